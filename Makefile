@@ -1,0 +1,50 @@
+# `make` alone lists the targets. Everything is installed into .venv by scripts/venv.sh,
+# and again only when a lock has changed: a second run needs no network.
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+SHELL := /bin/sh
+PY := .venv/bin/python
+LOCK := $(PY) -m uv pip compile pyproject.toml --quiet --universal --python-version 3.11 \
+	--no-annotate --no-emit-index-url --custom-compile-command "make lock"
+
+.PHONY: help run test lint format docs lock clean venv venv-dev browser
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | while IFS='|' read -r name text; do \
+		printf '  make %-8s %s\n' "$$name" "$$text"; done
+
+run: venv ## serve on http://127.0.0.1:7860 (settings: .env.example)
+	@exec $(PY) app.py
+
+test: lint browser ## check everything and run all tests, as CI does
+	@$(PY) -m pytest -n 2 --dist loadfile
+
+lint: venv-dev ## check form, types and the direction of imports
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(PY) -m mypy
+	@.venv/bin/lint-imports --no-cache
+
+format: venv-dev ## put the code into its form
+	@$(PY) -m ruff check --fix .
+	@$(PY) -m ruff format .
+
+docs: venv-dev ## rewrite the settings in README.md and .env.example
+	@$(PY) -m cmw_agent.settings_docs
+
+lock: venv-dev ## lock the dependencies of pyproject.toml for Python 3.11 to 3.14
+	@$(LOCK) -o requirements.txt
+	@$(LOCK) --extra dev -c requirements.txt -o requirements-dev.txt
+
+clean: ## remove .venv and what tests and tools leave behind; data/ stays
+	@rm -rf .venv artifacts .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+venv:
+	@sh scripts/venv.sh requirements.txt
+
+venv-dev:
+	@sh scripts/venv.sh requirements-dev.txt
+
+browser: venv-dev
+	@$(PY) -m tests.browser

@@ -1,0 +1,279 @@
+"""Every setting once, with its help text; the environment and `.env` are read here alone.
+
+The environment wins over `.env`. A wrong value stops the start with one line that
+names the variable and says what is allowed. The README's table and `.env.example`
+are made from this module by `cmw_agent.settings_docs`.
+"""
+
+import difflib
+import os
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from dotenv.parser import parse_stream
+from pydantic import AliasGenerator, Field, PrivateAttr, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from cmw_agent import settings_values as values
+from cmw_agent.errors import StartupError
+from cmw_agent.settings_values import checked, count, seconds, setting
+
+PREFIX = "CMW_"
+SHOWN_CHARS = 60
+
+
+class SettingsError(StartupError):
+    """The settings are wrong; the text holds one line for each problem.
+
+    Args:
+        lines: One sentence each, which names the variable and what is allowed.
+    """
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        self.lines = tuple(lines)
+        super().__init__("\n".join(self.lines))
+
+
+def _by_place(spaces: str, elsewhere: str) -> Callable[[dict[str, Any]], str]:
+    return lambda known: spaces if known.get("space_id") else elsewhere
+
+
+def _own_model(known: dict[str, Any]) -> str:
+    has_endpoint = known.get("openai_api_key") or known.get("openai_base_url")
+    return "gpt-4o-mini" if has_endpoint else "demo"
+
+
+def _own_database(known: dict[str, Any]) -> SecretStr:
+    return SecretStr(values.sqlite_url(known.get("data_dir", Path("data"))))
+
+
+class Settings(BaseSettings):
+    """The settings of one process: frozen, and without a secret in its repr.
+
+    The app gets one from `load_settings`. Built directly it takes fields by name, reads
+    the environment but no file, and raises pydantic's `ValidationError`.
+    """
+
+    model_config = SettingsConfigDict(
+        alias_generator=AliasGenerator(validation_alias=lambda field: PREFIX + field.upper()),
+        case_sensitive=True,
+        # Fields may be given by name, and pydantic-settings then takes a variable of that
+        # name too; the prefix keeps a shell's own `host` or `port` out.
+        env_prefix=PREFIX,
+        env_ignore_empty=True,
+        enable_decoding=False,
+        dotenv_filtering="only_existing",
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+        validate_by_name=True,
+    )
+
+    space_id: str | None = Field(None, validation_alias="SPACE_ID")
+    """Set by Hugging Face Spaces, and by nobody else."""
+
+    openai_api_key: Annotated[SecretStr | None, checked(values.token)] = setting(
+        None,
+        "Key of the model's endpoint. A key alone means OpenAI's own endpoint.",
+        "one word of printable ASCII characters",
+        shown="none; the demo model answers unless an address is set",
+        validation_alias="OPENAI_API_KEY",
+    )
+    openai_base_url: Annotated[str | None, checked(values.base_url)] = setting(
+        None,
+        "Address of any OpenAI-compatible endpoint (OpenRouter, the Hugging Face router, Ollama, "
+        "vLLM …). An address alone is asked without a key.",
+        "an http:// or https:// address without user name, ? and #",
+        shown="OpenAI's own, where a key is set",
+        validation_alias="OPENAI_BASE_URL",
+    )
+    model: Annotated[str, checked(values.line)] = setting(
+        _own_model,
+        "Name of the model, as the endpoint knows it.",
+        "a name of at most 200 characters on one line",
+        shown="`gpt-4o-mini`; `demo` where neither key nor address is set",
+        max_length=200,
+    )
+    model_timeout: float = seconds(
+        60, "Seconds to wait for the model to send anything at all.", 3600
+    )
+    turn_timeout: float = seconds(300, "Seconds that a whole turn may last.", 86400)
+    stream_usage: bool = setting(
+        True,
+        "Ask the endpoint to count tokens. A few servers refuse `stream_options`: "
+        "set `false` for them.",
+        "true or false",
+    )
+    system_prompt: Annotated[str, checked(values.prose)] = setting(
+        "You are a helpful assistant. Answer in the language of the question.",
+        "What the model is told before each conversation.",
+        "text of at most 20000 characters",
+        max_length=20000,
+    )
+    history_tokens: int = count(
+        8000, "Tokens of the conversation that the model sees, newest first.", 200, 10_000_000
+    )
+
+    data_dir: Annotated[Path, checked(values.folder)] = setting(
+        Path("data"),
+        "Folder of the database and the made secret key; made when absent.",
+        "a folder's path on one line, without ?",
+    )
+    database_url: Annotated[SecretStr, checked(values.database_url)] = setting(
+        _own_database,
+        "SQLAlchemy URL of the database, SQLite or PostgreSQL.",
+        "sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME",
+        shown="`chat.db`, a SQLite file in `CMW_DATA_DIR`",
+    )
+    secret_key: Annotated[SecretStr | None, checked(values.secret_keys)] = setting(
+        None,
+        "Keys that sign visitors' cookies, comma-separated: the first signs, all verify. "
+        "Replicas share them.",
+        f"keys of at least {values.SHORTEST_KEY} printable characters, separated by commas",
+        shown="made once and kept in `CMW_DATA_DIR`, readable by its owner alone",
+    )
+
+    host: Annotated[str, checked(values.host)] = setting(
+        _by_place("0.0.0.0", "127.0.0.1"),  # noqa: S104 (a Space is reached from outside)
+        "Address to listen on.",
+        "an IP address or a host name, without a port",
+        shown="`127.0.0.1`; `0.0.0.0` on Hugging Face Spaces",
+    )
+    port: int = setting(
+        7860,
+        "Port to listen on; 0 takes any free one.",
+        "a whole number from 0 to 65535",
+        ge=0,
+        le=65535,
+    )
+    trust_proxy: Annotated[str, checked(values.proxies)] = setting(
+        _by_place("*", ""),
+        "Proxies whose `X-Forwarded-*` headers are believed: addresses or networks, "
+        "comma-separated, or `*` for any.",
+        "IP addresses or networks separated by commas, or *",
+        shown="none; `*` on Hugging Face Spaces",
+    )
+    allowed_origins: Annotated[frozenset[str], checked(values.origins)] = setting(
+        frozenset(),
+        "Further origins, comma-separated, whose pages may send requests that change something.",
+        "origins such as https://example.com:8443, separated by commas",
+        shown="none but the page itself",
+    )
+    frame_ancestors: Annotated[str, checked(values.frame_ancestors)] = setting(
+        _by_place("'self' https://huggingface.co https://*.hf.space", "'self'"),
+        "Sites that may show the page in a frame, separated by commas or spaces.",
+        "self, none, * or sites such as https://*.example.com, separated by commas",
+        shown="`self`; also `https://huggingface.co` and `https://*.hf.space` on Spaces",
+    )
+
+    session_idle_seconds: float = seconds(
+        86400, "Seconds without use after which a session leaves memory.", 31_536_000
+    )
+    cleanup_seconds: float = seconds(3600, "Seconds between two sweeps of idle sessions.", 86400)
+    max_sessions: int = count(10_000, "Live sessions in one process.", 1, 1_000_000)
+    max_turns: int = count(
+        500, "Turns that one process runs at once; further ones are told to wait.", 1, 100_000
+    )
+    max_body_bytes: int = count(
+        262_144, "Bytes of one request; larger ones are refused unread.", 1024, 1_073_741_824
+    )
+    max_message_chars: int = count(32_000, "Characters of one message.", 1, 10_000_000)
+    log_level: Annotated[
+        Literal["DEBUG", "INFO", "WARNING", "ERROR"], checked(values.log_level)
+    ] = setting("INFO", "How much is logged.", "DEBUG, INFO, WARNING or ERROR")
+
+    _unknown: tuple[str, ...] = PrivateAttr(())
+
+    @property
+    def demo(self) -> bool:
+        """Whether the demo model answers, because neither a key nor an address is set."""
+        return self.openai_api_key is None and self.openai_base_url is None
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """One sentence for each CMW_ variable that is no setting, to be logged at the start."""
+        return self._unknown
+
+
+def variable(field: str) -> str:
+    """Return the environment variable of the setting `field`."""
+    return str(Settings.model_fields[field].validation_alias)
+
+
+def load_settings(env_file: Path | None = Path(".env")) -> Settings:
+    """Return the settings that the environment and `env_file` give.
+
+    Args:
+        env_file: A file of NAME=value lines, which need not exist; None reads none.
+            Variables of the environment win over it.
+
+    Raises:
+        SettingsError: A value is not allowed, or the file cannot be read; its text has
+            one line for each problem and never shows a secret.
+    """
+    written = _written_names(env_file) if env_file is not None else set()
+    try:
+        settings = Settings(_env_file=env_file, _env_file_encoding="utf-8-sig")
+    except ValidationError as error:
+        # Not chained: the cause holds the values, secrets included.
+        raise SettingsError(_problems(error)) from None
+    settings._unknown = _unknown_names(written | set(os.environ))  # noqa: SLF001 (its own module)
+    return settings
+
+
+def _written_names(env_file: Path) -> set[str]:
+    # pydantic-settings passes over a file that it cannot find or understand; here
+    # somebody's key would silently not count.
+    try:
+        with env_file.open(encoding="utf-8-sig") as file:
+            bindings = list(parse_stream(file))
+    except FileNotFoundError:
+        if not env_file.is_symlink():
+            return set()
+        raise SettingsError([f"{env_file} cannot be read: its link leads nowhere"]) from None
+    except UnicodeDecodeError:
+        raise SettingsError([f"{env_file} cannot be read: it must be UTF-8 text"]) from None
+    except OSError as error:
+        raise SettingsError([f"{env_file} cannot be read: {error.strerror}"]) from None
+    problems = [
+        f"{env_file} line {found.original.line} must be NAME=value, a # comment or empty"
+        for found in bindings
+        if found.error or (found.key is not None and found.value is None)
+    ]
+    if problems:
+        raise SettingsError(problems)
+    return {found.key for found in bindings if found.key is not None}
+
+
+def _problems(error: ValidationError) -> Iterator[str]:
+    for found in error.errors():
+        # A default that rests on a wrong setting is not a problem of its own.
+        if found["type"] != "default_factory_not_called":
+            yield _problem(str(found["loc"][0]), found["input"], found.get("ctx", {}).get("error"))
+
+
+def _problem(place: str, written: object, cause: object) -> str:
+    name, info = next(
+        (variable(field), info)
+        for field, info in Settings.model_fields.items()
+        if place in (field, variable(field))
+    )
+    if isinstance(cause, values.Unusable):
+        return f"{name} {cause}"
+    allowed = info.json_schema_extra["allowed"] if isinstance(info.json_schema_extra, dict) else ""
+    # What was written may hold a password even where it is no valid secret.
+    shown = "" if "Secret" in str(info.annotation) else f", not {str(written)[:SHOWN_CHARS]!r}"
+    return f"{name} must be {allowed}{shown}"
+
+
+def _unknown_names(names: Iterable[str]) -> tuple[str, ...]:
+    known = [variable(field) for field in Settings.model_fields]
+    lines = []
+    for name in sorted(names):
+        if name in known or not name.upper().startswith(PREFIX):
+            continue
+        near = difflib.get_close_matches(name.upper(), known, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        lines.append(f"{ascii(name[:SHOWN_CHARS])[1:-1]} is not a setting{hint}")
+    return tuple(lines)

@@ -1,0 +1,222 @@
+"""How a setting is declared, and what its text must look like.
+
+Each check takes the text as it was written and returns the one form in which the app
+keeps it. It raises `ValueError`, whose message nobody sees, where the setting's own
+"must be …" says enough, and `Unusable` where it does not.
+"""
+
+import ipaddress
+import re
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+from urllib.parse import SplitResult, urlsplit
+
+from pydantic import BeforeValidator, Field, SecretStr
+
+HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,252}[A-Za-z0-9])?")
+FRAME_SOURCE = re.compile(
+    r"https?://(\*\.)?[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:(\d{1,5}|\*))?"
+)
+DEFAULT_PORTS = {"http": 80, "https": 443}
+SQLITE = ("sqlite", "sqlite+aiosqlite")
+POSTGRES = ("postgres", "postgresql", "postgresql+asyncpg")
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+SHORTEST_KEY = 16
+
+
+class Unusable(ValueError):
+    """The text is well formed and yet of no use; the message completes "NAME …"."""
+
+
+def checked(check: Callable[[str], object]) -> BeforeValidator:
+    """Let `check` see a setting's text as it was written, and keep what it returns."""
+
+    def validate(value: object) -> object:
+        if isinstance(value, SecretStr):
+            return SecretStr(str(check(value.get_secret_value())))
+        return check(str(value)) if isinstance(value, str | Path) else value
+
+    return BeforeValidator(validate)
+
+
+def setting(
+    default: object, text: str, allowed: str, *, shown: str | None = None, **options: Any
+) -> Any:
+    """Declare a setting.
+
+    Args:
+        default: Its default, or a function of the settings declared above it.
+        text: What it means, for the README's table and `.env.example`.
+        allowed: What it may be; completes "NAME must be …".
+        shown: The default in words, where `default` does not say it.
+        options: Bounds and other arguments of pydantic's `Field`.
+    """
+    options["default_factory" if callable(default) else "default"] = default
+    options["json_schema_extra"] = {"allowed": allowed, "shown": shown}
+    return Field(description=text, **options)
+
+
+def seconds(default: int, text: str, most: int) -> Any:
+    """Declare a setting in seconds, above 0 and at most `most`."""
+    allowed = f"a number of seconds above 0 and at most {most}"
+    return setting(default, text, allowed, gt=0, le=most, allow_inf_nan=False)
+
+
+def count(default: int, text: str, least: int, most: int) -> Any:
+    """Declare a setting that is a whole number from `least` to `most`."""
+    allowed = f"a whole number from {least} to {most}"
+    return setting(default, text, allowed, ge=least, le=most)
+
+
+def line(text: str) -> str:
+    """Return `text` trimmed: one line of printable characters, not empty."""
+    trimmed = text.strip()
+    if not trimmed or not trimmed.isprintable():
+        raise ValueError
+    return trimmed
+
+
+def prose(text: str) -> str:
+    """Return `text` trimmed: any text that is not empty and holds no NUL."""
+    trimmed = text.strip()
+    if not trimmed or "\0" in trimmed:
+        raise ValueError
+    return trimmed
+
+
+def token(text: str) -> str:
+    """Return `text` trimmed: what may stand in an HTTP header as a credential."""
+    trimmed = line(text)
+    if not trimmed.isascii() or " " in trimmed:
+        raise ValueError
+    return trimmed
+
+
+def folder(text: str | Path) -> Path:
+    """Return the path of a folder, which need not exist; ``~`` is the user's home."""
+    # SQLAlchemy ends a SQLite file's name at the first question mark.
+    if "?" in str(text):
+        raise ValueError
+    return Path(line(str(text))).expanduser()
+
+
+def sqlite_url(data_dir: Path) -> str:
+    """Return the URL of the database that `data_dir` holds."""
+    return f"sqlite+aiosqlite:///{(data_dir / 'chat.db').as_posix()}"
+
+
+def database_url(text: str) -> str:
+    """Return the SQLAlchemy URL with its asynchronous driver, for SQLite or PostgreSQL."""
+    scheme, found, rest = line(text).partition("://")
+    if not found:
+        raise ValueError
+    if scheme in SQLITE:
+        name = rest.partition("?")[0]
+        # Each connection to an in-memory database would see one of its own.
+        if not name.startswith("/") or name in ("/", "/:memory:") or name.startswith("/file:"):
+            raise ValueError
+        return f"sqlite+aiosqlite://{rest}"
+    if scheme not in POSTGRES:
+        raise ValueError
+    _split(f"postgresql://{rest}")
+    if find_spec("asyncpg") is None:
+        raise Unusable("needs the package asyncpg for PostgreSQL (pip install asyncpg)")
+    return f"postgresql+asyncpg://{rest}"
+
+
+def base_url(text: str) -> str:
+    """Return the address of an OpenAI-compatible endpoint without a slash at its end."""
+    address = _web_address(text)
+    if address.query or address.fragment:
+        raise ValueError
+    return address.geturl().rstrip("/")
+
+
+def secret_keys(text: str) -> str:
+    """Return the keys joined by commas; each must be long enough to resist guessing."""
+    keys = [part.strip() for part in line(text).split(",")]
+    if any(len(key) < SHORTEST_KEY for key in keys):
+        raise ValueError
+    return ",".join(keys)
+
+
+def host(text: str) -> str:
+    """Return an IP address or a host name, without a port."""
+    trimmed = line(text)
+    try:
+        return str(ipaddress.ip_address(trimmed))
+    except ValueError:
+        if not HOST_NAME.fullmatch(trimmed):
+            raise ValueError from None
+        return trimmed
+
+
+def log_level(text: str) -> str:
+    """Return the name of a log level in capitals."""
+    level = text.strip().upper()
+    if level not in LOG_LEVELS:
+        raise ValueError
+    return level
+
+
+def origins(text: str) -> frozenset[str]:
+    """Return the origins of a comma-separated list, each as a browser writes it."""
+    return frozenset(_origin(part) for part in text.split(",") if part.strip())
+
+
+def frame_ancestors(text: str) -> str:
+    """Return the sources of a Content-Security-Policy's `frame-ancestors`, space-separated."""
+    # An .env file takes the quotes of 'self' away; without them it would be a host name.
+    quoted = {"self": "'self'", "none": "'none'"}
+    sources = [quoted.get(part.strip("'"), part) for part in re.split(r"[\s,]+", line(text))]
+    if any(not _is_frame_source(source) for source in sources):
+        raise ValueError
+    if "'none'" in sources and len(sources) > 1:
+        raise ValueError
+    return " ".join(dict.fromkeys(sources))
+
+
+def proxies(text: str) -> str:
+    """Return the addresses and networks of a comma-separated list, or ``*`` for any."""
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if parts == ["*"]:
+        return "*"
+    return ",".join(_network(part) for part in parts)
+
+
+def _network(text: str) -> str:
+    network = ipaddress.ip_network(text, strict=False)
+    return str(network.network_address if network.num_addresses == 1 else network)
+
+
+def _is_frame_source(source: str) -> bool:
+    return source in ("'self'", "'none'", "*") or bool(FRAME_SOURCE.fullmatch(source))
+
+
+def _origin(text: str) -> str:
+    address = _web_address(text)
+    if address.path.strip("/") or address.query or address.fragment:
+        raise ValueError
+    name = address.hostname or ""
+    name = f"[{name}]" if ":" in name else name
+    port = address.port
+    shown = "" if port in (None, DEFAULT_PORTS[address.scheme]) else f":{port}"
+    return f"{address.scheme}://{name}{shown}"
+
+
+def _web_address(text: str) -> SplitResult:
+    address = _split(token(text))
+    if address.scheme not in DEFAULT_PORTS or not address.hostname or "@" in address.netloc:
+        raise ValueError
+    return address
+
+
+def _split(text: str) -> SplitResult:
+    try:
+        address = urlsplit(text)
+        _ = address.port
+    except ValueError:
+        raise ValueError from None
+    return address

@@ -1,0 +1,61 @@
+#!/bin/sh
+# usage: scripts/venv.sh LOCK
+# Makes .venv with the system's Python and installs LOCK into it, unless that very LOCK is
+# installed already. Safe to interrupt and to repeat. PYTHON=… chooses the interpreter.
+set -eu
+
+lock=$1
+stamp=.venv/installed-$lock
+py=.venv/bin/python
+
+fail() {
+    printf 'error: %s\n' "$*" >&2
+    exit 1
+}
+
+find_python() {
+    for candidate in ${PYTHON:-python3 python3.14 python3.13 python3.12 python3.11 python}; do
+        if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+            echo "$candidate"
+            return
+        fi
+    done
+    fail "Python 3.11 or newer is needed, and ${PYTHON:-none on the PATH} is that; PYTHON=… names one"
+}
+
+make_venv() {
+    python=$(find_python)
+    echo "making .venv with $("$python" --version)"
+    "$python" -m venv .venv >/dev/null 2>&1 && return
+    rm -rf .venv
+    fail "$python cannot make a virtual environment; on Debian and Ubuntu: apt-get install python3-venv"
+}
+
+pip_install() {
+    "$py" -m pip install --quiet --disable-pip-version-check --no-input -r "$lock"
+}
+
+install() {
+    if command -v uv >/dev/null 2>&1; then
+        uv pip install --quiet --python "$py" -r "$lock"
+    elif "$py" -m pip --version >/dev/null 2>&1; then
+        pip_install
+    elif "$py" -m uv --version >/dev/null 2>&1; then
+        "$py" -m uv pip install --quiet --python "$py" -r "$lock"
+    else
+        # Making the environment was broken off before pip came.
+        "$py" -m ensurepip >/dev/null && pip_install
+    fi
+}
+
+if ! "$py" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+    # Absent, half made, or its Python has gone.
+    rm -rf .venv
+    make_venv
+fi
+if ! cmp -s "$lock" "$stamp"; then
+    echo "installing $lock into .venv; the first time takes some minutes"
+    rm -f "$stamp"
+    install || fail "installing $lock failed; see above"
+    cp "$lock" "$stamp"
+fi

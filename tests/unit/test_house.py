@@ -1,0 +1,215 @@
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import cmw_agent
+from cmw_agent import settings_docs
+from tests import browser
+
+ROOT = Path(__file__).parents[2]
+LOCKS = ("requirements.txt", "requirements-dev.txt")
+HOUSE = (
+    *LOCKS,
+    ".ci/run",
+    ".env.example",
+    ".gitignore",
+    "CHANGELOG.md",
+    "LICENSE",
+    "Makefile",
+    "README.md",
+    "pyproject.toml",
+    "scripts/venv.sh",
+)
+# Written so that this file does not match them.
+MACHINE_PATH = re.compile(r"(?<![\w.:/~$}-])/(home|Users|root|work|srv|mnt|opt|var)/\w")
+REGISTRY = re.compile(
+    r"(?<!no-emit-)index-url|find-links|pythonhosted|\bpypi\b|://[^/\s]*/simple\b", re.IGNORECASE
+)
+PINNED = re.compile(r"(?P<name>[a-z0-9-]+)(\[[\w,-]+\])?==(?P<version>[\w.]+)( ; .+)?")
+
+
+def read(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def project() -> dict[str, Any]:
+    content: dict[str, Any] = tomllib.loads(read("pyproject.toml"))["project"]
+    return content
+
+
+def locked(name: str) -> dict[str, set[str]]:
+    """The versions of each package in a lock; one that markers split has several."""
+    pins: dict[str, set[str]] = {}
+    for line in read(name).splitlines():
+        if line.startswith("#"):
+            continue
+        pin = PINNED.fullmatch(line)
+        assert pin is not None, f"{name}: {line!r} is no pin"
+        pins.setdefault(pin["name"], set()).add(pin["version"])
+    return pins
+
+
+def requirement(text: str) -> tuple[str, str]:
+    """Name and version prefix of a dependency such as ``uvicorn==0.54.*; sys_platform …``."""
+    name, _, version = text.partition(";")[0].strip().partition("==")
+    return re.sub(r"\[.*\]", "", name).lower(), version.removesuffix("*")
+
+
+def run(*command: str, cwd: Path = ROOT, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command,
+        cwd=cwd,
+        env={**os.environ, **env},
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_every_dependency_is_locked_at_a_version_it_allows(lock: str) -> None:
+    extras = project()["optional-dependencies"]
+    wanted = list(project()["dependencies"])
+    if lock == "requirements-dev.txt":
+        wanted += extras["postgres"] + [text for text in extras["dev"] if "cmw-agent" not in text]
+    pins = locked(lock)
+    for text in wanted:
+        name, prefix = requirement(text)
+        assert name in pins, f"{name} is missing in {lock}: run `make lock`"
+        for version in pins[name]:
+            assert f"{version}.".startswith(prefix), f"{name} {version}: run `make lock`"
+
+
+def test_the_tests_run_on_the_versions_that_serve() -> None:
+    served, tested = locked("requirements.txt"), locked("requirements-dev.txt")
+    assert {name: tested.get(name) for name in served} == served
+
+
+def test_the_space_runs_the_gradio_that_is_locked() -> None:
+    (gradio,) = locked("requirements.txt")["gradio"]
+    readme = read("README.md")
+    front = readme.split("---\n")[1]
+    assert f"sdk_version: {gradio}\n" in front
+    assert "sdk: gradio\n" in front
+    assert "app_file: app.py\n" in front
+    assert f"license: {project()['license'].lower()}\n" in front
+
+
+def test_the_version_stands_in_one_form() -> None:
+    assert project()["version"] == cmw_agent.__version__
+    assert "## [Unreleased]" in read("CHANGELOG.md")
+
+
+def test_no_house_file_knows_a_machine_or_a_registry() -> None:
+    for name in HOUSE:
+        for number, line in enumerate(read(name).splitlines(), 1):
+            assert not MACHINE_PATH.search(line), f"{name}:{number}: {line}"
+            assert not REGISTRY.search(line), f"{name}:{number}: {line}"
+
+
+def test_make_alone_lists_every_target() -> None:
+    result = run("make", MAKEFLAGS="", MFLAGS="")
+    assert result.returncode == 0, result.stderr
+    listed = {line.split()[1] for line in result.stdout.splitlines()}
+    assert {"run", "test", "lint", "format", "docs", "lock", "clean"} <= listed
+    described = set(re.findall(r"^([a-z-]+):.*## ", read("Makefile"), re.MULTILINE))
+    assert listed == described
+
+
+def test_ci_runs_what_a_developer_runs() -> None:
+    script = read(".ci/run")
+    assert script.splitlines()[-1] == "make test"
+    assert os.access(ROOT / ".ci/run", os.X_OK)
+    assert run("bash", "-n", ".ci/run").returncode == 0
+
+
+def test_the_last_word_of_make_test_is_pytests() -> None:
+    recipe = read("Makefile").split("\ntest:")[1].split("\n\n")[0].splitlines()[1:]
+    assert len(recipe) == 1
+    assert "-m pytest" in recipe[0]
+
+
+def test_the_readme_is_the_projects_and_holds_the_markers() -> None:
+    readme = read("README.md")
+    assert readme.count(settings_docs.BEGIN) == readme.count(settings_docs.END) == 1
+
+
+def venv_script(folder: Path) -> Path:
+    (folder / "scripts").mkdir()
+    shutil.copy(ROOT / "scripts/venv.sh", folder / "scripts")
+    (folder / "empty.txt").write_text("")
+    return folder
+
+
+@pytest.mark.slow
+def test_a_venv_whose_python_has_gone_is_made_anew_and_then_left_alone(tmp_path: Path) -> None:
+    folder = venv_script(tmp_path)
+    (folder / ".venv/bin").mkdir(parents=True)
+    (folder / ".venv/bin/python").symlink_to(folder / "gone")
+    first = run("sh", "scripts/venv.sh", "empty.txt", cwd=folder)
+    assert first.returncode == 0, first.stderr
+    assert "installing empty.txt" in first.stdout
+    assert run(".venv/bin/python", "-c", "", cwd=folder).returncode == 0
+    second = run("sh", "scripts/venv.sh", "empty.txt", cwd=folder)
+    assert (second.returncode, second.stdout, second.stderr) == (0, "", "")
+
+
+def test_without_a_fitting_python_the_set_up_says_so(tmp_path: Path) -> None:
+    folder = venv_script(tmp_path)
+    result = run("sh", "scripts/venv.sh", "empty.txt", cwd=folder, PYTHON="python-of-1991")
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: Python 3.11 or newer is needed")
+    assert len(result.stderr.splitlines()) == 1
+    assert not (folder / ".venv").exists()
+
+
+def test_a_python_that_makes_no_venv_is_told_in_one_line(tmp_path: Path) -> None:
+    folder = venv_script(tmp_path)
+    half = folder / "half-python"
+    half.write_text(
+        "#!/bin/sh\n"
+        '[ "$1" = -m ] || exec "$REAL" "$@"\n'
+        "mkdir -p .venv/bin; echo 'No module named ensurepip' >&2; exit 1\n"
+    )
+    half.chmod(0o755)
+    result = run(
+        "sh", "scripts/venv.sh", "empty.txt", cwd=folder, PYTHON=str(half), REAL=sys.executable
+    )
+    assert result.returncode == 1
+    assert "apt-get install python3-venv" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert not (folder / ".venv").exists()
+
+
+def test_a_failed_install_is_tried_again(tmp_path: Path) -> None:
+    folder = venv_script(tmp_path)
+    (folder / ".venv/bin").mkdir(parents=True)
+    offline = folder / ".venv/bin/python"
+    offline.write_text('#!/bin/sh\ncase "$*" in *install*) echo no network >&2; exit 1;; esac\n')
+    offline.chmod(0o755)
+    for _ in range(2):
+        # A PATH without uv, so that pip is asked.
+        result = run("/bin/sh", "scripts/venv.sh", "empty.txt", cwd=folder, PATH="/usr/bin:/bin")
+        assert result.returncode == 1
+        assert result.stderr == "no network\nerror: installing empty.txt failed; see above\n"
+
+
+def test_a_missing_browser_says_how_to_get_one(tmp_path: Path) -> None:
+    result = run(
+        sys.executable,
+        "-m",
+        "tests.browser",
+        PATH=str(tmp_path),
+        PLAYWRIGHT_BROWSERS_PATH=str(tmp_path),
+    )
+    assert result.returncode == 1
+    assert result.stderr.strip() == browser.MISSING
+    assert "apt-get install chromium" in browser.MISSING
