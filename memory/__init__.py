@@ -1,0 +1,52 @@
+"""Conversations of many owners, kept apart: SQLite or PostgreSQL, one interface.
+
+    database = open_database("sqlite:///data/chat.db")
+    await migrate(database)
+    memory = ConversationMemoryManager(database)
+    ticket = await memory.begin_turn(owner, new_conversation_id(), "Hello", key=key, create=True)
+
+Nothing here can be asked for without saying whose it is, except for `memory.recovery`.
+"""
+
+from memory.database import Database, migrate, open_database, ping
+from memory.errors import (
+    ConversationBusy,
+    ConversationNotFound,
+    DatabaseFull,
+    DatabaseTooNew,
+    DatabaseUnavailable,
+    InvalidText,
+    StoreError,
+)
+from memory.manager import ConversationMemoryManager
+from memory.records import (
+    Conversation,
+    StoredMessage,
+    ToolRecord,
+    TurnTicket,
+    new_conversation_id,
+    utcnow,
+)
+from memory.recovery import interrupt_abandoned
+
+__all__ = [
+    "Conversation",
+    "ConversationBusy",
+    "ConversationMemoryManager",
+    "ConversationNotFound",
+    "Database",
+    "DatabaseFull",
+    "DatabaseTooNew",
+    "DatabaseUnavailable",
+    "InvalidText",
+    "StoreError",
+    "StoredMessage",
+    "ToolRecord",
+    "TurnTicket",
+    "interrupt_abandoned",
+    "migrate",
+    "new_conversation_id",
+    "open_database",
+    "ping",
+    "utcnow",
+]

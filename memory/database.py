@@ -1,0 +1,239 @@
+"""The database behind the store: SQLite for one machine, PostgreSQL beyond it.
+
+What reads or writes is a plain function of one `sqlalchemy.Connection`, the same for both. SQLite
+runs it whole in a thread: through an asyncio driver each statement would cross to a thread and
+back four times, which costs four times the processor time of the turn's SQL itself.
+"""
+
+import abc
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import StaticPool
+
+from memory import migrations
+from memory.errors import DatabaseUnavailable
+from memory.faults import DRIVER_ERRORS, translated
+
+T = TypeVar("T")
+Work = Callable[[sa.Connection], T]
+
+_READERS = 1
+_POSTGRES_CONNECTIONS = 10
+
+
+class Database(abc.ABC):
+    """Runs work against one database. Make it with `open_database`; end it with `dispose`.
+
+    Work that began is always brought to its end, also when the task that asked for it is
+    cancelled: no connection is ever handed on with a foreign answer under way in it.
+    Work must be repeatable until it returns, and must not touch the event loop.
+    """
+
+    async def read(self, work: Work[T]) -> T:
+        """Run work that changes nothing. Raises DatabaseUnavailable."""
+        return await self._run(work, writes=False)
+
+    async def write(self, work: Work[T], *, undo: Callable[[T], Work[Any]] | None = None) -> T:
+        """Run work in one transaction and commit it; an exception rolls it back.
+
+        `undo` makes, of what was committed, the work that takes it back when the caller was
+        cancelled and so never learns of it. Raises DatabaseFull or DatabaseUnavailable.
+        """
+        return await self._run(work, writes=True, undo=undo)
+
+    @abc.abstractmethod
+    async def dispose(self) -> None:
+        """Wait for running work and close every connection. Afterwards nothing can be run."""
+
+    @abc.abstractmethod
+    async def _run(
+        self, work: Work[T], *, writes: bool, undo: Callable[[T], Work[Any]] | None = None
+    ) -> T: ...
+
+
+class SqliteDatabase(Database):
+    """One file, one writing thread and a few reading ones; in memory, one thread for both.
+
+    Writers of one process so queue up instead of colliding.
+
+    A commit is in the operating system's hands, not yet on the disk (WAL, synchronous=NORMAL): it
+    survives the death of the process at any moment; a power cut may lose the last commits, and
+    never the file's integrity.
+    """
+
+    def __init__(self, url: sa.URL, *, busy_timeout_ms: int) -> None:
+        in_memory = url.database in (None, "", ":memory:")
+        pool: dict[str, Any] = (
+            {"poolclass": StaticPool}
+            if in_memory
+            else {"pool_size": _READERS + 1, "max_overflow": 0, "pool_timeout": 1.0}
+        )
+        self.engine = sa.create_engine(
+            url,
+            # with None, the driver itself begins nothing: the listener below does
+            connect_args={"isolation_level": None, "check_same_thread": False},
+            hide_parameters=True,
+            **pool,
+        )
+        self._patience = busy_timeout_ms / 1000
+        sa.event.listen(self.engine, "connect", _Pragmas(busy_timeout_ms))
+        self._writing_engine = self.engine.execution_options(writes=True)
+        sa.event.listen(self._writing_engine, "begin", _begin_immediate)
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="memory-write")
+        self._readers = (
+            self._writer
+            if in_memory
+            else ThreadPoolExecutor(_READERS, thread_name_prefix="memory-read")
+        )
+
+    async def dispose(self) -> None:
+        for threads in {self._writer, self._readers}:
+            await asyncio.to_thread(threads.shutdown, cancel_futures=True)
+        self.engine.dispose()
+
+    async def _run(
+        self, work: Work[T], *, writes: bool, undo: Callable[[T], Work[Any]] | None = None
+    ) -> T:
+        try:
+            job = (
+                self._writer.submit(self._write, work)
+                if writes
+                else self._readers.submit(self._read, work)
+            )
+        except RuntimeError:
+            raise DatabaseUnavailable("the database is closed") from None
+        outcome = asyncio.wrap_future(job)
+        try:
+            await asyncio.wait({outcome}, timeout=self._patience)
+        except asyncio.CancelledError:
+            if not job.cancel():
+                await _take_back(self, outcome, undo)
+            raise
+        if not outcome.done() and job.cancel():
+            raise DatabaseUnavailable("the database is unavailable (its queue does not move)")
+        # already running, it ends within SQLite's own busy time-out
+        return await _result(outcome)
+
+    def _read(self, work: Work[T]) -> T:
+        with self.engine.connect() as connection:
+            return work(connection)
+
+    def _write(self, work: Work[T]) -> T:
+        with self._writing_engine.begin() as connection:
+            return work(connection)
+
+
+class PostgresDatabase(Database):
+    """A pool of connections to a PostgreSQL server, every wait bounded."""
+
+    def __init__(self, url: sa.URL, *, busy_timeout_ms: int) -> None:
+        seconds = busy_timeout_ms / 1000
+        self.engine = create_async_engine(
+            url,
+            connect_args={"timeout": seconds, "command_timeout": seconds},
+            hide_parameters=True,
+            pool_size=_POSTGRES_CONNECTIONS,
+            pool_timeout=seconds,
+        )
+
+    async def dispose(self) -> None:
+        await self.engine.dispose()
+
+    async def _run(
+        self, work: Work[T], *, writes: bool, undo: Callable[[T], Work[Any]] | None = None
+    ) -> T:
+        outcome = asyncio.ensure_future(self._transact(work))
+        try:
+            await asyncio.wait({outcome})
+        except asyncio.CancelledError:
+            await _take_back(self, outcome, undo)
+            raise
+        return await _result(outcome)
+
+    async def _transact(self, work: Work[T]) -> T:
+        async with self.engine.begin() as connection:
+            return await connection.run_sync(work)
+
+
+async def _result(outcome: asyncio.Future[T]) -> T:
+    try:
+        return await outcome
+    except DRIVER_ERRORS as error:
+        raise translated(error) from None
+
+
+async def _take_back(
+    database: Database, outcome: asyncio.Future[T], undo: Callable[[T], Work[Any]] | None
+) -> None:
+    """Wait for the end of work whose caller was cancelled, and undo it where it asks for that."""
+    await asyncio.wait({outcome})
+    if outcome.exception() is None and undo is not None:
+        await database.write(undo(outcome.result()))
+
+
+class _Pragmas:
+    """Sets up a new SQLite connection."""
+
+    def __init__(self, busy_timeout_ms: int) -> None:
+        self._busy_timeout_ms = busy_timeout_ms
+
+    def __call__(self, connection: Any, _record: object) -> None:
+        connection.execute(f"PRAGMA busy_timeout={self._busy_timeout_ms:d}")
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
+        connection.execute("PRAGMA foreign_keys=ON")
+
+
+def _begin_immediate(connection: sa.Connection) -> None:
+    """Take the write lock at once.
+
+    A transaction that reads first and then writes is refused without waiting when another process
+    wrote in between.
+    """
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def open_database(url: str, *, busy_timeout_ms: int = 10_000) -> Database:
+    """The database that a SQLAlchemy URL names; nothing is opened before its first use.
+
+    `sqlite:///path`, `sqlite:///:memory:` (gone with `dispose`) or `postgresql://…`; the driver
+    named in the URL, if any, is replaced by the one used here. `busy_timeout_ms` bounds each wait
+    for a lock, a free connection or the server. Raises ValueError for anything else.
+    """
+    try:
+        parsed = sa.make_url(url)
+        backend = parsed.get_backend_name()
+    except sa.exc.ArgumentError:
+        raise ValueError("not a database URL") from None
+    if backend == "sqlite":
+        return SqliteDatabase(
+            parsed.set(drivername="sqlite+pysqlite"), busy_timeout_ms=busy_timeout_ms
+        )
+    if backend == "postgresql":
+        return PostgresDatabase(
+            parsed.set(drivername="postgresql+asyncpg"), busy_timeout_ms=busy_timeout_ms
+        )
+    raise ValueError("the database must be sqlite or postgresql")
+
+
+async def migrate(database: Database) -> None:
+    """Bring the tables to this version's schema; harmless when they are.
+
+    Raises DatabaseTooNew when a later version made them, DatabaseUnavailable when the database
+    is locked, unreadable or not a database.
+    """
+    await database.write(migrations.upgrade)
+
+
+async def ping(database: Database) -> None:
+    """Return when the tables can be read. Raises DatabaseUnavailable otherwise."""
+    await database.read(_ping)
+
+
+def _ping(connection: sa.Connection) -> None:
+    connection.execute(sa.text("SELECT version_num FROM alembic_version")).all()

@@ -1,0 +1,50 @@
+"""What can go wrong in the store, named for the fact.
+
+No message of these errors holds text of a user, SQL or a connection's address.
+"""
+
+
+class StoreError(Exception):
+    """Base of every error this package raises on purpose."""
+
+
+class ConversationNotFound(StoreError):
+    """No such conversation or turn, or it is another owner's: the two cannot be told apart."""
+
+    def __init__(self) -> None:
+        super().__init__("no such conversation")
+
+
+class ConversationBusy(StoreError):
+    """Another turn of this conversation still runs."""
+
+    def __init__(self) -> None:
+        super().__init__("another turn of this conversation is running")
+
+
+class InvalidText(StoreError):
+    """A text that no database stores faithfully: it holds NUL or half of a surrogate pair."""
+
+    def __init__(self, field: str) -> None:
+        super().__init__(f"{field} holds characters that cannot be stored")
+        self.field = field
+
+
+class DatabaseUnavailable(StoreError):
+    """The database cannot be reached, is locked for too long, or is no database at all.
+
+    Nothing was stored, unless the connection broke during the commit itself: repeat with the same
+    idempotency key to find out.
+    """
+
+
+class DatabaseFull(DatabaseUnavailable):
+    """There is no room to write. Reading still works."""
+
+
+class DatabaseTooNew(StoreError):
+    """The tables were made by a later version of this program, which this one must not touch."""
+
+    def __init__(self, revision: str) -> None:
+        super().__init__(f"the database has schema revision {revision!r}, unknown to this version")
+        self.revision = revision

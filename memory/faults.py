@@ -1,0 +1,41 @@
+"""Turns a driver's errors into the package's own, which carry a code and never a parameter."""
+
+import sqlite3
+
+import sqlalchemy.exc
+
+from memory.errors import DatabaseFull, DatabaseUnavailable, StoreError
+
+# what a driver, SQLAlchemy's pool or a time limit raises when the database is at fault
+DRIVER_ERRORS = (sqlalchemy.exc.SQLAlchemyError, sqlite3.Error, OSError, TimeoutError)
+
+_POSTGRES_DISK_FULL = "53100"
+# connection, resources, operator intervention, system error, rollback, read-only transaction
+_POSTGRES_UNAVAILABLE = ("08", "53", "57", "58", "40", "25")
+
+
+def translated(error: BaseException) -> StoreError:
+    """The package's error for one of DRIVER_ERRORS.
+
+    Raise it `from None`: the driver's own message may quote a row.
+    """
+    cause = getattr(error, "orig", None) or error
+    code = getattr(cause, "sqlite_errorname", None) or getattr(cause, "sqlstate", None)
+    reason = f"{type(cause).__name__} {code}" if code else type(cause).__name__
+    if code == "SQLITE_FULL" or code == _POSTGRES_DISK_FULL:
+        return DatabaseFull(f"the database is full ({reason})")
+    if _is_unavailable(error, cause, code):
+        return DatabaseUnavailable(f"the database is unavailable ({reason})")
+    return StoreError(f"the database refused a statement ({reason})")
+
+
+def _is_unavailable(error: BaseException, cause: BaseException, code: str | None) -> bool:
+    if isinstance(error, OSError | TimeoutError | sqlalchemy.exc.TimeoutError):
+        return True
+    if getattr(error, "connection_invalidated", False):
+        return True
+    if code and not code.startswith("SQLITE_"):
+        return code.startswith(_POSTGRES_UNAVAILABLE)
+    if isinstance(cause, sqlite3.Error):
+        return not isinstance(cause, sqlite3.IntegrityError | sqlite3.ProgrammingError)
+    return isinstance(error, sqlalchemy.exc.OperationalError | sqlalchemy.exc.InterfaceError)

@@ -1,0 +1,247 @@
+"""The store as the rest of the program sees it: every method takes the owner first."""
+
+import secrets
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+
+import sqlalchemy as sa
+
+from memory import reading, turns
+from memory.database import Database
+from memory.records import (
+    Conversation,
+    MessageStatus,
+    StoredMessage,
+    ToolRecord,
+    TurnTicket,
+    utcnow,
+)
+from memory.text import check_id, check_owner, check_texts, is_id, pack_tools
+
+MOST_ROWS = 500
+
+
+class ConversationMemoryManager:
+    """Conversations, messages and turns of many owners in one database.
+
+    What is another owner's and what does not exist are the same to every method: the same
+    ConversationNotFound, False or nothing. Each method may raise DatabaseUnavailable, those that
+    write DatabaseFull, and ValueError for an owner that is nobody. A method that was cancelled
+    either has changed nothing or, when a turn had begun, leaves that turn interrupted.
+
+    A turn holds its conversation for `lease_seconds` after its beginning and after each
+    checkpoint. The clocks of processes that share a database must agree to well within that.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        lease_seconds: float = 30.0,
+        clock: Callable[[], datetime] = utcnow,
+    ) -> None:
+        self._database = database
+        self._lease = timedelta(seconds=lease_seconds)
+        self._clock = clock
+        self._holder = secrets.token_hex(8)
+
+    async def begin_turn(
+        self,
+        owner: str,
+        session_id: str,
+        text: str,
+        *,
+        key: str,
+        create: bool,
+        agent_id: str = "assistant",
+        channel: str = "web",
+        model: str | None = None,
+        website_domain: str | None = None,
+        ip_address: str | None = None,
+    ) -> TurnTicket:
+        """Commit a user's message and the right to answer it, before any model is asked.
+
+        `key` names the request: the same key in the same conversation gives the first one's
+        ticket again, with `fresh=False`. `create` makes a conversation that is not there; the
+        other arguments describe it and are ignored when it is. Raises ConversationNotFound,
+        ConversationBusy while another turn holds the conversation, and InvalidText.
+        """
+        check_texts(
+            text=text,
+            key=key,
+            agent_id=agent_id,
+            channel=channel,
+            model=model,
+            website_domain=website_domain,
+            ip_address=ip_address,
+        )
+        new = self._beginning(owner, session_id, key, model)
+        origin = turns.Origin(agent_id, channel, website_domain, ip_address) if create else None
+        return await self._begin(new, partial(turns.begin, new=new, text=text, origin=origin))
+
+    async def begin_retry(
+        self, owner: str, session_id: str, *, key: str, text: str | None = None
+    ) -> TurnTicket:
+        """Begin a turn that answers the last user message anew, or `text` in its place.
+
+        What it replaces is kept in the table and no longer shown. Raises as `begin_turn`;
+        ConversationNotFound also when there is nothing to answer.
+        """
+        check_texts(text=text, key=key)
+        new = self._beginning(owner, session_id, key, None)
+        return await self._begin(new, partial(turns.begin_again, new=new, text=text))
+
+    async def window(
+        self, owner: str, session_id: str, *, budget: int, before_seq: int
+    ) -> list[StoredMessage]:
+        """What the model sees, oldest first: the newest messages that fit into `budget` tokens.
+
+        Only messages below `before_seq` count, which is a ticket's `answer_seq`; `memory.window`
+        says how they are chosen. Raises ConversationNotFound.
+        """
+        check_owner(owner)
+        check_id(session_id)
+        return await self._database.read(
+            lambda connection: reading.window(connection, owner, session_id, budget, before_seq)
+        )
+
+    async def checkpoint(
+        self, owner: str, turn_id: str, *, content: str, tool_calls: Sequence[ToolRecord]
+    ) -> bool:
+        """Keep what has come of an answer so far, and renew the lease.
+
+        False when the turn is not running any more: its lease was lost, and the caller must stop.
+        Raises InvalidText.
+        """
+        check_owner(owner)
+        answer = self._written(content, tool_calls)
+        lease_expires_at = self._clock() + self._lease
+        if not is_id(turn_id):
+            return False
+        return await self._database.write(
+            lambda connection: turns.checkpoint(
+                connection, owner, turn_id, lease_expires_at=lease_expires_at, answer=answer
+            )
+        )
+
+    async def finish_turn(
+        self,
+        owner: str,
+        turn_id: str,
+        *,
+        status: MessageStatus,
+        content: str,
+        tool_calls: Sequence[ToolRecord],
+        tokens_used: int | None,
+        latency_ms: int | None,
+        model_used: str | None,
+        error_id: str | None,
+    ) -> bool:
+        """Commit an answer as it is now and release the conversation.
+
+        False, and nothing written, when the turn is not running any more. Raises InvalidText.
+        """
+        check_owner(owner)
+        check_texts(model_used=model_used, error_id=error_id)
+        answer = self._written(content, tool_calls) | {
+            "tokens_used": tokens_used,
+            "latency_ms": latency_ms,
+            "model_used": model_used,
+        }
+        if not is_id(turn_id):
+            return False
+        end = turns.End(self._clock(), status, error_id)
+        return await self._database.write(
+            lambda connection: turns.finish(connection, owner, turn_id, end, answer)
+        )
+
+    async def conversation(self, owner: str, session_id: str) -> Conversation:
+        """One conversation without its messages. Raises ConversationNotFound."""
+        check_owner(owner)
+        check_id(session_id)
+        return await self._database.read(
+            lambda connection: reading.conversation(connection, owner, session_id)
+        )
+
+    async def messages(
+        self, owner: str, session_id: str, *, limit: int = 40, before_seq: int | None = None
+    ) -> list[StoredMessage]:
+        """The newest messages, or the newest below `before_seq`, oldest first.
+
+        At least one and at most 500, whatever `limit` says. Raises ConversationNotFound.
+        """
+        check_owner(owner)
+        check_id(session_id)
+        newest_first = await self._database.read(
+            lambda connection: reading.messages(
+                connection, owner, session_id, _rows(limit), before_seq
+            )
+        )
+        return newest_first[::-1]
+
+    async def conversations(
+        self, owner: str, *, limit: int = 50, before: tuple[datetime, str] | None = None
+    ) -> list[Conversation]:
+        """The owner's conversations, newest activity first; empty for an owner without any.
+
+        At least one and at most 500, whatever `limit` says. `before` is the `position` of the
+        last one of the page before.
+        """
+        check_owner(owner)
+        if before is not None and not is_id(before[1]):
+            return []
+        return await self._database.read(
+            lambda connection: reading.conversations(connection, owner, _rows(limit), before)
+        )
+
+    async def forget(self, owner: str) -> int:
+        """Delete every row of this owner, running turns too; return how many conversations went.
+
+        Repeating it is harmless and returns 0.
+        """
+        check_owner(owner)
+        return await self._database.write(lambda connection: turns.forget(connection, owner))
+
+    async def answer(self, owner: str, turn_id: str) -> StoredMessage:
+        """The answer that belongs to a turn, as far as it is stored.
+
+        Raises ConversationNotFound when there is no such turn.
+        """
+        check_owner(owner)
+        check_id(turn_id)
+        return await self._database.read(
+            lambda connection: reading.answer(connection, owner, turn_id)
+        )
+
+    def _beginning(
+        self, owner: str, session_id: str, key: str, model: str | None
+    ) -> turns.Beginning:
+        check_owner(owner)
+        check_id(session_id)
+        now = self._clock()
+        return turns.Beginning(owner, session_id, key, self._holder, now, now + self._lease, model)
+
+    async def _begin(
+        self, new: turns.Beginning, work: Callable[[sa.Connection], TurnTicket]
+    ) -> TurnTicket:
+        def undo(ticket: TurnTicket) -> Callable[[sa.Connection], bool]:
+            end = turns.End(self._clock(), "interrupted", None)
+            return lambda connection: turns.finish(connection, new.owner, ticket.turn_id, end, {})
+
+        try:
+            return await self._database.write(work, undo=undo)
+        except turns.TurnKnown as known:
+            if known.stale:
+                await self._database.write(partial(turns.interrupt_stale, new=new))
+            return known.ticket
+
+    @staticmethod
+    def _written(content: str, tool_calls: Sequence[ToolRecord]) -> dict[str, Any]:
+        check_texts(content=content)
+        return {"content": content, "tool_calls": pack_tools(tool_calls)}
+
+
+def _rows(limit: int) -> int:
+    return min(max(limit, 1), MOST_ROWS)

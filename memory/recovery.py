@@ -1,0 +1,29 @@
+"""Maintenance over all owners, by design without an owner argument.
+
+It returns nothing of a user, and only marks turns that nobody finishes any more.
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from memory.database import Database
+from memory.records import utcnow
+from memory.tables import RUNNING, agent_turns
+
+
+async def interrupt_abandoned(
+    database: Database, *, everything: bool, clock: Callable[[], datetime] = utcnow
+) -> int:
+    """Mark running turns whose lease ran out as interrupted; return how many there were.
+
+    `everything` takes the lease for lost in each running turn: right only when the caller knows
+    that no other process uses this database, as at the start of a single one. The answers need
+    no change: they are interrupted from the start. Raises DatabaseUnavailable.
+    """
+    now = clock()
+    statement = sa.update(agent_turns).where(RUNNING).values(state="interrupted", finished_at=now)
+    if not everything:
+        statement = statement.where(agent_turns.c.lease_expires_at <= now)
+    return await database.write(lambda connection: connection.execute(statement).rowcount)

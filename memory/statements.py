@@ -1,0 +1,122 @@
+"""The statements that begin and end turns, compiled once. Each names the owner."""
+
+from typing import Any, Final, cast
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from memory.tables import RUNNING, UtcDateTime, agent_messages, agent_sessions, agent_turns
+
+_sessions, _messages, _turns = agent_sessions.c, agent_messages.c, agent_turns.c
+_SESSION: Final = sa.bindparam("of_session", type_=sa.Text)
+_OWNER: Final = sa.bindparam("of_owner", type_=sa.Text)
+_OWN_SESSION = sa.and_(_sessions.session_id == _SESSION, _sessions.owner_id == _OWNER)
+_OWN_MESSAGES = sa.and_(_messages.session_id == _SESSION, _messages.owner_id == _OWNER)
+_OWN_TURNS = sa.and_(_turns.session_id == _SESSION, _turns.owner_id == _OWNER)
+_ACTIVE: Final = {"status": "active", "ended_at": None}
+_AT = sa.bindparam("at", type_=UtcDateTime)
+
+
+def _create_or_extend(insert: Any) -> sa.Executable:
+    new = insert(agent_sessions).values(message_count=2, last_seq=2, **_ACTIVE)
+    return cast(
+        sa.Executable,
+        new.on_conflict_do_update(
+            index_elements=["session_id"],
+            set_={
+                "message_count": _sessions.message_count + 2,
+                "last_seq": _sessions.last_seq + 2,
+                "last_activity_at": new.excluded.last_activity_at,
+                **_ACTIVE,
+            },
+            where=_sessions.owner_id == new.excluded.owner_id,
+        ).returning(_sessions.last_seq),
+    )
+
+
+# Makes the conversation, or counts two more messages when it is this owner's; no row comes back
+# when it is another's. Either way its row stays locked until the commit, so that on PostgreSQL
+# too the turns of one conversation begin one after the other.
+CREATE_OR_EXTEND: Final = {
+    "sqlite": _create_or_extend(sqlite.insert),
+    "postgresql": _create_or_extend(postgresql.insert),
+}
+
+EXTEND: Final = (
+    sa.update(agent_sessions)
+    .where(_OWN_SESSION)
+    .values(
+        message_count=_sessions.message_count + 2,
+        last_seq=_sessions.last_seq + 2,
+        last_activity_at=_AT,
+        **_ACTIVE,
+    )
+    .returning(_sessions.last_seq)
+)
+
+# A retry supersedes as many messages as it adds, so the count stays. An edited first message
+# takes the title with it.
+REPLACE: Final = (
+    sa.update(agent_sessions)
+    .where(_OWN_SESSION)
+    .values(
+        last_seq=_sessions.last_seq + sa.bindparam("added", type_=sa.Integer),
+        last_activity_at=_AT,
+        title=sa.case(
+            (
+                _sessions.message_count <= 2,
+                sa.func.coalesce(sa.bindparam("new_title", type_=sa.Text), _sessions.title),
+            ),
+            else_=_sessions.title,
+        ),
+        **_ACTIVE,
+    )
+    .returning(_sessions.last_seq)
+)
+
+LAST_QUESTION: Final = (
+    sa.select(_messages.seq)
+    .where(_OWN_MESSAGES, _messages.role == "user", _messages.superseded.is_(False))
+    .order_by(_messages.seq.desc())
+    .limit(1)
+)
+
+SUPERSEDE: Final = (
+    sa.update(agent_messages)
+    .where(
+        _OWN_MESSAGES,
+        _messages.seq >= sa.bindparam("from_seq"),
+        _messages.superseded.is_(False),
+    )
+    .values(superseded=True)
+)
+
+KNOWN_OR_RUNNING: Final = sa.select(
+    _turns.turn_id,
+    _turns.idempotency_key,
+    _turns.state,
+    _turns.lease_expires_at,
+    _turns.user_seq,
+    _turns.answer_seq,
+).where(_OWN_TURNS, sa.or_(_turns.idempotency_key == sa.bindparam("key"), RUNNING))
+
+INTERRUPT_STALE: Final = (
+    sa.update(agent_turns)
+    .where(_OWN_TURNS, RUNNING, _turns.lease_expires_at <= _AT)
+    .values(state="interrupted", finished_at=_AT)
+)
+
+ADD_MESSAGES: Final = sa.insert(agent_messages)
+ADD_TURN: Final = sa.insert(agent_turns)
+
+# the columns to set are those that the parameters name
+CHANGE_RUNNING_TURN: Final = (
+    sa.update(agent_turns)
+    .where(_turns.turn_id == sa.bindparam("of_turn"), _turns.owner_id == _OWNER, RUNNING)
+    .returning(_turns.session_id, _turns.answer_seq)
+)
+CHANGE_ANSWER: Final = sa.update(agent_messages).where(
+    _OWN_MESSAGES, _messages.seq == sa.bindparam("of_seq")
+)
+
+FORGET: Final = sa.delete(agent_sessions).where(_sessions.owner_id == _OWNER)

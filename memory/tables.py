@@ -1,0 +1,123 @@
+"""The tables. Every row of a user carries its owner.
+
+A composite foreign key keeps a message or turn from naming another owner than its conversation.
+"""
+
+from datetime import UTC, datetime
+
+import sqlalchemy as sa
+
+metadata = sa.MetaData()
+
+
+class UtcDateTime(sa.TypeDecorator[datetime]):
+    """A time with its zone in Python, UTC in the database: texts in SQLite then sort like times."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a time without a zone")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def _one_of(column: str, *values: str) -> sa.CheckConstraint:
+    allowed = ", ".join(f"'{value}'" for value in values)
+    return sa.CheckConstraint(f"{column} IN ({allowed})", name=f"{column}_known")
+
+
+def _of_a_conversation() -> sa.ForeignKeyConstraint:
+    return sa.ForeignKeyConstraint(
+        ["session_id", "owner_id"],
+        ["agent_sessions.session_id", "agent_sessions.owner_id"],
+        ondelete="CASCADE",
+    )
+
+
+agent_sessions = sa.Table(
+    "agent_sessions",
+    metadata,
+    sa.Column("session_id", sa.Text, primary_key=True),
+    sa.Column("owner_id", sa.Text, nullable=False),
+    sa.Column("agent_id", sa.Text, nullable=False),
+    sa.Column("title", sa.Text, nullable=False),
+    sa.Column("website_domain", sa.Text),
+    sa.Column("ip_address", sa.Text),
+    sa.Column("channel", sa.Text, nullable=False),
+    sa.Column("context_data", sa.JSON(none_as_null=True)),
+    sa.Column("summary", sa.Text),
+    sa.Column("message_count", sa.Integer, nullable=False),
+    # the highest seq ever given out; message_count cannot serve, since it leaves out what was
+    # superseded
+    sa.Column("last_seq", sa.Integer, nullable=False),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("started_at", UtcDateTime, nullable=False),
+    sa.Column("last_activity_at", UtcDateTime, nullable=False),
+    sa.Column("ended_at", UtcDateTime),
+    sa.UniqueConstraint("session_id", "owner_id"),
+    _one_of("status", "active", "inactive", "ended"),
+    sa.Index("agent_sessions_by_owner", "owner_id", "last_activity_at", "session_id"),
+)
+
+agent_messages = sa.Table(
+    "agent_messages",
+    metadata,
+    sa.Column("session_id", sa.Text, primary_key=True),
+    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("owner_id", sa.Text, nullable=False),
+    sa.Column("role", sa.Text, nullable=False),
+    sa.Column("content", sa.Text, nullable=False),
+    sa.Column("tool_calls", sa.JSON(none_as_null=True)),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("tokens_used", sa.Integer),
+    sa.Column("latency_ms", sa.Integer),
+    sa.Column("model_used", sa.Text),
+    sa.Column("audio_url", sa.Text),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("turn_id", sa.Text, nullable=False),
+    sa.Column("superseded", sa.Boolean, nullable=False),
+    sa.Column("error_id", sa.Text),
+    _of_a_conversation(),
+    _one_of("role", "user", "assistant"),
+    _one_of("status", "complete", "interrupted", "failed"),
+)
+
+agent_turns = sa.Table(
+    "agent_turns",
+    metadata,
+    sa.Column("turn_id", sa.Text, primary_key=True),
+    sa.Column("session_id", sa.Text, nullable=False),
+    sa.Column("owner_id", sa.Text, nullable=False),
+    sa.Column("idempotency_key", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("holder", sa.Text, nullable=False),
+    sa.Column("lease_expires_at", UtcDateTime, nullable=False),
+    sa.Column("user_seq", sa.Integer, nullable=False),
+    sa.Column("answer_seq", sa.Integer, nullable=False),
+    sa.Column("started_at", UtcDateTime, nullable=False),
+    sa.Column("finished_at", UtcDateTime),
+    sa.Column("error_id", sa.Text),
+    sa.UniqueConstraint("owner_id", "session_id", "idempotency_key"),
+    _of_a_conversation(),
+    _one_of("state", "running", "complete", "interrupted", "failed"),
+)
+
+# Written as a literal wherever it is asked for: SQLite uses a partial index only when the
+# statement itself, and not a parameter, names the condition.
+RUNNING = agent_turns.c.state == sa.literal_column("'running'")
+
+one_running_turn = sa.Index(
+    "agent_turns_one_running",
+    agent_turns.c.session_id,
+    unique=True,
+    sqlite_where=RUNNING,
+    postgresql_where=RUNNING,
+)

@@ -1,0 +1,74 @@
+"""The last check before SQL: texts that SQLite would cut and PostgreSQL refuse."""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from memory.errors import ConversationNotFound, InvalidText
+from memory.records import ToolRecord
+
+TITLE_LENGTH = 60
+_ID = re.compile(r"[\x21-\x7e]{1,128}")
+
+
+def storable(text: str) -> bool:
+    """Whether every database gives the text back as it was."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in text
+
+
+def check_texts(**fields: str | None) -> None:
+    """Raise InvalidText with the name of the first field that is not storable."""
+    for field, text in fields.items():
+        if text is not None and not storable(text):
+            raise InvalidText(field)
+
+
+def check_owner(owner: str) -> None:
+    """Raise ValueError for an owner that is nobody: a mistake of the caller, never of a user."""
+    if not owner or not storable(owner):
+        raise ValueError("an owner is required")
+
+
+def is_id(identifier: str) -> bool:
+    """Whether this can be an id at all: 1 to 128 visible ASCII characters."""
+    return _ID.fullmatch(identifier) is not None
+
+
+def check_id(identifier: str) -> None:
+    """Raise ConversationNotFound for what cannot be an id."""
+    if not is_id(identifier):
+        raise ConversationNotFound
+
+
+def title_of(text: str) -> str:
+    """The first 60 characters of a message, on one line."""
+    return " ".join(text.split())[:TITLE_LENGTH]
+
+
+def pack_tools(tool_calls: Sequence[ToolRecord]) -> list[dict[str, Any]] | None:
+    """Tool calls as JSON values; None when there are none.
+
+    Raises InvalidText when a text in them is not storable, or a value is not JSON.
+    """
+    if not tool_calls:
+        return None
+    packed = [asdict(call) for call in tool_calls]
+    try:
+        text = json.dumps(packed, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        raise InvalidText("tool_calls") from None
+    # json writes NUL as \u0000; a backslash before it would make it the six harmless characters
+    if not storable(text) or re.search(r"(?<!\\)(?:\\\\)*\\u0000", text):
+        raise InvalidText("tool_calls")
+    return packed
+
+
+def unpack_tools(packed: list[dict[str, Any]] | None) -> tuple[ToolRecord, ...]:
+    """The reverse of `pack_tools`."""
+    return tuple(ToolRecord(**call) for call in packed or ())

@@ -1,0 +1,243 @@
+"""How a turn is stored: its beginning, what comes in between, its end.
+
+Functions of one connection, each run inside one transaction. The caller has checked the texts.
+"""
+
+import secrets
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from memory import statements
+from memory.errors import ConversationBusy, ConversationNotFound
+from memory.records import MessageStatus, TurnTicket
+from memory.text import title_of
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """What every new turn needs: whose, where, under which key, until when it may run."""
+
+    owner: str
+    session_id: str
+    key: str
+    holder: str
+    now: datetime
+    lease_expires_at: datetime
+    model: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a conversation comes from; written once, when it is made."""
+
+    agent_id: str
+    channel: str
+    website_domain: str | None
+    ip_address: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How and when a turn ended."""
+
+    now: datetime
+    status: MessageStatus
+    error_id: str | None
+
+
+class TurnKnown(Exception):
+    """The key was used before: rolls back what the repeated request began.
+
+    `stale` says that the conversation has a turn whose lease ran out and is not marked yet.
+    """
+
+    def __init__(self, ticket: TurnTicket, *, stale: bool) -> None:
+        super().__init__()
+        self.ticket = ticket
+        self.stale = stale
+
+
+def begin(
+    connection: sa.Connection, new: Beginning, text: str, origin: Origin | None
+) -> TurnTicket:
+    """Store the user's message and an empty answer, and lease the conversation to this turn.
+
+    With an `origin`, a conversation that is not there is made. Raises ConversationNotFound,
+    ConversationBusy or TurnKnown.
+    """
+    if origin is None:
+        row = connection.execute(statements.EXTEND, _own(new) | {"at": new.now}).one_or_none()
+    else:
+        statement = statements.CREATE_OR_EXTEND[connection.dialect.name]
+        row = connection.execute(statement, _conversation(new, text, origin)).one_or_none()
+    if row is None:
+        raise ConversationNotFound
+    _settle_other_turns(connection, new)
+    ticket = _ticket(new, user_seq=row.last_seq - 1, answer_seq=row.last_seq)
+    rows = [_question(new, ticket, text), _answer(new, ticket)]
+    connection.execute(statements.ADD_MESSAGES, rows)
+    _add_turn(connection, new, ticket)
+    return ticket
+
+
+def begin_again(connection: sa.Connection, new: Beginning, text: str | None) -> TurnTicket:
+    """Supersede the last answer, and with `text` the question too, and lease the conversation.
+
+    Raises ConversationNotFound, ConversationBusy or TurnKnown.
+    """
+    added = 1 if text is None else 2
+    new_title = None if text is None else title_of(text)
+    row = connection.execute(
+        statements.REPLACE, _own(new) | {"at": new.now, "added": added, "new_title": new_title}
+    ).one_or_none()
+    if row is None:
+        raise ConversationNotFound
+    _settle_other_turns(connection, new)
+    last_question = connection.execute(statements.LAST_QUESTION, _own(new)).scalar_one_or_none()
+    if last_question is None:
+        raise ConversationNotFound
+    from_seq = last_question + 1 if text is None else last_question
+    connection.execute(statements.SUPERSEDE, _own(new) | {"from_seq": from_seq})
+    user_seq = last_question if text is None else row.last_seq - 1
+    ticket = _ticket(new, user_seq=user_seq, answer_seq=row.last_seq)
+    rows = [] if text is None else [_question(new, ticket, text)]
+    connection.execute(statements.ADD_MESSAGES, [*rows, _answer(new, ticket)])
+    _add_turn(connection, new, ticket)
+    return ticket
+
+
+def interrupt_stale(connection: sa.Connection, new: Beginning) -> None:
+    """Mark this conversation's turn as interrupted when its lease ran out."""
+    connection.execute(statements.INTERRUPT_STALE, _own(new) | {"at": new.now})
+
+
+def checkpoint(
+    connection: sa.Connection,
+    owner: str,
+    turn_id: str,
+    *,
+    lease_expires_at: datetime,
+    answer: dict[str, Any],
+) -> bool:
+    """Write what there is of the answer and renew the lease; False when the turn runs no more."""
+    return _change(connection, owner, turn_id, {"lease_expires_at": lease_expires_at}, answer)
+
+
+def finish(
+    connection: sa.Connection, owner: str, turn_id: str, end: End, answer: dict[str, Any]
+) -> bool:
+    """Write the answer for good and release the lease; False when the turn runs no more.
+
+    `answer` holds further columns of the answer's row.
+    """
+    turn = {"state": end.status, "finished_at": end.now, "error_id": end.error_id}
+    final = answer | {"status": end.status, "error_id": end.error_id}
+    return _change(connection, owner, turn_id, turn, final)
+
+
+def forget(connection: sa.Connection, owner: str) -> int:
+    """Delete an owner's conversations; messages and turns go with them."""
+    return connection.execute(statements.FORGET, {"of_owner": owner}).rowcount
+
+
+def _change(
+    connection: sa.Connection,
+    owner: str,
+    turn_id: str,
+    turn: dict[str, Any],
+    answer: dict[str, Any],
+) -> bool:
+    row = connection.execute(
+        statements.CHANGE_RUNNING_TURN, turn | {"of_turn": turn_id, "of_owner": owner}
+    ).one_or_none()
+    if row is None:
+        return False
+    of_answer = {"of_session": row.session_id, "of_owner": owner, "of_seq": row.answer_seq}
+    connection.execute(statements.CHANGE_ANSWER, answer | of_answer)
+    return True
+
+
+def _settle_other_turns(connection: sa.Connection, new: Beginning) -> None:
+    rows = connection.execute(statements.KNOWN_OR_RUNNING, _own(new) | {"key": new.key}).all()
+    running = [row for row in rows if row.state == "running"]
+    stale = [row for row in running if row.lease_expires_at <= new.now]
+    for row in rows:
+        if row.idempotency_key == new.key:
+            known = TurnTicket(row.turn_id, new.session_id, row.user_seq, row.answer_seq, False)
+            raise TurnKnown(known, stale=bool(stale))
+    if len(running) > len(stale):
+        raise ConversationBusy
+    if stale:
+        interrupt_stale(connection, new)
+
+
+def _own(new: Beginning) -> dict[str, Any]:
+    return {"of_session": new.session_id, "of_owner": new.owner}
+
+
+def _ticket(new: Beginning, *, user_seq: int, answer_seq: int) -> TurnTicket:
+    return TurnTicket(secrets.token_urlsafe(16), new.session_id, user_seq, answer_seq, True)
+
+
+def _conversation(new: Beginning, text: str, origin: Origin) -> dict[str, Any]:
+    return {
+        "session_id": new.session_id,
+        "owner_id": new.owner,
+        "agent_id": origin.agent_id,
+        "title": title_of(text),
+        "channel": origin.channel,
+        "website_domain": origin.website_domain,
+        "ip_address": origin.ip_address,
+        "started_at": new.now,
+        "last_activity_at": new.now,
+    }
+
+
+def _question(new: Beginning, ticket: TurnTicket, text: str) -> dict[str, Any]:
+    return _message(new, ticket, ticket.user_seq, role="user", content=text, status="complete")
+
+
+def _answer(new: Beginning, ticket: TurnTicket) -> dict[str, Any]:
+    """The answer is interrupted from the start: true without a further write if we die now."""
+    row = _message(
+        new, ticket, ticket.answer_seq, role="assistant", content="", status="interrupted"
+    )
+    return row | {"model_used": new.model}
+
+
+def _message(
+    new: Beginning, ticket: TurnTicket, seq: int, *, role: str, content: str, status: MessageStatus
+) -> dict[str, Any]:
+    return {
+        "session_id": new.session_id,
+        "owner_id": new.owner,
+        "seq": seq,
+        "role": role,
+        "content": content,
+        "status": status,
+        "created_at": new.now,
+        "turn_id": ticket.turn_id,
+        "superseded": False,
+        "model_used": None,
+    }
+
+
+def _add_turn(connection: sa.Connection, new: Beginning, ticket: TurnTicket) -> None:
+    connection.execute(
+        statements.ADD_TURN,
+        {
+            "turn_id": ticket.turn_id,
+            "session_id": new.session_id,
+            "owner_id": new.owner,
+            "idempotency_key": new.key,
+            "state": "running",
+            "holder": new.holder,
+            "lease_expires_at": new.lease_expires_at,
+            "user_seq": ticket.user_seq,
+            "answer_seq": ticket.answer_seq,
+            "started_at": new.now,
+        },
+    )
