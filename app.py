@@ -1,0 +1,18 @@
+"""Serves CMW Agent: ``python app.py``, or ``uvicorn app:app`` behind a server of one's own."""
+
+import sys
+
+from cmw_agent.cli import serve, start
+from cmw_agent.errors import StartupError
+
+try:
+    application = start()
+except StartupError as error:
+    print(error, file=sys.stderr)
+    raise SystemExit(2) from None
+
+app = application.asgi
+demo = application.demo
+
+if __name__ == "__main__":
+    serve(application)

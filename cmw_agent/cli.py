@@ -1,0 +1,124 @@
+"""Starts the app from the command line and turns what can go wrong into one line."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+import sys
+from pathlib import Path
+
+import uvicorn
+
+from cmw_agent.errors import StartupError
+from cmw_agent.ops import logs
+from cmw_agent.settings import Settings, load_settings
+from cmw_agent.web.server import Application, build_app
+from memory.database import migrate, open_database
+from memory.errors import StoreError
+
+log = logging.getLogger(__name__)
+
+DRAIN_SECONDS = 3  # how long open connections may last after SIGTERM
+
+
+def start(env_file: Path | None = Path(".env")) -> Application:
+    """Return the app for the environment's settings.
+
+    Raises:
+        StartupError: Something cannot work; the text is one line for each problem.
+    """
+    settings = load_settings(env_file)
+    logs.configure(settings.log_level)
+    for sentence in settings.unknown:
+        log.warning("%s", sentence)
+    check_data_dir(settings.data_dir)
+    return build_app(settings)
+
+
+def check_data_dir(folder: Path) -> None:
+    """Make the data folder if it is absent.
+
+    Raises:
+        StartupError: It cannot be made or written.
+    """
+    probe = folder / f".write-test-{os.getpid()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+    except OSError as error:
+        raise StartupError(
+            f"CMW_DATA_DIR: the folder {folder} cannot be written ({error.strerror}); "
+            "name one that can"
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            probe.unlink()
+
+
+async def check_database(settings: Settings) -> None:
+    """Bring the database to this version's schema.
+
+    Raises:
+        StartupError: It cannot be opened, is locked, or comes from a newer version.
+    """
+    engine = open_database(settings.database_url.get_secret_value())
+    try:
+        await migrate(engine)
+    except StoreError as error:
+        raise StartupError(f"CMW_DATABASE_URL: {error}") from error
+    finally:
+        await engine.dispose()
+
+
+def listen(settings: Settings) -> socket.socket:
+    """Return a socket bound to the configured host and port.
+
+    Raises:
+        StartupError: The port is taken, or the host is not one of this machine's.
+    """
+    try:
+        family, kind, proto, _, address = socket.getaddrinfo(
+            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        bound = socket.socket(family, kind, proto)
+    except OSError as error:
+        raise StartupError(f"CMW_HOST: {settings.host} is not known ({error.strerror})") from error
+    try:
+        if os.name != "nt":
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(address)
+    except OSError as error:
+        bound.close()
+        raise StartupError(
+            f"CMW_PORT: {settings.host}:{settings.port} cannot be used ({error.strerror}); "
+            "choose another port"
+        ) from error
+    return bound
+
+
+def serve(application: Application) -> None:
+    """Serve the app until it is told to stop; exit with code 2 if it cannot start."""
+    settings = application.runtime.settings
+    try:
+        bound = listen(settings)
+        asyncio.run(check_database(settings))
+    except StartupError as error:
+        print(error, file=sys.stderr)
+        raise SystemExit(2) from None
+    host, port = bound.getsockname()[:2]
+    shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104
+    print(f"CMW Agent is at http://{f'[{shown}]' if ':' in shown else shown}:{port}", flush=True)
+    if settings.demo:
+        print("The demo model answers; set OPENAI_API_KEY or OPENAI_BASE_URL for a real one.")
+    config = uvicorn.Config(
+        application.asgi,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=bool(settings.trust_proxy),
+        forwarded_allow_ips=settings.trust_proxy or None,
+        timeout_graceful_shutdown=DRAIN_SECONDS,
+        lifespan="on",
+    )
+    asyncio.run(uvicorn.Server(config).serve(sockets=[bound]))

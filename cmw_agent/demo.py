@@ -1,0 +1,175 @@
+"""The demo model: answers without a key and without a network, and says so.
+
+It is deterministic, streams word by word, calls the built-in tools and answers from
+the conversation it was given, so that the whole app can be tried before a model is
+configured.
+"""
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from typing import Any
+
+from langchain_core.callbacks import (
+    AsyncCallbackManagerForLLMRun,
+    CallbackManagerForLLMRun,
+)
+from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.messages import (
+    AIMessage,
+    AIMessageChunk,
+    BaseMessage,
+    HumanMessage,
+    ToolMessage,
+)
+from langchain_core.messages.ai import UsageMetadata
+from langchain_core.messages.tool import tool_call_chunk
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.runnables import Runnable
+from langchain_core.tools import BaseTool
+
+NAME_GIVEN = re.compile(r"\bmy name is\s+([^\W\d_][\w'’-]*)", re.IGNORECASE)
+NAME_ASKED = re.compile(r"\b(what(?:'s| is) my name|who am i)\b", re.IGNORECASE)
+TIME_ASKED = re.compile(
+    r"\b(?:time|date|day)\b.*?\bin\s+([A-Za-z][A-Za-z_/ -]*[A-Za-z])\s*\??\s*$", re.IGNORECASE
+)
+TIME_ANYWHERE = re.compile(r"\bwhat(?:'s| is)? (?:the )?(?:time|date|day)\b", re.IGNORECASE)
+SUM_ASKED = re.compile(r"((?:[\d.(][\d\s.()+*/^%-]*)?[\d)]\s*[-+*/^%]\s*[\d.(][\d\s.()+*/^%-]*)")
+COUNT_ASKED = re.compile(r"\bcount to (\d{1,4})\b", re.IGNORECASE)
+GREETING = re.compile(r"^\s*(hi|hello|hey|good (morning|day|evening))\b", re.IGNORECASE)
+
+EXPLANATION = (
+    "I am the **demo model**: I run without a key and without a network, and I only know a "
+    "few tricks. Tell me your name and ask for it later, ask for the time in a city, give me "
+    "a sum, or say *count to 100* and stop me on the way.\n\n"
+    "For real answers set `OPENAI_API_KEY`, or `OPENAI_BASE_URL` for a server of your own, "
+    "and start the app again."
+)
+
+Call = tuple[str, dict[str, Any]]
+
+
+class DemoModel(BaseChatModel):
+    """A chat model that needs nothing.
+
+    Attributes:
+        pause: Seconds between two words of a streamed answer.
+    """
+
+    pause: float = 0.015
+
+    @property
+    def _llm_type(self) -> str:
+        return "cmw-demo"
+
+    def bind_tools(
+        self,
+        tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool],
+        *,
+        tool_choice: str | None = None,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, AIMessage]:
+        """Return the model with the names of `tools` that it may call."""
+        names = [tool.name for tool in tools if isinstance(tool, BaseTool)]
+        return self.bind(tool_names=names, **kwargs)
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        reply = respond(messages, kwargs.get("tool_names", ()))
+        if isinstance(reply, str):
+            message = AIMessage(content=reply)
+        else:
+            name, arguments = reply
+            call = {"name": name, "args": arguments, "id": _call_id(messages)}
+            message = AIMessage(content="", tool_calls=[call])
+        return ChatResult(generations=[ChatGeneration(message=message)])
+
+    async def _astream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        reply = respond(messages, kwargs.get("tool_names", ()))
+        if not isinstance(reply, str):
+            yield _chunk(_tool_call(reply, _call_id(messages)))
+            return
+        words = list(_words(reply))
+        for index, word in enumerate(words):
+            if index:
+                await asyncio.sleep(self.pause)
+            chunk = _chunk(AIMessageChunk(content=word))
+            if run_manager is not None:
+                await run_manager.on_llm_new_token(word, chunk=chunk)
+            yield chunk
+        usage = UsageMetadata(
+            input_tokens=sum(len(str(m.text).split()) for m in messages),
+            output_tokens=len(words),
+            total_tokens=sum(len(str(m.text).split()) for m in messages) + len(words),
+        )
+        yield _chunk(AIMessageChunk(content="", usage_metadata=usage))
+
+
+def respond(messages: Sequence[BaseMessage], tool_names: Sequence[str]) -> str | Call:
+    """Return the demo's answer to a conversation, or the tool call that it needs first."""
+    if messages and isinstance(messages[-1], ToolMessage):
+        result = str(messages[-1].text)
+        if messages[-1].status == "error":
+            return f"That did not work. {result}"
+        return f"{'It is' if messages[-1].name == 'current_time' else 'That makes'} {result}."
+    asked = [str(m.text) for m in messages if isinstance(m, HumanMessage)]
+    if not asked:
+        return EXPLANATION
+    call = _tool_for(asked[-1], tool_names)
+    return call if call is not None else _answer(asked)
+
+
+def _tool_for(text: str, tool_names: Sequence[str]) -> Call | None:
+    if "current_time" in tool_names:
+        if place := TIME_ASKED.search(text):
+            return "current_time", {"time_zone": place.group(1).strip()}
+        if TIME_ANYWHERE.search(text):
+            return "current_time", {"time_zone": "UTC"}
+    if "calculate" in tool_names and (expression := SUM_ASKED.search(text)):
+        return "calculate", {"expression": expression.group(1).strip(" .")}
+    return None
+
+
+def _answer(asked: Sequence[str]) -> str:
+    text = asked[-1]
+    if NAME_ASKED.search(text):
+        names = [m.group(1) for earlier in asked for m in NAME_GIVEN.finditer(earlier)]
+        return f"Your name is {names[-1]}!" if names else "I don't know your name yet."
+    if given := NAME_GIVEN.search(text):
+        return f"Hello, {given.group(1)}! I will remember your name in this conversation."
+    if count := COUNT_ASKED.search(text):
+        return ", ".join(str(number) for number in range(1, int(count.group(1)) + 1)) + "."
+    if GREETING.search(text):
+        return f"Hello! {EXPLANATION}"
+    nth = len(asked)
+    return f"You wrote: {text}\n\n(Message {nth} of this conversation.) {EXPLANATION}"
+
+
+def _words(text: str) -> Iterator[str]:
+    return (match.group() for match in re.finditer(r"\S+\s*|\s+", text))
+
+
+def _call_id(messages: Sequence[BaseMessage]) -> str:
+    return f"demo_{len(messages)}"
+
+
+def _tool_call(call: Call, call_id: str) -> AIMessageChunk:
+    name, arguments = call
+    chunk = tool_call_chunk(name=name, args=json.dumps(arguments), id=call_id, index=0)
+    return AIMessageChunk(content="", tool_call_chunks=[chunk])
+
+
+def _chunk(message: AIMessageChunk) -> ChatGenerationChunk:
+    return ChatGenerationChunk(message=message)

@@ -1,0 +1,73 @@
+"""What a turn emits, in order, to whichever channel asked for it.
+
+`TurnStarted` comes first and exactly one of `TurnFinished` comes last; between
+them stand text and tool events. Adapters turn these into their own medium and
+never touch memory or agent.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Outcome = Literal["complete", "interrupted", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class TurnStarted:
+    """The user's message is stored and the model is about to be called."""
+
+    turn_id: str
+    conversation_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    """More of the answer; `text` is appended to what came before."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolStarted:
+    """The agent calls a tool."""
+
+    call_id: str
+    name: str
+    arguments: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolFinished:
+    """A tool returned (`ok`) or refused (`not ok`); `seconds` is its own run time."""
+
+    call_id: str
+    name: str
+    result: str
+    ok: bool
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class UsageReported:
+    """Tokens that one model call took, as the model's server counts them."""
+
+    input_tokens: int
+    output_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class TurnFinished:
+    """The turn has ended and is stored.
+
+    `sentence` and `error_id` are set when the outcome is ``failed`` or when the
+    answer was cut short for a reason that the user should know.
+    """
+
+    outcome: Outcome
+    sentence: str | None = None
+    error_id: str | None = None
+    tokens: int | None = field(default=None)
+
+
+AgentEvent = TextDelta | ToolStarted | ToolFinished | UsageReported
+TurnEvent = TurnStarted | AgentEvent | TurnFinished

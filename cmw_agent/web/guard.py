@@ -1,0 +1,309 @@
+"""The guard: settles who asks before Gradio sees a request.
+
+A pure ASGI middleware in front of the whole app. It gives each browser a signed
+visitor cookie, binds every inbound Gradio session hash to the principal that sends
+it, answers 404 on every route that the page does not need, checks the origin of
+requests that change something, caps bodies and sets the security headers. It keeps
+no state of its own, so every replica that shares the secret key decides alike.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+import orjson
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from cmw_agent.errors import UserError
+from cmw_agent.identity import CLIENT_HASH, Identities, Principal, SessionKey
+from cmw_agent.web.routes import Route, RouteTable
+from cmw_agent.web.streams import DisconnectWatch
+from cmw_agent.web.visitors import Visitors
+
+log = logging.getLogger(__name__)
+
+Channel = Literal["page", "stream"]
+
+PRINCIPAL = "cmw.principal"
+NOT_FOUND = "Not Found"
+CROSS_SITE = "This request came from another site."
+
+CONTENT_SECURITY_POLICY = (
+    "default-src 'self'; "
+    # Gradio starts from inline scripts and compiles its event listeners' `js`.
+    "script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
+    "style-src 'self' 'unsafe-inline'; "
+    # No foreign images: a model's Markdown could send the chat away in an image URL.
+    "img-src 'self' data: blob:; media-src 'self' blob:; font-src 'self' data:; "
+    "connect-src 'self'; worker-src 'self' blob:; object-src 'none'; "
+    "base-uri 'self'; form-action 'self'; frame-ancestors {ancestors}"
+)
+
+
+class Turnstile(Protocol):
+    """What the guard asks the app about an event before Gradio queues it."""
+
+    def refusal(self, fn_index: object) -> UserError | None:
+        """Return why this event cannot be taken now, or None when it can."""
+
+
+@dataclass(frozen=True, slots=True)
+class GuardPolicy:
+    """What differs between deployments.
+
+    `frame_ancestors` are CSP sources, `allowed_origins` are further origins
+    (``https://host[:port]``) that may change state, `max_body` is in bytes.
+    """
+
+    frame_ancestors: str = "'self'"
+    allowed_origins: frozenset[str] = frozenset()
+    max_body: int = 262_144
+
+
+@dataclass(frozen=True, slots=True)
+class GuardHooks:
+    """What the guard tells the app, and what it asks of it.
+
+    `disconnected` is awaited when the reader of a session's ``stream`` or the
+    heartbeat of its ``page`` has gone; it must be quick. `event_owner` gives the
+    session key of a Gradio event id, or None.
+    """
+
+    disconnected: Callable[[SessionKey, Principal, Channel], Awaitable[None]]
+    event_owner: Callable[[str], str | None]
+    turnstile: Turnstile | None = None
+
+
+class _Refused(Exception):
+    """The request is answered here, with `status` and a sentence."""
+
+    def __init__(self, status: int, detail: str, headers: dict[str, str] | None = None) -> None:
+        self.response = JSONResponse({"detail": detail}, status, headers)
+
+
+@dataclass(slots=True)
+class _Call:
+    """One request on its way through the guard."""
+
+    scope: Scope
+    receive: Receive
+    route: Route
+    headers: Headers
+    principal: Principal | None = None
+    key: SessionKey | None = None
+    cookie: str | None = field(default=None, repr=False)
+
+
+class Guard:
+    """ASGI middleware that wraps the app; see the module's text.
+
+    Args:
+        app: The app behind it, which finds the principal at ``scope["cmw.principal"]``.
+        identities: Verifies tokens and derives session keys.
+        policy: What differs between deployments.
+        hooks: The app's side.
+    """
+
+    def __init__(
+        self, app: ASGIApp, identities: Identities, policy: GuardPolicy, hooks: GuardHooks
+    ) -> None:
+        self._app = app
+        self._identities = identities
+        self._visitors = Visitors(identities, embedded=policy.frame_ancestors != "'self'")
+        self._policy = policy
+        self._hooks = hooks
+        self._routes = RouteTable()
+        self._headers = [
+            (
+                b"content-security-policy",
+                CONTENT_SECURITY_POLICY.format(ancestors=policy.frame_ancestors).encode("latin-1"),
+            ),
+            (b"x-content-type-options", b"nosniff"),
+            (b"referrer-policy", b"same-origin"),
+            (b"permissions-policy", b"camera=(), geolocation=(), microphone=(), payment=()"),
+            (b"cross-origin-resource-policy", b"same-origin"),
+        ]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        if scope["type"] != "http":  # the app has no WebSockets
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        route = self._routes.find(scope["method"], scope["path"])
+        if route is None:
+            await self._finish(JSONResponse({"detail": NOT_FOUND}, 404), scope, receive, send)
+            return
+        call = _Call(scope, receive, route, Headers(scope=scope))
+        try:
+            self._check_origin(call)
+            await self._identify(call)
+        except _Refused as refused:
+            await self._finish(refused.response, scope, receive, send)
+            return
+        await self._pass_on(call, send)
+
+    async def _finish(self, response: Response, scope: Scope, receive: Receive, send: Send) -> None:
+        await response(scope, receive, self._secured(send, None))
+
+    # -- who asks -----------------------------------------------------------------
+
+    def _check_origin(self, call: _Call) -> None:
+        # A request that a foreign page makes with this browser's cookie. Browsers
+        # say so; other clients send neither header and carry no foreign cookie.
+        if call.route.method == "GET" and call.route.identity == "none":
+            return
+        origin = call.headers.get("origin")
+        if origin is not None:
+            same = urlsplit(origin).netloc == call.headers.get("host", "") and origin != "null"
+            if not same and origin not in self._policy.allowed_origins:
+                raise _Refused(403, CROSS_SITE)
+        elif call.headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
+            raise _Refused(403, CROSS_SITE)
+
+    async def _identify(self, call: _Call) -> None:
+        visit = self._visitors.recognise(call.scope, call.headers)
+        call.principal = visit.principal
+        if call.route.identity == "body":
+            await self._bind_body(call)
+        elif call.route.identity == "query":
+            self._bind_query(call)
+        elif call.route.identity == "path":
+            self._bind_path(call)
+        elif call.route.template in ("/", "/config"):
+            # Only here: a cookie set halfway through a visit would change who asks.
+            call.cookie = self._visitors.cookie_for(call.scope, visit)
+        call.scope = {**call.scope, PRINCIPAL: call.principal}
+
+    def _bind(self, call: _Call, client_hash: object) -> str:
+        if client_hash is None or client_hash == "":
+            raise _Refused(400, "This request names no session; please reload the page.")
+        if not isinstance(client_hash, str) or not CLIENT_HASH.fullmatch(client_hash):
+            raise _Refused(400, "This session is not valid; please reload the page.")
+        if call.principal is None:
+            peer = call.scope.get("client")
+            call.principal = self._identities.ephemeral(client_hash, peer[0] if peer else "")
+        call.key = self._identities.session_key(call.principal, client_hash)
+        return call.key.value
+
+    async def _bind_body(self, call: _Call) -> None:
+        body = await self._read(call)
+        try:
+            content: Any = orjson.loads(body)
+        except orjson.JSONDecodeError:
+            raise _Refused(400, "The request is not valid JSON in UTF-8.") from None
+        if not isinstance(content, dict):
+            raise _Refused(400, "The request must be a JSON object.")
+        bound = self._bind(call, content.get("session_hash"))
+        content["session_hash"] = bound
+        if call.route.template.endswith("/cancel"):
+            # Gradio cancels any event by its id alone: let it see only one's own.
+            event = content.get("event_id")
+            if not isinstance(event, str) or self._hooks.event_owner(event) != bound:
+                raise _Refused(404, NOT_FOUND)
+        else:
+            content.pop("event_id", None)
+            self._admit(content.get("fn_index"))
+        self._replace_body(call, orjson.dumps(content))
+
+    def _admit(self, fn_index: object) -> None:
+        turnstile = self._hooks.turnstile
+        refusal = turnstile.refusal(fn_index) if turnstile is not None else None
+        if refusal is not None:
+            log.warning("refused error_id=%s status=%d", refusal.error_id, refusal.status)
+            raise _Refused(refusal.status, str(refusal), {"retry-after": "2"})
+
+    async def _read(self, call: _Call) -> bytes:
+        limit = self._policy.max_body
+        too_large = _Refused(413, f"The message is too large; at most {limit} bytes are taken.")
+        declared = call.headers.get("content-length", "0")
+        if not declared.isascii() or not declared.isdigit() or int(declared) > limit:
+            raise too_large
+        parts: list[bytes] = []
+        size = 0
+        while True:
+            message = await call.receive()
+            if message["type"] == "http.disconnect":
+                raise _Refused(400, "The request ended early.")
+            part = message.get("body", b"")
+            size += len(part)
+            if size > limit:
+                raise too_large
+            parts.append(part)
+            if not message.get("more_body", False):
+                return b"".join(parts)
+
+    @staticmethod
+    def _replace_body(call: _Call, body: bytes) -> None:
+        headers = MutableHeaders(raw=list(call.scope["headers"]))
+        headers["content-length"] = str(len(body))
+        headers["content-type"] = "application/json"
+        del headers["transfer-encoding"]
+        call.scope = {**call.scope, "headers": headers.raw}
+        original, pending = call.receive, [body]
+
+        async def receive() -> Message:
+            if pending:
+                return {"type": "http.request", "body": pending.pop(), "more_body": False}
+            return await original()
+
+        call.receive = receive
+
+    def _bind_query(self, call: _Call) -> None:
+        try:
+            query = parse_qsl(call.scope["query_string"].decode("ascii"), True, max_num_fields=50)
+        except ValueError:
+            raise _Refused(400, "The request's query is not valid.") from None
+        hashes = [value for name, value in query if name == "session_hash"]
+        bound = self._bind(call, hashes[0] if len(hashes) == 1 else None)
+        kept = [(name, value) for name, value in query if name != "session_hash"]
+        encoded = urlencode([*kept, ("session_hash", bound)]).encode("ascii")
+        call.scope = {**call.scope, "query_string": encoded}
+
+    def _bind_path(self, call: _Call) -> None:
+        head, _, client_hash = call.scope["path"].rpartition("/")
+        path = f"{head}/{self._bind(call, client_hash)}"
+        call.scope = {**call.scope, "path": path, "raw_path": path.encode("ascii")}
+
+    # -- the answer ---------------------------------------------------------------
+
+    async def _pass_on(self, call: _Call, send: Send) -> None:
+        secured = self._secured(send, call.cookie)
+        if call.key is None or call.principal is None or call.route.method != "GET":
+            await self._app(call.scope, call.receive, secured)
+            return
+        key, principal = call.key, call.principal
+        channel: Channel = "page" if call.route.identity == "path" else "stream"
+
+        async def gone() -> None:
+            await self._hooks.disconnected(key, principal, channel)
+
+        async with DisconnectWatch(call.receive, gone) as watch:
+            await self._app(call.scope, watch.receive, watch.sending(secured))
+
+    def _secured(self, send: Send, cookie: str | None) -> Send:
+        async def secured(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": self._response_headers(message, cookie)}
+            await send(message)
+
+        return secured
+
+    def _response_headers(self, message: Message, cookie: str | None) -> list[tuple[bytes, bytes]]:
+        # Gradio reflects any Origin with credentials; no other site may read from here.
+        headers = [
+            (name, value)
+            for name, value in message.get("headers", [])
+            if not name.lower().startswith(b"access-control-")
+        ]
+        headers.extend(self._headers)
+        if not any(name.lower() == b"cache-control" for name, _ in headers):
+            headers.append((b"cache-control", b"no-store"))
+        if cookie is not None:
+            headers.append((b"set-cookie", cookie.encode("latin-1")))
+        return headers

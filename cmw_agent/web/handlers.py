@@ -1,0 +1,262 @@
+"""What the page's events do: each finds its own session, and only its own.
+
+A handler takes who asks from the guard's word in the request and the session from
+Gradio's session hash, which the guard has bound to that principal. A conversation's
+id that a browser sends is only looked up among the principal's own.
+"""
+
+import contextlib
+import logging
+import secrets
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from dataclasses import dataclass
+
+import gradio as gr
+
+from cmw_agent.chat import Turn, refusal_for
+from cmw_agent.errors import MissingSession, NotFound, UserError, frames
+from cmw_agent.events import TextDelta, TurnFinished, TurnStarted
+from cmw_agent.identity import Principal, SessionKey
+from cmw_agent.sessions import Session
+from cmw_agent.web import view
+from cmw_agent.web.guard import PRINCIPAL
+from cmw_agent.web.runtime import Runtime
+from memory.errors import ConversationNotFound, StoreError
+from memory.records import new_conversation_id
+
+log = logging.getLogger(__name__)
+
+RECENT = 30
+NOT_FOUND_NOTE = "This conversation was not found. Here is a new one."
+
+
+@dataclass(slots=True)
+class Page:
+    """What a session's page shows: the drawn messages of its conversation."""
+
+    conversation_id: str
+    messages: list[view.Drawn]
+
+
+class Handlers:
+    """The page's event handlers.
+
+    Args:
+        runtime: The live parts of the process.
+    """
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    async def open_page(self, request: gr.Request) -> tuple[list[view.Drawn], str, str]:
+        """Return the messages, the conversation's id and the list of recent ones."""
+        with _told():
+            session = await self._session(request)
+            wanted = request.query_params.get("c")
+            session.conversation_id = session.view = None
+            if isinstance(wanted, str) and wanted and not await self._adopt(session, wanted):
+                gr.Warning(NOT_FOUND_NOTE, title="Not found")
+            page = await self._page(session)
+            return page.messages, page.conversation_id, await self._recent(session)
+
+    async def new_chat(self, request: gr.Request) -> tuple[list[view.Drawn], str, str]:
+        """Turn to a new conversation; a running answer is stopped and kept."""
+        with _told():
+            session = await self._session(request)
+            if session.turn is not None:
+                session.turn.stop()
+                await session.turn.ended()
+            session.conversation_id = session.view = None
+            page = await self._page(session)
+            return page.messages, page.conversation_id, await self._recent(session)
+
+    async def recent(self, request: gr.Request) -> str:
+        """Return the sidebar's list."""
+        with _told():
+            return await self._recent(await self._session(request))
+
+    async def send(
+        self, text: str, key: str, request: gr.Request
+    ) -> AsyncGenerator[list[view.Drawn], None]:
+        """Store the message, then stream the conversation with the growing answer."""
+        with _told():
+            session = await self._session(request, adopt=True)
+            page = await self._page(session)
+            turn = self._runtime.chat.turn(session, text, key=_key(key))
+            above = [*page.messages, view.message("user", turn.text)]
+            async with contextlib.aclosing(self._stream(session, page, turn, above)) as values:
+                async for drawn in values:
+                    yield drawn
+
+    async def retry(self, request: gr.Request) -> AsyncGenerator[list[view.Drawn], None]:
+        """Answer the last message once more."""
+        async with contextlib.aclosing(self._again(request, None)) as values:
+            async for drawn in values:
+                yield drawn
+
+    async def edit(
+        self, request: gr.Request, change: gr.EditData
+    ) -> AsyncGenerator[list[view.Drawn], None]:
+        """Replace the last message by its edited form and answer that."""
+        with _told():
+            session = await self._session(request, adopt=True)
+            page = await self._page(session)
+            place = _last_user(page.messages)
+            index = change.index[0] if isinstance(change.index, tuple | list) else change.index
+            if place is None or index != place:
+                gr.Warning("Only your last message can be edited.", title="Not changed")
+                yield list(page.messages)
+                return
+        async with contextlib.aclosing(self._again(request, str(change.value))) as values:
+            async for drawn in values:
+                yield drawn
+
+    async def stop(self, request: gr.Request) -> None:
+        """Stop the running answer; what has come is kept."""
+        with _told():
+            key, principal = _asker(request)
+            session = self._runtime.registry.find(key, principal)
+            if session is not None and session.turn is not None:
+                session.turn.stop()
+                await session.turn.ended()
+
+    async def chat(self, message: str, request: gr.Request) -> AsyncIterator[str]:
+        """Answer a message on the caller's own session, for programs.
+
+        Yields the answer as it grows; the last value is the whole answer.
+        """
+        with _told():
+            session = await self._session(request, adopt=True)
+            await self._page(session)
+            session.view = None
+            text = ""
+            async with self._runtime.chat.turn(session, message, key=_key("")) as turn:
+                async for event in turn:
+                    if isinstance(event, TextDelta):
+                        text += event.text
+                        yield text
+                    elif isinstance(event, TurnFinished) and event.sentence:
+                        raise gr.Error(_sentence(event), print_exception=False)
+
+    # -- the session behind a request ---------------------------------------------
+
+    async def _session(self, request: gr.Request, *, adopt: bool = False) -> Session:
+        key, principal = _asker(request)
+        session = await self._runtime.registry.session(key, principal)
+        if adopt and session.conversation_id is None:
+            # The session left the process while its page stayed open: go on where it was.
+            wanted = request.query_params.get("c")
+            if isinstance(wanted, str) and wanted:
+                await self._adopt(session, wanted)
+        return session
+
+    async def _adopt(self, session: Session, wanted: str) -> bool:
+        try:
+            await session.memory.conversation(session.owner, wanted)
+        except ConversationNotFound:
+            return False
+        except StoreError as error:
+            raise refusal_for(error) from error
+        session.conversation_id = wanted
+        return True
+
+    async def _page(self, session: Session) -> Page:
+        if session.conversation_id is None:
+            session.conversation_id = new_conversation_id()
+            session.view = Page(session.conversation_id, [])
+        page = session.view
+        if isinstance(page, Page) and page.conversation_id == session.conversation_id:
+            return page
+        try:
+            stored = await session.memory.messages(
+                session.owner, session.conversation_id, limit=view.SHOWN
+            )
+        except ConversationNotFound:
+            stored = []
+        except StoreError as error:
+            raise refusal_for(error) from error
+        page = Page(session.conversation_id, view.history(stored))
+        session.view = page
+        return page
+
+    async def _recent(self, session: Session) -> str:
+        try:
+            listed = await session.memory.conversations(session.owner, limit=RECENT)
+        except StoreError as error:
+            raise refusal_for(error) from error
+        return view.recent(listed, session.conversation_id)
+
+    # -- a turn on the page -------------------------------------------------------
+
+    async def _again(
+        self, request: gr.Request, text: str | None
+    ) -> AsyncGenerator[list[view.Drawn], None]:
+        with _told():
+            session = await self._session(request, adopt=True)
+            page = await self._page(session)
+            place = _last_user(page.messages)
+            if place is None:
+                raise NotFound("There is nothing to answer once more yet.")
+            turn = self._runtime.chat.again(session, key=_key(""), text=text)
+            above = page.messages[: place + 1]
+            if text is not None:
+                above = [*above[:-1], view.message("user", turn.text)]
+            async with contextlib.aclosing(self._stream(session, page, turn, above)) as values:
+                async for drawn in values:
+                    yield drawn
+
+    async def _stream(
+        self, session: Session, page: Page, turn: Turn, above: list[view.Drawn]
+    ) -> AsyncGenerator[list[view.Drawn], None]:
+        live = view.LiveAnswer(above)
+        try:
+            async with turn:
+                async for event in turn:
+                    live.add(event)
+                    if isinstance(event, TurnStarted):
+                        session.view = None  # not whole until the turn has ended
+                    yield live.drawn()
+        except StoreError as error:
+            raise refusal_for(error) from error
+        session.view = Page(page.conversation_id, live.drawn()[-view.SHOWN :])
+
+
+def _asker(request: gr.Request | None) -> tuple[SessionKey, Principal]:
+    if request is None or request.request is None:
+        raise MissingSession
+    principal = request.request.scope.get(PRINCIPAL)
+    if not isinstance(principal, Principal):
+        raise MissingSession
+    return SessionKey.parse(request.session_hash), principal
+
+
+def _key(sent: object) -> str:
+    """Return the idempotency key that the page sent, or a fresh one."""
+    return sent if isinstance(sent, str) and 0 < len(sent) <= 100 else secrets.token_urlsafe(16)
+
+
+def _last_user(messages: list[view.Drawn]) -> int | None:
+    places = [i for i, item in enumerate(messages) if item["role"] == "user"]
+    return places[-1] if places else None
+
+
+def _sentence(event: TurnFinished) -> str:
+    return f"{event.sentence} (error {event.error_id})"
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """Turn errors into what the page shows: one sentence and an id."""
+    try:
+        yield
+    except UserError as error:
+        log.info("told error_id=%s kind=%s", error.error_id, type(error).__name__)
+        raise gr.Error(str(error), title="Sorry", print_exception=False) from None
+    except gr.Error:
+        raise
+    except Exception as error:  # noqa: BLE001 (told to the user, named in the log)
+        told = UserError()
+        log.error(  # noqa: TRY400 (never the exception's own text)
+            "unexpected error_id=%s cause=%s", told.error_id, frames(error)
+        )
+        raise gr.Error(str(told), title="Sorry", print_exception=False) from None

@@ -1,0 +1,195 @@
+"""The page: a few Gradio components and the events between them.
+
+Few on purpose: each component costs every new session CPU and memory.
+"""
+
+import html
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from cmw_agent.settings import Settings
+from cmw_agent.web import environment as _environment  # noqa: F401  (before gradio)
+from cmw_agent.web.handlers import Handlers
+
+import gradio as gr  # isort: skip
+from gradio.events import api  # isort: skip
+
+TITLE = "CMW Agent"
+EXAMPLES = (
+    "My name is Alice",
+    "What time is it in Tokyo?",
+    "What is 17.5 * (3 + 4)?",
+    "What can you do?",
+)
+THREADS = 1_000  # Gradio runs at most so many events at once, async ones too
+
+# In the browser alone. `cmw` is defined by visitor.js.
+JS_TAKE = "(text, key) => window.cmw.take()"
+JS_BUSY = "(text, id) => window.cmw.busy(text, id)"
+JS_IDLE = "() => window.cmw.idle()"
+JS_OPENED = "(id) => window.cmw.opened(id)"
+JS_LEAVE = "() => window.cmw.leave()"
+JS_RESTORE = "() => window.cmw.restore()"
+JS_EXAMPLE = "(event) => window.cmw.example(event)"
+
+# Events of the page alone: values in Gradio's own form, no limit but the app's own.
+QUIET: Mapping[str, Any] = MappingProxyType(
+    {
+        "show_progress": "hidden",
+        "postprocess": False,
+        "api_visibility": "private",
+        "concurrency_limit": None,
+    }
+)
+
+
+@dataclass(slots=True)
+class _Parts:
+    """The components that events touch."""
+
+    chat: gr.Chatbot
+    box: gr.Textbox
+    key: gr.Textbox
+    conversation: gr.Textbox
+    recent: gr.HTML
+    new: gr.Button
+
+
+def build_page(settings: Settings, handlers: Handlers) -> gr.Blocks:
+    """Return the page, with its queue set up and its events bound to `handlers`."""
+    demo = gr.Blocks(title=TITLE, fill_height=True, analytics_enabled=False)
+    with demo:
+        parts = _layout(settings)
+        _on_open(demo, parts, handlers)
+        _on_send(parts, handlers)
+        _on_change(parts, handlers)
+        # Makes the browser hold a heartbeat open; the guard sees it end.
+        demo.unload(lambda: None)
+        api(handlers.chat, api_name="chat", concurrency_limit=None)
+    _tune(demo, settings)
+    return demo
+
+
+def _layout(settings: Settings) -> _Parts:
+    with gr.Sidebar(width=280, open=False, elem_id="cmw-side"):
+        new = gr.Button("New chat", icon=None, variant="primary", elem_id="cmw-new")
+        recent = gr.HTML("", elem_id="cmw-recent")
+    with gr.Column(elem_id="cmw-main"):
+        gr.HTML(heading(settings), elem_id="cmw-head", padding=False)
+        chat = gr.Chatbot(
+            elem_id="cmw-chat",
+            show_label=False,
+            label="Conversation",
+            height="100%",
+            layout="bubble",
+            buttons=["copy"],
+            editable="user",
+            sanitize_html=True,
+            allow_tags=False,
+            feedback_options=None,
+            placeholder="## What can I do for you?",
+            examples=[{"text": text} for text in EXAMPLES],
+        )
+        box = gr.Textbox(
+            elem_id="cmw-input",
+            show_label=False,
+            label="Message",
+            placeholder="Write a message…",
+            container=False,
+            lines=1,
+            max_lines=8,
+            autofocus=True,
+            submit_btn=True,
+            stop_btn=False,
+        )
+        key = gr.Textbox(visible=False)
+        conversation = gr.Textbox(visible=False)
+        gr.HTML(
+            '<div class="cmw-foot">Answers can be wrong. Your conversations are yours alone.</div>',
+            elem_id="cmw-foot",
+        )
+    return _Parts(chat, box, key, conversation, recent, new)
+
+
+def heading(settings: Settings) -> str:
+    """Return the page's head: its name, the model and, for the demo, what to set."""
+    if not settings.demo:
+        model = html.escape(settings.model)
+        return (
+            f'<div class="cmw-head"><h1>{TITLE}</h1>'
+            f'<span class="cmw-model" title="The model that answers">{model}</span></div>'
+        )
+    return (
+        f'<div class="cmw-head"><h1>{TITLE}</h1><span class="cmw-model demo">demo model</span></div>'
+        '<div class="cmw-demo" role="note">No model is configured, so a built-in demo answers. '
+        "Set <code>OPENAI_API_KEY</code>, or <code>OPENAI_BASE_URL</code> for a server of your "
+        "own, and start the app again.</div>"
+    )
+
+
+def _on_open(demo: gr.Blocks, parts: _Parts, handlers: Handlers) -> None:
+    opened = [parts.chat, parts.conversation, parts.recent]
+    demo.load(handlers.open_page, None, opened, **QUIET).then(
+        None, [parts.conversation], None, js=JS_OPENED, api_visibility="private"
+    )
+    parts.new.click(handlers.new_chat, None, opened, **QUIET).then(
+        None, None, None, js=JS_LEAVE, api_visibility="private"
+    )
+
+
+def _on_send(parts: _Parts, handlers: Handlers) -> None:
+    _before(parts.box.submit, parts)
+    send = parts.box.submit(
+        handlers.send,
+        [parts.box, parts.key],
+        [parts.chat],
+        js=JS_TAKE,
+        api_name="send",
+        show_progress="hidden",
+        postprocess=False,
+        concurrency_limit=None,
+    )
+    _after(send, parts, handlers)
+    send.failure(None, None, [parts.box], js=JS_RESTORE, api_visibility="private")
+
+
+def _on_change(parts: _Parts, handlers: Handlers) -> None:
+    parts.chat.example_select(None, None, [parts.box], js=JS_EXAMPLE, api_visibility="private")
+    parts.box.stop(handlers.stop, None, None, **QUIET)
+    for trigger, handler in ((parts.chat.retry, handlers.retry), (parts.chat.edit, handlers.edit)):
+        _before(trigger, parts)
+        _after(trigger(handler, None, [parts.chat], **QUIET), parts, handlers)
+
+
+def _before(trigger: Callable[..., gr.events.Dependency], parts: _Parts) -> None:
+    """Empty the box and offer the stop button; the browser runs listeners in this order."""
+    trigger(
+        None,
+        [parts.box, parts.conversation],
+        [parts.box],
+        js=JS_BUSY,
+        api_visibility="private",
+        trigger_mode="multiple",
+    )
+
+
+def _after(event: gr.events.Dependency, parts: _Parts, handlers: Handlers) -> None:
+    """Take the stop button away; refresh the sidebar."""
+    event.then(None, None, [parts.box], js=JS_IDLE, api_visibility="private")
+    event.then(
+        handlers.recent,
+        None,
+        [parts.recent],
+        **QUIET,
+    )
+
+
+def _tune(demo: gr.Blocks, settings: Settings) -> None:
+    demo.max_threads = max(THREADS, settings.max_turns * 2)
+    demo.state_session_capacity = settings.max_sessions
+    demo.queue(default_concurrency_limit=None, max_size=settings.max_turns * 2, api_open=False)
+    # Gradio forgets the oldest session here, a live one too; the registry's cap decides.
+    queue = demo._queue  # noqa: SLF001 (there is no public setting)
+    queue.pending_messages_per_session.max_size = settings.max_sessions * 2

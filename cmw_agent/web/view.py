@@ -1,0 +1,156 @@
+"""Draws a conversation as the value of a Gradio Chatbot.
+
+The dictionaries are in Gradio's own normal form, so that Gradio need not convert the
+whole history at each update. A dictionary is never changed once it was handed out:
+an update is a new list that reuses the old dictionaries.
+"""
+
+import html
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from cmw_agent.events import (
+    Outcome,
+    TextDelta,
+    ToolFinished,
+    ToolStarted,
+    TurnEvent,
+    TurnFinished,
+)
+from memory.records import Conversation, StoredMessage
+
+Drawn = dict[str, Any]
+
+SHOWN = 40  # messages of a conversation that the page shows
+WAITING = '<span class="cmw-waiting" aria-label="The answer is on its way">…</span>'
+
+
+def message(role: str, text: str, metadata: Mapping[str, Any] | None = None) -> Drawn:
+    """Return one message in Gradio's normal form."""
+    return {
+        "role": role,
+        "metadata": dict(metadata) if metadata is not None else None,
+        "content": [{"type": "text", "text": text}],
+        "options": None,
+    }
+
+
+def tool_step(
+    name: str,
+    arguments: Mapping[str, Any],
+    result: str | None = None,
+    *,
+    ok: bool = True,
+    seconds: float | None = None,
+) -> Drawn:
+    """Return a collapsible step: a tool's name, arguments, result and duration."""
+    text = f"**Arguments**\n{_fenced(json.dumps(dict(arguments), indent=1, ensure_ascii=False))}"
+    metadata: dict[str, Any] = {"title": f"🛠️ {name}", "status": "pending"}
+    if result is not None:
+        text += f"\n**{'Result' if ok else 'Error'}**\n{_fenced(result)}"
+        metadata["status"] = "done"
+        metadata["title"] = f"{'🛠️' if ok else '⚠️'} {name}"
+    if seconds is not None:
+        metadata["duration"] = max(round(seconds, 4), 0.0001)  # Gradio hides a zero
+    return message("assistant", text, metadata)
+
+
+def note(outcome: Outcome, sentence: str | None = None, error_id: str | None = None) -> str | None:
+    """Return what to write below an answer that is not whole; None below a whole one."""
+    suffix = f" (error `{error_id}`)" if error_id else ""
+    if outcome == "failed":
+        return f"⚠️ {sentence or 'No answer came; please retry.'}{suffix}"
+    if outcome == "interrupted":
+        told = sentence or "This answer was stopped before its end; retry to get a whole one."
+        return f"*⏸ {told}*{suffix}"
+    return None
+
+
+def history(stored: Iterable[StoredMessage]) -> list[Drawn]:
+    """Return stored messages as the page shows them."""
+    drawn: list[Drawn] = []
+    for item in stored:
+        if item.role == "user":
+            drawn.append(message("user", item.content))
+            continue
+        drawn += [
+            tool_step(c.name, c.arguments, c.result, ok=c.ok, seconds=c.duration_ms / 1000)
+            for c in item.tool_calls
+        ]
+        if item.content:
+            drawn.append(message("assistant", item.content))
+        if (below := note(item.status, None, item.error_id)) is not None:
+            drawn.append(message("assistant", below))
+    return drawn
+
+
+class LiveAnswer:
+    """Draws one running turn below the messages that stand before it.
+
+    Args:
+        before: The drawn messages above the answer, the user's own included.
+    """
+
+    def __init__(self, before: Sequence[Drawn]) -> None:
+        self._before = list(before)
+        self._parts: list[Drawn] = []
+        self._text: list[str] = []
+        self._steps: dict[str, tuple[int, ToolStarted]] = {}
+
+    def add(self, event: TurnEvent) -> None:
+        """Take in one event."""
+        match event:
+            case TextDelta(text):
+                self._say(text)
+            case ToolStarted(call_id, name, arguments):
+                self._text = []
+                self._steps[call_id] = (len(self._parts), event)
+                self._parts.append(tool_step(name, arguments))
+            case ToolFinished(call_id, name, result, ok, seconds):
+                self._text = []
+                place, started = self._steps.pop(call_id, (len(self._parts), None))
+                arguments = started.arguments if started is not None else {}
+                step = tool_step(name, arguments, result, ok=ok, seconds=seconds)
+                self._parts[place : place + 1] = [step]
+            case TurnFinished(outcome, sentence, error_id):
+                self._text = []
+                if (below := note(outcome, sentence, error_id)) is not None:
+                    self._parts.append(message("assistant", below))
+
+    def _say(self, text: str) -> None:
+        if self._text:
+            self._parts.pop()
+            self._text = ["".join(self._text), text]
+        else:
+            self._text = [text.lstrip("\n")]
+        self._parts.append(message("assistant", "".join(self._text)))
+
+    def drawn(self) -> list[Drawn]:
+        """Return the whole value as it stands now."""
+        if not self._parts:
+            return [*self._before, message("assistant", WAITING)]
+        return [*self._before, *self._parts]
+
+
+def recent(conversations: Iterable[Conversation], current: str | None) -> str:
+    """Return the sidebar's list of conversations as HTML; titles are escaped."""
+    items = [
+        f'<li><a href="?c={html.escape(c.session_id, quote=True)}"'
+        f"{' aria-current=page' if c.session_id == current else ''}>"
+        f"{html.escape(c.title or 'Untitled')}</a></li>"
+        for c in conversations
+    ]
+    if not items:
+        return '<p class="cmw-empty">Your conversations will be listed here.</p>'
+    return (
+        f'<nav aria-label="Recent conversations"><ul class="cmw-recent">{"".join(items)}</ul></nav>'
+    )
+
+
+def _fenced(text: str) -> str:
+    # The fence must be longer than any run of backticks inside, or the text gets out.
+    fence = "```"
+    while fence in text:
+        fence += "`"
+    return f"{fence}\n{text}\n{fence}\n"

@@ -1,0 +1,113 @@
+"""Recognises visitors by cookie or header and writes the cookie for a browser.
+
+The cookie's attributes depend on how the page is reached. Plain http (a laptop)
+takes ``SameSite=Lax``; https adds ``Secure`` and the ``__Host-`` prefix, which no
+other host can set; a page that stands in a frame of another site (a Space) needs
+``SameSite=None; Partitioned`` (CHIPS), or browsers drop it.
+"""
+
+from dataclasses import dataclass
+from http.cookies import CookieError, SimpleCookie
+from typing import Literal
+
+from starlette.datastructures import Headers
+from starlette.types import Scope
+
+from cmw_agent.identity import TOKEN_SECONDS, Identities, Principal
+
+COOKIE = "cmw_visitor"
+SECURE_COOKIE = f"__Host-{COOKIE}"
+HEADER = "x-cmw-visitor"
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """Who a request proves to come from, and by what; all None when by nothing."""
+
+    principal: Principal | None = None
+    medium: Literal["cookie", "header"] | None = None
+    token: str | None = None
+
+
+class Visitors:
+    """Reads and writes the visitor's token.
+
+    Args:
+        identities: Signs and verifies.
+        embedded: Whether pages of other sites may frame this one.
+    """
+
+    def __init__(self, identities: Identities, *, embedded: bool) -> None:
+        self._identities = identities
+        self._embedded = embedded
+
+    def recognise(self, scope: Scope, headers: Headers) -> Visit:
+        """Return who sends this request.
+
+        The header goes first: only this site's own script can set it, and it sets
+        it only where the browser had refused the cookie.
+        """
+        token = headers.get(HEADER)
+        if token is not None:
+            principal = self._identities.verify(token, "header")
+            if principal is not None:
+                return Visit(principal, "header", token)
+        for candidate in _cookies(headers, _cookie_name(scope)):
+            principal = self._identities.verify(candidate, "cookie")
+            if principal is not None:
+                return Visit(principal, "cookie", candidate)
+        return Visit()
+
+    def cookie_for(self, scope: Scope, visit: Visit) -> str | None:
+        """Return a ``Set-Cookie`` value for this visit, or None when none is due.
+
+        One is due when nobody was recognised, and when the cookie is over a week
+        old or signed by a retired key: then the same visitor gets a fresh one.
+        """
+        if visit.medium == "header":
+            return None
+        if visit.principal is None:
+            return self._write(scope, self._identities.new_visitor())
+        if visit.token is not None and self._identities.needs_renewal(visit.token, "cookie"):
+            return self._write(scope, visit.principal)
+        return None
+
+    def _write(self, scope: Scope, visitor: Principal) -> str:
+        value = self._identities.sign(visitor, "cookie")
+        parts = [f"{_cookie_name(scope)}={value}", "Path=/", f"Max-Age={TOKEN_SECONDS}", "HttpOnly"]
+        if not _is_https(scope):
+            parts.append("SameSite=Lax")
+        elif self._embedded:
+            parts += ["Secure", "SameSite=None", "Partitioned"]
+        else:
+            parts += ["Secure", "SameSite=Lax"]
+        return "; ".join(parts)
+
+
+def _is_https(scope: Scope) -> bool:
+    return bool(scope.get("scheme") == "https")
+
+
+def _cookie_name(scope: Scope) -> str:
+    return SECURE_COOKIE if _is_https(scope) else COOKIE
+
+
+def _cookies(headers: Headers, name: str) -> list[str]:
+    # Not Starlette's parser: it keeps one cookie of a name, and a page on a sibling
+    # host could then hide the real one behind one of its own.
+    found = []
+    for line in headers.getlist("cookie"):
+        for part in line.split(";"):
+            key, _, value = part.strip().partition("=")
+            if key == name and value:
+                found.append(_unquoted(value))
+    return found[:8]
+
+
+def _unquoted(value: str) -> str:
+    if value.startswith('"'):
+        try:
+            return next(iter(SimpleCookie(f"a={value}").values())).value
+        except (CookieError, StopIteration):
+            return value
+    return value
