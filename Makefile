@@ -7,7 +7,7 @@ PY := .venv/bin/python
 LOCK := $(PY) -m uv pip compile pyproject.toml --quiet --universal --python-version 3.11 \
 	--no-annotate --no-emit-index-url --custom-compile-command "make lock"
 
-.PHONY: help run test lint format docs lock clean venv venv-dev browser
+.PHONY: help run test bench lint format docs lock clean venv venv-dev browser
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | while IFS='|' read -r name text; do \
@@ -18,6 +18,9 @@ run: venv ## serve on http://127.0.0.1:7860 (settings: .env.example)
 
 test: lint browser ## check everything and run all tests, as CI does
 	@$(PY) -m pytest -n 2 --dist loadfile
+
+bench: venv-dev ## measure the app beside a naive chat and a raw proxy (15 minutes)
+	@$(PY) -m benchmarks
 
 lint: venv-dev ## check form, types and the direction of imports
 	@$(PY) -m ruff check .

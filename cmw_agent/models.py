@@ -2,78 +2,49 @@
 
 import contextlib
 from collections.abc import AsyncIterator
-from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import Any
 
-import aiohttp
-import httpx2
-import openai
 from langchain_core.language_models import BaseChatModel
 from langchain_openai import ChatOpenAI
+from langgraph.errors import GraphRecursionError
 from pydantic import SecretStr
 
 from cmw_agent.demo import DemoModel
 from cmw_agent.errors import ModelFailed
 from cmw_agent.settings import Settings
-from cmw_agent.streaming import CoalescedCompletions, StreamSilent, UpstreamError, Window
-
-CONNECT_SECONDS = 10.0
-RETRIES = 2
+from cmw_agent.streaming import CoalescedCompletions, Window
+from cmw_agent.upstream import StreamSilent, Upstream, UpstreamError
 
 
 @contextlib.asynccontextmanager
 async def open_model(settings: Settings, window: Window) -> AsyncIterator[BaseChatModel]:
-    """Make the app's one chat model and its connections; close them at the end.
-
-    All users share the connections, so they keep no cookies: a cookie that one user's
-    answer set would go out with another's request.
-    """
+    """Make the app's one chat model and its connections; close them at the end."""
     if settings.demo:
         yield DemoModel()
         return
-    async with _http_client(settings) as http:
-        key = settings.openai_api_key
-        client = openai.AsyncOpenAI(
-            # A local server asks for no key, yet the SDK wants one.
-            api_key=key.get_secret_value() if key is not None else "none",
-            base_url=settings.openai_base_url or "https://api.openai.com/v1",
-            http_client=http,
-            max_retries=RETRIES,
-            timeout=_timeout(settings),
-        )
+    key = settings.openai_api_key
+    base_url = settings.openai_base_url or "https://api.openai.com/v1"
+    upstream = Upstream(
+        base_url,
+        key=key.get_secret_value() if key is not None else None,
+        read_seconds=settings.model_timeout,
+        # One connection per running turn: the pool must never be what a turn waits for.
+        connections=settings.max_turns * 2,
+    )
+    try:
         yield ChatOpenAI(
             model_name=settings.model,
-            openai_api_key=SecretStr(client.api_key),
-            openai_api_base=str(client.base_url),
-            async_client=CoalescedCompletions(client, window),
+            openai_api_base=base_url,
+            # LangChain wants a key for the client that it makes and nobody uses.
+            openai_api_key=SecretStr("unused"),
+            async_client=CoalescedCompletions(upstream, window),
+            streaming=True,
             stream_usage=settings.stream_usage,
-            # Reads have a time-out of their own, below; no second clock per chunk.
+            # Reads have a time-out of their own; no second clock per chunk.
             stream_chunk_timeout=None,
             use_responses_api=False,
         )
-
-
-@contextlib.asynccontextmanager
-async def _http_client(settings: Settings) -> AsyncIterator[httpx2.AsyncClient]:
-    # One connection per running turn: the pool must never be what a turn waits for.
-    size = settings.max_turns * 2
-    client = openai.DefaultAioHttpClient(
-        timeout=_timeout(settings),
-        limits=httpx2.Limits(max_connections=size, max_keepalive_connections=size),
-        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-    )
-    # The SDK's transport would make an aiohttp session that keeps cookies.
-    transport: Any = client._transport  # noqa: SLF001 (see above)
-    transport.client = lambda: aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=size, keepalive_timeout=30, ssl=transport.ssl_context),
-        cookie_jar=aiohttp.DummyCookieJar(),
-    )
-    async with client:
-        yield client
-
-
-def _timeout(settings: Settings) -> httpx2.Timeout:
-    return httpx2.Timeout(settings.model_timeout, connect=CONNECT_SECONDS)
+    finally:
+        await upstream.close()
 
 
 def explain(error: BaseException, settings: Settings) -> ModelFailed:
@@ -107,22 +78,6 @@ def classify(error: BaseException) -> str:
     """Return a fixed word for the failure, fit for logs and metrics."""
     if isinstance(error, UpstreamError):
         return error.kind
-    if isinstance(error, openai.APITimeoutError | TimeoutError):
+    if isinstance(error, TimeoutError):
         return StreamSilent.kind
-    if isinstance(error, openai.APIConnectionError):
-        return "unreachable"
-    status = getattr(error, "status_code", None)
-    if isinstance(status, int):
-        return _by_status(status)
-    if type(error).__name__ == "GraphRecursionError":
-        return "too_many_steps"
-    return "failed"
-
-
-def _by_status(status: int) -> str:
-    known = {401: "unauthorised", 403: "unauthorised", 404: "no_such_model", 429: "rate_limited"}
-    if status in known:
-        return known[status]
-    if status == 408:
-        return StreamSilent.kind
-    return "server_error" if status >= 500 else "rejected"
+    return "too_many_steps" if isinstance(error, GraphRecursionError) else UpstreamError.kind

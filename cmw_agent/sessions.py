@@ -117,7 +117,9 @@ class SessionRegistry:
             self._sessions.move_to_end(key)
             self._by_owner[principal.id].move_to_end(key)
             return found
-        await self._make_room(principal)
+        # While one goes, others may come: room counts only when nothing was awaited since.
+        while key not in self._sessions and (crowd := self._crowd(principal)):
+            await self._evict(crowd)
         # Nothing is awaited from here on, so a key is never made twice.
         if key in self._sessions:
             return await self.session(key, principal)
@@ -162,14 +164,16 @@ class SessionRegistry:
         for session in sessions:
             await self._drop(session)
 
-    async def _make_room(self, principal: Principal) -> None:
+    def _crowd(self, principal: Principal) -> list[Session]:
+        """Return those of whom one must go before `principal` gets one more session."""
         own = self._by_owner.get(principal.id)
         if own is not None and len(own) >= PER_PRINCIPAL:
-            await self._evict([self._sessions[key] for key in own])
+            return [self._sessions[key] for key in own]
         if len(self._sessions) >= self._capacity:
             # Oldest first, and those that prove nothing before those that do: a flood
             # of invented hashes pushes out only other inventions.
-            await self._evict(sorted(self._sessions.values(), key=lambda s: s.principal.is_kept))
+            return sorted(self._sessions.values(), key=lambda s: s.principal.is_kept)
+        return []
 
     async def _evict(self, candidates: list[Session]) -> None:
         for session in candidates:

@@ -16,56 +16,35 @@ from collections.abc import AsyncIterator, Iterator
 from types import TracebackType
 from typing import Any, Self
 
-import httpx2
 import orjson
-from openai import AsyncOpenAI
+
+from cmw_agent.upstream import (
+    NotAStream,
+    Reply,
+    StreamCut,
+    StreamRefused,
+    Upstream,
+    UpstreamError,
+)
 
 Chunk = dict[str, Any]
 
-FULL_READ = 16_384  # bytes; a read of this size has more waiting behind it
+LAG_WEIGHT = 4.0  # windows grow by so many times the event loop's lag
+LAG_MEMORY = 0.05  # share of the newest lag in the average
+FULL_READ = 65_536  # bytes; a read of this size has more waiting behind it
 MAX_EVENT = 4_194_304  # bytes; no server sends one event this long
 
 
-class UpstreamError(Exception):
-    """The model's server broke the stream; `kind` is a fixed word for the log."""
-
-    kind = "failed"
-
-
-class StreamCut(UpstreamError):
-    """The connection ended before the answer did."""
-
-    kind = "cut"
-
-
-class StreamSilent(UpstreamError):
-    """Nothing came for as long as one read may take."""
-
-    kind = "timeout"
-
-
-class NotAStream(UpstreamError):
-    """What came is not a stream of chat completion chunks."""
-
-    kind = "not_a_stream"
-
-
-class StreamRefused(UpstreamError):
-    """The server reported an error inside the stream."""
-
-    kind = "refused"
-
-
 class Window:
-    """How long one live stream waits between two updates, in seconds.
+    """How long a live stream waits between two updates, in seconds.
 
-    The window grows with the number of live streams, so that under load the pages get
-    fewer, larger updates in time instead of many late ones. One instance serves one
-    process; it holds a count and nothing of any user.
+    The window grows with the number of live streams and with the lag of the event loop,
+    so that under load the pages get fewer, larger updates in time instead of many late
+    ones. One instance serves one process; it holds counts and nothing of any user.
 
     Args:
         shortest: Seconds with few streams.
-        longest: Seconds at most, however many streams there are.
+        longest: Seconds at most, whatever the load.
         streams_per_step: Each further so many streams add `shortest` once more.
     """
 
@@ -76,6 +55,7 @@ class Window:
         self._longest = longest
         self._step = streams_per_step
         self._live = 0
+        self._lag = 0.0
 
     @property
     def live(self) -> int:
@@ -84,7 +64,16 @@ class Window:
 
     def seconds(self) -> float:
         """Return the present window."""
-        return min(self._longest, self._shortest * (1 + self._live / self._step))
+        wanted = self._shortest * (1 + self._live / self._step) + LAG_WEIGHT * self._lag
+        return min(self._longest, wanted)
+
+    async def wait(self) -> None:
+        """Sleep for one window, and learn how late the event loop woke."""
+        clock = asyncio.get_running_loop().time
+        wanted = self.seconds()
+        due = clock() + wanted
+        await asyncio.sleep(wanted)
+        self._lag += LAG_MEMORY * (max(0.0, clock() - due) - self._lag)
 
     @contextlib.contextmanager
     def stream(self) -> Iterator[None]:
@@ -97,22 +86,26 @@ class Window:
 
 
 class CoalescedCompletions:
-    """Stands in for ``AsyncOpenAI().chat.completions`` in `ChatOpenAI`.
+    """Stands in for ``AsyncOpenAI().chat.completions`` in a `ChatOpenAI` that streams.
 
     Args:
-        client: The app's one OpenAI client.
+        upstream: The app's connections to the endpoint.
         window: Shared by all streams of the process.
     """
 
-    def __init__(self, client: AsyncOpenAI, window: Window) -> None:
-        self._client = client
+    def __init__(self, upstream: Upstream, window: Window) -> None:
+        self._upstream = upstream
         self._window = window
 
-    async def create(self, **payload: Any) -> Any:
-        """Return a coalesced stream when ``stream=True``, else the SDK's own answer."""
+    async def create(self, **payload: Any) -> "CoalescedStream":
+        """Return a coalesced stream; the request is sent on entering it.
+
+        Raises:
+            ValueError: `payload` does not ask for a stream.
+        """
         if not payload.get("stream"):
-            return await self._client.chat.completions.create(**payload)
-        return CoalescedStream(self._client, payload, self._window)
+            raise ValueError("this app only asks for streamed answers")
+        return CoalescedStream(self._upstream, payload, self._window)
 
 
 class CoalescedStream:
@@ -121,18 +114,20 @@ class CoalescedStream:
     Leaving the context closes the connection, which aborts the request upstream.
 
     Raises:
-        openai.APIError: The server refused the request (on entering).
-        UpstreamError: The stream broke (on iterating).
+        UpstreamError: The server refused the request (on entering), or the stream broke
+            (on iterating).
     """
 
-    def __init__(self, client: AsyncOpenAI, payload: Chunk, window: Window) -> None:
-        self._request = client.chat.completions.with_streaming_response.create(**payload)
+    def __init__(self, upstream: Upstream, payload: Chunk, window: Window) -> None:
+        self._upstream = upstream
+        self._payload = payload
         self._window = window
-        self._stack = contextlib.AsyncExitStack()
-        self._response: Any = None
+        self._stack = contextlib.ExitStack()
+        self._reply: Reply
 
     async def __aenter__(self) -> Self:
-        self._response = await self._stack.enter_async_context(self._request)
+        self._reply = await self._upstream.open(self._payload)
+        self._stack.callback(self._reply.close)
         self._stack.enter_context(self._window.stream())
         return self
 
@@ -142,46 +137,55 @@ class CoalescedStream:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await self._stack.aclose()
+        self._stack.close()
 
     async def __aiter__(self) -> AsyncIterator[Chunk]:
-        parser = SSEParser()
-        merger = Merger()
-        try:
-            async for data in self._response.iter_bytes():
-                for chunk in merger.merge(parser.feed(data)):
-                    yield chunk
-                if parser.done:
-                    return
-                if merger.started and len(data) < FULL_READ:
-                    await asyncio.sleep(self._window.seconds())
-        except httpx2.TimeoutException as error:
-            raise StreamSilent from error
-        except httpx2.HTTPError as error:
-            raise StreamCut from error
+        reply, parser, merger = self._reply, SSEParser(), Merger()
+        while data := await reply.read():
+            chunks = merger.merge(parser.feed(data))
+            waits = merger.started and len(data) < FULL_READ
+            if waits:
+                # At once: what comes while the chunks are handed on would be read alone.
+                reply.pause()
+            for chunk in chunks:
+                yield chunk
+            if parser.fault is not None:
+                raise parser.fault
+            if parser.done:
+                reply.release()
+                return
+            if waits:
+                await self._window.wait()
+                reply.resume()
         if not merger.finished:
             raise NotAStream if parser.empty else StreamCut
 
 
 class SSEParser:
-    """Turns bytes, however they are cut, into the JSON objects of ``data:`` lines."""
+    """Turns bytes, however they are cut, into the chunks of ``data:`` lines.
+
+    `fault` is set when a line is not one of server-sent events, is no chunk, or reports an
+    error; what came before it is still returned, and nothing after it.
+    """
 
     def __init__(self) -> None:
         self._rest = b""
         self.done = False
         self.empty = True
+        self.fault: UpstreamError | None = None
 
     def feed(self, data: bytes) -> list[Chunk]:
-        """Return the objects that are whole with `data`.
+        """Return the chunks that are whole with `data`."""
+        chunks: list[Chunk] = []
+        try:
+            self._read(data, chunks)
+        except UpstreamError as error:
+            self.fault = error
+        return chunks
 
-        Raises:
-            NotAStream: A line is not one of server-sent events, or not JSON.
-        """
+    def _read(self, data: bytes, chunks: list[Chunk]) -> None:
         lines = (self._rest + data).split(b"\n")
         self._rest = lines.pop()
-        if len(self._rest) > MAX_EVENT:
-            raise NotAStream
-        chunks = []
         for line in (raw.rstrip(b"\r") for raw in lines):
             if line.startswith(b"data:"):
                 payload = line[5:].strip()
@@ -192,7 +196,8 @@ class SSEParser:
                     chunks.append(self._parse(payload))
             elif line and not line.startswith((b":", b"event:", b"id:", b"retry:")):
                 raise NotAStream
-        return chunks
+        if len(self._rest) > MAX_EVENT:
+            raise NotAStream
 
     def _parse(self, payload: bytes) -> Chunk:
         try:
@@ -203,8 +208,18 @@ class SSEParser:
             raise NotAStream
         if chunk.get("error"):
             raise StreamRefused
+        if not _has_shape(chunk):
+            raise NotAStream
         self.empty = False
         return chunk
+
+
+def _has_shape(chunk: Chunk) -> bool:
+    choices = chunk.get("choices") or []
+    return isinstance(choices, list) and all(
+        isinstance(choice, dict) and isinstance(choice.get("delta") or {}, dict)
+        for choice in choices
+    )
 
 
 class Merger:
@@ -236,12 +251,14 @@ class Merger:
 
     def _plain_text(self, chunk: Chunk) -> str | None:
         choices = chunk.get("choices")
-        if not choices or chunk.get("usage"):
+        if not choices:
             return None
         choice = choices[0]
         delta = choice.get("delta") or {}
         if choice.get("finish_reason"):
             self.finished = True
+            return None
+        if chunk.get("usage"):
             return None
         if delta.get("tool_calls") or delta.get("function_call") or choice.get("logprobs"):
             return None

@@ -7,6 +7,7 @@ back four times, which costs four times the processor time of the turn's SQL its
 
 import abc
 import asyncio
+import contextlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -16,13 +17,13 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import StaticPool
 
 from memory import migrations
-from memory.errors import DatabaseUnavailable
+from memory.errors import DatabaseUnavailable, StoreError
 from memory.faults import DRIVER_ERRORS, translated
 
 T = TypeVar("T")
 Work = Callable[[sa.Connection], T]
 
-_READERS = 1
+_READERS = 2
 _POSTGRES_CONNECTIONS = 10
 
 
@@ -170,10 +171,14 @@ async def _result(outcome: asyncio.Future[T]) -> T:
 async def _take_back(
     database: Database, outcome: asyncio.Future[T], undo: Callable[[T], Work[Any]] | None
 ) -> None:
-    """Wait for the end of work whose caller was cancelled, and undo it where it asks for that."""
+    """Wait for the end of work whose caller was cancelled, and undo it where it asks for that.
+
+    What cannot be undone now is left to the lease: the caller is to see its cancellation.
+    """
     await asyncio.wait({outcome})
-    if outcome.exception() is None and undo is not None:
-        await database.write(undo(outcome.result()))
+    if not outcome.cancelled() and outcome.exception() is None and undo is not None:
+        with contextlib.suppress(StoreError):
+            await database.write(undo(outcome.result()))
 
 
 class _Pragmas:

@@ -104,7 +104,7 @@ def window(
     the conversation does not matter. Raises ConversationNotFound.
     """
     found: list[StoredMessage] = []
-    most, page_size = windows.rows_needed(budget), _FIRST_PAGE
+    most, page_size = windows.most_rows(budget), _FIRST_PAGE
     while len(found) < most:
         page = _page(connection, owner, session_id, min(page_size, most - len(found)), before_seq)
         found += page

@@ -12,6 +12,8 @@ from cmw_agent.errors import frames
 
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 LINE_BREAKS = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]+")
+# Below WARNING these name URLs with session hashes, or quote requests.
+QUIET = ("httpx", "httpx2", "httpcore", "openai", "uvicorn.access", "asyncio", "aiosqlite")
 
 
 class OneLineFormatter(logging.Formatter):
@@ -38,6 +40,5 @@ def configure(level: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(OneLineFormatter(FORMAT))
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    # These name URLs with session hashes, or quote requests, below WARNING.
-    for name in ("httpx", "httpx2", "httpcore", "openai", "uvicorn.access", "asyncio", "aiosqlite"):
+    for name in QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)

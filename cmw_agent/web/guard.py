@@ -8,9 +8,8 @@ no state of its own, so every replica that shares the secret key decides alike.
 """
 
 import logging
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import orjson
@@ -18,15 +17,11 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cmw_agent.errors import UserError
 from cmw_agent.identity import CLIENT_HASH, Identities, Principal, SessionKey
 from cmw_agent.web.routes import Route, RouteTable
-from cmw_agent.web.streams import DisconnectWatch
 from cmw_agent.web.visitors import Visitors
 
 log = logging.getLogger(__name__)
-
-Channel = Literal["page", "stream"]
 
 PRINCIPAL = "cmw.principal"
 NOT_FOUND = "Not Found"
@@ -44,13 +39,6 @@ CONTENT_SECURITY_POLICY = (
 )
 
 
-class Turnstile(Protocol):
-    """What the guard asks the app about an event before Gradio queues it."""
-
-    def refusal(self, fn_index: object) -> UserError | None:
-        """Return why this event cannot be taken now, or None when it can."""
-
-
 @dataclass(frozen=True, slots=True)
 class GuardPolicy:
     """What differs between deployments.
@@ -62,20 +50,6 @@ class GuardPolicy:
     frame_ancestors: str = "'self'"
     allowed_origins: frozenset[str] = frozenset()
     max_body: int = 262_144
-
-
-@dataclass(frozen=True, slots=True)
-class GuardHooks:
-    """What the guard tells the app, and what it asks of it.
-
-    `disconnected` is awaited when the reader of a session's ``stream`` or the
-    heartbeat of its ``page`` has gone; it must be quick. `event_owner` gives the
-    session key of a Gradio event id, or None.
-    """
-
-    disconnected: Callable[[SessionKey, Principal, Channel], Awaitable[None]]
-    event_owner: Callable[[str], str | None]
-    turnstile: Turnstile | None = None
 
 
 class _Refused(Exception):
@@ -105,17 +79,13 @@ class Guard:
         app: The app behind it, which finds the principal at ``scope["cmw.principal"]``.
         identities: Verifies tokens and derives session keys.
         policy: What differs between deployments.
-        hooks: The app's side.
     """
 
-    def __init__(
-        self, app: ASGIApp, identities: Identities, policy: GuardPolicy, hooks: GuardHooks
-    ) -> None:
+    def __init__(self, app: ASGIApp, identities: Identities, policy: GuardPolicy) -> None:
         self._app = app
         self._identities = identities
         self._visitors = Visitors(identities, embedded=policy.frame_ancestors != "'self'")
         self._policy = policy
-        self._hooks = hooks
         self._routes = RouteTable()
         self._headers = [
             (
@@ -146,10 +116,10 @@ class Guard:
         except _Refused as refused:
             await self._finish(refused.response, scope, receive, send)
             return
-        await self._pass_on(call, send)
+        await self._app(call.scope, call.receive, self._secured(send, call))
 
     async def _finish(self, response: Response, scope: Scope, receive: Receive, send: Send) -> None:
-        await response(scope, receive, self._secured(send, None))
+        await response(scope, receive, self._secured(send))
 
     # -- who asks -----------------------------------------------------------------
 
@@ -199,24 +169,8 @@ class Guard:
             raise _Refused(400, "The request is not valid JSON in UTF-8.") from None
         if not isinstance(content, dict):
             raise _Refused(400, "The request must be a JSON object.")
-        bound = self._bind(call, content.get("session_hash"))
-        content["session_hash"] = bound
-        if call.route.template.endswith("/cancel"):
-            # Gradio cancels any event by its id alone: let it see only one's own.
-            event = content.get("event_id")
-            if not isinstance(event, str) or self._hooks.event_owner(event) != bound:
-                raise _Refused(404, NOT_FOUND)
-        else:
-            content.pop("event_id", None)
-            self._admit(content.get("fn_index"))
+        content["session_hash"] = self._bind(call, content.get("session_hash"))
         self._replace_body(call, orjson.dumps(content))
-
-    def _admit(self, fn_index: object) -> None:
-        turnstile = self._hooks.turnstile
-        refusal = turnstile.refusal(fn_index) if turnstile is not None else None
-        if refusal is not None:
-            log.warning("refused error_id=%s status=%d", refusal.error_id, refusal.status)
-            raise _Refused(refusal.status, str(refusal), {"retry-after": "2"})
 
     async def _read(self, call: _Call) -> bytes:
         limit = self._policy.max_body
@@ -272,38 +226,25 @@ class Guard:
 
     # -- the answer ---------------------------------------------------------------
 
-    async def _pass_on(self, call: _Call, send: Send) -> None:
-        secured = self._secured(send, call.cookie)
-        if call.key is None or call.principal is None or call.route.method != "GET":
-            await self._app(call.scope, call.receive, secured)
-            return
-        key, principal = call.key, call.principal
-        channel: Channel = "page" if call.route.identity == "path" else "stream"
-
-        async def gone() -> None:
-            await self._hooks.disconnected(key, principal, channel)
-
-        async with DisconnectWatch(call.receive, gone) as watch:
-            await self._app(call.scope, watch.receive, watch.sending(secured))
-
-    def _secured(self, send: Send, cookie: str | None) -> Send:
+    def _secured(self, send: Send, call: _Call | None = None) -> Send:
         async def secured(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message = {**message, "headers": self._response_headers(message, cookie)}
+                message = {**message, "headers": self._response_headers(message, call)}
             await send(message)
 
         return secured
 
-    def _response_headers(self, message: Message, cookie: str | None) -> list[tuple[bytes, bytes]]:
+    def _response_headers(self, message: Message, call: _Call | None) -> list[tuple[bytes, bytes]]:
         # Gradio reflects any Origin with credentials; no other site may read from here.
         headers = [
             (name, value)
             for name, value in message.get("headers", [])
-            if not name.lower().startswith(b"access-control-")
+            if not name.lower().startswith(b"access-control-") and name.lower() != b"cache-control"
         ]
         headers.extend(self._headers)
-        if not any(name.lower() == b"cache-control" for name, _ in headers):
-            headers.append((b"cache-control", b"no-store"))
-        if cookie is not None:
-            headers.append((b"set-cookie", cookie.encode("latin-1")))
+        whole = call is not None and message["status"] < 300
+        caching = call.route.caching if call is not None and whole else "no-store"
+        headers.append((b"cache-control", caching.encode("ascii")))
+        if call is not None and call.cookie is not None:
+            headers.append((b"set-cookie", call.cookie.encode("latin-1")))
         return headers

@@ -6,25 +6,27 @@ id that a browser sends is only looked up among the principal's own.
 """
 
 import contextlib
-import logging
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
+from typing import Any
 
 import gradio as gr
 
 from cmw_agent.chat import Turn, refusal_for
-from cmw_agent.errors import MissingSession, NotFound, UserError, frames
+from cmw_agent.errors import MissingSession, NotFound, UserError
 from cmw_agent.events import TextDelta, TurnFinished, TurnStarted
 from cmw_agent.identity import Principal, SessionKey
 from cmw_agent.sessions import Session
 from cmw_agent.web import view
+from cmw_agent.web.events import UNCHANGED, Notice
 from cmw_agent.web.guard import PRINCIPAL
 from cmw_agent.web.runtime import Runtime
 from memory.errors import ConversationNotFound, StoreError
 from memory.records import new_conversation_id
 
-log = logging.getLogger(__name__)
+Opened = tuple[list[view.Drawn], str, str]  # messages, conversation id, sidebar
+Shown = tuple[list[view.Drawn], Any]  # messages, sidebar
 
 RECENT = 30
 NOT_FOUND_NOTE = "This conversation was not found. Here is a new one."
@@ -32,10 +34,14 @@ NOT_FOUND_NOTE = "This conversation was not found. Here is a new one."
 
 @dataclass(slots=True)
 class Page:
-    """What a session's page shows: the drawn messages of its conversation."""
+    """What a session's page shows: the drawn messages of its conversation.
+
+    `listed` tells that the sidebar has this conversation at its top already.
+    """
 
     conversation_id: str
     messages: list[view.Drawn]
+    listed: bool = False
 
 
 class Handlers:
@@ -48,95 +54,82 @@ class Handlers:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
 
-    async def open_page(self, request: gr.Request) -> tuple[list[view.Drawn], str, str]:
-        """Return the messages, the conversation's id and the list of recent ones."""
-        with _told():
-            session = await self._session(request)
-            wanted = request.query_params.get("c")
-            session.conversation_id = session.view = None
-            if isinstance(wanted, str) and wanted and not await self._adopt(session, wanted):
-                gr.Warning(NOT_FOUND_NOTE, title="Not found")
-            page = await self._page(session)
-            return page.messages, page.conversation_id, await self._recent(session)
+    async def open_page(self, request: gr.Request) -> AsyncIterator[Notice | Opened]:
+        """Give the messages, the conversation's id and the list of recent ones."""
+        session = await self._session(request)
+        wanted = request.query_params.get("c")
+        session.conversation_id = session.view = None
+        if isinstance(wanted, str) and wanted and not await self._adopt(session, wanted):
+            yield Notice(NOT_FOUND_NOTE, "Not found")
+        page = await self._page(session)
+        yield page.messages, page.conversation_id, await self._recent(session)
 
-    async def new_chat(self, request: gr.Request) -> tuple[list[view.Drawn], str, str]:
+    async def new_chat(self, request: gr.Request) -> Opened:
         """Turn to a new conversation; a running answer is stopped and kept."""
-        with _told():
-            session = await self._session(request)
-            if session.turn is not None:
-                session.turn.stop()
-                await session.turn.ended()
-            session.conversation_id = session.view = None
-            page = await self._page(session)
-            return page.messages, page.conversation_id, await self._recent(session)
+        session = await self._session(request)
+        if session.turn is not None:
+            session.turn.stop()
+            await session.turn.ended()
+        session.conversation_id = session.view = None
+        page = await self._page(session)
+        return page.messages, page.conversation_id, await self._recent(session)
 
-    async def recent(self, request: gr.Request) -> str:
-        """Return the sidebar's list."""
-        with _told():
-            return await self._recent(await self._session(request))
-
-    async def send(
-        self, text: str, key: str, request: gr.Request
-    ) -> AsyncGenerator[list[view.Drawn], None]:
+    async def send(self, text: str, key: str, request: gr.Request) -> AsyncGenerator[Shown, None]:
         """Store the message, then stream the conversation with the growing answer."""
-        with _told():
-            session = await self._session(request, adopt=True)
-            page = await self._page(session)
-            turn = self._runtime.chat.turn(session, text, key=_key(key))
-            above = [*page.messages, view.message("user", turn.text)]
-            async with contextlib.aclosing(self._stream(session, page, turn, above)) as values:
-                async for drawn in values:
-                    yield drawn
+        session = await self._session(request, adopt=True)
+        page = await self._page(session)
+        turn = self._runtime.chat.turn(session, text, key=_key(key))
+        above = [*page.messages, view.message("user", turn.text)]
+        async with contextlib.aclosing(self._stream(session, page, turn, above)) as values:
+            async for shown in values:
+                yield shown
 
-    async def retry(self, request: gr.Request) -> AsyncGenerator[list[view.Drawn], None]:
+    async def retry(self, request: gr.Request) -> AsyncGenerator[Shown, None]:
         """Answer the last message once more."""
         async with contextlib.aclosing(self._again(request, None)) as values:
-            async for drawn in values:
-                yield drawn
+            async for shown in values:
+                yield shown
 
     async def edit(
         self, request: gr.Request, change: gr.EditData
-    ) -> AsyncGenerator[list[view.Drawn], None]:
+    ) -> AsyncGenerator[Notice | Shown, None]:
         """Replace the last message by its edited form and answer that."""
-        with _told():
-            session = await self._session(request, adopt=True)
-            page = await self._page(session)
-            place = _last_user(page.messages)
-            index = change.index[0] if isinstance(change.index, tuple | list) else change.index
-            if place is None or index != place:
-                gr.Warning("Only your last message can be edited.", title="Not changed")
-                yield list(page.messages)
-                return
+        session = await self._session(request, adopt=True)
+        page = await self._page(session)
+        place = _last_user(page.messages)
+        index = change.index[0] if isinstance(change.index, tuple | list) else change.index
+        if place is None or index != place:
+            yield Notice("Only your last message can be edited.", "Not changed")
+            yield list(page.messages), UNCHANGED
+            return
         async with contextlib.aclosing(self._again(request, str(change.value))) as values:
-            async for drawn in values:
-                yield drawn
+            async for shown in values:
+                yield shown
 
     async def stop(self, request: gr.Request) -> None:
         """Stop the running answer; what has come is kept."""
-        with _told():
-            key, principal = _asker(request)
-            session = self._runtime.registry.find(key, principal)
-            if session is not None and session.turn is not None:
-                session.turn.stop()
-                await session.turn.ended()
+        key, principal = _asker(request)
+        session = self._runtime.registry.find(key, principal)
+        if session is not None and session.turn is not None:
+            session.turn.stop()
+            await session.turn.ended()
 
     async def chat(self, message: str, request: gr.Request) -> AsyncIterator[str]:
         """Answer a message on the caller's own session, for programs.
 
         Yields the answer as it grows; the last value is the whole answer.
         """
-        with _told():
-            session = await self._session(request, adopt=True)
-            await self._page(session)
-            session.view = None
-            text = ""
-            async with self._runtime.chat.turn(session, message, key=_key("")) as turn:
-                async for event in turn:
-                    if isinstance(event, TextDelta):
-                        text += event.text
-                        yield text
-                    elif isinstance(event, TurnFinished) and event.sentence:
-                        raise gr.Error(_sentence(event), print_exception=False)
+        session = await self._session(request, adopt=True)
+        await self._page(session)
+        session.view = None
+        text = ""
+        async with self._runtime.chat.turn(session, message, key=_key("")) as turn:
+            async for event in turn:
+                if isinstance(event, TextDelta):
+                    text += event.text
+                    yield text
+                elif isinstance(event, TurnFinished) and event.sentence:
+                    raise UserError(event.sentence, error_id=event.error_id)
 
     # -- the session behind a request ---------------------------------------------
 
@@ -188,26 +181,23 @@ class Handlers:
 
     # -- a turn on the page -------------------------------------------------------
 
-    async def _again(
-        self, request: gr.Request, text: str | None
-    ) -> AsyncGenerator[list[view.Drawn], None]:
-        with _told():
-            session = await self._session(request, adopt=True)
-            page = await self._page(session)
-            place = _last_user(page.messages)
-            if place is None:
-                raise NotFound("There is nothing to answer once more yet.")
-            turn = self._runtime.chat.again(session, key=_key(""), text=text)
-            above = page.messages[: place + 1]
-            if text is not None:
-                above = [*above[:-1], view.message("user", turn.text)]
-            async with contextlib.aclosing(self._stream(session, page, turn, above)) as values:
-                async for drawn in values:
-                    yield drawn
+    async def _again(self, request: gr.Request, text: str | None) -> AsyncGenerator[Shown, None]:
+        session = await self._session(request, adopt=True)
+        page = await self._page(session)
+        place = _last_user(page.messages)
+        if place is None:
+            raise NotFound("There is nothing to answer once more yet.")
+        turn = self._runtime.chat.again(session, key=_key(""), text=text)
+        above = page.messages[: place + 1]
+        if text is not None:
+            above = [*above[:-1], view.message("user", turn.text)]
+        async with contextlib.aclosing(self._stream(session, page, turn, above)) as values:
+            async for shown in values:
+                yield shown
 
     async def _stream(
         self, session: Session, page: Page, turn: Turn, above: list[view.Drawn]
-    ) -> AsyncGenerator[list[view.Drawn], None]:
+    ) -> AsyncGenerator[Shown, None]:
         live = view.LiveAnswer(above)
         try:
             async with turn:
@@ -215,10 +205,13 @@ class Handlers:
                     live.add(event)
                     if isinstance(event, TurnStarted):
                         session.view = None  # not whole until the turn has ended
-                    yield live.drawn()
+                    yield live.drawn(), UNCHANGED
         except StoreError as error:
             raise refusal_for(error) from error
-        session.view = Page(page.conversation_id, live.drawn()[-view.SHOWN :])
+        drawn = live.drawn()
+        session.view = Page(page.conversation_id, drawn[-view.SHOWN :], listed=True)
+        if not page.listed:
+            yield drawn, await self._recent(session)
 
 
 def _asker(request: gr.Request | None) -> tuple[SessionKey, Principal]:
@@ -238,25 +231,3 @@ def _key(sent: object) -> str:
 def _last_user(messages: list[view.Drawn]) -> int | None:
     places = [i for i, item in enumerate(messages) if item["role"] == "user"]
     return places[-1] if places else None
-
-
-def _sentence(event: TurnFinished) -> str:
-    return f"{event.sentence} (error {event.error_id})"
-
-
-@contextlib.contextmanager
-def _told() -> Iterator[None]:
-    """Turn errors into what the page shows: one sentence and an id."""
-    try:
-        yield
-    except UserError as error:
-        log.info("told error_id=%s kind=%s", error.error_id, type(error).__name__)
-        raise gr.Error(str(error), title="Sorry", print_exception=False) from None
-    except gr.Error:
-        raise
-    except Exception as error:  # noqa: BLE001 (told to the user, named in the log)
-        told = UserError()
-        log.error(  # noqa: TRY400 (never the exception's own text)
-            "unexpected error_id=%s cause=%s", told.error_id, frames(error)
-        )
-        raise gr.Error(str(told), title="Sorry", print_exception=False) from None

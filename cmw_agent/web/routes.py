@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 Identity = Literal["none", "body", "query", "path"]
+Caching = Literal["no-store", "no-cache", "public, max-age=31536000, immutable"]
+FOREVER: Caching = "public, max-age=31536000, immutable"  # the file's name holds its hash
 API = "/gradio_api"
 
 
@@ -17,13 +19,15 @@ API = "/gradio_api"
 class Route:
     """One open route.
 
-    `identity` says where the request carries Gradio's session hash, if it does.
+    `identity` says where the request carries Gradio's session hash, if it does;
+    `caching` is the ``Cache-Control`` of a whole answer.
     `template` is the path as the app's own route table writes it.
     """
 
     method: str
     template: str
     identity: Identity = "none"
+    caching: Caching = "no-store"
 
     @property
     def pattern(self) -> re.Pattern[str]:
@@ -37,15 +41,15 @@ OPEN: tuple[Route, ...] = (
     Route("GET", "/healthz"),
     Route("GET", "/readyz"),
     Route("GET", "/visitor"),
-    Route("GET", "/visitor.js"),
+    Route("GET", "/visitor.js", caching="no-cache"),
     # the page and what it is made of
     Route("GET", "/"),
     Route("GET", "/config"),
-    Route("GET", "/theme.css"),
-    Route("GET", f"{API}/theme.css"),
-    Route("GET", "/assets/{path:path}"),
-    Route("GET", "/static/{path:path}"),
-    Route("GET", "/favicon.ico"),
+    Route("GET", "/theme.css", caching="no-cache"),
+    Route("GET", f"{API}/theme.css", caching="no-cache"),
+    Route("GET", "/assets/{path:path}", caching=FOREVER),
+    Route("GET", "/static/{path:path}", caching="no-cache"),
+    Route("GET", "/favicon.ico", caching="no-cache"),
     Route("GET", "/manifest.json"),
     Route("GET", "/robots.txt"),
     Route("GET", f"{API}/info"),
@@ -83,6 +87,11 @@ CLOSED: frozenset[str] = frozenset(
         f"{API}/dev/reload",
         f"{API}/runs",
         f"{API}/runs/",
+        f"{API}/run-history/connect",
+        f"{API}/run-history/buckets",
+        f"{API}/run-history/records",
+        f"{API}/run-history/records/{{endpoint}}/{{record_id}}/assets/{{asset_id}}",
+        "/openapi.json",
         f"{API}/openapi.json",
         f"{API}/queue/status",
         f"{API}/vibe-edit",

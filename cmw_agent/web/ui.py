@@ -11,6 +11,7 @@ from typing import Any
 
 from cmw_agent.settings import Settings
 from cmw_agent.web import environment as _environment  # noqa: F401  (before gradio)
+from cmw_agent.web.events import Function
 from cmw_agent.web.handlers import Handlers
 
 import gradio as gr  # isort: skip
@@ -23,11 +24,12 @@ EXAMPLES = (
     "What is 17.5 * (3 + 4)?",
     "What can you do?",
 )
-THREADS = 1_000  # Gradio runs at most so many events at once, async ones too
+EVENTS = frozenset({"open_page", "new_chat", "send", "retry", "edit", "stop", "chat"})
 
 # In the browser alone. `cmw` is defined by visitor.js.
 JS_TAKE = "(text, key) => window.cmw.take()"
 JS_BUSY = "(text, id) => window.cmw.busy(text, id)"
+JS_AGAIN = "() => window.cmw.again()"
 JS_IDLE = "() => window.cmw.idle()"
 JS_OPENED = "(id) => window.cmw.opened(id)"
 JS_LEAVE = "() => window.cmw.leave()"
@@ -58,17 +60,17 @@ class _Parts:
 
 
 def build_page(settings: Settings, handlers: Handlers) -> gr.Blocks:
-    """Return the page, with its queue set up and its events bound to `handlers`."""
+    """Return the page, its events named after the methods of `handlers`."""
     demo = gr.Blocks(title=TITLE, fill_height=True, analytics_enabled=False)
     with demo:
         parts = _layout(settings)
         _on_open(demo, parts, handlers)
         _on_send(parts, handlers)
         _on_change(parts, handlers)
-        # Makes the browser hold a heartbeat open; the guard sees it end.
+        # Makes the browser hold a heartbeat open; the event server sees it end.
         demo.unload(lambda: None)
         api(handlers.chat, api_name="chat", concurrency_limit=None)
-    _tune(demo, settings)
+    demo.queue(api_open=False)
     return demo
 
 
@@ -140,18 +142,18 @@ def _on_open(demo: gr.Blocks, parts: _Parts, handlers: Handlers) -> None:
 
 
 def _on_send(parts: _Parts, handlers: Handlers) -> None:
-    _before(parts.box.submit, parts)
+    _before(parts.box.submit, parts, JS_BUSY)
     send = parts.box.submit(
         handlers.send,
         [parts.box, parts.key],
-        [parts.chat],
+        [parts.chat, parts.recent],
         js=JS_TAKE,
         api_name="send",
         show_progress="hidden",
         postprocess=False,
         concurrency_limit=None,
     )
-    _after(send, parts, handlers)
+    _after(send, parts)
     send.failure(None, None, [parts.box], js=JS_RESTORE, api_visibility="private")
 
 
@@ -159,37 +161,39 @@ def _on_change(parts: _Parts, handlers: Handlers) -> None:
     parts.chat.example_select(None, None, [parts.box], js=JS_EXAMPLE, api_visibility="private")
     parts.box.stop(handlers.stop, None, None, **QUIET)
     for trigger, handler in ((parts.chat.retry, handlers.retry), (parts.chat.edit, handlers.edit)):
-        _before(trigger, parts)
-        _after(trigger(handler, None, [parts.chat], **QUIET), parts, handlers)
+        _before(trigger, parts, JS_AGAIN)
+        _after(trigger(handler, None, [parts.chat, parts.recent], **QUIET), parts)
 
 
-def _before(trigger: Callable[..., gr.events.Dependency], parts: _Parts) -> None:
-    """Empty the box and offer the stop button; the browser runs listeners in this order."""
+def _before(trigger: Callable[..., gr.events.Dependency], parts: _Parts, script: str) -> None:
+    """Offer the stop button first of all; the browser runs listeners in this order."""
     trigger(
         None,
         [parts.box, parts.conversation],
         [parts.box],
-        js=JS_BUSY,
+        js=script,
         api_visibility="private",
         trigger_mode="multiple",
     )
 
 
-def _after(event: gr.events.Dependency, parts: _Parts, handlers: Handlers) -> None:
-    """Take the stop button away; refresh the sidebar."""
+def _after(event: gr.events.Dependency, parts: _Parts) -> None:
+    """Take the stop button away."""
     event.then(None, None, [parts.box], js=JS_IDLE, api_visibility="private")
-    event.then(
-        handlers.recent,
-        None,
-        [parts.recent],
-        **QUIET,
-    )
 
 
-def _tune(demo: gr.Blocks, settings: Settings) -> None:
-    demo.max_threads = max(THREADS, settings.max_turns * 2)
-    demo.state_session_capacity = settings.max_sessions
-    demo.queue(default_concurrency_limit=None, max_size=settings.max_turns * 2, api_open=False)
-    # Gradio forgets the oldest session here, a live one too; the registry's cap decides.
-    queue = demo._queue  # noqa: SLF001 (there is no public setting)
-    queue.pending_messages_per_session.max_size = settings.max_sessions * 2
+def functions(demo: gr.Blocks, handlers: Handlers) -> dict[int, Function]:
+    """Return the page's events by Gradio's index, for the event server."""
+    turns = ("send", "retry", "edit", "chat")
+    return {
+        index: Function(
+            name=block.name,
+            handler=getattr(handlers, block.name),
+            inputs=len(block.inputs),
+            outputs=len(block.outputs),
+            takes_event=block.collects_event_data,
+            starts_turn=block.name in turns,
+        )
+        for index, block in demo.fns.items()
+        if block.fn is not None and block.name in EVENTS
+    }

@@ -63,7 +63,7 @@ def note(outcome: Outcome, sentence: str | None = None, error_id: str | None = N
         return f"⚠️ {sentence or 'No answer came; please retry.'}{suffix}"
     if outcome == "interrupted":
         told = sentence or "This answer was stopped before its end; retry to get a whole one."
-        return f"*⏸ {told}*{suffix}"
+        return f"⏸ *{told}*{suffix}"
     return None
 
 
@@ -144,7 +144,8 @@ def recent(conversations: Iterable[Conversation], current: str | None) -> str:
     if not items:
         return '<p class="cmw-empty">Your conversations will be listed here.</p>'
     return (
-        f'<nav aria-label="Recent conversations"><ul class="cmw-recent">{"".join(items)}</ul></nav>'
+        '<nav aria-label="Recent conversations"><div class="cmw-label">Recent</div>'
+        f'<ul class="cmw-recent">{"".join(items)}</ul></nav>'
     )
 
 

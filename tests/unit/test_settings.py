@@ -232,6 +232,15 @@ def test_no_wrong_secret_shows_in_the_error_or_its_traceback(
     text = "".join(traceback.format_exception(caught.value))
     assert text.count(" must be ") == 3
     assert CANARY[:12] not in text
+    # Error reporters print a cause with the values that it holds.
+    assert caught.value.__cause__ is None
+
+
+def test_no_value_shows_in_pydantics_own_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CMW_SECRET_KEY", CANARY[:12])
+    with pytest.raises(ValidationError) as caught:
+        Settings()
+    assert CANARY[:12] not in str(caught.value)
 
 
 def test_settings_do_not_change() -> None:

@@ -11,6 +11,19 @@
   const base = new URL(".", document.baseURI);
   const realFetch = window.fetch.bind(window);
 
+  // The parts of the page, once Gradio has made them.
+  const mounted = new Promise((resolve) => {
+    const look = () => {
+      const [main, input, side] = ["main", "input", "side"].map((part) =>
+        document.getElementById(`cmw-${part}`));
+      if (!main || !input || !side) return;
+      watch.disconnect();
+      resolve({ main, input, side });
+    };
+    const watch = new MutationObserver(look);
+    watch.observe(document.documentElement, { childList: true, subtree: true });
+  });
+
   let token = null;
   try { token = sessionStorage.getItem(KEY); } catch { /* storage is refused as well */ }
 
@@ -23,7 +36,7 @@
       if (token) sessionStorage.setItem(KEY, token);
       else sessionStorage.removeItem(KEY);
     } catch { /* the token lasts as long as the page, then */ }
-    if (token) whenReady(showFrameNote);
+    if (token) mounted.then(showFrameNote);
   }).catch(() => { /* the page works as far as the cookie carries it */ });
 
   window.fetch = async (input, options) => {
@@ -36,26 +49,23 @@
     return realFetch(input, { ...options, headers });
   };
 
-  function whenReady(action) {
-    if (document.body) action();
-    else document.addEventListener("DOMContentLoaded", action, { once: true });
-  }
-
-  function showFrameNote() {
+  function showFrameNote({ main }) {
     const note = document.createElement("div");
     note.id = "cmw-frame-note";
     note.setAttribute("role", "note");
     const link = document.createElement("a");
-    link.href = location.href;
+    link.href = base.href; // not this conversation's: in its own tab it is another visitor's
     link.target = "_blank";
     link.rel = "noopener";
     link.textContent = "Open it in its own tab";
     note.append("Your browser keeps no cookie for this page here, so your chats last as long as this tab. ",
                 link, " to keep them.");
-    document.body.prepend(note);
+    main.prepend(note);
   }
 
   /* What the page's events do in the browser alone. */
+  const SIDE = "cmw.side"; // remembered when a user closes the sidebar
+  const WIDE = matchMedia("(min-width: 1100px)");
   let taken = "";
   let running = false;
 
@@ -67,6 +77,9 @@
   }
 
   const update = (props) => ({ __type__: "update", ...props });
+  const draft = () => document.querySelector("#cmw-input textarea")?.value ?? "";
+  const sideIsOpen = () => document.querySelector("#cmw-side")?.classList.contains("open");
+  const toggleSide = () => document.querySelector("#cmw-side .toggle-button")?.click();
 
   window.cmw = {
     // A turn begins: a message leaves the box, and is kept here until the server has it.
@@ -76,6 +89,12 @@
       taken = text ?? "";
       if (id) setConversation(id);
       return update({ value: "", submit_btn: false, stop_btn: true });
+    },
+    // An old message is answered once more: what stands in the box stays.
+    again() {
+      running = true;
+      taken = "";
+      return update({ submit_btn: false, stop_btn: true });
     },
     // The key makes it harmless to send the same message twice.
     take() {
@@ -89,13 +108,60 @@
     // The server refused the message: nothing that was written is lost.
     restore() {
       running = false;
-      return update({ value: taken, submit_btn: true, stop_btn: false });
+      const value = [taken, draft()].filter((text) => text.trim()).join("\n\n");
+      return update({ value, submit_btn: true, stop_btn: false });
     },
     // The page may have asked for a conversation that is not there, or another's.
     opened(id) {
       if (new URL(location.href).searchParams.get("c") !== id) setConversation(null);
     },
-    leave() { setConversation(null); document.querySelector("#cmw-input textarea")?.focus(); },
+    leave() {
+      setConversation(null);
+      if (!WIDE.matches && sideIsOpen()) toggleSide();
+      document.querySelector("#cmw-input textarea")?.focus();
+    },
     example(event) { return event?.value?.text ?? ""; },
   };
+
+  /* What Gradio's components leave out: names for its icon buttons, the state of the
+   * sidebar, and an Enter that waits while an answer is being written. */
+  function name(selector, label) {
+    document.querySelector(selector)?.setAttribute("aria-label", label);
+  }
+
+  function nameButtons() {
+    name("#cmw-input [data-testid=submit-button]", "Send");
+    name("#cmw-input [data-testid=stop-button]", "Stop");
+  }
+
+  function tellSide(side) {
+    side.querySelector(".toggle-button")?.setAttribute("aria-expanded", String(sideIsOpen()));
+  }
+
+  function remember(open) {
+    try {
+      if (open) localStorage.removeItem(SIDE);
+      else localStorage.setItem(SIDE, "closed");
+    } catch { /* storage is refused: the sidebar opens anew each time */ }
+  }
+
+  function wasClosed() {
+    try { return localStorage.getItem(SIDE) === "closed"; } catch { return false; }
+  }
+
+  mounted.then(({ input, side }) => {
+    nameButtons();
+    new MutationObserver(nameButtons).observe(input, { childList: true, subtree: true });
+    input.addEventListener("keydown", (event) => {
+      if (!running || event.key !== "Enter" || event.shiftKey) return;
+      event.preventDefault();
+      event.stopPropagation();
+    }, true);
+    tellSide(side);
+    new MutationObserver(() => tellSide(side)).observe(side, { attributeFilter: ["class"] });
+    if (WIDE.matches && !wasClosed()) toggleSide();
+    side.querySelector(".toggle-button")?.addEventListener("click", (event) => {
+      if (event.isTrusted && WIDE.matches) remember(!sideIsOpen());
+    }, true);
+  });
 })();

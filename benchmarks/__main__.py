@@ -1,0 +1,151 @@
+"""``python -m benchmarks``: the app beside a naive Gradio chat and a raw proxy.
+
+One server core and one client core, the same endpoint double for all, the page's own
+event path, every answer checked whole and for other users' canaries. Prints one table and
+writes the figures as JSON beside it; exits with 1 when an answer was wrong.
+"""
+
+import argparse
+import asyncio
+import dataclasses
+import gc
+import json
+import os
+import platform
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from benchmarks.processes import CLIENT_CORE, ROOT
+from benchmarks.scenarios import Load, Result, alone, idle_memory, long_conversation, run
+
+STEADY_50 = Load("50 users, 40 tokens/s", 50, 200, 40)
+STEADY_200 = Load("200 users, 40 tokens/s", 200, 200, 40)
+FULL_SPEED = Load("50 users, full speed", 50, 500, 0, arrival=0)
+MANY = Load("500 users, 20 tokens/s", 500, 200, 20, arrival=5)
+CONTENDERS: dict[Load, tuple[str, ...]] = {
+    STEADY_50: ("app", "naive", "floor"),
+    STEADY_200: ("app", "naive", "floor"),
+    FULL_SPEED: ("app", "naive", "floor"),
+    MANY: ("app", "floor"),
+}
+OUT = ROOT / "artifacts" / "benchmark.json"
+HEAD = (
+    "load",
+    "who",
+    "first p50",
+    "first p95",
+    "done p50",
+    "done/ideal",
+    "tokens/s",
+    "CPU-s/1,000",
+    "longest gap",
+    "wrong",
+)
+
+
+def row(result: Result, ideal: float) -> tuple[str, ...]:
+    """Return a result as a row of the table; times in seconds."""
+    wrong = result.errors + result.broken + result.foreign
+    return (
+        result.load,
+        result.contender,
+        f"{result.first_p50:.3f}",
+        f"{result.first_p95:.3f}",
+        f"{result.done_p50:.2f}",
+        f"{result.done_p50 / ideal:.3f}" if ideal else "–",
+        f"{result.tokens_per_second:,.0f}",
+        f"{result.cpu_per_1000:.3f}",
+        f"{result.longest_gap:.2f}",
+        str(wrong),
+    )
+
+
+def table(rows: Iterable[tuple[str, ...]]) -> str:
+    """Return rows as a Markdown table."""
+    lines = [HEAD, tuple("---" for _ in HEAD), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def ratios(results: dict[tuple[str, str], Result]) -> dict[str, float]:
+    """Return the app's figures against the naive app's and the floor's."""
+    found: dict[str, float] = {}
+    for load in CONTENDERS:
+        app, naive = results.get((load.name, "app")), results.get((load.name, "naive"))
+        floor = results.get((load.name, "floor"))
+        if app is not None and naive is not None:
+            found[f"{load.name}: CPU per token, naive / app"] = (
+                naive.cpu_per_1000 / app.cpu_per_1000
+            )
+            found[f"{load.name}: tokens/s, app / naive"] = (
+                app.tokens_per_second / naive.tokens_per_second
+            )
+        if app is not None and floor is not None and floor.cpu_per_1000:
+            found[f"{load.name}: CPU per token, app / floor"] = (
+                app.cpu_per_1000 / floor.cpu_per_1000
+            )
+    return found
+
+
+async def measure(names: set[str], *, short: bool) -> dict[str, Any]:
+    """Run everything (or, with `short`, the streams alone) and return the figures."""
+    results: dict[tuple[str, str], Result] = {}
+    rows = []
+    for load, contenders in CONTENDERS.items():
+        for name in (name for name in contenders if name in names):
+            results[load.name, name] = await run(name, load)
+            rows.append(row(results[load.name, name], load.ideal))
+            print("  ".join(rows[-1]), file=sys.stderr, flush=True)
+    figures: dict[str, Any] = {
+        "machine": f"{platform.processor() or platform.machine()}, Python {platform.python_version()}",
+        "results": [dataclasses.asdict(result) for result in results.values()],
+        "ratios": ratios(results),
+    }
+    print(table(rows), "", sep="\n")
+    if not short:
+        figures["alone"] = {"app": await alone("app"), "floor": await alone("floor")}
+        figures["memory"] = await idle_memory(2_000)
+        figures["conversation"] = {
+            str(messages): await long_conversation(messages) for messages in (4, 400)
+        }
+    return figures
+
+
+def report(figures: dict[str, Any]) -> None:
+    """Print what the table does not hold."""
+    for name, ratio in figures["ratios"].items():
+        print(f"{name}: {ratio:.1f}")
+    if "alone" in figures:
+        app, floor = figures["alone"]["app"] * 1000, figures["alone"]["floor"] * 1000
+        print(f"one user alone: first token after {app:.0f} ms, the floor's after {floor:.0f} ms")
+        memory = figures["memory"]
+        print(
+            f"memory: {memory['kb_per_session']:.0f} kB per further session of "
+            f"{memory['sessions']}; base {memory['base_mb']:.0f} MB, "
+            f"{memory['after_mb']:.0f} MB after all have gone"
+        )
+        for messages, cpu in figures["conversation"].items():
+            print(f"conversation of {messages} messages: {cpu:.3f} CPU-s per 1,000 tokens")
+
+
+def main() -> int:
+    """Measure, print, write JSON; return 1 when an answer was wrong."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--only", help="contenders, comma-separated: app, naive, floor")
+    parser.add_argument("--short", action="store_true", help="the streams alone")
+    arguments = parser.parse_args()
+    names = set((arguments.only or "app,naive,floor").split(","))
+    if CLIENT_CORE in os.sched_getaffinity(0):
+        os.sched_setaffinity(0, {CLIENT_CORE})
+    gc.disable()  # the clients' own pauses would be counted as the server's
+    figures = asyncio.run(measure(names, short=arguments.short))
+    report(figures)
+    OUT.parent.mkdir(exist_ok=True)
+    Path(OUT).write_text(json.dumps(figures, indent=1))
+    wrong = sum(r["errors"] + r["broken"] + r["foreign"] for r in figures["results"])
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

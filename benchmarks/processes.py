@@ -1,0 +1,122 @@
+"""Servers of the benchmark as processes, each bound to one core."""
+
+import asyncio
+import contextlib
+import os
+import socket
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+TICKS = os.sysconf("SC_CLK_TCK")
+PAGE = os.sysconf("SC_PAGE_SIZE")
+SERVER_CORE, CLIENT_CORE = 0, 1
+START_SECONDS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A running server process."""
+
+    name: str
+    url: str
+    pid: int
+
+    def cpu(self) -> float:
+        """CPU seconds that the process took so far, user and system."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / TICKS
+
+    def memory(self) -> int:
+        """Bytes of memory that the process holds (resident set)."""
+        return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * PAGE
+
+
+@contextlib.asynccontextmanager
+async def process(
+    name: str, arguments: list[str], *, core: int, port: int | None, env: dict[str, str]
+) -> AsyncIterator[Server]:
+    """Run ``python ARGUMENTS`` on `core`; wait until it listens, or prints its URL."""
+    cores = os.sched_getaffinity(0)
+    wanted = {core} & cores or cores
+    started = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *arguments,
+        cwd=ROOT,
+        env={**_plain_environment(), **env},
+        stdout=asyncio.subprocess.PIPE,
+        preexec_fn=lambda: os.sched_setaffinity(0, wanted),
+    )
+    try:
+        async with asyncio.timeout(START_SECONDS):
+            if port is None:
+                assert started.stdout is not None
+                url = (await started.stdout.readline()).decode().split()[-1]
+            else:
+                url = f"http://127.0.0.1:{port}"
+                await _listening(port, started)
+        yield Server(name, url, started.pid)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            started.terminate()
+        try:
+            await asyncio.wait_for(started.wait(), 15)
+        except TimeoutError:
+            started.kill()
+            await started.wait()
+
+
+@contextlib.asynccontextmanager
+async def endpoint(rate: float, tokens: int) -> AsyncIterator[Server]:
+    """Run the endpoint double at `rate` tokens a second (0: no pause)."""
+    arguments = ["-m", "tests.doubles.openai_server", "--rate", str(rate), "--tokens", str(tokens)]
+    async with process("endpoint", arguments, core=CLIENT_CORE, port=None, env={}) as server:
+        yield server
+
+
+@contextlib.asynccontextmanager
+async def contender(name: str, model_url: str, tokens: int) -> AsyncIterator[Server]:
+    """Run ``app``, ``naive`` or ``floor`` against the endpoint at `model_url`."""
+    port = _free_port()
+    env = {
+        "OPENAI_BASE_URL": model_url,
+        "OPENAI_API_KEY": "benchmark",
+        "CMW_MODEL": f"tokens-{tokens}",
+    }
+    arguments = ["-m", f"benchmarks.{name}", str(port)]
+    with tempfile.TemporaryDirectory() as folder:
+        if name == "app":
+            arguments = ["app.py"]
+            env |= {
+                "CMW_DATA_DIR": folder,
+                "CMW_PORT": str(port),
+                "CMW_LOG_LEVEL": "WARNING",
+                "CMW_MAX_TURNS": "1000",
+            }
+        async with process(name, arguments, core=SERVER_CORE, port=port, env=env) as server:
+            yield server
+
+
+def _plain_environment() -> dict[str, str]:
+    return {k: v for k, v in os.environ.items() if not k.startswith(("CMW_", "OPENAI_", "GRADIO_"))}
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+async def _listening(port: int, started: asyncio.subprocess.Process) -> None:
+    while started.returncode is None:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+        except OSError:
+            await asyncio.sleep(0.05)
+        else:
+            writer.close()
+            return
+    raise RuntimeError("the server ended before it had started")

@@ -1,0 +1,199 @@
+"""What is measured: users who arrive within a second and each send one message."""
+
+import asyncio
+import secrets
+import statistics
+import time
+from dataclasses import dataclass
+
+import aiohttp
+
+from benchmarks.clients import APP, NAIVE, Measured, PageUser, ProxyUser
+from benchmarks.processes import Server, contender, endpoint
+from tests.doubles.openai_models import tokens_answer
+
+User = PageUser | ProxyUser
+OPEN_AT_ONCE = 8
+TURN_SECONDS = 600
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """`users` arrive within `arrival` seconds; answers have `tokens` at `rate` a second."""
+
+    name: str
+    users: int
+    tokens: int
+    rate: float
+    arrival: float = 1.0
+
+    @property
+    def ideal(self) -> float:
+        """Seconds from the first token to the last, when nothing is lost on the way."""
+        return (self.tokens - 1) / self.rate if self.rate else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What one contender made of a load; times in seconds."""
+
+    contender: str
+    load: str
+    users: int
+    first_p50: float
+    first_p95: float
+    done_p50: float
+    done_p95: float
+    tokens_per_second: float
+    cpu_per_1000: float
+    longest_gap: float
+    errors: int
+    foreign: int
+    broken: int
+
+
+def make_user(name: str, url: str) -> User:
+    """Return a user, with a browser of its own, of the contender `name`."""
+    http = aiohttp.ClientSession(
+        cookie_jar=aiohttp.CookieJar(unsafe=True),
+        connector=aiohttp.TCPConnector(limit=0),
+        timeout=aiohttp.ClientTimeout(total=None),
+        read_bufsize=2**20,
+    )
+    if name == "floor":
+        return ProxyUser(url, http)
+    return PageUser(url, http, APP if name == "app" else NAIVE)
+
+
+async def opened(name: str, url: str, count: int) -> list[User]:
+    """Return `count` users with the page open."""
+    users = [make_user(name, url) for _ in range(count)]
+    gate = asyncio.Semaphore(OPEN_AT_ONCE)
+
+    async def one(user: User) -> None:
+        async with gate:
+            await user.open()
+
+    await asyncio.gather(*(one(user) for user in users))
+    return users
+
+
+async def run(name: str, load: Load) -> Result:
+    """Measure the contender `name` under `load`."""
+    async with (
+        endpoint(load.rate, load.tokens) as model,
+        contender(name, model.url, load.tokens) as server,
+    ):
+        users = await opened(name, server.url, load.users)
+        try:
+            await asyncio.gather(*(user.say("warm up") for user in users[: min(8, len(users))]))
+            return await _measure(name, load, server, users)
+        finally:
+            await asyncio.gather(*(user.close() for user in users))
+
+
+async def _measure(name: str, load: Load, server: Server, users: list[User]) -> Result:
+    canaries = [f"canary-{secrets.token_hex(6)}" for _ in users]
+    cpu, started = server.cpu(), time.perf_counter()
+
+    async def one(place: int) -> Measured:
+        await asyncio.sleep(load.arrival * place / len(users))
+        try:
+            async with asyncio.timeout(TURN_SECONDS):
+                return await users[place].say(f"Count off, {canaries[place]}.")
+        except (aiohttp.ClientError, TimeoutError) as error:
+            return Measured(error=type(error).__name__)
+
+    turns = await asyncio.gather(*(one(place) for place in range(len(users))))
+    wall, cpu = time.perf_counter() - started, server.cpu() - cpu
+    return _result(name, load, list(turns), canaries, wall, cpu)
+
+
+def _result(
+    name: str, load: Load, turns: list[Measured], canaries: list[str], wall: float, cpu: float
+) -> Result:
+    errors = foreign = broken = 0
+    for turn, own in zip(turns, canaries, strict=True):
+        expected = "".join(tokens_answer(load.tokens, own))
+        errors += turn.error is not None
+        broken += turn.error is None and turn.text.strip() != expected.strip()
+        foreign += any(other in turn.text for other in canaries if other != own)
+    whole = [turn for turn in turns if turn.error is None] or turns
+    tokens = load.tokens * (len(turns) - errors)
+    firsts, dones = [t.first for t in whole], [t.done for t in whole]
+    return Result(
+        contender=name,
+        load=load.name,
+        users=load.users,
+        first_p50=statistics.median(firsts),
+        first_p95=_p95(firsts),
+        done_p50=statistics.median(dones),
+        done_p95=_p95(dones),
+        tokens_per_second=tokens / wall,
+        cpu_per_1000=cpu * 1000 / max(tokens, 1),
+        longest_gap=max((max(t.gaps[1:], default=0.0) for t in whole), default=0.0),
+        errors=errors,
+        foreign=foreign,
+        broken=broken,
+    )
+
+
+def _p95(values: list[float]) -> float:
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * 0.95))]
+
+
+async def idle_memory(sessions: int) -> dict[str, float]:
+    """Return bytes of a further live session, and how much stays after all have gone."""
+    async with endpoint(0, 20) as model, contender("app", model.url, 20) as server:
+        warm = await opened("app", server.url, 50)
+        await asyncio.gather(*(user.say("warm up") for user in warm))
+        await asyncio.gather(*(user.close() for user in warm))
+        await asyncio.sleep(1)
+        base = server.memory()
+        users = await opened("app", server.url, sessions)
+        for place in range(0, sessions, 50):
+            await asyncio.gather(*(user.say("hello") for user in users[place : place + 50]))
+        full = server.memory()
+        for place in range(0, sessions, 50):
+            await asyncio.gather(*(user.close() for user in users[place : place + 50]))
+        await asyncio.sleep(3)
+        return {
+            "sessions": sessions,
+            "base_mb": base / 1e6,
+            "kb_per_session": (full - base) / sessions / 1e3,
+            "after_mb": server.memory() / 1e6,
+        }
+
+
+async def alone(name: str, turns: int = 15) -> float:
+    """Return the median seconds to the first text of one user's turns with nothing else running."""
+    load = Load("alone", 1, 20, 200)
+    async with (
+        endpoint(load.rate, load.tokens) as model,
+        contender(name, model.url, load.tokens) as server,
+    ):
+        [user] = await opened(name, server.url, 1)
+        for _ in range(5):
+            await user.say("warm up")
+        found = [(await user.say("hello")).first for _ in range(turns)]
+        await user.close()
+        return statistics.median(found)
+
+
+async def long_conversation(messages: int) -> float:
+    """Return the app's CPU seconds per 1,000 tokens in a conversation of `messages` messages."""
+    load = Load("long", 1, 200, 0)
+    async with (
+        endpoint(load.rate, load.tokens) as model,
+        contender("app", model.url, load.tokens) as server,
+    ):
+        [user] = await opened("app", server.url, 1)
+        for _ in range(messages // 2):
+            await user.say("more")
+        cpu = server.cpu()
+        for _ in range(20):
+            await user.say("more")
+        spent = server.cpu() - cpu
+        await user.close()
+        return spent * 1000 / (20 * load.tokens)

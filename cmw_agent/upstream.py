@@ -1,0 +1,231 @@
+"""The app's connections to the model's server.
+
+One pool serves all users, so it keeps no cookies. A request goes straight through
+aiohttp: the openai SDK walks every message by its type hints and copies headers and
+URLs at each layer, which takes longer than the rest of a turn's start; see
+``docs/adr/0004-coalescing-at-the-source.md``.
+"""
+
+import asyncio
+import random
+import ssl
+from collections.abc import Mapping
+from typing import Any
+
+import aiohttp
+import certifi
+import orjson
+
+CONNECT_SECONDS = 10.0
+RETRIES = 2  # before the first byte of an answer; never after it
+RETRIED = frozenset({408, 409, 429, 500, 502, 503, 504})
+LONGEST_PAUSE = 8.0  # seconds between two tries, also where the server asks for more
+KEEPALIVE_SECONDS = 30.0
+
+
+class UpstreamError(Exception):
+    """The model's server failed; `kind` is a fixed word for the log."""
+
+    kind = "failed"
+
+
+class StreamCut(UpstreamError):
+    """The connection ended before the answer did."""
+
+    kind = "cut"
+
+
+class StreamSilent(UpstreamError):
+    """Nothing came for as long as one read may take."""
+
+    kind = "timeout"
+
+
+class NotAStream(UpstreamError):
+    """What came is not a stream of chat completion chunks."""
+
+    kind = "not_a_stream"
+
+
+class StreamRefused(UpstreamError):
+    """The server reported an error inside the stream."""
+
+    kind = "refused"
+
+
+class Unreachable(UpstreamError):
+    """No connection could be made."""
+
+    kind = "unreachable"
+
+
+class RequestRefused(UpstreamError):
+    """The server answered with an HTTP error.
+
+    Args:
+        status_code: HTTP's status.
+    """
+
+    def __init__(self, status_code: int) -> None:
+        super().__init__(status_code)
+        self.status_code = status_code
+        known = {
+            401: "unauthorised",
+            403: "unauthorised",
+            404: "no_such_model",
+            408: StreamSilent.kind,
+            429: "rate_limited",
+        }
+        self.kind = known.get(status_code, "server_error" if status_code >= 500 else "rejected")
+
+
+class Upstream:
+    """Asks one endpoint for streamed chat completions. Close it with its event loop.
+
+    Args:
+        base_url: Address of the endpoint, to which ``/chat/completions`` is added.
+        key: Sent as bearer token, or None.
+        read_seconds: How long one read may wait.
+        connections: At most, at once.
+    """
+
+    def __init__(
+        self, base_url: str, *, key: str | None, read_seconds: float, connections: int
+    ) -> None:
+        self._url = base_url.rstrip("/") + "/chat/completions"
+        self._headers = {"content-type": "application/json", "accept": "text/event-stream"}
+        if key is not None:
+            self._headers["authorization"] = f"Bearer {key}"
+        trusted = ssl.create_default_context()
+        trusted.load_verify_locations(certifi.where())
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=connections, keepalive_timeout=KEEPALIVE_SECONDS, ssl=trusted
+            ),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(
+                total=None, sock_connect=CONNECT_SECONDS, sock_read=read_seconds
+            ),
+            auto_decompress=True,
+            trust_env=True,
+        )
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._session.close()
+
+    async def open(self, payload: Mapping[str, Any]) -> "Reply":
+        """Send a request and return its streamed reply, which the caller closes.
+
+        A request that failed before the first byte of an answer is tried again, as
+        often as `RETRIES`, where another try can help.
+
+        Raises:
+            RequestRefused: The server answered with an HTTP error.
+            StreamSilent, StreamCut, Unreachable: No answer came.
+        """
+        body = orjson.dumps(payload)
+        for tries_left in range(RETRIES, -1, -1):
+            try:
+                return await self._try(body)
+            except _Retryable as failure:
+                if not tries_left or failure.pause > LONGEST_PAUSE:
+                    raise failure.error from failure.__cause__
+                await asyncio.sleep(failure.pause or _backoff(RETRIES - tries_left))
+        raise AssertionError("the last try returns or raises")
+
+    async def _try(self, body: bytes) -> "Reply":
+        try:
+            answer = await self._session.post(self._url, data=body, headers=self._headers)
+        except aiohttp.SocketTimeoutError as error:
+            # Another try would let the user wait as long again.
+            raise StreamSilent from error
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            raise _Retryable(Unreachable()) from error
+        except aiohttp.ClientError as error:
+            # A kept connection that the server had closed meanwhile, most of all.
+            raise _Retryable(StreamCut()) from error
+        if answer.status == 200:
+            return Reply(answer)
+        pause = _asked_pause(answer.headers.get("retry-after"))
+        answer.close()
+        if answer.status in RETRIED:
+            raise _Retryable(RequestRefused(answer.status), pause)
+        raise RequestRefused(answer.status)
+
+
+class Reply:
+    """A streamed reply: its bytes as they come.
+
+    Args:
+        answer: aiohttp's, its head read.
+    """
+
+    def __init__(self, answer: aiohttp.ClientResponse) -> None:
+        self._answer = answer
+
+    async def read(self) -> bytes:
+        """Wait for bytes and return all that have come; none at the end.
+
+        What had come before a connection broke is returned first.
+
+        Raises:
+            StreamSilent: Nothing came in time.
+            StreamCut: The connection broke.
+        """
+        content: Any = self._answer.content
+        try:
+            parts = [await content.readany()]
+            # One call gives what is parsed; what was received goes on being parsed by it.
+            while content.exception() is None and (more := content.read_nowait()):
+                parts.append(more)
+            return b"".join(parts)
+        except aiohttp.SocketTimeoutError as error:
+            raise StreamSilent from error
+        except (aiohttp.ClientError, OSError) as error:
+            # aiohttp raises first and would drop what nobody has read yet.
+            content.set_exception(None)
+            rest = bytes(content.read_nowait())
+            content.set_exception(error)
+            if rest:
+                return rest
+            raise StreamCut from error
+
+    def pause(self) -> None:
+        """Leave what comes with the kernel, which takes no CPU of ours."""
+        connection = self._answer.connection
+        if connection is not None and connection.protocol is not None:
+            connection.protocol.pause_reading()
+
+    def resume(self) -> None:
+        """Take again what comes."""
+        connection = self._answer.connection
+        if connection is not None and connection.protocol is not None:
+            connection.protocol.resume_reading()
+
+    def close(self) -> None:
+        """Let the connection go; an answer that is not whole is aborted upstream."""
+        self._answer.close()
+
+    def release(self) -> None:
+        """Give the connection of a whole answer back to the pool."""
+        self._answer.release()
+
+
+class _Retryable(Exception):
+    def __init__(self, error: UpstreamError, pause: float = 0.0) -> None:
+        super().__init__()
+        self.error = error
+        self.pause = pause
+
+
+def _asked_pause(header: str | None) -> float:
+    try:
+        return max(0.0, float(header)) if header else 0.0
+    except ValueError:
+        return 0.0
+
+
+def _backoff(tries: int) -> float:
+    # Half a second and double, with jitter, so that many turns do not come back at once.
+    return float(min(LONGEST_PAUSE, 0.5 * 2**tries) * (0.75 + random.random() / 4))  # noqa: S311

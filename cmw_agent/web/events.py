@@ -1,0 +1,449 @@
+"""Serves the page's events: Gradio's own wire protocol, without Gradio's queue.
+
+The page's script joins an event (``POST queue/join``), reads what comes of it from its
+session's event stream (``GET queue/data``, server-sent events), and holds a heartbeat
+(``GET heartbeat/<hash>``) open while it lives. Gradio's server spends more CPU on each of
+these than everything behind them; see ``docs/adr/0006-events-without-gradios-queue.md``.
+
+The protocol is the one that gradio_client 2 and the page call ``sse_v3``: the message
+types are those of ``gradio/server_messages.py``, the edits those of ``gradio.utils.diff``.
+"""
+
+import asyncio
+import contextlib
+import inspect
+import logging
+import secrets
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal
+
+import orjson
+from fastapi import Request
+from starlette.responses import JSONResponse
+from starlette.types import Message, Receive, Scope, Send
+
+from cmw_agent.errors import UserError, frames
+from cmw_agent.identity import Principal, SessionKey
+from cmw_agent.web import environment as _environment  # noqa: F401  (before gradio)
+from cmw_agent.web.guard import NOT_FOUND, PRINCIPAL
+from cmw_agent.web.routes import API
+
+import gradio as gr  # isort: skip
+
+log = logging.getLogger(__name__)
+
+HEARTBEAT_SECONDS = 15.0
+UNREAD_SECONDS = 30.0  # how long an event waits for somebody to read it
+UNCHANGED = MappingProxyType({"__type__": "update"})  # an output that stays as it is
+UNREAD_MESSAGES = 32  # that wait for a slow reader before its events pause
+EVENTS_AT_ONCE = 16  # of one session
+FULL = "Too many pages are open; please try again in a moment."
+STREAM_HEADERS = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-store"),
+    (b"x-accel-buffering", b"no"),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something to tell the user beside what an event returns: a toast on the page."""
+
+    text: str
+    title: str
+    level: Literal["info", "warning"] = "warning"
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """An event of the page.
+
+    `handler` takes the inputs, the request and, with `takes_event`, the event's own data;
+    it returns the outputs (a tuple where there are several) or is a generator of them.
+    """
+
+    name: str
+    handler: Callable[..., Any]
+    inputs: int
+    outputs: int
+    takes_event: bool = False
+    starts_turn: bool = False
+
+
+@dataclass(slots=True)
+class Mailbox:
+    """What waits to be read by one session's page.
+
+    `running` holds the tasks of its events until what they gave was fetched, `open_events`
+    the ids of those that have not ended yet, `reader` whoever reads now.
+    """
+
+    messages: deque[bytes] = field(default_factory=deque)
+    running: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    arrived: asyncio.Event = field(default_factory=asyncio.Event)
+    fetched: asyncio.Event = field(default_factory=asyncio.Event)
+    open_events: set[str] = field(default_factory=set)
+    reader: object | None = None
+
+    async def put(self, message: bytes) -> None:
+        """Add a message; wait while the reader is far behind.
+
+        Raises:
+            TimeoutError: Nobody read for too long.
+        """
+        while len(self.messages) >= UNREAD_MESSAGES:
+            self.fetched.clear()
+            await asyncio.wait_for(self.fetched.wait(), UNREAD_SECONDS)
+        self.messages.append(message)
+        self.arrived.set()
+
+    def end(self, event: str, message: bytes) -> None:
+        """Add the last message of an event."""
+        self.open_events.discard(event)
+        self.messages.append(message)
+        self.arrived.set()
+
+    def take(self) -> bytes:
+        """Return all messages that wait, as they go over the wire."""
+        taken = b"".join(self.messages)
+        self.messages.clear()
+        self.arrived.clear()
+        self.fetched.set()
+        return taken
+
+
+class EventServer:
+    """The ASGI app behind the guard for every route that carries a session.
+
+    Args:
+        functions: The page's events by Gradio's index.
+        refusal: Why no turn can begin now, or None when one can.
+        page_closed: Awaited when the heartbeat of a page has gone.
+        capacity: Sessions at most that have something to read.
+    """
+
+    def __init__(
+        self,
+        functions: Mapping[int, Function],
+        *,
+        refusal: Callable[[], UserError | None],
+        page_closed: Callable[[SessionKey, Principal], Awaitable[None]],
+        capacity: int,
+    ) -> None:
+        self._functions = functions
+        self._refusal = refusal
+        self._page_closed = page_closed
+        self._capacity = capacity
+        self._boxes: dict[str, Mailbox] = {}
+
+    def __len__(self) -> int:
+        return len(self._boxes)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope["path"].removeprefix(API)
+        if path == "/queue/data":
+            await self._data(scope, receive, send)
+        elif path == "/queue/join":
+            await (await self._join(scope, receive))(scope, receive, send)
+        elif path == "/cancel":
+            await (await self._cancel(scope, receive))(scope, receive, send)
+        else:
+            await self._heartbeat(scope, receive, send)
+
+    async def close(self) -> None:
+        """End every running event."""
+        tasks = [task for box in self._boxes.values() for task in box.running.values()]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=UNREAD_SECONDS)
+
+    # -- joining and cancelling ---------------------------------------------------
+
+    async def _join(self, scope: Scope, receive: Receive) -> JSONResponse:
+        request = Request(scope, receive)
+        body = orjson.loads(await request.body())
+        index, data = body.get("fn_index"), body.get("data")
+        function = self._functions.get(index) if type(index) is int else None
+        if function is None:
+            return _answer(404, "This event is not known; please reload the page.")
+        if not isinstance(data, list) or len(data) != function.inputs:
+            return _answer(422, "The event's inputs are not those that it takes.")
+        if function.starts_turn and (refusal := self._refusal()) is not None:
+            log.warning("refused error_id=%s status=%d", refusal.error_id, refusal.status)
+            return _answer(refusal.status, str(refusal), {"retry-after": "2"})
+        key = body["session_hash"]
+        box = self._box(key)
+        if box is None:
+            return _answer(503, FULL)
+        if len(box.running) >= EVENTS_AT_ONCE:
+            return _answer(429, "This page asks too much at once.", {"retry-after": "1"})
+        gr_request = gr.Request(request=request, session_hash=key)
+        arguments = [*data, gr_request]
+        if function.takes_event:
+            arguments.append(gr.EditData(None, body.get("event_data") or {}))
+        return JSONResponse({"event_id": self._start(key, box, function, arguments)})
+
+    def _box(self, key: str) -> Mailbox | None:
+        box = self._boxes.get(key)
+        if box is None and len(self._boxes) < self._capacity:
+            box = self._boxes[key] = Mailbox()
+        return box
+
+    def _start(self, key: str, box: Mailbox, function: Function, arguments: list[Any]) -> str:
+        event = secrets.token_hex(16)
+        box.open_events.add(event)
+        task = asyncio.create_task(self._run(box, event, function, arguments), name="event")
+        box.running[event] = task
+
+        def ended(_: asyncio.Task[None]) -> None:
+            box.running.pop(event, None)
+            box.open_events.discard(event)
+            if not box.running and box.reader is None and self._boxes.get(key) is box:
+                del self._boxes[key]
+
+        task.add_done_callback(ended)
+        return event
+
+    async def _cancel(self, scope: Scope, receive: Receive) -> JSONResponse:
+        body = orjson.loads(await Request(scope, receive).body())
+        box, event = self._boxes.get(body["session_hash"]), body.get("event_id")
+        task = box.running.get(event) if box is not None and isinstance(event, str) else None
+        if task is None:
+            return _answer(404, NOT_FOUND)
+        task.cancel()
+        return JSONResponse({"success": True})
+
+    # -- running an event ---------------------------------------------------------
+
+    async def _run(
+        self, box: Mailbox, event: str, function: Function, arguments: list[Any]
+    ) -> None:
+        with contextlib.suppress(TimeoutError):  # nobody reads: there is nobody to tell
+            try:
+                await box.put(_encoded({"msg": "process_starts", "event_id": event, "eta": None}))
+                last = await self._values(box, event, function, arguments)
+                ending = _completed(event, {"data": list(last)})
+            except asyncio.CancelledError:
+                if box.reader is None:
+                    raise
+                _uncancel()
+                ending = _completed(event, {})
+            except UserError as error:
+                log.info("told error_id=%s kind=%s", error.error_id, type(error).__name__)
+                ending = _failed(event, error)
+            except Exception as error:  # noqa: BLE001 (told to the user, named in the log)
+                told = UserError()
+                log.error("event failed error_id=%s cause=%s", told.error_id, frames(error))  # noqa: TRY400
+                ending = _failed(event, told)
+            box.end(event, ending)
+            await self._fetched(box)
+
+    async def _values(
+        self, box: Mailbox, event: str, function: Function, arguments: list[Any]
+    ) -> tuple[Any, ...]:
+        made: Any = function.handler(*arguments)
+        if not inspect.isasyncgen(made):
+            return _outputs(function, await made)
+        last: tuple[Any, ...] = ()
+        async with contextlib.aclosing(made):
+            async for value in made:
+                if isinstance(value, Notice):
+                    await box.put(_notice(event, value))
+                    continue
+                outputs = _outputs(function, value)
+                if not last:
+                    await box.put(_generating(event, list(outputs)))
+                else:
+                    changes = [edits(old, new) for old, new in zip(last, outputs, strict=True)]
+                    if any(changes):
+                        await box.put(_generating(event, changes))
+                last = outputs
+        return last
+
+    async def _fetched(self, box: Mailbox) -> None:
+        async with asyncio.timeout(UNREAD_SECONDS):
+            while box.messages:
+                box.fetched.clear()
+                await box.fetched.wait()
+
+    # -- streams ------------------------------------------------------------------
+
+    async def _data(self, scope: Scope, receive: Receive, send: Send) -> None:
+        key = Request(scope).query_params["session_hash"]
+        # A page may ask for a stream just after the last event has ended on its old one;
+        # the new one then waits for the next event.
+        box = self._box(key)
+        if box is None:
+            await _answer(503, FULL)(scope, receive, send)
+            return
+        reader = box.reader = object()
+        gone = asyncio.create_task(_disconnected(receive), name="stream-watch")
+        gone.add_done_callback(lambda _: box.arrived.set())
+        whole = False
+        try:
+            await send({"type": "http.response.start", "status": 200, "headers": STREAM_HEADERS})
+            whole = await self._deliver(box, reader, gone, send)
+        finally:
+            gone.cancel()
+            if box.reader is reader:
+                box.reader = None
+                if not whole:
+                    self._abandon(box)
+                if not box.running and self._boxes.get(key) is box:
+                    del self._boxes[key]
+
+    async def _deliver(
+        self, box: Mailbox, reader: object, gone: "asyncio.Task[None]", send: Send
+    ) -> bool:
+        """Hand messages on until all events are done (True) or the reader has gone (False)."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(box.arrived.wait(), HEARTBEAT_SECONDS)
+            if gone.done():
+                return False
+            if box.reader is not reader:  # the page has opened a newer stream
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+                return True
+            taken = box.take()
+            body = taken or _encoded({"msg": "heartbeat", "event_id": None})
+            done = bool(taken) and not box.open_events
+            if done:
+                body += _encoded({"msg": "close_stream", "event_id": None})
+            await send({"type": "http.response.body", "body": body, "more_body": not done})
+            if done:
+                return True
+
+    def _abandon(self, box: Mailbox) -> None:
+        # Whoever read has gone: what still runs for this page stops, and keeps what came.
+        box.messages.clear()
+        box.fetched.set()
+        for task in list(box.running.values()):
+            task.cancel()
+
+    async def _heartbeat(self, scope: Scope, receive: Receive, send: Send) -> None:
+        principal = scope[PRINCIPAL]
+        key = SessionKey.parse(scope["path"].rpartition("/")[2])
+        await send({"type": "http.response.start", "status": 200, "headers": STREAM_HEADERS})
+        gone = asyncio.create_task(_disconnected(receive), name="heartbeat-watch")
+        try:
+            while not gone.done():
+                await send(
+                    {"type": "http.response.body", "body": b"data: ALIVE\n\n", "more_body": True}
+                )
+                await asyncio.wait([gone], timeout=HEARTBEAT_SECONDS)
+        finally:
+            gone.cancel()
+            if (box := self._boxes.get(key.value)) is not None:
+                self._abandon(box)
+            await self._page_closed(key, principal)
+
+
+async def _disconnected(receive: Receive) -> None:
+    message: Message = {"type": ""}
+    while message["type"] != "http.disconnect":
+        message = await receive()
+
+
+def _answer(status: int, detail: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    return JSONResponse({"detail": detail}, status, headers)
+
+
+def _uncancel() -> None:
+    task = asyncio.current_task()
+    if task is not None:
+        task.uncancel()
+
+
+def _outputs(function: Function, value: Any) -> tuple[Any, ...]:
+    if function.outputs == 1:
+        return (value,)
+    return tuple(value) if value is not None else ()
+
+
+# -- messages of the protocol -----------------------------------------------------
+
+
+def _encoded(message: dict[str, Any]) -> bytes:
+    return b"data: " + orjson.dumps(message, default=dict) + b"\n\n"
+
+
+def _generating(event: str, data: list[Any]) -> bytes:
+    return _encoded(
+        {
+            "msg": "process_generating",
+            "event_id": event,
+            "output": {"data": data, "is_generating": True},
+            "success": True,
+            "time_limit": None,
+        }
+    )
+
+
+def _completed(event: str, output: dict[str, Any], *, success: bool = True) -> bytes:
+    return _encoded(
+        {
+            "msg": "process_completed",
+            "event_id": event,
+            "output": {"is_generating": False, **output} if success else output,
+            "success": success,
+            "title": output.get("title"),
+        }
+    )
+
+
+def _failed(event: str, error: UserError) -> bytes:
+    output = {"error": str(error), "duration": 10, "visible": True, "title": "Sorry"}
+    return _completed(event, output, success=False)
+
+
+def _notice(event: str, notice: Notice) -> bytes:
+    return _encoded(
+        {
+            "msg": "log",
+            "event_id": event,
+            "log": notice.text,
+            "level": notice.level,
+            "duration": 10,
+            "visible": True,
+            "title": notice.title,
+        }
+    )
+
+
+def edits(old: Any, new: Any) -> list[list[Any]]:
+    """Return Gradio's edits, ``[action, path, value]``, that turn `old` into `new`.
+
+    A list of messages is compared message by message and by identity first, because an
+    update reuses the messages that it does not change; a message's text that has grown
+    becomes an ``append``.
+    """
+    if old is new or old == new:
+        return []
+    if isinstance(old, str) and isinstance(new, str) and new.startswith(old):
+        return [["append", [], new[len(old) :]]]
+    if not (isinstance(old, list) and isinstance(new, list)):
+        return [["replace", [], new]]
+    common = min(len(old), len(new))
+    found = [
+        _edit(place, old[place], new[place])
+        for place in range(common)
+        if old[place] is not new[place] and old[place] != new[place]
+    ]
+    found += [["add", [place], new[place]] for place in range(common, len(new))]
+    found += [["delete", [place], None] for place in range(len(old) - 1, common - 1, -1)]
+    return found
+
+
+def _edit(place: int, old: dict[str, Any], new: dict[str, Any]) -> list[Any]:
+    try:
+        before, after = old["content"][0]["text"], new["content"][0]["text"]
+    except (KeyError, IndexError, TypeError):
+        return ["replace", [place], new]
+    same = old["metadata"] == new["metadata"] and old["role"] == new["role"]
+    if same and len(new["content"]) == len(old["content"]) == 1 and after.startswith(before):
+        return ["append", [place, "content", 0, "text"], after[len(before) :]]
+    return ["replace", [place], new]

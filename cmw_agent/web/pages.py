@@ -1,0 +1,100 @@
+"""The page and what it is made of, from Gradio's app, made once and kept.
+
+Gradio renders page and configuration anew for every visitor, though nothing in them is
+personal: they depend on the address under which the page is reached. Here each is made
+once for each address, compressed once, and handed out.
+"""
+
+import gzip
+import re
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from starlette.datastructures import Headers
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from cmw_agent.web.routes import API
+
+SCRIPT_TAG = b'<script src="visitor.js"></script>'
+BASE_TAG = re.compile(rb"<base [^>]*>")
+INFO = f"{API}/info"
+KEPT = ("/", "/config", INFO)
+ADDRESSES = 32  # kept at most: the address is the client's word
+ADDRESS_HEADERS = ("host", "x-forwarded-host", "x-forwarded-proto", "x-direct-url")
+
+Address = tuple[str | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    body: bytes
+    packed: bytes
+    content_type: str
+
+    def response(self, *, gzipped: bool) -> Response:
+        headers = {"vary": "accept-encoding"}
+        if gzipped:
+            headers["content-encoding"] = "gzip"
+        return Response(
+            self.packed if gzipped else self.body, media_type=self.content_type, headers=headers
+        )
+
+
+class Pages:
+    """Serves Gradio's files, and page and configuration from memory.
+
+    Args:
+        app: Gradio's app.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._kept: OrderedDict[Address, _Kept] = OrderedDict()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # No query reaches Gradio: its deep links would show what others have stored.
+        # Without a page it would keep the first asker's address in its description for all.
+        query = b"page=" if scope["path"] == INFO else b""
+        plain = {**scope, "query_string": query}
+        if scope["path"] not in KEPT:
+            await self._app(plain, receive, send)
+            return
+        headers = Headers(scope=scope)
+        address = (
+            scope["path"],
+            scope.get("scheme"),
+            scope.get("root_path"),
+            *(headers.get(name) for name in ADDRESS_HEADERS),
+        )
+        kept = self._kept.get(address)
+        if kept is None:
+            made = await self._make(plain, receive)
+            if isinstance(made, Response):
+                await made(scope, receive, send)
+                return
+            kept = self._kept[address] = made
+            while len(self._kept) > ADDRESSES:
+                self._kept.popitem(last=False)
+        gzipped = "gzip" in headers.get("accept-encoding", "")
+        await kept.response(gzipped=gzipped)(scope, receive, send)
+
+    async def _make(self, scope: Scope, receive: Receive) -> _Kept | Response:
+        # What is not part of the address must not shape what others get from here.
+        wanted = [(k, v) for k, v in scope["headers"] if k.decode("latin-1") in ADDRESS_HEADERS]
+        start: Message = {"status": 500, "headers": []}
+        body = bytearray()
+
+        async def collect(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                start.update(message)
+            else:
+                body.extend(message.get("body", b""))
+
+        await self._app({**scope, "method": "GET", "headers": wanted}, receive, collect)
+        made = Headers(raw=start["headers"])
+        if start["status"] != 200:
+            return Response(bytes(body), start["status"], media_type=made.get("content-type"))
+        # Gradio adds a custom head only after its own script has begun to fetch.
+        page = BASE_TAG.sub(lambda found: found.group() + SCRIPT_TAG, bytes(body), count=1)
+        return _Kept(page, gzip.compress(page, 6), made.get("content-type", "text/html"))

@@ -1,0 +1,337 @@
+"""A real server and a client that speaks to it as the page's own script does."""
+
+import asyncio
+import contextlib
+import itertools
+import random
+import secrets
+import string
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import aiohttp
+import orjson
+import uvicorn
+
+from cmw_agent.settings import Settings
+from cmw_agent.web.server import Application, Parts, build_app
+
+API = "/gradio_api"
+WAIT = 20.0  # seconds that anything in a test may take
+
+
+def canary() -> str:
+    """Return a secret that nothing else contains."""
+    return f"canary-{secrets.token_hex(8)}"
+
+
+def settings_for(folder: Path, **changes: Any) -> Settings:
+    """Return settings of a test: nothing from the environment, data in `folder`."""
+    values: dict[str, Any] = {"data_dir": folder, "secret_key": "s" * 32, "log_level": "WARNING"}
+    return Settings(_env_file=None, **{**values, **changes})
+
+
+@dataclass(slots=True)
+class Served:
+    """A served app: where it is, and its insides."""
+
+    url: str
+    application: Application
+    server: uvicorn.Server
+
+
+@contextlib.asynccontextmanager
+async def served(settings: Settings, parts: Parts | None = None) -> AsyncIterator[Served]:
+    """Serve the app on a free port of 127.0.0.1, in this event loop, for the block.
+
+    `parts` are those the app is built from; a test of the tests puts broken ones in.
+    """
+    application = build_app(settings, parts or Parts())
+    config = uvicorn.Config(
+        application.asgi,
+        host="127.0.0.1",
+        port=0,
+        log_config=None,
+        access_log=False,
+        lifespan="on",
+        timeout_graceful_shutdown=2,
+    )
+    server = uvicorn.Server(config)
+    running = asyncio.create_task(server._serve())
+    try:
+        async with asyncio.timeout(WAIT):
+            while not server.started:
+                if running.done():
+                    running.result()
+                    raise RuntimeError("the server ended before it had started")
+                await asyncio.sleep(0.01)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        yield Served(f"http://127.0.0.1:{port}", application, server)
+    finally:
+        server.should_exit = True
+        async with asyncio.timeout(WAIT):
+            await running
+
+
+def browser_hash() -> str:
+    """Return a session hash as Gradio's page makes it: short and guessable."""
+    return "".join(random.choices(string.ascii_lowercase + string.digits, k=11))
+
+
+class Refused(Exception):
+    """The server refused an event; `status` is HTTP's, `detail` what it said."""
+
+    def __init__(self, status: int, detail: Any) -> None:
+        super().__init__(f"{status}: {detail}")
+        self.status = status
+        self.detail = detail
+
+
+@dataclass(slots=True)
+class Event:
+    """What one event of the page brought."""
+
+    id: str
+    values: list[list[Any]] = field(default_factory=list)  # output data after each update
+    raw: list[dict[str, Any]] = field(default_factory=list)
+    error: str | None = None
+    done: bool = False
+
+    @property
+    def value(self) -> Any:
+        """The first output's last value."""
+        return self.values[-1][0] if self.values else None
+
+
+class Tab:
+    """One browser tab: cookies, a session hash, an event stream, a heartbeat.
+
+    Args:
+        url: Where the app is.
+        session: The browser; tabs of one browser share one (and so its cookies).
+        session_hash: Gradio's; made as the page makes it when absent.
+        headers: Sent with each request, such as a visitor token.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        session: aiohttp.ClientSession,
+        *,
+        session_hash: str | None = None,
+        headers: dict[str, str] | None = None,
+        query: str = "",
+    ) -> None:
+        self.url = url
+        self.http = session
+        self.hash = session_hash or browser_hash()
+        self.headers = headers or {}
+        self.query = query
+        self.received = bytearray()  # every byte that came, for oracles
+        self._functions: dict[str, int] = {}
+        self._heartbeat: asyncio.Task[None] | None = None
+
+    async def open(self) -> "Event":
+        """Fetch the page and its config, hold the heartbeat, run the page's load event."""
+        body = b""
+        for path in ("/", "/config"):
+            async with self.http.get(self.url + path, headers=self.headers) as answer:
+                body = await answer.read()
+                self.received += body
+        config = orjson.loads(body)
+        for dependency in config["dependencies"]:
+            name = dependency.get("api_name") or ""
+            if name:
+                self._functions.setdefault(name, dependency["id"])
+        started = asyncio.Event()
+        self._heartbeat = asyncio.create_task(self._beat(started))
+        async with asyncio.timeout(WAIT):
+            await started.wait()
+        return await self.run("open_page", [])
+
+    async def close(self) -> None:
+        """Close the tab: the heartbeat's connection goes."""
+        if self._heartbeat is not None:
+            self._heartbeat.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._heartbeat
+
+    def function(self, name: str) -> int:
+        """Return Gradio's index of an event by its name."""
+        return self._functions[name]
+
+    async def join(self, name: str, data: list[Any], **extra: Any) -> str:
+        """Send an event; return its id. Raises Refused."""
+        body = {
+            "data": data,
+            "fn_index": self.function(name),
+            "session_hash": self.hash,
+            "event_data": None,
+            "trigger_id": None,
+            **extra,
+        }
+        async with self.http.post(
+            f"{self.url}{API}/queue/join{self.query}", json=body, headers=self.headers
+        ) as answer:
+            content = await answer.read()
+            self.received += content
+            parsed = orjson.loads(content)
+            if answer.status != 200:
+                raise Refused(answer.status, parsed.get("detail"))
+            return str(parsed["event_id"])
+
+    async def events(self) -> AsyncIterator[dict[str, Any]]:
+        """Read the session's event stream until the server closes it. Raises Refused."""
+        params = {"session_hash": self.hash}
+        async with self.http.get(
+            f"{self.url}{API}/queue/data", params=params, headers=self.headers
+        ) as answer:
+            if answer.status != 200:
+                raise Refused(answer.status, await answer.text())
+            async for line in answer.content:
+                self.received += line
+                if line.startswith(b"data:"):
+                    yield orjson.loads(line[5:])
+
+    async def follow(self, event: Event) -> AsyncIterator[Event]:
+        """Read the stream and apply each update to `event` until it is done."""
+        async for message in self.events():
+            if message.get("event_id") not in (event.id, None):
+                continue
+            event.raw.append(message)
+            _apply(event, message)
+            yield event
+            if event.done:
+                return
+
+    async def run(self, name: str, data: list[Any], **extra: Any) -> Event:
+        """Send an event and wait until it is done."""
+        async with asyncio.timeout(WAIT):
+            event = Event(await self.join(name, data, **extra))
+            async with contextlib.aclosing(self.follow(event)) as updates:  # type: ignore[type-var]
+                async for _ in updates:
+                    pass
+        return event
+
+    async def send(self, text: str, key: str = "") -> Event:
+        """Send a chat message and wait for the whole answer."""
+        return await self.run("send", [text, key])
+
+    async def _beat(self, started: asyncio.Event) -> None:
+        timeout = aiohttp.ClientTimeout(total=None)
+        async with self.http.get(
+            f"{self.url}{API}/heartbeat/{self.hash}", headers=self.headers, timeout=timeout
+        ) as answer:
+            async for _ in answer.content:
+                started.set()
+
+
+class Browser:
+    """A browser with its own cookies; an async context manager.
+
+    Args:
+        url: Where the app is.
+        cookies: False makes one that refuses every cookie.
+    """
+
+    def __init__(self, url: str, *, cookies: bool = True) -> None:
+        jar = aiohttp.CookieJar(unsafe=True) if cookies else aiohttp.DummyCookieJar()
+        self.url = url
+        self._session = aiohttp.ClientSession(
+            cookie_jar=jar,
+            connector=aiohttp.TCPConnector(limit=0),
+            timeout=aiohttp.ClientTimeout(total=WAIT * 3),
+        )
+        self._tabs: list[Tab] = []
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for tab in self._tabs:
+            await tab.close()
+        await self._session.close()
+
+    @property
+    def http(self) -> aiohttp.ClientSession:
+        """The browser's connections and cookies."""
+        return self._session
+
+    def tab(self, **options: Any) -> Tab:
+        """Return a new tab, not opened yet."""
+        made = Tab(self.url, self._session, **options)
+        self._tabs.append(made)
+        return made
+
+    async def open(self, **options: Any) -> Tab:
+        """Return a new tab with the page open in it."""
+        made = self.tab(**options)
+        await made.open()
+        return made
+
+
+def texts(value: Any, role: str | None = None) -> list[str]:
+    """Return the texts of a Chatbot value, of one role or of all."""
+    return [
+        part["text"]
+        for item in value or []
+        if role is None or item["role"] == role
+        for part in item["content"]
+    ]
+
+
+def last_text(value: Any) -> str:
+    """Return the last text of a Chatbot value."""
+    found = texts(value)
+    return found[-1] if found else ""
+
+
+def _apply(event: Event, message: dict[str, Any]) -> None:
+    kind = message["msg"]
+    if kind in ("process_generating", "process_completed"):
+        output = message.get("output") or {}
+        if not message.get("success", True):
+            event.error = output.get("error") or "error"
+        elif "data" in output:
+            _update(event, output["data"], kind == "process_generating")
+        event.done = kind == "process_completed"
+    elif kind in ("unexpected_error", "server_stopped", "close_stream"):
+        event.error = event.error or message.get("message")
+        event.done = True
+
+
+def _update(event: Event, data: list[Any], generating: bool) -> None:
+    if generating and event.values:
+        before = event.values[-1]
+        data = [_patched(old, new) for old, new in itertools.zip_longest(before, data)]
+    event.values.append(data)
+
+
+def _patched(value: Any, edits: Any) -> Any:
+    """Apply Gradio's edits (a list of [action, path, value]) to a copy of `value`."""
+    result = orjson.loads(orjson.dumps(value))
+    for action, path, new in edits:
+        if not path:
+            result = result + new if action == "append" else new
+            continue
+        target = result
+        for step in path[:-1]:
+            target = target[step]
+        last = path[-1]
+        if action == "replace":
+            target[last] = new
+        elif action == "append":
+            target[last] += new
+        elif action == "add":
+            target.insert(last, new) if isinstance(target, list) else target.update({last: new})
+        elif action == "delete":
+            del target[last]
+    return result

@@ -1,0 +1,159 @@
+"""The chat model as the app makes it: what it sends, and what its failures mean."""
+
+import asyncio
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langchain_core.language_models import BaseChatModel
+from langchain_openai import ChatOpenAI
+
+from cmw_agent.demo import DemoModel
+from cmw_agent.models import classify, explain, open_model
+from cmw_agent.settings import Settings
+from cmw_agent.streaming import Window
+from tests.doubles.openai_server import OpenAIDouble, refused_url
+from tests.doubles.openai_steps import Gate, Text
+from tests.harness import canary, settings_for
+
+KEY = "sk-secret-of-the-app"
+
+
+async def said(model: BaseChatModel, text: str) -> str:
+    """Return the whole answer, streamed as the agent streams it."""
+    return "".join([str(chunk.text) async for chunk in model.astream(text)])
+
+
+async def failure(settings: Settings, text: str) -> Exception:
+    """Return what asking the settings' model raises."""
+    async with open_model(settings, Window(0.01)) as model:
+        try:
+            answer = await said(model, text)
+        except Exception as error:  # noqa: BLE001 (whatever it is, it must be explained)
+            return error
+    raise AssertionError(answer)
+
+
+def check_told(error: Exception, settings: Settings, secret: str) -> None:
+    told = explain(error, settings)
+    assert told.status == 502
+    assert re.fullmatch(r"[0-9a-f]{8}", told.error_id)
+    assert re.fullmatch(r"[A-Z][^\n]{20,200}\.", told.sentence)
+    for hidden in (secret, KEY, "http", "127.0.0.1", "Error", "Traceback", "{"):
+        assert hidden not in told.sentence
+
+
+@pytest.mark.parametrize(
+    ("model", "kind", "asked"),
+    [
+        ("fail-400", "rejected", 1),
+        ("fail-401", "unauthorised", 1),
+        ("fail-403", "unauthorised", 1),
+        ("fail-404", "no_such_model", 1),
+        ("fail-408", "timeout", 3),
+        ("fail-429", "rate_limited", 3),
+        ("fail-500", "server_error", 3),
+        ("fail-503", "server_error", 3),
+        ("hang-before", "timeout", 1),
+        ("hang", "timeout", 1),
+        ("cut-3", "cut", 1),
+        ("cut-0", "cut", 1),
+        ("not-sse", "not_a_stream", 1),
+        ("bad-json", "not_a_stream", 1),
+        ("error-in-stream", "refused", 1),
+        ("empty", "failed", 1),
+    ],
+)
+async def test_a_failure_has_a_kind_and_a_sentence_and_is_retried_only_before_the_first_byte(
+    model: str, kind: str, asked: int, tmp_path: Path
+) -> None:
+    secret = canary()
+    async with OpenAIDouble() as endpoint:
+        settings = settings_for(
+            tmp_path,
+            openai_base_url=endpoint.base_url,
+            openai_api_key=KEY,
+            model=model,
+            model_timeout=0.7 if model.startswith("hang") else 20,
+        )
+        error = await failure(settings, f"please {secret}")
+        assert classify(error) == kind
+        assert endpoint.request_count == asked
+        check_told(error, settings, secret)
+
+
+async def test_a_server_that_cannot_be_reached_is_said_to_be_so(tmp_path: Path) -> None:
+    with refused_url() as url:
+        settings = settings_for(tmp_path, openai_base_url=url, openai_api_key=KEY)
+        secret = canary()
+        error = await failure(settings, secret)
+    assert classify(error) == "unreachable"
+    check_told(error, settings, secret)
+
+
+def test_no_text_of_an_error_reaches_the_sentence(tmp_path: Path) -> None:
+    secret = canary()
+    for error in (ValueError(secret), TimeoutError(secret), OSError(secret), KeyError(secret)):
+        assert secret not in explain(error, settings_for(tmp_path)).sentence
+
+
+async def test_without_key_and_address_the_demo_model_answers(tmp_path: Path) -> None:
+    async with open_model(settings_for(tmp_path), Window()) as model:
+        assert isinstance(model, DemoModel)
+
+
+@pytest.mark.parametrize(("key", "header"), [(KEY, f"Bearer {KEY}"), (None, None)])
+async def test_the_key_goes_to_the_endpoint_and_nowhere_else(
+    key: str | None, header: str | None, tmp_path: Path
+) -> None:
+    async with OpenAIDouble() as endpoint:
+        settings = settings_for(tmp_path, openai_base_url=endpoint.base_url, openai_api_key=key)
+        async with open_model(settings, Window(0.01)) as model:
+            assert await said(model, "hi") == "You said: hi"
+            assert KEY not in f"{model!r} {model} {settings!r}"
+            assert endpoint.requests[0].authorization == header
+
+
+@pytest.mark.parametrize("usage", [True, False])
+async def test_tokens_are_counted_unless_a_setting_says_no(usage: bool, tmp_path: Path) -> None:
+    async with OpenAIDouble() as endpoint:
+        settings = settings_for(
+            tmp_path,
+            openai_base_url=endpoint.base_url,
+            model="echo" if usage else "strict",
+            stream_usage=usage,
+        )
+        async with open_model(settings, Window(0.01)) as model:
+            chunks = [chunk async for chunk in model.astream("one two")]
+    counted = [c for c in chunks if getattr(c, "usage_metadata", None)]
+    assert len(counted) == usage
+    assert ("stream_options" in endpoint.requests[0].body) == usage
+
+
+async def test_many_streams_of_one_model_run_at_once_and_share_no_cookie(tmp_path: Path) -> None:
+    scripts: dict[str, Any] = {
+        "held": lambda request: [Text(["a"]), Gate(), Text([request.last_user])]
+    }
+    async with OpenAIDouble(scripts=scripts) as endpoint:
+        settings = settings_for(
+            tmp_path, openai_base_url=endpoint.base_url, model="held", max_turns=60
+        )
+        async with open_model(settings, Window(0.01)) as model:
+            # More than the hundred connections that HTTP clients hold by default.
+            texts = [f"t{number}" for number in range(110)]
+            asking = [asyncio.create_task(said(model, text)) for text in texts]
+            await endpoint.wait_held(count=110, within=20)
+            endpoint.release_all()
+            assert await asyncio.gather(*asking) == [f"a{text}" for text in texts]
+    assert {request.cookie for request in endpoint.requests} == {None}
+
+
+async def test_the_connections_are_closed_with_the_app(tmp_path: Path) -> None:
+    async with OpenAIDouble() as endpoint:
+        settings = settings_for(tmp_path, openai_base_url=endpoint.base_url)
+        async with open_model(settings, Window(0.01)) as model:
+            await said(model, "hi")
+        assert isinstance(model, ChatOpenAI)
+        with pytest.raises(RuntimeError):
+            await said(model, "hi")
