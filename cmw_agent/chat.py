@@ -18,6 +18,7 @@ from typing import Any, Literal, Self
 
 from cmw_agent.agent import Exchange
 from cmw_agent.errors import (
+    ConversationChanged,
     ConversationInUse,
     InvalidMessage,
     NotFound,
@@ -43,6 +44,7 @@ from cmw_agent.settings import Settings
 from cmw_agent.text import checked_message
 from memory.errors import (
     ConversationBusy,
+    ConversationMoved,
     ConversationNotFound,
     InvalidText,
     StoreError,
@@ -95,7 +97,7 @@ class Turn:
     """A turn that was asked for: an async iterator of its events, and its brake.
 
     `key` is its idempotency key, `text` the user's message as it is stored (empty when
-    an old message is answered once more).
+    an old message is answered once more), `is_new` whether the message is a further one.
 
     Use it as an async context manager: leaving the block stops the turn if it still
     runs, and waits until what came is stored.
@@ -105,9 +107,10 @@ class Turn:
             stored then.
     """
 
-    def __init__(self, key: str, text: str) -> None:
+    def __init__(self, key: str, text: str, *, is_new: bool) -> None:
         self.key = key
         self.text = text
+        self.is_new = is_new
         self._events: deque[TurnEvent] = deque()
         self._ready = asyncio.Event()
         self._refusal: UserError | None = None
@@ -218,10 +221,15 @@ class ChatService:
                 model=self._settings.model,
             )
 
-        return self._begin(session, text, key, begin)
+        return self._begin(session, text, key, begin, is_new=True)
 
-    def again(self, session: Session, *, key: str, text: str | None = None) -> Turn:
+    def again(
+        self, session: Session, *, key: str, text: str | None = None, seen: int | None = None
+    ) -> Turn:
         """Answer the last message once more, or, with `text`, its edited form.
+
+        The turn is refused when the last message is not the one with the `seq` that the
+        user has `seen`.
 
         Raises:
             InvalidMessage, ConversationInUse, Overloaded: As for `turn`.
@@ -231,9 +239,9 @@ class ChatService:
         conversation = _conversation_of(session)
 
         def begin(memory: ConversationMemoryManager) -> Coroutine[Any, Any, TurnTicket]:
-            return memory.begin_retry(session.owner, conversation, key=key, text=text)
+            return memory.begin_retry(session.owner, conversation, key=key, text=text, seen=seen)
 
-        return self._begin(session, text or "", key, begin)
+        return self._begin(session, text or "", key, begin, is_new=False)
 
     async def close(self) -> None:
         """Take no new turn, stop the running ones and wait until each is stored."""
@@ -249,7 +257,7 @@ class ChatService:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._keeper
 
-    def _begin(self, session: Session, text: str, key: str, begin: Begin) -> Turn:
+    def _begin(self, session: Session, text: str, key: str, begin: Begin, *, is_new: bool) -> Turn:
         if not 0 < len(key) <= 100:
             raise InvalidMessage("The message's key must have 1 to 100 characters.")
         if (refusal := self.refusal()) is not None:
@@ -257,7 +265,7 @@ class ChatService:
         if session.turn is not None and session.turn.key != key:
             raise ConversationInUse
         first = session.turn
-        turn = Turn(key, text)
+        turn = Turn(key, text, is_new=is_new)
         work = _Work(self, session, turn, begin, first)
         self._work[turn] = work
         if first is None:
@@ -318,7 +326,7 @@ class _Work:
         ticket = await self._open()
         if ticket is None:
             return
-        self._turn.emit(TurnStarted(ticket.turn_id, ticket.session_id))
+        self._turn.emit(_started(ticket))
         if not ticket.fresh:
             await self._repeat(ticket)
             return
@@ -348,7 +356,7 @@ class _Work:
             self._turn.refuse(refusal_for(error))
             return
         if ticket.fresh:
-            self._turn.emit(TurnStarted(ticket.turn_id, ticket.session_id))
+            self._turn.emit(_started(ticket))
             self._turn.emit(await self._store(ticket, TurnFinished("interrupted")))
 
     async def _answer_it(self, ticket: TurnTicket) -> TurnFinished:
@@ -464,6 +472,8 @@ def refusal_for(error: BaseException) -> UserError:
     """Return what a failure of the memory means to a user."""
     if isinstance(error, ConversationBusy):
         return ConversationInUse()
+    if isinstance(error, ConversationMoved):
+        return ConversationChanged()
     if isinstance(error, ConversationNotFound):
         return NotFound()
     if isinstance(error, InvalidText):
@@ -471,6 +481,10 @@ def refusal_for(error: BaseException) -> UserError:
     told = Unavailable()
     log.error("store failed error_id=%s cause=%s", told.error_id, frames(error))
     return told
+
+
+def _started(ticket: TurnTicket) -> TurnStarted:
+    return TurnStarted(ticket.turn_id, ticket.session_id, ticket.user_seq, ticket.answer_seq)
 
 
 def _conversation_of(session: Session) -> str:

@@ -82,6 +82,13 @@ class ConversationInUse(UserError):
     )
 
 
+class ConversationChanged(UserError):
+    """The conversation has gone on in another tab since this page showed it."""
+
+    status = 409
+    sentence = "This conversation has gone on in another tab; please reload the page."
+
+
 class Overloaded(UserError):
     """The process runs as many turns, or holds as many sessions, as it may."""
 

@@ -14,10 +14,15 @@ Outcome = Literal["complete", "interrupted", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class TurnStarted:
-    """The user's message is stored and the model is about to be called."""
+    """The user's message is stored and the model is about to be called.
+
+    `user_seq` and `answer_seq` are the places of question and answer in the conversation.
+    """
 
     turn_id: str
     conversation_id: str
+    user_seq: int
+    answer_seq: int
 
 
 @dataclass(frozen=True, slots=True)

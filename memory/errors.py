@@ -22,6 +22,13 @@ class ConversationBusy(StoreError):
         super().__init__("another turn of this conversation is running")
 
 
+class ConversationMoved(StoreError):
+    """The conversation has gone on since the caller last saw it."""
+
+    def __init__(self) -> None:
+        super().__init__("the conversation has gone on meanwhile")
+
+
 class InvalidText(StoreError):
     """A text that no database stores faithfully: it holds NUL or half of a surrogate pair."""
 

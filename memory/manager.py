@@ -82,16 +82,23 @@ class ConversationMemoryManager:
         return await self._begin(new, partial(turns.begin, new=new, text=text, origin=origin))
 
     async def begin_retry(
-        self, owner: str, session_id: str, *, key: str, text: str | None = None
+        self,
+        owner: str,
+        session_id: str,
+        *,
+        key: str,
+        text: str | None = None,
+        seen: int | None = None,
     ) -> TurnTicket:
         """Begin a turn that answers the last user message anew, or `text` in its place.
 
         What it replaces is kept in the table and no longer shown. Raises as `begin_turn`;
-        ConversationNotFound also when there is nothing to answer.
+        ConversationNotFound also when there is nothing to answer, and ConversationMoved when the
+        last question is not the one with the `seq` that the caller has `seen`.
         """
         check_texts(text=text, key=key)
         new = self._beginning(owner, session_id, key, None)
-        return await self._begin(new, partial(turns.begin_again, new=new, text=text))
+        return await self._begin(new, partial(turns.begin_again, new=new, text=text, seen=seen))
 
     async def window(
         self, owner: str, session_id: str, *, budget: int, before_seq: int

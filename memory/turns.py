@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from memory import statements
-from memory.errors import ConversationBusy, ConversationNotFound
+from memory.errors import ConversationBusy, ConversationMoved, ConversationNotFound
 from memory.records import MessageStatus, TurnTicket
 from memory.text import title_of
 
@@ -83,10 +83,13 @@ def begin(
     return ticket
 
 
-def begin_again(connection: sa.Connection, new: Beginning, text: str | None) -> TurnTicket:
+def begin_again(
+    connection: sa.Connection, new: Beginning, text: str | None, seen: int | None
+) -> TurnTicket:
     """Supersede the last answer, and with `text` the question too, and lease the conversation.
 
-    Raises ConversationNotFound, ConversationBusy or TurnKnown.
+    Raises ConversationNotFound, ConversationBusy, TurnKnown, or ConversationMoved when the
+    last question is not the one `seen`.
     """
     added = 1 if text is None else 2
     new_title = None if text is None else title_of(text)
@@ -99,6 +102,8 @@ def begin_again(connection: sa.Connection, new: Beginning, text: str | None) -> 
     last_question = connection.execute(statements.LAST_QUESTION, _own(new)).scalar_one_or_none()
     if last_question is None:
         raise ConversationNotFound
+    if seen is not None and seen != last_question:
+        raise ConversationMoved
     from_seq = last_question + 1 if text is None else last_question
     connection.execute(statements.SUPERSEDE, _own(new) | {"from_seq": from_seq})
     user_seq = last_question if text is None else row.last_seq - 1

@@ -14,7 +14,7 @@ import contextlib
 import inspect
 import logging
 import secrets
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -27,6 +27,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from cmw_agent.errors import UserError, frames
 from cmw_agent.identity import Principal, SessionKey
+from cmw_agent.sessions import PER_PRINCIPAL
 from cmw_agent.web import environment as _environment  # noqa: F401  (before gradio)
 from cmw_agent.web.guard import NOT_FOUND, PRINCIPAL
 from cmw_agent.web.routes import API
@@ -81,6 +82,7 @@ class Mailbox:
     the ids of those that have not ended yet, `reader` whoever reads now.
     """
 
+    principal: Principal
     messages: deque[bytes] = field(default_factory=deque)
     running: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
@@ -138,6 +140,7 @@ class EventServer:
         self._page_closed = page_closed
         self._capacity = capacity
         self._boxes: dict[str, Mailbox] = {}
+        self._of_owner: Counter[str] = Counter()
 
     def __len__(self) -> int:
         return len(self._boxes)
@@ -176,7 +179,7 @@ class EventServer:
             log.warning("refused error_id=%s status=%d", refusal.error_id, refusal.status)
             return _answer(refusal.status, str(refusal), {"retry-after": "2"})
         key = body["session_hash"]
-        box = self._box(key)
+        box = self._box(key, scope[PRINCIPAL])
         if box is None:
             return _answer(503, FULL)
         if len(box.running) >= EVENTS_AT_ONCE:
@@ -187,11 +190,42 @@ class EventServer:
             arguments.append(gr.EditData(None, body.get("event_data") or {}))
         return JSONResponse({"event_id": self._start(key, box, function, arguments)})
 
-    def _box(self, key: str) -> Mailbox | None:
+    def _box(self, key: str, principal: Principal) -> Mailbox | None:
         box = self._boxes.get(key)
-        if box is None and len(self._boxes) < self._capacity:
-            box = self._boxes[key] = Mailbox()
+        if box is not None:
+            return box
+        if not self._has_room(principal):
+            return None
+        box = self._boxes[key] = Mailbox(principal)
+        self._of_owner[principal.id] += 1
         return box
+
+    def _has_room(self, principal: Principal) -> bool:
+        """Make room for one more; those that nobody reads go first, and nobody else's."""
+        unread = [(key, box) for key, box in self._boxes.items() if box.reader is None]
+        if self._of_owner[principal.id] >= PER_PRINCIPAL:
+            unread = [pair for pair in unread if pair[1].principal == principal]
+        elif len(self._boxes) < self._capacity:
+            return True
+        else:
+            # A flood of invented sessions pushes out only other inventions.
+            unread = [pair for pair in unread if self._is_crowd(pair[1].principal)]
+        if not unread:
+            return False
+        key, box = unread[0]
+        self._abandon(box)
+        self._drop(key, box)
+        return True
+
+    def _is_crowd(self, principal: Principal) -> bool:
+        return not principal.is_kept or self._of_owner[principal.id] > 1
+
+    def _drop(self, key: str, box: Mailbox) -> None:
+        if self._boxes.get(key) is box:
+            del self._boxes[key]
+            self._of_owner[box.principal.id] -= 1
+            if not self._of_owner[box.principal.id]:
+                del self._of_owner[box.principal.id]
 
     def _start(self, key: str, box: Mailbox, function: Function, arguments: list[Any]) -> str:
         event = secrets.token_hex(16)
@@ -202,8 +236,8 @@ class EventServer:
         def ended(_: asyncio.Task[None]) -> None:
             box.running.pop(event, None)
             box.open_events.discard(event)
-            if not box.running and box.reader is None and self._boxes.get(key) is box:
-                del self._boxes[key]
+            if not box.running and box.reader is None:
+                self._drop(key, box)
 
         task.add_done_callback(ended)
         return event
@@ -276,7 +310,7 @@ class EventServer:
         key = Request(scope).query_params["session_hash"]
         # A page may ask for a stream just after the last event has ended on its old one;
         # the new one then waits for the next event.
-        box = self._box(key)
+        box = self._box(key, scope[PRINCIPAL])
         if box is None:
             await _answer(503, FULL)(scope, receive, send)
             return
@@ -293,8 +327,8 @@ class EventServer:
                 box.reader = None
                 if not whole:
                     self._abandon(box)
-                if not box.running and self._boxes.get(key) is box:
-                    del self._boxes[key]
+                if not box.running:
+                    self._drop(key, box)
 
     async def _deliver(
         self, box: Mailbox, reader: object, gone: "asyncio.Task[None]", send: Send

@@ -10,7 +10,7 @@ no state of its own, so every replica that shares the secret key decides alike.
 import logging
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, urlencode
 
 import orjson
 from starlette.datastructures import Headers, MutableHeaders
@@ -130,7 +130,8 @@ class Guard:
             return
         origin = call.headers.get("origin")
         if origin is not None:
-            same = urlsplit(origin).netloc == call.headers.get("host", "") and origin != "null"
+            # Not parsed: an origin is scheme, "://" and host, and anything else is foreign.
+            same = origin.partition("://")[2] == (call.headers.get("host") or None)
             if not same and origin not in self._policy.allowed_origins:
                 raise _Refused(403, CROSS_SITE)
         elif call.headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
@@ -170,7 +171,11 @@ class Guard:
         if not isinstance(content, dict):
             raise _Refused(400, "The request must be a JSON object.")
         content["session_hash"] = self._bind(call, content.get("session_hash"))
-        self._replace_body(call, orjson.dumps(content))
+        try:
+            bound = orjson.dumps(content)
+        except orjson.JSONEncodeError:  # orjson reads deeper nesting than it writes
+            raise _Refused(400, "The request is nested too deeply.") from None
+        self._replace_body(call, bound)
 
     async def _read(self, call: _Call) -> bytes:
         limit = self._policy.max_body

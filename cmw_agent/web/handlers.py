@@ -36,11 +36,14 @@ NOT_FOUND_NOTE = "This conversation was not found. Here is a new one."
 class Page:
     """What a session's page shows: the drawn messages of its conversation.
 
+    `question` is the place of the last question shown, `upcoming` that of the next one;
     `listed` tells that the sidebar has this conversation at its top already.
     """
 
     conversation_id: str
     messages: list[view.Drawn]
+    question: int | None = None
+    upcoming: int | None = None
     listed: bool = False
 
 
@@ -168,7 +171,13 @@ class Handlers:
             stored = []
         except StoreError as error:
             raise refusal_for(error) from error
-        page = Page(session.conversation_id, view.history(stored))
+        questions = [item.seq for item in stored if item.role == "user"]
+        page = Page(
+            session.conversation_id,
+            view.history(stored),
+            question=questions[-1] if questions else None,
+            upcoming=stored[-1].seq + 1 if stored else None,
+        )
         session.view = page
         return page
 
@@ -187,7 +196,7 @@ class Handlers:
         place = _last_user(page.messages)
         if place is None:
             raise NotFound("There is nothing to answer once more yet.")
-        turn = self._runtime.chat.again(session, key=_key(""), text=text)
+        turn = self._runtime.chat.again(session, key=_key(""), text=text, seen=page.question)
         above = page.messages[: place + 1]
         if text is not None:
             above = [*above[:-1], view.message("user", turn.text)]
@@ -199,19 +208,33 @@ class Handlers:
         self, session: Session, page: Page, turn: Turn, above: list[view.Drawn]
     ) -> AsyncGenerator[Shown, None]:
         live = view.LiveAnswer(above)
+        shown = Page(page.conversation_id, [], listed=True)
         try:
             async with turn:
                 async for event in turn:
-                    live.add(event)
                     if isinstance(event, TurnStarted):
                         session.view = None  # not whole until the turn has ended
+                        shown.question, shown.upcoming = event.user_seq, event.answer_seq + 1
+                        if page.upcoming not in (None, event.user_seq) and turn.is_new:
+                            live = view.LiveAnswer(await self._caught_up(session, event, above))
+                    live.add(event)
                     yield live.drawn(), UNCHANGED
         except StoreError as error:
             raise refusal_for(error) from error
         drawn = live.drawn()
-        session.view = Page(page.conversation_id, drawn[-view.SHOWN :], listed=True)
+        shown.messages = drawn[-view.SHOWN :]
+        session.view = shown
         if not page.listed:
             yield drawn, await self._recent(session)
+
+    async def _caught_up(
+        self, session: Session, event: TurnStarted, above: list[view.Drawn]
+    ) -> list[view.Drawn]:
+        """Return what stands above an answer when another tab has gone on meanwhile."""
+        stored = await session.memory.messages(
+            session.owner, event.conversation_id, limit=view.SHOWN, before_seq=event.user_seq
+        )
+        return [*view.history(stored), above[-1]]
 
 
 def _asker(request: gr.Request | None) -> tuple[SessionKey, Principal]:
