@@ -41,7 +41,7 @@ from cmw_agent.events import (
 from cmw_agent.models import explain
 from cmw_agent.sessions import Session
 from cmw_agent.settings import Settings
-from cmw_agent.text import checked_message
+from cmw_agent.text import checked_message, mended
 from memory.errors import (
     ConversationBusy,
     ConversationMoved,
@@ -372,7 +372,8 @@ class _Work:
                 )
                 run = self._session.agent.stream([Exchange(m.role, m.content) for m in history])
                 async with contextlib.aclosing(run) as events:  # type: ignore[type-var]
-                    async for event in events:
+                    async for made in events:
+                        event = storable(made)
                         self._answer.add(event)
                         self._turn.emit(event)
         except asyncio.CancelledError:
@@ -451,6 +452,22 @@ class _Work:
         stored = await self._session.memory.answer(self._session.owner, ticket.turn_id)
         for event in replayed(stored):
             self._turn.emit(event)
+
+
+def storable(event: AgentEvent) -> AgentEvent:
+    """Return `event` without what a model may say and no database stores.
+
+    One such character would keep the whole answer from being stored, and the conversation
+    from going on until the lease has run out.
+    """
+    match event:
+        case TextDelta(text):
+            return TextDelta(mended(text))
+        case ToolStarted(call_id, name, arguments):
+            return ToolStarted(mended(call_id), mended(name), mended(dict(arguments)))
+        case ToolFinished(call_id, name, result, ok, seconds):
+            return ToolFinished(mended(call_id), mended(name), mended(result), ok, seconds)
+    return event
 
 
 def replayed(stored: StoredMessage) -> list[TurnEvent]:

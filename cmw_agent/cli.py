@@ -20,6 +20,7 @@ from memory.errors import StoreError
 
 log = logging.getLogger(__name__)
 
+BACKLOG = 2048  # connections that wait to be taken, as uvicorn has it
 DRAIN_SECONDS = 3  # how long open connections may last after SIGTERM
 
 
@@ -89,6 +90,8 @@ def listen(settings: Settings) -> socket.socket:
         if os.name != "nt":
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(address)
+        # From here on a client that connects waits, instead of being refused.
+        bound.listen(BACKLOG)
     except OSError as error:
         bound.close()
         raise StartupError(

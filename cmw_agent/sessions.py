@@ -151,8 +151,12 @@ class SessionRegistry:
     async def expire(self) -> int:
         """Let go of every session that was idle too long; return how many."""
         latest = self._clock() - self._idle
-        stale = [s for s in self._sessions.values() if s.used_at <= latest and s.turn is None]
-        return sum([await self._drop(session) for session in stale])
+        released = 0
+        for session in list(self._sessions.values()):
+            # Looked at in its turn: it may have been used while the one before it went.
+            if session.used_at <= latest:
+                released += await self._drop(session)
+        return released
 
     async def close(self) -> None:
         """Stop every running turn, wait until each is stored, and let all sessions go."""

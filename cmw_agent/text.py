@@ -1,7 +1,9 @@
-"""What counts as a message: the one check at the door, for every channel."""
+"""Text at the doors: what counts as a user's message, and what a model may make us store."""
 
+import math
 import re
 import unicodedata
+from typing import Any
 
 from cmw_agent.errors import InvalidMessage
 
@@ -10,6 +12,28 @@ from cmw_agent.errors import InvalidMessage
 CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 # Explicit bidirectional controls (Unicode UAX #9) can make text read as what it is not.
 BIDI = re.compile("[\u202a-\u202e\u2066-\u2069\u200e\u200f\u061c]")
+# NUL and halves of surrogate pairs: no database stores them all, and JSON carries neither.
+UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+DEEPEST = 20  # levels of a tool's arguments; writers of JSON give up at some hundreds
+
+
+def mended(value: Any, levels: int = DEEPEST) -> Any:
+    """Return `value`, a JSON value that a model made, so that it can be stored and shown.
+
+    What cannot is replaced: characters by U+FFFD, numbers that are none by their names, and
+    what is nested more than `levels` deep by an ellipsis.
+    """
+    if isinstance(value, str):
+        return UNSTORABLE.sub("\ufffd", value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if not isinstance(value, dict | list | tuple):
+        return value
+    if not levels:
+        return "…"
+    if isinstance(value, dict):
+        return {mended(str(key)): mended(item, levels - 1) for key, item in value.items()}
+    return [mended(item, levels - 1) for item in value]
 
 
 def checked_message(text: object, limit: int) -> str:

@@ -70,10 +70,10 @@ class Handlers:
     async def new_chat(self, request: gr.Request) -> Opened:
         """Turn to a new conversation; a running answer is stopped and kept."""
         session = await self._session(request)
+        session.conversation_id = session.view = None  # first: the answer's own event looks at it
         if session.turn is not None:
             session.turn.stop()
             await session.turn.ended()
-        session.conversation_id = session.view = None
         page = await self._page(session)
         return page.messages, page.conversation_id, await self._recent(session)
 
@@ -105,9 +105,13 @@ class Handlers:
             yield Notice("Only your last message can be edited.", "Not changed")
             yield list(page.messages), UNCHANGED
             return
-        async with contextlib.aclosing(self._again(request, str(change.value))) as values:
-            async for shown in values:
-                yield shown
+        try:
+            async with contextlib.aclosing(self._again(request, str(change.value))) as values:
+                async for shown in values:
+                    yield shown
+        except UserError:
+            yield list(page.messages), UNCHANGED  # the browser has drawn its edit already
+            raise
 
     async def stop(self, request: gr.Request) -> None:
         """Stop the running answer; what has come is kept."""
@@ -221,6 +225,10 @@ class Handlers:
                     yield live.drawn(), UNCHANGED
         except StoreError as error:
             raise refusal_for(error) from error
+        if session.conversation_id != page.conversation_id:
+            # The page has turned to a new chat: that is what the last value must show.
+            yield list((await self._page(session)).messages), UNCHANGED
+            return
         drawn = live.drawn()
         shown.messages = drawn[-view.SHOWN :]
         session.view = shown

@@ -17,6 +17,7 @@ from cmw_agent.settings import Settings
 from cmw_agent.streaming import Window
 from memory.database import Database, migrate, open_database, ping
 from memory.errors import StoreError
+from memory.lock import sole_use
 from memory.manager import ConversationMemoryManager
 from memory.recovery import interrupt_abandoned
 
@@ -95,7 +96,9 @@ class Runtime:
             short_lived = open_database(SHORT_LIVED)
             stack.push_async_callback(short_lived.dispose)
             await migrate(short_lived)
-            await interrupt_abandoned(database, everything=False)
+            lock = stack.enter_context(sole_use(settings.database_url.get_secret_value()))
+            await interrupt_abandoned(database, everything=lock.alone)
+            await lock.share()
             model = await stack.enter_async_context(open_model(settings, Window()))
             self._database = database
             self._chat = ChatService(settings)

@@ -148,9 +148,11 @@ def _own_app(runtime: Runtime, identities: Identities, events: EventServer) -> S
         return JSONResponse({"status": status, "model": model}, 200 if ready else 503)
 
     async def visitor(request: Request) -> Response:
-        # With the cookie the page needs no token, and gets none that a script could leak.
+        # With the cookie the page needs no token, and gets none that a script could leak:
+        # only who has proved itself by header gets a token in return.
         principal = request.scope.get(PRINCIPAL)
-        if HEADER not in request.headers and isinstance(principal, Principal):
+        by_header = identities.verify(request.headers.get(HEADER, ""), "header") is not None
+        if isinstance(principal, Principal) and not by_header:
             return JSONResponse({"cookie": True, "token": None})
         kept = principal if isinstance(principal, Principal) else identities.new_visitor()
         return JSONResponse({"cookie": False, "token": identities.sign(kept, "header")})

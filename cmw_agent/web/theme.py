@@ -72,7 +72,7 @@ footer { display: none !important; }
 
 /* -- the conversation -- */
 #cmw-chat { flex: 1 1 0; min-height: 8rem; border: 0; background: transparent; }
-#cmw-chat [data-testid="status-tracker"], #cmw-chat .top-panel { display: none; }
+#cmw-chat .top-panel, :is(#cmw-main, #cmw-side) [data-testid="status-tracker"] { display: none; }
 #cmw-chat .bubble-wrap { background: transparent; padding: .25rem .25rem 0; }
 #cmw-chat .message-wrap { overflow-anchor: auto; }
 #cmw-chat .message-wrap .prose.chatbot.md { opacity: 1; }

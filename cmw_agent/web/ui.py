@@ -34,7 +34,6 @@ JS_IDLE = "() => window.cmw.idle()"
 JS_OPENED = "(id) => window.cmw.opened(id)"
 JS_LEAVE = "() => window.cmw.leave()"
 JS_RESTORE = "() => window.cmw.restore()"
-JS_EXAMPLE = "(event) => window.cmw.example(event)"
 
 # Events of the page alone: values in Gradio's own form, no limit but the app's own.
 QUIET: Mapping[str, Any] = MappingProxyType(
@@ -158,11 +157,12 @@ def _on_send(parts: _Parts, handlers: Handlers) -> None:
 
 
 def _on_change(parts: _Parts, handlers: Handlers) -> None:
-    parts.chat.example_select(None, None, [parts.box], js=JS_EXAMPLE, api_visibility="private")
     parts.box.stop(handlers.stop, None, None, **QUIET)
     for trigger, handler in ((parts.chat.retry, handlers.retry), (parts.chat.edit, handlers.edit)):
         _before(trigger, parts, JS_AGAIN)
-        _after(trigger(handler, None, [parts.chat, parts.recent], **QUIET), parts)
+        again = trigger(handler, None, [parts.chat, parts.recent], **QUIET)
+        _after(again, parts)
+        again.failure(None, None, [parts.box], js=JS_IDLE, api_visibility="private")
 
 
 def _before(trigger: Callable[..., gr.events.Dependency], parts: _Parts, script: str) -> None:
@@ -178,7 +178,7 @@ def _before(trigger: Callable[..., gr.events.Dependency], parts: _Parts, script:
 
 
 def _after(event: gr.events.Dependency, parts: _Parts) -> None:
-    """Take the stop button away."""
+    """Take the stop button away once the event has ended well."""
     event.then(None, None, [parts.box], js=JS_IDLE, api_visibility="private")
 
 

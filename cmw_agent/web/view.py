@@ -7,6 +7,7 @@ an update is a new list that reuses the old dictionaries.
 
 import html
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -22,6 +23,8 @@ from memory.records import Conversation, StoredMessage
 
 Drawn = dict[str, Any]
 
+UNNAMEABLE = re.compile(r"[^\w-]+")
+NAME_CHARS = 64
 SHOWN = 40  # messages of a conversation that the page shows
 WAITING = '<span class="cmw-waiting" aria-label="The answer is on its way">…</span>'
 
@@ -46,11 +49,13 @@ def tool_step(
 ) -> Drawn:
     """Return a collapsible step: a tool's name, arguments, result and duration."""
     text = f"**Arguments**\n{_fenced(json.dumps(dict(arguments), indent=1, ensure_ascii=False))}"
-    metadata: dict[str, Any] = {"title": f"🛠️ {name}", "status": "pending"}
+    # The model writes the name, and the page reads it as Markdown.
+    shown = UNNAMEABLE.sub("_", name)[:NAME_CHARS]
+    metadata: dict[str, Any] = {"title": f"🛠️ {shown}", "status": "pending"}
     if result is not None:
         text += f"\n**{'Result' if ok else 'Error'}**\n{_fenced(result)}"
         metadata["status"] = "done"
-        metadata["title"] = f"{'🛠️' if ok else '⚠️'} {name}"
+        metadata["title"] = f"{'🛠️' if ok else '⚠️'} {shown}"
     if seconds is not None:
         metadata["duration"] = max(round(seconds, 4), 0.0001)  # Gradio hides a zero
     return message("assistant", text, metadata)

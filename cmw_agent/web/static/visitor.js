@@ -32,11 +32,13 @@
     cache: "no-store",
   }).then((answer) => answer.json()).then((visit) => {
     token = visit.token;
+    let stored = false;
     try {
       if (token) sessionStorage.setItem(KEY, token);
       else sessionStorage.removeItem(KEY);
+      stored = true;
     } catch { /* the token lasts as long as the page, then */ }
-    if (token) mounted.then(showFrameNote);
+    if (token) mounted.then(({ main }) => showFrameNote(main, stored));
   }).catch(() => { /* the page works as far as the cookie carries it */ });
 
   window.fetch = async (input, options) => {
@@ -49,7 +51,7 @@
     return realFetch(input, { ...options, headers });
   };
 
-  function showFrameNote({ main }) {
+  function showFrameNote(main, stored) {
     const note = document.createElement("div");
     note.id = "cmw-frame-note";
     note.setAttribute("role", "note");
@@ -58,7 +60,8 @@
     link.target = "_blank";
     link.rel = "noopener";
     link.textContent = "Open it in its own tab";
-    note.append("Your browser keeps no cookie for this page here, so your chats last as long as this tab. ",
+    const until = stored ? "as long as this tab" : "until this page is reloaded or left";
+    note.append(`Your browser keeps no cookie for this page here, so your chats last ${until}. `,
                 link, " to keep them.");
     main.prepend(note);
   }
@@ -77,7 +80,7 @@
   }
 
   const update = (props) => ({ __type__: "update", ...props });
-  const draft = () => document.querySelector("#cmw-input textarea")?.value ?? "";
+  const box = () => document.querySelector("#cmw-input textarea");
   const sideIsOpen = () => document.querySelector("#cmw-side")?.classList.contains("open");
   const toggleSide = () => document.querySelector("#cmw-side .toggle-button")?.click();
 
@@ -108,7 +111,7 @@
     // The server refused the message: nothing that was written is lost.
     restore() {
       running = false;
-      const value = [taken, draft()].filter((text) => text.trim()).join("\n\n");
+      const value = [taken, box()?.value ?? ""].filter((text) => text.trim()).join("\n\n");
       return update({ value, submit_btn: true, stop_btn: false });
     },
     // The page may have asked for a conversation that is not there, or another's.
@@ -118,18 +121,32 @@
     leave() {
       setConversation(null);
       if (!WIDE.matches && sideIsOpen()) toggleSide();
-      document.querySelector("#cmw-input textarea")?.focus();
+      box()?.focus();
     },
-    example(event) { return event?.value?.text ?? ""; },
   };
 
   /* What Gradio's components leave out: names for its icon buttons, the state of the
-   * sidebar, and an Enter that waits while an answer is being written. */
+   * sidebar, examples that fill the box (a listener without a Python function is not told
+   * which one was chosen), and an Enter that waits while an answer is being written. */
   function name(selector, label) {
     document.querySelector(selector)?.setAttribute("aria-label", label);
   }
 
-  function nameButtons() {
+  document.addEventListener("click", ({ target }) => {
+    const example = target.closest?.("#cmw-chat .example")?.querySelector(".example-text");
+    const input = box();
+    if (!example || !input) return;
+    input.value = example.textContent.trim();
+    input.dispatchEvent(new Event("input", { bubbles: true }));
+    input.focus();
+  });
+
+  document.addEventListener("focusin", ({ target }) => {
+    if (target.matches(".edit-textarea")) target.setAttribute("aria-label", "Edit message");
+  });
+
+  function nameParts() {
+    name("#cmw-input textarea", "Message"); // or the label that wraps it adds the buttons' names
     name("#cmw-input [data-testid=submit-button]", "Send");
     name("#cmw-input [data-testid=stop-button]", "Stop");
   }
@@ -150,8 +167,8 @@
   }
 
   mounted.then(({ input, side }) => {
-    nameButtons();
-    new MutationObserver(nameButtons).observe(input, { childList: true, subtree: true });
+    nameParts();
+    new MutationObserver(nameParts).observe(input, { childList: true, subtree: true });
     input.addEventListener("keydown", (event) => {
       if (!running || event.key !== "Enter" || event.shiftKey) return;
       event.preventDefault();
