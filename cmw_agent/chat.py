@@ -270,10 +270,19 @@ class ChatService:
         self._work[turn] = work
         if first is None:
             session.turn = turn
-        turn.start(work.run()).add_done_callback(lambda _: self._finished(session, turn))
+        # A task that is cancelled before its first step never comes to the end of `_run`.
+        running = turn.start(self._run(session, turn, work))
+        running.add_done_callback(lambda _: self._finished(session, turn))
         if self._keeper is None:
             self._keeper = asyncio.create_task(self._keep(), name="turn-keeper")
         return turn
+
+    async def _run(self, session: Session, turn: Turn, work: "_Work") -> None:
+        try:
+            await work.run()
+        finally:
+            # Here and not after the task's end: whoever sees that may begin the next turn.
+            self._finished(session, turn)
 
     def _finished(self, session: Session, turn: Turn) -> None:
         self._work.pop(turn, None)
@@ -449,7 +458,11 @@ class _Work:
         """Tell a repeated request what became of the first: one turn, one answer."""
         if self._first is not None:
             await self._first.ended()
-        stored = await self._session.memory.answer(self._session.owner, ticket.turn_id)
+        try:
+            stored = await self._session.memory.answer(self._session.owner, ticket.turn_id)
+        except StoreError as error:
+            self._turn.refuse(refusal_for(error))
+            return
         for event in replayed(stored):
             self._turn.emit(event)
 

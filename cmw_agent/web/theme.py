@@ -37,7 +37,7 @@ def theme() -> gr.themes.Base:
         button_primary_background_fill_hover="*primary_800",
         button_primary_background_fill_dark="*primary_700",
         button_primary_background_fill_hover_dark="*primary_600",
-        color_accent_soft="*primary_100",
+        color_accent_soft="#def5ef",
         color_accent_soft_dark="*neutral_800",
     )
 
@@ -77,6 +77,8 @@ footer { display: none !important; }
 #cmw-chat .message-wrap { overflow-anchor: auto; }
 #cmw-chat .message-wrap .prose.chatbot.md { opacity: 1; }
 #cmw-chat .message { overflow-wrap: anywhere; }
+/* A message may hold HTML of a model's making: it must not draw over the rest of the page. */
+#cmw-chat .message > [data-testid] { contain: paint; }
 #cmw-chat .message-row.bubble { margin: .5rem 0 .1rem; max-width: 100%; }
 #cmw-chat .message-row.user-row { max-width: min(85%, 40rem); }
 #cmw-chat .bot.message { background: none; border: 0; box-shadow: none; padding: .1rem 0; }

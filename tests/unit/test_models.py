@@ -1,6 +1,7 @@
 """The chat model as the app makes it: what it sends, and what its failures mean."""
 
 import asyncio
+import contextlib
 import re
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ from cmw_agent.demo import DemoModel
 from cmw_agent.models import classify, explain, open_model
 from cmw_agent.settings import Settings
 from cmw_agent.streaming import Window
+from cmw_agent.upstream import UpstreamError
 from tests.doubles.openai_server import OpenAIDouble, refused_url
-from tests.doubles.openai_steps import Gate, Text
+from tests.doubles.openai_steps import Gate, Plain, Text
 from tests.harness import canary, settings_for
 
 KEY = "sk-secret-of-the-app"
@@ -157,3 +159,17 @@ async def test_the_connections_are_closed_with_the_app(tmp_path: Path) -> None:
         assert isinstance(model, ChatOpenAI)
         with pytest.raises(RuntimeError):
             await said(model, "hi")
+
+
+async def test_the_key_does_not_follow_a_redirect_to_another_server(tmp_path: Path) -> None:
+    async with OpenAIDouble() as other:
+        there = Plain(307, b"", {"location": f"{other.base_url}/chat/completions"})
+        async with OpenAIDouble(scripts={"moved": lambda _: [there]}) as endpoint:
+            settings = settings_for(
+                tmp_path, openai_base_url=endpoint.base_url, openai_api_key=KEY, model="moved"
+            )
+            async with open_model(settings, Window(0.01)) as model:
+                with contextlib.suppress(UpstreamError):
+                    await said(model, "hi")
+        assert endpoint.requests[0].authorization == f"Bearer {KEY}"
+        assert [request.authorization for request in other.requests] in ([], [None])

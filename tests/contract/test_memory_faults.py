@@ -1,0 +1,222 @@
+"""When the database fails, for real: full, locked, closed, out of reach."""
+
+import asyncio
+import contextlib
+import sqlite3
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from memory.database import SqliteDatabase, migrate, open_database, ping
+from memory.errors import DatabaseFull, DatabaseUnavailable, StoreError
+from tests.contract.conftest import (
+    ALICE,
+    BOB,
+    LEASE,
+    Clock,
+    Store,
+    path_of,
+    rows_of,
+    whole_or_absent,
+)
+
+CANARY = "canary-5e1f"
+
+
+@contextlib.contextmanager
+def locked(database: SqliteDatabase) -> Iterator[None]:
+    """Another process is writing."""
+    other = sqlite3.connect(path_of(database), isolation_level=None)
+    try:
+        other.execute("BEGIN IMMEDIATE")
+        yield
+        other.execute("ROLLBACK")
+    finally:
+        other.close()
+
+
+class Faults:
+    """Has SQLite itself refuse the Nth statement, begin or commit counted from `arm`."""
+
+    def __init__(self, database: SqliteDatabase) -> None:
+        self.seen = 0
+        self._fail_at = 0
+        sa.event.listen(database.engine, "before_cursor_execute", self._statement)
+        sa.event.listen(database.engine, "commit", self._commit)
+        sa.event.listen(database.engine, "handle_error", self._failed)
+
+    def arm(self, fail_at: int) -> None:
+        self.seen, self._fail_at = 0, fail_at
+
+    def _count(self, connection: sqlite3.Connection) -> None:
+        self.seen += 1
+        if self.seen == self._fail_at:
+            connection.set_authorizer(lambda *_: sqlite3.SQLITE_DENY)
+
+    def _statement(self, _connection: object, cursor: sqlite3.Cursor, *_: object) -> None:
+        self._count(cursor.connection)
+
+    def _commit(self, connection: sa.Connection) -> None:
+        raw: Any = connection.connection.dbapi_connection
+        self._count(raw)
+
+    def _failed(self, context: sa.ExceptionContext) -> None:
+        assert context.connection is not None
+        raw: Any = context.connection.connection.dbapi_connection
+        raw.set_authorizer(None)
+
+
+async def test_whatever_call_fails_a_turn_is_whole_or_absent(
+    sqlite_file: SqliteDatabase, file_store: Store, clock: Clock
+) -> None:
+    faults, store, failures = Faults(sqlite_file), file_store, 0
+
+    async def scene(session_id: str) -> None:
+        await store.exchange(ALICE, session_id, "one", "first")
+        ticket = await store.begin(ALICE, session_id, "two")
+        await store.window(ALICE, session_id, budget=100, before_seq=ticket.answer_seq)
+        await store.checkpoint(ALICE, ticket.turn_id, content="sec", tool_calls=[])
+        await store.finish(ALICE, ticket.turn_id, "second")
+        retry = await store.begin_retry(ALICE, session_id, key="r", text="two!")
+        await store.finish(ALICE, retry.turn_id, "second!")
+
+    for fail_at in range(1, 200):
+        session_id = f"s{fail_at}"
+        faults.arm(fail_at)
+        try:
+            await scene(session_id)
+        except DatabaseUnavailable:
+            failures += 1
+        else:
+            break
+        finally:
+            faults.arm(0)
+        await whole_or_absent(sqlite_file)
+        clock.advance(LEASE)
+        assert (await store.begin(ALICE, session_id, "after")).fresh
+    assert failures > 30
+    await whole_or_absent(sqlite_file)
+
+
+async def test_a_turn_whose_end_failed_can_be_ended_again(
+    sqlite_file: SqliteDatabase, file_store: Store
+) -> None:
+    faults = Faults(sqlite_file)
+    ticket = await file_store.begin(ALICE, "s1", "one")
+    before = await rows_of(sqlite_file)
+    for fail_at in (1, 2, 3, 4):  # begin, turn, answer, commit
+        faults.arm(fail_at)
+        with pytest.raises(DatabaseUnavailable):
+            await file_store.finish(ALICE, ticket.turn_id, "first")
+        faults.arm(0)
+        assert await rows_of(sqlite_file) == before
+    assert await file_store.finish(ALICE, ticket.turn_id, "first")
+
+
+async def test_a_full_disk_is_named_and_reading_goes_on(
+    sqlite_file: SqliteDatabase, file_store: Store
+) -> None:
+    await file_store.exchange(ALICE, "s1", "one", "first")
+    ticket = await file_store.begin(ALICE, "s1", "two")
+    pages = 0
+
+    def limit(connection: sqlite3.Connection, *_: object) -> None:
+        connection.execute(f"PRAGMA max_page_count={pages or 1_000_000}")
+
+    sa.event.listen(sqlite_file.engine, "checkout", limit)
+    pages = 1  # SQLite takes the present size when that is more
+    before = await rows_of(sqlite_file)
+    for call in (
+        file_store.begin(BOB, "s2", CANARY * 10_000),
+        file_store.checkpoint(ALICE, ticket.turn_id, content=CANARY * 10_000, tool_calls=[]),
+        file_store.finish(ALICE, ticket.turn_id, CANARY * 10_000),
+    ):
+        with pytest.raises(DatabaseFull) as caught:
+            await call
+        assert CANARY not in "".join(traceback.format_exception(caught.value))
+    assert await rows_of(sqlite_file) == before
+    assert (await file_store.texts(ALICE, "s1"))[:2] == [("user", "one"), ("assistant", "first")]
+    pages = 0
+    assert await file_store.finish(ALICE, ticket.turn_id, CANARY * 10_000)
+    assert (await file_store.begin(BOB, "s2", CANARY * 10_000)).fresh
+
+
+async def test_a_lock_held_too_long_is_named_and_reading_goes_on(
+    sqlite_file: SqliteDatabase, file_store: Store
+) -> None:
+    await file_store.exchange(ALICE, "s1", "one", "first")
+    with locked(sqlite_file):
+        with pytest.raises(DatabaseUnavailable) as caught:
+            await file_store.begin(ALICE, "s1", CANARY)
+        assert await file_store.texts(ALICE, "s1") == [("user", "one"), ("assistant", "first")]
+        await ping(sqlite_file)
+    assert CANARY not in "".join(traceback.format_exception(caught.value))
+    assert not isinstance(caught.value, DatabaseFull)
+    assert (await file_store.begin(ALICE, "s1", "two")).fresh
+
+
+async def test_those_who_queue_behind_a_lock_are_told_in_time(
+    sqlite_file: SqliteDatabase, file_store: Store
+) -> None:
+    with locked(sqlite_file):
+        outcomes = await asyncio.gather(
+            *(file_store.begin(ALICE, f"s{i}", "one") for i in range(20)), return_exceptions=True
+        )
+    assert [type(outcome) for outcome in outcomes] == [DatabaseUnavailable] * 20
+    assert not any((await rows_of(sqlite_file)).values())
+    assert (await file_store.begin(ALICE, "s1", "one")).fresh
+
+
+async def test_a_closed_database_says_so(sqlite_file: SqliteDatabase, file_store: Store) -> None:
+    await sqlite_file.dispose()
+    for call in (file_store.begin(ALICE, "s1", "one"), file_store.conversation(ALICE, "s1")):
+        with pytest.raises(DatabaseUnavailable):
+            await call
+    await sqlite_file.dispose()
+
+
+async def test_unmigrated_tables_fail_the_ping(tmp_path: Path) -> None:
+    database = open_database(f"sqlite:///{tmp_path / 'new.db'}")
+    with pytest.raises(DatabaseUnavailable):
+        await ping(database)
+    await migrate(database)
+    await ping(database)
+    await database.dispose()
+
+
+async def test_an_error_tells_no_text_and_no_statement(
+    sqlite_file: SqliteDatabase, file_store: Store
+) -> None:
+    faults = Faults(sqlite_file)
+    ticket = await file_store.begin(CANARY, CANARY, CANARY, key=CANARY)
+    for fail_at in range(1, 5):
+        for call in (
+            file_store.begin(CANARY, f"{CANARY}2", CANARY),
+            file_store.finish(CANARY, ticket.turn_id, CANARY),
+        ):
+            faults.arm(fail_at)
+            with pytest.raises(StoreError) as caught:
+                await call
+            faults.arm(0)
+            told = "".join(traceback.format_exception(caught.value)) + repr(caught.value)
+            assert CANARY not in told
+            assert "agent_" not in told
+
+
+@pytest.mark.parametrize("url", ["mysql://user:canary@host/x", "canary", "", "sqlite"])
+def test_an_unusable_address_is_refused_without_repeating_it(url: str) -> None:
+    with pytest.raises(ValueError, match="database") as caught:
+        open_database(url)
+    assert "canary" not in "".join(traceback.format_exception(caught.value))
+
+
+async def test_an_unreachable_server_is_unavailable() -> None:
+    database = open_database("postgresql://user:canary@127.0.0.1:1/x", busy_timeout_ms=2000)
+    with pytest.raises(DatabaseUnavailable) as caught:
+        await migrate(database)
+    assert "canary" not in "".join(traceback.format_exception(caught.value))
+    await database.dispose()

@@ -1,0 +1,191 @@
+"""The schema: made from nothing, twice, by several at once, after a kill; never from the future."""
+
+import asyncio
+import os
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from memory.database import Database, migrate, open_database, ping
+from memory.errors import DatabaseTooNew, DatabaseUnavailable
+from memory.manager import ConversationMemoryManager
+from memory.tables import metadata
+
+ROOT = Path(__file__).parents[2]
+
+
+def schema_of(path: Path) -> list[Any]:
+    connection = sqlite3.connect(path)
+    try:
+        query = "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY name"
+        return connection.execute(query).fetchall()
+    finally:
+        connection.close()
+
+
+async def migrated(path: Path) -> None:
+    database = open_database(f"sqlite:///{path}")
+    try:
+        await migrate(database)
+        await ping(database)
+    finally:
+        await database.dispose()
+
+
+async def differences(database: Database) -> list[Any]:
+    def compare(connection: sa.Connection) -> list[Any]:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        return list(compare_metadata(context, metadata))
+
+    return await database.read(compare)
+
+
+@pytest.mark.parametrize("url", ["sqlite:///:memory:", "sqlite+aiosqlite://"])
+async def test_the_revisions_make_the_tables_that_the_code_uses(url: str) -> None:
+    database = open_database(url)
+    await migrate(database)
+    assert await differences(database) == []
+    await database.dispose()
+
+
+async def test_what_the_revisions_make_is_what_the_models_say(tmp_path: Path) -> None:
+    await migrated(tmp_path / "migrated.db")
+    engine = sa.create_engine(f"sqlite:///{tmp_path / 'modelled.db'}")
+    metadata.create_all(engine)
+    engine.dispose()
+
+    def spelled(path: Path) -> dict[str, list[str]]:
+        # the order of constraints within a table means nothing
+        return {
+            name: sorted(line.strip(" ,\t") for line in sql.replace("WHERE", "\n").splitlines())
+            for _, name, _, sql in schema_of(path)
+            if sql and name != "alembic_version"
+        }
+
+    made, modelled = spelled(tmp_path / "migrated.db"), spelled(tmp_path / "modelled.db")
+    assert made.keys() == modelled.keys()
+    assert {name: [line.replace("agent_turns.", "") for line in made[name]] for name in made} == {
+        name: [line.replace("agent_turns.", "") for line in modelled[name]] for name in modelled
+    }
+
+
+async def test_migrating_twice_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "chat.db"
+    await migrated(path)
+    before = schema_of(path)
+    database = open_database(f"sqlite:///{path}")
+    memory = ConversationMemoryManager(database)
+    ticket = await memory.begin_turn("alice", "s1", "kept", key="k", create=True)
+    await migrate(database)
+    assert (await memory.messages("alice", "s1"))[0].content == "kept"
+    assert await memory.checkpoint("alice", ticket.turn_id, content="on", tool_calls=[])
+    await database.dispose()
+    await migrated(path)
+    assert schema_of(path) == before
+
+
+async def test_processes_that_start_together_make_one_schema(tmp_path: Path) -> None:
+    path = tmp_path / "chat.db"
+    await asyncio.gather(*(migrated(path) for _ in range(8)))
+    assert len({name for _, name, _, _ in schema_of(path)}) == len(schema_of(path))
+    await migrated(path)
+
+
+async def test_tables_of_a_later_version_are_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "chat.db"
+    await migrated(path)
+    connection = sqlite3.connect(path)
+    connection.execute("UPDATE alembic_version SET version_num = 'from-the-future'")
+    connection.commit()
+    connection.close()
+    before = path.read_bytes()
+    with pytest.raises(DatabaseTooNew, match="from-the-future"):
+        await migrated(path)
+    assert path.read_bytes() == before
+
+
+async def test_what_is_no_database_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("dear diary " * 1000)
+    with pytest.raises(DatabaseUnavailable):
+        await migrated(path)
+    assert path.read_text() == "dear diary " * 1000
+
+
+async def test_what_cannot_be_opened_is_unavailable(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "absent" / "chat.db"):
+        with pytest.raises(DatabaseUnavailable):
+            await migrated(path)
+    assert not (tmp_path / "absent").exists()
+
+
+async def test_a_database_that_others_keep_locked_is_unavailable(tmp_path: Path) -> None:
+    path = tmp_path / "chat.db"
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    database = open_database(f"sqlite:///{path}", busy_timeout_ms=100)
+    with pytest.raises(DatabaseUnavailable):
+        await migrate(database)
+    other.execute("ROLLBACK")
+    other.close()
+    await migrate(database)
+    await ping(database)
+    await database.dispose()
+
+
+MIGRATION_KILLED_AT_EACH_CALL = """
+import asyncio, os, signal, sys
+import sqlalchemy as sa
+from memory import migrate, open_database
+
+async def scene(path, die_at):
+    database = open_database("sqlite:///" + path)
+    seen = 0
+    def count(*_):
+        nonlocal seen
+        seen += 1
+        if seen == die_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+    sa.event.listen(database.engine, "before_cursor_execute", count)
+    sa.event.listen(database.engine, "commit", count)
+    await migrate(database)
+    await database.dispose()
+    os._exit(0)
+
+for die_at in range(1, 60):
+    child = os.fork()
+    if child == 0:
+        asyncio.run(scene(f"{sys.argv[1]}/{die_at}.db", die_at))
+    if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0:
+        break
+print(die_at)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+async def test_a_migration_killed_at_any_call_leaves_all_or_nothing(tmp_path: Path) -> None:
+    finished = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-c", MIGRATION_KILLED_AT_EACH_CALL, str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    rounds = int(finished.stdout)
+    whole = schema_of(tmp_path / f"{rounds}.db")
+    assert rounds > 8
+    assert whole
+    for die_at in range(1, rounds):
+        path = tmp_path / f"{die_at}.db"
+        assert schema_of(path) in ([], whole)
+        await migrated(path)
+        assert schema_of(path) == whole

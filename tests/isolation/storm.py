@@ -1,0 +1,146 @@
+"""The canary storm: many users at once, each with secrets of their own, and its oracle.
+
+Users are known by a cookie, by the token of a page in a frame, or not at all; those who
+are known send the same two session hashes, as if each had guessed the others'. The
+oracle: nothing delivered to U holds another's canary, and U receives all of its own.
+"""
+
+import asyncio
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from tests.harness import WAIT, Browser, Tab, browser_hash, canary, last_text
+from tests.isolation.world import World
+
+Kind = Literal["cookie", "token", "nothing"]
+
+CANARY = re.compile(r"canary-[0-9a-f]{16}")
+PAGE_HASH = "aaaaaaaaaaa"
+PROGRAM_HASH = "bbbbbbbbbbb"
+
+
+@dataclass(slots=True)
+class User:
+    """One user of a storm: what it said, what it was answered, every byte it got."""
+
+    kind: Kind
+    said: list[str]
+    answered: list[str] = field(default_factory=list)
+    tabs: list[Tab] = field(default_factory=list)
+    trouble: Exception | None = None
+
+    def received(self) -> set[str]:
+        """Return the canaries in all that was delivered to this user."""
+        return {found for tab in self.tabs for found in canaries(tab.received.decode())}
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the oracle found; each entry is a defect."""
+
+    leaks: list[str]  # another's canary was delivered
+    missing: list[str]  # an own canary was not answered
+    mixed: list[str]  # the model was sent canaries of several users in one request
+    stored: list[str]  # the rows of one owner hold canaries of several users
+
+    @property
+    def clean(self) -> bool:
+        """Whether nothing was found."""
+        return not (self.leaks or self.missing or self.mixed or self.stored)
+
+
+def canaries(text: str) -> set[str]:
+    """Return the canaries in `text`."""
+    return set(CANARY.findall(text))
+
+
+async def storm(
+    world: World, *, users: int, turns: int, patience: float = WAIT, guessed: bool = True
+) -> list[User]:
+    """Let `users` talk at once, `turns` on the page and `turns` by program each.
+
+    A user gives up after `patience` seconds; what it has not got by then is missing.
+    With `guessed` all users who are known send the same session hashes.
+    """
+    kinds: tuple[Kind, ...] = ("cookie", "cookie", "token", "cookie", "nothing")
+    crowd = [
+        User(kinds[n % len(kinds)], [f"note {canary()} please" for _ in range(2 * turns)])
+        for n in range(users)
+    ]
+    await asyncio.gather(*(_visit(world, user, patience, guessed) for user in crowd))
+    return crowd
+
+
+def judge(world: World, crowd: list[User]) -> Verdict:
+    """Return the oracle's verdict on a storm."""
+    owner = {found: n for n, user in enumerate(crowd) for found in canaries(" ".join(user.said))}
+
+    def of_several(texts: Iterable[str]) -> bool:
+        return len({owner[found] for text in texts for found in canaries(text)}) > 1
+
+    rows: dict[str, list[str]] = {}
+    for row in (row for table in world.rows().values() for row in table):
+        rows.setdefault(row["owner_id"], []).append(repr(row))
+    return Verdict(
+        leaks=[
+            f"user {n} got {found} of user {owner[found]}"
+            for n, user in enumerate(crowd)
+            for found in sorted(user.received())
+            if owner[found] != n
+        ],
+        missing=[
+            f"user {n} got no answer to {said!r} ({user.trouble!r})"
+            for n, user in enumerate(crowd)
+            for said in user.said
+            if f"You said: {said}" not in user.answered or not canaries(said) <= user.received()
+        ],
+        mixed=[
+            request.last_user
+            for request in world.endpoint.requests
+            if of_several(str(message.get("content")) for message in request.messages)
+        ],
+        stored=[owner_id for owner_id, texts in rows.items() if of_several(texts)],
+    )
+
+
+async def _visit(world: World, user: User, patience: float, guessed: bool) -> None:
+    # Who is known by nothing but the hash must have one of its own.
+    shared = guessed and user.kind != "nothing"
+    hashes = (PAGE_HASH, PROGRAM_HASH) if shared else (browser_hash(), browser_hash())
+    try:
+        async with (
+            asyncio.timeout(patience),
+            Browser(world.url, cookies=user.kind == "cookie") as browser,
+        ):
+            headers = await _token(browser) if user.kind == "token" else {}
+            user.tabs = page, program = [
+                browser.tab(session_hash=session_hash, headers=headers) for session_hash in hashes
+            ]
+            for tab in user.tabs:
+                await tab.open()
+            half = len(user.said) // 2
+            await asyncio.gather(
+                _write(page, user, user.said[:half]), _call(program, user, user.said[half:])
+            )
+            await page.run("open_page", [])
+    except Exception as error:  # noqa: BLE001 (a broken build may send anything)
+        user.trouble = error
+
+
+async def _token(browser: Browser) -> dict[str, str]:
+    async with browser.http.get(f"{browser.url}/visitor") as answer:
+        return {"x-cmw-visitor": (await answer.json())["token"]}
+
+
+async def _write(tab: Tab, user: User, said: list[str]) -> None:
+    for text in said:
+        event = await tab.send(text)
+        user.answered.append(last_text(event.value))
+
+
+async def _call(tab: Tab, user: User, said: list[str]) -> None:
+    for text in said:
+        event = await tab.run("chat", [text])
+        user.answered.append(str(event.value))

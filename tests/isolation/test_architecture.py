@@ -1,0 +1,325 @@
+"""Isolation 10: the code is built so that nothing of one user can reach another."""
+
+import ast
+import inspect
+import re
+import subprocess
+import sys
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from cmw_agent.agent import CmwAgent, RunContext
+from cmw_agent.identity import Principal, SessionKey
+from cmw_agent.sessions import Session
+from memory import reading, statements
+from tests.harness import Browser
+from tests.isolation.source import PACKAGES, ROOT, Source, assigned, imports, public, sources
+from tests.isolation.world import world
+
+# -- imports ------------------------------------------------------------------------------
+
+
+def test_imports_run_downwards_only() -> None:
+    result = subprocess.run(
+        [Path(sys.executable).with_name("lint-imports"), "--no-cache"],
+        cwd=ROOT,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert ", 0 broken." in result.stdout
+
+
+DATABASES = {"sqlalchemy", "alembic", "sqlite3", "aiosqlite", "asyncpg", "psycopg", "dataset"}
+
+
+def test_sql_is_known_to_memory_alone() -> None:
+    app = Source("app", ast.parse((ROOT / "app.py").read_text(encoding="utf-8")))
+    for source in [*sources("cmw_agent"), app]:
+        assert not imports(source) & DATABASES, source.name
+        for text in strings(source):
+            assert not re.match(r"\s*(SELECT|INSERT|UPDATE|DELETE)\s", text), source.name
+
+
+def strings(source: Source) -> Iterator[str]:
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+
+
+# -- the owner in every signature -----------------------------------------------------------
+
+# What names a user in a signature; `new` is a `turns.Beginning`, which cannot be made
+# without an owner, and `principal`, `session` and `request` carry one.
+IDENTITY = {"owner", "principal", "session", "request", "new"}
+
+# Modules of `memory` whose functions reach no row of a user by themselves.
+ROWLESS = {
+    "memory": "hands on the names of the others",
+    "memory.database": "runs work that it is given",
+    "memory.errors": "classes of errors",
+    "memory.faults": "translates drivers' errors",
+    "memory.lock": "the file's lock between processes",
+    "memory.migrations": "changes tables, reads no row",
+    "memory.migrations.versions": "empty",
+    "memory.records": "copies of rows, and ids",
+    "memory.statements": "statements; another law below reads them",
+    "memory.tables": "the tables' columns",
+    "memory.text": "checks of texts",
+    "memory.window": "pure: chooses among messages it is given",
+}
+
+# Modules of `cmw_agent` with a door: something that all users share and that leads to
+# what is a user's own. What belongs to one session, such as a Turn, is no door.
+DOORS = {
+    "cmw_agent.sessions": {"SessionMaker", "SessionRegistry"},
+    "cmw_agent.chat": {"ChatService"},
+    "cmw_agent.web.handlers": {"Handlers"},
+}
+
+# Doors without a user, judged one by one.
+JUDGED = {
+    "memory.recovery.interrupt_abandoned": "maintenance: returns a count, changes a state only",
+    "cmw_agent.sessions.SessionRegistry.expire": "lets idle sessions go, returns a count",
+    "cmw_agent.sessions.SessionRegistry.close": "lets all sessions go at the end",
+    "cmw_agent.chat.ChatService.refusal": "says whether the process has room",
+    "cmw_agent.chat.ChatService.close": "stops all turns at the end",
+    "cmw_agent.chat.ChatService.settle": "awaits a storing that it is given",
+}
+
+
+def doors() -> Iterator[tuple[str, Callable[..., Any]]]:
+    for source in sources("memory"):
+        if source.name not in ROWLESS and ".versions." not in source.name:
+            for name, function in public(source.module()):
+                yield f"{source.name}.{name}", function
+    for source in sources("cmw_agent"):
+        for name, function in public(source.module()):
+            if name.partition(".")[0] in DOORS.get(source.name, ()):
+                yield f"{source.name}.{name}", function
+
+
+def test_no_function_reaches_a_user_s_data_without_naming_the_user() -> None:
+    found = dict(doors())
+    assert len(found) > 25
+    for name, function in found.items():
+        parameters = inspect.signature(function).parameters
+        naming = [parameters[p] for p in parameters if p in IDENTITY]
+        assert naming or name in JUDGED, f"{name} names no user"
+        for parameter in naming:
+            assert parameter.default is parameter.empty, f"{name}: {parameter.name} has a default"
+            assert "None" not in str(parameter.annotation), f"{name}: {parameter.name} may be None"
+
+
+def test_the_store_takes_the_owner_first() -> None:
+    manager = [f for name, f in doors() if name.startswith("memory.manager.")]
+    assert manager
+    for function in manager:
+        assert list(inspect.signature(function).parameters)[1] == "owner", function.__qualname__
+
+
+def test_every_judgement_is_of_something_that_is_there() -> None:
+    assert set(JUDGED) <= {name for name, _ in doors()}
+    assert set(ROWLESS) <= {source.name for source in sources("memory")}
+    for module, classes in DOORS.items():
+        (source,) = [s for s in sources("cmw_agent") if s.name == module]
+        assert all(inspect.isclass(getattr(source.module(), name)) for name in classes)
+
+
+def test_nothing_personal_can_be_made_without_its_owner() -> None:
+    for made, needed in (
+        (CmwAgent, "owner"),
+        (RunContext, "owner"),
+        (Session, "principal"),
+        (Session, "key"),
+        (Principal, "id"),
+        (SessionKey, "value"),
+    ):
+        assert inspect.signature(made).parameters[needed].default is inspect.Parameter.empty
+
+
+# -- the owner in every statement -----------------------------------------------------------
+
+USER_TABLES = re.compile(r"\bagent_(sessions|messages|turns)\b")
+# An insert names its columns; all else names the owner after WHERE or in the conflict.
+OWNED = re.compile(r"^INSERT INTO \w+ \([^)]*\bowner_id\b|\bWHERE\b.*\bowner_id\b", re.DOTALL)
+
+
+def statement_constants() -> dict[str, Any]:
+    """Return the statements of memory as constants, those by dialect one by one."""
+    found: dict[str, Any] = {}
+    for module in (statements, reading):
+        for name, value in vars(module).items():
+            each = value if isinstance(value, dict) else {"": value}
+            for dialect, statement in each.items():
+                if isinstance(statement, sa.Executable):
+                    found[f"{module.__name__}.{name} {dialect}".strip()] = statement
+    return found
+
+
+@pytest.mark.parametrize("name", sorted(statement_constants()))
+def test_every_statement_names_the_owner(name: str) -> None:
+    statement = statement_constants()[name]
+    dialect: sa.Dialect = sqlite.dialect()
+    if name.endswith("postgresql"):
+        dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
+    columns = list(statement.table.c.keys()) if isinstance(statement, sa.Insert) else None
+    text = str(statement.compile(dialect=dialect, column_keys=columns))
+    assert OWNED.search(text), text
+    if text.startswith("INSERT") and "ON CONFLICT" in text:
+        assert re.search(r"ON CONFLICT.*WHERE.*owner_id = excluded.owner_id", text, re.DOTALL), text
+
+
+async def test_every_statement_that_runs_names_the_owner(tmp_path: Path) -> None:
+    ran: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+        ran.append(statement)
+
+    async with world(tmp_path) as here, Browser(here.url) as browser:
+        sa.event.listen(sa.Engine, "before_cursor_execute", note)
+        try:
+            tab = await browser.open()
+            await tab.send("one")
+            await tab.run("retry", [])
+            change = {"index": [0, 0], "value": "two", "previous_value": "one"}
+            await tab.run("edit", [], event_data=change)
+            await tab.run("chat", ["three"])
+            (row,) = here.rows()["agent_sessions"]
+            await browser.open(query=f"?c={row['session_id']}")
+            for session in here.sessions().values():
+                await session.memory.forget(session.owner)
+        finally:
+            sa.event.remove(sa.Engine, "before_cursor_execute", note)
+    reached = [statement for statement in ran if USER_TABLES.search(statement)]
+    assert len(reached) > 30
+    for statement in reached:
+        assert OWNED.search(statement), statement
+
+
+# -- no state that users share ---------------------------------------------------------------
+
+MUTABLE = (dict, list, set, bytearray, deque, OrderedDict)
+MUTATORS = {
+    *("add", "append", "appendleft", "clear", "discard", "extend", "extendleft", "insert"),
+    *("move_to_end", "pop", "popitem", "popleft", "remove", "reverse", "setdefault", "sort"),
+    "update",
+}
+# Caches hold what was computed for one user ready for the next; these take no argument.
+JUDGED_CACHES = {"cmw_agent.tools.clock.zone_names": "the names of time zones"}
+
+
+def test_no_module_keeps_state_that_changes() -> None:
+    everything = sources()
+    kept: dict[str, str] = {}
+    for source in everything:
+        values = vars(source.module())
+        for name, _ in assigned(source.tree.body):
+            if isinstance(values.get(name), MUTABLE):
+                kept[name] = source.name
+    assert kept  # constants such as tables of operators
+    for source in everything:
+        for name in mutated(source.tree):
+            assert name not in kept, f"{source.name} changes {kept.get(name)}.{name}"
+
+
+def mutated(tree: ast.AST) -> Iterator[str]:
+    """Return the names of what is changed in place by subscript, method or operator."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store | ast.Del):
+            yield named(node.value)
+        elif isinstance(node, ast.AugAssign):
+            yield named(node.target)
+        elif (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and node.func.attr in MUTATORS
+        ):
+            yield named(node.func.value)
+
+
+def named(node: ast.expr) -> str:
+    """Return NAME of ``NAME`` and of ``module.NAME``; own attributes are an object's state."""
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+        return "" if node.value.id in ("self", "cls") else node.attr
+    return ""
+
+
+def test_no_class_keeps_state_that_its_objects_share() -> None:
+    for source in sources():
+        for node in ast.walk(source.tree):
+            if not isinstance(node, ast.ClassDef):
+                continue
+            for name, value in assigned(node.body):
+                where = f"{source.name}.{node.name}.{name}"
+                is_call = isinstance(value, ast.Call) and ast.unparse(value.func) in (
+                    "dict", "list", "set", "deque", "defaultdict", "OrderedDict", "Counter",
+                )  # fmt: skip
+                assert not isinstance(value, ast.Dict | ast.List | ast.Set), where
+                assert not is_call, where
+
+
+def test_no_module_keeps_an_object_with_state() -> None:
+    # Objects that modules may hold: those without state, or whose state is no user's.
+    allowed = re.compile(
+        r"re\.compile|frozenset|tuple|MappingProxyType|logging\.getLogger|TypeVar|Path.*"
+        r"|sa\..*|_[A-Z_]+\.where|.*\bselect\(.*|_create_or_extend|_?[a-z_]*bindparam"
+    )
+    for source in sources():
+        for name, value in assigned(source.tree.body):
+            if isinstance(value, ast.Call):
+                made = ast.unparse(value.func)
+                assert allowed.fullmatch(made), f"{source.name}.{name} = {made}(…)"
+
+
+def test_no_global_and_no_context_variable_carries_anything() -> None:
+    for source in sources():
+        assert not imports(source) & {"contextvars"}, source.name
+        for node in ast.walk(source.tree):
+            assert not isinstance(node, ast.Global), f"{source.name}: global"
+            if isinstance(node, ast.Attribute):
+                assert ast.unparse(node) != "threading.local", source.name
+
+
+def test_no_cache_has_users_in_it() -> None:
+    found: dict[str, ast.arguments] = {}
+    for source in sources():
+        for node in ast.walk(source.tree):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and any(
+                "cache" in ast.unparse(decorator) for decorator in node.decorator_list
+            ):
+                found[f"{source.name}.{node.name}"] = node.args
+    assert set(found) == set(JUDGED_CACHES)
+    for name, arguments in found.items():
+        assert not ast.unparse(arguments), f"{name} takes arguments"
+
+
+# -- no identity to fall back on -------------------------------------------------------------
+
+FALLBACKS = {"default", "default_user", "default_session", "anonymous", "guest", "unknown"}
+JUDGED_WORDS = {("cmw_agent.settings_values", "default")}  # an argument of pydantic's Field
+
+
+def test_there_is_no_identity_to_fall_back_on() -> None:
+    found = {
+        (source.name, text)
+        for source in sources()
+        for text in strings(source)
+        if text.lower() in FALLBACKS
+    }
+    assert found == JUDGED_WORDS
+
+
+def test_the_laws_look_at_all_of_the_code() -> None:
+    folders = {path.parent.name for path in ROOT.glob("*/__init__.py")}
+    assert folders - {"tests", "benchmarks"} == set(PACKAGES)

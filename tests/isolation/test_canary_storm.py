@@ -1,0 +1,216 @@
+"""Isolation 1 and 2: nothing of one user reaches another, and the check can fail."""
+
+import contextlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import pytest
+
+from cmw_agent.agent import CmwAgent, Exchange
+from cmw_agent.events import AgentEvent
+from cmw_agent.identity import Identities, Principal, SessionKey
+from cmw_agent.sessions import Session, SessionMaker
+from cmw_agent.web.guard import Guard, _Call
+from cmw_agent.web.handlers import Handlers, Page
+from cmw_agent.web.runtime import Runtime
+from cmw_agent.web.server import Parts
+from memory.manager import ConversationMemoryManager
+from memory.records import StoredMessage
+from tests.harness import WAIT, Browser
+from tests.isolation.storm import judge, storm
+from tests.isolation.world import world
+
+USERS, TURNS = 20, 10
+
+
+async def test_twenty_users_at_once_get_their_own_words_and_nobody_elses(tmp_path: Path) -> None:
+    async with world(tmp_path) as here:
+        crowd = await storm(here, users=USERS, turns=TURNS, patience=100)
+        verdict = judge(here, crowd)
+        assert not verdict.leaks
+        assert not verdict.missing
+        assert not verdict.mixed
+        assert not verdict.stored
+        assert here.endpoint.request_count == USERS * TURNS * 2
+        assert len({request.authorization for request in here.endpoint.requests}) == 1
+        assert not any(request.cookie for request in here.endpoint.requests)
+
+
+async def test_the_same_words_of_two_users_are_two_questions_to_the_model(tmp_path: Path) -> None:
+    async with world(tmp_path) as here, Browser(here.url) as one, Browser(here.url) as two:
+        for browser in (one, two):
+            tab = await browser.open()
+            await tab.send("the same words")
+        assert [request.user_texts for request in here.endpoint.requests] == [
+            ["the same words"],
+            ["the same words"],
+        ]
+
+
+# -- the same storm against broken builds: the oracle must fail each time ---------------
+
+
+def runtime_with(spoil: Callable[[SessionMaker], SessionMaker]) -> type[Runtime]:
+    """Return a runtime whose sessions are made by a spoilt maker."""
+
+    class Spoilt(Runtime):
+        @contextlib.asynccontextmanager
+        async def running(self) -> AsyncIterator[None]:
+            async with super().running():
+                self.registry._maker = spoil(self.registry._maker)
+                yield
+
+    return Spoilt
+
+
+class OneAgentForAll:
+    """Hands the same agent, which remembers what it heard, to every session."""
+
+    def __init__(self, maker: SessionMaker) -> None:
+        self._maker = maker
+        self._agent: CmwAgent | None = None
+
+    def agent(self, principal: Principal) -> CmwAgent:
+        if self._agent is None:
+            made = self._maker.agent(principal)
+            context = made._context
+            self._agent = RememberingAgent(
+                made._graph,
+                owner=context.owner,
+                model=context.model,
+                instructions=str(context.system_message.text),
+            )
+        return self._agent
+
+    def memory(self, principal: Principal) -> ConversationMemoryManager:
+        return self._maker.memory(principal)
+
+
+class RememberingAgent(CmwAgent):
+    """An agent with the state of a conversation in it."""
+
+    heard: tuple[Exchange, ...] = ()
+
+    async def stream(self, history: Sequence[Exchange]) -> AsyncIterator[AgentEvent]:
+        self.heard = (*self.heard, *history)
+        async for event in super().stream(self.heard):
+            yield event
+
+
+class MemoryOf:
+    """Makes sessions with the same memory, spoilt, for everybody."""
+
+    def __init__(
+        self, maker: SessionMaker, spoil: Callable[[ConversationMemoryManager], Any]
+    ) -> None:
+        self._maker = maker
+        self._spoil = spoil
+        self._memory: Any = None
+
+    def agent(self, principal: Principal) -> CmwAgent:
+        return self._maker.agent(principal)
+
+    def memory(self, principal: Principal) -> ConversationMemoryManager:
+        self._memory = self._memory or self._spoil(self._maker.memory(principal))
+        return cast("ConversationMemoryManager", self._memory)
+
+
+class OwnerlessMemory:
+    """Every query forgets who asks."""
+
+    def __init__(self, memory: ConversationMemoryManager) -> None:
+        self._memory = memory
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._memory, name)
+        return lambda _owner, *args, **named: method("everyone", *args, **named)
+
+
+class CachedWindow(ConversationMemoryManager):
+    """Keeps what the model sees in a cache whose key lacks the owner."""
+
+    def __init__(self, memory: ConversationMemoryManager) -> None:
+        super().__init__(memory._database)
+        self._cache: dict[int, list[StoredMessage]] = {}
+
+    async def window(
+        self, owner: str, session_id: str, *, budget: int, before_seq: int
+    ) -> list[StoredMessage]:
+        if before_seq not in self._cache:
+            self._cache[before_seq] = await super().window(
+                owner, session_id, budget=budget, before_seq=before_seq
+            )
+        return self._cache[before_seq]
+
+
+class SharedPage(Handlers):
+    """Keeps a drawn page in a cache whose key lacks the session."""
+
+    shown: Page | None = None
+
+    async def _page(self, session: Session) -> Page:
+        page = await super()._page(session)
+        if page.messages and self.shown is None:
+            self.shown = page
+        return Page(page.conversation_id, (self.shown or page).messages)
+
+
+class UnboundGuard(Guard):
+    """Takes the client's hash for the session's key, whoever sends it."""
+
+    def _bind(self, call: _Call, client_hash: object) -> str:
+        super()._bind(call, client_hash)
+        call.key = SessionKey(sha256(str(client_hash).encode()).hexdigest())
+        return call.key.value
+
+
+class OneVisitor(Identities):
+    """Falls back on a default visitor."""
+
+    def new_visitor(self) -> Principal:
+        return Principal("v" + "0" * 32, "visitor")
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A broken build, and where in the oracle's verdict it must show."""
+
+    parts: Parts
+    sign: Literal["leaks", "missing", "mixed", "stored"]
+    guessed: bool = True
+    patience: float = WAIT  # seconds until a user gives up, where answers never come
+
+
+BROKEN = {
+    "a shared agent": Broken(Parts(runtime=runtime_with(OneAgentForAll)), "mixed"),
+    "queries without their owner": Broken(
+        Parts(runtime=runtime_with(lambda maker: MemoryOf(maker, OwnerlessMemory))), "leaks"
+    ),
+    "a window cached for everybody": Broken(
+        Parts(runtime=runtime_with(lambda maker: MemoryOf(maker, CachedWindow))), "leaks"
+    ),
+    "a page drawn for everybody": Broken(Parts(handlers=SharedPage), "leaks"),
+    # Who claims the session first keeps it, so the others' answers are what is missing;
+    # test_hijack.py sees the bytes that this build gives away.
+    "hashes bound to nobody": Broken(Parts(guard=UnboundGuard), "missing", patience=4),
+    "a default visitor": Broken(Parts(identities=OneVisitor), "leaks", guessed=False),
+}
+
+
+@pytest.mark.parametrize("defect", BROKEN)
+async def test_the_oracle_notices(defect: str, tmp_path: Path) -> None:
+    broken = BROKEN[defect]
+    async with world(tmp_path, parts=broken.parts) as here:
+        crowd = await storm(
+            here, users=3, turns=2, patience=broken.patience, guessed=broken.guessed
+        )
+        verdict = judge(here, crowd)
+    assert getattr(verdict, broken.sign), f"the oracle did not notice {defect}: {verdict}"
+
+
+async def test_a_small_storm_on_the_whole_build_is_clean(tmp_path: Path) -> None:
+    async with world(tmp_path) as here:
+        assert judge(here, await storm(here, users=3, turns=2)).clean

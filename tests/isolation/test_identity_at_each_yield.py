@@ -1,0 +1,224 @@
+"""Isolation 13: who a turn belongs to is right at every yield, in async and sync tools alike.
+
+Four users are inside the same tool at the same moment, and their answers come word by
+word in turns. What a tool says of its owner, it says after it has waited for the others.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import random
+import re
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langchain.agents import create_agent
+from langchain.tools import ToolRuntime
+from langchain_core.messages import HumanMessage
+from langchain_core.tools import BaseTool, tool
+
+from cmw_agent.agent import CmwAgent, MissingContext, PersonalRun, RunContext, _NoModel
+from cmw_agent.identity import Principal
+from cmw_agent.sessions import SessionMaker
+from cmw_agent.web.runtime import Runtime
+from cmw_agent.web.server import Parts
+from memory.manager import ConversationMemoryManager
+from tests.doubles.openai_server import OpenAIDouble
+from tests.doubles.openai_steps import Gate, Request, Step, Text, ToolCalls
+from tests.harness import WAIT, Browser, Tab, canary, served, settings_for
+from tests.isolation.storm import canaries
+
+USERS = 4
+WORDS = 6  # of each answer, one at a time
+OWNER = re.compile(r"v[0-9a-f]{32}")
+
+
+def word_by_word(request: Request) -> Sequence[Step]:
+    """Call both tools; then say the user's secret again and again, a word at a time."""
+    if not request.tool_results:
+        return [ToolCalls([("who_async", "{}"), ("who_sync", "{}")])]
+    secret = request.last_user
+    words = (Text([f"{number}:{secret} "]) for number in range(WORDS))
+    return [Text([" ".join(request.tool_results)]), *(s for w in words for s in (Gate(), w))]
+
+
+def tools_that_tell(owner_of: Callable[[Any], str]) -> list[BaseTool]:
+    """Return tools that wait until every user is inside and then say whose run it is."""
+    together, threads = asyncio.Barrier(USERS), threading.Barrier(USERS, timeout=WAIT)
+
+    @tool
+    async def who_async(runtime: ToolRuntime[RunContext]) -> str:
+        """Say who asks."""
+        before = owner_of(runtime)
+        async with asyncio.timeout(WAIT):
+            await together.wait()
+        await asyncio.sleep(0)
+        return f"{before} {owner_of(runtime)}"
+
+    @tool
+    def who_sync(runtime: ToolRuntime[RunContext]) -> str:
+        """Say who asks, from a thread."""
+        before = owner_of(runtime)
+        threads.wait()
+        return f"{before} {owner_of(runtime)}"
+
+    return [who_async, who_sync]
+
+
+class TellingAgents:
+    """Makes sessions whose agents have those tools besides."""
+
+    def __init__(self, maker: SessionMaker, *, middleware: PersonalRun, one_for_all: bool) -> None:
+        self._maker = maker
+        self._one: CmwAgent | None = None
+        self._one_for_all = one_for_all
+        current = getattr(middleware, "current_owner", None)
+        self._graph = create_agent(
+            model=_NoModel(),
+            tools=tools_that_tell(current or (lambda runtime: str(runtime.context.owner))),
+            middleware=[middleware],
+            context_schema=RunContext,
+        )
+
+    def agent(self, principal: Principal) -> CmwAgent:
+        if self._one is not None and self._one_for_all:
+            return self._one
+        plain = self._maker.agent(principal)._context
+        self._one = CmwAgent(
+            self._graph, owner=principal.id, model=plain.model, instructions="Answer."
+        )
+        return self._one
+
+    def memory(self, principal: Principal) -> ConversationMemoryManager:
+        return self._maker.memory(principal)
+
+
+def telling(middleware: PersonalRun | None = None, *, one_for_all: bool = False) -> Parts:
+    """Return an app whose agents tell who asks."""
+
+    class Telling(Runtime):
+        @contextlib.asynccontextmanager
+        async def running(self) -> AsyncIterator[None]:
+            async with super().running():
+                self.registry._maker = TellingAgents(
+                    self.registry._maker,
+                    middleware=middleware or PersonalRun(),
+                    one_for_all=one_for_all,
+                )
+                yield
+
+    return Parts(runtime=Telling)
+
+
+@dataclass(slots=True)
+class Asker:
+    """One user: what it said, and what the page showed at each update."""
+
+    number: int
+    tab: Tab
+    owner: str
+    secret: str = field(default_factory=canary)
+    shown: list[str] = field(default_factory=list)
+    came: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    async def ask(self, order: list[int]) -> None:
+        event_id = await self.tab.join("send", [self.secret, ""])
+        async for message in self.tab.events():
+            if message.get("event_id") == event_id:
+                order.append(self.number)
+                async with self.came:
+                    self.shown.append(str(message.get("output")))
+                    self.came.notify_all()
+
+    async def has(self, text: str) -> None:
+        async with asyncio.timeout(WAIT), self.came:
+            await self.came.wait_for(lambda: any(text in shown for shown in self.shown))
+
+
+async def talk_in_turns(folder: Path, parts: Parts) -> tuple[list[Asker], list[int]]:
+    """Let all users ask at once; return them and whose update came when."""
+    order: list[int] = []
+    async with (
+        OpenAIDouble(scripts={"word-by-word": word_by_word}) as endpoint,
+        served(
+            settings_for(folder, openai_base_url=endpoint.base_url, model="word-by-word"), parts
+        ) as app,
+        contextlib.AsyncExitStack() as stack,
+    ):
+        askers = []
+        for number in range(USERS):
+            browser = await stack.enter_async_context(Browser(app.url))
+            known = {s.owner for s in app.application.runtime.registry._sessions.values()}
+            tab = await browser.open()
+            sessions = app.application.runtime.registry._sessions.values()
+            (owner,) = {s.owner for s in sessions} - known
+            askers.append(Asker(number, tab, owner))
+        asking = [asyncio.create_task(asker.ask(order)) for asker in askers]
+        await endpoint.wait_held("canary", count=USERS, within=WAIT)
+        for number in range(WORDS):
+            for asker in random.sample(askers, USERS):
+                await endpoint.wait_held(asker.secret)
+                endpoint.release(asker.secret)
+                await asker.has(f"{number}:")
+        async with asyncio.timeout(WAIT):
+            await asyncio.gather(*asking)
+    return askers, order
+
+
+def wrong(askers: list[Asker]) -> list[str]:
+    """Return what was shown to a user that is not its own, update by update."""
+    return [
+        f"user {asker.number}, update {number}: {found}"
+        for asker in askers
+        for number, shown in enumerate(asker.shown)
+        for found in sorted(canaries(shown) | set(OWNER.findall(shown)))
+        if found not in (asker.owner, asker.secret)
+    ]
+
+
+async def test_the_owner_is_right_at_every_yield(tmp_path: Path) -> None:
+    askers, order = await talk_in_turns(tmp_path, telling())
+    assert not wrong(askers)
+    for asker in askers:
+        everything = " ".join(asker.shown)
+        # Each of two tools has told its owner before and after it waited.
+        assert f"{asker.owner} {asker.owner} {asker.owner} {asker.owner}" in everything
+        assert f"{WORDS - 1}:{asker.secret}" in everything
+    # The turns did run in between each other.
+    changes = sum(one != other for one, other in itertools.pairwise(order))
+    assert changes > WORDS * (USERS - 1)
+
+
+async def test_the_oracle_notices_one_agent_for_all(tmp_path: Path) -> None:
+    askers, _ = await talk_in_turns(tmp_path, telling(one_for_all=True))
+    assert wrong(askers)
+
+
+class LastOwner(PersonalRun):
+    """Keeps who asks beside the run instead of in it, as a global or a singleton would."""
+
+    owner = ""
+
+    async def awrap_model_call(self, request: Any, handler: Any) -> Any:
+        self.owner = request.runtime.context.owner
+        return await super().awrap_model_call(request, handler)
+
+    def current_owner(self, _runtime: Any) -> str:
+        return self.owner
+
+
+async def test_the_oracle_notices_an_owner_kept_beside_the_run(tmp_path: Path) -> None:
+    askers, _ = await talk_in_turns(tmp_path, telling(LastOwner()))
+    assert wrong(askers)
+
+
+async def test_a_run_of_nobody_fails() -> None:
+    graph = create_agent(
+        model=_NoModel(), tools=[], middleware=[PersonalRun()], context_schema=RunContext
+    )
+    with pytest.raises(MissingContext):
+        await graph.ainvoke({"messages": [HumanMessage("hello")]})

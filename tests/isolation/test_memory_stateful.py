@@ -1,0 +1,251 @@
+"""Three owners do as they like; each sees what a dictionary of their own would show."""
+
+import asyncio
+import dataclasses
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
+
+from memory.database import migrate, open_database
+from memory.errors import ConversationBusy, ConversationNotFound
+from memory.manager import ConversationMemoryManager
+from memory.records import MessageStatus, TurnTicket
+from tests.contract.conftest import LEASE, Clock, postgres_server
+
+__all__ = ["postgres_server"]  # a fixture is found by its name here
+
+T = TypeVar("T")
+OWNERS = ("user:a", "user:b", "user:c")
+owners = st.sampled_from(OWNERS)
+texts = st.text(alphabet="abc é😀", max_size=8)
+statuses = st.sampled_from(["complete", "interrupted", "failed"])
+
+
+@dataclasses.dataclass
+class Known:
+    """What the model knows of one conversation."""
+
+    messages: list[tuple[str, str, str]] = dataclasses.field(default_factory=list)
+    tickets: dict[str, TurnTicket] = dataclasses.field(default_factory=dict)
+    running: str | None = None
+    lease_ends: float = 0.0
+
+
+class Owners(RuleBasedStateMachine):
+    """Random steps against the store and the model at once."""
+
+    url = "sqlite:///:memory:"
+    conversations = Bundle("conversations")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner()
+        self.clock = Clock()
+        self.passed = 0.0
+        self.model: dict[tuple[str, str], Known] = {}
+        self.made = 0
+        self.turns = ["never-begun"]
+        self.database = open_database(self.url)
+        self.run(migrate(self.database))
+        for owner in OWNERS:
+            self.run(ConversationMemoryManager(self.database).forget(owner))
+        self.memory = ConversationMemoryManager(
+            self.database, lease_seconds=LEASE, clock=self.clock
+        )
+
+    def run(self, call: Coroutine[Any, Any, T]) -> T:
+        return self.runner.run(call)
+
+    def teardown(self) -> None:
+        self.run(self.database.dispose())
+        self.runner.close()
+
+    def step(self) -> str:
+        """A moment passes; a new key."""
+        self.clock.advance(1)
+        self.passed += 1
+        self.made += 1
+        return f"k{self.made}"
+
+    def begun(self, known: Known, ticket: TurnTicket, key: str) -> None:
+        self.turns.append(ticket.turn_id)
+        known.tickets[key] = ticket
+        known.running, known.lease_ends = ticket.turn_id, self.passed + LEASE
+        known.messages.append(("assistant", "", "interrupted"))
+
+    def expected_refusal(self, known: Known | None) -> type[Exception] | None:
+        if known is None:
+            return ConversationNotFound
+        if known.running is not None and self.passed < known.lease_ends:
+            return ConversationBusy
+        return None
+
+    def attempt(self, call: Coroutine[Any, Any, T], refusal: type[Exception] | None) -> T | None:
+        if refusal is None:
+            return self.run(call)
+        with pytest.raises(refusal):
+            self.run(call)
+        return None
+
+    @initialize(target=conversations)
+    def nothing_yet(self) -> str:
+        return "never-made"
+
+    @rule(target=conversations, owner=owners, text=texts)
+    def create(self, owner: str, text: str) -> str:
+        key = self.step()
+        session_id = f"s{self.made}"
+        ticket = self.run(self.memory.begin_turn(owner, session_id, text, key=key, create=True))
+        known = self.model[owner, session_id] = Known([("user", text, "complete")])
+        self.begun(known, ticket, key)
+        return session_id
+
+    @rule(owner=owners, session_id=conversations, text=texts)
+    def append(self, owner: str, session_id: str, text: str) -> None:
+        key, known = self.step(), self.model.get((owner, session_id))
+        ticket = self.attempt(
+            self.memory.begin_turn(owner, session_id, text, key=key, create=False),
+            self.expected_refusal(known),
+        )
+        if ticket is None or known is None:
+            return
+        known.messages.append(("user", text, "complete"))
+        self.begun(known, ticket, key)
+
+    @rule(owner=owners, session_id=conversations, text=st.none() | texts)
+    def retry(self, owner: str, session_id: str, text: str | None) -> None:
+        key, known = self.step(), self.model.get((owner, session_id))
+        ticket = self.attempt(
+            self.memory.begin_retry(owner, session_id, key=key, text=text),
+            self.expected_refusal(known),
+        )
+        if ticket is None or known is None:
+            return
+        known.messages.pop()
+        if text is not None:
+            known.messages[-1] = ("user", text, "complete")
+        self.begun(known, ticket, key)
+
+    @rule(owner=owners, session_id=conversations, text=texts, pick=st.integers(0))
+    def repeat(self, owner: str, session_id: str, text: str, pick: int) -> None:
+        """A key that was used in a conversation, sent by anybody."""
+        self.step()
+        known = self.model.get((owner, session_id))
+        everyone = [each for (_, name), each in self.model.items() if name == session_id]
+        tickets = [(k, t) for each in everyone for k, t in each.tickets.items()]
+        if not tickets:
+            return
+        key, ticket = tickets[pick % len(tickets)]
+        again = self.attempt(
+            self.memory.begin_turn(owner, session_id, text, key=key, create=False),
+            None if known else ConversationNotFound,
+        )
+        if known is not None:
+            assert again == dataclasses.replace(ticket, fresh=False)
+            if self.passed >= known.lease_ends:
+                known.running = None
+
+    @rule(owner=owners, pick=st.integers(0, 5), text=texts, status=st.none() | statuses)
+    def write(self, owner: str, pick: int, text: str, status: MessageStatus | None) -> None:
+        """A checkpoint, or with a status the end, of a turn not long ago, by anybody."""
+        self.step()
+        turn_id = self.turns[-1 - pick % len(self.turns)]
+        known = next(
+            (k for (o, _), k in self.model.items() if o == owner and k.running == turn_id), None
+        )
+        if status is None:
+            call = self.memory.checkpoint(owner, turn_id, content=text, tool_calls=[])
+        else:
+            call = self.memory.finish_turn(
+                owner,
+                turn_id,
+                status=status,
+                content=text,
+                tool_calls=[],
+                tokens_used=None,
+                latency_ms=None,
+                model_used=None,
+                error_id=None,
+            )
+        assert self.run(call) is (known is not None)
+        if known is not None:
+            known.messages[-1] = ("assistant", text, status or "interrupted")
+            known.lease_ends = self.passed + LEASE
+            known.running = None if status else turn_id
+
+    @rule(owner=owners)
+    def forget(self, owner: str) -> None:
+        self.step()
+        gone = [name for name in self.model if name[0] == owner]
+        assert self.run(self.memory.forget(owner)) == len(gone)
+        for name in gone:
+            del self.model[name]
+
+    @rule(seconds=st.sampled_from([1, LEASE - 1, LEASE]))
+    def wait(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+        self.passed += seconds
+
+    @rule(owner=owners, session_id=conversations)
+    def look(self, owner: str, session_id: str) -> None:
+        known = self.model.get((owner, session_id))
+        refusal = None if known else ConversationNotFound
+        window = self.attempt(
+            self.memory.window(owner, session_id, budget=10**4, before_seq=10**6), refusal
+        )
+        if known is not None and window is not None:
+            shown = [(m.role, m.content) for m in window]
+            assert shown == [(r, c) for r, c, _ in known.messages if r == "user" or c]
+
+    @invariant()
+    def each_owner_sees_their_own(self) -> None:
+        for owner in OWNERS:
+            mine = {name: known for (of, name), known in self.model.items() if of == owner}
+            listed = self.run(self.memory.conversations(owner, limit=500))
+            assert {c.session_id: c.message_count for c in listed} == {
+                name: len(known.messages) for name, known in mine.items()
+            }
+            for name, known in mine.items():
+                stored = self.run(self.memory.messages(owner, name, limit=500))
+                assert [(m.role, m.content, m.status) for m in stored] == known.messages
+
+
+def run(url: str) -> None:
+    class Placed(Owners):
+        pass
+
+    Placed.url = url
+    run_state_machine_as_test(
+        Placed,
+        settings=settings(
+            max_examples=25,
+            stateful_step_count=40,
+            deadline=None,
+            database=None,
+            suppress_health_check=[HealthCheck.too_slow],
+        ),
+    )
+
+
+def test_three_owners_stay_apart_in_memory() -> None:
+    run("sqlite:///:memory:")
+
+
+def test_three_owners_stay_apart_in_a_file(tmp_path: Path) -> None:
+    run(f"sqlite:///{tmp_path / 'chat.db'}")
+
+
+def test_three_owners_stay_apart_on_a_server(request: pytest.FixtureRequest) -> None:
+    run(request.getfixturevalue("postgres_server"))

@@ -1,0 +1,201 @@
+"""Isolation 7: every route of the app is judged, and what is not open does not exist."""
+
+import re
+from collections.abc import AsyncIterator, Iterable, Iterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from cmw_agent.web.routes import API, CLOSED, OPEN, RouteTable
+from cmw_agent.web.server import Application
+from tests.isolation.wire import Answer, ask
+from tests.isolation.world import World, world
+
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND")
+OPEN_TEMPLATES = {route.template for route in OPEN}
+SAMPLES = {"session_hash": "abc", "api_name": "send", "event_id": "0" * 32, "path": "a/b.js"}
+
+shared = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def here(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+    async with world(tmp_path_factory.mktemp("routes")) as made:
+        yield made
+
+
+def routes(owner: Any, prefix: str = "") -> Iterator[str]:
+    """Return the path templates of an app, of what is mounted in it and of its routers."""
+    for route in owner.routes:
+        inner = getattr(route, "original_router", route)
+        if getattr(inner, "routes", None):
+            yield from routes(inner, prefix + getattr(route, "path", ""))
+        else:
+            yield prefix + route.path
+
+
+def offered(application: Application) -> set[str]:
+    return set(routes(application.gradio)) | set(routes(application.own))
+
+
+def example(template: str) -> str:
+    """Return a path that the template matches."""
+    return re.sub(r"{([a-z_]+)(?::path)?}", lambda m: SAMPLES.get(m.group(1), "x"), template)
+
+
+def unjudged(found: Iterable[str]) -> set[str]:
+    return set(found) - OPEN_TEMPLATES - CLOSED
+
+
+@shared
+async def test_every_route_is_judged(here: World) -> None:
+    found = offered(here.app.application)
+    assert len(found) > 60  # the walk has reached Gradio's routers
+    assert not unjudged(found)
+
+
+@shared
+async def test_a_route_that_an_upgrade_brings_is_noticed(here: World) -> None:
+    assert unjudged({*offered(here.app.application), f"{API}/brand-new"}) == {f"{API}/brand-new"}
+
+
+@shared
+async def test_nothing_is_judged_that_is_not_there(here: World) -> None:
+    assert not (OPEN_TEMPLATES | CLOSED) - offered(here.app.application)
+
+
+def test_no_route_is_open_and_closed() -> None:
+    assert not OPEN_TEMPLATES & CLOSED
+    assert len(OPEN_TEMPLATES) == len(OPEN)
+
+
+def test_no_open_pattern_lets_a_closed_route_through() -> None:
+    table = RouteTable()
+    for template in CLOSED:
+        for path in (example(template), template):
+            assert all(table.find(method, path) is None for method in METHODS), path
+
+
+def test_routes_that_carry_a_session_name_where() -> None:
+    carried = {route.template: route.identity for route in OPEN if route.identity != "none"}
+    assert carried == {
+        f"{API}/queue/join": "body",
+        f"{API}/cancel": "body",
+        f"{API}/queue/data": "query",
+        f"{API}/heartbeat/{{session_hash}}": "path",
+    }
+
+
+async def unknown(here: World, method: str) -> Answer:
+    answer = await ask(here.url, method, "/no-such-route")
+    assert answer.status == 404
+    assert answer.body == (b"" if method == "HEAD" else b'{"detail":"Not Found"}')
+    return answer
+
+
+@shared
+@pytest.mark.parametrize("method", METHODS)
+async def test_a_closed_route_answers_like_one_that_does_not_exist(
+    method: str, here: World
+) -> None:
+    wanted = await unknown(here, method)
+    for template in sorted(CLOSED):
+        body = b"{}" if method in ("POST", "PUT", "PATCH") else b""
+        assert await ask(here.url, method, example(template), body=body) == wanted, template
+
+
+@shared
+@pytest.mark.parametrize("method", METHODS)
+async def test_an_open_route_takes_its_own_method_alone(method: str, here: World) -> None:
+    wanted = await unknown(here, method)
+    for route in OPEN:
+        if method != route.method and (method, route.method) != ("HEAD", "GET"):
+            assert await ask(here.url, method, example(route.template)) == wanted, route
+
+
+TRICKS = (
+    "//gradio_api/run/send",
+    "/gradio_api//run/send",
+    "/gradio_api/./run/send",
+    "/./gradio_api/run/send",
+    "/gradio_api/queue/../run/send",
+    "/gradio_api/run/send/",
+    "/gradio_api%2Frun%2Fsend",
+    "/gradio_api/run%2Fsend",
+    "/gradio_api/%72un/send",
+    "/%67radio_api/run/send",
+    "/gradio_api/run/send%00",
+    "/gradio_api/run/send%0a",
+    "/gradio_api/RUN/send",
+    "/Gradio_Api/run/send",
+    "/gradio_api/queue/join/",
+    "/gradio_api/queue//join",
+    "/gradio_api/queue/join%2F",
+    "/gradio_api/queue/join%20",
+    "/gradio_api/queue/join%0a",
+    "/gradio_api/queue/join;a",
+    "/gradio_api/QUEUE/JOIN",
+    "/gradio_api/heartbeat/",
+    "/gradio_api/heartbeat/a/b",
+    "/gradio_api/heartbeat",
+    "/gradio_api/file=/etc/passwd",
+    "/gradio_api/file%3D/etc/passwd",
+    "/gradio_api/file/etc/passwd",
+    "/file=/etc/passwd",
+    "/config/",
+    "/CONFIG",
+    "/config%00",
+    "/config%0a",
+    "/config%2f",
+    "/healthz/",
+    "/visitor/",
+    "//config",
+    "/%2e%2e/config",
+    "/%2e/config",
+    "*",
+    "http://127.0.0.1/gradio_api/run/send",
+)
+
+
+@shared
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_no_spelling_of_a_path_gets_through(method: str, here: World) -> None:
+    wanted = await unknown(here, method)
+    for target in TRICKS:
+        answer = await ask(here.url, method, target, body=b"{}" if method == "POST" else b"")
+        assert answer == wanted, target
+
+
+FILES = (
+    "/assets/../gradio_api/info/",
+    "/assets/../../config",
+    "/assets/..%2f..%2froutes.py",
+    "/assets/%2e%2e/%2e%2e/routes.py",
+    "/assets/....//....//routes.py",
+    "/assets//etc/passwd",
+    "/assets/%2Fetc%2Fpasswd",
+    "/assets/..%5c..%5croutes.py",
+    "/assets/%00",
+    "/static/../../../routes.py",
+    "/static/..%2f..%2froutes.py",
+    "/static//etc/passwd",
+    "/static/%2e%2e%2f%2e%2e%2froutes.py",
+)
+
+
+@shared
+async def test_the_page_s_files_give_no_other_file(here: World) -> None:
+    for target in FILES:
+        answer = await ask(here.url, "GET", target)
+        assert answer.status in (403, 404), target
+        assert b"root:" not in answer.body
+        assert b"import" not in answer.body
+
+
+@shared
+async def test_what_is_open_answers(here: World) -> None:
+    # Without this law, the ones above would also hold for an app that does nothing at all.
+    for path in ("/", "/config", "/healthz", "/readyz", "/visitor", "/visitor.js", "/theme.css"):
+        assert (await ask(here.url, "GET", path)).status == 200, path
+        assert (await ask(here.url, "HEAD", path)).status in (200, 405), path

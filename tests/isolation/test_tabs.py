@@ -1,0 +1,134 @@
+"""Isolation 12: two tabs of one user mix nothing up either."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from tests.harness import Browser, Event, Tab, canary, last_text, texts
+from tests.isolation.storm import canaries
+from tests.isolation.world import Following, World, world
+
+TURNS = 6
+
+
+async def talk(tab: Tab, said: list[str]) -> list[Event]:
+    return [await tab.send(text) for text in said]
+
+
+def conversations(here: World) -> dict[str, list[tuple[str, str, str]]]:
+    """Return (role, text, status) of each stored conversation's messages, oldest first."""
+    ids = [row["session_id"] for row in here.rows()["agent_sessions"]]
+    return {session_id: here.texts(session_id) for session_id in ids}
+
+
+async def test_two_tabs_with_two_conversations_do_not_mix(tmp_path: Path) -> None:
+    async with world(tmp_path) as here, Browser(here.url) as browser:
+        tabs = [await browser.open() for _ in range(2)]
+        said = [[f"note {canary()}" for _ in range(TURNS)] for _ in tabs]
+        talks = await asyncio.gather(*(talk(t, s) for t, s in zip(tabs, said, strict=True)))
+        own = [canaries(" ".join(s)) for s in said]
+        for number, events in enumerate(talks):
+            for event in events:
+                # The chat alone: the list of recent ones names both, which are one user's.
+                assert not canaries(str([v[0] for v in event.values])) - own[number]
+            assert texts(events[-1].value, "user") == said[number]
+        stored = conversations(here)
+        assert len(stored) == 2
+        assert {frozenset(canaries(str(messages))) for messages in stored.values()} == {
+            frozenset(found) for found in own
+        }
+        for request in here.endpoint.requests:
+            assert any(canaries(str(request.body)) <= found for found in own)
+        assert len({session.owner for session in here.sessions().values()}) == 1
+
+
+async def test_one_conversation_in_two_tabs_says_busy_and_then_goes_on(tmp_path: Path) -> None:
+    first, rest, second = canary(), canary(), canary()
+    async with world(tmp_path, "gated-3") as here, Browser(here.url) as browser:
+        one = await browser.open()
+        async with Following(one, await one.join("send", [f"{first} {rest}", ""])) as stream:
+            await stream.seen(f"You said: {first}")
+            (session_id,) = conversations(here)
+            two = await browser.open(query=f"?c={session_id}")
+            before = here.rows()
+            busy = await two.send(second)
+            assert busy.error is not None
+            assert "still being written" in busy.error
+            assert here.rows() == before
+            assert not here.endpoint.matching(second)
+            here.endpoint.release(first)
+            event = await stream.done()
+        assert last_text(event.value) == f"You said: {first} {rest}"
+        async with Following(two, await two.join("send", [second, ""])) as stream:
+            await here.endpoint.wait_held(second)
+            here.endpoint.release(second)
+            event = await stream.done()
+        assert last_text(event.value) == f"You said: {second}"
+        assert conversations(here)[session_id] == [
+            ("user", f"{first} {rest}", "complete"),
+            ("assistant", f"You said: {first} {rest}", "complete"),
+            ("user", second, "complete"),
+            ("assistant", f"You said: {second}", "complete"),
+        ]
+
+
+async def test_one_conversation_in_two_tabs_never_interleaves(tmp_path: Path) -> None:
+    async with world(tmp_path) as here, Browser(here.url) as browser:
+        one = await browser.open()
+        await one.send("hello")
+        (session_id,) = conversations(here)
+        tabs = [one, *[await browser.open(query=f"?c={session_id}") for _ in range(3)]]
+        said = [[f"note {canary()}" for _ in range(TURNS)] for _ in tabs]
+        talks = await asyncio.gather(*(talk(t, s) for t, s in zip(tabs, said, strict=True)))
+        taken = ["hello"]
+        for tab_said, events in zip(said, talks, strict=True):
+            for text, event in zip(tab_said, events, strict=True):
+                if event.error is None:
+                    assert last_text(event.value) == f"You said: {text}"
+                    taken.append(text)
+                else:
+                    assert "still being written" in event.error
+        stored = conversations(here)
+        assert set(stored) == {session_id}
+        messages = stored[session_id]
+        assert len(messages) == 2 * len(taken)
+        for question, answer in zip(messages[::2], messages[1::2], strict=True):
+            assert (question[0], answer[0]) == ("user", "assistant")
+            assert answer[1:] == (f"You said: {question[1]}", "complete")
+        assert sorted(text for role, text, _ in messages if role == "user") == sorted(taken)
+
+
+async def test_closing_one_tab_leaves_the_other_one_s_answer_alone(tmp_path: Path) -> None:
+    first, rest = canary(), canary()
+    async with world(tmp_path, "gated-3") as here, Browser(here.url) as browser:
+        one, two = await browser.open(), await browser.open()
+        async with Following(one, await one.join("send", [f"{first} {rest}", ""])) as stream:
+            await stream.seen(f"You said: {first}")
+            await two.run("stop", [])
+            await two.run("new_chat", [])
+            await two.close()
+            here.endpoint.release(first)
+            event = await stream.done()
+        assert last_text(event.value) == f"You said: {first} {rest}"
+
+
+@pytest.mark.parametrize("name", ["retry", "edit"])
+async def test_a_tab_that_is_behind_changes_no_message_that_it_does_not_show(
+    name: str, tmp_path: Path
+) -> None:
+    async with world(tmp_path) as here, Browser(here.url) as browser:
+        one = await browser.open()
+        await one.send("first")
+        (session_id,) = conversations(here)
+        two = await browser.open(query=f"?c={session_id}")
+        await one.send("second")
+        change = {"index": [0, 0], "value": "changed", "previous_value": "first"}
+        event = await two.run(name, [], event_data=change)
+        # Whatever it answers, the message that the other tab wrote must not be lost, and
+        # what is shown must be what is stored.
+        assert ("user", "second", "complete") in conversations(here)[session_id]
+        if event.error is None:
+            asked = texts(event.value, "user")
+            stored = [text for role, text, _ in conversations(here)[session_id] if role == "user"]
+            assert asked == stored

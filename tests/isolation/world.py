@@ -1,0 +1,126 @@
+"""What the isolation tests share: an app with its model's endpoint, and views of its rows."""
+
+import asyncio
+import contextlib
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from cmw_agent.identity import Principal, SessionKey
+from cmw_agent.sessions import Session
+from cmw_agent.web.server import Parts
+from tests.doubles.openai_server import OpenAIDouble
+from tests.harness import WAIT, Event, Served, Tab, served, settings_for
+
+Row = dict[str, Any]
+TABLES = ("agent_sessions", "agent_messages", "agent_turns")
+
+
+@dataclass(slots=True)
+class World:
+    """A served app, the endpoint of its model and the file of its database."""
+
+    app: Served
+    endpoint: OpenAIDouble
+    database: Path
+
+    @property
+    def url(self) -> str:
+        """Where the app is."""
+        return self.app.url
+
+    def rows(self, *, but: Iterable[str] = ()) -> dict[str, list[Row]]:
+        """Return every row of users' tables, except those of the owners in `but`."""
+        hidden = set(but)
+        with contextlib.closing(sqlite3.connect(self.database)) as connection:
+            connection.row_factory = sqlite3.Row
+            found = {
+                table: [dict(row) for row in connection.execute(f"SELECT * FROM {table}")]  # noqa: S608
+                for table in TABLES
+            }
+        return {
+            table: [row for row in rows if row["owner_id"] not in hidden]
+            for table, rows in found.items()
+        }
+
+    def texts(self, session_id: str) -> list[tuple[str, str, str]]:
+        """Return (role, content, status) of a conversation's messages, oldest first."""
+        with contextlib.closing(sqlite3.connect(self.database)) as connection:
+            return connection.execute(
+                "SELECT role, content, status FROM agent_messages WHERE session_id = ? "
+                "AND NOT superseded ORDER BY seq",
+                (session_id,),
+            ).fetchall()
+
+    def sessions(self) -> dict[SessionKey, Session]:
+        """Return the live sessions, as the registry holds them."""
+        return dict(self.app.application.runtime.registry._sessions)
+
+    def only_session(self) -> Session:
+        """Return the one live session that there is."""
+        (session,) = self.sessions().values()
+        return session
+
+    def owners(self) -> set[Principal]:
+        """Return everybody who has a live session."""
+        return {session.principal for session in self.sessions().values()}
+
+
+@contextlib.asynccontextmanager
+async def world(
+    folder: Path, model: str = "echo", *, parts: Parts | None = None, **changes: Any
+) -> AsyncIterator[World]:
+    """Serve the app with `model` of the OpenAI double, data in `folder`, for the block."""
+    async with OpenAIDouble() as endpoint:
+        settings = settings_for(folder, openai_base_url=endpoint.base_url, model=model, **changes)
+        async with served(settings, parts) as app:
+            yield World(app, endpoint, folder / "chat.db")
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait until `condition` holds, for what tells nobody that it has changed."""
+    async with asyncio.timeout(WAIT):
+        while not condition():  # noqa: ASYNC110 (there is no event for it)
+            await asyncio.sleep(0.01)
+
+
+class Following:
+    """Follows one event in a task of its own, as the page does; an async context manager.
+
+    Leaving the block early closes the stream, as a closed page would.
+    """
+
+    def __init__(self, tab: Tab, event_id: str) -> None:
+        self.event = Event(event_id)
+        self._tab = tab
+        self._came = asyncio.Condition()
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._follow())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    async def seen(self, text: str) -> None:
+        """Wait until `text` has come to the tab."""
+        async with asyncio.timeout(WAIT), self._came:
+            await self._came.wait_for(lambda: text.encode() in self._tab.received)
+
+    async def done(self) -> Event:
+        """Wait until the server has closed the stream; return what came of the event."""
+        assert self._task is not None
+        async with asyncio.timeout(WAIT):
+            await asyncio.shield(self._task)
+        return self.event
+
+    async def _follow(self) -> None:
+        async with contextlib.aclosing(self._tab.follow(self.event)) as updates:  # type: ignore[type-var]
+            async for _ in updates:
+                async with self._came:
+                    self._came.notify_all()

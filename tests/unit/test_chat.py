@@ -1,0 +1,317 @@
+"""ChatService's parts: what a turn gathers, hands on and tells. Whole turns: durability."""
+
+import asyncio
+import contextlib
+import sqlite3
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cmw_agent.chat import Answer, Turn, refusal_for, replayed, storable
+from cmw_agent.errors import (
+    ConversationChanged,
+    ConversationInUse,
+    InvalidMessage,
+    NotFound,
+    Overloaded,
+    Unavailable,
+)
+from cmw_agent.events import (
+    AgentEvent,
+    TextDelta,
+    ToolFinished,
+    ToolStarted,
+    TurnFinished,
+    UsageReported,
+)
+from memory.errors import (
+    ConversationBusy,
+    ConversationMoved,
+    ConversationNotFound,
+    DatabaseFull,
+    DatabaseUnavailable,
+    InvalidText,
+    StoreError,
+)
+from memory.records import StoredMessage, ToolRecord
+from memory.text import pack_tools
+from memory.text import storable as is_storable
+from tests.doubles.openai_server import OpenAIDouble
+from tests.harness import canary, settings_for
+from tests.logbook import logbook
+from tests.rows import count, messages
+from tests.service import answer_of, ending, process, session_of, told
+
+SECRET = canary()
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=10,
+)
+
+
+# -- what an answer gathers -------------------------------------------------------
+
+
+def test_an_answer_gathers_text_tools_and_tokens() -> None:
+    answer = Answer()
+    for event in (
+        TextDelta("a"),
+        ToolStarted("1", "calculate", {"expression": "1"}),
+        ToolStarted("2", "current_time", {}),
+        ToolFinished("2", "current_time", "noon", False, 0.0004),
+        ToolFinished("1", "calculate", "1", True, 1.5),
+        UsageReported(3, 4),
+        TextDelta("b"),
+        UsageReported(5, 6),
+    ):
+        answer.add(event)
+    assert answer.text == "ab"
+    assert answer.tokens == 18
+    assert answer.tools == [
+        ToolRecord("2", "current_time", {}, "noon", False, 0),
+        ToolRecord("1", "calculate", {"expression": "1"}, "1", True, 1500),
+    ]
+    assert answer.running == {}
+
+
+def test_an_answer_of_which_nothing_came_is_empty() -> None:
+    assert (Answer().text, Answer().tools, Answer().tokens) == ("", [], None)
+
+
+@given(st.text(), JSON, st.text())
+def test_what_a_model_says_can_always_be_stored(text: str, value: object, result: str) -> None:
+    events: list[AgentEvent] = [
+        TextDelta(text),
+        ToolStarted(text, text, {text: value}),
+        ToolFinished(text, text, result, True, 0.1),
+    ]
+    answer = Answer()
+    for event in events:
+        answer.add(storable(event))
+    assert is_storable(answer.text)
+    assert pack_tools(answer.tools)
+    assert answer.running == {}
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")))
+def test_what_can_be_stored_stays_as_it_is(text: str) -> None:
+    arguments = {"a": [text, 1, 1.5, None, True], "b": {text: {}}}
+    for event in (
+        TextDelta(text),
+        ToolStarted(text, "name", arguments),
+        ToolFinished("1", "name", text, True, 0.1),
+        UsageReported(1, 2),
+    ):
+        assert storable(event) == event
+
+
+# -- what a turn hands on ---------------------------------------------------------
+
+
+async def drained(turn: Turn) -> list[object]:
+    return [event async for event in turn]
+
+
+async def test_text_that_nobody_fetched_is_merged_and_nothing_else_is() -> None:
+    turn = Turn("k", "hi", is_new=True)
+    tool = ToolStarted("1", "t", {})
+    for event in (TextDelta("a"), TextDelta("b"), tool, TextDelta("c"), TextDelta("d")):
+        turn.emit(event)
+    turn.emit(TurnFinished("complete"))
+    assert await drained(turn) == [
+        TextDelta("ab"),
+        tool,
+        TextDelta("cd"),
+        TurnFinished("complete"),
+    ]
+
+
+async def test_a_reader_that_waits_gets_each_event_as_it_comes() -> None:
+    turn, gate = Turn("k", "hi", is_new=True), asyncio.Event()
+
+    async def work() -> None:
+        turn.emit(TextDelta("a"))
+        await gate.wait()
+        turn.emit(TextDelta("b"))
+
+    turn.start(work())
+    assert await anext(turn) == TextDelta("a")
+    gate.set()
+    assert await anext(turn) == TextDelta("b")
+    assert await drained(turn) == []
+
+
+async def test_a_refusal_comes_once_and_ends_the_turn() -> None:
+    turn = Turn("k", "hi", is_new=True)
+
+    async def work() -> None:
+        turn.refuse(ConversationInUse())
+
+    turn.start(work())
+    with pytest.raises(ConversationInUse):
+        await anext(turn)
+    assert await drained(turn) == []
+
+
+async def test_leaving_the_block_stops_the_work_and_waits_for_it() -> None:
+    turn, stored = Turn("k", "hi", is_new=True), []
+
+    async def work() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            stored.append("stored")
+
+    turn.start(work())
+    await asyncio.sleep(0)
+    async with turn:
+        pass
+    assert stored == ["stored"]
+
+
+# -- what is refused, and how it is told ------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("error", "told_as"),
+    [
+        (ConversationBusy(), ConversationInUse),
+        (ConversationMoved(), ConversationChanged),
+        (ConversationNotFound(), NotFound),
+        (InvalidText("text"), InvalidMessage),
+        (DatabaseUnavailable(SECRET), Unavailable),
+        (DatabaseFull(SECRET), Unavailable),
+        (StoreError(SECRET), Unavailable),
+    ],
+)
+def test_each_failure_of_the_memory_has_a_meaning(
+    error: StoreError, told_as: type[Exception], caplog: pytest.LogCaptureFixture
+) -> None:
+    told = refusal_for(error)
+    assert type(told) is told_as
+    assert SECRET not in f"{told} {caplog.text}"
+    # What is the service's fault stands in the log under the id that the user reads.
+    assert (told.error_id in caplog.text) == (told_as is Unavailable)
+
+
+def test_a_stored_answer_is_told_as_it_was() -> None:
+    call = ToolRecord("1", "calculate", {"expression": "1"}, "1", True, 1500)
+    stored = StoredMessage(
+        seq=2,
+        role="assistant",
+        content="one",
+        tool_calls=(call,),
+        status="interrupted",
+        model_used="m",
+        tokens_used=7,
+        latency_ms=1,
+        created_at=datetime(2026, 1, 1, tzinfo=UTC),
+        turn_id="t",
+        error_id="abcd1234",
+    )
+    assert replayed(stored) == [
+        ToolStarted("1", "calculate", {"expression": "1"}),
+        ToolFinished("1", "calculate", "1", True, 1.5),
+        TextDelta("one"),
+        TurnFinished("interrupted", None, "abcd1234", 7),
+    ]
+
+
+async def test_a_full_or_closed_service_begins_nothing(tmp_path: Path) -> None:
+    async with OpenAIDouble() as endpoint:
+        settings = settings_for(
+            tmp_path, openai_base_url=endpoint.base_url, model="gated-1", max_turns=2
+        )
+        async with process(settings) as runtime:
+            chat = runtime.chat
+            sessions = [await session_of(runtime, f"user {number}") for number in range(3)]
+            running = [chat.turn(session, "hi", key="k") for session in sessions[:2]]
+            with pytest.raises(Overloaded):
+                chat.turn(sessions[2], "hi", key="k")
+            await endpoint.wait_held(count=2)
+            assert count(tmp_path) == (2, 4, 2)
+            endpoint.release_all()
+            for turn in running:
+                assert ending([event async for event in turn]).outcome == "complete"
+            third = asyncio.create_task(told(chat.turn(sessions[2], "hi", key="k")))
+            await endpoint.wait_held()
+            endpoint.release_all()
+            assert answer_of(await third) == "You said: hi"
+        assert isinstance(chat.refusal(), Unavailable)
+        with pytest.raises(Unavailable):
+            chat.turn(sessions[0], "hi", key="l")
+
+
+@pytest.mark.parametrize("key", ["", "x" * 101])
+async def test_a_key_of_no_use_is_refused(key: str, tmp_path: Path) -> None:
+    async with process(settings_for(tmp_path)) as runtime:
+        with pytest.raises(InvalidMessage):
+            runtime.chat.turn(await session_of(runtime), "hi", key=key)
+
+
+async def test_a_session_without_a_conversation_begins_nothing(tmp_path: Path) -> None:
+    async with process(settings_for(tmp_path)) as runtime:
+        session = await session_of(runtime)
+        session.conversation_id = None
+        with pytest.raises(NotFound):
+            runtime.chat.turn(session, "hi", key="k")
+        with pytest.raises(NotFound):
+            runtime.chat.again(session, key="k")
+
+
+async def test_anothers_conversation_is_not_there(tmp_path: Path) -> None:
+    async with OpenAIDouble() as endpoint:
+        settings = settings_for(tmp_path, openai_base_url=endpoint.base_url, model="echo")
+        async with process(settings) as runtime:
+            alice = await session_of(runtime, "alice")
+            await told(runtime.chat.turn(alice, "hello", key="k"))
+            before = messages(tmp_path)
+            bob = await session_of(runtime, "bob", conversation=alice.conversation_id)
+            asking: list[Callable[[], Turn]] = [
+                lambda: runtime.chat.turn(bob, "hi", key="k"),
+                lambda: runtime.chat.turn(bob, "hi", key="l"),
+                lambda: runtime.chat.again(bob, key="m"),
+                lambda: runtime.chat.again(bob, key="n", text="mine"),
+            ]
+            for ask in asking:
+                with pytest.raises(NotFound):
+                    await told(ask())
+            assert messages(tmp_path) == before
+            assert endpoint.request_count == 1
+
+
+async def test_a_repeated_message_whose_answer_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    async with OpenAIDouble() as endpoint:
+        settings = settings_for(tmp_path, openai_base_url=endpoint.base_url, model="echo")
+        async with process(settings) as runtime:
+            session = await session_of(runtime)
+            await told(runtime.chat.turn(session, "hello", key="k"))
+            with contextlib.closing(sqlite3.connect(tmp_path / "chat.db")) as other:
+                other.execute("ALTER TABLE agent_messages RENAME TO gone")
+            with logbook() as book, pytest.raises(Unavailable) as refused:
+                await told(runtime.chat.turn(session, "hello", key="k"))
+            assert book.naming(refused.value.error_id)
+            assert endpoint.request_count == 1
+            assert session.turn is None
+
+
+async def test_an_edited_message_is_answered_in_the_place_of_the_old_one(tmp_path: Path) -> None:
+    async with OpenAIDouble() as endpoint:
+        settings = settings_for(tmp_path, openai_base_url=endpoint.base_url, model="echo")
+        async with process(settings) as runtime:
+            session = await session_of(runtime)
+            await told(runtime.chat.turn(session, "one", key="1"))
+            await told(runtime.chat.turn(session, "two", key="2"))
+            edited = await told(runtime.chat.again(session, key="3", text="three"))
+            assert answer_of(edited) == "You said: three"
+            with pytest.raises(ConversationChanged):
+                await told(runtime.chat.again(session, key="4", seen=1))
+            assert endpoint.requests[-1].user_texts == ["one", "three"]
+            shown = [m["content"] for m in messages(tmp_path) if not m["superseded"]]
+            assert shown == ["one", "You said: one", "three", "You said: three"]

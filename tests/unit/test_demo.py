@@ -1,0 +1,70 @@
+"""The demo model: offline, deterministic, and only from the conversation it was given."""
+
+import pytest
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
+
+from cmw_agent.agent import CmwAgent, Exchange, build_graph
+from cmw_agent.demo import DemoModel, respond
+from cmw_agent.events import TextDelta, ToolFinished, ToolStarted, UsageReported
+
+TOOLS = ("current_time", "calculate")
+
+
+def told(*texts: str) -> str:
+    messages: list[BaseMessage] = []
+    for text in texts[:-1]:
+        messages += [HumanMessage(text), AIMessage("…")]
+    reply = respond([*messages, HumanMessage(texts[-1])], TOOLS)
+    assert isinstance(reply, str)
+    return reply
+
+
+def test_it_knows_a_name_only_from_its_own_conversation() -> None:
+    assert "Alice" in told("My name is Alice")
+    assert told("What is my name?") == "I don't know your name yet."
+    assert told("My name is Alice", "What is my name?") == "Your name is Alice!"
+    assert told("My name is Alice", "my name is Bob", "Who am I?") == "Your name is Bob!"
+
+
+def test_it_says_that_it_is_a_demo_and_what_to_set() -> None:
+    for text in ("hello", "What can you do?", "something else"):
+        assert "demo model" in told(text)
+        assert "OPENAI_API_KEY" in told(text)
+
+
+def test_it_answers_the_same_twice() -> None:
+    assert told("hello", "tell me more") == told("hello", "tell me more")
+
+
+@pytest.mark.parametrize(
+    ("text", "call"),
+    [
+        ("What time is it in Tokyo?", ("current_time", {"time_zone": "Tokyo"})),
+        ("what is the time", ("current_time", {"time_zone": "UTC"})),
+        ("What is 17.5 * (3 + 4)?", ("calculate", {"expression": "17.5 * (3 + 4)"})),
+        ("2+2", ("calculate", {"expression": "2+2"})),
+    ],
+)
+def test_it_calls_the_tool_that_a_question_needs(text: str, call: object) -> None:
+    assert respond([HumanMessage(text)], TOOLS) == call
+    assert isinstance(respond([HumanMessage(text)], ()), str)  # without the tool it does not
+
+
+def test_it_tells_what_a_tool_gave() -> None:
+    result = ToolMessage("4", name="calculate", tool_call_id="1")
+    assert respond([HumanMessage("2+2"), AIMessage(""), result], TOOLS) == "That makes 4."
+    broken = ToolMessage("No.", name="calculate", tool_call_id="1", status="error")
+    assert respond([HumanMessage("2+2"), AIMessage(""), broken], TOOLS) == "That did not work. No."
+
+
+async def test_it_streams_words_and_runs_tools_through_the_agent() -> None:
+    agent = CmwAgent(build_graph(), owner="v1", model=DemoModel(pause=0), instructions="Be kind.")
+    events = [event async for event in agent.stream([Exchange("user", "What is 6 * 7?")])]
+    assert [type(event) for event in events[:2]] == [ToolStarted, ToolFinished]
+    finished = events[1]
+    assert isinstance(finished, ToolFinished)
+    assert (finished.name, finished.result, finished.ok) == ("calculate", "42", True)
+    deltas = [event.text for event in events if isinstance(event, TextDelta)]
+    assert len(deltas) > 1
+    assert "".join(deltas) == "That makes 42."
+    assert any(isinstance(event, UsageReported) for event in events)

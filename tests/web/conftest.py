@@ -1,0 +1,140 @@
+"""A real Chromium, the app behind it, and an endpoint whose answers the messages choose."""
+
+import re
+from collections.abc import AsyncIterator, Sequence
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import (
+    Browser,
+    BrowserContext,
+    Playwright,
+    ViewportSize,
+    async_playwright,
+    expect,
+)
+
+from tests.browser import chromium
+from tests.doubles.openai_models import built_in
+from tests.doubles.openai_server import OpenAIDouble
+from tests.doubles.openai_steps import Request, Step
+from tests.harness import Served, served, settings_for
+from tests.web.chat_page import ChatPage, Watch
+
+WAIT_MS = 15_000
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+WIDE = ViewportSize(width=1280, height=800)
+MAX_CHARS = 3_000
+CHOSEN = re.compile(r"\[([^\[\]]+)\]")
+
+expect.set_options(timeout=WAIT_MS)
+
+
+def by_message(request: Request) -> Sequence[Step]:
+    """Answer as the model that the message names in [brackets], or else as `echo`."""
+    named = CHOSEN.match(request.last_user)
+    script = (built_in(named.group(1)) if named else None) or built_in("echo")
+    assert script is not None
+    return script(request)
+
+
+class People:
+    """Makes people, each with a browser context of their own.
+
+    `watch` sees all of them.
+    """
+
+    def __init__(self, browser: Browser) -> None:
+        self.watch = Watch(set())
+        self._browser = browser
+
+    async def tab(
+        self,
+        app: Served,
+        *,
+        viewport: ViewportSize = WIDE,
+        dark: bool = False,
+        permissions: Sequence[str] = (),
+    ) -> ChatPage:
+        """Return a new person's tab, not opened yet."""
+        context = await self._browser.new_context(
+            viewport=viewport,
+            color_scheme="dark" if dark else "light",
+            permissions=list(permissions),
+            reduced_motion="reduce",
+        )
+        return await self.tab_in(context, app)
+
+    async def tab_in(self, context: BrowserContext, app: Served) -> ChatPage:
+        """Return a new tab of the person whom `context` belongs to, not opened yet."""
+        context.set_default_timeout(WAIT_MS)
+        self.watch.origins.add(app.url)
+        self.watch.over(context)
+        return ChatPage(await context.new_page(), app.url)
+
+    async def open(self, app: Served, query: str = "", **options: bool | ViewportSize) -> ChatPage:
+        """Return a new person's tab with the page open in it."""
+        return await (await self.tab(app, **options)).open(query)  # type: ignore[arg-type]
+
+    async def leave(self) -> None:
+        """Close everything."""
+        for context in self._browser.contexts:
+            await context.close()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def playwright() -> AsyncIterator[Playwright]:
+    async with async_playwright() as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser(playwright: Playwright) -> AsyncIterator[Browser]:
+    launched = await playwright.chromium.launch(executable_path=chromium(), args=ARGUMENTS)
+    yield launched
+    await launched.close()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def model() -> AsyncIterator[OpenAIDouble]:
+    async with OpenAIDouble(scripts={"stage": by_message}) as endpoint:
+        yield endpoint
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def app(
+    model: OpenAIDouble, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Served]:
+    """The app with an endpoint."""
+    settings = settings_for(
+        tmp_path_factory.mktemp("app"),
+        openai_base_url=model.base_url,
+        openai_api_key="key-of-the-endpoint",
+        model="stage",
+        max_message_chars=MAX_CHARS,
+        log_level="ERROR",
+    )
+    async with served(settings) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def demo(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
+    """The app as it starts without any setting."""
+    async with served(settings_for(tmp_path_factory.mktemp("demo"))) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def people(browser: Browser) -> AsyncIterator[People]:
+    made = People(browser)
+    yield made
+    await made.leave()
+    made.watch.check()
