@@ -15,6 +15,7 @@ from typing import Any
 import aiohttp
 import certifi
 import orjson
+from aiohttp.client_proto import ResponseHandler
 
 CONNECT_SECONDS = 10.0
 RETRIES = 2  # before the first byte of an answer; never after it
@@ -193,15 +194,19 @@ class Reply:
 
     def pause(self) -> None:
         """Leave what comes with the kernel, which takes no CPU of ours."""
-        connection = self._answer.connection
-        if connection is not None and connection.protocol is not None:
-            connection.protocol.pause_reading()
+        if (protocol := self._protocol()) is not None:
+            protocol.pause_reading()
 
     def resume(self) -> None:
         """Take again what comes."""
+        if (protocol := self._protocol()) is not None:
+            protocol.resume_reading()
+
+    def _protocol(self) -> ResponseHandler | None:
+        # A connection that is gone, or has given all it had, cannot be paused.
         connection = self._answer.connection
-        if connection is not None and connection.protocol is not None:
-            connection.protocol.resume_reading()
+        protocol = connection.protocol if connection is not None else None
+        return protocol if protocol is not None and protocol.is_connected() else None
 
     def close(self) -> None:
         """Let the connection go; an answer that is not whole is aborted upstream."""

@@ -41,6 +41,7 @@ UNREAD_SECONDS = 30.0  # how long an event waits for somebody to read it
 UNCHANGED = MappingProxyType({"__type__": "update"})  # an output that stays as it is
 UNREAD_MESSAGES = 32  # that wait for a slow reader before its events pause
 EVENTS_AT_ONCE = 16  # of one session
+EDIT_FIELDS = ("index", "value", "previous_value")
 FULL = "Too many pages are open; please try again in a moment."
 STREAM_HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -187,7 +188,9 @@ class EventServer:
         gr_request = gr.Request(request=request, session_hash=key)
         arguments = [*data, gr_request]
         if function.takes_event:
-            arguments.append(gr.EditData(None, body.get("event_data") or {}))
+            sent = body.get("event_data")
+            known = sent if isinstance(sent, dict) else {}
+            arguments.append(gr.EditData(None, dict.fromkeys(EDIT_FIELDS) | known))
         return JSONResponse({"event_id": self._start(key, box, function, arguments)})
 
     def _box(self, key: str, principal: Principal) -> Mailbox | None:

@@ -100,13 +100,13 @@ class Handlers:
         session = await self._session(request, adopt=True)
         page = await self._page(session)
         place = _last_user(page.messages)
-        index = change.index[0] if isinstance(change.index, tuple | list) else change.index
-        if place is None or index != place:
+        value: Any = change.value
+        if place is None or _place_of(change) != place or not isinstance(value, str):
             yield Notice("Only your last message can be edited.", "Not changed")
             yield list(page.messages), UNCHANGED
             return
         try:
-            async with contextlib.aclosing(self._again(request, str(change.value))) as values:
+            async with contextlib.aclosing(self._again(request, value)) as values:
                 async for shown in values:
                     yield shown
         except UserError:
@@ -161,29 +161,32 @@ class Handlers:
         return True
 
     async def _page(self, session: Session) -> Page:
-        if session.conversation_id is None:
-            session.conversation_id = new_conversation_id()
-            session.view = Page(session.conversation_id, [])
-        page = session.view
-        if isinstance(page, Page) and page.conversation_id == session.conversation_id:
-            return page
+        while True:
+            if session.conversation_id is None:
+                session.conversation_id = new_conversation_id()
+                session.view = Page(session.conversation_id, [])
+            page = session.view
+            if not (isinstance(page, Page) and page.conversation_id == session.conversation_id):
+                page = await self._stored_page(session, session.conversation_id)
+            # The page may have turned to another conversation while this one was read.
+            if page.conversation_id == session.conversation_id:
+                session.view = page
+                return page
+
+    async def _stored_page(self, session: Session, conversation_id: str) -> Page:
         try:
-            stored = await session.memory.messages(
-                session.owner, session.conversation_id, limit=view.SHOWN
-            )
+            stored = await session.memory.messages(session.owner, conversation_id, limit=view.SHOWN)
         except ConversationNotFound:
             stored = []
         except StoreError as error:
             raise refusal_for(error) from error
         questions = [item.seq for item in stored if item.role == "user"]
-        page = Page(
-            session.conversation_id,
+        return Page(
+            conversation_id,
             view.history(stored),
             question=questions[-1] if questions else None,
             upcoming=stored[-1].seq + 1 if stored else None,
         )
-        session.view = page
-        return page
 
     async def _recent(self, session: Session) -> str:
         try:
@@ -257,6 +260,14 @@ def _asker(request: gr.Request | None) -> tuple[SessionKey, Principal]:
 def _key(sent: object) -> str:
     """Return the idempotency key that the page sent, or a fresh one."""
     return sent if isinstance(sent, str) and 0 < len(sent) <= 100 else secrets.token_urlsafe(16)
+
+
+def _place_of(change: gr.EditData) -> int | None:
+    """Return the place of the edited message: a number, or the first of a list of them."""
+    index: Any = change.index
+    if isinstance(index, list | tuple):
+        index = index[0] if index else None
+    return index if type(index) is int else None
 
 
 def _last_user(messages: list[view.Drawn]) -> int | None:

@@ -149,6 +149,7 @@ footer { display: none !important; }
 #cmw-recent .cmw-recent a[aria-current] { background: var(--border-color-primary); font-weight: 600; }
 .cmw-empty { color: var(--body-text-color-subdued); font-size: .85rem; margin: 0 .6rem; }
 
+.toast-wrap .toast-close { color: var(--body-text-color) !important; opacity: 1; }
 .cmw-waiting { display: inline-block; font-size: 2rem; line-height: 1.2rem; animation: cmw-pulse 1.2s ease-in-out infinite; }
 @keyframes cmw-pulse { 50% { opacity: .25; } }
 :is(button, a, [role=button]):focus-visible { outline: 2px solid var(--color-accent); outline-offset: 1px; }

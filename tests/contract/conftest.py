@@ -158,7 +158,7 @@ async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
 @pytest.fixture
 async def sqlite_file(tmp_path: Path) -> AsyncIterator[SqliteDatabase]:
     """A migrated SQLite file, for laws that need its faults."""
-    opened = open_database(f"sqlite:///{tmp_path / 'chat.db'}", busy_timeout_ms=200)
+    opened = open_database(f"sqlite:///{tmp_path / 'chat.db'}", busy_timeout_ms=1000)
     assert isinstance(opened, SqliteDatabase)
     await migrate(opened)
     yield opened

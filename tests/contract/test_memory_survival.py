@@ -78,6 +78,20 @@ async def test_a_turn_cancelled_before_its_turn_came_leaves_nothing(
         await store.conversation(ALICE, "s2")
 
 
+async def test_a_queue_that_does_not_move_is_not_waited_for(
+    sqlite_file: SqliteDatabase, file_store: Store
+) -> None:
+    pause = Pause(sqlite_file)
+    first = asyncio.create_task(file_store.begin(BOB, "s1", "first"))
+    await pause.arrival()
+    with pytest.raises(DatabaseUnavailable):
+        await file_store.begin(ALICE, "s2", "never")
+    pause.opened.set()
+    assert (await first).fresh
+    with pytest.raises(ConversationNotFound):
+        await file_store.conversation(ALICE, "s2")
+
+
 @pytest.mark.parametrize("steps", range(8))
 async def test_wherever_a_call_is_cancelled_the_next_one_is_sound(
     store: Store, database: Database, steps: int
@@ -177,6 +191,7 @@ print("clean", die_at)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 async def test_a_process_killed_at_any_call_loses_no_acknowledged_message(
     sqlite_file: SqliteDatabase, file_store: Store

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
@@ -17,6 +18,9 @@ from memory.database import Database, migrate, open_database, ping
 from memory.errors import DatabaseTooNew, DatabaseUnavailable
 from memory.manager import ConversationMemoryManager
 from memory.tables import metadata
+from tests.contract.conftest import postgres_server
+
+__all__ = ["postgres_server"]  # a fixture is found by its name here
 
 ROOT = Path(__file__).parents[2]
 
@@ -53,6 +57,22 @@ async def test_the_revisions_make_the_tables_that_the_code_uses(url: str) -> Non
     await migrate(database)
     assert await differences(database) == []
     await database.dispose()
+
+
+async def test_replicas_that_start_together_make_one_schema(
+    request: pytest.FixtureRequest,
+) -> None:
+    address: str = request.getfixturevalue("postgres_server")
+    server = await asyncpg.connect(address)
+    await server.execute("CREATE DATABASE replicas")
+    replicas = [open_database(address.replace("/postgres?", "/replicas?")) for _ in range(4)]
+    await asyncio.gather(*(migrate(replica) for replica in replicas))
+    await migrate(replicas[0])
+    assert await differences(replicas[0]) == []
+    for replica in replicas:
+        await replica.dispose()
+    await server.execute("DROP DATABASE replicas")
+    await server.close()
 
 
 async def test_what_the_revisions_make_is_what_the_models_say(tmp_path: Path) -> None:
@@ -169,6 +189,7 @@ print(die_at)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 async def test_a_migration_killed_at_any_call_leaves_all_or_nothing(tmp_path: Path) -> None:
     finished = await asyncio.to_thread(

@@ -361,6 +361,35 @@ async def test_a_turn_can_be_stopped_twice(tmp_path: Path) -> None:
     assert {m["content"] for m in messages(tmp_path) if m["role"] == "assistant"} == {"You "}
 
 
+async def test_a_turn_that_is_stopped_while_it_is_stored_is_stored_whole(tmp_path: Path) -> None:
+    async with (
+        OpenAIDouble() as endpoint,
+        process(settings_at(endpoint, tmp_path, "gated-1")) as runtime,
+    ):
+        sessions = [await session_of(runtime, f"user {number}") for number in range(3)]
+        asked = [runtime.chat.turn(session, "hello", key="k") for session in sessions]
+        await endpoint.wait_held(count=3)
+        # One answer waits for this lock in the writing thread, the others behind it.
+        with contextlib.closing(
+            sqlite3.connect(tmp_path / "chat.db", isolation_level=None)
+        ) as other:
+            other.execute("BEGIN IMMEDIATE")
+            endpoint.release_all()
+            await until(lambda: len(runtime.chat._settling) == 3)
+            for _ in range(2):
+                for turn in asked:
+                    turn.stop()
+                await asyncio.sleep(0)
+            other.execute("ROLLBACK")
+        for turn in asked:
+            await turn.ended()
+        await until(lambda: not runtime.chat._settling)
+        assert [turn["state"] for turn in turns(tmp_path)] == ["complete"] * 3
+        answers = {m["content"] for m in messages(tmp_path) if m["role"] == "assistant"}
+        assert answers == {"You said: hello"}
+        assert [session.turn for session in sessions] == [None] * 3
+
+
 async def test_fifty_first_messages_at_once_are_all_answered_and_stored(tmp_path: Path) -> None:
     async with (
         OpenAIDouble() as endpoint,

@@ -282,6 +282,23 @@ def test_no_module_keeps_an_object_with_state() -> None:
                 assert allowed.fullmatch(made), f"{source.name}.{name} = {made}(…)"
 
 
+def test_no_code_writes_to_a_class_or_a_module() -> None:
+    for source in sources():
+        shared = {"cls", *(n.name for n in source.tree.body if isinstance(n, ast.ClassDef))}
+        for node in ast.walk(source.tree):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                shared |= {(alias.asname or alias.name).partition(".")[0] for alias in node.names}
+        for node in ast.walk(source.tree):
+            if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store | ast.Del):
+                target = ast.unparse(node.value)
+                where = f"{source.name}: {target}.{node.attr}"
+                assert target not in shared, where
+                assert not target.startswith("type("), where
+                assert "__class__" not in target, where
+            elif isinstance(node, ast.Call) and ast.unparse(node.func) == "setattr":
+                assert ast.unparse(node.args[0]) not in shared, source.name
+
+
 def test_no_global_and_no_context_variable_carries_anything() -> None:
     for source in sources():
         assert not imports(source) & {"contextvars"}, source.name

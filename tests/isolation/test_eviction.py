@@ -81,14 +81,6 @@ async def flooded(
 
 
 @shared
-async def test_a_flood_of_hashes_cuts_no_running_answer(flooded: Flooded) -> None:
-    flooded.here.endpoint.release(flooded.second)
-    event = await flooded.reading.done()
-    assert last_text(event.value) == f"You said: {flooded.second} {flooded.rest}"
-    assert texts(event.value, "user") == [flooded.first, f"{flooded.second} {flooded.rest}"]
-
-
-@shared
 async def test_who_has_waited_goes_on_with_her_chat(flooded: Flooded) -> None:
     text = canary()
     event = await say(flooded.here, flooded.waiting, text)
@@ -99,6 +91,15 @@ async def test_who_has_waited_goes_on_with_her_chat(flooded: Flooded) -> None:
 async def test_who_comes_new_is_let_in(flooded: Flooded) -> None:
     async with Browser(flooded.here.url) as browser:
         await say(flooded.here, await browser.open(), canary())
+
+
+# Last, because the end of this answer makes room that the laws above must not need.
+@shared
+async def test_a_flood_of_hashes_cuts_no_running_answer(flooded: Flooded) -> None:
+    flooded.here.endpoint.release(flooded.second)
+    event = await flooded.reading.done()
+    assert last_text(event.value) == f"You said: {flooded.second} {flooded.rest}"
+    assert texts(event.value, "user") == [flooded.first, f"{flooded.second} {flooded.rest}"]
 
 
 @shared

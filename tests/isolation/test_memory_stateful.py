@@ -26,6 +26,7 @@ from tests.contract.conftest import LEASE, Clock, postgres_server
 
 __all__ = ["postgres_server"]  # a fixture is found by its name here
 
+pytestmark = pytest.mark.slow
 T = TypeVar("T")
 OWNERS = ("user:a", "user:b", "user:c")
 owners = st.sampled_from(OWNERS)

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import Browser, Event, Tab, canary, last_text, texts
+from memory.manager import ConversationMemoryManager
+from memory.records import StoredMessage
+from tests.harness import WAIT, Browser, Event, Tab, canary, last_text, texts
 from tests.isolation.storm import canaries
-from tests.isolation.world import Following, World, world
+from tests.isolation.world import Following, World, until, world
 
 TURNS = 6
 
@@ -132,3 +134,48 @@ async def test_a_tab_that_is_behind_changes_no_message_that_it_does_not_show(
             asked = texts(event.value, "user")
             stored = [text for role, text, _ in conversations(here)[session_id] if role == "user"]
             assert asked == stored
+
+
+class SlowMemory(ConversationMemoryManager):
+    """A store that can be made to wait before it hands messages out."""
+
+    go_on: asyncio.Event | None = None
+    asked: asyncio.Event | None = None
+
+    async def messages(
+        self, owner: str, session_id: str, *, limit: int = 40, before_seq: int | None = None
+    ) -> list[StoredMessage]:
+        found = await super().messages(owner, session_id, limit=limit, before_seq=before_seq)
+        if self.go_on is not None and self.asked is not None:
+            self.asked.set()
+            await self.go_on.wait()
+        return found
+
+
+async def test_a_chat_that_is_read_slowly_is_not_shown_as_another(tmp_path: Path) -> None:
+    async with world(tmp_path) as here, Browser(here.url) as browser:
+        one = await browser.open()
+        await one.send("first")
+        (session_id,) = conversations(here)
+        two = await browser.open()
+        (session,) = [s for s in here.sessions().values() if s.conversation_id != session_id]
+        slow = session.memory = SlowMemory(session.memory._database)
+        slow.go_on, slow.asked = asyncio.Event(), asyncio.Event()
+        # The page opens a chat; before it is read, the user turns to a new one.
+        two.query = f"?c={session_id}"
+        opening = await two.join("open_page", [])
+        await asyncio.wait_for(slow.asked.wait(), WAIT)
+        two.query = ""
+        turning = await two.join("new_chat", [])
+        await until(lambda: session.conversation_id != session_id)
+        slow.go_on.set()
+        events = {opening: Event(opening), turning: Event(turning)}
+        async for message in two.events():
+            if message.get("output", {}).get("data"):
+                events[message["event_id"]].values.append(message["output"]["data"])
+        for event in events.values():
+            messages, shown_id, _ = event.values[-1]
+            assert bool(messages) is (shown_id == session_id)
+        event = await two.send("second")
+        assert texts(event.value, "user") == ["second"]
+        assert [text for role, text, _ in here.texts(session_id) if role == "user"] == ["first"]

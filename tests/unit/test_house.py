@@ -116,7 +116,7 @@ def test_no_house_file_knows_a_machine_or_a_registry() -> None:
 
 
 def test_make_alone_lists_every_target() -> None:
-    result = run("make", MAKEFLAGS="", MFLAGS="")
+    result = run("make", "--no-print-directory", MAKEFLAGS="", MFLAGS="")
     assert result.returncode == 0, result.stderr
     listed = {line.split()[1] for line in result.stdout.splitlines()}
     assert {"run", "test", "lint", "format", "docs", "lock", "clean"} <= listed

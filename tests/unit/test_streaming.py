@@ -24,8 +24,9 @@ from cmw_agent.upstream import (
     UpstreamError,
 )
 from tests.doubles.openai_server import OpenAIDouble
-from tests.doubles.openai_steps import Gate, Plain, Request, Script, Step, Text
-from tests.harness import settings_for
+from tests.doubles.openai_steps import Cut, Gate, Plain, Request, Script, Start, Step, Text
+from tests.harness import WAIT, settings_for
+from tests.service import until
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 
@@ -233,21 +234,57 @@ async def test_the_first_text_is_handed_on_while_the_model_still_speaks(tmp_path
         assert text_of([chunk async for chunk in chunks]) == "said: one two three"
 
 
+class Held(Window):
+    """A window that stays open until the test shuts it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.opened = asyncio.Event()
+        self.shut = asyncio.Event()
+
+    async def wait(self) -> None:
+        self.opened.set()
+        await self.shut.wait()
+
+
 async def test_what_came_in_several_writes_within_a_window_is_one_chunk(tmp_path: Path) -> None:
+    window = Held()
     async with (
         OpenAIDouble(scripts={"writes": gates("a", "b", "c", "d")}) as endpoint,
-        source(endpoint, tmp_path) as completions,
+        source(endpoint, tmp_path, window) as completions,
         await stream_of(completions, "writes") as stream,
     ):
         chunks = aiter(stream)
         assert text_of([await anext(chunks)]) == "a"
-        for count in (2, 3, 4):
+        following = asyncio.ensure_future(anext(chunks))
+        async with asyncio.timeout(WAIT):
+            await window.opened.wait()
+        for _ in "bcd":
             await endpoint.wait_held()
             endpoint.release_all()
-            sent = count
-            await endpoint.wait_until(lambda sent=sent: endpoint.requests[0].tokens_sent == sent)  # type: ignore[misc]
-        assert text_of([await anext(chunks)]) == "bcd"
+        await endpoint.wait_held()
+        assert not following.done()
+        window.shut.set()
+        assert text_of([await following]) == "bcd"
         endpoint.release_all()
+
+
+async def test_text_that_came_before_its_reader_looked_outlives_the_cut(tmp_path: Path) -> None:
+    async with (
+        OpenAIDouble(
+            scripts={"early": lambda _: [Start(), Gate(), Text(["all ", "of it"]), Cut()]}
+        ) as endpoint,
+        source(endpoint, tmp_path) as completions,
+        await stream_of(completions, "early") as stream,
+    ):
+        await endpoint.wait_held()
+        endpoint.release_all()
+        content = stream._reply._answer.content
+        await until(lambda: content.exception() is not None)
+        chunks = aiter(stream)
+        assert text_of([await anext(chunks)]) == "all of it"
+        with pytest.raises(StreamCut):
+            await anext(chunks)
 
 
 async def test_tool_calls_usage_and_finish_come_through(tmp_path: Path) -> None:

@@ -32,8 +32,6 @@ async def test_a_reload_shows_the_same_conversation(app: Served, people: People)
 async def test_a_reload_in_mid_answer_keeps_what_came(
     app: Served, model: OpenAIDouble, people: People
 ) -> None:
-    # Gradio's script complains of the stream that its own page has just left.
-    people.watch.tolerates("signal is aborted", "Connection errored out")
     page = await people.open(app)
     aborted = model.aborted_count
     await page.write("[gated-3] cut off by a reload")

@@ -50,7 +50,7 @@ async def profile(playwright: Playwright, tmp_path: Path) -> AsyncIterator[Brows
 
 async def _in_frame(people: People, tab: ChatPage, site: OtherSite) -> ChatPage:
     # Chromium says so when a frame may not take the focus.
-    people.watch.tolerates("Blocked autofocusing", "signal is aborted")
+    people.watch.tolerates("Blocked autofocusing")
     people.watch.origins.add(site.origin)
     site.page = f"<!doctype html><iframe src='{tab.url}/' width=1000 height=700></iframe>"
     await tab.page.goto(site.origin)

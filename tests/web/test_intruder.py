@@ -34,7 +34,7 @@ POST = """async ([path, body]) => {
 
 
 async def _read(page: ChatPage, path: str) -> str:
-    return str(await page.frame.evaluate(READ, [f"gradio_api/{path}", 1_000]))
+    return str(await page.frame.evaluate(READ, [f"gradio_api/{path}", 500]))
 
 
 async def _post(page: ChatPage, path: str, body: dict[str, Any]) -> str:
