@@ -205,17 +205,20 @@ class EventServer:
 
     def _has_room(self, principal: Principal) -> bool:
         """Make room for one more; those that nobody reads go first, and nobody else's."""
-        unread = [(key, box) for key, box in self._boxes.items() if box.reader is None]
-        if self._of_owner[principal.id] >= PER_PRINCIPAL:
-            unread = [pair for pair in unread if pair[1].principal == principal]
-        elif len(self._boxes) < self._capacity:
+        own_full = self._of_owner[principal.id] >= PER_PRINCIPAL
+        if not own_full and len(self._boxes) < self._capacity:
             return True
-        else:
-            # A flood of invented sessions pushes out only other inventions.
-            unread = [pair for pair in unread if self._is_crowd(pair[1].principal)]
-        if not unread:
+        # A flood of invented sessions pushes out only other inventions.
+        unread = (
+            (key, box)
+            for key, box in self._boxes.items()
+            if box.reader is None
+            and (box.principal == principal if own_full else self._is_crowd(box.principal))
+        )
+        found = next(unread, None)
+        if found is None:
             return False
-        key, box = unread[0]
+        key, box = found
         self._abandon(box)
         self._drop(key, box)
         return True

@@ -7,7 +7,6 @@ requests that change something, caps bodies and sets the security headers. It ke
 no state of its own, so every replica that shares the secret key decides alike.
 """
 
-import logging
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
@@ -20,8 +19,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from cmw_agent.identity import CLIENT_HASH, Identities, Principal, SessionKey
 from cmw_agent.web.routes import Route, RouteTable
 from cmw_agent.web.visitors import Visitors
-
-log = logging.getLogger(__name__)
 
 PRINCIPAL = "cmw.principal"
 NOT_FOUND = "Not Found"
