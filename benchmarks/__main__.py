@@ -6,7 +6,6 @@ writes the figures as JSON beside it; exits with 1 when an answer was wrong.
 """
 
 import argparse
-import asyncio
 import dataclasses
 import gc
 import json
@@ -16,6 +15,8 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+import uvloop
 
 from benchmarks.processes import CLIENT_CORE, ROOT
 from benchmarks.scenarios import Load, Result, alone, idle_memory, long_conversation, run
@@ -139,7 +140,7 @@ def main() -> int:
     if CLIENT_CORE in os.sched_getaffinity(0):
         os.sched_setaffinity(0, {CLIENT_CORE})
     gc.disable()  # the clients' own pauses would be counted as the server's
-    figures = asyncio.run(measure(names, short=arguments.short))
+    figures = uvloop.run(measure(names, short=arguments.short))
     report(figures)
     OUT.parent.mkdir(exist_ok=True)
     Path(OUT).write_text(json.dumps(figures, indent=1))

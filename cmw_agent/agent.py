@@ -6,37 +6,38 @@ instructions) goes in as run context with each run, as an argument, and a run wi
 it fails. See ``docs/adr/0003-one-graph-personal-run-context.md``.
 """
 
+import asyncio
 import contextlib
+import contextvars
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from langchain.agents import create_agent
-from langchain.agents.middleware import AgentMiddleware
+from langchain.agents.middleware import AgentMiddleware, hook_config
 from langchain.agents.middleware.types import ModelRequest, ModelResponse
 from langchain_core.callbacks import CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import (
     AIMessage,
-    AIMessageChunk,
     AnyMessage,
     HumanMessage,
     SystemMessage,
     ToolMessage,
 )
 from langchain_core.outputs import ChatResult
-from langchain_core.tools import ToolException
+from langchain_core.tools import BaseTool, ToolException
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.prebuilt.tool_node import ToolCallRequest
+from langsmith import set_runtime_overrides
 
-from cmw_agent.events import AgentEvent, TextDelta, ToolFinished, ToolStarted, UsageReported
+from cmw_agent.completion import Emit, Tool, Voice, complete
+from cmw_agent.events import AgentEvent, ToolFinished, ToolStarted
 from cmw_agent.tools import BUILT_IN
 
 MAX_STEPS = 24  # graph steps of one turn: about twelve rounds of tools
 MAX_RESULT = 20_000  # characters of a tool's result that the model and the page get
-
-Graph = CompiledStateGraph[Any, Any, Any, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,7 @@ class RunContext:
     owner: str
     model: BaseChatModel = field(repr=False)
     system_message: SystemMessage = field(repr=False)
+    voice: Voice = field(repr=False)
 
 
 class MissingContext(Exception):
@@ -72,16 +74,20 @@ class _NoModel(BaseChatModel):
 class PersonalRun(AgentMiddleware[Any, RunContext, Any]):
     """Puts the run's own model and instructions in, and reports its tool calls."""
 
+    @hook_config(can_jump_to=["tools"])
+    async def abefore_model(self, state: Any, runtime: Any) -> dict[str, Any] | None:
+        """Go to the tools at once where the model has asked for them already."""
+        last = state["messages"][-1]
+        return {"jump_to": "tools"} if isinstance(last, AIMessage) and last.tool_calls else None
+
     async def awrap_model_call(
         self,
         request: ModelRequest[RunContext],
         handler: Callable[[ModelRequest[RunContext]], Awaitable[ModelResponse[Any]]],
     ) -> ModelResponse[Any]:
-        """Call the model of the run's owner."""
-        context = _context(request.runtime)
-        return await handler(
-            request.override(model=context.model, system_message=context.system_message)
-        )
+        """Call the model of the run's owner; its text goes to the run's own listener."""
+        message = await _ask(_context(request.runtime), request.messages, request.tools)
+        return ModelResponse(result=[message])
 
     async def awrap_tool_call(
         self,
@@ -89,17 +95,16 @@ class PersonalRun(AgentMiddleware[Any, RunContext, Any]):
         handler: Callable[[ToolCallRequest], Awaitable[Any]],
     ) -> Any:
         """Run a tool; a failure becomes its result, so that the model can react to it."""
-        _context(request.runtime)
+        emit = _context(request.runtime).voice.emit
         call = request.tool_call
         call_id, name = call["id"] or "", call["name"]
-        write = request.runtime.stream_writer
-        write(ToolStarted(call_id, name, dict(call["args"])))
+        emit(ToolStarted(call_id, name, dict(call["args"])))
         started = time.perf_counter()
         message = await self._outcome(request, handler)
         seconds = time.perf_counter() - started
         if isinstance(message, ToolMessage):
             ok = message.status != "error"
-            write(ToolFinished(call_id, name, str(message.text), ok, seconds))
+            emit(ToolFinished(call_id, name, str(message.text), ok, seconds))
         return message
 
     async def _outcome(
@@ -125,18 +130,53 @@ def _context(runtime: Any) -> RunContext:
     return context
 
 
+async def _ask(
+    context: RunContext, messages: Sequence[AnyMessage], tools: Sequence[Tool]
+) -> AIMessage:
+    whole = [context.system_message, *messages]
+    return await complete(context.model, whole, tools, context.voice)
+
+
 def _tool_error(call_id: str, name: str, text: str) -> ToolMessage:
     return ToolMessage(content=text, name=name, tool_call_id=call_id, status="error")
 
 
-def build_graph() -> Graph:
-    """Return the compiled graph that all sessions of a process share."""
-    return create_agent(
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """The compiled graph that all sessions of a process share, and the tools in it."""
+
+    compiled: CompiledStateGraph[Any, Any, Any, Any]
+    tools: tuple[BaseTool, ...]
+
+
+def build_graph(
+    tools: Sequence[BaseTool] = BUILT_IN, *, personal: PersonalRun | None = None
+) -> Graph:
+    """Return a graph of model and `tools`; it holds nothing of anybody.
+
+    `personal` is what brings each run's own owner and model in, where it is not `PersonalRun`.
+    """
+    # LangChain asks langsmith for a trace wherever a middleware wraps a call, and langsmith
+    # crosses to a thread and back twice for it, also while it traces nothing.
+    set_runtime_overrides(aio_to_thread=_in_place)
+    compiled = create_agent(
         model=_NoModel(),
-        tools=list(BUILT_IN),
-        middleware=[PersonalRun()],
+        tools=list(tools),
+        middleware=[personal or PersonalRun()],
         context_schema=RunContext,
     )
+    return Graph(compiled, tuple(tools))
+
+
+async def _in_place(
+    _default: Any,
+    context: contextvars.Context,
+    work: Callable[..., Any],
+    /,
+    *args: Any,
+    **named: Any,
+) -> Any:
+    return context.run(work, *args, **named)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +197,7 @@ class CmwAgent:
         instructions: The system prompt.
     """
 
-    __slots__ = ("_context", "_graph")
+    __slots__ = ("_graph", "_instructions", "_model", "_owner")
 
     def __init__(
         self, graph: Graph, *, owner: str, model: BaseChatModel, instructions: str
@@ -165,41 +205,45 @@ class CmwAgent:
         if not owner:
             raise ValueError("an agent needs an owner")
         self._graph = graph
-        self._context = RunContext(owner, model, SystemMessage(instructions))
+        self._owner = owner
+        self._model = model
+        self._instructions = SystemMessage(instructions)
 
     @property
     def owner(self) -> str:
         """The id of the principal this agent works for."""
-        return self._context.owner
+        return self._owner
 
-    async def stream(self, history: Sequence[Exchange]) -> AsyncIterator[AgentEvent]:
-        """Answer the last message of `history` and yield what happens on the way.
+    async def run(self, history: Sequence[Exchange], emit: Emit) -> None:
+        """Answer the last message of `history`; `emit` gets what happens on the way, at once.
 
-        Cancelling the consumer aborts the request upstream. Errors of the model
+        Cancelling the caller aborts the request upstream. Errors of the model
         are raised as its client raises them; `models.explain` says what they mean.
         """
-        run: Any = self._graph.astream(
-            {"messages": [_as_message(item) for item in history]},
-            context=self._context,
-            stream_mode=["messages", "custom"],
-            config={"recursion_limit": MAX_STEPS},
-        )
-        async with contextlib.aclosing(run):
-            speaking: str | None = None
-            async for mode, item in run:
-                if mode == "custom":
-                    yield item
-                    continue
-                chunk, metadata = item
-                if metadata.get("langgraph_node") != "model" or not isinstance(chunk, AIMessage):
-                    continue
-                if text := str(chunk.text):
-                    # A further model call of the same turn begins a paragraph of its own.
-                    gap = "\n\n" if speaking is not None and speaking != chunk.id else ""
-                    speaking = chunk.id
-                    yield TextDelta(gap + text)
-                if isinstance(chunk, AIMessageChunk) and (usage := chunk.usage_metadata):
-                    yield UsageReported(usage["input_tokens"], usage["output_tokens"])
+        context = RunContext(self._owner, self._model, self._instructions, Voice(emit))
+        messages = [_as_message(item) for item in history]
+        # Most answers need no tool, and entering the graph costs as much as all the rest.
+        first = await _ask(context, messages, self._graph.tools)
+        if first.tool_calls:
+            await self._graph.compiled.ainvoke(
+                {"messages": [*messages, first]},
+                context=context,
+                config={"recursion_limit": MAX_STEPS},
+            )
+
+    async def stream(self, history: Sequence[Exchange]) -> AsyncIterator[AgentEvent]:
+        """Answer as `run` does, and yield what happens on the way."""
+        events: asyncio.Queue[AgentEvent | None] = asyncio.Queue()
+        running = asyncio.create_task(self.run(history, events.put_nowait), name="agent-run")
+        running.add_done_callback(lambda _: events.put_nowait(None))
+        try:
+            while (event := await events.get()) is not None:
+                yield event
+            await running
+        finally:
+            running.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait([running])
 
 
 def _as_message(item: Exchange) -> AnyMessage:

@@ -219,6 +219,7 @@ class ChatService:
                 create=True,
                 channel=channel,
                 model=self._settings.model,
+                budget=self._settings.history_tokens,
             )
 
         return self._begin(session, text, key, begin, is_new=True)
@@ -239,7 +240,14 @@ class ChatService:
         conversation = _conversation_of(session)
 
         def begin(memory: ConversationMemoryManager) -> Coroutine[Any, Any, TurnTicket]:
-            return memory.begin_retry(session.owner, conversation, key=key, text=text, seen=seen)
+            return memory.begin_retry(
+                session.owner,
+                conversation,
+                key=key,
+                text=text,
+                seen=seen,
+                budget=self._settings.history_tokens,
+            )
 
         return self._begin(session, text or "", key, begin, is_new=False)
 
@@ -373,18 +381,8 @@ class _Work:
         clock = asyncio.timeout(settings.turn_timeout)
         try:
             async with clock:
-                history = await self._session.memory.window(
-                    self._session.owner,
-                    ticket.session_id,
-                    budget=settings.history_tokens,
-                    before_seq=ticket.answer_seq,
-                )
-                run = self._session.agent.stream([Exchange(m.role, m.content) for m in history])
-                async with contextlib.aclosing(run) as events:  # type: ignore[type-var]
-                    async for made in events:
-                        event = storable(made)
-                        self._answer.add(event)
-                        self._turn.emit(event)
+                exchanges = [Exchange(m.role, m.content) for m in ticket.window]
+                await self._session.agent.run(exchanges, self._take)
         except asyncio.CancelledError:
             _keep_running()
             return TurnFinished("interrupted")
@@ -395,6 +393,11 @@ class _Work:
             known = refusal_for(error) if isinstance(error, StoreError) else None
             return self._broken(known or explain(error, settings), error)
         return TurnFinished("complete", tokens=self._answer.tokens)
+
+    def _take(self, made: AgentEvent) -> None:
+        event = storable(made)
+        self._answer.add(event)
+        self._turn.emit(event)
 
     def _broken(self, told: UserError, error: BaseException) -> TurnFinished:
         # What came is worth keeping; nothing at all is a failure.

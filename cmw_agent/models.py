@@ -4,10 +4,10 @@ import contextlib
 from collections.abc import AsyncIterator
 
 from langchain_core.language_models import BaseChatModel
-from langchain_openai import ChatOpenAI
 from langgraph.errors import GraphRecursionError
 from pydantic import SecretStr
 
+from cmw_agent.completion import CoalescedChatOpenAI
 from cmw_agent.demo import DemoModel
 from cmw_agent.errors import ModelFailed
 from cmw_agent.settings import Settings
@@ -31,7 +31,7 @@ async def open_model(settings: Settings, window: Window) -> AsyncIterator[BaseCh
         connections=settings.max_turns * 2,
     )
     try:
-        yield ChatOpenAI(
+        yield CoalescedChatOpenAI(
             model_name=settings.model,
             openai_api_base=base_url,
             # LangChain wants a key for the client that it makes and nobody uses.

@@ -33,6 +33,10 @@ LAG_WEIGHT = 4.0  # windows grow by so many times the event loop's lag
 LAG_MEMORY = 0.05  # share of the newest lag in the average
 FULL_READ = 65_536  # bytes; a read of this size has more waiting behind it
 MAX_EVENT = 4_194_304  # bytes; no server sends one event this long
+# what stands in a JSON string only in an escaped form, or ends it
+NOT_PLAIN = bytes(range(0x20)) + b'"\\'
+TEXT_KEY = b'"content":"'
+FRAMES_TRIED = 4  # a server that writes each event differently is parsed event by event
 
 
 class Window:
@@ -170,6 +174,8 @@ class SSEParser:
 
     def __init__(self) -> None:
         self._rest = b""
+        self._frame: _Frame | None = None
+        self._tries_left = FRAMES_TRIED
         self.done = False
         self.empty = True
         self.fault: UpstreamError | None = None
@@ -177,6 +183,9 @@ class SSEParser:
     def feed(self, data: bytes) -> list[Chunk]:
         """Return the chunks that are whole with `data`."""
         chunks: list[Chunk] = []
+        data = self._rest + data
+        if self._frame is not None:
+            data = self._frame.take(data, chunks)
         try:
             self._read(data, chunks)
         except UpstreamError as error:
@@ -184,7 +193,7 @@ class SSEParser:
         return chunks
 
     def _read(self, data: bytes, chunks: list[Chunk]) -> None:
-        lines = (self._rest + data).split(b"\n")
+        lines = data.split(b"\n")
         self._rest = lines.pop()
         for line in (raw.rstrip(b"\r") for raw in lines):
             if line.startswith(b"data:"):
@@ -211,7 +220,66 @@ class SSEParser:
         if not _has_shape(chunk):
             raise NotAStream
         self.empty = False
+        if self._tries_left:
+            self._learn(payload, chunk)
         return chunk
+
+    def _learn(self, payload: bytes, chunk: Chunk) -> None:
+        frame = _Frame.around(payload, chunk)
+        if frame is not None:
+            self._frame = frame
+            self._tries_left -= 1
+
+
+class _Frame:
+    """What the text events of one stream have in common: all but their text.
+
+    A server writes the same bytes around each piece of text. Where they are the same as
+    around a piece that was parsed, and nothing in between needs unescaping, what is in
+    between is the text, by the grammar of JSON strings (RFC 8259, section 7): so a read
+    full of such events is split once instead of parsed event by event.
+    """
+
+    def __init__(self, head: bytes, tail: bytes, chunk: Chunk) -> None:
+        self._head = b"data: " + head
+        self._tail = tail + b"\n\n"
+        self._between = self._tail + self._head
+        self._chunk = chunk
+
+    @classmethod
+    def around(cls, payload: bytes, chunk: Chunk) -> "_Frame | None":
+        """Return the frame of a text event, or None when it has no plain text."""
+        text = _plain_text(chunk)
+        if not text or payload.count(TEXT_KEY) != 1:
+            return None
+        start = payload.index(TEXT_KEY) + len(TEXT_KEY)
+        end = payload.index(b'"', start)
+        head, tail = payload[:start], payload[end:]
+        try:
+            # Is that the text's place, and nothing else's of the same name?
+            probe = orjson.loads(head + b"?" + tail)
+        except orjson.JSONDecodeError:
+            return None
+        return cls(head, tail, chunk) if probe == _with_text(chunk, "?", keep=True) else None
+
+    def take(self, data: bytes, chunks: list[Chunk]) -> bytes:
+        """Add the run of text events that `data` begins with as one chunk; return the rest."""
+        end = data.rfind(self._tail)
+        if end < 0 or not data.startswith(self._head):
+            return data
+        plain = data[len(self._head) : end].replace(self._between, b"")
+        if not _is_plain(plain):
+            return data
+        try:
+            text = plain.decode()
+        except UnicodeDecodeError:
+            return data
+        chunks.append(_with_text(self._chunk, text))
+        return data[end + len(self._tail) :]
+
+
+def _is_plain(text: bytes) -> bool:
+    return len(text.translate(None, NOT_PLAIN)) == len(text)
 
 
 def _has_shape(chunk: Chunk) -> bool:
@@ -235,7 +303,8 @@ class Merger:
         texts: list[str] = []
         last: Chunk | None = None
         for chunk in chunks:
-            text = self._plain_text(chunk)
+            text = _plain_text(chunk)
+            self.finished = self.finished or _finish_reason(chunk) is not None
             if text is None:
                 if last is not None:
                     merged.append(_with_text(last, "".join(texts)))
@@ -249,23 +318,28 @@ class Merger:
         self.started = self.started or bool(merged)
         return merged
 
-    def _plain_text(self, chunk: Chunk) -> str | None:
-        choices = chunk.get("choices")
-        if not choices:
-            return None
-        choice = choices[0]
-        delta = choice.get("delta") or {}
-        if choice.get("finish_reason"):
-            self.finished = True
-            return None
-        if chunk.get("usage"):
-            return None
-        if delta.get("tool_calls") or delta.get("function_call") or choice.get("logprobs"):
-            return None
-        content = delta.get("content")
-        return content if isinstance(content, str) else ""
+
+def _finish_reason(chunk: Chunk) -> Any:
+    choices = chunk.get("choices")
+    return (choices[0].get("finish_reason") or None) if choices else None
 
 
-def _with_text(chunk: Chunk, text: str) -> Chunk:
-    choice = {**chunk["choices"][0], "delta": {"role": "assistant", "content": text}}
-    return {**chunk, "choices": [choice]}
+def _plain_text(chunk: Chunk) -> str | None:
+    """Return the text of a chunk that holds nothing else, or None."""
+    choices = chunk.get("choices")
+    if not choices or chunk.get("usage"):
+        return None
+    choice = choices[0]
+    delta = choice.get("delta") or {}
+    if choice.get("finish_reason") or choice.get("logprobs"):
+        return None
+    if delta.get("tool_calls") or delta.get("function_call"):
+        return None
+    content = delta.get("content")
+    return content if isinstance(content, str) else ""
+
+
+def _with_text(chunk: Chunk, text: str, *, keep: bool = False) -> Chunk:
+    rest = chunk["choices"][0]["delta"] if keep else {"role": "assistant"}
+    choice = {**chunk["choices"][0], "delta": {**rest, "content": text}}
+    return {**chunk, "choices": [choice, *chunk["choices"][1:]] if keep else [choice]}

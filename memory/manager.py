@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -60,13 +61,15 @@ class ConversationMemoryManager:
         model: str | None = None,
         website_domain: str | None = None,
         ip_address: str | None = None,
+        budget: int | None = None,
     ) -> TurnTicket:
         """Commit a user's message and the right to answer it, before any model is asked.
 
         `key` names the request: the same key in the same conversation gives the first one's
         ticket again, with `fresh=False`. `create` makes a conversation that is not there; the
-        other arguments describe it and are ignored when it is. Raises ConversationNotFound,
-        ConversationBusy while another turn holds the conversation, and InvalidText.
+        other arguments describe it and are ignored when it is. With a `budget` in tokens the ticket
+        brings the `window` that fits into it. Raises ConversationNotFound, ConversationBusy while
+        another turn holds the conversation, and InvalidText.
         """
         check_texts(
             text=text,
@@ -79,7 +82,9 @@ class ConversationMemoryManager:
         )
         new = self._beginning(owner, session_id, key, model)
         origin = turns.Origin(agent_id, channel, website_domain, ip_address) if create else None
-        return await self._begin(new, partial(turns.begin, new=new, text=text, origin=origin))
+        return await self._begin(
+            new, partial(turns.begin, new=new, text=text, origin=origin), budget
+        )
 
     async def begin_retry(
         self,
@@ -89,6 +94,7 @@ class ConversationMemoryManager:
         key: str,
         text: str | None = None,
         seen: int | None = None,
+        budget: int | None = None,
     ) -> TurnTicket:
         """Begin a turn that answers the last user message anew, or `text` in its place.
 
@@ -98,7 +104,8 @@ class ConversationMemoryManager:
         """
         check_texts(text=text, key=key)
         new = self._beginning(owner, session_id, key, None)
-        return await self._begin(new, partial(turns.begin_again, new=new, text=text, seen=seen))
+        work = partial(turns.begin_again, new=new, text=text, seen=seen)
+        return await self._begin(new, work, budget)
 
     async def window(
         self, owner: str, session_id: str, *, budget: int, before_seq: int
@@ -231,14 +238,24 @@ class ConversationMemoryManager:
         return turns.Beginning(owner, session_id, key, self._holder, now, now + self._lease, model)
 
     async def _begin(
-        self, new: turns.Beginning, work: Callable[[sa.Connection], TurnTicket]
+        self,
+        new: turns.Beginning,
+        work: Callable[[sa.Connection], TurnTicket],
+        budget: int | None,
     ) -> TurnTicket:
+        def begun(connection: sa.Connection) -> TurnTicket:
+            ticket = work(connection)
+            if budget is None:
+                return ticket
+            seen = reading.window(connection, new.owner, new.session_id, budget, ticket.answer_seq)
+            return replace(ticket, window=tuple(seen))
+
         def undo(ticket: TurnTicket) -> Callable[[sa.Connection], bool]:
             end = turns.End(self._clock(), "interrupted", None)
             return lambda connection: turns.finish(connection, new.owner, ticket.turn_id, end, {})
 
         try:
-            return await self._database.write(work, undo=undo)
+            return await self._database.write(begun, undo=undo)
         except turns.TurnKnown as known:
             if known.stale:
                 await self._database.write(partial(turns.interrupt_stale, new=new))

@@ -72,7 +72,8 @@ class TurnTicket:
     """The right to write one answer.
 
     `fresh` is False when the key was seen before: the turn then belongs to an earlier request,
-    and the model must not be asked again.
+    and the model must not be asked again. `window` is what the model is to see, oldest first:
+    only a fresh ticket has it, and only where a budget for it was given.
     """
 
     turn_id: str
@@ -80,6 +81,7 @@ class TurnTicket:
     user_seq: int
     answer_seq: int
     fresh: bool
+    window: tuple[StoredMessage, ...] = ()
 
 
 def new_conversation_id() -> str:

@@ -264,7 +264,10 @@ class EventServer:
     ) -> None:
         with contextlib.suppress(TimeoutError):  # nobody reads: there is nobody to tell
             try:
-                await box.put(_encoded({"msg": "process_starts", "event_id": event, "eta": None}))
+                # Nobody waits for this one: it goes out with the first value.
+                box.messages.append(
+                    _encoded({"msg": "process_starts", "event_id": event, "eta": None})
+                )
                 last = await self._values(box, event, function, arguments)
                 ending = _completed(event, {"data": list(last)})
             except asyncio.CancelledError:
@@ -342,7 +345,8 @@ class EventServer:
         """Hand messages on until all events are done (True) or the reader has gone (False)."""
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(box.arrived.wait(), HEARTBEAT_SECONDS)
+                async with asyncio.timeout(HEARTBEAT_SECONDS):
+                    await box.arrived.wait()
             if gone.done():
                 return False
             if box.reader is not reader:  # the page has opened a newer stream

@@ -51,6 +51,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Self
 
+import uvloop
+
 from tests.doubles.openai_answer import Answer
 from tests.doubles.openai_http import Connection, Message
 from tests.doubles.openai_models import LISTED_MODELS, built_in
@@ -218,7 +220,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
     parser.add_argument("--rate", type=float, default=40.0, help="tokens a second, 0: no pause")
     parser.add_argument("--tokens", type=int, default=200, help="of an answer of unknown models")
-    asyncio.run(_serve(parser.parse_args()))
+    uvloop.run(_serve(parser.parse_args()))
 
 
 if __name__ == "__main__":

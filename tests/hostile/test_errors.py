@@ -11,10 +11,9 @@ from typing import Any
 import gradio as gr
 import orjson
 import pytest
-from langchain.agents import create_agent
 from langchain_core.tools import BaseTool, StructuredTool
 
-from cmw_agent.agent import CmwAgent, Exchange, PersonalRun, RunContext, _NoModel
+from cmw_agent.agent import CmwAgent, Exchange, build_graph
 from cmw_agent.events import TextDelta, ToolFinished
 from cmw_agent.models import open_model
 from cmw_agent.streaming import Window
@@ -269,9 +268,7 @@ async def answered(tools: list[BaseTool], endpoint: OpenAIDouble, folder: Path) 
     settings = settings_for(
         folder, openai_base_url=endpoint.base_url, model='tool:broken:{"word":"hello"}'
     )
-    graph = create_agent(
-        model=_NoModel(), tools=tools, middleware=[PersonalRun()], context_schema=RunContext
-    )
+    graph = build_graph(tools)
     async with open_model(settings, Window(0.01)) as model:
         agent = CmwAgent(graph, owner="v1", model=model, instructions="Be kind.")
         return [event async for event in agent.stream([Exchange("user", "go")])]

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -10,7 +10,7 @@ from typing import Any, Literal, cast
 import pytest
 
 from cmw_agent.agent import CmwAgent, Exchange
-from cmw_agent.events import AgentEvent
+from cmw_agent.completion import Emit
 from cmw_agent.identity import Identities, Principal, SessionKey
 from cmw_agent.sessions import Session, SessionMaker
 from cmw_agent.web.guard import Guard, _Call
@@ -18,7 +18,7 @@ from cmw_agent.web.handlers import Handlers, Page
 from cmw_agent.web.runtime import Runtime
 from cmw_agent.web.server import Parts
 from memory.manager import ConversationMemoryManager
-from memory.records import StoredMessage
+from memory.records import StoredMessage, TurnTicket
 from tests.harness import WAIT, Browser
 from tests.isolation.storm import judge, storm
 from tests.isolation.world import world
@@ -76,12 +76,11 @@ class OneAgentForAll:
     def agent(self, principal: Principal) -> CmwAgent:
         if self._agent is None:
             made = self._maker.agent(principal)
-            context = made._context
             self._agent = RememberingAgent(
                 made._graph,
-                owner=context.owner,
-                model=context.model,
-                instructions=str(context.system_message.text),
+                owner=made.owner,
+                model=made._model,
+                instructions=str(made._instructions.text),
             )
         return self._agent
 
@@ -94,10 +93,9 @@ class RememberingAgent(CmwAgent):
 
     heard: tuple[Exchange, ...] = ()
 
-    async def stream(self, history: Sequence[Exchange]) -> AsyncIterator[AgentEvent]:
+    async def run(self, history: Sequence[Exchange], emit: Emit) -> None:
         self.heard = (*self.heard, *history)
-        async for event in super().stream(self.heard):
-            yield event
+        await super().run(self.heard, emit)
 
 
 class MemoryOf:
@@ -134,16 +132,12 @@ class CachedWindow(ConversationMemoryManager):
 
     def __init__(self, memory: ConversationMemoryManager) -> None:
         super().__init__(memory._database)
-        self._cache: dict[int, list[StoredMessage]] = {}
+        self._cache: dict[int, tuple[StoredMessage, ...]] = {}
 
-    async def window(
-        self, owner: str, session_id: str, *, budget: int, before_seq: int
-    ) -> list[StoredMessage]:
-        if before_seq not in self._cache:
-            self._cache[before_seq] = await super().window(
-                owner, session_id, budget=budget, before_seq=before_seq
-            )
-        return self._cache[before_seq]
+    async def begin_turn(self, *args: Any, **named: Any) -> TurnTicket:
+        ticket = await super().begin_turn(*args, **named)
+        seen = self._cache.setdefault(ticket.answer_seq, ticket.window)
+        return replace(ticket, window=seen)
 
 
 class SharedPage(Handlers):

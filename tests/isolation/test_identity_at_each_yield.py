@@ -16,12 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from langchain.agents import create_agent
 from langchain.tools import ToolRuntime
 from langchain_core.messages import HumanMessage
 from langchain_core.tools import BaseTool, tool
 
-from cmw_agent.agent import CmwAgent, MissingContext, PersonalRun, RunContext, _NoModel
+from cmw_agent.agent import CmwAgent, MissingContext, PersonalRun, RunContext, build_graph
 from cmw_agent.identity import Principal
 from cmw_agent.sessions import SessionMaker
 from cmw_agent.web.runtime import Runtime
@@ -77,19 +76,17 @@ class TellingAgents:
         self._one: CmwAgent | None = None
         self._one_for_all = one_for_all
         current = getattr(middleware, "current_owner", None)
-        self._graph = create_agent(
-            model=_NoModel(),
-            tools=tools_that_tell(current or (lambda runtime: str(runtime.context.owner))),
-            middleware=[middleware],
-            context_schema=RunContext,
+        self._graph = build_graph(
+            tools_that_tell(current or (lambda runtime: str(runtime.context.owner))),
+            personal=middleware,
         )
 
     def agent(self, principal: Principal) -> CmwAgent:
         if self._one is not None and self._one_for_all:
             return self._one
-        plain = self._maker.agent(principal)._context
+        plain = self._maker.agent(principal)
         self._one = CmwAgent(
-            self._graph, owner=principal.id, model=plain.model, instructions="Answer."
+            self._graph, owner=principal.id, model=plain._model, instructions="Answer."
         )
         return self._one
 
@@ -203,9 +200,9 @@ class LastOwner(PersonalRun):
 
     owner = ""
 
-    async def awrap_model_call(self, request: Any, handler: Any) -> Any:
+    async def awrap_tool_call(self, request: Any, handler: Any) -> Any:
         self.owner = request.runtime.context.owner
-        return await super().awrap_model_call(request, handler)
+        return await super().awrap_tool_call(request, handler)
 
     def current_owner(self, _runtime: Any) -> str:
         return self.owner
@@ -217,8 +214,5 @@ async def test_the_oracle_notices_an_owner_kept_beside_the_run(tmp_path: Path) -
 
 
 async def test_a_run_of_nobody_fails() -> None:
-    graph = create_agent(
-        model=_NoModel(), tools=[], middleware=[PersonalRun()], context_schema=RunContext
-    )
     with pytest.raises(MissingContext):
-        await graph.ainvoke({"messages": [HumanMessage("hello")]})
+        await build_graph([]).compiled.ainvoke({"messages": [HumanMessage("hello")]})

@@ -1,0 +1,177 @@
+"""One call of a model: messages in, its text handed on as it comes, its message out.
+
+LangChain's own way (`BaseChatModel.ainvoke` below LangGraph's message stream) makes three
+validated objects and a round of callbacks of each chunk. Here a chunk's text goes straight to
+whoever listens; see ``docs/adr/0007-text-straight-from-the-model-call.md``.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import (
+    AIMessage,
+    AIMessageChunk,
+    BaseMessage,
+    ToolCallChunk,
+    message_chunk_to_message,
+)
+from langchain_core.messages.tool import tool_call_chunk
+from langchain_core.tools import BaseTool
+from langchain_core.utils.function_calling import convert_to_openai_tool
+from langchain_openai import ChatOpenAI
+from pydantic import PrivateAttr
+
+from cmw_agent.events import AgentEvent, TextDelta, UsageReported
+from cmw_agent.upstream import NotAStream
+
+MOST_SCHEMAS = 1_000  # tools whose schema a model keeps converted
+
+Emit = Callable[[AgentEvent], None]
+Tool = BaseTool | dict[str, Any]
+
+
+class Voice:
+    """Where the events of one run go.
+
+    The text of a further model call of the same run begins a paragraph of its own.
+
+    Args:
+        emit: Takes each event at once; must not block.
+    """
+
+    __slots__ = ("_gap", "_spoke", "emit")
+
+    def __init__(self, emit: Emit) -> None:
+        self.emit = emit
+        self._spoke = False
+        self._gap = ""
+
+    def begin(self) -> None:
+        """A model call begins."""
+        self._gap = "\n\n" if self._spoke else ""
+
+    def say(self, text: str) -> None:
+        """Hand on more of the model's text."""
+        if text:
+            self.emit(TextDelta(self._gap + text))
+            self._gap = ""
+            self._spoke = True
+
+
+async def complete(
+    model: BaseChatModel, messages: Sequence[BaseMessage], tools: Sequence[Tool], voice: Voice
+) -> AIMessage:
+    """Ask `model` for the message that follows `messages`; `voice` hears it as it comes.
+
+    Raises:
+        UpstreamError: The model's server failed. Other models raise what they raise.
+    """
+    voice.begin()
+    if isinstance(model, CoalescedChatOpenAI):
+        return await model.complete(messages, tools, voice)
+    whole: AIMessageChunk | None = None
+    bound = model.bind_tools(tools) if tools else model
+    async for chunk in bound.astream(list(messages)):
+        if isinstance(chunk, AIMessageChunk):
+            voice.say(str(chunk.text))
+            whole = chunk if whole is None else whole + chunk
+    if whole is None:
+        raise NotAStream
+    if (usage := whole.usage_metadata) is not None:
+        voice.emit(UsageReported(usage["input_tokens"], usage["output_tokens"]))
+    return _message(whole)
+
+
+class CoalescedChatOpenAI(ChatOpenAI):
+    """A `ChatOpenAI` over `CoalescedCompletions`.
+
+    LangChain makes the request and reads the tool calls; text does not pass through it.
+    """
+
+    _schemas: dict[int, tuple[Tool, dict[str, Any]]] = PrivateAttr(default_factory=dict)
+
+    async def complete(
+        self, messages: Sequence[BaseMessage], tools: Sequence[Tool], voice: Voice
+    ) -> AIMessage:
+        """Ask the endpoint; see `complete`."""
+        options: dict[str, Any] = {"stream": True}
+        if self.stream_usage:
+            options["stream_options"] = {"include_usage": True}
+        if tools:
+            options["tools"] = [self._schema(tool) for tool in tools]
+        payload = self._get_request_payload(list(messages), **options)
+        heard = _Heard(voice)
+        async with await self.async_client.create(**payload) as stream:
+            async for chunk in stream:
+                heard.take(chunk)
+        return heard.message()
+
+    def _schema(self, tool: Tool) -> dict[str, Any]:
+        known = self._schemas.get(id(tool))  # kept with its tool, so an id is never used again
+        if known is None:
+            if len(self._schemas) >= MOST_SCHEMAS:
+                self._schemas.clear()
+            known = self._schemas[id(tool)] = (tool, convert_to_openai_tool(tool))
+        return known[1]
+
+
+class _Heard:
+    """What has come of one completion."""
+
+    def __init__(self, voice: Voice) -> None:
+        self._voice = voice
+        self._texts: list[str] = []
+        self._calls: list[ToolCallChunk] = []
+        self._usage: UsageReported | None = None
+        self._empty = True
+
+    def take(self, chunk: dict[str, Any]) -> None:
+        self._empty = False
+        self._usage = _usage(chunk) or self._usage
+        for choice in (chunk.get("choices") or [])[:1]:
+            delta = choice.get("delta") or {}
+            text = delta.get("content")
+            if isinstance(text, str) and text:
+                self._texts.append(text)
+                self._voice.say(text)
+            for call in delta.get("tool_calls") or []:
+                self._calls.append(_call_chunk(call))
+
+    def message(self) -> AIMessage:
+        if self._empty:
+            raise NotAStream
+        if self._usage is not None:
+            self._voice.emit(self._usage)
+        text = "".join(self._texts)
+        if not self._calls:
+            return AIMessage(text)
+        whole = AIMessageChunk(content=text)
+        for call in self._calls:
+            whole += AIMessageChunk(content="", tool_call_chunks=[call])
+        return _message(whole)
+
+
+def _message(whole: AIMessageChunk) -> AIMessage:
+    return cast("AIMessage", message_chunk_to_message(whole))
+
+
+def _call_chunk(call: Any) -> ToolCallChunk:
+    function = call.get("function") if isinstance(call, dict) else None
+    if not isinstance(function, dict):
+        raise NotAStream
+    return tool_call_chunk(
+        name=function.get("name"),
+        args=function.get("arguments"),
+        id=call.get("id"),
+        index=call.get("index"),
+    )
+
+
+def _usage(chunk: dict[str, Any]) -> UsageReported | None:
+    usage = chunk.get("usage")
+    if not isinstance(usage, dict):
+        return None
+    counts = usage.get("prompt_tokens"), usage.get("completion_tokens")
+    asked, answered = (n if type(n) is int and n >= 0 else 0 for n in counts)
+    return UsageReported(asked, answered)
