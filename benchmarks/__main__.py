@@ -19,7 +19,15 @@ from typing import Any
 import uvloop
 
 from benchmarks.processes import CLIENT_CORE, ROOT
-from benchmarks.scenarios import Load, Result, alone, idle_memory, long_conversation, run
+from benchmarks.scenarios import (
+    Load,
+    Result,
+    alone,
+    idle_memory,
+    long_conversation,
+    run,
+    slow_readers,
+)
 
 STEADY_50 = Load("50 users, 40 tokens/s", 50, 200, 40)
 STEADY_200 = Load("200 users, 40 tokens/s", 200, 200, 40)
@@ -107,6 +115,7 @@ async def measure(names: set[str], *, short: bool) -> dict[str, Any]:
     if not short:
         figures["alone"] = {"app": await alone("app"), "floor": await alone("floor")}
         figures["memory"] = await idle_memory(2_000)
+        figures["slow readers"] = await slow_readers(STEADY_50, 10)
         figures["conversation"] = {
             str(messages): await long_conversation(messages) for messages in (4, 400)
         }
@@ -123,8 +132,15 @@ def report(figures: dict[str, Any]) -> None:
         memory = figures["memory"]
         print(
             f"memory: {memory['kb_per_session']:.0f} kB per further session of "
-            f"{memory['sessions']}; base {memory['base_mb']:.0f} MB, "
-            f"{memory['after_mb']:.0f} MB after all have gone"
+            f"{memory['sessions']} at once; base {memory['base_mb']:.0f} MB, "
+            f"{memory['churned_mb']:.0f} MB after as many came and went, "
+            f"{memory['after_mb']:.0f} MB after those that were there at once have gone"
+        )
+        slow = figures["slow readers"]
+        print(
+            f"50 users beside 10 that do not read: first p95 {slow['first_p95_with']:.3f} s "
+            f"({slow['first_p95_without']:.3f} s without them), done p95 "
+            f"{slow['done_p95_with']:.2f} s ({slow['done_p95_without']:.2f} s)"
         )
         for messages, cpu in figures["conversation"].items():
             print(f"conversation of {messages} messages: {cpu:.3f} CPU-s per 1,000 tokens")

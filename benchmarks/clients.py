@@ -91,7 +91,20 @@ class PageUser:
         measured.done += waited
         return measured
 
+    async def ask_and_not_read(self, message: str) -> aiohttp.ClientResponse:
+        """Send a message, ask for the event stream, and leave it unread."""
+        function, data = self._inputs(self._script.streams, message)
+        await self._join(function, data)
+        params = {"session_hash": self._hash}
+        answer = await self._http.get(f"{self._url}{API}/queue/data", params=params)
+        if answer.connection is not None and answer.connection.transport is not None:
+            answer.connection.transport.pause_reading()
+        return answer
+
     async def _fire(self, name: str, message: str) -> Measured:
+        return await self._run(*self._inputs(name, message))
+
+    def _inputs(self, name: str, message: str) -> tuple[int, list[Any]]:
         function = self._functions[name]
         data: list[Any] = [None] * len(function["inputs"])
         if name in ("send", "_clear_and_save_textbox"):
@@ -100,11 +113,9 @@ class PageUser:
             data[1] = []
         if name == "send":
             data[1] = ""
-        return await self._run(function["id"], data)
+        return int(function["id"]), data
 
-    async def _run(self, function: int, data: list[Any]) -> Measured:
-        measured = Measured()
-        started = last = time.perf_counter()
+    async def _join(self, function: int, data: list[Any]) -> str | None:
         body = {
             "data": data,
             "fn_index": function,
@@ -114,9 +125,16 @@ class PageUser:
         }
         async with self._http.post(f"{self._url}{API}/queue/join", json=body) as answer:
             if answer.status != 200:
-                measured.error = f"join {answer.status}"
-                return measured
-            event = orjson.loads(await answer.read())["event_id"]
+                return None
+            return str(orjson.loads(await answer.read())["event_id"])
+
+    async def _run(self, function: int, data: list[Any]) -> Measured:
+        measured = Measured()
+        started = last = time.perf_counter()
+        event = await self._join(function, data)
+        if event is None:
+            measured.error = "refused"
+            return measured
         value = Value()
         async for message in self._events():
             if message.get("event_id") != event:

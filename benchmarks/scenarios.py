@@ -15,6 +15,7 @@ from tests.doubles.openai_models import tokens_answer
 User = PageUser | ProxyUser
 OPEN_AT_ONCE = 8
 TURN_SECONDS = 600
+BATCH = 50  # users of the memory scenario that act at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,26 +145,54 @@ def _p95(values: list[float]) -> float:
 
 
 async def idle_memory(sessions: int) -> dict[str, float]:
-    """Return bytes of a further live session, and how much stays after all have gone."""
+    """Return what sessions cost: of those that come and go, and of those that are live at once."""
     async with endpoint(0, 20) as model, contender("app", model.url, 20) as server:
-        warm = await opened("app", server.url, 50)
-        await asyncio.gather(*(user.say("warm up") for user in warm))
-        await asyncio.gather(*(user.close() for user in warm))
-        await asyncio.sleep(1)
+        await _visits(server, 50 * BATCH, at_once=BATCH)
         base = server.memory()
-        users = await opened("app", server.url, sessions)
-        for place in range(0, sessions, 50):
-            await asyncio.gather(*(user.say("hello") for user in users[place : place + 50]))
-        full = server.memory()
-        for place in range(0, sessions, 50):
-            await asyncio.gather(*(user.close() for user in users[place : place + 50]))
-        await asyncio.sleep(3)
+        await _visits(server, sessions, at_once=BATCH)
+        churned = server.memory()
+        full = await _visits(server, sessions, at_once=sessions)
         return {
             "sessions": sessions,
             "base_mb": base / 1e6,
-            "kb_per_session": (full - base) / sessions / 1e3,
+            "churned_mb": churned / 1e6,
+            "kb_per_session": (full - churned) / sessions / 1e3,
             "after_mb": server.memory() / 1e6,
         }
+
+
+async def _visits(server: Server, sessions: int, *, at_once: int) -> int:
+    """Let so many users come, say a word and go; return the memory while the last are there."""
+    full = 0
+    for _ in range(0, sessions, at_once):
+        users = await opened("app", server.url, at_once)
+        for place in range(0, at_once, BATCH):
+            await asyncio.gather(*(user.say("hello") for user in users[place : place + BATCH]))
+        full = server.memory()
+        for place in range(0, at_once, BATCH):
+            await asyncio.gather(*(user.close() for user in users[place : place + BATCH]))
+    await asyncio.sleep(3)
+    return full
+
+
+async def slow_readers(load: Load, count: int) -> dict[str, float]:
+    """Return how much later others are served while `count` pages read nothing of their answers."""
+    figures = {}
+    for name, slow in (("without", 0), ("with", count)):
+        async with (
+            endpoint(load.rate, load.tokens) as model,
+            contender("app", model.url, load.tokens) as server,
+        ):
+            users = await opened("app", server.url, load.users)
+            idle = await opened("app", server.url, slow)
+            held = [await user.ask_and_not_read("hello") for user in idle]  # type: ignore[union-attr]
+            result = await _measure("app", load, server, users)
+            figures[f"first_p95_{name}"] = result.first_p95
+            figures[f"done_p95_{name}"] = result.done_p95
+            for answer in held:
+                answer.close()
+            await asyncio.gather(*(user.close() for user in [*users, *idle]))
+    return figures
 
 
 async def alone(name: str, turns: int = 15) -> float:

@@ -302,9 +302,12 @@ class ChatService:
         # leases, so that a killed process loses seconds of an answer, not all of it.
         while True:
             await asyncio.sleep(KEEP_SECONDS)
-            for work in list(self._work.values()):
-                with contextlib.suppress(StoreError):
-                    await work.keep()
+            await self._keep_all()  # apart: this frame must not hold the last turn until the next
+
+    async def _keep_all(self) -> None:
+        for work in list(self._work.values()):
+            with contextlib.suppress(StoreError):
+                await work.keep()
 
     def settle(self, storing: Coroutine[Any, Any, bool]) -> asyncio.Task[bool]:
         """Store an answer in a task that nobody's cancellation reaches."""

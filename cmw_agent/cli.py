@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 
 BACKLOG = 2048  # connections that wait to be taken, as uvicorn has it
 DRAIN_SECONDS = 3  # how long open connections may last after SIGTERM
+# Longer than a proxy keeps its connections (nginx: 60 s), or it would send into a closing one.
+KEEP_ALIVE_SECONDS = 75
 
 
 def start(env_file: Path | None = Path(".env")) -> Application:
@@ -123,6 +125,7 @@ def serve(application: Application) -> None:
         proxy_headers=bool(settings.trust_proxy),
         forwarded_allow_ips=settings.trust_proxy or None,
         timeout_graceful_shutdown=DRAIN_SECONDS,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         lifespan="on",
     )
     # What is loaded now stays: the collector need not walk through it again and again.

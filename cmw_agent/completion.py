@@ -13,6 +13,7 @@ from langchain_core.messages import (
     AIMessage,
     AIMessageChunk,
     BaseMessage,
+    HumanMessage,
     ToolCallChunk,
     message_chunk_to_message,
 )
@@ -100,12 +101,21 @@ class CoalescedChatOpenAI(ChatOpenAI):
             options["stream_options"] = {"include_usage": True}
         if tools:
             options["tools"] = [self._schema(tool) for tool in tools]
-        payload = self._get_request_payload(list(messages), **options)
+        payload = self._payload(messages, options)
         heard = _Heard(voice)
         async with await self.async_client.create(**payload) as stream:
             async for chunk in stream:
                 heard.take(chunk)
         return heard.message()
+
+    def _payload(self, messages: Sequence[BaseMessage], options: dict[str, Any]) -> dict[str, Any]:
+        # LangChain walks through each message for what only a few can hold.
+        plain = [_plain(message) for message in messages[1:]]
+        if None in plain:
+            return self._get_request_payload(list(messages), **options)
+        payload = self._get_request_payload(list(messages[:1]), **options)
+        payload["messages"].extend(plain)
+        return payload
 
     def _schema(self, tool: Tool) -> dict[str, Any]:
         known = self._schemas.get(id(tool))  # kept with its tool, so an id is never used again
@@ -154,6 +164,17 @@ class _Heard:
 
 def _message(whole: AIMessageChunk) -> AIMessage:
     return cast("AIMessage", message_chunk_to_message(whole))
+
+
+def _plain(message: BaseMessage) -> dict[str, Any] | None:
+    """Return a message that is nothing but text as the endpoint takes it; None for others."""
+    if not isinstance(message.content, str) or message.name or message.additional_kwargs:
+        return None
+    if type(message) is HumanMessage:
+        return {"role": "user", "content": message.content}
+    if type(message) is AIMessage and not (message.tool_calls or message.invalid_tool_calls):
+        return {"role": "assistant", "content": message.content}
+    return None
 
 
 def _call_chunk(call: Any) -> ToolCallChunk:

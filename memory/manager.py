@@ -9,17 +9,21 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from memory import reading, turns
+from memory import history, reading, turns
 from memory.database import Database
+from memory.errors import InvalidText
 from memory.records import (
     Conversation,
+    Feedback,
+    Found,
     MessageStatus,
+    Said,
     StoredMessage,
     ToolRecord,
     TurnTicket,
     utcnow,
 )
-from memory.text import check_id, check_owner, check_texts, is_id, pack_tools
+from memory.text import check_id, check_owner, check_texts, is_id, pack_tools, title_of
 
 MOST_ROWS = 500
 
@@ -109,7 +113,7 @@ class ConversationMemoryManager:
 
     async def window(
         self, owner: str, session_id: str, *, budget: int, before_seq: int
-    ) -> list[StoredMessage]:
+    ) -> list[Said]:
         """What the model sees, oldest first: the newest messages that fit into `budget` tokens.
 
         Only messages below `before_seq` count, which is a ticket's `answer_seq`; `memory.window`
@@ -218,6 +222,64 @@ class ConversationMemoryManager:
         check_owner(owner)
         return await self._database.write(lambda connection: turns.forget(connection, owner))
 
+    async def rename(self, owner: str, session_id: str, title: str) -> None:
+        """Give a conversation another title, cut like the first one.
+
+        Raises ConversationNotFound, and InvalidText for an empty title.
+        """
+        check_texts(title=title)
+        if not (shown := title_of(title)):
+            raise InvalidText("title")
+        await self._change(owner, session_id, partial(history.rename, title=shown))
+
+    async def delete(self, owner: str, session_id: str) -> None:
+        """Put a conversation out of sight, to be gone for good a while later.
+
+        Nothing finds, shows or continues it, but `restore` brings it back. Raises
+        ConversationNotFound.
+        """
+        await self._change(owner, session_id, partial(history.delete, at=self._clock()))
+
+    async def restore(self, owner: str, session_id: str) -> None:
+        """Take a deletion back. Raises ConversationNotFound when there is none."""
+        await self._change(owner, session_id, history.restore)
+
+    async def rate(self, owner: str, session_id: str, seq: int, feedback: Feedback | None) -> None:
+        """Keep what the owner thinks of an answer. Raises ConversationNotFound."""
+        await self._change(owner, session_id, partial(history.rate, seq=seq, feedback=feedback))
+
+    async def end(self, owner: str, session_id: str) -> bool:
+        """Mark a conversation as inactive until its next turn; whether it was active."""
+        check_owner(owner)
+        if not is_id(session_id):
+            return False
+        at = self._clock()
+        return await self._database.write(
+            lambda connection: history.end(connection, owner, session_id, at)
+        )
+
+    async def search(self, owner: str, query: str, *, limit: int = 20) -> list[Found]:
+        """Conversations whose title or messages hold the words of `query`; titles first.
+
+        A word also finds longer ones that begin with it. Raises InvalidText.
+        """
+        check_owner(owner)
+        check_texts(query=query)
+        return await self._database.read(
+            lambda connection: history.search(connection, owner, query, _rows(limit))
+        )
+
+    async def take_over(self, owner: str, from_owner: str) -> int:
+        """Make all conversations of `from_owner` those of `owner`; return how many.
+
+        Repeating it is harmless: there is nothing left to take.
+        """
+        check_owner(owner)
+        check_owner(from_owner)
+        return await self._database.write(
+            lambda connection: history.take_over(connection, owner, from_owner)
+        )
+
     async def answer(self, owner: str, turn_id: str) -> StoredMessage:
         """The answer that belongs to a turn, as far as it is stored.
 
@@ -228,6 +290,13 @@ class ConversationMemoryManager:
         return await self._database.read(
             lambda connection: reading.answer(connection, owner, turn_id)
         )
+
+    async def _change(
+        self, owner: str, session_id: str, work: Callable[[sa.Connection, str, str], None]
+    ) -> None:
+        check_owner(owner)
+        check_id(session_id)
+        await self._database.write(lambda connection: work(connection, owner, session_id))
 
     def _beginning(
         self, owner: str, session_id: str, key: str, model: str | None

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from memory import window as windows
 from memory.errors import ConversationNotFound
-from memory.records import Conversation, StoredMessage
+from memory.records import Conversation, Said, StoredMessage
 from memory.tables import UtcDateTime, agent_messages, agent_sessions, agent_turns
 from memory.text import unpack_tools
 
@@ -19,7 +19,7 @@ _FIRST_PAGE = 40
 
 _CONVERSATION_COLUMNS = [_sessions[field.name] for field in fields(Conversation)]
 _MESSAGE_COLUMNS = [_messages[field.name] for field in fields(StoredMessage)]
-_OF_OWNER = _sessions.owner_id == sa.bindparam("of_owner")
+_OF_OWNER = sa.and_(_sessions.owner_id == sa.bindparam("of_owner"), _sessions.deleted_at.is_(None))
 
 _CONVERSATION: Final = sa.select(*_CONVERSATION_COLUMNS).where(
     _sessions.session_id == sa.bindparam("of_session"), _OF_OWNER
@@ -42,11 +42,14 @@ _NEWEST_MESSAGES: Final = (
         _messages.session_id == sa.bindparam("of_session"),
         _messages.owner_id == sa.bindparam("of_owner"),
         _messages.superseded.is_(False),
+        sa.exists().where(_sessions.session_id == sa.bindparam("of_session"), _OF_OWNER),
     )
     .order_by(_messages.seq.desc())
     .limit(sa.bindparam("rows"))
 )
 _OLDER_MESSAGES: Final = _NEWEST_MESSAGES.where(_messages.seq < sa.bindparam("before_seq"))
+# A conversation may have many rows in the window: of each only what the model is to see.
+_SAID: Final = _OLDER_MESSAGES.with_only_columns(_messages.seq, _messages.role, _messages.content)
 _ANSWER: Final = (
     sa.select(*_MESSAGE_COLUMNS)
     .join_from(
@@ -97,16 +100,22 @@ def messages(
 
 def window(
     connection: sa.Connection, owner: str, session_id: str, budget: int, before_seq: int
-) -> list[StoredMessage]:
+) -> list[Said]:
     """What of the messages below `before_seq` fits into the budget, oldest first.
 
     Reads newest first and stops when the budget is used up, so that the length of the rest of
     the conversation does not matter. Raises ConversationNotFound.
     """
-    found: list[StoredMessage] = []
+    found: list[Said] = []
     most, page_size = windows.most_rows(budget), _FIRST_PAGE
     while len(found) < most:
-        page = _page(connection, owner, session_id, min(page_size, most - len(found)), before_seq)
+        parameters = {
+            "of_session": session_id,
+            "of_owner": owner,
+            "rows": min(page_size, most - len(found)),
+            "before_seq": before_seq,
+        }
+        page = [Said(*row) for row in connection.execute(_SAID, parameters)]
         found += page
         if len(page) < page_size or windows.exceeds(found, budget):
             break

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 Role = Literal["user", "assistant"]
 MessageStatus = Literal["complete", "interrupted", "failed"]
+Feedback = Literal["like", "dislike"]
 ConversationStatus = Literal["active", "inactive", "ended"]
 
 
@@ -41,6 +42,30 @@ class StoredMessage:
     created_at: datetime
     turn_id: str
     error_id: str | None
+    feedback: Feedback | None
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A message as the model is to see it."""
+
+    seq: int
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A conversation that a search found: by its title (`seq` is None), or by a message.
+
+    `snippet` is the part of the message where the words stand.
+    """
+
+    session_id: str
+    title: str
+    seq: int | None
+    snippet: str
+    last_activity_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +106,7 @@ class TurnTicket:
     user_seq: int
     answer_seq: int
     fresh: bool
-    window: tuple[StoredMessage, ...] = ()
+    window: tuple[Said, ...] = ()
 
 
 def new_conversation_id() -> str:

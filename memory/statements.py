@@ -10,7 +10,11 @@ from memory.tables import RUNNING, UtcDateTime, agent_messages, agent_sessions, 
 _sessions, _messages, _turns = agent_sessions.c, agent_messages.c, agent_turns.c
 _SESSION: Final = sa.bindparam("of_session", type_=sa.Text)
 _OWNER: Final = sa.bindparam("of_owner", type_=sa.Text)
-_OWN_SESSION = sa.and_(_sessions.session_id == _SESSION, _sessions.owner_id == _OWNER)
+_OWN_SESSION = sa.and_(
+    _sessions.session_id == _SESSION,
+    _sessions.owner_id == _OWNER,
+    _sessions.deleted_at.is_(None),
+)
 _OWN_MESSAGES = sa.and_(_messages.session_id == _SESSION, _messages.owner_id == _OWNER)
 _OWN_TURNS = sa.and_(_turns.session_id == _SESSION, _turns.owner_id == _OWNER)
 _ACTIVE: Final = {"status": "active", "ended_at": None}
@@ -29,7 +33,9 @@ def _create_or_extend(insert: Any) -> sa.Executable:
                 "last_activity_at": new.excluded.last_activity_at,
                 **_ACTIVE,
             },
-            where=_sessions.owner_id == new.excluded.owner_id,
+            where=sa.and_(
+                _sessions.owner_id == new.excluded.owner_id, _sessions.deleted_at.is_(None)
+            ),
         ).returning(_sessions.last_seq),
     )
 

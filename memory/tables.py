@@ -39,6 +39,8 @@ def _of_a_conversation() -> sa.ForeignKeyConstraint:
         ["session_id", "owner_id"],
         ["agent_sessions.session_id", "agent_sessions.owner_id"],
         ondelete="CASCADE",
+        # what a visitor wrote becomes the account's when they sign in
+        onupdate="CASCADE",
     )
 
 
@@ -54,6 +56,8 @@ agent_sessions = sa.Table(
     sa.Column("channel", sa.Text, nullable=False),
     sa.Column("context_data", sa.JSON(none_as_null=True)),
     sa.Column("summary", sa.Text),
+    # the summary covers the messages up to this seq
+    sa.Column("summarised_seq", sa.Integer),
     sa.Column("message_count", sa.Integer, nullable=False),
     # the highest seq ever given out; message_count cannot serve, since it leaves out what was
     # superseded
@@ -62,9 +66,12 @@ agent_sessions = sa.Table(
     sa.Column("started_at", UtcDateTime, nullable=False),
     sa.Column("last_activity_at", UtcDateTime, nullable=False),
     sa.Column("ended_at", UtcDateTime),
+    # out of sight from then on, and gone for good a while later
+    sa.Column("deleted_at", UtcDateTime),
     sa.UniqueConstraint("session_id", "owner_id"),
     _one_of("status", "active", "inactive", "ended"),
     sa.Index("agent_sessions_by_owner", "owner_id", "last_activity_at", "session_id"),
+    sa.Index("agent_sessions_by_activity", "last_activity_at"),
 )
 
 agent_messages = sa.Table(
@@ -85,7 +92,9 @@ agent_messages = sa.Table(
     sa.Column("turn_id", sa.Text, nullable=False),
     sa.Column("superseded", sa.Boolean, nullable=False),
     sa.Column("error_id", sa.Text),
+    sa.Column("feedback", sa.Text),
     _of_a_conversation(),
+    _one_of("feedback", "like", "dislike"),
     _one_of("role", "user", "assistant"),
     _one_of("status", "complete", "interrupted", "failed"),
 )

@@ -7,7 +7,7 @@ Only texts count, since only they are shown to the model again.
 
 from collections.abc import Iterator, Sequence
 
-from memory.records import StoredMessage
+from memory.records import Said
 
 # what a message costs beside its text: role, separators
 MESSAGE_TOKENS = 4
@@ -25,7 +25,7 @@ def tokens_in(text: str) -> int:
     return -(-ascii_length // 4) + -(-other_bytes // 2)
 
 
-def cost(message: StoredMessage) -> int:
+def cost(message: Said) -> int:
     """About how many tokens a message takes in the model's input."""
     return MESSAGE_TOKENS + tokens_in(message.content)
 
@@ -35,19 +35,19 @@ def most_rows(budget: int) -> int:
     return max(budget // TOKENS_PER_ROW, 2)
 
 
-def exceeds(newest_first: Sequence[StoredMessage], budget: int) -> bool:
+def exceeds(newest_first: Sequence[Said], budget: int) -> bool:
     """Whether these messages alone use up the budget, so that older ones cannot matter."""
     return sum(cost(message) for message in newest_first if message.content) > budget
 
 
-def fit(newest_first: Sequence[StoredMessage], budget: int) -> list[StoredMessage]:
+def fit(newest_first: Sequence[Said], budget: int) -> list[Said]:
     """The newest exchanges that fit into `budget` tokens, oldest first.
 
     An exchange is a user's message with its answer and goes in whole or not at all, except that
     the newest user message is always there, however long. Answers without text are left out; an
     interrupted one stays with the part that came.
     """
-    kept: list[StoredMessage] = []
+    kept: list[Said] = []
     left = budget
     for exchange in _exchanges(newest_first):
         left -= sum(map(cost, exchange))
@@ -57,12 +57,12 @@ def fit(newest_first: Sequence[StoredMessage], budget: int) -> list[StoredMessag
     return kept
 
 
-def _exchanges(newest_first: Sequence[StoredMessage]) -> Iterator[list[StoredMessage]]:
+def _exchanges(newest_first: Sequence[Said]) -> Iterator[list[Said]]:
     """Newest first; within each, the user's message and then its answer.
 
     Answers whose question was not read belong to no exchange.
     """
-    answers: list[StoredMessage] = []
+    answers: list[Said] = []
     for message in newest_first:
         if message.role == "user":
             yield [message, *answers]

@@ -235,14 +235,21 @@ class Browser:
     Args:
         url: Where the app is.
         cookies: False makes one that refuses every cookie.
+        connector: How its connections are made, where that matters.
     """
 
-    def __init__(self, url: str, *, cookies: bool = True) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        cookies: bool = True,
+        connector: aiohttp.BaseConnector | None = None,
+    ) -> None:
         jar = aiohttp.CookieJar(unsafe=True) if cookies else aiohttp.DummyCookieJar()
         self.url = url
         self._session = aiohttp.ClientSession(
             cookie_jar=jar,
-            connector=aiohttp.TCPConnector(limit=0),
+            connector=connector or aiohttp.TCPConnector(limit=0),
             timeout=aiohttp.ClientTimeout(total=WAIT * 3),
         )
         self._tabs: list[Tab] = []

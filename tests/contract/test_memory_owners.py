@@ -24,11 +24,17 @@ BY_CONVERSATION: dict[str, Call] = {
     "conversation": lambda s, i: s.conversation(BOB, i),
     "messages": lambda s, i: s.messages(BOB, i),
     "older messages": lambda s, i: s.messages(BOB, i, before_seq=100),
+    "rename": lambda s, i: s.rename(BOB, i, "mine"),
+    "delete": lambda s, i: s.delete(BOB, i),
+    "restore": lambda s, i: s.restore(BOB, i),
+    "rate": lambda s, i: s.rate(BOB, i, 2, "dislike"),
 }
 BY_TURN: dict[str, Call] = {
     "checkpoint": lambda s, i: s.checkpoint(BOB, i, content="mine", tool_calls=[]),
     "finish_turn": lambda s, i: s.finish(BOB, i, "mine"),
     "answer": lambda s, i: s.answer(BOB, i),
+    # False, too, for a conversation of another
+    "end": lambda s, i: s.end(BOB, THEIRS[: len(i)]),
 }
 VARIANTS: dict[str, Callable[[str], str]] = {
     "another's": lambda other: other,
@@ -128,6 +134,14 @@ async def test_nobody_owns_anything(store: Store, database: Database, nobody: st
         store.conversations(nobody),
         store.forget(nobody),
         store.answer(nobody, "t1"),
+        store.rename(nobody, "s1", "title"),
+        store.delete(nobody, "s1"),
+        store.restore(nobody, "s1"),
+        store.rate(nobody, "s1", 2, "like"),
+        store.end(nobody, "s1"),
+        store.search(nobody, "word"),
+        store.take_over(nobody, ALICE),
+        store.take_over(ALICE, nobody),
     ):
         with pytest.raises(ValueError, match="owner"):
             await call
@@ -140,7 +154,7 @@ def test_every_method_asks_for_the_owner_first() -> None:
         for name, method in inspect.getmembers(ConversationMemoryManager, inspect.isfunction)
         if not name.startswith("_")
     }
-    assert len(methods) == 10
+    assert len(methods) == 17
     for name, method in methods.items():
         _self, first, *_ = inspect.signature(method).parameters.values()
         assert first.name == "owner", name

@@ -18,7 +18,7 @@ from cmw_agent.web.handlers import Handlers, Page
 from cmw_agent.web.runtime import Runtime
 from cmw_agent.web.server import Parts
 from memory.manager import ConversationMemoryManager
-from memory.records import StoredMessage, TurnTicket
+from memory.records import Said, TurnTicket
 from tests.harness import WAIT, Browser
 from tests.isolation.storm import judge, storm
 from tests.isolation.world import world
@@ -132,7 +132,7 @@ class CachedWindow(ConversationMemoryManager):
 
     def __init__(self, memory: ConversationMemoryManager) -> None:
         super().__init__(memory._database)
-        self._cache: dict[int, tuple[StoredMessage, ...]] = {}
+        self._cache: dict[int, tuple[Said, ...]] = {}
 
     async def begin_turn(self, *args: Any, **named: Any) -> TurnTicket:
         ticket = await super().begin_turn(*args, **named)

@@ -214,6 +214,7 @@ def test_a_stored_answer_is_told_as_it_was() -> None:
         created_at=datetime(2026, 1, 1, tzinfo=UTC),
         turn_id="t",
         error_id="abcd1234",
+        feedback=None,
     )
     assert replayed(stored) == [
         ToolStarted("1", "calculate", {"expression": "1"}),

@@ -87,8 +87,48 @@ def test_a_stream_reads_the_same_however_its_bytes_are_cut(
     found = [
         chunk for data in pieces(written(chunks, ends, noise), cuts) for chunk in parser.feed(data)
     ]
-    assert found == chunks
+    assert Merger().merge(found) == Merger().merge(chunks)
     assert parser.done
+
+
+NASTY = st.lists(
+    st.sampled_from(
+        ['"', "\\", "a", " and so on", "\n", "\x7f", '"content":"', "}]}", "é", "語", "🙂"]
+    ),
+    max_size=3,
+).map("".join)
+
+
+@given(st.lists(NASTY, min_size=2, max_size=30), st.lists(st.integers(0, 9999)), st.booleans())
+def test_a_run_of_alike_events_is_read_as_each_of_them_would_be(
+    texts: list[str], cuts: list[int], finished: bool
+) -> None:
+    chunks = [*map(text_chunk, ["so", *texts]), *([FINISH] if finished else [])]
+    parser = SSEParser()
+    found = [c for data in pieces(written(chunks, [b"\n"], [b""]), cuts) for c in parser.feed(data)]
+    assert text_of(found) == "so" + "".join(texts)
+    assert [c for c in found if not is_plain(c)] == ([FINISH] if finished else [])
+    assert parser.done
+
+
+def test_a_run_of_alike_events_is_read_as_one() -> None:
+    parser = SSEParser()
+    data = written([text_chunk(text) for text in "abcdef"], [b"\n"], [b""])
+    start = data.index(b"\n\n") + 2
+    assert parser.feed(data[:start]) == [text_chunk("a")]
+    assert [text_of([chunk]) for chunk in parser.feed(data[start:])] == ["bcdef"]
+
+
+def test_a_field_of_the_same_name_elsewhere_is_not_taken_for_the_text() -> None:
+    def event(note: str, text: str) -> bytes:
+        return b'data: {"note":{"content":"%s"},"choices":[{"delta":{"content": "%s"}}]}\n\n' % (
+            note.encode(),
+            text.encode(),
+        )
+
+    parser = SSEParser()
+    chunks = parser.feed(event("x", "x")) + parser.feed(event("y", "x") + event("z", "x"))
+    assert text_of(chunks) == "xxx"
 
 
 def test_a_character_may_be_cut_at_each_of_its_bytes() -> None:

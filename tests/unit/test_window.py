@@ -1,42 +1,33 @@
 """The window: whole exchanges, newest first, within the budget."""
 
-from datetime import UTC, datetime
-
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from memory.records import MessageStatus, Role, StoredMessage
+from memory.records import Said
 from memory.window import MESSAGE_TOKENS, cost, exceeds, fit, most_rows, tokens_in
 
-NOW = datetime(2030, 1, 1, tzinfo=UTC)
+
+def question(seq: int, content: str) -> Said:
+    return Said(seq, "user", content)
 
 
-def message(seq: int, role: Role, content: str, status: MessageStatus) -> StoredMessage:
-    return StoredMessage(seq, role, content, (), status, None, None, None, NOW, f"t{seq}", None)
+def answer(seq: int, content: str) -> Said:
+    return Said(seq, "assistant", content)
 
 
-def question(seq: int, content: str) -> StoredMessage:
-    return message(seq, "user", content, "complete")
-
-
-def answer(seq: int, content: str, status: MessageStatus = "complete") -> StoredMessage:
-    return message(seq, "assistant", content, status)
-
-
-def shown(newest_first: list[StoredMessage], budget: int) -> list[str]:
+def shown(newest_first: list[Said], budget: int) -> list[str]:
     return [message.content for message in fit(newest_first, budget)]
 
 
 @st.composite
-def conversations(draw: st.DrawFn) -> list[StoredMessage]:
+def conversations(draw: st.DrawFn) -> list[Said]:
     """Rows newest first, cut off anywhere, as a page of a table may be."""
     texts = st.text(max_size=60)
-    rows: list[StoredMessage] = []
+    rows: list[Said] = []
     for _ in range(draw(st.integers(0, 12))):
         rows.append(question(len(rows), draw(texts)))
-        status: MessageStatus = draw(st.sampled_from(["complete", "interrupted", "failed"]))
-        rows.append(answer(len(rows), draw(texts), status))
+        rows.append(answer(len(rows), draw(texts)))
     start, end = draw(st.integers(0, 3)), draw(st.integers(0, 3))
     return rows[start : len(rows) - end][::-1]
 
@@ -48,28 +39,28 @@ unhurried = settings(deadline=None, database=None, suppress_health_check=[Health
 
 @unhurried
 @given(conversations(), BUDGETS)
-def test_a_window_begins_with_the_user(rows: list[StoredMessage], budget: int) -> None:
+def test_a_window_begins_with_the_user(rows: list[Said], budget: int) -> None:
     window = fit(rows, budget)
     assert not window or window[0].role == "user"
 
 
 @unhurried
 @given(conversations(), BUDGETS)
-def test_a_window_holds_the_newest_question(rows: list[StoredMessage], budget: int) -> None:
+def test_a_window_holds_the_newest_question(rows: list[Said], budget: int) -> None:
     questions = [row for row in rows if row.role == "user"]
     assert [row for row in fit(rows, budget) if row.role == "user"][-1:] == questions[:1]
 
 
 @unhurried
 @given(conversations(), BUDGETS)
-def test_a_window_keeps_within_its_budget(rows: list[StoredMessage], budget: int) -> None:
+def test_a_window_keeps_within_its_budget(rows: list[Said], budget: int) -> None:
     window = fit(rows, budget)
     assert len(window) <= 1 or sum(map(cost, window)) <= budget
 
 
 @unhurried
 @given(conversations(), BUDGETS)
-def test_a_window_is_a_tail_without_empty_answers(rows: list[StoredMessage], budget: int) -> None:
+def test_a_window_is_a_tail_without_empty_answers(rows: list[Said], budget: int) -> None:
     window = fit(rows, budget)
     spoken = [row for row in rows[::-1] if row.role == "user" or row.content]
     assert window == spoken[len(spoken) - len(window) :] or window == spoken[-2:-1]
@@ -77,7 +68,7 @@ def test_a_window_is_a_tail_without_empty_answers(rows: list[StoredMessage], bud
 
 @unhurried
 @given(conversations(), BUDGETS)
-def test_no_answer_stands_without_its_question(rows: list[StoredMessage], budget: int) -> None:
+def test_no_answer_stands_without_its_question(rows: list[Said], budget: int) -> None:
     sequence = [row.seq for row in fit(rows, budget)]
     for row in fit(rows, budget):
         assert row.role == "user" or row.seq - 1 in sequence
@@ -85,9 +76,7 @@ def test_no_answer_stands_without_its_question(rows: list[StoredMessage], budget
 
 @unhurried
 @given(conversations(), BUDGETS)
-def test_what_exceeds_the_budget_needs_no_older_rows(
-    rows: list[StoredMessage], budget: int
-) -> None:
+def test_what_exceeds_the_budget_needs_no_older_rows(rows: list[Said], budget: int) -> None:
     if exceeds(rows, budget) and fit(rows, budget):
         older = [answer(-1, "older"), question(-2, "old")]
         assert fit(rows + older, budget) == fit(rows, budget)
@@ -119,14 +108,14 @@ def test_a_small_old_exchange_does_not_slip_in_over_a_large_one() -> None:
     assert shown(rows, 500) == ["now"]
 
 
-def test_failed_answers_go_and_partial_ones_stay() -> None:
+def test_empty_answers_go_and_partial_ones_stay() -> None:
     rows = [
         question(7, "now"),
-        answer(6, "Half of", "interrupted"),
+        answer(6, "Half of"),
         question(5, "three"),
-        answer(4, "A part", "failed"),
+        answer(4, "A part"),
         question(3, "two"),
-        answer(2, "", "failed"),
+        answer(2, ""),
         question(1, "one"),
     ]
     assert shown(rows, 1000) == ["one", "two", "A part", "three", "Half of", "now"]

@@ -1,0 +1,189 @@
+"""What owners do with their conversations: rename, delete and restore, rate, search, take over.
+
+Functions of one connection; each statement names the owner.
+"""
+
+import re
+from datetime import datetime
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from memory.errors import ConversationNotFound
+from memory.records import Feedback, Found
+from memory.tables import UtcDateTime, agent_messages, agent_sessions
+
+MOST_WORDS = 10
+MOST_MATCHES = 200  # messages that are looked at, newest first, for one search
+SNIPPET_BEFORE, SNIPPET_AFTER = 40, 80  # characters around the first word that was found
+_WORD = re.compile(r"\w+")
+
+_sessions, _messages = agent_sessions.c, agent_messages.c
+_OWN = sa.and_(
+    _sessions.session_id == sa.bindparam("of_session"),
+    _sessions.owner_id == sa.bindparam("of_owner"),
+)
+_RENAME: Final = (
+    sa.update(agent_sessions)
+    .where(_OWN, _sessions.deleted_at.is_(None))
+    .values(title=sa.bindparam("new_title"))
+)
+_DELETE: Final = (
+    sa.update(agent_sessions)
+    .where(_OWN, _sessions.deleted_at.is_(None))
+    .values(deleted_at=sa.bindparam("at", type_=UtcDateTime))
+)
+_RESTORE: Final = (
+    sa.update(agent_sessions).where(_OWN, _sessions.deleted_at.is_not(None)).values(deleted_at=None)
+)
+_RATE: Final = (
+    sa.update(agent_messages)
+    .where(
+        _messages.session_id == sa.bindparam("of_session"),
+        _messages.owner_id == sa.bindparam("of_owner"),
+        _messages.seq == sa.bindparam("of_seq"),
+        _messages.role == "assistant",
+        sa.exists().where(_OWN, _sessions.deleted_at.is_(None)),
+    )
+    .values(feedback=sa.bindparam("new_feedback"))
+)
+_IDLE: Final = (
+    sa.update(agent_sessions)
+    .where(_OWN, _sessions.status == "active")
+    .values(status="inactive", ended_at=sa.bindparam("at", type_=UtcDateTime))
+)
+# Messages and turns follow by their foreign key.
+_TAKE_OVER: Final = (
+    sa.update(agent_sessions)
+    .where(_sessions.owner_id == sa.bindparam("of_owner"))
+    .values(owner_id=sa.bindparam("new_owner"))
+)
+_BY_TITLE: Final = (
+    sa.select(_sessions.session_id, _sessions.title, _sessions.last_activity_at)
+    .where(
+        _sessions.owner_id == sa.bindparam("of_owner"),
+        _sessions.deleted_at.is_(None),
+        sa.func.lower(_sessions.title).like(sa.bindparam("pattern"), escape="\\"),
+    )
+    .order_by(_sessions.last_activity_at.desc())
+    .limit(sa.bindparam("rows"))
+)
+# The index is asked for the owner and the words together; the join asks for the owner again.
+_MATCHES: Final = {
+    "sqlite": """
+        SELECT m.session_id, m.seq, m.content FROM agent_search
+        JOIN agent_messages m ON m.message_id = agent_search.rowid
+        WHERE agent_search MATCH :words AND m.owner_id = :of_owner AND NOT m.superseded
+        ORDER BY agent_search.rowid DESC LIMIT :rows""",
+    "postgresql": """
+        SELECT m.session_id, m.seq, m.content FROM agent_messages m
+        WHERE m.search @@ (CAST(:owner_lexeme AS tsquery) && to_tsquery('simple', :words))
+        AND m.owner_id = :of_owner AND NOT m.superseded
+        ORDER BY m.created_at DESC, m.session_id, m.seq DESC LIMIT :rows""",
+}
+_BY_ID: Final = sa.select(_sessions.session_id, _sessions.title, _sessions.last_activity_at).where(
+    _sessions.owner_id == sa.bindparam("of_owner"),
+    _sessions.deleted_at.is_(None),
+    _sessions.session_id.in_(sa.bindparam("ids", expanding=True)),
+)
+
+
+def rename(connection: sa.Connection, owner: str, session_id: str, title: str) -> None:
+    """Raises ConversationNotFound."""
+    _change(connection, _RENAME, owner, session_id, new_title=title)
+
+
+def delete(connection: sa.Connection, owner: str, session_id: str, at: datetime) -> None:
+    """Put a conversation out of sight. Raises ConversationNotFound."""
+    _change(connection, _DELETE, owner, session_id, at=at)
+
+
+def restore(connection: sa.Connection, owner: str, session_id: str) -> None:
+    """Take a deletion back. Raises ConversationNotFound, also for what was not deleted."""
+    _change(connection, _RESTORE, owner, session_id)
+
+
+def rate(
+    connection: sa.Connection, owner: str, session_id: str, seq: int, feedback: Feedback | None
+) -> None:
+    """Raises ConversationNotFound when there is no such answer of this owner."""
+    _change(connection, _RATE, owner, session_id, of_seq=seq, new_feedback=feedback)
+
+
+def end(connection: sa.Connection, owner: str, session_id: str, at: datetime) -> bool:
+    """Mark a conversation as inactive; whether it was active."""
+    parameters = {"of_owner": owner, "of_session": session_id, "at": at}
+    return connection.execute(_IDLE, parameters).rowcount > 0
+
+
+def take_over(connection: sa.Connection, owner: str, from_owner: str) -> int:
+    """Give all conversations of `from_owner` to `owner`; return how many."""
+    parameters = {"of_owner": from_owner, "new_owner": owner}
+    return connection.execute(_TAKE_OVER, parameters).rowcount
+
+
+def search(connection: sa.Connection, owner: str, query: str, limit: int) -> list[Found]:
+    """Conversations whose title or messages hold the words of `query`, best place first.
+
+    In messages a word also matches the beginning of a longer one; in titles the whole query
+    matches anywhere. Titles come first, each group newest first.
+    """
+    words = _WORD.findall(query)[:MOST_WORDS]
+    if not words:
+        return []
+    titled = connection.execute(
+        _BY_TITLE, {"of_owner": owner, "pattern": f"%{_escaped(query)}%", "rows": limit}
+    )
+    found = {row[0]: Found(row[0], row[1], None, "", row[2]) for row in titled}
+    matches: dict[str, tuple[int, str]] = {}
+    for session_id, seq, content in _matches(connection, owner, words):
+        matches.setdefault(session_id, (seq, snippet(content, words)))
+    wanted = [session_id for session_id in matches if session_id not in found]
+    rows = connection.execute(_BY_ID, {"of_owner": owner, "ids": wanted}).all() if wanted else []
+    known = {row[0]: row for row in rows}
+    for session_id in wanted:
+        if session_id in known:
+            _, title, active = known[session_id]
+            found[session_id] = Found(session_id, title, *matches[session_id], active)
+    return list(found.values())[:limit]
+
+
+def snippet(text: str, words: list[str]) -> str:
+    """The part of a text, on one line, where one of `words` stands first."""
+    folded = text.lower()
+    places = [place for word in words if (place := folded.find(word.lower())) >= 0]
+    start = max(0, min(places, default=0) - SNIPPET_BEFORE)
+    end = min(len(text), start + SNIPPET_BEFORE + SNIPPET_AFTER)
+    part = " ".join(text[start:end].split())
+    return f"{'…' if start else ''}{part}{'…' if end < len(text) else ''}"
+
+
+def _matches(connection: sa.Connection, owner: str, words: list[str]) -> list[Any]:
+    dialect = connection.dialect.name
+    parameters: dict[str, Any] = {"of_owner": owner, "rows": MOST_MATCHES}
+    if dialect == "sqlite":
+        wanted = " AND ".join(f'content : "{word}" *' for word in words)
+        quoted = owner.replace('"', '""')
+        parameters["words"] = f'owner_id : "{quoted}" AND {wanted}'
+    else:
+        quoted = owner.replace("\\", "\\\\").replace("'", "''")
+        parameters["owner_lexeme"] = f"'owner:{quoted}'"
+        parameters["words"] = " & ".join(f"'{word}':*" for word in words)
+    return list(connection.execute(sa.text(_MATCHES[dialect]), parameters))
+
+
+def _escaped(query: str) -> str:
+    folded = query.strip().lower()
+    return folded.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+
+
+def _change(
+    connection: sa.Connection,
+    statement: sa.Executable,
+    owner: str,
+    session_id: str,
+    **parameters: Any,
+) -> None:
+    own = {"of_owner": owner, "of_session": session_id}
+    if connection.execute(statement, own | parameters).rowcount == 0:
+        raise ConversationNotFound
