@@ -10,13 +10,11 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections import deque
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from cmw_agent.agent import Exchange
+from cmw_agent.answers import Answer, replayed, storable
 from cmw_agent.errors import (
     ConversationChanged,
     ConversationInUse,
@@ -29,19 +27,15 @@ from cmw_agent.errors import (
 )
 from cmw_agent.events import (
     AgentEvent,
-    Outcome,
-    TextDelta,
-    ToolFinished,
-    ToolStarted,
-    TurnEvent,
     TurnFinished,
     TurnStarted,
-    UsageReported,
 )
 from cmw_agent.models import explain
 from cmw_agent.sessions import Session
 from cmw_agent.settings import Settings
-from cmw_agent.text import checked_message, mended
+from cmw_agent.summaries import Summaries
+from cmw_agent.text import checked_message
+from cmw_agent.turns import SETTLE_SECONDS, Turn
 from memory.errors import (
     ConversationBusy,
     ConversationMoved,
@@ -50,126 +44,13 @@ from memory.errors import (
     StoreError,
 )
 from memory.manager import ConversationMemoryManager
-from memory.records import StoredMessage, ToolRecord, TurnTicket
+from memory.records import TurnTicket
 
 log = logging.getLogger(__name__)
 
 KEEP_SECONDS = 5.0  # how often a running answer's partial text is stored
-SETTLE_SECONDS = 30.0  # how long storing an answer may take
 
 Begin = Callable[[ConversationMemoryManager], Coroutine[Any, Any, TurnTicket]]
-
-
-@dataclass(slots=True)
-class Answer:
-    """What has come of an answer so far."""
-
-    texts: list[str] = field(default_factory=list)
-    tools: list[ToolRecord] = field(default_factory=list)
-    tokens: int | None = None
-    running: dict[str, ToolStarted] = field(default_factory=dict)
-
-    @property
-    def text(self) -> str:
-        """The answer's text so far."""
-        if len(self.texts) > 1:
-            self.texts = ["".join(self.texts)]
-        return self.texts[0] if self.texts else ""
-
-    def add(self, event: AgentEvent) -> None:
-        """Take in one event of the agent."""
-        match event:
-            case TextDelta(text):
-                self.texts.append(text)
-            case ToolStarted(call_id):
-                self.running[call_id] = event
-            case ToolFinished(call_id, name, result, ok, seconds):
-                call = self.running.pop(call_id, None)
-                arguments = dict(call.arguments) if call is not None else {}
-                self.tools.append(
-                    ToolRecord(call_id, name, arguments, result, ok, round(seconds * 1000))
-                )
-            case UsageReported(input_tokens, output_tokens):
-                self.tokens = (self.tokens or 0) + input_tokens + output_tokens
-
-
-class Turn:
-    """A turn that was asked for: an async iterator of its events, and its brake.
-
-    `key` is its idempotency key, `text` the user's message as it is stored (empty when
-    an old message is answered once more), `is_new` whether the message is a further one.
-
-    Use it as an async context manager: leaving the block stops the turn if it still
-    runs, and waits until what came is stored.
-
-    Raises:
-        UserError: From the iteration, when the turn could not begin; nothing was
-            stored then.
-    """
-
-    def __init__(self, key: str, text: str, *, is_new: bool) -> None:
-        self.key = key
-        self.text = text
-        self.is_new = is_new
-        self._events: deque[TurnEvent] = deque()
-        self._ready = asyncio.Event()
-        self._refusal: UserError | None = None
-        self._task: asyncio.Task[None] | None = None
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> TurnEvent:
-        while not self._events:
-            if self._task is None or self._task.done():
-                if self._refusal is not None:
-                    refusal, self._refusal = self._refusal, None
-                    raise refusal
-                raise StopAsyncIteration
-            self._ready.clear()
-            await self._ready.wait()
-        return self._events.popleft()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stop()
-        await self.ended()
-
-    def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run `work` as this turn's own task."""
-        self._task = asyncio.create_task(work, name="turn")
-        self._task.add_done_callback(lambda _: self._ready.set())
-        return self._task
-
-    def emit(self, event: TurnEvent) -> None:
-        """Hand `event` on; text that nobody has fetched yet is merged."""
-        last = self._events[-1] if self._events else None
-        if isinstance(event, TextDelta) and isinstance(last, TextDelta):
-            self._events[-1] = TextDelta(last.text + event.text)
-        else:
-            self._events.append(event)
-        self._ready.set()
-
-    def refuse(self, error: UserError) -> None:
-        """Say that the turn could not begin."""
-        self._refusal = error
-
-    def stop(self) -> None:
-        """Ask the turn to end now; what has come is kept."""
-        if self._task is not None and not self._task.done():
-            self._task.cancel()
-
-    async def ended(self) -> None:
-        """Wait until the turn is stored."""
-        if self._task is not None:
-            await asyncio.wait([self._task], timeout=SETTLE_SECONDS)
 
 
 class ChatService:
@@ -184,6 +65,7 @@ class ChatService:
         self._work: dict[Turn, _Work] = {}
         self._settling: set[asyncio.Task[bool]] = set()
         self._keeper: asyncio.Task[None] | None = None
+        self._summaries = Summaries(settings)
         self._open = True
 
     @property
@@ -258,6 +140,7 @@ class ChatService:
         for turn in turns:
             turn.stop()
         await asyncio.gather(*(turn.ended() for turn in turns))
+        await self._summaries.close()
         if self._settling:
             await asyncio.wait(self._settling, timeout=SETTLE_SECONDS)
         if self._keeper is not None:
@@ -273,6 +156,7 @@ class ChatService:
         if session.turn is not None and session.turn.key != key:
             raise ConversationInUse
         first = session.turn
+        self._summaries.stop(session)
         turn = Turn(key, text, is_new=is_new)
         work = _Work(self, session, turn, begin, first)
         self._work[turn] = work
@@ -296,6 +180,11 @@ class ChatService:
         self._work.pop(turn, None)
         if session.turn is turn:
             session.turn = None
+
+    def answered(self, session: Session, ticket: TurnTicket) -> None:
+        """Look after a conversation whose answer is stored."""
+        if self._open:
+            self._summaries.begin(session, ticket)
 
     async def _keep(self) -> None:
         # One task stores the partial text of all running answers and renews their
@@ -353,6 +242,8 @@ class _Work:
         self._ticket = ticket
         finished = await self._answer_it(ticket)
         self._turn.emit(await self._store(ticket, finished))
+        if finished.outcome == "complete":
+            self._service.answered(self._session, ticket)
 
     async def _open(self) -> TurnTicket | None:
         # Shielded: when the caller goes away while the message is being stored, the
@@ -385,7 +276,7 @@ class _Work:
         try:
             async with clock:
                 exchanges = [Exchange(m.role, m.content) for m in ticket.window]
-                await self._session.agent.run(exchanges, self._take)
+                await self._session.agent.run(exchanges, self._take, summary=ticket.summary)
         except asyncio.CancelledError:
             _keep_running()
             return TurnFinished("interrupted")
@@ -471,37 +362,6 @@ class _Work:
             return
         for event in replayed(stored):
             self._turn.emit(event)
-
-
-def storable(event: AgentEvent) -> AgentEvent:
-    """Return `event` without what a model may say and no database stores.
-
-    One such character would keep the whole answer from being stored, and the conversation
-    from going on until the lease has run out.
-    """
-    match event:
-        case TextDelta(text):
-            return TextDelta(mended(text))
-        case ToolStarted(call_id, name, arguments):
-            return ToolStarted(mended(call_id), mended(name), mended(dict(arguments)))
-        case ToolFinished(call_id, name, result, ok, seconds):
-            return ToolFinished(mended(call_id), mended(name), mended(result), ok, seconds)
-    return event
-
-
-def replayed(stored: StoredMessage) -> list[TurnEvent]:
-    """Return the events that a stored answer stands for."""
-    events: list[TurnEvent] = []
-    for call in stored.tool_calls:
-        events.append(ToolStarted(call.id, call.name, call.arguments))
-        events.append(
-            ToolFinished(call.id, call.name, call.result, call.ok, call.duration_ms / 1000)
-        )
-    if stored.content:
-        events.append(TextDelta(stored.content))
-    outcome: Outcome = stored.status
-    events.append(TurnFinished(outcome, None, stored.error_id, stored.tokens_used))
-    return events
 
 
 def refusal_for(error: BaseException) -> UserError:

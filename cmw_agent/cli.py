@@ -11,12 +11,11 @@ from pathlib import Path
 
 import uvicorn
 
+from cmw_agent.commands import database_of
 from cmw_agent.errors import StartupError
 from cmw_agent.ops import logs
 from cmw_agent.settings import Settings, load_settings
 from cmw_agent.web.server import Application, build_app
-from memory.database import migrate, open_database
-from memory.errors import StoreError
 
 log = logging.getLogger(__name__)
 
@@ -66,13 +65,8 @@ async def check_database(settings: Settings) -> None:
     Raises:
         StartupError: It cannot be opened, is locked, or comes from a newer version.
     """
-    engine = open_database(settings.database_url.get_secret_value())
-    try:
-        await migrate(engine)
-    except StoreError as error:
-        raise StartupError(f"CMW_DATABASE_URL: {error}") from error
-    finally:
-        await engine.dispose()
+    async with database_of(settings):
+        pass
 
 
 def listen(settings: Settings) -> socket.socket:

@@ -1,14 +1,16 @@
 """Who asks: principals, the signed tokens that prove them, and session keys.
 
 Nothing here keeps state, so every replica that shares the secret key gives the same
-answer. See ``docs/adr/0001-session-hash-is-bound-to-a-principal.md``.
+answer. See ``docs/adr/0001-session-hash-is-bound-to-a-principal.md`` and, for accounts,
+``docs/adr/0008-accounts-by-openid-connect.md``.
 """
 
+import base64
 import hmac
 import os
 import re
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Literal, Self
@@ -18,13 +20,17 @@ from itsdangerous import BadSignature, TimestampSigner
 from cmw_agent.errors import MalformedSession, MissingSession, StartupError
 
 VISITOR_ID = re.compile(r"v[0-9a-f]{32}")
+ACCOUNT_TOKEN = re.compile(r"(a[0-9a-f]{32}):([0-9a-f]{32}):([A-Za-z0-9_-]{0,1100})")
 CLIENT_HASH = re.compile(r"[A-Za-z0-9_-]{1,128}")
 SESSION_KEY = re.compile(r"[0-9a-f]{64}")
 TOKEN_SECONDS = 400 * 86_400  # browsers keep no cookie longer than 400 days (RFC 6265bis)
+ACCOUNT_SECONDS = 30 * 86_400  # without a visit; each renewal begins them anew
 RENEW_SECONDS = 7 * 86_400
+NAME_CHARS = 200
 KEY_FILE = "secret.key"
 
-Kind = Literal["visitor", "ephemeral"]
+Kind = Literal["visitor", "account", "ephemeral"]
+Medium = Literal["cookie", "header"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +39,14 @@ class Principal:
 
     `id` is opaque, is made by the server alone and owns rows in the database.
     An ``ephemeral`` principal proves nothing but the hash it sends; nothing of it
-    is kept.
+    is kept. An ``account`` has a `login`, the sign-in that proves it here, and the
+    user `name` that the provider gave then; neither tells two principals apart.
     """
 
     id: str
     kind: Kind
+    login: str | None = field(default=None, compare=False)
+    name: str | None = field(default=None, compare=False)
 
     @property
     def is_kept(self) -> bool:
@@ -75,7 +84,7 @@ class SessionKey:
 
 
 class Identities:
-    """Signs and verifies visitor tokens and derives session keys.
+    """Signs and verifies the tokens of visitors and accounts, and derives session keys.
 
     Args:
         keys: Secret keys; the first signs, all verify. Never empty.
@@ -98,6 +107,9 @@ class Identities:
             )
             for medium in ("cookie", "header")
         }
+        self._states = TimestampSigner(
+            ordered, salt="cmw.login.state", digest_method=sha256, key_derivation="hmac"
+        )
         self._session_secret = _derive(keys[0], b"cmw.session")
         self._ephemeral_secret = _derive(keys[0], b"cmw.ephemeral")
 
@@ -105,27 +117,56 @@ class Identities:
         """Return a visitor that nobody has ever been before."""
         return Principal("v" + secrets.token_hex(16), "visitor")
 
-    def sign(self, visitor: Principal, medium: Literal["cookie", "header"]) -> str:
-        """Return the token that proves `visitor` when it comes back by `medium`."""
-        if visitor.kind != "visitor":
-            raise ValueError("only visitors carry tokens")
-        return self._signers[medium].sign(visitor.id).decode()
+    def sign(self, principal: Principal, medium: Medium) -> str:
+        """Return the token that proves `principal` when it comes back by `medium`.
 
-    def verify(self, token: str, medium: Literal["cookie", "header"]) -> Principal | None:
-        """Return the visitor whom `token` proves, or None when it proves nobody."""
+        Raises:
+            ValueError: It proves nothing by itself, or is an account and `medium` no cookie:
+                what a script can read must not be worth an account.
+        """
+        if principal.kind == "visitor":
+            return self._signers[medium].sign(principal.id).decode()
+        if principal.kind != "account" or medium != "cookie" or principal.login is None:
+            raise ValueError("only visitors carry tokens, and accounts in cookies")
+        name = base64.urlsafe_b64encode((principal.name or "").encode()).decode().rstrip("=")
+        return self._signers[medium].sign(f"{principal.id}:{principal.login}:{name}").decode()
+
+    def verify(self, token: str, medium: Medium) -> Principal | None:
+        """Return the principal whom `token` proves, or None when it proves nobody.
+
+        Whether an account's login is still live is not in the token: the guard asks that.
+        """
         try:
-            visitor = self._signers[medium].unsign(token, max_age=TOKEN_SECONDS).decode()
-        except (BadSignature, UnicodeError):
+            signed = self._signers[medium].unsign(token, max_age=TOKEN_SECONDS).decode()
+            if VISITOR_ID.fullmatch(signed):
+                return Principal(signed, "visitor")
+            found = ACCOUNT_TOKEN.fullmatch(signed)
+            if found is None or medium != "cookie":
+                return None
+            self._signers[medium].unsign(token, max_age=ACCOUNT_SECONDS)
+            name = base64.urlsafe_b64decode(found[3] + "=" * (-len(found[3]) % 4)).decode()
+        except (BadSignature, ValueError):
             return None
-        return Principal(visitor, "visitor") if VISITOR_ID.fullmatch(visitor) else None
+        return Principal(found[1], "account", login=found[2], name=name or None)
 
-    def needs_renewal(self, token: str, medium: Literal["cookie", "header"]) -> bool:
+    def needs_renewal(self, token: str, medium: Medium) -> bool:
         """Whether a valid `token` is over a week old or signed by a retired key."""
         try:
             self._current[medium].unsign(token, max_age=RENEW_SECONDS)
         except BadSignature:
             return True
         return False
+
+    def sign_state(self, text: str) -> str:
+        """Return a token for what a sign-in keeps in the browser; it proves nobody."""
+        return self._states.sign(text).decode()
+
+    def verify_state(self, token: str, seconds: int) -> str | None:
+        """Return the text of a token that is at most so old, or None."""
+        try:
+            return self._states.unsign(token, max_age=seconds).decode()
+        except (BadSignature, UnicodeError):
+            return None
 
     def ephemeral(self, client_hash: str, peer: str) -> Principal:
         """Return the principal of a caller that proves nothing.
@@ -140,6 +181,20 @@ class Identities:
     def session_key(self, principal: Principal, client_hash: str) -> SessionKey:
         """Return HMAC(key, principal ‖ hash): what Gradio sees as its session hash."""
         return SessionKey(_hmac(self._session_secret, f"{principal.id}\0{client_hash}"))
+
+
+def new_login(issuer: str, subject: str, name: str | None) -> Principal:
+    """Return the account of a provider's user, with a login that nobody had before.
+
+    Its id rests on issuer and subject alone and on no key, so that it outlives a change
+    of keys. A name that is no name is left out rather than cut: a part of it could be
+    another's.
+    """
+    digest = sha256(f"cmw.account\0{issuer}\0{subject}".encode()).hexdigest()
+    usable = name is not None and 0 < len(name) <= NAME_CHARS and name.isprintable()
+    return Principal(
+        "a" + digest[:32], "account", login=secrets.token_hex(16), name=name if usable else None
+    )
 
 
 def _hmac(key: bytes, text: str) -> str:

@@ -134,6 +134,10 @@ class SessionRegistry:
         found = self._sessions.get(key)
         return found if found is not None and found.principal == principal else None
 
+    def of(self, principal: Principal) -> list[Session]:
+        """Return all live sessions of this principal."""
+        return [self._sessions[key] for key in self._by_owner.get(principal.id, ())]
+
     async def release(self, key: SessionKey, principal: Principal) -> bool:
         """Let a session go: its page has closed.
 

@@ -21,6 +21,7 @@ from cmw_agent.settings_values import checked, count, seconds, setting
 
 PREFIX = "CMW_"
 SHOWN_CHARS = 60
+HALF = "OPENID_PROVIDER_URL and OAUTH_CLIENT_ID must be set both or neither, not one alone"
 
 
 class SettingsError(StartupError):
@@ -167,10 +168,57 @@ class Settings(BaseSettings):
         shown="`self`; also `https://huggingface.co` and `https://*.hf.space` on Spaces",
     )
 
+    admins: Annotated[frozenset[str], checked(values.names)] = setting(
+        frozenset(),
+        "Names of the users, comma-separated, who may see the statistics.",
+        "names separated by commas",
+        shown="nobody",
+    )
+
+    openid_provider_url: Annotated[str | None, checked(values.provider_url)] = setting(
+        None,
+        "Address of an OpenID Connect provider with which visitors may sign in; needs "
+        "`OAUTH_CLIENT_ID`. Spaces with `hf_oauth: true` set these four themselves.",
+        "an https:// address, or an http:// one of this machine",
+        shown="none; nobody can sign in",
+        validation_alias="OPENID_PROVIDER_URL",
+    )
+    oauth_client_id: Annotated[str | None, checked(values.token)] = setting(
+        None,
+        "This app's id at the provider; needs `OPENID_PROVIDER_URL`. The provider must know "
+        "the address `…/login/callback` of this app.",
+        "one word of printable ASCII characters",
+        shown="none",
+        validation_alias="OAUTH_CLIENT_ID",
+    )
+    oauth_client_secret: Annotated[SecretStr | None, checked(values.token)] = setting(
+        None,
+        "This app's secret at the provider, where it gives one.",
+        "one word of printable ASCII characters",
+        shown="none; PKCE alone",
+        validation_alias="OAUTH_CLIENT_SECRET",
+    )
+    oauth_scopes: Annotated[str, checked(values.scopes)] = setting(
+        "openid profile",
+        "What the provider is asked to tell.",
+        "words separated by spaces, openid among them",
+        validation_alias="OAUTH_SCOPES",
+    )
+
     session_idle_seconds: float = seconds(
         86400, "Seconds without use after which a session leaves memory.", 31_536_000
     )
-    cleanup_seconds: float = seconds(3600, "Seconds between two sweeps of idle sessions.", 86400)
+    cleanup_seconds: float = seconds(
+        3600, "Seconds between two clean-ups of idle sessions and old conversations.", 86400
+    )
+    retention_days: float = setting(
+        0,
+        "Days without use after which a conversation is deleted for good; 0 keeps all for ever.",
+        "a number of days from 0 to 36500",
+        ge=0,
+        le=36500,
+        allow_inf_nan=False,
+    )
     max_sessions: int = count(10_000, "Live sessions in one process.", 1, 1_000_000)
     max_turns: int = count(
         500, "Turns that one process runs at once; further ones are told to wait.", 1, 100_000
@@ -189,6 +237,11 @@ class Settings(BaseSettings):
     def demo(self) -> bool:
         """Whether the demo model answers, because neither a key nor an address is set."""
         return self.openai_api_key is None and self.openai_base_url is None
+
+    @property
+    def accounts(self) -> bool:
+        """Whether visitors may sign in."""
+        return self.openid_provider_url is not None and self.oauth_client_id is not None
 
     @property
     def unknown(self) -> tuple[str, ...]:
@@ -218,6 +271,8 @@ def load_settings(env_file: Path | None = Path(".env")) -> Settings:
     except ValidationError as error:
         # Not chained: the cause holds the values, secrets included.
         raise SettingsError(_problems(error)) from None
+    if not settings.accounts and (settings.openid_provider_url or settings.oauth_client_id):
+        raise SettingsError([HALF])
     settings._unknown = _unknown_names(written | set(os.environ))  # noqa: SLF001 (its own module)
     return settings
 

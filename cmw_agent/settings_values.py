@@ -24,6 +24,7 @@ SQLITE = ("sqlite", "sqlite+aiosqlite")
 POSTGRES = ("postgres", "postgresql", "postgresql+asyncpg")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 SHORTEST_KEY = 16
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 class Unusable(ValueError):
@@ -134,6 +135,25 @@ def base_url(text: str) -> str:
     return address.geturl().rstrip("/")
 
 
+def provider_url(text: str) -> str:
+    """Return the address of an OpenID provider without a slash at its end.
+
+    Whoever is between could sign in as anyone, so plain http stays on this machine.
+    """
+    address = base_url(text)
+    if address.startswith("http://") and urlsplit(address).hostname not in LOOPBACK:
+        raise ValueError
+    return address
+
+
+def scopes(text: str) -> str:
+    """Return OAuth scopes, separated by single spaces; openid must be among them."""
+    words = line(text).split()
+    if "openid" not in words or any(not word.isascii() for word in words):
+        raise ValueError
+    return " ".join(words)
+
+
 def secret_keys(text: str) -> str:
     """Return the keys joined by commas; each must be long enough to resist guessing."""
     keys = [part.strip() for part in line(text).split(",")]
@@ -164,6 +184,11 @@ def log_level(text: str) -> str:
 def origins(text: str) -> frozenset[str]:
     """Return the origins of a comma-separated list, each as a browser writes it."""
     return frozenset(_origin(part) for part in text.split(",") if part.strip())
+
+
+def names(text: str) -> frozenset[str]:
+    """Return the names of a comma-separated list, each on one line."""
+    return frozenset(line(part) for part in text.split(",") if part.strip())
 
 
 def frame_ancestors(text: str) -> str:

@@ -5,7 +5,8 @@
     memory = ConversationMemoryManager(database)
     ticket = await memory.begin_turn(owner, new_conversation_id(), "Hello", key=key, create=True)
 
-Nothing here can be asked for without saying whose it is, except for `memory.recovery`.
+Nothing here can be asked for without saying whose it is, except for what whoever runs the app
+needs, which returns numbers alone: `memory.recovery`, `memory.retention`, `memory.analytics`.
 """
 
 from memory.database import Database, migrate, open_database, ping
@@ -18,6 +19,7 @@ from memory.errors import (
     InvalidText,
     StoreError,
 )
+from memory.logins import Logins
 from memory.manager import ConversationMemoryManager
 from memory.records import (
     Conversation,
@@ -39,6 +41,7 @@ __all__ = [
     "DatabaseTooNew",
     "DatabaseUnavailable",
     "InvalidText",
+    "Logins",
     "StoreError",
     "StoredMessage",
     "ToolRecord",

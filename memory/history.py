@@ -12,10 +12,10 @@ import sqlalchemy as sa
 from memory.errors import ConversationNotFound
 from memory.records import Feedback, Found
 from memory.tables import UtcDateTime, agent_messages, agent_sessions
+from memory.text import snippet
 
 MOST_WORDS = 10
 MOST_MATCHES = 200  # messages that are looked at, newest first, for one search
-SNIPPET_BEFORE, SNIPPET_AFTER = 40, 80  # characters around the first word that was found
 _WORD = re.compile(r"\w+")
 
 _sessions, _messages = agent_sessions.c, agent_messages.c
@@ -79,7 +79,7 @@ _MATCHES: Final = {
         SELECT m.session_id, m.seq, m.content FROM agent_messages m
         WHERE m.search @@ (CAST(:owner_lexeme AS tsquery) && to_tsquery('simple', :words))
         AND m.owner_id = :of_owner AND NOT m.superseded
-        ORDER BY m.created_at DESC, m.session_id, m.seq DESC LIMIT :rows""",
+        ORDER BY m.message_id DESC LIMIT :rows""",
 }
 _BY_ID: Final = sa.select(_sessions.session_id, _sessions.title, _sessions.last_activity_at).where(
     _sessions.owner_id == sa.bindparam("of_owner"),
@@ -146,16 +146,6 @@ def search(connection: sa.Connection, owner: str, query: str, limit: int) -> lis
             _, title, active = known[session_id]
             found[session_id] = Found(session_id, title, *matches[session_id], active)
     return list(found.values())[:limit]
-
-
-def snippet(text: str, words: list[str]) -> str:
-    """The part of a text, on one line, where one of `words` stands first."""
-    folded = text.lower()
-    places = [place for word in words if (place := folded.find(word.lower())) >= 0]
-    start = max(0, min(places, default=0) - SNIPPET_BEFORE)
-    end = min(len(text), start + SNIPPET_BEFORE + SNIPPET_AFTER)
-    part = " ".join(text[start:end].split())
-    return f"{'…' if start else ''}{part}{'…' if end < len(text) else ''}"
 
 
 def _matches(connection: sa.Connection, owner: str, words: list[str]) -> list[Any]:

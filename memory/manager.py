@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from memory import history, reading, turns
+from memory import history, reading, summaries, turns
 from memory.database import Database
 from memory.errors import InvalidText
 from memory.records import (
@@ -26,6 +26,7 @@ from memory.records import (
 from memory.text import check_id, check_owner, check_texts, is_id, pack_tools, title_of
 
 MOST_ROWS = 500
+CLAIM = timedelta(minutes=2)  # longer than a summary may take
 
 
 class ConversationMemoryManager:
@@ -291,6 +292,52 @@ class ConversationMemoryManager:
             lambda connection: reading.answer(connection, owner, turn_id)
         )
 
+    async def claim_older(
+        self, owner: str, session_id: str, *, before_seq: int, least: int
+    ) -> summaries.Part | None:
+        """Take the part below `before_seq` that no summary covers yet, to summarise it.
+
+        None where it has fewer than `least` tokens or another process has taken it; a claim
+        that was not stored ends by itself after two minutes.
+        """
+        check_owner(owner)
+        check_id(session_id)
+        at = self._clock()
+        return await self._database.write(
+            lambda connection: summaries.claim(
+                connection,
+                owner,
+                session_id,
+                before_seq=before_seq,
+                least=least,
+                at=at,
+                until=at + CLAIM,
+            ),
+            undo=lambda part: (
+                lambda connection: (
+                    part is not None and summaries.release(connection, owner, session_id)
+                )
+            ),
+        )
+
+    async def store_summary(
+        self, owner: str, session_id: str, part: summaries.Part, summary: str | None
+    ) -> bool:
+        """Keep the summary of a claimed part, or with None give the claim back.
+
+        False when nothing was kept. Raises InvalidText.
+        """
+        check_owner(owner)
+        check_texts(summary=summary)
+        if summary is None:
+            await self._database.write(
+                lambda connection: summaries.release(connection, owner, session_id)
+            )
+            return False
+        return await self._database.write(
+            lambda connection: summaries.store(connection, owner, session_id, part, summary)
+        )
+
     async def _change(
         self, owner: str, session_id: str, work: Callable[[sa.Connection, str, str], None]
     ) -> None:
@@ -317,7 +364,11 @@ class ConversationMemoryManager:
             if budget is None:
                 return ticket
             seen = reading.window(connection, new.owner, new.session_id, budget, ticket.answer_seq)
-            return replace(ticket, window=tuple(seen))
+            summary = None
+            if seen and seen[0].seq > 1:
+                own = {"of_owner": new.owner, "of_session": new.session_id}
+                summary = connection.execute(summaries.SUMMARY, own).one()[0]
+            return replace(ticket, window=tuple(seen), summary=summary)
 
         def undo(ticket: TurnTicket) -> Callable[[sa.Connection], bool]:
             end = turns.End(self._clock(), "interrupted", None)

@@ -23,7 +23,18 @@ async def interrupt_abandoned(
     no change: they are interrupted from the start. Raises DatabaseUnavailable.
     """
     now = clock()
-    statement = sa.update(agent_turns).where(RUNNING).values(state="interrupted", finished_at=now)
-    if not everything:
-        statement = statement.where(agent_turns.c.lease_expires_at <= now)
+    due = RUNNING if everything else abandoned(now)
+    # A turn whose row another holds is being finished, renewed or marked there. Waiting for
+    # it could be waiting in a circle, since two updates lock rows in no common order.
+    found = sa.select(agent_turns.c.turn_id).where(due).with_for_update(skip_locked=True)
+    statement = (
+        sa.update(agent_turns)
+        .where(agent_turns.c.turn_id.in_(found), due)
+        .values(state="interrupted", finished_at=now)
+    )
     return await database.write(lambda connection: connection.execute(statement).rowcount)
+
+
+def abandoned(now: datetime) -> sa.ColumnElement[bool]:
+    """The condition that a turn runs without a lease."""
+    return sa.and_(RUNNING, agent_turns.c.lease_expires_at <= now)

@@ -58,6 +58,8 @@ agent_sessions = sa.Table(
     sa.Column("summary", sa.Text),
     # the summary covers the messages up to this seq
     sa.Column("summarised_seq", sa.Integer),
+    # until then one process is at the next part
+    sa.Column("summarising_until", UtcDateTime),
     sa.Column("message_count", sa.Integer, nullable=False),
     # the highest seq ever given out; message_count cannot serve, since it leaves out what was
     # superseded
@@ -74,11 +76,26 @@ agent_sessions = sa.Table(
     sa.Index("agent_sessions_by_activity", "last_activity_at"),
 )
 
+DELETED = agent_sessions.c.deleted_at.is_not(None)
+deleted_sessions = sa.Index(
+    "agent_sessions_deleted",
+    agent_sessions.c.deleted_at,
+    sqlite_where=DELETED,
+    postgresql_where=DELETED,
+)
+
 agent_messages = sa.Table(
     "agent_messages",
     metadata,
-    sa.Column("session_id", sa.Text, primary_key=True),
-    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=False),
+    # what the search index knows a message by
+    sa.Column(
+        "message_id",
+        sa.BigInteger().with_variant(sa.Integer, "sqlite"),
+        sa.Identity(),
+        primary_key=True,
+    ),
+    sa.Column("session_id", sa.Text, nullable=False),
+    sa.Column("seq", sa.Integer, nullable=False),
     sa.Column("owner_id", sa.Text, nullable=False),
     sa.Column("role", sa.Text, nullable=False),
     sa.Column("content", sa.Text, nullable=False),
@@ -93,6 +110,7 @@ agent_messages = sa.Table(
     sa.Column("superseded", sa.Boolean, nullable=False),
     sa.Column("error_id", sa.Text),
     sa.Column("feedback", sa.Text),
+    sa.UniqueConstraint("session_id", "seq"),
     _of_a_conversation(),
     _one_of("feedback", "like", "dislike"),
     _one_of("role", "user", "assistant"),

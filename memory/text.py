@@ -10,6 +10,7 @@ from memory.errors import ConversationNotFound, InvalidText
 from memory.records import ToolRecord
 
 TITLE_LENGTH = 60
+_BEFORE, _AFTER = 40, 80  # characters of a snippet around the first word that was found
 _ID = re.compile(r"[\x21-\x7e]{1,128}")
 
 
@@ -49,6 +50,16 @@ def check_id(identifier: str) -> None:
 def title_of(text: str) -> str:
     """The first 60 characters of a message, on one line."""
     return " ".join(text.split())[:TITLE_LENGTH]
+
+
+def snippet(text: str, words: list[str]) -> str:
+    """The part of a text, on one line, where one of `words` stands first."""
+    folded = text.lower()
+    places = [place for word in words if (place := folded.find(word.lower())) >= 0]
+    start = max(0, min(places, default=0) - _BEFORE)
+    end = min(len(text), start + _BEFORE + _AFTER)
+    part = " ".join(text[start:end].split())
+    return f"{'…' if start else ''}{part}{'…' if end < len(text) else ''}"
 
 
 def pack_tools(tool_calls: Sequence[ToolRecord]) -> list[dict[str, Any]] | None:

@@ -5,11 +5,11 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from hashlib import sha256
 
-from cmw_agent.chat import Turn
 from cmw_agent.events import TextDelta, TurnEvent, TurnFinished
 from cmw_agent.identity import Principal, SessionKey
 from cmw_agent.sessions import Session
 from cmw_agent.settings import Settings
+from cmw_agent.turns import Turn
 from cmw_agent.web.runtime import Runtime
 from memory.records import new_conversation_id
 from tests.harness import WAIT

@@ -13,7 +13,16 @@ from cmw_agent.errors import frames
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 LINE_BREAKS = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]+")
 # Below WARNING these name URLs with session hashes, or quote requests.
-QUIET = ("httpx", "httpx2", "httpcore", "openai", "uvicorn.access", "asyncio", "aiosqlite")
+QUIET = (
+    "httpx",
+    "httpx2",
+    "httpcore",
+    "openai",
+    "uvicorn.access",
+    "asyncio",
+    "aiosqlite",
+    "apscheduler",
+)
 
 
 class OneLineFormatter(logging.Formatter):

@@ -41,7 +41,8 @@ UNREAD_SECONDS = 30.0  # how long an event waits for somebody to read it
 UNCHANGED = MappingProxyType({"__type__": "update"})  # an output that stays as it is
 UNREAD_MESSAGES = 32  # that wait for a slow reader before its events pause
 EVENTS_AT_ONCE = 16  # of one session
-EDIT_FIELDS = ("index", "value", "previous_value")
+EVENT_FIELDS = ("index", "value", "previous_value")  # those that Gradio's classes insist on
+ENDED = "You have signed in or out since; please reload the page."
 FULL = "Too many pages are open; please try again in a moment."
 STREAM_HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -63,7 +64,7 @@ class Notice:
 class Function:
     """An event of the page.
 
-    `handler` takes the inputs, the request and, with `takes_event`, the event's own data;
+    `handler` takes the inputs, the request and, where there is an `event`, its own data;
     it returns the outputs (a tuple where there are several) or is a generator of them.
     """
 
@@ -71,7 +72,7 @@ class Function:
     handler: Callable[..., Any]
     inputs: int
     outputs: int
-    takes_event: bool = False
+    event: type[gr.EventData] | None = None
     starts_turn: bool = False
 
 
@@ -80,7 +81,8 @@ class Mailbox:
     """What waits to be read by one session's page.
 
     `running` holds the tasks of its events until what they gave was fetched, `open_events`
-    the ids of those that have not ended yet, `reader` whoever reads now.
+    the ids of those that have not ended yet, `reader` whoever reads now. `farewell` is the last
+    that goes out, once there is one.
     """
 
     principal: Principal
@@ -90,6 +92,7 @@ class Mailbox:
     fetched: asyncio.Event = field(default_factory=asyncio.Event)
     open_events: set[str] = field(default_factory=set)
     reader: object | None = None
+    farewell: bytes | None = None
 
     async def put(self, message: bytes) -> None:
         """Add a message; wait while the reader is far behind.
@@ -142,6 +145,7 @@ class EventServer:
         self._capacity = capacity
         self._boxes: dict[str, Mailbox] = {}
         self._of_owner: Counter[str] = Counter()
+        self._heartbeats: dict[object, tuple[Principal, asyncio.Event]] = {}
 
     def __len__(self) -> int:
         return len(self._boxes)
@@ -165,6 +169,19 @@ class EventServer:
         if tasks:
             await asyncio.wait(tasks, timeout=UNREAD_SECONDS)
 
+    def end_of(self, principal: Principal) -> None:
+        """End every stream and event of a principal, of an account those of its one login."""
+        for key, box in list(self._boxes.items()):
+            if _is_same(box.principal, principal):
+                lost = b"".join(_failed(event, UserError(ENDED)) for event in box.open_events)
+                box.farewell = lost + _encoded({"msg": "close_stream", "event_id": None})
+                box.arrived.set()
+                self._abandon(box)
+                self._drop(key, box)
+        for holder, over in list(self._heartbeats.values()):
+            if _is_same(holder, principal):
+                over.set()
+
     # -- joining and cancelling ---------------------------------------------------
 
     async def _join(self, scope: Scope, receive: Receive) -> JSONResponse:
@@ -187,10 +204,10 @@ class EventServer:
             return _answer(429, "This page asks too much at once.", {"retry-after": "1"})
         gr_request = gr.Request(request=request, session_hash=key)
         arguments = [*data, gr_request]
-        if function.takes_event:
+        if function.event is not None:
             sent = body.get("event_data")
             known = sent if isinstance(sent, dict) else {}
-            arguments.append(gr.EditData(None, dict.fromkeys(EDIT_FIELDS) | known))
+            arguments.append(function.event(None, dict.fromkeys(EVENT_FIELDS) | known))
         return JSONResponse({"event_id": self._start(key, box, function, arguments)})
 
     def _box(self, key: str, principal: Principal) -> Mailbox | None:
@@ -349,6 +366,10 @@ class EventServer:
                     await box.arrived.wait()
             if gone.done():
                 return False
+            if box.farewell is not None:
+                body = box.farewell
+                await send({"type": "http.response.body", "body": body, "more_body": False})
+                return False
             if box.reader is not reader:  # the page has opened a newer stream
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
                 return True
@@ -372,14 +393,20 @@ class EventServer:
         principal = scope[PRINCIPAL]
         key = SessionKey.parse(scope["path"].rpartition("/")[2])
         await send({"type": "http.response.start", "status": 200, "headers": STREAM_HEADERS})
-        gone = asyncio.create_task(_disconnected(receive), name="heartbeat-watch")
+        over = asyncio.Event()
+        gone = asyncio.create_task(_gone_or_over(receive, over), name="heartbeat-watch")
+        me = object()
+        self._heartbeats[me] = principal, over
         try:
             while not gone.done():
                 await send(
                     {"type": "http.response.body", "body": b"data: ALIVE\n\n", "more_body": True}
                 )
                 await asyncio.wait([gone], timeout=HEARTBEAT_SECONDS)
+            if over.is_set():
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
+            del self._heartbeats[me]
             gone.cancel()
             if (box := self._boxes.get(key.value)) is not None:
                 self._abandon(box)
@@ -390,6 +417,19 @@ async def _disconnected(receive: Receive) -> None:
     message: Message = {"type": ""}
     while message["type"] != "http.disconnect":
         message = await receive()
+
+
+async def _gone_or_over(receive: Receive, over: asyncio.Event) -> None:
+    waits = [asyncio.ensure_future(wait) for wait in (_disconnected(receive), over.wait())]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
+
+
+def _is_same(one: Principal, other: Principal) -> bool:
+    return one == other and one.login == other.login
 
 
 def _answer(status: int, detail: str, headers: dict[str, str] | None = None) -> JSONResponse:

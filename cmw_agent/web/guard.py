@@ -7,6 +7,7 @@ requests that change something, caps bodies and sets the security headers. It ke
 no state of its own, so every replica that shares the secret key decides alike.
 """
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
@@ -16,13 +17,15 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from cmw_agent.errors import UserError
 from cmw_agent.identity import CLIENT_HASH, Identities, Principal, SessionKey
 from cmw_agent.web.routes import Route, RouteTable
-from cmw_agent.web.visitors import Visitors
+from cmw_agent.web.visitors import Visit, Visitors
 
 PRINCIPAL = "cmw.principal"
 NOT_FOUND = "Not Found"
 CROSS_SITE = "This request came from another site."
+SIGNED_OUT = "You are signed out; please reload the page."
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'self'; "
@@ -76,10 +79,18 @@ class Guard:
         app: The app behind it, which finds the principal at ``scope["cmw.principal"]``.
         identities: Verifies tokens and derives session keys.
         policy: What differs between deployments.
+        is_live: Whether an account's login has not ended; without it no account is known.
     """
 
-    def __init__(self, app: ASGIApp, identities: Identities, policy: GuardPolicy) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        identities: Identities,
+        policy: GuardPolicy,
+        is_live: Callable[[Principal], Awaitable[bool]] | None = None,
+    ) -> None:
         self._app = app
+        self._is_live = is_live
         self._identities = identities
         self._visitors = Visitors(identities, embedded=policy.frame_ancestors != "'self'")
         self._policy = policy
@@ -143,10 +154,25 @@ class Guard:
             self._bind_query(call)
         elif call.route.identity == "path":
             self._bind_path(call)
-        elif call.route.template in ("/", "/config"):
+        # Last, since a body may be long in coming, and its sender signed out meanwhile.
+        if not await self._is_signed_in(call.principal):
+            if call.route.identity != "none" or call.route.method != "GET":
+                raise _Refused(401, SIGNED_OUT)
+            call.principal, visit = None, Visit()
+        if call.route.template in ("/", "/config"):
             # Only here: a cookie set halfway through a visit would change who asks.
             call.cookie = self._visitors.cookie_for(call.scope, visit)
         call.scope = {**call.scope, PRINCIPAL: call.principal}
+
+    async def _is_signed_in(self, principal: Principal | None) -> bool:
+        if principal is None or principal.kind != "account":
+            return True
+        if self._is_live is None:
+            return False
+        try:
+            return await self._is_live(principal)
+        except UserError as error:
+            raise _Refused(error.status, str(error)) from None
 
     def _bind(self, call: _Call, client_hash: object) -> str:
         if client_hash is None or client_hash == "":

@@ -8,27 +8,29 @@ id that a browser sends is only looked up among the principal's own.
 import contextlib
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import gradio as gr
 
-from cmw_agent.chat import Turn, refusal_for
+from cmw_agent.chat import refusal_for
 from cmw_agent.errors import MissingSession, NotFound, UserError
 from cmw_agent.events import TextDelta, TurnFinished, TurnStarted
 from cmw_agent.identity import Principal, SessionKey
 from cmw_agent.sessions import Session
+from cmw_agent.turns import Turn
 from cmw_agent.web import view
-from cmw_agent.web.events import UNCHANGED, Notice
+from cmw_agent.web.events import Notice
 from cmw_agent.web.guard import PRINCIPAL
 from cmw_agent.web.runtime import Runtime
 from memory.errors import ConversationNotFound, StoreError
-from memory.records import new_conversation_id
+from memory.records import StoredMessage, new_conversation_id
 
-Opened = tuple[list[view.Drawn], str, str]  # messages, conversation id, sidebar
-Shown = tuple[list[view.Drawn], Any]  # messages, sidebar
+Opened = tuple[Any, str]  # messages, conversation id (and EARLIER where there are more)
+Shown = list[view.Drawn]
 
-RECENT = 30
+EARLIER = "+"  # after a conversation's id: the page does not show its beginning
+MOST_SHOWN = 400  # messages that a page shows, however often it asks for earlier ones
 NOT_FOUND_NOTE = "This conversation was not found. Here is a new one."
 
 
@@ -36,15 +38,27 @@ NOT_FOUND_NOTE = "This conversation was not found. Here is a new one."
 class Page:
     """What a session's page shows: the drawn messages of its conversation.
 
-    `question` is the place of the last question shown, `upcoming` that of the next one;
-    `listed` tells that the sidebar has this conversation at its top already.
+    `question` is the place of the last question shown, `upcoming` that of the next one,
+    `places` has those of all drawn messages; `feedback` tells how the answers were rated when
+    the conversation was opened.
     """
 
     conversation_id: str
     messages: list[view.Drawn]
     question: int | None = None
     upcoming: int | None = None
-    listed: bool = False
+    places: list[int] = field(default_factory=list)
+    feedback: list[str | None] = field(default_factory=list)
+
+    @property
+    def shown_id(self) -> str:
+        """The conversation's id as the page gets it."""
+        return self.conversation_id + (EARLIER if self.has_earlier else "")
+
+    @property
+    def has_earlier(self) -> bool:
+        """Whether the conversation has messages before those that are shown."""
+        return bool(self.places) and self.places[0] > 1
 
 
 class Handlers:
@@ -58,14 +72,39 @@ class Handlers:
         self._runtime = runtime
 
     async def open_page(self, request: gr.Request) -> AsyncIterator[Notice | Opened]:
-        """Give the messages, the conversation's id and the list of recent ones."""
+        """Give the messages and the conversation's id."""
         session = await self._session(request)
         wanted = request.query_params.get("c")
         session.conversation_id = session.view = None
         if isinstance(wanted, str) and wanted and not await self._adopt(session, wanted):
             yield Notice(NOT_FOUND_NOTE, "Not found")
         page = await self._page(session)
-        yield page.messages, page.conversation_id, await self._recent(session)
+        yield view.rated(page.messages, page.feedback), page.shown_id
+
+    async def earlier(self, request: gr.Request) -> Opened:
+        """Show more of the conversation's beginning."""
+        session = await self._session(request, adopt=True)
+        page = await self._page(session)
+        if session.turn is not None or not page.has_earlier:
+            return page.messages, page.shown_id
+        room = min(len(set(page.places)) + view.SHOWN, MOST_SHOWN)
+        page = await self._stored_page(session, page.conversation_id, room)
+        if session.conversation_id == page.conversation_id:
+            session.view = page
+        return view.rated(page.messages, page.feedback), page.shown_id
+
+    async def rate(self, request: gr.Request, given: gr.LikeData) -> None:
+        """Keep what the user thinks of an answer."""
+        session = await self._session(request, adopt=True)
+        page = await self._page(session)
+        place = _place_of(given)
+        if place is None or not 0 <= place < len(page.places):
+            raise NotFound("This answer was not found; please reload the page.")
+        liked: object = given.liked
+        feedback = view.FEEDBACK.get(liked) if isinstance(liked, bool | str) else None
+        await self._runtime.history.rate(
+            session.principal, page.conversation_id, page.places[place], feedback
+        )
 
     async def new_chat(self, request: gr.Request) -> Opened:
         """Turn to a new conversation; a running answer is stopped and kept."""
@@ -75,14 +114,14 @@ class Handlers:
             session.turn.stop()
             await session.turn.ended()
         page = await self._page(session)
-        return page.messages, page.conversation_id, await self._recent(session)
+        return page.messages, page.shown_id
 
     async def send(self, text: str, key: str, request: gr.Request) -> AsyncGenerator[Shown, None]:
         """Store the message, then stream the conversation with the growing answer."""
         session = await self._session(request, adopt=True)
         page = await self._page(session)
         turn = self._runtime.chat.turn(session, text, key=_key(key))
-        above = [*page.messages, view.message("user", turn.text)]
+        above = [*page.messages[-MOST_SHOWN:], view.message("user", turn.text)]
         async with contextlib.aclosing(self._stream(session, page, turn, above)) as values:
             async for shown in values:
                 yield shown
@@ -103,14 +142,14 @@ class Handlers:
         value: Any = change.value
         if place is None or _place_of(change) != place or not isinstance(value, str):
             yield Notice("Only your last message can be edited.", "Not changed")
-            yield list(page.messages), UNCHANGED
+            yield list(page.messages)
             return
         try:
             async with contextlib.aclosing(self._again(request, value)) as values:
                 async for shown in values:
                     yield shown
         except UserError:
-            yield list(page.messages), UNCHANGED  # the browser has drawn its edit already
+            yield list(page.messages)  # the browser has drawn its edit already
             raise
 
     async def stop(self, request: gr.Request) -> None:
@@ -173,9 +212,11 @@ class Handlers:
                 session.view = page
                 return page
 
-    async def _stored_page(self, session: Session, conversation_id: str) -> Page:
+    async def _stored_page(
+        self, session: Session, conversation_id: str, room: int = view.SHOWN
+    ) -> Page:
         try:
-            stored = await session.memory.messages(session.owner, conversation_id, limit=view.SHOWN)
+            stored = await session.memory.messages(session.owner, conversation_id, limit=room)
         except ConversationNotFound:
             stored = []
         except StoreError as error:
@@ -186,14 +227,9 @@ class Handlers:
             view.history(stored),
             question=questions[-1] if questions else None,
             upcoming=stored[-1].seq + 1 if stored else None,
+            places=view.places(stored),
+            feedback=view.feedback(stored),
         )
-
-    async def _recent(self, session: Session) -> str:
-        try:
-            listed = await session.memory.conversations(session.owner, limit=RECENT)
-        except StoreError as error:
-            raise refusal_for(error) from error
-        return view.recent(listed, session.conversation_id)
 
     # -- a turn on the page -------------------------------------------------------
 
@@ -215,37 +251,39 @@ class Handlers:
         self, session: Session, page: Page, turn: Turn, above: list[view.Drawn]
     ) -> AsyncGenerator[Shown, None]:
         live = view.LiveAnswer(above)
-        shown = Page(page.conversation_id, [], listed=True)
+        shown = Page(page.conversation_id, [])
         try:
             async with turn:
                 async for event in turn:
                     if isinstance(event, TurnStarted):
                         session.view = None  # not whole until the turn has ended
                         shown.question, shown.upcoming = event.user_seq, event.answer_seq + 1
+                        before = len(above) - 1
+                        # a new message stands below the last ones, a retry below the first ones
+                        known = page.places[-before:] if turn.is_new else page.places[:before]
+                        shown.places = [*(known if before else []), event.user_seq]
                         if page.upcoming not in (None, event.user_seq) and turn.is_new:
-                            live = view.LiveAnswer(await self._caught_up(session, event, above))
+                            stored = await self._caught_up(session, event)
+                            live = view.LiveAnswer([*view.history(stored), above[-1]])
+                            shown.places = [*view.places(stored), event.user_seq]
                     live.add(event)
-                    yield live.drawn(), UNCHANGED
+                    yield live.drawn()
         except StoreError as error:
             raise refusal_for(error) from error
         if session.conversation_id != page.conversation_id:
             # The page has turned to a new chat: that is what the last value must show.
-            yield list((await self._page(session)).messages), UNCHANGED
+            yield list((await self._page(session)).messages)
             return
-        drawn = live.drawn()
-        shown.messages = drawn[-view.SHOWN :]
+        shown.messages = live.drawn()
+        answer = shown.upcoming - 1 if shown.upcoming is not None else 0
+        shown.places += [answer] * (len(shown.messages) - len(shown.places))
         session.view = shown
-        if not page.listed:
-            yield drawn, await self._recent(session)
 
-    async def _caught_up(
-        self, session: Session, event: TurnStarted, above: list[view.Drawn]
-    ) -> list[view.Drawn]:
-        """Return what stands above an answer when another tab has gone on meanwhile."""
-        stored = await session.memory.messages(
+    async def _caught_up(self, session: Session, event: TurnStarted) -> list[StoredMessage]:
+        """Return what stands above a question when another tab has gone on meanwhile."""
+        return await session.memory.messages(
             session.owner, event.conversation_id, limit=view.SHOWN, before_seq=event.user_seq
         )
-        return [*view.history(stored), above[-1]]
 
 
 def _asker(request: gr.Request | None) -> tuple[SessionKey, Principal]:
@@ -262,8 +300,8 @@ def _key(sent: object) -> str:
     return sent if isinstance(sent, str) and 0 < len(sent) <= 100 else secrets.token_urlsafe(16)
 
 
-def _place_of(change: gr.EditData) -> int | None:
-    """Return the place of the edited message: a number, or the first of a list of them."""
+def _place_of(change: gr.EditData | gr.LikeData) -> int | None:
+    """Return the place of the message that was changed or rated: a number, or the first of a list of them."""
     index: Any = change.index
     if isinstance(index, list | tuple):
         index = index[0] if index else None

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cmw_agent.web.routes import API
 
-SCRIPT_TAG = b'<script src="visitor.js"></script>'
+SCRIPT_TAGS = b'<script src="visitor.js"></script><script src="history.js" defer></script>'
 BASE_TAG = re.compile(rb"<base [^>]*>")
 INFO = f"{API}/info"
 KEPT = ("/", "/config", INFO)
@@ -96,5 +96,5 @@ class Pages:
         if start["status"] != 200:
             return Response(bytes(body), start["status"], media_type=made.get("content-type"))
         # Gradio adds a custom head only after its own script has begun to fetch.
-        page = BASE_TAG.sub(lambda found: found.group() + SCRIPT_TAG, bytes(body), count=1)
+        page = BASE_TAG.sub(lambda found: found.group() + SCRIPT_TAGS, bytes(body), count=1)
         return _Kept(page, gzip.compress(page, 6), made.get("content-type", "text/html"))

@@ -42,6 +42,21 @@ OPEN: tuple[Route, ...] = (
     Route("GET", "/readyz"),
     Route("GET", "/visitor"),
     Route("GET", "/visitor.js", caching="no-cache"),
+    Route("GET", "/login"),
+    Route("GET", "/login/callback"),
+    Route("POST", "/logout"),
+    Route("GET", "/history.js", caching="no-cache"),
+    # a visitor's own conversations
+    Route("GET", "/history"),
+    Route("GET", "/history/search"),
+    Route("GET", "/history/export"),
+    Route("GET", "/history/everything"),
+    Route("POST", "/history/rename"),
+    Route("POST", "/history/delete"),
+    Route("POST", "/history/restore"),
+    Route("POST", "/history/forget"),
+    # for those whom the settings name; to others it answers as a closed one does
+    Route("GET", "/admin/statistics"),
     # the page and what it is made of
     Route("GET", "/"),
     Route("GET", "/config"),
@@ -66,10 +81,8 @@ CLOSED: frozenset[str] = frozenset(
         # trailing-slash twins of open routes
         "/config/",
         f"{API}/info/",
-        # pages, log-in and developer tools that the app does not use
-        "/login",
+        # pages, Gradio's own log-in and developer tools that the app does not use
         "/login/",
-        "/logout",
         "/svelte/{path:path}",
         "/monitoring",
         "/monitoring/summary",

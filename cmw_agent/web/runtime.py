@@ -4,22 +4,29 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator
+from functools import partial
 
 from langchain_core.language_models import BaseChatModel
 
 from cmw_agent.agent import CmwAgent, Graph, build_graph
 from cmw_agent.chat import ChatService
 from cmw_agent.errors import Unavailable
+from cmw_agent.history import History
 from cmw_agent.identity import Principal
 from cmw_agent.models import open_model
 from cmw_agent.sessions import SessionRegistry
 from cmw_agent.settings import Settings
 from cmw_agent.streaming import Window
+from cmw_agent.web.upkeep import Upkeep
+from memory.analytics import statistics
 from memory.database import Database, migrate, open_database, ping
 from memory.errors import StoreError
+from memory.figures import Statistics
 from memory.lock import sole_use
+from memory.logins import Logins
 from memory.manager import ConversationMemoryManager
 from memory.recovery import interrupt_abandoned
+from memory.retention import Retention
 
 log = logging.getLogger(__name__)
 
@@ -62,14 +69,17 @@ class Runtime:
         settings: As loaded at start.
 
     Raises:
-        Unavailable: From `chat` and `registry`, before the start and after the end.
+        Unavailable: From its properties, before the start and after the end.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._chat: ChatService | None = None
         self._registry: SessionRegistry | None = None
+        self._history: History | None = None
         self._database: Database | None = None
+        self._logins: Logins | None = None
+        self._kept: ConversationMemoryManager | None = None
 
     @property
     def chat(self) -> ChatService:
@@ -84,6 +94,27 @@ class Runtime:
         if self._registry is None:
             raise Unavailable
         return self._registry
+
+    @property
+    def history(self) -> History:
+        """What owners do with their conversations."""
+        if self._history is None:
+            raise Unavailable
+        return self._history
+
+    @property
+    def logins(self) -> Logins:
+        """The logins of accounts."""
+        if self._logins is None:
+            raise Unavailable
+        return self._logins
+
+    @property
+    def kept(self) -> ConversationMemoryManager:
+        """The memory of everyone whose conversations are kept."""
+        if self._kept is None:
+            raise Unavailable
+        return self._kept
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -101,28 +132,31 @@ class Runtime:
             await lock.share()
             model = await stack.enter_async_context(open_model(settings, Window()))
             self._database = database
+            self._logins = Logins(database)
+            self._kept = ConversationMemoryManager(database)
             self._chat = ChatService(settings)
+            maker = _Maker(
+                settings,
+                build_graph(),
+                model,
+                self._kept,
+                ConversationMemoryManager(short_lived),
+            )
             self._registry = SessionRegistry(
-                _Maker(
-                    settings,
-                    build_graph(),
-                    model,
-                    ConversationMemoryManager(database),
-                    ConversationMemoryManager(short_lived),
-                ),
+                maker,
                 capacity=settings.max_sessions,
                 idle_seconds=settings.session_idle_seconds,
             )
-            sweeper = asyncio.create_task(self._sweep(self._registry), name="session-sweeper")
+            self._history = History(maker.memory, self._registry)
+            clean_up = partial(self._clean_up, self._registry, Retention(database))
             try:
-                yield
+                async with Upkeep(clean_up, seconds=settings.cleanup_seconds):
+                    yield
             finally:
-                sweeper.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await sweeper
                 await self._chat.close()
                 await self._registry.close()
-                self._chat = self._registry = self._database = None
+                self._chat = self._registry = self._history = self._database = None
+                self._logins = self._kept = None
 
     async def ready(self) -> bool:
         """Whether the database answers and turns can begin."""
@@ -134,12 +168,24 @@ class Runtime:
             return False
         return True
 
-    async def _sweep(self, registry: SessionRegistry) -> None:
-        while True:
-            await asyncio.sleep(self.settings.cleanup_seconds)
-            try:
-                expired = await registry.expire()
-            except Exception:
-                log.exception("the sweep of idle sessions failed")
-            else:
-                log.info("idle sessions released count=%d live=%d", expired, len(registry))
+    async def statistics(self) -> Statistics:
+        """What is stored, in numbers.
+
+        Raises:
+            Unavailable: The database does not answer, or is not open.
+        """
+        if self._database is None:
+            raise Unavailable
+        try:
+            return await statistics(self._database)
+        except StoreError as error:
+            raise Unavailable from error
+
+    async def _clean_up(self, registry: SessionRegistry, retention: Retention) -> None:
+        expired = await registry.expire()
+        log.info("idle sessions released count=%d live=%d", expired, len(registry))
+        settings = self.settings
+        cleaned = await retention.clean(
+            days=settings.retention_days, idle_seconds=settings.session_idle_seconds
+        )
+        log.info("conversations cleaned up %s", cleaned)

@@ -16,15 +16,20 @@ from cmw_agent.errors import UserError
 from cmw_agent.identity import Identities, Principal, SessionKey, load_keys
 from cmw_agent.settings import Settings
 from cmw_agent.web import environment as _environment  # noqa: F401  (before gradio)
+from cmw_agent.web.accounts import Accounts
+from cmw_agent.web.admin import AdminRoutes
 from cmw_agent.web.events import EventServer
 from cmw_agent.web.guard import PRINCIPAL, Guard, GuardPolicy
 from cmw_agent.web.handlers import Handlers
+from cmw_agent.web.history import HistoryRoutes
+from cmw_agent.web.login import LoginRoutes
+from cmw_agent.web.oidc import Provider
 from cmw_agent.web.pages import Pages
 from cmw_agent.web.routes import API, RouteTable
 from cmw_agent.web.runtime import Runtime
 from cmw_agent.web.theme import CSS, theme
 from cmw_agent.web.ui import build_page, functions
-from cmw_agent.web.visitors import HEADER
+from cmw_agent.web.visitors import HEADER, Visitors
 
 import gradio as gr  # isort: skip
 
@@ -75,7 +80,12 @@ def build_app(settings: Settings, parts: Parts = Parts()) -> Application:
         page_closed=side.page_closed,
         capacity=settings.max_sessions,
     )
-    own = _own_app(runtime, identities, events)
+    accounts = Accounts(runtime, events)
+    provider = Provider(settings) if settings.accounts else None
+    embedded = settings.frame_ancestors != "'self'"
+    visitors = Visitors(identities, embedded=embedded)
+    login = LoginRoutes(provider, identities, visitors, accounts, embedded=embedded)
+    own = _own_app(runtime, identities, events, login)
     page = _page_app(demo)
     policy = GuardPolicy(
         frame_ancestors=settings.frame_ancestors,
@@ -83,7 +93,9 @@ def build_app(settings: Settings, parts: Parts = Parts()) -> Application:
         max_body=settings.max_body_bytes,
     )
     site = _Site(own, events, Pages(page))
-    return Application(parts.guard(site, identities, policy), demo, runtime, demo.app, own, events)
+    is_live = accounts.is_live if settings.accounts else None
+    guard = parts.guard(site, identities, policy, is_live)
+    return Application(guard, demo, runtime, demo.app, own, events)
 
 
 def _page_app(demo: gr.Blocks) -> FastAPI:
@@ -131,7 +143,9 @@ class _Site:
             await self._pages(scope, receive, send)
 
 
-def _own_app(runtime: Runtime, identities: Identities, events: EventServer) -> Starlette:
+def _own_app(
+    runtime: Runtime, identities: Identities, events: EventServer, login: LoginRoutes
+) -> Starlette:
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         async with runtime.running():
@@ -157,8 +171,8 @@ def _own_app(runtime: Runtime, identities: Identities, events: EventServer) -> S
         kept = principal if isinstance(principal, Principal) else identities.new_visitor()
         return JSONResponse({"cookie": False, "token": identities.sign(kept, "header")})
 
-    async def visitor_js(request: Request) -> Response:
-        return FileResponse(STATIC / "visitor.js", media_type="text/javascript")
+    async def script(request: Request) -> Response:
+        return FileResponse(STATIC / request.url.path[1:], media_type="text/javascript")
 
     async def startup_events(request: Request) -> Response:
         # Gradio's page asks for this before anything else, to start a queue.
@@ -169,7 +183,11 @@ def _own_app(runtime: Runtime, identities: Identities, events: EventServer) -> S
             Route("/healthz", healthz),
             Route("/readyz", readyz),
             Route("/visitor", visitor),
-            Route("/visitor.js", visitor_js),
+            Route("/visitor.js", script),
+            Route("/history.js", script),
+            *AdminRoutes(runtime.settings, runtime.statistics).routes(),
+            *login.routes(),
+            *HistoryRoutes(lambda: runtime.history, accounts=runtime.settings.accounts).routes(),
             Route(f"{API}/startup-events", startup_events),
         ],
         lifespan=lifespan,
@@ -190,4 +208,8 @@ class _EventSide:
 
     async def page_closed(self, key: SessionKey, principal: Principal) -> None:
         with contextlib.suppress(UserError):
-            await self._runtime.registry.release(key, principal)
+            registry = self._runtime.registry
+            session = registry.find(key, principal)
+            await registry.release(key, principal)
+            if session is not None and session.conversation_id is not None:
+                await self._runtime.history.left(principal, session.conversation_id)

@@ -138,15 +138,46 @@ footer { display: none !important; }
 #cmw-new { width: calc(100% - 2.25rem); font-size: .95rem; padding: .45rem 1rem; box-shadow: none;
   border-radius: .75rem; }
 #cmw-recent { padding: 0; background: transparent; }
-#cmw-recent .cmw-label { font-size: .75rem; font-weight: 600; margin: .25rem .6rem;
+.cmw-history { display: flex; flex-direction: column; gap: .5rem; }
+.cmw-history .cmw-label { font-size: .75rem; font-weight: 600; margin: .5rem .6rem .15rem;
   color: var(--body-text-color-subdued); }
+.cmw-history input { width: 100%; box-sizing: border-box; font-size: .88rem; padding: .4rem .6rem;
+  color: var(--body-text-color); background: var(--input-background-fill); border-radius: .6rem;
+  border: 1px solid var(--border-color-primary); }
+.cmw-history input:focus-visible { outline: 2px solid var(--color-accent); outline-offset: 1px; }
 .cmw-recent { list-style: none !important; margin: 0 !important; padding: 0 !important; }
-.cmw-recent li { margin: 0 !important; padding: 0 !important; }
-#cmw-recent .cmw-recent a { display: block; padding: .4rem .6rem; border-radius: .5rem;
+.cmw-recent li { margin: 0 !important; padding: 0 !important; position: relative; display: flex;
+  flex-wrap: wrap; align-items: center; }
+.cmw-history .cmw-recent a { flex: 1 1 0; min-width: 0; padding: .4rem .6rem; border-radius: .5rem;
   color: var(--body-text-color); font-size: .88rem; font-weight: 400; text-align: left;
-  text-decoration: none; white-space: nowrap; overflow: hidden; text-overflow: ellipsis; }
-#cmw-recent .cmw-recent a:is(:hover, :focus-visible) { background: var(--border-color-primary); }
-#cmw-recent .cmw-recent a[aria-current] { background: var(--border-color-primary); font-weight: 600; }
+  text-decoration: none; }
+.cmw-recent a > span { display: block; white-space: nowrap; overflow: hidden; text-overflow: ellipsis; }
+.cmw-recent .cmw-snippet { font-size: .76rem; color: var(--body-text-color-subdued); }
+.cmw-history .cmw-recent a:is(:hover, :focus-visible) { background: var(--border-color-primary); }
+.cmw-history .cmw-recent a[aria-current] { background: var(--border-color-primary); font-weight: 600; }
+#cmw-recent .cmw-history button { color: var(--body-text-color); font-size: .84rem; cursor: pointer;
+  font-weight: 400; border: 0; box-shadow: none; background: none; margin: 0; }
+.cmw-more { flex: 0 0 auto; width: 1.9rem; height: 1.9rem; border-radius: .5rem; line-height: 1;
+  padding: 0; }
+#cmw-recent .cmw-history button:is(:hover, :focus-visible, [aria-expanded=true]) {
+  background: var(--border-color-primary); }
+.cmw-menu { display: flex; flex-direction: column; flex: 1 0 100%; margin: .2rem 0 .4rem .6rem;
+  padding-left: .4rem; border-left: 2px solid var(--border-color-primary); }
+#cmw-recent .cmw-menu button { text-align: left; padding: .35rem .6rem; border-radius: .45rem; }
+.cmw-wide { padding: .35rem .6rem; border-radius: .5rem; text-align: left; width: 100%; }
+.cmw-all { margin-top: .5rem; padding-top: .5rem; border-top: 1px solid var(--border-color-primary); }
+.cmw-account { padding-top: .5rem; border-top: 1px solid var(--border-color-primary); font-size: .84rem; }
+.cmw-account form { display: flex; align-items: center; justify-content: space-between; gap: .5rem;
+  padding: 0 .6rem; overflow-wrap: anywhere; }
+#cmw-recent .cmw-account button { padding: .3rem .6rem; border-radius: .5rem; flex: 0 0 auto; }
+#cmw-recent .cmw-sign-in { display: block; padding: .35rem .6rem; border-radius: .5rem;
+  color: var(--body-text-color); text-decoration: none; }
+#cmw-recent .cmw-sign-in:is(:hover, :focus-visible) { background: var(--border-color-primary); }
+.cmw-status { font-size: .84rem; padding: .5rem .7rem; border-radius: .6rem; overflow-wrap: anywhere;
+  background: var(--border-color-primary); color: var(--body-text-color); }
+#cmw-recent .cmw-history .cmw-status button { font-weight: 650; text-decoration: underline; }
+#cmw-earlier { display: none; flex: 0 0 auto; align-self: center; width: auto; min-width: 0; }
+.cmw-has-earlier #cmw-earlier { display: inline-flex; }
 .cmw-empty { color: var(--body-text-color-subdued); font-size: .85rem; margin: 0 .6rem; }
 
 .toast-wrap .toast-close { color: var(--body-text-color) !important; opacity: 1; }

@@ -24,7 +24,9 @@ EXAMPLES = (
     "What is 17.5 * (3 + 4)?",
     "What can you do?",
 )
-EVENTS = frozenset({"open_page", "new_chat", "send", "retry", "edit", "stop", "chat"})
+EVENTS = frozenset(
+    {"open_page", "new_chat", "send", "retry", "edit", "stop", "chat", "earlier", "rate"}
+)
 
 # In the browser alone. `cmw` is defined by visitor.js.
 JS_TAKE = "(text, key) => window.cmw.take()"
@@ -54,7 +56,7 @@ class _Parts:
     box: gr.Textbox
     key: gr.Textbox
     conversation: gr.Textbox
-    recent: gr.HTML
+    earlier: gr.Button
     new: gr.Button
 
 
@@ -76,9 +78,10 @@ def build_page(settings: Settings, handlers: Handlers) -> gr.Blocks:
 def _layout(settings: Settings) -> _Parts:
     with gr.Sidebar(width=280, open=False, elem_id="cmw-side"):
         new = gr.Button("New chat", icon=None, variant="primary", elem_id="cmw-new")
-        recent = gr.HTML("", elem_id="cmw-recent")
+        gr.HTML('<div id="cmw-history"></div>', elem_id="cmw-recent")
     with gr.Column(elem_id="cmw-main"):
         gr.HTML(heading(settings), elem_id="cmw-head", padding=False)
+        earlier = gr.Button("Show earlier messages", size="sm", elem_id="cmw-earlier")
         chat = gr.Chatbot(
             elem_id="cmw-chat",
             show_label=False,
@@ -89,7 +92,7 @@ def _layout(settings: Settings) -> _Parts:
             editable="user",
             sanitize_html=True,
             allow_tags=False,
-            feedback_options=None,
+            feedback_options=("Like", "Dislike"),
             placeholder="## What can I do for you?",
             examples=[{"text": text} for text in EXAMPLES],
         )
@@ -111,7 +114,7 @@ def _layout(settings: Settings) -> _Parts:
             '<div class="cmw-foot">Answers can be wrong. Your conversations are yours alone.</div>',
             elem_id="cmw-foot",
         )
-    return _Parts(chat, box, key, conversation, recent, new)
+    return _Parts(chat, box, key, conversation, earlier, new)
 
 
 def heading(settings: Settings) -> str:
@@ -131,7 +134,7 @@ def heading(settings: Settings) -> str:
 
 
 def _on_open(demo: gr.Blocks, parts: _Parts, handlers: Handlers) -> None:
-    opened = [parts.chat, parts.conversation, parts.recent]
+    opened = [parts.chat, parts.conversation]
     demo.load(handlers.open_page, None, opened, **QUIET).then(
         None, [parts.conversation], None, js=JS_OPENED, api_visibility="private"
     )
@@ -145,7 +148,7 @@ def _on_send(parts: _Parts, handlers: Handlers) -> None:
     send = parts.box.submit(
         handlers.send,
         [parts.box, parts.key],
-        [parts.chat, parts.recent],
+        [parts.chat],
         js=JS_TAKE,
         api_name="send",
         show_progress="hidden",
@@ -157,10 +160,14 @@ def _on_send(parts: _Parts, handlers: Handlers) -> None:
 
 
 def _on_change(parts: _Parts, handlers: Handlers) -> None:
+    parts.chat.like(handlers.rate, None, None, **QUIET)
+    parts.earlier.click(handlers.earlier, None, [parts.chat, parts.conversation], **QUIET).then(
+        None, [parts.conversation], None, js=JS_OPENED, api_visibility="private"
+    )
     parts.box.stop(handlers.stop, None, None, **QUIET)
     for trigger, handler in ((parts.chat.retry, handlers.retry), (parts.chat.edit, handlers.edit)):
         _before(trigger, parts, JS_AGAIN)
-        again = trigger(handler, None, [parts.chat, parts.recent], **QUIET)
+        again = trigger(handler, None, [parts.chat], **QUIET)
         _after(again, parts)
         again.failure(None, None, [parts.box], js=JS_IDLE, api_visibility="private")
 
@@ -182,6 +189,11 @@ def _after(event: gr.events.Dependency, parts: _Parts) -> None:
     event.then(None, None, [parts.box], js=JS_IDLE, api_visibility="private")
 
 
+def _event_of(name: str) -> type[gr.EventData] | None:
+    """Return the class of an event's own data, for those handlers that take one."""
+    return {"edit": gr.EditData, "rate": gr.LikeData}.get(name)
+
+
 def functions(demo: gr.Blocks, handlers: Handlers) -> dict[int, Function]:
     """Return the page's events by Gradio's index, for the event server."""
     turns = ("send", "retry", "edit", "chat")
@@ -191,7 +203,7 @@ def functions(demo: gr.Blocks, handlers: Handlers) -> dict[int, Function]:
             handler=getattr(handlers, block.name),
             inputs=len(block.inputs),
             outputs=len(block.outputs),
-            takes_event=block.collects_event_data,
+            event=_event_of(block.name),
             starts_turn=block.name in turns,
         )
         for index, block in demo.fns.items()

@@ -5,10 +5,10 @@ whole history at each update. A dictionary is never changed once it was handed o
 an update is a new list that reuses the old dictionaries.
 """
 
-import html
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from cmw_agent.events import (
@@ -19,13 +19,17 @@ from cmw_agent.events import (
     TurnEvent,
     TurnFinished,
 )
-from memory.records import Conversation, StoredMessage
+from memory.records import Feedback, StoredMessage
 
 Drawn = dict[str, Any]
 
 UNNAMEABLE = re.compile(r"[^\w-]+")
 NAME_CHARS = 64
 SHOWN = 40  # messages of a conversation that the page shows
+FEEDBACK: Mapping[object, Feedback] = MappingProxyType(
+    {True: "like", False: "dislike", "Like": "like", "Dislike": "dislike"}
+)
+SHOWN_FEEDBACK: Mapping[Feedback, str] = MappingProxyType({"like": "Like", "dislike": "Dislike"})
 WAITING = '<span class="cmw-waiting" aria-label="The answer is on its way">…</span>'
 
 
@@ -138,20 +142,25 @@ class LiveAnswer:
         return [*self._before, *self._parts]
 
 
-def recent(conversations: Iterable[Conversation], current: str | None) -> str:
-    """Return the sidebar's list of conversations as HTML; titles are escaped."""
-    items = [
-        f'<li><a href="?c={html.escape(c.session_id, quote=True)}"'
-        f"{' aria-current=page' if c.session_id == current else ''}>"
-        f"{html.escape(c.title or 'Untitled')}</a></li>"
-        for c in conversations
+def places(stored: Iterable[StoredMessage]) -> list[int]:
+    """Return for each message that `history` draws the place of the stored one."""
+    return [item.seq for item in stored for _ in history([item])]
+
+
+def feedback(stored: Iterable[StoredMessage]) -> list[str | None]:
+    """Return what the owner thinks of each answer that is drawn, in Gradio's words."""
+    return [
+        SHOWN_FEEDBACK[item.feedback] if item.feedback else None
+        for item in stored
+        if item.role == "assistant" and history([item])
     ]
-    if not items:
-        return '<p class="cmw-empty">Your conversations will be listed here.</p>'
-    return (
-        '<nav aria-label="Recent conversations"><div class="cmw-label">Recent</div>'
-        f'<ul class="cmw-recent">{"".join(items)}</ul></nav>'
-    )
+
+
+def rated(messages: list[Drawn], given: Sequence[str | None]) -> Any:
+    """Return a Chatbot's value and, where an answer was rated, the ratings."""
+    if not any(given):
+        return messages
+    return {"__type__": "update", "value": messages, "feedback_value": list(given)}
 
 
 def _fenced(text: str) -> str:

@@ -13,10 +13,9 @@ from typing import Literal
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
-from cmw_agent.identity import TOKEN_SECONDS, Identities, Principal
+from cmw_agent.identity import ACCOUNT_SECONDS, TOKEN_SECONDS, Identities, Principal
 
 COOKIE = "cmw_visitor"
-SECURE_COOKIE = f"__Host-{COOKIE}"
 HEADER = "x-cmw-visitor"
 
 
@@ -52,7 +51,7 @@ class Visitors:
             principal = self._identities.verify(token, "header")
             if principal is not None:
                 return Visit(principal, "header", token)
-        for candidate in _cookies(headers, _cookie_name(scope)):
+        for candidate in cookies(headers, cookie_name(scope, COOKIE)):
             principal = self._identities.verify(candidate, "cookie")
             if principal is not None:
                 return Visit(principal, "cookie", candidate)
@@ -67,32 +66,41 @@ class Visitors:
         if visit.medium == "header":
             return None
         if visit.principal is None:
-            return self._write(scope, self._identities.new_visitor())
+            return self.cookie_of(scope, self._identities.new_visitor())
         if visit.token is not None and self._identities.needs_renewal(visit.token, "cookie"):
-            return self._write(scope, visit.principal)
+            return self.cookie_of(scope, visit.principal)
         return None
 
-    def _write(self, scope: Scope, visitor: Principal) -> str:
-        value = self._identities.sign(visitor, "cookie")
-        parts = [f"{_cookie_name(scope)}={value}", "Path=/", f"Max-Age={TOKEN_SECONDS}", "HttpOnly"]
-        if not _is_https(scope):
-            parts.append("SameSite=Lax")
-        elif self._embedded:
-            parts += ["Secure", "SameSite=None", "Partitioned"]
-        else:
-            parts += ["Secure", "SameSite=Lax"]
-        return "; ".join(parts)
+    def cookie_of(self, scope: Scope, principal: Principal) -> str:
+        """Return a ``Set-Cookie`` value that makes the browser this visitor or account."""
+        value = self._identities.sign(principal, "cookie")
+        seconds = ACCOUNT_SECONDS if principal.kind == "account" else TOKEN_SECONDS
+        return set_cookie(scope, COOKIE, value, seconds, embedded=self._embedded)
+
+
+def set_cookie(scope: Scope, name: str, value: str, seconds: int, *, embedded: bool) -> str:
+    """Return a ``Set-Cookie`` value that no script reads and no other host sets."""
+    parts = [f"{cookie_name(scope, name)}={value}", "Path=/", f"Max-Age={seconds}", "HttpOnly"]
+    if not _is_https(scope):
+        parts.append("SameSite=Lax")
+    elif embedded:
+        parts += ["Secure", "SameSite=None", "Partitioned"]
+    else:
+        parts += ["Secure", "SameSite=Lax"]
+    return "; ".join(parts)
+
+
+def cookie_name(scope: Scope, name: str) -> str:
+    """Return the name under which the cookie `name` goes over this connection."""
+    return f"__Host-{name}" if _is_https(scope) else name
 
 
 def _is_https(scope: Scope) -> bool:
     return bool(scope.get("scheme") == "https")
 
 
-def _cookie_name(scope: Scope) -> str:
-    return SECURE_COOKIE if _is_https(scope) else COOKIE
-
-
-def _cookies(headers: Headers, name: str) -> list[str]:
+def cookies(headers: Headers, name: str) -> list[str]:
+    """Return the values of all cookies of a name, in the order in which they came."""
     # Not Starlette's parser: it keeps one cookie of a name, and a page on a sibling
     # host could then hide the real one behind one of its own.
     found = []

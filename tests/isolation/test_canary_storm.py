@@ -93,9 +93,11 @@ class RememberingAgent(CmwAgent):
 
     heard: tuple[Exchange, ...] = ()
 
-    async def run(self, history: Sequence[Exchange], emit: Emit) -> None:
+    async def run(
+        self, history: Sequence[Exchange], emit: Emit, *, summary: str | None = None
+    ) -> None:
         self.heard = (*self.heard, *history)
-        await super().run(self.heard, emit)
+        await super().run(self.heard, emit, summary=summary)
 
 
 class MemoryOf:

@@ -42,6 +42,8 @@ class Known:
     tickets: dict[str, TurnTicket] = dataclasses.field(default_factory=dict)
     running: str | None = None
     lease_ends: float = 0.0
+    title: str = ""
+    deleted: bool = False
 
 
 class Owners(RuleBasedStateMachine):
@@ -110,12 +112,13 @@ class Owners(RuleBasedStateMachine):
         session_id = f"s{self.made}"
         ticket = self.run(self.memory.begin_turn(owner, session_id, text, key=key, create=True))
         known = self.model[owner, session_id] = Known([("user", text, "complete")])
+        known.title = " ".join(text.split())
         self.begun(known, ticket, key)
         return session_id
 
     @rule(owner=owners, session_id=conversations, text=texts)
     def append(self, owner: str, session_id: str, text: str) -> None:
-        key, known = self.step(), self.model.get((owner, session_id))
+        key, known = self.step(), self.visible(owner, session_id)
         ticket = self.attempt(
             self.memory.begin_turn(owner, session_id, text, key=key, create=False),
             self.expected_refusal(known),
@@ -127,7 +130,7 @@ class Owners(RuleBasedStateMachine):
 
     @rule(owner=owners, session_id=conversations, text=st.none() | texts)
     def retry(self, owner: str, session_id: str, text: str | None) -> None:
-        key, known = self.step(), self.model.get((owner, session_id))
+        key, known = self.step(), self.visible(owner, session_id)
         ticket = self.attempt(
             self.memory.begin_retry(owner, session_id, key=key, text=text),
             self.expected_refusal(known),
@@ -137,13 +140,15 @@ class Owners(RuleBasedStateMachine):
         known.messages.pop()
         if text is not None:
             known.messages[-1] = ("user", text, "complete")
+            if len(known.messages) == 1:
+                known.title = " ".join(text.split())
         self.begun(known, ticket, key)
 
     @rule(owner=owners, session_id=conversations, text=texts, pick=st.integers(0))
     def repeat(self, owner: str, session_id: str, text: str, pick: int) -> None:
         """A key that was used in a conversation, sent by anybody."""
         self.step()
-        known = self.model.get((owner, session_id))
+        known = self.visible(owner, session_id)
         everyone = [each for (_, name), each in self.model.items() if name == session_id]
         tickets = [(k, t) for each in everyone for k, t in each.tickets.items()]
         if not tickets:
@@ -186,6 +191,53 @@ class Owners(RuleBasedStateMachine):
             known.lease_ends = self.passed + LEASE
             known.running = None if status else turn_id
 
+    def visible(self, owner: str, session_id: str) -> Known | None:
+        known = self.model.get((owner, session_id))
+        return known if known is not None and not known.deleted else None
+
+    @rule(owner=owners, session_id=conversations, title=texts.filter(str.strip))
+    def rename(self, owner: str, session_id: str, title: str) -> None:
+        known = self.visible(owner, session_id)
+        refusal = None if known else ConversationNotFound
+        self.attempt(self.memory.rename(owner, session_id, title), refusal)
+        if known is not None:
+            known.title = " ".join(title.split())
+
+    @rule(owner=owners, session_id=conversations)
+    def delete(self, owner: str, session_id: str) -> None:
+        known = self.visible(owner, session_id)
+        refusal = None if known else ConversationNotFound
+        self.attempt(self.memory.delete(owner, session_id), refusal)
+        if known is not None:
+            known.deleted = True
+
+    @rule(owner=owners, session_id=conversations)
+    def restore(self, owner: str, session_id: str) -> None:
+        known = self.model.get((owner, session_id))
+        deleted = known is not None and known.deleted
+        refusal = None if deleted else ConversationNotFound
+        self.attempt(self.memory.restore(owner, session_id), refusal)
+        if known is not None:
+            known.deleted = False
+
+    @rule(owner=owners, other=owners)
+    def sign_in(self, owner: str, other: str) -> None:
+        """What one owner has becomes another's."""
+        moved = [name for name in self.model if name[0] == other]
+        assert self.run(self.memory.take_over(owner, other)) == len(moved)
+        for name in moved:
+            self.model[owner, name[1]] = self.model.pop(name)
+
+    @rule(owner=owners, query=st.sampled_from(["a", "b", "c", "ab", "a b"]))
+    def search(self, owner: str, query: str) -> None:
+        found = {item.session_id for item in self.run(self.memory.search(owner, query, limit=500))}
+        mine = {n: k for (o, n), k in self.model.items() if o == owner and not k.deleted}
+        assert found <= set(mine)
+        for name, known in mine.items():
+            words = {word for _, text, _ in known.messages for word in text.split()}
+            if query in known.title or query in words:
+                assert name in found
+
     @rule(owner=owners)
     def forget(self, owner: str) -> None:
         self.step()
@@ -201,7 +253,7 @@ class Owners(RuleBasedStateMachine):
 
     @rule(owner=owners, session_id=conversations)
     def look(self, owner: str, session_id: str) -> None:
-        known = self.model.get((owner, session_id))
+        known = self.visible(owner, session_id)
         refusal = None if known else ConversationNotFound
         window = self.attempt(
             self.memory.window(owner, session_id, budget=10**4, before_seq=10**6), refusal
@@ -213,10 +265,14 @@ class Owners(RuleBasedStateMachine):
     @invariant()
     def each_owner_sees_their_own(self) -> None:
         for owner in OWNERS:
-            mine = {name: known for (of, name), known in self.model.items() if of == owner}
+            mine = {
+                name: known
+                for (of, name), known in self.model.items()
+                if of == owner and not known.deleted
+            }
             listed = self.run(self.memory.conversations(owner, limit=500))
-            assert {c.session_id: c.message_count for c in listed} == {
-                name: len(known.messages) for name, known in mine.items()
+            assert {c.session_id: (c.message_count, c.title) for c in listed} == {
+                name: (len(known.messages), known.title) for name, known in mine.items()
             }
             for name, known in mine.items():
                 stored = self.run(self.memory.messages(owner, name, limit=500))

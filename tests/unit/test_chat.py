@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cmw_agent.chat import Answer, Turn, refusal_for, replayed, storable
+from cmw_agent.answers import Answer, replayed, storable
+from cmw_agent.chat import refusal_for
 from cmw_agent.errors import (
     ConversationChanged,
     ConversationInUse,
@@ -28,6 +29,7 @@ from cmw_agent.events import (
     TurnFinished,
     UsageReported,
 )
+from cmw_agent.turns import Turn
 from memory.errors import (
     ConversationBusy,
     ConversationMoved,

@@ -8,11 +8,11 @@ import pytest
 
 from cmw_agent import sessions
 from cmw_agent.agent import CmwAgent, Graph, build_graph
-from cmw_agent.chat import Turn
 from cmw_agent.demo import DemoModel
 from cmw_agent.errors import Overloaded, UnknownSession
 from cmw_agent.identity import Identities, Principal, SessionKey
 from cmw_agent.sessions import PER_PRINCIPAL, Session, SessionRegistry
+from cmw_agent.turns import Turn
 from memory.database import Database, migrate, open_database
 from memory.manager import ConversationMemoryManager
 from memory.records import new_conversation_id

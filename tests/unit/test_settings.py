@@ -60,7 +60,16 @@ WRONG = [
     ("CMW_FRAME_ANCESTORS", "https://a.example; script-src *"),
     ("CMW_FRAME_ANCESTORS", "none, self"),
     ("CMW_FRAME_ANCESTORS", "https://*"),
+    ("OPENID_PROVIDER_URL", "http://id.example.com"),
+    ("OPENID_PROVIDER_URL", "id.example.com"),
+    ("OAUTH_CLIENT_ID", "two words"),
+    ("OAUTH_CLIENT_SECRET", "two words"),
+    ("OAUTH_SCOPES", "profile"),
+    ("CMW_ADMINS", "one\ntwo"),
     ("CMW_SESSION_IDLE_SECONDS", "-5"),
+    ("CMW_RETENTION_DAYS", "-1"),
+    ("CMW_RETENTION_DAYS", "36501"),
+    ("CMW_RETENTION_DAYS", "nan"),
     ("CMW_CLEANUP_SECONDS", "hourly"),
     ("CMW_MAX_SESSIONS", "0"),
     ("CMW_MAX_TURNS", "many"),
@@ -68,7 +77,7 @@ WRONG = [
     ("CMW_MAX_MESSAGE_CHARS", "0"),
     ("CMW_LOG_LEVEL", "chatty"),
 ]
-SECRETS = ("OPENAI_API_KEY", "CMW_DATABASE_URL", "CMW_SECRET_KEY")
+SECRETS = ("OPENAI_API_KEY", "OAUTH_CLIENT_SECRET", "CMW_DATABASE_URL", "CMW_SECRET_KEY")
 
 
 def refusal(env_file: Path | None = None) -> str:
@@ -106,6 +115,20 @@ def test_several_wrong_values_give_a_line_each(monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setenv(name, value)
     names = [line.split()[0] for line in refusal().splitlines()]
     assert sorted(names) == ["CMW_DATA_DIR", "CMW_PORT", "OPENAI_BASE_URL"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("OPENID_PROVIDER_URL", "https://id.example.com"), ("OAUTH_CLIENT_ID", "chat")],
+)
+def test_half_of_a_sign_in_stops_the_start_with_one_line(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not load_settings(None).accounts
+    monkeypatch.setenv(name, value)
+    line = refusal()
+    assert len(line.splitlines()) == 1
+    assert "OPENID_PROVIDER_URL and OAUTH_CLIENT_ID must be set both or neither" in line
 
 
 def test_nothing_set_is_the_demo_on_this_machine_alone() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from cmw_agent.events import TextDelta, ToolFinished, ToolStarted, TurnFinished
 from cmw_agent.web import view
-from memory.records import Conversation, StoredMessage, ToolRecord
+from memory.records import StoredMessage, ToolRecord
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -27,6 +27,7 @@ def stored(role: str, content: str, status: str = "complete", **more: object) ->
         "created_at": NOW,
         "turn_id": "t",
         "error_id": None,
+        "feedback": None,
         **more,
     }
     return StoredMessage(**values)  # type: ignore[arg-type]
@@ -93,21 +94,20 @@ def test_a_result_cannot_leave_its_fence(result: str) -> None:
     assert text.endswith(f"\n{fences[-1]}\n")
 
 
-def test_titles_are_escaped_and_the_current_one_is_marked() -> None:
-    listed = [
-        Conversation(**conversation("one", "<img src=x onerror=alert(1)>")),  # type: ignore[arg-type]
-        Conversation(**conversation('two"', "plain")),  # type: ignore[arg-type]
+def test_each_drawn_message_knows_its_place_and_each_answer_its_rating() -> None:
+    call = ToolRecord("1", "calculate", {"expression": "1"}, "1", True, 12)
+    given = [
+        stored("user", "hi", seq=3),
+        stored("assistant", "half", "interrupted", tool_calls=(call,), seq=4, feedback="like"),
+        stored("user", "again", seq=7),
+        stored("assistant", "whole", seq=8),
     ]
-    drawn = view.recent(listed, "one")
-    assert "<img" not in drawn
-    assert "&lt;img" in drawn
-    assert 'href="?c=two&quot;"' in drawn
-    assert drawn.count("aria-current") == 1
-
-
-def conversation(session_id: str, title: str) -> dict[str, object]:
-    fields = Conversation.__dataclass_fields__
-    return dict.fromkeys(fields) | {"session_id": session_id, "title": title}
+    assert view.places(given) == [3, 4, 4, 4, 7, 8]
+    assert len(view.places(given)) == len(view.history(given))
+    assert view.feedback(given) == ["Like", None]
+    drawn = view.history(given)
+    assert view.rated(drawn, ["Like", None])["feedback_value"] == ["Like", None]
+    assert view.rated(drawn, [None, None]) is drawn
 
 
 def test_a_stored_answer_shows_what_became_of_it() -> None:

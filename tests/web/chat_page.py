@@ -123,7 +123,8 @@ class ChatPage:
 
     async def filled(self) -> Self:
         """Wait until the page's first event has brought its contents."""
-        await self.frame.locator("#cmw-recent :is(nav, .cmw-empty)").wait_for(state="attached")
+        await self.frame.locator("body.cmw-opened").wait_for(state="attached")
+        await self.frame.locator("#cmw-recent nav :is(ul, p)").first.wait_for(state="attached")
         await expect(self.send).to_be_visible()
         return self
 

@@ -83,6 +83,14 @@ class People:
         """Return a new person's tab with the page open in it."""
         return await (await self.tab(app, **options)).open(query)  # type: ignore[arg-type]
 
+    async def at(self, url: str) -> ChatPage:
+        """Return a new person's tab with the app at `url` open in it."""
+        context = await self._browser.new_context(viewport=WIDE, reduced_motion="reduce")
+        context.set_default_timeout(WAIT_MS)
+        self.watch.origins.add(url)
+        self.watch.over(context)
+        return await ChatPage(await context.new_page(), url).open()
+
     async def leave(self) -> None:
         """Close everything."""
         for context in self._browser.contexts:

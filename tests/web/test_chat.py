@@ -174,7 +174,7 @@ async def test_a_tool_call_is_a_step_that_opens(demo: Served, people: People) ->
         step = page.steps
         await expect(step).to_have_text(re.compile(r"calculate\s+\(\d+(\.\d+)?m?s\)"))
         await expect(page.answers.last).to_have_text("That makes 122.5.")
-        await page.frame.get_by_role("button", name=re.compile("calculate")).click()
+        await page.log.get_by_role("button", name=re.compile("calculate")).click()
         await expect(step).to_contain_text('"expression": "17.5 * (3 + 4)"')
         await expect(step).to_contain_text(re.compile(r"Result\s+122\.5"))
         await page.reload()
@@ -184,5 +184,5 @@ async def test_a_tool_that_fails_says_so(app: Served, people: People) -> None:
     page = await people.open(app)
     await page.ask('[tool:calculate:{"expression": "1/0"}] divide')
     await expect(page.steps).to_contain_text("⚠️ calculate")
-    await page.frame.get_by_role("button", name=re.compile("calculate")).click()
+    await page.log.get_by_role("button", name=re.compile("calculate")).click()
     await expect(page.steps).to_contain_text(re.compile(r"Error\s+This cannot be calculated"))

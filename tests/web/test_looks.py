@@ -193,16 +193,22 @@ async def test_the_keyboard_reaches_everything(demo: Served, people: People) -> 
     assert [name.partition("\n")[0] for name in reached] == [
         "Toggle Sidebar",
         "New chat",
+        "Search conversations",
         "What is 2 * 3?",
+        "Actions for What is 2 * 3?",
+        "Download everything",
+        "Delete everything",
         "Copy message",
         "Edit",
         "🛠️ calculate",
         "Copy message",
         "Retry",
+        "Dislike",
+        "Like",
         "Message",
         "Send",
     ]
-    await page.frame.get_by_role("button", name=re.compile("calculate")).press("Enter")
+    await page.log.get_by_role("button", name=re.compile("calculate")).press("Enter")
     await expect(page.steps).to_contain_text(re.compile(r"Result\s+6"))
 
 

@@ -79,6 +79,10 @@
     if (url.href !== location.href) history.replaceState(history.state, "", url);
   }
 
+  function showEarlier(there) {
+    document.getElementById("cmw-main")?.classList.toggle("cmw-has-earlier", there);
+  }
+
   const update = (props) => ({ __type__: "update", ...props });
   const box = () => document.querySelector("#cmw-input textarea");
   const sideIsOpen = () => document.querySelector("#cmw-side")?.classList.contains("open");
@@ -90,7 +94,7 @@
       if (running) return update({});
       running = true;
       taken = text ?? "";
-      if (id) setConversation(id);
+      if (id) setConversation(id.replace(/\+$/, ""));
       return update({ value: "", submit_btn: false, stop_btn: true });
     },
     // An old message is answered once more: what stands in the box stays.
@@ -106,20 +110,28 @@
     },
     idle() {
       running = false;
+      window.cmw.refresh?.();
       return update({ submit_btn: true, stop_btn: false });
     },
     // The server refused the message: nothing that was written is lost.
     restore() {
       running = false;
+      window.cmw.refresh?.();
       const value = [taken, box()?.value ?? ""].filter((text) => text.trim()).join("\n\n");
       return update({ value, submit_btn: true, stop_btn: false });
     },
     // The page may have asked for a conversation that is not there, or another's.
-    opened(id) {
+    opened(shown) {
+      const id = shown.replace(/\+$/, ""); // marked where the page does not show the beginning
+      showEarlier(id !== shown);
+      document.body.classList.add("cmw-opened");
       if (new URL(location.href).searchParams.get("c") !== id) setConversation(null);
+      window.cmw.refresh?.();
     },
     leave() {
       setConversation(null);
+      showEarlier(false);
+      window.cmw.refresh?.();
       if (!WIDE.matches && sideIsOpen()) toggleSide();
       box()?.focus();
     },

@@ -1,0 +1,146 @@
+"""What owners do with their conversations beside talking: list, search, rename, delete, export.
+
+For every channel, as `ChatService` is for turns. Each method takes the principal who asks;
+what is another's and what does not exist are the same `NotFound`.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from datetime import datetime
+from typing import TypeVar
+
+from cmw_agent.chat import refusal_for
+from cmw_agent.errors import InvalidMessage, NotFound
+from cmw_agent.identity import Principal
+from cmw_agent.sessions import Session, SessionRegistry
+from memory.errors import InvalidText, StoreError
+from memory.manager import MOST_ROWS, ConversationMemoryManager
+from memory.records import Conversation, Feedback, Found, StoredMessage
+
+PAGE = 30  # conversations of one page of the list
+QUERY_CHARS = 200
+MemoryOf = Callable[[Principal], ConversationMemoryManager]
+T = TypeVar("T")
+
+
+class History:
+    """See the module's text.
+
+    Args:
+        memory_of: Gives the memory that holds a principal's conversations.
+        registry: The live sessions, which must not go on with what was deleted.
+
+    Raises:
+        UserError: From each method, where the memory fails or refuses.
+    """
+
+    def __init__(self, memory_of: MemoryOf, registry: SessionRegistry) -> None:
+        self._memory_of = memory_of
+        self._registry = registry
+
+    async def page(
+        self, principal: Principal, before: tuple[datetime, str] | None = None
+    ) -> list[Conversation]:
+        """Return a page of the list, newest first, of what stands behind `before`."""
+        memory = self._memory_of(principal)
+        return await _told(memory.conversations(principal.id, limit=PAGE, before=before))
+
+    async def search(self, principal: Principal, query: str) -> list[Found]:
+        """Return the conversations that hold the query's words, titles first."""
+        memory = self._memory_of(principal)
+        return await _told(memory.search(principal.id, query[:QUERY_CHARS]))
+
+    async def rename(self, principal: Principal, conversation: str, title: str) -> str:
+        """Give a conversation another title; return it as it is stored."""
+        memory = self._memory_of(principal)
+        try:
+            await memory.rename(principal.id, conversation, title)
+        except InvalidText:
+            raise InvalidMessage("Please write a title of letters first.") from None
+        except StoreError as error:
+            raise refusal_for(error) from error
+        return (await _told(memory.conversation(principal.id, conversation))).title
+
+    async def delete(self, principal: Principal, conversation: str) -> None:
+        """Put a conversation out of sight; a running answer in it is stopped first."""
+        memory = self._memory_of(principal)
+        # First of all: a foreign id must stop nothing.
+        await _told(memory.conversation(principal.id, conversation))
+        await self._leave(principal, conversation)
+        await _told(memory.delete(principal.id, conversation))
+
+    async def restore(self, principal: Principal, conversation: str) -> None:
+        """Take a deletion back."""
+        memory = self._memory_of(principal)
+        await _told(memory.restore(principal.id, conversation))
+
+    async def rate(
+        self, principal: Principal, conversation: str, seq: int, feedback: Feedback | None
+    ) -> None:
+        """Keep what the owner thinks of an answer."""
+        memory = self._memory_of(principal)
+        await _told(memory.rate(principal.id, conversation, seq, feedback))
+
+    async def left(self, principal: Principal, conversation: str) -> None:
+        """Mark a conversation as inactive when no page of its owner shows it any more."""
+        shown = {session.conversation_id for session in self._registry.of(principal)}
+        if conversation not in shown and principal.is_kept:
+            await _told(self._memory_of(principal).end(principal.id, conversation))
+
+    async def forget(self, principal: Principal) -> int:
+        """Delete everything of a principal for good; return how many conversations that was."""
+        await self._leave(principal, None)
+        return await _told(self._memory_of(principal).forget(principal.id))
+
+    async def whole(
+        self, principal: Principal, conversation: str
+    ) -> tuple[Conversation, list[StoredMessage]]:
+        """Return a conversation with all its messages, oldest first."""
+        memory = self._memory_of(principal)
+        found = await _told(memory.conversation(principal.id, conversation))
+        messages: list[StoredMessage] = []
+        before: int | None = None
+        while True:
+            page = await _told(
+                memory.messages(principal.id, conversation, limit=MOST_ROWS, before_seq=before)
+            )
+            messages = page + messages
+            if len(page) < MOST_ROWS:
+                return found, messages
+            before = page[0].seq
+
+    async def everything(
+        self, principal: Principal
+    ) -> AsyncIterator[tuple[Conversation, list[StoredMessage]]]:
+        """Yield all conversations of a principal with their messages, newest first."""
+        before: tuple[datetime, str] | None = None
+        while page := await self.page(principal, before):
+            for item in page:
+                try:
+                    whole = await self.whole(principal, item.session_id)
+                except NotFound:  # deleted while the others were read
+                    continue
+                yield whole
+            before = page[-1].position
+
+    async def _leave(self, principal: Principal, conversation: str | None) -> None:
+        """Stop the answers being written in what goes, and let its pages begin anew."""
+        leaving = list(self._in(principal, conversation))
+        for session in leaving:
+            session.conversation_id = session.view = None
+            if session.turn is not None:
+                session.turn.stop()
+        turns = [session.turn.ended() for session in leaving if session.turn is not None]
+        await asyncio.gather(*turns)
+
+    def _in(self, principal: Principal, conversation: str | None) -> Iterator[Session]:
+        for session in self._registry.of(principal):
+            if conversation is None or session.conversation_id == conversation:
+                yield session
+
+
+async def _told(work: Awaitable[T]) -> T:
+    try:
+        return await work
+    except StoreError as error:
+        raise refusal_for(error) from error

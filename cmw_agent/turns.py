@@ -1,0 +1,91 @@
+"""A turn as whoever asked for it sees it."""
+
+import asyncio
+from collections import deque
+from collections.abc import Coroutine
+from types import TracebackType
+from typing import Any, Self
+
+from cmw_agent.errors import UserError
+from cmw_agent.events import TextDelta, TurnEvent
+
+SETTLE_SECONDS = 30.0  # how long storing an answer may take
+
+
+class Turn:
+    """A turn that was asked for: an async iterator of its events, and its brake.
+
+    `key` is its idempotency key, `text` the user's message as it is stored (empty when
+    an old message is answered once more), `is_new` whether the message is a further one.
+
+    Use it as an async context manager: leaving the block stops the turn if it still
+    runs, and waits until what came is stored.
+
+    Raises:
+        UserError: From the iteration, when the turn could not begin; nothing was
+            stored then.
+    """
+
+    def __init__(self, key: str, text: str, *, is_new: bool) -> None:
+        self.key = key
+        self.text = text
+        self.is_new = is_new
+        self._events: deque[TurnEvent] = deque()
+        self._ready = asyncio.Event()
+        self._refusal: UserError | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> TurnEvent:
+        while not self._events:
+            if self._task is None or self._task.done():
+                if self._refusal is not None:
+                    refusal, self._refusal = self._refusal, None
+                    raise refusal
+                raise StopAsyncIteration
+            self._ready.clear()
+            await self._ready.wait()
+        return self._events.popleft()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+        await self.ended()
+
+    def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run `work` as this turn's own task."""
+        self._task = asyncio.create_task(work, name="turn")
+        self._task.add_done_callback(lambda _: self._ready.set())
+        return self._task
+
+    def emit(self, event: TurnEvent) -> None:
+        """Hand `event` on; text that nobody has fetched yet is merged."""
+        last = self._events[-1] if self._events else None
+        if isinstance(event, TextDelta) and isinstance(last, TextDelta):
+            self._events[-1] = TextDelta(last.text + event.text)
+        else:
+            self._events.append(event)
+        self._ready.set()
+
+    def refuse(self, error: UserError) -> None:
+        """Say that the turn could not begin."""
+        self._refusal = error
+
+    def stop(self) -> None:
+        """Ask the turn to end now; what has come is kept."""
+        if self._task is not None and not self._task.done():
+            self._task.cancel()
+
+    async def ended(self) -> None:
+        """Wait until the turn is stored."""
+        if self._task is not None:
+            await asyncio.wait([self._task], timeout=SETTLE_SECONDS)

@@ -1,0 +1,214 @@
+"""The page's list of conversations: routes that its script asks, each for its own principal.
+
+Who asks comes from the guard alone. A caller who proves nothing has no history: the list is
+empty, and all else is not found.
+"""
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from cmw_agent.errors import InvalidMessage, NotFound, UserError, frames
+from cmw_agent.export import FORMATS, record
+from cmw_agent.history import PAGE, History
+from cmw_agent.identity import Principal
+from cmw_agent.web.guard import PRINCIPAL
+from cmw_agent.web.visitors import HEADER
+from memory.records import Conversation
+
+log = logging.getLogger(__name__)
+
+MOST_BYTES = 8_192  # of a request's body: an id and a title
+FILE_CHARS = 60
+Answerer = Callable[[Request, Principal], Awaitable[Response]]
+
+
+class HistoryRoutes:
+    """See the module's text.
+
+    Args:
+        history: Returns the use cases; raises `Unavailable` before the start and after the end.
+        accounts: Whether visitors may sign in.
+    """
+
+    def __init__(self, history: Callable[[], History], *, accounts: bool = False) -> None:
+        self._history = history
+        self._accounts = accounts
+
+    def routes(self) -> list[Route]:
+        """Return the routes, for the app's own router."""
+        return [
+            Route("/history", _guarded(self.listed)),
+            Route("/history/search", _guarded(self.search)),
+            Route("/history/export", _guarded(self.export)),
+            Route("/history/everything", _guarded(self.everything)),
+            Route("/history/rename", _guarded(self.rename), methods=["POST"]),
+            Route("/history/delete", _guarded(self.delete), methods=["POST"]),
+            Route("/history/restore", _guarded(self.restore), methods=["POST"]),
+            Route("/history/forget", _guarded(self.forget), methods=["POST"]),
+        ]
+
+    async def listed(self, request: Request, principal: Principal) -> Response:
+        """A page of the list, the cursor of the next one, and who is signed in."""
+        before = _cursor(request.query_params.get("before"))
+        page = await self._history().page(principal, before)
+        following = _written(page[-1].position) if len(page) == PAGE else None
+        # Without a cookie nobody can sign in, nor be signed in.
+        offered = self._accounts and HEADER not in request.headers
+        return JSONResponse(
+            {
+                "conversations": [_item(c) for c in page],
+                "next": following,
+                "account": _account(principal) if offered else None,
+            }
+        )
+
+    async def search(self, request: Request, principal: Principal) -> Response:
+        """What a search finds."""
+        found = await self._history().search(principal, request.query_params.get("q", ""))
+        return JSONResponse(
+            {
+                "found": [
+                    {
+                        "id": item.session_id,
+                        "title": item.title,
+                        "snippet": item.snippet,
+                        "at": item.last_activity_at.isoformat(),
+                    }
+                    for item in found
+                ]
+            }
+        )
+
+    async def export(self, request: Request, principal: Principal) -> Response:
+        """One conversation as a file."""
+        ending = request.query_params.get("format", "md")
+        if ending not in FORMATS:
+            raise InvalidMessage("A conversation can be saved as md, json or html.")
+        wanted = request.query_params.get("id", "")
+        conversation, messages = await self._history().whole(principal, wanted)
+        media_type, write = FORMATS[ending]
+        content = write(conversation, messages)
+        return Response(content, media_type=media_type, headers=_file(conversation.title, ending))
+
+    async def everything(self, request: Request, principal: Principal) -> Response:
+        """All conversations as one JSON file, written as it is read."""
+
+        async def parts() -> AsyncIterator[bytes]:
+            yield b'{"conversations":['
+            between = b"\n"
+            async for conversation, messages in self._history().everything(principal):
+                yield between + orjson.dumps(record(conversation, messages))
+                between = b",\n"
+            yield b"\n]}\n"
+
+        headers = _file("conversations", "json")
+        return StreamingResponse(parts(), media_type="application/json", headers=headers)
+
+    async def rename(self, request: Request, principal: Principal) -> Response:
+        """Another title for a conversation."""
+        body = await _body(request)
+        title = await self._history().rename(principal, _text(body, "id"), _text(body, "title"))
+        return JSONResponse({"title": title})
+
+    async def delete(self, request: Request, principal: Principal) -> Response:
+        """Put a conversation out of sight."""
+        await self._history().delete(principal, _text(await _body(request), "id"))
+        return JSONResponse({})
+
+    async def restore(self, request: Request, principal: Principal) -> Response:
+        """Take a deletion back."""
+        await self._history().restore(principal, _text(await _body(request), "id"))
+        return JSONResponse({})
+
+    async def forget(self, request: Request, principal: Principal) -> Response:
+        """Delete everything of the one who asks."""
+        body = await _body(request)
+        if body.get("sure") is not True:
+            raise InvalidMessage("Nothing was deleted: the request does not say that it is sure.")
+        return JSONResponse({"deleted": await self._history().forget(principal)})
+
+
+def _guarded(answer: Answerer) -> Callable[[Request], Awaitable[Response]]:
+    async def endpoint(request: Request) -> Response:
+        principal = request.scope.get(PRINCIPAL)
+        if not isinstance(principal, Principal):
+            if request.url.path == "/history":
+                return JSONResponse({"conversations": [], "next": None, "account": None})
+            return JSONResponse({"detail": NotFound.sentence}, NotFound.status)
+        try:
+            return await answer(request, principal)
+        except UserError as error:
+            told = error
+        except Exception as error:  # noqa: BLE001 (told to the user, named in the log)
+            told = UserError()
+            log.error("history failed error_id=%s cause=%s", told.error_id, frames(error))  # noqa: TRY400
+        # Whether it is another's or not there at all must show nowhere, in no id either.
+        detail = told.sentence if isinstance(told, NotFound) else str(told)
+        return JSONResponse({"detail": detail}, told.status)
+
+    return endpoint
+
+
+async def _body(request: Request) -> dict[str, Any]:
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > MOST_BYTES:
+            raise InvalidMessage("The request is too large.", status=413)
+    try:
+        content = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        content = None
+    if not isinstance(content, dict):
+        raise InvalidMessage("The request must be a JSON object.", status=400)
+    return content
+
+
+def _text(body: dict[str, Any], name: str) -> str:
+    value = body.get(name)
+    if not isinstance(value, str):
+        raise InvalidMessage(f"The request must name the {name}.", status=400)
+    return value
+
+
+def _item(conversation: Conversation) -> dict[str, str]:
+    return {
+        "id": conversation.session_id,
+        "title": conversation.title,
+        "at": conversation.last_activity_at.isoformat(),
+    }
+
+
+def _account(principal: Principal) -> dict[str, Any]:
+    return {"signed_in": principal.kind == "account", "name": principal.name}
+
+
+def _written(position: tuple[datetime, str]) -> str:
+    return f"{position[0].isoformat()}~{position[1]}"
+
+
+def _cursor(text: str | None) -> tuple[datetime, str] | None:
+    if text is None:
+        return None
+    at, _, conversation = text.partition("~")
+    try:
+        when = datetime.fromisoformat(at)
+    except ValueError:
+        raise InvalidMessage("The list has no such place.", status=400) from None
+    if when.tzinfo is None:
+        raise InvalidMessage("The list has no such place.", status=400)
+    return when, conversation
+
+
+def _file(title: str, ending: str) -> dict[str, str]:
+    name = "".join(c if c.isalnum() or c in " -_" else "_" for c in title).strip()[:FILE_CHARS]
+    quoted = quote(f"{name or 'conversation'}.{ending}", safe="")
+    return {"content-disposition": f"attachment; filename*=UTF-8''{quoted}"}

@@ -1,0 +1,252 @@
+/* The sidebar's list of one's own conversations: by day, searched, renamed, deleted, saved.
+ *
+ * Everything is asked from the server's /history routes, which look at the caller's own alone;
+ * titles and snippets are put in as text, never as HTML.
+ */
+(() => {
+  "use strict";
+  const base = new URL(".", document.baseURI);
+  const UNDO_MS = 10_000;
+  const SEARCH_MS = 200;
+  let root, list, more, status, search, account;
+  let cursor = null;
+  let asked = 0; // answers to older questions are dropped
+  let shownFor = null;
+
+  const current = () => new URL(location.href).searchParams.get("c");
+
+  function make(tag, props = {}, ...children) {
+    const element = document.createElement(tag);
+    for (const [key, value] of Object.entries(props)) {
+      if (key in element) element[key] = value;
+      else element.setAttribute(key, value);
+    }
+    element.append(...children);
+    return element;
+  }
+
+  async function ask(path, body) {
+    const options = body === undefined ? {} : {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify(body),
+    };
+    const answer = await fetch(new URL(path, base), { cache: "no-store", ...options });
+    const content = await answer.json().catch(() => ({}));
+    if (!answer.ok) throw new Error(content.detail || "That did not work; please try again.");
+    return content;
+  }
+
+  function tell(text, action) {
+    status.replaceChildren(text, ...(action ? [" ", action] : []));
+    status.hidden = false;
+    clearTimeout(tell.timer);
+    tell.timer = setTimeout(() => { status.hidden = true; }, UNDO_MS);
+  }
+
+  const guarded = (work) => async (...given) => {
+    try { await work(...given); } catch (error) { tell(error.message); }
+  };
+
+  /* -- the list -- */
+
+  function dayOf(iso) {
+    const day = new Date(iso);
+    day.setHours(0, 0, 0, 0);
+    const today = new Date();
+    today.setHours(0, 0, 0, 0);
+    const days = Math.round((today - day) / 86_400_000);
+    if (days <= 0) return "Today";
+    if (days === 1) return "Yesterday";
+    if (days < 7) return new Intl.DateTimeFormat("en", { weekday: "long" }).format(day);
+    return new Intl.DateTimeFormat("en", { day: "numeric", month: "long", year: "numeric" }).format(day);
+  }
+
+  function entry(item) {
+    const link = make("a", { href: `?c=${encodeURIComponent(item.id)}`, title: item.title });
+    link.append(make("span", { className: "cmw-title" }, item.title || "Untitled"));
+    if (item.snippet) link.append(make("span", { className: "cmw-snippet" }, item.snippet));
+    if (item.id === current()) link.setAttribute("aria-current", "page");
+    const open = make("button", {
+      type: "button", className: "cmw-more", "aria-label": `Actions for ${item.title}`,
+      "aria-haspopup": "menu", "aria-expanded": "false",
+    }, "⋯");
+    const row = make("li", {}, link, open);
+    open.addEventListener("click", () => menu(row, open, item));
+    return row;
+  }
+
+  function append(items) {
+    for (const item of items) {
+      const day = dayOf(item.at);
+      if (shownFor !== day) {
+        shownFor = day;
+        list.append(make("div", { className: "cmw-label" }, day),
+                    make("ul", { className: "cmw-recent", "aria-label": day }));
+      }
+      list.lastElementChild.append(entry(item));
+    }
+  }
+
+  const refresh = guarded(async () => {
+    if (!root) return;
+    const mine = ++asked;
+    const query = search.value.trim();
+    const content = query
+      ? { conversations: (await ask(`history/search?q=${encodeURIComponent(query)}`)).found, next: null }
+      : await ask("history");
+    if (mine !== asked) return;
+    list.replaceChildren();
+    shownFor = null;
+    cursor = content.next;
+    if (query) {
+      list.append(make("div", { className: "cmw-label" }, "Found"), make("ul", { className: "cmw-recent" }));
+      list.lastElementChild.append(...content.conversations.map(entry));
+    } else append(content.conversations);
+    if (!content.conversations.length) {
+      list.replaceChildren(make("p", { className: "cmw-empty" }, query
+        ? "Nothing was found." : "Your conversations will be listed here."));
+    }
+    more.hidden = !cursor;
+    if (!query) showAccount(content.account);
+  });
+
+  function showAccount(found) {
+    account.hidden = !found;
+    if (!found) return;
+    if (!found.signed_in) {
+      const back = encodeURIComponent(location.pathname + location.search);
+      account.replaceChildren(make("a", { className: "cmw-sign-in", href: `login?next=${back}` }, "Sign in"));
+      return;
+    }
+    const form = make("form", { method: "post", action: new URL("logout", base).href },
+      make("span", {}, found.name ? `Signed in as ${found.name}` : "Signed in"),
+      make("button", { type: "submit" }, "Sign out"));
+    account.replaceChildren(form);
+  }
+
+  const showMore = guarded(async () => {
+    const content = await ask(`history?before=${encodeURIComponent(cursor)}`);
+    cursor = content.next;
+    append(content.conversations);
+    more.hidden = !cursor;
+  });
+
+  /* -- what can be done with one -- */
+
+  function closeMenus() {
+    for (const menu of root.querySelectorAll(".cmw-menu")) menu.remove();
+    for (const open of root.querySelectorAll(".cmw-more")) open.setAttribute("aria-expanded", "false");
+  }
+
+  function menu(row, open, item) {
+    const again = row.querySelector(".cmw-menu");
+    closeMenus();
+    if (again) return;
+    const act = (label, work) => {
+      const button = make("button", { type: "button", role: "menuitem" }, label);
+      button.addEventListener("click", () => { closeMenus(); open.focus(); work(); });
+      return button;
+    };
+    const save = (format) => () => download(
+      `history/export?id=${encodeURIComponent(item.id)}&format=${format}`);
+    const made = make("div", { className: "cmw-menu", role: "menu" },
+      act("Rename", () => rename(row, item)),
+      act("Save as Markdown", save("md")),
+      act("Save as JSON", save("json")),
+      act("Save as HTML", save("html")),
+      act("Delete", () => remove(item)));
+    open.setAttribute("aria-expanded", "true");
+    row.append(made);
+    made.firstElementChild.focus();
+  }
+
+  function rename(row, item) {
+    const input = make("input", { value: item.title, maxLength: 60, "aria-label": "Title" });
+    const link = row.querySelector("a");
+    link.replaceWith(input);
+    input.focus();
+    input.select();
+    let done = false;
+    const finish = guarded(async (keep) => {
+      if (done) return;
+      done = true;
+      try {
+        if (keep && input.value.trim() && input.value !== item.title) {
+          await ask("history/rename", { id: item.id, title: input.value });
+        }
+      } finally { refresh(); }
+    });
+    input.addEventListener("keydown", (event) => {
+      if (event.key === "Enter") finish(true);
+      if (event.key === "Escape") finish(false);
+    });
+    input.addEventListener("blur", () => finish(true));
+  }
+
+  const remove = guarded(async (item) => {
+    const here = item.id === current();
+    await ask("history/delete", { id: item.id });
+    if (here) document.querySelector("#cmw-new")?.click();
+    const undo = make("button", { type: "button" }, "Undo");
+    undo.addEventListener("click", guarded(async () => {
+      await ask("history/restore", { id: item.id });
+      if (here) location.search = `?c=${encodeURIComponent(item.id)}`;
+      else { status.hidden = true; refresh(); }
+    }));
+    tell(`“${item.title}” was deleted.`, undo);
+    refresh();
+  });
+
+  const download = guarded(async (path) => {
+    const answer = await fetch(new URL(path, base), { cache: "no-store" });
+    if (!answer.ok) throw new Error((await answer.json().catch(() => ({}))).detail || "That did not work.");
+    const named = /filename\*=UTF-8''([^;]+)/.exec(answer.headers.get("content-disposition") || "");
+    const url = URL.createObjectURL(await answer.blob());
+    const link = make("a", { href: url, download: named ? decodeURIComponent(named[1]) : "chat" });
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(url), 1_000);
+  });
+
+  const forget = guarded(async () => {
+    if (!confirm("Delete all of your conversations for good? This cannot be undone.")) return;
+    const { deleted } = await ask("history/forget", { sure: true });
+    document.querySelector("#cmw-new")?.click();
+    tell(deleted === 1 ? "1 conversation was deleted." : `${deleted} conversations were deleted.`);
+    refresh();
+  });
+
+  /* -- building it -- */
+
+  function build(place) {
+    search = make("input", { type: "search", id: "cmw-search", placeholder: "Search…", "aria-label": "Search conversations" });
+    list = make("nav", { "aria-label": "Recent conversations" });
+    more = make("button", { type: "button", className: "cmw-wide", hidden: true }, "Show more");
+    status = make("div", { className: "cmw-status", role: "status", hidden: true });
+    const everything = make("button", { type: "button", className: "cmw-wide" }, "Download everything");
+    const none = make("button", { type: "button", className: "cmw-wide" }, "Delete everything");
+    account = make("div", { className: "cmw-account", hidden: true });
+    root = make("div", { className: "cmw-history" }, search, status, list, more,
+      make("div", { className: "cmw-all" }, everything, none), account);
+    place.replaceWith(root);
+    let timer;
+    search.addEventListener("input", () => { clearTimeout(timer); timer = setTimeout(refresh, SEARCH_MS); });
+    more.addEventListener("click", showMore);
+    everything.addEventListener("click", () => download("history/everything"));
+    none.addEventListener("click", forget);
+    root.addEventListener("keydown", (event) => { if (event.key === "Escape") closeMenus(); });
+    document.addEventListener("click", (event) => {
+      if (!event.target.closest?.(".cmw-more, .cmw-menu")) closeMenus();
+    });
+    refresh();
+  }
+
+  window.cmw.refresh = refresh;
+  const look = () => {
+    const place = document.getElementById("cmw-history");
+    if (place) { watch.disconnect(); build(place); }
+  };
+  const watch = new MutationObserver(look);
+  watch.observe(document.documentElement, { childList: true, subtree: true });
+  look();
+})();

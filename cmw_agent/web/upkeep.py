@@ -1,0 +1,74 @@
+"""Does one piece of work again and again while the app runs."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from datetime import UTC
+from types import TracebackType
+from typing import Self
+
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+
+log = logging.getLogger(__name__)
+
+
+class Upkeep:
+    """Runs `work` every so many seconds inside its block, the first time after as many.
+
+    One run at a time: what falls due meanwhile is left out. A run that fails is logged, and the
+    next one comes all the same. Leaving the block cancels a run and waits for its end.
+
+    Args:
+        work: Called for each run.
+        seconds: From the beginning of a run to that of the next.
+    """
+
+    def __init__(self, work: Callable[[], Awaitable[None]], *, seconds: float) -> None:
+        self._work = work
+        self._seconds = seconds
+        self._scheduler = AsyncIOScheduler(timezone=UTC)
+        self._running: asyncio.Future[None] | None = None
+        self._over = asyncio.Event()
+        self._over.set()
+        self._leaving = False
+
+    async def __aenter__(self) -> Self:
+        self._scheduler.add_job(
+            self._run,
+            "interval",
+            seconds=self._seconds,
+            coalesce=True,
+            max_instances=1,
+            misfire_grace_time=None,
+        )
+        self._scheduler.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._leaving = True
+        self._scheduler.remove_all_jobs()
+        # A run whose task was made, and has not begun, gets its turn to see that it is too late.
+        await asyncio.sleep(0)
+        if self._running is not None:
+            self._running.cancel()
+        await self._over.wait()
+        self._scheduler.shutdown()
+        # The scheduler stops in the loop's next round.
+        await asyncio.sleep(0)
+
+    async def _run(self) -> None:
+        if self._leaving:
+            return
+        self._over.clear()
+        # A task of its own: the scheduler would log its cancellation at the end as a failure.
+        self._running = asyncio.ensure_future(self._work())
+        await asyncio.wait([self._running])
+        if not self._running.cancelled() and (error := self._running.exception()):
+            log.error("the clean-up failed; it is tried again", exc_info=error)
+        self._running = None
+        self._over.set()

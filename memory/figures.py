@@ -1,0 +1,96 @@
+"""The figures of a deployment: numbers over everybody, nothing of anybody."""
+
+from dataclasses import asdict, dataclass
+from datetime import date, datetime
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """The middle and the upper end of some values; None where there are none."""
+
+    mean: float | None
+    p50: float | None
+    p95: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Sessions:
+    """How many conversations there are, by status."""
+
+    total: int
+    active: int
+    inactive: int
+    ended: int
+
+
+@dataclass(frozen=True, slots=True)
+class Messages:
+    """How many messages there are. Replaced ones do not count."""
+
+    total: int
+    per_session: Spread
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """How answers ended, replaced ones included."""
+
+    complete: int
+    failed: int
+    interrupted: int
+    running: int
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """One day in UTC."""
+
+    day: date
+    sessions: int
+    messages: int
+    tokens: int
+    failed: int
+    interrupted: int
+    latency_ms: Spread
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What belongs to one site, channel or model; `name` is None where none was told.
+
+    `messages` are a site's or channel's messages, a model's answers.
+    """
+
+    name: str | None
+    sessions: int
+    messages: int
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """All figures at one moment. Deleted conversations count nowhere.
+
+    `tokens` and `latency_ms` are of answers, replaced ones included: they cost all the same.
+    `days` are the last thirty, the oldest first, without gaps; shares come largest first.
+    """
+
+    made_at: datetime
+    sessions: Sessions
+    messages: Messages
+    tokens: int
+    latency_ms: Spread
+    answers: Answers
+    days: tuple[Day, ...]
+    sites: tuple[Share, ...]
+    channels: tuple[Share, ...]
+    models: tuple[Share, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as values of JSON; times in ISO 8601."""
+        made = asdict(self)
+        made["made_at"] = self.made_at.isoformat()
+        for day, shown in zip(self.days, made["days"], strict=True):
+            shown["day"] = day.day.isoformat()
+        return made

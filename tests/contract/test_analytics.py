@@ -1,0 +1,237 @@
+"""The figures are right on each database, and hold nothing of anybody."""
+
+import json
+import random
+import statistics as reference
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import sqlalchemy as sa
+
+from cmw_agent.figures_text import report
+from cmw_agent.web.admin import statistics_page
+from memory.analytics import DAYS, MOST_SHARES, statistics
+from memory.database import Database
+from memory.figures import Share, Spread, Statistics
+from memory.percentiles import by_key
+from memory.records import MessageStatus
+from tests.contract.conftest import ALICE, BOB, LEASE, Clock, Store
+
+DAY = 86_400.0
+
+
+async def exchange(
+    store: Store,
+    session_id: str,
+    *,
+    owner: str = ALICE,
+    latency: int | None = 100,
+    tokens: int | None = 10,
+    status: MessageStatus = "complete",
+    model: str | None = "m1",
+    site: str | None = None,
+    channel: str = "web",
+    text: str = "one",
+) -> None:
+    ticket = await store.begin_turn(
+        owner,
+        session_id,
+        text,
+        key=f"{session_id}-{random.random()}",
+        create=True,
+        channel=channel,
+        website_domain=site,
+    )
+    assert await store.finish_turn(
+        owner,
+        ticket.turn_id,
+        status=status,
+        content=text,
+        tool_calls=[],
+        tokens_used=tokens,
+        latency_ms=latency,
+        model_used=model,
+        error_id=None,
+    )
+
+
+async def test_without_any_row_all_figures_are_nought(database: Database, clock: Clock) -> None:
+    found = await statistics(database, clock=clock)
+    assert (found.sessions.total, found.messages.total, found.tokens) == (0, 0, 0)
+    assert found.latency_ms == found.messages.per_session == Spread(None, None, None)
+    assert len(found.days) == DAYS
+    assert found.sites == found.channels == found.models == ()
+    assert report(found)
+    assert "<svg" in statistics_page(found)
+
+
+async def test_sessions_messages_and_tokens_are_added_up(
+    store: Store, database: Database, clock: Clock
+) -> None:
+    for number in range(4):
+        for _ in range(number + 1):
+            await exchange(store, f"s{number}", tokens=number, owner=(ALICE, BOB)[number % 2])
+    await exchange(store, "s0", tokens=None)
+    assert await store.end(ALICE, "s0")
+    found = await statistics(database, clock=clock)
+    assert found.sessions.total == 4
+    assert (found.sessions.active, found.sessions.inactive, found.sessions.ended) == (3, 1, 0)
+    assert found.messages.total == 2 * (1 + 2 + 3 + 4 + 1)
+    each = found.messages.per_session
+    assert (each.mean, each.p50, each.p95) == pytest.approx((5.5, 5.0, 7.7))
+    assert found.tokens == 2 * 1 + 3 * 2 + 4 * 3
+
+
+async def test_what_was_replaced_costs_and_does_not_count_as_a_message(
+    store: Store, database: Database, clock: Clock
+) -> None:
+    await exchange(store, "s1", tokens=10, status="failed", latency=None)
+    again = await store.begin_retry(ALICE, "s1", key="again")
+    assert await store.finish(ALICE, again.turn_id, "two")
+    found = await statistics(database, clock=clock)
+    assert (found.messages.total, found.days[-1].messages) == (2, 2)
+    assert (found.tokens, found.days[-1].tokens) == (17, 17)
+    assert (found.answers.complete, found.answers.failed) == (1, 1)
+
+
+async def test_what_was_deleted_counts_nowhere(
+    store: Store, database: Database, clock: Clock
+) -> None:
+    before = await statistics(database, clock=clock)
+    await exchange(store, "s1", site="shop.example")
+    await store.begin(ALICE, "s1", "running")
+    await store.delete(ALICE, "s1")
+    assert await statistics(database, clock=clock) == before
+    await store.restore(ALICE, "s1")
+    assert await statistics(database, clock=clock) != before
+
+
+async def test_answers_are_told_apart_by_their_end(
+    store: Store, database: Database, clock: Clock
+) -> None:
+    for number, status in enumerate(("complete", "failed", "interrupted", "interrupted")):
+        await exchange(store, f"s{number}", status=status, latency=100 * (number + 1))  # type: ignore[arg-type]
+    await store.begin(ALICE, "runs", "one")
+    found = await statistics(database, clock=clock)
+    answers = found.answers
+    assert (answers.complete, answers.failed, answers.interrupted, answers.running) == (1, 1, 2, 1)
+    assert (found.days[-1].failed, found.days[-1].interrupted) == (1, 2)
+    # How soon something was stopped or failed says nothing of how long an answer takes.
+    assert found.latency_ms == Spread(100, 100, 100)
+
+
+async def test_percentiles_are_those_of_a_sorted_list(
+    store: Store, database: Database, clock: Clock
+) -> None:
+    values = [random.Random(7).randrange(50, 9000) for _ in range(37)]
+    for number, value in enumerate(values):
+        await exchange(store, f"s{number}", latency=value)
+    found = (await statistics(database, clock=clock)).latency_ms
+    cuts = reference.quantiles(values, n=20, method="inclusive")
+    assert found.mean == pytest.approx(reference.mean(values))
+    assert found.p50 == pytest.approx(reference.median(values))
+    assert found.p95 == pytest.approx(cuts[-1])
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 20, 21, 41, 100])
+async def test_percentiles_of_groups_do_not_mix(number: int, database: Database) -> None:
+    rows = [(key, key * 1000 + place % 7) for key in (1, 2) for place in range(number)]
+    random.Random(number).shuffle(rows)
+
+    def work(connection: sa.Connection) -> dict[int, tuple[float, float]]:
+        each = [sa.select(sa.literal(key), sa.literal(value)) for key, value in rows]
+        return by_key(connection, sa.union_all(*each).subquery().select())
+
+    found = await database.read(work)
+    for key in (1, 2):
+        each = [value for group, value in rows if group == key]
+        cuts = reference.quantiles(each * (1 if len(each) > 1 else 2), n=20, method="inclusive")
+        assert found[key] == pytest.approx((reference.median(each), cuts[-1]))
+
+
+async def test_a_day_is_a_day_in_utc_and_none_is_left_out(
+    store: Store, database: Database, clock: Clock
+) -> None:
+    clock.now = datetime(2030, 3, 1, tzinfo=UTC)
+    await exchange(store, "first", latency=100)
+    clock.advance(-1)
+    await exchange(store, "eve", latency=300, tokens=5)
+    await exchange(store, "eve", latency=500, tokens=5)
+    clock.now = datetime(2030, 3, 1, 12, tzinfo=UTC) - timedelta(days=DAYS)
+    await exchange(store, "too-old")
+    clock.now = datetime(2030, 3, 1, 12, tzinfo=UTC)
+    found = await statistics(database, clock=clock)
+    days = [day.day for day in found.days]
+    assert days == [clock.now.date() - timedelta(days=back) for back in reversed(range(DAYS))]
+    eve, last = found.days[-2:]
+    assert (eve.sessions, eve.messages, eve.tokens) == (1, 4, 10)
+    assert (last.sessions, last.messages, last.tokens) == (1, 2, 10)
+    latency = eve.latency_ms
+    assert (latency.mean, latency.p50, latency.p95) == pytest.approx((400, 400, 490))
+    assert last.latency_ms == Spread(100, 100, 100)
+    assert sum(day.messages for day in found.days) == found.messages.total - 2
+
+
+async def test_sites_channels_and_models_have_their_shares(
+    store: Store, database: Database, clock: Clock
+) -> None:
+    await exchange(store, "s1", site="shop.example", model="m1", tokens=1)
+    await exchange(store, "s1", site="shop.example", model="m2", tokens=2)
+    await exchange(store, "s2", site=None, model="m2", channel="telegram", tokens=4)
+    await exchange(store, "s3", site="shop.example", model=None, tokens=8)
+    found = await statistics(database, clock=clock)
+    assert found.sites == (Share("shop.example", 2, 6, 11), Share(None, 1, 2, 4))
+    assert found.channels == (Share("web", 2, 6, 11), Share("telegram", 1, 2, 4))
+    assert set(found.models) == {Share("m1", 1, 1, 1), Share("m2", 2, 2, 6), Share(None, 1, 1, 8)}
+    assert found.models[0].name == "m2"
+
+
+async def test_of_many_sites_only_the_largest_are_named(
+    store: Store, database: Database, clock: Clock
+) -> None:
+    for number in range(MOST_SHARES + 3):
+        await exchange(store, f"s{number}", site=f"site{number}.example")
+    await exchange(store, "large", site="large.example")
+    await exchange(store, "large", site="large.example")
+    found = (await statistics(database, clock=clock)).sites
+    assert len(found) == MOST_SHARES
+    assert found[0] == Share("large.example", 1, 4, 20)
+
+
+async def filled(store: Store, database: Database, clock: Clock, canary: str) -> Statistics:
+    for number in range(3):
+        owner, session_id = f"user:{canary}-owner{number}", f"{canary}-session{number}"
+        await exchange(store, session_id, owner=owner, text=f"{canary} text {number}")
+        await store.rename(owner, session_id, f"{canary} title")
+        await store.begin_turn(
+            owner, session_id, canary, key=f"{canary}-key", create=True, ip_address=canary
+        )
+        clock.advance(LEASE)
+    return await statistics(database, clock=clock)
+
+
+async def test_no_text_title_or_id_of_anybody_is_in_the_figures(
+    store: Store, database: Database, clock: Clock
+) -> None:
+    canary = "CaNaRy"
+    found = await filled(store, database, clock, canary)
+    assert found.messages.total == 12
+    for written in (
+        json.dumps(found.to_dict()),
+        statistics_page(found),
+        report(found),
+        repr(found),
+    ):
+        assert canary.lower() not in written.lower()
+
+
+async def test_the_figures_are_plain_json_and_come_back_as_they_were(
+    store: Store, database: Database, clock: Clock
+) -> None:
+    await exchange(store, "s1", site="shop.example")
+    found = await statistics(database, clock=clock)
+    again = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    assert again["sessions"] == {"total": 1, "active": 1, "inactive": 0, "ended": 0}
+    assert again["made_at"] == clock.now.isoformat()
+    assert again["days"][-1]["day"] == clock.now.date().isoformat()
+    assert again["sites"] == [{"name": "shop.example", "sessions": 1, "messages": 2, "tokens": 10}]

@@ -1,0 +1,221 @@
+"""An OpenID provider over real HTTP, and one that is not to be trusted in between."""
+
+import asyncio
+import base64
+import contextlib
+import os
+import secrets
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import aiohttp
+import orjson
+from aiohttp import web
+from joserfc import jwt
+from joserfc.jwk import KeySet, RSAKey
+from yarl import URL
+
+from tests.harness import WAIT, Browser
+
+Claims = dict[str, Any]
+CLIENT = "chat"
+USERS = (
+    {"sub": "1", "preferred_username": "alice", "name": "root"},
+    {"sub": "2", "preferred_username": "bob"},
+    {"sub": "3", "preferred_username": "root"},
+    {"sub": "4"},
+)
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on now."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+@contextlib.asynccontextmanager
+async def provider() -> AsyncIterator[str]:
+    """Run the provider as a process of its own for the block; give its address."""
+    port = free_port()
+    users = [part for user in USERS for part in ("--user-claims", orjson.dumps(user).decode())]
+    command = ("-W", "ignore", "-m", "oidc_provider_mock", "--port", str(port), *users)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *command,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+        env={**os.environ},
+    )
+    try:
+        async with asyncio.timeout(WAIT):
+            while not await _answers(port):
+                assert process.returncode is None
+                await asyncio.sleep(0.05)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+        await process.wait()
+
+
+async def _answers(port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return False
+    writer.close()
+    await writer.wait_closed()
+    return True
+
+
+class Forger:
+    """Stands before the provider and signs its tokens anew with a key of its own.
+
+    `change` sees the claims before they are signed, `write` may sign in another way,
+    `host` is the name that the provider believes to have.
+    """
+
+    def __init__(self, upstream: str) -> None:
+        self.upstream = upstream
+        self.key = RSAKey.generate_key(2048, {"kid": "here", "use": "sig", "alg": "RS256"})
+        self.change: Callable[[Claims], Claims] = dict
+        self.write: Callable[[Claims], str] = self.signed
+        self.host: str | None = None
+        self.posted: list[dict[str, str]] = []
+
+    def signed(self, claims: Claims) -> str:
+        """Return the claims as the key that stands in the key set signs them."""
+        return jwt.encode({"alg": "RS256", "kid": "here"}, claims, self.key)
+
+    async def answer(self, request: web.Request) -> web.Response:
+        """Hand a request on, and change what comes of it."""
+        if request.path == "/jwks":
+            return web.json_response(KeySet([self.key]).as_dict(private=False))
+        body = await request.read()
+        headers = {k: v for k, v in request.headers.items() if k.lower() != "content-length"}
+        if self.host is not None:
+            headers["Host"] = self.host
+        async with (
+            aiohttp.ClientSession() as session,
+            session.request(
+                request.method, self.upstream + request.path_qs, data=body, headers=headers
+            ) as answer,
+        ):
+            content, status = await answer.read(), answer.status
+        if request.path.endswith("/token") and status == 200:
+            sent = parse_qs(body.decode())
+            self.posted.append({name: values[0] for name, values in sent.items()})
+            content = self._forged(content)
+        return web.Response(body=content, status=status, content_type="application/json")
+
+    def _forged(self, content: bytes) -> bytes:
+        tokens = orjson.loads(content)
+        part = tokens["id_token"].split(".")[1]
+        claims = orjson.loads(_decoded(part))
+        tokens["id_token"] = self.write(self.change(claims))
+        return orjson.dumps(tokens)
+
+
+def _decoded(part: str) -> bytes:
+    return base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
+
+
+@contextlib.asynccontextmanager
+async def forging(upstream: str) -> AsyncIterator[tuple[str, Forger]]:
+    """Serve a forger for the block; give its address and itself."""
+    forger = Forger(upstream)
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", forger.answer)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        host, port = runner.addresses[0][:2]
+        yield f"http://{host}:{port}", forger
+    finally:
+        await runner.cleanup()
+
+
+async def begun(browser: Browser, path: str | None = None) -> str:
+    """Begin a sign-in; return the provider's address to which the browser is sent."""
+    params = {} if path is None else {"next": path}
+    async with browser.http.get(
+        f"{browser.url}/login", params=params, allow_redirects=False
+    ) as answer:
+        assert answer.status == 303, await answer.text()
+        return answer.headers["location"]
+
+
+async def agreed(address: str, subject: str, **form: str) -> str:
+    """Sign in at the provider as `subject`; return the address to which it sends back."""
+    data = form or {"sub": subject}
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(address, data=data, allow_redirects=False) as answer,
+    ):
+        assert answer.status == 302, await answer.text()
+        return answer.headers["location"]
+
+
+async def ended(browser: Browser, address: str) -> tuple[int, str]:
+    """End a sign-in; return status and where it leads, or what the page says."""
+    async with browser.http.get(URL(address, encoded=True), allow_redirects=False) as answer:
+        return answer.status, answer.headers.get("location") or await answer.text()
+
+
+async def sign_in(browser: Browser, subject: str, path: str | None = None) -> str:
+    """Sign in and return where that led."""
+    status, led = await ended(browser, await agreed(await begun(browser, path), subject))
+    assert status == 303, led
+    return led
+
+
+async def sign_out(browser: Browser, **headers: str) -> int:
+    """Sign out as the page's form does; return the status."""
+    headers = headers or {"origin": browser.url}
+    async with browser.http.post(
+        f"{browser.url}/logout", headers=headers, allow_redirects=False
+    ) as answer:
+        return answer.status
+
+
+def cookie(browser: Browser, name: str = "cmw_visitor") -> str:
+    """Return the value of one of the browser's cookies, or nothing."""
+    found = browser.http.cookie_jar.filter_cookies(_site(browser)).get(name)
+    return found.value if found is not None else ""
+
+
+def put(browser: Browser, value: str, name: str = "cmw_visitor") -> None:
+    """Give the browser a cookie."""
+    browser.http.cookie_jar.update_cookies({name: value}, _site(browser))
+
+
+def _site(browser: Browser) -> Any:
+    return URL(browser.url)
+
+
+def answer_of(address: str) -> dict[str, str]:
+    """Return the parameters in an address."""
+    return {name: values[0] for name, values in parse_qs(urlsplit(address).query).items()}
+
+
+def other_key(claims: Claims) -> str:
+    """Sign with a key that nobody has published."""
+    key = RSAKey.generate_key(2048, {"kid": "here"})
+    return jwt.encode({"alg": "RS256", "kid": "here"}, claims, key)
+
+
+def late(claims: Claims) -> Claims:
+    """Let a token have run out."""
+    return {**claims, "exp": int(time.time()) - 600}
+
+
+def random_nonce(claims: Claims) -> Claims:
+    """Let a token answer another sign-in."""
+    return {**claims, "nonce": secrets.token_urlsafe(16)}

@@ -1,0 +1,291 @@
+"""The routes of the page's list: one's own alone, whatever is sent."""
+
+import asyncio
+import html
+import re
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import orjson
+import pytest
+
+from tests.contract.test_memory_owners import VARIANTS
+from tests.doubles.openai_server import OpenAIDouble
+from tests.harness import Browser, Tab, canary, last_text, served, settings_for, texts
+from tests.rows import rows
+from tests.service import until
+
+POSTS = ("rename", "delete", "restore")
+NO_REQUEST = ("surrogate", "huge")  # refused before anybody looks at what they name
+SCRIPT = "<script>alert(1)</script>"
+
+
+async def get(browser: Browser, path: str, **params: str) -> tuple[int, bytes]:
+    async with browser.http.get(f"{browser.url}/{path}", params=params) as answer:
+        return answer.status, await answer.read()
+
+
+async def post(browser: Browser, path: str, body: Any) -> tuple[int, bytes]:
+    async with browser.http.post(f"{browser.url}/{path}", json=body) as answer:
+        return answer.status, await answer.read()
+
+
+async def listed(browser: Browser, **params: str) -> list[dict[str, str]]:
+    status, body = await get(browser, "history", **params)
+    assert status == 200
+    found: list[dict[str, str]] = orjson.loads(body)["conversations"]
+    return found
+
+
+async def chatted(browser: Browser, *said: str) -> tuple[Tab, str]:
+    """A tab with a conversation; its id."""
+    tab = await browser.open()
+    for text in said:
+        assert (await tab.send(text)).error is None
+    return tab, (await listed(browser))[0]["id"]
+
+
+async def test_a_list_is_ones_own_newest_first_and_paged(tmp_path: Path) -> None:
+    async with (
+        served(settings_for(tmp_path)) as app,
+        Browser(app.url) as alice,
+        Browser(app.url) as bob,
+    ):
+        await chatted(bob, "bob's own")
+        tab = await alice.open()
+        for n in range(32):
+            assert (await tab.send(f"count to 1, {n}")).error is None
+            await tab.run("new_chat", [])
+        status, body = await get(alice, "history")
+        page = orjson.loads(body)
+        assert status == 200
+        assert [c["title"] for c in page["conversations"]] == [
+            f"count to 1, {n}" for n in range(31, 1, -1)
+        ]
+        rest = await listed(alice, before=page["next"])
+        assert [c["title"] for c in rest] == ["count to 1, 1", "count to 1, 0"]
+        for nonsense in ("", "x", "~", "2026-01-01T00:00:00~x", "9" * 500):
+            assert (await get(alice, "history", before=nonsense))[0] == 400
+
+
+async def test_another_s_conversation_is_one_that_is_not_there(tmp_path: Path) -> None:
+    secret = canary()
+    async with (
+        served(settings_for(tmp_path)) as app,
+        Browser(app.url) as alice,
+        Browser(app.url) as bob,
+    ):
+        tab, hers = await chatted(alice, secret)
+        await chatted(bob, "bob's own")
+        before = rows(tmp_path, "SELECT * FROM agent_sessions ORDER BY session_id")
+        for variant in (v for name, v in VARIANTS.items() if name not in NO_REQUEST):
+            wanted = variant(hers)
+            answers = {await get(bob, "history/export", id=wanted)}
+            for name in POSTS:
+                answers.add(await post(bob, f"history/{name}", {"id": wanted, "title": "mine"}))
+            assert answers <= {
+                (404, b'{"detail":"This conversation was not found."}'),
+                (422, b""),
+            }, wanted[:40]
+        assert rows(tmp_path, "SELECT * FROM agent_sessions ORDER BY session_id") == before
+        for path in ("history", "history/everything"):
+            assert secret.encode() not in (await get(bob, path))[1]
+        assert orjson.loads((await get(bob, "history/search", q=secret))[1]) == {"found": []}
+        assert (await post(bob, "history/forget", {"sure": True}))[1] == b'{"deleted":1}'
+        assert texts((await tab.open()).value) == []  # her page begins anew, her chat is kept
+        assert [c["id"] for c in await listed(alice)] == [hers]
+
+
+async def test_who_proves_nothing_has_no_history(tmp_path: Path) -> None:
+    async with (
+        served(settings_for(tmp_path)) as app,
+        Browser(app.url, cookies=False) as nobody,
+        Browser(app.url) as alice,
+    ):
+        _, hers = await chatted(alice, "hello")
+        assert await listed(nobody) == []
+        for path in ("history/search", "history/export", "history/everything"):
+            assert (await get(nobody, path, id=hers, q="hello"))[0] == 404
+        for name in (*POSTS, "forget"):
+            assert (await post(nobody, f"history/{name}", {"id": hers, "sure": True}))[0] == 404
+
+
+async def test_a_page_of_another_site_changes_nothing(tmp_path: Path) -> None:
+    async with served(settings_for(tmp_path)) as app, Browser(app.url) as alice:
+        _, hers = await chatted(alice, "hello")
+        for headers in ({"origin": "https://evil.example"}, {"sec-fetch-site": "cross-site"}):
+            for name in (*POSTS, "forget"):
+                async with alice.http.post(
+                    f"{app.url}/history/{name}",
+                    json={"id": hers, "title": "x", "sure": True},
+                    headers=headers,
+                ) as answer:
+                    assert answer.status == 403
+        assert [c["title"] for c in await listed(alice)] == ["hello"]
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [(b"", 400), (b"[]", 400), (b'{"id":1}', 400), (b"{}", 400), (b"{" + b" " * 9_000 + b"}", 413)],
+)
+async def test_a_request_that_is_none_is_refused(tmp_path: Path, body: bytes, status: int) -> None:
+    async with served(settings_for(tmp_path)) as app, Browser(app.url) as alice:
+        await chatted(alice, "hello")
+        for name in POSTS:
+            async with alice.http.post(f"{app.url}/history/{name}", data=body) as answer:
+                assert answer.status == status
+                assert orjson.loads(await answer.read())["detail"]
+        async with alice.http.post(f"{app.url}/history/forget", data=b"{}") as answer:
+            assert answer.status == 422
+        assert len(await listed(alice)) == 1
+
+
+async def test_a_deletion_stops_the_answer_and_can_be_taken_back(tmp_path: Path) -> None:
+    async with (
+        OpenAIDouble() as endpoint,
+        served(settings_for(tmp_path, openai_base_url=endpoint.base_url, model="gated-1")) as app,
+        Browser(app.url) as alice,
+    ):
+        tab = await alice.open()
+        running = asyncio.create_task(tab.send("one two three"))
+        await endpoint.wait_held()
+        [item] = await listed(alice)
+        assert (await post(alice, "history/delete", {"id": item["id"]}))[0] == 200
+        await running
+        assert await listed(alice) == []
+        assert (await get(alice, "history/export", id=item["id"]))[0] == 404
+        assert texts((await tab.run("open_page", [])).value) == []
+        assert (await post(alice, "history/restore", {"id": item["id"]}))[0] == 200
+        _, body = await get(alice, "history/export", id=item["id"], format="json")
+        assert [m["status"] for m in orjson.loads(body)["messages"]] == ["complete", "interrupted"]
+
+
+async def test_everything_of_mine_goes_and_nothing_of_others(tmp_path: Path) -> None:
+    async with (
+        served(settings_for(tmp_path)) as app,
+        Browser(app.url) as alice,
+        Browser(app.url) as bob,
+    ):
+        await chatted(alice, "hello")
+        tab, his = await chatted(bob, "bob's own")
+        assert await post(alice, "history/forget", {"sure": True}) == (200, b'{"deleted":1}')
+        assert await post(alice, "history/forget", {"sure": True}) == (200, b'{"deleted":0}')
+        assert await listed(alice) == []
+        assert [c["id"] for c in await listed(bob)] == [his]
+        assert last_text((await tab.send("My name is Bob")).value).startswith("Hello, Bob!")
+        found = rows(tmp_path, "SELECT DISTINCT session_id FROM agent_messages")
+        assert [row["session_id"] for row in found] == [his]
+
+
+async def test_a_conversation_is_saved_whole_and_runs_nothing(tmp_path: Path) -> None:
+    async with served(settings_for(tmp_path)) as app, Browser(app.url) as alice:
+        _, hers = await chatted(alice, f"Say {SCRIPT}", "What is 2 + 3?")
+        await post(alice, "history/rename", {"id": hers, "title": f'{SCRIPT} "/../x'})
+        files = {}
+        for ending in ("md", "json", "html"):
+            async with alice.http.get(
+                f"{app.url}/history/export", params={"id": hers, "format": ending}
+            ) as answer:
+                assert answer.status == 200
+                named = answer.headers["content-disposition"]
+                assert re.fullmatch(r"attachment; filename\*=UTF-8''[\w%.-]+", named)
+                assert "%2F" not in named
+                assert answer.headers["x-content-type-options"] == "nosniff"
+                assert answer.headers["cache-control"] == "no-store"
+                files[ending] = await answer.text()
+        data = orjson.loads(files["json"])
+        assert [m["role"] for m in data["messages"]] == ["user", "assistant"] * 2
+        assert data["messages"][3]["tool_calls"][0]["name"] == "calculate"
+        assert SCRIPT not in files["html"]
+        assert html.escape(SCRIPT) in files["html"]
+        assert "default-src 'none'" in files["html"]
+        assert f"Say {SCRIPT}" in files["md"]
+        assert (await get(alice, "history/export", id=hers, format="exe"))[0] == 422
+        _, everything = await get(alice, "history/everything")
+        assert orjson.loads(everything)["conversations"] == [data]
+
+
+async def test_an_answer_is_rated_by_its_owner_where_the_page_shows_it(tmp_path: Path) -> None:
+    async with (
+        served(settings_for(tmp_path)) as app,
+        Browser(app.url) as alice,
+        Browser(app.url) as bob,
+    ):
+        tab, hers = await chatted(alice, "hello", "What is 2 + 3?")
+        his, _ = await chatted(bob, "hello")
+
+        async def given() -> list[tuple[int, str]]:
+            found = rows(
+                tmp_path, "SELECT seq, feedback FROM agent_messages WHERE feedback IS NOT NULL"
+            )
+            return [(row["seq"], row["feedback"]) for row in found]
+
+        async def rate(tab: Tab, index: Any, liked: Any) -> str | None:
+            sent = {"index": index, "value": ["x"], "liked": liked}
+            return (await tab.run("rate", [], event_data=sent)).error
+
+        assert await rate(tab, 4, True) is None  # the text below the tool's step
+        assert await given() == [(4, "like")]
+        assert await rate(tab, 3, False) is None  # the step is of the same answer
+        assert await given() == [(4, "dislike")]
+        assert await rate(tab, 4, "") is None
+        assert await given() == []
+        for index in (0, 99, -1, None, "1", [4, 0, 1], {"a": 1}, True):
+            await rate(his, index, True)
+            await rate(tab, index if index != [4, 0, 1] else 99, {"no": "feedback"})
+        assert await given() == []
+        assert await rate(tab, 1, "Like") is None
+        reloaded = await alice.tab(query=f"?c={hers}").open()
+        assert reloaded.value["feedback_value"] == ["Like", None]
+
+
+async def test_a_long_conversation_shows_its_end_and_then_more(tmp_path: Path) -> None:
+    async with served(settings_for(tmp_path)) as app, Browser(app.url) as alice:
+        tab, hers = await chatted(alice, *(f"count to 1, {n}" for n in range(55)))
+        tab = alice.tab(query=f"?c={hers}")
+        shown: list[int] = []
+        event = await tab.open()
+        assert event.values[-1][1] == f"{hers}+"
+        shown.append(len(event.value))
+        for _ in range(3):
+            event = await tab.run("earlier", [])
+            shown.append(len(event.value))
+        assert shown == [40, 80, 110, 110]
+        assert texts(event.value)[0] == "count to 1, 0"
+        assert event.values[-1][1] == hers
+        event = await tab.send("count to 1, 55")
+        assert len(event.value) == 112
+        event = await tab.run("edit", [], event_data={"index": 110, "value": "count to 2"})
+        assert texts(event.value)[-2:] == ["count to 2", "1, 2."]
+
+
+async def test_a_caller_without_the_page_is_asked_for_nothing_of_it(tmp_path: Path) -> None:
+    async with served(settings_for(tmp_path)) as app, aiohttp.ClientSession() as plain:
+        async with plain.get(f"{app.url}/history.js") as answer:
+            assert answer.status == 200
+            assert answer.headers["content-type"].startswith("text/javascript")
+        async with plain.get(f"{app.url}/history/") as answer:
+            assert answer.status == 404
+
+
+async def test_a_closed_page_leaves_its_conversation_inactive_until_it_goes_on(
+    tmp_path: Path,
+) -> None:
+    def status() -> list[str]:
+        return [row["status"] for row in rows(tmp_path, "SELECT status FROM agent_sessions")]
+
+    async with served(settings_for(tmp_path)) as app, Browser(app.url) as alice:
+        tab, hers = await chatted(alice, "hello")
+        second = alice.tab(query=f"?c={hers}")
+        await second.open()
+        assert status() == ["active"]
+        await tab.close()
+        await until(lambda: len(app.application.runtime.registry) == 1)
+        assert status() == ["active"]  # the other tab still shows it
+        await second.close()
+        await until(lambda: status() == ["inactive"])
+        third = alice.tab(query=f"?c={hers}")
+        await third.open()
+        await third.send("back again")
+        assert status() == ["active"]

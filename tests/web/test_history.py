@@ -1,0 +1,119 @@
+"""The sidebar's list in a browser: found, renamed, deleted and brought back, saved, rated."""
+
+import re
+from pathlib import Path
+
+import orjson
+import pytest
+from playwright.async_api import Locator, expect
+
+from tests.harness import Served, canary
+from tests.web.chat_page import ChatPage
+from tests.web.conftest import People
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.slow]
+
+
+def row(page: ChatPage, title: str) -> Locator:
+    return page.recent.get_by_role("listitem").filter(has_text=title)
+
+
+async def act(page: ChatPage, title: str, action: str) -> None:
+    await row(page, title).get_by_role("button", name=f"Actions for {title}").click()
+    await page.frame.get_by_role("menuitem", name=action, exact=True).click()
+
+
+async def with_chats(people: People, app: Served, *said: str) -> ChatPage:
+    page = await people.open(app)
+    for text in said:
+        if await page.questions.count():
+            await page.new_chat.click()
+            await expect(page.questions).to_have_count(0)
+        await page.ask(text)
+    await page.open_sidebar()
+    await expect(page.recent.get_by_role("link")).to_have_text(list(reversed(said)))
+    return page
+
+
+async def test_a_word_of_an_answer_finds_the_conversation(app: Served, people: People) -> None:
+    page = await with_chats(people, app, "a lighthouse by the sea", "something else")
+    search = page.frame.get_by_role("searchbox", name="Search conversations")
+    await search.fill("lightho")
+    await expect(page.recent.get_by_role("link")).to_have_count(1)
+    await page.recent.get_by_role("link").click()
+    await page.filled()
+    await expect(page.questions).to_have_text(["a lighthouse by the sea"])
+    await search.fill("nothing has this")
+    await expect(page.recent).to_contain_text("Nothing was found.")
+    await search.fill("")
+    await expect(page.recent.get_by_role("link")).to_have_count(2)
+
+
+async def test_a_conversation_is_renamed_by_keyboard(app: Served, people: People) -> None:
+    page = await with_chats(people, app, "first title")
+    await row(page, "first title").get_by_role("button").press("Enter")
+    await expect(page.frame.get_by_role("menuitem", name="Rename")).to_be_focused()
+    await page.page.keyboard.press("Enter")
+    await page.frame.get_by_role("textbox", name="Title").fill("A <b>better</b> title")
+    await page.page.keyboard.press("Enter")
+    await expect(page.recent.get_by_role("link")).to_have_text(["A <b>better</b> title"])
+    await page.reload()
+    await expect(page.recent.get_by_role("link")).to_have_text(["A <b>better</b> title"])
+
+
+async def test_a_deleted_conversation_comes_back_by_undo(app: Served, people: People) -> None:
+    page = await with_chats(people, app, "keep me", "delete me")
+    await act(page, "delete me", "Delete")
+    await expect(page.recent.get_by_role("link")).to_have_text(["keep me"])
+    await expect(page.questions).to_have_count(0)
+    await page.frame.get_by_role("button", name="Undo").click()
+    await page.filled()
+    await expect(page.questions).to_have_text(["delete me"])
+    await expect(page.recent.get_by_role("link")).to_have_text(["delete me", "keep me"])
+
+
+async def test_a_conversation_and_all_of_them_are_saved_as_files(
+    app: Served, people: People, tmp_path: Path
+) -> None:
+    secret = canary()
+    page = await with_chats(people, app, f"first {secret}", "second")
+    for action, ending in (
+        ("Save as Markdown", "md"),
+        ("Save as JSON", "json"),
+        ("Save as HTML", "html"),
+    ):
+        async with page.page.expect_download() as coming:
+            await act(page, f"first {secret}", action)
+        saved = await coming.value
+        assert re.fullmatch(rf"first canary-\w+\.{ending}", saved.suggested_filename)
+        await saved.save_as(tmp_path / ending)
+        assert f"You said: first {secret}" in (tmp_path / ending).read_text()
+    async with page.page.expect_download() as coming:
+        await page.frame.get_by_role("button", name="Download everything").click()
+    await (await coming.value).save_as(tmp_path / "all")
+    saved_all = orjson.loads((tmp_path / "all").read_bytes())["conversations"]
+    assert [item["title"] for item in saved_all] == ["second", f"first {secret}"]
+    people.watch.origins.add(f"file://{tmp_path}")
+
+
+async def test_an_answer_stays_rated_after_a_reload(app: Served, people: People) -> None:
+    page = await with_chats(people, app, "rate me")
+    await page.button("Like").click()
+    await expect(page.log.get_by_role("button", name="Liked")).to_have_count(1)
+    await page.reload()
+    await expect(page.log.get_by_role("button", name="Liked")).to_have_count(1)
+
+
+async def test_earlier_messages_come_when_they_are_asked_for(app: Served, people: People) -> None:
+    page = await people.open(app)
+    for n in range(22):
+        await page.ask(f"message {n}")
+    earlier = page.frame.get_by_role("button", name="Show earlier messages")
+    await expect(earlier).to_be_hidden()
+    await page.reload()
+    await expect(page.questions).to_have_count(20)
+    await earlier.click()
+    await expect(page.questions).to_have_count(22)
+    await expect(earlier).to_be_hidden()
+    await page.ask("goes on")
+    await expect(page.questions).to_have_count(23)

@@ -1,0 +1,63 @@
+"""Two people sign in by the page's own link, in a browser each, and out again."""
+
+from pathlib import Path
+
+import pytest
+from playwright.async_api import expect
+
+from tests.harness import canary, served, settings_for
+from tests.isolation.provider import CLIENT, provider
+from tests.web.chat_page import ChatPage
+from tests.web.conftest import People
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.slow]
+
+
+async def sign_in(page: ChatPage, subject: str) -> None:
+    await page.open_sidebar()
+    await page.frame.get_by_role("link", name="Sign in").click()
+    await page.page.get_by_role("button", name=subject, exact=True).first.click()
+    await page.filled()
+    await page.open_sidebar()
+
+
+async def test_two_people_sign_in_keep_their_chats_and_sign_out(
+    people: People, tmp_path: Path
+) -> None:
+    async with provider() as there:
+        settings = settings_for(
+            tmp_path,
+            openid_provider_url=there,
+            oauth_client_id=CLIENT,
+            oauth_client_secret="not-told-to-anyone",
+        )
+        people.watch.origins |= {there, "https://cdn.jsdelivr.net"}  # the provider's style sheet
+        people.watch.tolerates("cdn.jsdelivr.net", "net::ERR", there)
+        async with served(settings) as app:
+            secrets = {"1": canary(), "2": canary()}
+            pages = {}
+            for subject, name in (("1", "alice"), ("2", "bob")):
+                page = pages[subject] = await people.open(app)
+                await page.ask(secrets[subject])
+                before = page.conversation()
+                await sign_in(page, subject)
+                await expect(page.frame.locator(".cmw-account")).to_contain_text(
+                    f"Signed in as {name}"
+                )
+                # The page comes back to the conversation, which is the account's now.
+                assert page.conversation() == before
+                await expect(page.questions).to_have_text([secrets[subject]])
+            for subject, other in (("1", "2"), ("2", "1")):
+                await expect(pages[subject].recent.get_by_role("link")).to_have_count(1)
+                await expect(pages[subject].recent).to_contain_text(secrets[subject])
+                assert secrets[other] not in await pages[subject].page.content()
+
+            alice = pages["1"]
+            await alice.frame.get_by_role("button", name="Sign out").click()
+            await alice.filled()
+            await alice.open_sidebar()
+            await expect(alice.frame.get_by_role("link", name="Sign in")).to_be_visible()
+            await expect(alice.recent.get_by_role("link")).to_have_count(0)
+            assert secrets["1"] not in await alice.page.content()
+            await sign_in(alice, "1")
+            await expect(alice.recent).to_contain_text(secrets["1"])
