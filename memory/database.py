@@ -24,7 +24,9 @@ T = TypeVar("T")
 Work = Callable[[sa.Connection], T]
 
 _READERS = 2
-_POSTGRES_CONNECTIONS = 10
+# A turn holds a connection for milliseconds at its beginning and end, so a few serve hundreds; the
+# overflow is for peaks. PostgreSQL's own default is 100 connections for all processes together.
+_POSTGRES_CONNECTIONS, _POSTGRES_OVERFLOW = 10, 5
 
 
 class Database(abc.ABC):
@@ -139,6 +141,7 @@ class PostgresDatabase(Database):
             connect_args={"timeout": seconds, "command_timeout": seconds},
             hide_parameters=True,
             pool_size=_POSTGRES_CONNECTIONS,
+            max_overflow=_POSTGRES_OVERFLOW,
             pool_timeout=seconds,
         )
 

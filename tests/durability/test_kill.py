@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -162,3 +163,24 @@ async def test_a_second_process_on_the_same_data_leaves_the_first_ones_turns_alo
                 endpoint.release(question)
                 assert last_text((await asking).value) == "".join(WORDS)
             assert [turn["state"] for turn in turns(tmp_path)] == ["complete"]
+
+
+async def test_a_process_that_is_told_to_end_keeps_what_came_and_marks_it(tmp_path: Path) -> None:
+    cookie: dict[str, str] = {}
+    async with OpenAIDouble(scripts={"script": script}) as endpoint:
+        house = House(tmp_path, endpoint)
+        async with house.process() as (process, url), house.page(url, cookie) as (tab, _opened):
+            question = f"spoken {canary()}"
+            asking = asyncio.create_task(tab.send(question))
+            await endpoint.wait_held(question)
+            code = await process.stop()
+            await asyncio.gather(asking, return_exceptions=True)
+        assert code in (0, -signal.SIGTERM)  # uvicorn ends by the signal once all is closed
+        (turn,) = turns(tmp_path)
+        assert (turn["state"], turn["finished_at"] is None) == ("interrupted", False)
+        assert messages(tmp_path, question)[-1]["content"] == "".join(WORDS[:3])
+        assert endpoint.aborted_count == 1
+        assert sound(tmp_path)
+        async with house.process() as (_, url), house.page(url, cookie) as (tab, opened):
+            assert texts(opened.value, "user") == [question]
+            assert last_text((await tab.send("and on")).value) == "You said: and on"

@@ -125,8 +125,16 @@ async def _visit(world: World, user: User, patience: float, guessed: bool) -> No
                 _write(page, user, user.said[:half]), _call(program, user, user.said[half:])
             )
             await page.run("open_page", [])
+            await _look_back(page)
     except Exception as error:  # noqa: BLE001 (a broken build may send anything)
         user.trouble = error
+
+
+async def _look_back(tab: Tab) -> None:
+    """Ask for all that the page's list gives."""
+    for path in ("history", "history/search?q=note", "history/everything"):
+        async with tab.http.get(f"{tab.url}/{path}", headers=tab.headers) as answer:
+            tab.received += await answer.read()
 
 
 async def _token(browser: Browser) -> dict[str, str]:

@@ -11,6 +11,7 @@ import pytest
 
 from cmw_agent.agent import CmwAgent, Exchange
 from cmw_agent.completion import Emit
+from cmw_agent.history import History
 from cmw_agent.identity import Identities, Principal, SessionKey
 from cmw_agent.sessions import Session, SessionMaker
 from cmw_agent.web.guard import Guard, _Call
@@ -61,6 +62,7 @@ def runtime_with(spoil: Callable[[SessionMaker], SessionMaker]) -> type[Runtime]
         async def running(self) -> AsyncIterator[None]:
             async with super().running():
                 self.registry._maker = spoil(self.registry._maker)
+                self._history = History(self.registry._maker.memory, self.registry)
                 yield
 
     return Spoilt
