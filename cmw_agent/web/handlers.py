@@ -20,17 +20,18 @@ from cmw_agent.identity import Principal, SessionKey
 from cmw_agent.sessions import Session
 from cmw_agent.turns import Turn
 from cmw_agent.web import view
-from cmw_agent.web.events import Notice
+from cmw_agent.web.events import UNCHANGED, Notice
 from cmw_agent.web.guard import PRINCIPAL
 from cmw_agent.web.runtime import Runtime
 from memory.errors import ConversationNotFound, StoreError
 from memory.records import StoredMessage, new_conversation_id
 
 Opened = tuple[Any, str]  # messages, conversation id (and EARLIER where there are more)
-Shown = list[view.Drawn]
+Shown = tuple[list[view.Drawn], Any]  # messages, conversation id as for `Opened`
 
 EARLIER = "+"  # after a conversation's id: the page does not show its beginning
 MOST_SHOWN = 400  # messages that a page shows, however often it asks for earlier ones
+MOST_LIVE = 2 * view.SHOWN  # drawn messages above a new question; more would cost each answer
 NOT_FOUND_NOTE = "This conversation was not found. Here is a new one."
 
 
@@ -121,7 +122,8 @@ class Handlers:
         session = await self._session(request, adopt=True)
         page = await self._page(session)
         turn = self._runtime.chat.turn(session, text, key=_key(key))
-        above = [*page.messages[-MOST_SHOWN:], view.message("user", turn.text)]
+        kept = page.messages if len(page.messages) <= MOST_LIVE else page.messages[-view.SHOWN :]
+        above = [*kept, view.message("user", turn.text)]
         async with contextlib.aclosing(self._stream(session, page, turn, above)) as values:
             async for shown in values:
                 yield shown
@@ -142,14 +144,14 @@ class Handlers:
         value: Any = change.value
         if place is None or _place_of(change) != place or not isinstance(value, str):
             yield Notice("Only your last message can be edited.", "Not changed")
-            yield list(page.messages)
+            yield list(page.messages), UNCHANGED
             return
         try:
             async with contextlib.aclosing(self._again(request, value)) as values:
                 async for shown in values:
                     yield shown
         except UserError:
-            yield list(page.messages)  # the browser has drawn its edit already
+            yield list(page.messages), UNCHANGED  # the browser has drawn its edit already
             raise
 
     async def stop(self, request: gr.Request) -> None:
@@ -267,17 +269,18 @@ class Handlers:
                             live = view.LiveAnswer([*view.history(stored), above[-1]])
                             shown.places = [*view.places(stored), event.user_seq]
                     live.add(event)
-                    yield live.drawn()
+                    yield live.drawn(), UNCHANGED
         except StoreError as error:
             raise refusal_for(error) from error
         if session.conversation_id != page.conversation_id:
             # The page has turned to a new chat: that is what the last value must show.
-            yield list((await self._page(session)).messages)
+            yield list((await self._page(session)).messages), UNCHANGED
             return
         shown.messages = live.drawn()
         answer = shown.upcoming - 1 if shown.upcoming is not None else 0
         shown.places += [answer] * (len(shown.messages) - len(shown.places))
         session.view = shown
+        yield shown.messages, shown.shown_id
 
     async def _caught_up(self, session: Session, event: TurnStarted) -> list[StoredMessage]:
         """Return what stands above a question when another tab has gone on meanwhile."""

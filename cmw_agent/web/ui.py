@@ -32,7 +32,7 @@ EVENTS = frozenset(
 JS_TAKE = "(text, key) => window.cmw.take()"
 JS_BUSY = "(text, id) => window.cmw.busy(text, id)"
 JS_AGAIN = "() => window.cmw.again()"
-JS_IDLE = "() => window.cmw.idle()"
+JS_IDLE = "(shown) => window.cmw.idle(shown)"
 JS_OPENED = "(id) => window.cmw.opened(id)"
 JS_LEAVE = "() => window.cmw.leave()"
 JS_RESTORE = "() => window.cmw.restore()"
@@ -148,7 +148,7 @@ def _on_send(parts: _Parts, handlers: Handlers) -> None:
     send = parts.box.submit(
         handlers.send,
         [parts.box, parts.key],
-        [parts.chat],
+        [parts.chat, parts.conversation],
         js=JS_TAKE,
         api_name="send",
         show_progress="hidden",
@@ -167,9 +167,9 @@ def _on_change(parts: _Parts, handlers: Handlers) -> None:
     parts.box.stop(handlers.stop, None, None, **QUIET)
     for trigger, handler in ((parts.chat.retry, handlers.retry), (parts.chat.edit, handlers.edit)):
         _before(trigger, parts, JS_AGAIN)
-        again = trigger(handler, None, [parts.chat], **QUIET)
+        again = trigger(handler, None, [parts.chat, parts.conversation], **QUIET)
         _after(again, parts)
-        again.failure(None, None, [parts.box], js=JS_IDLE, api_visibility="private")
+        again.failure(None, [parts.conversation], [parts.box], js=JS_IDLE, api_visibility="private")
 
 
 def _before(trigger: Callable[..., gr.events.Dependency], parts: _Parts, script: str) -> None:
@@ -186,7 +186,7 @@ def _before(trigger: Callable[..., gr.events.Dependency], parts: _Parts, script:
 
 def _after(event: gr.events.Dependency, parts: _Parts) -> None:
     """Take the stop button away once the event has ended well."""
-    event.then(None, None, [parts.box], js=JS_IDLE, api_visibility="private")
+    event.then(None, [parts.conversation], [parts.box], js=JS_IDLE, api_visibility="private")
 
 
 def _event_of(name: str) -> type[gr.EventData] | None:

@@ -254,9 +254,10 @@ async def test_a_long_conversation_shows_its_end_and_then_more(tmp_path: Path) -
         assert shown == [40, 80, 110, 110]
         assert texts(event.value)[0] == "count to 1, 0"
         assert event.values[-1][1] == hers
-        event = await tab.send("count to 1, 55")
-        assert len(event.value) == 112
-        event = await tab.run("edit", [], event_data={"index": 110, "value": "count to 2"})
+        event = await tab.send("count to 1, 55")  # what is far above is put away again
+        assert len(event.value) == 42
+        assert event.values[-1][1] == f"{hers}+"
+        event = await tab.run("edit", [], event_data={"index": 40, "value": "count to 2"})
         assert texts(event.value)[-2:] == ["count to 2", "1, 2."]
 
 

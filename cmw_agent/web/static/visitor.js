@@ -108,8 +108,9 @@
       const bytes = crypto.getRandomValues(new Uint8Array(16));
       return [taken, Array.from(bytes, (b) => b.toString(16).padStart(2, "0")).join("")];
     },
-    idle() {
+    idle(shown) {
       running = false;
+      showEarlier(/\+$/.test(shown ?? ""));
       window.cmw.refresh?.();
       return update({ submit_btn: true, stop_btn: false });
     },
