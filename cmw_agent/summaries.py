@@ -20,6 +20,7 @@ from memory.summaries import Part
 log = logging.getLogger(__name__)
 
 AT_ONCE = 8  # of one process; further ones wait for their conversation's next turn
+LEAST_MESSAGES = 8  # beyond the window before the database is asked whether they are worth it
 MOST_SECONDS = 60.0
 MOST_CHARS = 8_000
 SHARE = 4  # a part is worth a summary from a quarter of the window's budget on
@@ -40,7 +41,7 @@ class Summaries:
         """Summarise what stands before the ticket's window, if it is worth it."""
         first = ticket.window[0].seq if ticket.window else 1
         busy = session.key in self._tasks or len(self._tasks) >= AT_ONCE
-        if self._settings.demo or first <= 1 or busy:
+        if self._settings.demo or busy or first - ticket.summarised <= LEAST_MESSAGES:
             return
         work = self._summarise(session, ticket.session_id, first)
         task = self._tasks[session.key] = asyncio.create_task(work, name="summary")

@@ -364,11 +364,11 @@ class ConversationMemoryManager:
             if budget is None:
                 return ticket
             seen = reading.window(connection, new.owner, new.session_id, budget, ticket.answer_seq)
-            summary = None
+            summary, summarised = None, 0
             if seen and seen[0].seq > 1:
                 own = {"of_owner": new.owner, "of_session": new.session_id}
-                summary = connection.execute(summaries.SUMMARY, own).one()[0]
-            return replace(ticket, window=tuple(seen), summary=summary)
+                summary, summarised = connection.execute(summaries.SUMMARY, own).one()
+            return replace(ticket, window=tuple(seen), summary=summary, summarised=summarised)
 
         def undo(ticket: TurnTicket) -> Callable[[sa.Connection], bool]:
             end = turns.End(self._clock(), "interrupted", None)

@@ -98,8 +98,8 @@ class TurnTicket:
 
     `fresh` is False when the key was seen before: the turn then belongs to an earlier request,
     and the model must not be asked again. `window` is what the model is to see, oldest first:
-    only a fresh ticket has it, and only where a budget for it was given. `summary` covers what
-    stands before the window.
+    only a fresh ticket has it, and only where a budget for it was given. `summary` covers
+    the messages up to the place `summarised`, which stand before the window.
     """
 
     turn_id: str
@@ -109,6 +109,7 @@ class TurnTicket:
     fresh: bool
     window: tuple[Said, ...] = ()
     summary: str | None = None
+    summarised: int = 0
 
 
 def new_conversation_id() -> str:

@@ -31,7 +31,7 @@ Shown = tuple[list[view.Drawn], Any]  # messages, conversation id as for `Opened
 
 EARLIER = "+"  # after a conversation's id: the page does not show its beginning
 MOST_SHOWN = 400  # messages that a page shows, however often it asks for earlier ones
-MOST_LIVE = 2 * view.SHOWN  # drawn messages above a new question; more would cost each answer
+MOST_LIVE = view.SHOWN + 10  # drawn messages above a new question; more would cost each answer
 NOT_FOUND_NOTE = "This conversation was not found. Here is a new one."
 
 
