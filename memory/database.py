@@ -24,6 +24,7 @@ T = TypeVar("T")
 Work = Callable[[sa.Connection], T]
 
 _READERS = 2
+_MIGRATION_TRIES, _NO_WAIT = 5, 1.0  # seconds
 # A turn holds a connection for milliseconds at its beginning and end, so a few serve hundreds; the
 # overflow is for peaks. PostgreSQL's own default is 100 connections for all processes together.
 _POSTGRES_CONNECTIONS, _POSTGRES_OVERFLOW = 10, 5
@@ -235,7 +236,19 @@ async def migrate(database: Database) -> None:
     Raises DatabaseTooNew when a later version made them, DatabaseUnavailable when the database
     is locked, unreadable or not a database.
     """
-    await database.write(migrations.upgrade)
+    script = await asyncio.to_thread(migrations.load)
+    clock = asyncio.get_running_loop().time
+    for tries_left in range(_MIGRATION_TRIES - 1, -1, -1):
+        began = clock()
+        try:
+            await database.write(lambda connection: migrations.upgrade(connection, script))
+        except DatabaseUnavailable:
+            # SQLite does not wait for its lock while the journal's mode is being changed, as
+            # happens where several processes meet an empty file. What did wait has failed.
+            if not tries_left or clock() - began > _NO_WAIT:
+                raise
+        else:
+            return
 
 
 async def ping(database: Database) -> None:

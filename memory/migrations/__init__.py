@@ -20,7 +20,15 @@ HERE = Path(__file__).parent
 _ADVISORY_LOCK = 7_020_061_951_304
 
 
-def upgrade(connection: sa.Connection) -> None:
+def load() -> ScriptDirectory:
+    """Return the revisions, their modules imported: that is not to take time under a lock."""
+    script = ScriptDirectory(str(HERE))
+    for _ in script.walk_revisions():
+        pass
+    return script
+
+
+def upgrade(connection: sa.Connection, script: ScriptDirectory) -> None:
     """Apply what is missing, inside the caller's transaction.
 
     A process killed midway so leaves the schema that it found.
@@ -28,7 +36,6 @@ def upgrade(connection: sa.Connection) -> None:
     """
     if connection.dialect.name == "postgresql":
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
-    script = ScriptDirectory(str(HERE))
     context = MigrationContext.configure(connection)
     stored = context.get_current_heads()
     for revision in stored:
