@@ -16,6 +16,7 @@ import aiohttp
 import orjson
 import uvicorn
 
+from cmw_agent.cli import KEEP_ALIVE_SECONDS
 from cmw_agent.settings import Settings
 from cmw_agent.web.server import Application, Parts, build_app
 
@@ -58,6 +59,7 @@ async def served(settings: Settings, parts: Parts | None = None) -> AsyncIterato
         access_log=False,
         lifespan="on",
         timeout_graceful_shutdown=2,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
     )
     server = uvicorn.Server(config)
     running = asyncio.create_task(server._serve())
