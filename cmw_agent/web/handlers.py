@@ -304,7 +304,7 @@ def _key(sent: object) -> str:
 
 
 def _place_of(change: gr.EditData | gr.LikeData) -> int | None:
-    """Return the place of the message that was changed or rated: a number, or the first of a list of them."""
+    """Return the place of a changed or rated message: a number, or the first of several."""
     index: Any = change.index
     if isinstance(index, list | tuple):
         index = index[0] if index else None

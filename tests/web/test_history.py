@@ -93,7 +93,6 @@ async def test_a_conversation_and_all_of_them_are_saved_as_files(
     await (await coming.value).save_as(tmp_path / "all")
     saved_all = orjson.loads((tmp_path / "all").read_bytes())["conversations"]
     assert [item["title"] for item in saved_all] == ["second", f"first {secret}"]
-    people.watch.origins.add(f"file://{tmp_path}")
 
 
 async def test_an_answer_stays_rated_after_a_reload(app: Served, people: People) -> None:
