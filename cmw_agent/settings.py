@@ -17,7 +17,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from cmw_agent import settings_values as values
 from cmw_agent.errors import StartupError
-from cmw_agent.settings_values import checked, count, seconds, setting
+from cmw_agent.settings_values import Price, checked, count, seconds, setting
 
 PREFIX = "CMW_"
 SHOWN_CHARS = 60
@@ -114,6 +114,117 @@ class Settings(BaseSettings):
     )
     history_tokens: int = count(
         8000, "Tokens of the conversation that the model sees, newest first.", 200, 10_000_000
+    )
+
+    models: Annotated[tuple[str, ...], checked(values.lines)] = setting(
+        (),
+        "Further models of the same endpoint, comma-separated, that users may pick for a "
+        "conversation.",
+        "names of models separated by commas",
+        shown="none",
+    )
+    prices: Annotated[tuple[Price, ...], checked(values.prices)] = setting(
+        (),
+        "What models cost, comma-separated: `model=input/output` in dollars for a million "
+        "tokens. Answers then show their cost.",
+        "model=input/output pairs separated by commas, such as gpt-4o-mini=0.15/0.60",
+        shown="none",
+    )
+    agents_file: Annotated[Path, checked(values.folder)] = setting(
+        Path("agents.toml"),
+        "File of agent profiles: id, name, prompt, model, toolkits and allowed origins of each.",
+        "a file's path on one line, without ?",
+        shown="`agents.toml` where it is there; one agent, `assistant`, otherwise",
+    )
+    user_field: Annotated[
+        Literal["auto", "safety_identifier", "user", "off"], checked(values.lower)
+    ] = setting(
+        "auto",
+        "The field in which the endpoint is told an opaque name of the user whose request it "
+        "is; `auto` finds out at the start which one the endpoint takes.",
+        "auto, safety_identifier, user or off",
+    )
+    cache_salt: Annotated[Literal["off", "on", "prompt_cache_key"], checked(values.switch)] = (
+        setting(
+            "off",
+            "Keep users apart in the endpoint's prefix cache: `on` sends vLLM's `cache_salt`, "
+            "`prompt_cache_key` OpenAI's field of that name.",
+            "on, off or prompt_cache_key",
+        )
+    )
+    transcription_model: Annotated[str, checked(values.line)] = setting(
+        "whisper-1",
+        "Model that the endpoint's `/audio/transcriptions` is asked for.",
+        "a name of at most 200 characters on one line",
+        max_length=200,
+    )
+
+    composio_api_key: Annotated[SecretStr | None, checked(values.token)] = setting(
+        None,
+        "Key of a Composio project: with it each user connects accounts of their own as tools.",
+        "one word of printable ASCII characters",
+        shown="none; no connections",
+        validation_alias="COMPOSIO_API_KEY",
+    )
+    composio_base_url: Annotated[str, checked(values.base_url)] = setting(
+        "https://backend.composio.dev",
+        "Address of Composio.",
+        "an http:// or https:// address without user name, ? and #",
+        validation_alias="COMPOSIO_BASE_URL",
+    )
+    toolkits: Annotated[tuple[str, ...], checked(values.slugs)] = setting(
+        (),
+        "Composio toolkits that users may connect, comma-separated, such as `asana,gmail`.",
+        "names of small letters, digits, - and _ separated by commas",
+        shown="none",
+    )
+    approval: Annotated[Literal["changes", "all", "none"], checked(values.lower)] = setting(
+        "changes",
+        "Which tool calls wait for the user's approval: those that may change something outside "
+        "(`changes`; what is not known to only read counts as such), all of them, or none.",
+        "changes, all or none",
+    )
+    trusted_tools: Annotated[frozenset[str], checked(values.names)] = setting(
+        frozenset(),
+        "Tools, comma-separated, that never wait for approval.",
+        "names of tools separated by commas",
+        shown="none",
+    )
+    approval_seconds: float = seconds(
+        300, "Seconds to wait for an approval; the call counts as denied then.", 86400
+    )
+
+    turns_per_minute: int = count(
+        30, "Messages that one user may send in a minute; 0 sets no limit.", 0, 1_000_000
+    )
+    tokens_per_day: int = count(
+        0, "Tokens that one user may use in a day; 0 sets no limit.", 0, 1_000_000_000_000
+    )
+    turns_at_once: int = count(
+        5, "Answers that may be written for one user at once; 0 sets no limit.", 0, 10_000
+    )
+    turns_per_address: int = count(
+        300,
+        "Messages that one network address may send in a minute, whoever asks; 0 sets no limit.",
+        0,
+        1_000_000,
+    )
+    max_tool_calls: int = count(25, "Tool calls of one answer.", 1, 1000)
+    max_model_calls: int = count(12, "Model calls of one answer.", 1, 1000)
+    redis_url: Annotated[SecretStr | None, checked(values.redis_url)] = setting(
+        None,
+        "Redis that counts for the limits of all replicas together.",
+        "redis://HOST:PORT/NUMBER or rediss://…",
+        shown="none; each process counts for itself",
+    )
+
+    max_file_bytes: int = count(20_000_000, "Bytes of one uploaded file.", 1024, 1_073_741_824)
+    file_quota_bytes: int = count(
+        200_000_000, "Bytes of all files that one user keeps.", 1024, 1_099_511_627_776
+    )
+    extraction_seconds: float = seconds(30, "Seconds that reading a document may take.", 3600)
+    extraction_megabytes: int = count(
+        1024, "Megabytes of memory that reading a document may take.", 256, 1_048_576
     )
 
     data_dir: Annotated[Path, checked(values.folder)] = setting(
@@ -237,6 +348,11 @@ class Settings(BaseSettings):
     def demo(self) -> bool:
         """Whether the demo model answers, because neither a key nor an address is set."""
         return self.openai_api_key is None and self.openai_base_url is None
+
+    @property
+    def connections(self) -> bool:
+        """Whether users may connect accounts of theirs as tools."""
+        return self.composio_api_key is not None and bool(self.toolkits)
 
     @property
     def accounts(self) -> bool:

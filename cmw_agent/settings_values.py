@@ -8,6 +8,8 @@ keeps it. It raises `ValueError`, whose message nobody sees, where the setting's
 import ipaddress
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,20 @@ SQLITE = ("sqlite", "sqlite+aiosqlite")
 POSTGRES = ("postgres", "postgresql", "postgresql+asyncpg")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 SHORTEST_KEY = 16
+SLUG = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What a model costs, in dollars for a million tokens."""
+
+    model: str
+    input: Decimal
+    output: Decimal
+
+    def __str__(self) -> str:
+        return f"{self.model}={self.input}/{self.output}"
 
 
 class Unusable(ValueError):
@@ -189,6 +204,61 @@ def origins(text: str) -> frozenset[str]:
 def names(text: str) -> frozenset[str]:
     """Return the names of a comma-separated list, each on one line."""
     return frozenset(line(part) for part in text.split(",") if part.strip())
+
+
+def lines(text: str) -> tuple[str, ...]:
+    """Return the parts of a comma-separated list in their order, each of them once."""
+    return tuple(dict.fromkeys(line(part) for part in text.split(",") if part.strip()))
+
+
+def slugs(text: str) -> tuple[str, ...]:
+    """Return the slugs of a comma-separated list in their order, each of them once."""
+    found = tuple(part.lower() for part in lines(text))
+    if not all(SLUG.fullmatch(part) for part in found):
+        raise ValueError
+    return tuple(dict.fromkeys(found))
+
+
+def prices(text: str) -> tuple[Price, ...]:
+    """Return the prices of a comma-separated list of ``model=input/output``."""
+    return tuple(_price(part) for part in lines(text))
+
+
+def _price(text: str) -> Price:
+    model, found, both = text.rpartition("=")
+    asked, divided, answered = both.partition("/")
+    try:
+        amounts = Decimal(asked.strip()), Decimal(answered.strip())
+    except InvalidOperation:
+        raise ValueError from None
+    if not (found and divided and model.strip()):
+        raise ValueError
+    if not all(amount.is_finite() and 0 <= amount < 1_000_000 for amount in amounts):
+        raise ValueError
+    return Price(model.strip(), *amounts)
+
+
+def lower(text: str) -> str:
+    """Return `text` trimmed and in small letters."""
+    return text.strip().lower()
+
+
+def switch(text: str) -> str:
+    """Return a word in small letters; what means yes or no elsewhere is ``on`` or ``off`` here."""
+    word = lower(text)
+    return {"true": "on", "1": "on", "yes": "on", "false": "off", "0": "off", "no": "off"}.get(
+        word, word
+    )
+
+
+def redis_url(text: str) -> str:
+    """Return the URL of a Redis server."""
+    address = _split(token(text))
+    if address.scheme not in ("redis", "rediss", "unix"):
+        raise ValueError
+    if find_spec("redis") is None:
+        raise Unusable("needs the package redis (pip install redis)")
+    return address.geturl()
 
 
 def frame_ancestors(text: str) -> str:
