@@ -24,7 +24,7 @@ from benchmarks.scenarios import (
     Result,
     alone,
     idle_memory,
-    long_conversation,
+    long_conversations,
     run,
     slow_readers,
 )
@@ -116,9 +116,8 @@ async def measure(names: set[str], *, short: bool) -> dict[str, Any]:
         figures["alone"] = {"app": await alone("app"), "floor": await alone("floor")}
         figures["memory"] = await idle_memory(2_000)
         figures["slow readers"] = await slow_readers(STEADY_50, 10)
-        figures["conversation"] = {
-            str(messages): await long_conversation(messages) for messages in (4, 400)
-        }
+        found = await long_conversations((4, 400))
+        figures["conversation"] = {str(messages): cpu for messages, cpu in found.items()}
     return figures
 
 

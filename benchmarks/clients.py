@@ -112,7 +112,7 @@ class PageUser:
         elif name == "_append_message_to_history":
             data[1] = []
         if name == "send":
-            data[1] = ""
+            data[1] = data[2] = ""
         return int(function["id"]), data
 
     async def _join(self, function: int, data: list[Any]) -> str | None:

@@ -95,6 +95,11 @@ async def contender(name: str, model_url: str, tokens: int) -> AsyncIterator[Ser
                 "CMW_PORT": str(port),
                 "CMW_LOG_LEVEL": "WARNING",
                 "CMW_MAX_TURNS": "1000",
+                # each user here writes faster than anybody could
+                "CMW_TURNS_PER_MINUTE": "0",
+                "CMW_TURNS_PER_ADDRESS": "0",
+                "CMW_TURNS_AT_ONCE": "0",
+                "CMW_USER_FIELD": "user",
             }
         async with process(name, arguments, core=SERVER_CORE, port=port, env=env) as server:
             yield server

@@ -15,6 +15,7 @@ from tests.doubles.openai_models import tokens_answer
 User = PageUser | ProxyUser
 OPEN_AT_ONCE = 8
 TURN_SECONDS = 600
+PAGES, FURTHER = 4, 25  # of the conversations of some length: how many, and turns of each
 BATCH = 50  # users of the memory scenario that act at once
 
 
@@ -210,19 +211,26 @@ async def alone(name: str, turns: int = 15) -> float:
         return statistics.median(found)
 
 
-async def long_conversation(messages: int) -> float:
-    """Return the app's CPU seconds per 1,000 tokens in a conversation of `messages` messages."""
+async def long_conversations(lengths: tuple[int, ...]) -> dict[int, float]:
+    """Return the app's CPU seconds per 1,000 tokens in conversations of each length, in messages.
+
+    One server has them all, in turn, so that the size of its database is the same for each.
+    """
     load = Load("long", 1, 200, 0)
+    spent = dict.fromkeys(lengths, 0.0)
     async with (
         endpoint(load.rate, load.tokens) as model,
         contender("app", model.url, load.tokens) as server,
     ):
-        [user] = await opened("app", server.url, 1)
-        for _ in range(messages // 2):
-            await user.say("more")
-        cpu = server.cpu()
-        for _ in range(20):
-            await user.say("more")
-        spent = server.cpu() - cpu
-        await user.close()
-        return spent * 1000 / (20 * load.tokens)
+        for _ in range(PAGES):
+            for messages in lengths:
+                [user] = await opened("app", server.url, 1)
+                for _ in range(messages // 2):
+                    await user.say("more")
+                cpu = server.cpu()
+                for _ in range(FURTHER):
+                    await user.say("more")
+                spent[messages] += server.cpu() - cpu
+                await user.close()
+    tokens = PAGES * FURTHER * load.tokens
+    return {messages: cpu * 1000 / tokens for messages, cpu in spent.items()}

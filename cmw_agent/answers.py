@@ -1,9 +1,12 @@
 """What has come of an answer: collected while it runs, told again when it is asked for again."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from cmw_agent.events import (
     AgentEvent,
+    ApprovalAsked,
+    ApprovalSettled,
     Outcome,
     TextDelta,
     ToolFinished,
@@ -22,7 +25,8 @@ class Answer:
 
     texts: list[str] = field(default_factory=list)
     tools: list[ToolRecord] = field(default_factory=list)
-    tokens: int | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
     running: dict[str, ToolStarted] = field(default_factory=dict)
 
     @property
@@ -32,6 +36,20 @@ class Answer:
             self.texts = ["".join(self.texts)]
         return self.texts[0] if self.texts else ""
 
+    @property
+    def tokens(self) -> int | None:
+        """All tokens that the answer took; None where nobody has counted."""
+        if self.input_tokens is None or self.output_tokens is None:
+            return None
+        return self.input_tokens + self.output_tokens
+
+    def told(self) -> list[TurnEvent]:
+        """Return the events that stand for what has come so far."""
+        events = _tool_events(self.tools)
+        if self.text:
+            events.append(TextDelta(self.text))
+        return [*events, *self.running.values()]
+
     def add(self, event: AgentEvent) -> None:
         """Take in one event of the agent."""
         match event:
@@ -39,14 +57,17 @@ class Answer:
                 self.texts.append(text)
             case ToolStarted(call_id):
                 self.running[call_id] = event
-            case ToolFinished(call_id, name, result, ok, seconds):
+            case ApprovalSettled(call_id, _, arguments):
+                if (asked := self.running.get(call_id)) is not None:
+                    self.running[call_id] = ToolStarted(call_id, asked.name, arguments)
+            case ToolFinished(call_id, name, result, ok, seconds, link):
                 call = self.running.pop(call_id, None)
-                arguments = dict(call.arguments) if call is not None else {}
-                self.tools.append(
-                    ToolRecord(call_id, name, arguments, result, ok, round(seconds * 1000))
-                )
+                sent = dict(call.arguments) if call is not None else {}
+                milliseconds = round(seconds * 1000)
+                self.tools.append(ToolRecord(call_id, name, sent, result, ok, milliseconds, link))
             case UsageReported(input_tokens, output_tokens):
-                self.tokens = (self.tokens or 0) + input_tokens + output_tokens
+                self.input_tokens = (self.input_tokens or 0) + input_tokens
+                self.output_tokens = (self.output_tokens or 0) + output_tokens
 
 
 def storable(event: AgentEvent) -> AgentEvent:
@@ -60,19 +81,27 @@ def storable(event: AgentEvent) -> AgentEvent:
             return TextDelta(mended(text))
         case ToolStarted(call_id, name, arguments):
             return ToolStarted(mended(call_id), mended(name), mended(dict(arguments)))
-        case ToolFinished(call_id, name, result, ok, seconds):
-            return ToolFinished(mended(call_id), mended(name), mended(result), ok, seconds)
+        case ToolFinished(call_id, name, result, ok, seconds, link):
+            return ToolFinished(mended(call_id), mended(name), mended(result), ok, seconds, link)
+        case ApprovalSettled(call_id, answer, arguments):
+            return ApprovalSettled(mended(call_id), answer, mended(dict(arguments)))
+        case ApprovalAsked(call_id, name):
+            return ApprovalAsked(mended(call_id), mended(name))
     return event
+
+
+def _tool_events(calls: Sequence[ToolRecord]) -> list[TurnEvent]:
+    events: list[TurnEvent] = []
+    for call in calls:
+        events.append(ToolStarted(call.id, call.name, call.arguments))
+        seconds = call.duration_ms / 1000
+        events.append(ToolFinished(call.id, call.name, call.result, call.ok, seconds, call.link))
+    return events
 
 
 def replayed(stored: StoredMessage) -> list[TurnEvent]:
     """Return the events that a stored answer stands for."""
-    events: list[TurnEvent] = []
-    for call in stored.tool_calls:
-        events.append(ToolStarted(call.id, call.name, call.arguments))
-        events.append(
-            ToolFinished(call.id, call.name, call.result, call.ok, call.duration_ms / 1000)
-        )
+    events = _tool_events(stored.tool_calls)
     if stored.content:
         events.append(TextDelta(stored.content))
     outcome: Outcome = stored.status

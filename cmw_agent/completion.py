@@ -5,15 +5,19 @@ validated objects and a round of callbacks of each chunk. Here a chunk's text go
 whoever listens; see ``docs/adr/0007-text-straight-from-the-model-call.md``.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, cast
 
+import orjson
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import (
     AIMessage,
     AIMessageChunk,
+    AnyMessage,
     BaseMessage,
     HumanMessage,
+    SystemMessage,
     ToolCallChunk,
     message_chunk_to_message,
 )
@@ -30,6 +34,37 @@ MOST_SCHEMAS = 1_000  # tools whose schema a model keeps converted
 
 Emit = Callable[[AgentEvent], None]
 Tool = BaseTool | dict[str, Any]
+Fields = Mapping[str, Any]
+NO_FIELDS: Fields = MappingProxyType({})
+
+
+class Exchange:
+    """One earlier message of a conversation, as the model is to see it; never changed.
+
+    Args:
+        role: ``user`` or ``assistant``.
+        content: Its text, or its parts in the form of OpenAI's chat completions.
+    """
+
+    __slots__ = ("_wire", "content", "role")
+
+    def __init__(self, role: str, content: str | list[dict[str, Any]]) -> None:
+        self.role = role
+        self.content = content
+        self._wire: orjson.Fragment | None = None
+
+    @property
+    def wire(self) -> orjson.Fragment:
+        """The message as the endpoint takes it, encoded once."""
+        if self._wire is None:
+            plain = {"role": self.role, "content": self.content}
+            self._wire = orjson.Fragment(orjson.dumps(plain))
+        return self._wire
+
+    def message(self) -> AnyMessage:
+        """Return the message in LangChain's form."""
+        content: Any = self.content
+        return HumanMessage(content) if self.role == "user" else AIMessage(content)
 
 
 class Voice:
@@ -60,17 +95,38 @@ class Voice:
             self._spoke = True
 
 
+async def begin(
+    model: BaseChatModel,
+    instructions: SystemMessage,
+    said: Sequence[Exchange],
+    tools: Sequence[Tool],
+    voice: Voice,
+    fields: Fields = NO_FIELDS,
+) -> AIMessage:
+    """Ask `model` for the message that follows what was `said`; otherwise as `complete`."""
+    if isinstance(model, CoalescedChatOpenAI):
+        voice.begin()
+        return await model.follow(instructions, said, tools, voice, fields)
+    return await complete(model, [instructions, *(x.message() for x in said)], tools, voice)
+
+
 async def complete(
-    model: BaseChatModel, messages: Sequence[BaseMessage], tools: Sequence[Tool], voice: Voice
+    model: BaseChatModel,
+    messages: Sequence[BaseMessage],
+    tools: Sequence[Tool],
+    voice: Voice,
+    fields: Fields = NO_FIELDS,
 ) -> AIMessage:
     """Ask `model` for the message that follows `messages`; `voice` hears it as it comes.
+
+    `fields` are further ones of the request, for an endpoint of OpenAI's kind.
 
     Raises:
         UpstreamError: The model's server failed. Other models raise what they raise.
     """
     voice.begin()
     if isinstance(model, CoalescedChatOpenAI):
-        return await model.complete(messages, tools, voice)
+        return await model.complete(messages, tools, voice, fields)
     whole: AIMessageChunk | None = None
     bound = model.bind_tools(tools) if tools else model
     async for chunk in bound.astream(list(messages)):
@@ -93,15 +149,37 @@ class CoalescedChatOpenAI(ChatOpenAI):
     _schemas: dict[int, tuple[Tool, dict[str, Any]]] = PrivateAttr(default_factory=dict)
 
     async def complete(
-        self, messages: Sequence[BaseMessage], tools: Sequence[Tool], voice: Voice
+        self,
+        messages: Sequence[BaseMessage],
+        tools: Sequence[Tool],
+        voice: Voice,
+        fields: Fields,
     ) -> AIMessage:
         """Ask the endpoint; see `complete`."""
-        options: dict[str, Any] = {"stream": True}
+        return await self._ask(self._payload(messages, self._options(tools, fields)), voice)
+
+    async def follow(
+        self,
+        instructions: SystemMessage,
+        said: Sequence[Exchange],
+        tools: Sequence[Tool],
+        voice: Voice,
+        fields: Fields,
+    ) -> AIMessage:
+        """Ask the endpoint; see `begin`. LangChain sees only the instructions."""
+        payload = self._get_request_payload([instructions], **self._options(tools, fields))
+        payload["messages"].extend(exchange.wire for exchange in said)
+        return await self._ask(payload, voice)
+
+    def _options(self, tools: Sequence[Tool], fields: Fields) -> dict[str, Any]:
+        options: dict[str, Any] = {**fields, "stream": True}
         if self.stream_usage:
             options["stream_options"] = {"include_usage": True}
         if tools:
             options["tools"] = [self._schema(tool) for tool in tools]
-        payload = self._payload(messages, options)
+        return options
+
+    async def _ask(self, payload: dict[str, Any], voice: Voice) -> AIMessage:
         heard = _Heard(voice)
         async with await self.async_client.create(**payload) as stream:
             async for chunk in stream:

@@ -6,7 +6,7 @@ never touch memory or agent.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 Outcome = Literal["complete", "interrupted", "failed"]
@@ -43,13 +43,34 @@ class ToolStarted:
 
 @dataclass(frozen=True, slots=True)
 class ToolFinished:
-    """A tool returned (`ok`) or refused (`not ok`); `seconds` is its own run time."""
+    """A tool returned (`ok`) or refused (`not ok`); `seconds` is its own run time.
+
+    `link` is an address that the user is to be shown: where they connect an account.
+    """
 
     call_id: str
     name: str
     result: str
     ok: bool
     seconds: float
+    link: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalAsked:
+    """A call waits for its user's word; it was told of by `ToolStarted`."""
+
+    call_id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalSettled:
+    """The wait is over; `arguments` are those that the user has left or changed."""
+
+    call_id: str
+    answer: Literal["approved", "denied", "expired"]
+    arguments: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +92,10 @@ class TurnFinished:
     outcome: Outcome
     sentence: str | None = None
     error_id: str | None = None
-    tokens: int | None = field(default=None)
+    tokens: int | None = None
 
 
-AgentEvent = TextDelta | ToolStarted | ToolFinished | UsageReported
+AgentEvent = (
+    TextDelta | ToolStarted | ToolFinished | ApprovalAsked | ApprovalSettled | UsageReported
+)
 TurnEvent = TurnStarted | AgentEvent | TurnFinished

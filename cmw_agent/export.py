@@ -99,6 +99,9 @@ def _message(item: StoredMessage) -> dict[str, Any]:
         "status": item.status,
         "model": item.model_used,
         "tokens": item.tokens_used,
+        "input_tokens": item.input_tokens,
+        "output_tokens": item.output_tokens,
+        "cost_micros": item.cost_micros,
         "created_at": item.created_at.isoformat(),
         "feedback": item.feedback,
     }

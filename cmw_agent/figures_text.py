@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable
 
-from memory.figures import Day, Share, Spread, Statistics
+from cmw_agent.prices import dollars
+from memory.figures import Day, Share, Spread, Statistics, Tool
 
 BAR = 30  # characters of the longest bar
 LABEL = 24
@@ -22,6 +23,7 @@ def report(figures: Statistics) -> str:
         ("messages", str(figures.messages.total)),
         ("messages each", _spread(figures.messages.per_session)),
         ("tokens", str(figures.tokens)),
+        ("cost", dollars(figures.cost_micros)),
         ("answers", by_end),
         ("latency in ms", _spread(figures.latency_ms)),
     ]
@@ -32,6 +34,7 @@ def report(figures: Statistics) -> str:
         _shares("site", figures.sites),
         _shares("channel", figures.channels),
         _shares("model", figures.models),
+        _tools(figures.tools),
     ]
     return "\n\n".join(parts)
 
@@ -59,20 +62,31 @@ def _spread(spread: Spread) -> str:
 def _days(days: Iterable[Day]) -> str:
     known = list(days)
     most = max((day.messages for day in known), default=0) or 1
-    head = f"{'day (UTC)':<12}{'messages':>9}{'tokens':>12}{'errors':>8}{'p95 ms':>9}"
+    head = f"{'day (UTC)':<12}{'messages':>9}{'tokens':>12}{'cost':>12}{'errors':>8}{'p95 ms':>9}"
     lines = [
-        f"{day.day:%Y-%m-%d}  {day.messages:>9}{day.tokens:>12}{day.failed + day.interrupted:>8}"
-        f"{number(day.latency_ms.p95):>9}  {'█' * -(-BAR * day.messages // most)}".rstrip()
+        f"{day.day:%Y-%m-%d}  {day.messages:>9}{day.tokens:>12}{dollars(day.cost_micros):>12}"
+        f"{day.failed + day.interrupted:>8}{number(day.latency_ms.p95):>9}"
+        f"  {'█' * -(-BAR * day.messages // most)}".rstrip()
         for day in known
     ]
     return "\n".join([head, *lines])
 
 
 def _shares(kind: str, shares: Iterable[Share]) -> str:
-    head = f"{kind:<{LABEL}}{'conversations':>15}{'messages':>10}{'tokens':>12}"
+    head = f"{kind:<{LABEL}}{'conversations':>15}{'messages':>10}{'tokens':>12}{'cost':>12}"
     lines = [
         f"{shown(share.name, LABEL - 1):<{LABEL}}{share.sessions:>15}{share.messages:>10}"
-        f"{share.tokens:>12}"
+        f"{share.tokens:>12}{dollars(share.cost_micros):>12}"
         for share in shares
+    ]
+    return "\n".join([head, *(lines or ["–"])])
+
+
+def _tools(tools: Iterable[Tool]) -> str:
+    head = f"{'tool':<{LABEL}}{'calls':>15}{'errors':>10}{'median ms':>12}{'p95 ms':>12}"
+    lines = [
+        f"{shown(tool.name, LABEL - 1):<{LABEL}}{tool.calls:>15}{tool.errors:>10}"
+        f"{number(tool.latency_ms.p50):>12}{number(tool.latency_ms.p95):>12}"
+        for tool in tools
     ]
     return "\n".join([head, *(lines or ["–"])])

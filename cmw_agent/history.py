@@ -6,21 +6,32 @@ what is another's and what does not exist are the same `NotFound`.
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TypeVar
 
-from cmw_agent.chat import refusal_for
 from cmw_agent.errors import InvalidMessage, NotFound
+from cmw_agent.files import Files
 from cmw_agent.identity import Principal
+from cmw_agent.refusals import refusal_for
 from cmw_agent.sessions import Session, SessionRegistry
 from memory.errors import InvalidText, StoreError
 from memory.manager import MOST_ROWS, ConversationMemoryManager
-from memory.records import Conversation, Feedback, Found, StoredMessage
+from memory.records import Conversation, Feedback, Found, StoredMessage, Usage, utcnow
 
 PAGE = 30  # conversations of one page of the list
 QUERY_CHARS = 200
 MemoryOf = Callable[[Principal], ConversationMemoryManager]
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """What the last answer, its conversation and the owner's day (by UTC) took."""
+
+    answer: Usage
+    conversation: Usage
+    today: Usage
 
 
 class History:
@@ -29,14 +40,24 @@ class History:
     Args:
         memory_of: Gives the memory that holds a principal's conversations.
         registry: The live sessions, which must not go on with what was deleted.
+        files: Everybody's files, which go when everything goes.
+        clock: The time, with its zone.
 
     Raises:
         UserError: From each method, where the memory fails or refuses.
     """
 
-    def __init__(self, memory_of: MemoryOf, registry: SessionRegistry) -> None:
+    def __init__(
+        self,
+        memory_of: MemoryOf,
+        registry: SessionRegistry,
+        files: Files,
+        clock: Callable[[], datetime] = utcnow,
+    ) -> None:
         self._memory_of = memory_of
         self._registry = registry
+        self._files = files
+        self._clock = clock
 
     async def page(
         self, principal: Principal, before: tuple[datetime, str] | None = None
@@ -81,6 +102,21 @@ class History:
         memory = self._memory_of(principal)
         await _told(memory.rate(principal.id, conversation, seq, feedback))
 
+    async def usage(self, principal: Principal, conversation: str) -> Used:
+        """Return what a conversation's last answer, the conversation and today's answers took."""
+        memory = self._memory_of(principal)
+        newest = await _told(memory.messages(principal.id, conversation, limit=2))
+        answers = [message for message in newest if message.role == "assistant"]
+        answer = Usage(0, None)
+        if answers:
+            answer = Usage(answers[-1].tokens_used or 0, answers[-1].cost_micros)
+        midnight = self._clock().astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        return Used(
+            answer,
+            await _told(memory.cost(principal.id, conversation)),
+            await _told(memory.usage_since(principal.id, midnight)),
+        )
+
     async def left(self, principal: Principal, conversation: str) -> None:
         """Mark a conversation as inactive when no page of its owner shows it any more."""
         shown = {session.conversation_id for session in self._registry.of(principal)}
@@ -90,6 +126,7 @@ class History:
     async def forget(self, principal: Principal) -> int:
         """Delete everything of a principal for good; return how many conversations that was."""
         await self._leave(principal, None)
+        await self._files.forget(principal)
         return await _told(self._memory_of(principal).forget(principal.id))
 
     async def whole(
@@ -127,7 +164,7 @@ class History:
         """Stop the answers being written in what goes, and let its pages begin anew."""
         leaving = list(self._in(principal, conversation))
         for session in leaving:
-            session.conversation_id = session.view = None
+            session.conversation_id = session.view = session.transcript = None
             if session.turn is not None:
                 session.turn.stop()
         turns = [session.turn.ended() for session in leaving if session.turn is not None]

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import AsyncIterator
 
+from langchain.agents.middleware.model_call_limit import ModelCallLimitExceededError
 from langchain_core.language_models import BaseChatModel
 from langgraph.errors import GraphRecursionError
 from pydantic import SecretStr
@@ -80,4 +81,5 @@ def classify(error: BaseException) -> str:
         return error.kind
     if isinstance(error, TimeoutError):
         return StreamSilent.kind
-    return "too_many_steps" if isinstance(error, GraphRecursionError) else UpstreamError.kind
+    too_many = isinstance(error, GraphRecursionError | ModelCallLimitExceededError)
+    return "too_many_steps" if too_many else UpstreamError.kind

@@ -31,6 +31,10 @@ class RunningTurn(Protocol):
     def key(self) -> str:
         """The turn's idempotency key."""
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it waits for its user's word, and so outlives the page that asked for it."""
+
     def stop(self) -> None:
         """Ask the turn to end now and keep what has come."""
 
@@ -38,12 +42,14 @@ class RunningTurn(Protocol):
         """Wait until the turn is stored."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, weakref_slot=True, eq=False)
 class Session:
     """One live session.
 
     `conversation_id` is the conversation that the page shows; None before the first
-    use. `view` is whatever the page's adapter keeps to draw it.
+    use. `view` is whatever the page's adapter keeps to draw it, `transcript` what `ChatService`
+    keeps of the conversation for the next turn. `agent_id` names the agent's profile, `origin` is
+    the address under which the caller reaches the app.
     """
 
     key: SessionKey
@@ -53,12 +59,21 @@ class Session:
     conversation_id: str | None = None
     turn: RunningTurn | None = None
     view: Any = None
+    transcript: Any = None
+    agent_id: str = "assistant"
+    channel: str = "web"
+    origin: str = ""
     used_at: float = 0.0
 
     @property
     def owner(self) -> str:
         """The id that owns this session's rows."""
         return self.principal.id
+
+    @property
+    def callback_url(self) -> str:
+        """Where the browser goes after an account was connected."""
+        return f"{self.origin}/connected"
 
 
 class SessionMaker(Protocol):
@@ -141,13 +156,16 @@ class SessionRegistry:
     async def release(self, key: SessionKey, principal: Principal) -> bool:
         """Let a session go: its page has closed.
 
-        A running turn is stopped first and what came is stored. Another's key, or an
-        unknown one, changes nothing. Returns whether a session was released.
+        A running turn is stopped first and what came is stored; one that waits for its user's
+        word goes on, for the page that asks for it next. Another's key, or an unknown one,
+        changes nothing. Returns whether a session was released.
         """
         found = self.find(key, principal)
         if found is None:
             return False
-        if found.turn is not None:
+        if found.turn is not None and found.turn.is_waiting:
+            found.turn = None
+        elif found.turn is not None:
             found.turn.stop()
             await found.turn.ended()
         return await self._drop(found)

@@ -8,19 +8,22 @@ import asyncio
 import contextlib
 import logging
 
-from cmw_agent.agent import Exchange
+from cmw_agent.completion import Exchange
 from cmw_agent.errors import frames
 from cmw_agent.identity import SessionKey
+from cmw_agent.kit import Kit
 from cmw_agent.sessions import Session
-from cmw_agent.settings import Settings
 from cmw_agent.text import mended
-from memory.records import TurnTicket
+from cmw_agent.transcripts import Transcript
 from memory.summaries import Part
 
 log = logging.getLogger(__name__)
 
-AT_ONCE = 8  # of one process; further ones wait for their conversation's next turn
+AT_ONCE = 8  # of one process
+MOST_WAITING = 1_000  # further ones are taken up after their conversation's next turn
+QUIET_SECONDS = 1.0  # after an answer
 LEAST_MESSAGES = 8  # beyond the window before the database is asked whether they are worth it
+MANY_MESSAGES = 60  # beyond the window, so that a summary waits for no pause
 MOST_SECONDS = 60.0
 MOST_CHARS = 8_000
 SHARE = 4  # a part is worth a summary from a quarter of the window's budget on
@@ -30,27 +33,43 @@ class Summaries:
     """The background tasks of one process.
 
     Args:
-        settings: The budget of the window; with the demo model nothing is summarised.
+        kit: The budget of the window and the fields of requests; with the demo model nothing is
+            summarised.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, kit: Kit) -> None:
+        self._settings = kit.settings
+        self._fields = kit.fields
         self._tasks: dict[SessionKey, asyncio.Task[None]] = {}
+        self._due: set[SessionKey] = set()  # those that have been put off long enough
+        self._room = asyncio.Semaphore(AT_ONCE)
 
-    def begin(self, session: Session, ticket: TurnTicket) -> None:
-        """Summarise what stands before the ticket's window, if it is worth it."""
-        first = ticket.window[0].seq if ticket.window else 1
-        busy = session.key in self._tasks or len(self._tasks) >= AT_ONCE
-        if self._settings.demo or busy or first - ticket.summarised <= LEAST_MESSAGES:
+    def begin(self, session: Session, held: Transcript) -> None:
+        """Summarise what stands before the window, if it is worth it."""
+        first = held.said[0].seq if held.said else 1
+        waiting = first - held.summarised
+        busy = session.key in self._tasks or len(self._tasks) >= MOST_WAITING
+        if self._settings.demo or busy or waiting <= LEAST_MESSAGES:
             return
-        work = self._summarise(session, ticket.session_id, first)
-        task = self._tasks[session.key] = asyncio.create_task(work, name="summary")
-        task.add_done_callback(lambda _: self._tasks.pop(session.key, None))
+        # Who goes on at once would only stop it again, so it waits for a pause; where none
+        # comes it is begun, and not stopped, when much is waiting.
+        key, is_due = session.key, waiting > MANY_MESSAGES
+        if is_due:
+            self._due.add(key)
+        pause = 0.0 if is_due else QUIET_SECONDS
+        work = self._summarise(session, held.conversation_id, first, pause)
+        task = self._tasks[key] = asyncio.create_task(work, name="summary")
+        task.add_done_callback(lambda _: self._ended(key))
 
     def stop(self, session: Session) -> None:
         """Stop what is being summarised in this session: its user is back."""
-        if (task := self._tasks.get(session.key)) is not None:
+        task = self._tasks.get(session.key)
+        if task is not None and session.key not in self._due:
             task.cancel()
+
+    def _ended(self, key: SessionKey) -> None:
+        self._tasks.pop(key, None)
+        self._due.discard(key)
 
     async def close(self) -> None:
         """Stop everything."""
@@ -60,7 +79,14 @@ class Summaries:
         if tasks:
             await asyncio.wait(tasks, timeout=MOST_SECONDS)
 
-    async def _summarise(self, session: Session, conversation: str, first: int) -> None:
+    async def _summarise(
+        self, session: Session, conversation: str, first: int, pause: float
+    ) -> None:
+        await asyncio.sleep(pause)
+        async with self._room:
+            await self._summarise_part(session, conversation, first)
+
+    async def _summarise_part(self, session: Session, conversation: str, first: int) -> None:
         memory, owner = session.memory, session.owner
         least = self._settings.history_tokens // SHARE
         try:
@@ -79,6 +105,7 @@ class Summaries:
         said = [Exchange(item.role, item.content) for item in part.messages]
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(MOST_SECONDS):
-                summary = await session.agent.summarise(part.summary, said)
+                fields = self._fields.of(session.owner)
+                summary = await session.agent.summarise(part.summary, said, fields)
                 return mended(summary).strip()[:MOST_CHARS] or None
         return None

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
@@ -12,6 +13,14 @@ from cmw_agent.events import TextDelta, TurnEvent
 SETTLE_SECONDS = 30.0  # how long storing an answer may take
 
 
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A message that no model answers: its name without the slash, and what stands behind it."""
+
+    name: str
+    rest: str
+
+
 class Turn:
     """A turn that was asked for: an async iterator of its events, and its brake.
 
@@ -19,7 +28,8 @@ class Turn:
     an old message is answered once more), `is_new` whether the message is a further one.
 
     Use it as an async context manager: leaving the block stops the turn if it still
-    runs, and waits until what came is stored.
+    runs, and waits until what came is stored. One that waits for its user's word goes on alone,
+    until another page follows it.
 
     Raises:
         UserError: From the iteration, when the turn could not begin; nothing was
@@ -34,6 +44,24 @@ class Turn:
         self._ready = asyncio.Event()
         self._refusal: UserError | None = None
         self._task: asyncio.Task[None] | None = None
+        self._is_read = True
+        self.waits = 0  # for how many words of its user
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it waits for its user's word, and so outlives the page that asked for it."""
+        return self.waits > 0
+
+    @property
+    def is_read(self) -> bool:
+        """Whether somebody follows it."""
+        return self._is_read
+
+    def follow(self, told: Sequence[TurnEvent]) -> None:
+        """Let another page read on: it hears `told`, what has come so far, and then the rest."""
+        self._events = deque(told)
+        self._is_read = True
+        self._ready.set()
 
     def __aiter__(self) -> Self:
         return self
@@ -58,6 +86,9 @@ class Turn:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if self.is_waiting:
+            self._is_read = False
+            return
         self.stop()
         await self.ended()
 

@@ -1,6 +1,7 @@
 """Counts what is stored, over all owners, by design without an owner argument.
 
-The database counts; what comes out of it are sums and the names of sites, channels and models.
+The database counts; what comes out of it are sums and the names of sites, channels, models and
+tools.
 """
 
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from memory.database import Database
 from memory.figures import Answers, Day, Messages, Sessions, Share, Spread, Statistics
 from memory.records import utcnow
 from memory.tables import agent_messages, agent_sessions, agent_turns
+from memory.tool_use import tools
 
 DAYS = 30
 MOST_SHARES = 20  # of sites, channels and models: the largest
@@ -32,17 +34,20 @@ async def statistics(database: Database, *, clock: Callable[[], datetime] = utcn
 
 def _statistics(connection: sa.Connection, now: datetime) -> Statistics:
     _one_snapshot(connection)
+    tokens, cost = _used(connection)
     return Statistics(
         made_at=now,
         sessions=_counted_sessions(connection),
         messages=_counted_messages(connection),
-        tokens=_tokens(connection),
+        tokens=tokens,
+        cost_micros=cost,
         latency_ms=_latency(connection),
         answers=Answers(**_by_state(connection, "complete", "failed", "interrupted", "running")),
         days=_days(connection, now),
         sites=_shares(connection, _sessions.website_domain),
         channels=_shares(connection, _sessions.channel),
         models=_models(connection),
+        tools=tools(connection),
     )
 
 
@@ -75,9 +80,11 @@ def _counted_messages(connection: sa.Connection) -> Messages:
     return Messages(int(total), Spread(_number(mean), p50, p95))
 
 
-def _tokens(connection: sa.Connection) -> int:
-    statement = sa.select(_sum(_messages.tokens_used)).select_from(_ANSWERS).where(_THERE)
-    return int(connection.execute(statement).scalar_one())
+def _used(connection: sa.Connection) -> tuple[int, int]:
+    sums = (_sum(_messages.tokens_used), _sum(_messages.cost_micros))
+    statement = sa.select(*sums).select_from(_ANSWERS).where(_THERE)
+    tokens, cost = connection.execute(statement).one()
+    return int(tokens), int(cost)
 
 
 def _latency(connection: sa.Connection) -> Spread:
@@ -124,16 +131,17 @@ def _days(connection: sa.Connection, now: datetime) -> tuple[Day, ...]:
 
     def one(day: date) -> Day:
         at = day.isoformat()
-        messages, tokens = sent.get(at, (0, 0))
+        messages, tokens, cost = sent.get(at, (0, 0, 0))
         failed, interrupted = ended.get(at, (0, 0))
         latency = latencies.get(at, Spread(None, None, None))
-        return Day(day, begun.get(at, (0,))[0], messages, tokens, failed, interrupted, latency)
+        (sessions,) = begun.get(at, (0,))
+        return Day(day, sessions, messages, tokens, failed, interrupted, latency, cost)
 
     return tuple(one(day) for day in days)
 
 
 def _daily(connection: sa.Connection, since: datetime) -> list[sa.Select[Any]]:
-    """Select by day: sessions; messages and tokens; failed and interrupted answers."""
+    """Select by day: sessions; messages, tokens and cost; failed and interrupted answers."""
     begun, sent, ended = (
         _day(connection, column)
         for column in (_sessions.started_at, _messages.created_at, _turns.started_at)
@@ -142,7 +150,12 @@ def _daily(connection: sa.Connection, since: datetime) -> list[sa.Select[Any]]:
         sa.select(begun, sa.func.count())
         .where(_THERE, _sessions.started_at >= since)
         .group_by(begun),
-        sa.select(sent, _number_of(~_messages.superseded), _sum(_messages.tokens_used))
+        sa.select(
+            sent,
+            _number_of(~_messages.superseded),
+            _sum(_messages.tokens_used),
+            _sum(_messages.cost_micros),
+        )
         .select_from(_ANSWERS)
         .where(_THERE, _messages.created_at >= since)
         .group_by(sent),
@@ -172,15 +185,19 @@ def _day(connection: sa.Connection, at: sa.ColumnElement[Any]) -> sa.ColumnEleme
 
 def _shares(connection: sa.Connection, name: sa.Column[Any]) -> tuple[Share, ...]:
     # Tokens are added up for each conversation first: a join would count its messages again.
-    tokens = (
-        sa.select(_messages.session_id, _sum(_messages.tokens_used).label("tokens"))
+    used = (
+        sa.select(
+            _messages.session_id,
+            _sum(_messages.tokens_used).label("tokens"),
+            _sum(_messages.cost_micros).label("cost"),
+        )
         .group_by(_messages.session_id)
         .subquery()
     )
     messages = _sum(_sessions.message_count)
     statement = (
-        sa.select(name, sa.func.count(), messages, _sum(tokens.c.tokens))
-        .select_from(agent_sessions.outerjoin(tokens, tokens.c.session_id == _sessions.session_id))
+        sa.select(name, sa.func.count(), messages, _sum(used.c.tokens), _sum(used.c.cost))
+        .select_from(agent_sessions.outerjoin(used, used.c.session_id == _sessions.session_id))
         .where(_THERE)
         .group_by(name)
     )
@@ -192,7 +209,7 @@ def _models(connection: sa.Connection) -> tuple[Share, ...]:
     statement = (
         sa.select(
             name, sa.func.count(_messages.session_id.distinct()), answers,
-            _sum(_messages.tokens_used),
+            _sum(_messages.tokens_used), _sum(_messages.cost_micros),
         )
         .select_from(_ANSWERS)
         .where(_THERE, _messages.role == "assistant")

@@ -37,6 +37,24 @@ class InvalidText(StoreError):
         self.field = field
 
 
+class UnknownFile(StoreError):
+    """No such file, another owner's, or one that a message has already: told alike.
+
+    Also where a message is to have more files than it may.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("no such file")
+
+
+class QuotaExceeded(StoreError):
+    """The owner's files would take more than they may; `used` is what they take now."""
+
+    def __init__(self, used: int) -> None:
+        super().__init__("the owner's files would take more than they may")
+        self.used = used
+
+
 class DatabaseUnavailable(StoreError):
     """The database cannot be reached, is locked for too long, or is no database at all.
 

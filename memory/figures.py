@@ -53,6 +53,7 @@ class Day:
     failed: int
     interrupted: int
     latency_ms: Spread
+    cost_micros: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +67,25 @@ class Share:
     sessions: int
     messages: int
     tokens: int
+    cost_micros: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """How a tool was used; `latency_ms` is of all its calls, those that failed too."""
+
+    name: str
+    calls: int
+    errors: int
+    latency_ms: Spread
 
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
     """All figures at one moment. Deleted conversations count nowhere.
 
-    `tokens` and `latency_ms` are of answers, replaced ones included: they cost all the same.
+    `tokens`, `cost_micros` (millionths of a dollar, of models with a price), `latency_ms` and
+    `tools` are of answers, replaced ones included: they cost all the same.
     `days` are the last thirty, the oldest first, without gaps; shares come largest first.
     """
 
@@ -80,12 +93,14 @@ class Statistics:
     sessions: Sessions
     messages: Messages
     tokens: int
+    cost_micros: int
     latency_ms: Spread
     answers: Answers
     days: tuple[Day, ...]
     sites: tuple[Share, ...]
     channels: tuple[Share, ...]
     models: tuple[Share, ...]
+    tools: tuple[Tool, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """The same as values of JSON; times in ISO 8601."""

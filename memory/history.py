@@ -4,11 +4,13 @@ Functions of one connection; each statement names the owner.
 """
 
 import re
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
 import sqlalchemy as sa
 
+from memory import files
 from memory.errors import ConversationNotFound
 from memory.records import Feedback, Found
 from memory.tables import UtcDateTime, agent_messages, agent_sessions
@@ -27,6 +29,14 @@ _RENAME: Final = (
     sa.update(agent_sessions)
     .where(_OWN, _sessions.deleted_at.is_(None))
     .values(title=sa.bindparam("new_title"))
+)
+_CONTEXT: Final = (
+    sa.select(_sessions.context_data).where(_OWN, _sessions.deleted_at.is_(None)).with_for_update()
+)
+_SET_CONTEXT: Final = (
+    sa.update(agent_sessions)
+    .where(_OWN, _sessions.deleted_at.is_(None))
+    .values(context_data=sa.bindparam("new_context", type_=agent_sessions.c.context_data.type))
 )
 _DELETE: Final = (
     sa.update(agent_sessions)
@@ -93,6 +103,18 @@ def rename(connection: sa.Connection, owner: str, session_id: str, title: str) -
     _change(connection, _RENAME, owner, session_id, new_title=title)
 
 
+def update_context(
+    connection: sa.Connection, owner: str, session_id: str, *, changes: Mapping[str, Any]
+) -> None:
+    """Merge `changes` into the conversation's context. Raises ConversationNotFound."""
+    own = {"of_session": session_id, "of_owner": owner}
+    row = connection.execute(_CONTEXT, own).one_or_none()
+    if row is None:
+        raise ConversationNotFound
+    merged = {**(row.context_data or {}), **changes}
+    connection.execute(_SET_CONTEXT, {**own, "new_context": merged})
+
+
 def delete(connection: sa.Connection, owner: str, session_id: str, at: datetime) -> None:
     """Put a conversation out of sight. Raises ConversationNotFound."""
     _change(connection, _DELETE, owner, session_id, at=at)
@@ -118,6 +140,7 @@ def end(connection: sa.Connection, owner: str, session_id: str, at: datetime) ->
 
 def take_over(connection: sa.Connection, owner: str, from_owner: str) -> int:
     """Give all conversations of `from_owner` to `owner`; return how many."""
+    files.take_over(connection, owner, from_owner)
     parameters = {"of_owner": from_owner, "new_owner": owner}
     return connection.execute(_TAKE_OVER, parameters).rowcount
 

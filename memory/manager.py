@@ -1,7 +1,8 @@
 """The store as the rest of the program sees it: every method takes the owner first."""
 
+import json
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -9,18 +10,22 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from memory import history, reading, summaries, turns
+from memory import files as stored_files
+from memory import history, reading, summaries, turns, usage
 from memory.database import Database
-from memory.errors import InvalidText
+from memory.errors import InvalidText, UnknownFile
 from memory.records import (
     Conversation,
     Feedback,
     Found,
+    Known,
     MessageStatus,
     Said,
+    StoredFile,
     StoredMessage,
     ToolRecord,
     TurnTicket,
+    Usage,
     utcnow,
 )
 from memory.text import check_id, check_owner, check_texts, is_id, pack_tools, title_of
@@ -67,14 +72,19 @@ class ConversationMemoryManager:
         website_domain: str | None = None,
         ip_address: str | None = None,
         budget: int | None = None,
+        known: Known | None = None,
+        files: Sequence[str] = (),
+        context: dict[str, Any] | None = None,
     ) -> TurnTicket:
         """Commit a user's message and the right to answer it, before any model is asked.
 
         `key` names the request: the same key in the same conversation gives the first one's
         ticket again, with `fresh=False`. `create` makes a conversation that is not there; the
         other arguments describe it and are ignored when it is. With a `budget` in tokens the ticket
-        brings the `window` that fits into it. Raises ConversationNotFound, ConversationBusy while
-        another turn holds the conversation, and InvalidText.
+        brings the `window` that fits into it, or only what is new in it to a caller who has said
+        what it has `known` so far; see `TurnTicket.follows`. The message gets `files`, at most 10
+        of the owner's own that no message has. Raises ConversationNotFound, ConversationBusy while
+        another turn holds the conversation, UnknownFile and InvalidText.
         """
         check_texts(
             text=text,
@@ -86,10 +96,13 @@ class ConversationMemoryManager:
             ip_address=ip_address,
         )
         new = self._beginning(owner, session_id, key, model)
-        origin = turns.Origin(agent_id, channel, website_domain, ip_address) if create else None
-        return await self._begin(
-            new, partial(turns.begin, new=new, text=text, origin=origin), budget
-        )
+        described = turns.Origin(agent_id, channel, website_domain, ip_address, context)
+        origin = described if create else None
+        attached = tuple(dict.fromkeys(files))
+        if len(attached) > stored_files.MOST_FILES or not all(map(is_id, attached)):
+            raise UnknownFile
+        work = partial(turns.begin, new=new, text=text, origin=origin, attached=attached)
+        return await self._begin(new, work, budget, asked=text, known=known)
 
     async def begin_retry(
         self,
@@ -157,10 +170,14 @@ class ConversationMemoryManager:
         latency_ms: int | None,
         model_used: str | None,
         error_id: str | None,
+        input_tokens: int | None = None,
+        output_tokens: int | None = None,
+        cost_micros: int | None = None,
     ) -> bool:
         """Commit an answer as it is now and release the conversation.
 
-        False, and nothing written, when the turn is not running any more. Raises InvalidText.
+        `cost_micros` are millionths of a dollar. False, and nothing written, when the turn is
+        not running any more. Raises InvalidText.
         """
         check_owner(owner)
         check_texts(model_used=model_used, error_id=error_id)
@@ -168,6 +185,9 @@ class ConversationMemoryManager:
             "tokens_used": tokens_used,
             "latency_ms": latency_ms,
             "model_used": model_used,
+            "input_tokens": input_tokens,
+            "output_tokens": output_tokens,
+            "cost_micros": cost_micros,
         }
         if not is_id(turn_id):
             return False
@@ -249,6 +269,14 @@ class ConversationMemoryManager:
         """Keep what the owner thinks of an answer. Raises ConversationNotFound."""
         await self._change(owner, session_id, partial(history.rate, seq=seq, feedback=feedback))
 
+    async def update_context(self, owner: str, session_id: str, changes: Mapping[str, Any]) -> None:
+        """Merge `changes` into a conversation's context, JSON values by name.
+
+        Raises ConversationNotFound, and InvalidText for what is not storable.
+        """
+        check_texts(context=json.dumps(dict(changes), ensure_ascii=False))
+        await self._change(owner, session_id, partial(history.update_context, changes=changes))
+
     async def end(self, owner: str, session_id: str) -> bool:
         """Mark a conversation as inactive until its next turn; whether it was active."""
         check_owner(owner)
@@ -291,6 +319,79 @@ class ConversationMemoryManager:
         return await self._database.read(
             lambda connection: reading.answer(connection, owner, turn_id)
         )
+
+    async def cost(self, owner: str, session_id: str) -> Usage:
+        """What the answers of a conversation used; nothing for one that is not there."""
+        check_owner(owner)
+        if not is_id(session_id):
+            return Usage(0, None)
+        return await self._database.read(
+            lambda connection: usage.of_conversation(connection, owner, session_id)
+        )
+
+    async def usage_since(self, owner: str, since: datetime) -> Usage:
+        """What the owner's answers used from a moment on, in all conversations still stored."""
+        check_owner(owner)
+        return await self._database.read(lambda connection: usage.since(connection, owner, since))
+
+    async def add_file(self, owner: str, file: StoredFile, *, quota: int) -> None:
+        """Keep what is known of an uploaded file, which belongs to no message yet.
+
+        Raises QuotaExceeded when all of the owner's files would take more than `quota` bytes,
+        however many come at once, and InvalidText.
+        """
+        check_owner(owner)
+        check_texts(
+            file_id=file.file_id, name=file.name, media_type=file.media_type, text=file.text
+        )
+        await self._database.write(
+            lambda connection: stored_files.add(connection, owner, file, quota),
+            undo=lambda _: lambda connection: stored_files.remove(connection, owner, file.file_id),
+        )
+
+    async def file(self, owner: str, file_id: str) -> StoredFile:
+        """One file. Raises UnknownFile, also where its conversation was deleted."""
+        check_owner(owner)
+        if not is_id(file_id):
+            raise UnknownFile
+        return await self._database.read(
+            lambda connection: stored_files.file(connection, owner, file_id)
+        )
+
+    async def files_of(
+        self, owner: str, session_id: str, seqs: Sequence[int] | None = None
+    ) -> list[StoredFile]:
+        """The files of a conversation's messages, or of those at `seqs`, oldest first.
+
+        The newest 200; nothing for a conversation that is not there.
+        """
+        check_owner(owner)
+        if not is_id(session_id):
+            return []
+        return await self._database.read(
+            lambda connection: stored_files.of_conversation(connection, owner, session_id, seqs)
+        )
+
+    async def remove_file(self, owner: str, file_id: str) -> None:
+        """Forget a file that belongs to no message. Raises UnknownFile."""
+        check_owner(owner)
+        if not is_id(file_id):
+            raise UnknownFile
+        await self._database.write(
+            lambda connection: stored_files.remove(connection, owner, file_id)
+        )
+
+    async def used_bytes(self, owner: str) -> int:
+        """How much all files of an owner take."""
+        check_owner(owner)
+        return await self._database.read(
+            lambda connection: stored_files.used_bytes(connection, owner)
+        )
+
+    async def forget_files(self, owner: str) -> list[str]:
+        """Delete what is known of all files of an owner; return their ids."""
+        check_owner(owner)
+        return await self._database.write(lambda connection: stored_files.forget(connection, owner))
 
     async def claim_older(
         self, owner: str, session_id: str, *, before_seq: int, least: int
@@ -358,11 +459,17 @@ class ConversationMemoryManager:
         new: turns.Beginning,
         work: Callable[[sa.Connection], TurnTicket],
         budget: int | None,
+        *,
+        asked: str = "",
+        known: Known | None = None,
     ) -> TurnTicket:
         def begun(connection: sa.Connection) -> TurnTicket:
             ticket = work(connection)
             if budget is None:
                 return ticket
+            # Whatever went on meanwhile took a place of its own.
+            if known is not None and ticket.user_seq == known.seq + 1:
+                return self._following(connection, new, ticket, asked, known)
             seen = reading.window(connection, new.owner, new.session_id, budget, ticket.answer_seq)
             summary, summarised = None, 0
             if seen and seen[0].seq > 1:
@@ -376,10 +483,21 @@ class ConversationMemoryManager:
 
         try:
             return await self._database.write(begun, undo=undo)
-        except turns.TurnKnown as known:
-            if known.stale:
+        except turns.TurnKnown as seen_before:
+            if seen_before.stale:
                 await self._database.write(partial(turns.interrupt_stale, new=new))
-            return known.ticket
+            return seen_before.ticket
+
+    @staticmethod
+    def _following(
+        connection: sa.Connection, new: turns.Beginning, ticket: TurnTicket, text: str, known: Known
+    ) -> TurnTicket:
+        window = (Said(ticket.user_seq, "user", text),)
+        summary = None
+        if ticket.summarised != known.summarised:
+            own = {"of_owner": new.owner, "of_session": new.session_id}
+            summary, _ = connection.execute(summaries.SUMMARY, own).one()
+        return replace(ticket, window=window, summary=summary, follows=True)
 
     @staticmethod
     def _written(content: str, tool_calls: Sequence[ToolRecord]) -> dict[str, Any]:

@@ -1,19 +1,20 @@
 """What the store hands out: frozen copies of rows, without a way back to the database."""
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 Role = Literal["user", "assistant"]
 MessageStatus = Literal["complete", "interrupted", "failed"]
 Feedback = Literal["like", "dislike"]
+FileKind = Literal["image", "document", "audio"]
 ConversationStatus = Literal["active", "inactive", "ended"]
 
 
 @dataclass(frozen=True, slots=True)
 class ToolRecord:
-    """One tool call of an answer, with what came back."""
+    """One tool call of an answer, with what came back; `link` was shown to the user with it."""
 
     id: str
     name: str
@@ -21,6 +22,7 @@ class ToolRecord:
     result: str
     ok: bool
     duration_ms: int
+    link: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,7 @@ class StoredMessage:
     """One message. `seq` counts up within its conversation, with gaps where one was superseded.
 
     An answer that is still being written has the status `interrupted`, so that it is true without
-    any further write when the process dies.
+    any further write when the process dies. `cost_micros` are millionths of a dollar.
     """
 
     seq: int
@@ -43,6 +45,17 @@ class StoredMessage:
     turn_id: str
     error_id: str | None
     feedback: Feedback | None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cost_micros: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What some answers used; `cost_micros` is None where none of them had a price."""
+
+    tokens: int
+    cost_micros: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +65,27 @@ class Said:
     seq: int
     role: Role
     content: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file that a user uploaded, without its bytes.
+
+    It belongs to the user's message at `seq` of a conversation, or to none yet. `text` is what a
+    model reads of it: extracted or transcribed, and None for an image. `kept_bytes` are those of
+    the file, of the text and of the picture made for models together.
+    """
+
+    file_id: str
+    session_id: str | None
+    seq: int | None
+    name: str
+    media_type: str
+    kind: FileKind
+    size_bytes: int
+    kept_bytes: int
+    text: str | None
+    created_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +127,17 @@ class Conversation:
 
 
 @dataclass(frozen=True, slots=True)
+class Known:
+    """What a caller has of a conversation already.
+
+    These are its messages up to the answer at `seq`, and the summary of those up to `summarised`.
+    """
+
+    seq: int
+    summarised: int
+
+
+@dataclass(frozen=True, slots=True)
 class TurnTicket:
     """The right to write one answer.
 
@@ -100,6 +145,11 @@ class TurnTicket:
     and the model must not be asked again. `window` is what the model is to see, oldest first:
     only a fresh ticket has it, and only where a budget for it was given. `summary` covers
     the messages up to the place `summarised`, which stand before the window.
+
+    With `follows` the window holds only what comes after what the caller knew already, and
+    `summary` is there only where `summarised` is not what the caller knew. `has_files` says
+    whether any message of the conversation may have files; `agent_id` and `context` are the
+    conversation's own.
     """
 
     turn_id: str
@@ -110,6 +160,10 @@ class TurnTicket:
     window: tuple[Said, ...] = ()
     summary: str | None = None
     summarised: int = 0
+    follows: bool = False
+    has_files: bool = False
+    agent_id: str = ""
+    context: dict[str, Any] = field(default_factory=dict)
 
 
 def new_conversation_id() -> str:

@@ -4,19 +4,20 @@ For whoever runs the app, not for its users: it returns counts alone. Any number
 do this on one database at once; each row is counted by the one that changed it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
-from memory import logins
+from memory import files, logins
 from memory.database import Database
 from memory.records import utcnow
 from memory.recovery import abandoned, interrupt_abandoned
 from memory.tables import RUNNING, agent_sessions, agent_turns
 
 DELETED_KEPT = 3600.0  # seconds in which a deletion can be taken back
+UNSENT_KEPT = 86_400.0  # seconds that a file may wait for its message
 BATCH = 200  # conversations in one transaction: other writers wait no longer than that takes
 
 _sessions, _turns = agent_sessions.c, agent_turns.c
@@ -73,7 +74,13 @@ class Retention:
             expired = await self._in_batches(lambda connection: delete(connection, due.old))
         idle = await self._in_batches(lambda connection: rest(connection, due.idle, now))
         await self._database.write(lambda connection: logins.purge(connection, now))
+        unsent = now - timedelta(seconds=UNSENT_KEPT)
+        await self._database.write(lambda connection: files.purge(connection, unsent))
         return Cleaned(purged, expired, interrupted, idle)
+
+    async def known_files(self, ids: Sequence[str]) -> set[str]:
+        """Return which of these ids are those of stored files. Raises DatabaseUnavailable."""
+        return await self._database.read(lambda connection: files.known(connection, ids))
 
     async def _in_batches(self, work: Callable[[sa.Connection], tuple[int, int]]) -> int:
         total, found = 0, BATCH

@@ -19,10 +19,20 @@ _OWN_MESSAGES = sa.and_(_messages.session_id == _SESSION, _messages.owner_id == 
 _OWN_TURNS = sa.and_(_turns.session_id == _SESSION, _turns.owner_id == _OWNER)
 _ACTIVE: Final = {"status": "active", "ended_at": None}
 _AT = sa.bindparam("at", type_=UtcDateTime)
+_CONTINUED: Final = (
+    _sessions.last_seq,
+    _sessions.summarised_seq,
+    _sessions.has_files,
+    _sessions.agent_id,
+    _sessions.context_data,
+)
+_WITH_FILES = sa.bindparam("with_files", type_=sa.Boolean)
 
 
 def _create_or_extend(insert: Any) -> sa.Executable:
-    new = insert(agent_sessions).values(message_count=2, last_seq=2, **_ACTIVE)
+    new = insert(agent_sessions).values(
+        message_count=2, last_seq=2, has_files=_WITH_FILES, **_ACTIVE
+    )
     return cast(
         sa.Executable,
         new.on_conflict_do_update(
@@ -31,12 +41,13 @@ def _create_or_extend(insert: Any) -> sa.Executable:
                 "message_count": _sessions.message_count + 2,
                 "last_seq": _sessions.last_seq + 2,
                 "last_activity_at": new.excluded.last_activity_at,
+                "has_files": sa.or_(_sessions.has_files, new.excluded.has_files),
                 **_ACTIVE,
             },
             where=sa.and_(
                 _sessions.owner_id == new.excluded.owner_id, _sessions.deleted_at.is_(None)
             ),
-        ).returning(_sessions.last_seq),
+        ).returning(*_CONTINUED),
     )
 
 
@@ -55,9 +66,10 @@ EXTEND: Final = (
         message_count=_sessions.message_count + 2,
         last_seq=_sessions.last_seq + 2,
         last_activity_at=_AT,
+        has_files=sa.or_(_sessions.has_files, _WITH_FILES),
         **_ACTIVE,
     )
-    .returning(_sessions.last_seq)
+    .returning(*_CONTINUED)
 )
 
 # A retry supersedes as many messages as it adds, so the count stays. An edited first message
@@ -77,7 +89,7 @@ REPLACE: Final = (
         ),
         **_ACTIVE,
     )
-    .returning(_sessions.last_seq)
+    .returning(*_CONTINUED)
 )
 
 LAST_QUESTION: Final = (

@@ -70,6 +70,8 @@ agent_sessions = sa.Table(
     sa.Column("ended_at", UtcDateTime),
     # out of sight from then on, and gone for good a while later
     sa.Column("deleted_at", UtcDateTime),
+    # whether a turn has files to look for at all
+    sa.Column("has_files", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.UniqueConstraint("session_id", "owner_id"),
     _one_of("status", "active", "inactive", "ended"),
     sa.Index("agent_sessions_by_owner", "owner_id", "last_activity_at", "session_id"),
@@ -110,6 +112,10 @@ agent_messages = sa.Table(
     sa.Column("superseded", sa.Boolean, nullable=False),
     sa.Column("error_id", sa.Text),
     sa.Column("feedback", sa.Text),
+    sa.Column("input_tokens", sa.Integer),
+    sa.Column("output_tokens", sa.Integer),
+    # millionths of a dollar; none where the model has no price
+    sa.Column("cost_micros", sa.BigInteger),
     sa.UniqueConstraint("session_id", "seq"),
     _of_a_conversation(),
     _one_of("feedback", "like", "dislike"),
@@ -147,4 +153,35 @@ one_running_turn = sa.Index(
     unique=True,
     sqlite_where=RUNNING,
     postgresql_where=RUNNING,
+)
+
+agent_files = sa.Table(
+    "agent_files",
+    metadata,
+    sa.Column("file_id", sa.Text, primary_key=True),
+    sa.Column("owner_id", sa.Text, nullable=False),
+    # the user's message that brought it; none yet for what was only uploaded
+    sa.Column("session_id", sa.Text),
+    sa.Column("seq", sa.Integer),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("media_type", sa.Text, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("size_bytes", sa.BigInteger, nullable=False),
+    # with what was made of it: this is what counts against a quota
+    sa.Column("kept_bytes", sa.BigInteger, nullable=False),
+    # extracted or transcribed; none for an image
+    sa.Column("text", sa.Text),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    _of_a_conversation(),
+    _one_of("kind", "image", "document", "audio"),
+    sa.Index("agent_files_by_owner", "owner_id"),
+    sa.Index("agent_files_by_message", "session_id", "seq"),
+)
+
+UNATTACHED = agent_files.c.session_id.is_(None)
+unattached_files = sa.Index(
+    "agent_files_unattached",
+    agent_files.c.created_at,
+    sqlite_where=UNATTACHED,
+    postgresql_where=UNATTACHED,
 )

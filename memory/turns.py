@@ -4,13 +4,14 @@ Functions of one connection, each run inside one transaction. The caller has che
 """
 
 import secrets
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
-from memory import statements
+from memory import files, statements
 from memory.errors import ConversationBusy, ConversationMoved, ConversationNotFound
 from memory.records import MessageStatus, TurnTicket
 from memory.text import title_of
@@ -37,6 +38,7 @@ class Origin:
     channel: str
     website_domain: str | None
     ip_address: str | None
+    context: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,18 +63,26 @@ class TurnKnown(Exception):
 
 
 def begin(
-    connection: sa.Connection, new: Beginning, text: str, origin: Origin | None
+    connection: sa.Connection,
+    new: Beginning,
+    text: str,
+    origin: Origin | None,
+    attached: Sequence[str] = (),
 ) -> TurnTicket:
     """Store the user's message and an empty answer, and lease the conversation to this turn.
 
-    With an `origin`, a conversation that is not there is made. Raises ConversationNotFound,
-    ConversationBusy or TurnKnown.
+    With an `origin`, a conversation that is not there is made. The message gets the files that
+    are to be `attached`. Raises ConversationNotFound, ConversationBusy, UnknownFile or TurnKnown.
     """
+    brought = {"with_files": bool(attached)}
     if origin is None:
-        row = connection.execute(statements.EXTEND, _own(new) | {"at": new.now}).one_or_none()
+        row = connection.execute(
+            statements.EXTEND, _own(new) | {"at": new.now} | brought
+        ).one_or_none()
     else:
         statement = statements.CREATE_OR_EXTEND[connection.dialect.name]
-        row = connection.execute(statement, _conversation(new, text, origin)).one_or_none()
+        made = _conversation(new, text, origin) | brought
+        row = connection.execute(statement, made).one_or_none()
     if row is None:
         raise ConversationNotFound
     _settle_other_turns(connection, new)
@@ -80,7 +90,11 @@ def begin(
     rows = [_question(new, ticket, text), _answer(new, ticket)]
     connection.execute(statements.ADD_MESSAGES, rows)
     _add_turn(connection, new, ticket)
-    return ticket
+    if attached:
+        files.attach(
+            connection, new.owner, attached, session_id=new.session_id, seq=ticket.user_seq
+        )
+    return _continued(ticket, row)
 
 
 def begin_again(
@@ -111,7 +125,9 @@ def begin_again(
     rows = [] if text is None else [_question(new, ticket, text)]
     connection.execute(statements.ADD_MESSAGES, [*rows, _answer(new, ticket)])
     _add_turn(connection, new, ticket)
-    return ticket
+    if row.has_files and text is not None:
+        files.move(connection, new.owner, new.session_id, from_seq=last_question, to_seq=user_seq)
+    return _continued(ticket, row)
 
 
 def interrupt_stale(connection: sa.Connection, new: Beginning) -> None:
@@ -144,7 +160,8 @@ def finish(
 
 
 def forget(connection: sa.Connection, owner: str) -> int:
-    """Delete an owner's conversations; messages and turns go with them."""
+    """Delete an owner's conversations and files; messages and turns go with them."""
+    files.forget(connection, owner)
     return connection.execute(statements.FORGET, {"of_owner": owner}).rowcount
 
 
@@ -187,6 +204,16 @@ def _ticket(new: Beginning, *, user_seq: int, answer_seq: int) -> TurnTicket:
     return TurnTicket(secrets.token_urlsafe(16), new.session_id, user_seq, answer_seq, True)
 
 
+def _continued(ticket: TurnTicket, row: Any) -> TurnTicket:
+    return replace(
+        ticket,
+        summarised=row.summarised_seq or 0,
+        has_files=row.has_files,
+        agent_id=row.agent_id,
+        context=row.context_data or {},
+    )
+
+
 def _conversation(new: Beginning, text: str, origin: Origin) -> dict[str, Any]:
     return {
         "session_id": new.session_id,
@@ -196,6 +223,7 @@ def _conversation(new: Beginning, text: str, origin: Origin) -> dict[str, Any]:
         "channel": origin.channel,
         "website_domain": origin.website_domain,
         "ip_address": origin.ip_address,
+        "context_data": origin.context,
         "started_at": new.now,
         "last_activity_at": new.now,
     }

@@ -1,6 +1,7 @@
 """The browser of the tests: a Chromium of the system, or the one Playwright installed.
 
-``python -m tests.browser`` prints its path, or says how to get one and exits with 1.
+``python -m tests.browser`` prints its path and that of the tests' Redis, or says how to get one
+and exits with 1.
 """
 
 import shutil
@@ -8,6 +9,8 @@ import sys
 from pathlib import Path
 
 from playwright.sync_api import sync_playwright
+
+from tests.redis import RedisMissing, provided_redis
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 MISSING = """\
@@ -40,5 +43,6 @@ def chromium() -> str:
 if __name__ == "__main__":
     try:
         sys.stdout.write(f"browser: {chromium()}\n")
-    except BrowserMissing as missing:
+        sys.stdout.write(f"redis: {provided_redis()}\n")
+    except (BrowserMissing, RedisMissing) as missing:
         sys.exit(str(missing))

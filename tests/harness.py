@@ -31,7 +31,18 @@ def canary() -> str:
 
 def settings_for(folder: Path, **changes: Any) -> Settings:
     """Return settings of a test: nothing from the environment, data in `folder`."""
-    values: dict[str, Any] = {"data_dir": folder, "secret_key": "s" * 32, "log_level": "WARNING"}
+    values: dict[str, Any] = {
+        "data_dir": folder,
+        "secret_key": "s" * 32,
+        "log_level": "WARNING",
+        "agents_file": folder / "agents.toml",
+        # users of most tests write faster than anybody could
+        "turns_per_minute": 0,
+        "turns_per_address": 0,
+        "turns_at_once": 0,
+        # found out by asking, otherwise, which counts as a request
+        "user_field": "safety_identifier",
+    }
     return Settings(_env_file=None, **{**values, **changes})
 
 
@@ -220,7 +231,7 @@ class Tab:
 
     async def send(self, text: str, key: str = "") -> Event:
         """Send a chat message and wait for the whole answer."""
-        return await self.run("send", [text, key])
+        return await self.run("send", [text, key, "", None])
 
     async def _beat(self, started: asyncio.Event) -> None:
         timeout = aiohttp.ClientTimeout(total=None)

@@ -5,8 +5,8 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 
-from cmw_agent.chat import refusal_for
 from cmw_agent.identity import Principal
+from cmw_agent.refusals import refusal_for
 from cmw_agent.web.events import EventServer
 from cmw_agent.web.runtime import Runtime
 from memory.errors import StoreError

@@ -13,12 +13,13 @@ from starlette.routing import Route
 from cmw_agent.errors import UserError
 from cmw_agent.figures_text import number, shown
 from cmw_agent.identity import Principal
+from cmw_agent.prices import dollars
 from cmw_agent.settings import Settings
 from cmw_agent.web.guard import NOT_FOUND, PRINCIPAL
 from cmw_agent.web.plots import Bar, bars, lying
-from memory.figures import Day, Share, Spread, Statistics
+from memory.figures import Day, Share, Spread, Statistics, Tool
 
-NAME = 60  # characters of a site's, channel's or model's name
+NAME = 60  # characters of a site's, channel's, model's or tool's name
 STYLE = """
 :root { color-scheme: light dark; --ground: #ffffff; --card: #f4f6f5; --text: #17211d;
   --quiet: #57635e; --line: #dde3e0; --bar: #0f8f6c; }
@@ -92,7 +93,8 @@ def statistics_page(statistics: Statistics) -> str:
             "grid",
             _shares("Sites", statistics.sites)
             + _shares("Channels", statistics.channels)
-            + _shares("Models", statistics.models, counted="answers"),
+            + _shares("Models", statistics.models, counted="answers")
+            + _tools(statistics.tools),
         ),
         ("grid", _table(statistics.days)),
     )
@@ -120,6 +122,7 @@ def _tiles(figures: Statistics) -> Iterable[str]:
         f"each: mean {number(each.mean)}, median {number(each.p50)}, 95 % {number(each.p95)}",
     )
     yield _tile("Tokens", f"{figures.tokens:,}", "of answers")
+    yield _tile("Cost", dollars(figures.cost_micros), "of answers of models with a price")
     yield _tile(
         "Latency, median",
         _seconds(figures.latency_ms.p50),
@@ -145,6 +148,12 @@ def _plots(days: Sequence[Day]) -> Iterable[str]:
             Bar(f"{day.day}: {figure:,}", figure) for day, figure in zip(days, figures, strict=True)
         ]
         yield _plot(f"{name} per day", f"at most {max(figures, default=0):,}", drawn, days)
+    if any(day.cost_micros for day in days):
+        costs = [
+            Bar(f"{day.day}: {dollars(day.cost_micros)}", float(day.cost_micros)) for day in days
+        ]
+        most = max(day.cost_micros for day in days)
+        yield _plot("Cost per day", f"at most {dollars(most)}", costs, days)
     latency = [Bar(_latency(day), day.latency_ms.p95, day.latency_ms.p50 or 0.0) for day in days]
     highest = max((bar.high for bar in latency if bar.high is not None), default=None)
     note = f"from the median to the 95th percentile, at most {_seconds(highest)}"
@@ -160,20 +169,38 @@ def _shares(title: str, shares: Sequence[Share], *, counted: str = "messages") -
     most = max((share.messages for share in shares), default=0) or 1
     rows = "".join(
         f"<tr><td>{escape(shown(share.name, NAME))}{lying(share.messages / most)}</td>"
-        f"<td>{share.sessions:,}</td><td>{share.messages:,}</td><td>{share.tokens:,}</td></tr>"
+        f"<td>{share.sessions:,}</td><td>{share.messages:,}</td><td>{share.tokens:,}</td>"
+        f"<td>{escape(dollars(share.cost_micros))}</td></tr>"
         for share in shares
     )
-    head = f"<th></th><th>chats</th><th>{counted}</th><th>tokens</th>"
+    head = f"<th></th><th>chats</th><th>{counted}</th><th>tokens</th><th>cost</th>"
+    return _section(title, head, rows)
+
+
+def _tools(tools: Sequence[Tool]) -> str:
+    most = max((tool.calls for tool in tools), default=0) or 1
+    rows = "".join(
+        f"<tr><td>{escape(shown(tool.name, NAME))}{lying(tool.calls / most)}</td>"
+        f"<td>{tool.calls:,}</td><td>{tool.errors:,}</td>"
+        f"<td>{_seconds(tool.latency_ms.p50)}</td><td>{_seconds(tool.latency_ms.p95)}</td></tr>"
+        for tool in tools
+    )
+    head = "<th></th><th>calls</th><th>errors</th><th>median</th><th>95 %</th>"
+    return _section("Tools", head, rows)
+
+
+def _section(title: str, head: str, rows: str) -> str:
     body = f'<div class="scroll"><table><tr>{head}</tr>{rows}</table></div>' if rows else "<p>–</p>"
     return f"<section><h2>{title}</h2>{body}</section>"
 
 
 def _table(days: Sequence[Day]) -> str:
-    names = ("day", "new chats", "messages", "tokens", "failed", "interrupted", "latency")
+    names = ("day", "new chats", "messages", "tokens", "cost", "failed", "interrupted", "latency")
     head = "".join(f"<th>{name}</th>" for name in names)
     rows = "".join(
         f"<tr><td>{day.day}</td><td>{day.sessions:,}</td><td>{day.messages:,}</td>"
-        f"<td>{day.tokens:,}</td><td>{day.failed:,}</td><td>{day.interrupted:,}</td>"
+        f"<td>{day.tokens:,}</td><td>{escape(dollars(day.cost_micros))}</td>"
+        f"<td>{day.failed:,}</td><td>{day.interrupted:,}</td>"
         f"<td>{_pair(day.latency_ms)}</td></tr>"
         for day in reversed(days)
     )

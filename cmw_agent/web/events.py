@@ -127,6 +127,8 @@ class EventServer:
     Args:
         functions: The page's events by Gradio's index.
         refusal: Why no turn can begin now, or None when one can.
+        admit: Counts a message of a principal, and of the address it is from, before its turn;
+            raises a `UserError` where there were enough for now.
         page_closed: Awaited when the heartbeat of a page has gone.
         capacity: Sessions at most that have something to read.
     """
@@ -136,11 +138,13 @@ class EventServer:
         functions: Mapping[int, Function],
         *,
         refusal: Callable[[], UserError | None],
+        admit: Callable[[Principal, str | None], Awaitable[None]],
         page_closed: Callable[[SessionKey, Principal], Awaitable[None]],
         capacity: int,
     ) -> None:
         self._functions = functions
         self._refusal = refusal
+        self._admit = admit
         self._page_closed = page_closed
         self._capacity = capacity
         self._boxes: dict[str, Mailbox] = {}
@@ -196,6 +200,13 @@ class EventServer:
         if function.starts_turn and (refusal := self._refusal()) is not None:
             log.warning("refused error_id=%s status=%d", refusal.error_id, refusal.status)
             return _answer(refusal.status, str(refusal), {"retry-after": "2"})
+        if function.starts_turn:
+            try:
+                await self._admit(scope[PRINCIPAL], _address(scope))
+            except UserError as error:
+                log.info("refused error_id=%s status=%d", error.error_id, error.status)
+                wait = str(getattr(error, "retry_after", 2))
+                return _answer(error.status, str(error), {"retry-after": wait})
         key = body["session_hash"]
         box = self._box(key, scope[PRINCIPAL])
         if box is None:
@@ -434,6 +445,11 @@ def _is_same(one: Principal, other: Principal) -> bool:
 
 def _answer(status: int, detail: str, headers: dict[str, str] | None = None) -> JSONResponse:
     return JSONResponse({"detail": detail}, status, headers)
+
+
+def _address(scope: Scope) -> str | None:
+    client = scope.get("client")
+    return client[0] if client else None
 
 
 def _uncancel() -> None:

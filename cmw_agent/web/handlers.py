@@ -7,26 +7,29 @@ id that a browser sends is only looked up among the principal's own.
 
 import contextlib
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import gradio as gr
+import orjson
 
-from cmw_agent.chat import refusal_for
-from cmw_agent.errors import MissingSession, NotFound, UserError
+from cmw_agent.chat_commands import EVERYTHING, command_of
+from cmw_agent.errors import InvalidMessage, MissingSession, NotFound, UserError
 from cmw_agent.events import TextDelta, TurnFinished, TurnStarted
 from cmw_agent.identity import Principal, SessionKey
+from cmw_agent.refusals import refusal_for
 from cmw_agent.sessions import Session
-from cmw_agent.turns import Turn
+from cmw_agent.turns import Command, Turn
 from cmw_agent.web import view
 from cmw_agent.web.events import UNCHANGED, Notice
 from cmw_agent.web.guard import PRINCIPAL
 from cmw_agent.web.runtime import Runtime
+from cmw_agent.work import MODEL
 from memory.errors import ConversationNotFound, StoreError
-from memory.records import StoredMessage, new_conversation_id
+from memory.records import Conversation, StoredFile, StoredMessage, new_conversation_id
 
-Opened = tuple[Any, str]  # messages, conversation id (and EARLIER where there are more)
+Opened = tuple[Any, str, Any]  # messages, conversation id (and EARLIER for more), model
 Shown = tuple[list[view.Drawn], Any]  # messages, conversation id as for `Opened`
 
 EARLIER = "+"  # after a conversation's id: the page does not show its beginning
@@ -72,17 +75,29 @@ class Handlers:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
 
-    async def open_page(self, request: gr.Request) -> AsyncIterator[Notice | Opened]:
-        """Give the messages and the conversation's id."""
+    async def open_page(self, request: gr.Request) -> AsyncGenerator[Notice | Opened, None]:
+        """Give the messages, the conversation's id and its model."""
         session = await self._session(request)
-        wanted = request.query_params.get("c")
+        wanted, agent = request.query_params.get("c"), request.query_params.get("agent")
         session.conversation_id = session.view = None
-        if isinstance(wanted, str) and wanted and not await self._adopt(session, wanted):
-            yield Notice(NOT_FOUND_NOTE, "Not found")
+        if isinstance(agent, str) and agent in self._runtime.profiles:
+            session.agent_id = agent
+        model: str | None = None
+        if isinstance(wanted, str) and wanted:
+            found = await self._adopt(session, wanted)
+            if found is None:
+                yield Notice(NOT_FOUND_NOTE, "Not found")
+            else:
+                model = (found.context_data or {}).get(MODEL)
         page = await self._page(session)
-        yield view.rated(page.messages, page.feedback), page.shown_id
+        chosen = self._runtime.model(session.agent_id, model)
+        yield view.rated(page.messages, page.feedback), page.shown_id, chosen
+        if (turn := self._runtime.chat.take_up(session)) is not None:
+            async with contextlib.aclosing(self._stream(session, page, turn)) as values:
+                async for messages, shown_id in values:
+                    yield messages, shown_id, UNCHANGED
 
-    async def earlier(self, request: gr.Request) -> Opened:
+    async def earlier(self, request: gr.Request) -> Shown:
         """Show more of the conversation's beginning."""
         session = await self._session(request, adopt=True)
         page = await self._page(session)
@@ -107,7 +122,7 @@ class Handlers:
             session.principal, page.conversation_id, page.places[place], feedback
         )
 
-    async def new_chat(self, request: gr.Request) -> Opened:
+    async def new_chat(self, request: gr.Request) -> Shown:
         """Turn to a new conversation; a running answer is stopped and kept."""
         session = await self._session(request)
         session.conversation_id = session.view = None  # first: the answer's own event looks at it
@@ -117,16 +132,41 @@ class Handlers:
         page = await self._page(session)
         return page.messages, page.shown_id
 
-    async def send(self, text: str, key: str, request: gr.Request) -> AsyncGenerator[Shown, None]:
+    async def send(
+        self, text: str, key: str, files: str, model: object, request: gr.Request
+    ) -> AsyncGenerator[Notice | Shown, None]:
         """Store the message, then stream the conversation with the growing answer."""
         session = await self._session(request, adopt=True)
+        if (notice := await self._leave(session, command_of(text))) is not None:
+            yield notice
+            yield await self.new_chat(request)
+            return
         page = await self._page(session)
-        turn = self._runtime.chat.turn(session, text, key=_key(key))
+        ids = _files(files)
+        chosen = model if isinstance(model, str) else None
+        turn = self._runtime.chat.turn(session, text, key=_key(key), files=ids, model=chosen)
         kept = page.messages if len(page.messages) <= MOST_LIVE else page.messages[-view.SHOWN :]
-        above = [*kept, view.message("user", turn.text)]
-        async with contextlib.aclosing(self._stream(session, page, turn, above)) as values:
+        asked = [view.message("user", turn.text)]
+        if ids:
+            asked.insert(0, view.attachments(await self._attached(session, ids)))
+        async with contextlib.aclosing(self._stream(session, page, turn, kept, asked)) as values:
             async for shown in values:
                 yield shown
+
+    async def _leave(self, session: Session, command: Command | None) -> Notice | None:
+        """Carry out a command that ends the conversation; None where the message is no such."""
+        if command is not None and command.name == "new":
+            return Notice("This is a new conversation.", "New chat", "info")
+        if command is None or command != Command("forget", EVERYTHING):
+            return None
+        count = await self._runtime.history.forget(session.principal)
+        return Notice(f"Deleted conversations: {count}.", "Everything was deleted", "info")
+
+    async def _attached(self, session: Session, ids: Sequence[str]) -> list[StoredFile]:
+        try:
+            return [await session.memory.file(session.owner, one) for one in ids]
+        except StoreError:
+            return []  # the turn says that they are not there
 
     async def retry(self, request: gr.Request) -> AsyncGenerator[Shown, None]:
         """Answer the last message once more."""
@@ -189,17 +229,19 @@ class Handlers:
             wanted = request.query_params.get("c")
             if isinstance(wanted, str) and wanted:
                 await self._adopt(session, wanted)
+        url = request.request.url if request.request is not None else None
+        session.origin = f"{url.scheme}://{url.netloc}" if url is not None else ""
         return session
 
-    async def _adopt(self, session: Session, wanted: str) -> bool:
+    async def _adopt(self, session: Session, wanted: str) -> Conversation | None:
         try:
-            await session.memory.conversation(session.owner, wanted)
+            found = await session.memory.conversation(session.owner, wanted)
         except ConversationNotFound:
-            return False
+            return None
         except StoreError as error:
             raise refusal_for(error) from error
-        session.conversation_id = wanted
-        return True
+        session.conversation_id, session.agent_id = wanted, found.agent_id
+        return found
 
     async def _page(self, session: Session) -> Page:
         while True:
@@ -217,8 +259,10 @@ class Handlers:
     async def _stored_page(
         self, session: Session, conversation_id: str, room: int = view.SHOWN
     ) -> Page:
+        files: view.FilesBySeq = view.NO_FILES
         try:
             stored = await session.memory.messages(session.owner, conversation_id, limit=room)
+            files = await self._files_of(session, conversation_id, stored)
         except ConversationNotFound:
             stored = []
         except StoreError as error:
@@ -226,12 +270,21 @@ class Handlers:
         questions = [item.seq for item in stored if item.role == "user"]
         return Page(
             conversation_id,
-            view.history(stored),
+            view.history(stored, files),
             question=questions[-1] if questions else None,
             upcoming=stored[-1].seq + 1 if stored else None,
-            places=view.places(stored),
+            places=view.places(stored, files),
             feedback=view.feedback(stored),
         )
+
+    async def _files_of(
+        self, session: Session, conversation_id: str, stored: Sequence[StoredMessage]
+    ) -> view.FilesBySeq:
+        if not stored:
+            return view.NO_FILES
+        places = [item.seq for item in stored if item.role == "user"]
+        found = await session.memory.files_of(session.owner, conversation_id, places)
+        return view.by_seq(found)
 
     # -- a turn on the page -------------------------------------------------------
 
@@ -242,17 +295,25 @@ class Handlers:
         if place is None:
             raise NotFound("There is nothing to answer once more yet.")
         turn = self._runtime.chat.again(session, key=_key(""), text=text, seen=page.question)
-        above = page.messages[: place + 1]
-        if text is not None:
-            above = [*above[:-1], view.message("user", turn.text)]
-        async with contextlib.aclosing(self._stream(session, page, turn, above)) as values:
+        above = page.messages[:place]
+        asked = [page.messages[place] if text is None else view.message("user", turn.text)]
+        async with contextlib.aclosing(self._stream(session, page, turn, above, asked)) as values:
             async for shown in values:
                 yield shown
 
     async def _stream(
-        self, session: Session, page: Page, turn: Turn, above: list[view.Drawn]
+        self,
+        session: Session,
+        page: Page,
+        turn: Turn,
+        above: Sequence[view.Drawn] | None = None,
+        asked: Sequence[view.Drawn] = (),
     ) -> AsyncGenerator[Shown, None]:
-        live = view.LiveAnswer(above)
+        """Show a turn below what stands `above` it and what was `asked`.
+
+        What stands above comes from the memory where it is not given.
+        """
+        live = view.LiveAnswer([*(above or ()), *asked])
         shown = Page(page.conversation_id, [])
         try:
             async with turn:
@@ -260,14 +321,13 @@ class Handlers:
                     if isinstance(event, TurnStarted):
                         session.view = None  # not whole until the turn has ended
                         shown.question, shown.upcoming = event.user_seq, event.answer_seq + 1
-                        before = len(above) - 1
+                        before = len(above or ())
                         # a new message stands below the last ones, a retry below the first ones
                         known = page.places[-before:] if turn.is_new else page.places[:before]
-                        shown.places = [*(known if before else []), event.user_seq]
-                        if page.upcoming not in (None, event.user_seq) and turn.is_new:
-                            stored = await self._caught_up(session, event)
-                            live = view.LiveAnswer([*view.history(stored), above[-1]])
-                            shown.places = [*view.places(stored), event.user_seq]
+                        shown.places = [*(known if before else []), *[event.user_seq] * len(asked)]
+                        moved = turn.is_new and page.upcoming not in (None, event.user_seq)
+                        if above is None or moved:
+                            live, shown.places = await self._caught_up(session, event, asked)
                     live.add(event)
                     yield live.drawn(), UNCHANGED
         except StoreError as error:
@@ -282,11 +342,20 @@ class Handlers:
         session.view = shown
         yield shown.messages, shown.shown_id
 
-    async def _caught_up(self, session: Session, event: TurnStarted) -> list[StoredMessage]:
-        """Return what stands above a question when another tab has gone on meanwhile."""
-        return await session.memory.messages(
-            session.owner, event.conversation_id, limit=view.SHOWN, before_seq=event.user_seq
+    async def _caught_up(
+        self, session: Session, event: TurnStarted, asked: Sequence[view.Drawn]
+    ) -> tuple[view.LiveAnswer, list[int]]:
+        """Return what stands above an answer, and its places, from the memory.
+
+        That is so when another tab has gone on meanwhile, or when the page was loaded again.
+        """
+        place = event.user_seq if asked else event.answer_seq
+        stored = await session.memory.messages(
+            session.owner, event.conversation_id, limit=view.SHOWN, before_seq=place
         )
+        files = await self._files_of(session, event.conversation_id, stored)
+        places = [*view.places(stored, files), *[event.user_seq] * len(asked)]
+        return view.LiveAnswer([*view.history(stored, files), *asked]), places
 
 
 def _asker(request: gr.Request | None) -> tuple[SessionKey, Principal]:
@@ -301,6 +370,19 @@ def _asker(request: gr.Request | None) -> tuple[SessionKey, Principal]:
 def _key(sent: object) -> str:
     """Return the idempotency key that the page sent, or a fresh one."""
     return sent if isinstance(sent, str) and 0 < len(sent) <= 100 else secrets.token_urlsafe(16)
+
+
+def _files(sent: object) -> tuple[str, ...]:
+    """Return the ids of files that the page sent: a JSON list of texts."""
+    if not isinstance(sent, str) or not sent:
+        return ()
+    try:
+        found = orjson.loads(sent)
+    except orjson.JSONDecodeError:
+        found = None
+    if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
+        raise InvalidMessage("The attached files are not named as they should be.")
+    return tuple(found)
 
 
 def _place_of(change: gr.EditData | gr.LikeData) -> int | None:

@@ -4,9 +4,9 @@ Who asks comes from the guard alone. A caller who proves nothing has no history:
 empty, and all else is not found.
 """
 
-import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from datetime import datetime
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -15,19 +15,15 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from cmw_agent.errors import InvalidMessage, NotFound, UserError, frames
+from cmw_agent.errors import InvalidMessage
 from cmw_agent.export import FORMATS, record
 from cmw_agent.history import PAGE, History
 from cmw_agent.identity import Principal
-from cmw_agent.web.guard import PRINCIPAL
+from cmw_agent.web.guarded import body, guarded, text
 from cmw_agent.web.visitors import HEADER
 from memory.records import Conversation
 
-log = logging.getLogger(__name__)
-
-MOST_BYTES = 8_192  # of a request's body: an id and a title
 FILE_CHARS = 60
-Answerer = Callable[[Request, Principal], Awaitable[Response]]
 
 
 class HistoryRoutes:
@@ -36,23 +32,32 @@ class HistoryRoutes:
     Args:
         history: Returns the use cases; raises `Unavailable` before the start and after the end.
         accounts: Whether visitors may sign in.
+        connections: Whether accounts of other services may be connected.
     """
 
-    def __init__(self, history: Callable[[], History], *, accounts: bool = False) -> None:
+    def __init__(
+        self,
+        history: Callable[[], History],
+        *,
+        accounts: bool = False,
+        connections: bool = False,
+    ) -> None:
         self._history = history
         self._accounts = accounts
+        self._connections = connections
 
     def routes(self) -> list[Route]:
         """Return the routes, for the app's own router."""
+        answered = partial(guarded, about="history")
         return [
-            Route("/history", _guarded(self.listed)),
-            Route("/history/search", _guarded(self.search)),
-            Route("/history/export", _guarded(self.export)),
-            Route("/history/everything", _guarded(self.everything)),
-            Route("/history/rename", _guarded(self.rename), methods=["POST"]),
-            Route("/history/delete", _guarded(self.delete), methods=["POST"]),
-            Route("/history/restore", _guarded(self.restore), methods=["POST"]),
-            Route("/history/forget", _guarded(self.forget), methods=["POST"]),
+            Route("/history", answered(self.listed, nobody=self._nothing)),
+            Route("/history/search", answered(self.search)),
+            Route("/history/export", answered(self.export)),
+            Route("/history/everything", answered(self.everything)),
+            Route("/history/rename", answered(self.rename), methods=["POST"]),
+            Route("/history/delete", answered(self.delete), methods=["POST"]),
+            Route("/history/restore", answered(self.restore), methods=["POST"]),
+            Route("/history/forget", answered(self.forget), methods=["POST"]),
         ]
 
     async def listed(self, request: Request, principal: Principal) -> Response:
@@ -67,7 +72,14 @@ class HistoryRoutes:
                 "conversations": [_item(c) for c in page],
                 "next": following,
                 "account": _account(principal) if offered else None,
+                "connections": self._connections and principal.is_kept,
             }
+        )
+
+    @staticmethod
+    def _nothing() -> Response:
+        return JSONResponse(
+            {"conversations": [], "next": None, "account": None, "connections": False}
         )
 
     async def search(self, request: Request, principal: Principal) -> Response:
@@ -114,69 +126,26 @@ class HistoryRoutes:
 
     async def rename(self, request: Request, principal: Principal) -> Response:
         """Another title for a conversation."""
-        body = await _body(request)
-        title = await self._history().rename(principal, _text(body, "id"), _text(body, "title"))
+        content = await body(request)
+        title = await self._history().rename(principal, text(content, "id"), text(content, "title"))
         return JSONResponse({"title": title})
 
     async def delete(self, request: Request, principal: Principal) -> Response:
         """Put a conversation out of sight."""
-        await self._history().delete(principal, _text(await _body(request), "id"))
+        await self._history().delete(principal, text(await body(request), "id"))
         return JSONResponse({})
 
     async def restore(self, request: Request, principal: Principal) -> Response:
         """Take a deletion back."""
-        await self._history().restore(principal, _text(await _body(request), "id"))
+        await self._history().restore(principal, text(await body(request), "id"))
         return JSONResponse({})
 
     async def forget(self, request: Request, principal: Principal) -> Response:
         """Delete everything of the one who asks."""
-        body = await _body(request)
-        if body.get("sure") is not True:
+        content = await body(request)
+        if content.get("sure") is not True:
             raise InvalidMessage("Nothing was deleted: the request does not say that it is sure.")
         return JSONResponse({"deleted": await self._history().forget(principal)})
-
-
-def _guarded(answer: Answerer) -> Callable[[Request], Awaitable[Response]]:
-    async def endpoint(request: Request) -> Response:
-        principal = request.scope.get(PRINCIPAL)
-        if not isinstance(principal, Principal):
-            if request.url.path == "/history":
-                return JSONResponse({"conversations": [], "next": None, "account": None})
-            return JSONResponse({"detail": NotFound.sentence}, NotFound.status)
-        try:
-            return await answer(request, principal)
-        except UserError as error:
-            told = error
-        except Exception as error:  # noqa: BLE001 (told to the user, named in the log)
-            told = UserError()
-            log.error("history failed error_id=%s cause=%s", told.error_id, frames(error))  # noqa: TRY400
-        # Whether it is another's or not there at all must show nowhere, in no id either.
-        detail = told.sentence if isinstance(told, NotFound) else str(told)
-        return JSONResponse({"detail": detail}, told.status)
-
-    return endpoint
-
-
-async def _body(request: Request) -> dict[str, Any]:
-    body = b""
-    async for part in request.stream():
-        body += part
-        if len(body) > MOST_BYTES:
-            raise InvalidMessage("The request is too large.", status=413)
-    try:
-        content = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        content = None
-    if not isinstance(content, dict):
-        raise InvalidMessage("The request must be a JSON object.", status=400)
-    return content
-
-
-def _text(body: dict[str, Any], name: str) -> str:
-    value = body.get(name)
-    if not isinstance(value, str):
-        raise InvalidMessage(f"The request must name the {name}.", status=400)
-    return value
 
 
 def _item(conversation: Conversation) -> dict[str, str]:

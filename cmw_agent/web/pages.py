@@ -16,7 +16,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cmw_agent.web.routes import API
 
-SCRIPT_TAGS = b'<script src="visitor.js"></script><script src="history.js" defer></script>'
+SCRIPT_TAGS = (
+    b'<script src="visitor.js"></script><script src="parts.js" defer></script>'
+    b'<script src="history.js" defer></script>'
+    b'<script src="files.js" defer></script>'
+    b'<script src="connections.js" defer></script><script src="approvals.js" defer></script>'
+    b'<script src="usage.js" defer></script>'
+)
 BASE_TAG = re.compile(rb"<base [^>]*>")
 INFO = f"{API}/info"
 KEPT = ("/", "/config", INFO)

@@ -45,6 +45,7 @@ OPEN: tuple[Route, ...] = (
     Route("GET", "/login"),
     Route("GET", "/login/callback"),
     Route("POST", "/logout"),
+    Route("GET", "/parts.js", caching="no-cache"),
     Route("GET", "/history.js", caching="no-cache"),
     # a visitor's own conversations
     Route("GET", "/history"),
@@ -55,6 +56,22 @@ OPEN: tuple[Route, ...] = (
     Route("POST", "/history/delete"),
     Route("POST", "/history/restore"),
     Route("POST", "/history/forget"),
+    # files, each served to its owner alone
+    Route("GET", "/files.js", caching="no-cache"),
+    Route("POST", "/files"),
+    Route("POST", "/files/remove"),
+    Route("GET", "/files/{file_id}"),
+    # accounts of other services, questions before a tool runs, what answers took
+    Route("GET", "/connections.js", caching="no-cache"),
+    Route("GET", "/connections"),
+    Route("POST", "/connections/link"),
+    Route("POST", "/connections/disconnect"),
+    Route("GET", "/connected"),
+    Route("GET", "/approvals.js", caching="no-cache"),
+    Route("GET", "/approvals"),
+    Route("POST", "/approvals"),
+    Route("GET", "/usage.js", caching="no-cache"),
+    Route("GET", "/usage"),
     # for those whom the settings name; to others it answers as a closed one does
     Route("GET", "/admin/statistics"),
     # the page and what it is made of

@@ -9,14 +9,22 @@ from functools import partial
 from langchain_core.language_models import BaseChatModel
 
 from cmw_agent.agent import CmwAgent, Graph, build_graph
+from cmw_agent.approvals import Approvals
 from cmw_agent.chat import ChatService
+from cmw_agent.chat_commands import ChatCommands
 from cmw_agent.errors import Unavailable
+from cmw_agent.files import Files
 from cmw_agent.history import History
 from cmw_agent.identity import Principal
+from cmw_agent.kit import Kit
+from cmw_agent.limits import open_limits
 from cmw_agent.models import open_model
+from cmw_agent.profiles import load_profiles
+from cmw_agent.request_fields import open_request_fields
 from cmw_agent.sessions import SessionRegistry
 from cmw_agent.settings import Settings
 from cmw_agent.streaming import Window
+from cmw_agent.tools.composio import Connections, open_connections
 from cmw_agent.web.upkeep import Upkeep
 from memory.analytics import statistics
 from memory.database import Database, migrate, open_database, ping
@@ -69,14 +77,18 @@ class Runtime:
         settings: As loaded at start.
 
     Raises:
+        StartupError: The file of agents is wrong.
         Unavailable: From its properties, before the start and after the end.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.profiles = load_profiles(settings)
         self._chat: ChatService | None = None
         self._registry: SessionRegistry | None = None
         self._history: History | None = None
+        self._files: Files | None = None
+        self._kit: Kit | None = None
         self._database: Database | None = None
         self._logins: Logins | None = None
         self._kept: ConversationMemoryManager | None = None
@@ -101,6 +113,34 @@ class Runtime:
         if self._history is None:
             raise Unavailable
         return self._history
+
+    @property
+    def files(self) -> Files:
+        """What owners do with files."""
+        if self._files is None:
+            raise Unavailable
+        return self._files
+
+    def model(self, agent_id: str, chosen: str | None) -> str:
+        """Return the model that answers in a conversation of this agent."""
+        if self._kit is None:
+            raise Unavailable
+        profile = self.profiles.get(agent_id)
+        return self._kit.model(profile, chosen) if profile is not None else self.settings.model
+
+    @property
+    def approvals(self) -> Approvals:
+        """The tool calls that wait for their users."""
+        if self._kit is None:
+            raise Unavailable
+        return self._kit.approvals
+
+    @property
+    def connections(self) -> Connections | None:
+        """The accounts that users connect; None where the settings allow none."""
+        if self._kit is None:
+            raise Unavailable
+        return self._kit.connections
 
     @property
     def logins(self) -> Logins:
@@ -134,21 +174,24 @@ class Runtime:
             self._database = database
             self._logins = Logins(database)
             self._kept = ConversationMemoryManager(database)
-            self._chat = ChatService(settings)
+            graph = build_graph(
+                model_calls=settings.max_model_calls, tool_calls=settings.max_tool_calls
+            )
             maker = _Maker(
-                settings,
-                build_graph(),
-                model,
-                self._kept,
-                ConversationMemoryManager(short_lived),
+                settings, graph, model, self._kept, ConversationMemoryManager(short_lived)
             )
             self._registry = SessionRegistry(
                 maker,
                 capacity=settings.max_sessions,
                 idle_seconds=settings.session_idle_seconds,
             )
-            self._history = History(maker.memory, self._registry)
-            clean_up = partial(self._clean_up, self._registry, Retention(database))
+            retention = Retention(database)
+            self._files = Files(settings, maker.memory, retention.known_files)
+            self._history = History(maker.memory, self._registry, self._files)
+            kit = self._kit = await self._equipped(stack, model, self._files)
+            names = tuple(tool.name for tool in graph.tools)
+            self._chat = ChatService(kit, ChatCommands(self._history, kit.connections, names))
+            clean_up = partial(self._clean_up, self._registry, retention, self._files)
             try:
                 async with Upkeep(clean_up, seconds=settings.cleanup_seconds):
                     yield
@@ -156,7 +199,24 @@ class Runtime:
                 await self._chat.close()
                 await self._registry.close()
                 self._chat = self._registry = self._history = self._database = None
-                self._logins = self._kept = None
+                self._logins = self._kept = self._files = self._kit = None
+
+    async def _equipped(
+        self, stack: contextlib.AsyncExitStack, model: BaseChatModel, files: Files
+    ) -> Kit:
+        settings = self.settings
+        connections: Connections | None = None
+        if settings.connections:
+            connections = await stack.enter_async_context(open_connections(settings))
+        return Kit(
+            settings,
+            limits=await stack.enter_async_context(open_limits(settings)),
+            approvals=Approvals(settings.approval_seconds),
+            profiles=self.profiles,
+            fields=await stack.enter_async_context(open_request_fields(settings, model)),
+            files=files,
+            connections=connections,
+        )
 
     async def ready(self) -> bool:
         """Whether the database answers and turns can begin."""
@@ -181,7 +241,9 @@ class Runtime:
         except StoreError as error:
             raise Unavailable from error
 
-    async def _clean_up(self, registry: SessionRegistry, retention: Retention) -> None:
+    async def _clean_up(
+        self, registry: SessionRegistry, retention: Retention, files: Files
+    ) -> None:
         expired = await registry.expire()
         log.info("idle sessions released count=%d live=%d", expired, len(registry))
         settings = self.settings
@@ -189,3 +251,4 @@ class Runtime:
             days=settings.retention_days, idle_seconds=settings.session_idle_seconds
         )
         log.info("conversations cleaned up %s", cleaned)
+        log.info("bytes of files deleted count=%d", await files.sweep())

@@ -18,22 +18,28 @@ from cmw_agent.settings import Settings
 from cmw_agent.web import environment as _environment  # noqa: F401  (before gradio)
 from cmw_agent.web.accounts import Accounts
 from cmw_agent.web.admin import AdminRoutes
+from cmw_agent.web.approvals import ApprovalRoutes
+from cmw_agent.web.connections import ConnectionRoutes
 from cmw_agent.web.events import EventServer
+from cmw_agent.web.files import FileRoutes
 from cmw_agent.web.guard import PRINCIPAL, Guard, GuardPolicy
 from cmw_agent.web.handlers import Handlers
 from cmw_agent.web.history import HistoryRoutes
 from cmw_agent.web.login import LoginRoutes
 from cmw_agent.web.oidc import Provider
 from cmw_agent.web.pages import Pages
+from cmw_agent.web.panels import PANELS
 from cmw_agent.web.routes import API, RouteTable
 from cmw_agent.web.runtime import Runtime
 from cmw_agent.web.theme import CSS, theme
 from cmw_agent.web.ui import build_page, functions
+from cmw_agent.web.usage import UsageRoutes
 from cmw_agent.web.visitors import HEADER, Visitors
 
 import gradio as gr  # isort: skip
 
 STATIC = Path(__file__).parent / "static"
+SCRIPTS = ("parts", "history", "files", "connections", "approvals", "usage")  # beside the first
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +78,12 @@ def build_app(settings: Settings, parts: Parts = Parts()) -> Application:
     identities = parts.identities(load_keys(configured, settings.data_dir))
     runtime = parts.runtime(settings)
     handlers = parts.handlers(runtime)
-    demo = build_page(settings, handlers)
+    demo = build_page(settings, handlers, runtime.profiles)
     side = _EventSide(runtime)
     events = EventServer(
         functions(demo, handlers),
         refusal=side.refusal,
+        admit=side.admit,
         page_closed=side.page_closed,
         capacity=settings.max_sessions,
     )
@@ -109,7 +116,7 @@ def _page_app(demo: gr.Blocks) -> FastAPI:
         demo,
         path="/",
         theme=theme(),
-        css=CSS,
+        css=CSS + PANELS,
         show_error=False,
         run_history=False,
         enable_monitoring=False,
@@ -137,6 +144,9 @@ class _Site:
             await self._own(scope, receive, send)
             return
         route = self._routes.find(scope["method"], scope["path"])
+        if route is not None and route.template in self._own_paths:
+            await self._own(scope, receive, send)
+            return
         if route is not None and route.identity != "none":
             await self._events(scope, receive, send)
         else:
@@ -184,10 +194,18 @@ def _own_app(
             Route("/readyz", readyz),
             Route("/visitor", visitor),
             Route("/visitor.js", script),
-            Route("/history.js", script),
+            *(Route(f"/{name}.js", script) for name in SCRIPTS),
             *AdminRoutes(runtime.settings, runtime.statistics).routes(),
             *login.routes(),
-            *HistoryRoutes(lambda: runtime.history, accounts=runtime.settings.accounts).routes(),
+            *HistoryRoutes(
+                lambda: runtime.history,
+                accounts=runtime.settings.accounts,
+                connections=runtime.settings.connections,
+            ).routes(),
+            *ConnectionRoutes(lambda: runtime.connections).routes(),
+            *ApprovalRoutes(lambda: runtime.approvals).routes(),
+            *UsageRoutes(lambda: runtime.history).routes(),
+            *FileRoutes(lambda: runtime.files).routes(),
             Route(f"{API}/startup-events", startup_events),
         ],
         lifespan=lifespan,
@@ -205,6 +223,9 @@ class _EventSide:
             return self._runtime.chat.refusal()
         except UserError as error:
             return error
+
+    async def admit(self, principal: Principal, address: str | None) -> None:
+        await self._runtime.chat.admit(principal, address)
 
     async def page_closed(self, key: SessionKey, principal: Principal) -> None:
         with contextlib.suppress(UserError):

@@ -130,6 +130,23 @@ footer { display: none !important; }
 #cmw-input :is(.submit-button, .stop-button):hover { background: var(--button-primary-background-fill-hover); }
 #cmw-input .submit-button svg { width: 19px; height: 19px; }
 
+/* -- files beside the box -- */
+.cmw-files { flex: 0 0 auto; display: flex; flex-wrap: wrap; align-items: center; gap: .4rem; }
+.cmw-files [hidden] { display: none !important; }
+.cmw-chips { list-style: none !important; display: flex; flex-wrap: wrap; gap: .4rem; margin: 0 !important;
+  padding: 0 !important; order: 2; }
+.cmw-chip { display: flex; align-items: center; gap: .4rem; max-width: 16rem; font-size: .82rem;
+  padding: .15rem .25rem .15rem .6rem; margin: 0 !important; border-radius: .6rem; color: var(--body-text-color);
+  background: var(--border-color-primary); }
+.cmw-chip > span { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+.cmw-chip progress { width: 3rem; accent-color: var(--color-accent); }
+.cmw-chip button, #cmw-attach { width: 1.9rem; height: 1.9rem; border-radius: 50%; line-height: 1;
+  cursor: pointer; color: var(--body-text-color); background: none; }
+#cmw-attach { font-size: 1.3rem; border: 1px solid var(--border-color-primary); }
+.cmw-file-status { flex: 1 0 100%; font-size: .84rem; padding: .4rem .7rem; border-radius: .6rem;
+  overflow-wrap: anywhere; background: var(--border-color-primary); color: var(--body-text-color); }
+.cmw-dropping #cmw-input { outline: 2px dashed var(--color-accent); outline-offset: 2px; }
+
 /* -- the sidebar -- */
 #cmw-side:not(.open) .sidebar-content { visibility: hidden; }
 #cmw-side .sidebar-content { padding: .9rem .9rem 1rem; }

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from cmw_agent.profiles import Profile
 from cmw_agent.settings import Settings
 from cmw_agent.web import environment as _environment  # noqa: F401  (before gradio)
 from cmw_agent.web.events import Function
@@ -29,7 +30,7 @@ EVENTS = frozenset(
 )
 
 # In the browser alone. `cmw` is defined by visitor.js.
-JS_TAKE = "(text, key) => window.cmw.take()"
+JS_TAKE = "(text, key, files, model) => window.cmw.take(model)"
 JS_BUSY = "(text, id) => window.cmw.busy(text, id)"
 JS_AGAIN = "() => window.cmw.again()"
 JS_IDLE = "(shown) => window.cmw.idle(shown)"
@@ -56,15 +57,19 @@ class _Parts:
     box: gr.Textbox
     key: gr.Textbox
     conversation: gr.Textbox
+    files: gr.Textbox
+    model: gr.Dropdown
     earlier: gr.Button
     new: gr.Button
 
 
-def build_page(settings: Settings, handlers: Handlers) -> gr.Blocks:
+def build_page(
+    settings: Settings, handlers: Handlers, profiles: Mapping[str, Profile]
+) -> gr.Blocks:
     """Return the page, its events named after the methods of `handlers`."""
     demo = gr.Blocks(title=TITLE, fill_height=True, analytics_enabled=False)
     with demo:
-        parts = _layout(settings)
+        parts = _layout(settings, profiles)
         _on_open(demo, parts, handlers)
         _on_send(parts, handlers)
         _on_change(parts, handlers)
@@ -75,12 +80,22 @@ def build_page(settings: Settings, handlers: Handlers) -> gr.Blocks:
     return demo
 
 
-def _layout(settings: Settings) -> _Parts:
+def _layout(settings: Settings, profiles: Mapping[str, Profile]) -> _Parts:
     with gr.Sidebar(width=280, open=False, elem_id="cmw-side"):
         new = gr.Button("New chat", icon=None, variant="primary", elem_id="cmw-new")
         gr.HTML('<div id="cmw-history"></div>', elem_id="cmw-recent")
     with gr.Column(elem_id="cmw-main"):
-        gr.HTML(heading(settings), elem_id="cmw-head", padding=False)
+        gr.HTML(heading(settings, profiles), elem_id="cmw-head", padding=False)
+        models = [settings.model, *(m for m in settings.models if m != settings.model)]
+        model = gr.Dropdown(
+            models,
+            value=settings.model,
+            label="Model",
+            container=False,
+            visible=len(models) > 1,
+            elem_id="cmw-models",
+            interactive=True,
+        )
         earlier = gr.Button("Show earlier messages", size="sm", elem_id="cmw-earlier")
         chat = gr.Chatbot(
             elem_id="cmw-chat",
@@ -110,32 +125,47 @@ def _layout(settings: Settings) -> _Parts:
         )
         key = gr.Textbox(visible=False)
         conversation = gr.Textbox(visible=False)
+        files = gr.Textbox(visible=False)
         gr.HTML(
             '<div class="cmw-foot">Answers can be wrong. Your conversations are yours alone.</div>',
             elem_id="cmw-foot",
         )
-    return _Parts(chat, box, key, conversation, earlier, new)
+    return _Parts(chat, box, key, conversation, files, model, earlier, new)
 
 
-def heading(settings: Settings) -> str:
-    """Return the page's head: its name, the model and, for the demo, what to set."""
+def heading(settings: Settings, profiles: Mapping[str, Profile]) -> str:
+    """Return the page's head: its name, the agents, the model and, for the demo, what to set."""
+    agents = _agents(profiles)
     if not settings.demo:
         model = html.escape(settings.model)
+        shown = f'<span class="cmw-model" title="The model that answers">{model}</span>'
+        # With several to choose from, the list beside it names the one that answers.
         return (
-            f'<div class="cmw-head"><h1>{TITLE}</h1>'
-            f'<span class="cmw-model" title="The model that answers">{model}</span></div>'
+            f'<div class="cmw-head"><h1>{TITLE}</h1>{agents}'
+            f"{'' if settings.models else shown}</div>"
         )
     return (
-        f'<div class="cmw-head"><h1>{TITLE}</h1><span class="cmw-model demo">demo model</span></div>'
+        f'<div class="cmw-head"><h1>{TITLE}</h1>{agents}'
+        '<span class="cmw-model demo">demo model</span></div>'
         '<div class="cmw-demo" role="note">No model is configured, so a built-in demo answers. '
         "Set <code>OPENAI_API_KEY</code>, or <code>OPENAI_BASE_URL</code> for a server of your "
         "own, and start the app again.</div>"
     )
 
 
+def _agents(profiles: Mapping[str, Profile]) -> str:
+    if len(profiles) < 2:
+        return ""
+    links = "".join(
+        f'<a href="?agent={profile.id}">{html.escape(profile.name)}</a>'
+        for profile in profiles.values()
+    )
+    return f'<nav class="cmw-agents" aria-label="Agents">{links}</nav>'
+
+
 def _on_open(demo: gr.Blocks, parts: _Parts, handlers: Handlers) -> None:
     opened = [parts.chat, parts.conversation]
-    demo.load(handlers.open_page, None, opened, **QUIET).then(
+    demo.load(handlers.open_page, None, [*opened, parts.model], **QUIET).then(
         None, [parts.conversation], None, js=JS_OPENED, api_visibility="private"
     )
     parts.new.click(handlers.new_chat, None, opened, **QUIET).then(
@@ -147,7 +177,7 @@ def _on_send(parts: _Parts, handlers: Handlers) -> None:
     _before(parts.box.submit, parts, JS_BUSY)
     send = parts.box.submit(
         handlers.send,
-        [parts.box, parts.key],
+        [parts.box, parts.key, parts.files, parts.model],
         [parts.chat, parts.conversation],
         js=JS_TAKE,
         api_name="send",

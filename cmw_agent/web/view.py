@@ -12,6 +12,8 @@ from types import MappingProxyType
 from typing import Any
 
 from cmw_agent.events import (
+    ApprovalAsked,
+    ApprovalSettled,
     Outcome,
     TextDelta,
     ToolFinished,
@@ -19,9 +21,11 @@ from cmw_agent.events import (
     TurnEvent,
     TurnFinished,
 )
-from memory.records import Feedback, StoredMessage
+from memory.records import Feedback, StoredFile, StoredMessage
 
 Drawn = dict[str, Any]
+FilesBySeq = Mapping[int, Sequence[StoredFile]]
+NO_FILES: FilesBySeq = MappingProxyType({})
 
 UNNAMEABLE = re.compile(r"[^\w-]+")
 NAME_CHARS = 64
@@ -30,6 +34,9 @@ FEEDBACK: Mapping[object, Feedback] = MappingProxyType(
     {True: "like", False: "dislike", "Like": "like", "Dislike": "dislike"}
 )
 SHOWN_FEEDBACK: Mapping[Feedback, str] = MappingProxyType({"like": "Like", "dislike": "Dislike"})
+ASKS = "needs your approval"  # what the page's script looks for
+LINK = re.compile(r"https://connect\.composio\.dev/link/[A-Za-z0-9_~?=&%.-]+")
+LABEL = re.compile(r"([\\\[\]()<>*_`!&#|~])")
 WAITING = '<span class="cmw-waiting" aria-label="The answer is on its way">…</span>'
 
 
@@ -50,12 +57,17 @@ def tool_step(
     *,
     ok: bool = True,
     seconds: float | None = None,
+    asks: bool = False,
 ) -> Drawn:
-    """Return a collapsible step: a tool's name, arguments, result and duration."""
+    """Return a collapsible step: a tool's name, arguments, result and duration.
+
+    One that `asks` waits for its user's word.
+    """
     text = f"**Arguments**\n{_fenced(json.dumps(dict(arguments), indent=1, ensure_ascii=False))}"
     # The model writes the name, and the page reads it as Markdown.
     shown = UNNAMEABLE.sub("_", name)[:NAME_CHARS]
-    metadata: dict[str, Any] = {"title": f"🛠️ {shown}", "status": "pending"}
+    title = f"✋ {shown} {ASKS}" if asks else f"🛠️ {shown}"
+    metadata: dict[str, Any] = {"title": title, "status": "pending"}
     if result is not None:
         text += f"\n**{'Result' if ok else 'Error'}**\n{_fenced(result)}"
         metadata["status"] = "done"
@@ -63,6 +75,20 @@ def tool_step(
     if seconds is not None:
         metadata["duration"] = max(round(seconds, 4), 0.0001)  # Gradio hides a zero
     return message("assistant", text, metadata)
+
+
+def link_button(link: str) -> Drawn:
+    """Return the button that a tool's result brings: where the user connects an account."""
+    return message("assistant", f"[Connect your account]({link})" if LINK.fullmatch(link) else "")
+
+
+def attachments(files: Sequence[StoredFile]) -> Drawn:
+    """Return the files of a message: pictures to look at, others to fetch."""
+    parts = [
+        f"{'!' if file.kind == 'image' else '📎 '}[{_label(file.name)}](files/{file.file_id})"
+        for file in files
+    ]
+    return message("user", "  \n".join(parts))
 
 
 def note(outcome: Outcome, sentence: str | None = None, error_id: str | None = None) -> str | None:
@@ -76,17 +102,22 @@ def note(outcome: Outcome, sentence: str | None = None, error_id: str | None = N
     return None
 
 
-def history(stored: Iterable[StoredMessage]) -> list[Drawn]:
-    """Return stored messages as the page shows them."""
+def history(stored: Iterable[StoredMessage], files: FilesBySeq = NO_FILES) -> list[Drawn]:
+    """Return stored messages, and their files by their places, as the page shows them."""
     drawn: list[Drawn] = []
     for item in stored:
         if item.role == "user":
+            if item.seq in files:
+                drawn.append(attachments(files[item.seq]))
             drawn.append(message("user", item.content))
             continue
-        drawn += [
-            tool_step(c.name, c.arguments, c.result, ok=c.ok, seconds=c.duration_ms / 1000)
-            for c in item.tool_calls
-        ]
+        for call in item.tool_calls:
+            seconds = call.duration_ms / 1000
+            drawn.append(
+                tool_step(call.name, call.arguments, call.result, ok=call.ok, seconds=seconds)
+            )
+            if call.link:
+                drawn.append(link_button(call.link))
         if item.content:
             drawn.append(message("assistant", item.content))
         if (below := note(item.status, None, item.error_id)) is not None:
@@ -116,16 +147,31 @@ class LiveAnswer:
                 self._text = []
                 self._steps[call_id] = (len(self._parts), event)
                 self._parts.append(tool_step(name, arguments))
-            case ToolFinished(call_id, name, result, ok, seconds):
+            case ApprovalAsked(call_id, name):
+                self._restep(call_id, name, asks=True)
+            case ApprovalSettled(call_id, _, arguments):
+                if (known := self._steps.get(call_id)) is not None:
+                    name = known[1].name
+                    self._steps[call_id] = (known[0], ToolStarted(call_id, name, arguments))
+                    self._restep(call_id, name)
+            case ToolFinished(call_id, name, result, ok, seconds, link):
                 self._text = []
                 place, started = self._steps.pop(call_id, (len(self._parts), None))
                 arguments = started.arguments if started is not None else {}
                 step = tool_step(name, arguments, result, ok=ok, seconds=seconds)
                 self._parts[place : place + 1] = [step]
+                if link:
+                    self._parts.append(link_button(link))
             case TurnFinished(outcome, sentence, error_id):
                 self._text = []
                 if (below := note(outcome, sentence, error_id)) is not None:
                     self._parts.append(message("assistant", below))
+
+    def _restep(self, call_id: str, name: str, *, asks: bool = False) -> None:
+        self._text = []
+        if (known := self._steps.get(call_id)) is not None:
+            place, started = known
+            self._parts[place] = tool_step(name, started.arguments, asks=asks)
 
     def _say(self, text: str) -> None:
         if self._text:
@@ -142,9 +188,9 @@ class LiveAnswer:
         return [*self._before, *self._parts]
 
 
-def places(stored: Iterable[StoredMessage]) -> list[int]:
+def places(stored: Iterable[StoredMessage], files: FilesBySeq = NO_FILES) -> list[int]:
     """Return for each message that `history` draws the place of the stored one."""
-    return [item.seq for item in stored for _ in history([item])]
+    return [item.seq for item in stored for _ in history([item], files)]
 
 
 def feedback(stored: Iterable[StoredMessage]) -> list[str | None]:
@@ -161,6 +207,20 @@ def rated(messages: list[Drawn], given: Sequence[str | None]) -> Any:
     if not any(given):
         return messages
     return {"__type__": "update", "value": messages, "feedback_value": list(given)}
+
+
+def by_seq(files: Iterable[StoredFile]) -> dict[int, list[StoredFile]]:
+    """Return files by the places of their messages."""
+    found: dict[int, list[StoredFile]] = {}
+    for file in files:
+        if file.seq is not None:
+            found.setdefault(file.seq, []).append(file)
+    return found
+
+
+def _label(name: str) -> str:
+    # The user has named the file, and the page reads the name as Markdown.
+    return LABEL.sub(r"\\\1", " ".join(name.split()))
 
 
 def _fenced(text: str) -> str:

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from memory.database import Database, SqliteDatabase, migrate, open_database
 from memory.manager import ConversationMemoryManager
 from memory.records import MessageStatus, ToolRecord, TurnTicket
-from memory.tables import agent_sessions, metadata
+from memory.tables import agent_files, agent_sessions, metadata
 
 LEASE = 30.0
 ALICE, BOB = "user:alice", "user:bob"
@@ -138,6 +138,7 @@ async def emptied(url: str) -> AsyncIterator[Database]:
     try:
         await migrate(opened)
         await opened.write(lambda connection: connection.execute(sa.delete(agent_sessions)))
+        await opened.write(lambda connection: connection.execute(sa.delete(agent_files)))
         yield opened
     finally:
         await opened.dispose()

@@ -3,6 +3,7 @@
 import json
 import random
 import statistics as reference
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -12,9 +13,10 @@ from cmw_agent.figures_text import report
 from cmw_agent.web.admin import statistics_page
 from memory.analytics import DAYS, MOST_SHARES, statistics
 from memory.database import Database
-from memory.figures import Share, Spread, Statistics
+from memory.figures import Share, Spread, Statistics, Tool
 from memory.percentiles import by_key
-from memory.records import MessageStatus
+from memory.records import MessageStatus, ToolRecord
+from memory.tool_use import MOST_TOOLS
 from tests.contract.conftest import ALICE, BOB, LEASE, Clock, Store
 
 DAY = 86_400.0
@@ -32,6 +34,8 @@ async def exchange(
     site: str | None = None,
     channel: str = "web",
     text: str = "one",
+    tools: Sequence[ToolRecord] = (),
+    cost: int | None = None,
 ) -> None:
     ticket = await store.begin_turn(
         owner,
@@ -47,11 +51,12 @@ async def exchange(
         ticket.turn_id,
         status=status,
         content=text,
-        tool_calls=[],
+        tool_calls=tools,
         tokens_used=tokens,
         latency_ms=latency,
         model_used=model,
         error_id=None,
+        cost_micros=cost,
     )
 
 
@@ -61,6 +66,7 @@ async def test_without_any_row_all_figures_are_nought(database: Database, clock:
     assert found.latency_ms == found.messages.per_session == Spread(None, None, None)
     assert len(found.days) == DAYS
     assert found.sites == found.channels == found.models == ()
+    assert (found.cost_micros, found.tools) == (0, ())
     assert report(found)
     assert "<svg" in statistics_page(found)
 
@@ -234,4 +240,104 @@ async def test_the_figures_are_plain_json_and_come_back_as_they_were(
     assert again["sessions"] == {"total": 1, "active": 1, "inactive": 0, "ended": 0}
     assert again["made_at"] == clock.now.isoformat()
     assert again["days"][-1]["day"] == clock.now.date().isoformat()
-    assert again["sites"] == [{"name": "shop.example", "sessions": 1, "messages": 2, "tokens": 10}]
+    site = {"name": "shop.example", "sessions": 1, "messages": 2, "tokens": 10, "cost_micros": 0}
+    assert again["sites"] == [site]
+
+
+async def test_what_was_paid_is_added_up_by_day_and_by_model(
+    store: Store, database: Database, clock: Clock
+) -> None:
+    large = 2**40
+    await exchange(store, "s1", model="m1", cost=large)
+    await exchange(store, "s1", model="m2", cost=3)
+    clock.advance(2 * DAY)
+    await exchange(store, "s2", model="m2", cost=5, site="shop.example")
+    await exchange(store, "s2", model="m3", cost=None)
+    again = await store.begin_retry(ALICE, "s2", key="again")
+    assert await store.finish(ALICE, again.turn_id, "two")
+    found = await statistics(database, clock=clock)
+    assert found.cost_micros == large + 8
+    assert [day.cost_micros for day in found.days[-4:]] == [0, large + 3, 0, 5]
+    costs = {share.name: share.cost_micros for share in found.models}
+    assert costs == {"m1": large, "m2": 8, "m3": 0, "model-1": 0}
+    assert {share.name: share.cost_micros for share in found.sites} == {
+        None: large + 3,
+        "shop.example": 5,
+    }
+
+
+def used(name: str, milliseconds: int = 10, *, ok: bool = True) -> ToolRecord:
+    return ToolRecord("call", name, {"secret": "CaNaRy"}, "CaNaRy", ok, milliseconds)
+
+
+async def test_tools_are_counted_one_by_one(store: Store, database: Database, clock: Clock) -> None:
+    values = [random.Random(7).randrange(0, 9000) for _ in range(23)]
+    for place, value in enumerate(values):
+        calls = [used("search.web-2", value, ok=place % 4 > 0)]
+        await exchange(store, f"s{place}", tools=calls if place % 2 else [*calls, used("clock")])
+    await exchange(store, "plain")
+    await store.begin(ALICE, "runs", "one")
+    search, clock_tool = (await statistics(database, clock=clock)).tools
+    assert (search.name, search.calls, search.errors) == ("search.web-2", 23, 6)
+    cuts = reference.quantiles(values, n=20, method="inclusive")
+    latency = search.latency_ms
+    assert (latency.mean, latency.p50, latency.p95) == pytest.approx(
+        (reference.mean(values), reference.median(values), cuts[-1])
+    )
+    assert clock_tool == Tool("clock", 12, 0, Spread(10, 10, 10))
+
+
+async def test_tools_of_replaced_answers_ran_and_those_of_deleted_ones_are_gone(
+    store: Store, database: Database, clock: Clock
+) -> None:
+    await exchange(store, "s1", tools=[used("one")], status="failed")
+    await store.begin_retry(ALICE, "s1", key="again")
+    await exchange(store, "s2", tools=[used("two")])
+    await store.delete(ALICE, "s2")
+    assert [tool.name for tool in (await statistics(database, clock=clock)).tools] == ["one"]
+
+
+async def test_what_is_no_name_of_a_tool_is_told_under_one_heading(
+    store: Store, database: Database, clock: Clock
+) -> None:
+    odd = [
+        "",
+        " ",
+        "a b",
+        "<script>alert(1)</script>",
+        "naïve",
+        "x\n",
+        "é",
+        "日本",
+        "a/b",
+        "[",
+        "'",
+        '"',
+    ]
+    await exchange(store, "s1", tools=[used(name, 5) for name in odd])
+    long = [used("x" * 64), used("x" * 65), used("x" * 5000)]
+    await exchange(store, "s2", tools=[*long, used("A-Z_a.z0-9"), used("Other"), used("other")])
+    found = await statistics(database, clock=clock)
+    assert [(tool.name, tool.calls) for tool in found.tools] == [
+        ("other", len(odd) + 1),
+        ("x" * 64, 3),
+        *sorted([("A-Z_a.z0-9", 1), ("Other", 1)]),
+    ]
+    for written in (statistics_page(found), report(found), json.dumps(found.to_dict())):
+        assert "alert" not in written
+        assert "CaNaRy" not in written
+        assert "x" * 65 not in written
+
+
+async def test_of_many_tools_only_the_most_used_are_named(
+    store: Store, database: Database, clock: Clock
+) -> None:
+    invented = [used(f"tool{number:04}", number) for number in range(MOST_TOOLS + 20)]
+    await exchange(store, "s1", tools=invented)
+    await exchange(store, "s2", tools=[used(f"tool{MOST_TOOLS + 19:04}", 1000)])
+    found = (await statistics(database, clock=clock)).tools
+    assert len(found) == MOST_TOOLS
+    most = found[0]
+    assert (most.name, most.calls) == (f"tool{MOST_TOOLS + 19:04}", 2)
+    assert most.latency_ms.p50 == (1000 + MOST_TOOLS + 19) / 2
+    assert [tool.name for tool in found[1:]] == [f"tool{n:04}" for n in range(MOST_TOOLS - 1)]

@@ -54,6 +54,7 @@ from typing import Any, Self
 import uvloop
 
 from tests.doubles.openai_answer import Answer
+from tests.doubles.openai_audio import transcription
 from tests.doubles.openai_http import Connection, Message
 from tests.doubles.openai_models import LISTED_MODELS, built_in
 from tests.doubles.openai_records import Records
@@ -133,7 +134,7 @@ class OpenAIDouble(Records):
         )
         if self._set_cookie:
             request.set_cookie = f"double={secrets.token_hex(8)}; Path=/"
-        plan = self._plan(request)
+        plan = transcription(message) or self._plan(request)
         request.gated = any(isinstance(step, Gate) for step in plan)
         answer = Answer(connection, request, self._rate, self._changed)
         task = asyncio.create_task(answer.play(plan))

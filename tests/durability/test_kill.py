@@ -56,6 +56,7 @@ class House:
             "OPENAI_BASE_URL": self.endpoint.base_url,
             "CMW_MODEL": "script",
             "CMW_SECRET_KEY": "k" * 32,
+            "CMW_USER_FIELD": "user",
         }
         async with started(HOUSE, settings) as process:
             yield process, await process.url()
@@ -84,7 +85,7 @@ async def forgotten(tab: Tab) -> None:
 async def ask_and_kill(house: House, process: Process, tab: Tab, moment: str) -> str:
     """Ask, wait for the moment, kill the process; return the question."""
     question = f"{moment} {canary()}"
-    event = Event(await tab.join("send", [question, ""]))
+    event = Event(await tab.join("send", [question, "", "", None]))
     shown = asyncio.Event()
 
     async def read() -> None:

@@ -21,6 +21,7 @@ from memory.database import Database, migrate, open_database, ping
 from memory.errors import DatabaseTooNew, DatabaseUnavailable
 from memory.manager import ConversationMemoryManager
 from memory.migrations import HERE
+from memory.records import Usage
 from memory.tables import metadata
 from tests.contract.conftest import postgres_server
 
@@ -230,6 +231,7 @@ async def test_a_database_of_the_first_version_keeps_its_rows_and_gains_the_rest
     assert await differences(database) == []
     memory = ConversationMemoryManager(database)
     assert [m.content for m in await memory.messages("alice", "s1")] == ["needle", "answer"]
+    assert await memory.cost("alice", "s1") == Usage(0, None)
     assert [found.seq for found in await memory.search("alice", "needl")] == [1]
     assert await memory.take_over("bob", "alice") == 1
     assert [m.content for m in await memory.messages("bob", "s1")] == ["needle", "answer"]

@@ -72,7 +72,7 @@ class House:
         secret = canary()
         async with Browser(self.app.url) as browser:
             tab = await browser.open()
-            event = Event(await tab.join("send", [secret, ""]))
+            event = Event(await tab.join("send", [secret, "", "", None]))
             shown = asyncio.Event()
 
             async def read() -> None:
@@ -158,7 +158,7 @@ async def test_a_stopped_conversation_goes_on_at_once(house: House) -> None:
         async with asyncio.timeout(WAIT):
             await page.reader
         secret = canary()
-        joined = await page.tab.join("send", [secret, ""])
+        joined = await page.tab.join("send", [secret, "", "", None])
         await house.endpoint.wait_held(secret)
         house.endpoint.release(secret)
         event = Event(joined)

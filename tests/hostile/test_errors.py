@@ -13,7 +13,8 @@ import orjson
 import pytest
 from langchain_core.tools import BaseTool, StructuredTool
 
-from cmw_agent.agent import CmwAgent, Exchange, build_graph
+from cmw_agent.agent import CmwAgent, build_graph
+from cmw_agent.completion import Exchange
 from cmw_agent.events import TextDelta, ToolFinished
 from cmw_agent.models import open_model
 from cmw_agent.streaming import Window
@@ -128,7 +129,7 @@ async def test_a_database_that_refuses_a_message_is_told_and_nothing_is_half_sav
     secret = canary()
     async with house(tmp_path) as inside:
         before = count(tmp_path)
-        data = [secret, ""] if name == "send" else [secret]
+        data = [secret, "", "", None] if name == "send" else [secret]
         with (
             Sabotage(tmp_path) as other,
             other.raising("INSERT ON agent_turns", f"{secret} {SAYINGS}"),
@@ -171,7 +172,7 @@ async def test_a_table_that_is_gone_is_told_by_every_event(table: str, tmp_path:
         with Sabotage(tmp_path) as other:
             other.run(f"DROP TABLE {table}")
         told = []
-        for name, data in (("send", [secret, ""]), ("chat", [secret]), ("retry", [])):
+        for name, data in (("send", [secret, "", "", None]), ("chat", [secret]), ("retry", [])):
             told.append((await inside.tab.run(name, data)).error)
         async with Browser(inside.browser.url) as stranger:
             opened = await stranger.tab(query="?c=abc").open()
@@ -361,7 +362,7 @@ async def live(url: str, endpoint: OpenAIDouble, secret: str) -> list[str]:
             await one.run("retry", [])
             await one.send(f"\0{secret}")
             await one.send(secret * 3000)
-        stopped = Event(await tab.join("send", [f"hang {secret}", ""]))
+        stopped = Event(await tab.join("send", [f"hang {secret}", "", "", None]))
         await endpoint.wait_until(
             lambda: any(r.tokens_sent for r in endpoint.matching(f"hang {secret}"))
         )

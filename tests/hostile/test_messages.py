@@ -362,7 +362,7 @@ async def test_a_conversation_that_cannot_be_is_not_found(
 
 @pytest.mark.parametrize("key", [None, 5, [], {}, "x" * 101, "", "\u202e"])
 async def test_a_key_that_is_none_is_replaced(house: House, tab: Tab, key: object) -> None:
-    event = await tab.run("send", ["hi", key])
+    event = await tab.run("send", ["hi", key, "", None])
     assert event.error is None
     assert rows(house.folder, "SELECT * FROM agent_turns WHERE length(idempotency_key) < 1") == []
     house.check_sound()
@@ -370,7 +370,7 @@ async def test_a_key_that_is_none_is_replaced(house: House, tab: Tab, key: objec
 
 async def test_a_key_that_cannot_be_stored_is_refused(house: House, tab: Tab) -> None:
     before = count(house.folder)
-    event = await tab.run("send", ["hi", "k\0"])
+    event = await tab.run("send", ["hi", "k\0", "", None])
     assert event.error is not None
     assert "cannot be stored" in event.error
     assert count(house.folder) == before

@@ -191,7 +191,7 @@ async def test_a_server_that_refuses_connections_is_told_in_one_sentence(tmp_pat
 async def test_what_the_reader_saw_before_the_cut_stays_on_the_page(patient: House) -> None:
     secret = canary()
     async with patient.page() as tab:
-        event = Event(await tab.join("send", [f"part {secret}", ""]))
+        event = Event(await tab.join("send", [f"part {secret}", "", "", None]))
         async with contextlib.aclosing(tab.follow(event)) as updates:  # type: ignore[type-var]
             async for update in updates:
                 if last_text(update.value) == "A part of it":

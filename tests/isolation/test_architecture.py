@@ -14,10 +14,11 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from cmw_agent.agent import CmwAgent, RunContext
+from cmw_agent.agent import CmwAgent
 from cmw_agent.identity import Principal, SessionKey
+from cmw_agent.runs import RunContext
 from cmw_agent.sessions import Session
-from memory import reading, statements
+from memory import reading, statements, usage
 from tests.harness import Browser
 from tests.isolation.source import PACKAGES, ROOT, Source, assigned, imports, public, sources
 from tests.isolation.world import world
@@ -58,8 +59,9 @@ def strings(source: Source) -> Iterator[str]:
 # -- the owner in every signature -----------------------------------------------------------
 
 # What names a user in a signature; `new` is a `turns.Beginning`, which cannot be made
-# without an owner, and `principal`, `session` and `request` carry one.
-IDENTITY = {"account", "owner", "principal", "session", "request", "new"}
+# without an owner, and `principal`, `session` and `request` carry one; a `user` is a
+# `ConnectionUser`, which is made of a principal alone.
+IDENTITY = {"account", "owner", "principal", "session", "request", "new", "user"}
 
 # Modules of `memory` whose functions reach no row of a user by themselves.
 ROWLESS = {
@@ -85,8 +87,16 @@ DOORS = {
     "cmw_agent.sessions": {"SessionMaker", "SessionRegistry"},
     "cmw_agent.chat": {"ChatService"},
     "cmw_agent.history": {"History"},
+    "cmw_agent.files": {"Files"},
+    "cmw_agent.web.files": {"FileRoutes"},
+    "cmw_agent.limits": {"Limits"},
     "cmw_agent.web.handlers": {"Handlers"},
     "cmw_agent.web.history": {"HistoryRoutes"},
+    "cmw_agent.web.connections": {"ConnectionRoutes"},
+    "cmw_agent.web.approvals": {"ApprovalRoutes"},
+    "cmw_agent.web.usage": {"UsageRoutes"},
+    "cmw_agent.approvals": {"Approvals"},
+    "cmw_agent.tools.composio": {"Connections"},
     "cmw_agent.web.accounts": {"Accounts"},
     "cmw_agent.web.login": {"LoginRoutes"},
 }
@@ -98,14 +108,26 @@ JUDGED = {
     "memory.retention.Retention.clean": "maintenance: returns counts, deletes what is due",
     "memory.logins.purge": "maintenance: deletes logins that nobody can use",
     "memory.retention.delete": "maintenance: a batch of it",
+    "memory.retention.Retention.known_files": "maintenance: tells ids of files from others",
+    "memory.files.known": "maintenance: tells ids of files from others",
+    "memory.files.purge": "maintenance: deletes what was never sent, returns a count",
+    "cmw_agent.files.Files.sweep": "maintenance: deletes bytes that no row names, returns a count",
+    "cmw_agent.web.files.FileRoutes.routes": "the routes themselves, which are judged in `OPEN`",
     "memory.retention.rest": "maintenance: changes a status only",
     "memory.retention.count": "maintenance: returns counts",
     "memory.analytics.statistics": "returns sums, for whoever runs the app",
+    "memory.tool_use.tools": "sums over everybody; a part of them",
     "cmw_agent.sessions.SessionRegistry.expire": "lets idle sessions go, returns a count",
     "cmw_agent.sessions.SessionRegistry.close": "lets all sessions go at the end",
     "cmw_agent.chat.ChatService.refusal": "says whether the process has room",
     "cmw_agent.chat.ChatService.close": "stops all turns at the end",
     "cmw_agent.web.history.HistoryRoutes.routes": "the routes themselves, which are judged in `OPEN`",
+    "cmw_agent.web.connections.ConnectionRoutes.routes": "the routes themselves, judged in `OPEN`",
+    "cmw_agent.web.approvals.ApprovalRoutes.routes": "the routes themselves, judged in `OPEN`",
+    "cmw_agent.web.usage.UsageRoutes.routes": "the routes themselves, judged in `OPEN`",
+    "cmw_agent.tools.composio.Connections.tools": "what all users may be offered alike",
+    "cmw_agent.tools.composio.Connections.load": "maintenance: fetches what is due of that",
+    "cmw_agent.tools.composio.Connections.close": "ends background work at the end",
     "cmw_agent.web.login.LoginRoutes.routes": "the routes themselves, which are judged in `OPEN`",
     "cmw_agent.chat.ChatService.settle": "awaits a storing that it is given",
 }
@@ -163,7 +185,7 @@ def test_nothing_personal_can_be_made_without_its_owner() -> None:
 
 # -- the owner in every statement -----------------------------------------------------------
 
-USER_TABLES = re.compile(r"\bagent_(sessions|messages|turns)\b")
+USER_TABLES = re.compile(r"\bagent_(sessions|messages|turns|files)\b")
 # An insert names its columns; all else names the owner after WHERE or in the conflict.
 OWNED = re.compile(r"^INSERT INTO \w+ \([^)]*\bowner_id\b|\bWHERE\b.*\bowner_id\b", re.DOTALL)
 
@@ -171,7 +193,7 @@ OWNED = re.compile(r"^INSERT INTO \w+ \([^)]*\bowner_id\b|\bWHERE\b.*\bowner_id\
 def statement_constants() -> dict[str, Any]:
     """Return the statements of memory as constants, those by dialect one by one."""
     found: dict[str, Any] = {}
-    for module in (statements, reading):
+    for module in (statements, reading, usage):
         for name, value in vars(module).items():
             each = value if isinstance(value, dict) else {"": value}
             for dialect, statement in each.items():
@@ -288,7 +310,7 @@ def test_no_module_keeps_an_object_with_state() -> None:
     # Objects that modules may hold: those without state, or whose state is no user's.
     allowed = re.compile(
         r"re\.compile|timedelta|frozenset|tuple|MappingProxyType|logging\.getLogger|TypeVar|Path.*"
-        r"|sa\..*|agent_sessions\.c\.\w+\.is_not|_[A-Z_]+\.(where|with_only_columns)"
+        r"|sa\..*|agent_(sessions|files)\.c\.\w+\.is_(not)?|_[A-Z_]+\.(where|with_only_columns)"
         r"|.*\bselect\(.*|_create_or_extend|_?[a-z_]*bindparam"
     )
     for source in sources():

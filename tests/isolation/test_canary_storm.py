@@ -9,8 +9,8 @@ from typing import Any, Literal, cast
 
 import pytest
 
-from cmw_agent.agent import CmwAgent, Exchange
-from cmw_agent.completion import Emit
+from cmw_agent.agent import PLAIN, Ask, CmwAgent
+from cmw_agent.completion import Emit, Exchange
 from cmw_agent.history import History
 from cmw_agent.identity import Identities, Principal, SessionKey
 from cmw_agent.sessions import Session, SessionMaker
@@ -62,7 +62,7 @@ def runtime_with(spoil: Callable[[SessionMaker], SessionMaker]) -> type[Runtime]
         async def running(self) -> AsyncIterator[None]:
             async with super().running():
                 self.registry._maker = spoil(self.registry._maker)
-                self._history = History(self.registry._maker.memory, self.registry)
+                self._history = History(self.registry._maker.memory, self.registry, self.files)
                 yield
 
     return Spoilt
@@ -95,11 +95,9 @@ class RememberingAgent(CmwAgent):
 
     heard: tuple[Exchange, ...] = ()
 
-    async def run(
-        self, history: Sequence[Exchange], emit: Emit, *, summary: str | None = None
-    ) -> None:
+    async def run(self, history: Sequence[Exchange], emit: Emit, ask: Ask = PLAIN) -> None:
         self.heard = (*self.heard, *history)
-        await super().run(self.heard, emit, summary=summary)
+        await super().run(self.heard, emit, ask)
 
 
 class MemoryOf:

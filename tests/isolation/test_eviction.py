@@ -37,7 +37,7 @@ async def flood(here: World, tab: Tab) -> None:
 
 async def say(here: World, tab: Tab, text: str) -> Event:
     """Send a message, let the model answer it, and return what came."""
-    async with Following(tab, await tab.join("send", [text, ""])) as stream:
+    async with Following(tab, await tab.join("send", [text, "", "", None])) as stream:
         await here.endpoint.wait_held(text)
         here.endpoint.release(text)
         event = await stream.done()
@@ -74,7 +74,7 @@ async def flooded(
         a, c, b = await mine.open(), await hers.open(), await stranger.open()
         await say(here, a, first)
         await say(here, c, told)
-        async with Following(a, await a.join("send", [f"{second} {rest}", ""])) as stream:
+        async with Following(a, await a.join("send", [f"{second} {rest}", "", "", None])) as stream:
             await stream.seen(f"You said: {second}")
             await flood(here, b)
             yield Flooded(here, stream, first, second, rest, c, told)

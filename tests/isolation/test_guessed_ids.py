@@ -226,7 +226,7 @@ async def test_a_guessed_function_runs_nothing(case: Case) -> None:
     indices: tuple[Any, ...] = (-1, 10_000, 10**30, None, "0", "send", 0.0, True, [], {}, "../", "")
     for index in indices:
         with pytest.raises(Refused) as refused:
-            await case.b.join("send", ["x", ""], fn_index=index)
+            await case.b.join("send", ["x", "", "", None], fn_index=index)
         assert refused.value.status in (400, 404, 422), index
     assert case.here.rows() == before
 
@@ -242,7 +242,7 @@ async def test_a_guessed_trigger_or_event_id_in_a_message_changes_nothing(case: 
         {"simple_format": True, "batched": True, "oauth_token": case.owner},
     ):
         text = canary()
-        event = await case.b.run("send", [text, ""], **extra)
+        event = await case.b.run("send", [text, "", "", None], **extra)
         assert event.id != case.event_id
         assert last_text(event.value) == f"You said: {text}"
     assert case.secret.encode() not in case.b.received

@@ -23,7 +23,7 @@ from tests.isolation.world import Following, World, until, world
 
 STRANGERS = ("with a cookie of her own", "without cookies")
 EVENTS: tuple[tuple[str, list[Any]], ...] = (
-    ("send", ["overwritten", ""]),
+    ("send", ["overwritten", "", "", None]),
     ("stop", []),
     ("new_chat", []),
     ("retry", []),
@@ -56,7 +56,7 @@ async def asking(here: World) -> AsyncIterator[Victim]:
     secret, rest = canary(), canary()
     async with Browser(here.url) as browser:
         tab = await browser.open()
-        event_id = await tab.join("send", [f"{secret} {rest}", ""])
+        event_id = await tab.join("send", [f"{secret} {rest}", "", "", None])
         async with Following(tab, event_id) as stream:
             await here.endpoint.wait_held(secret)
             await stream.seen(f"You said: {secret}")
@@ -160,7 +160,7 @@ async def test_two_users_with_one_hash_get_each_their_own(kind: str, tmp_path: P
     ):
         b.hash = a.tab.hash
         own, rest = canary(), canary()
-        event_id = await b.join("send", [f"{own} {rest}", ""])
+        event_id = await b.join("send", [f"{own} {rest}", "", "", None])
         async with Following(b, event_id) as stream:
             await stream.seen(f"You said: {own}")
             await a_gets_all(here, a)

@@ -20,8 +20,9 @@ from langchain.tools import ToolRuntime
 from langchain_core.messages import HumanMessage
 from langchain_core.tools import BaseTool, tool
 
-from cmw_agent.agent import CmwAgent, MissingContext, PersonalRun, RunContext, build_graph
+from cmw_agent.agent import CmwAgent, build_graph
 from cmw_agent.identity import Principal
+from cmw_agent.runs import MissingContext, PersonalRun, RunContext
 from cmw_agent.sessions import SessionMaker
 from cmw_agent.web.runtime import Runtime
 from cmw_agent.web.server import Parts
@@ -123,7 +124,7 @@ class Asker:
     came: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     async def ask(self, order: list[int]) -> None:
-        event_id = await self.tab.join("send", [self.secret, ""])
+        event_id = await self.tab.join("send", [self.secret, "", "", None])
         async for message in self.tab.events():
             if message.get("event_id") == event_id:
                 order.append(self.number)

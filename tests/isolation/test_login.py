@@ -174,7 +174,7 @@ async def test_a_running_answer_is_stopped_and_moves_with_its_conversation(
         Browser(here.url) as alice,
     ):
         tab = await alice.open()
-        event = await tab.join("send", [f"{secret} {rest}", ""])
+        event = await tab.join("send", [f"{secret} {rest}", "", "", None])
         async with Following(tab, event) as stream:
             await here.endpoint.wait_held(secret)
             await stream.seen(f"You said: {secret}")
@@ -446,7 +446,7 @@ async def test_after_sign_out_the_old_cookie_is_dead(tmp_path: Path, there: str)
         assert await sign_out(alice) == 303
         assert proven(alice).kind == "visitor"
         with pytest.raises(Refused, match=SIGNED_OUT):
-            await stolen.join("send", ["once more", ""])
+            await stolen.join("send", ["once more", "", "", None])
         assert await listed(thief) == []
         await alice.open()
         assert await listed(alice) == []
@@ -468,7 +468,7 @@ async def test_sign_out_ends_an_open_stream_within_two_seconds(tmp_path: Path, t
             await sign_in(browser, "1")
         other = await at_work.open()
         tab = await alice.open()
-        event = await tab.join("send", [f"{secret} {rest}", ""])
+        event = await tab.join("send", [f"{secret} {rest}", "", "", None])
         async with Following(tab, event) as stream:
             await here.endpoint.wait_held(secret)
             await stream.seen(f"You said: {secret}")
@@ -567,7 +567,7 @@ async def test_an_account_whose_login_was_ended_is_refused_at_its_next_action(
         await database.dispose()
         await asyncio.sleep(1.1)
         with pytest.raises(Refused, match=SIGNED_OUT) as stopped:
-            await tab.join("send", ["once more", ""])
+            await tab.join("send", ["once more", "", "", None])
         assert stopped.value.status == 401
         async with root.http.post(f"{root.url}/history/forget", json={"sure": True}) as answer:
             assert answer.status == 401

@@ -49,7 +49,9 @@ async def test_one_conversation_in_two_tabs_says_busy_and_then_goes_on(tmp_path:
     first, rest, second = canary(), canary(), canary()
     async with world(tmp_path, "gated-3") as here, Browser(here.url) as browser:
         one = await browser.open()
-        async with Following(one, await one.join("send", [f"{first} {rest}", ""])) as stream:
+        async with Following(
+            one, await one.join("send", [f"{first} {rest}", "", "", None])
+        ) as stream:
             await stream.seen(f"You said: {first}")
             (session_id,) = conversations(here)
             two = await browser.open(query=f"?c={session_id}")
@@ -62,7 +64,7 @@ async def test_one_conversation_in_two_tabs_says_busy_and_then_goes_on(tmp_path:
             here.endpoint.release(first)
             event = await stream.done()
         assert last_text(event.value) == f"You said: {first} {rest}"
-        async with Following(two, await two.join("send", [second, ""])) as stream:
+        async with Following(two, await two.join("send", [second, "", "", None])) as stream:
             await here.endpoint.wait_held(second)
             here.endpoint.release(second)
             event = await stream.done()
@@ -105,7 +107,9 @@ async def test_closing_one_tab_leaves_the_other_one_s_answer_alone(tmp_path: Pat
     first, rest = canary(), canary()
     async with world(tmp_path, "gated-3") as here, Browser(here.url) as browser:
         one, two = await browser.open(), await browser.open()
-        async with Following(one, await one.join("send", [f"{first} {rest}", ""])) as stream:
+        async with Following(
+            one, await one.join("send", [f"{first} {rest}", "", "", None])
+        ) as stream:
             await stream.seen(f"You said: {first}")
             await two.run("stop", [])
             await two.run("new_chat", [])

@@ -94,7 +94,7 @@ async def test_the_refusal_of_a_full_house_says_when_to_come_again(tmp_path: Pat
         running = asyncio.create_task(first.send("turn"))
         await endpoint.wait_held()
         body = {
-            "data": ["late", ""],
+            "data": ["late", "", "", None],
             "fn_index": second.function("send"),
             "session_hash": second.hash,
         }

@@ -47,7 +47,7 @@ async def test_a_slow_reader_holds_up_nobody_and_fills_no_memory(tmp_path: Path)
         Browser(app.url) as quick,
     ):
         tab, other = await slow.open(), await quick.open()
-        event = Event(await tab.join("send", ["a long one", ""]))
+        event = Event(await tab.join("send", ["a long one", "", "", None]))
         async with slow.http.get(
             f"{app.url}{API}/queue/data", params={"session_hash": tab.hash}
         ) as stream:

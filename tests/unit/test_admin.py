@@ -17,7 +17,7 @@ from cmw_agent.identity import Identities, Principal
 from cmw_agent.web.admin import is_admin, statistics_page
 from cmw_agent.web.plots import HEIGHT, Bar, bars, lying
 from cmw_agent.web.server import Parts
-from memory.figures import Answers, Day, Messages, Sessions, Share, Spread, Statistics
+from memory.figures import Answers, Day, Messages, Sessions, Share, Spread, Statistics, Tool
 from tests.harness import Served, served, settings_for
 from tests.isolation.wire import Answer, ask
 
@@ -31,6 +31,7 @@ FIGURES = Statistics(
     sessions=Sessions(1234, 1000, 200, 34),
     messages=Messages(56789, Spread(46.0, 40.5, 99.25)),
     tokens=1_000_000,
+    cost_micros=0,
     latency_ms=Spread(1500, 1200, 5250),
     answers=Answers(900, 10, 5, 1),
     days=tuple(
@@ -40,6 +41,17 @@ FIGURES = Statistics(
     sites=(Share("shop.example", 3, 40, 500), Share(None, 1, 2, 3)),
     channels=(Share("web", 4, 42, 503),),
     models=(),
+    tools=(),
+)
+PAID = replace(
+    FIGURES,
+    cost_micros=7_654_321,
+    days=tuple(replace(day, cost_micros=n * 50) for n, day in enumerate(FIGURES.days)),
+    models=(Share("m1", 1, 2, 3, 1_500_000), Share("m2", 1, 2, 3, 99)),
+    tools=(
+        Tool("calculate", 1500, 3, Spread(20.0, 10.0, 1250.0)),
+        Tool("clock", 1, 0, Spread(2.0, 2.0, 2.0)),
+    ),
 )
 
 
@@ -80,14 +92,28 @@ def test_the_page_shows_the_figures() -> None:
     assert page.tags.count("svg") == 3 + 2 + 1  # by day; sites and channels
 
 
-def test_the_page_needs_nothing_else_and_runs_nothing() -> None:
-    page = Reader(statistics_page(FIGURES))
+def test_the_page_shows_what_was_paid_and_how_tools_were_used() -> None:
+    page = Reader(statistics_page(PAID))
+    assert not page.open
+    for figure in ("$7.65", "$1.50", "<$0.0001", "at most $0.0015", "calculate", "1,500", "0.01 s"):
+        assert figure in page.text, figure
+    assert page.text.count("1.25 s") == 1
+    # by day; sites, channels, models and tools
+    assert page.tags.count("svg") == 4 + 2 + 1 + 2 + 2
+    free = Reader(statistics_page(FIGURES))
+    assert "Cost per day" in page.text
+    assert "Cost per day" not in free.text
+
+
+@pytest.mark.parametrize("figures", [FIGURES, PAID])
+def test_the_page_needs_nothing_else_and_runs_nothing(figures: Statistics) -> None:
+    page = Reader(statistics_page(figures))
     assert not {"script", "link", "img", "iframe", "object", "form", "a"} & set(page.tags)
     for name, value in page.attributes:
         assert not name.startswith("on")
         assert name not in ("href", "src", "style", "action")
         assert "://" not in value
-    assert not re.search(r"url\(|@import", statistics_page(FIGURES))
+    assert not re.search(r"url\(|@import", statistics_page(figures))
 
 
 @pytest.mark.parametrize(
@@ -101,16 +127,18 @@ def test_the_page_needs_nothing_else_and_runs_nothing() -> None:
     ],
 )
 def test_a_name_is_text_and_nothing_else(name: str) -> None:
-    plain = Reader(statistics_page(FIGURES))
+    tool = Tool("calculate", 1, 0, NONE)
+    plain = Reader(statistics_page(replace(FIGURES, tools=(tool,))))
     marked = replace(
         FIGURES,
+        tools=(replace(tool, name=name),),
         sites=(Share(name, 1, 40, 1), Share(None, 1, 2, 3)),
         channels=(Share(name, 1, 42, 1),),
     )
     page = Reader(statistics_page(marked))
     assert page.tags == plain.tags
     assert {n for n, _ in page.attributes} == {n for n, _ in plain.attributes}
-    assert page.text.count(name) == 2
+    assert page.text.count(name) == 3
 
 
 def test_a_long_name_is_cut_and_one_with_line_breaks_is_one_line() -> None:

@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cmw_agent.answers import Answer, replayed, storable
-from cmw_agent.chat import refusal_for
 from cmw_agent.errors import (
     ConversationChanged,
     ConversationInUse,
@@ -29,6 +28,7 @@ from cmw_agent.events import (
     TurnFinished,
     UsageReported,
 )
+from cmw_agent.refusals import refusal_for
 from cmw_agent.turns import Turn
 from memory.errors import (
     ConversationBusy,

@@ -14,6 +14,7 @@ import pytest
 
 from memory.database import migrate, open_database
 from memory.manager import ConversationMemoryManager
+from memory.records import ToolRecord
 from tests.harness import canary
 from tests.rows import count, sound
 
@@ -72,11 +73,12 @@ async def secret(tmp_path: Path) -> str:
                 ticket.turn_id,
                 status="complete",
                 content=word,
-                tool_calls=[],
+                tool_calls=[ToolRecord("c", "calculate", {"x": word}, word, days < 30, 12)],
                 tokens_used=5,
                 latency_ms=1500,
                 model_used="model-1",
                 error_id=None,
+                cost_micros=750_000,
             )
     await database.dispose()
     return word
@@ -113,13 +115,21 @@ async def test_the_figures_come_as_a_table_and_as_json(tmp_path: Path, secret: s
     assert (table.code, table.err) == (0, "")
     assert "conversations   3" in table.out
     assert "█" in table.out
-    assert "model-1" in table.out
+    assert "cost            $1.50" in table.out
+    (model,) = [line for line in table.out.splitlines() if line.startswith("model-1")]
+    assert model.split() == ["model-1", "2", "2", "10", "$1.50"]
+    (tool,) = [line for line in table.out.splitlines() if line.startswith("calculate")]
+    assert tool.split() == ["calculate", "2", "1", "12", "12"]
     written = await run(tmp_path, "stats", "--json", **quiet)
     assert (written.code, written.err) == (0, "")
     found = json.loads(written.out)
     assert found["sessions"]["total"] == 3
     assert found["answers"] == {"complete": 2, "failed": 0, "interrupted": 0, "running": 1}
     assert [share["name"] for share in found["models"]] == ["model-1", None]
+    assert found["cost_micros"] == 1_500_000
+    spread = {"mean": 12, "p50": 12, "p95": 12}
+    (tool,) = found["tools"]
+    assert tool == {"name": "calculate", "calls": 2, "errors": 1, "latency_ms": spread}
     assert secret not in table.out + written.out
 
 

@@ -3,7 +3,8 @@
 import pytest
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
-from cmw_agent.agent import CmwAgent, Exchange, build_graph
+from cmw_agent.agent import CmwAgent, build_graph
+from cmw_agent.completion import Exchange
 from cmw_agent.demo import DemoModel, respond
 from cmw_agent.events import TextDelta, ToolFinished, ToolStarted, UsageReported
 

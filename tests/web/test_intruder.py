@@ -57,7 +57,11 @@ async def test_anothers_hash_and_conversation_open_nothing(
     people.watch.expects("http 404: .*/cancel", "status of 404")
     taken = await _read(bob, f"queue/data?session_hash={stolen}")
     taken += await _read(bob, f"heartbeat/{stolen}")
-    for name, data in (("send", ["I am Alice now", "key"]), ("stop", []), ("new_chat", [])):
+    for name, data in (
+        ("send", ["I am Alice now", "key", "", None]),
+        ("stop", []),
+        ("new_chat", []),
+    ):
         body = {"fn_index": functions[name], "data": data, "session_hash": stolen}
         taken += await _post(bob, f"queue/join?c={conversation}", body)
         taken += await _read(bob, f"queue/data?session_hash={stolen}")

@@ -35,6 +35,7 @@ async def test_after_a_kill_and_a_restart_the_page_goes_on_where_it_was(
             "CMW_DATA_DIR": str(tmp_path),
             "CMW_PORT": str(port),
             "OPENAI_BASE_URL": endpoint.base_url,
+            "CMW_USER_FIELD": "user",
             "CMW_MODEL": "stage",
             "CMW_SECRET_KEY": "k" * 32,
         }

@@ -5,6 +5,7 @@
  */
 (() => {
   "use strict";
+  const { make, ask, conversation: current } = window.cmw;
   const base = new URL(".", document.baseURI);
   const UNDO_MS = 10_000;
   const SEARCH_MS = 200;
@@ -12,30 +13,6 @@
   let cursor = null;
   let asked = 0; // answers to older questions are dropped
   let shownFor = null;
-
-  const current = () => new URL(location.href).searchParams.get("c");
-
-  function make(tag, props = {}, ...children) {
-    const element = document.createElement(tag);
-    for (const [key, value] of Object.entries(props)) {
-      if (key in element) element[key] = value;
-      else element.setAttribute(key, value);
-    }
-    element.append(...children);
-    return element;
-  }
-
-  async function ask(path, body) {
-    const options = body === undefined ? {} : {
-      method: "POST",
-      headers: { "content-type": "application/json" },
-      body: JSON.stringify(body),
-    };
-    const answer = await fetch(new URL(path, base), { cache: "no-store", ...options });
-    const content = await answer.json().catch(() => ({}));
-    if (!answer.ok) throw new Error(content.detail || "That did not work; please try again.");
-    return content;
-  }
 
   function tell(text, action) {
     status.replaceChildren(text, ...(action ? [" ", action] : []));
@@ -109,6 +86,7 @@
     }
     more.hidden = !cursor;
     if (!query) showAccount(content.account);
+    if (!query) window.cmw.connections?.(content.connections);
   });
 
   function showAccount(found) {

@@ -70,6 +70,7 @@
   const SIDE = "cmw.side"; // remembered when a user closes the sidebar
   const WIDE = matchMedia("(min-width: 1100px)");
   let taken = "";
+  let attached = []; // files that left with the message
   let running = false;
 
   function setConversation(id) {
@@ -104,12 +105,19 @@
       return update({ submit_btn: false, stop_btn: true });
     },
     // The key makes it harmless to send the same message twice.
-    take() {
+    take(model) {
       const bytes = crypto.getRandomValues(new Uint8Array(16));
-      return [taken, Array.from(bytes, (b) => b.toString(16).padStart(2, "0")).join("")];
+      const key = Array.from(bytes, (b) => b.toString(16).padStart(2, "0")).join("");
+      attached = window.cmw.attached?.() ?? [];
+      return [taken, key, attached.length ? JSON.stringify(attached) : "", model];
     },
     idle(shown) {
       running = false;
+      attached = [];
+      // A command may have left for another conversation.
+      const id = (shown ?? "").replace(/\+$/, "");
+      const address = new URL(location.href).searchParams.get("c");
+      if (address && id && address !== id) setConversation(null);
       showEarlier(/\+$/.test(shown ?? ""));
       window.cmw.refresh?.();
       return update({ submit_btn: true, stop_btn: false });
@@ -117,6 +125,8 @@
     // The server refused the message: nothing that was written is lost.
     restore() {
       running = false;
+      window.cmw.detach?.(attached);
+      attached = [];
       window.cmw.refresh?.();
       const value = [taken, box()?.value ?? ""].filter((text) => text.trim()).join("\n\n");
       return update({ value, submit_btn: true, stop_btn: false });

@@ -1,0 +1,112 @@
+"""Tool calls that wait for their user's word.
+
+A run that is about to change something outside waits here until its owner approves or denies the
+call, or the time is up, which counts as a denial. Whoever answers is known by the owner and the
+conversation: without both, a call is not found.
+"""
+
+import asyncio
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from cmw_agent.errors import NotFound, Overloaded
+
+Answer = Literal["approved", "denied", "expired"]
+MOST_WAITING = 1_000  # calls of one process
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What a user has said: `arguments` are those to call the tool with.
+
+    `always` means that this tool may be called in this conversation without asking again.
+    """
+
+    answer: Answer
+    arguments: Mapping[str, Any]
+    always: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A call that waits; `until` is in seconds of `time.time`."""
+
+    call_id: str
+    name: str
+    arguments: Mapping[str, Any]
+    until: float
+
+
+@dataclass(slots=True)
+class _Waiting:
+    asked: Asked
+    decided: asyncio.Future[Decision] = field(repr=False)
+
+
+class Approvals:
+    """The calls of one process that wait.
+
+    Args:
+        seconds: How long a call waits.
+        clock: Seconds since the epoch.
+    """
+
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.time) -> None:
+        self._seconds = seconds
+        self._clock = clock
+        self._waiting: dict[tuple[str, str], dict[str, _Waiting]] = {}
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    async def ask(
+        self, owner: str, conversation: str, call_id: str, name: str, arguments: Mapping[str, Any]
+    ) -> Decision:
+        """Wait for the owner's decision about a call.
+
+        Raises:
+            Overloaded: Too many calls wait in this process.
+        """
+        if self._count >= MOST_WAITING:
+            raise Overloaded
+        asked = Asked(call_id, name, arguments, self._clock() + self._seconds)
+        waiting = _Waiting(asked, asyncio.get_running_loop().create_future())
+        calls = self._waiting.setdefault((owner, conversation), {})
+        calls[call_id] = waiting
+        self._count += 1
+        try:
+            async with asyncio.timeout(self._seconds):
+                return await waiting.decided
+        except TimeoutError:
+            return Decision("expired", arguments)
+        finally:
+            self._count -= 1
+            if calls.get(call_id) is waiting:
+                del calls[call_id]
+            if not calls:
+                self._waiting.pop((owner, conversation), None)
+
+    def pending(self, owner: str, conversation: str) -> list[Asked]:
+        """Return what waits in a conversation of this owner, oldest first."""
+        return [found.asked for found in self._waiting.get((owner, conversation), {}).values()]
+
+    def settle(self, owner: str, conversation: str, call_id: str, decision: Decision) -> None:
+        """Give the owner's decision to the call that waits for it.
+
+        Raises:
+            NotFound: No such call waits in a conversation of this owner: it is another's, or was
+                decided, or its time is up.
+        """
+        found = self._waiting.get((owner, conversation), {}).get(call_id)
+        if found is None or found.decided.done():
+            raise NotFound("This question is not open any more; please look at the conversation.")
+        found.decided.set_result(decision)
+
+
+def seconds_left(asked: Asked, now: float) -> int:
+    """Return how many whole seconds a call still waits, at least 0."""
+    return max(0, math.ceil(asked.until - now))

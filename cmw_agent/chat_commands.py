@@ -1,0 +1,179 @@
+"""What a message that begins with a slash does, in every channel, without asking a model."""
+
+import difflib
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from cmw_agent.errors import UserError
+from cmw_agent.export import as_markdown
+from cmw_agent.history import History
+from cmw_agent.sessions import Session
+from cmw_agent.tools.composio import Connections, ConnectionUser, Toolkit
+from cmw_agent.tools.toolbox import NO_COOKIE
+from cmw_agent.turns import Command
+
+FORM = re.compile(r"/([A-Za-z]{1,20})(?:\s+(.*))?", re.DOTALL)
+EVERYTHING = "everything"
+SHOWN_TOOLS = 60
+MOST_CHARS = 100_000  # of an export as text
+STATES: Mapping[str, str] = MappingProxyType(
+    {
+        "connected": "connected",
+        "waiting": "waiting for you to finish",
+        "expired": "expired; connect it again",
+        "none": "not connected",
+    }
+)
+HELP: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "help": ("/help", "what you can write here"),
+        "connect": ("/connect NAME", "connect an account of yours; `/connect list` names them"),
+        "disconnect": ("/disconnect NAME", "disconnect it again"),
+        "status": ("/status [NAME]", "what is connected"),
+        "tools": ("/tools", "what I can use for you"),
+        "new": ("/new", "begin a new conversation"),
+        "export": ("/export", "save this conversation"),
+        "forget": ("/forget", "delete all of your conversations"),
+    }
+)
+NONE = "No accounts can be connected here."
+
+
+def command_of(text: object) -> Command | None:
+    """Return the command that a message is, or None for one that a model should answer.
+
+    A path such as ``/usr/bin`` is none.
+    """
+    found = FORM.fullmatch(text.strip()) if isinstance(text, str) else None
+    return Command(found.group(1).lower(), (found.group(2) or "").strip()) if found else None
+
+
+@dataclass(frozen=True, slots=True)
+class ChatCommands:
+    """Runs commands.
+
+    Args:
+        history: The owner's conversations, for `/export`.
+        connections: The accounts that users connect; None where none can be.
+        built_in: Names of the tools that everybody has.
+    """
+
+    history: History
+    connections: Connections | None
+    built_in: tuple[str, ...]
+
+    def find(self, text: str) -> Command | None:
+        """Return the command that `text` is, if it is one."""
+        return command_of(text)
+
+    async def run(self, session: Session, command: Command) -> str:
+        """Return the answer to a command, as Markdown, for the session's own user.
+
+        Raises:
+            UserError: The command cannot be carried out.
+        """
+        known: Mapping[str, Callable[[Session, str], Awaitable[str]]] = {
+            "help": self._help,
+            "connect": self._connect,
+            "disconnect": self._disconnect,
+            "status": self._status,
+            "tools": self._tools,
+            "new": self._new,
+            "export": self._export,
+            "forget": self._forget,
+        }
+        work = known.get(command.name)
+        if work is not None:
+            return await work(session, command.rest)
+        near = difflib.get_close_matches(command.name, known, n=1)
+        meant = f" Did you mean `/{near[0]}`?" if near else ""
+        return f"There is no command `/{command.name}`.{meant} `/help` lists them all."
+
+    async def _help(self, session: Session, rest: str) -> str:
+        hidden = set() if self.connections is not None else {"connect", "disconnect", "status"}
+        lines = [f"- `{form}`: {text}" for name, (form, text) in HELP.items() if name not in hidden]
+        return "You can write to me as you like, or use one of these:\n\n" + "\n".join(lines)
+
+    async def _connect(self, session: Session, name: str) -> str:
+        if self.connections is None:
+            return NONE
+        user = _user(session)
+        if not name or name.lower() == "list":
+            return await self._status(session, "")
+        toolkit = await self._named(user, name)
+        link = await self.connections.link(user, toolkit.slug, session.callback_url)
+        return f"[Connect {toolkit.name}]({link})\n\nSay `/status` when you are done."
+
+    async def _disconnect(self, session: Session, name: str) -> str:
+        if self.connections is None:
+            return NONE
+        user = _user(session)
+        toolkit = await self._named(user, name)
+        gone = await self.connections.disconnect(user, toolkit.slug)
+        return f"{toolkit.name} {'is disconnected' if gone else 'was not connected'}."
+
+    async def _status(self, session: Session, name: str) -> str:
+        if self.connections is None:
+            return NONE
+        user = _user(session)
+        found = await self.connections.toolkits(user)
+        if name:
+            found = [await self._named(user, name)]
+        return "\n".join(f"- **{item.name}** (`{item.slug}`): {_state(item)}" for item in found)
+
+    async def _tools(self, session: Session, rest: str) -> str:
+        lines = [f"- `{name}`" for name in self.built_in]
+        if self.connections is not None and session.principal.is_kept:
+            found = await self.connections.toolkits(_user(session))
+            for tool in await self.connections.tools([item.slug for item in found]):
+                asks = ", asks you first" if tool.changes else ""
+                lines.append(f"- `{tool.name}` ({tool.toolkit}{asks})")
+        more = f"\n- … and {len(lines) - SHOWN_TOOLS} more" if len(lines) > SHOWN_TOOLS else ""
+        return "I can use these:\n\n" + "\n".join(lines[:SHOWN_TOOLS]) + more
+
+    async def _new(self, session: Session, rest: str) -> str:
+        return "A new conversation begins with a session of its own here."
+
+    async def _export(self, session: Session, rest: str) -> str:
+        conversation = session.conversation_id or ""
+        if session.channel == "web":
+            links = [
+                f"[{name}](history/export?id={conversation}&format={ending})"
+                for ending, name in (("md", "Markdown"), ("json", "JSON"), ("html", "HTML"))
+            ]
+            return f"Save this conversation as {', '.join(links[:-1])} or {links[-1]}."
+        found, messages = await self.history.whole(session.principal, conversation)
+        return as_markdown(found, messages)[:MOST_CHARS]
+
+    async def _forget(self, session: Session, rest: str) -> str:
+        return (
+            "This deletes **all** of your conversations and files for good. "
+            f"Write `/forget {EVERYTHING}` if you are sure."
+        )
+
+    async def _named(self, user: ConnectionUser, name: str) -> Toolkit:
+        found = await self.connections.toolkits(user) if self.connections is not None else []
+        wanted = name.strip().lower()
+        for item in found:
+            if wanted in (item.slug, item.name.lower()):
+                return item
+        slugs = [item.slug for item in found]
+        near = difflib.get_close_matches(wanted, slugs, n=1)
+        meant = f" Did you mean {near[0]}?" if near else ""
+        raise UserError(
+            f"There is no app of that name.{meant} These can be connected: {', '.join(slugs)}.",
+            status=404,
+        )
+
+
+def _user(session: Session) -> ConnectionUser:
+    try:
+        return ConnectionUser.of(session.principal)
+    except ValueError:
+        raise UserError(NO_COOKIE, status=403) from None
+
+
+def _state(item: Toolkit) -> str:
+    return STATES[item.state] if item.needs_account else "needs no account"

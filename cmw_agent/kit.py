@@ -1,0 +1,82 @@
+"""What a process's turns share beside the memory: limits, approvals, profiles, tools, files."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol
+
+from cmw_agent.approvals import Approvals
+from cmw_agent.errors import UserError
+from cmw_agent.files import Files
+from cmw_agent.limits import Limits
+from cmw_agent.profiles import Profile
+from cmw_agent.request_fields import RequestFields
+from cmw_agent.runs import Box
+from cmw_agent.sessions import Session
+from cmw_agent.settings import Settings
+from cmw_agent.tools.composio import Connections, ConnectionUser
+from cmw_agent.tools.toolbox import Toolbox
+from cmw_agent.turns import Command
+
+
+class Commands(Protocol):
+    """What does what a message with a slash says; see `cmw_agent.chat_commands`."""
+
+    def find(self, text: str) -> Command | None:
+        """Return the command that a message is, if it is one."""
+
+    async def run(self, session: Session, command: Command) -> str:
+        """Return the answer to a command for the session's own user."""
+
+
+class AgentGone(UserError):
+    """The conversation's agent is not among the profiles any more."""
+
+    status = 410
+    sentence = "The agent of this conversation is not here any more; please begin a new chat."
+
+
+@dataclass(frozen=True, slots=True)
+class Kit:
+    """See the module's text. `connections` is None where no accounts can be connected."""
+
+    settings: Settings
+    limits: Limits
+    approvals: Approvals
+    profiles: Mapping[str, Profile]
+    fields: RequestFields
+    files: Files
+    connections: Connections | None = None
+
+    def profile(self, agent_id: str) -> Profile:
+        """Return an agent's profile.
+
+        Raises:
+            AgentGone: There is none of that id.
+        """
+        found = self.profiles.get(agent_id)
+        if found is None:
+            raise AgentGone
+        return found
+
+    def model(self, profile: Profile, chosen: object) -> str:
+        """Return the model that answers: the one that the user has chosen, or the profile's."""
+        known = (self.settings.model, *self.settings.models)
+        return chosen if isinstance(chosen, str) and chosen in known else profile.model
+
+    async def box(self, session: Session, profile: Profile) -> Box | None:
+        """Return the tools that the session's user has connected, or could."""
+        toolkits = profile.toolkits
+        if self.connections is None or not toolkits:
+            return None
+        user = ConnectionUser.of(session.principal) if session.principal.is_kept else None
+        tools = await self.connections.tools(toolkits)
+        return Toolbox(self.connections, user, tools, toolkits, session.callback_url)
+
+
+def today() -> datetime:
+    """Return when the present day began, in UTC."""
+    return datetime.fromtimestamp(time.time(), UTC).replace(
+        hour=0, minute=0, second=0, microsecond=0
+    )

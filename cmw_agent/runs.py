@@ -1,0 +1,198 @@
+"""What is personal in one run of the shared graph, and the middleware that brings it in."""
+
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from langchain.agents.middleware import AgentMiddleware
+from langchain.agents.middleware.types import ModelRequest, ModelResponse
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, SystemMessage, ToolMessage
+from langchain_core.tools import ToolException
+from langgraph.prebuilt.tool_node import ToolCallRequest
+
+from cmw_agent.approvals import Decision
+from cmw_agent.completion import NO_FIELDS, Fields, Tool, Voice, complete
+from cmw_agent.errors import UserError
+from cmw_agent.events import ApprovalAsked, ApprovalSettled, ToolFinished, ToolStarted
+
+MAX_RESULT = 20_000  # characters of a tool's result that the model and the page get
+DENIED = "The user denied this call. Do not try it again unless they ask for it."
+EXPIRED = "The user did not approve this call in time, so it was not made."
+
+
+class Gate(Protocol):
+    """Stands before what changes something outside; see `cmw_agent.work`."""
+
+    def needed(self, name: str, *, changes: bool) -> bool:
+        """Whether the owner is to be asked before a call."""
+
+    async def ask(self, call_id: str, name: str, arguments: Mapping[str, Any]) -> Decision:
+        """Wait for the owner's word about a call."""
+
+
+class Used(Protocol):
+    """What came of a connected tool; see `cmw_agent.tools.toolbox.Used`."""
+
+    @property
+    def text(self) -> str:
+        """For the model."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether it did what was asked."""
+
+    @property
+    def link(self) -> str | None:
+        """What the user is to be shown, if anything."""
+
+
+class Box(Protocol):
+    """One user's connected tools; see `cmw_agent.tools.toolbox.Toolbox`."""
+
+    @property
+    def schemas(self) -> list[dict[str, Any]]:
+        """What the model is told of them."""
+
+    @property
+    def names(self) -> list[str]:
+        """What they are called."""
+
+    def changes(self, name: str) -> bool:
+        """Whether a tool may change something outside."""
+
+    async def use(self, name: str, arguments: Mapping[str, Any]) -> Used:
+        """Run a tool for this user, once."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunContext:
+    """What is personal in one run.
+
+    `first` holds the model's first message where the run has it already; without a `gate`
+    connected tools that change something do not run.
+    """
+
+    owner: str
+    model: BaseChatModel = field(repr=False)
+    system_message: SystemMessage = field(repr=False)
+    voice: Voice = field(repr=False)
+    fields: Fields = field(default_factory=lambda: NO_FIELDS, repr=False)
+    box: Box | None = field(default=None, repr=False)
+    gate: Gate | None = field(default=None, repr=False)
+    first: list[AIMessage] = field(default_factory=list, repr=False)
+
+
+class MissingContext(Exception):
+    """The graph was run without a `RunContext`: a defect, never a user's doing."""
+
+
+class PersonalRun(AgentMiddleware[Any, RunContext, Any]):
+    """Puts the run's own model, instructions and tools in, and reports its tool calls."""
+
+    async def awrap_model_call(
+        self,
+        request: ModelRequest[RunContext],
+        handler: Callable[[ModelRequest[RunContext]], Awaitable[ModelResponse[Any]]],
+    ) -> ModelResponse[Any]:
+        """Call the model of the run's owner; its text goes to the run's own listener."""
+        context = context_of(request.runtime)
+        if context.first:
+            return ModelResponse(result=[context.first.pop()])
+        tools = offered(request.tools, context.box)
+        messages = [context.system_message, *request.messages]
+        message = await complete(context.model, messages, tools, context.voice, context.fields)
+        return ModelResponse(result=[message])
+
+    async def awrap_tool_call(
+        self,
+        request: ToolCallRequest,
+        handler: Callable[[ToolCallRequest], Awaitable[Any]],
+    ) -> Any:
+        """Run a tool; a failure becomes its result, so that the model can react to it."""
+        context = context_of(request.runtime)
+        call = request.tool_call
+        call_id, name = call["id"] or "", call["name"]
+        context.voice.emit(ToolStarted(call_id, name, dict(call["args"])))
+        started = time.perf_counter()
+        box = context.box
+        if request.tool is None and box is not None and name in box.names:
+            message, link = await _connected(context, box, call_id, name, dict(call["args"]))
+        else:
+            message, link = await _built_in(request, handler), None
+        seconds = time.perf_counter() - started
+        if isinstance(message, ToolMessage):
+            ok = message.status != "error"
+            text = str(message.text)
+            context.voice.emit(ToolFinished(call_id, name, text, ok, seconds, link))
+        return message
+
+
+def offered(tools: Sequence[Any], box: Box | None) -> list[Tool]:
+    """Return what the model may call: the tools of all and those of the run's user."""
+    return [*tools, *(box.schemas if box is not None else ())]
+
+
+def context_of(runtime: Any) -> RunContext:
+    """Return the run's context.
+
+    Raises:
+        MissingContext: There is none.
+    """
+    context = runtime.context
+    if not isinstance(context, RunContext):
+        raise MissingContext
+    return context
+
+
+async def _connected(
+    context: RunContext, box: Box, call_id: str, name: str, arguments: Mapping[str, Any]
+) -> tuple[ToolMessage, str | None]:
+    changes, gate = box.changes(name), context.gate
+    if gate is None and changes:
+        return _error(call_id, name, DENIED), None
+    if gate is not None and gate.needed(name, changes=changes):
+        context.voice.emit(ApprovalAsked(call_id, name))
+        try:
+            decision = await gate.ask(call_id, name, arguments)
+        except UserError as error:
+            return _error(call_id, name, error.sentence), None
+        arguments = decision.arguments
+        context.voice.emit(ApprovalSettled(call_id, decision.answer, arguments))
+        if decision.answer != "approved":
+            return _error(call_id, name, DENIED if decision.answer == "denied" else EXPIRED), None
+    try:
+        used = await box.use(name, arguments)
+    except Exception as error:  # noqa: BLE001 (told to the user, named in the log)
+        return _failed(call_id, name, error), None
+    status = "success" if used.ok else "error"
+    text = _cut(used.text)
+    return ToolMessage(text, name=name, tool_call_id=call_id, status=status), used.link
+
+
+async def _built_in(
+    request: ToolCallRequest, handler: Callable[[ToolCallRequest], Awaitable[Any]]
+) -> Any:
+    call = request.tool_call
+    try:
+        message = await handler(request)
+    except ToolException as error:
+        return _error(call["id"] or "", call["name"], str(error))
+    except Exception as error:  # noqa: BLE001 (told to the user, named in the log)
+        return _failed(call["id"] or "", call["name"], error)
+    if isinstance(message, ToolMessage) and len(str(message.text)) > MAX_RESULT:
+        message.content = _cut(str(message.text))
+    return message
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MAX_RESULT else text[:MAX_RESULT] + " […cut]"
+
+
+def _failed(call_id: str, name: str, error: Exception) -> ToolMessage:
+    return _error(call_id, name, f"The tool {name} failed ({type(error).__name__}).")
+
+
+def _error(call_id: str, name: str, text: str) -> ToolMessage:
+    return ToolMessage(content=text, name=name, tool_call_id=call_id, status="error")

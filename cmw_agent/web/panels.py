@@ -1,0 +1,77 @@
+"""Looks of what stands around the chat: accounts, questions before a tool runs, what it took."""
+
+PANELS = """
+/* -- a link at which an account is connected -- */
+#cmw-chat a[href^="https://connect.composio.dev/link/"], .cmw-connections .cmw-follow {
+  display: inline-block; padding: .35rem .9rem; border-radius: .6rem; font-weight: 600;
+  text-decoration: none; color: white; background: var(--button-primary-background-fill); }
+:is(#cmw-chat a[href^="https://connect.composio.dev/link/"], .cmw-connections .cmw-follow):hover {
+  background: var(--button-primary-background-fill-hover); }
+
+/* -- accounts -- */
+.cmw-connections { padding-top: .5rem; border-top: 1px solid var(--border-color-primary);
+  color: var(--body-text-color); font-size: .84rem; }
+.cmw-connections [hidden] { display: none !important; }
+.cmw-connections summary { padding: .35rem .6rem; border-radius: .5rem; cursor: pointer; }
+.cmw-connections summary:is(:hover, :focus-visible) { background: var(--border-color-primary); }
+.cmw-connections summary:focus-visible { outline: 2px solid var(--color-accent); outline-offset: 1px; }
+.cmw-connections ul { list-style: none !important; margin: .25rem 0 0 !important; padding: 0 .6rem !important; }
+.cmw-connections li { display: grid; grid-template-columns: minmax(0, 1fr) auto; gap: .1rem .5rem;
+  align-items: center; margin: 0 !important; padding: .35rem 0 !important; }
+.cmw-app { font-weight: 600; overflow-wrap: anywhere; }
+.cmw-state { grid-row: 2; font-size: .78rem; color: var(--body-text-color-subdued); }
+.cmw-state::before { content: ""; display: inline-block; width: .5rem; height: .5rem; margin-right: .4rem;
+  border-radius: 50%; background: var(--body-text-color-subdued); }
+[data-state=connected] > .cmw-state::before { background: #0f9d76; }
+[data-state=waiting] > .cmw-state::before { background: #d97706; }
+[data-state=expired] > .cmw-state::before { background: #dc2626; }
+.cmw-connections li > :is(button, a) { grid-column: 2; grid-row: 1 / span 2; }
+.cmw-connections .cmw-follow { font-size: .82rem; padding: .3rem .6rem; }
+#cmw-recent .cmw-connections li button { padding: .3rem .6rem; border-radius: .5rem;
+  border: 1px solid var(--border-color-primary); }
+#cmw-recent .cmw-connections li button:disabled { opacity: .6; cursor: default; }
+.cmw-sure { grid-column: 1 / -1; display: flex; flex-wrap: wrap; gap: .4rem; align-items: center;
+  padding: .3rem 0; }
+.cmw-sure > span { flex: 1 0 100%; }
+
+/* -- questions before a tool runs; outside of the conversation -- */
+#cmw-main > .sr-only { position: absolute; width: 1px; height: 1px; overflow: hidden;
+  clip-path: inset(50%); white-space: nowrap; }
+#cmw-approvals { flex: 0 0 auto; max-height: min(26rem, 45dvh); overflow-y: auto; display: flex;
+  flex-direction: column; gap: .5rem; padding: 1px; }
+.cmw-note { flex: 0 0 auto; }
+.cmw-note[hidden], #cmw-approvals[hidden], #cmw-approvals [hidden] { display: none !important; }
+.cmw-card { flex: 0 0 auto; border: 1px solid #d97706; border-radius: .9rem; padding: .7rem .9rem 0;
+  background: var(--input-background-fill); color: var(--body-text-color); font-size: .88rem; }
+.cmw-card-head { display: flex; flex-wrap: wrap; align-items: baseline; gap: .1rem .75rem; }
+.cmw-card h2 { font-size: .95rem; font-weight: 650; margin: 0; min-width: 0; flex: 1 1 auto;
+  overflow-wrap: anywhere; color: var(--body-text-color); }
+.cmw-card h2:focus { outline: none; }
+.cmw-card h2:focus-visible { outline: 2px solid var(--color-accent); outline-offset: 2px; border-radius: .2rem; }
+.cmw-card p { margin: .4rem 0; }
+.cmw-left { font-size: .78rem; color: var(--body-text-color-subdued); }
+.cmw-field { margin-top: .45rem; }
+.cmw-field label > span { display: block; font-size: .78rem; font-weight: 600; overflow-wrap: anywhere; }
+.cmw-field :is(input, textarea) { display: block; width: 100%; box-sizing: border-box; resize: none;
+  font: inherit; line-height: 1.45; padding: .35rem .6rem; border-radius: .55rem; max-height: 12rem;
+  color: var(--body-text-color); background: var(--body-background-fill);
+  border: 1px solid var(--border-color-primary); }
+.cmw-field :is(input, textarea):focus-visible { outline: 2px solid var(--color-accent); outline-offset: 1px; }
+.cmw-field [aria-invalid] { border-color: #dc2626; }
+.cmw-field-error, .cmw-card-error { display: block; margin-top: .2rem; font-size: .8rem; color: #b91c1c; }
+.dark :is(.cmw-field-error, .cmw-card-error) { color: #fca5a5; }
+.cmw-always { display: flex; align-items: center; gap: .5rem; margin-top: .6rem; cursor: pointer; }
+.cmw-always input { accent-color: var(--color-accent); }
+.cmw-card-end { position: sticky; bottom: 0; display: flex; gap: .5rem; padding: .6rem 0 .7rem;
+  background: var(--input-background-fill); border-radius: 0 0 .9rem .9rem; }
+.cmw-card-end button { padding: .4rem 1rem; border-radius: .6rem; font-weight: 600; cursor: pointer;
+  border: 1px solid var(--border-color-primary); color: var(--body-text-color); background: none; }
+.cmw-card-end button:hover { background: var(--border-color-primary); }
+.cmw-card-end .cmw-approve { color: white; border-color: transparent;
+  background: var(--button-primary-background-fill); }
+.cmw-card-end .cmw-approve:hover { background: var(--button-primary-background-fill-hover); }
+.cmw-card-end button:disabled { opacity: .6; cursor: default; }
+
+/* -- what it took -- */
+.cmw-usage[hidden] { display: none; }
+"""

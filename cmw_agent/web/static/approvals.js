@@ -1,0 +1,230 @@
+/* Questions before a tool runs: a card for each call that waits, directly above the box.
+ *
+ * The cards come from the server alone and stand outside of the conversation, where no text of a
+ * model can draw them. Their buttons and fields bear no id: a label or a form in a message could
+ * otherwise press them.
+ */
+(() => {
+  "use strict";
+  const { make, ask, conversation } = window.cmw;
+  const MARK = "needs your approval"; // in the title of a step that waits
+  const CHECK_MS = 500;
+  const AGAIN_MS = 1_000; // a step may be drawn before its call waits
+  const TRIES = 5;
+  const NOTE_MS = 15_000;
+  const LONG = 60; // characters of a text that gets more than one line
+  const cards = new Map(); // call → { card, until }
+  let panel, place, status, note, shownFor;
+  let marks = ""; // the titles that were seen last
+  let tries = 0;
+  let asked = 0; // answers to older questions are dropped
+
+  const tell = (text) => { status.textContent = text; }; // for the ear alone
+
+  function explain(text) {
+    note.textContent = text;
+    note.hidden = !text;
+    clearTimeout(explain.timer);
+    explain.timer = setTimeout(() => { note.hidden = true; }, NOTE_MS);
+  }
+
+  function isTyping() {
+    const at = document.activeElement;
+    return Boolean(at?.isContentEditable || (at?.matches("input, textarea, select") && at.value));
+  }
+
+  /* -- the arguments -- */
+
+  function grow(area) {
+    area.style.height = "auto";
+    area.style.height = `${area.scrollHeight + 2}px`;
+  }
+
+  // `json()` gives the field's value as JSON text, or throws; what was left as it came stays exact.
+  function field(name, value, text, number) {
+    const isText = typeof value === "string";
+    const short = isText && value.length <= LONG && !/[\r\n]/.test(value);
+    const input = make(short ? "input" : "textarea", { value: isText ? value : text, spellcheck: isText });
+    if (!short) input.rows = 1;
+    const error = make("span", { className: "cmw-field-error", id: `cmw-field-error-${number}`, hidden: true });
+    const before = input.value;
+    input.addEventListener("input", () => {
+      if (!short) grow(input);
+      input.removeAttribute("aria-invalid");
+      error.hidden = true;
+    });
+    const json = () => {
+      if (input.value === before) return isText ? JSON.stringify(value) : text;
+      if (isText) return JSON.stringify(input.value);
+      JSON.parse(input.value);
+      return input.value;
+    };
+    const refuse = () => {
+      error.textContent = "This must be JSON, such as 12, true, \"text\" or [1, 2].";
+      error.hidden = false;
+      input.setAttribute("aria-invalid", "true");
+      input.setAttribute("aria-describedby", error.id);
+      input.focus();
+    };
+    const row = make("div", { className: "cmw-field" }, make("label", {}, make("span", {}, name), input), error);
+    return { row, input, json, refuse, isChanged: () => input.value !== before, name, short };
+  }
+
+  // The arguments as JSON text, "null" where they were left as they came; undefined where a field
+  // is no JSON.
+  function written(fields) {
+    const pairs = [];
+    let refused = null;
+    for (const one of fields) {
+      try { pairs.push(`${JSON.stringify(one.name)}:${one.json()}`); } catch { refused ??= one; }
+    }
+    if (refused) return void refused.refuse();
+    return fields.some((one) => one.isChanged()) ? `{${pairs.join(",")}}` : "null";
+  }
+
+  /* -- one card -- */
+
+  let numbers = 0;
+
+  function draw(item, mine) {
+    const title = `${item.name} wants to run`;
+    const heading = make("h2", { tabIndex: -1 }, title);
+    const left = make("span", { className: "cmw-left" });
+    const fields = Object.entries(item.arguments).map(([name, value]) =>
+      field(name, value, item.texts[name], ++numbers));
+    const always = make("input", { type: "checkbox" });
+    const approve = make("button", { type: "button", className: "cmw-approve" }, "Approve");
+    const deny = make("button", { type: "button" }, "Deny");
+    const error = make("div", { className: "cmw-card-error", role: "alert", hidden: true });
+    const card = make("div", { className: "cmw-card", role: "group", "aria-label": title },
+      make("div", { className: "cmw-card-head" }, heading, left),
+      ...(fields.length ? fields.map((one) => one.row) : [make("p", {}, "It takes no arguments.")]),
+      make("label", { className: "cmw-always" }, always, "Always allow this tool in this chat"),
+      error,
+      make("div", { className: "cmw-card-end" }, approve, deny));
+    const settle = async (answer) => {
+      const given = answer === "approved" ? written(fields) : "null";
+      if (given === undefined) return;
+      const said = { conversation: mine, call: item.call, answer, always: always.checked && answer === "approved" };
+      const sent = `${JSON.stringify(said).slice(0, -1)},"arguments":${given}}`;
+      for (const one of [approve, deny]) one.disabled = true;
+      try {
+        await ask("approvals", sent);
+        gone(item.call);
+        tell(`${item.name} was ${answer}.`);
+      } catch (failure) {
+        if (failure.status === 404) {
+          gone(item.call);
+          explain(failure.message);
+        } else {
+          for (const one of [approve, deny]) one.disabled = false;
+          error.textContent = failure.message;
+          error.hidden = false;
+        }
+      }
+    };
+    approve.addEventListener("click", () => settle("approved"));
+    deny.addEventListener("click", () => settle("denied"));
+    return { card, heading, left, fields, name: item.name, until: performance.now() + item.seconds * 1_000 };
+  }
+
+  function gone(call) {
+    const found = cards.get(call);
+    if (!found) return;
+    asked += 1; // an answer on its way may still name it
+    const hadFocus = found.card.contains(document.activeElement);
+    cards.delete(call);
+    found.card.remove();
+    panel.hidden = !cards.size;
+    if (hadFocus) (cards.values().next().value?.heading ?? place.querySelector("textarea"))?.focus();
+  }
+
+  function clear() {
+    asked += 1;
+    cards.clear();
+    panel.querySelectorAll(".cmw-card").forEach((card) => card.remove());
+    panel.hidden = true;
+    tell("");
+    note.hidden = true;
+  }
+
+  function count() {
+    for (const [call, found] of [...cards]) {
+      const seconds = Math.max(0, (found.until - performance.now()) / 1_000);
+      const minutes = Math.ceil(seconds / 60);
+      found.left.textContent = seconds < 60 ? "waits less than a minute"
+        : `waits ${minutes} more minute${minutes === 1 ? "" : "s"}`;
+      if (seconds) continue;
+      gone(call);
+      explain(`Nobody answered in time, so ${found.name} was not run.`);
+    }
+  }
+
+  /* -- what waits -- */
+
+  async function refresh() {
+    const mine = ++asked;
+    const current = conversation();
+    if (!current) return clear();
+    let waiting;
+    try {
+      ({ waiting } = await ask(`approvals?c=${encodeURIComponent(current)}`));
+    } catch (error) {
+      if (mine === asked) explain(error.message);
+      return;
+    }
+    if (mine !== asked || current !== conversation()) return;
+    const calls = new Set(waiting.map((item) => item.call));
+    for (const call of [...cards.keys()]) if (!calls.has(call)) gone(call);
+    show(waiting.filter((item) => !cards.has(item.call)), current);
+    if (marks && !waiting.length && ++tries < TRIES) setTimeout(() => { if (marks) refresh(); }, AGAIN_MS);
+  }
+
+  function show(items, current) {
+    shownFor = current;
+    const first = !cards.size;
+    for (const item of items) {
+      const made = draw(item, current);
+      cards.set(item.call, made);
+      panel.append(made.card);
+    }
+    panel.hidden = !cards.size;
+    count();
+    for (const { fields } of cards.values()) for (const one of fields) if (!one.short) grow(one.input);
+    if (!items.length) return;
+    note.hidden = true;
+    tell(items.map((item) => `${item.name} wants to run and waits for your approval.`).join(" "));
+    if (first && !isTyping()) cards.values().next().value.heading.focus();
+  }
+
+  function check(chat) {
+    if (cards.size && shownFor !== conversation()) clear();
+    const titles = [...chat.querySelectorAll(".thought-group .title")].map((title) => title.textContent);
+    const found = titles.map((title, at) => (title.includes(MARK) ? `${at} ${title}` : "")).filter(Boolean).join("\n");
+    if (found === marks) return;
+    marks = found;
+    tries = 0;
+    if (marks || cards.size) refresh();
+  }
+
+  function follow(chat) {
+    let planned = false;
+    new MutationObserver(() => {
+      if (planned) return;
+      planned = true;
+      setTimeout(() => { planned = false; check(chat); }, CHECK_MS);
+    }).observe(chat, { childList: true, subtree: true, characterData: true });
+  }
+
+  window.cmw.when("#cmw-input", (input) => {
+    place = input;
+    status = make("div", { className: "sr-only", role: "status" });
+    note = make("div", { className: "cmw-status cmw-note", role: "status", hidden: true });
+    panel = make("section", { id: "cmw-approvals", "aria-label": "Approvals", hidden: true });
+    const files = input.previousElementSibling;
+    (files?.matches(".cmw-files") ? files : input).before(status, note, panel);
+    window.cmw.when("#cmw-chat", follow);
+    setInterval(count, 1_000);
+    if (conversation()) refresh();
+  });
+})();

@@ -1,0 +1,115 @@
+/* The sidebar's panel of accounts: how each app stands for oneself, to connect and disconnect.
+ *
+ * Nothing is asked before the panel is opened. A link opens by a press of its own: a window that
+ * a script opens once the server has answered is what pop-up blockers stop.
+ */
+(() => {
+  "use strict";
+  const { make, ask } = window.cmw;
+  const STATES = { connected: "Connected", waiting: "Waiting", expired: "Expired", none: "Not connected" };
+  const links = new Map(); // slug → address that was not followed yet
+  let panel, list, status;
+  let asked = 0; // answers to older questions are dropped
+
+  const tell = (text) => { status.textContent = text; status.hidden = !text; };
+  const button = (label, name, work) => {
+    const made = make("button", { type: "button", "aria-label": `${label} ${name}` }, label);
+    made.addEventListener("click", () => work(made));
+    return made;
+  };
+
+  async function act(pressed, work) {
+    pressed.disabled = true;
+    tell("");
+    try { await work(); } catch (error) {
+      pressed.disabled = false;
+      pressed.focus();
+      tell(error.message);
+    }
+  }
+
+  function connect(item, row) {
+    return button("Connect", item.name, (pressed) => act(pressed, async () => {
+      const { url } = await ask("connections/link", { toolkit: item.slug });
+      links.set(item.slug, url);
+      const link = follow(item);
+      pressed.replaceWith(link);
+      if (row.isConnected) link.focus();
+      tell(`The page that connects ${item.name} opens in a new tab.`);
+    }));
+  }
+
+  function follow(item) {
+    const link = make("a", {
+      href: links.get(item.slug), target: "_blank", rel: "noopener", className: "cmw-follow",
+      "aria-label": `Continue to ${item.name} in a new tab`,
+    }, "Continue ↗");
+    link.addEventListener("click", () => links.delete(item.slug));
+    return link;
+  }
+
+  function disconnect(item, row) {
+    const first = button("Disconnect", item.name, () => {
+      const sure = make("div", { className: "cmw-sure", role: "group", "aria-label": `Disconnect ${item.name}` },
+        make("span", {}, "Disconnect this account?"),
+        button("Disconnect", `${item.name} for good`, (pressed) => act(pressed, async () => {
+          const { disconnected } = await ask("connections/disconnect", { toolkit: item.slug });
+          await refresh();
+          tell(disconnected ? `${item.name} was disconnected.` : `${item.name} was not connected.`);
+          panel.querySelector("summary").focus();
+        })),
+        button("Keep", item.name, () => { sure.remove(); first.hidden = false; first.focus(); }));
+      first.hidden = true;
+      row.append(sure);
+      sure.querySelector("button").focus();
+    });
+    return first;
+  }
+
+  function entry(item) {
+    const words = item.needs_account ? STATES[item.state] ?? STATES.none : "No account needed";
+    const row = make("li", {},
+      make("span", { className: "cmw-app" }, item.name),
+      make("span", { className: "cmw-state" }, words));
+    row.dataset.state = item.state;
+    if (!item.needs_account) return row;
+    if (item.state === "connected") links.delete(item.slug);
+    if (item.state === "connected") row.append(disconnect(item, row));
+    else row.append(links.has(item.slug) ? follow(item) : connect(item, row));
+    return row;
+  }
+
+  async function refresh() {
+    const mine = ++asked;
+    list.setAttribute("aria-busy", "true");
+    try {
+      const found = await ask("connections");
+      if (mine !== asked) return;
+      panel.hidden = !found.offered || !found.kept;
+      list.replaceChildren(...found.toolkits.map(entry));
+      tell("");
+    } catch (error) {
+      if (mine === asked) tell(error.message);
+    } finally {
+      if (mine === asked) list.removeAttribute("aria-busy");
+    }
+  }
+
+  function build(history) {
+    list = make("ul", { "aria-label": "Apps" });
+    status = make("div", { className: "cmw-status", role: "status", hidden: true });
+    panel = make("details", { className: "cmw-connections" }, make("summary", {}, "Connections"), list, status);
+    panel.addEventListener("toggle", () => { if (panel.open) refresh(); });
+    // One comes back from the tab in which an account was connected. Who is asked whether they
+    // are sure is not disturbed.
+    window.addEventListener("focus", () => {
+      if (panel.open && !panel.querySelector(".cmw-sure")) refresh();
+    });
+    history.append(panel);
+  }
+
+  window.cmw.connections = (offered) => {
+    if (offered && !panel) window.cmw.when(".cmw-history", build);
+    if (panel) panel.hidden = !offered;
+  };
+})();

@@ -1,0 +1,152 @@
+/* Files beside the box: chosen, dropped or pasted; each is uploaded at once and shown as a chip.
+ *
+ * What the page sends with a message are the ids that `window.cmw.attached()` returns; a message
+ * that was refused gives them back with `window.cmw.detach(ids)`. Names are put in as text.
+ */
+(() => {
+  "use strict";
+  const base = new URL(".", document.baseURI);
+  const MOST = 10;
+  const chips = new Map(); // chip → { id, name, taken, abort }
+  let row, status, chooser;
+
+  function make(tag, props = {}, ...children) {
+    const element = document.createElement(tag);
+    for (const [key, value] of Object.entries(props)) {
+      if (key in element) element[key] = value;
+      else element.setAttribute(key, value);
+    }
+    element.append(...children);
+    return element;
+  }
+
+  function tell(text) {
+    status.textContent = text;
+    status.hidden = !text;
+  }
+
+  function show() {
+    const shown = [...chips.values()].some((chip) => !chip.taken);
+    row.hidden = !shown;
+  }
+
+  async function remove(id) {
+    await fetch(new URL("files/remove", base), {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify({ id }),
+    }).catch(() => { /* one that no message has goes by itself */ });
+  }
+
+  async function upload(file) {
+    if ([...chips.values()].filter((chip) => !chip.taken).length >= MOST) {
+      tell(`A message takes at most ${MOST} files.`);
+      return;
+    }
+    const abort = new AbortController();
+    const off = make("button", { type: "button", "aria-label": `Remove ${file.name}` }, "×");
+    const progress = make("progress", { "aria-label": `Uploading ${file.name}` });
+    const chip = make("li", { className: "cmw-chip" }, make("span", {}, file.name), progress, off);
+    const entry = { id: null, name: file.name, taken: false, abort };
+    chips.set(chip, entry);
+    row.append(chip);
+    show();
+    const drop = () => { chips.delete(chip); chip.remove(); show(); };
+    off.addEventListener("click", () => {
+      abort.abort();
+      if (entry.id) remove(entry.id);
+      drop();
+      document.querySelector("#cmw-input textarea")?.focus();
+    });
+    try {
+      const answer = await fetch(new URL("files", base), {
+        method: "POST",
+        headers: {
+          "content-type": file.type || "application/octet-stream",
+          "x-file-name": encodeURIComponent(file.name.slice(-300)),
+        },
+        body: file,
+        signal: abort.signal,
+      });
+      const content = await answer.json().catch(() => ({}));
+      if (!answer.ok) throw new Error(content.detail || "This file could not be uploaded.");
+      if (abort.signal.aborted) { remove(content.id); return; }
+      entry.id = content.id;
+      progress.remove();
+      tell("");
+    } catch (error) {
+      if (abort.signal.aborted) return;
+      drop();
+      tell(error instanceof TypeError
+        ? `${file.name}: the upload broke off; it may be too large.` : `${file.name}: ${error.message}`);
+    }
+  }
+
+  function take(files) {
+    const some = [...files];
+    if (some.length) tell("");
+    for (const file of some) upload(file);
+    return some.length > 0;
+  }
+
+  // The ids of what is ready; their chips go out of sight until the message was taken or refused.
+  window.cmw.attached = () => {
+    const ids = [];
+    for (const [chip, entry] of chips) {
+      if (entry.taken || !entry.id) continue;
+      entry.taken = true;
+      chip.hidden = true;
+      ids.push(entry.id);
+    }
+    show();
+    return ids;
+  };
+  window.cmw.detach = (ids) => {
+    for (const [chip, entry] of chips) {
+      if (!entry.taken || !ids.includes(entry.id)) continue;
+      entry.taken = false;
+      chip.hidden = false;
+    }
+    show();
+  };
+  window.cmw.uploading = () => [...chips.values()].some((entry) => !entry.taken && !entry.id);
+
+  function build(input) {
+    row = make("ul", { className: "cmw-chips", "aria-label": "Attached files", hidden: true });
+    status = make("div", { className: "cmw-file-status", role: "alert", hidden: true });
+    chooser = make("input", { type: "file", multiple: true, hidden: true, tabIndex: -1 });
+    const button = make("button", {
+      type: "button", id: "cmw-attach", "aria-label": "Attach files", title: "Attach files",
+    }, "+");
+    button.addEventListener("click", () => chooser.click());
+    chooser.addEventListener("change", () => { take(chooser.files); chooser.value = ""; });
+    input.before(make("div", { className: "cmw-files" }, status, row, button, chooser));
+  }
+
+  const holdsFiles = (event) => [...(event.dataTransfer?.types ?? [])].includes("Files");
+  document.addEventListener("dragover", (event) => {
+    if (!holdsFiles(event)) return;
+    event.preventDefault();
+    document.body.classList.add("cmw-dropping");
+  });
+  document.addEventListener("dragleave", (event) => {
+    if (!event.relatedTarget) document.body.classList.remove("cmw-dropping");
+  });
+  document.addEventListener("drop", (event) => {
+    if (!holdsFiles(event)) return;
+    event.preventDefault();
+    document.body.classList.remove("cmw-dropping");
+    take(event.dataTransfer.files);
+  }, true);
+  document.addEventListener("paste", (event) => {
+    if (take(event.clipboardData?.files ?? [])) event.preventDefault();
+  }, true);
+
+  const look = () => {
+    const input = document.getElementById("cmw-input");
+    if (input) { watch.disconnect(); build(input); }
+  };
+  const watch = new MutationObserver(look);
+  watch.observe(document.documentElement, { childList: true, subtree: true });
+  look();
+})();

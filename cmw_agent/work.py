@@ -1,0 +1,402 @@
+"""The inside of one turn: from its beginning in the database to the answer stored there."""
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from cmw_agent.agent import Ask
+from cmw_agent.answers import Answer, replayed, storable
+from cmw_agent.approvals import Decision
+from cmw_agent.completion import Exchange
+from cmw_agent.errors import Unavailable, UserError, frames
+from cmw_agent.events import (
+    AgentEvent,
+    ApprovalAsked,
+    TextDelta,
+    TurnEvent,
+    TurnFinished,
+    TurnStarted,
+)
+from cmw_agent.kit import Commands, Kit
+from cmw_agent.limits import Slot, TooMany
+from cmw_agent.models import explain
+from cmw_agent.prices import cost_micros
+from cmw_agent.refusals import refusal_for
+from cmw_agent.sessions import RunningTurn, Session
+from cmw_agent.tools.toolbox import CONNECT
+from cmw_agent.transcripts import Transcript, Transcripts
+from cmw_agent.turns import SETTLE_SECONDS, Turn
+from memory.errors import StoreError
+from memory.manager import ConversationMemoryManager
+from memory.records import TurnTicket
+
+log = logging.getLogger(__name__)
+
+KEEP_SECONDS = 5.0  # how often a running answer's partial text is stored
+ALWAYS = "always"  # tools that the user lets run in a conversation without being asked
+MODEL = "model"  # the one that the user has chosen for a conversation
+CHARS_PER_TOKEN = 4
+
+Begin = Callable[[ConversationMemoryManager], Coroutine[Any, Any, TurnTicket]]
+Settle = Callable[[Coroutine[Any, Any, bool]], "asyncio.Task[bool]"]
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What all turns of a process share: see `ChatService`, which makes it."""
+
+    kit: Kit
+    transcripts: Transcripts
+    commands: Commands | None
+    settle: Settle
+    answered: Callable[[Session, Transcript], None]
+
+
+class Work:
+    """Does one turn.
+
+    Args:
+        shared: What all turns share.
+        session: Whose turn it is.
+        turn: Takes the events.
+        begin: Stores the beginning.
+        first: The turn that runs under the same key already, where one does.
+        model: The model that the user has chosen with this message, if any.
+    """
+
+    def __init__(
+        self,
+        shared: Shared,
+        session: Session,
+        turn: Turn,
+        begin: Begin,
+        first: RunningTurn | None,
+        model: str | None = None,
+    ) -> None:
+        self._shared = shared
+        self.session = session
+        self._turn = turn
+        self._begin = begin
+        self._first = first
+        self._model = model
+        self._answer = Answer()
+        self._ticket: TurnTicket | None = None
+        self._stored = False
+        self._slot: Slot | None = None
+        self._gate: _Gate | None = None
+        self._started = time.monotonic()
+
+    @property
+    def conversation(self) -> str | None:
+        """The id of the conversation, once the turn has begun."""
+        return self._ticket.session_id if self._ticket is not None else None
+
+    async def run(self) -> None:
+        """Do the turn; what becomes of it is told through its events."""
+        if self._first is not None:
+            await self._run()
+            return
+        try:
+            slots = self._shared.kit.limits.slot(self.session.owner, secrets.token_hex(8))
+            async with slots as self._slot:
+                await self._run()
+        except TooMany as error:
+            self._turn.refuse(error)
+
+    def told(self) -> list[TurnEvent]:
+        """Return the events that stand for what has come so far, for another page."""
+        ticket = self._ticket
+        events: list[TurnEvent] = [] if ticket is None else [_started(ticket)]
+        return [*events, *self._answer.told(), *(self._gate.asked if self._gate else ())]
+
+    async def keep(self) -> None:
+        """Store the partial answer; stop the turn when its lease was lost."""
+        ticket = self._ticket
+        if ticket is None or time.monotonic() - self._started < KEEP_SECONDS:
+            return
+        if self._slot is not None:
+            await self._slot.renew()
+        kept = await self.session.memory.checkpoint(
+            self.session.owner,
+            ticket.turn_id,
+            content=self._answer.text,
+            tool_calls=self._answer.tools,
+        )
+        if not kept:
+            self._turn.stop()
+
+    async def _run(self) -> None:
+        ticket = await self._open()
+        if ticket is None:
+            return
+        self._turn.emit(_started(ticket))
+        if not ticket.fresh:
+            await self._repeat(ticket)
+            return
+        self._ticket = ticket
+        held = self._shared.transcripts.take(self.session, ticket)
+        finished, model = await self._answer_it(ticket, held)
+        finished = await self._store(ticket, finished, model)
+        if finished.outcome == "complete" and self._stored:
+            text = self._answer.text
+            self._shared.transcripts.keep(self.session, held, ticket.answer_seq, text)
+            self._shared.answered(self.session, held)
+        self._turn.emit(finished)
+
+    async def _open(self) -> TurnTicket | None:
+        # Shielded: when the caller goes away while the message is being stored, the
+        # turn must still learn that it was, or its lease would stay.
+        opening = asyncio.ensure_future(self._begin(self.session.memory))
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            await self._abandon(opening)
+        except StoreError as error:
+            self._turn.refuse(refusal_for(error))
+        except Exception as error:  # noqa: BLE001 (told to the user, named in the log)
+            self._turn.refuse(_unexpected(error))
+        return None
+
+    async def _abandon(self, opening: asyncio.Future[TurnTicket]) -> None:
+        _keep_running()
+        try:
+            ticket = await asyncio.wait_for(opening, SETTLE_SECONDS)
+        except (StoreError, TimeoutError) as error:
+            self._turn.refuse(refusal_for(error))
+            return
+        if ticket.fresh:
+            self._turn.emit(_started(ticket))
+            self._turn.emit(await self._store(ticket, TurnFinished("interrupted"), None))
+
+    async def _answer_it(
+        self, ticket: TurnTicket, held: Transcript
+    ) -> tuple[TurnFinished, str | None]:
+        settings = self._shared.kit.settings
+        clock = asyncio.timeout(settings.turn_timeout)
+        model: str | None = None
+        try:
+            async with clock:
+                if (done := await self._command(held)) is not None:
+                    self._take(TextDelta(done))
+                else:
+                    model = await self._choose(ticket)
+                    await self._ask_agent(ticket, held, model, clock)
+        except asyncio.CancelledError:
+            _keep_running()
+            return TurnFinished("interrupted"), model
+        except Exception as error:  # noqa: BLE001 (told to the user, named in the log)
+            return self._failed(error, expired=clock.expired()), model
+        return TurnFinished("complete", tokens=self._answer.tokens), model
+
+    async def _command(self, held: Transcript) -> str | None:
+        commands = self._shared.commands
+        found = commands.find(self._turn.text) if commands is not None else None
+        if found is None or commands is None or not held.said:
+            return None
+        try:
+            return await commands.run(self.session, found)
+        except UserError as error:
+            return error.sentence
+
+    async def _choose(self, ticket: TurnTicket) -> str:
+        kit = self._shared.kit
+        profile = kit.profile(ticket.agent_id)
+        stored = ticket.context.get(MODEL)
+        model = kit.model(profile, self._model or stored)
+        if self._model and model != kit.model(profile, stored):
+            changes = {MODEL: model}
+            await self.session.memory.update_context(self.session.owner, ticket.session_id, changes)
+        return model
+
+    async def _ask_agent(
+        self, ticket: TurnTicket, held: Transcript, model: str, clock: asyncio.Timeout
+    ) -> None:
+        kit, session = self._shared.kit, self.session
+        profile = kit.profile(ticket.agent_id)
+        self._gate = _Gate(kit, session, self._turn, ticket, clock)
+        ask = Ask(
+            instructions=profile.prompt,
+            summary=held.told,
+            fields=kit.fields.of(session.owner, model),
+            box=await kit.box(session, profile),
+            gate=self._gate,
+        )
+        shown = await self._with_files(ticket, held)
+        await session.agent.run(shown, self._take, ask)
+
+    async def _with_files(self, ticket: TurnTicket, held: Transcript) -> list[Exchange]:
+        """Return the window, its messages with what their files hold."""
+        if not ticket.has_files:
+            return held.exchanges
+        kit, session = self._shared.kit, self.session
+        places = [item.seq for item in held.said if item.role == "user"]
+        room = kit.settings.history_tokens * CHARS_PER_TOKEN
+        found = await kit.files.contents(session.principal, ticket.session_id, places, chars=room)
+        return [
+            Exchange("user", [{"type": "text", "text": item.content}, *found[item.seq]])
+            if item.seq in found
+            else exchange
+            for item, exchange in zip(held.said, held.exchanges, strict=True)
+        ]
+
+    def _take(self, made: AgentEvent) -> None:
+        event = storable(made)
+        self._answer.add(event)
+        if isinstance(event, ApprovalAsked) and self._gate is not None:
+            self._gate.asked.append(event)
+        self._turn.emit(event)
+
+    def _failed(self, error: Exception, *, expired: bool) -> TurnFinished:
+        settings = self._shared.kit.settings
+        if isinstance(error, UserError):
+            return self._broken(error, error)
+        if isinstance(error, TimeoutError) and expired:
+            sentence = f"The answer took longer than {settings.turn_timeout:g} seconds."
+            return self._broken(UserError(sentence), error)
+        known = refusal_for(error) if isinstance(error, StoreError) else None
+        return self._broken(known or explain(error, settings), error)
+
+    def _broken(self, told: UserError, error: BaseException) -> TurnFinished:
+        # What came is worth keeping; nothing at all is a failure.
+        outcome: Literal["interrupted", "failed"] = (
+            "interrupted" if self._answer.text or self._answer.tools else "failed"
+        )
+        log.error(
+            "turn %s error_id=%s kind=%s principal=%s turn=%s cause=%s",
+            outcome,
+            told.error_id,
+            getattr(told, "kind", type(told).__name__),
+            self.session.principal.log_name,
+            self._ticket.turn_id if self._ticket else "-",
+            frames(error),
+        )
+        return TurnFinished(outcome, told.sentence, told.error_id, self._answer.tokens)
+
+    async def _store(
+        self, ticket: TurnTicket, finished: TurnFinished, model: str | None
+    ) -> TurnFinished:
+        task = self._shared.settle(self._finish(ticket, finished, model))
+        try:
+            self._stored = await asyncio.wait_for(asyncio.shield(task), SETTLE_SECONDS)
+        except asyncio.CancelledError:
+            _keep_running()
+            await asyncio.wait([task], timeout=SETTLE_SECONDS)
+        except (StoreError, TimeoutError) as error:
+            told = Unavailable("The answer could not be stored; please copy it before you go on.")
+            return self._broken(told, error)
+        return finished
+
+    async def _finish(self, ticket: TurnTicket, finished: TurnFinished, model: str | None) -> bool:
+        kit, answer, owner = self._shared.kit, self._answer, self.session.owner
+        counts = answer.input_tokens, answer.output_tokens
+        stored = await self.session.memory.finish_turn(
+            owner,
+            ticket.turn_id,
+            status=finished.outcome,
+            content=answer.text,
+            tool_calls=answer.tools,
+            tokens_used=answer.tokens,
+            latency_ms=round((time.monotonic() - self._started) * 1000),
+            model_used=model,
+            error_id=finished.error_id,
+            input_tokens=counts[0],
+            output_tokens=counts[1],
+            cost_micros=self._cost(model),
+        )
+        await kit.limits.charge(owner, answer.tokens or 0)
+        return stored
+
+    def _cost(self, model: str | None) -> int | None:
+        asked, answered = self._answer.input_tokens, self._answer.output_tokens
+        if model is None or asked is None or answered is None:
+            return None
+        return cost_micros(self._shared.kit.settings.prices, model, asked, answered)
+
+    async def _repeat(self, ticket: TurnTicket) -> None:
+        """Tell a repeated request what became of the first: one turn, one answer."""
+        if self._first is not None:
+            await self._first.ended()
+        try:
+            stored = await self.session.memory.answer(self.session.owner, ticket.turn_id)
+        except StoreError as error:
+            self._turn.refuse(refusal_for(error))
+            return
+        for event in replayed(stored):
+            self._turn.emit(event)
+
+
+class _Gate:
+    """Asks the owner before a tool changes something outside; the turn's clock stands meanwhile.
+
+    `asked` are the calls that wait.
+    """
+
+    def __init__(
+        self, kit: Kit, session: Session, turn: Turn, ticket: TurnTicket, clock: asyncio.Timeout
+    ) -> None:
+        self._kit = kit
+        self._session = session
+        self._turn = turn
+        self._ticket = ticket
+        self._clock = clock
+        self._left = 0.0
+        self._always: set[str] = set(ticket.context.get(ALWAYS) or ())
+        self.asked: list[ApprovalAsked] = []
+
+    def needed(self, name: str, *, changes: bool) -> bool:
+        """Whether the owner is to be asked before a call."""
+        settings = self._kit.settings
+        if settings.approval == "none" or name == CONNECT:
+            return False
+        if name in settings.trusted_tools or name in self._always:
+            return False
+        return changes or settings.approval == "all"
+
+    async def ask(self, call_id: str, name: str, arguments: Mapping[str, Any]) -> Decision:
+        """Wait for the owner's word."""
+        owner, conversation = self._session.owner, self._ticket.session_id
+        self._hold()
+        try:
+            decision = await self._kit.approvals.ask(owner, conversation, call_id, name, arguments)
+        finally:
+            self._go_on()
+            self.asked = [item for item in self.asked if item.call_id != call_id]
+        if decision.always and decision.answer == "approved":
+            self._always.add(name)
+            changes = {ALWAYS: sorted(self._always)}
+            with contextlib.suppress(StoreError):
+                await self._session.memory.update_context(owner, conversation, changes)
+        return decision
+
+    def _hold(self) -> None:
+        if not self._turn.waits and (when := self._clock.when()) is not None:
+            self._left = when - asyncio.get_running_loop().time()
+            self._clock.reschedule(None)
+        self._turn.waits += 1
+
+    def _go_on(self) -> None:
+        self._turn.waits -= 1
+        if not self._turn.waits and not self._clock.expired():
+            self._clock.reschedule(asyncio.get_running_loop().time() + self._left)
+
+
+def _unexpected(error: BaseException) -> UserError:
+    told = UserError()
+    log.error("turn refused error_id=%s cause=%s", told.error_id, frames(error))
+    return told
+
+
+def _started(ticket: TurnTicket) -> TurnStarted:
+    return TurnStarted(ticket.turn_id, ticket.session_id, ticket.user_seq, ticket.answer_seq)
+
+
+def _keep_running() -> None:
+    # The cancellation was the brake, and was taken; what follows is the storing.
+    task = asyncio.current_task()
+    if task is not None:
+        task.uncancel()
