@@ -1,0 +1,99 @@
+"""The app with tools: an endpoint double whose model does what it is told, and Composio's double."""
+
+import contextlib
+import json
+import re
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cmw_agent.tools.composio import ConnectionUser
+from tests.doubles.composio_server import Composio, composio_server
+from tests.doubles.openai_models import call_tools, words
+from tests.doubles.openai_server import OpenAIDouble
+from tests.doubles.openai_steps import Request, Step, Text
+from tests.harness import Browser, Served, Tab, served, settings_for
+
+ORDER = re.compile(r"do ((?:\w+ \{[^{}]*\}(?: and )?)+)")
+CALL = re.compile(r"(\w+) (\{[^{}]*\})")
+
+
+def obedient(request: Request) -> Sequence[Step]:
+    """A model that calls the tools named in the last message, `do NAME {…} and NAME {…}`."""
+    found = ORDER.search(request.last_user)
+    if found is None:
+        return [Text(words(f"You said: {request.last_user}"))]
+    calls = [(name, json.loads(text)) for name, text in CALL.findall(found.group(1))]
+    return call_tools(request, calls)
+
+
+@dataclass(slots=True)
+class Toolhouse:
+    """The served app and its doubles."""
+
+    app: Served
+    endpoint: OpenAIDouble
+    composio: Composio
+
+    def user_of(self, tab: Tab) -> str:
+        """The id by which Composio knows the visitor of this tab."""
+        return known_as(self.app, tab)
+
+
+def known_as(app: Served, tab: Tab) -> str:
+    """The id by which Composio knows the visitor behind a tab, from its cookie."""
+    runtime = app.application.runtime
+    cookies = {cookie.key: cookie.value for cookie in tab.http.cookie_jar}
+    identities = app.application.asgi._identities  # type: ignore[attr-defined]
+    for value in cookies.values():
+        if (principal := identities.verify(value, "cookie")) is not None:
+            assert runtime.registry.of(principal)
+            return ConnectionUser.of(principal).value
+    raise AssertionError("this tab's browser has no cookie of the app")
+
+
+@contextlib.asynccontextmanager
+async def toolhouse(folder: Path, **changes: Any) -> AsyncIterator[Toolhouse]:
+    """Serve the app with the toolkit asana."""
+    async with (
+        composio_server() as composio,
+        OpenAIDouble(scripts={"obedient": obedient}) as endpoint,
+    ):
+        values: dict[str, Any] = {
+            "openai_base_url": endpoint.base_url,
+            "model": "obedient",
+            "composio_api_key": composio.key,
+            "composio_base_url": composio.url,
+            "toolkits": "asana",
+        }
+        async with served(settings_for(folder, **{**values, **changes})) as app:
+            yield Toolhouse(app, endpoint, composio)
+
+
+async def waiting(tab: Tab, conversation: str) -> list[dict[str, Any]]:
+    """What the page is told of calls that wait in a conversation."""
+    async with tab.http.get(f"{tab.url}/approvals", params={"c": conversation}) as answer:
+        assert answer.status == 200
+        found: list[dict[str, Any]] = (await answer.json())["waiting"]
+        return found
+
+
+async def settle(tab: Tab, conversation: str, call: str, answer: str, **more: Any) -> int:
+    """Send the user's word about a call, as the page does; return HTTP's status."""
+    body = {
+        "conversation": conversation,
+        "call": call,
+        "answer": answer,
+        "arguments": None,
+        "always": False,
+        **more,
+    }
+    async with tab.http.post(f"{tab.url}/approvals", json=body) as sent:
+        return sent.status
+
+
+async def visitor(stack: contextlib.AsyncExitStack, house: Toolhouse) -> Tab:
+    """A new browser with the page open in it."""
+    browser = await stack.enter_async_context(Browser(house.app.url))
+    return await browser.open()
