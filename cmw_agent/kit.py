@@ -60,10 +60,11 @@ class Kit:
             raise AgentGone
         return found
 
-    def model(self, profile: Profile, chosen: object) -> str:
-        """Return the model that answers: the one that the user has chosen, or the profile's."""
+    def model(self, profile: Profile, *chosen: object) -> str:
+        """Return the first of the models `chosen` that is on offer, or the profile's."""
         known = (self.settings.model, *self.settings.models)
-        return chosen if isinstance(chosen, str) and chosen in known else profile.model
+        offered = (name for name in chosen if isinstance(name, str) and name in known)
+        return next(offered, profile.model)
 
     async def box(self, session: Session, profile: Profile) -> Box | None:
         """Return the tools that the session's user has connected, or could."""

@@ -207,7 +207,7 @@ class Work:
         kit = self._shared.kit
         profile = kit.profile(ticket.agent_id)
         stored = ticket.context.get(MODEL)
-        model = kit.model(profile, self._model or stored)
+        model = kit.model(profile, self._model, stored)
         if self._model and model != kit.model(profile, stored):
             changes = {MODEL: model}
             await self.session.memory.update_context(self.session.owner, ticket.session_id, changes)

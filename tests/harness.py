@@ -71,6 +71,8 @@ async def served(settings: Settings, parts: Parts | None = None) -> AsyncIterato
         lifespan="on",
         timeout_graceful_shutdown=2,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        proxy_headers=bool(settings.trust_proxy),
+        forwarded_allow_ips=settings.trust_proxy or None,
     )
     server = uvicorn.Server(config)
     running = asyncio.create_task(server._serve())

@@ -5,8 +5,9 @@ PANELS = """
 #cmw-chat a[href^="https://connect.composio.dev/link/"], .cmw-connections .cmw-follow {
   display: inline-block; padding: .35rem .9rem; border-radius: .6rem; font-weight: 600;
   text-decoration: none; color: white; background: var(--button-primary-background-fill); }
-:is(#cmw-chat a[href^="https://connect.composio.dev/link/"], .cmw-connections .cmw-follow):hover {
-  background: var(--button-primary-background-fill-hover); }
+/* Gradio's own colour for this is too faint behind white in the dark. */
+:is(#cmw-chat a[href^="https://connect.composio.dev/link/"], .cmw-connections .cmw-follow, .cmw-approve):hover {
+  filter: brightness(.9); }
 
 /* -- accounts -- */
 .cmw-connections { padding-top: .5rem; border-top: 1px solid var(--border-color-primary);
@@ -41,7 +42,7 @@ PANELS = """
   flex-direction: column; gap: .5rem; padding: 1px; }
 .cmw-note { flex: 0 0 auto; }
 .cmw-note[hidden], #cmw-approvals[hidden], #cmw-approvals [hidden] { display: none !important; }
-.cmw-card { flex: 0 0 auto; border: 1px solid #d97706; border-radius: .9rem; padding: .7rem .9rem 0;
+.cmw-card { flex: 0 0 auto; overflow: clip; border: 1px solid #d97706; border-radius: .9rem; padding: .7rem .9rem 0;
   background: var(--input-background-fill); color: var(--body-text-color); font-size: .88rem; }
 .cmw-card-head { display: flex; flex-wrap: wrap; align-items: baseline; gap: .1rem .75rem; }
 .cmw-card h2 { font-size: .95rem; font-weight: 650; margin: 0; min-width: 0; flex: 1 1 auto;
@@ -62,16 +63,17 @@ PANELS = """
 .dark :is(.cmw-field-error, .cmw-card-error) { color: #fca5a5; }
 .cmw-always { display: flex; align-items: center; gap: .5rem; margin-top: .6rem; cursor: pointer; }
 .cmw-always input { accent-color: var(--color-accent); }
-.cmw-card-end { position: sticky; bottom: 0; display: flex; gap: .5rem; padding: .6rem 0 .7rem;
-  background: var(--input-background-fill); border-radius: 0 0 .9rem .9rem; }
+.cmw-card-end { position: sticky; bottom: 0; display: flex; gap: .5rem; margin: .6rem -.9rem 0;
+  padding: .55rem .9rem .6rem; background: var(--input-background-fill);
+  border-top: 1px solid var(--border-color-primary); }
 .cmw-card-end button { padding: .4rem 1rem; border-radius: .6rem; font-weight: 600; cursor: pointer;
   border: 1px solid var(--border-color-primary); color: var(--body-text-color); background: none; }
-.cmw-card-end button:hover { background: var(--border-color-primary); }
+.cmw-card-end button:not(.cmw-approve):hover { background: var(--border-color-primary); }
 .cmw-card-end .cmw-approve { color: white; border-color: transparent;
   background: var(--button-primary-background-fill); }
-.cmw-card-end .cmw-approve:hover { background: var(--button-primary-background-fill-hover); }
 .cmw-card-end button:disabled { opacity: .6; cursor: default; }
 
 /* -- what it took -- */
+.cmw-usage { color: var(--body-text-color-subdued); }
 .cmw-usage[hidden] { display: none; }
 """

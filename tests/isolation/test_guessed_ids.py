@@ -144,6 +144,21 @@ async def test_an_empty_id_opens_a_new_chat(case: Case) -> None:
 
 
 @shared
+@pytest.mark.parametrize("path", ["usage", "approvals"])
+async def test_a_guessed_conversation_tells_as_much_as_one_that_is_not_there(
+    path: str, case: Case
+) -> None:
+    async def asked(query: str) -> tuple[int, bytes]:
+        async with case.b.http.get(f"{case.here.url}/{path}?c={query}") as answer:
+            return answer.status, await answer.read()
+
+    wanted = await asked(new_conversation_id())
+    assert wanted[0] == (404 if path == "usage" else 200)
+    for variant in VARIANTS:
+        assert await asked(case.spelt(variant)) == wanted, variant
+
+
+@shared
 @pytest.mark.parametrize("name", ["retry", "edit"])
 @pytest.mark.parametrize("variant", VARIANTS[:13])
 async def test_a_guessed_conversation_is_not_answered_again(

@@ -112,7 +112,7 @@ async def test_two_hundred_users_at_once_use_their_own_accounts(tmp_path: Path) 
             for text in (create(secrets[name]), LIST):
                 events = await told(runtime.chat.turn(session, text, key=canary()))
                 assert ending(events).outcome == "complete"
-            answers[name] = answer_of(events)
+                answers[name] = answer_of(events)
 
         async with asyncio.timeout(WAIT * 4):
             await asyncio.gather(*(talk(name) for name in secrets))

@@ -2,23 +2,25 @@
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Locator, expect
+from playwright.async_api import Locator, ViewportSize, expect
 from pydantic import SecretStr
 
 from cmw_agent.approvals import Decision
 from memory.manager import ConversationMemoryManager
+from memory.records import new_conversation_id
 from tests.doubles.composio_server import Composio, composio_server
 from tests.doubles.openai_server import OpenAIDouble
 from tests.harness import WAIT, Served, served, settings_for
 from tests.isolation.world import until
 from tests.web.chat_page import ChatPage
 from tests.web.conftest import WIDE, People
-from tests.web.test_looks import NARROW, ViewportSize, _fits, _picture, _readable
+from tests.web.test_looks import NARROW, _fits, _picture, _readable
 from tests.web.test_xss import PAYLOADS, _owner
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.slow]
@@ -149,6 +151,23 @@ async def test_a_failure_is_told_in_the_panel(
         composio.redirect = kept
     await expect(panel(page).get_by_role("button", name="Connect Asana")).to_be_enabled()
     await expect(panel(page).get_by_role("link")).to_have_count(0)
+
+
+@SCHEMES
+async def test_a_link_to_connect_looks_like_a_button(
+    dark: bool, app: Served, people: People
+) -> None:
+    page = await people.open(app, dark=dark)
+    await page.ask(
+        "[Connect Asana](https://connect.composio.dev/link/lk_1) [other](https://connect.example/)"
+    )
+    link = page.answers.get_by_role("link", name="Connect Asana")
+    await expect(link).to_have_css("color", "rgb(255, 255, 255)")
+    await expect(link).to_have_css("display", "inline-block")
+    await expect(link).to_have_attribute("rel", re.compile("noopener"))
+    other = page.answers.get_by_role("link", name="other")
+    await expect(other).to_have_css("display", "inline")
+    await _readable(page)
 
 
 @SIZES
@@ -338,6 +357,25 @@ async def test_a_step_that_says_so_brings_the_card_and_no_message_does(
         await expect(cards(page)).to_have_count(0)
 
 
+async def test_a_tool_that_a_model_wants_runs_as_its_user_has_edited_it(
+    connecting: Served, composio: Composio, people: People
+) -> None:
+    page = await people.open(connecting)
+    await open_panel(page)
+    await panel(page).get_by_role("button", name="Connect Asana").click()
+    await expect(panel(page).get_by_role("link")).to_be_visible()
+    user = composio.to("POST /connected_accounts/link")[-1].body["user_id"]
+    composio.connect(user)
+    await page.write('[tool:ASANA_CREATE_TASK:{"name": "Buy milk"}] please')
+    await expect(card(page).get_by_role("heading")).to_be_focused()
+    assert composio.tasks.get(user, []) == []
+    await card(page).get_by_role("textbox", name="name").fill("Buy oat milk")
+    await card(page).get_by_role("button", name="Approve").click()
+    await page.settled()
+    assert composio.tasks[user] == ["Buy oat milk"]
+    await expect(cards(page)).to_have_count(0)
+
+
 FORGED = (
     "<section id='cmw-approvals'><div role='group' class='cmw-card'><h2>X wants to run</h2>"
     "<button>Approve</button></div></section><div id='cmw-input'><textarea></textarea></div>"
@@ -420,20 +458,14 @@ async def test_a_question_fits_and_can_be_read(
 # -- what answers took -------------------------------------------------------------------------------
 
 
-async def test_what_an_answer_took_stands_below(demo: Served, people: People) -> None:
-    page = await people.open(demo)
-    line = page.frame.locator("#cmw-foot .cmw-usage")
-    asked: list[str] = []
-    page.page.on("request", lambda request: asked.append(request.url))
-    await page.ask("My name is Alice")
-    conversation = page.conversation()
-    assert conversation is not None
-    await expect(line).to_be_hidden()
-    assert len([url for url in asked if "/usage?" in url]) == 1
-    kept: ConversationMemoryManager = demo.application.runtime.kept
+async def stored(
+    app: Served, page: ChatPage, conversation: str, *numbers: tuple[int | None, int | None]
+) -> None:
+    """Store an answer in the page's name for each pair of tokens and millionths of a dollar."""
+    kept: ConversationMemoryManager = app.application.runtime.kept
     owner = await _owner(page)
-    for key, tokens, cost in (("k1", 1_798, 1_700), ("k2", 512, None), ("k3", 512, 400)):
-        ticket = await kept.begin_turn(owner, conversation, "more", key=key, create=False)
+    for number, (tokens, cost) in enumerate(numbers):
+        ticket = await kept.begin_turn(owner, conversation, "more", key=f"k{number}", create=True)
         await kept.finish_turn(
             owner,
             ticket.turn_id,
@@ -446,11 +478,39 @@ async def test_what_an_answer_took_stands_below(demo: Served, people: People) ->
             error_id=None,
             cost_micros=cost,
         )
-    await page.reload()
+
+
+async def test_what_an_answer_took_stands_below(demo: Served, people: People) -> None:
+    page = await people.open(demo)
+    line = page.frame.locator("#cmw-foot .cmw-usage")
+    await expect(line).to_be_hidden()
+    conversation = new_conversation_id()
+    await stored(demo, page, conversation, (1_798, 1_700), (512, None), (512, 400))
+    await page.open(f"?c={conversation}")
     await expect(line).to_have_text(
         "This answer 512 tokens, $0.0004 · this chat 2,822, $0.0021 · today 2,822, $0.0021"
     )
     await _readable(page)
     await _fits(page)
+    asked: list[str] = []
+    page.page.on("request", lambda request: asked.append(request.url))
+    await page.ask("My name is Alice")
+    await expect(line).not_to_contain_text("This answer 512 tokens")
+    await expect(line).to_contain_text(re.compile(r"^This answer \d+ tokens · this chat 2,8\d\d"))
+    assert len([url for url in asked if "/usage?" in url]) == 1
     await page.new_chat.click()
     await expect(line).to_be_hidden()
+    assert len([url for url in asked if "/usage?" in url]) == 1
+
+
+async def test_where_there_is_no_number_there_is_no_line(demo: Served, people: People) -> None:
+    page = await people.open(demo)
+    conversation = new_conversation_id()
+    await stored(demo, page, conversation, (None, None))
+    async with page.page.expect_response(lambda found: "/usage?" in found.url) as answer:
+        await page.open(f"?c={conversation}")
+    assert (await (await answer.value).json())["answer"] == {"tokens": 0, "cost": None}
+    await expect(page.questions).to_have_count(1)
+    line = page.frame.locator("#cmw-foot .cmw-usage")
+    await expect(line).to_be_hidden()
+    await expect(line).to_be_empty()

@@ -87,52 +87,60 @@
   let numbers = 0;
 
   function draw(item, mine) {
-    const title = `${item.name} wants to run`;
-    const heading = make("h2", { tabIndex: -1 }, title);
-    const left = make("span", { className: "cmw-left" });
-    const fields = Object.entries(item.arguments).map(([name, value]) =>
-      field(name, value, item.texts[name], ++numbers));
-    const always = make("input", { type: "checkbox" });
-    const approve = make("button", { type: "button", className: "cmw-approve" }, "Approve");
-    const deny = make("button", { type: "button" }, "Deny");
-    const error = make("div", { className: "cmw-card-error", role: "alert", hidden: true });
-    const card = make("div", { className: "cmw-card", role: "group", "aria-label": title },
-      make("div", { className: "cmw-card-head" }, heading, left),
-      ...(fields.length ? fields.map((one) => one.row) : [make("p", {}, "It takes no arguments.")]),
-      make("label", { className: "cmw-always" }, always, "Always allow this tool in this chat"),
-      error,
-      make("div", { className: "cmw-card-end" }, approve, deny));
-    const settle = async (answer) => {
-      const given = answer === "approved" ? written(fields) : "null";
-      if (given === undefined) return;
-      const said = { conversation: mine, call: item.call, answer, always: always.checked && answer === "approved" };
-      const sent = `${JSON.stringify(said).slice(0, -1)},"arguments":${given}}`;
-      for (const one of [approve, deny]) one.disabled = true;
-      try {
-        await ask("approvals", sent);
-        gone(item.call);
-        tell(`${item.name} was ${answer}.`);
-      } catch (failure) {
-        if (failure.status === 404) {
-          gone(item.call);
-          explain(failure.message);
-        } else {
-          for (const one of [approve, deny]) one.disabled = false;
-          error.textContent = failure.message;
-          error.hidden = false;
-        }
-      }
+    const name = `${item.name} wants to run`;
+    const fields = Object.entries(item.arguments).map(([key, value]) =>
+      field(key, value, item.texts[key], ++numbers));
+    const made = {
+      call: item.call, name: item.name, conversation: mine, fields,
+      until: performance.now() + item.seconds * 1_000,
+      heading: make("h2", { tabIndex: -1 }, name),
+      left: make("span", { className: "cmw-left" }),
+      always: make("input", { type: "checkbox" }),
+      buttons: [make("button", { type: "button", className: "cmw-approve" }, "Approve"),
+                make("button", { type: "button" }, "Deny")],
+      error: make("div", { className: "cmw-card-error", role: "alert", hidden: true }),
     };
-    approve.addEventListener("click", () => settle("approved"));
-    deny.addEventListener("click", () => settle("denied"));
-    return { card, heading, left, fields, name: item.name, until: performance.now() + item.seconds * 1_000 };
+    ["approved", "denied"].forEach((answer, at) =>
+      made.buttons[at].addEventListener("click", () => settle(made, answer)));
+    made.card = make("div", { className: "cmw-card", role: "group", "aria-label": name },
+      make("div", { className: "cmw-card-head" }, made.heading, made.left),
+      ...(fields.length ? fields.map((one) => one.row) : [make("p", {}, "It takes no arguments.")]),
+      make("label", { className: "cmw-always" }, made.always, "Always allow this tool in this chat"),
+      made.error,
+      make("div", { className: "cmw-card-end" }, ...made.buttons));
+    return made;
   }
 
-  function gone(call) {
+  async function settle(made, answer) {
+    const given = answer === "approved" ? written(made.fields) : "null";
+    if (given === undefined) return;
+    const { conversation: of, call, name } = made;
+    const always = answer === "approved" && made.always.checked;
+    const said = JSON.stringify({ conversation: of, call, answer, always });
+    for (const button of made.buttons) button.disabled = true;
+    try {
+      await ask("approvals", `${said.slice(0, -1)},"arguments":${given}}`);
+      gone(call, { settled: true });
+      tell(`${name} was ${answer}.`);
+    } catch (failure) {
+      for (const button of made.buttons) button.disabled = false;
+      if (failure.status === 404) {
+        gone(call, { settled: true });
+        explain(failure.message);
+      } else {
+        made.error.textContent = failure.message;
+        made.error.hidden = false;
+      }
+    }
+  }
+
+  function gone(call, { settled = false } = {}) {
     const found = cards.get(call);
     if (!found) return;
     asked += 1; // an answer on its way may still name it
-    const hadFocus = found.card.contains(document.activeElement);
+    // A button that was pressed gives its focus up when it is disabled.
+    const at = document.activeElement;
+    const hadFocus = found.card.contains(at) || (settled && at === document.body);
     cards.delete(call);
     found.card.remove();
     panel.hidden = !cards.size;

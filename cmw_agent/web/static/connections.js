@@ -35,7 +35,7 @@
       const link = follow(item);
       pressed.replaceWith(link);
       if (row.isConnected) link.focus();
-      tell(`The page that connects ${item.name} opens in a new tab.`);
+      tell(`Press Continue: the page that connects ${item.name} opens in a new tab.`);
     }));
   }
 

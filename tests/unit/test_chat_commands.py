@@ -1,0 +1,140 @@
+"""Messages that begin with a slash: no model is asked, and each works for its own user alone."""
+
+from pathlib import Path
+
+import pytest
+
+from cmw_agent.chat_commands import HELP, command_of
+from cmw_agent.turns import Command
+from tests.doubles.openai_server import OpenAIDouble
+from tests.harness import Browser, canary, last_text, served, settings_for, texts
+from tests.isolation.toolhouse import toolhouse
+from tests.rows import rows
+from tests.service import answer_of, process, session_of, told
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("/help", Command("help", "")),
+        ("  /Connect  Asana ", Command("connect", "Asana")),
+        ("/forget everything", Command("forget", "everything")),
+        ("/usr/bin/env python", None),
+        ("/", None),
+        ("// a comment", None),
+        ("what does /help do?", None),
+        ("/1", None),
+        (None, None),
+    ],
+)
+def test_a_command_is_a_word_after_a_slash_at_the_beginning(
+    text: object, found: Command | None
+) -> None:
+    assert command_of(text) == found
+
+
+async def said(tmp_path: Path, *commands: str) -> list[str]:
+    async with process(settings_for(tmp_path)) as runtime:
+        session = await session_of(runtime)
+        return [
+            answer_of(await told(runtime.chat.turn(session, text, key=canary())))
+            for text in commands
+        ]
+
+
+async def test_an_unknown_command_suggests_the_nearest(tmp_path: Path) -> None:
+    near, far = await said(tmp_path, "/hlep", "/xyzzy")
+    assert "Did you mean `/help`?" in near
+    assert "Did you mean" not in far
+    assert "`/help` lists them all" in far
+
+
+async def test_help_names_what_there_is_and_no_more(tmp_path: Path) -> None:
+    (plain,) = await said(tmp_path, "/help")
+    assert "/connect" not in plain
+    (house_folder := tmp_path / "with tools").mkdir()
+    async with toolhouse(house_folder) as house, Browser(house.app.url) as browser:
+        tab = await browser.open()
+        whole = last_text((await tab.send("/help")).value)
+        assert all(form in whole for form, _ in HELP.values())
+        assert len(house.endpoint.requests) == 0
+
+
+async def test_without_connections_the_commands_say_so(tmp_path: Path) -> None:
+    answers = await said(tmp_path, "/connect asana", "/disconnect asana", "/status")
+    assert set(answers) == {"No accounts can be connected here."}
+
+
+async def test_status_tools_and_disconnect_are_one_s_own(tmp_path: Path) -> None:
+    async with (
+        toolhouse(tmp_path) as house,
+        Browser(house.app.url) as alice,
+        Browser(house.app.url) as bob,
+    ):
+        a, b = await alice.open(), await bob.open()
+        for tab in (a, b):
+            house.composio.add_account(house.user_of(tab))
+        for text in ("/status", "/status asana", "/connect list", "/connect"):
+            assert "(`asana`): connected" in last_text((await a.send(text)).value)
+        tools = last_text((await a.send("/tools")).value)
+        assert "`ASANA_GET_TASKS` (asana)" in tools
+        assert "`ASANA_CREATE_TASK` (asana, asks you first)" in tools
+        assert "is disconnected" in last_text((await a.send("/disconnect asana")).value)
+        assert "was not connected" in last_text((await a.send("/disconnect Asana")).value)
+        assert "not connected" in last_text((await a.send("/status")).value)
+        assert "(`asana`): connected" in last_text((await b.send("/status")).value)
+        wrong = last_text((await a.send("/connect asanna")).value)
+        assert "Did you mean asana?" in wrong
+
+
+async def test_new_begins_another_conversation_and_keeps_the_old_one(tmp_path: Path) -> None:
+    async with served(settings_for(tmp_path)) as app, Browser(app.url) as browser:
+        tab = await browser.open()
+        await tab.send("My name is Alice")
+        event = await tab.send("/new")
+        assert texts(event.value) == []
+        assert "don't know your name" in last_text((await tab.send("What is my name?")).value)
+        assert len(rows(tmp_path, "SELECT 1 FROM agent_sessions")) == 2
+
+
+async def test_forget_asks_first_and_then_deletes_one_s_own(tmp_path: Path) -> None:
+    async with (
+        served(settings_for(tmp_path)) as app,
+        Browser(app.url) as alice,
+        Browser(app.url) as bob,
+    ):
+        a, b = await alice.open(), await bob.open()
+        await a.send("hers")
+        await b.send("his")
+        assert "/forget everything" in last_text((await a.send("/forget")).value)
+        assert len(rows(tmp_path, "SELECT 1 FROM agent_sessions")) == 2
+        assert texts((await a.send("/forget everything")).value) == []
+        (row,) = rows(tmp_path, "SELECT title FROM agent_sessions")
+        assert row["title"] == "his"
+
+
+async def test_export_is_a_link_on_the_page_and_a_text_elsewhere(tmp_path: Path) -> None:
+    async with served(settings_for(tmp_path)) as app, Browser(app.url) as browser:
+        tab = await browser.open()
+        await tab.send("My name is Alice")
+        shown = last_text((await tab.send("/export")).value)
+        link = shown.partition("](")[2].partition(")")[0]
+        async with tab.http.get(f"{app.url}/{link}") as answer:
+            assert "My name is Alice" in await answer.text()
+    (elsewhere := tmp_path / "elsewhere").mkdir()
+    async with process(settings_for(elsewhere)) as runtime:
+        session = await session_of(runtime)
+        session.channel = "whatsapp"
+        await told(runtime.chat.turn(session, "My name is Alice", key=canary()))
+        told_text = answer_of(await told(runtime.chat.turn(session, "/export", key=canary())))
+        assert "My name is Alice" in told_text
+
+
+async def test_a_command_asks_no_model(tmp_path: Path) -> None:
+    async with OpenAIDouble() as endpoint:
+        settings = settings_for(tmp_path, openai_base_url=endpoint.base_url, model="echo")
+        async with process(settings) as runtime:
+            session = await session_of(runtime)
+            for name in HELP:
+                await told(runtime.chat.turn(session, f"/{name}", key=canary()))
+        assert endpoint.requests == []
