@@ -3,8 +3,9 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from functools import partial
+from typing import Any
 
 from langchain_core.language_models import BaseChatModel
 
@@ -68,6 +69,18 @@ class _Maker:
 
     def memory(self, principal: Principal) -> ConversationMemoryManager:
         return self._kept if principal.is_kept else self._short_lived
+
+
+@contextlib.asynccontextmanager
+async def _meanwhile(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Let `work` go on beside the block, no longer than that."""
+    task = asyncio.create_task(work, name="meanwhile")
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
 
 
 class Runtime:
@@ -208,6 +221,8 @@ class Runtime:
         connections: Connections | None = None
         if settings.connections:
             connections = await stack.enter_async_context(open_connections(settings))
+            # so that the first user need not wait for them
+            await stack.enter_async_context(_meanwhile(connections.load()))
         return Kit(
             settings,
             limits=await stack.enter_async_context(open_limits(settings)),

@@ -19,7 +19,9 @@ async def test_a_turn_is_stored_before_it_is_answered(store: Store, database: Da
     ticket = await store.begin_turn(
         ALICE, "s1", "Hello", key="k1", create=True, model="model-1", channel="api"
     )
-    assert ticket == TurnTicket(ticket.turn_id, "s1", user_seq=1, answer_seq=2, fresh=True)
+    assert ticket == TurnTicket(
+        ticket.turn_id, "s1", user_seq=1, answer_seq=2, fresh=True, agent_id="assistant"
+    )
     question, answer = await Store(database).messages(ALICE, "s1")
     assert (question.role, question.content, question.status) == ("user", "Hello", "complete")
     assert (answer.role, answer.content, answer.status) == ("assistant", "", "interrupted")
@@ -187,7 +189,7 @@ async def test_a_key_gives_the_first_ticket_again(store: Store, database: Databa
     first = await store.begin(ALICE, "s1", "Hello", key="k1")
     before = await rows_of(database)
     assert await store.begin(ALICE, "s1", "Hello", key="k1") == dataclasses.replace(
-        first, fresh=False
+        first, fresh=False, agent_id=""
     )
     assert await rows_of(database) == before
     await store.finish(ALICE, first.turn_id, "answer")

@@ -382,7 +382,14 @@ async def test_all_that_is_kept_is_nameless_and_ends(
     redis_url: str, client: Any, folder: Path
 ) -> None:
     secret = canary()
-    settings = settings_for(folder, redis_url=redis_url, tokens_per_day=10)
+    settings = settings_for(
+        folder,
+        redis_url=redis_url,
+        tokens_per_day=10,
+        turns_per_minute=5,
+        turns_per_address=5,
+        turns_at_once=5,
+    )
     async with open_limits(settings) as limits:
         await limits.admit(f"v{secret}", f"host-{secret}")
         await limits.charge(f"v{secret}", 1)
@@ -441,7 +448,9 @@ async def test_while_redis_is_away_the_process_counts_and_then_redis_again(
     with tempfile.TemporaryDirectory(prefix="redis-") as name:
         folder = Path(name)
         with started(folder) as url:
-            settings = settings_for(folder, redis_url=url, turns_per_minute=3, turns_at_once=1)
+            settings = settings_for(
+                folder, redis_url=url, turns_per_minute=3, turns_per_address=300, turns_at_once=1
+            )
             opening = open_limits(settings, clock=clock)
             limits = await opening.__aenter__()
             assert await admitted(limits, ALICE, HOME) == 3
@@ -496,7 +505,9 @@ async def test_a_password_stands_nowhere(
     secret = canary()
     for url in (f"redis://:{secret}@127.0.0.1:1/0", redis_url.replace("://", f"://u:{secret}@")):
         with caplog.at_level(logging.DEBUG):
-            async with open_limits(settings_for(folder, redis_url=url)) as limits:
+            async with open_limits(
+                settings_for(folder, redis_url=url, turns_per_minute=5)
+            ) as limits:
                 await limits.admit(ALICE, HOME)
     assert len(caplog.records) >= 2
     assert secret not in caplog.text

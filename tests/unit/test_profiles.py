@@ -1,6 +1,5 @@
 """Agent profiles: from a file that is right in every word, or from none."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -199,14 +198,6 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     path.rmdir()
     path.symlink_to(tmp_path / "absent.toml")
     with pytest.raises(StartupError, match="its link leads nowhere"):
-        load_profiles(settings(tmp_path))
-
-
-@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root reads everything")
-def test_a_file_of_others_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "agents.toml"
-    path.touch(mode=0o000)
-    with pytest.raises(StartupError, match=r"cannot be read: Permission denied$"):
         load_profiles(settings(tmp_path))
 
 

@@ -116,8 +116,10 @@ async def test_a_day_begins_at_midnight_by_utc_wherever_the_clock_is(
     memory: ConversationMemoryManager, history: History, clock: Clock
 ) -> None:
     await answered(memory, "c", "k1")
-    clock.now = clock.now.astimezone(timezone(timedelta(hours=9)))  # tomorrow there
-    assert (await history.usage(ALICE, "c")).today == Usage(10, 100)
+    clock.now += timedelta(hours=1)
+    assert (await history.usage(ALICE, "c")).today == NOTHING
+    clock.now = clock.now.astimezone(timezone(timedelta(hours=-9)))  # still the same day there
+    assert (await history.usage(ALICE, "c")).today == NOTHING
 
 
 async def test_an_answer_without_numbers_has_none(

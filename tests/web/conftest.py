@@ -13,8 +13,10 @@ from playwright.async_api import (
     async_playwright,
     expect,
 )
+from pydantic import SecretStr
 
 from tests.browser import chromium
+from tests.doubles.composio_server import Composio, composio_server
 from tests.doubles.openai_models import built_in
 from tests.doubles.openai_server import OpenAIDouble
 from tests.doubles.openai_steps import Request, Step
@@ -128,6 +130,32 @@ async def app(
         model="stage",
         max_message_chars=MAX_CHARS,
         log_level="ERROR",
+    )
+    async with served(settings) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def composio() -> AsyncIterator[Composio]:
+    async with composio_server() as double:
+        double.add_toolkit("clock", 2, no_auth=True)
+        yield double
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def connecting(
+    model: OpenAIDouble, composio: Composio, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Served]:
+    """The app with accounts to connect."""
+    settings = settings_for(
+        tmp_path_factory.mktemp("connecting"),
+        openai_base_url=model.base_url,
+        openai_api_key="key-of-the-endpoint",
+        model="stage",
+        log_level="ERROR",
+        composio_api_key=SecretStr(composio.key),
+        composio_base_url=composio.url,
+        toolkits="asana,clock",
     )
     async with served(settings) as running:
         yield running
