@@ -129,9 +129,6 @@ class Ask:
     gate: Gate | None = None
 
 
-PLAIN = Ask()
-
-
 class CmwAgent:
     """One session's agent: a few references, no state of a conversation.
 
@@ -159,12 +156,13 @@ class CmwAgent:
         """The id of the principal this agent works for."""
         return self._owner
 
-    async def run(self, history: Sequence[Exchange], emit: Emit, ask: Ask = PLAIN) -> None:
+    async def run(self, history: Sequence[Exchange], emit: Emit, ask: Ask | None = None) -> None:
         """Answer the last message of `history`; `emit` gets what happens on the way, at once.
 
         Cancelling the caller aborts the request upstream. Errors of the model
         are raised as its client raises them; `models.explain` says what they mean.
         """
+        ask = ask or Ask()
         instructions = self._told(ask)
         voice, fields = Voice(emit), ask.fields
         # Most answers need no tool, and entering the graph costs as much as all the rest.
@@ -201,7 +199,7 @@ class CmwAgent:
         return str((await complete(self._model, asked, (), Voice(_unheard), fields)).text)
 
     async def stream(
-        self, history: Sequence[Exchange], ask: Ask = PLAIN
+        self, history: Sequence[Exchange], ask: Ask | None = None
     ) -> AsyncIterator[AgentEvent]:
         """Answer as `run` does, and yield what happens on the way."""
         events: asyncio.Queue[AgentEvent | None] = asyncio.Queue()

@@ -129,7 +129,6 @@ JUDGED = {
     "cmw_agent.tools.composio.Connections.load": "maintenance: fetches what is due of that",
     "cmw_agent.tools.composio.Connections.close": "ends background work at the end",
     "cmw_agent.web.login.LoginRoutes.routes": "the routes themselves, which are judged in `OPEN`",
-    "cmw_agent.chat.ChatService.settle": "awaits a storing that it is given",
 }
 
 

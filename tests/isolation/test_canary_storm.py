@@ -9,7 +9,7 @@ from typing import Any, Literal, cast
 
 import pytest
 
-from cmw_agent.agent import PLAIN, Ask, CmwAgent
+from cmw_agent.agent import Ask, CmwAgent
 from cmw_agent.completion import Emit, Exchange
 from cmw_agent.history import History
 from cmw_agent.identity import Identities, Principal, SessionKey
@@ -95,7 +95,7 @@ class RememberingAgent(CmwAgent):
 
     heard: tuple[Exchange, ...] = ()
 
-    async def run(self, history: Sequence[Exchange], emit: Emit, ask: Ask = PLAIN) -> None:
+    async def run(self, history: Sequence[Exchange], emit: Emit, ask: Ask | None = None) -> None:
         self.heard = (*self.heard, *history)
         await super().run(self.heard, emit, ask)
 

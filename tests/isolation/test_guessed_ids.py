@@ -189,7 +189,7 @@ async def test_a_message_to_a_guessed_conversation_begins_ones_own(
     async with Browser(case.here.url) as browser:
         tab = await browser.open()
         tab.hash, tab.query = "fresh", f"?c={case.spelt(variant)}"
-        event = await tab.run(name, [text, "the-key-of-a"] if name == "send" else [text])
+        event = await tab.run(name, [text, "the-key-of-a", "", None] if name == "send" else [text])
         answer = event.value if name == "chat" else last_text(event.value)
         assert answer == f"You said: {text}"
         if name == "send":
@@ -232,7 +232,7 @@ async def test_a_guessed_event_is_cancelled_like_one_that_is_not_there(case: Cas
     async with Following(case.a, mine) as stream:
         event = await stream.done()
     assert event.error is None
-    assert len(event.values[-1]) == 2
+    assert len(event.values[-1]) == 3
 
 
 @shared

@@ -206,6 +206,7 @@ async def test_the_keyboard_reaches_everything(demo: Served, people: People) -> 
         "Dislike",
         "Like",
         "Message",
+        "Attach files",
         "Send",
     ]
     await page.log.get_by_role("button", name=re.compile("calculate")).press("Enter")
