@@ -1,0 +1,109 @@
+"""The morning of two people with tools, in two browsers: links, tasks, approvals, a reload."""
+
+import re
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Locator, expect
+
+from cmw_agent.identity import Principal
+from cmw_agent.tools.composio import ConnectionUser
+from tests.harness import canary
+from tests.isolation.toolhouse import Toolhouse, toolhouse
+from tests.web.chat_page import ChatPage
+from tests.web.conftest import People
+from tests.web.test_questions import card
+from tests.web.test_xss import _owner
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.slow]
+LIST = "do ASANA_GET_TASKS {}"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Toolhouse]:
+    async with toolhouse(tmp_path_factory.mktemp("tools")) as running:
+        yield running
+
+
+async def user_of(page: ChatPage) -> str:
+    return ConnectionUser.of(Principal(await _owner(page), "visitor")).value
+
+
+def buttons(page: ChatPage) -> Locator:
+    return page.log.get_by_role("link", name=re.compile("^Connect"))
+
+
+async def test_two_people_connect_and_see_their_own(house: Toolhouse, people: People) -> None:
+    hers, his = canary(), canary()
+    a, b = await people.open(house.app), await people.open(house.app)
+    await a.ask("/connect asana")
+    first = await buttons(a).last.get_attribute("href")
+    house.composio.connect(await user_of(a))
+    await b.ask("/connect asana")
+    assert first != await buttons(b).last.get_attribute("href")
+    # Not connected yet: he is told so, and gets a button of his own.
+    await b.ask(LIST)
+    await expect(b.answers.last).to_contain_text("has not connected asana")
+    links = [await link.get_attribute("href") for link in await buttons(b).all()]
+    assert len({first, *links}) == 3
+    house.composio.tasks[await user_of(a)] = [hers]
+    house.composio.tasks[await user_of(b)] = [his]
+    await a.ask(LIST)
+    await expect(a.answers.last).to_contain_text(hers)
+    house.composio.connect(await user_of(b))
+    await b.ask(LIST)
+    await expect(b.answers.last).to_contain_text(his)
+    await expect(b.log).not_to_contain_text(hers)
+    await expect(a.log).not_to_contain_text(his)
+
+
+async def test_a_call_waits_on_the_page_through_a_reload(house: Toolhouse, people: People) -> None:
+    name, written = canary(), canary()
+    page, other = await people.open(house.app), await people.open(house.app)
+    user = await user_of(page)
+    house.composio.add_account(user)
+    await page.write(f'do ASANA_CREATE_TASK {{"name": "{name}"}}')
+    await expect(card(page)).to_be_visible()
+    await expect(page.log).to_contain_text("needs your approval")
+    await expect(card(other)).to_have_count(0)
+    assert house.composio.tasks.get(user, []) == []
+    await page.page.reload()
+    await expect(card(page)).to_be_visible()
+    await expect(page.log).to_contain_text("needs your approval")
+    await card(page).get_by_label("name", exact=True).fill(written)
+    await card(page).get_by_role("button", name="Approve").click()
+    await expect(page.answers.last).to_contain_text("The tools said")
+    assert house.composio.tasks[user] == [written]
+    await page.filled()
+    await page.ask("and on")
+    await expect(page.answers.last).to_contain_text("You said: and on")
+
+
+async def test_a_denied_call_is_not_made(house: Toolhouse, people: People) -> None:
+    page = await people.open(house.app)
+    user = await user_of(page)
+    house.composio.add_account(user)
+    await page.write('do ASANA_DELETE_TASK {"name": "all"}')
+    await card(page, "ASANA_DELETE_TASK").get_by_role("button", name="Deny").click()
+    await expect(page.answers.last).to_contain_text("denied this call")
+    await page.settled()
+    assert not [c for c in house.composio.to("POST /tools/execute") if user in c.user_ids]
+
+
+async def test_a_file_is_attached_shown_and_read(house: Toolhouse, people: People) -> None:
+    secret = canary()
+    page = await people.open(house.app)
+    async with page.page.expect_file_chooser() as choosing:
+        await page.frame.get_by_role("button", name="Attach files").click()
+    await (await choosing.value).set_files(
+        {"name": "notes <b>.txt", "mimeType": "text/plain", "buffer": secret.encode()}
+    )
+    await expect(page.frame.get_by_role("button", name="Remove notes <b>.txt")).to_be_visible()
+    await expect(page.frame.locator(".cmw-chip progress")).to_have_count(0)
+    await page.write("read this")
+    await expect(page.answers.last).to_contain_text("You said: read this")
+    await expect(page.log.get_by_role("link", name="notes <b>.txt")).to_be_visible()
+    asked = [r for r in house.endpoint.requests if r.last_user.startswith("read this")]
+    assert secret in str(asked[-1].body)
+    await expect(page.frame.locator(".cmw-chip:visible")).to_have_count(0)
