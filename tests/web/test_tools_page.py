@@ -26,6 +26,14 @@ async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Toolh
         yield running
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def hasty(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Toolhouse]:
+    """One whose questions wait for two seconds, and with models to choose from."""
+    folder = tmp_path_factory.mktemp("hasty")
+    async with toolhouse(folder, approval_seconds=2, models="echo,memory") as running:
+        yield running
+
+
 async def user_of(page: ChatPage) -> str:
     return ConnectionUser.of(Principal(await _owner(page), "visitor")).value
 
@@ -107,3 +115,30 @@ async def test_a_file_is_attached_shown_and_read(house: Toolhouse, people: Peopl
     asked = [r for r in house.endpoint.requests if r.last_user.startswith("read this")]
     assert secret in str(asked[-1].body)
     await expect(page.frame.locator(".cmw-chip:visible")).to_have_count(0)
+
+
+async def test_a_question_whose_time_is_up_goes_and_the_call_is_not_made(
+    hasty: Toolhouse, people: People
+) -> None:
+    page = await people.open(hasty.app)
+    user = await user_of(page)
+    hasty.composio.add_account(user)
+    await page.write('do ASANA_CREATE_TASK {"name": "too late"}')
+    await expect(card(page)).to_be_visible()
+    await expect(page.answers.last).to_contain_text("did not approve this call in time")
+    await page.settled()
+    await expect(card(page)).to_have_count(0)
+    assert hasty.composio.tasks.get(user, []) == []
+
+
+async def test_a_user_picks_the_model_that_answers(hasty: Toolhouse, people: People) -> None:
+    page = await people.open(hasty.app)
+    models = page.frame.get_by_role("combobox", name="Model")
+    await models.click()
+    await page.frame.get_by_role("option", name="memory").click()
+    await page.ask("My name is Alice")
+    assert hasty.endpoint.requests[-1].model == "memory"
+    await page.reload()
+    await expect(models).to_have_value("memory")
+    await page.ask("What is my name?")
+    await expect(page.answers.last).to_contain_text("Alice")

@@ -2,10 +2,12 @@
 
 import json
 import re
+from collections.abc import AsyncIterator
 
 import pytest
 from playwright.async_api import expect
 
+from cmw_agent.identity import Principal
 from memory.manager import ConversationMemoryManager
 from memory.records import ToolRecord, new_conversation_id
 from tests.harness import Served
@@ -89,12 +91,18 @@ async def _store(
 ) -> None:
     ticket = await memory.begin_turn(owner, conversation, payload, key=f"k{number}", create=True)
     step = ToolRecord("t", f"tool {payload[:60]}", {"text": payload}, payload, number % 2 == 0, 3)
+    await _finish(memory, owner, ticket.turn_id, payload, step)
+
+
+async def _finish(
+    memory: ConversationMemoryManager, owner: str, turn: str, text: str = "", *steps: ToolRecord
+) -> None:
     await memory.finish_turn(
         owner,
-        ticket.turn_id,
+        turn,
         status="complete",
-        content=payload,
-        tool_calls=[step],
+        content=text,
+        tool_calls=steps,
         tokens_used=1,
         latency_ms=1,
         model_used="stage",
@@ -146,5 +154,43 @@ async def test_payloads_are_inert_while_they_stream(app: Served, people: People)
         await _harmless(page)
         await page.edit_last("<img src=x onerror=window.__xss=2>")
         await page.settled()
+        await _harmless(page)
+        assert foreign.asked == []
+
+
+async def test_payloads_as_names_of_files_are_inert(app: Served, people: People) -> None:
+    page = await people.open(app)
+    people.watch.tolerates(*BLOCKED)
+    runtime, owner = app.application.runtime, await _owner(page)
+    principal = Principal(owner, "visitor")
+
+    async def content() -> AsyncIterator[bytes]:
+        yield b"plain words"
+
+    async with other_site() as foreign:
+        conversation = new_conversation_id()
+        ids = []
+        for payload in PAYLOADS:
+            name = payload.replace("FOREIGN", foreign.origin)
+            ids.append((await runtime.files.add(principal, name, "", content())).file_id)
+        for number in range(0, len(ids), 9):
+            ticket = await runtime.kept.begin_turn(
+                owner,
+                conversation,
+                "look",
+                key=f"k{number}",
+                create=True,
+                files=ids[number : number + 9],
+            )
+            await _finish(runtime.kept, owner, ticket.turn_id)
+        await page.open(f"?c={conversation}")
+        await expect(page.log.locator("a[href*='files/']")).to_have_count(len(ids))
+        await _harmless(page)
+        async with page.page.expect_file_chooser() as choosing:
+            await page.frame.get_by_role("button", name="Attach files").click()
+        await (await choosing.value).set_files(
+            {"name": "<img src=x onerror=window.__xss=30>", "mimeType": "", "buffer": b"words"}
+        )
+        await expect(page.frame.locator(".cmw-chip")).to_contain_text("onerror")
         await _harmless(page)
         assert foreign.asked == []
