@@ -5,6 +5,7 @@ what is another's and what does not exist are the same `NotFound`.
 """
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -103,9 +104,14 @@ class History:
         await _told(memory.rate(principal.id, conversation, seq, feedback))
 
     async def usage(self, principal: Principal, conversation: str) -> Used:
-        """Return what a conversation's last answer, the conversation and today's answers took."""
+        """Return what a conversation's last answer, the conversation and today's answers took.
+
+        A conversation that is another's, or not there, took nothing.
+        """
         memory = self._memory_of(principal)
-        newest = await _told(memory.messages(principal.id, conversation, limit=2))
+        newest: list[StoredMessage] = []
+        with contextlib.suppress(NotFound):
+            newest = await _told(memory.messages(principal.id, conversation, limit=2))
         answers = [message for message in newest if message.role == "assistant"]
         answer = Usage(0, None)
         if answers:

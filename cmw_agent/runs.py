@@ -3,7 +3,7 @@
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from langchain.agents.middleware import AgentMiddleware
 from langchain.agents.middleware.types import ModelRequest, ModelResponse
@@ -22,6 +22,7 @@ DENIED = "The user denied this call. Do not try it again unless they ask for it.
 EXPIRED = "The user did not approve this call in time, so it was not made."
 
 
+@runtime_checkable
 class Gate(Protocol):
     """Stands before what changes something outside; see `cmw_agent.work`."""
 
@@ -32,6 +33,7 @@ class Gate(Protocol):
         """Wait for the owner's word about a call."""
 
 
+@runtime_checkable
 class Used(Protocol):
     """What came of a connected tool; see `cmw_agent.tools.toolbox.Used`."""
 
@@ -48,6 +50,7 @@ class Used(Protocol):
         """What the user is to be shown, if anything."""
 
 
+@runtime_checkable
 class Box(Protocol):
     """One user's connected tools; see `cmw_agent.tools.toolbox.Toolbox`."""
 

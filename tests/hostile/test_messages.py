@@ -72,7 +72,7 @@ async def tab(house: House) -> AsyncIterator[Tab]:
 
 
 def inputs(name: str, text: object, key: object = "") -> list[Any]:
-    return [text, key] if name == "send" else [text]
+    return [text, key, "", None] if name == "send" else [text]
 
 
 async def posted(tab: Tab, body: bytes, path: str = "queue/join") -> tuple[int, str]:

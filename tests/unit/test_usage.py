@@ -7,7 +7,6 @@ from pathlib import Path
 import orjson
 import pytest
 
-from cmw_agent.errors import NotFound
 from cmw_agent.files import Files
 from cmw_agent.history import History, Used
 from cmw_agent.identity import Principal
@@ -129,17 +128,20 @@ async def test_an_answer_without_numbers_has_none(
     assert await history.usage(ALICE, "c") == Used(NOTHING, NOTHING, NOTHING)
 
 
+async def both(history: History, owner: Principal, conversation: str) -> tuple[Usage, Usage]:
+    used = await history.usage(owner, conversation)
+    return used.answer, used.conversation
+
+
 async def test_another_s_conversation_is_one_that_is_not_there(
     memory: ConversationMemoryManager, history: History
 ) -> None:
     await answered(memory, "hers", "k1")
     await answered(memory, "his", "k1", owner=BOB, tokens=7, cost=7)
     for conversation in ("hers", "nobodys", "", "\0", "x" * 5_000, "hers "):
-        with pytest.raises(NotFound):
-            await history.usage(BOB, conversation)
+        assert await both(history, BOB, conversation) == (NOTHING, NOTHING)
         if conversation != "hers":
-            with pytest.raises(NotFound):
-                await history.usage(ALICE, conversation)
+            assert await both(history, ALICE, conversation) == (NOTHING, NOTHING)
     assert await history.usage(BOB, "his") == Used(Usage(7, 7), Usage(7, 7), Usage(7, 7))
 
 
@@ -175,5 +177,10 @@ async def test_the_route_tells_amounts_to_their_owner_alone(tmp_path: Path) -> N
         content = orjson.loads(body)
         assert content["answer"] == {"tokens": 1_234, "cost": "$0.0123"}
         assert content["conversation"]["cost"] == content["today"]["cost"] == "$0.0123"
-        for browser, wanted in ((bob, hers), (nobody, hers), (alice, "no-such"), (alice, "")):
-            assert await asked(browser, wanted) == (404, NOT_FOUND)
+        nothing = await asked(bob, "no-such")
+        assert orjson.loads(nothing[1])["conversation"] == {"tokens": 0, "cost": None}
+        assert await asked(bob, hers) == nothing
+        for absent in ("no-such", ""):
+            told = orjson.loads((await asked(alice, absent))[1])
+            assert told["conversation"] == told["answer"] == {"tokens": 0, "cost": None}
+        assert await asked(nobody, hers) == (404, NOT_FOUND)

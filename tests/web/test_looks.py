@@ -205,8 +205,8 @@ async def test_the_keyboard_reaches_everything(demo: Served, people: People) -> 
         "Retry",
         "Dislike",
         "Like",
-        "Message",
         "Attach files",
+        "Message",
         "Send",
     ]
     await page.log.get_by_role("button", name=re.compile("calculate")).press("Enter")
