@@ -8,7 +8,6 @@ import logging
 from collections.abc import Awaitable, Callable
 from urllib.parse import quote, unquote
 
-import orjson
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
@@ -17,6 +16,7 @@ from cmw_agent.errors import InvalidMessage, NotFound, UserError, frames
 from cmw_agent.files import Files
 from cmw_agent.identity import Principal
 from cmw_agent.web.guard import NOT_FOUND, PRINCIPAL
+from cmw_agent.web.guarded import body, text
 
 log = logging.getLogger(__name__)
 
@@ -75,19 +75,7 @@ class FileRoutes:
 
     async def remove(self, request: Request, principal: Principal) -> Response:
         """Delete a file that no message has."""
-        body = b""
-        async for part in request.stream():
-            body += part
-            if len(body) > MOST_BYTES:
-                raise InvalidMessage("The request is too large.", status=413)
-        try:
-            content = orjson.loads(body)
-        except orjson.JSONDecodeError:
-            content = None
-        file_id = content.get("id") if isinstance(content, dict) else None
-        if not isinstance(file_id, str):
-            raise InvalidMessage("The request must name the id.", status=400)
-        await self._files().remove(principal, file_id)
+        await self._files().remove(principal, text(await body(request, MOST_BYTES), "id"))
         return JSONResponse({})
 
 
