@@ -111,6 +111,20 @@ async def test_another_conversation_begins_with_nothing_of_the_last(tmp_path: Pa
         assert shown(endpoint.requests[-1]) == [("user", "second 1")]
 
 
+async def test_a_conversation_of_the_same_length_is_not_taken_for_the_last_one(
+    tmp_path: Path,
+) -> None:
+    secret = canary()
+    async with house(tmp_path) as (endpoint, runtime):
+        one, two = [await session_of(runtime, page=page) for page in ("one", "two")]
+        await say(runtime, one, f"first 1 {secret}")
+        await say(runtime, two, "second 1")
+        one.conversation_id = two.conversation_id
+        await say(runtime, one, "third 1")
+        assert shown(endpoint.requests[-1]) == await stored(one)
+        assert secret not in str(shown(endpoint.requests[-1]))
+
+
 async def test_a_session_that_left_takes_its_window_along(tmp_path: Path) -> None:
     async with house(tmp_path) as (_endpoint, runtime):
         session = await session_of(runtime)
