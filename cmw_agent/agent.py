@@ -180,7 +180,7 @@ class CmwAgent:
         )
 
     def _told(self, ask: Ask) -> SystemMessage:
-        if not ask.summary and ask.instructions is None:
+        if not ask.summary and ask.instructions in (None, self._instructions.text):
             return self._instructions
         text = ask.instructions or self._instructions.text
         return SystemMessage(f"{text}\n\n{EARLIER}\n{ask.summary}" if ask.summary else text)

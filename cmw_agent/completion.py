@@ -146,6 +146,7 @@ class CoalescedChatOpenAI(ChatOpenAI):
     LangChain makes the request and reads the tool calls; text does not pass through it.
     """
 
+    _base: dict[str, Any] = PrivateAttr(default_factory=dict)
     _schemas: dict[int, tuple[Tool, dict[str, Any]]] = PrivateAttr(default_factory=dict)
 
     async def complete(
@@ -167,9 +168,13 @@ class CoalescedChatOpenAI(ChatOpenAI):
         fields: Fields,
     ) -> AIMessage:
         """Ask the endpoint; see `begin`. LangChain sees only the instructions."""
-        payload = self._get_request_payload([instructions], **self._options(tools, fields))
-        payload["messages"].extend(exchange.wire for exchange in said)
-        return await self._ask(payload, voice)
+        if not self._base:
+            # What LangChain makes of this model's settings is the same for each request.
+            self._base = self._get_request_payload([instructions], stream=True)
+        first = {"role": "system", "content": instructions.content}
+        messages = [first, *(exchange.wire for exchange in said)]
+        options = self._options(tools, fields)
+        return await self._ask({**self._base, **options, "messages": messages}, voice)
 
     def _options(self, tools: Sequence[Tool], fields: Fields) -> dict[str, Any]:
         options: dict[str, Any] = {**fields, "stream": True}
