@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from cmw_agent.errors import StartupError
+from cmw_agent.limits import TooMany
 from cmw_agent.web.server import build_app
 from tests.doubles.openai_server import OpenAIDouble
 from tests.harness import Browser, Refused, Tab, canary, last_text, served, settings_for
@@ -186,3 +187,29 @@ async def test_the_tokens_of_a_day_are_used_up_by_their_user_alone(tmp_path: Pat
             with pytest.raises(Exception, match="today's 100 tokens"):
                 await runtime.chat.admit(alice.principal, None)
             await runtime.chat.admit(bob.principal, None)
+
+
+async def test_one_user_has_so_many_answers_written_at_once(tmp_path: Path) -> None:
+    async with OpenAIDouble() as endpoint:
+        settings = settings_for(
+            tmp_path, openai_base_url=endpoint.base_url, model="gated", turns_at_once=1
+        )
+        async with process(settings) as runtime:
+            one, two = [await session_of(runtime, page=page) for page in ("one", "two")]
+            other = await session_of(runtime, "bob")
+            first = runtime.chat.turn(one, "first", key=canary())
+            await endpoint.wait_held("first")
+            with pytest.raises(TooMany, match=r"answers? (is|are) being written|at once"):
+                await told(runtime.chat.turn(two, "second", key=canary()))
+            theirs = runtime.chat.turn(other, "theirs", key=canary())
+            await endpoint.wait_held("theirs")
+            endpoint.release("first")
+            endpoint.release("theirs")
+            assert ending(await told(first)).outcome == "complete"
+            assert ending(await told(theirs)).outcome == "complete"
+            third = runtime.chat.turn(two, "third", key=canary())
+            await endpoint.wait_held("third")
+            endpoint.release("third")
+            assert ending(await told(third)).outcome == "complete"
+        stored = [row["content"] for row in rows(tmp_path, "SELECT content FROM agent_messages")]
+        assert "second" not in stored
