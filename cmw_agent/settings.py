@@ -205,7 +205,8 @@ class Settings(BaseSettings):
     )
     turns_per_address: int = count(
         300,
-        "Messages that one network address may send in a minute, whoever asks; 0 sets no limit.",
+        "Messages that one network address may send in a minute, whoever asks; 0 sets no limit. "
+        "Behind a proxy set `CMW_TRUST_PROXY`, or all users share the proxy's address.",
         0,
         1_000_000,
     )
