@@ -122,7 +122,9 @@ class Files:
 
     async def image_url(self, principal: Principal, file: StoredFile) -> str:
         """Return the picture for models as a ``data:`` URL."""
-        own = await self._find(principal, file.file_id)
+        return await self._picture(await self._find(principal, file.file_id))
+
+    async def _picture(self, own: StoredFile) -> str:
         if own.kind != "image":
             raise FileMissing
         try:
@@ -148,7 +150,7 @@ class Files:
             chars -= len(part["text"])
             with contextlib.suppress(FileMissing):
                 if file.kind == "image" and pictures < MOST_PICTURES:
-                    url = await self.image_url(principal, file)
+                    url = await self._picture(file)
                     part = {"type": "image_url", "image_url": {"url": url}}
                     pictures += 1
             parts.setdefault(file.seq or 0, []).insert(0, part)

@@ -1,9 +1,7 @@
 """What a process's turns share beside the memory: limits, approvals, profiles, tools, files."""
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Protocol
 
 from cmw_agent.approvals import Approvals
@@ -74,10 +72,3 @@ class Kit:
         user = ConnectionUser.of(session.principal) if session.principal.is_kept else None
         tools = await self.connections.tools(toolkits)
         return Toolbox(self.connections, user, tools, toolkits, session.callback_url)
-
-
-def today() -> datetime:
-    """Return when the present day began, in UTC."""
-    return datetime.fromtimestamp(time.time(), UTC).replace(
-        hour=0, minute=0, second=0, microsecond=0
-    )

@@ -55,25 +55,34 @@ class RequestFields:
     async def find_out(self, model: CoalescedChatOpenAI) -> None:
         """Ask the server once with each field that it may take, and keep the first that it does.
 
-        Nothing is read of its answers: they are cut off where they begin.
+        Nothing is read of its answers: they are cut off where they begin. A cache key that it
+        refuses is not sent any more.
         """
-        for field in TRIED:
-            asked = {"model": self._model, "messages": [{"role": "user", "content": "ping"}]}
-            try:
-                async with asyncio.timeout(PROBE_SECONDS):
-                    async with await model.async_client.create(
-                        **asked, stream=True, **{field: _opaque("user", "probe")}
-                    ):
-                        self.user_field = field
-                        break
-            except RequestRefused as error:
-                if error.status_code not in REFUSALS:
-                    log.warning("the endpoint was not probed status=%d", error.status_code)
-                    return
-            except (UpstreamError, TimeoutError) as error:
-                log.warning("the endpoint was not probed cause=%s", type(error).__name__)
-                return
+        try:
+            for field in TRIED:
+                if await self._takes(model, field):
+                    self.user_field = field
+                    break
+            if self._salt is not None and not await self._takes(model, self._salt):
+                log.warning("the endpoint refuses %s, which is not sent", self._salt)
+                self._salt = None
+        except (UpstreamError, TimeoutError) as error:
+            cause = getattr(error, "status_code", type(error).__name__)
+            log.warning("the endpoint was not probed cause=%s", cause)
+            return
         log.info("the endpoint is told of users by field=%s", self.user_field)
+
+    async def _takes(self, model: CoalescedChatOpenAI, field: str) -> bool:
+        asked = {"model": self._model, "messages": [{"role": "user", "content": "ping"}]}
+        asked[field] = _opaque("user", "probe")
+        try:
+            async with asyncio.timeout(PROBE_SECONDS):
+                async with await model.async_client.create(**asked, stream=True):
+                    return True
+        except RequestRefused as error:
+            if error.status_code not in REFUSALS:
+                raise
+            return False
 
 
 @contextlib.asynccontextmanager

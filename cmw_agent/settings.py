@@ -181,7 +181,8 @@ class Settings(BaseSettings):
     approval: Annotated[Literal["changes", "all", "none"], checked(values.lower)] = setting(
         "changes",
         "Which tool calls wait for the user's approval: those that may change something outside "
-        "(`changes`; what is not known to only read counts as such), all of them, or none.",
+        "(`changes`; what is not known to only read counts as such), `all` of connected tools, or "
+        "none.",
         "changes, all or none",
     )
     trusted_tools: Annotated[frozenset[str], checked(values.names)] = setting(

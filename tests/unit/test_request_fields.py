@@ -70,6 +70,29 @@ async def test_what_the_server_takes_is_found_out_at_the_start(
         assert found in endpoint.requests[-1].body
 
 
+@pytest.mark.parametrize(("model", "sent"), [("echo", True), ("strict", False)])
+async def test_a_cache_key_that_the_server_refuses_is_not_sent(
+    tmp_path: Path, model: str, sent: bool
+) -> None:
+    async with OpenAIDouble() as endpoint:
+        settings = settings_for(
+            tmp_path,
+            openai_base_url=endpoint.base_url,
+            model=model,
+            user_field="auto",
+            cache_salt="on",
+            stream_usage=False,
+        )
+        async with process(settings) as runtime:
+            await until(lambda: any("cache_salt" in r.body for r in endpoint.requests))
+            assert runtime._kit is not None
+            fields = runtime._kit.fields
+            await until(lambda: ("cache_salt" in fields.of("v1")) is sent)
+            events = await told(runtime.chat.turn(await session_of(runtime), "hello", key=canary()))
+            assert ending(events).outcome == "complete"
+        assert ("cache_salt" in endpoint.requests[-1].body) is sent
+
+
 async def test_a_server_that_fails_is_told_of_nobody_and_the_chat_goes_on(tmp_path: Path) -> None:
     async with OpenAIDouble() as endpoint:
         settings = settings_for(

@@ -1,11 +1,12 @@
 """The morning of two people with tools, in two browsers: links, tasks, approvals, a reload."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Locator, expect
+from playwright.async_api import Locator, Route, expect
 
 from cmw_agent.identity import Principal
 from cmw_agent.tools.composio import ConnectionUser
@@ -142,3 +143,30 @@ async def test_a_user_picks_the_model_that_answers(hasty: Toolhouse, people: Peo
     await expect(models).to_have_value("memory")
     await page.ask("What is my name?")
     await expect(page.answers.last).to_contain_text("Alice")
+
+
+async def test_a_message_waits_for_the_file_that_it_is_to_bring(
+    house: Toolhouse, people: People
+) -> None:
+    page, arrived = await people.open(house.app), asyncio.Event()
+
+    async def late(route: Route) -> None:
+        await arrived.wait()
+        await route.continue_()
+
+    await page.page.route("**/files", late)
+    async with page.page.expect_file_chooser() as choosing:
+        await page.frame.get_by_role("button", name="Attach files").click()
+    await (await choosing.value).set_files(
+        {"name": "late.txt", "mimeType": "text/plain", "buffer": b"words that came late"}
+    )
+    await page.write("read the late one")
+    await expect(page.frame.get_by_role("alert").first).to_contain_text("still on its way")
+    await page.send.click()
+    await expect(page.questions).to_have_count(0)
+    arrived.set()
+    await expect(page.frame.locator(".cmw-chip progress")).to_have_count(0)
+    await page.send.click()
+    await expect(page.answers.last).to_contain_text("You said: read the late one")
+    asked = [r for r in house.endpoint.requests if r.last_user.startswith("read the late one")]
+    assert "words that came late" in str(asked[-1].body)

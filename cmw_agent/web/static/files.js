@@ -5,20 +5,11 @@
  */
 (() => {
   "use strict";
+  const { make, ask } = window.cmw;
   const base = new URL(".", document.baseURI);
   const MOST = 10;
   const chips = new Map(); // chip → { id, name, taken, abort }
   let row, status, chooser;
-
-  function make(tag, props = {}, ...children) {
-    const element = document.createElement(tag);
-    for (const [key, value] of Object.entries(props)) {
-      if (key in element) element[key] = value;
-      else element.setAttribute(key, value);
-    }
-    element.append(...children);
-    return element;
-  }
 
   function tell(text) {
     status.textContent = text;
@@ -31,11 +22,7 @@
   }
 
   async function remove(id) {
-    await fetch(new URL("files/remove", base), {
-      method: "POST",
-      headers: { "content-type": "application/json" },
-      body: JSON.stringify({ id }),
-    }).catch(() => { /* one that no message has goes by itself */ });
+    await ask("files/remove", { id }).catch(() => { /* one that no message has goes by itself */ });
   }
 
   async function upload(file) {
@@ -121,6 +108,19 @@
     button.addEventListener("click", () => chooser.click());
     chooser.addEventListener("change", () => { take(chooser.files); chooser.value = ""; });
     input.before(make("div", { className: "cmw-files" }, status, row, button, chooser));
+    // A message would leave without the file that is still on its way.
+    const hold = (event) => {
+      if (!window.cmw.uploading()) return;
+      event.preventDefault();
+      event.stopPropagation();
+      tell("A file is still on its way; please send the message when it is there.");
+    };
+    input.addEventListener("keydown", (event) => {
+      if (event.key === "Enter" && !event.shiftKey) hold(event);
+    }, true);
+    input.addEventListener("click", (event) => {
+      if (event.target.closest("[data-testid=submit-button]")) hold(event);
+    }, true);
   }
 
   const holdsFiles = (event) => [...(event.dataTransfer?.types ?? [])].includes("Files");
@@ -142,11 +142,5 @@
     if (take(event.clipboardData?.files ?? [])) event.preventDefault();
   }, true);
 
-  const look = () => {
-    const input = document.getElementById("cmw-input");
-    if (input) { watch.disconnect(); build(input); }
-  };
-  const watch = new MutationObserver(look);
-  watch.observe(document.documentElement, { childList: true, subtree: true });
-  look();
+  window.cmw.when("#cmw-input", build);
 })();
