@@ -60,7 +60,7 @@ footer { display: none !important; }
   white-space: nowrap; overflow: hidden; text-overflow: ellipsis; }
 .cmw-model::before { content: ""; display: inline-block; width: .5rem; height: .5rem;
   border-radius: 50%; background: #0f9d76; margin-right: .4rem; }
-#cmw-models { max-width: 16rem; flex: none; }
+#cmw-models { max-width: 16rem; flex: none; margin-inline: 0 auto; }
 .cmw-agents { display: flex; gap: .75rem; font-size: .85rem; }
 .cmw-model.demo::before { background: #d97706; }
 .cmw-demo, #cmw-frame-note { font-size: .82rem; line-height: 1.45; padding: .45rem .75rem;
