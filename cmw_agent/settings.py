@@ -17,7 +17,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from cmw_agent import settings_values as values
 from cmw_agent.errors import StartupError
-from cmw_agent.settings_values import Price, checked, count, seconds, setting
+from cmw_agent.settings_values import ApiKey, Price, checked, count, seconds, setting
 
 PREFIX = "CMW_"
 SHOWN_CHARS = 60
@@ -318,6 +318,93 @@ class Settings(BaseSettings):
         validation_alias="OAUTH_SCOPES",
     )
 
+    api_keys: Annotated[tuple[ApiKey, ...], checked(values.api_keys)] = setting(
+        (),
+        "Keys of the REST interface, comma-separated: `name:key`, or `name:key:https://site.example` "
+        "where pages of that origin may use it too. One name with two keys lets a key be changed.",
+        f"name:key[:origin…] separated by commas, each key of at least {values.SHORTEST_KEY} "
+        "characters and named once",
+        shown="none; the REST interface is closed",
+        repr=False,
+    )
+    public_url: Annotated[str | None, checked(values.base_url)] = setting(
+        None,
+        "Address under which people reach this app; links in messages begin with it.",
+        "an http:// or https:// address without user name, ? and #",
+        shown="none; links lead to where a request came in",
+    )
+    whatsapp_secret: Annotated[SecretStr | None, checked(values.secret_keys)] = setting(
+        None,
+        "Keys that sign what the WhatsApp bridge or Meta's Cloud API sends, comma-separated: each "
+        "verifies. For the Cloud API it is the app secret.",
+        f"keys of at least {values.SHORTEST_KEY} printable characters, separated by commas",
+        shown="none; the channel is closed",
+    )
+    whatsapp_bridge_url: Annotated[str | None, checked(values.base_url)] = setting(
+        None,
+        "Address of a WPPConnect bridge, where answers go.",
+        "an http:// or https:// address without user name, ? and #",
+        shown="none",
+    )
+    whatsapp_bridge_token: Annotated[SecretStr | None, checked(values.token)] = setting(
+        None,
+        "Token that the bridge asks for.",
+        "one word of printable ASCII characters",
+        shown="none",
+    )
+    whatsapp_inline: bool = setting(
+        False,
+        'Give the bridge its answer in the reply to its own request (`{"reply": …}`), which lasts '
+        "as long as the answer takes.",
+        "true or false",
+    )
+    whatsapp_access_token: Annotated[SecretStr | None, checked(values.token)] = setting(
+        None,
+        "Access token of Meta's Cloud API.",
+        "one word of printable ASCII characters",
+        shown="none",
+    )
+    whatsapp_phone_number_id: Annotated[str | None, checked(values.token)] = setting(
+        None,
+        "Id of the phone number at Meta's Cloud API from which answers go.",
+        "one word of printable ASCII characters",
+        shown="none",
+    )
+    whatsapp_verify_token: Annotated[SecretStr | None, checked(values.token)] = setting(
+        None,
+        "Word with which Meta verifies the webhook's address.",
+        "one word of printable ASCII characters",
+        shown="none",
+    )
+    whatsapp_graph_url: Annotated[str, checked(values.base_url)] = setting(
+        "https://graph.facebook.com/v23.0",
+        "Address and version of Meta's Graph API.",
+        "an http:// or https:// address without user name, ? and #",
+    )
+    whatsapp_agent: Annotated[str, checked(values.line)] = setting(
+        "assistant",
+        "Id of the agent that answers on WhatsApp.",
+        "an agent's id",
+        max_length=40,
+    )
+    whatsapp_window_seconds: float = seconds(
+        86400,
+        "Seconds after which a WhatsApp message is too old to be answered; ids are kept as long.",
+        2_592_000,
+    )
+
+    schedules_per_user: int = count(
+        10, "Recurring tasks that one user may have; 0 lets nobody have any.", 0, 1000
+    )
+    schedule_seconds: float = seconds(
+        900, "Seconds that must lie between two runs of a recurring task.", 2_592_000
+    )
+    time_zone: Annotated[str, checked(values.time_zone)] = setting(
+        "UTC",
+        "Time zone of recurring tasks whose user names none.",
+        "a time zone such as Europe/Berlin",
+    )
+
     session_idle_seconds: float = seconds(
         86400, "Seconds without use after which a session leaves memory.", 31_536_000
     )
@@ -343,6 +430,27 @@ class Settings(BaseSettings):
     log_level: Annotated[
         Literal["DEBUG", "INFO", "WARNING", "ERROR"], checked(values.log_level)
     ] = setting("INFO", "How much is logged.", "DEBUG, INFO, WARNING or ERROR")
+    log_format: Annotated[Literal["auto", "text", "json"], checked(values.lower)] = setting(
+        "auto",
+        "Form of a log line; `auto` is text on a terminal and JSON elsewhere.",
+        "auto, text or json",
+    )
+    metrics_token: Annotated[SecretStr | None, checked(values.token)] = setting(
+        None,
+        "Bearer token with which `/metrics` is read from other machines.",
+        "one word of printable ASCII characters",
+        shown="none; `/metrics` answers this machine alone",
+    )
+    otlp_endpoint: Annotated[str | None, checked(values.base_url)] = setting(
+        None,
+        "Address of an OpenTelemetry collector (OTLP over HTTP) that gets traces of turns.",
+        "an http:// or https:// address without user name, ? and #",
+        shown="none; no traces",
+        validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT",
+    )
+    drain_seconds: float = seconds(
+        20, "Seconds that running answers may go on after SIGTERM before they are cut off.", 600
+    )
 
     _unknown: tuple[str, ...] = PrivateAttr(())
 
@@ -436,7 +544,8 @@ def _problem(place: str, written: object, cause: object) -> str:
         return f"{name} {cause}"
     allowed = info.json_schema_extra["allowed"] if isinstance(info.json_schema_extra, dict) else ""
     # What was written may hold a password even where it is no valid secret.
-    shown = "" if "Secret" in str(info.annotation) else f", not {str(written)[:SHOWN_CHARS]!r}"
+    is_secret = any(word in str(info.annotation) for word in ("Secret", "ApiKey"))
+    shown = "" if is_secret else f", not {str(written)[:SHOWN_CHARS]!r}"
     return f"{name} must be {allowed}{shown}"
 
 

@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BeforeValidator, Field, SecretStr
 
@@ -40,6 +41,18 @@ class Price:
 
     def __str__(self) -> str:
         return f"{self.model}={self.input}/{self.output}"
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """A key of the REST interface; `name` is whose it is, and two keys may bear one name.
+
+    Pages of `origins` may use it from a browser.
+    """
+
+    name: str
+    key: SecretStr
+    origins: frozenset[str]
 
 
 class Unusable(ValueError):
@@ -236,6 +249,35 @@ def _price(text: str) -> Price:
     if not all(amount.is_finite() and 0 <= amount < 1_000_000 for amount in amounts):
         raise ValueError
     return Price(model.strip(), *amounts)
+
+
+def api_keys(text: str) -> tuple[ApiKey, ...]:
+    """Return the keys of a comma-separated list of ``name:key[:origin…]``.
+
+    Origins hold colons of their own, and several stand behind one another.
+    """
+    found = tuple(_api_key(part) for part in text.split(",") if part.strip())
+    secrets = [item.key.get_secret_value() for item in found]
+    if len(set(secrets)) != len(secrets):
+        raise ValueError
+    return found
+
+
+def _api_key(text: str) -> ApiKey:
+    name, _, rest = line(text).partition(":")
+    key, _, behind = rest.partition(":")
+    if not SLUG.fullmatch(name) or len(key) < SHORTEST_KEY or not token(key):
+        raise ValueError
+    parts = re.split(r":(?=https?://)", behind) if behind else []
+    return ApiKey(name, SecretStr(key), frozenset(_origin(part) for part in parts))
+
+
+def time_zone(text: str) -> str:
+    """Return the name of a time zone that this machine knows."""
+    try:
+        return ZoneInfo(line(text)).key
+    except (ZoneInfoNotFoundError, OSError):
+        raise ValueError from None
 
 
 def lower(text: str) -> str:
