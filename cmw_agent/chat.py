@@ -46,6 +46,8 @@ class ChatService:
         self._settings = kit.settings
         self._work: dict[Turn, Work] = {}
         self._settling: set[asyncio.Task[bool]] = set()
+        self._at_rest = asyncio.Event()
+        self._at_rest.set()
         self._keeper: asyncio.Task[None] | None = None
         self._summaries = Summaries(kit)
         self._transcripts = Transcripts(kit.settings.history_tokens)
@@ -107,6 +109,7 @@ class ChatService:
         text = checked_message(text, self._settings.max_message_chars)
         conversation = _conversation_of(session)
         profile = self._kit.profile(session.agent_id)
+        provenance = session.provenance
         context = {MODEL: self._kit.model(profile, model)} if model else None
 
         def begin(memory: ConversationMemoryManager) -> Coroutine[Any, Any, TurnTicket]:
@@ -123,6 +126,10 @@ class ChatService:
                 known=self._transcripts.known(session, conversation),
                 files=files,
                 context=context,
+                website_domain=provenance.website_domain,
+                ip_address=provenance.ip_address,
+                tenant_id=provenance.tenant_id,
+                external_id=provenance.external_id,
             )
 
         turn = Turn(key, text, is_new=True)
@@ -169,13 +176,29 @@ class ChatService:
                 return turn
         return None
 
-    async def close(self) -> None:
-        """Take no new turn, stop the running ones and wait until each is stored."""
+    @property
+    def is_open(self) -> bool:
+        """Whether turns can begin, as far as the process wants any."""
+        return self._open
+
+    async def drain(self, seconds: float) -> None:
+        """Take no new turn, let the running ones end for `seconds`, stop the rest.
+
+        It returns when each is stored. Those that wait for their users' words are running ones.
+        Another call with fewer seconds hurries the first.
+        """
         self._open = False
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._at_rest.wait()
         turns = list(self._work)
         for turn in turns:
             turn.stop()
         await asyncio.gather(*(turn.ended() for turn in turns))
+
+    async def close(self) -> None:
+        """Take no new turn, stop the running ones and wait until each is stored."""
+        await self.drain(0)
         await self._summaries.close()
         if self._settling:
             await asyncio.wait(self._settling, timeout=SETTLE_SECONDS)
@@ -195,6 +218,7 @@ class ChatService:
         self._summaries.stop(session)
         work = Work(self._shared, session, turn, begin, first, model)
         self._work[turn] = work
+        self._at_rest.clear()
         if first is None:
             session.turn = turn
         # A task that is cancelled before its first step never comes to the end of `_run`.
@@ -213,6 +237,8 @@ class ChatService:
 
     def _finished(self, turn: Turn, work: Work) -> None:
         self._work.pop(turn, None)
+        if not self._work:
+            self._at_rest.set()
         if work.session.turn is turn:
             work.session.turn = None
 
@@ -223,8 +249,9 @@ class ChatService:
     async def _keep(self) -> None:
         # One task stores the partial text of all running answers and renews their
         # leases, so that a killed process loses seconds of an answer, not all of it.
+        # Twice as often as each is due, or a new turn's first renewal would come too late.
         while True:
-            await asyncio.sleep(KEEP_SECONDS)
+            await asyncio.sleep(KEEP_SECONDS / 2)
             await self._keep_all()  # apart: this frame must not hold the last turn until the next
 
     async def _keep_all(self) -> None:

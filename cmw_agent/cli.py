@@ -16,11 +16,12 @@ from cmw_agent.errors import StartupError
 from cmw_agent.ops import logs
 from cmw_agent.settings import Settings, load_settings
 from cmw_agent.web.server import Application, build_app
+from cmw_agent.web.serving import Server
 
 log = logging.getLogger(__name__)
 
 BACKLOG = 2048  # connections that wait to be taken, as uvicorn has it
-DRAIN_SECONDS = 3  # how long open connections may last after SIGTERM
+CLOSE_SECONDS = 3  # how long connections may last once the turns and streams have ended
 # Longer than a proxy keeps its connections (nginx: 60 s), or it would send into a closing one.
 KEEP_ALIVE_SECONDS = 75
 
@@ -118,7 +119,7 @@ def serve(application: Application) -> None:
         server_header=False,
         proxy_headers=bool(settings.trust_proxy),
         forwarded_allow_ips=settings.trust_proxy or None,
-        timeout_graceful_shutdown=DRAIN_SECONDS,
+        timeout_graceful_shutdown=CLOSE_SECONDS,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         lifespan="on",
     )
@@ -127,4 +128,5 @@ def serve(application: Application) -> None:
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-        runner.run(uvicorn.Server(config).serve(sockets=[bound]))
+        server = Server(config, application.runtime, application.events)
+        runner.run(server.serve(sockets=[bound]))

@@ -29,7 +29,7 @@ RENEW_SECONDS = 7 * 86_400
 NAME_CHARS = 200
 KEY_FILE = "secret.key"
 
-Kind = Literal["visitor", "account", "ephemeral"]
+Kind = Literal["visitor", "account", "ephemeral", "client", "widget", "phone"]
 Medium = Literal["cookie", "header"]
 
 
@@ -40,7 +40,9 @@ class Principal:
     `id` is opaque, is made by the server alone and owns rows in the database.
     An ``ephemeral`` principal proves nothing but the hash it sends; nothing of it
     is kept. An ``account`` has a `login`, the sign-in that proves it here, and the
-    user `name` that the provider gave then; neither tells two principals apart.
+    user `name` that the provider gave then; neither tells two principals apart. A ``client``
+    comes through a key of the REST interface, a ``widget`` visitor by another website, a
+    ``phone`` by WhatsApp: see `cmw_agent.parties`.
     """
 
     id: str
@@ -107,11 +109,17 @@ class Identities:
             )
             for medium in ("cookie", "header")
         }
-        self._states = TimestampSigner(
-            ordered, salt="cmw.login.state", digest_method=sha256, key_derivation="hmac"
-        )
+        self._ordered = ordered
+        self._states = self.signer("login.state")
         self._session_secret = _derive(keys[0], b"cmw.session")
         self._ephemeral_secret = _derive(keys[0], b"cmw.ephemeral")
+
+    def signer(self, purpose: str) -> TimestampSigner:
+        """Return what signs texts for one purpose, and takes no text signed for another."""
+        salt = f"cmw.{purpose}"
+        return TimestampSigner(
+            self._ordered, salt=salt, digest_method=sha256, key_derivation="hmac"
+        )
 
     def new_visitor(self) -> Principal:
         """Return a visitor that nobody has ever been before."""

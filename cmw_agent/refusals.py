@@ -21,11 +21,17 @@ from memory.errors import (
 
 log = logging.getLogger(__name__)
 
+# The process that writes the answer may have died; the turn's lease ends soon, then.
+ELSEWHERE = (
+    "An answer is still being written in this conversation, or has just broken off; "
+    "please try again in ten seconds."
+)
+
 
 def refusal_for(error: BaseException) -> UserError:
     """Return what a failure of the memory means to a user."""
     if isinstance(error, ConversationBusy):
-        return ConversationInUse()
+        return ConversationInUse(ELSEWHERE if error.elsewhere else None)
     if isinstance(error, ConversationMoved):
         return ConversationChanged()
     if isinstance(error, ConversationNotFound):

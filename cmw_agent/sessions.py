@@ -11,7 +11,7 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from cmw_agent.agent import CmwAgent
@@ -42,6 +42,20 @@ class RunningTurn(Protocol):
         """Wait until the turn is stored."""
 
 
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where a session's conversations come from, as the server has found it out.
+
+    `tenant_id` is the party through whom the owner came, and may list the conversation, which
+    it knows as `external_id`; None where the owner came alone.
+    """
+
+    website_domain: str | None = None
+    ip_address: str | None = None
+    tenant_id: str | None = None
+    external_id: str | None = None
+
+
 @dataclass(slots=True, weakref_slot=True, eq=False)
 class Session:
     """One live session.
@@ -49,7 +63,8 @@ class Session:
     `conversation_id` is the conversation that the page shows; None before the first
     use. `view` is whatever the page's adapter keeps to draw it, `transcript` what `ChatService`
     keeps of the conversation for the next turn. `agent_id` names the agent's profile, `origin` is
-    the address under which the caller reaches the app.
+    the address under which the caller reaches the app; `can_ask` says whether its user can be asked
+    before a tool runs: otherwise what would ask is denied.
     """
 
     key: SessionKey
@@ -63,6 +78,8 @@ class Session:
     agent_id: str = "assistant"
     channel: str = "web"
     origin: str = ""
+    provenance: Provenance = field(default_factory=Provenance)
+    can_ask: bool = True
     used_at: float = 0.0
 
     @property

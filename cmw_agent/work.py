@@ -37,7 +37,7 @@ from memory.records import TurnTicket
 
 log = logging.getLogger(__name__)
 
-KEEP_SECONDS = 5.0  # how often a running answer's partial text is stored
+KEEP_SECONDS = 5.0  # how often a running answer's partial text is stored; a lease lasts for two
 ALWAYS = "always"  # tools that the user lets run in a conversation without being asked
 MODEL = "model"  # the one that the user has chosen for a conversation
 CHARS_PER_TOKEN = 4
@@ -89,7 +89,7 @@ class Work:
         self._stored = False
         self._slot: Slot | None = None
         self._gate: _Gate | None = None
-        self._started = time.monotonic()
+        self._started = self._kept = time.monotonic()
 
     @property
     def conversation(self) -> str | None:
@@ -115,9 +115,9 @@ class Work:
         return [*events, *self._answer.told(), *(self._gate.asked if self._gate else ())]
 
     async def keep(self) -> None:
-        """Store the partial answer; stop the turn when its lease was lost."""
-        ticket = self._ticket
-        if ticket is None or time.monotonic() - self._started < KEEP_SECONDS:
+        """Store the partial answer where it is time to; stop the turn when its lease was lost."""
+        ticket, now = self._ticket, time.monotonic()
+        if ticket is None or now - self._kept < KEEP_SECONDS * 0.8:
             return
         if self._slot is not None:
             await self._slot.renew()
@@ -127,6 +127,7 @@ class Work:
             content=self._answer.text,
             tool_calls=self._answer.tools,
         )
+        self._kept = now
         if not kept:
             self._turn.stop()
 
@@ -360,6 +361,8 @@ class _Gate:
     async def ask(self, call_id: str, name: str, arguments: Mapping[str, Any]) -> Decision:
         """Wait for the owner's word."""
         owner, conversation = self._session.owner, self._ticket.session_id
+        if not self._session.can_ask:
+            return Decision("denied", dict(arguments))
         self._hold()
         try:
             decision = await self._kit.approvals.ask(owner, conversation, call_id, name, arguments)

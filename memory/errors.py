@@ -16,10 +16,14 @@ class ConversationNotFound(StoreError):
 
 
 class ConversationBusy(StoreError):
-    """Another turn of this conversation still runs."""
+    """Another turn of this conversation still runs.
 
-    def __init__(self) -> None:
+    `elsewhere` says that another process runs it, or has died with it: its lease will tell.
+    """
+
+    def __init__(self, *, elsewhere: bool = False) -> None:
         super().__init__("another turn of this conversation is running")
+        self.elsewhere = elsewhere
 
 
 class ConversationMoved(StoreError):

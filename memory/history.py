@@ -62,6 +62,11 @@ _IDLE: Final = (
     .where(_OWN, _sessions.status == "active")
     .values(status="inactive", ended_at=sa.bindparam("at", type_=UtcDateTime))
 )
+_CONCLUDE: Final = (
+    sa.update(agent_sessions)
+    .where(_OWN, _sessions.deleted_at.is_(None))
+    .values(status="ended", ended_at=sa.bindparam("at", type_=UtcDateTime))
+)
 # Messages and turns follow by their foreign key.
 _TAKE_OVER: Final = (
     sa.update(agent_sessions)
@@ -136,6 +141,11 @@ def end(connection: sa.Connection, owner: str, session_id: str, at: datetime) ->
     """Mark a conversation as inactive; whether it was active."""
     parameters = {"of_owner": owner, "of_session": session_id, "at": at}
     return connection.execute(_IDLE, parameters).rowcount > 0
+
+
+def conclude(connection: sa.Connection, owner: str, session_id: str, at: datetime) -> None:
+    """Mark a conversation as ended. Raises ConversationNotFound."""
+    _change(connection, _CONCLUDE, owner, session_id, at=at)
 
 
 def take_over(connection: sa.Connection, owner: str, from_owner: str) -> int:

@@ -43,6 +43,11 @@ class FileLock:
         self._file: int | None = None
         self.alone = False
 
+    @property
+    def known(self) -> bool:
+        """Whether `alone` means something: there is a file, and it could be opened."""
+        return self._file is not None
+
     def __enter__(self) -> Self:
         if self._path is None:
             return self

@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from memory import files as stored_files
-from memory import history, reading, summaries, turns, usage
+from memory import history, reading, summaries, tenants, turns, usage
 from memory.database import Database
 from memory.errors import InvalidText, UnknownFile
 from memory.records import (
@@ -50,7 +50,7 @@ class ConversationMemoryManager:
         self,
         database: Database,
         *,
-        lease_seconds: float = 30.0,
+        lease_seconds: float = 10.0,
         clock: Callable[[], datetime] = utcnow,
     ) -> None:
         self._database = database
@@ -75,6 +75,8 @@ class ConversationMemoryManager:
         known: Known | None = None,
         files: Sequence[str] = (),
         context: dict[str, Any] | None = None,
+        tenant_id: str | None = None,
+        external_id: str | None = None,
     ) -> TurnTicket:
         """Commit a user's message and the right to answer it, before any model is asked.
 
@@ -94,9 +96,13 @@ class ConversationMemoryManager:
             model=model,
             website_domain=website_domain,
             ip_address=ip_address,
+            tenant_id=tenant_id,
+            external_id=external_id,
         )
         new = self._beginning(owner, session_id, key, model)
-        described = turns.Origin(agent_id, channel, website_domain, ip_address, context)
+        described = turns.Origin(
+            agent_id, channel, website_domain, ip_address, context, tenant_id, external_id
+        )
         origin = described if create else None
         attached = tuple(dict.fromkeys(files))
         if len(attached) > stored_files.MOST_FILES or not all(map(is_id, attached)):
@@ -235,6 +241,28 @@ class ConversationMemoryManager:
             lambda connection: reading.conversations(connection, owner, _rows(limit), before)
         )
 
+    async def clients(
+        self,
+        owner: str,
+        agent_id: str,
+        *,
+        limit: int = 50,
+        before: tuple[datetime, str] | None = None,
+    ) -> list[Conversation]:
+        """The conversations of those who came to an agent through `owner`, newest activity first.
+
+        Here `owner` is the tenant that `begin_turn` was told; the conversations are others'.
+        `limit` and `before` are as for `conversations`.
+        """
+        check_owner(owner)
+        if not is_id(agent_id) or (before is not None and not is_id(before[1])):
+            return []
+        return await self._database.read(
+            lambda connection: list(
+                tenants.conversations(connection, owner, agent_id, _rows(limit), before)
+            )
+        )
+
     async def forget(self, owner: str) -> int:
         """Delete every row of this owner, running turns too; return how many conversations went.
 
@@ -286,6 +314,13 @@ class ConversationMemoryManager:
         return await self._database.write(
             lambda connection: history.end(connection, owner, session_id, at)
         )
+
+    async def conclude(self, owner: str, session_id: str) -> None:
+        """Mark a conversation as ended by its owner: what comes next begins another.
+
+        Raises ConversationNotFound.
+        """
+        await self._change(owner, session_id, partial(history.conclude, at=self._clock()))
 
     async def search(self, owner: str, query: str, *, limit: int = 20) -> list[Found]:
         """Conversations whose title or messages hold the words of `query`; titles first.

@@ -119,6 +119,7 @@ class Conversation:
     started_at: datetime
     last_activity_at: datetime
     ended_at: datetime | None
+    external_id: str | None = None
 
     @property
     def position(self) -> tuple[datetime, str]:

@@ -113,6 +113,7 @@ KNOWN_OR_RUNNING: Final = sa.select(
     _turns.turn_id,
     _turns.idempotency_key,
     _turns.state,
+    _turns.holder,
     _turns.lease_expires_at,
     _turns.user_seq,
     _turns.answer_seq,

@@ -72,6 +72,10 @@ agent_sessions = sa.Table(
     sa.Column("deleted_at", UtcDateTime),
     # whether a turn has files to look for at all
     sa.Column("has_files", sa.Boolean, nullable=False, server_default=sa.false()),
+    # through whom the owner came (a key of the REST interface), who may list it, and the id
+    # under which it is known there
+    sa.Column("tenant_id", sa.Text),
+    sa.Column("external_id", sa.Text),
     sa.UniqueConstraint("session_id", "owner_id"),
     _one_of("status", "active", "inactive", "ended"),
     sa.Index("agent_sessions_by_owner", "owner_id", "last_activity_at", "session_id"),
@@ -84,6 +88,16 @@ deleted_sessions = sa.Index(
     agent_sessions.c.deleted_at,
     sqlite_where=DELETED,
     postgresql_where=DELETED,
+)
+
+OF_A_TENANT = agent_sessions.c.tenant_id.is_not(None)
+sessions_by_tenant = sa.Index(
+    "agent_sessions_by_tenant",
+    agent_sessions.c.tenant_id,
+    agent_sessions.c.agent_id,
+    agent_sessions.c.last_activity_at,
+    sqlite_where=OF_A_TENANT,
+    postgresql_where=OF_A_TENANT,
 )
 
 agent_messages = sa.Table(

@@ -39,6 +39,8 @@ class Origin:
     website_domain: str | None
     ip_address: str | None
     context: dict[str, Any] | None = None
+    tenant_id: str | None = None
+    external_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +193,7 @@ def _settle_other_turns(connection: sa.Connection, new: Beginning) -> None:
             known = TurnTicket(row.turn_id, new.session_id, row.user_seq, row.answer_seq, False)
             raise TurnKnown(known, stale=bool(stale))
     if len(running) > len(stale):
-        raise ConversationBusy
+        raise ConversationBusy(elsewhere=all(row.holder != new.holder for row in running))
     if stale:
         interrupt_stale(connection, new)
 
@@ -224,6 +226,8 @@ def _conversation(new: Beginning, text: str, origin: Origin) -> dict[str, Any]:
         "website_domain": origin.website_domain,
         "ip_address": origin.ip_address,
         "context_data": origin.context,
+        "tenant_id": origin.tenant_id,
+        "external_id": origin.external_id,
         "started_at": new.now,
         "last_activity_at": new.now,
     }

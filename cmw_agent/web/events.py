@@ -43,6 +43,7 @@ UNREAD_MESSAGES = 32  # that wait for a slow reader before its events pause
 EVENTS_AT_ONCE = 16  # of one session
 EVENT_FIELDS = ("index", "value", "previous_value")  # those that Gradio's classes insist on
 ENDED = "You have signed in or out since; please reload the page."
+RESTARTS = "The app restarts; please try again in a moment."
 FULL = "Too many pages are open; please try again in a moment."
 STREAM_HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -150,6 +151,7 @@ class EventServer:
         self._boxes: dict[str, Mailbox] = {}
         self._of_owner: Counter[str] = Counter()
         self._heartbeats: dict[object, tuple[Principal, asyncio.Event]] = {}
+        self._is_leaving = False
 
     def __len__(self) -> int:
         return len(self._boxes)
@@ -172,6 +174,23 @@ class EventServer:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=UNREAD_SECONDS)
+
+    async def leave(self, seconds: float) -> None:
+        """End every stream and heartbeat, once pages have fetched what came within `seconds`.
+
+        The pages are still there, and go on elsewhere: none of them counts as closed.
+        """
+        tasks = [task for box in self._boxes.values() for task in box.running.values()]
+        if tasks:
+            await asyncio.wait(tasks, timeout=seconds)
+        self._is_leaving = True
+        for box in list(self._boxes.values()):
+            lost = b"".join(_failed(event, UserError(RESTARTS)) for event in box.open_events)
+            ended = _encoded({"msg": "close_stream", "event_id": None})
+            box.farewell = box.take() + lost + ended
+            box.arrived.set()
+        for _, over in list(self._heartbeats.values()):
+            over.set()
 
     def end_of(self, principal: Principal) -> None:
         """End every stream and event of a principal, of an account those of its one login."""
@@ -405,6 +424,8 @@ class EventServer:
         key = SessionKey.parse(scope["path"].rpartition("/")[2])
         await send({"type": "http.response.start", "status": 200, "headers": STREAM_HEADERS})
         over = asyncio.Event()
+        if self._is_leaving:
+            over.set()
         gone = asyncio.create_task(_gone_or_over(receive, over), name="heartbeat-watch")
         me = object()
         self._heartbeats[me] = principal, over
@@ -419,9 +440,10 @@ class EventServer:
         finally:
             del self._heartbeats[me]
             gone.cancel()
-            if (box := self._boxes.get(key.value)) is not None:
-                self._abandon(box)
-            await self._page_closed(key, principal)
+            if not self._is_leaving:
+                if (box := self._boxes.get(key.value)) is not None:
+                    self._abandon(box)
+                await self._page_closed(key, principal)
 
 
 async def _disconnected(receive: Receive) -> None:

@@ -105,6 +105,7 @@ class Guard:
             (b"permissions-policy", b"camera=(), geolocation=(), microphone=(), payment=()"),
             (b"cross-origin-resource-policy", b"same-origin"),
         ]
+        self._own_headers = [*self._headers, (b"cache-control", b"no-store")]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -118,6 +119,9 @@ class Guard:
             await self._finish(JSONResponse({"detail": NOT_FOUND}, 404), scope, receive, send)
             return
         call = _Call(scope, receive, route, Headers(scope=scope))
+        if route.access == "own":
+            await self._app(scope, receive, self._secured(send, call))
+            return
         try:
             self._check_origin(call)
             await self._identify(call)
@@ -263,10 +267,15 @@ class Guard:
         return secured
 
     def _response_headers(self, message: Message, call: _Call | None) -> list[tuple[bytes, bytes]]:
+        given = message.get("headers", [])
+        if call is not None and call.route.access == "own":
+            # These answer other sites' pages, by headers of their own; the rest is as everywhere.
+            names = {name.lower() for name, _ in given}
+            return [*given, *(item for item in self._own_headers if item[0] not in names)]
         # Gradio reflects any Origin with credentials; no other site may read from here.
         headers = [
             (name, value)
-            for name, value in message.get("headers", [])
+            for name, value in given
             if not name.lower().startswith(b"access-control-") and name.lower() != b"cache-control"
         ]
         headers.extend(self._headers)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Identity = Literal["none", "body", "query", "path"]
+Access = Literal["page", "own"]
 Caching = Literal["no-store", "no-cache", "public, max-age=31536000, immutable"]
 FOREVER: Caching = "public, max-age=31536000, immutable"  # the file's name holds its hash
 API = "/gradio_api"
@@ -21,13 +22,16 @@ class Route:
 
     `identity` says where the request carries Gradio's session hash, if it does;
     `caching` is the ``Cache-Control`` of a whole answer.
-    `template` is the path as the app's own route table writes it.
+    `template` is the path as the app's own route table writes it. Routes whose `access` is
+    ``own`` know their callers by something else than the page's cookie (a key, a token, a
+    signature), answer other sites' pages by rules of their own, and are another app's.
     """
 
     method: str
     template: str
     identity: Identity = "none"
     caching: Caching = "no-store"
+    access: Access = "page"
 
     @property
     def pattern(self) -> re.Pattern[str]:
@@ -36,7 +40,39 @@ class Route:
         return re.compile(re.sub(r"\\{[a-z_]+\\}", r"[^/]+", tail))
 
 
+def _own(*methods: str, template: str, caching: Caching = "no-store") -> tuple[Route, ...]:
+    return tuple(Route(m, template, caching=caching, access="own") for m in methods)
+
+
+_CHAT = "/api/chat/{agent_id}"
+CHANNELS: tuple[Route, ...] = (
+    # the REST interface, by its keys
+    *_own("GET", template="/api/openapi.json"),
+    *_own("GET", template="/api/docs"),
+    *_own("GET", template="/api/docs/{name}", caching="no-cache"),
+    *_own("POST", "OPTIONS", template=f"{_CHAT}/message"),
+    *_own("GET", "POST", "OPTIONS", template=f"{_CHAT}/sessions"),
+    *_own("GET", "DELETE", "OPTIONS", template=f"{_CHAT}/sessions/{{session_id}}"),
+    *_own("POST", "OPTIONS", template=f"{_CHAT}/sessions/{{session_id}}/end"),
+    *_own("GET", "OPTIONS", template=f"{_CHAT}/sessions/{{session_id}}/export"),
+    *_own("GET", "POST", "OPTIONS", template=f"{_CHAT}/sessions/{{session_id}}/approvals"),
+    *_own("POST", "OPTIONS", template="/v1/chat/completions"),
+    *_own("GET", "OPTIONS", template="/v1/models"),
+    # other websites, by their visitors' tokens
+    *_own("GET", template="/widget.js", caching="no-cache"),
+    *_own("GET", template="/embed/{agent_id}"),
+    *_own("POST", "OPTIONS", template="/embed/{agent_id}/visit"),
+    *_own("GET", "DELETE", "OPTIONS", template="/embed/{agent_id}/messages"),
+    *_own("POST", "OPTIONS", template="/embed/{agent_id}/message"),
+    *_own("POST", "OPTIONS", template="/embed/{agent_id}/approvals"),
+    # WhatsApp, by signature; a key of the REST interface sends
+    *_own("GET", "POST", template="/whatsapp/incoming"),
+    *_own("GET", template="/whatsapp/status"),
+    *_own("POST", template="/whatsapp/send"),
+)
+
 OPEN: tuple[Route, ...] = (
+    *CHANNELS,
     # the app's own
     Route("GET", "/healthz"),
     Route("GET", "/readyz"),

@@ -102,6 +102,7 @@ class Runtime:
         self._history: History | None = None
         self._files: Files | None = None
         self._kit: Kit | None = None
+        self._maker: _Maker | None = None
         self._database: Database | None = None
         self._logins: Logins | None = None
         self._kept: ConversationMemoryManager | None = None
@@ -169,6 +170,12 @@ class Runtime:
             raise Unavailable
         return self._kept
 
+    def memory_of(self, principal: Principal) -> ConversationMemoryManager:
+        """Return the memory that holds a principal's conversations."""
+        if self._maker is None:
+            raise Unavailable
+        return self._maker.memory(principal)
+
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Open everything, keep it open for the block, close it in reverse order."""
@@ -190,7 +197,7 @@ class Runtime:
             graph = build_graph(
                 model_calls=settings.max_model_calls, tool_calls=settings.max_tool_calls
             )
-            maker = _Maker(
+            maker = self._maker = _Maker(
                 settings, graph, model, self._kept, ConversationMemoryManager(short_lived)
             )
             self._registry = SessionRegistry(
@@ -212,7 +219,7 @@ class Runtime:
                 await self._chat.close()
                 await self._registry.close()
                 self._chat = self._registry = self._history = self._database = None
-                self._logins = self._kept = self._files = self._kit = None
+                self._logins = self._kept = self._files = self._kit = self._maker = None
 
     async def _equipped(
         self, stack: contextlib.AsyncExitStack, model: BaseChatModel, files: Files
@@ -232,6 +239,11 @@ class Runtime:
             files=files,
             connections=connections,
         )
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether the process takes no new turns, since it is about to end."""
+        return self._chat is not None and not self._chat.is_open
 
     async def ready(self) -> bool:
         """Whether the database answers and turns can begin."""

@@ -12,6 +12,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from cmw_agent.channels.app import Channels, open_channels
 from cmw_agent.errors import UserError
 from cmw_agent.identity import Identities, Principal, SessionKey, load_keys
 from cmw_agent.settings import Settings
@@ -52,6 +53,7 @@ class Application:
     gradio: FastAPI
     own: Starlette
     events: EventServer
+    channels: FastAPI
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,17 +94,18 @@ def build_app(settings: Settings, parts: Parts = Parts()) -> Application:
     embedded = settings.frame_ancestors != "'self'"
     visitors = Visitors(identities, embedded=embedded)
     login = LoginRoutes(provider, identities, visitors, accounts, embedded=embedded)
-    own = _own_app(runtime, identities, events, login)
+    channels = open_channels(runtime, identities)
+    own = _own_app(runtime, identities, events, login, channels)
     page = _page_app(demo)
     policy = GuardPolicy(
         frame_ancestors=settings.frame_ancestors,
         allowed_origins=settings.allowed_origins,
         max_body=settings.max_body_bytes,
     )
-    site = _Site(own, events, Pages(page))
+    site = _Site(own, events, channels.app, Pages(page))
     is_live = accounts.is_live if settings.accounts else None
     guard = parts.guard(site, identities, policy, is_live)
-    return Application(guard, demo, runtime, demo.app, own, events)
+    return Application(guard, demo, runtime, demo.app, own, events, channels.app)
 
 
 def _page_app(demo: gr.Blocks) -> FastAPI:
@@ -132,9 +135,12 @@ def _page_app(demo: gr.Blocks) -> FastAPI:
 class _Site:
     """Sends each request to the part that answers it; the guard has let it through."""
 
-    def __init__(self, own: Starlette, events: EventServer, pages: ASGIApp) -> None:
+    def __init__(
+        self, own: Starlette, events: EventServer, channels: ASGIApp, pages: ASGIApp
+    ) -> None:
         self._own = own
         self._events = events
+        self._channels = channels
         self._pages = pages
         self._routes = RouteTable()
         self._own_paths = {route.path for route in own.routes if isinstance(route, Route)}
@@ -144,6 +150,9 @@ class _Site:
             await self._own(scope, receive, send)
             return
         route = self._routes.find(scope["method"], scope["path"])
+        if route is not None and route.access == "own":
+            await self._channels(scope, receive, send)
+            return
         if route is not None and route.template in self._own_paths:
             await self._own(scope, receive, send)
             return
@@ -154,11 +163,15 @@ class _Site:
 
 
 def _own_app(
-    runtime: Runtime, identities: Identities, events: EventServer, login: LoginRoutes
+    runtime: Runtime,
+    identities: Identities,
+    events: EventServer,
+    login: LoginRoutes,
+    channels: Channels,
 ) -> Starlette:
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        async with runtime.running():
+        async with runtime.running(), channels.running():
             yield
             await events.close()
 
@@ -166,9 +179,9 @@ def _own_app(
         return JSONResponse({"status": "ok"})
 
     async def readyz(request: Request) -> Response:
-        ready = await runtime.ready()
+        ready = not runtime.is_draining and await runtime.ready()
         model = "demo" if runtime.settings.demo else "configured"
-        status = "ready" if ready else "not ready"
+        status = "draining" if runtime.is_draining else "ready" if ready else "not ready"
         return JSONResponse({"status": status, "model": model}, 200 if ready else 503)
 
     async def visitor(request: Request) -> Response:

@@ -36,7 +36,8 @@ def routes(owner: Any, prefix: str = "") -> Iterator[str]:
 
 
 def offered(application: Application) -> set[str]:
-    return set(routes(application.gradio)) | set(routes(application.own))
+    apps = (application.gradio, application.own, application.channels)
+    return {template for app in apps for template in routes(app)}
 
 
 def example(template: str) -> str:

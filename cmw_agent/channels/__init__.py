@@ -1,0 +1,1 @@
+"""The ways to an agent beside the page: REST, websites, WhatsApp."""

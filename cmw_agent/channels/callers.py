@@ -1,0 +1,132 @@
+"""The session behind a request of a channel."""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from starlette.requests import Request
+
+from cmw_agent.errors import NotFound, UnknownSession
+from cmw_agent.identity import Identities, Principal
+from cmw_agent.parties import conversation_after
+from cmw_agent.profiles import Profile
+from cmw_agent.refusals import refusal_for
+from cmw_agent.services import Services
+from cmw_agent.sessions import Provenance, Session
+from memory.errors import StoreError
+from memory.records import Conversation
+
+
+class UnknownAgent(NotFound):
+    """There is no agent of that id."""
+
+    sentence = "This agent was not found."
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks, and in which conversation, as a channel has found it out on the server.
+
+    `origin` is the address under which the caller reaches the app; the other fields are those
+    of `Session`.
+    """
+
+    principal: Principal
+    agent_id: str
+    conversation_id: str
+    channel: str
+    provenance: Provenance = field(default_factory=Provenance)
+    origin: str = ""
+    can_ask: bool = False
+
+
+class Callers:
+    """Gives channels their sessions.
+
+    Args:
+        services: The live parts of the process.
+        identities: Derives the sessions' keys.
+    """
+
+    def __init__(self, services: Services, identities: Identities) -> None:
+        self._services = services
+        self._identities = identities
+
+    def profile(self, agent_id: str) -> Profile:
+        """Return an agent's profile.
+
+        Raises:
+            UnknownAgent: There is none of that id.
+        """
+        found = self._services.profiles.get(agent_id)
+        if found is None:
+            raise UnknownAgent
+        return found
+
+    async def current(self, principal: Principal) -> str:
+        """Return the id of the conversation that goes on: the newest that has not ended.
+
+        Every replica finds the same, also before the first message is stored.
+
+        Raises:
+            UserError: The memory fails.
+        """
+        newest = await self._newest(principal)
+        if newest is None:
+            return conversation_after(principal, None)
+        if newest.status == "ended":
+            return conversation_after(principal, newest.session_id)
+        return newest.session_id
+
+    async def begin_anew(self, principal: Principal) -> None:
+        """End the conversation that goes on; the next message begins another.
+
+        Raises:
+            UserError: The memory fails.
+        """
+        newest = await self._newest(principal)
+        if newest is not None:
+            with _failures():
+                memory = self._services.memory_of(principal)
+                await memory.conclude(principal.id, newest.session_id)
+
+    async def _newest(self, principal: Principal) -> Conversation | None:
+        with _failures():
+            memory = self._services.memory_of(principal)
+            return next(iter(await memory.conversations(principal.id, limit=1)), None)
+
+    async def session(self, principal: Principal, caller: Caller) -> Session:
+        """Return the live session of a caller's conversation, made on first use.
+
+        Raises:
+            UserError: The caller is not this principal, or the process has no room.
+        """
+        if caller.principal != principal:
+            raise UnknownSession
+        key = self._identities.session_key(principal, caller.conversation_id)
+        session = await self._services.registry.session(key, principal)
+        session.conversation_id = caller.conversation_id
+        session.agent_id = caller.agent_id
+        session.channel = caller.channel
+        session.provenance = caller.provenance
+        session.origin = self._services.settings.public_url or caller.origin
+        session.can_ask = caller.can_ask
+        return session
+
+
+@contextlib.contextmanager
+def _failures() -> Iterator[None]:
+    try:
+        yield
+    except StoreError as error:
+        raise refusal_for(error) from error
+
+
+def address_of(request: Request) -> str | None:
+    """Return the address a request came from: the socket's, or what a trusted proxy says."""
+    return request.client.host if request.client is not None else None
+
+
+def base_of(request: Request) -> str:
+    """Return the address under which the caller has reached the app."""
+    return f"{request.url.scheme}://{request.url.netloc}"

@@ -1,0 +1,168 @@
+"""Turns as programs and websites read them: one answer, or events as they come.
+
+The events, each with a JSON object:
+
+- ``started``: ``turn``
+- ``delta``: ``text``, which is appended to what came before
+- ``tool``: ``call``, ``name``, ``arguments``
+- ``tool_done``: ``call``, ``name``, ``ok``, ``seconds``, ``link`` where the user is to open one
+- ``approval``: ``call``, ``name``: the user is asked before the tool runs
+- ``approval_done``: ``call``, ``answer``
+- ``done``: ``response``, the whole answer, and its ``metadata``
+- ``error``: a problem document (RFC 9457); what came before it is kept
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from cmw_agent.channels.problems import document
+from cmw_agent.errors import UserError
+from cmw_agent.events import (
+    ApprovalAsked,
+    ApprovalSettled,
+    TextDelta,
+    ToolFinished,
+    ToolStarted,
+    TurnEvent,
+    TurnFinished,
+    TurnStarted,
+)
+from cmw_agent.turns import Turn
+
+ALIVE_SECONDS = 15.0  # between two bytes of a silent answer
+ALIVE = b": still here\n\n"
+
+
+@dataclass(slots=True)
+class Told:
+    """What a turn has told so far."""
+
+    text: str = ""
+    tools: list[dict[str, Any]] = field(default_factory=list)
+    finished: TurnFinished | None = None
+
+    def add(self, event: TurnEvent) -> None:
+        """Take in one event."""
+        match event:
+            case TextDelta(text):
+                self.text += text
+            case ToolFinished():
+                self.tools.append(_tool_done(event))
+            case TurnFinished():
+                self.finished = event
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What is said of an answer beside its text."""
+        finished = self.finished
+        return {
+            "status": finished.outcome if finished else "interrupted",
+            "tokens": finished.tokens if finished else None,
+            "tools": self.tools,
+            **({"notice": finished.sentence} if finished and finished.sentence else {}),
+        }
+
+    @property
+    def failure(self) -> UserError | None:
+        """Why there is no answer at all; None where there is one."""
+        finished = self.finished
+        if finished is None or finished.outcome != "failed":
+            return None
+        return UserError(finished.sentence, status=502, error_id=finished.error_id)
+
+
+async def whole(turn: Turn) -> Told:
+    """Wait for a turn's end and return what it told.
+
+    Raises:
+        UserError: It could not begin, or ended without an answer.
+    """
+    told = Told()
+    async with turn:
+        async for event in turn:
+            told.add(event)
+    if (failure := told.failure) is not None:
+        raise failure
+    return told
+
+
+async def begun(turn: Turn) -> TurnEvent:
+    """Wait until a turn has begun, and return its first event.
+
+    Raises:
+        UserError: It could not begin; a stream of events was of no use then.
+    """
+    try:
+        return await anext(turn)
+    except StopAsyncIteration:
+        raise UserError from None
+    except BaseException:
+        turn.stop()
+        await turn.ended()
+        raise
+
+
+async def server_sent(
+    turn: Turn, first: TurnEvent, more: Mapping[str, Any] | None = None
+) -> AsyncIterator[bytes]:
+    """Yield a turn's events as server-sent events (WHATWG HTML, section 9.2).
+
+    Args:
+        turn: Stopped when the reader goes.
+        first: The event that `begun` has returned.
+        more: Fields that ``started`` and ``done`` get beside their own.
+    """
+    told = Told()
+    shown = dict(more or {})
+    async with turn:
+        event: TurnEvent | None = first
+        while event is not None:
+            told.add(event)
+            if (written := _written(event, told, shown)) is not None:
+                yield written
+            while (event := await _next(turn)) is None and told.finished is None:
+                yield ALIVE
+
+
+async def _next(turn: Turn) -> TurnEvent | None:
+    """Return the next event; None after a silence, and at the end."""
+    try:
+        async with asyncio.timeout(ALIVE_SECONDS):
+            return await anext(turn)
+    except (TimeoutError, StopAsyncIteration):
+        return None
+
+
+def _written(event: TurnEvent, told: Told, more: dict[str, Any]) -> bytes | None:
+    match event:
+        case TurnStarted(turn_id):
+            return sse("started", more | {"turn": turn_id})
+        case TextDelta(text):
+            return sse("delta", {"text": text})
+        case ToolStarted(call_id, name, arguments):
+            return sse("tool", {"call": call_id, "name": name, "arguments": dict(arguments)})
+        case ToolFinished():
+            return sse("tool_done", _tool_done(event))
+        case ApprovalAsked(call_id, name):
+            return sse("approval", {"call": call_id, "name": name})
+        case ApprovalSettled(call_id, answer, _):
+            return sse("approval_done", {"call": call_id, "answer": answer})
+        case TurnFinished():
+            if (failure := told.failure) is not None:
+                return sse("error", document(failure))
+            return sse("done", more | {"response": told.text, "metadata": told.metadata})
+    return None
+
+
+def _tool_done(event: ToolFinished) -> dict[str, Any]:
+    done = {"call": event.call_id, "name": event.name, "ok": event.ok, "seconds": event.seconds}
+    return done | {"link": event.link} if event.link else done
+
+
+def sse(name: str, content: Mapping[str, Any]) -> bytes:
+    """Return one server-sent event."""
+    return b"event: %b\ndata: %b\n\n" % (name.encode(), orjson.dumps(dict(content)))

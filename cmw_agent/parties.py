@@ -1,0 +1,84 @@
+"""Principals of those who come by another way than the page: REST, websites, WhatsApp.
+
+Each of them is a party of their own, whose id is made here from what the server has verified. It
+rests on no secret key, so that it outlives a change of keys; nobody is let in by it.
+"""
+
+import re
+import secrets
+from dataclasses import dataclass
+from hashlib import sha256
+
+from itsdangerous import BadSignature
+
+from cmw_agent.identity import TOKEN_SECONDS, Identities, Principal
+
+EXTERNAL_ID = re.compile(r"[A-Za-z0-9._:@+-]{1,128}")
+WIDGET_TOKEN = re.compile(r"(w[0-9a-f]{32})\|([a-z0-9_-]{1,40})\|(https?://[^|\s]{1,260})")
+
+
+@dataclass(frozen=True, slots=True)
+class WidgetVisitor:
+    """A visitor of a website: who, at which agent, and the origin of the site."""
+
+    principal: Principal
+    agent_id: str
+    origin: str
+
+
+def tenant(key_name: str) -> str:
+    """Return the id under which a key of the REST interface lists its sessions."""
+    return "k" + _digest("cmw.tenant", key_name)
+
+
+def client(key_name: str, agent_id: str, session_id: str) -> Principal:
+    """Return the party that a session of the REST interface is.
+
+    The same id under another key, or at another agent, is another party.
+    """
+    return Principal("r" + _digest("cmw.client", key_name, agent_id, session_id), "client")
+
+
+def phone(chat: str, sender: str, agent_id: str) -> Principal:
+    """Return the party that a sender on WhatsApp is: in a group another than alone."""
+    return Principal("p" + _digest("cmw.phone", chat, sender, agent_id), "phone")
+
+
+def conversation_after(principal: Principal, previous: str | None) -> str:
+    """Return the id of the conversation that follows an ended one, or of the first.
+
+    Every replica makes the same one of the same, so that two that begin it at once begin one.
+    """
+    return "c" + _digest("cmw.conversation", principal.id, previous or "")
+
+
+class WidgetTokens:
+    """Signs and verifies what a website's visitor is known by, at one agent and one site."""
+
+    def __init__(self, identities: Identities) -> None:
+        self._signer = identities.signer("widget")
+
+    def new(self, agent_id: str, origin: str) -> WidgetVisitor:
+        """Return a visitor that nobody has ever been before."""
+        made = Principal("w" + secrets.token_hex(16), "widget")
+        return WidgetVisitor(made, agent_id, origin)
+
+    def sign(self, visitor: WidgetVisitor) -> str:
+        """Return the token that proves a visitor, at this agent and this site alone."""
+        text = f"{visitor.principal.id}|{visitor.agent_id}|{visitor.origin}"
+        return self._signer.sign(text).decode()
+
+    def verify(self, token: str) -> WidgetVisitor | None:
+        """Return whom `token` proves, or None. Whether agent and site fit is the caller's."""
+        try:
+            signed = self._signer.unsign(token, max_age=TOKEN_SECONDS).decode()
+        except (BadSignature, UnicodeError):
+            return None
+        found = WIDGET_TOKEN.fullmatch(signed)
+        if found is None:
+            return None
+        return WidgetVisitor(Principal(found[1], "widget"), found[2], found[3])
+
+
+def _digest(*parts: str) -> str:
+    return sha256("\0".join(parts).encode()).hexdigest()[:32]
