@@ -7,11 +7,11 @@ PY := .venv/bin/python
 LOCK := $(PY) -m uv pip compile pyproject.toml --quiet --universal --python-version 3.11 \
 	--no-annotate --no-emit-index-url --custom-compile-command "make lock"
 
-.PHONY: help run test bench lint format docs lock clean venv venv-dev browser
+.PHONY: help run test bench bench-scale lint format docs lock clean venv venv-dev browser
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | while IFS='|' read -r name text; do \
-		printf '  make %-8s %s\n' "$$name" "$$text"; done
+		printf '  make %-11s %s\n' "$$name" "$$text"; done
 
 run: venv ## serve on http://127.0.0.1:7860 (settings: .env.example)
 	@exec $(PY) app.py
@@ -21,6 +21,9 @@ test: lint browser ## check everything and run all tests, as CI does
 
 bench: venv-dev ## measure the app beside a naive chat and a raw proxy (8 minutes)
 	@$(PY) -m benchmarks
+
+bench-scale: venv-dev ## measure one and two replicas behind nginx on PostgreSQL (2 minutes)
+	@$(PY) -m benchmarks.scale
 
 lint: venv-dev ## check form, types and the direction of imports
 	@$(PY) -m ruff check .

@@ -80,7 +80,7 @@ async def endpoint(rate: float, tokens: int) -> AsyncIterator[Server]:
 @contextlib.asynccontextmanager
 async def contender(name: str, model_url: str, tokens: int) -> AsyncIterator[Server]:
     """Run ``app``, ``naive`` or ``floor`` against the endpoint at `model_url`."""
-    port = _free_port()
+    port = free_port()
     env = {
         "OPENAI_BASE_URL": model_url,
         "OPENAI_API_KEY": "benchmark",
@@ -109,7 +109,7 @@ def _plain_environment() -> dict[str, str]:
     return {k: v for k, v in os.environ.items() if not k.startswith(("CMW_", "OPENAI_", "GRADIO_"))}
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

