@@ -12,7 +12,7 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -26,6 +26,13 @@ _NAME = (
 )
 
 
+class Measure(NamedTuple):
+    """How large a file is, in bytes, and its SHA-256 in hex."""
+
+    size: int
+    sha256: str
+
+
 class Entry(BaseModel):
     """One file of a backup; no path leads out of its folder."""
 
@@ -34,6 +41,11 @@ class Entry(BaseModel):
     path: str = Field(pattern=rf"^({_NAME})$")
     size: int = Field(ge=0)
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+    @property
+    def measure(self) -> Measure:
+        """What the file must measure."""
+        return Measure(self.size, self.sha256)
 
 
 class Manifest(BaseModel):
@@ -77,9 +89,11 @@ def draft(target: Path, *, force: bool) -> Iterator[Path]:
         with FileLock(folder / ".lock"):
             yield folder
             (folder / ".lock").unlink(missing_ok=True)
-        # Names and bytes of all that was written, before the name that says it is whole.
-        getattr(os, "sync", lambda: None)()
+        # All names on the disk, as the bytes are, before the name that says it is whole.
+        for path in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
+            _settle(path)
         _exchange(folder, target)
+        _settle(target.parent)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -97,34 +111,39 @@ def read_manifest(folder: Path) -> Manifest:
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write the manifest of a backup. Raises OSError."""
-    (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
+    with (folder / MANIFEST).open("wb") as file:
+        file.write(manifest.model_dump_json(indent=1).encode())
+        file.flush()
+        os.fsync(file.fileno())
 
 
-def take(source: Path, folder: Path, name: str) -> Entry:
-    """Copy a file into `folder` under the path `name`, for nobody else to read. Raises OSError."""
-    target = folder / name
+def take(source: Path, target: Path) -> Measure:
+    """Copy a file to a new one on the disk, for nobody else to read. Raises OSError."""
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     binary = getattr(os, "O_BINARY", 0)  # of Windows
     with source.open("rb") as here:
         made = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | binary, 0o600)
         with os.fdopen(made, "wb") as there:
-            return _measured(here, name, there)
+            measured = _measured(here, there)
+            there.flush()
+            os.fsync(there.fileno())
+            return measured
 
 
-def measure(folder: Path, name: str) -> Entry:
-    """Return what a manifest says of a file. Raises OSError."""
-    with (folder / name).open("rb") as file:
-        return _measured(file, name, None)
+def measure(path: Path) -> Measure:
+    """Return how large a file is and its hash. Raises OSError."""
+    with path.open("rb") as file:
+        return _measured(file, None)
 
 
-def _measured(file: BinaryIO, name: str, copy: BinaryIO | None) -> Entry:
+def _measured(file: BinaryIO, copy: BinaryIO | None) -> Measure:
     digest, size = hashlib.sha256(), 0
     while piece := file.read(_PIECE):
         digest.update(piece)
         size += len(piece)
         if copy is not None:
             copy.write(piece)
-    return Entry(path=name, size=size, sha256=digest.hexdigest())
+    return Measure(size, digest.hexdigest())
 
 
 def _check_target(target: Path, *, force: bool) -> None:
@@ -134,6 +153,17 @@ def _check_target(target: Path, *, force: bool) -> None:
         raise Unusable(f"{target} is there and is no backup; name a new folder")
     if not force:
         raise Unusable(f"{target} is there; --force replaces it, another name keeps both")
+
+
+def _settle(folder: Path) -> None:
+    """Bring the names in a folder to the disk; Windows has no such thing."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _exchange(folder: Path, target: Path) -> None:

@@ -1,7 +1,7 @@
 """The browser of the tests: a Chromium of the system, or the one Playwright installed.
 
-``python -m tests.browser`` prints its path and that of the tests' Redis, or says how to get one
-and exits with 1.
+``python -m tests.browser`` prints its path and those of the tests' Redis and nginx, or says how to
+get one and exits with 1.
 """
 
 import shutil
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
+from tests.nginx import NginxMissing, provided_nginx
 from tests.redis import RedisMissing, provided_redis
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -44,5 +45,6 @@ if __name__ == "__main__":
     try:
         sys.stdout.write(f"browser: {chromium()}\n")
         sys.stdout.write(f"redis: {provided_redis()}\n")
-    except (BrowserMissing, RedisMissing) as missing:
+        sys.stdout.write(f"nginx: {provided_nginx()}\n")
+    except (BrowserMissing, NginxMissing, RedisMissing) as missing:
         sys.exit(str(missing))

@@ -1,0 +1,84 @@
+"""What `check` counts: sound stores break no law, and each break is counted as what it is."""
+
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from memory.database import Database
+from memory.soundness import _faults, faults, file_ids
+from tests.contract.conftest import ALICE, BOB, Store
+
+# statement, and the law that it breaks
+BREAKS = {
+    "a message of another owner": (
+        "UPDATE agent_messages SET owner_id = 'user:mallory' WHERE role = 'user'",
+        "agent_messages without a conversation of the same owner",
+    ),
+    "a turn of another owner": (
+        "UPDATE agent_turns SET owner_id = 'user:bob' WHERE owner_id = 'user:alice'",
+        "agent_turns without a conversation of the same owner",
+    ),
+    "a file of a conversation that is not there": (
+        "UPDATE agent_files SET session_id = 'gone' WHERE owner_id = 'user:alice'",
+        "agent_files without a conversation of the same owner",
+    ),
+    "a conversation of nobody": (
+        "UPDATE agent_sessions SET owner_id = '' WHERE owner_id = 'user:bob'",
+        "agent_sessions of nobody",
+    ),
+}
+FILE = """INSERT INTO agent_files (file_id, owner_id, session_id, seq, name, media_type, kind,
+    size_bytes, kept_bytes, created_at) VALUES ('{}', '{}', '{}', 1, 'n', 't', 'image', 1, 1,
+    '2030-01-01 00:00:00')"""
+
+
+class TakenBack(Exception):
+    """Ends a transaction in which something was broken."""
+
+    def __init__(self, found: dict[str, int]) -> None:
+        self.found = found
+
+
+@pytest.fixture
+async def filled(database: Database) -> Database:
+    """Two owners with a conversation and a file each."""
+    store = Store(database)
+    for owner, file_id in ((ALICE, "a" * 32), (BOB, "b" * 32)):
+        conversation = f"of-{owner}"
+        await store.exchange(owner, conversation, "question", "answer")
+        insert = FILE.format(file_id, owner, conversation)
+        await database.write(lambda connection, sql=insert: connection.execute(sa.text(sql)))  # type: ignore[misc]
+    return database
+
+
+async def test_a_store_in_use_breaks_no_law(filled: Database) -> None:
+    found = await faults(filled)
+    assert set(found.values()) == {0}
+    tables = ("agent_messages", "agent_turns", "agent_files")
+    assert {f"{table} without a conversation of the same owner" for table in tables} <= set(found)
+
+
+@pytest.mark.parametrize("name", sorted(BREAKS))
+async def test_what_is_broken_is_counted(name: str, filled: Database) -> None:
+    statement, law = BREAKS[name]
+
+    def broken(connection: sa.Connection) -> Any:
+        # both let a transaction break what its end, here, never has to answer for
+        if connection.dialect.name == "sqlite":
+            connection.exec_driver_sql("PRAGMA defer_foreign_keys=ON")
+        else:
+            connection.exec_driver_sql("SET LOCAL session_replication_role = replica")
+        assert connection.execute(sa.text(statement)).rowcount >= 1
+        raise TakenBack(_faults(connection))
+
+    with pytest.raises(TakenBack) as caught:
+        await filled.write(broken)
+    assert caught.value.found[law] >= 1
+    assert set((await faults(filled)).values()) == {0}
+
+
+async def test_ids_of_files_come_in_pieces_and_all_of_them(filled: Database) -> None:
+    assert await file_ids(filled, after="", most=1) == ["a" * 32]
+    assert await file_ids(filled, after="a" * 32, most=1) == ["b" * 32]
+    assert await file_ids(filled, after="b" * 32, most=1) == []

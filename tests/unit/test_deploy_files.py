@@ -1,0 +1,376 @@
+"""The files in `deploy/`: sound to the programs that read them, and to the laws of this app."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate  # type: ignore[import-untyped]
+import pytest
+import yaml
+
+from cmw_agent.cli import KEEP_ALIVE_SECONDS
+from cmw_agent.settings import Settings, load_settings, variable
+from cmw_agent.web.events import HEARTBEAT_SECONDS
+from tests import nginx
+from tests.unit.test_house import locked, project
+
+ROOT = Path(__file__).parents[2]
+DEPLOY = ROOT / "deploy"
+TEXTS = sorted(path for path in DEPLOY.rglob("*") if path.is_file() and path.suffix != ".pyc")
+NAMED = re.compile(r"\b(?:CMW|OPENAI|OAUTH|OPENID|COMPOSIO|OTEL)_[A-Z_]*[A-Z]\b")
+SECRET_NAMES = re.compile(r"KEY|SECRET|TOKEN|PASSWORD")
+SHARED = ("CMW_SECRET_KEY", "CMW_DATABASE_URL", "CMW_REDIS_URL", "CMW_DATA_DIR")
+ENDINGS = 10.0  # seconds that streams, connections and the database need after the turns
+KUBERNETES = kubernetes_validate.latest_version()
+
+
+def read(name: str) -> str:
+    return (DEPLOY / name).read_text(encoding="utf-8")
+
+
+def defaults() -> Settings:
+    return Settings(_env_file=None)
+
+
+def test_every_variable_that_is_named_is_a_setting() -> None:
+    known = {variable(field) for field in Settings.model_fields}
+    found: set[str] = set()
+    for path in TEXTS:
+        names = set(NAMED.findall(path.read_text(encoding="utf-8")))
+        assert names <= known, f"{path.relative_to(ROOT)}: {sorted(names - known)}"
+        found |= names
+    assert set(SHARED) <= found
+
+
+def test_the_data_stays_out_of_the_image() -> None:
+    lines = [
+        line
+        for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+        if line and not line.startswith("#")
+    ]
+    assert lines[0] == "*"
+    let_in = {line[1:] for line in lines if line.startswith("!")}
+    assert let_in.isdisjoint({".env", "data", "tests", ".git", ".venv", "deploy"})
+    copied = re.findall(r"^COPY (?!--from)(.+) \S+$", read("Dockerfile"), re.MULTILINE)
+    assert {name for line in copied for name in line.split()} == let_in
+    assert all((ROOT / name).exists() for name in let_in)
+
+
+# -- the image ------------------------------------------------------------------------------
+
+
+def instructions() -> list[tuple[str, str]]:
+    """Instruction and arguments of the Dockerfile, lines joined, comments left out."""
+    lines = [line for line in read("Dockerfile").splitlines() if not line.startswith("#")]
+    joined = "\n".join(lines).replace("\\\n", " ")
+    found = (line.partition(" ") for line in joined.splitlines() if line.strip())
+    return [(word, rest.strip()) for word, _, rest in found]
+
+
+def last(word: str) -> str:
+    return [rest for found, rest in instructions() if found == word][-1]
+
+
+def test_hadolint_finds_nothing() -> None:
+    program = Path(sys.executable).with_name("hadolint")
+    done = subprocess.run(
+        [program, DEPLOY / "Dockerfile"], check=False, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+def test_the_app_runs_as_nobody_in_particular() -> None:
+    user, _, group = last("USER").partition(":")
+    assert int(user) > 0  # a number: Kubernetes cannot tell from a name that it is not root
+    assert int(group) > 0
+    assert [word for word, _ in instructions()].index("USER") < [
+        word for word, _ in instructions()
+    ].index("CMD")
+
+
+def test_the_signal_reaches_python() -> None:
+    assert json.loads(last("CMD")) == ["python", "app.py"]
+    assert last("STOPSIGNAL") == "SIGTERM"
+    assert "ENTRYPOINT" not in {word for word, _ in instructions()}
+
+
+def test_the_image_tells_its_health_without_curl() -> None:
+    check = last("HEALTHCHECK")
+    words = json.loads(check.partition("CMD ")[2])
+    assert words[:2] == ["python", "-c"]
+    compile(words[2], "healthcheck", "exec")
+    assert "/healthz" in words[2]
+    assert "curl" not in read("Dockerfile")
+
+
+def test_the_image_holds_no_secret_and_what_production_needs() -> None:
+    for word, rest in instructions():
+        if word in ("ENV", "ARG"):
+            names = re.findall(r"(\w+)=", rest) or [rest]
+            assert not [name for name in names if SECRET_NAMES.search(name)], rest
+    set_here = dict(re.findall(r"(CMW_\w+)=(\S+)", last("ENV")))
+    assert set_here["CMW_HOST"] == "0.0.0.0"
+    assert set_here["CMW_DATA_DIR"] == last("VOLUME")
+    assert set_here["CMW_PORT"] == last("EXPOSE") == str(defaults().port)
+    extras = project()["optional-dependencies"]
+    (install,) = [rest for word, rest in instructions() if word == "RUN" and " install " in rest
+                  and "pip" in rest]  # fmt: skip
+    assert "-r requirements.txt -c requirements-dev.txt" in install
+    for text in extras["postgres"] + extras["redis"]:
+        name = text.partition("==")[0]
+        assert name in install.split()
+        assert name in locked("requirements-dev.txt")
+
+
+# -- compose --------------------------------------------------------------------------------
+
+
+def compose() -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load(read("compose.yaml"))
+    return content
+
+
+def replicas() -> dict[str, dict[str, Any]]:
+    return {name: s for name, s in compose()["services"].items() if name.startswith("app")}
+
+
+def seconds(text: str) -> float:
+    assert text.endswith("s")
+    return float(text[:-1])
+
+
+def test_replicas_differ_in_their_address_alone() -> None:
+    found = replicas()
+    assert len(found) == 2
+    stripped = []
+    for service in found.values():
+        shared = {**service, "networks": sorted(service["networks"])}
+        stripped.append(json.dumps(shared, sort_keys=True))
+        assert set(SHARED) <= set(service["environment"])
+    assert stripped[0] == stripped[1]
+
+
+def test_nginx_alone_is_reached_from_outside() -> None:
+    services = compose()["services"]
+    assert [name for name, service in services.items() if "ports" in service] == ["nginx"]
+    assert compose()["networks"]["inside"]["internal"] is True
+    for name in ("postgres", "redis"):
+        assert services[name]["networks"] == ["inside"]
+    # A name in two networks has two addresses, and nginx would take them for two replicas.
+    for service in replicas().values():
+        assert set(service["networks"]) & set(services["nginx"]["networks"]) == {"inside"}
+
+
+def test_each_replica_believes_nginx_alone() -> None:
+    address = compose()["services"]["nginx"]["networks"]["inside"]["ipv4_address"]
+    for service in replicas().values():
+        assert service["environment"]["CMW_TRUST_PROXY"] == address
+
+
+def test_a_replica_has_time_to_drain() -> None:
+    for service in replicas().values():
+        drain = float(service["environment"]["CMW_DRAIN_SECONDS"])
+        assert drain == defaults().drain_seconds
+        assert seconds(service["stop_grace_period"]) >= drain + ENDINGS
+
+
+def test_who_needs_another_waits_for_its_health() -> None:
+    services = compose()["services"]
+    for name, service in services.items():
+        for needed, how in service.get("depends_on", {}).items():
+            assert how == {"condition": "service_healthy"}, name
+            by_image = needed.startswith("app") and "HEALTHCHECK" in read("Dockerfile")
+            assert by_image or "healthcheck" in services[needed], needed
+    assert set(services["nginx"]["depends_on"]) == set(replicas())
+
+
+def test_no_secret_stands_in_a_file() -> None:
+    for name in ("compose.yaml", "kubernetes.yaml", ".env.example", "nginx.conf"):
+        for line in read(name).splitlines():
+            found = re.match(r"\s*(\w*(?:KEY|SECRET|TOKEN|PASSWORD)\w*)\s*[:=]\s*(\S.*)", line)
+            assert found is None or re.match(r"\$\{|\"<", found[2]), f"{name}: {line}"
+        for address in re.findall(r"\b(?:postgresql|redis)://[^\s\"]+", read(name)):
+            assert re.search(r":(\$\{\w+|<\w+>)", address), address
+    given = set(re.findall(r"^(\w+)=(?=.)", read(".env.example"), re.MULTILINE))
+    assert given == {"PUBLIC_PORT"}
+
+
+def test_the_settings_of_a_replica_are_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    filled = {"POSTGRES_PASSWORD": "p" * 32, "REDIS_PASSWORD": "r" * 32, "CMW_SECRET_KEY": "s" * 32}
+    (environment, _) = [service["environment"] for service in replicas().values()]
+    for name, value in environment.items():
+        monkeypatch.setenv(name, re.sub(r"\$\{(\w+)[^}]*\}", lambda m: filled[m[1]], str(value)))
+    settings = load_settings(None)
+    assert settings.unknown == ()
+    assert settings.database_url.get_secret_value().startswith("postgresql+asyncpg://")
+    assert load_settings(DEPLOY / ".env.example").demo
+
+
+# -- Kubernetes -----------------------------------------------------------------------------
+
+
+def documents() -> dict[str, dict[str, Any]]:
+    return {document["kind"]: document for document in yaml.safe_load_all(read("kubernetes.yaml"))}
+
+
+KINDS = sorted(documents())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_kubernetes_knows_each_document(kind: str) -> None:
+    kubernetes_validate.validate(documents()[kind], KUBERNETES, strict=True)
+
+
+def pod() -> dict[str, Any]:
+    content: dict[str, Any] = documents()["Deployment"]["spec"]["template"]["spec"]
+    return content
+
+
+def test_a_pod_has_no_right_that_it_does_not_need() -> None:
+    (container,) = pod()["containers"]
+    assert pod()["securityContext"]["runAsNonRoot"] is True
+    assert str(pod()["securityContext"]["runAsUser"]) == last("USER").partition(":")[0]
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    assert container["securityContext"]["allowPrivilegeEscalation"] is False
+    assert {mount["mountPath"] for mount in container["volumeMounts"]} == {"/data", "/tmp"}
+
+
+def test_a_pod_s_probes_ask_what_they_are_for() -> None:
+    (container,) = pod()["containers"]
+    paths = {name: container[f"{name}Probe"]["httpGet"]["path"]
+             for name in ("startup", "liveness", "readiness")}  # fmt: skip
+    # A database out of reach must not have every pod killed.
+    assert paths == {"startup": "/healthz", "liveness": "/healthz", "readiness": "/readyz"}
+
+
+def test_a_pod_has_time_to_drain_and_none_goes_before_its_successor() -> None:
+    settings = documents()["ConfigMap"]["data"]
+    pause = float(pod()["containers"][0]["lifecycle"]["preStop"]["exec"]["command"][1])
+    needed = pause + float(settings["CMW_DRAIN_SECONDS"]) + ENDINGS
+    assert pod()["terminationGracePeriodSeconds"] >= needed
+    update = documents()["Deployment"]["spec"]["strategy"]["rollingUpdate"]
+    assert update["maxUnavailable"] == 0
+    assert documents()["HorizontalPodAutoscaler"]["spec"]["minReplicas"] >= 2
+    assert documents()["PodDisruptionBudget"]["spec"]["minAvailable"] >= 1
+
+
+def test_pods_share_what_replicas_must_share() -> None:
+    settings = {**documents()["ConfigMap"]["data"], **documents()["Secret"]["stringData"]}
+    assert set(SHARED) <= set(settings)
+    assert documents()["PersistentVolumeClaim"]["spec"]["accessModes"] == ["ReadWriteMany"]
+    annotations = documents()["Ingress"]["metadata"]["annotations"]
+    assert annotations["nginx.ingress.kubernetes.io/affinity"] == "cookie"
+    assert annotations["nginx.ingress.kubernetes.io/proxy-buffering"] == "off"
+
+
+# -- nginx ----------------------------------------------------------------------------------
+
+CONFIGURATION = nginx.CONFIGURATION.read_text(encoding="utf-8")
+
+
+def test_nginx_takes_the_configuration(tmp_path: Path) -> None:
+    hosts = re.sub(r"\bapp\d:7860", "127.0.0.1:7860", CONFIGURATION)
+    own = "".join(
+        f"{name}_temp_path {tmp_path / name};\n"
+        for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    whole = f"pid {tmp_path / 'pid'};\n" + hosts.replace("http {\n", f"http {{\n{own}", 1)
+    (tmp_path / "nginx.conf").write_text(whole, encoding="utf-8")
+    done = subprocess.run(
+        [nginx.nginx_program(), "-t", "-q", "-p", ".", "-c", "nginx.conf", "-e", "log"],
+        cwd=tmp_path,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_nginx_knows_each_replica_of_compose_and_no_other() -> None:
+    groups = re.findall(r"upstream \w+ \{(.*?)\n  \}", CONFIGURATION, re.DOTALL)
+    assert len(groups) == 2
+    for group in groups:
+        assert re.findall(r"server (\w+):(\d+)", group) == [
+            (name, str(defaults().port)) for name in sorted(replicas())
+        ]
+    assert len(re.findall(r"^\s*listen ", CONFIGURATION, re.MULTILINE)) == 1
+
+
+def without_comments() -> str:
+    return re.sub(r"#.*", "", CONFIGURATION)
+
+
+def test_nginx_repeats_no_message_and_believes_no_client() -> None:
+    text = without_comments()
+    assert "non_idempotent" not in text
+    assert re.search(r"proxy_next_upstream error timeout;", text)
+    assert "$proxy_add_x_forwarded_for" not in text
+    assert "X-Forwarded-For $remote_addr;" in text
+    assert re.search(r"location = /metrics \{\s*return 404;", text)
+
+
+def test_nginx_has_the_app_s_sizes_and_times() -> None:
+    text = without_comments()
+    megabytes = int(re.findall(r"client_max_body_size (\d+)m;", text)[0])
+    assert megabytes * 2**20 > defaults().max_file_bytes
+    reads = [int(found) for found in re.findall(r"proxy_read_timeout (\d+)s;", text)]
+    assert min(reads) > 2 * HEARTBEAT_SECONDS
+    assert max(reads) > defaults().turn_timeout
+    streams = re.findall(r"location ~ \S*queue/data\S* \{(.*?)\}", text, re.DOTALL)
+    assert all("proxy_buffering off;" in stream for stream in streams)
+    assert streams
+    kept = [int(found) for found in re.findall(r"keepalive_timeout (\d+)s;", text)]
+    assert kept
+    assert max(kept) < KEEP_ALIVE_SECONDS
+
+
+def test_a_missing_nginx_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    with tempfile.TemporaryDirectory() as empty:
+        monkeypatch.setenv("PATH", empty)
+        with pytest.raises(nginx.NginxMissing, match="apt-get install nginx"):
+            nginx.nginx_program(places=empty)
+
+
+# -- a Space --------------------------------------------------------------------------------
+
+
+def front_matter() -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load(read("space/README.md").split("---\n")[1])
+    return content
+
+
+def test_the_space_is_what_the_lock_says() -> None:
+    front = front_matter()
+    (gradio,) = locked("requirements.txt")["gradio"]
+    assert (front["sdk"], front["sdk_version"], front["app_file"]) == ("gradio", gradio, "app.py")
+    assert front["python_version"] in ("3.11", "3.12")
+    assert front["hf_oauth"] is True
+    assert "ephemeral" in read("space/README.md")
+
+
+def test_a_dry_run_lists_what_the_space_runs_and_no_secret() -> None:
+    done = subprocess.run(
+        [sys.executable, DEPLOY / "space/push.py", "owner/name", "--dry-run"],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={"PATH": os.environ["PATH"]},
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    listed = set(done.stdout.splitlines()[:-1])
+    tracked = {
+        path.relative_to(ROOT).as_posix()
+        for package in ("cmw_agent", "memory")
+        for path in (ROOT / package).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert tracked <= listed
+    assert {"app.py", "README.md", "requirements.txt"} <= listed
+    assert not [name for name in listed if ".env" in name or name.startswith(("data", "tests"))]
