@@ -33,7 +33,7 @@ def start(env_file: Path | None = Path(".env")) -> Application:
         StartupError: Something cannot work; the text is one line for each problem.
     """
     settings = load_settings(env_file)
-    logs.configure(settings.log_level)
+    logs.configure(settings.log_level, settings.log_format)
     for sentence in settings.unknown:
         log.warning("%s", sentence)
     check_data_dir(settings.data_dir)

@@ -1,0 +1,81 @@
+"""The page in a browser, when its replica dies and when the next one is drained."""
+
+import os
+import re
+import secrets
+import signal
+import sys
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import expect
+
+from tests.contract.conftest import postgres_server
+from tests.harness import API
+from tests.processes import Process
+from tests.redis import redis_url
+from tests.replicas.world import HELD, PART, House, house
+from tests.web.chat_page import ChatPage
+from tests.web.conftest import People, browser, people, playwright
+
+__all__ = ["browser", "people", "playwright", "postgres_server", "redis_url"]
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL"),
+]
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def world(tmp_path: Path, postgres_server: str, redis_url: str) -> AsyncIterator[House]:
+    folder = tmp_path / f"page_{secrets.token_hex(4)}"
+    folder.mkdir()
+    async with house(folder, postgres_server, redis_url) as made:
+        yield made
+
+
+async def its_replica(world: House, page: ChatPage, replicas: Sequence[Process]) -> Process:
+    """Return the replica to which nginx leads a page."""
+
+    async def app_id(url: str) -> object:
+        answer = await page.page.request.get(f"{url}{API}/app_id")
+        return await answer.json()
+
+    found = [await app_id(world.direct(number)) for number in range(len(replicas))]
+    return replicas[found.index(await app_id(world.url))]
+
+
+async def test_the_page_goes_on_by_itself_at_another_replica(world: House, people: People) -> None:
+    people.watch.tolerates("net::ERR", "uncaught", "error:", "http 50[24]")
+    async with world.replica(0) as first, world.replica(1) as second:
+        page = await people.at(world.url)
+        await page.ask("hello")
+        await page.write(f"{HELD} until the end")
+        await world.endpoint.wait_held("until the end")
+        await expect(page.answers.last).to_have_text(PART.strip())
+        await (await its_replica(world, page, [first, second])).kill()
+        await expect(page.toast).to_contain_text("Connection to the server was lost")
+        # It has loaded itself again.
+        await expect(page.answers.last).to_contain_text(re.compile("stopped before its end"))
+        await expect(page.questions).to_have_text(["hello", f"{HELD} until the end"])
+        await page.button("Retry").click()
+        await expect(page.toast).to_contain_text("please try again in ten seconds")
+
+
+async def test_the_page_does_not_notice_a_drained_replica(world: House, people: People) -> None:
+    async with world.replica(0) as first, world.replica(1) as second:
+        page = await people.at(world.url)
+        await page.write(f"{HELD} for a while")
+        await world.endpoint.wait_held("for a while")
+        drained = await its_replica(world, page, [first, second])
+        os.kill(drained.pid, signal.SIGTERM)
+        await world.until_draining([first, second].index(drained))
+        world.endpoint.release("for a while")
+        await page.settled()
+        assert await drained.code() == 0
+        await page.ask("and on")
+        await expect(page.questions).to_have_text([f"{HELD} for a while", "and on"])
+        await expect(page.toast).to_have_count(0)
