@@ -1,14 +1,30 @@
 """Log lines: one each, whatever is in them, and never an exception's own words."""
 
+import asyncio
+import contextlib
+import gc
 import logging
+import re
 import sys
+from collections.abc import Iterator
+from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cmw_agent.errors import frames
-from cmw_agent.ops.logs import FORMAT, QUIET, OneLineFormatter, configure
+from cmw_agent.ops.logs import (
+    FORMAT,
+    LINE_BREAKS,
+    MOST_CHARS,
+    OWN,
+    QUIET,
+    JsonFormatter,
+    OneLineFormatter,
+    configure,
+)
 from tests.harness import canary
 
 
@@ -87,25 +103,151 @@ def test_a_stack_that_was_asked_for_is_left_out() -> None:
     assert OneLineFormatter(FORMAT).format(record).endswith("INFO name: hello")
 
 
-def test_what_quotes_requests_stays_quiet_at_debug(capsys: pytest.CaptureFixture[str]) -> None:
+@contextlib.contextmanager
+def restored() -> Iterator[None]:
+    """Give the block loggers that it may set up, and take the set-up back."""
     root = logging.getLogger()
-    before, level = root.handlers[:], root.level
-    quiet = {logging.getLogger(name): logging.getLogger(name).level for name in QUIET}
+    loggers = [root, *map(logging.getLogger, (*QUIET, *OWN))]
+    before, levels = root.handlers[:], [logger.level for logger in loggers]
     try:
-        configure("DEBUG")
-        for name in (*QUIET, "httpx2._client", "openai._base_client"):
+        yield
+    finally:
+        sys.stderr.flush()
+        root.handlers[:] = before
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+@pytest.mark.parametrize("form", ["text", "json", "auto"])
+def test_what_quotes_requests_stays_quiet_at_debug(
+    form: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with restored():
+        configure("DEBUG", form)
+        for name in (*QUIET, "httpx2._client", "openai._base_client", "not.judged.by.anybody"):
             logging.getLogger(name).info("GET /secret")
         logging.getLogger("cmw_agent").debug("shown %s", "a\nb")
-        sys.stderr.flush()
         written = capsys.readouterr().err
-    finally:
-        for handler in root.handlers[:]:
-            root.removeHandler(handler)
-        for handler in before:
-            root.addHandler(handler)
-        root.setLevel(level)
-        for logger, old in quiet.items():
-            logger.setLevel(old)
     assert "secret" not in written
-    assert written.endswith(" DEBUG cmw_agent: shown a b\n")
     assert written.count("\n") == 1
+    if form == "text":
+        assert written.endswith(" DEBUG cmw_agent: shown a b\n")
+    else:  # no terminal is here
+        assert orjson.loads(written)["event"] == "shown a b"
+
+
+# -- JSON -------------------------------------------------------------------------
+
+
+def entry_of(message: str, *arguments: object, error: BaseException | None = None) -> Any:
+    info = (type(error), error, error.__traceback__) if error is not None else None
+    record = logging.LogRecord("name", logging.INFO, __file__, 1, message, arguments, info)
+    line = JsonFormatter().format(record)
+    assert line.isascii()
+    assert line.splitlines() == [line]
+    return orjson.loads(line)
+
+
+def test_the_fields_that_a_call_names_are_fields() -> None:
+    entry = entry_of("turn %s error_id=%s tokens=%d seconds=%.3f", "failed", "ab", 3, 0.25)
+    when = entry.pop("time")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", when)
+    assert entry == {
+        "level": "INFO",
+        "logger": "name",
+        "event": "turn failed",
+        "error_id": "ab",
+        "tokens": 3,
+        "seconds": 0.25,
+    }
+
+
+@given(st.text(), st.text())
+def test_no_value_makes_a_line_a_field_or_a_level(first: str, second: str) -> None:
+    entry = entry_of("user wrote %s kind=%s", first, second)
+    assert list(entry) == ["time", "level", "logger", "event", "kind"]
+    assert entry["level"] == "INFO"
+    assert entry["logger"] == "name"
+    assert not LINE_BREAKS.search(entry["event"] + entry["kind"])
+
+
+FORGED = 'a\r\n{"level": "ERROR"}\u2028"}, {"level": "ERROR", "error_id": "deadbeef'
+
+
+@pytest.mark.parametrize("value", [FORGED, f"x error_id=deadbeef level=ERROR {FORGED}"])
+def test_a_value_that_looks_like_a_field_stays_a_value(value: str) -> None:
+    entry = entry_of("said %s kind=%s", value, value)
+    assert set(entry) == {"time", "level", "logger", "event", "kind"}
+    assert "deadbeef" in entry["kind"]
+    plain = entry_of(f"said error_id={value}".replace("%", ""))
+    assert set(plain) == {"time", "level", "logger", "event"}
+
+
+def test_a_field_does_not_take_the_place_of_what_every_line_has() -> None:
+    entry = entry_of("said level=%s time=%s event=%s logger=%s", "ERROR", "never", "no", "root")
+    assert entry["level"] == "INFO"
+    assert entry["event"] == "said"
+    assert entry["logger"] == "name"
+
+
+def test_text_and_json_say_the_same() -> None:
+    error = caught(Refused(canary()), caught(ValueError(canary())))
+    said = ("turn %s kind=%s count=%d", "failed", "rate\nlimited", 7)
+    line, entry = line_of(*said, error=error), entry_of(*said, error=error)
+    assert entry["cause"] == frames(error)
+    assert line.endswith(
+        f" INFO name: {entry['event']} kind={entry['kind']} count=7 cause={entry['cause']}"
+    )
+    assert "canary" not in line
+
+
+def test_a_call_whose_arguments_do_not_fit_tells_none_of_them() -> None:
+    secret = canary()
+    for said in ("%d bytes", "%s and %s", "nothing"):
+        assert secret not in line_of(said, secret)
+        assert entry_of(said, secret)["event"] == said
+
+
+def test_a_long_value_is_cut() -> None:
+    assert len(entry_of("said %s kind=%s", "x" * 10**6, "y" * 10**6)["event"]) == MOST_CHARS
+    assert len(line_of("said %s", "x" * 10**6)) < MOST_CHARS + 100
+
+
+class Unwritable:
+    def __str__(self) -> str:
+        raise RuntimeError("canary-unwritable")
+
+
+def test_a_value_that_cannot_be_written_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    with restored():
+        configure("INFO", "json")
+        logging.getLogger("cmw_agent").info("said kind=%s", Unwritable())
+        written = capsys.readouterr().err
+    assert written == "a log line of cmw_agent could not be written\n"
+
+
+async def test_an_exception_that_nobody_fetched_is_named_and_not_quoted(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    secret = canary()
+
+    async def fails() -> None:
+        raise ValueError(secret)
+
+    def breaks(said: str) -> None:
+        raise ValueError(said)
+
+    with restored():
+        configure("DEBUG", "json")
+        task = asyncio.create_task(fails())
+        await asyncio.wait([task])
+        del task
+        gc.collect()
+        asyncio.get_running_loop().call_soon(breaks, secret)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        written = capsys.readouterr().err
+    assert "Task exception was never retrieved" in written
+    assert "cause" in written
+    assert written.count("\n") == 2
+    assert secret not in written

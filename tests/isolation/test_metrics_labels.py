@@ -1,0 +1,86 @@
+"""Isolation 17: metrics know words of the program, and nobody: users make no series."""
+
+import asyncio
+from pathlib import Path
+
+from cmw_agent.errors import UserError
+from cmw_agent.events import TextDelta, ToolFinished, ToolStarted, UsageReported
+from cmw_agent.observers import Watch, tell
+from cmw_agent.ops.metrics import Metrics
+from cmw_agent.web.runtime import Runtime
+from tests.doubles.openai_server import OpenAIDouble
+from tests.harness import canary, settings_for
+from tests.metrics import series, value
+from tests.service import session_of, told
+
+USERS = 500
+EACH = 5  # of so many, one does a whole turn; the others' events are told as a turn tells them
+AT_ONCE = 25
+LABELS = {"channel", "outcome", "direction", "tool", "kind", "le", "generation"}
+
+
+def hear(watch: Watch, secret: str) -> None:
+    """Tell `watch` of a turn all of whose words are `secret`."""
+    watch.begun(secret)
+    watch.asked(secret)
+    for event in (
+        TextDelta(secret),
+        ToolStarted(secret, secret, {secret: secret}),
+        ToolFinished(secret, secret, secret, False, 0.1, secret),
+        UsageReported(1, 2),
+    ):
+        tell(watch, event)
+    watch.ended("complete")
+
+
+async def test_five_hundred_users_make_no_series_and_leave_no_name(tmp_path: Path) -> None:
+    metrics = Metrics(USERS)
+    before = series(metrics.exposition().decode())
+    secret = canary()
+    hidden = {secret}
+    async with OpenAIDouble() as endpoint:
+        settings = settings_for(
+            tmp_path,
+            openai_base_url=endpoint.base_url,
+            model="echo",
+            models=frozenset({f"tool:{secret}:{{}}", "fail-500"}),
+            max_sessions=USERS,
+        )
+        runtime = Runtime(settings, metrics)
+        room = asyncio.Semaphore(AT_ONCE)
+
+        async def use(number: int) -> None:
+            async with room:
+                session = await session_of(runtime, f"{secret}-{number}")
+                if number % 100 == 20:
+                    session.channel = f"{secret}-{number}"
+                model = {5: f"tool:{secret}:{{}}", 10: "fail-500"}.get(number % 50)
+                text = "" if number % 50 == 15 else f"{secret} {number}"
+                try:
+                    await told(runtime.chat.turn(session, text, key=f"{secret}", model=model))
+                except UserError:
+                    return
+                finally:
+                    hidden.update({session.owner, session.principal.log_name, session.key.value})
+                    hidden.add(str(session.conversation_id))
+
+        async with runtime.running():
+            async with asyncio.TaskGroup() as users:
+                for number in range(0, USERS, EACH):
+                    users.create_task(use(number))
+            for number in range(USERS):
+                if number % EACH:
+                    hear(metrics.turn("web", f"{secret}-{number}"), f"{secret}-{number}")
+            exposition = metrics.exposition().decode()
+    after = series(exposition)
+    assert set(after) == set(before)
+    assert {name for _, labels in after for name, _ in labels} == LABELS
+    assert len(hidden) > 3 * USERS / EACH
+    assert not [word for word in hidden if word in exposition]
+    # and it did count them
+    assert value(after, "cmw_turns_total", channel="web", outcome="complete") > USERS * 0.9
+    assert value(after, "cmw_turns_total", channel="web", outcome="failed") == USERS // 50
+    assert value(after, "cmw_turns_total", channel="other", outcome="complete") == USERS // 100
+    assert value(after, "cmw_refusals_total", kind="invalid") == USERS // 50
+    tool = value(after, "cmw_tool_calls_total", tool="connected", outcome="failed")
+    assert tool == USERS // 50 + USERS * (EACH - 1) // EACH
