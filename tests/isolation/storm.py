@@ -7,7 +7,7 @@ oracle: nothing delivered to U holds another's canary, and U receives all of its
 
 import asyncio
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -31,9 +31,13 @@ class User:
     tabs: list[Tab] = field(default_factory=list)
     trouble: Exception | None = None
 
+    def text_received(self) -> str:
+        """Return all that was delivered to this user."""
+        return "".join(tab.received.decode() for tab in self.tabs)
+
     def received(self) -> set[str]:
-        """Return the canaries in all that was delivered to this user."""
-        return {found for tab in self.tabs for found in canaries(tab.received.decode())}
+        """Return the canaries in that."""
+        return canaries(self.text_received())
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +77,7 @@ async def storm(
     return crowd
 
 
-def judge(world: World, crowd: list[User]) -> Verdict:
+def judge(world: World, crowd: Sequence[User]) -> Verdict:
     """Return the oracle's verdict on a storm."""
     owner = {found: n for n, user in enumerate(crowd) for found in canaries(" ".join(user.said))}
 

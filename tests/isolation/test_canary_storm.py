@@ -1,5 +1,6 @@
 """Isolation 1 and 2: nothing of one user reaches another, and the check can fail."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +21,9 @@ from cmw_agent.web.runtime import Runtime
 from cmw_agent.web.server import Parts
 from memory.manager import ConversationMemoryManager
 from memory.records import Said, TurnTicket
+from tests.doubles.whatsapp_bridge import whatsapp_bridge
 from tests.harness import WAIT, Browser
+from tests.isolation.channel_storm import AGENTS, channel_storm, guests, settings_of_channels
 from tests.isolation.storm import judge, storm
 from tests.isolation.world import world
 
@@ -38,6 +41,22 @@ async def test_twenty_users_at_once_get_their_own_words_and_nobody_elses(tmp_pat
         assert here.endpoint.request_count == USERS * TURNS * 2
         assert len({request.authorization for request in here.endpoint.requests}) == 1
         assert not any(request.cookie for request in here.endpoint.requests)
+
+
+async def test_all_channels_at_once_bring_everybody_their_own_words(tmp_path: Path) -> None:
+    (tmp_path / "agents.toml").write_text(AGENTS)
+    async with whatsapp_bridge() as bridge, world(tmp_path, **settings_of_channels(bridge)) as here:
+        crowd = guests(USERS // 4, TURNS)
+        on_page, elsewhere = await asyncio.gather(
+            storm(here, users=USERS, turns=TURNS // 2, patience=100),
+            channel_storm(here, bridge, crowd, patience=100),
+        )
+        verdict = judge(here, [*on_page, *elsewhere])
+        assert not verdict.leaks
+        assert not verdict.missing
+        assert not verdict.mixed
+        assert not verdict.stored
+        assert here.endpoint.request_count == USERS * TURNS + len(elsewhere) * TURNS
 
 
 async def test_the_same_words_of_two_users_are_two_questions_to_the_model(tmp_path: Path) -> None:
@@ -61,7 +80,7 @@ def runtime_with(spoil: Callable[[SessionMaker], SessionMaker]) -> type[Runtime]
         @contextlib.asynccontextmanager
         async def running(self) -> AsyncIterator[None]:
             async with super().running():
-                self.registry._maker = spoil(self.registry._maker)
+                self.registry._maker = self._maker = spoil(self.registry._maker)
                 self._history = History(self.registry._maker.memory, self.registry, self.files)
                 yield
 
@@ -194,6 +213,17 @@ BROKEN = {
     "hashes bound to nobody": Broken(Parts(guard=UnboundGuard), "missing", patience=4),
     "a default visitor": Broken(Parts(identities=OneVisitor), "leaks", guessed=False),
 }
+
+
+async def test_the_oracle_notices_what_channels_mix_up(tmp_path: Path) -> None:
+    (tmp_path / "agents.toml").write_text(AGENTS)
+    parts = BROKEN["queries without their owner"].parts
+    async with (
+        whatsapp_bridge() as bridge,
+        world(tmp_path, parts=parts, **settings_of_channels(bridge)) as here,
+    ):
+        verdict = judge(here, await channel_storm(here, bridge, guests(3, 2), patience=4))
+    assert verdict.leaks
 
 
 @pytest.mark.parametrize("defect", BROKEN)
