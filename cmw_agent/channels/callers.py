@@ -17,6 +17,9 @@ from memory.errors import StoreError
 from memory.records import Conversation
 
 
+LOOKED_AT = 20  # conversations of one party, newest activity first
+
+
 class UnknownAgent(NotFound):
     """There is no agent of that id."""
 
@@ -71,12 +74,13 @@ class Callers:
         Raises:
             UserError: The memory fails.
         """
-        newest = await self._newest(principal)
-        if newest is None:
-            return conversation_after(principal, None)
-        if newest.status == "ended":
-            return conversation_after(principal, newest.session_id)
-        return newest.session_id
+        found = await self._newest(principal)
+        going_on = (item.session_id for item in found if item.status != "ended")
+        if (current := next(going_on, None)) is not None:
+            return current
+        # Not by activity: a recurring task may have run in an older one since.
+        last = max(found, key=lambda item: item.started_at, default=None)
+        return conversation_after(principal, last.session_id if last else None)
 
     async def begin_anew(self, principal: Principal) -> None:
         """End the conversation that goes on; the next message begins another.
@@ -84,16 +88,16 @@ class Callers:
         Raises:
             UserError: The memory fails.
         """
-        newest = await self._newest(principal)
-        if newest is not None:
-            with _failures():
-                memory = self._services.memory_of(principal)
-                await memory.conclude(principal.id, newest.session_id)
+        memory = self._services.memory_of(principal)
+        for item in await self._newest(principal):
+            if item.status != "ended":
+                with _failures():
+                    await memory.conclude(principal.id, item.session_id)
 
-    async def _newest(self, principal: Principal) -> Conversation | None:
+    async def _newest(self, principal: Principal) -> list[Conversation]:
         with _failures():
             memory = self._services.memory_of(principal)
-            return next(iter(await memory.conversations(principal.id, limit=1)), None)
+            return await memory.conversations(principal.id, limit=LOOKED_AT)
 
     async def session(self, principal: Principal, caller: Caller) -> Session:
         """Return the live session of a caller's conversation, made on first use.

@@ -1,0 +1,237 @@
+"""The agents in the form of OpenAI's API, for whatever client was made for that.
+
+By default nothing is kept: the messages of a request are the conversation, as such clients expect.
+With the header ``X-Session-Id`` the request is a message to that session of the REST interface: the
+last user message counts, and the agent remembers the rest.
+"""
+
+import secrets
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+
+from cmw_agent import parties
+from cmw_agent.channels.callers import Caller
+from cmw_agent.channels.completions_models import (
+    ChatMessage,
+    ChatRequest,
+    Completion,
+    Model,
+    ModelList,
+    OpenAIError,
+)
+from cmw_agent.channels.completions_streams import (
+    DONE,
+    Voiced,
+    ending,
+    error_body,
+    said,
+    written,
+)
+from cmw_agent.channels.keys import Keys, keyed
+from cmw_agent.channels.leaving import leave
+from cmw_agent.channels.problems import problem
+from cmw_agent.channels.rest import EVENTS, IdempotencyKey, Rest
+from cmw_agent.channels.rest_models import SESSION_PATTERN
+from cmw_agent.channels.rest_parties import CHANNEL, Holder, Shelf, session_of, told_of
+from cmw_agent.channels.streams import begun
+from cmw_agent.completion import Exchange
+from cmw_agent.errors import InvalidMessage, NotFound, UserError
+from cmw_agent.events import TurnEvent, TurnFinished, TurnStarted
+from cmw_agent.profiles import BUILT_IN
+from cmw_agent.settings_values import ApiKey
+from cmw_agent.text import mended
+from cmw_agent.turns import Turn
+
+SPOKEN = ("user", "assistant")
+INSTRUCTING = ("system", "developer")
+SESSION = "X-Session-Id"
+ERRORS: dict[int | str, dict[str, Any]] = {
+    "4XX": {"model": OpenAIError, "description": "The request cannot be answered."},
+    "5XX": {"model": OpenAIError, "description": "The answer failed here, or at the model."},
+    422: {"model": OpenAIError, "description": "Not used: such a request is answered with 400."},
+}
+STREAMED: dict[int | str, dict[str, Any]] = {
+    200: {"content": {EVENTS: {"schema": {"type": "string"}}}}
+}
+SessionHeader = Annotated[
+    str | None,
+    Header(
+        alias=SESSION,
+        pattern=SESSION_PATTERN,
+        description="The session to go on with; without it nothing of the request is kept.",
+    ),
+]
+
+
+class UnknownModel(NotFound):
+    """Neither an agent nor a model has this name."""
+
+    sentence = "There is no agent and no model of this name; GET /v1/models lists them."
+
+
+class Completions:
+    """See the module's text.
+
+    Args:
+        shelf: Knows the services.
+        rest: Gives requests their sessions.
+    """
+
+    def __init__(self, shelf: Shelf, rest: Rest) -> None:
+        self._services = shelf.services
+        self._callers = shelf.callers
+        self._rest = rest
+
+    def router(self, keys: Keys) -> APIRouter:
+        """Return the routes, open to holders of `keys`."""
+        router = APIRouter(route_class=keyed(keys, _refused), responses=ERRORS, tags=["openai"])
+        router.add_api_route("/v1/models", self.models, methods=["GET"], response_model=ModelList)
+        router.add_api_route(
+            "/v1/chat/completions",
+            self.complete,
+            methods=["POST"],
+            response_model=Completion,
+            responses=STREAMED,
+        )
+        return router
+
+    async def models(self, holder: Holder) -> ModelList:
+        """List the agents, each as a model."""
+        data = [
+            Model(id=name, object="model", created=0, owned_by="cmw-agent")
+            for name in self._services.profiles
+        ]
+        return ModelList(object="list", data=data)
+
+    async def complete(
+        self,
+        body: ChatRequest,
+        request: Request,
+        holder: Holder,
+        session_id: SessionHeader = None,
+        idempotency_key: IdempotencyKey = None,
+    ) -> Response:
+        """Answer a conversation.
+
+        Parameters that are not listed are passed over; the agent uses tools of its own.
+        """
+        if body.n not in (None, 1):
+            raise InvalidMessage("There is one answer to a request: n must be 1.")
+        agent_id, model = self._agent(body.model)
+        conversation, instructions = _read(body.messages)
+        voiced = Voiced(body.model)
+        if session_id is None:
+            turn = await self._passing(holder, agent_id, body, conversation, instructions, model)
+            return await _answered(turn, await begun(turn), voiced, body, {})
+        principal = session_of(holder, agent_id, session_id)
+        headers, text = {SESSION: session_id}, str(conversation[-1].content)
+        await self._services.chat.admit(principal, None)
+        left = await leave(self._services, self._callers, principal, text)
+        if left is not None:
+            voiced.text = left
+            return _told(voiced, body, headers)
+        session = await self._rest.session(
+            request, holder, agent_id, session_id, principal, can_ask=False
+        )
+        named = idempotency_key or secrets.token_hex(16)
+        turn = self._services.chat.turn(session, text, key=named, model=model)
+        first = await self._rest.begun(session, turn, is_named=idempotency_key is not None)
+        return await _answered(turn, first, voiced, body, headers)
+
+    def _agent(self, name: str) -> tuple[str, str | None]:
+        """Return the agent that a model's name means, and the model where it is chosen."""
+        if name in self._services.profiles:
+            return name, None
+        settings = self._services.settings
+        if name in (settings.model, *settings.models):
+            return BUILT_IN, name
+        raise UnknownModel
+
+    async def _passing(
+        self,
+        holder: ApiKey,
+        agent_id: str,
+        body: ChatRequest,
+        conversation: Sequence[Exchange],
+        instructions: str,
+        model: str | None,
+    ) -> Turn:
+        # The NUL keeps these parties apart from every session: no session's id holds one.
+        principal = parties.client(holder.name, agent_id, f"\0{body.user or ''}")
+        await self._services.chat.admit(principal, None)
+        nowhere = parties.conversation_after(principal, None)  # never begun
+        caller = Caller(principal, agent_id, nowhere, CHANNEL)
+        session = await self._callers.session(principal, caller)
+        return self._services.chat.complete(
+            session, conversation, instructions=instructions or None, model=model
+        )
+
+
+async def _answered(
+    turn: Turn, first: TurnEvent, voiced: Voiced, body: ChatRequest, headers: dict[str, str]
+) -> Response:
+    if body.stream:
+        if isinstance(first, TurnStarted):
+            first = await begun(turn)
+        if isinstance(first, TurnFinished) and first.outcome == "failed":
+            voiced.add(first)
+            raise voiced.failure or UserError
+        chunks = written(turn, first, voiced, with_usage=_wants_usage(body))
+        return StreamingResponse(chunks, media_type=EVENTS, headers=headers)
+    await said(turn, first, voiced)
+    return JSONResponse(voiced.completion(), headers=headers)
+
+
+def _told(voiced: Voiced, body: ChatRequest, headers: dict[str, str]) -> Response:
+    """Return an answer that no turn has given."""
+    if not body.stream:
+        return JSONResponse(voiced.completion(), headers=headers)
+    text = voiced.chunk({"role": "assistant", "content": voiced.text})
+    parts = [text, *ending(voiced, with_usage=_wants_usage(body)), DONE]
+    return Response(b"".join(parts), media_type=EVENTS, headers=headers)
+
+
+def _wants_usage(body: ChatRequest) -> bool:
+    return body.stream_options is not None and bool(body.stream_options.include_usage)
+
+
+def _read(messages: Sequence[ChatMessage]) -> tuple[list[Exchange], str]:
+    """Return what was said, the user's message last, and what the caller instructs."""
+    conversation: list[Exchange] = []
+    instructions: list[str] = []
+    for message in messages:
+        text = _text(message)
+        if message.role in INSTRUCTING:
+            instructions.append(text)
+        elif message.role not in SPOKEN:
+            raise InvalidMessage("Messages are the user's, the assistant's or the system's.")
+        elif text:
+            conversation.append(Exchange(message.role, text))
+    if not conversation or conversation[-1].role != "user":
+        raise InvalidMessage("The last message must be the user's, with a text.")
+    return conversation, "\n\n".join(filter(None, instructions))
+
+
+def _text(message: ChatMessage) -> str:
+    if isinstance(message.content, list):
+        if any(part.type != "text" for part in message.content):
+            raise InvalidMessage("Only text is taken: the type of each part must be text.")
+        return str(mended("".join(part.text or "" for part in message.content)))
+    return str(mended(message.content or ""))
+
+
+def _refused(error: Exception) -> Response:
+    told = told_of(error)
+    if told.status == 422:  # OpenAI's API knows no such status
+        told.status = 400
+    plain = problem(told)
+    headers = {
+        name: value
+        for name, value in plain.headers.items()
+        if name in ("retry-after", "www-authenticate")
+    }
+    return JSONResponse(error_body(told), told.status, headers)

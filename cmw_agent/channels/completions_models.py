@@ -1,0 +1,90 @@
+"""What the OpenAI-shaped interface takes; what it does not know it passes over."""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field
+
+MOST_MESSAGES = 2_000
+
+
+class Part(BaseModel):
+    """A part of a message."""
+
+    type: str = Field(examples=["text"])
+    text: str | None = None
+
+
+class ChatMessage(BaseModel):
+    """A message of the conversation."""
+
+    role: str = Field(examples=["user"])
+    content: str | list[Part] | None = Field(default=None, examples=["What is my name?"])
+
+
+class StreamOptions(BaseModel):
+    """What a stream is to bring."""
+
+    include_usage: bool | None = None
+
+
+class ChatRequest(BaseModel):
+    """A request for a chat completion."""
+
+    model: str = Field(description="An agent's id, or a model of the assistant's.")
+    messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=MOST_MESSAGES)]
+    stream: bool | None = False
+    stream_options: StreamOptions | None = None
+    n: int | None = Field(default=None, description="1: there is one answer.")
+    user: Annotated[str | None, Field(max_length=512)] = Field(
+        default=None, description="Names one of your users, whose limits are counted apart."
+    )
+
+
+class Choice(BaseModel):
+    """The answer."""
+
+    index: int
+    message: dict[str, Any]
+    finish_reason: str
+
+
+class Completion(BaseModel):
+    """A chat completion."""
+
+    id: str
+    object: str = Field(examples=["chat.completion"])
+    created: int
+    model: str
+    choices: list[Choice]
+    usage: dict[str, int] | None
+
+
+class Model(BaseModel):
+    """An agent, as such clients list models."""
+
+    id: str
+    object: str = Field(examples=["model"])
+    created: int
+    owned_by: str
+
+
+class ModelList(BaseModel):
+    """The agents."""
+
+    object: str = Field(examples=["list"])
+    data: list[Model]
+
+
+class ErrorBody(BaseModel):
+    """What went wrong."""
+
+    message: str
+    type: str
+    code: str | None
+    param: str | None
+
+
+class OpenAIError(BaseModel):
+    """An error in OpenAI's form."""
+
+    error: ErrorBody

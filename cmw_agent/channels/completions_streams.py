@@ -1,0 +1,145 @@
+"""A turn as OpenAI's clients read it: one completion, or chunks as they come."""
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from cmw_agent.channels.streams import ALIVE, ALIVE_SECONDS
+from cmw_agent.errors import UserError
+from cmw_agent.events import TextDelta, TurnEvent, TurnFinished, UsageReported
+from cmw_agent.turns import Turn
+
+DONE = b"data: [DONE]\n\n"
+# by status: the type of the error and its code, as OpenAI's clients know them
+KINDS: Mapping[int, tuple[str, str | None]] = {
+    401: ("invalid_request_error", "invalid_api_key"),
+    403: ("invalid_request_error", "forbidden"),
+    404: ("invalid_request_error", "model_not_found"),
+    409: ("invalid_request_error", "conversation_in_use"),
+    429: ("rate_limit_error", "rate_limit_exceeded"),
+}
+
+
+@dataclass(slots=True)
+class Voiced:
+    """What is said of one completion: its id, and the model's name as the caller wrote it."""
+
+    model: str
+    id: str = field(default_factory=lambda: f"chatcmpl-{secrets.token_hex(12)}")
+    created: int = field(default_factory=lambda: int(time.time()))
+    text: str = ""
+    usage: dict[str, int] | None = None
+    finished: TurnFinished | None = None
+
+    def add(self, event: TurnEvent) -> None:
+        """Take in one event of the turn."""
+        match event:
+            case TextDelta(text):
+                self.text += text
+            case UsageReported(asked, answered):
+                before = self.usage or {}
+                sums = (
+                    before.get("prompt_tokens", 0) + asked,
+                    before.get("completion_tokens", 0) + answered,
+                )
+                self.usage = {
+                    "prompt_tokens": sums[0],
+                    "completion_tokens": sums[1],
+                    "total_tokens": sum(sums),
+                }
+            case TurnFinished():
+                self.finished = event
+
+    @property
+    def failure(self) -> UserError | None:
+        """Why there is no whole answer; None where there is one."""
+        finished = self.finished
+        if finished is not None and finished.outcome == "complete":
+            return None
+        sentence = finished.sentence if finished is not None else None
+        error_id = finished.error_id if finished is not None else None
+        return UserError(sentence or "The answer was cut short.", status=502, error_id=error_id)
+
+    def completion(self) -> dict[str, Any]:
+        """Return the whole answer."""
+        message = {"role": "assistant", "content": self.text}
+        choice = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}
+        return self._head("chat.completion") | {"choices": [choice], "usage": self.usage}
+
+    def chunk(self, delta: Mapping[str, Any], finish: str | None = None) -> bytes:
+        """Return a piece of the answer."""
+        choice = {"index": 0, "delta": dict(delta), "finish_reason": finish, "logprobs": None}
+        return _data(self._head("chat.completion.chunk") | {"choices": [choice]})
+
+    def counted(self) -> bytes:
+        """Return the piece that tells what the answer took."""
+        head = self._head("chat.completion.chunk")
+        return _data(head | {"choices": [], "usage": self.usage})
+
+    def _head(self, kind: str) -> dict[str, Any]:
+        return {"id": self.id, "object": kind, "created": self.created, "model": self.model}
+
+
+async def said(turn: Turn, first: TurnEvent, voiced: Voiced) -> None:
+    """Let `voiced` take in all of a turn that has begun with `first`.
+
+    Raises:
+        UserError: There is no whole answer.
+    """
+    voiced.add(first)
+    async with turn:
+        async for event in turn:
+            voiced.add(event)
+    if (failure := voiced.failure) is not None:
+        raise failure
+
+
+async def written(
+    turn: Turn, first: TurnEvent, voiced: Voiced, *, with_usage: bool
+) -> AsyncIterator[bytes]:
+    """Yield a turn as server-sent chunks; it is stopped when its reader goes."""
+    yield voiced.chunk({"role": "assistant", "content": ""})
+    async with turn:
+        event: TurnEvent | None = first
+        while event is not None:
+            voiced.add(event)
+            if isinstance(event, TextDelta):
+                yield voiced.chunk({"content": event.text})
+            while (event := await _next(turn)) is None and voiced.finished is None:
+                yield ALIVE
+    if (failure := voiced.failure) is not None:
+        yield _data(error_body(failure))
+    else:
+        for piece in ending(voiced, with_usage=with_usage):
+            yield piece
+    yield DONE
+
+
+def ending(voiced: Voiced, *, with_usage: bool) -> list[bytes]:
+    """Return the pieces that end a whole answer."""
+    end = [voiced.chunk({}, "stop")]
+    return [*end, voiced.counted()] if with_usage else end
+
+
+def error_body(error: UserError) -> dict[str, Any]:
+    """Return an error in OpenAI's form, with the id that ties it to the log."""
+    other = "invalid_request_error" if error.status < 500 else "server_error"
+    kind, code = KINDS.get(error.status, (other, None))
+    return {"error": {"message": str(error), "type": kind, "code": code, "param": None}}
+
+
+async def _next(turn: Turn) -> TurnEvent | None:
+    try:
+        async with asyncio.timeout(ALIVE_SECONDS):
+            return await anext(turn)
+    except (TimeoutError, StopAsyncIteration):
+        return None
+
+
+def _data(content: Mapping[str, Any]) -> bytes:
+    return b"data: %b\n\n" % orjson.dumps(dict(content))

@@ -1,0 +1,141 @@
+"""Who holds a key of the REST interface, and which pages may use it from a browser.
+
+No cookie plays any part. A page of another site may send a key only from an origin that stands
+beside that key in the settings.
+"""
+
+import hmac
+from collections.abc import Awaitable, Callable, Sequence
+from hashlib import sha256
+
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from cmw_agent.errors import UserError
+from cmw_agent.settings_values import ApiKey
+
+KEY = "cmw.api_key"
+RETRY_SECONDS = "5"  # after which a busy or restarting process is worth another request
+CLOSED = "The REST interface is closed: this app's settings name no key."
+NO_KEY = "This request needs a key: send it as Authorization: Bearer KEY."
+UNKNOWN = "This key is not known here."
+NO_ORIGIN = "This key may not be used by pages of this origin."
+PREFLIGHT_SECONDS = "600"
+
+Handler = Callable[[Request], Awaitable[Response]]
+Told = Callable[[Exception], Response]
+
+
+class Unauthorized(UserError):
+    """The request proves nothing."""
+
+    status = 401
+
+
+class Keys:
+    """Finds the key that a request bears.
+
+    Args:
+        keys: Those of the settings.
+    """
+
+    def __init__(self, keys: Sequence[ApiKey]) -> None:
+        self._known = [(_digest(item.key.get_secret_value()), item) for item in keys]
+        self._origins = frozenset[str]().union(*(item.origins for item in keys))
+
+    def of(self, request: Request) -> ApiKey:
+        """Return the key that `request` bears.
+
+        Raises:
+            Unauthorized: It bears none that is known here, or more than one, or there are none.
+            UserError: It comes from a page whose origin does not stand beside the key.
+        """
+        if not self._known:
+            raise Unauthorized(CLOSED)
+        given = request.headers.getlist("authorization")
+        scheme, _, secret = given[0].partition(" ") if len(given) == 1 else ("", "", "")
+        if scheme.lower() != "bearer" or not secret.strip():
+            raise Unauthorized(NO_KEY)
+        sent, found = _digest(secret.strip()), None
+        for digest, item in self._known:  # all of them: the time tells nothing of which it is
+            if hmac.compare_digest(digest, sent):
+                found = item
+        if found is None:
+            raise Unauthorized(UNKNOWN)
+        origin = request.headers.get("origin")
+        if origin is not None and origin not in found.origins and not _is_own(origin, request):
+            raise UserError(NO_ORIGIN, status=403)
+        return found
+
+    def preflight(self, request: Request) -> Response:
+        """Answer a browser that asks whether a page may send a request (WHATWG Fetch, CORS)."""
+        origin = request.headers.get("origin", "")
+        headers = {"Vary": "Origin"}
+        if origin in self._origins:
+            headers |= {
+                "Access-Control-Allow-Origin": origin,
+                "Access-Control-Allow-Methods": "GET, POST, DELETE",
+                "Access-Control-Allow-Headers": (
+                    "Authorization, Content-Type, Accept, Idempotency-Key, X-Session-Id"
+                ),
+                "Access-Control-Max-Age": PREFLIGHT_SECONDS,
+            }
+        return Response(status_code=204, headers=headers)
+
+
+def keyed(keys: Keys, told: Told) -> type[APIRoute]:
+    """Return a class of routes that answer holders of a key alone.
+
+    The key is looked at before anything else of the request, and the endpoint finds it at
+    ``scope["cmw.api_key"]``. `told` writes what was raised as a response.
+    """
+
+    class KeyedRoute(APIRoute):
+        def get_route_handler(self) -> Handler:  # type: ignore[override]
+            answer = super().get_route_handler()
+
+            async def handler(request: Request) -> Response:
+                key: ApiKey | None = None
+                try:
+                    key = keys.of(request)
+                    request.scope[KEY] = key
+                    response = await answer(request)
+                except (UserError, RequestValidationError, HTTPException) as error:
+                    response = told(error)
+                if response.status_code == 503:
+                    response.headers.setdefault("Retry-After", RETRY_SECONDS)
+                response.headers["Vary"] = "Origin"
+                origin = request.headers.get("origin", "")
+                if key is not None and origin in key.origins:
+                    response.headers["Access-Control-Allow-Origin"] = origin
+                    response.headers["Access-Control-Expose-Headers"] = "Retry-After, X-Session-Id"
+                    response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
+                return response
+
+            return handler
+
+    return KeyedRoute
+
+
+def key_of(request: Request) -> ApiKey:
+    """Return the key that was found to be the request's.
+
+    Raises:
+        Unauthorized: Nobody has looked; no route of `keyed` comes so far.
+    """
+    found = request.scope.get(KEY)
+    if not isinstance(found, ApiKey):
+        raise Unauthorized(NO_KEY)
+    return found
+
+
+def _is_own(origin: str, request: Request) -> bool:
+    # The page that describes the interface; it sends what its reader types in.
+    return origin.partition("://")[2] == (request.headers.get("host") or None)
+
+
+def _digest(secret: str) -> bytes:
+    return sha256(secret.encode("utf-8", "surrogatepass")).digest()

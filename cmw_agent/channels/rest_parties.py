@@ -1,0 +1,123 @@
+"""The parties behind the REST interface, and what its endpoints share.
+
+A session belongs to a key's name, an agent and an id together: the same id under another key, or
+at another agent, is another party with conversations of its own. See
+``docs/adr/0015-rest-sessions-are-parties.md``.
+"""
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+from fastapi import Depends, Security
+from fastapi.exceptions import RequestValidationError
+from fastapi.security import HTTPBearer
+from starlette.exceptions import HTTPException
+
+from cmw_agent import parties
+from cmw_agent.channels.callers import Callers
+from cmw_agent.channels.keys import key_of
+from cmw_agent.errors import InvalidMessage, NotFound, UserError
+from cmw_agent.identity import Principal
+from cmw_agent.refusals import refusal_for
+from cmw_agent.services import Services
+from cmw_agent.settings_values import ApiKey
+from cmw_agent.text import mended
+from memory.errors import StoreError
+from memory.records import Conversation
+
+log = logging.getLogger(__name__)
+
+CHANNEL = "rest"
+METADATA = "metadata"  # what a key's holder keeps with a conversation
+PLACE_CHARS = 60
+
+
+class SessionNotFound(NotFound):
+    """There is no such session under this key at this agent: another's and none are told alike."""
+
+    sentence = "This session was not found."
+
+
+def _holder(
+    found: Annotated[ApiKey, Depends(key_of)],
+    _: Annotated[
+        Any,
+        Security(HTTPBearer(auto_error=False, description="Of `CMW_API_KEYS`.", scheme_name="key")),
+    ],
+) -> ApiKey:
+    return found
+
+
+# What endpoints take as their key; its scheme stands in the interface's description.
+Holder = Annotated[ApiKey, Depends(_holder)]
+
+
+def session_of(key: ApiKey, agent_id: str, session_id: str) -> Principal:
+    """Return the party that a session is.
+
+    Raises:
+        SessionNotFound: No session can have this id.
+    """
+    if not parties.EXTERNAL_ID.fullmatch(session_id):
+        raise SessionNotFound
+    return parties.client(key.name, agent_id, session_id)
+
+
+class Shelf:
+    """Finds the conversations of parties.
+
+    Args:
+        services: The live parts of the process.
+        callers: Knows the agents.
+    """
+
+    def __init__(self, services: Services, callers: Callers) -> None:
+        self.services = services
+        self.callers = callers
+
+    async def conversation(self, principal: Principal, wanted: str | None = None) -> Conversation:
+        """Return a party's newest conversation, or the one that is `wanted`.
+
+        Raises:
+            SessionNotFound: There is none, or it is another's.
+            UserError: The memory fails.
+        """
+        memory = self.services.memory_of(principal)
+        try:
+            with failures():
+                if wanted is not None:
+                    return await memory.conversation(principal.id, wanted)
+                newest = await memory.conversations(principal.id, limit=1)
+        except NotFound:
+            raise SessionNotFound from None
+        if not newest:
+            raise SessionNotFound
+        return newest[0]
+
+
+@contextlib.contextmanager
+def failures() -> Iterator[None]:
+    """Raise what fails in the memory as the `UserError` that it means."""
+    try:
+        yield
+    except StoreError as error:
+        raise refusal_for(error) from error
+
+
+def told_of(error: Exception) -> UserError:
+    """Return what an error means to whoever sent the request."""
+    if isinstance(error, UserError):
+        return error
+    if isinstance(error, RequestValidationError):
+        places = {_place(item["loc"]) for item in error.errors()} - {""}
+        wrong = f" ({', '.join(sorted(places)[:5])})" if places else ""
+        return InvalidMessage(f"The request is not what this address takes{wrong}.")
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    return UserError("This address takes no such request.", status=status)
+
+
+def _place(found: Any) -> str:
+    # What the caller has written may stand in it, and not all of that can be written back.
+    return str(mended(".".join(map(str, found[1:]))))[:PLACE_CHARS]

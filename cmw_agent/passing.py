@@ -1,0 +1,124 @@
+"""The inside of an answer of which nothing is kept: the caller brings the whole conversation."""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Sequence
+
+from cmw_agent.agent import Ask
+from cmw_agent.answers import Answer, storable
+from cmw_agent.completion import Exchange
+from cmw_agent.errors import UserError, frames
+from cmw_agent.events import AgentEvent, Outcome, TurnEvent, TurnFinished
+from cmw_agent.kit import Kit
+from cmw_agent.limits import Slot, TooMany
+from cmw_agent.models import explain
+from cmw_agent.observers import REFUSED, Silent, Watch, kind_of, tell
+from cmw_agent.sessions import Session
+from cmw_agent.turns import Turn
+
+log = logging.getLogger(__name__)
+
+
+class Passing:
+    """Answers once what the caller has said; limits hold as for turns, and nothing is stored.
+
+    Connected tools have no place here: there is no conversation in which their user could be
+    asked.
+
+    Args:
+        kit: What turns share.
+        session: Whose answer it is.
+        turn: Takes the events.
+        said: The conversation, its last message the user's.
+        instructions: What the model is told before it.
+        model: The model that answers.
+    """
+
+    conversation: str | None = None  # there is none
+
+    def __init__(
+        self,
+        kit: Kit,
+        session: Session,
+        turn: Turn,
+        said: Sequence[Exchange],
+        instructions: str,
+        model: str,
+    ) -> None:
+        self._kit = kit
+        self.session = session
+        self._turn = turn
+        self._said = said
+        self._instructions = instructions
+        self._model = model
+        self._answer = Answer()
+        self._slot: Slot | None = None
+        self._watch: Watch = Silent()
+
+    async def run(self) -> None:
+        """Answer; what becomes of it is told through the turn's events."""
+        session, kit = self.session, self._kit
+        self._watch = kit.observer.turn(session.channel, session.principal.log_name)
+        outcome = REFUSED
+        try:
+            async with kit.limits.slot(session.owner, secrets.token_hex(8)) as self._slot:
+                self._watch.begun(self._turn.key)
+                finished = await self._run()
+                outcome = finished.outcome
+                await kit.limits.charge(session.owner, self._answer.tokens or 0)
+            self._turn.emit(finished)
+        except TooMany as error:
+            kit.observer.refused(kind_of(error))
+            self._turn.refuse(error)
+        finally:
+            self._watch.ended(outcome)
+
+    def told(self) -> list[TurnEvent]:
+        """Return the events that stand for what has come so far."""
+        return self._answer.told()
+
+    async def keep(self) -> None:
+        """Keep the owner's slot; of the answer nothing is kept."""
+        if self._slot is not None:
+            await self._slot.renew()
+
+    async def _run(self) -> TurnFinished:
+        settings = self._kit.settings
+        clock = asyncio.timeout(settings.turn_timeout)
+        fields = self._kit.fields.of(self.session.owner, self._model)
+        self._watch.asked(self._model)
+        ask = Ask(instructions=self._instructions, fields=fields)
+        try:
+            async with clock:
+                await self.session.agent.run(self._said, self._take, ask)
+        except asyncio.CancelledError:
+            # The cancellation was the brake, and was taken; what follows is the counting.
+            if (task := asyncio.current_task()) is not None:
+                task.uncancel()
+            return TurnFinished("interrupted", tokens=self._answer.tokens)
+        except Exception as error:  # noqa: BLE001 (told to the user, named in the log)
+            if isinstance(error, TimeoutError) and clock.expired():
+                sentence = f"The answer took longer than {settings.turn_timeout:g} seconds."
+                return self._broken(UserError(sentence), error)
+            told = error if isinstance(error, UserError) else explain(error, settings)
+            return self._broken(told, error)
+        return TurnFinished("complete", tokens=self._answer.tokens)
+
+    def _take(self, made: AgentEvent) -> None:
+        event = storable(made)
+        self._answer.add(event)
+        tell(self._watch, event)
+        self._turn.emit(event)
+
+    def _broken(self, told: UserError, error: BaseException) -> TurnFinished:
+        log.error(
+            "answer failed error_id=%s kind=%s principal=%s cause=%s",
+            told.error_id,
+            getattr(told, "kind", type(told).__name__),
+            self.session.principal.log_name,
+            frames(error),
+        )
+        has_begun = bool(self._answer.text or self._answer.tools)
+        outcome: Outcome = "interrupted" if has_begun else "failed"
+        return TurnFinished(outcome, told.sentence, told.error_id, self._answer.tokens)

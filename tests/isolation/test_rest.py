@@ -1,0 +1,333 @@
+"""Isolation: a session of the REST interface is one of its key, its agent and its id together."""
+
+import asyncio
+import os
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from cmw_agent import parties
+from cmw_agent.tools.composio import ConnectionUser
+from tests.harness import canary, served, settings_for
+from tests.isolation.storm import canaries
+from tests.isolation.toolhouse import toolhouse
+from tests.isolation.world import World, until, world
+from tests.rest import BANK, SHOP, Client, Reply, client
+
+ROOT = Path(__file__).parents[2]
+NEXT = "n" * 32  # a second key of the shop's
+SITE = "https://shop.example"
+KEYS = f"shop:{SHOP}:{SITE},shop:{NEXT},bank:{BANK}:https://bank.example"
+AGENTS = '[[agents]]\nid = "clerk"\nname = "Clerk"\n'
+MESSAGE = "/api/chat/assistant/message"
+
+shared = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def here(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+    folder = tmp_path_factory.mktemp("rest")
+    (folder / "agents.toml").write_text(AGENTS, encoding="utf-8")
+    async with world(folder, api_keys=KEYS) as made:
+        yield made
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def shop(here: World) -> AsyncIterator[Client]:
+    async with client(here.url) as made:
+        yield made
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def bank(here: World) -> AsyncIterator[Client]:
+    async with client(here.url, BANK) as made:
+        yield made
+
+
+def plain(reply: Reply) -> tuple[int, bytes, set[str]]:
+    """Return all of a reply that could tell two apart, but for what is new each time."""
+    changing = {"Date", "X-Request-ID"}
+    return (
+        reply.status,
+        reply.body,
+        {f"{k}: {v}" for k, v in reply.headers.items()}
+        - {f"{k}: {reply.headers.get(k)}" for k in changing},
+    )
+
+
+@shared
+async def test_the_same_id_under_another_key_or_agent_is_another_session(
+    here: World, shop: Client, bank: Client
+) -> None:
+    async with client(here.url, agent="clerk") as clerk:
+        said = [canary() for _ in range(3)]
+        everybody = (shop, bank, clerk)
+        for each, text in zip(everybody, said, strict=True):
+            reply = await each.say(text, "the-same")
+            assert reply.json["response"] == f"You said: {text}"
+        for each, text in zip(everybody, said, strict=True):
+            history = await each.at("the-same")
+            assert [m["content"] for m in history.json["messages"]] == [text, f"You said: {text}"]
+            assert canaries(each.received.decode()) == {text}
+    owners = {
+        row["owner_id"] for row in here.rows()["agent_sessions"] if row["external_id"] == "the-same"
+    }
+    assert len(owners) == 3
+    for text in said:
+        (request,) = here.endpoint.matching(text)
+        assert canaries(str(request.body)) == {text}
+
+
+@shared
+async def test_two_keys_of_one_name_are_one_holder(here: World, shop: Client) -> None:
+    text = canary()
+    await shop.say(text, "changed-key")
+    async with client(here.url, NEXT) as later:
+        history = (await later.at("changed-key")).json
+        assert history["messages"][0]["content"] == text
+
+
+PATHS = ("", "?limit=1", "/export", "/export?format=json", "/approvals")
+
+
+@shared
+async def test_a_stranger_s_key_reads_nothing_and_guesses_nothing(
+    here: World, shop: Client, bank: Client
+) -> None:
+    secret = canary()
+    await shop.say(secret, "mine")
+    mine = (await shop.at("mine")).json
+    before = here.rows()
+    for path in PATHS:
+        wanted = plain(await bank.at("never-there", path))
+        assert wanted[0] == 404
+        for guess in ("mine", "MINE", "mine%20", "%20mine", "mine%00", "mine'", "mi%25", "*",
+                      "x" * 200, "%F0%9F%92%AC", mine["conversation_id"], "..%252f"):  # fmt: skip
+            assert plain(await bank.at(guess, path)) == wanted, (guess, path)
+    asked = f"?conversation={mine['conversation_id']}"
+    await bank.say("Hello", "own")
+    for rest in ("", "/export"):
+        assert plain(await bank.at("own", rest + asked)) == plain(
+            await bank.at("own", rest + "?conversation=never-there")
+        )
+    for rest, method in (("/end", "POST"), ("", "DELETE")):
+        wanted = plain(await bank.at("never-there", rest, method))
+        assert plain(await bank.at("mine", rest, method)) == wanted
+    settled = {"call": "call_1", "answer": "approved"}
+    base = "/api/chat/assistant/sessions"
+    wanted = plain(await bank.ask("POST", f"{base}/never-there/approvals", settled))
+    assert plain(await bank.ask("POST", f"{base}/mine/approvals", settled)) == wanted
+    assert secret.encode() not in bank.received
+    own = {row["owner_id"] for row in here.rows()["agent_sessions"] if row["external_id"] == "own"}
+    assert here.rows(but=own) == before
+    assert (await shop.at("mine")).json["messages"][0]["content"] == secret
+
+
+@shared
+async def test_the_list_shows_what_came_through_the_key_to_the_agent(
+    here: World, shop: Client, bank: Client
+) -> None:
+    await shop.say("Hello", "shop-1")
+    await bank.say("Hello", "bank-1")
+    path = "/api/chat/assistant/sessions?limit=200"
+
+    async def listed(each: Client) -> set[str]:
+        return {item["session_id"] for item in (await each.ask("GET", path)).json["sessions"]}
+
+    assert "shop-1" in await listed(shop)
+    assert "bank-1" in await listed(bank)
+    assert not await listed(bank) & {"shop-1", "mine", "changed-key"}
+    assert "bank-1" not in await listed(shop)
+    # A cursor of another's list leads nowhere but into one's own.
+    cursor = (await shop.ask("GET", "/api/chat/assistant/sessions?limit=1")).json["next"]
+    reply = await bank.ask("GET", f"{path}&before={cursor.replace('+', '%2B')}")
+    assert "shop-1" not in str(reply.json)
+
+
+@shared
+async def test_anothers_idempotency_key_repeats_nothing(shop: Client, bank: Client) -> None:
+    mine, hers = canary(), canary()
+    await shop.say(mine, "same", Idempotency_Key="same")
+    reply = await bank.say(hers, "same", Idempotency_Key="same")
+    assert reply.json["response"] == f"You said: {hers}"
+    nameless = await shop.say(mine, Idempotency_Key="nameless")
+    other = await bank.say(hers, Idempotency_Key="nameless")
+    assert nameless.json["session_id"] != other.json["session_id"]
+    assert mine.encode() not in bank.received
+
+
+NO_KEYS = (
+    None,
+    "",
+    "Bearer",
+    "Bearer ",
+    "Bearer wrong",
+    f"Bearer {SHOP[:-1]}",
+    f"Bearer {SHOP}s",
+    f"Bearer {SHOP.upper()}",
+    f"Basic {SHOP}",
+    SHOP,
+)
+
+
+@shared
+async def test_without_a_known_key_everything_is_refused_alike(here: World) -> None:
+    routes = (
+        ("POST", MESSAGE),
+        ("GET", "/api/chat/assistant/sessions"),
+        ("POST", "/api/chat/assistant/sessions"),
+        ("GET", "/api/chat/assistant/sessions/mine"),
+        ("GET", "/api/chat/nobody/sessions/mine"),
+        ("DELETE", "/api/chat/assistant/sessions/mine"),
+        ("POST", "/api/chat/assistant/sessions/mine/end"),
+        ("GET", "/api/chat/assistant/sessions/mine/export"),
+        ("GET", "/api/chat/assistant/sessions/mine/approvals"),
+        ("POST", "/api/chat/assistant/sessions/mine/approvals"),
+        ("GET", "/v1/models"),
+        ("POST", "/v1/chat/completions"),
+    )
+    before = here.rows()
+    async with client(here.url, None) as nobody:
+        await nobody.ask("GET", "/")  # the page's cookie plays no part
+        for method, path in routes:
+            for given in NO_KEYS:
+                headers = {} if given is None else {"Authorization": given}
+                reply = await nobody.ask(method, path, **headers)
+                assert reply.status == 401, (method, path, given)
+                assert reply.headers["WWW-Authenticate"] == "Bearer"
+    assert here.rows() == before
+
+
+@shared
+async def test_a_page_may_use_a_key_where_its_origin_stands_beside_it(
+    here: World, shop: Client, bank: Client
+) -> None:
+    allowed = await shop.say("Hello", "from-page", Origin=SITE)
+    assert allowed.status == 200
+    assert allowed.headers["Access-Control-Allow-Origin"] == SITE
+    assert allowed.headers["Vary"] == "Origin"
+    missing = await shop.ask("GET", "/api/chat/assistant/sessions/none", Origin=SITE)
+    assert (missing.status, missing.headers["Access-Control-Allow-Origin"]) == (404, SITE)
+    for each in (bank, shop):
+        for origin in (
+            "https://evil.example",
+            "null",
+            "https://shop.example.evil",
+            "http://shop.example",
+        ):
+            refused = await each.say("Hello", "from-page", Origin=origin)
+            assert refused.status == 403
+            assert "Access-Control-Allow-Origin" not in refused.headers
+    assert (await bank.say("Hello", "from-page", Origin=SITE)).status == 403
+    assert (await shop.say("Hello", "from-page")).headers.get("Access-Control-Allow-Origin") is None
+    assert (await shop.say("Hello", "from-page", Origin=here.url)).status == 200  # /api/docs
+    async with client(here.url, NEXT) as later:  # an origin stands beside a key, not a name
+        assert (await later.say("Hello", "from-page", Origin=SITE)).status == 403
+
+
+@shared
+async def test_a_browser_is_told_which_origins_may_ask(here: World) -> None:
+    async with client(here.url, None) as browser:
+        for path in (MESSAGE, "/api/chat/assistant/sessions/a", "/v1/chat/completions"):
+            told = await browser.ask("OPTIONS", path, Origin=SITE)
+            assert (told.status, told.body) == (204, b"")
+            assert told.headers["Access-Control-Allow-Origin"] == SITE
+            assert "Idempotency-Key" in told.headers["Access-Control-Allow-Headers"]
+            assert "Access-Control-Allow-Credentials" not in told.headers
+            for headers in ({}, {"Origin": "https://evil.example"}):
+                told = await browser.ask("OPTIONS", path, **headers)
+                assert told.status == 204
+                assert not [name for name in told.headers if name.startswith("Access-Control")]
+
+
+@shared
+@pytest.mark.slow
+async def test_two_hundred_sessions_at_once_hear_nothing_of_each_other(here: World) -> None:
+    async def talk(each: Client, session_id: str, n: int) -> set[str]:
+        said = [f"note {canary()} please" for _ in range(2)]
+        for text in said:
+            reply = await each.say(
+                text, session_id, **({"Accept": "text/event-stream"} if n % 2 else {})
+            )
+            told = reply.events[-1][1] if n % 2 else reply.json
+            assert told["response"] == f"You said: {text}"
+        history = await each.at(session_id)
+        assert [m["content"] for m in history.json["messages"][::2]] == said
+        assert canaries(each.received.decode()) == canaries(" ".join(said))
+        return canaries(" ".join(said))
+
+    async with client(here.url) as first, client(here.url, BANK) as second:
+        crowd = []
+        for n in range(200):
+            by, agent = (first, second)[n % 2], ("assistant", "clerk")[n // 2 % 2]
+            mine = Client(by.url, by.key, by.http, agent)
+            crowd.append(talk(mine, f"crowd-{n // 4}", n // 4))  # each id four times
+        groups = await asyncio.gather(*crowd)
+    owner = {found: n for n, group in enumerate(groups) for found in group}
+    assert len(owner) == 400
+    rows: dict[str, set[int]] = {}
+    for row in here.rows()["agent_messages"]:
+        found = {owner[each] for each in canaries(row["content"]) if each in owner}
+        rows.setdefault(row["owner_id"], set()).update(found)
+    assert all(len(users) <= 1 for users in rows.values())
+    for request in here.endpoint.requests:
+        users = {owner[each] for each in canaries(str(request.body)) if each in owner}
+        assert len(users) <= 1
+
+
+async def test_the_readme_s_script_shows_two_sessions_apart(tmp_path: Path) -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    found = re.search(r"<!-- rest -->\n```sh\n(.*?)```\n<!-- /rest -->", readme, re.DOTALL)
+    assert found is not None
+    async with served(settings_for(tmp_path, api_keys=f"shop:{SHOP}")) as app:
+        script = await asyncio.create_subprocess_exec(
+            "bash",
+            "-euo",
+            "pipefail",
+            "-c",
+            found[1],
+            env={**os.environ, "URL": app.url, "KEY": SHOP},
+            stdout=asyncio.subprocess.PIPE,
+        )
+        written, _ = await asyncio.wait_for(script.communicate(), 20)
+    assert script.returncode == 0
+    first, second, third = written.decode().splitlines()
+    assert '"response":"Hello, Alice!' in first
+    assert '"response":"I don\'t know your name yet."' in second
+    assert '"response":"Your name is Alice!"' in third
+
+
+async def test_a_streamed_answer_asks_and_its_own_key_alone_decides(tmp_path: Path) -> None:
+    async with (
+        toolhouse(tmp_path, api_keys=KEYS) as house,
+        client(house.app.url) as shop,
+        client(house.app.url, BANK) as bank,
+    ):
+        owner = parties.client("shop", "assistant", "buyer")
+        user = ConnectionUser.of(owner).value
+        house.composio.add_account(user)
+        name, approvals = canary(), house.app.application.runtime.approvals
+        order = f'do ASANA_CREATE_TASK {{"name": "{name}"}}'
+        # Who does not stream cannot be asked in time: the call is denied at once.
+        denied = await shop.say(order, "buyer")
+        assert [tool["ok"] for tool in denied.json["metadata"]["tools"]] == [False]
+        assert house.composio.tasks.get(user, []) == []
+        running = asyncio.create_task(shop.say(order, "buyer", Accept="text/event-stream"))
+        await until(lambda: len(approvals) == 1)
+        (asked,) = (await shop.at("buyer", "/approvals")).json["waiting"]
+        assert asked["arguments"] == {"name": name}
+        settled = {"call": asked["call"], "answer": "approved"}
+        path = "/api/chat/assistant/sessions/{}/approvals"
+        await bank.say("Hello", "buyer")
+        assert (await bank.at("buyer", "/approvals")).json == {"waiting": []}
+        refused = await bank.ask("POST", path.format("buyer"), settled)
+        assert refused.status == 404
+        assert len(approvals) == 1
+        assert (await shop.ask("POST", path.format("buyer"), settled)).status == 204
+        events = (await running).events
+        assert ("approval_done", {"call": asked["call"], "answer": "approved"}) in events
+        assert house.composio.tasks[user] == [name]
+        assert name.encode() not in bank.received
