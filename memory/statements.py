@@ -67,7 +67,9 @@ EXTEND: Final = (
         last_seq=_sessions.last_seq + 2,
         last_activity_at=_AT,
         has_files=sa.or_(_sessions.has_files, _WITH_FILES),
-        **_ACTIVE,
+        # what its owner has ended goes on for a recurring task alone, and stays ended
+        status=sa.case((_sessions.status == "ended", "ended"), else_="active"),
+        ended_at=sa.case((_sessions.status == "ended", _sessions.ended_at), else_=None),
     )
     .returning(*_CONTINUED)
 )

@@ -192,10 +192,85 @@ agent_files = sa.Table(
     sa.Index("agent_files_by_message", "session_id", "seq"),
 )
 
+agent_schedules = sa.Table(
+    "agent_schedules",
+    metadata,
+    sa.Column("schedule_id", sa.Text, primary_key=True),
+    sa.Column("owner_id", sa.Text, nullable=False),
+    # what the task says and what is answered stands in this conversation
+    sa.Column("session_id", sa.Text, nullable=False),
+    # to whom the answer is sent besides, where the channel sends any
+    sa.Column("recipient", sa.Text),
+    sa.Column("text", sa.Text, nullable=False),
+    sa.Column("cron", sa.Text, nullable=False),
+    sa.Column("time_zone", sa.Text, nullable=False),
+    sa.Column("next_run_at", UtcDateTime, nullable=False),
+    # who runs it now, and until when that is believed
+    sa.Column("holder", sa.Text),
+    sa.Column("lease_until", UtcDateTime),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("last_run_at", UtcDateTime),
+    sa.Column("last_outcome", sa.Text),
+    sa.Column("runs", sa.Integer, nullable=False),
+    # in a row; a run counts as one until it has ended well
+    sa.Column("failures", sa.Integer, nullable=False),
+    _of_a_conversation(),
+    _one_of("last_outcome", "running", "complete", "failed", "interrupted", "limited", "postponed"),
+    sa.Index("agent_schedules_by_owner", "owner_id", "created_at"),
+    sa.Index("agent_schedules_by_session", "session_id"),
+    sa.Index("agent_schedules_due", "next_run_at"),
+)
+
 UNATTACHED = agent_files.c.session_id.is_(None)
 unattached_files = sa.Index(
     "agent_files_unattached",
     agent_files.c.created_at,
     sqlite_where=UNATTACHED,
     postgresql_where=UNATTACHED,
+)
+
+# What came through a channel: the row is the claim that its message is dealt with once. What it
+# holds of the owner goes when it has been dealt with.
+channel_messages = sa.Table(
+    "channel_messages",
+    metadata,
+    sa.Column("channel", sa.Text, primary_key=True),
+    sa.Column("message_id", sa.Text, primary_key=True),
+    sa.Column("owner_id", sa.Text),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("payload", sa.JSON(none_as_null=True)),
+    sa.Column("media", sa.LargeBinary),
+    # one without a time of its own can only be told from its repetition by this row
+    sa.Column("is_dated", sa.Boolean, nullable=False),
+    sa.Column("lease_until", UtcDateTime),
+    sa.Column("received_at", UtcDateTime, nullable=False),
+    sa.Column("ended_at", UtcDateTime),
+    _one_of("state", "received", "running", "done", "failed", "lost"),
+    sa.Index("channel_messages_by_owner", "owner_id", "received_at"),
+    sa.Index("channel_messages_by_state", "channel", "state", "received_at"),
+)
+
+channel_sends = sa.Table(
+    "channel_sends",
+    metadata,
+    sa.Column("send_id", sa.Text, primary_key=True),
+    sa.Column("channel", sa.Text, nullable=False),
+    sa.Column("owner_id", sa.Text),
+    sa.Column("recipient", sa.Text),
+    # by which way it goes
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("payload", sa.Text),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("next_at", UtcDateTime, nullable=False),
+    sa.Column("lease_until", UtcDateTime),
+    sa.Column("error_kind", sa.Text),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    # its place among those made at once
+    sa.Column("part", sa.Integer, nullable=False),
+    sa.Column("ended_at", UtcDateTime),
+    _one_of("state", "pending", "sending", "sent", "failed", "uncertain"),
+    sa.Index("channel_sends_by_owner", "owner_id"),
+    sa.Index("channel_sends_by_recipient", "recipient", "created_at"),
+    sa.Index("channel_sends_by_state", "channel", "state", "next_at"),
 )

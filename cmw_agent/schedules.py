@@ -1,0 +1,227 @@
+"""Scheduler: runs recurring tasks when they are due, each as its owner and in its conversation.
+
+Which process runs an occasion is settled in the database (`memory.schedules`): whoever claims it.
+A run is a turn like any other, under the owner's limits, with nobody there to be asked: what would
+wait for approval is denied. See ``docs/adr/0020-schedules-claimed-from-the-database.md``.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from types import MappingProxyType
+
+from cmw_agent.chat import ChatService
+from cmw_agent.errors import (
+    ConversationInUse,
+    NotFound,
+    Overloaded,
+    Unavailable,
+    UserError,
+    frames,
+)
+from cmw_agent.events import TextDelta, TurnFinished
+from cmw_agent.identity import Kind, Principal, SessionKey
+from cmw_agent.limits import MINUTE, TooMany
+from cmw_agent.observers import Observer
+from cmw_agent.sessions import Session, SessionRegistry
+from memory.errors import StoreError
+from memory.records import utcnow
+from memory.schedules import Claimed, Ending, Schedules
+
+log = logging.getLogger(__name__)
+
+AT_ONCE = 8  # runs of one process
+AGAIN = timedelta(minutes=1)  # after which a run is tried that could not begin
+MARK = "⏰"  # before the stored message: the user did not write it just now
+KINDS: Mapping[str, Kind] = MappingProxyType(
+    {"v": "visitor", "a": "account", "r": "client", "w": "widget", "p": "phone"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """An answer that a channel is to send: whose, by which channel, and to whom there."""
+
+    owner: str
+    channel: str
+    recipient: str | None
+    text: str
+
+
+Deliver = Callable[[Delivery], Awaitable[None]]
+
+
+def owner_of(claimed: Claimed) -> Principal:
+    """Return the party as which a task runs: its owner, with no login.
+
+    Raises:
+        ValueError: Nobody of that id can have one; an ephemeral visitor cannot.
+    """
+    kind = KINDS.get(claimed.owner[:1])
+    if kind is None:
+        raise ValueError("no kept principal has such an id")
+    return Principal(claimed.owner, kind)
+
+
+def session_key(claimed: Claimed) -> SessionKey:
+    """Return the key of the live session in which a task runs.
+
+    No request leads to it: the guard makes theirs with a secret.
+    """
+    text = f"cmw.schedule\0{claimed.owner}\0{claimed.schedule.schedule_id}"
+    return SessionKey(sha256(text.encode()).hexdigest())
+
+
+class Scheduler:
+    """See the module's text.
+
+    Args:
+        store: Everybody's tasks.
+        chat: Runs the turns.
+        registry: Gets the session of a run for as long as that takes.
+        observer: Is told of each run.
+        origin: The address of the app, for links that tools make.
+        deliver: Sends an answer where its channel sends any; None leaves it in the conversation.
+        clock: The time, with its zone.
+    """
+
+    def __init__(
+        self,
+        store: Schedules,
+        chat: ChatService,
+        registry: SessionRegistry,
+        observer: Observer,
+        *,
+        origin: str = "",
+        deliver: Deliver | None = None,
+        clock: Callable[[], datetime] = utcnow,
+    ) -> None:
+        self._store = store
+        self._chat = chat
+        self._registry = registry
+        self._observer = observer
+        self._origin = origin
+        self._deliver = deliver
+        self._clock = clock
+        self._running: set[asyncio.Task[None]] = set()
+
+    async def tick(self) -> None:
+        """Begin what is due, as far as there is room; to be called every few seconds."""
+        try:
+            if not await self._store.is_due():
+                return
+            while len(self._running) < AT_ONCE and (claimed := await self._claim()) is not None:
+                task = asyncio.create_task(self._work(claimed), name="schedule")
+                self._running.add(task)
+                task.add_done_callback(self._running.discard)
+        except StoreError as error:
+            log.warning("recurring tasks could not be looked for cause=%s", frames(error))
+
+    async def rest(self) -> None:
+        """Wait until nothing runs."""
+        while self._running:
+            await asyncio.wait(self._running)
+
+    async def close(self) -> None:
+        """Stop what runs; what came of it is kept."""
+        for task in self._running:
+            task.cancel()
+        await self.rest()
+
+    async def _claim(self) -> Claimed | None:
+        """Claim what is due, unless the process has no room: then it stays due."""
+        return None if self._chat.refusal() is not None else await self._store.claim_due()
+
+    async def _work(self, first: Claimed) -> None:
+        claimed: Claimed | None = first
+        while claimed is not None:
+            try:
+                await self._run(claimed)
+                claimed = await self._claim()
+            except StoreError as error:
+                # Its lease ends by itself, and its next time is stored already.
+                log.warning("a recurring task's end was not stored cause=%s", frames(error))
+                return
+
+    async def _run(self, claimed: Claimed) -> None:
+        try:
+            ending = await self._ended(claimed)
+        except asyncio.CancelledError:
+            await self._finish(claimed, Ending("interrupted"))
+            raise
+        except Exception as error:  # noqa: BLE001 (named in the log; the task counts as failed)
+            self._log(claimed, "failed", error)
+            ending = Ending("failed")
+        await self._finish(claimed, ending)
+
+    async def _finish(self, claimed: Claimed, ending: Ending) -> None:
+        schedule = claimed.schedule.schedule_id
+        await self._store.finish(claimed.owner, schedule, claimed.holder, ending)
+        self._observer.schedule_ran(ending.outcome)
+
+    async def _ended(self, claimed: Claimed) -> Ending:
+        try:
+            finished, text = await self._turn(claimed)
+        except TooMany as error:
+            soon = error.retry_after <= MINUTE
+            return self._postponed() if soon else Ending("limited")
+        except (ConversationInUse, Overloaded, Unavailable):
+            return self._postponed()
+        except NotFound:
+            return Ending("interrupted")  # its conversation was deleted, and it goes with that
+        except UserError as error:
+            self._log(claimed, "failed", error)
+            return Ending("failed")
+        if self._deliver is not None and (told := text or finished.sentence):
+            await self._deliver(
+                Delivery(claimed.owner, claimed.channel, claimed.schedule.recipient, told)
+            )
+        if finished.outcome == "interrupted" and finished.sentence is None:
+            return Ending("interrupted")  # somebody stopped it
+        return Ending("complete" if finished.outcome == "complete" else "failed")
+
+    async def _turn(self, claimed: Claimed) -> tuple[TurnFinished, str]:
+        principal = owner_of(claimed)
+        await self._chat.admit(principal, None)
+        key = session_key(claimed)
+        session = await self._registry.session(key, principal)
+        self._prepare(session, claimed)
+        occasion = claimed.occasion.astimezone(UTC)
+        try:
+            turn = self._chat.turn(
+                session,
+                f"{MARK} {claimed.schedule.text}",
+                key=f"schedule {claimed.schedule.schedule_id} {occasion:%Y%m%dT%H%M%SZ}",
+                create=False,
+            )
+            finished, text = TurnFinished("interrupted"), ""
+            async with turn:
+                async for event in turn:
+                    if isinstance(event, TextDelta):
+                        text += event.text
+                    elif isinstance(event, TurnFinished):
+                        finished = event
+            return finished, text
+        finally:
+            await self._registry.release(key, principal)
+
+    def _prepare(self, session: Session, claimed: Claimed) -> None:
+        session.conversation_id = claimed.schedule.session_id
+        session.agent_id = claimed.agent_id
+        session.channel = claimed.channel
+        session.origin = self._origin
+        session.can_ask = False
+
+    def _postponed(self) -> Ending:
+        return Ending("postponed", retry_at=self._clock() + AGAIN)
+
+    def _log(self, claimed: Claimed, outcome: str, error: BaseException) -> None:
+        log.error(
+            "recurring task %s principal=%s cause=%s",
+            outcome,
+            sha256(claimed.owner.encode()).hexdigest()[:12],
+            frames(error),
+        )

@@ -1,0 +1,362 @@
+"""Recurring tasks: each is one owner's, belongs to one conversation of theirs, and goes with it.
+
+Functions of one connection, and `Schedules`, which runs them. What an owner does names the owner
+in each statement. Any number of processes may claim what is due: each occasion is one's alone.
+"""
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from datetime import datetime, timedelta
+from typing import Any, Final, Literal
+
+import sqlalchemy as sa
+
+from memory.database import Database
+from memory.errors import ConversationNotFound, TooManySchedules
+from memory.records import utcnow
+from memory.tables import UtcDateTime, agent_schedules, agent_sessions
+from memory.text import check_id, check_owner, check_texts, is_id
+
+MOST_FAILURES = 5  # in a row; then a task runs no more
+LATE = timedelta(hours=1)  # what was missed by more is left out
+MOST_MISSED = 100  # tasks that one claim puts off to their next time
+
+Outcome = Literal["running", "complete", "failed", "interrupted", "limited", "postponed"]
+Following = Callable[[str, str, datetime], datetime | None]
+
+_schedules, _sessions = agent_schedules.c, agent_sessions.c
+_OWN = sa.and_(
+    _schedules.owner_id == sa.bindparam("of_owner"),
+    _schedules.schedule_id == sa.bindparam("of_schedule"),
+)
+_SHOWN = sa.exists().where(
+    _sessions.session_id == _schedules.session_id,
+    _sessions.owner_id == _schedules.owner_id,
+    _sessions.deleted_at.is_(None),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """A recurring task as it is stored.
+
+    It runs at the times of `cron` in its `time_zone`. `last_outcome` is ``running`` while a
+    process is at it, and ``interrupted`` where that has died.
+    """
+
+    schedule_id: str
+    session_id: str
+    recipient: str | None
+    text: str
+    cron: str
+    time_zone: str
+    next_run_at: datetime
+    created_at: datetime
+    last_run_at: datetime | None
+    last_outcome: Outcome | None
+    runs: int
+    failures: int
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether it has failed too often to be run again."""
+        return self.failures >= MOST_FAILURES and self.last_outcome != "running"
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """One occasion of one task, which `holder` alone runs.
+
+    `occasion` is when it was due, `agent_id` and `channel` are those of its conversation.
+    """
+
+    owner: str
+    schedule: Schedule
+    occasion: datetime
+    holder: str
+    agent_id: str
+    channel: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a run ended. With `retry_at` it was not begun, and is due then, if not before."""
+
+    outcome: Outcome
+    retry_at: datetime | None = None
+
+
+_COLUMNS = tuple(_schedules[field.name] for field in fields(Schedule))
+_COUNT: Final = sa.select(sa.func.count()).where(_schedules.owner_id == sa.bindparam("of_owner"))
+_PARENT: Final = sa.select(_sessions.session_id).where(
+    _sessions.session_id == sa.bindparam("of_session"),
+    _sessions.owner_id == sa.bindparam("of_owner"),
+    _sessions.deleted_at.is_(None),
+)
+_ADD: Final = sa.insert(agent_schedules)
+_LIST: Final = (
+    sa.select(*_COLUMNS, _schedules.lease_until)
+    .where(_schedules.owner_id == sa.bindparam("of_owner"), _SHOWN)
+    .order_by(_schedules.created_at, _schedules.schedule_id)
+)
+_CANCEL: Final = sa.delete(agent_schedules).where(_OWN, _SHOWN)
+# The columns to set are those that the parameters name. That nobody has claimed it since is
+# asked for again: the first select may have seen what another process changed meanwhile.
+_MOVE: Final = (
+    sa.update(agent_schedules)
+    .where(_OWN, _schedules.next_run_at == sa.bindparam("was_due_at", type_=UtcDateTime))
+    .returning(*_COLUMNS)
+)
+_FINISH: Final = sa.update(agent_schedules).where(
+    _OWN, _schedules.holder == sa.bindparam("of_holder")
+)
+
+
+def add(connection: sa.Connection, owner: str, new: Schedule, most: int) -> None:
+    """Keep a new task. Raises ConversationNotFound, and TooManySchedules beyond `most`."""
+    if connection.dialect.name == "postgresql":
+        # Two at once would each see the room that only one of them may take.
+        connection.execute(
+            sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(owner, 1)))
+        )
+    parent = {"of_owner": owner, "of_session": new.session_id}
+    if connection.execute(_PARENT, parent).first() is None:
+        raise ConversationNotFound
+    # Those of a conversation that can still be restored count too.
+    if connection.execute(_COUNT, {"of_owner": owner}).scalar_one() >= most:
+        raise TooManySchedules
+    row = {field.name: getattr(new, field.name) for field in fields(Schedule)}
+    connection.execute(_ADD, {**row, "owner_id": owner})
+
+
+def of_owner(connection: sa.Connection, owner: str, now: datetime) -> list[Schedule]:
+    """Return all tasks of an owner, oldest first."""
+    rows = connection.execute(_LIST, {"of_owner": owner}).mappings()
+    return [_schedule(row, row["lease_until"], now) for row in rows]
+
+
+def cancel(connection: sa.Connection, owner: str, schedule_id: str) -> bool:
+    """Delete a task; whether this owner had it."""
+    parameters = {"of_owner": owner, "of_schedule": schedule_id}
+    return connection.execute(_CANCEL, parameters).rowcount > 0
+
+
+def finish(
+    connection: sa.Connection, owner: str, schedule_id: str, holder: str, ending: Ending
+) -> bool:
+    """Keep how a run ended; whether it was still this holder's."""
+    ran, failures = int(ending.outcome in ("complete", "failed")), _schedules.failures
+    values: dict[str, Any] = {
+        "holder": None,
+        "lease_until": None,
+        "last_outcome": ending.outcome,
+        "runs": _schedules.runs + ran,
+    }
+    if ending.outcome == "complete":
+        values["failures"] = 0
+    elif ending.outcome != "failed":
+        values["failures"] = failures - 1  # what the claim counted ahead was none
+    if ending.retry_at is not None:
+        retry = sa.bindparam("retry_at", ending.retry_at, UtcDateTime)
+        due = _schedules.next_run_at
+        values["next_run_at"] = sa.case((due > retry, retry), else_=due)
+    parameters = {"of_owner": owner, "of_schedule": schedule_id, "of_holder": holder}
+    return connection.execute(_FINISH.values(values), parameters).rowcount > 0
+
+
+def is_due(connection: sa.Connection, now: datetime) -> bool:
+    """Whether any task waits to be claimed."""
+    return connection.execute(_due(now).limit(1)).first() is not None
+
+
+def claim_due(
+    connection: sa.Connection, now: datetime, lease_until: datetime, following: Following
+) -> Claimed | None:
+    """Take one due occasion of anybody's task, and put the task off to its next time.
+
+    What was missed by more than an hour is put off only.
+    """
+    for _ in range(MOST_MISSED):
+        # Another process's claim holds its row. SQLite has one writer and no row locks.
+        found = connection.execute(
+            _due(now).limit(1).with_for_update(skip_locked=True, of=agent_schedules)
+        ).one_or_none()
+        if found is None:
+            return None
+        upcoming = following(found.cron, found.time_zone, now)
+        parameters: dict[str, Any] = {
+            "of_owner": found.owner_id,
+            "of_schedule": found.schedule_id,
+            "was_due_at": found.next_run_at,
+            # a time that never comes again lies far ahead
+            "next_run_at": upcoming or now + timedelta(days=36_500),
+        }
+        if now - found.next_run_at > LATE:
+            connection.execute(_MOVE, parameters)
+            continue
+        holder = secrets.token_hex(8)
+        taken = {
+            "holder": holder,
+            "lease_until": lease_until,
+            "last_run_at": found.next_run_at,
+            "last_outcome": "running",
+            # until it is finished: a task that kills its process is paused like one that fails
+            "failures": found.failures + 1,
+        }
+        row = connection.execute(_MOVE, {**parameters, **taken}).mappings().one_or_none()
+        if row is not None:
+            schedule = _schedule(row, lease_until, now)
+            return Claimed(
+                found.owner_id, schedule, found.next_run_at, holder, found.agent_id, found.channel
+            )
+    return None
+
+
+def _due(now: datetime) -> sa.Select[Any]:
+    conversation = sa.and_(
+        _sessions.session_id == _schedules.session_id, _sessions.owner_id == _schedules.owner_id
+    )
+    return (
+        sa.select(
+            _schedules.schedule_id,
+            _schedules.owner_id,
+            _schedules.cron,
+            _schedules.time_zone,
+            _schedules.next_run_at,
+            _schedules.failures,
+            _sessions.agent_id,
+            _sessions.channel,
+        )
+        .join_from(agent_schedules, agent_sessions, conversation)
+        .where(
+            _schedules.owner_id == _sessions.owner_id,
+            _schedules.next_run_at <= now,
+            sa.or_(_schedules.lease_until.is_(None), _schedules.lease_until <= now),
+            _schedules.failures < MOST_FAILURES,
+            _sessions.deleted_at.is_(None),
+        )
+        .order_by(_schedules.next_run_at, _schedules.schedule_id)
+    )
+
+
+def _schedule(row: sa.RowMapping, lease_until: datetime | None, now: datetime) -> Schedule:
+    values = {field.name: row[field.name] for field in fields(Schedule)}
+    if values["last_outcome"] == "running" and (lease_until is None or lease_until <= now):
+        values["last_outcome"] = "interrupted"
+    return Schedule(**values)
+
+
+class Schedules:
+    """The recurring tasks that one database keeps.
+
+    Each method may raise DatabaseUnavailable, those that write DatabaseFull, and those with an
+    owner ValueError for an owner that is nobody.
+
+    Args:
+        database: Where they are.
+        following: Gives the first time after a moment for a crontab text and a time zone.
+        lease_seconds: How long a process may be at one run.
+        clock: The time, with its zone; those of all processes must agree to well within a minute.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        following: Following,
+        lease_seconds: float = 600.0,
+        clock: Callable[[], datetime] = utcnow,
+    ) -> None:
+        self._database = database
+        self._following = following
+        self._lease = timedelta(seconds=lease_seconds)
+        self._clock = clock
+
+    async def add(
+        self,
+        owner: str,
+        session_id: str,
+        *,
+        text: str,
+        cron: str,
+        time_zone: str,
+        recipient: str | None = None,
+        most: int,
+    ) -> Schedule:
+        """Keep a new task in a conversation of the owner's own.
+
+        Raises ConversationNotFound, TooManySchedules where the owner has `most` already,
+        InvalidText, and ValueError for a time that never comes.
+        """
+        check_owner(owner)
+        check_id(session_id)
+        check_texts(text=text, cron=cron, time_zone=time_zone, recipient=recipient)
+        now = self._clock()
+        upcoming = self._following(cron, time_zone, now)
+        if upcoming is None:
+            raise ValueError("a time that never comes")
+        new = Schedule(
+            schedule_id=secrets.token_hex(8),
+            session_id=session_id,
+            recipient=recipient,
+            text=text,
+            cron=cron,
+            time_zone=time_zone,
+            next_run_at=upcoming,
+            created_at=now,
+            last_run_at=None,
+            last_outcome=None,
+            runs=0,
+            failures=0,
+        )
+        await self._database.write(
+            lambda connection: add(connection, owner, new, most),
+            undo=lambda _: lambda connection: cancel(connection, owner, new.schedule_id),
+        )
+        return new
+
+    async def of_owner(self, owner: str) -> list[Schedule]:
+        """Return all tasks of an owner, oldest first; not those of deleted conversations."""
+        check_owner(owner)
+        now = self._clock()
+        return await self._database.read(lambda connection: of_owner(connection, owner, now))
+
+    async def cancel(self, owner: str, schedule_id: str) -> bool:
+        """Delete a task for good; whether this owner had it."""
+        check_owner(owner)
+        if not is_id(schedule_id):
+            return False
+        return await self._database.write(lambda connection: cancel(connection, owner, schedule_id))
+
+    async def finish(self, owner: str, schedule_id: str, holder: str, ending: Ending) -> bool:
+        """Keep how a claimed run ended; False where it was not this holder's any more."""
+        check_owner(owner)
+        return await self._database.write(
+            lambda connection: finish(connection, owner, schedule_id, holder, ending)
+        )
+
+    async def is_due(self) -> bool:
+        """Whether any task, of anybody, waits to be claimed."""
+        now = self._clock()
+        return await self._database.read(lambda connection: is_due(connection, now))
+
+    async def claim_due(self) -> Claimed | None:
+        """Take one due occasion of anybody's task, to be run as its owner; None for none.
+
+        Nobody else gets it, and it is not due again, whatever becomes of the caller.
+        """
+        now = self._clock()
+        return await self._database.write(
+            lambda connection: claim_due(connection, now, now + self._lease, self._following),
+            undo=_given_back,
+        )
+
+
+def _given_back(claimed: Claimed | None) -> Callable[[sa.Connection], bool]:
+    """The work that makes an occasion due again whose claimer never learned of it."""
+    if claimed is None:
+        return lambda _: False
+    ending = Ending("postponed", retry_at=claimed.occasion)
+    taken = claimed.schedule.schedule_id
+    return lambda connection: finish(connection, claimed.owner, taken, claimed.holder, ending)

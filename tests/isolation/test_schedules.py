@@ -1,0 +1,206 @@
+"""Isolation: a recurring task is its owner's alone, and runs as nobody else."""
+
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from cmw_agent.identity import Principal, SessionKey
+from cmw_agent.sessions import Session
+from cmw_agent.tools.schedule_box import NAMES
+from cmw_agent.web.runtime import Runtime
+from memory.records import new_conversation_id
+from tests.doubles.openai_server import OpenAIDouble
+from tests.harness import Browser, canary, last_text, settings_for
+from tests.isolation.test_tools import asked, conversation_of
+from tests.isolation.toolhouse import obedient, settle, toolhouse, visitor
+from tests.rows import rows
+from tests.scheduled import Hands, Heard, ran, scheduler_of
+from tests.service import answer_of, process, session_of, told
+
+EVERY_TASK = "SELECT * FROM agent_schedules"
+
+
+def scheduling(task: str, **more: str) -> str:
+    arguments = {"when": "every day at 9", "task": task, **more}
+    return f"do schedule_task {json.dumps(arguments)}"
+
+
+async def test_nobody_sees_or_cancels_another_s_task(tmp_path: Path) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        house = await stack.enter_async_context(toolhouse(tmp_path, approval="none"))
+        a, b = [await visitor(stack, house) for _ in range(2)]
+        secret = canary()
+        assert "Scheduled" in last_text((await a.send(f"/schedule every day at 9: {secret}")).value)
+        (row,) = rows(tmp_path, EVERY_TASK)
+        hers = row["schedule_id"]
+        assert secret in last_text((await a.send("/schedule list")).value)
+        for text in ("/schedule list", "/schedule", "do list_schedules {}"):
+            assert "no recurring tasks" in last_text((await b.send(text)).value)
+        for which in ("1", hers):
+            refused = last_text((await b.send(f"/schedule cancel {which}")).value)
+            assert "no recurring task of that number" in refused
+            await b.send(f"do cancel_schedule {json.dumps({'number': which})}")
+        assert rows(tmp_path, EVERY_TASK) == [row]
+        assert secret.encode() not in b.received
+        assert "Cancelled" in last_text((await a.send(f"/schedule cancel {hers}")).value)
+        assert rows(tmp_path, EVERY_TASK) == []
+
+
+async def test_a_model_that_names_another_user_schedules_for_its_own(tmp_path: Path) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        house = await stack.enter_async_context(toolhouse(tmp_path, approval="none"))
+        a, b = [await visitor(stack, house) for _ in range(2)]
+        theirs = conversation_of(await b.send("hello"))
+        (victim,) = rows(tmp_path, "SELECT * FROM agent_sessions")
+        named = {"user_id": victim["owner_id"], "owner": victim["owner_id"]}
+        event = await a.send(scheduling("x", **named, conversation=theirs, session_id=theirs))
+        (row,) = rows(tmp_path, EVERY_TASK)
+        assert row["owner_id"] != victim["owner_id"]
+        assert row["session_id"] == conversation_of(event)
+        assert row["session_id"] != theirs
+
+
+async def test_scheduling_waits_for_its_user_s_word(tmp_path: Path) -> None:
+    async with toolhouse(tmp_path) as house, Browser(house.app.url) as browser:
+        tab = await browser.open()
+        for answer, count in (("denied", 0), ("approved", 1)):
+            running, conversation, call = await asked(house, tab, scheduling("news"))
+            assert rows(tmp_path, EVERY_TASK) == []
+            assert await settle(tab, conversation, call, answer) == 200
+            await running
+            assert len(rows(tmp_path, EVERY_TASK)) == count
+        assert "every day at 09:00" in last_text((await tab.send("do list_schedules {}")).value)
+
+
+async def test_a_run_is_its_owner_s_in_every_respect(tmp_path: Path) -> None:
+    """Model, tools and memory get to know the owner who made the task, and nobody else."""
+    async with contextlib.AsyncExitStack() as stack:
+        house = await stack.enter_async_context(toolhouse(tmp_path))
+        runtime, clock, heard = house.app.application.runtime, Hands(), Heard()
+        tabs = {name: await visitor(stack, house) for name in ("alice", "bob", "carol")}
+        secrets = {name: canary() for name in tabs}
+        for name, tab in tabs.items():
+            house.composio.add_account(house.user_of(tab))
+            house.composio.tasks[house.user_of(tab)] = [secrets[name]]
+            await tab.send(f"My secret word is {name}-{secrets[name]}.")
+            task = f"{name} do ASANA_GET_TASKS {{}} and ASANA_CREATE_TASK {{}}"
+            await tab.send(f"/schedule {clock.far}: {task}")
+        before = len(house.endpoint.requests)
+        clock.jump()
+        scheduler = scheduler_of(runtime, clock, heard)
+        await ran(scheduler)
+        assert heard.outcomes == ["complete"] * 3
+        owners = {}
+        for name, tab in tabs.items():
+            (turn,) = rows(
+                tmp_path,
+                "SELECT m.*, s.owner_id AS owner FROM agent_messages m JOIN agent_sessions s"
+                " ON s.session_id = m.session_id WHERE m.role = 'user' AND m.content LIKE ?",
+                f"⏰ {name}%",
+            )
+            owners[name] = turn["owner"]
+            own = rows(
+                tmp_path,
+                "SELECT * FROM agent_messages WHERE session_id = ? ORDER BY seq",
+                turn["session_id"],
+            )
+            whole = json.dumps(own)
+            assert secrets[name] in own[-1]["content"]
+            assert not [
+                other for other in secrets.values() if other != secrets[name] and other in whole
+            ]
+            assert house.user_of(tab) in {
+                user for call in house.composio.to("POST /tools/execute") for user in call.user_ids
+            }
+        # Nobody was there to approve, so nothing was changed.
+        assert all(len(tasks) == 1 for tasks in house.composio.tasks.values())
+        asked_for = house.endpoint.requests[before:]
+        assert len(asked_for) == 6
+        for request in asked_for:
+            (name,) = [name for name in tabs if f"⏰ {name}" in request.last_user]
+            said = json.dumps(request.body, ensure_ascii=False)
+            assert [s for s in secrets.values() if s in said] == [secrets[name]]
+        identifiers = {
+            name: {r.body["safety_identifier"] for r in asked_for if f"⏰ {name}" in r.last_user}
+            for name in tabs
+        }
+        assert all(len(found) == 1 for found in identifiers.values())
+        assert len(set.union(*identifiers.values())) == 3
+        for name in tabs:
+            told = {
+                r.body["safety_identifier"]
+                for r in house.endpoint.requests[:before]
+                if f"{name}-" in r.last_user
+            }
+            assert told == identifiers[name]
+        assert len(set(owners.values())) == 3
+        live = runtime.registry._sessions.values()
+        assert all(session.can_ask for session in live)  # the runs' own sessions are gone
+
+
+@contextlib.asynccontextmanager
+async def obeying(folder: Path, **changes: Any) -> AsyncIterator[tuple[Runtime, OpenAIDouble]]:
+    """The app's insides with a model that calls the tools it is told to."""
+    async with OpenAIDouble(scripts={"obedient": obedient}) as endpoint:
+        values = {"openai_base_url": endpoint.base_url, "model": "obedient", **changes}
+        async with process(settings_for(folder, **values)) as runtime:
+            yield runtime, endpoint
+
+
+async def say(runtime: Runtime, session: Session, text: str) -> str:
+    return answer_of(await told(runtime.chat.turn(session, text, key=canary())))
+
+
+async def test_with_nobody_there_no_task_schedules_another(tmp_path: Path) -> None:
+    clock, heard = Hands(), Heard()
+    async with obeying(tmp_path) as (runtime, _):
+        session = await session_of(runtime)
+        await say(runtime, session, f"/schedule {clock.far}: {scheduling('more')}")
+        clock.jump()
+        await ran(scheduler_of(runtime, clock, heard))
+        assert heard.outcomes == ["complete"]
+        assert len(rows(tmp_path, EVERY_TASK)) == 1
+        (answer,) = rows(tmp_path, "SELECT content FROM agent_messages ORDER BY seq DESC LIMIT 1")
+        assert "denied" in answer["content"]
+
+
+async def test_the_tools_of_all_runs_are_the_same_and_name_nobody(tmp_path: Path) -> None:
+    async with obeying(tmp_path) as (runtime, endpoint):
+        for name in ("alice", "bob"):
+            await say(runtime, await session_of(runtime, name), "hello")
+        first, second = [request.body["tools"] for request in endpoint.requests]
+        assert first == second
+        mine = [tool for tool in first if tool["function"]["name"] in NAMES]
+        assert len(mine) == len(NAMES)
+        parameters = {key for tool in mine for key in tool["function"]["parameters"]["properties"]}
+        assert parameters == {"when", "task", "time_zone", "number"}
+
+
+async def test_who_is_not_kept_can_schedule_nothing(tmp_path: Path) -> None:
+    async with obeying(tmp_path, approval="none") as (runtime, endpoint):
+        stranger = Principal("e" + "0" * 32, "ephemeral")
+        session = await runtime.registry.session(SessionKey("0" * 64), stranger)
+        session.conversation_id = new_conversation_id()
+        assert "keeps no cookie" in await say(runtime, session, "/schedule every hour: x")
+        await say(runtime, session, scheduling("x"))
+        assert rows(tmp_path, EVERY_TASK) == []
+        names = {tool["function"]["name"] for tool in endpoint.requests[-1].body["tools"]}
+        assert not names & set(NAMES)
+
+
+async def test_deleting_everything_deletes_one_s_own_tasks(tmp_path: Path) -> None:
+    clock, heard = Hands(), Heard()
+    async with obeying(tmp_path) as (runtime, _):
+        a, b = [await session_of(runtime, name) for name in ("alice", "bob")]
+        for session in (a, b):
+            await say(runtime, session, f"/schedule {clock.far}: news")
+        await runtime.history.forget(a.principal)
+        (left,) = rows(tmp_path, EVERY_TASK)
+        assert left["owner_id"] == b.owner
+        clock.jump()
+        await ran(scheduler_of(runtime, clock, heard))
+        assert heard.outcomes == ["complete"]
+        (session_row,) = rows(tmp_path, "SELECT * FROM agent_sessions")
+        assert session_row["owner_id"] == b.owner

@@ -1,0 +1,68 @@
+"""A scheduler beside a running app, with a time that moves when the test says so."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+from cmw_agent.observers import Silent
+from cmw_agent.schedule_times import following
+from cmw_agent.schedules import Scheduler
+from cmw_agent.web.runtime import Runtime
+from memory.database import Database
+from memory.records import utcnow
+from memory.schedules import Schedules
+
+LEASE = 60.0
+
+
+class Hands:
+    """A clock that stands until it is set."""
+
+    def __init__(self) -> None:
+        self.now = utcnow()
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def advance(self, **length: float) -> None:
+        self.now += timedelta(**length)
+
+    @property
+    def far(self) -> str:
+        """A time of day that the app's own scheduler, which has the real clock, does not reach."""
+        return f"every day at {(self.now + timedelta(hours=12)).hour}"
+
+    def jump(self) -> None:
+        """Go on to what was `far`, and a second."""
+        self.now = (self.now + timedelta(hours=12)).replace(minute=0, second=1)
+
+
+class Heard(Silent):
+    """Keeps how runs ended."""
+
+    def __init__(self) -> None:
+        self.outcomes: list[str] = []
+
+    def schedule_ran(self, outcome: str) -> None:
+        self.outcomes.append(outcome)
+
+
+def store_of(runtime: Runtime, clock: Callable[[], datetime]) -> Schedules:
+    """The tasks in the database of a running app."""
+    database: Any = runtime._database
+    assert isinstance(database, Database)
+    return Schedules(database, following=following, lease_seconds=LEASE, clock=clock)
+
+
+def scheduler_of(
+    runtime: Runtime, clock: Callable[[], datetime], heard: Heard, **more: Any
+) -> Scheduler:
+    """A scheduler that runs tasks in a running app."""
+    store = store_of(runtime, clock)
+    return Scheduler(store, runtime.chat, runtime.registry, heard, clock=clock, **more)
+
+
+async def ran(scheduler: Scheduler) -> None:
+    """Run what is due, and wait until that is over."""
+    await scheduler.tick()
+    await scheduler.rest()
