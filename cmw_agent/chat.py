@@ -8,10 +8,12 @@ its own, so that it can be stopped at any moment, also while the model is silent
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine, Sequence
+import secrets
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any
 
 from cmw_agent.approvals import Approvals
+from cmw_agent.completion import Exchange
 from cmw_agent.errors import (
     ConversationInUse,
     InvalidMessage,
@@ -22,6 +24,8 @@ from cmw_agent.errors import (
 )
 from cmw_agent.identity import Principal
 from cmw_agent.kit import Commands, Kit
+from cmw_agent.observers import kind_of
+from cmw_agent.passing import Passing
 from cmw_agent.sessions import Session
 from cmw_agent.summaries import Summaries
 from cmw_agent.text import checked_message
@@ -44,7 +48,7 @@ class ChatService:
     def __init__(self, kit: Kit, commands: Commands | None = None) -> None:
         self._kit = kit
         self._settings = kit.settings
-        self._work: dict[Turn, Work] = {}
+        self._work: dict[Turn, Work | Passing] = {}
         self._settling: set[asyncio.Task[bool]] = set()
         self._at_rest = asyncio.Event()
         self._at_rest.set()
@@ -67,9 +71,10 @@ class ChatService:
     def refusal(self) -> UserError | None:
         """Return why no turn can begin now, or None when one can."""
         if not self._open:
-            return Unavailable("The app is about to restart; please try again in a moment.")
+            restarts = "The app is about to restart; please try again in a moment."
+            return self._noted(Unavailable(restarts))
         if len(self._work) >= self._settings.max_turns:
-            return Overloaded()
+            return self._noted(Overloaded())
         return None
 
     async def admit(self, principal: Principal, address: str | None) -> None:
@@ -80,7 +85,10 @@ class ChatService:
         Raises:
             TooMany: The user, or the address, has sent enough for now.
         """
-        await self._kit.limits.admit(principal.id, address)
+        try:
+            await self._kit.limits.admit(principal.id, address)
+        except UserError as error:
+            raise self._noted(error) from None
 
     def turn(
         self,
@@ -90,6 +98,9 @@ class ChatService:
         key: str,
         files: Sequence[str] = (),
         model: str | None = None,
+        context: Mapping[str, Any] | None = None,
+        create: bool = True,
+        request_id: str = "-",
     ) -> Turn:
         """Begin a turn: `text` is the user's message, `key` makes a repetition harmless.
 
@@ -100,17 +111,22 @@ class ChatService:
             files: Ids of the owner's own uploads that the message brings.
             model: The model that is to answer from now on in this conversation; others than
                 the settings name are passed over.
+            context: What a conversation that begins with this turn keeps beside its messages;
+                no model sees it.
+            create: Whether a conversation that is not there is made; the turn is refused
+                otherwise.
+            request_id: Names the request in the logs.
 
         Raises:
             InvalidMessage: The text is empty, too long or not text.
             ConversationInUse: A turn runs in this session already.
             Overloaded: The process runs as many turns as it may.
         """
-        text = checked_message(text, self._settings.max_message_chars)
+        text = self._checked(text)
         conversation = _conversation_of(session)
         profile = self._kit.profile(session.agent_id)
         provenance = session.provenance
-        context = {MODEL: self._kit.model(profile, model)} if model else None
+        kept = {**(context or {}), **({MODEL: self._kit.model(profile, model)} if model else {})}
 
         def begin(memory: ConversationMemoryManager) -> Coroutine[Any, Any, TurnTicket]:
             return memory.begin_turn(
@@ -118,25 +134,31 @@ class ChatService:
                 conversation,
                 text,
                 key=key,
-                create=True,
+                create=create,
                 agent_id=profile.id,
                 channel=session.channel,
                 model=profile.model,
                 budget=self._settings.history_tokens,
                 known=self._transcripts.known(session, conversation),
                 files=files,
-                context=context,
+                context=kept or None,
                 website_domain=provenance.website_domain,
                 ip_address=provenance.ip_address,
                 tenant_id=provenance.tenant_id,
                 external_id=provenance.external_id,
             )
 
-        turn = Turn(key, text, is_new=True)
+        turn = Turn(key, text, is_new=True, request_id=request_id)
         return self._begin(session, turn, begin, model)
 
     def again(
-        self, session: Session, *, key: str, text: str | None = None, seen: int | None = None
+        self,
+        session: Session,
+        *,
+        key: str,
+        text: str | None = None,
+        seen: int | None = None,
+        request_id: str = "-",
     ) -> Turn:
         """Answer the last message once more, or, with `text`, its edited form.
 
@@ -147,7 +169,7 @@ class ChatService:
             InvalidMessage, ConversationInUse, Overloaded: As for `turn`.
         """
         if text is not None:
-            text = checked_message(text, self._settings.max_message_chars)
+            text = self._checked(text)
         conversation = _conversation_of(session)
 
         def begin(memory: ConversationMemoryManager) -> Coroutine[Any, Any, TurnTicket]:
@@ -160,7 +182,42 @@ class ChatService:
                 budget=self._settings.history_tokens,
             )
 
-        return self._begin(session, Turn(key, text or "", is_new=False), begin, None)
+        turn = Turn(key, text or "", is_new=False, request_id=request_id)
+        return self._begin(session, turn, begin, None)
+
+    def complete(
+        self,
+        session: Session,
+        said: Sequence[Exchange],
+        *,
+        instructions: str | None = None,
+        model: str | None = None,
+    ) -> Turn:
+        """Answer a conversation that the caller has brought along; nothing of it is kept.
+
+        The turn's events begin with the answer's, since nothing is stored before.
+
+        Args:
+            session: Whose answer it is, and which agent's.
+            said: The conversation; its last message is the user's.
+            instructions: What the model is told beside the agent's prompt.
+            model: The model that is to answer, where it is not the agent's.
+
+        Raises:
+            InvalidMessage: The last message is empty, too long or not text.
+            Overloaded: The process runs as many turns as it may.
+        """
+        *earlier, last = said
+        text = self._checked(str(last.content))
+        if (refusal := self.refusal()) is not None:
+            raise refusal
+        profile = self._kit.profile(session.agent_id)
+        turn = Turn(secrets.token_hex(16), text, is_new=True)
+        told = f"{profile.prompt}\n\n{instructions}" if instructions else profile.prompt
+        asked = [*earlier, Exchange("user", text)]
+        chosen = self._kit.model(profile, model)
+        self._start(turn, Passing(self._kit, session, turn, asked, told, chosen))
+        return turn
 
     def take_up(self, session: Session) -> Turn | None:
         """Give the session the turn that its owner's closed page has left waiting, if any.
@@ -213,29 +270,42 @@ class ChatService:
         if (refusal := self.refusal()) is not None:
             raise refusal
         if session.turn is not None and session.turn.key != turn.key:
-            raise ConversationInUse
+            raise self._noted(ConversationInUse())
         first = session.turn
         self._summaries.stop(session)
         work = Work(self._shared, session, turn, begin, first, model)
-        self._work[turn] = work
-        self._at_rest.clear()
         if first is None:
             session.turn = turn
+        self._start(turn, work)
+        return turn
+
+    def _start(self, turn: Turn, work: Work | Passing) -> None:
+        self._work[turn] = work
+        self._at_rest.clear()
         # A task that is cancelled before its first step never comes to the end of `_run`.
         running = turn.start(self._run(turn, work))
         running.add_done_callback(lambda _: self._finished(turn, work))
         if self._keeper is None:
             self._keeper = asyncio.create_task(self._keep(), name="turn-keeper")
-        return turn
 
-    async def _run(self, turn: Turn, work: Work) -> None:
+    def _checked(self, text: str) -> str:
+        try:
+            return checked_message(text, self._settings.max_message_chars)
+        except InvalidMessage as error:
+            raise self._noted(error) from None
+
+    def _noted(self, error: UserError) -> UserError:
+        self._kit.observer.refused(kind_of(error))
+        return error
+
+    async def _run(self, turn: Turn, work: Work | Passing) -> None:
         try:
             await work.run()
         finally:
             # Here and not after the task's end: whoever sees that may begin the next turn.
             self._finished(turn, work)
 
-    def _finished(self, turn: Turn, work: Work) -> None:
+    def _finished(self, turn: Turn, work: Work | Passing) -> None:
         self._work.pop(turn, None)
         if not self._work:
             self._at_rest.set()

@@ -9,8 +9,11 @@ from types import MappingProxyType
 from cmw_agent.errors import UserError
 from cmw_agent.export import as_markdown
 from cmw_agent.history import History
+from cmw_agent.schedule_times import EXAMPLES
 from cmw_agent.sessions import Session
 from cmw_agent.tools.composio import Connections, ConnectionUser, Toolkit
+from cmw_agent.tools.schedule_book import KEPT_ONLY, Place, ScheduleBook
+from cmw_agent.tools.schedule_box import LIST, NAMES
 from cmw_agent.tools.toolbox import NO_COOKIE
 from cmw_agent.turns import Command
 
@@ -33,12 +36,22 @@ HELP: Mapping[str, tuple[str, str]] = MappingProxyType(
         "disconnect": ("/disconnect NAME", "disconnect it again"),
         "status": ("/status [NAME]", "what is connected"),
         "tools": ("/tools", "what I can use for you"),
+        "schedule": (
+            "/schedule WHEN: TASK",
+            "have a task done regularly; also `/schedule list` and `/schedule cancel NUMBER`",
+        ),
         "new": ("/new", "begin a new conversation"),
         "export": ("/export", "save this conversation"),
         "forget": ("/forget", "delete all of your conversations"),
     }
 )
 NONE = "No accounts can be connected here."
+NO_SCHEDULING = "Nothing can be scheduled here."
+HOW_TO_SCHEDULE = (
+    f"Write it like `/schedule every day at 9: write me a summary`. Times can be {EXAMPLES}, or "
+    "crontab's five fields, each with a place behind it: `every day at 9 in Berlin`.\n\n"
+)
+WHEN_AND_WHAT = re.compile(r"(.*?):(?!\d\d)(.*)", re.DOTALL)  # not the colon of 8:30
 
 
 def command_of(text: object) -> Command | None:
@@ -58,11 +71,13 @@ class ChatCommands:
         history: The owner's conversations, for `/export`.
         connections: The accounts that users connect; None where none can be.
         built_in: Names of the tools that everybody has.
+        schedules: The recurring tasks of users; None where nobody may have any.
     """
 
     history: History
     connections: Connections | None
     built_in: tuple[str, ...]
+    schedules: ScheduleBook | None = None
 
     def find(self, text: str) -> Command | None:
         """Return the command that `text` is, if it is one."""
@@ -80,6 +95,7 @@ class ChatCommands:
             "disconnect": self._disconnect,
             "status": self._status,
             "tools": self._tools,
+            "schedule": self._schedule,
             "new": self._new,
             "export": self._export,
             "forget": self._forget,
@@ -93,6 +109,7 @@ class ChatCommands:
 
     async def _help(self, session: Session, rest: str) -> str:
         hidden = set() if self.connections is not None else {"connect", "disconnect", "status"}
+        hidden |= set() if self.schedules is not None else {"schedule"}
         lines = [f"- `{form}`: {text}" for name, (form, text) in HELP.items() if name not in hidden]
         return "You can write to me as you like, or use one of these:\n\n" + "\n".join(lines)
 
@@ -125,6 +142,8 @@ class ChatCommands:
 
     async def _tools(self, session: Session, rest: str) -> str:
         lines = [f"- `{name}`" for name in self.built_in]
+        if self.schedules is not None and session.principal.is_kept:
+            lines += [f"- `{n}`{'' if n == LIST else ' (asks you first)'}" for n in NAMES]
         if self.connections is not None and session.principal.is_kept:
             found = await self.connections.toolkits(_user(session))
             for tool in await self.connections.tools([item.slug for item in found]):
@@ -132,6 +151,24 @@ class ChatCommands:
                 lines.append(f"- `{tool.name}` ({tool.toolkit}{asks})")
         more = f"\n- … and {len(lines) - SHOWN_TOOLS} more" if len(lines) > SHOWN_TOOLS else ""
         return "I can use these:\n\n" + "\n".join(lines[:SHOWN_TOOLS]) + more
+
+    async def _schedule(self, session: Session, rest: str) -> str:
+        book, conversation = self.schedules, session.conversation_id
+        if book is None or conversation is None:
+            return NO_SCHEDULING
+        if not session.principal.is_kept:
+            return KEPT_ONLY
+        word, _, which = rest.partition(" ")
+        if not rest:
+            return HOW_TO_SCHEDULE + await book.overview(session.owner)
+        if word.lower() == "list":
+            return await book.overview(session.owner)
+        if word.lower() == "cancel":
+            return await book.cancel(session.owner, which)
+        found = WHEN_AND_WHAT.fullmatch(rest)
+        when, task = found.groups() if found is not None else (rest, "")
+        place = Place(conversation, session.provenance.recipient)
+        return await book.add(session.owner, place, when, task)
 
     async def _new(self, session: Session, rest: str) -> str:
         return "A new conversation begins with a session of its own here."

@@ -1,19 +1,23 @@
 """What a process's turns share beside the memory: limits, approvals, profiles, tools, files."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from cmw_agent.approvals import Approvals
 from cmw_agent.errors import UserError
 from cmw_agent.files import Files
 from cmw_agent.limits import Limits
+from cmw_agent.observers import Observer, Silent
 from cmw_agent.profiles import Profile
 from cmw_agent.request_fields import RequestFields
 from cmw_agent.runs import Box
 from cmw_agent.sessions import Session
 from cmw_agent.settings import Settings
+from cmw_agent.tools.boxes import Boxes
 from cmw_agent.tools.composio import Connections, ConnectionUser
+from cmw_agent.tools.schedule_book import Place, ScheduleBook
+from cmw_agent.tools.schedule_box import ScheduleBox
 from cmw_agent.tools.toolbox import Toolbox
 from cmw_agent.turns import Command
 
@@ -37,7 +41,11 @@ class AgentGone(UserError):
 
 @dataclass(frozen=True, slots=True)
 class Kit:
-    """See the module's text. `connections` is None where no accounts can be connected."""
+    """See the module's text.
+
+    `connections` is None where no accounts can be connected, `schedules` where nobody may have
+    recurring tasks.
+    """
 
     settings: Settings
     limits: Limits
@@ -46,6 +54,8 @@ class Kit:
     fields: RequestFields
     files: Files
     connections: Connections | None = None
+    observer: Observer = field(default_factory=Silent)
+    schedules: ScheduleBook | None = None
 
     def profile(self, agent_id: str) -> Profile:
         """Return an agent's profile.
@@ -65,7 +75,18 @@ class Kit:
         return next(offered, profile.model)
 
     async def box(self, session: Session, profile: Profile) -> Box | None:
-        """Return the tools that the session's user has connected, or could."""
+        """Return the tools that are the session's user's own: connected ones and schedules."""
+        boxes = [await self._connected(session, profile), self._scheduling(session)]
+        found = [box for box in boxes if box is not None]
+        return Boxes(found) if len(found) > 1 else next(iter(found), None)
+
+    def _scheduling(self, session: Session) -> Box | None:
+        if self.schedules is None or not session.principal.is_kept or not session.conversation_id:
+            return None
+        place = Place(session.conversation_id, session.provenance.recipient)
+        return ScheduleBox(self.schedules, session.owner, place)
+
+    async def _connected(self, session: Session, profile: Profile) -> Box | None:
         toolkits = profile.toolkits
         if self.connections is None or not toolkits:
             return None

@@ -47,13 +47,15 @@ class Provenance:
     """Where a session's conversations come from, as the server has found it out.
 
     `tenant_id` is the party through whom the owner came, and may list the conversation, which
-    it knows as `external_id`; None where the owner came alone.
+    it knows as `external_id`; None where the owner came alone. `recipient` is where the channel
+    sends what nobody waits for: only a recurring task keeps it.
     """
 
     website_domain: str | None = None
     ip_address: str | None = None
     tenant_id: str | None = None
     external_id: str | None = None
+    recipient: str | None = None
 
 
 @dataclass(slots=True, weakref_slot=True, eq=False)

@@ -25,7 +25,8 @@ class Turn:
     """A turn that was asked for: an async iterator of its events, and its brake.
 
     `key` is its idempotency key, `text` the user's message as it is stored (empty when
-    an old message is answered once more), `is_new` whether the message is a further one.
+    an old message is answered once more), `is_new` whether the message is a further one,
+    `request_id` names the request that asked for it in the logs.
 
     Use it as an async context manager: leaving the block stops the turn if it still
     runs, and waits until what came is stored. One that waits for its user's word goes on alone,
@@ -36,10 +37,11 @@ class Turn:
             stored then.
     """
 
-    def __init__(self, key: str, text: str, *, is_new: bool) -> None:
+    def __init__(self, key: str, text: str, *, is_new: bool, request_id: str = "-") -> None:
         self.key = key
         self.text = text
         self.is_new = is_new
+        self.request_id = request_id
         self._events: deque[TurnEvent] = deque()
         self._ready = asyncio.Event()
         self._refusal: UserError | None = None

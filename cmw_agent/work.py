@@ -25,6 +25,7 @@ from cmw_agent.events import (
 from cmw_agent.kit import Commands, Kit
 from cmw_agent.limits import Slot, TooMany
 from cmw_agent.models import explain
+from cmw_agent.observers import REFUSED, REPEATED, Silent, Watch, kind_of, tell
 from cmw_agent.prices import cost_micros
 from cmw_agent.refusals import refusal_for
 from cmw_agent.sessions import RunningTurn, Session
@@ -90,6 +91,9 @@ class Work:
         self._slot: Slot | None = None
         self._gate: _Gate | None = None
         self._started = self._kept = time.monotonic()
+        self._observer = shared.kit.observer
+        self._watch: Watch = Silent()
+        self._outcome: str = REFUSED
 
     @property
     def conversation(self) -> str | None:
@@ -98,15 +102,19 @@ class Work:
 
     async def run(self) -> None:
         """Do the turn; what becomes of it is told through its events."""
-        if self._first is not None:
-            await self._run()
-            return
+        session = self.session
+        self._watch = self._observer.turn(session.channel, session.principal.log_name)
         try:
+            if self._first is not None:
+                await self._run()
+                return
             slots = self._shared.kit.limits.slot(self.session.owner, secrets.token_hex(8))
             async with slots as self._slot:
                 await self._run()
         except TooMany as error:
-            self._turn.refuse(error)
+            self._refuse(error)
+        finally:
+            self._tell_end()
 
     def told(self) -> list[TurnEvent]:
         """Return the events that stand for what has come so far, for another page."""
@@ -137,9 +145,11 @@ class Work:
             return
         self._turn.emit(_started(ticket))
         if not ticket.fresh:
+            self._outcome = REPEATED
             await self._repeat(ticket)
             return
         self._ticket = ticket
+        self._watch.begun(ticket.turn_id)
         held = self._shared.transcripts.take(self.session, ticket)
         finished, model = await self._answer_it(ticket, held)
         finished = await self._store(ticket, finished, model)
@@ -147,6 +157,7 @@ class Work:
             text = self._answer.text
             self._shared.transcripts.keep(self.session, held, ticket.answer_seq, text)
             self._shared.answered(self.session, held)
+        self._outcome = finished.outcome
         self._turn.emit(finished)
 
     async def _open(self) -> TurnTicket | None:
@@ -158,19 +169,37 @@ class Work:
         except asyncio.CancelledError:
             await self._abandon(opening)
         except StoreError as error:
-            self._turn.refuse(refusal_for(error))
+            self._refuse(refusal_for(error))
         except Exception as error:  # noqa: BLE001 (told to the user, named in the log)
-            self._turn.refuse(_unexpected(error))
+            self._refuse(_unexpected(error))
         return None
+
+    def _refuse(self, error: UserError) -> None:
+        self._observer.refused(kind_of(error))
+        self._turn.refuse(error)
+
+    def _tell_end(self) -> None:
+        self._watch.ended(self._outcome)
+        log.info(
+            "turn ended outcome=%s channel=%s seconds=%.3f tokens=%d request=%s principal=%s turn=%s",
+            self._outcome,
+            self.session.channel,
+            time.monotonic() - self._started,
+            self._answer.tokens or 0,
+            self._turn.request_id,
+            self.session.principal.log_name,
+            self._ticket.turn_id if self._ticket else "-",
+        )
 
     async def _abandon(self, opening: asyncio.Future[TurnTicket]) -> None:
         _keep_running()
         try:
             ticket = await asyncio.wait_for(opening, SETTLE_SECONDS)
         except (StoreError, TimeoutError) as error:
-            self._turn.refuse(refusal_for(error))
+            self._refuse(refusal_for(error))
             return
         if ticket.fresh:
+            self._outcome = "interrupted"
             self._turn.emit(_started(ticket))
             self._turn.emit(await self._store(ticket, TurnFinished("interrupted"), None))
 
@@ -228,6 +257,7 @@ class Work:
             gate=self._gate,
         )
         shown = await self._with_files(ticket, held)
+        self._watch.asked(model)
         await session.agent.run(shown, self._take, ask)
 
     async def _with_files(self, ticket: TurnTicket, held: Transcript) -> list[Exchange]:
@@ -248,6 +278,7 @@ class Work:
     def _take(self, made: AgentEvent) -> None:
         event = storable(made)
         self._answer.add(event)
+        tell(self._watch, event)
         if isinstance(event, ApprovalAsked) and self._gate is not None:
             self._gate.asked.append(event)
         self._turn.emit(event)
@@ -268,10 +299,11 @@ class Work:
             "interrupted" if self._answer.text or self._answer.tools else "failed"
         )
         log.error(
-            "turn %s error_id=%s kind=%s principal=%s turn=%s cause=%s",
+            "turn %s error_id=%s kind=%s request=%s principal=%s turn=%s cause=%s",
             outcome,
             told.error_id,
             getattr(told, "kind", type(told).__name__),
+            self._turn.request_id,
             self.session.principal.log_name,
             self._ticket.turn_id if self._ticket else "-",
             frames(error),

@@ -59,6 +59,13 @@ class QuotaExceeded(StoreError):
         self.used = used
 
 
+class TooManySchedules(StoreError):
+    """The owner has as many recurring tasks as one may."""
+
+    def __init__(self) -> None:
+        super().__init__("as many recurring tasks as one owner may have")
+
+
 class DatabaseUnavailable(StoreError):
     """The database cannot be reached, is locked for too long, or is no database at all.
 

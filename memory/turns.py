@@ -11,7 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from memory import files, statements
+from memory import files, inbox, outbox, statements
 from memory.errors import ConversationBusy, ConversationMoved, ConversationNotFound
 from memory.records import MessageStatus, TurnTicket
 from memory.text import title_of
@@ -164,6 +164,8 @@ def finish(
 def forget(connection: sa.Connection, owner: str) -> int:
     """Delete an owner's conversations and files; messages and turns go with them."""
     files.forget(connection, owner)
+    inbox.forget(connection, owner)
+    outbox.forget(connection, owner)
     return connection.execute(statements.FORGET, {"of_owner": owner}).rowcount
 
 

@@ -15,8 +15,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cmw_agent.channels.bodies import BoundedBodies
 from cmw_agent.channels.callers import Callers
+from cmw_agent.channels.embed import EmbedRoutes
 from cmw_agent.channels.problems import problem
-from cmw_agent.errors import InvalidMessage, UserError, frames
+from cmw_agent.channels.rest_parties import told_of
+from cmw_agent.channels.rest_routes import add_rest
+from cmw_agent.channels.whatsapp import WhatsApp
+from cmw_agent.errors import UserError, frames
 from cmw_agent.identity import Identities
 from cmw_agent.services import Services
 
@@ -30,11 +34,13 @@ class Channels:
     """The app, and what it does beside answering requests."""
 
     app: FastAPI
+    whatsapp: WhatsApp
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Do that for the block, inside of which the services are open."""
-        yield
+        async with self.whatsapp.running():
+            yield
 
 
 def open_channels(services: Services, identities: Identities) -> Channels:
@@ -43,16 +49,21 @@ def open_channels(services: Services, identities: Identities) -> Channels:
     Args:
         services: The live parts of the process.
         identities: Signs what visitors of websites are known by.
+
+    Raises:
+        StartupError: The settings name an agent that is not there.
     """
     app = FastAPI(title="CMW Agent", openapi_url=None, docs_url=None, redoc_url=None)
-    app.add_exception_handler(UserError, _told)
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(HTTPException, _refused)
+    for kind in (UserError, RequestValidationError, HTTPException):
+        app.add_exception_handler(kind, _told)
     app.add_middleware(BoundedBodies, most=partial(_most, services))
     app.add_middleware(_Caught)
     callers = Callers(services, identities)
-    _ = callers
-    return Channels(app)
+    add_rest(app, services, callers)
+    EmbedRoutes(services, callers, identities).register(app)
+    whatsapp = WhatsApp(services, callers)
+    whatsapp.register(app)
+    return Channels(app, whatsapp)
 
 
 def _most(services: Services, scope: Scope) -> int:
@@ -63,18 +74,7 @@ def _most(services: Services, scope: Scope) -> int:
 
 
 async def _told(request: Request, error: Exception) -> Response:
-    return problem(error if isinstance(error, UserError) else UserError())
-
-
-async def _invalid(request: Request, error: Exception) -> Response:
-    places = [".".join(map(str, item["loc"][1:])) for item in getattr(error, "errors", list)()]
-    wrong = f" ({', '.join(places[:5])})" if any(places) else ""
-    return problem(InvalidMessage(f"The request is not what this address takes{wrong}."))
-
-
-async def _refused(request: Request, error: Exception) -> Response:
-    status = getattr(error, "status_code", 500)
-    return problem(UserError("This address takes no such request.", status=status))
+    return problem(told_of(error))
 
 
 class _Caught:

@@ -16,7 +16,6 @@ from cmw_agent.sessions import Provenance, Session
 from memory.errors import StoreError
 from memory.records import Conversation
 
-
 LOOKED_AT = 20  # conversations of one party, newest activity first
 
 

@@ -14,8 +14,8 @@ CONNECTED = "connected"  # any tool of a user's accounts, and what a model has i
 CHANNELS = ("web", "rest", "embed", "whatsapp", "schedule", OTHER)
 ANSWERED = (*get_args(Outcome),)
 OUTCOMES = (*ANSWERED, REFUSED, REPEATED, OTHER)
-SENDS = ("sent", "failed", "gone", "expired", OTHER)
-RUNS = (*ANSWERED, REFUSED, "skipped", OTHER)
+SENDS = ("sent", "again", "failed", "uncertain", OTHER)
+RUNS = (*ANSWERED, "limited", "postponed", OTHER)
 REFUSALS = (
     *("overloaded", "not_found", "in_use", "invalid", "limited", "unavailable", "failed"),
     OTHER,

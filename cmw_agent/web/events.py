@@ -29,7 +29,7 @@ from cmw_agent.errors import UserError, frames
 from cmw_agent.identity import Principal, SessionKey
 from cmw_agent.sessions import PER_PRINCIPAL
 from cmw_agent.web import environment as _environment  # noqa: F401  (before gradio)
-from cmw_agent.web.guard import NOT_FOUND, PRINCIPAL
+from cmw_agent.web.guard import NOT_FOUND, PRINCIPAL, REQUEST
 from cmw_agent.web.routes import API
 
 import gradio as gr  # isort: skip
@@ -217,13 +217,13 @@ class EventServer:
         if not isinstance(data, list) or len(data) != function.inputs:
             return _answer(422, "The event's inputs are not those that it takes.")
         if function.starts_turn and (refusal := self._refusal()) is not None:
-            log.warning("refused error_id=%s status=%d", refusal.error_id, refusal.status)
+            _log_refusal(logging.WARNING, refusal, scope)
             return _answer(refusal.status, str(refusal), {"retry-after": "2"})
         if function.starts_turn:
             try:
                 await self._admit(scope[PRINCIPAL], _address(scope))
             except UserError as error:
-                log.info("refused error_id=%s status=%d", error.error_id, error.status)
+                _log_refusal(logging.INFO, error, scope)
                 wait = str(getattr(error, "retry_after", 2))
                 return _answer(error.status, str(error), {"retry-after": wait})
         key = body["session_hash"]
@@ -323,11 +323,21 @@ class EventServer:
                 _uncancel()
                 ending = _completed(event, {})
             except UserError as error:
-                log.info("told error_id=%s kind=%s", error.error_id, type(error).__name__)
+                log.info(
+                    "told error_id=%s kind=%s principal=%s",
+                    error.error_id,
+                    type(error).__name__,
+                    box.principal.log_name,
+                )
                 ending = _failed(event, error)
             except Exception as error:  # noqa: BLE001 (told to the user, named in the log)
                 told = UserError()
-                log.error("event failed error_id=%s cause=%s", told.error_id, frames(error))  # noqa: TRY400
+                log.error(  # noqa: TRY400 (its text is not for the log)
+                    "event failed error_id=%s principal=%s cause=%s",
+                    told.error_id,
+                    box.principal.log_name,
+                    frames(error),
+                )
                 ending = _failed(event, told)
             box.end(event, ending)
             await self._fetched(box)
@@ -569,3 +579,9 @@ def _edit(place: int, old: dict[str, Any], new: dict[str, Any]) -> list[Any]:
     if same and len(new["content"]) == len(old["content"]) == 1 and after.startswith(before):
         return ["append", [place, "content", 0, "text"], after[len(before) :]]
     return ["replace", [place], new]
+
+
+def _log_refusal(level: int, error: UserError, scope: Scope) -> None:
+    line = "refused error_id=%s status=%d request=%s principal=%s"
+    request, principal = scope.get(REQUEST, "-"), scope[PRINCIPAL].log_name
+    log.log(level, line, error.error_id, error.status, request, principal)

@@ -7,6 +7,8 @@ requests that change something, caps bodies and sets the security headers. It ke
 no state of its own, so every replica that shares the secret key decides alike.
 """
 
+import logging
+import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,7 +24,10 @@ from cmw_agent.identity import CLIENT_HASH, Identities, Principal, SessionKey
 from cmw_agent.web.routes import Route, RouteTable
 from cmw_agent.web.visitors import Visit, Visitors
 
+log = logging.getLogger(__name__)
+
 PRINCIPAL = "cmw.principal"
+REQUEST = "cmw.request"  # the id of a request, which its log lines and its answer carry
 NOT_FOUND = "Not Found"
 CROSS_SITE = "This request came from another site."
 SIGNED_OUT = "You are signed out; please reload the page."
@@ -114,24 +119,29 @@ class Guard:
         if scope["type"] != "http":  # the app has no WebSockets
             await send({"type": "websocket.close", "code": 1008})
             return
+        request = secrets.token_hex(8)
         route = self._routes.find(scope["method"], scope["path"])
         if route is None:
-            await self._finish(JSONResponse({"detail": NOT_FOUND}, 404), scope, receive, send)
+            closed = JSONResponse({"detail": NOT_FOUND}, 404)
+            await self._finish(closed, scope, receive, send, request)
             return
+        scope = {**scope, REQUEST: request}
         call = _Call(scope, receive, route, Headers(scope=scope))
         if route.access == "own":
-            await self._app(scope, receive, self._secured(send, call))
+            await self._app(scope, receive, self._secured(send, request, call))
             return
         try:
             self._check_origin(call)
             await self._identify(call)
         except _Refused as refused:
-            await self._finish(refused.response, scope, receive, send)
+            await self._finish(refused.response, scope, receive, send, request)
             return
-        await self._app(call.scope, call.receive, self._secured(send, call))
+        await self._app(call.scope, call.receive, self._secured(send, request, call))
 
-    async def _finish(self, response: Response, scope: Scope, receive: Receive, send: Send) -> None:
-        await response(scope, receive, self._secured(send))
+    async def _finish(
+        self, response: Response, scope: Scope, receive: Receive, send: Send, request: str
+    ) -> None:
+        await response(scope, receive, self._secured(send, request))
 
     # -- who asks -----------------------------------------------------------------
 
@@ -258,10 +268,13 @@ class Guard:
 
     # -- the answer ---------------------------------------------------------------
 
-    def _secured(self, send: Send, call: _Call | None = None) -> Send:
+    def _secured(self, send: Send, request: str, call: _Call | None = None) -> Send:
         async def secured(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message = {**message, "headers": self._response_headers(message, call)}
+                headers = self._response_headers(message, call)
+                headers.append((b"x-request-id", request.encode("ascii")))
+                message = {**message, "headers": headers}
+                _log_answer(message["status"], request, call)
             await send(message)
 
         return secured
@@ -285,3 +298,14 @@ class Guard:
         if call is not None and call.cookie is not None:
             headers.append((b"set-cookie", call.cookie.encode("latin-1")))
         return headers
+
+
+def _log_answer(status: int, request: str, call: _Call | None) -> None:
+    level = logging.INFO if status >= 500 else logging.DEBUG
+    if not log.isEnabledFor(level):
+        return
+    # The route's template: the path of a heartbeat holds a session hash.
+    route = f"{call.route.method} {call.route.template}" if call is not None else "closed"
+    principal = call.principal.log_name if call is not None and call.principal is not None else "-"
+    line = "answered route=%s status=%d request=%s principal=%s"
+    log.log(level, line, route, status, request, principal)

@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 
 from cmw_agent.errors import InvalidMessage, NotFound, UserError, frames
 from cmw_agent.identity import Principal
-from cmw_agent.web.guard import PRINCIPAL
+from cmw_agent.web.guard import PRINCIPAL, REQUEST
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,14 @@ def guarded(
             return _told(error)
         except Exception as error:  # noqa: BLE001 (told to the user, named in the log)
             told = UserError()
-            log.error("%s failed error_id=%s cause=%s", about, told.error_id, frames(error))  # noqa: TRY400
+            log.error(  # noqa: TRY400 (its text is not for the log)
+                "%s failed error_id=%s request=%s principal=%s cause=%s",
+                about,
+                told.error_id,
+                request.scope.get(REQUEST, "-"),
+                principal.log_name,
+                frames(error),
+            )
             return _told(told)
 
     return endpoint

@@ -23,7 +23,7 @@ from cmw_agent.sessions import Session
 from cmw_agent.turns import Command, Turn
 from cmw_agent.web import view
 from cmw_agent.web.events import UNCHANGED, Notice
-from cmw_agent.web.guard import PRINCIPAL
+from cmw_agent.web.guard import PRINCIPAL, REQUEST
 from cmw_agent.web.runtime import Runtime
 from cmw_agent.work import MODEL
 from memory.errors import ConversationNotFound, StoreError
@@ -144,7 +144,14 @@ class Handlers:
         page = await self._page(session)
         ids = _files(files)
         chosen = model if isinstance(model, str) else None
-        turn = self._runtime.chat.turn(session, text, key=_key(key), files=ids, model=chosen)
+        turn = self._runtime.chat.turn(
+            session,
+            text,
+            key=_key(key),
+            files=ids,
+            model=chosen,
+            request_id=_request_id(request),
+        )
         kept = page.messages if len(page.messages) <= MOST_LIVE else page.messages[-view.SHOWN :]
         asked = [view.message("user", turn.text)]
         if ids:
@@ -211,7 +218,10 @@ class Handlers:
         await self._page(session)
         session.view = None
         text = ""
-        async with self._runtime.chat.turn(session, message, key=_key("")) as turn:
+        asked = _request_id(request)
+        async with self._runtime.chat.turn(
+            session, message, key=_key(""), request_id=asked
+        ) as turn:
             async for event in turn:
                 if isinstance(event, TextDelta):
                     text += event.text
@@ -294,7 +304,13 @@ class Handlers:
         place = _last_user(page.messages)
         if place is None:
             raise NotFound("There is nothing to answer once more yet.")
-        turn = self._runtime.chat.again(session, key=_key(""), text=text, seen=page.question)
+        turn = self._runtime.chat.again(
+            session,
+            key=_key(""),
+            text=text,
+            seen=page.question,
+            request_id=_request_id(request),
+        )
         above = page.messages[:place]
         asked = [page.messages[place] if text is None else view.message("user", turn.text)]
         async with contextlib.aclosing(self._stream(session, page, turn, above, asked)) as values:
@@ -365,6 +381,11 @@ def _asker(request: gr.Request | None) -> tuple[SessionKey, Principal]:
     if not isinstance(principal, Principal):
         raise MissingSession
     return SessionKey.parse(request.session_hash), principal
+
+
+def _request_id(request: gr.Request) -> str:
+    known = request.request.scope.get(REQUEST) if request.request is not None else None
+    return known if isinstance(known, str) else "-"
 
 
 def _key(sent: object) -> str:

@@ -76,6 +76,8 @@ OPEN: tuple[Route, ...] = (
     # the app's own
     Route("GET", "/healthz"),
     Route("GET", "/readyz"),
+    # for this machine, or with the token of the settings; to others it answers as a closed one
+    Route("GET", "/metrics"),
     Route("GET", "/visitor"),
     Route("GET", "/visitor.js", caching="no-cache"),
     Route("GET", "/login"),
@@ -122,6 +124,8 @@ OPEN: tuple[Route, ...] = (
     Route("GET", "/robots.txt"),
     Route("GET", f"{API}/info"),
     Route("GET", f"{API}/startup-events"),
+    # a page whose connection broke asks for this until it is answered, and loads itself again
+    Route("GET", f"{API}/app_id"),
     # what carries a session
     Route("POST", f"{API}/queue/join", "body"),
     Route("POST", f"{API}/cancel", "body"),
@@ -134,6 +138,7 @@ CLOSED: frozenset[str] = frozenset(
         # trailing-slash twins of open routes
         "/config/",
         f"{API}/info/",
+        f"{API}/app_id/",
         # pages, Gradio's own log-in and developer tools that the app does not use
         "/login/",
         "/svelte/{path:path}",
@@ -148,8 +153,6 @@ CLOSED: frozenset[str] = frozenset(
         f"{API}/login_check/",
         f"{API}/token",
         f"{API}/token/",
-        f"{API}/app_id",
-        f"{API}/app_id/",
         f"{API}/dev/reload",
         f"{API}/runs",
         f"{API}/runs/",

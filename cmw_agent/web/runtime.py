@@ -20,25 +20,34 @@ from cmw_agent.identity import Principal
 from cmw_agent.kit import Kit
 from cmw_agent.limits import open_limits
 from cmw_agent.models import open_model
+from cmw_agent.observers import Observer, Silent
 from cmw_agent.profiles import load_profiles
 from cmw_agent.request_fields import open_request_fields
-from cmw_agent.sessions import SessionRegistry
+from cmw_agent.schedules import Deliver, Scheduler
+from cmw_agent.sessions import SessionMaker, SessionRegistry
 from cmw_agent.settings import Settings
 from cmw_agent.streaming import Window
 from cmw_agent.tools.composio import Connections, open_connections
+from cmw_agent.tools.schedule_book import ScheduleBook
+from cmw_agent.web.scheduling import open_schedules, scheduling
 from cmw_agent.web.upkeep import Upkeep
 from memory.analytics import statistics
 from memory.database import Database, migrate, open_database, ping
 from memory.errors import StoreError
 from memory.figures import Statistics
+from memory.inbox import Inbox
 from memory.lock import sole_use
 from memory.logins import Logins
 from memory.manager import ConversationMemoryManager
+from memory.outbox import Outbox
 from memory.recovery import interrupt_abandoned
 from memory.retention import Retention
+from memory.schedules import Schedules
 
 log = logging.getLogger(__name__)
 
+WHATSAPP = "whatsapp"
+WHATSAPP_SLACK = 600  # seconds, for clocks that differ
 SHORT_LIVED = "sqlite+aiosqlite:///:memory:"
 
 
@@ -88,24 +97,30 @@ class Runtime:
 
     Args:
         settings: As loaded at start.
+        observer: Is told what the process does.
 
     Raises:
         StartupError: The file of agents is wrong.
         Unavailable: From its properties, before the start and after the end.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, observer: Observer | None = None) -> None:
         self.settings = settings
+        self.observer: Observer = observer or Silent()
+        # sends what recurring tasks answer where a channel sends any; to be set before the start
+        self.deliver: Deliver | None = None
         self.profiles = load_profiles(settings)
         self._chat: ChatService | None = None
         self._registry: SessionRegistry | None = None
         self._history: History | None = None
         self._files: Files | None = None
         self._kit: Kit | None = None
-        self._maker: _Maker | None = None
+        self._maker: SessionMaker | None = None
         self._database: Database | None = None
         self._logins: Logins | None = None
         self._kept: ConversationMemoryManager | None = None
+        self._inbox: Inbox | None = None
+        self._outbox: Outbox | None = None
 
     @property
     def chat(self) -> ChatService:
@@ -170,6 +185,20 @@ class Runtime:
             raise Unavailable
         return self._kept
 
+    @property
+    def inbox(self) -> Inbox:
+        """What came by WhatsApp."""
+        if self._inbox is None:
+            raise Unavailable
+        return self._inbox
+
+    @property
+    def outbox(self) -> Outbox:
+        """What goes out there."""
+        if self._outbox is None:
+            raise Unavailable
+        return self._outbox
+
     def memory_of(self, principal: Principal) -> ConversationMemoryManager:
         """Return the memory that holds a principal's conversations."""
         if self._maker is None:
@@ -194,6 +223,7 @@ class Runtime:
             self._database = database
             self._logins = Logins(database)
             self._kept = ConversationMemoryManager(database)
+            self._inbox, self._outbox = Inbox(database, WHATSAPP), Outbox(database, WHATSAPP)
             graph = build_graph(
                 model_calls=settings.max_model_calls, tool_calls=settings.max_tool_calls
             )
@@ -208,21 +238,32 @@ class Runtime:
             retention = Retention(database)
             self._files = Files(settings, maker.memory, retention.known_files)
             self._history = History(maker.memory, self._registry, self._files)
-            kit = self._kit = await self._equipped(stack, model, self._files)
+            store = open_schedules(database, settings)
+            kit = self._kit = await self._equipped(stack, model, self._files, store)
             names = tuple(tool.name for tool in graph.tools)
-            self._chat = ChatService(kit, ChatCommands(self._history, kit.connections, names))
+            commands = ChatCommands(self._history, kit.connections, names, kit.schedules)
+            self._chat = ChatService(kit, commands)
+            scheduler = self._scheduler(store, self._chat, self._registry)
             clean_up = partial(self._clean_up, self._registry, retention, self._files)
             try:
-                async with Upkeep(clean_up, seconds=settings.cleanup_seconds):
+                async with (
+                    Upkeep(clean_up, seconds=settings.cleanup_seconds),
+                    scheduling(scheduler),
+                ):
                     yield
             finally:
                 await self._chat.close()
                 await self._registry.close()
                 self._chat = self._registry = self._history = self._database = None
+                self._inbox = self._outbox = None
                 self._logins = self._kept = self._files = self._kit = self._maker = None
 
     async def _equipped(
-        self, stack: contextlib.AsyncExitStack, model: BaseChatModel, files: Files
+        self,
+        stack: contextlib.AsyncExitStack,
+        model: BaseChatModel,
+        files: Files,
+        store: Schedules,
     ) -> Kit:
         settings = self.settings
         connections: Connections | None = None
@@ -238,7 +279,28 @@ class Runtime:
             fields=await stack.enter_async_context(open_request_fields(settings, model)),
             files=files,
             connections=connections,
+            observer=self.observer,
+            schedules=ScheduleBook(store, settings) if settings.schedules_per_user else None,
         )
+
+    def _scheduler(
+        self, store: Schedules, chat: ChatService, registry: SessionRegistry
+    ) -> Scheduler | None:
+        settings = self.settings
+        if not settings.schedules_per_user:
+            return None
+        origin, deliver = settings.public_url or "", self.deliver
+        return Scheduler(store, chat, registry, self.observer, origin=origin, deliver=deliver)
+
+    @property
+    def live_sessions(self) -> int:
+        """How many sessions are in memory."""
+        return len(self._registry) if self._registry is not None else 0
+
+    @property
+    def running_turns(self) -> int:
+        """How many turns run now."""
+        return self._chat.running if self._chat is not None else 0
 
     @property
     def is_draining(self) -> bool:
@@ -279,3 +341,6 @@ class Runtime:
         )
         log.info("conversations cleaned up %s", cleaned)
         log.info("bytes of files deleted count=%d", await files.sweep())
+        kept = settings.whatsapp_window_seconds + WHATSAPP_SLACK
+        purged = await self.inbox.purge(kept) + await self.outbox.purge(kept)
+        log.info("ids of messages deleted count=%d", purged)

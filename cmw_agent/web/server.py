@@ -15,6 +15,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from cmw_agent.channels.app import Channels, open_channels
 from cmw_agent.errors import UserError
 from cmw_agent.identity import Identities, Principal, SessionKey, load_keys
+from cmw_agent.ops.scraping import MetricsRoute
+from cmw_agent.ops.watching import Watching
 from cmw_agent.settings import Settings
 from cmw_agent.web import environment as _environment  # noqa: F401  (before gradio)
 from cmw_agent.web.accounts import Accounts
@@ -23,7 +25,7 @@ from cmw_agent.web.approvals import ApprovalRoutes
 from cmw_agent.web.connections import ConnectionRoutes
 from cmw_agent.web.events import EventServer
 from cmw_agent.web.files import FileRoutes
-from cmw_agent.web.guard import PRINCIPAL, Guard, GuardPolicy
+from cmw_agent.web.guard import NOT_FOUND, PRINCIPAL, Guard, GuardPolicy
 from cmw_agent.web.handlers import Handlers
 from cmw_agent.web.history import HistoryRoutes
 from cmw_agent.web.login import LoginRoutes
@@ -78,7 +80,9 @@ def build_app(settings: Settings, parts: Parts = Parts()) -> Application:
     """
     configured = settings.secret_key.get_secret_value() if settings.secret_key else None
     identities = parts.identities(load_keys(configured, settings.data_dir))
-    runtime = parts.runtime(settings)
+    watching = Watching(settings)
+    runtime = parts.runtime(settings, watching.observer)
+    watching.metrics.read_from(lambda: runtime.live_sessions, lambda: runtime.running_turns)
     handlers = parts.handlers(runtime)
     demo = build_page(settings, handlers, runtime.profiles)
     side = _EventSide(runtime)
@@ -95,7 +99,8 @@ def build_app(settings: Settings, parts: Parts = Parts()) -> Application:
     visitors = Visitors(identities, embedded=embedded)
     login = LoginRoutes(provider, identities, visitors, accounts, embedded=embedded)
     channels = open_channels(runtime, identities)
-    own = _own_app(runtime, identities, events, login, channels)
+    runtime.deliver = channels.whatsapp.deliver
+    own = _own_app(runtime, identities, events, login, channels, watching)
     page = _page_app(demo)
     policy = GuardPolicy(
         frame_ancestors=settings.frame_ancestors,
@@ -168,10 +173,11 @@ def _own_app(
     events: EventServer,
     login: LoginRoutes,
     channels: Channels,
+    watching: Watching,
 ) -> Starlette:
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        async with runtime.running(), channels.running():
+        async with watching.running(), runtime.running(), channels.running():
             yield
             await events.close()
 
@@ -208,6 +214,7 @@ def _own_app(
             Route("/visitor", visitor),
             Route("/visitor.js", script),
             *(Route(f"/{name}.js", script) for name in SCRIPTS),
+            MetricsRoute(watching.metrics, runtime.settings.metrics_token, _closed).route(),
             *AdminRoutes(runtime.settings, runtime.statistics).routes(),
             *login.routes(),
             *HistoryRoutes(
@@ -223,6 +230,10 @@ def _own_app(
         ],
         lifespan=lifespan,
     )
+
+
+def _closed() -> Response:
+    return JSONResponse({"detail": NOT_FOUND}, 404)
 
 
 class _EventSide:

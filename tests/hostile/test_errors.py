@@ -327,7 +327,7 @@ async def test_a_tool_that_refuses_ends_no_turn_and_stays_out_of_the_log(
 # -- the log of a whole process ---------------------------------------------------
 
 LINE = re.compile(
-    r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} (DEBUG|INFO|WARNING|ERROR|CRITICAL) [\w.]+: .*"
+    r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (DEBUG|INFO|WARNING|ERROR|CRITICAL) [\w.]+: .*"
 )
 FORGED = "2026-01-01 00:00:00,000 ERROR root: forged"
 
@@ -406,6 +406,7 @@ async def test_the_log_at_debug_holds_no_message_no_secret_and_no_forged_line(
             "OPENAI_BASE_URL": endpoint.base_url,
             "OPENAI_API_KEY": KEY,
             f"CMW_\n{FORGED}": "1",
+            "CMW_LOG_FORMAT": "text",
         }
         async with started(tmp_path, settings) as process:
             hidden = await live(await process.url(), endpoint, secret)

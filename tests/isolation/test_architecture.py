@@ -8,7 +8,7 @@ import sys
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, get_args, get_origin
 
 import pytest
 import sqlalchemy as sa
@@ -18,7 +18,7 @@ from cmw_agent.agent import CmwAgent
 from cmw_agent.identity import Principal, SessionKey
 from cmw_agent.runs import RunContext
 from cmw_agent.sessions import Session
-from memory import reading, statements, usage
+from memory import reading, schedules, statements, usage
 from tests.harness import Browser
 from tests.isolation.source import PACKAGES, ROOT, Source, assigned, imports, public, sources
 from tests.isolation.world import world
@@ -60,12 +60,14 @@ def strings(source: Source) -> Iterator[str]:
 
 # What names a user in a signature; `new` is a `turns.Beginning`, which cannot be made
 # without an owner, and `principal`, `session` and `request` carry one; a `user` is a
-# `ConnectionUser`, which is made of a principal alone.
-IDENTITY = {"account", "owner", "principal", "session", "request", "new", "user"}
+# `ConnectionUser`, which is made of a principal alone; a `holder` is the key of the REST
+# interface that a request has proved.
+IDENTITY = {"account", "holder", "owner", "principal", "session", "request", "new", "user"}
 
 # Modules of `memory` whose functions reach no row of a user by themselves.
 ROWLESS = {
     "memory": "hands on the names of the others",
+    "memory.backup": "copies whole files, for whoever runs the app, and hands out no row",
     "memory.database": "runs work that it is given",
     "memory.errors": "classes of errors",
     "memory.faults": "translates drivers' errors",
@@ -95,8 +97,15 @@ DOORS = {
     "cmw_agent.web.connections": {"ConnectionRoutes"},
     "cmw_agent.web.approvals": {"ApprovalRoutes"},
     "cmw_agent.web.usage": {"UsageRoutes"},
+    "cmw_agent.channels.rest": {"Rest"},
+    "cmw_agent.channels.rest_parties": {"Shelf"},
+    "cmw_agent.channels.rest_sessions": {"RestSessions"},
+    "cmw_agent.channels.completions": {"Completions"},
+    "cmw_agent.channels.embed": {"EmbedRoutes"},
     "cmw_agent.approvals": {"Approvals"},
     "cmw_agent.tools.composio": {"Connections"},
+    "cmw_agent.tools.schedule_book": {"ScheduleBook"},
+    "cmw_agent.schedules": {"Scheduler"},
     "cmw_agent.web.accounts": {"Accounts"},
     "cmw_agent.web.login": {"LoginRoutes"},
 }
@@ -115,16 +124,52 @@ JUDGED = {
     "cmw_agent.web.files.FileRoutes.routes": "the routes themselves, which are judged in `OPEN`",
     "memory.retention.rest": "maintenance: changes a status only",
     "memory.retention.count": "maintenance: returns counts",
+    "memory.soundness.faults": "maintenance: returns counts of what does not hang together",
+    "memory.soundness.file_ids": "maintenance: ids of files, to see whether their bytes are there",
+    "memory.schedules.is_due": "says whether any task waits",
+    "memory.schedules.claim_due": "hands one task on to be run as the owner that it names",
+    "memory.schedules.Schedules.is_due": "says whether any task waits",
+    "memory.schedules.Schedules.claim_due": "hands one task on to be run as the owner that it names",
+    "cmw_agent.schedules.Scheduler.tick": "runs what is due, each task as its owner; gives nothing",
+    "cmw_agent.schedules.Scheduler.rest": "waits for that",
+    "cmw_agent.schedules.Scheduler.close": "stops all runs at the end",
     "memory.analytics.statistics": "returns sums, for whoever runs the app",
+    "memory.inbox.claim": "hands messages to whoever deals with them, each with its owner",
+    "memory.inbox.put_back": "changes a state back: returns nothing",
+    "memory.inbox.renew": "changes the end of leases: returns nothing",
+    "memory.inbox.lose": "maintenance: gives up what dead processes did, each with its owner",
+    "memory.inbox.figures": "returns counts, for whoever runs the app",
+    "memory.inbox.is_due": "says whether there is anything to do",
+    "memory.inbox.purge": "maintenance: deletes bare ids, returns a count",
+    "memory.inbox.Inbox.claim": "hands messages to whoever deals with them, each with its owner",
+    "memory.inbox.Inbox.renew": "changes the end of leases: returns nothing",
+    "memory.inbox.Inbox.lose": "maintenance: returns a count",
+    "memory.inbox.Inbox.figures": "returns counts, for whoever runs the app",
+    "memory.inbox.Inbox.purge": "maintenance: returns a count",
+    "memory.outbox.claim": "hands sends to whoever delivers them, each with its owner",
+    "memory.outbox.put_back": "changes a state back: returns nothing",
+    "memory.outbox.expire": "maintenance: changes a state, returns a count",
+    "memory.outbox.figures": "returns counts and kinds of failures, for whoever runs the app",
+    "memory.outbox.is_due": "says whether there is anything to do",
+    "memory.outbox.purge": "maintenance: deletes what has ended, returns a count",
+    "memory.outbox.Outbox.claim": "hands sends to whoever delivers them, each with its owner",
+    "memory.outbox.Outbox.expire": "maintenance: returns a count",
+    "memory.outbox.Outbox.figures": "returns counts, for whoever runs the app",
+    "memory.outbox.Outbox.purge": "maintenance: returns a count",
     "memory.tool_use.tools": "sums over everybody; a part of them",
     "cmw_agent.sessions.SessionRegistry.expire": "lets idle sessions go, returns a count",
     "cmw_agent.sessions.SessionRegistry.close": "lets all sessions go at the end",
     "cmw_agent.chat.ChatService.refusal": "says whether the process has room",
     "cmw_agent.chat.ChatService.close": "stops all turns at the end",
+    "cmw_agent.chat.ChatService.drain": "lets all turns end, and stops the rest",
     "cmw_agent.web.history.HistoryRoutes.routes": "the routes themselves, which are judged in `OPEN`",
     "cmw_agent.web.connections.ConnectionRoutes.routes": "the routes themselves, judged in `OPEN`",
     "cmw_agent.web.approvals.ApprovalRoutes.routes": "the routes themselves, judged in `OPEN`",
     "cmw_agent.web.usage.UsageRoutes.routes": "the routes themselves, judged in `OPEN`",
+    "cmw_agent.channels.rest.Rest.router": "the routes themselves, which are judged in `OPEN`",
+    "cmw_agent.channels.rest_sessions.RestSessions.router": "the routes themselves, judged in `OPEN`",
+    "cmw_agent.channels.completions.Completions.router": "the routes themselves, judged in `OPEN`",
+    "cmw_agent.channels.embed.EmbedRoutes.register": "the routes themselves, judged in `OPEN`",
     "cmw_agent.tools.composio.Connections.tools": "what all users may be offered alike",
     "cmw_agent.tools.composio.Connections.load": "maintenance: fetches what is due of that",
     "cmw_agent.tools.composio.Connections.close": "ends background work at the end",
@@ -152,7 +197,9 @@ def test_no_function_reaches_a_user_s_data_without_naming_the_user() -> None:
         assert naming or name in JUDGED, f"{name} names no user"
         for parameter in naming:
             assert parameter.default is parameter.empty, f"{name}: {parameter.name} has a default"
-            assert "None" not in str(parameter.annotation), f"{name}: {parameter.name} may be None"
+            kind = parameter.annotation
+            kind = get_args(kind)[0] if get_origin(kind) is Annotated else kind
+            assert "None" not in str(kind), f"{name}: {parameter.name} may be None"
 
 
 def test_the_store_takes_the_owner_first() -> None:
@@ -165,9 +212,9 @@ def test_the_store_takes_the_owner_first() -> None:
 def test_every_judgement_is_of_something_that_is_there() -> None:
     assert set(JUDGED) <= {name for name, _ in doors()}
     assert set(ROWLESS) <= {source.name for source in sources("memory")}
+    known = {source.name: source for source in sources("cmw_agent")}
     for module, classes in DOORS.items():
-        (source,) = [s for s in sources("cmw_agent") if s.name == module]
-        assert all(inspect.isclass(getattr(source.module(), name)) for name in classes)
+        assert all(inspect.isclass(getattr(known[module].module(), name)) for name in classes)
 
 
 def test_nothing_personal_can_be_made_without_its_owner() -> None:
@@ -184,7 +231,7 @@ def test_nothing_personal_can_be_made_without_its_owner() -> None:
 
 # -- the owner in every statement -----------------------------------------------------------
 
-USER_TABLES = re.compile(r"\bagent_(sessions|messages|turns|files)\b")
+USER_TABLES = re.compile(r"\bagent_(sessions|messages|turns|files|schedules)\b")
 # An insert names its columns; all else names the owner after WHERE or in the conflict.
 OWNED = re.compile(r"^INSERT INTO \w+ \([^)]*\bowner_id\b|\bWHERE\b.*\bowner_id\b", re.DOTALL)
 
@@ -192,7 +239,7 @@ OWNED = re.compile(r"^INSERT INTO \w+ \([^)]*\bowner_id\b|\bWHERE\b.*\bowner_id\
 def statement_constants() -> dict[str, Any]:
     """Return the statements of memory as constants, those by dialect one by one."""
     found: dict[str, Any] = {}
-    for module in (statements, reading, usage):
+    for module in (statements, reading, usage, schedules):
         for name, value in vars(module).items():
             each = value if isinstance(value, dict) else {"": value}
             for dialect, statement in each.items():
@@ -310,7 +357,7 @@ def test_no_module_keeps_an_object_with_state() -> None:
     allowed = re.compile(
         r"re\.compile|timedelta|frozenset|tuple|MappingProxyType|logging\.getLogger|TypeVar|Path.*"
         r"|sa\..*|agent_(sessions|files)\.c\.\w+\.is_(not)?|_[A-Z_]+\.(where|with_only_columns)"
-        r"|.*\bselect\(.*|_create_or_extend|_?[a-z_]*bindparam"
+        r"|.*\bselect\(.*|_create_or_extend|_?[a-z_]*bindparam|_Field"
     )
     for source in sources():
         for name, value in assigned(source.tree.body):

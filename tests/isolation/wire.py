@@ -7,10 +7,12 @@ from urllib.parse import urlsplit
 
 from tests.harness import WAIT
 
+EACH = ("date", "x-request-id")
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A response: status, headers in lower case without `date`, body."""
+    """A response: status, headers in lower case without what differs in each, body."""
 
     status: int
     headers: Mapping[str, str]
@@ -48,5 +50,5 @@ def _parsed(data: bytes) -> Answer:
     head, _, body = data.partition(b"\r\n\r\n")
     first, *lines = head.decode("latin-1").split("\r\n")
     pairs = [line.split(": ", 1) for line in lines]
-    headers = {name.lower(): value for name, value in pairs if name.lower() != "date"}
+    headers = {name.lower(): value for name, value in pairs if name.lower() not in EACH}
     return Answer(int(first.split(" ")[1]), headers, body)

@@ -138,3 +138,61 @@ async def test_a_command_asks_no_model(tmp_path: Path) -> None:
             for name in HELP:
                 await told(runtime.chat.turn(session, f"/{name}", key=canary()))
         assert endpoint.requests == []
+
+
+async def test_a_schedule_is_made_listed_and_cancelled(tmp_path: Path) -> None:
+    made, listed, numbered, gone, empty = await said(
+        tmp_path,
+        "/schedule every day at 8:30 in Berlin: write me: a summary",
+        "/schedule LIST",
+        "/schedule",
+        "/schedule cancel 1",
+        "/schedule list",
+    )
+    assert "Scheduled every day at 08:30 (Europe/Berlin): write me: a summary" in made
+    assert made.count(", 08:30") == 3
+    for text in (listed, numbered):
+        assert "1. write me: a summary – every day at 08:30 (Europe/Berlin); next " in text
+    assert "`every monday at 8:30`" in numbered
+    assert gone == "Cancelled: write me: a summary"
+    assert empty == "You have no recurring tasks."
+
+
+async def test_what_cannot_be_scheduled_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    often, unknown, nothing, never, long, missing = await said(
+        tmp_path,
+        "/schedule every 10 minutes: x",
+        "/schedule now and then: x",
+        "/schedule every day at 9",
+        "/schedule 0 9 30 2 *: x",
+        f"/schedule every day at 9: {'x' * 3000}",
+        "/schedule cancel 1",
+    )
+    assert often == "That is too often: at least 15 minutes must lie between two runs."
+    assert "write it like `every day at 9`" in unknown
+    assert nothing == "Say behind a colon what is to be done then."
+    assert never == "That day never comes."
+    assert "too long" in long
+    assert missing == "You have no recurring task of that number."
+    assert rows(tmp_path, "SELECT * FROM agent_schedules") == []
+
+
+async def test_where_nobody_may_have_schedules_there_are_none(tmp_path: Path) -> None:
+    async with OpenAIDouble() as endpoint:
+        settings = settings_for(
+            tmp_path, openai_base_url=endpoint.base_url, model="echo", schedules_per_user=0
+        )
+        async with process(settings) as runtime:
+            session = await session_of(runtime)
+            for text, told_text in (
+                ("/schedule every day at 9: x", "Nothing can be scheduled here."),
+                ("/help", "/help"),
+                ("/tools", "calculate"),
+            ):
+                answer = answer_of(await told(runtime.chat.turn(session, text, key=canary())))
+                assert told_text in answer
+                assert "/schedule" not in answer
+                assert "schedule_task" not in answer
+            await told(runtime.chat.turn(session, "hello", key=canary()))
+        (request,) = endpoint.requests
+        assert "schedule" not in str(request.body["tools"])

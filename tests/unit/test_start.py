@@ -17,7 +17,7 @@ SECRET = "k" * 32
 
 async def refused(folder: Path, **settings: str) -> list[str]:
     """Start the app, which must refuse; return the lines that it wrote to stderr."""
-    async with started(folder, settings) as process:
+    async with started(folder, {"CMW_LOG_FORMAT": "text", **settings}) as process:
         assert await process.code() == 2
         assert not process.out
         lines = process.err.decode().strip().splitlines()

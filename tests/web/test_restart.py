@@ -51,7 +51,7 @@ async def test_after_a_kill_and_a_restart_the_page_goes_on_where_it_was(
             await first.kill()
         async with started(HOUSE, settings) as second:
             assert (await second.url()).endswith(f":{port}")
-            await page.reload()
+            # The page has found its server again, and loads itself.
             await expect(page.questions).to_have_text(
                 ["kept before the end", "[gated-3] lost in the middle"]
             )

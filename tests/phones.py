@@ -1,0 +1,118 @@
+"""People on WhatsApp, as a bridge and Meta's Cloud API deliver what they write."""
+
+import asyncio
+import secrets
+import time
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import orjson
+
+from cmw_agent.channels.whatsapp_signature import HEADER, Signatures
+from cmw_agent.settings import Settings
+from tests.doubles.whatsapp_bridge import TOKEN, Bridge
+from tests.doubles.whatsapp_cloud import NUMBER_ID, Cloud
+from tests.doubles.whatsapp_cloud import TOKEN as CLOUD_TOKEN
+from tests.harness import settings_for
+
+SECRET = "whatsapp-secret-1"
+KEY = "operator-key-0001"
+PATH = "/whatsapp/incoming"
+GROUP = "120363000000000001@g.us"
+
+
+def whatsapp_settings(folder: Path, bridge: Bridge | None = None, **changes: Any) -> Settings:
+    """Return settings of an app that is reached through a bridge."""
+    values: dict[str, Any] = {"whatsapp_secret": SECRET, "api_keys": f"operator:{KEY}"}
+    if bridge is not None:
+        values |= {"whatsapp_bridge_url": bridge.url, "whatsapp_bridge_token": TOKEN}
+    return settings_for(folder, **(values | changes))
+
+
+def cloud_settings(folder: Path, cloud: Cloud, **changes: Any) -> Settings:
+    """Return settings of an app that is reached through Meta's Cloud API."""
+    values: dict[str, Any] = {
+        "whatsapp_graph_url": cloud.url,
+        "whatsapp_access_token": CLOUD_TOKEN,
+        "whatsapp_phone_number_id": NUMBER_ID,
+        "whatsapp_verify_token": "verify-me",
+    }
+    return whatsapp_settings(folder, **(values | changes))
+
+
+def message(sender: str, text: str, /, **more: Any) -> dict[str, Any]:
+    """Return the bridge's body for a text that somebody has written alone."""
+    body = {
+        "id": f"false_{sender}_{secrets.token_hex(8)}",
+        "from": sender,
+        "to": "491700000000@c.us",
+        "body": text,
+        "type": "chat",
+        "isGroupMsg": False,
+        "sender": {"id": sender, "name": "Kim", "phone": sender.partition("@")[0]},
+        "timestamp": int(time.time()),
+        "hasMedia": False,
+    }
+    return body | more
+
+
+def in_group(sender: str, text: str, /, **more: Any) -> dict[str, Any]:
+    """Return the bridge's body for a text that somebody has written in the group."""
+    return message(sender, text, **({"from": GROUP, "isGroupMsg": True} | more))
+
+
+def cloud_body(*messages: dict[str, Any], **value: Any) -> dict[str, Any]:
+    """Return a webhook's body of the Cloud API."""
+    inside = {
+        "messaging_product": "whatsapp",
+        "metadata": {"display_phone_number": "4917", "phone_number_id": NUMBER_ID},
+        "contacts": [{"profile": {"name": "Kim"}, "wa_id": "491511"}],
+        "messages": list(messages),
+        **value,
+    }
+    change = {"field": "messages", "value": inside}
+    return {"object": "whatsapp_business_account", "entry": [{"id": "1", "changes": [change]}]}
+
+
+def cloud_message(sender: str, kind: str = "text", /, **part: Any) -> dict[str, Any]:
+    """Return one message of a webhook's body."""
+    return {
+        "from": sender,
+        "id": f"wamid.{secrets.token_hex(8)}",
+        "timestamp": str(int(time.time())),
+        "type": kind,
+        kind: part,
+    }
+
+
+async def deliver(
+    client: aiohttp.ClientSession, url: str, body: Any, *, secret: str = SECRET, **headers: str
+) -> tuple[int, Any]:
+    """Deliver a body, signed; return HTTP's status and the answer."""
+    raw = body if isinstance(body, bytes) else orjson.dumps(body)
+    sent = {"content-type": "application/json", HEADER: Signatures([secret]).sign(raw), **headers}
+    async with client.post(url + PATH, data=raw, headers=sent) as answer:
+        content = await answer.read()
+        assert "set-cookie" not in answer.headers
+        is_json = "json" in answer.headers.get("content-type", "")
+        return answer.status, orjson.loads(content) if is_json else content
+
+
+async def status_of(client: aiohttp.ClientSession, url: str) -> dict[str, Any]:
+    """Return how things stand, as the holder of a key is told."""
+    headers = {"authorization": f"Bearer {KEY}"}
+    async with client.get(f"{url}/whatsapp/status", headers=headers) as answer:
+        assert answer.status == 200
+        found: dict[str, Any] = await answer.json()
+        return found
+
+
+async def settled(client: aiohttp.ClientSession, url: str, **messages: int) -> dict[str, Any]:
+    """Wait until so many messages are in these states; return how things stand then."""
+    async with asyncio.timeout(20):
+        while True:
+            found = await status_of(client, url)
+            if found["messages"] == messages:
+                return found
+            await asyncio.sleep(0.02)

@@ -1,0 +1,263 @@
+"""What the bridge and the Cloud API deliver, as messages; who has sent them is never guessed."""
+
+import base64
+import contextlib
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cmw_agent.approvals import Asked
+from cmw_agent.channels.whatsapp_messages import Incoming, parsed
+from cmw_agent.channels.whatsapp_questions import decision_of, question
+from cmw_agent.channels.whatsapp_sender import pause
+from cmw_agent.channels.whatsapp_turns import owner_of
+from cmw_agent.errors import InvalidMessage
+from tests.phones import GROUP, cloud_body, cloud_message, in_group, message
+
+KIM, LEE = "491511@c.us", "491522@c.us"
+BYTES = b"\x89PNG\r\n\x1a\n and more"
+CODED = base64.b64encode(BYTES).decode()
+
+
+def one(body: Any) -> Incoming:
+    (found,) = parsed(body)
+    return found.message
+
+
+def test_the_smallest_body_is_a_message() -> None:
+    found = one({"id": "test", "from": "test@c.us", "body": "test"})
+    assert (found.chat, found.sender, found.text, found.kind) == ("test@c.us",) * 2 + (
+        "test",
+        "text",
+    )
+    assert found.at is None
+    assert Incoming.from_json(found.as_json()) == found
+
+
+@pytest.mark.parametrize(
+    ("more", "kind", "text"),
+    [
+        ({"type": "image", "caption": "look"}, "image", "look"),
+        ({"type": "image", "body": "/9j/4AAQSkZJRg"}, "image", ""),
+        ({"type": "image", "body": CODED * 20}, "image", ""),
+        ({"type": "image", "body": "what is this?"}, "image", "what is this?"),
+        ({"type": "ptt", "body": ""}, "audio", ""),
+        ({"type": "audio", "body": ""}, "audio", ""),
+        ({"type": "document", "body": "", "caption": "read"}, "document", "read"),
+        ({"type": None, "hasMedia": True, "mediaType": "image", "body": ""}, "image", ""),
+        ({"type": "", "hasMedia": True, "mediaType": "video", "body": ""}, "other", ""),
+        ({"type": "sticker", "body": ""}, "other", ""),
+        ({"type": "video", "body": ""}, "other", ""),
+        ({"type": "never heard of", "body": "x"}, "other", "x"),
+    ],
+)
+def test_kinds_of_the_bridge(more: dict[str, Any], kind: str, text: str) -> None:
+    found = one(message(KIM, "", **more))
+    assert (found.kind, found.text) == (kind, text)
+
+
+@pytest.mark.parametrize("prefix", ["", "data:image/png;base64,"])
+def test_a_file_of_the_bridge_comes_whole(prefix: str) -> None:
+    body = message(
+        KIM, "", type="image", mediaBase64=prefix + CODED, mediaMimetype="image/png",
+        mediaFilename="a.png",
+    )  # fmt: skip
+    (found,) = parsed(body)
+    assert found.media == BYTES
+    assert (found.message.media_type, found.message.filename) == ("image/png", "a.png")
+    assert found.message.has_media
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        message(KIM, "mine", fromMe=True),
+        message("status@broadcast", "x"),
+        message(KIM, "x", type="e2e_notification"),
+        message(KIM, "x", type="reaction"),
+        cloud_body(statuses=[{"id": "wamid.1", "status": "delivered"}]),
+        cloud_body(cloud_message("491511", "reaction", emoji="x")),
+        {"object": "whatsapp_business_account", "entry": []},
+    ],
+)
+def test_what_asks_for_no_answer_is_no_message(body: Any) -> None:
+    assert parsed(body) == []
+
+
+def test_another_number_s_messages_are_not_ours() -> None:
+    body = cloud_body(cloud_message("491511", body="x"))
+    assert parsed(body, "other") == []
+    assert len(parsed(body, "1090")) == 1
+
+
+def test_in_a_group_the_sender_is_who_has_written() -> None:
+    kim, lee = one(in_group(KIM, "x")), one(in_group(LEE, "x"))
+    alone = one(message(KIM, "x"))
+    by_author = one(in_group(KIM, "x", sender=None, author=KIM))
+    assert (kim.chat, kim.sender, kim.is_group) == (GROUP, KIM, True)
+    assert by_author.sender == KIM
+    owners = {owner_of(found, "assistant").id for found in (kim, lee, alone)}
+    assert len(owners) == 3
+    assert owner_of(kim, "other") != owner_of(kim, "assistant")
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"sender": None},
+        {"sender": {}},
+        {"sender": {"id": GROUP}},
+        {"sender": {"id": ""}},
+        {"sender": {"name": "Kim"}},
+        {"sender": {"id": 5}},
+        {"sender": {"id": "120363000000000002@g.us"}},
+        {"sender": {"id": "kim"}, "author": None},
+        {"sender": None, "isGroupMsg": False},
+    ],
+)
+def test_a_group_s_message_without_a_sender_is_refused(more: dict[str, Any]) -> None:
+    with pytest.raises(InvalidMessage):
+        parsed(in_group(KIM, "x", **more))
+
+
+def test_a_display_name_is_nobody() -> None:
+    named = [one(message(KIM, "x", sender={"id": KIM, "name": name})) for name in ("Kim", "Lee")]
+    assert owner_of(named[0], "a") == owner_of(named[1], "a")
+    assert "Lee" not in str(named[1].as_json().values())
+
+
+@pytest.mark.parametrize(
+    ("kind", "part", "expected"),
+    [
+        ("text", {"body": "hi"}, ("text", "hi", "")),
+        (
+            "image",
+            {"id": "77", "caption": "look", "mime_type": "image/png"},
+            ("image", "look", "77"),
+        ),
+        ("audio", {"id": "78", "voice": True}, ("audio", "", "78")),
+        ("document", {"id": "79", "filename": "a.pdf"}, ("document", "", "79")),
+        ("document", {"id": "../../etc"}, ("document", "", "")),
+        ("button", {"text": "Yes"}, ("text", "Yes", "")),
+        ("interactive", {"button_reply": {"id": "1", "title": "Yes"}}, ("text", "Yes", "")),
+        ("sticker", {"id": "80"}, ("other", "", "")),
+        ("unsupported", {}, ("other", "", "")),
+    ],
+)
+def test_kinds_of_the_cloud_api(
+    kind: str, part: dict[str, Any], expected: tuple[str, str, str]
+) -> None:
+    found = one(cloud_body(cloud_message("491511", kind, **part)))
+    assert (found.kind, found.text, found.media_id) == expected
+    assert (found.chat, found.sender, found.via) == ("491511", "491511", "cloud")
+
+
+def test_a_body_may_hold_several_messages() -> None:
+    found = parsed(cloud_body(*(cloud_message("491511", body=str(n)) for n in range(3))))
+    assert [item.message.text for item in found] == ["0", "1", "2"]
+    grouped = one(cloud_body(cloud_message("491511", body="x") | {"group_id": "g1"}))
+    assert (grouped.chat, grouped.sender) == ("g1", "491511")
+
+
+BROKEN: list[Any] = [
+    *(None, [], "x", 5, {}),
+    {"id": "a", "body": "x"},
+    {"id": "a", "from": "nobody", "body": "x"},
+    {"id": "a", "from": "a@c.us/../b", "body": "x"},
+    {"from": "a@c.us", "body": "x"},
+    {"id": "", "from": "a@c.us"},
+    {"id": "x" * 301, "from": "a@c.us"},
+    {"id": "a\n", "from": "a@c.us"},
+    {"id": 5, "from": "a@c.us"},
+    message(KIM, "x", timestamp="soon"),
+    message(KIM, "x", timestamp=True),
+    message(KIM, "x", timestamp=-1),
+    message(KIM, "x", timestamp=10**18),
+    message(KIM, "", type="image", mediaBase64="%%%"),
+    message(KIM, "", type="image", mediaBase64=7),
+    {"entry": "x"},
+    {"entry": [5]},
+    {"entry": [{"changes": [{"value": {"messages": [5]}}]}]},
+    cloud_body({"type": "text"}),
+    cloud_body(cloud_message("491511", body="x") | {"from": "a b"}),
+    cloud_body(cloud_message("491511", body="x") | {"group_id": "491511"}),
+    cloud_body(*(cloud_message("491511", body="x") for _ in range(101))),
+]
+
+
+@pytest.mark.parametrize("body", BROKEN, ids=range(len(BROKEN)))
+def test_what_is_no_message_is_refused(body: Any) -> None:
+    with pytest.raises(InvalidMessage):
+        parsed(body)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["id", "from", "entry", "changes", "value", "messages", "type", "sender"]
+            ),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(JSON)
+def test_no_body_breaks_the_parser(body: Any) -> None:
+    with contextlib.suppress(InvalidMessage):
+        parsed(body)
+
+
+def test_only_what_is_in_the_window_is_current() -> None:
+    now = datetime.now(UTC)
+    ahead = timedelta(minutes=5)
+
+    def current(at: float | None) -> bool:
+        return one(message(KIM, "x", timestamp=at)).is_current(now, 60, ahead)
+
+    assert current(now.timestamp())
+    assert current(now.timestamp() * 1000)
+    assert current(now.timestamp() - 59)
+    assert current(now.timestamp() + 299)
+    assert current(None)
+    assert not current(now.timestamp() - 61)
+    assert not current(now.timestamp() + 301)
+    assert not current(0)
+
+
+@pytest.mark.parametrize(
+    ("word", "answer"),
+    [
+        *(
+            (word, "approved")
+            for word in ("yes", " YES ", "Yes.", "*yes*", "да", "1", "ok", "approve")
+        ),
+        *((word, "denied") for word in ("no", "No!", "deny", "нет", "2", "cancel")),
+        *(
+            (word, None)
+            for word in ("", "yes please delete it", "yesno", "3", "maybe", "not yes", None, 1)
+        ),
+    ],
+)
+def test_a_word_decides_only_alone(word: object, answer: str | None) -> None:
+    assert decision_of(word) == answer
+
+
+def test_a_question_shows_what_would_be_done() -> None:
+    shown = question(Asked("c", "ASANA_CREATE_TASK", {"name": "milk\nand *bread*", "n": [1]}, 0))
+    assert "ASANA_CREATE_TASK" in shown
+    assert "- name: milk and *bread*\n- n: [1]" in shown
+    assert len(question(Asked("c", "X", {"a": "x" * 10_000}, 0))) < 2_000
+
+
+def test_pauses_grow() -> None:
+    assert [pause(n) for n in range(1, 9)] == [1, 4, 16, 64, 256, 1024, 4096, 4096]

@@ -1,0 +1,85 @@
+"""What WhatsApp shows: Markdown in its own form, in parts that it takes, with nothing lost."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cmw_agent.channels.whatsapp_text import FENCE, MOST_CHARS, ROOM, split, whatsapp
+
+
+@pytest.mark.parametrize(
+    ("markdown", "shown"),
+    [
+        ("**bold** and __bold__", "*bold* and *bold*"),
+        ("*it* and _it_", "_it_ and _it_"),
+        ("~~gone~~", "~gone~"),
+        ("***both***", "*_both_*"),
+        ("# Title\ntext", "*Title*\ntext"),
+        ("### **Title** ###", "*Title*"),
+        ("[docs](https://a.example/b?c=d)", "docs (https://a.example/b?c=d)"),
+        ("[https://a.example](https://a.example)", "https://a.example"),
+        ('[a](https://a.example "title")', "a (https://a.example)"),
+        ("![pic](https://a.example/p.png)", "pic (https://a.example/p.png)"),
+        ("<https://a.example>", "https://a.example"),
+        ("* one\n* two\n  + three", "- one\n- two\n  - three"),
+        ("1. one\n2. two", "1. one\n2. two"),
+        ("> quoted", "> quoted"),
+        ("---", "———"),
+        ("2 * 3 * 4 and a*b*c", "2 * 3 * 4 and a*b*c"),
+        ("snake_case_name and __init__.py", "snake_case_name and *init*.py"),
+        ("`**code**` stays", "`**code**` stays"),
+        ("```python\nx = '**a**'\n```", "```\nx = '**a**'\n```"),
+        ("```\nnever closed", "```\nnever closed\n```"),
+        ("| a | b |\n|---|:-:|\n| 1 | 2 |\n| 3 |  |", "- a: 1, b: 2\n- a: 3"),
+        ("| no table |", "| no table |"),
+        ("a\n\n\n\nb", "a\n\nb"),
+        ("", ""),
+    ],
+)
+def test_markdown_becomes_whatsapp_s_own(markdown: str, shown: str) -> None:
+    assert whatsapp(markdown) == shown
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.text(alphabet="ab*_~`#[]()|- \n<>!.\ue000", max_size=300))
+def test_any_text_can_be_shown(text: str) -> None:
+    shown = whatsapp(text)
+    assert shown == shown.strip()
+    assert [c for c in shown if c.isalpha()] == [c for c in text if c.isalpha()] or "<" in text
+    assert "\ue000" not in shown
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.text(alphabet="ab. \n", max_size=400), st.integers(2 * ROOM + 1, 60))
+def test_parts_are_short_enough_and_lose_no_word(text: str, most: int) -> None:
+    parts = split(text, most)
+    assert all(0 < len(part) <= most for part in parts)
+    assert all(part.strip() for part in parts)
+    assert "".join("".join(parts).split()) == "".join(text.split())
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(st.text(alphabet="xy \n", max_size=120), max_size=6), st.integers(24, 80))
+def test_no_part_leaves_a_block_of_code_open(pieces: list[str], most: int) -> None:
+    text = "".join(
+        piece if place % 2 else f"\n{FENCE}\n{piece}\n{FENCE}\n"
+        for place, piece in enumerate(pieces)
+    )
+    parts = split(text, most)
+    for part in parts:
+        assert len(part) <= most
+        assert part.count(FENCE) % 2 == 0, parts
+    kept = "".join("".join(parts).replace(FENCE, "").split())
+    assert kept == "".join(text.replace(FENCE, "").split())
+
+
+def test_a_text_is_cut_where_it_reads_best() -> None:
+    assert split("a" * 30 + "\n\n" + "b" * 30, 40) == ["a" * 30, "b" * 30]
+    assert split("One two three. " * 5, 40) == ["One two three. One two three."] * 2 + [
+        "One two three."
+    ]
+    assert split("x" * MOST_CHARS) == ["x" * MOST_CHARS]
+    assert [len(part) for part in split("x" * (MOST_CHARS + 1))] == [MOST_CHARS - ROOM, ROOM + 1]
+    assert split(" \n ") == []
+    with pytest.raises(ValueError, match="short"):
+        split("x", 2 * ROOM)
