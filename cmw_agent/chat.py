@@ -68,14 +68,17 @@ class ChatService:
         """The tool calls that wait for their users."""
         return self._kit.approvals
 
+    @property
+    def has_room(self) -> bool:
+        """Whether a turn can begin now."""
+        return self._open and not self._is_full()
+
     def refusal(self) -> UserError | None:
         """Return why no turn can begin now, or None when one can."""
         if not self._open:
             restarts = "The app is about to restart; please try again in a moment."
             return self._noted(Unavailable(restarts))
-        if len(self._work) >= self._settings.max_turns:
-            return self._noted(Overloaded())
-        return None
+        return self._noted(Overloaded()) if self._is_full() else None
 
     async def admit(self, principal: Principal, address: str | None) -> None:
         """Count a message that is about to come, for its user and for the address it is from.
@@ -263,6 +266,11 @@ class ChatService:
             self._keeper.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._keeper
+
+    def _is_full(self) -> bool:
+        most = self._settings.max_turns
+        # Those that wait for a word take no work, and `Approvals` bounds their number.
+        return len(self._work) >= most <= sum(not turn.is_waiting for turn in self._work)
 
     def _begin(self, session: Session, turn: Turn, begin: Begin, model: str | None) -> Turn:
         if not 0 < len(turn.key) <= 100:

@@ -142,7 +142,7 @@ class ChatCommands:
 
     async def _tools(self, session: Session, rest: str) -> str:
         lines = [f"- `{name}`" for name in self.built_in]
-        if self.schedules is not None and session.principal.is_kept:
+        if self.schedules is not None and session.principal.may_schedule:
             lines += [f"- `{n}`{'' if n == LIST else ' (asks you first)'}" for n in NAMES]
         if self.connections is not None and session.principal.is_kept:
             found = await self.connections.toolkits(_user(session))
@@ -156,8 +156,8 @@ class ChatCommands:
         book, conversation = self.schedules, session.conversation_id
         if book is None or conversation is None:
             return NO_SCHEDULING
-        if not session.principal.is_kept:
-            return KEPT_ONLY
+        if not session.principal.may_schedule:
+            return NO_SCHEDULING if session.principal.is_kept else KEPT_ONLY
         word, _, which = rest.partition(" ")
         if not rest:
             return HOW_TO_SCHEDULE + await book.overview(session.owner)

@@ -56,6 +56,11 @@ class Principal:
         return self.kind != "ephemeral"
 
     @property
+    def may_schedule(self) -> bool:
+        """Whether recurring tasks may run for it: not where nobody need ever come back for them."""
+        return self.is_kept and self.kind != "widget"
+
+    @property
     def log_name(self) -> str:
         """A short one-way name for logs, which gives nobody access to anything."""
         return sha256(self.id.encode()).hexdigest()[:12]

@@ -81,9 +81,10 @@ class Kit:
         return Boxes(found) if len(found) > 1 else next(iter(found), None)
 
     def _scheduling(self, session: Session) -> Box | None:
-        if self.schedules is None or not session.principal.is_kept or not session.conversation_id:
+        conversation = session.conversation_id
+        if self.schedules is None or conversation is None or not session.principal.may_schedule:
             return None
-        place = Place(session.conversation_id, session.provenance.recipient)
+        place = Place(conversation, session.provenance.recipient)
         return ScheduleBox(self.schedules, session.owner, place)
 
     async def _connected(self, session: Session, profile: Profile) -> Box | None:

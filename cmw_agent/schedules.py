@@ -133,7 +133,7 @@ class Scheduler:
 
     async def _claim(self) -> Claimed | None:
         """Claim what is due, unless the process has no room: then it stays due."""
-        return None if self._chat.refusal() is not None else await self._store.claim_due()
+        return None if not self._chat.has_room else await self._store.claim_due()
 
     async def _work(self, first: Claimed) -> None:
         claimed: Claimed | None = first
@@ -175,11 +175,12 @@ class Scheduler:
         except UserError as error:
             self._log(claimed, "failed", error)
             return Ending("failed")
-        if self._deliver is not None and (told := text or finished.sentence):
+        is_cut = finished.outcome == "interrupted" and finished.sentence is None
+        if self._deliver is not None and not is_cut and (told := text or finished.sentence):
             await self._deliver(
                 Delivery(claimed.owner, claimed.channel, claimed.schedule.recipient, told)
             )
-        if finished.outcome == "interrupted" and finished.sentence is None:
+        if is_cut:
             return Ending("interrupted")  # somebody stopped it
         return Ending("complete" if finished.outcome == "complete" else "failed")
 

@@ -8,6 +8,7 @@ on meanwhile.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from weakref import WeakValueDictionary
 
 from cmw_agent.completion import Exchange
@@ -23,7 +24,8 @@ MOST = 1_000  # of one process, the most recently used; each holds one window
 class Transcript:
     """The window of a conversation as of its last answer.
 
-    `seq` is the place of that answer; `said` and `exchanges` run in step, oldest first.
+    `seq` is the place of that answer; `said` and `exchanges` run in step, oldest first. `born` is
+    when the conversation began.
     """
 
     conversation_id: str
@@ -32,6 +34,7 @@ class Transcript:
     exchanges: list[Exchange]
     summary: str | None
     summarised: int
+    born: datetime | None
 
     @property
     def told(self) -> str | None:
@@ -41,7 +44,7 @@ class Transcript:
     @property
     def known(self) -> Known:
         """What the memory needs to tell whether the conversation has gone on elsewhere."""
-        return Known(self.seq, self.summarised)
+        return Known(self.seq, self.summarised, self.born)
 
 
 class Transcripts:
@@ -72,8 +75,9 @@ class Transcripts:
         if not (ticket.follows and isinstance(held, Transcript)):
             exchanges = [Exchange(item.role, item.content) for item in ticket.window]
             said, summary = list(ticket.window), ticket.summary
+            place, covered = ticket.user_seq, ticket.summarised
             return Transcript(
-                ticket.session_id, ticket.user_seq, said, exchanges, summary, ticket.summarised
+                ticket.session_id, place, said, exchanges, summary, covered, ticket.born
             )
         if ticket.summarised != held.summarised:
             held.summary, held.summarised = ticket.summary, ticket.summarised

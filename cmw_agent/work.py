@@ -85,6 +85,7 @@ class Work:
         self._begin = begin
         self._first = first
         self._model = model
+        self._can_ask = session.can_ask  # as it is now: another request may be refused meanwhile
         self._answer = Answer()
         self._ticket: TurnTicket | None = None
         self._stored = False
@@ -248,7 +249,7 @@ class Work:
     ) -> None:
         kit, session = self._shared.kit, self.session
         profile = kit.profile(ticket.agent_id)
-        self._gate = _Gate(kit, session, self._turn, ticket, clock)
+        self._gate = _Gate(kit, session, self._turn, ticket, clock, can_ask=self._can_ask)
         ask = Ask(
             instructions=profile.prompt,
             summary=held.told,
@@ -370,10 +371,18 @@ class _Gate:
     """
 
     def __init__(
-        self, kit: Kit, session: Session, turn: Turn, ticket: TurnTicket, clock: asyncio.Timeout
+        self,
+        kit: Kit,
+        session: Session,
+        turn: Turn,
+        ticket: TurnTicket,
+        clock: asyncio.Timeout,
+        *,
+        can_ask: bool,
     ) -> None:
         self._kit = kit
         self._session = session
+        self._can_ask = can_ask
         self._turn = turn
         self._ticket = ticket
         self._clock = clock
@@ -393,7 +402,7 @@ class _Gate:
     async def ask(self, call_id: str, name: str, arguments: Mapping[str, Any]) -> Decision:
         """Wait for the owner's word."""
         owner, conversation = self._session.owner, self._ticket.session_id
-        if not self._session.can_ask:
+        if not self._can_ask:
             return Decision("denied", dict(arguments))
         self._hold()
         try:

@@ -503,7 +503,8 @@ class ConversationMemoryManager:
             if budget is None:
                 return ticket
             # Whatever went on meanwhile took a place of its own.
-            if known is not None and ticket.user_seq == known.seq + 1:
+            goes_on = known is not None and known.born == ticket.born
+            if known is not None and goes_on and ticket.user_seq == known.seq + 1:
                 return self._following(connection, new, ticket, asked, known)
             seen = reading.window(connection, new.owner, new.session_id, budget, ticket.answer_seq)
             summary, summarised = None, 0

@@ -132,10 +132,12 @@ class Known:
     """What a caller has of a conversation already.
 
     These are its messages up to the answer at `seq`, and the summary of those up to `summarised`.
+    `born` is when it began: one that was deleted may have been begun anew under the same id.
     """
 
     seq: int
     summarised: int
+    born: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +151,8 @@ class TurnTicket:
 
     With `follows` the window holds only what comes after what the caller knew already, and
     `summary` is there only where `summarised` is not what the caller knew. `has_files` says
-    whether any message of the conversation may have files; `agent_id` and `context` are the
-    conversation's own.
+    whether any message of the conversation may have files; `agent_id`, `context` and
+    `born`, the time when it began, are the conversation's own.
     """
 
     turn_id: str
@@ -165,6 +167,7 @@ class TurnTicket:
     has_files: bool = False
     agent_id: str = ""
     context: dict[str, Any] = field(default_factory=dict)
+    born: datetime | None = None
 
 
 def new_conversation_id() -> str:

@@ -25,6 +25,7 @@ _CONTINUED: Final = (
     _sessions.has_files,
     _sessions.agent_id,
     _sessions.context_data,
+    _sessions.started_at,
 )
 _WITH_FILES = sa.bindparam("with_files", type_=sa.Boolean)
 

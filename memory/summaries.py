@@ -20,10 +20,15 @@ _OWN = sa.and_(
     _sessions.owner_id == sa.bindparam("of_owner"),
     _sessions.deleted_at.is_(None),
 )
-_UNCHANGED = sa.func.coalesce(_sessions.summarised_seq, 0) == sa.bindparam("seen")
+# The same one, too: one that was deleted may have been begun anew under the same id.
+_UNCHANGED = sa.and_(
+    sa.func.coalesce(_sessions.summarised_seq, 0) == sa.bindparam("seen"),
+    _sessions.started_at == sa.bindparam("born", type_=UtcDateTime),
+)
 SUMMARY: Final = sa.select(_sessions.summary, sa.func.coalesce(_sessions.summarised_seq, 0)).where(
     _OWN
 )
+_STATE: Final = SUMMARY.add_columns(_sessions.started_at)
 _OLDER: Final = (
     sa.select(_messages.seq, _messages.role, _messages.content)
     .where(
@@ -65,13 +70,15 @@ _RELEASE: Final = sa.update(agent_sessions).where(_OWN).values(summarising_until
 class Part:
     """Messages that no summary covers yet, and the summary of all before them.
 
-    `seen` and `upto` are the last places that the old and the new summary cover.
+    `seen` and `upto` are the last places that the old and the new summary cover; `born` is when
+    the conversation began.
     """
 
     summary: str | None
     messages: tuple[Said, ...]
     seen: int
     upto: int
+    born: datetime
 
 
 def claim(
@@ -89,16 +96,16 @@ def claim(
     None where there is less, or where another process is at it.
     """
     own = {"of_owner": owner, "of_session": session_id}
-    row = connection.execute(SUMMARY, own).one_or_none()
+    row = connection.execute(_STATE, own).one_or_none()
     if row is None:
         return None
-    summary, seen = row
+    summary, seen, born = row
     places = {"after_seq": seen, "before_seq": before_seq}
     found = tuple(Said(*row) for row in connection.execute(_OLDER, own | places))
     if not found or sum(map(windows.cost, found)) < least:
         return None
-    taken = connection.execute(_CLAIM, own | {"seen": seen, "at": at, "until": until})
-    return Part(summary, found, seen, found[-1].seq) if taken.rowcount else None
+    taken = connection.execute(_CLAIM, own | {"seen": seen, "born": born, "at": at, "until": until})
+    return Part(summary, found, seen, found[-1].seq, born) if taken.rowcount else None
 
 
 def store(connection: sa.Connection, owner: str, session_id: str, part: Part, summary: str) -> bool:
@@ -107,6 +114,7 @@ def store(connection: sa.Connection, owner: str, session_id: str, part: Part, su
         "of_owner": owner,
         "of_session": session_id,
         "seen": part.seen,
+        "born": part.born,
         "upto": part.upto,
         "new_summary": summary,
     }

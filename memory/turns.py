@@ -215,6 +215,7 @@ def _continued(ticket: TurnTicket, row: Any) -> TurnTicket:
         has_files=row.has_files,
         agent_id=row.agent_id,
         context=row.context_data or {},
+        born=row.started_at,
     )
 
 

@@ -6,6 +6,7 @@ import uuid
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import sqlalchemy as sa
 from memory.database import Database, SqliteDatabase, migrate, open_database
 from memory.manager import ConversationMemoryManager
 from memory.records import MessageStatus, ToolRecord, TurnTicket
-from memory.tables import agent_files, agent_sessions, metadata
+from memory.tables import agent_files, agent_sessions, channel_messages, channel_sends, metadata
 
 LEASE = 30.0
 ALICE, BOB = "user:alice", "user:bob"
@@ -131,6 +132,10 @@ def postgres_server() -> Iterator[str]:
         server.cleanup()
 
 
+def _emptied(connection: sa.Connection, table: sa.Table) -> None:
+    connection.execute(sa.delete(table))
+
+
 @contextlib.asynccontextmanager
 async def emptied(url: str) -> AsyncIterator[Database]:
     """A migrated database without rows."""
@@ -138,7 +143,8 @@ async def emptied(url: str) -> AsyncIterator[Database]:
     try:
         await migrate(opened)
         await opened.write(lambda connection: connection.execute(sa.delete(agent_sessions)))
-        await opened.write(lambda connection: connection.execute(sa.delete(agent_files)))
+        for table in (agent_files, channel_messages, channel_sends):
+            await opened.write(partial(_emptied, table=table))
         yield opened
     finally:
         await opened.dispose()

@@ -1,10 +1,13 @@
 """Many users at once: every answer whole, nobody's in another's, and a clear no when full."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from cmw_agent.events import ApprovalAsked, TurnEvent
+from cmw_agent.turns import Turn
 from tests.doubles.openai_models import tokens_answer
 from tests.doubles.openai_server import OpenAIDouble
 from tests.harness import (
@@ -18,7 +21,9 @@ from tests.harness import (
     settings_for,
     texts,
 )
+from tests.isolation.toolhouse import obedient
 from tests.rows import rows
+from tests.service import answer_of, process, session_of, told
 
 USERS = 50
 TOKENS = 120
@@ -104,3 +109,30 @@ async def test_the_refusal_of_a_full_house_says_when_to_come_again(tmp_path: Pat
         # What is no turn goes on: stopping, a new chat.
         await first.run("stop", [])
         assert (await running).error is None
+
+
+async def test_who_waits_for_a_word_takes_nobody_s_place(tmp_path: Path) -> None:
+    ask = 'do schedule_task {"when": "every day at 9", "task": "a summary"}'
+    async with OpenAIDouble(scripts={"obedient": obedient}) as endpoint:
+        settings = settings_for(
+            tmp_path, openai_base_url=endpoint.base_url, model="obedient", max_turns=1
+        )
+        async with process(settings) as runtime:
+            waiting = runtime.chat.turn(await session_of(runtime, "alice"), ask, key="1")
+            asked = [event async for event in until_asked(waiting)]
+            assert any(isinstance(event, ApprovalAsked) for event in asked)
+            other = await session_of(runtime, "bob")
+            assert answer_of(await told(runtime.chat.turn(other, "hello", key="2"))).endswith(
+                "hello"
+            )
+            waiting.stop()
+            await waiting.ended()
+
+
+async def until_asked(turn: Turn) -> AsyncIterator[TurnEvent]:
+    """Return a turn's events up to a question."""
+    async with asyncio.timeout(WAIT):
+        async for event in turn:
+            yield event
+            if isinstance(event, ApprovalAsked):
+                return
