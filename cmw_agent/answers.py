@@ -1,7 +1,8 @@
 """What has come of an answer: collected while it runs, told again when it is asked for again."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from cmw_agent.events import (
     AgentEvent,
@@ -15,7 +16,7 @@ from cmw_agent.events import (
     TurnFinished,
     UsageReported,
 )
-from cmw_agent.text import mended
+from cmw_agent.text import mended, written_out
 from memory.records import StoredMessage, ToolRecord
 
 
@@ -80,14 +81,19 @@ def storable(event: AgentEvent) -> AgentEvent:
         case TextDelta(text):
             return TextDelta(mended(text))
         case ToolStarted(call_id, name, arguments):
-            return ToolStarted(mended(call_id), mended(name), mended(dict(arguments)))
+            return ToolStarted(mended(call_id), mended(name), _plain(arguments))
         case ToolFinished(call_id, name, result, ok, seconds, link):
             return ToolFinished(mended(call_id), mended(name), mended(result), ok, seconds, link)
         case ApprovalSettled(call_id, answer, arguments):
-            return ApprovalSettled(mended(call_id), answer, mended(dict(arguments)))
+            return ApprovalSettled(mended(call_id), answer, _plain(arguments))
         case ApprovalAsked(call_id, name):
             return ApprovalAsked(mended(call_id), mended(name))
     return event
+
+
+def _plain(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = written_out(mended(dict(arguments)))
+    return found
 
 
 def _tool_events(calls: Sequence[ToolRecord]) -> list[TurnEvent]:

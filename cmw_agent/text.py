@@ -15,6 +15,7 @@ BIDI = re.compile("[\u202a-\u202e\u2066-\u2069\u200e\u200f\u061c]")
 # NUL and halves of surrogate pairs: no database stores them all, and JSON carries neither.
 UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 DEEPEST = 20  # levels of a tool's arguments; writers of JSON give up at some hundreds
+LEAST, MOST = -(2**63), 2**64 - 1  # what every reader and writer of JSON here takes as a number
 
 
 def mended(value: Any, levels: int = DEEPEST) -> Any:
@@ -34,6 +35,15 @@ def mended(value: Any, levels: int = DEEPEST) -> Any:
     if isinstance(value, dict):
         return {mended(str(key)): mended(item, levels - 1) for key, item in value.items()}
     return [mended(item, levels - 1) for item in value]
+
+
+def written_out(value: Any) -> Any:
+    """Return `value`, a JSON value, with integers of more than 64 bits as text: no digit is lost."""
+    if isinstance(value, int) and not LEAST <= value <= MOST:
+        return str(value)
+    if isinstance(value, dict):
+        return {key: written_out(item) for key, item in value.items()}
+    return [written_out(item) for item in value] if isinstance(value, list) else value
 
 
 def checked_message(text: object, limit: int) -> str:

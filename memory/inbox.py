@@ -25,6 +25,7 @@ from memory.text import check_owner, check_texts
 RUNNING_SECONDS = 60.0  # after its last renewal
 MOST_WAITING = 20  # messages of one owner
 MOST_READ = 50
+UNDATED_SECONDS = 30 * 86_400.0  # for which the id of a message without a time is kept at least
 
 Arrival = Literal["new", "seen", "full"]
 End = Literal["done", "failed"]
@@ -223,10 +224,13 @@ def is_due(connection: sa.Connection, channel: str, now: datetime) -> bool:
     return connection.execute(found.limit(1)).first() is not None
 
 
-def purge(connection: sa.Connection, channel: str, before: datetime) -> int:
-    """Delete the ids of messages that ended before then and can come no more; return how many."""
+def purge(
+    connection: sa.Connection, channel: str, before: datetime, undated_before: datetime
+) -> int:
+    """Delete the ids of messages that ended before then; return how many."""
+    dated = sa.and_(_messages.is_dated, _messages.ended_at < before)
     statement = sa.delete(channel_messages).where(
-        _messages.channel == channel, _messages.is_dated, _messages.ended_at < before
+        _messages.channel == channel, sa.or_(dated, _messages.ended_at < undated_before)
     )
     return connection.execute(statement).rowcount
 
@@ -382,10 +386,15 @@ class Inbox:
     async def purge(self, seconds: float) -> int:
         """Delete the ids of messages that ended so long ago; return how many.
 
-        Those of messages without a time of their own are kept for good.
+        Those of messages without a time of their own are kept for thirty days at least: no age
+        tells that they can come no more, and one that is repeated later counts as new.
         """
-        before, channel = self._clock() - timedelta(seconds=seconds), self._channel
-        return await self._database.write(lambda connection: purge(connection, channel, before))
+        now, channel = self._clock(), self._channel
+        before = now - timedelta(seconds=seconds)
+        undated = now - timedelta(seconds=max(seconds, UNDATED_SECONDS))
+        return await self._database.write(
+            lambda connection: purge(connection, channel, before, undated)
+        )
 
     async def _change(
         self, owner: str, message_id: str, state: str, values: dict[str, Any]

@@ -2,8 +2,8 @@
 
 A send is *pending* until one process takes it (*sending*); it ends as *sent*, as *failed*, or,
 where nobody can know whether it arrived, as *uncertain*. One that is to be tried again is pending
-until then. What goes to one recipient goes in order. A send that has ended keeps neither its text
-nor its owner nor its recipient.
+until then. What one owner sends to one recipient goes in order; in a group nobody waits for what
+another's answer meets. A send that has ended keeps neither its text nor its owner nor its recipient.
 
 Functions of one connection, and `Outbox`, which runs them.
 """
@@ -25,6 +25,7 @@ SENDING_SECONDS = 120.0  # longer than a send may take
 MOST_NAMED = 20  # failures
 
 End = Literal["sent", "failed", "uncertain"]
+NAMES = "#names"  # behind a channel's name: where the names are that sends were made under
 _sends = channel_sends.c
 _EMPTIED = {"owner_id": None, "recipient": None, "payload": None, "lease_until": None}
 
@@ -96,16 +97,50 @@ def add(
         connection.execute(dialect.insert(channel_sends).on_conflict_do_nothing(), rows)
 
 
+def add_named(
+    connection: sa.Connection,
+    owner: str,
+    channel: str,
+    name: str,
+    content: str,
+    new: Sequence[NewSend],
+    now: datetime,
+) -> bool:
+    """Keep sends under a name, once; False, and nothing kept, where it stands for others."""
+    row = {
+        "send_id": name,
+        "channel": channel + NAMES,
+        "kind": "name",
+        "payload": content,
+        "state": "sent",
+        "attempts": 0,
+        "next_at": now,
+        "created_at": now,
+        "ended_at": now,
+        "part": 0,
+    }
+    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+    named = dialect.insert(channel_sends).values(**row).on_conflict_do_nothing()
+    if connection.execute(named).rowcount == 0:
+        found = sa.select(_sends.payload).where(
+            _sends.send_id == name, _sends.channel == channel + NAMES
+        )
+        return bool(connection.execute(found).scalar_one_or_none() == content)
+    add(connection, owner, channel, new, now)
+    return True
+
+
 def claim(
     connection: sa.Connection, channel: str, *, limit: int, now: datetime, until: datetime
 ) -> list[Send]:
-    """Take sends that are due, the first of each recipient, oldest first."""
+    """Take sends that are due, of each owner the first to a recipient, oldest first."""
     other = channel_sends.alias()
     is_earlier = sa.tuple_(other.c.created_at, other.c.part, other.c.send_id) < sa.tuple_(
         _sends.created_at, _sends.part, _sends.send_id
     )
     earlier = sa.exists().where(
         other.c.channel == _sends.channel,
+        other.c.owner_id == _sends.owner_id,
         other.c.recipient == _sends.recipient,
         other.c.state.in_(["pending", "sending"]),
         is_earlier,
@@ -191,7 +226,8 @@ def is_due(connection: sa.Connection, channel: str, now: datetime) -> bool:
 
 def purge(connection: sa.Connection, channel: str, before: datetime) -> int:
     """Delete what ended before then; return how many."""
-    statement = sa.delete(channel_sends).where(_sends.channel == channel, _sends.ended_at < before)
+    own = _sends.channel.in_([channel, channel + NAMES])
+    statement = sa.delete(channel_sends).where(own, _sends.ended_at < before)
     return connection.execute(statement).rowcount
 
 
@@ -228,6 +264,21 @@ class Outbox:
             check_texts(send_id=item.send_id, recipient=item.recipient, text=item.text)
         now, channel = self._clock(), self._channel
         await self._database.write(lambda connection: add(connection, owner, channel, new, now))
+
+    async def add_named(self, owner: str, name: str, content: str, new: Sequence[NewSend]) -> bool:
+        """Keep sends like `add`, under a name that stands for this content until it is purged.
+
+        Repeated with the same content it changes nothing; False, and nothing kept, where the name
+        came with another content before. Raises InvalidText.
+        """
+        check_owner(owner)
+        check_texts(name=name, content=content)
+        for item in new:
+            check_texts(send_id=item.send_id, recipient=item.recipient, text=item.text)
+        now, channel = self._clock(), self._channel
+        return await self._database.write(
+            lambda connection: add_named(connection, owner, channel, name, content, new, now)
+        )
 
     async def claim(self, limit: int) -> list[Send]:
         """Take up to so many that are due; each is to be ended, or tried again, by the caller."""

@@ -28,7 +28,9 @@ _UNCHANGED = sa.and_(
 SUMMARY: Final = sa.select(_sessions.summary, sa.func.coalesce(_sessions.summarised_seq, 0)).where(
     _OWN
 )
-_STATE: Final = SUMMARY.add_columns(_sessions.started_at)
+_STATE: Final = sa.select(
+    _sessions.summary, sa.func.coalesce(_sessions.summarised_seq, 0), _sessions.started_at
+).where(_OWN)
 _OLDER: Final = (
     sa.select(_messages.seq, _messages.role, _messages.content)
     .where(

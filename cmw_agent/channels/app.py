@@ -2,12 +2,14 @@
 
 import contextlib
 import logging
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from functools import partial
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -16,17 +18,22 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from cmw_agent.channels.bodies import BoundedBodies
 from cmw_agent.channels.callers import Callers
 from cmw_agent.channels.embed import EmbedRoutes
+from cmw_agent.channels.keys import Unauthorized
 from cmw_agent.channels.problems import problem
 from cmw_agent.channels.rest_parties import told_of
 from cmw_agent.channels.rest_routes import add_rest
-from cmw_agent.channels.whatsapp import WhatsApp
-from cmw_agent.errors import UserError, frames
+from cmw_agent.channels.whatsapp import CLOSED, UNSIGNED, WhatsApp
+from cmw_agent.channels.whatsapp_signature import HEADER
+from cmw_agent.errors import NotFound, UserError, frames
 from cmw_agent.identity import Identities
 from cmw_agent.services import Services
+from cmw_agent.settings import Settings
 
 log = logging.getLogger(__name__)
 
-BASE64 = 4 / 3  # a media message's bytes for each of its file's
+BASE64 = 4 / 3  # a media message's bytes for each of its file's, from a bridge
+CLOUD_BYTES = 1_000_000  # of a delivery by Meta, which holds no media
+SIGNATURE = re.compile(r"sha256=[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +63,8 @@ def open_channels(services: Services, identities: Identities) -> Channels:
     app = FastAPI(title="CMW Agent", openapi_url=None, docs_url=None, redoc_url=None)
     for kind in (UserError, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, _told)
-    app.add_middleware(BoundedBodies, most=partial(_most, services))
+    most = partial(_most, services.settings)
+    app.add_middleware(BoundedBodies, most=most, small=services.settings.max_body_bytes)
     app.add_middleware(_Caught)
     callers = Callers(services, identities)
     add_rest(app, services, callers)
@@ -66,11 +74,22 @@ def open_channels(services: Services, identities: Identities) -> Channels:
     return Channels(app, whatsapp)
 
 
-def _most(services: Services, scope: Scope) -> int:
-    settings = services.settings
-    if scope["path"] == "/whatsapp/incoming":
-        return settings.max_body_bytes + int(settings.max_file_bytes * BASE64)
-    return settings.max_body_bytes
+def _most(settings: Settings, scope: Scope) -> int:
+    """Return how many bytes a request may have.
+
+    Raises:
+        UserError: None: the channel is closed, or the request bears no signature.
+    """
+    if scope["path"] != "/whatsapp/incoming":
+        return settings.max_body_bytes
+    if settings.whatsapp_secret is None:
+        raise NotFound(CLOSED)
+    signatures = Headers(scope=scope).getlist(HEADER)
+    if len(signatures) != 1 or not SIGNATURE.fullmatch(signatures[0]):
+        raise Unauthorized(UNSIGNED)
+    if settings.whatsapp_bridge_url is None and not settings.whatsapp_inline:
+        return max(settings.max_body_bytes, CLOUD_BYTES)
+    return settings.max_body_bytes + int(settings.max_file_bytes * BASE64)
 
 
 async def _told(request: Request, error: Exception) -> Response:

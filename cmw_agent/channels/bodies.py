@@ -2,14 +2,21 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from starlette.datastructures import Headers
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cmw_agent.channels.problems import problem
 from cmw_agent.errors import UserError
 
-SECONDS = 60.0  # in which a body must have come
+SMALL_SECONDS = 20.0  # in which a small body must have come
+LARGE_SECONDS = 60.0  # and a large one
+LARGE_AT_ONCE = 8  # in memory
+COMING_BYTES = 67_108_864  # of all small bodies that are not whole yet
+DIGITS = 18  # of a length that is believed
+RETRY_SECONDS = "5"
 
 
 class _Refused(Exception):
@@ -18,58 +25,147 @@ class _Refused(Exception):
         self.error = error
 
 
+@dataclass(slots=True)
+class _Room:
+    """What all bodies take: how many large ones there are, and bytes of small ones that come."""
+
+    large: int = 0
+    coming: int = 0
+
+
+@dataclass(slots=True)
+class _Place:
+    """What one body takes of it. A large one keeps its place until it is dealt with."""
+
+    room: _Room
+    is_large: bool = False
+    coming: int = 0
+
+    def grow(self) -> None:
+        if self.room.large >= LARGE_AT_ONCE:
+            raise _Refused(_busy())
+        self.came()
+        self.room.large += 1
+        self.is_large = True
+
+    def take(self, size: int) -> None:
+        if self.is_large:
+            return
+        if self.room.coming + size > COMING_BYTES:
+            raise _Refused(_busy())
+        self.room.coming += size
+        self.coming += size
+
+    def came(self) -> None:
+        self.room.coming -= self.coming
+        self.coming = 0
+
+    def leave(self) -> None:
+        self.came()
+        self.room.large -= self.is_large
+        self.is_large = False
+
+
 class BoundedBodies:
     """ASGI middleware that reads a request's body before the app behind it begins.
 
     Args:
         app: The app behind it.
-        most: Returns how many bytes a request may have.
+        most: Returns how many bytes a request may have; raises `UserError` where none is read.
+        small: Bytes above which a body is a large one, of which few are held at once.
+        small_seconds: In which a small body must have come.
+        large_seconds: In which a large one must have come.
     """
 
-    def __init__(self, app: ASGIApp, most: Callable[[Scope], int]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        most: Callable[[Scope], int],
+        *,
+        small: int,
+        small_seconds: float = SMALL_SECONDS,
+        large_seconds: float = LARGE_SECONDS,
+    ) -> None:
         self._app = app
         self._most = most
+        self._small = small
+        self._small_seconds = small_seconds
+        self._large_seconds = large_seconds
+        self._room = _Room()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] in ("GET", "HEAD", "OPTIONS"):
             await self._app(scope, receive, send)
             return
+        place = _Place(self._room)
         try:
-            async with asyncio.timeout(SECONDS):
-                body = await self._read(scope, receive)
-        except _Refused as refused:
-            await problem(refused.error)(scope, receive, send)
-            return
+            pending = [await self._read(scope, receive, place)]
+            place.came()
+
+            async def replay() -> Message:
+                if pending:
+                    return {"type": "http.request", "body": pending.pop(), "more_body": False}
+                return await receive()
+
+            await self._app(scope, replay, send)
+        except _Refused as refused:  # by the reading alone
+            await _told(refused.error)(scope, receive, send)
+        finally:
+            place.leave()
+
+    async def _read(self, scope: Scope, receive: Receive, place: _Place) -> bytes:
+        try:
+            most = self._most(scope)
+        except UserError as error:
+            raise _Refused(error) from None
+        declared = Headers(scope=scope).get("content-length", "0")
+        is_number = declared.isascii() and declared.isdigit() and len(declared) <= DIGITS
+        if not is_number or int(declared) > most:
+            raise _too_large(most)
+        if int(declared) > self._small:
+            place.grow()
+        try:
+            return await self._whole(receive, place, most)
         except TimeoutError:
             late = UserError("The request took too long to come.", status=408)
-            await problem(late)(scope, receive, send)
-            return
-        pending = [body]
+            raise _Refused(late) from None
 
-        async def replay() -> Message:
-            if pending:
-                return {"type": "http.request", "body": pending.pop(), "more_body": False}
-            return await receive()
+    async def _whole(self, receive: Receive, place: _Place, most: int) -> bytes:
+        began = asyncio.get_running_loop().time()
+        body = bytearray()
+        async with asyncio.timeout(None) as clock:
+            while True:
+                seconds = self._large_seconds if place.is_large else self._small_seconds
+                clock.reschedule(began + seconds)
+                part, has_more = await _part(receive)
+                if len(body) + len(part) > most:
+                    raise _too_large(most)
+                if len(body) + len(part) > self._small and not place.is_large:
+                    place.grow()
+                place.take(len(part))
+                body += part
+                if not has_more:
+                    return bytes(body)
 
-        await self._app(scope, replay, send)
 
-    async def _read(self, scope: Scope, receive: Receive) -> bytes:
-        most = self._most(scope)
-        too_large = UserError(f"The request is too large; at most {most} bytes are taken.")
-        too_large.status = 413
-        declared = Headers(scope=scope).get("content-length", "0")
-        if not declared.isascii() or not declared.isdigit() or int(declared) > most:
-            raise _Refused(too_large)
-        parts: list[bytes] = []
-        size = 0
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise _Refused(UserError("The request ended early.", status=400))
-            part = message.get("body", b"")
-            size += len(part)
-            if size > most:
-                raise _Refused(too_large)
-            parts.append(part)
-            if not message.get("more_body", False):
-                return b"".join(parts)
+async def _part(receive: Receive) -> tuple[bytes, bool]:
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise _Refused(UserError("The request ended early.", status=400))
+    return message.get("body", b""), message.get("more_body", False)
+
+
+def _too_large(most: int) -> _Refused:
+    sentence = f"The request is too large; at most {most} bytes are taken."
+    return _Refused(UserError(sentence, status=413))
+
+
+def _busy() -> UserError:
+    return UserError("Too many large requests are coming; please try again.", status=503)
+
+
+def _told(error: UserError) -> Response:
+    response = problem(error)
+    if error.status == 503:
+        response.headers["Retry-After"] = RETRY_SECONDS
+    return response

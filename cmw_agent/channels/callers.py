@@ -73,13 +73,23 @@ class Callers:
         Raises:
             UserError: The memory fails.
         """
+        last = await self.latest(principal)
+        if last is not None and last.status != "ended":
+            return last.session_id
+        return conversation_after(principal, last.session_id if last else None)
+
+    async def latest(self, principal: Principal) -> Conversation | None:
+        """Return the conversation that goes on, or else the one that began last; None for none.
+
+        Raises:
+            UserError: The memory fails.
+        """
         found = await self._newest(principal)
-        going_on = (item.session_id for item in found if item.status != "ended")
+        going_on = (item for item in found if item.status != "ended")
         if (current := next(going_on, None)) is not None:
             return current
         # Not by activity: a recurring task may have run in an older one since.
-        last = max(found, key=lambda item: item.started_at, default=None)
-        return conversation_after(principal, last.session_id if last else None)
+        return max(found, key=lambda item: item.started_at, default=None)
 
     async def begin_anew(self, principal: Principal) -> None:
         """End the conversation that goes on; the next message begins another.
@@ -97,6 +107,11 @@ class Callers:
         with _failures():
             memory = self._services.memory_of(principal)
             return await memory.conversations(principal.id, limit=LOOKED_AT)
+
+    def live(self, principal: Principal, conversation_id: str) -> Session | None:
+        """Return the live session of a principal's conversation, if there is one; none is made."""
+        key = self._identities.session_key(principal, conversation_id)
+        return self._services.registry.find(key, principal)
 
     async def session(self, principal: Principal, caller: Caller) -> Session:
         """Return the live session of a caller's conversation, made on first use.

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, Response
 
 from cmw_agent import parties
 from cmw_agent.channels.callers import Caller
@@ -34,10 +34,17 @@ from cmw_agent.channels.completions_streams import (
 from cmw_agent.channels.keys import Keys, keyed
 from cmw_agent.channels.leaving import leave
 from cmw_agent.channels.problems import problem
-from cmw_agent.channels.rest import EVENTS, IdempotencyKey, Rest
+from cmw_agent.channels.rest import IdempotencyKey, Rest
 from cmw_agent.channels.rest_models import SESSION_PATTERN
-from cmw_agent.channels.rest_parties import CHANNEL, Holder, Shelf, session_of, told_of
-from cmw_agent.channels.streams import begun
+from cmw_agent.channels.rest_parties import (
+    CHANNEL,
+    Holder,
+    Shelf,
+    counted_at,
+    session_of,
+    told_of,
+)
+from cmw_agent.channels.streams import EVENTS, TurnResponse, begun, stopped_with
 from cmw_agent.completion import Exchange
 from cmw_agent.errors import InvalidMessage, NotFound, UserError
 from cmw_agent.events import TurnEvent, TurnFinished, TurnStarted
@@ -125,11 +132,15 @@ class Completions:
         conversation, instructions = _read(body.messages)
         voiced = Voiced(body.model)
         if session_id is None:
-            turn = await self._passing(holder, agent_id, body, conversation, instructions, model)
-            return await _answered(turn, await begun(turn), voiced, body, {})
+            address = counted_at(holder, request)
+            turn = await self._passing(
+                holder, agent_id, body, conversation, instructions, model, address
+            )
+            async with stopped_with(request, turn):
+                return await _answered(turn, await begun(turn), voiced, body, {})
         principal = session_of(holder, agent_id, session_id)
         headers, text = {SESSION: session_id}, str(conversation[-1].content)
-        await self._services.chat.admit(principal, None)
+        await self._services.chat.admit(principal, counted_at(holder, request))
         left = await leave(self._services, self._callers, principal, text)
         if left is not None:
             voiced.text = left
@@ -139,8 +150,9 @@ class Completions:
         )
         named = idempotency_key or secrets.token_hex(16)
         turn = self._services.chat.turn(session, text, key=named, model=model)
-        first = await self._rest.begun(session, turn, is_named=idempotency_key is not None)
-        return await _answered(turn, first, voiced, body, headers)
+        async with stopped_with(request, turn):
+            first = await self._rest.begun(session, turn, is_named=idempotency_key is not None)
+            return await _answered(turn, first, voiced, body, headers)
 
     def _agent(self, name: str) -> tuple[str, str | None]:
         """Return the agent that a model's name means, and the model where it is chosen."""
@@ -159,10 +171,11 @@ class Completions:
         conversation: Sequence[Exchange],
         instructions: str,
         model: str | None,
+        address: str | None,
     ) -> Turn:
         # The NUL keeps these parties apart from every session: no session's id holds one.
         principal = parties.client(holder.name, agent_id, f"\0{body.user or ''}")
-        await self._services.chat.admit(principal, None)
+        await self._services.chat.admit(principal, address)
         nowhere = parties.conversation_after(principal, None)  # never begun
         caller = Caller(principal, agent_id, nowhere, CHANNEL)
         session = await self._callers.session(principal, caller)
@@ -181,7 +194,7 @@ async def _answered(
             voiced.add(first)
             raise voiced.failure or UserError
         chunks = written(turn, first, voiced, with_usage=_wants_usage(body))
-        return StreamingResponse(chunks, media_type=EVENTS, headers=headers)
+        return TurnResponse(turn, chunks, headers)
     await said(turn, first, voiced)
     return JSONResponse(voiced.completion(), headers=headers)
 

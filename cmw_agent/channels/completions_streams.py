@@ -1,6 +1,5 @@
 """A turn as OpenAI's clients read it: one completion, or chunks as they come."""
 
-import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -9,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from cmw_agent.channels.streams import ALIVE, ALIVE_SECONDS
+from cmw_agent.channels.streams import ALIVE, following
 from cmw_agent.errors import UserError
 from cmw_agent.events import TextDelta, TurnEvent, TurnFinished, UsageReported
 from cmw_agent.turns import Turn
@@ -102,16 +101,15 @@ async def said(turn: Turn, first: TurnEvent, voiced: Voiced) -> None:
 async def written(
     turn: Turn, first: TurnEvent, voiced: Voiced, *, with_usage: bool
 ) -> AsyncIterator[bytes]:
-    """Yield a turn as server-sent chunks; it is stopped when its reader goes."""
+    """Yield a turn as server-sent chunks; the `TurnResponse` that writes them leaves it."""
     yield voiced.chunk({"role": "assistant", "content": ""})
-    async with turn:
-        event: TurnEvent | None = first
-        while event is not None:
-            voiced.add(event)
-            if isinstance(event, TextDelta):
-                yield voiced.chunk({"content": event.text})
-            while (event := await _next(turn)) is None and voiced.finished is None:
-                yield ALIVE
+    event: TurnEvent | None = first
+    while event is not None:
+        voiced.add(event)
+        if isinstance(event, TextDelta):
+            yield voiced.chunk({"content": event.text})
+        while (event := await following(turn)) is None and voiced.finished is None:
+            yield ALIVE
     if (failure := voiced.failure) is not None:
         yield _data(error_body(failure))
     else:
@@ -131,14 +129,6 @@ def error_body(error: UserError) -> dict[str, Any]:
     other = "invalid_request_error" if error.status < 500 else "server_error"
     kind, code = KINDS.get(error.status, (other, None))
     return {"error": {"message": str(error), "type": kind, "code": code, "param": None}}
-
-
-async def _next(turn: Turn) -> TurnEvent | None:
-    try:
-        async with asyncio.timeout(ALIVE_SECONDS):
-            return await anext(turn)
-    except (TimeoutError, StopAsyncIteration):
-        return None
 
 
 def _data(content: Mapping[str, Any]) -> bytes:

@@ -13,14 +13,14 @@ from typing import Any, Literal
 from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, Response
 
 from cmw_agent.approvals import Asked, Decision, seconds_left
 from cmw_agent.channels.callers import Caller, Callers, address_of, base_of
 from cmw_agent.channels.embed_page import WidgetScript, page
 from cmw_agent.channels.embed_sites import CrossSite, Site, Sites
 from cmw_agent.channels.leaving import leave
-from cmw_agent.channels.streams import begun, server_sent
+from cmw_agent.channels.streams import TurnResponse, begun, server_sent
 from cmw_agent.errors import NotFound, UserError
 from cmw_agent.identity import Identities, Principal
 from cmw_agent.parties import WidgetTokens, WidgetVisitor
@@ -178,7 +178,7 @@ class EmbedRoutes:
         first = await begun(turn)
         events = server_sent(turn, first, {"session_id": caller.conversation_id})
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-        return StreamingResponse(events, headers=headers, media_type="text/event-stream")
+        return TurnResponse(turn, events, headers)
 
     async def settle(self, agent_id: str, body: Word, request: Request) -> Response:
         """Approve or deny a call that waits in the visitor's own conversation."""
@@ -194,16 +194,18 @@ class EmbedRoutes:
         return JSONResponse({})
 
     async def _turn(self, principal: Principal, caller: Caller, body: Said) -> Turn:
-        session = await self._callers.session(principal, caller)
         chat = self._services.chat
+        if body.follow:
+            # Not admitted, and so nothing is made: what waits has a session.
+            live = self._callers.live(principal, caller.conversation_id)
+            waiting = chat.take_up(live) if live is not None else None
+            if waiting is None:
+                raise NotFound
+            return waiting
+        session = await self._callers.session(principal, caller)
         if body.again:
             return chat.again(session, key=body.key)
-        if not body.follow:
-            return chat.turn(session, body.message, key=body.key)
-        waiting = chat.take_up(session)
-        if waiting is None:
-            raise NotFound
-        return waiting
+        return chat.turn(session, body.message, key=body.key)
 
     def _visitor(self, request: Request, agent_id: str) -> tuple[Principal, Site]:
         """Return who asks, and where.
@@ -213,7 +215,8 @@ class EmbedRoutes:
             UnknownVisitor: The request proves nobody who is known at this agent and site.
         """
         site = self._sites.of(request, agent_id)
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        given = request.headers.getlist("authorization")
+        scheme, _, token = given[0].partition(" ") if len(given) == 1 else ("", "", "")
         found = self._known(token, agent_id, site) if scheme.lower() == "bearer" else None
         if found is None:
             raise UnknownVisitor

@@ -22,6 +22,7 @@ RETRY_SECONDS = "5"  # after which a busy or restarting process is worth another
 CLOSED = "The REST interface is closed: this app's settings name no key."
 NO_KEY = "This request needs a key: send it as Authorization: Bearer KEY."
 UNKNOWN = "This key is not known here."
+PUBLIC = "This key is known to the visitors of a website; use one that has no origin."
 NO_ORIGIN = "This key may not be used by pages of this origin."
 PREFLIGHT_SECONDS = "600"
 
@@ -130,6 +131,19 @@ def key_of(request: Request) -> ApiKey:
     if not isinstance(found, ApiKey):
         raise Unauthorized(NO_KEY)
     return found
+
+
+def must_be_secret(key: ApiKey) -> None:
+    """Let only keys pass that no website's visitors have.
+
+    A key with an origin stands in that site's pages: whoever reads them can send it, also from
+    where no `Origin` is sent. It reaches the sessions whose ids one knows, and nothing else.
+
+    Raises:
+        UserError: Pages may use this key.
+    """
+    if key.origins:
+        raise UserError(PUBLIC, status=403)
 
 
 def _is_own(origin: str, request: Request) -> bool:

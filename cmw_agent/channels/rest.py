@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, Response
 
 from cmw_agent import parties
 from cmw_agent.channels import streams
@@ -22,10 +22,12 @@ from cmw_agent.channels.rest_parties import (
     METADATA,
     Holder,
     Shelf,
+    counted_at,
     failures,
     session_of,
     told_of,
 )
+from cmw_agent.channels.streams import EVENTS, TurnResponse
 from cmw_agent.errors import InvalidMessage, NotFound
 from cmw_agent.events import TurnEvent, TurnStarted
 from cmw_agent.identity import Principal
@@ -33,7 +35,6 @@ from cmw_agent.sessions import Provenance, Session
 from cmw_agent.settings_values import ApiKey
 from cmw_agent.turns import Turn
 
-EVENTS = "text/event-stream"
 CHAT = "/api/chat/{agent_id}"
 REUSED = "This Idempotency-Key came with another message before."
 UNSAID: Mapping[str, Any] = {"status": "complete", "tokens": None, "tools": []}
@@ -98,7 +99,7 @@ class Rest:
 
         With `Accept: text/event-stream` the answer comes as events while it is written: `started`,
         `delta`, `tool`, `tool_done`, `approval`, `approval_done`, and at last `done` or `error`.
-        A stream that is closed early stops the answer; what came of it is kept. Calls of tools that
+        A request that is left early stops the answer; what came of it is kept. Calls of tools that
         wait for a user's word are denied where the answer is not streamed.
 
         `/new` ends the session's conversation, and `/forget everything` deletes all of the session.
@@ -107,7 +108,7 @@ class Rest:
         session_id = body.session_id or _made(holder, agent_id, idempotency_key)
         principal = session_of(holder, agent_id, session_id)
         is_streamed = EVENTS in request.headers.get("accept", "")
-        await self._services.chat.admit(principal, None)
+        await self._services.chat.admit(principal, counted_at(holder, request))
         more = {"session_id": session_id}
         left = await leave(self._services, self._callers, principal, body.message)
         if left is not None:
@@ -119,11 +120,15 @@ class Rest:
         turn = self._services.chat.turn(
             session, body.message, key=idempotency_key or secrets.token_hex(16), context=context
         )
-        first = await self.begun(session, turn, is_named=idempotency_key is not None)
-        await self._keep(session, first, context)
-        if is_streamed:
-            return StreamingResponse(streams.server_sent(turn, first, more), media_type=EVENTS)
-        told = await streams.whole(turn)
+        # Who has named a request and lost its answer asks for that again.
+        outlives = idempotency_key is not None and not is_streamed
+        watch = contextlib.nullcontext() if outlives else streams.stopped_with(request, turn)
+        async with watch:
+            first = await self.begun(session, turn, is_named=idempotency_key is not None)
+            await self._keep(session, turn, first, context)
+            if is_streamed:
+                return TurnResponse(turn, streams.server_sent(turn, first, more))
+            told = await streams.whole(turn)
         return JSONResponse({"response": told.text, **more, "metadata": told.metadata})
 
     async def session(
@@ -184,13 +189,17 @@ class Rest:
         return first
 
     async def _keep(
-        self, session: Session, first: TurnEvent, context: Mapping[str, Any] | None
+        self, session: Session, turn: Turn, first: TurnEvent, context: Mapping[str, Any] | None
     ) -> None:
         """Keep what the caller says of a conversation that has begun before."""
         if context is None or not isinstance(first, TurnStarted) or first.user_seq == 1:
             return
-        with contextlib.suppress(NotFound), failures():
-            await session.memory.update_context(session.owner, first.conversation_id, context)
+        try:
+            with contextlib.suppress(NotFound), failures():
+                await session.memory.update_context(session.owner, first.conversation_id, context)
+        except BaseException:
+            await _stopped(turn)
+            raise
 
 
 def problem_of(error: Exception) -> Response:

@@ -14,9 +14,10 @@ from fastapi import Depends, Security
 from fastapi.exceptions import RequestValidationError
 from fastapi.security import HTTPBearer
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 
 from cmw_agent import parties
-from cmw_agent.channels.callers import Callers
+from cmw_agent.channels.callers import Callers, address_of
 from cmw_agent.channels.keys import key_of
 from cmw_agent.errors import InvalidMessage, NotFound, UserError
 from cmw_agent.identity import Principal
@@ -65,6 +66,15 @@ def session_of(key: ApiKey, agent_id: str, session_id: str) -> Principal:
     return parties.client(key.name, agent_id, session_id)
 
 
+def counted_at(key: ApiKey, request: Request) -> str | None:
+    """Return the network address that a message counts for, beside its session.
+
+    A key that pages may use is in everybody's hands, so their addresses count. With any other, it
+    is a program that asks for many people from one address: its holder answers for them.
+    """
+    return address_of(request) if key.origins else None
+
+
 class Shelf:
     """Finds the conversations of parties.
 
@@ -78,7 +88,7 @@ class Shelf:
         self.callers = callers
 
     async def conversation(self, principal: Principal, wanted: str | None = None) -> Conversation:
-        """Return a party's newest conversation, or the one that is `wanted`.
+        """Return a party's conversation that goes on, else its last, or the one that is `wanted`.
 
         Raises:
             SessionNotFound: There is none, or it is another's.
@@ -89,12 +99,11 @@ class Shelf:
             with failures():
                 if wanted is not None:
                     return await memory.conversation(principal.id, wanted)
-                newest = await memory.conversations(principal.id, limit=1)
         except NotFound:
             raise SessionNotFound from None
-        if not newest:
+        if (latest := await self.callers.latest(principal)) is None:
             raise SessionNotFound
-        return newest[0]
+        return latest
 
 
 @contextlib.contextmanager

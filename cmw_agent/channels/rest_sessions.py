@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from cmw_agent import parties
 from cmw_agent.approvals import Decision, seconds_left
-from cmw_agent.channels.keys import Keys, keyed
+from cmw_agent.channels.keys import Keys, keyed, must_be_secret
 from cmw_agent.channels.rest import CHAT, PROBLEMS, problem_of
 from cmw_agent.channels.rest_models import (
     Begun,
@@ -84,7 +84,11 @@ class RestSessions:
     async def listed(
         self, agent_id: str, holder: Holder, limit: Limit = 30, before: Before = None
     ) -> SessionList:
-        """List the conversations of this key's sessions at an agent, newest activity first."""
+        """List the conversations of this key's sessions at an agent, newest activity first.
+
+        Not with a key that pages of websites may use: whoever reads such a page has it.
+        """
+        must_be_secret(holder)
         self._callers.profile(agent_id)
         through = Principal(parties.tenant(holder.name), "client")
         with failures():
@@ -132,10 +136,8 @@ class RestSessions:
         """End a session's conversation: it can be read, and the next message begins another."""
         self._callers.profile(agent_id)
         principal = session_of(holder, agent_id, session_id)
-        found = await self._shelf.conversation(principal)
-        with failures():
-            memory = self._services.memory_of(principal)
-            await memory.conclude(principal.id, found.session_id)
+        await self._shelf.conversation(principal)
+        await self._callers.begin_anew(principal)
         return Response(status_code=204)
 
     async def export(

@@ -13,11 +13,15 @@ The events, each with a JSON object:
 """
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
+from starlette.requests import Request
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from cmw_agent.channels.problems import document
 from cmw_agent.errors import UserError
@@ -33,6 +37,7 @@ from cmw_agent.events import (
 )
 from cmw_agent.turns import Turn
 
+EVENTS = "text/event-stream"
 ALIVE_SECONDS = 15.0  # between two bytes of a silent answer
 ALIVE = b": still here\n\n"
 
@@ -90,6 +95,48 @@ async def whole(turn: Turn) -> Told:
     return told
 
 
+class TurnResponse(StreamingResponse):
+    """Events of a turn, which is left when the response ends, however that comes about.
+
+    Args:
+        turn: Stopped when its reader goes, also before the first event was written.
+        events: What is written of it.
+        headers: Of the response.
+    """
+
+    media_type = EVENTS
+
+    def __init__(
+        self, turn: Turn, events: AsyncIterator[bytes], headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(events, headers=headers)
+        self._turn = turn
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with self._turn:
+            await super().__call__(scope, receive, send)
+
+
+@contextlib.asynccontextmanager
+async def stopped_with(request: Request, turn: Turn) -> AsyncIterator[None]:
+    """Stop a turn when the client of `request` goes while the block runs.
+
+    What has come of it is kept. The request's body must have been read.
+    """
+    watching = asyncio.create_task(_watch(request, turn), name="client-watch")
+    try:
+        yield
+    finally:
+        watching.cancel()
+        await asyncio.wait([watching])
+
+
+async def _watch(request: Request, turn: Turn) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+    turn.stop()
+
+
 async def begun(turn: Turn) -> TurnEvent:
     """Wait until a turn has begun, and return its first event.
 
@@ -112,23 +159,22 @@ async def server_sent(
     """Yield a turn's events as server-sent events (WHATWG HTML, section 9.2).
 
     Args:
-        turn: Stopped when the reader goes.
+        turn: A `TurnResponse`'s, which leaves it.
         first: The event that `begun` has returned.
         more: Fields that ``started`` and ``done`` get beside their own.
     """
     told = Told()
     shown = dict(more or {})
-    async with turn:
-        event: TurnEvent | None = first
-        while event is not None:
-            told.add(event)
-            if (written := _written(event, told, shown)) is not None:
-                yield written
-            while (event := await _next(turn)) is None and told.finished is None:
-                yield ALIVE
+    event: TurnEvent | None = first
+    while event is not None:
+        told.add(event)
+        if (written := _written(event, told, shown)) is not None:
+            yield written
+        while (event := await following(turn)) is None and told.finished is None:
+            yield ALIVE
 
 
-async def _next(turn: Turn) -> TurnEvent | None:
+async def following(turn: Turn) -> TurnEvent | None:
     """Return the next event; None after a silence, and at the end."""
     try:
         async with asyncio.timeout(ALIVE_SECONDS):

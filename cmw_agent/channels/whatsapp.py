@@ -22,13 +22,20 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from cmw_agent import parties
 from cmw_agent.channels.callers import Callers, base_of
-from cmw_agent.channels.keys import Keys, Unauthorized
-from cmw_agent.channels.whatsapp_messages import ADDRESS, Delivered, Incoming, parsed
+from cmw_agent.channels.keys import Keys, Unauthorized, must_be_secret
+from cmw_agent.channels.whatsapp_messages import (
+    ADDRESS,
+    GROUP,
+    Delivered,
+    Incoming,
+    digest,
+    parsed,
+)
 from cmw_agent.channels.whatsapp_questions import Bell
 from cmw_agent.channels.whatsapp_sender import Sender
 from cmw_agent.channels.whatsapp_signature import HEADER, Signatures
 from cmw_agent.channels.whatsapp_text import split, whatsapp
-from cmw_agent.channels.whatsapp_turns import CHANNEL, Answerer, digest, owner_of
+from cmw_agent.channels.whatsapp_turns import CHANNEL, Answerer, owner_of, private
 from cmw_agent.channels.whatsapp_wire import Wire, too_large
 from cmw_agent.channels.whatsapp_worker import Worker
 from cmw_agent.errors import InvalidMessage, NotFound, StartupError, Unavailable, UserError
@@ -55,6 +62,7 @@ UNSIGNED = "This request is not signed with a key that is known here."
 ONLY = "I can read text, pictures, audio and documents."
 MISSING = "Your file did not come through; please send it again."
 BUSY = "One moment, please: I am still busy with your earlier messages. I did not keep this one."
+REUSED = "This Idempotency-Key came with another message before."
 SLOW = "The answer took too long; please try again."
 
 
@@ -133,7 +141,9 @@ class WhatsApp:
         if delivery.channel != CHANNEL or not self._ways().get(kind):
             return
         made = digest("schedule", secrets.token_hex(32))
-        parts = enumerate(split(whatsapp(delivery.text)))
+        is_group = recipient.endswith(GROUP) or (kind == "cloud" and not recipient.isdigit())
+        text = private(delivery.text) if is_group else whatsapp(delivery.text)
+        parts = enumerate(split(text))
         sends = [NewSend(f"{made}.{place}", recipient, kind, part) for place, part in parts]
         await self._services.outbox.add(delivery.owner, sends)
         if self._live is not None:
@@ -175,6 +185,7 @@ class WhatsApp:
     async def send(self, request: Request) -> Response:
         """Send a text to somebody, for the holder of a key."""
         key = self._keys.of(request)
+        must_be_secret(key)
         body = _json(request, await request.body())
         if not isinstance(body, dict):
             raise InvalidMessage("The request must be a JSON object.")
@@ -184,19 +195,21 @@ class WhatsApp:
         if named is not None and not 0 < len(named) <= KEY_CHARS:
             raise InvalidMessage("The Idempotency-Key must have 1 to 100 characters.")
         made = digest("send", key.name, named) if named else digest("send", secrets.token_hex(32))
+        content = digest("content", made, kind, recipient, text)
         sends = [
-            NewSend(f"{made}.{place}", recipient, kind, part)
+            NewSend(f"{content}.{place}", recipient, kind, part)
             for place, part in enumerate(split(text))
         ]
-        live = self._here()
+        live, owner = self._here(), parties.tenant(key.name)
         with _failures():
-            await self._services.outbox.add(parties.tenant(key.name), sends)
+            if not await self._services.outbox.add_named(owner, made, content, sends):
+                raise InvalidMessage(REUSED)
         live.bell.ring()
         return JSONResponse({"id": made}, 202)
 
     async def status(self, request: Request) -> Response:
         """Return how things stand, in numbers, for the holder of a key."""
-        self._keys.of(request)
+        must_be_secret(self._keys.of(request))
         with _failures():
             came = await self._services.inbox.figures()
             going = await self._services.outbox.figures()

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from typing import Any, Literal
 
 from cmw_agent.errors import InvalidMessage
@@ -87,6 +88,11 @@ class Delivered:
 
     message: Incoming
     media: bytes | None = None
+
+
+def digest(*parts: str) -> str:
+    """Return a name for these parts that shows none of them."""
+    return sha256("\0".join(("cmw.whatsapp", *parts)).encode()).hexdigest()
 
 
 def parsed(body: object, number_id: str | None = None) -> list[Delivered]:

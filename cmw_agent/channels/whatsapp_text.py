@@ -17,6 +17,8 @@ _LANGUAGE = re.compile(r"\A```[\w+.#-]*[ \t]*\n")
 _IMAGE = re.compile(r"!\[([^\]\n]*)\]\(\s*<?([^)\s>]+)>?[^)\n]*\)")
 _LINK = re.compile(r"\[([^\]\n]+)\]\(\s*<?([^)\s>]+)>?(?:\s+\"[^\"\n]*\")?\s*\)")
 _AUTOLINK = re.compile(r"<((?:https?://|mailto:)[^>\s]+)>")
+_CONNECT = r"<?(?:https?://)?connect\.composio\.dev/[^\s()<>\[\]]*>?"
+_CONNECTS = re.compile(rf"\[[^\]\n]*\]\(\s*{_CONNECT}[^)\n]*\)|{_CONNECT}", re.IGNORECASE)
 _HEADING = re.compile(r"^[ ]{0,3}#{1,6}[ \t]+(.+?)[ \t]*#*[ \t]*$", re.MULTILINE)
 _BOTH = re.compile(r"\*\*\*(?=\S)([^*\n]+?)(?<=\S)\*\*\*")
 _STRONG = re.compile(r"(\*\*|__)(?=\S)(.+?)(?<=\S)\1")
@@ -35,6 +37,11 @@ def whatsapp(markdown: str) -> str:
     parts = _CODE.split(text)
     shown = [_code(part) if place % 2 else _prose(part) for place, part in enumerate(parts)]
     return re.sub(r"\n{3,}", "\n\n", "".join(shown)).strip()
+
+
+def unlinked(markdown: str) -> tuple[str, int]:
+    """Return `markdown` without the links that connect an account, and how many there were."""
+    return _CONNECTS.subn("", markdown)
 
 
 def split(text: str, most: int = MOST_CHARS) -> list[str]:

@@ -4,16 +4,16 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass
-from hashlib import sha256
 
 from cmw_agent import parties
 from cmw_agent.channels.callers import Caller, Callers
 from cmw_agent.channels.leaving import leave
 from cmw_agent.channels.streams import Told, begun
-from cmw_agent.channels.whatsapp_messages import Incoming, Kind
+from cmw_agent.channels.whatsapp_messages import Incoming, Kind, digest
 from cmw_agent.channels.whatsapp_questions import Bell, Questions
-from cmw_agent.channels.whatsapp_text import whatsapp
+from cmw_agent.channels.whatsapp_text import unlinked, whatsapp
 from cmw_agent.channels.whatsapp_wire import Wire
+from cmw_agent.chat_commands import command_of
 from cmw_agent.errors import ConversationInUse, Overloaded, Unavailable, UnknownSession, UserError
 from cmw_agent.events import ApprovalAsked, TurnEvent
 from cmw_agent.identity import Principal
@@ -30,6 +30,7 @@ TYPING_SECONDS = 20.0  # after which WhatsApp forgets that somebody types
 NAMES: Mapping[Kind, str] = {"image": "picture", "audio": "recording", "document": "document"}
 INTERRUPTED = "_The answer was interrupted; please ask again._"
 SILENT = "(I have no answer to that.)"
+ALONE = "Please write to me alone to connect an account."
 
 
 class NotBegun(Exception):
@@ -38,8 +39,12 @@ class NotBegun(Exception):
 
 @dataclass(slots=True)
 class Progress:
-    """How far a message has come: whether something was begun that must not be done twice."""
+    """How far a message has come: whether something was begun that must not be done twice.
 
+    `was_touched` says that its task has made its first step.
+    """
+
+    was_touched: bool = False
     has_begun: bool = False
     turn: Turn | None = None
 
@@ -47,11 +52,6 @@ class Progress:
 def owner_of(incoming: Incoming, agent_id: str) -> Principal:
     """Return who has sent a message: in a group another than alone."""
     return parties.phone(incoming.chat, incoming.sender, agent_id)
-
-
-def digest(*parts: str) -> str:
-    """Return a name for these parts that shows none of them."""
-    return sha256("\0".join(("cmw.whatsapp", *parts)).encode()).hexdigest()
 
 
 class Answerer:
@@ -69,6 +69,10 @@ class Answerer:
         self._callers = callers
         self._wire = wire
         self._questions = Questions(services, bell)
+
+    def is_waiting(self, owner: str) -> bool:
+        """Whether this owner's turn waits for their word, and takes no one's place meanwhile."""
+        return self._questions.is_waiting(owner)
 
     async def answer(self, message: Message, progress: Progress, *, can_ask: bool) -> str:
         """Return the answer in WhatsApp's own form; an empty one where none is to be sent.
@@ -89,7 +93,7 @@ class Answerer:
                 return await self._slowed(principal, error)
             except UserError as error:
                 return str(error)
-        return whatsapp(text)
+        return private(text) if incoming.is_group else whatsapp(text)
 
     async def _answer(
         self,
@@ -104,6 +108,8 @@ class Answerer:
             left = await leave(self._services, self._callers, principal, incoming.text)
             if left is not None:
                 return left
+            if incoming.is_group and _asks_for_link(incoming.text):
+                return ALONE
         files = await self._files(message, incoming, principal)
         agent_id = self._services.settings.whatsapp_agent
         caller = Caller(
@@ -210,6 +216,22 @@ class Answerer:
 async def _once(media: bytes | None) -> AsyncGenerator[bytes, None]:
     if media:
         yield media
+
+
+def _asks_for_link(text: str) -> bool:
+    command = command_of(text)
+    if command is None or command.name != "connect":
+        return False
+    return command.rest.lower() not in ("", "list")
+
+
+def private(markdown: str) -> str:
+    """Return a text for a group in WhatsApp's form, without links that connect an account.
+
+    Another member who followed one would connect their account to whom it was made for.
+    """
+    text, count = unlinked(markdown)
+    return whatsapp(f"{text}\n\n{ALONE}") if count else whatsapp(markdown)
 
 
 def _text_of(told: Told) -> str:

@@ -1,7 +1,8 @@
 """Deals with what the inbox and the outbox hold, as long as the process runs.
 
-Of one owner, one message after the other; of all, a bounded number at once. What a process that
-died was doing is given up, and told of; see ``docs/adr/0019-whatsapp-inbox-and-outbox.md``.
+Of one owner, one message after the other; of all, a bounded number at once, not counting those
+whose turn waits for a word, which have a bound of their own. What a process that died was doing is
+given up, and told of; see ``docs/adr/0019-whatsapp-inbox-and-outbox.md``.
 """
 
 import asyncio
@@ -11,11 +12,11 @@ import time
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from typing import Any
 
-from cmw_agent.channels.whatsapp_messages import Incoming
+from cmw_agent.channels.whatsapp_messages import Incoming, digest
 from cmw_agent.channels.whatsapp_questions import Bell, heard
 from cmw_agent.channels.whatsapp_sender import MOST_AT_ONCE, Sender
 from cmw_agent.channels.whatsapp_text import split
-from cmw_agent.channels.whatsapp_turns import Answerer, NotBegun, Progress, digest
+from cmw_agent.channels.whatsapp_turns import Answerer, NotBegun, Progress
 from cmw_agent.errors import UserError, frames
 from cmw_agent.services import Services
 from memory.errors import StoreError
@@ -24,7 +25,7 @@ from memory.outbox import NewSend
 
 log = logging.getLogger(__name__)
 
-AT_ONCE = 32  # messages of this process
+AT_ONCE = 32  # messages of this process, beside those that wait for a word
 POLL_SECONDS = 2.0
 RENEW_SECONDS = 15.0
 END_SECONDS = 10.0  # in which what runs is to end with the process
@@ -50,6 +51,7 @@ class Worker:
         self._sender = sender
         self._bell = bell
         self._messages: dict[asyncio.Task[Any], tuple[Message, Progress]] = {}
+        self._untouched: list[Message] = []
         self._sends: set[asyncio.Task[None]] = set()
         self._renewed = time.monotonic()
         self._counted = 0.0
@@ -94,8 +96,10 @@ class Worker:
             await self._sender.count()
         if lost := await inbox.lose(notice):
             log.warning("messages were lost with a process that died count=%d", lost)
-        room = AT_ONCE - len(self._messages)
-        if room > 0 and self._services.chat.refusal() is None:
+        await self._give_back_untouched()
+        waits = self._answerer.is_waiting
+        room = AT_ONCE - sum(not waits(message.owner) for message, _ in self._messages.values())
+        if room > 0 and self._services.chat.has_room:
             for message in await inbox.claim(room):
                 self._begin(message)
         for send in await self._sender.due(MOST_AT_ONCE - len(self._sends)):
@@ -111,7 +115,9 @@ class Worker:
         task.add_done_callback(self._dealt)
 
     def _dealt(self, task: asyncio.Task[Any]) -> None:
-        self._messages.pop(task, None)
+        message, progress = self._messages.pop(task)
+        if not progress.was_touched:  # cancelled before its first step
+            self._untouched.append(message)
         self._bell.ring()
 
     async def _sent(self, delivering: Coroutine[Any, Any, None]) -> None:
@@ -141,6 +147,7 @@ class Worker:
 
     async def _answered(self, message: Message, progress: Progress, *, can_ask: bool) -> str | None:
         """Return the answer, or None where another process is to give it."""
+        progress.was_touched = True
         try:
             return await self._answerer.answer(message, progress, can_ask=can_ask)
         except NotBegun:
@@ -159,6 +166,11 @@ class Worker:
         with _noted(message):
             await self._services.inbox.give_back(message.owner, message.message_id)
 
+    async def _give_back_untouched(self) -> None:
+        while self._untouched:
+            await self._give_back(self._untouched[0])
+            del self._untouched[0]
+
     async def _close(self) -> None:
         for _, progress in self._messages.values():
             if progress.turn is not None:
@@ -173,6 +185,7 @@ class Worker:
                 task.cancel()
             if late:
                 await asyncio.wait(late)
+        await self._give_back_untouched()
 
 
 def replies(message: Message, text: str) -> Sequence[NewSend]:

@@ -121,7 +121,7 @@ class Guard:
             return
         request = secrets.token_hex(8)
         route = self._routes.find(scope["method"], scope["path"])
-        if route is None:
+        if route is None or _has_encoded_slash(scope):
             closed = JSONResponse({"detail": NOT_FOUND}, 404)
             await self._finish(closed, scope, receive, send, request)
             return
@@ -298,6 +298,12 @@ class Guard:
         if call is not None and call.cookie is not None:
             headers.append((b"set-cookie", call.cookie.encode("latin-1")))
         return headers
+
+
+def _has_encoded_slash(scope: Scope) -> bool:
+    # In the decoded path it reads as one that parts names, and one address would have two routes.
+    raw: bytes = scope.get("raw_path") or b""
+    return b"%" in raw and b"%2f" in raw.lower()
 
 
 def _log_answer(status: int, request: str, call: _Call | None) -> None:

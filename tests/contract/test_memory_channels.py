@@ -6,7 +6,14 @@ import pytest
 
 from memory.database import Database
 from memory.errors import InvalidText
-from memory.inbox import MOST_WAITING, RUNNING_SECONDS, Inbox, Message, NewMessage
+from memory.inbox import (
+    MOST_WAITING,
+    RUNNING_SECONDS,
+    UNDATED_SECONDS,
+    Inbox,
+    Message,
+    NewMessage,
+)
 from memory.outbox import SENDING_SECONDS, NewSend, Outbox
 from memory.tables import channel_messages, channel_sends
 from tests.contract.conftest import ALICE, BOB, Clock, Store, rows_of
@@ -165,8 +172,48 @@ async def test_what_has_ended_keeps_nothing_personal_and_goes(
     assert (await inbox.purge(101), await outbox.purge(101)) == (0, 0)
     clock.advance(2)
     assert (await inbox.purge(101), await outbox.purge(101)) == (1, 2)
-    # without a time of its own, only its id tells it from its repetition
+    # without a time of its own, only its id tells it from its repetition, for thirty days
     assert await inbox.add(BOB, new("m2", is_dated=False)) == "seen"
+    clock.advance(UNDATED_SECONDS - 102)
+    assert await inbox.purge(101) == 0
+    clock.advance(1)
+    assert await inbox.purge(UNDATED_SECONDS + 101) == 0
+    assert await inbox.purge(101) == 1
+    assert (await rows_of(database))["channel_messages"] == []
+
+
+async def test_one_s_failing_send_keeps_nobody_else_s_from_the_same_group(
+    boxes: Boxes, clock: Clock
+) -> None:
+    _, outbox = boxes
+    await outbox.add(ALICE, [send("a1", "group"), send("a2", "group")])
+    clock.advance(1)
+    await outbox.add(BOB, [send("b1", "group")])
+    assert sorted(item.send_id for item in await outbox.claim(10)) == ["a1", "b1"]
+    await outbox.again(ALICE, "a1", 5_400, "http_500")
+    await outbox.end(BOB, "b1", "sent")
+    await outbox.add(BOB, [send("b2", "group")])
+    assert [item.send_id for item in await outbox.claim(10)] == ["b2"]
+
+
+async def test_a_name_stands_for_one_content(
+    boxes: Boxes, database: Database, clock: Clock
+) -> None:
+    _, outbox = boxes
+    found = await asyncio.gather(
+        *(outbox.add_named(ALICE, "n", c, [send(f"{c}.0"), send(f"{c}.1")]) for c in "xyx")
+    )
+    first = (await outbox.claim(1))[0].send_id
+    assert found == ([True, False, True] if first == "x.0" else [False, True, False])
+    assert dict((await outbox.figures()).counts) == {"sending": 1, "pending": 1}
+    await outbox.end(ALICE, first, "sent")
+    assert not await outbox.add_named(ALICE, "n", "z", [send("z.0")])
+    assert await outbox.add_named(ALICE, "n", first[0], [send("again")])
+    assert [item.send_id for item in await outbox.claim(9)] == [f"{first[0]}.1"]
+    await outbox.end(ALICE, f"{first[0]}.1", "sent")
+    assert ALICE not in str((await rows_of(database))["channel_sends"])
+    clock.advance(102)
+    assert await outbox.purge(101) == 3
 
 
 async def test_to_be_forgotten_leaves_bare_ids(

@@ -12,18 +12,23 @@ from typing import Any
 import aiohttp
 import pytest
 
+from cmw_agent.channels.callers import Callers
+from cmw_agent.channels.whatsapp_messages import parsed
+from cmw_agent.channels.whatsapp_questions import Bell
 from cmw_agent.channels.whatsapp_sender import MOST_ATTEMPTS, Sender
-from cmw_agent.channels.whatsapp_turns import INTERRUPTED
+from cmw_agent.channels.whatsapp_turns import INTERRUPTED, Answerer
 from cmw_agent.channels.whatsapp_wire import Wire
-from cmw_agent.channels.whatsapp_worker import LOST
+from cmw_agent.channels.whatsapp_worker import LOST, Worker
+from cmw_agent.identity import Identities
 from cmw_agent.observers import Silent
 from memory.database import Database, migrate, open_database
+from memory.inbox import Message, NewMessage
 from memory.outbox import NewSend, Outbox
 from tests.contract.conftest import Clock
 from tests.doubles.openai_server import OpenAIDouble
 from tests.doubles.openai_steps import Gate, Request, Start, Step, Text
 from tests.doubles.whatsapp_bridge import TOKEN, Bridge, whatsapp_bridge
-from tests.harness import served
+from tests.harness import served, settings_for
 from tests.phones import KEY, SECRET, deliver, message, settled, status_of, whatsapp_settings
 from tests.processes import HOUSE, Process, started
 from tests.rows import messages, rows
@@ -97,6 +102,23 @@ async def test_a_restart_ends_what_runs_and_says_so_and_takes_up_what_waits(
                 await bridge.until(2)
         assert bridge.texts(KIM) == [INTERRUPTED, "You said: second"]
         assert [item.last_user for item in endpoint.requests] == ["hold on", "second"]
+
+
+async def test_what_is_cancelled_before_its_first_step_is_given_back(tmp_path: Path) -> None:
+    settings = settings_for(tmp_path)
+    async with served(settings) as app, aiohttp.ClientSession() as client:
+        runtime, bell, wire = app.application.runtime, Bell(), Wire(settings, client)
+        callers = Callers(runtime, Identities(("k" * 32,)))
+        sender = Sender(runtime.outbox, wire, Silent())
+        worker = Worker(runtime, Answerer(runtime, callers, wire, bell), sender, bell)
+        (found,) = parsed(message(KIM, "hello"))
+        new = NewMessage("m1", found.message.as_json())
+        async with worker.running():
+            await runtime.inbox.add("owner", new, taken=True)
+            task = worker.reply(Message("m1", "owner", new.payload))
+            task.cancel()
+        assert task.cancelled()
+        assert dict((await runtime.inbox.figures()).counts) == {"received": 1}
 
 
 class House:

@@ -230,6 +230,13 @@ async def test_an_operator_sends_with_a_key_alone(here: Here) -> None:
     assert len(ids) == 1
     while not here.bridge.texts("491555@c.us"):
         await here.bridge.until(len(here.bridge.taken) + 1)
+    # never another's text under the same key, nor fragments of a longer one
+    longer = "\n\n".join(["word " * 700] * 3)
+    for other in (body | {"message": longer}, body | {"to": "491556"}):
+        async with here.http.post(url, json=other, headers=own) as answer:
+            assert answer.status == 422
+            assert (await answer.json())["detail"].startswith("This Idempotency-Key came with")
+    assert (await status_of(here.http, here.url))["sends"].get("pending", 0) == 0
     assert here.bridge.texts("491555@c.us") == ["Your order is ready."]
     refused: tuple[Any, ...] = (
         {},

@@ -7,18 +7,20 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 import aiohttp
 import orjson
 import pytest
 import pytest_asyncio
 from itsdangerous import TimestampSigner
+from yarl import URL
 
 from cmw_agent.approvals import Decision
 from cmw_agent.channels.embed_page import WIDGET
 from cmw_agent.identity import Identities
 from cmw_agent.parties import WidgetTokens, WidgetVisitor
-from tests.harness import Browser, canary
+from tests.harness import WAIT, Browser, canary
 from tests.isolation.storm import CANARY, canaries
 from tests.isolation.wire import ask
 from tests.isolation.world import World, until, world
@@ -351,6 +353,46 @@ async def test_a_visit_proves_the_same_visitor_again_and_stores_nothing(
     assert (owner_of(here, widget), widget.session_id) == (owner, session_id)
     assert here.rows() == before
     assert await widget.history() == [secret, f"You said: {secret}"]
+
+
+@shared
+async def test_two_proofs_at_once_are_none(here: World, http: aiohttp.ClientSession) -> None:
+    widget, _ = await visitor(here, http)
+    other, _ = await visitor(here, http)
+    where = urlsplit(here.url)
+    for first, second in ((widget, other), (widget, widget)):
+        reader, writer = await asyncio.open_connection(where.hostname, where.port)
+        lines = (
+            "GET /embed/shop/messages HTTP/1.1",
+            f"host: {where.netloc}",
+            f"origin: {SHOP}",
+            f"authorization: Bearer {first.token}",
+            f"authorization: Bearer {second.token}",
+        )
+        writer.write("\r\n".join((*lines, "connection: close", "", "")).encode())
+        found = await asyncio.wait_for(reader.read(), WAIT)
+        writer.close()
+        assert found.startswith(b"HTTP/1.1 401 ")
+        assert not canaries(found.decode())
+
+
+@shared
+async def test_who_follows_nothing_makes_nothing(here: World, http: aiohttp.ClientSession) -> None:
+    widget = await Widget(here.url, http).visit()
+    before = here.sessions()
+    assert (await widget.send("POST", "/message", {"follow": True})).status == 404
+    assert here.sessions() == before
+
+
+@shared
+async def test_one_address_has_one_spelling(here: World, http: aiohttp.ClientSession) -> None:
+    widget, secret = await visitor(here, http)
+    for slash in ("%2f", "%2F"):
+        headers = {"origin": SHOP, "authorization": f"Bearer {widget.token}"}
+        address = URL(f"{here.url}/embed/shop{slash}messages", encoded=True)
+        async with http.get(address, headers=headers) as answer:
+            assert answer.status == 404
+            assert secret.encode() not in await answer.read()
 
 
 @shared

@@ -20,7 +20,8 @@ from tests.rest import BANK, SHOP, Client, Reply, client
 ROOT = Path(__file__).parents[2]
 NEXT = "n" * 32  # a second key of the shop's
 SITE = "https://shop.example"
-KEYS = f"shop:{SHOP}:{SITE},shop:{NEXT},bank:{BANK}:https://bank.example"
+VAULT = "v" * 32  # a second key of the bank's
+KEYS = f"shop:{SHOP}:{SITE},shop:{NEXT},bank:{BANK}:https://bank.example,bank:{VAULT}"
 AGENTS = '[[agents]]\nid = "clerk"\nname = "Clerk"\n'
 MESSAGE = "/api/chat/assistant/message"
 
@@ -128,8 +129,13 @@ async def test_a_stranger_s_key_reads_nothing_and_guesses_nothing(
 
 @shared
 async def test_the_list_shows_what_came_through_the_key_to_the_agent(
-    here: World, shop: Client, bank: Client
+    here: World,
 ) -> None:
+    async with client(here.url, NEXT) as shop, client(here.url, VAULT) as bank:
+        await _each_lists_its_own(shop, bank)
+
+
+async def _each_lists_its_own(shop: Client, bank: Client) -> None:
     await shop.say("Hello", "shop-1")
     await bank.say("Hello", "bank-1")
     path = "/api/chat/assistant/sessions?limit=200"
@@ -145,6 +151,50 @@ async def test_the_list_shows_what_came_through_the_key_to_the_agent(
     cursor = (await shop.ask("GET", "/api/chat/assistant/sessions?limit=1")).json["next"]
     reply = await bank.ask("GET", f"{path}&before={cursor.replace('+', '%2B')}")
     assert "shop-1" not in str(reply.json)
+
+
+@shared
+@pytest.mark.parametrize("origin", [None, SITE])
+async def test_a_key_that_stands_in_pages_reaches_the_sessions_that_one_knows_and_no_more(
+    origin: str | None, shop: Client
+) -> None:
+    headers = {} if origin is None else {"Origin": origin}  # who has the key may leave it out
+    secret, path = canary(), "/api/chat/assistant/sessions"
+    assert (await shop.say(secret, "of-the-page", **headers)).status == 200
+    for refused in (
+        await shop.ask("GET", path, **headers),
+        await shop.ask("POST", "/whatsapp/send", {"to": "491511234567", "message": "x"}, **headers),
+        await shop.ask("GET", "/whatsapp/status", **headers),
+    ):
+        assert (refused.status, refused.json["status"]) == (403, 403)
+        assert secret.encode() not in refused.body
+    own = await shop.ask("GET", f"{path}/of-the-page", **headers)
+    assert own.json["messages"][-2]["content"] == secret
+    async with client(shop.url, NEXT) as secretly:
+        listed = (await secretly.ask("GET", path)).json["sessions"]
+    assert "of-the-page" in {item["session_id"] for item in listed}
+
+
+async def test_messages_with_a_key_that_stands_in_pages_count_for_their_addresses(
+    tmp_path: Path,
+) -> None:
+    asked = {"model": "assistant", "messages": [{"role": "user", "content": "Hello"}]}
+
+    async def statuses(each: Client) -> list[int]:
+        replies = [await each.say("Hello", name) for name in ("one", "two")]
+        replies += [
+            await each.ask("POST", "/v1/chat/completions", asked, **headers)
+            for headers in ({}, {"X_Session_Id": "three"})
+        ]
+        return [reply.status for reply in replies]
+
+    async with (
+        world(tmp_path, api_keys=KEYS, turns_per_address=1) as here,
+        client(here.url, SHOP) as public,
+        client(here.url, NEXT) as secret,
+    ):
+        assert await statuses(secret) == [200] * 4
+        assert await statuses(public) == [200, 429, 429, 429]
 
 
 @shared

@@ -105,6 +105,7 @@ class Site:
         query: str = "",
         scheme: str = "http",
         peer: str | None = "192.0.2.1",
+        raw_path: bytes | None = b"",
     ) -> Reply:
         """Send one request; a list of bodies is sent in pieces, without a length."""
         pieces = [body] if isinstance(body, bytes) else list(body)
@@ -117,7 +118,7 @@ class Site:
             "type": "http",
             "method": method,
             "path": path,
-            "raw_path": path.encode(),
+            "raw_path": path.encode() if raw_path == b"" else raw_path,
             "query_string": query.encode(),
             "scheme": scheme,
             "client": (peer, 1234) if peer else None,
@@ -601,6 +602,18 @@ async def test_no_answer_lets_another_site_read_it() -> None:
     assert reply.status == 200
     assert reply.header("x-kept") == "yes"
     assert not [name for name, _ in reply.headers if name.lower().startswith("access-control")]
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("slash", ["%2f", "%2F"])
+async def test_an_encoded_slash_parts_nothing(slash: str, method: str, site: Site) -> None:
+    for path in ("/embed/shop/messages", "/embed/shop/message", "/static/a/b", "/healthz"):
+        head, _, tail = path.rpartition("/")
+        spelled = f"{head}{slash}{tail}".encode()
+        assert (await site.ask(method, path, raw_path=spelled)).status == 404
+    assert site.reached == 0
+    assert (await site.ask("GET", "/static/a b%", raw_path=b"/static/a%20b%25")).status == 200
+    assert (await site.ask("GET", "/static/a", raw_path=None)).status == 200
 
 
 # -- bodies ---------------------------------------------------------------------------------

@@ -12,9 +12,11 @@ import pytest_asyncio
 from cmw_agent.channels.leaving import BEGUN, FORGOTTEN, NOTHING
 from tests.isolation.world import World, until, world
 from tests.rest import KEYS, Client, client
+from tests.scheduled import Hands, Heard, ran, scheduler_of
 
 shared = pytest.mark.asyncio(loop_scope="module")
 EVENTS = "text/event-stream"
+LONG = 10**30 + 1
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -171,6 +173,40 @@ async def test_an_ended_conversation_is_read_and_another_one_begins(by: str, sho
     assert (await shop.at(session)).json["conversation_id"] != ended["conversation_id"]
     earlier = await shop.at(session, f"?conversation={ended['conversation_id']}")
     assert earlier.json["messages"] == ended["messages"]
+
+
+async def test_a_task_that_ran_in_an_ended_conversation_does_not_bring_it_back(
+    tmp_path: Path,
+) -> None:
+    async with world(tmp_path, api_keys=KEYS) as here, client(here.url) as shop:
+        hands, heard = Hands(), Heard()
+        scheduler = scheduler_of(here.app.application.runtime, hands, heard)
+        await shop.say(f"/schedule {hands.far}: the task", "s")
+        await shop.say("/new", "s")
+        await shop.say("second", "s")
+        hands.jump()
+        await ran(scheduler)
+        assert heard.outcomes == ["complete"]
+        current = (await shop.at("s")).json
+        assert [item["content"] for item in current["messages"]] == ["second", "You said: second"]
+        assert b"second" in (await shop.at("s", "/export")).body
+        assert (await shop.at("s", "/end", "POST")).status == 204
+        assert (await shop.at("s")).json == {**current, "status": "ended"}
+        await shop.say("third", "s")
+        assert [item["content"] for item in here.endpoint.requests[-1].messages[1:]] == ["third"]
+
+
+async def test_a_number_of_any_length_is_told_in_full(tmp_path: Path) -> None:
+    call = f'tool:calculate:{{"expression": "1", "x": [{LONG}, -{LONG}, 12]}}'
+    async with world(tmp_path, call, api_keys=KEYS) as here, client(here.url) as shop:
+        reply = await shop.say("Hello", "long", Accept=EVENTS)
+        (told,) = [data["arguments"] for name, data in reply.events if name == "tool"]
+        assert told["x"] == [str(LONG), f"-{LONG}", 12]
+        assert reply.events[-1][0] == "done"
+        (kept,) = (await shop.at("long")).json["messages"][-1]["tools"]
+        assert kept["arguments"] == told
+        for ending in ("md", "json", "html"):
+            assert str(LONG).encode() in (await shop.at("long", f"/export?format={ending}")).body
 
 
 @shared

@@ -101,4 +101,3 @@ async def test_the_served_app_counts_and_draws_alike(tmp_path: Path) -> None:
 def test_outside_of_its_time_nothing_is_drawn() -> None:
     traces = Traces("http://127.0.0.1:9")
     assert traces.turn("web", "name") is traces
-

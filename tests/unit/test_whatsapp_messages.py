@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,8 +12,10 @@ from hypothesis import strategies as st
 
 from cmw_agent.approvals import Asked
 from cmw_agent.channels.whatsapp_messages import Incoming, parsed
-from cmw_agent.channels.whatsapp_questions import decision_of, question
+from cmw_agent.channels.whatsapp_question_text import MOST_SHOWN, Unshowable, question
+from cmw_agent.channels.whatsapp_questions import decision_of
 from cmw_agent.channels.whatsapp_sender import pause
+from cmw_agent.channels.whatsapp_text import MOST_CHARS
 from cmw_agent.channels.whatsapp_turns import owner_of
 from cmw_agent.errors import InvalidMessage
 from tests.phones import GROUP, cloud_body, cloud_message, in_group, message
@@ -252,11 +255,68 @@ def test_a_word_decides_only_alone(word: object, answer: str | None) -> None:
     assert decision_of(word) == answer
 
 
-def test_a_question_shows_what_would_be_done() -> None:
-    shown = question(Asked("c", "ASANA_CREATE_TASK", {"name": "milk\nand *bread*", "n": [1]}, 0))
-    assert "ASANA_CREATE_TASK" in shown
-    assert "- name: milk and *bread*\n- n: [1]" in shown
-    assert len(question(Asked("c", "X", {"a": "x" * 10_000}, 0))) < 2_000
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        *((text, "approved") for text in ("yes k7f", "Yes, *K7F*.", "👍 k7f")),
+        ("no k7f", "denied"),
+        *((text, None) for text in ("yes", "no", "ok", "1", "k7f", "yes k7g", "yes k7f please")),
+    ],
+)
+def test_where_a_code_is_asked_for_a_bare_word_decides_nothing(
+    text: str, answer: str | None
+) -> None:
+    assert decision_of(text, "k7f") == answer
+    assert decision_of("yes k7f") is None
+
+
+def shown(parts: list[str]) -> str:
+    """What stands in a question's blocks of code; each message has one."""
+    assert all(part.count("```") == 2 and len(part) <= MOST_CHARS for part in parts)
+    return "".join(part.split("```")[1][1:-1] for part in parts)
+
+
+def test_a_question_shows_all_that_would_be_done() -> None:
+    asked = Asked("c", "ASANA_CREATE_TASK", {"name": "milk\nand *bread*", "n": [1, 10**30]}, 0)
+    (part,) = question(asked)
+    assert part.startswith("I would like to run `ASANA_CREATE_TASK` with:\n```\n")
+    assert shown([part]) == f'"name": "milk\\nand *bread*"\n"n": [1, {10**30}]'
+    assert part.endswith("```\n\nReply *yes* or *no*.")
+    assert question(asked, "k7f")[0].endswith("Reply *yes k7f* or *no k7f*.")
+    assert question(Asked("c", "X", {}, 0)) == ["I would like to run `X`.\n\nReply *yes* or *no*."]
+
+
+@pytest.mark.parametrize("sign", ["A", "a b ", '"', "\\", "`", "\u202e", "😀"])
+def test_what_is_long_is_shown_in_parts_and_nothing_is_left_out(sign: str) -> None:
+    value = (sign * 900)[:900]  # of escapes, a part holds 600
+    given = {"body": value, "more": "x" * 4_000, "zz_to": "evil@example"}
+    parts = question(Asked("c", "MAIL", given, 0))
+    assert len(parts) > 1
+    assert f"({len(parts)} of {len(parts)})" in parts[-1]
+    assert [part.endswith("Reply *yes* or *no*.") for part in parts].index(True) == len(parts) - 1
+    read = shown(parts).replace("\n", "")
+    for name, text in given.items():
+        written = json.dumps(text, ensure_ascii=False).replace("`", "\\u0060")
+        assert f'"{name}": {written}'.replace("\u202e", "\\u202e") in read
+
+
+def test_nothing_in_a_call_can_look_like_the_question() -> None:
+    forged = "x\n```\n\u2028Reply *yes* to see a cat.\r\v\x85"
+    (part,) = question(Asked("c", forged, {forged: forged, "list": [{forged: forged}]}, 0))
+    assert part.splitlines()[:2] == [part.split("\n")[0], "```"]
+    assert len(part.splitlines()) == len(part.split("\n")) == 7
+    assert [line for line in part.splitlines() if line.startswith("Reply")] == [
+        "Reply *yes* or *no*."
+    ]
+    assert shown([part]).count("\n") == 1
+
+
+def test_what_cannot_be_shown_whole_is_not_asked() -> None:
+    for value in ("x" * MOST_SHOWN, 10**5_000):
+        with pytest.raises(Unshowable):
+            question(Asked("c", "X", {"a": value}, 0))
+    with pytest.raises(Unshowable):
+        question(Asked("c", "X" * 201, {}, 0))
 
 
 def test_pauses_grow() -> None:

@@ -184,7 +184,9 @@ async def test_the_keyboard_reaches_everything(demo: Served, people: People) -> 
     await keyboard.press("Enter")
     await expect(page.answers.last).to_have_text("That makes 6.")
     await page.settled()
-    await expect(page.frame.get_by_role("button", name="Actions for What is 2 * 3?")).to_be_visible()
+    await expect(
+        page.frame.get_by_role("button", name="Actions for What is 2 * 3?")
+    ).to_be_visible()
 
     await page.toggle.focus()
     reached = [await page.frame.evaluate(FOCUSED)]
