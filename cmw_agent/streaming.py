@@ -53,7 +53,7 @@ class Window:
     """
 
     def __init__(
-        self, shortest: float = 0.05, longest: float = 0.7, streams_per_step: int = 25
+        self, shortest: float = 0.05, longest: float = 0.7, streams_per_step: int = 50
     ) -> None:
         self._shortest = shortest
         self._longest = longest
