@@ -26,9 +26,9 @@ class Server:
     pid: int
 
     def cpu(self) -> float:
-        """CPU seconds that the process took so far, user and system."""
+        """CPU seconds that the process took so far, user and system, with children that ended."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / TICKS
+        return sum(map(int, fields[11:15])) / TICKS
 
     def memory(self) -> int:
         """Bytes of memory that the process holds (resident set)."""

@@ -39,7 +39,7 @@ from tests.replicas.proxy import nginx
 
 LOAD = Load("100 users, 40 tokens/s", 100, 200, 40)
 FEW, MANY = 10, 400  # tokens of the answers from which the two costs of a turn are told apart
-VISITS, TURNS = 40, 40
+VISITS, TURNS = 40, 200
 OUT = ROOT / "artifacts" / "scale.json"
 
 
