@@ -15,12 +15,20 @@ from tests.contract.conftest import ALICE, BOB, LEASE, TOOL, Clock, Store, rows_
 Outcome = TurnTicket | BaseException
 
 
-async def test_a_turn_is_stored_before_it_is_answered(store: Store, database: Database) -> None:
+async def test_a_turn_is_stored_before_it_is_answered(
+    store: Store, database: Database, clock: Clock
+) -> None:
     ticket = await store.begin_turn(
         ALICE, "s1", "Hello", key="k1", create=True, model="model-1", channel="api"
     )
     assert ticket == TurnTicket(
-        ticket.turn_id, "s1", user_seq=1, answer_seq=2, fresh=True, agent_id="assistant"
+        ticket.turn_id,
+        "s1",
+        user_seq=1,
+        answer_seq=2,
+        fresh=True,
+        agent_id="assistant",
+        born=clock(),
     )
     question, answer = await Store(database).messages(ALICE, "s1")
     assert (question.role, question.content, question.status) == ("user", "Hello", "complete")
@@ -189,7 +197,7 @@ async def test_a_key_gives_the_first_ticket_again(store: Store, database: Databa
     first = await store.begin(ALICE, "s1", "Hello", key="k1")
     before = await rows_of(database)
     assert await store.begin(ALICE, "s1", "Hello", key="k1") == dataclasses.replace(
-        first, fresh=False, agent_id=""
+        first, fresh=False, agent_id="", born=None
     )
     assert await rows_of(database) == before
     await store.finish(ALICE, first.turn_id, "answer")

@@ -150,6 +150,9 @@ async def test_a_host_s_addresses_are_one(
 
 async def test_at_once_no_more_are_admitted_than_one_after_the_other(opened: Opener) -> None:
     async with opened(turns_per_minute=7) as limits:
+        await limits.admit(
+            BOB, OFFICE
+        )  # so that a connection is there: the first one takes a while
         tries = await asyncio.gather(
             *(limits.admit(ALICE, HOME) for _ in range(40)), return_exceptions=True
         )
