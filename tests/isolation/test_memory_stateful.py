@@ -159,7 +159,7 @@ class Owners(RuleBasedStateMachine):
             None if known else ConversationNotFound,
         )
         if known is not None:
-            assert again == dataclasses.replace(ticket, fresh=False, agent_id="")
+            assert again == dataclasses.replace(ticket, fresh=False, agent_id="", born=None)
             if self.passed >= known.lease_ends:
                 known.running = None
 
