@@ -94,6 +94,27 @@ class Approvals:
         """Return what waits in a conversation of this owner, oldest first."""
         return [found.asked for found in self._waiting.get((owner, conversation), {}).values()]
 
+    def answer(
+        self,
+        owner: str,
+        conversation: str,
+        call_id: str,
+        answer: Answer,
+        arguments: Mapping[str, Any] | None,
+        *,
+        always: bool = False,
+    ) -> None:
+        """Settle a call as its owner says; without `arguments` with those that it was asked with.
+
+        Raises:
+            NotFound: As `settle`.
+        """
+        if arguments is None:
+            found = self._waiting.get((owner, conversation), {}).get(call_id)
+            arguments = dict(found.asked.arguments) if found is not None else {}
+        decision = Decision(answer, arguments, always=always and answer == "approved")
+        self.settle(owner, conversation, call_id, decision)
+
     def settle(self, owner: str, conversation: str, call_id: str, decision: Decision) -> None:
         """Give the owner's decision to the call that waits for it.
 

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from cmw_agent.approvals import Asked, Decision, seconds_left
+from cmw_agent.approvals import Asked, seconds_left
 from cmw_agent.channels.callers import Caller, Callers, address_of, base_of
 from cmw_agent.channels.embed_page import WidgetScript, page
 from cmw_agent.channels.embed_sites import CrossSite, Site, Sites
@@ -184,13 +184,9 @@ class EmbedRoutes:
         """Approve or deny a call that waits in the visitor's own conversation."""
         principal, _ = self._visitor(request, agent_id)
         conversation = await self._callers.current(principal)
-        approvals = self._services.approvals
-        given = body.arguments
-        if given is None:
-            pending = approvals.pending(principal.id, conversation)
-            own = (asked.arguments for asked in pending if asked.call_id == body.call)
-            given = dict(next(own, {}))
-        approvals.settle(principal.id, conversation, body.call, Decision(body.answer, given))
+        self._services.approvals.answer(
+            principal.id, conversation, body.call, body.answer, body.arguments
+        )
         return JSONResponse({})
 
     async def _turn(self, principal: Principal, caller: Caller, body: Said) -> Turn:

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from cmw_agent import parties
-from cmw_agent.approvals import Decision, seconds_left
+from cmw_agent.approvals import seconds_left
 from cmw_agent.channels.keys import Keys, keyed, must_be_secret
 from cmw_agent.channels.rest import CHAT, PROBLEMS, problem_of
 from cmw_agent.channels.rest_models import (
@@ -186,15 +186,14 @@ class RestSessions:
         self._callers.profile(agent_id)
         principal = session_of(holder, agent_id, session_id)
         found = await self._shelf.conversation(principal)
-        approvals, given = self._services.approvals, body.arguments
-        if given is None:
-            pending = approvals.pending(principal.id, found.session_id)
-            asked = [item for item in pending if item.call_id == body.call]
-            given = dict(asked[0].arguments) if asked else {}
-        decision = Decision(
-            body.answer, mended(given), always=body.always and body.answer == "approved"
+        self._services.approvals.answer(
+            principal.id,
+            found.session_id,
+            body.call,
+            body.answer,
+            mended(body.arguments),
+            always=body.always,
         )
-        approvals.settle(principal.id, found.session_id, body.call, decision)
         return Response(status_code=204)
 
 

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from cmw_agent.approvals import Approvals, Asked, Decision, seconds_left
+from cmw_agent.approvals import Approvals, Asked, seconds_left
 from cmw_agent.errors import InvalidMessage
 from cmw_agent.identity import Principal
 from cmw_agent.text import mended
@@ -61,12 +61,7 @@ class ApprovalRoutes:
         given, always = content.get("arguments"), content.get("always", False)
         if not isinstance(given, dict | None) or not isinstance(always, bool):
             raise InvalidMessage("The arguments must be a JSON object.", status=400)
-        approvals = self._approvals()
-        if given is None:
-            asked = [a for a in approvals.pending(principal.id, conversation) if a.call_id == call]
-            given = dict(asked[0].arguments) if asked else {}
-        decision = Decision(answer, given, always=always and answer == "approved")
-        approvals.settle(principal.id, conversation, call, decision)
+        self._approvals().answer(principal.id, conversation, call, answer, given, always=always)
         return JSONResponse({})
 
 
