@@ -116,7 +116,7 @@ async def measure(names: set[str], *, short: bool) -> dict[str, Any]:
         figures["alone"] = {"app": await alone("app"), "floor": await alone("floor")}
         figures["memory"] = await idle_memory(2_000)
         figures["slow readers"] = await slow_readers(STEADY_50, 10)
-        found = await long_conversations((4, 400))
+        found = await long_conversations()
         figures["conversation"] = {str(messages): cpu for messages, cpu in found.items()}
     return figures
 

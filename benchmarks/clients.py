@@ -13,6 +13,7 @@ import aiohttp
 import orjson
 
 API = "/gradio_api"
+UNCHANGED = {"__type__": "update"}  # Gradio's, for an output that stays as it is
 
 
 @dataclass(slots=True)
@@ -121,7 +122,7 @@ class PageUser:
             "fn_index": function,
             "session_hash": self._hash,
             "event_data": None,
-            "trigger_id": None,
+            "trigger_id": 1,  # as a page's button does
         }
         async with self._http.post(f"{self._url}{API}/queue/join", json=body) as answer:
             if answer.status != 200:
@@ -176,9 +177,14 @@ class Value:
         self._data: list[Any] = []
 
     def update(self, data: list[Any], generating: bool) -> None:
-        """Take in a whole value or, after the first, edits of it."""
-        if not generating or not self._data:
+        """Take in a whole value or, after the first, edits of it; at the end what has changed."""
+        if not self._data:
             self._data = data
+            return
+        if not generating:
+            self._data = [
+                old if new == UNCHANGED else new for old, new in zip(self._data, data, strict=True)
+            ]
             return
         for place, edits in enumerate(data):
             for action, path, new in edits:

@@ -16,7 +16,9 @@ from tests.doubles.openai_models import tokens_answer
 User = PageUser | ProxyUser
 OPEN_AT_ONCE = 8
 TURN_SECONDS = 600
-PAGES, FURTHER = 4, 25  # of the conversations of some length: how many, and turns of each
+# conversations of some length in messages: how many in a round, and measured turns of each
+LENGTHS = {4: (8, 3), 400: (1, 24)}
+ROUNDS = 6
 BATCH = 50  # users of the memory scenario that act at once
 
 
@@ -220,26 +222,36 @@ async def alone(name: str, turns: int = 15) -> float:
         return statistics.median(found)
 
 
-async def long_conversations(lengths: tuple[int, ...]) -> dict[int, float]:
+async def long_conversations() -> dict[int, float]:
     """Return the app's CPU seconds per 1,000 tokens in conversations of each length, in messages.
 
-    One server has them all, in turn, so that the size of its database is the same for each.
+    One server has them all, in turn, so that the size of its database is the same for each. As
+    many turns of each length are measured; short conversations stay short.
     """
     load = Load("long", 1, 200, 0)
-    spent = dict.fromkeys(lengths, 0.0)
+    spent = dict.fromkeys(LENGTHS, 0.0)
     async with (
         endpoint(load.rate, load.tokens) as model,
         contender("app", model.url, load.tokens) as server,
     ):
-        for _ in range(PAGES):
-            for messages in lengths:
-                [user] = await opened("app", server.url, 1)
-                for _ in range(messages // 2):
-                    await user.say("more")
-                cpu = server.cpu()
-                for _ in range(FURTHER):
-                    await user.say("more")
-                spent[messages] += server.cpu() - cpu
-                await user.close()
-    tokens = PAGES * FURTHER * load.tokens
-    return {messages: cpu * 1000 / tokens for messages, cpu in spent.items()}
+        for _ in range(ROUNDS):
+            for messages, (pages, further) in LENGTHS.items():
+                for _ in range(pages):
+                    spent[messages] += await _further_turns(server, messages, further)
+    return {
+        messages: spent[messages] * 1000 / (ROUNDS * pages * further * load.tokens)
+        for messages, (pages, further) in LENGTHS.items()
+    }
+
+
+async def _further_turns(server: Server, messages: int, further: int) -> float:
+    """Return the CPU seconds of so many turns after so many messages."""
+    [user] = await opened("app", server.url, 1)
+    for _ in range(messages // 2):
+        await user.say("more")
+    before = server.cpu_exact()
+    for _ in range(further):
+        await user.say("more")
+    spent = server.cpu_exact() - before
+    await user.close()
+    return spent

@@ -18,9 +18,12 @@ import uvicorn
 
 from cmw_agent.cli import KEEP_ALIVE_SECONDS
 from cmw_agent.settings import Settings
+from cmw_agent.settings_values import sqlite_url
 from cmw_agent.web.server import Application, Parts, build_app
+from tests.databases import put_migrated
 
 API = "/gradio_api"
+UNCHANGED = {"__type__": "update"}  # Gradio's, for an output that stays as it is
 WAIT = 20.0  # seconds that anything in a test may take
 
 
@@ -62,6 +65,8 @@ async def served(settings: Settings, parts: Parts | None = None) -> AsyncIterato
     `parts` are those the app is built from; a test of the tests puts broken ones in.
     """
     application = build_app(settings, parts or Parts())
+    if settings.database_url.get_secret_value() == sqlite_url(settings.data_dir):
+        put_migrated(settings.data_dir / "chat.db")
     config = uvicorn.Config(
         application.asgi,
         host="127.0.0.1",
@@ -185,7 +190,7 @@ class Tab:
             "fn_index": self.function(name),
             "session_hash": self.hash,
             "event_data": None,
-            "trigger_id": None,
+            "trigger_id": 1,  # the component that was used; programs send none
             **extra,
         }
         async with self.http.post(
@@ -217,7 +222,7 @@ class Tab:
             if message.get("event_id") not in (event.id, None):
                 continue
             event.raw.append(message)
-            _apply(event, message)
+            applied(event, message)
             yield event
             if event.done:
                 return
@@ -316,7 +321,8 @@ def last_text(value: Any) -> str:
     return found[-1] if found else ""
 
 
-def _apply(event: Event, message: dict[str, Any]) -> None:
+def applied(event: Event, message: dict[str, Any]) -> None:
+    """Bring `event` up to date with a message of its stream."""
     kind = message["msg"]
     if kind in ("process_generating", "process_completed"):
         output = message.get("output") or {}
@@ -334,6 +340,11 @@ def _update(event: Event, data: list[Any], generating: bool) -> None:
     if generating and event.values:
         before = event.values[-1]
         data = [_patched(old, new) for old, new in itertools.zip_longest(before, data)]
+    elif event.values:
+        before = event.values[-1]
+        data = [
+            old if new == UNCHANGED else new for old, new in itertools.zip_longest(before, data)
+        ]
     event.values.append(data)
 
 

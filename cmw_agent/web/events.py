@@ -77,6 +77,19 @@ class Function:
     starts_turn: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Call:
+    """An event that was sent, with the arguments for its handler.
+
+    A page has put a generator's updates together by itself, and is not sent their sum at the
+    end. A program that calls the event takes its result from there.
+    """
+
+    function: Function
+    arguments: list[Any]
+    from_page: bool
+
+
 @dataclass(slots=True)
 class Mailbox:
     """What waits to be read by one session's page.
@@ -238,7 +251,8 @@ class EventServer:
             sent = body.get("event_data")
             known = sent if isinstance(sent, dict) else {}
             arguments.append(function.event(None, dict.fromkeys(EVENT_FIELDS) | known))
-        return JSONResponse({"event_id": self._start(key, box, function, arguments)})
+        call = Call(function, arguments, from_page=type(body.get("trigger_id")) is int)
+        return JSONResponse({"event_id": self._start(key, box, call)})
 
     def _box(self, key: str, principal: Principal) -> Mailbox | None:
         box = self._boxes.get(key)
@@ -280,10 +294,10 @@ class EventServer:
             if not self._of_owner[box.principal.id]:
                 del self._of_owner[box.principal.id]
 
-    def _start(self, key: str, box: Mailbox, function: Function, arguments: list[Any]) -> str:
+    def _start(self, key: str, box: Mailbox, call: Call) -> str:
         event = secrets.token_hex(16)
         box.open_events.add(event)
-        task = asyncio.create_task(self._run(box, event, function, arguments), name="event")
+        task = asyncio.create_task(self._run(box, event, call), name="event")
         box.running[event] = task
 
         def ended(_: asyncio.Task[None]) -> None:
@@ -306,16 +320,14 @@ class EventServer:
 
     # -- running an event ---------------------------------------------------------
 
-    async def _run(
-        self, box: Mailbox, event: str, function: Function, arguments: list[Any]
-    ) -> None:
+    async def _run(self, box: Mailbox, event: str, call: Call) -> None:
         with contextlib.suppress(TimeoutError):  # nobody reads: there is nobody to tell
             try:
                 # Nobody waits for this one: it goes out with the first value.
                 box.messages.append(
                     _encoded({"msg": "process_starts", "event_id": event, "eta": None})
                 )
-                last = await self._values(box, event, function, arguments)
+                last = await self._values(box, event, call)
                 ending = _completed(event, {"data": list(last)})
             except asyncio.CancelledError:
                 if box.reader is None:
@@ -342,10 +354,10 @@ class EventServer:
             box.end(event, ending)
             await self._fetched(box)
 
-    async def _values(
-        self, box: Mailbox, event: str, function: Function, arguments: list[Any]
-    ) -> tuple[Any, ...]:
-        made: Any = function.handler(*arguments)
+    async def _values(self, box: Mailbox, event: str, call: Call) -> tuple[Any, ...]:
+        """Send what the handler yields, and return the outputs to end with."""
+        function = call.function
+        made: Any = function.handler(*call.arguments)
         if not inspect.isasyncgen(made):
             return _outputs(function, await made)
         last: tuple[Any, ...] = ()
@@ -362,7 +374,7 @@ class EventServer:
                     if any(changes):
                         await box.put(_generating(event, changes))
                 last = outputs
-        return last
+        return (UNCHANGED,) * len(last) if call.from_page else last
 
     async def _fetched(self, box: Mailbox) -> None:
         async with asyncio.timeout(UNREAD_SECONDS):

@@ -7,7 +7,7 @@ import pytest
 
 from memory.manager import ConversationMemoryManager
 from memory.records import StoredMessage
-from tests.harness import WAIT, Browser, Event, Tab, canary, last_text, texts
+from tests.harness import WAIT, Browser, Event, Tab, applied, canary, last_text, texts
 from tests.isolation.storm import canaries
 from tests.isolation.world import Following, World, until, world
 
@@ -175,8 +175,8 @@ async def test_a_chat_that_is_read_slowly_is_not_shown_as_another(tmp_path: Path
         slow.go_on.set()
         events = {opening: Event(opening), turning: Event(turning)}
         async for message in two.events():
-            if message.get("output", {}).get("data"):
-                events[message["event_id"]].values.append(message["output"]["data"])
+            if message.get("event_id") in events:
+                applied(events[message["event_id"]], message)
         for event in events.values():
             messages, shown_id = event.values[-1][:2]
             assert bool(messages) is (shown_id == session_id)

@@ -13,7 +13,7 @@ import pytest
 from cmw_agent.web.events import UNREAD_MESSAGES, Mailbox
 from tests.doubles.openai_server import OpenAIDouble
 from tests.doubles.openai_steps import Request, Start, Step, Text
-from tests.harness import API, WAIT, Browser, Event, _apply, last_text, served, settings_for
+from tests.harness import API, WAIT, Browser, Event, applied, last_text, served, settings_for
 from tests.service import until
 
 PIECES = 1_500
@@ -61,6 +61,6 @@ async def test_a_slow_reader_holds_up_nobody_and_fills_no_memory(tmp_path: Path)
                 received = await stream.read()
         for line in received.splitlines():
             if line.startswith(b"data:"):
-                _apply(event, orjson.loads(line[5:]))
+                applied(event, orjson.loads(line[5:]))
         assert event.error is None
         assert last_text(event.value) == PIECE * PIECES

@@ -1,6 +1,7 @@
 """The event server's edits and mailboxes."""
 
 import asyncio
+from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 from cmw_agent.identity import Principal
 from cmw_agent.web import view
 from cmw_agent.web.events import UNREAD_MESSAGES, Mailbox, edits
-from tests.harness import _patched
+from tests.harness import UNCHANGED, Browser, _patched, served, settings_for
 
 MESSAGES = st.lists(
     st.builds(view.message, st.sampled_from(["user", "assistant"]), st.text(max_size=6)),
@@ -56,3 +57,18 @@ async def test_a_writer_waits_for_a_slow_reader_and_loses_nothing() -> None:
         await writer
     taken += box.take()
     assert taken.split() == [b"%d" % n for n in range(UNREAD_MESSAGES * 2)]
+
+
+async def test_a_page_is_not_sent_again_what_it_has_put_together(tmp_path: Path) -> None:
+    async with served(settings_for(tmp_path)) as app, Browser(app.url) as person:
+        tab = person.tab()
+        await tab.open()
+        put_together = await tab.send("My name is Ada")
+        ending = put_together.raw[-1]["output"]["data"]
+        assert ending == [UNCHANGED] * len(ending)
+        (answer,) = put_together.value[-1]["content"]
+        assert answer["text"].startswith("Hello, Ada!")
+        # A program takes its result from the end.
+        whole = await tab.run("send", ["What is my name?", "", "", None], trigger_id=None)
+        (answer,) = whole.raw[-1]["output"]["data"][0][-1]["content"]
+        assert answer["text"] == "Your name is Ada!"
