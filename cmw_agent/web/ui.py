@@ -76,7 +76,7 @@ def build_page(
         # Makes the browser hold a heartbeat open; the event server sees it end.
         demo.unload(lambda: None)
         api(handlers.chat, api_name="chat", concurrency_limit=None)
-    demo.queue(api_open=False)
+    demo.api_open = False  # `queue()` would say so too, and build Gradio's app once more
     return demo
 
 

@@ -17,6 +17,7 @@ from memory.database import Database, SqliteDatabase, migrate, open_database
 from memory.manager import ConversationMemoryManager
 from memory.records import MessageStatus, ToolRecord, TurnTicket
 from memory.tables import agent_files, agent_sessions, channel_messages, channel_sends, metadata
+from tests.databases import put_migrated
 
 LEASE = 30.0
 ALICE, BOB = "user:alice", "user:bob"
@@ -158,6 +159,8 @@ async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
         "sqlite-memory": lambda: "sqlite+aiosqlite:///:memory:",
         "postgresql": lambda: request.getfixturevalue("postgres_server"),
     }
+    if request.param == "sqlite-file":
+        put_migrated(tmp_path / "chat.db")
     async with emptied(urls[request.param]()) as opened:
         yield opened
 
@@ -165,6 +168,7 @@ async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
 @pytest.fixture
 async def sqlite_file(tmp_path: Path) -> AsyncIterator[SqliteDatabase]:
     """A migrated SQLite file, for laws that need its faults."""
+    put_migrated(tmp_path / "chat.db")
     opened = open_database(f"sqlite:///{tmp_path / 'chat.db'}", busy_timeout_ms=1000)
     assert isinstance(opened, SqliteDatabase)
     await migrate(opened)
