@@ -90,7 +90,7 @@ class Limits:
                 has used up the tokens of the day.
         """
         digest = _digest(owner)
-        place = None if address is None else _digest(_network(address))
+        place = None if address is None else _digest(network_of(address))
         await self._places.ask(lambda counters: self._admit(counters, digest, place))
 
     async def charge(self, owner: str, tokens: int) -> None:
@@ -204,7 +204,7 @@ def _digest(name: str) -> str:
     return sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _network(address: str) -> str:
+def network_of(address: str) -> str:
     """One host may have all the addresses of an IPv6 network of 64 bits."""
     try:
         found = ipaddress.ip_address(address)

@@ -15,11 +15,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cmw_agent.channels.bodies import BoundedBodies
+from cmw_agent.channels.bodies import BoundedBodies, Early
 from cmw_agent.channels.callers import Callers
 from cmw_agent.channels.embed import EmbedRoutes
-from cmw_agent.channels.keys import Unauthorized
-from cmw_agent.channels.problems import problem
+from cmw_agent.channels.keys import Keys, Unauthorized
+from cmw_agent.channels.problems import INTERFACES, told_at
 from cmw_agent.channels.rest_parties import told_of
 from cmw_agent.channels.rest_routes import add_rest
 from cmw_agent.channels.whatsapp import CLOSED, UNSIGNED, WhatsApp
@@ -64,10 +64,12 @@ def open_channels(services: Services, identities: Identities) -> Channels:
     for kind in (UserError, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, _told)
     most = partial(_most, services.settings)
-    app.add_middleware(BoundedBodies, most=most, small=services.settings.max_body_bytes)
-    app.add_middleware(_Caught)
+    keys = Keys(services.settings.api_keys)
+    told = partial(_told_early, keys)
+    app.add_middleware(BoundedBodies, most=most, small=services.settings.max_body_bytes, told=told)
+    app.add_middleware(_Caught, told=told)
     callers = Callers(services, identities)
-    add_rest(app, services, callers)
+    add_rest(app, services, callers, keys)
     EmbedRoutes(services, callers, identities).register(app)
     whatsapp = WhatsApp(services, callers)
     whatsapp.register(app)
@@ -93,14 +95,24 @@ def _most(settings: Settings, scope: Scope) -> int:
 
 
 async def _told(request: Request, error: Exception) -> Response:
-    return problem(told_of(error))
+    return told_at(request.scope["path"], told_of(error))
+
+
+def _told_early(keys: Keys, scope: Scope, error: UserError) -> Response:
+    """Return the answer that tells of `error` where no route has had the request yet."""
+    response = told_at(scope["path"], error)
+    if scope["path"].startswith(INTERFACES):
+        response.headers["Vary"] = "Origin"
+        response.headers.update(keys.readable(Headers(scope=scope).get("origin")))
+    return response
 
 
 class _Caught:
     """ASGI middleware that tells of what nobody foresaw, and logs it without its text."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, told: Early) -> None:
         self._app = app
+        self._told = told
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         has_begun = False
@@ -116,4 +128,4 @@ class _Caught:
             told = UserError()
             log.error("channel failed error_id=%s cause=%s", told.error_id, frames(error))  # noqa: TRY400
             if not has_begun:
-                await problem(told)(scope, receive, send)
+                await self._told(scope, told)(scope, receive, send)

@@ -1,22 +1,26 @@
 """Bounds on what a request to a channel brings: bytes, and the time they take to come."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cmw_agent.channels.problems import problem
+from cmw_agent.channels.problems import told_at
 from cmw_agent.errors import UserError
+from cmw_agent.limits import network_of
 
 SMALL_SECONDS = 20.0  # in which a small body must have come
 LARGE_SECONDS = 60.0  # and a large one
 LARGE_AT_ONCE = 8  # in memory
 COMING_BYTES = 67_108_864  # of all small bodies that are not whole yet
+SHARE_BYTES = COMING_BYTES // 8  # of them, those from one network address
 DIGITS = 18  # of a length that is believed
 RETRY_SECONDS = "5"
+Early = Callable[[Scope, UserError], Response]  # writes an error before any route has the request
 
 
 class _Refused(Exception):
@@ -27,10 +31,14 @@ class _Refused(Exception):
 
 @dataclass(slots=True)
 class _Room:
-    """What all bodies take: how many large ones there are, and bytes of small ones that come."""
+    """What all bodies take: how many large ones there are, and bytes of small ones that come.
+
+    `shares` are the latter by the network that sends them.
+    """
 
     large: int = 0
     coming: int = 0
+    shares: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(slots=True)
@@ -38,6 +46,7 @@ class _Place:
     """What one body takes of it. A large one keeps its place until it is dealt with."""
 
     room: _Room
+    network: str
     is_large: bool = False
     coming: int = 0
 
@@ -51,13 +60,18 @@ class _Place:
     def take(self, size: int) -> None:
         if self.is_large:
             return
-        if self.room.coming + size > COMING_BYTES:
+        share = self.room.shares[self.network] + size
+        if self.room.coming + size > COMING_BYTES or share > SHARE_BYTES:
             raise _Refused(_busy())
+        self.room.shares[self.network] = share
         self.room.coming += size
         self.coming += size
 
     def came(self) -> None:
         self.room.coming -= self.coming
+        self.room.shares[self.network] -= self.coming
+        if self.room.shares[self.network] <= 0:
+            del self.room.shares[self.network]
         self.coming = 0
 
     def leave(self) -> None:
@@ -75,6 +89,7 @@ class BoundedBodies:
         small: Bytes above which a body is a large one, of which few are held at once.
         small_seconds: In which a small body must have come.
         large_seconds: In which a large one must have come.
+        told: Returns the answer that tells of an error.
     """
 
     def __init__(
@@ -85,19 +100,22 @@ class BoundedBodies:
         small: int,
         small_seconds: float = SMALL_SECONDS,
         large_seconds: float = LARGE_SECONDS,
+        told: Early | None = None,
     ) -> None:
         self._app = app
         self._most = most
         self._small = small
         self._small_seconds = small_seconds
         self._large_seconds = large_seconds
+        self._told = told or _plain
         self._room = _Room()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] in ("GET", "HEAD", "OPTIONS"):
             await self._app(scope, receive, send)
             return
-        place = _Place(self._room)
+        client = scope.get("client")  # the socket's, or what a trusted proxy says
+        place = _Place(self._room, network_of(client[0]) if client else "")
         try:
             pending = [await self._read(scope, receive, place)]
             place.came()
@@ -109,7 +127,10 @@ class BoundedBodies:
 
             await self._app(scope, replay, send)
         except _Refused as refused:  # by the reading alone
-            await _told(refused.error)(scope, receive, send)
+            response = self._told(scope, refused.error)
+            if refused.error.status == 503:
+                response.headers["Retry-After"] = RETRY_SECONDS
+            await response(scope, receive, send)
         finally:
             place.leave()
 
@@ -164,8 +185,5 @@ def _busy() -> UserError:
     return UserError("Too many large requests are coming; please try again.", status=503)
 
 
-def _told(error: UserError) -> Response:
-    response = problem(error)
-    if error.status == 503:
-        response.headers["Retry-After"] = RETRY_SECONDS
-    return response
+def _plain(scope: Scope, error: UserError) -> Response:
+    return told_at(scope["path"], error)

@@ -1,5 +1,6 @@
 """The session behind a request of a channel."""
 
+import asyncio
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -8,7 +9,7 @@ from starlette.requests import Request
 
 from cmw_agent.errors import NotFound, UnknownSession
 from cmw_agent.identity import Identities, Principal
-from cmw_agent.parties import conversation_after
+from cmw_agent.parties import client, conversation_after
 from cmw_agent.profiles import Profile
 from cmw_agent.refusals import refusal_for
 from cmw_agent.services import Services
@@ -94,19 +95,44 @@ class Callers:
     async def begin_anew(self, principal: Principal) -> None:
         """End the conversation that goes on; the next message begins another.
 
+        An answer that is being written in it is stopped and kept, and the calls that wait there
+        are denied: nobody could answer them any more.
+
         Raises:
             UserError: The memory fails.
         """
         memory = self._services.memory_of(principal)
         for item in await self._newest(principal):
             if item.status != "ended":
-                with _failures():
+                with failures():
                     await memory.conclude(principal.id, item.session_id)
+                await self._leave(principal, item.session_id)
+
+    async def _leave(self, principal: Principal, conversation_id: str) -> None:
+        live = self._services.registry.of(principal)
+        here = [session for session in live if session.conversation_id == conversation_id]
+        turns = [session.turn for session in here if session.turn is not None]
+        for turn in turns:
+            turn.stop()
+        await asyncio.gather(*(turn.ended() for turn in turns))
+        # Those of turns that no session has any more.
+        approvals = self._services.approvals
+        for asked in approvals.pending(principal.id, conversation_id):
+            with contextlib.suppress(NotFound):
+                approvals.answer(principal.id, conversation_id, asked.call_id, "denied", None)
 
     async def _newest(self, principal: Principal) -> list[Conversation]:
-        with _failures():
+        with failures():
             memory = self._services.memory_of(principal)
             return await memory.conversations(principal.id, limit=LOOKED_AT)
+
+    def named_session(self, key_name: str, agent_id: str, name: str) -> str:
+        """Return the id of the session that belongs to a request's name.
+
+        The same of the same, on every replica; who knows the name cannot work it out.
+        """
+        named = client(key_name, agent_id, f"\0named\0{name}")
+        return self._identities.session_key(named, "cmw.session").value[:32]
 
     def live(self, principal: Principal, conversation_id: str) -> Session | None:
         """Return the live session of a principal's conversation, if there is one; none is made."""
@@ -133,7 +159,8 @@ class Callers:
 
 
 @contextlib.contextmanager
-def _failures() -> Iterator[None]:
+def failures() -> Iterator[None]:
+    """Raise what fails in the memory as the `UserError` that it means."""
     try:
         yield
     except StoreError as error:

@@ -5,6 +5,7 @@ With the header ``X-Session-Id`` the request is a message to that session of the
 last user message counts, and the agent remembers the rest.
 """
 
+import contextlib
 import secrets
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -27,13 +28,12 @@ from cmw_agent.channels.completions_streams import (
     DONE,
     Voiced,
     ending,
-    error_body,
     said,
     written,
 )
 from cmw_agent.channels.keys import Keys, keyed
 from cmw_agent.channels.leaving import leave
-from cmw_agent.channels.problems import problem
+from cmw_agent.channels.problems import openai_problem
 from cmw_agent.channels.rest import IdempotencyKey, Rest
 from cmw_agent.channels.rest_models import SESSION_PATTERN
 from cmw_agent.channels.rest_parties import (
@@ -48,7 +48,9 @@ from cmw_agent.channels.streams import EVENTS, TurnResponse, begun, stopped_with
 from cmw_agent.completion import Exchange
 from cmw_agent.errors import InvalidMessage, NotFound, UserError
 from cmw_agent.events import TurnEvent, TurnFinished, TurnStarted
+from cmw_agent.observers import request_of
 from cmw_agent.profiles import BUILT_IN
+from cmw_agent.sessions import Session
 from cmw_agent.settings_values import ApiKey
 from cmw_agent.text import mended
 from cmw_agent.turns import Turn
@@ -56,9 +58,11 @@ from cmw_agent.turns import Turn
 SPOKEN = ("user", "assistant")
 INSTRUCTING = ("system", "developer")
 SESSION = "X-Session-Id"
+NAMELESS = "An Idempotency-Key needs X-Session-Id."
 ERRORS: dict[int | str, dict[str, Any]] = {
     "4XX": {"model": OpenAIError, "description": "The request cannot be answered."},
     "5XX": {"model": OpenAIError, "description": "The answer failed here, or at the model."},
+    415: {"model": OpenAIError, "description": "The body is not sent as JSON."},
     422: {"model": OpenAIError, "description": "Not used: such a request is answered with 400."},
 }
 STREAMED: dict[int | str, dict[str, Any]] = {
@@ -107,11 +111,10 @@ class Completions:
         return router
 
     async def models(self, holder: Holder) -> ModelList:
-        """List the agents, each as a model."""
-        data = [
-            Model(id=name, object="model", created=0, owned_by="cmw-agent")
-            for name in self._services.profiles
-        ]
+        """List what a request may name as its model: the agents, and the assistant's models."""
+        settings = self._services.settings
+        names = dict.fromkeys((*self._services.profiles, settings.model, *settings.models))
+        data = [Model(id=name, object="model", created=0, owned_by="cmw-agent") for name in names]
         return ModelList(object="list", data=data)
 
     async def complete(
@@ -129,12 +132,19 @@ class Completions:
         if body.n not in (None, 1):
             raise InvalidMessage("There is one answer to a request: n must be 1.")
         agent_id, model = self._agent(body.model)
+        if idempotency_key is not None and session_id is None:
+            raise InvalidMessage(NAMELESS)
         conversation, instructions = _read(body.messages)
         voiced = Voiced(body.model)
         if session_id is None:
             address = counted_at(holder, request)
-            turn = await self._passing(
-                holder, agent_id, body, conversation, instructions, model, address
+            session = await self._passing(holder, agent_id, body.user, address)
+            turn = self._services.chat.complete(
+                session,
+                conversation,
+                instructions=instructions or None,
+                model=model,
+                request_id=request_of(request.scope),
             )
             async with stopped_with(request, turn):
                 return await _answered(turn, await begun(turn), voiced, body, {})
@@ -149,8 +159,12 @@ class Completions:
             request, holder, agent_id, session_id, principal, can_ask=False
         )
         named = idempotency_key or secrets.token_hex(16)
-        turn = self._services.chat.turn(session, text, key=named, model=model)
-        async with stopped_with(request, turn):
+        turn = self._services.chat.turn(
+            session, text, key=named, model=model, request_id=request_of(request.scope)
+        )
+        # Who has named a request and lost its answer asks for that again.
+        outlives = idempotency_key is not None and not body.stream
+        async with contextlib.nullcontext() if outlives else stopped_with(request, turn):
             first = await self._rest.begun(session, turn, is_named=idempotency_key is not None)
             return await _answered(turn, first, voiced, body, headers)
 
@@ -164,24 +178,15 @@ class Completions:
         raise UnknownModel
 
     async def _passing(
-        self,
-        holder: ApiKey,
-        agent_id: str,
-        body: ChatRequest,
-        conversation: Sequence[Exchange],
-        instructions: str,
-        model: str | None,
-        address: str | None,
-    ) -> Turn:
+        self, holder: ApiKey, agent_id: str, user: str | None, address: str | None
+    ) -> Session:
+        """Return the session of a `user` of whose conversations nothing is kept."""
         # The NUL keeps these parties apart from every session: no session's id holds one.
-        principal = parties.client(holder.name, agent_id, f"\0{body.user or ''}")
+        principal = parties.client(holder.name, agent_id, f"\0{user or ''}")
         await self._services.chat.admit(principal, address)
         nowhere = parties.conversation_after(principal, None)  # never begun
         caller = Caller(principal, agent_id, nowhere, CHANNEL)
-        session = await self._callers.session(principal, caller)
-        return self._services.chat.complete(
-            session, conversation, instructions=instructions or None, model=model
-        )
+        return await self._callers.session(principal, caller)
 
 
 async def _answered(
@@ -241,10 +246,4 @@ def _refused(error: Exception) -> Response:
     told = told_of(error)
     if told.status == 422:  # OpenAI's API knows no such status
         told.status = 400
-    plain = problem(told)
-    headers = {
-        name: value
-        for name, value in plain.headers.items()
-        if name in ("retry-after", "www-authenticate")
-    }
-    return JSONResponse(error_body(told), told.status, headers)
+    return openai_problem(told)

@@ -60,7 +60,7 @@ class Completion(BaseModel):
 
 
 class Model(BaseModel):
-    """An agent, as such clients list models."""
+    """An agent or a model of the assistant's, as such clients list models."""
 
     id: str
     object: str = Field(examples=["model"])
@@ -69,7 +69,7 @@ class Model(BaseModel):
 
 
 class ModelList(BaseModel):
-    """The agents."""
+    """What a request may name as its model."""
 
     object: str = Field(examples=["list"])
     data: list[Model]

@@ -1,5 +1,6 @@
 """A turn as OpenAI's clients read it: one completion, or chunks as they come."""
 
+import contextlib
 import secrets
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -8,20 +9,13 @@ from typing import Any
 
 import orjson
 
-from cmw_agent.channels.streams import ALIVE, following
+from cmw_agent.channels.problems import error_body
+from cmw_agent.channels.streams import ALIVE, to_its_end
 from cmw_agent.errors import UserError
 from cmw_agent.events import TextDelta, TurnEvent, TurnFinished, UsageReported
 from cmw_agent.turns import Turn
 
 DONE = b"data: [DONE]\n\n"
-# by status: the type of the error and its code, as OpenAI's clients know them
-KINDS: Mapping[int, tuple[str, str | None]] = {
-    401: ("invalid_request_error", "invalid_api_key"),
-    403: ("invalid_request_error", "forbidden"),
-    404: ("invalid_request_error", "model_not_found"),
-    409: ("invalid_request_error", "conversation_in_use"),
-    429: ("rate_limit_error", "rate_limit_exceeded"),
-}
 
 
 @dataclass(slots=True)
@@ -103,13 +97,14 @@ async def written(
 ) -> AsyncIterator[bytes]:
     """Yield a turn as server-sent chunks; the `TurnResponse` that writes them leaves it."""
     yield voiced.chunk({"role": "assistant", "content": ""})
-    event: TurnEvent | None = first
-    while event is not None:
-        voiced.add(event)
-        if isinstance(event, TextDelta):
-            yield voiced.chunk({"content": event.text})
-        while (event := await following(turn)) is None and voiced.finished is None:
-            yield ALIVE
+    async with contextlib.aclosing(to_its_end(turn, first)) as events:
+        async for event in events:
+            if event is None:
+                yield ALIVE
+                continue
+            voiced.add(event)
+            if isinstance(event, TextDelta):
+                yield voiced.chunk({"content": event.text})
     if (failure := voiced.failure) is not None:
         yield _data(error_body(failure))
     else:
@@ -122,13 +117,6 @@ def ending(voiced: Voiced, *, with_usage: bool) -> list[bytes]:
     """Return the pieces that end a whole answer."""
     end = [voiced.chunk({}, "stop")]
     return [*end, voiced.counted()] if with_usage else end
-
-
-def error_body(error: UserError) -> dict[str, Any]:
-    """Return an error in OpenAI's form, with the id that ties it to the log."""
-    other = "invalid_request_error" if error.status < 500 else "server_error"
-    kind, code = KINDS.get(error.status, (other, None))
-    return {"error": {"message": str(error), "type": kind, "code": code, "param": None}}
 
 
 def _data(content: Mapping[str, Any]) -> bytes:

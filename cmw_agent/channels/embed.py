@@ -6,6 +6,7 @@ The site itself is the one that the browser names: see `cmw_agent.channels.embed
 drawn is in ``static/widget.js``; why so in ``docs/adr/0016-widget-in-a-shadow-root.md``.
 """
 
+import contextlib
 import json
 import time
 from typing import Any, Literal
@@ -16,20 +17,19 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from cmw_agent.approvals import Asked, seconds_left
-from cmw_agent.channels.callers import Caller, Callers, address_of, base_of
+from cmw_agent.channels.callers import Caller, Callers, address_of, base_of, failures
 from cmw_agent.channels.embed_page import WidgetScript, page
 from cmw_agent.channels.embed_sites import CrossSite, Site, Sites
 from cmw_agent.channels.leaving import leave
 from cmw_agent.channels.streams import TurnResponse, begun, server_sent
 from cmw_agent.errors import NotFound, UserError
 from cmw_agent.identity import Identities, Principal
+from cmw_agent.observers import request_of
 from cmw_agent.parties import WidgetTokens, WidgetVisitor
-from cmw_agent.refusals import refusal_for
 from cmw_agent.services import Services
 from cmw_agent.sessions import Provenance
 from cmw_agent.text import mended
 from cmw_agent.turns import Turn
-from memory.errors import ConversationNotFound, StoreError
 from memory.records import StoredMessage
 
 SHOWN = 50  # messages that the widget draws
@@ -135,12 +135,9 @@ class EmbedRoutes:
         principal, _ = self._visitor(request, agent_id)
         conversation = await self._callers.current(principal)
         memory = self._services.memory_of(principal)
-        try:
+        found: list[StoredMessage] = []
+        with contextlib.suppress(NotFound), failures():  # not there: nothing was said yet
             found = await memory.messages(principal.id, conversation, limit=SHOWN)
-        except ConversationNotFound:  # nothing was said yet
-            found = []
-        except StoreError as error:
-            raise refusal_for(error) from error
         now = time.time()
         waiting = self._services.approvals.pending(principal.id, conversation)
         return JSONResponse(
@@ -174,11 +171,10 @@ class EmbedRoutes:
             base_of(request),
             can_ask=True,
         )
-        turn = await self._turn(principal, caller, body)
+        turn = await self._turn(principal, caller, body, request_of(request.scope))
         first = await begun(turn)
         events = server_sent(turn, first, {"session_id": caller.conversation_id})
-        headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-        return TurnResponse(turn, events, headers)
+        return TurnResponse(turn, events, {"cache-control": "no-store"})
 
     async def settle(self, agent_id: str, body: Word, request: Request) -> Response:
         """Approve or deny a call that waits in the visitor's own conversation."""
@@ -189,7 +185,9 @@ class EmbedRoutes:
         )
         return JSONResponse({})
 
-    async def _turn(self, principal: Principal, caller: Caller, body: Said) -> Turn:
+    async def _turn(
+        self, principal: Principal, caller: Caller, body: Said, request_id: str
+    ) -> Turn:
         chat = self._services.chat
         if body.follow:
             # Not admitted, and so nothing is made: what waits has a session.
@@ -200,8 +198,8 @@ class EmbedRoutes:
             return waiting
         session = await self._callers.session(principal, caller)
         if body.again:
-            return chat.again(session, key=body.key)
-        return chat.turn(session, body.message, key=body.key)
+            return chat.again(session, key=body.key, request_id=request_id)
+        return chat.turn(session, body.message, key=body.key, request_id=request_id)
 
     def _visitor(self, request: Request, agent_id: str) -> tuple[Principal, Site]:
         """Return who asks, and where.

@@ -5,6 +5,7 @@ beside that key in the settings.
 """
 
 import hmac
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from hashlib import sha256
 
@@ -24,6 +25,8 @@ NO_KEY = "This request needs a key: send it as Authorization: Bearer KEY."
 UNKNOWN = "This key is not known here."
 PUBLIC = "This key is known to the visitors of a website; use one that has no origin."
 NO_ORIGIN = "This key may not be used by pages of this origin."
+NOT_DECLARED = "Send the body as JSON, with Content-Type: application/json."
+JSON_KIND = re.compile(r"application/[^/]+\+json")
 PREFLIGHT_SECONDS = "600"
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -71,6 +74,13 @@ class Keys:
             raise UserError(NO_ORIGIN, status=403)
         return found
 
+    def readable(self, origin: str | None) -> dict[str, str]:
+        """Return the headers that let a page read what is told before a key is looked at.
+
+        Pages of any key's origins may: it holds nothing of anybody.
+        """
+        return readable_by(origin) if origin is not None and origin in self._origins else {}
+
     def preflight(self, request: Request) -> Response:
         """Answer a browser that asks whether a page may send a request (WHATWG Fetch, CORS)."""
         origin = request.headers.get("origin", "")
@@ -96,13 +106,15 @@ def keyed(keys: Keys, told: Told) -> type[APIRoute]:
 
     class KeyedRoute(APIRoute):
         def get_route_handler(self) -> Handler:  # type: ignore[override]
-            answer = super().get_route_handler()
+            answer, takes_json = super().get_route_handler(), self.body_field is not None
 
             async def handler(request: Request) -> Response:
                 key: ApiKey | None = None
                 try:
                     key = keys.of(request)
                     request.scope[KEY] = key
+                    if takes_json:
+                        await _must_be_declared(request)
                     response = await answer(request)
                 except (UserError, RequestValidationError, HTTPException) as error:
                     response = told(error)
@@ -111,14 +123,21 @@ def keyed(keys: Keys, told: Told) -> type[APIRoute]:
                 response.headers["Vary"] = "Origin"
                 origin = request.headers.get("origin", "")
                 if key is not None and origin in key.origins:
-                    response.headers["Access-Control-Allow-Origin"] = origin
-                    response.headers["Access-Control-Expose-Headers"] = "Retry-After, X-Session-Id"
-                    response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
+                    response.headers.update(readable_by(origin))
                 return response
 
             return handler
 
     return KeyedRoute
+
+
+def readable_by(origin: str) -> dict[str, str]:
+    """Return the headers that let pages of `origin` read an answer."""
+    return {
+        "Access-Control-Allow-Origin": origin,
+        "Access-Control-Expose-Headers": "Retry-After, X-Session-Id",
+        "Cross-Origin-Resource-Policy": "cross-origin",
+    }
 
 
 def key_of(request: Request) -> ApiKey:
@@ -144,6 +163,18 @@ def must_be_secret(key: ApiKey) -> None:
     """
     if key.origins:
         raise UserError(PUBLIC, status=403)
+
+
+async def _must_be_declared(request: Request) -> None:
+    """Let only bodies pass that are said to be JSON: a page may send others to everybody.
+
+    Raises:
+        UserError: This one is something else.
+    """
+    declared = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    is_json = declared == "application/json" or JSON_KIND.fullmatch(declared)
+    if not is_json and await request.body():
+        raise UserError(NOT_DECLARED, status=415)
 
 
 def _is_own(origin: str, request: Request) -> bool:

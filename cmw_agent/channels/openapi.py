@@ -3,7 +3,9 @@
 Open to everybody: it says what can be asked, and nothing of anybody.
 """
 
+import asyncio
 from collections.abc import Sequence
+from functools import cache, partial
 from typing import Any
 
 from fastapi import APIRouter
@@ -59,11 +61,12 @@ def described(routes: Sequence[BaseRoute]) -> dict[str, Any]:
     return found
 
 
-def router(document: dict[str, Any]) -> APIRouter:
-    """Return the routes of the document and its page."""
+def router(interface: Sequence[BaseRoute]) -> APIRouter:
+    """Return the routes of the document, which is made when it is first asked for, and its page."""
+    document = cache(partial(described, interface))
 
     async def openapi() -> Response:
-        return JSONResponse(document)
+        return JSONResponse(await asyncio.to_thread(document))
 
     async def docs() -> Response:
         return HTMLResponse(PAGE)

@@ -3,7 +3,6 @@
 import contextlib
 import secrets
 from collections.abc import Mapping
-from hashlib import sha256
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header
@@ -12,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 
 from cmw_agent import parties
 from cmw_agent.channels import streams
-from cmw_agent.channels.callers import Caller, address_of, base_of
+from cmw_agent.channels.callers import Caller, address_of, base_of, failures
 from cmw_agent.channels.keys import Keys, keyed
 from cmw_agent.channels.leaving import leave
 from cmw_agent.channels.problems import problem
@@ -20,10 +19,10 @@ from cmw_agent.channels.rest_models import Answer, Message, Problem
 from cmw_agent.channels.rest_parties import (
     CHANNEL,
     METADATA,
+    METADATA_SEQ,
     Holder,
     Shelf,
     counted_at,
-    failures,
     session_of,
     told_of,
 )
@@ -31,11 +30,13 @@ from cmw_agent.channels.streams import EVENTS, TurnResponse
 from cmw_agent.errors import InvalidMessage, NotFound
 from cmw_agent.events import TurnEvent, TurnStarted
 from cmw_agent.identity import Principal
+from cmw_agent.observers import request_of
 from cmw_agent.sessions import Provenance, Session
 from cmw_agent.settings_values import ApiKey
 from cmw_agent.turns import Turn
 
 CHAT = "/api/chat/{agent_id}"
+NAMELESS = "Send a session_id with an Idempotency-Key."
 REUSED = "This Idempotency-Key came with another message before."
 UNSAID: Mapping[str, Any] = {"status": "complete", "tokens": None, "tools": []}
 IdempotencyKey = Annotated[
@@ -44,13 +45,15 @@ IdempotencyKey = Annotated[
         alias="Idempotency-Key",
         min_length=1,
         max_length=100,
-        description="Names the request: repeated in the same session it gives the first answer "
-        "again, without asking a model.",
+        description="Names the request: repeated in the same session, while its conversation goes "
+        "on, it gives the first answer again, without asking a model. A key that pages may use "
+        "needs a `session_id` with it.",
     ),
 ]
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     "4XX": {"model": Problem, "description": "The request cannot be answered (RFC 9457)."},
     "5XX": {"model": Problem, "description": "The answer failed here, or at the model (RFC 9457)."},
+    415: {"model": Problem, "description": "The body is not sent as JSON."},
     422: {"model": Problem, "description": "The request is not what this address takes."},
 }
 STREAMED: dict[int | str, dict[str, Any]] = {
@@ -99,13 +102,15 @@ class Rest:
 
         With `Accept: text/event-stream` the answer comes as events while it is written: `started`,
         `delta`, `tool`, `tool_done`, `approval`, `approval_done`, and at last `done` or `error`.
-        A request that is left early stops the answer; what came of it is kept. Calls of tools that
-        wait for a user's word are denied where the answer is not streamed.
+        A request that is left early stops the answer, and what came of it is kept; but a whole
+        answer to a request with an `Idempotency-Key` is written to its end, for a repetition, and
+        one that waits for a user's word goes on waiting. Calls of tools that would ask for that
+        word are denied where the answer is not streamed.
 
         `/new` ends the session's conversation, and `/forget everything` deletes all of the session.
         """
         self._callers.profile(agent_id)
-        session_id = body.session_id or _made(holder, agent_id, idempotency_key)
+        session_id = body.session_id or self._made(holder, agent_id, idempotency_key)
         principal = session_of(holder, agent_id, session_id)
         is_streamed = EVENTS in request.headers.get("accept", "")
         await self._services.chat.admit(principal, counted_at(holder, request))
@@ -116,16 +121,20 @@ class Rest:
         session = await self.session(
             request, holder, agent_id, session_id, principal, can_ask=is_streamed
         )
-        context = {METADATA: body.metadata} if body.metadata else None
+        context = _kept(body.metadata, 1) if body.metadata else None
         turn = self._services.chat.turn(
-            session, body.message, key=idempotency_key or secrets.token_hex(16), context=context
+            session,
+            body.message,
+            key=idempotency_key or secrets.token_hex(16),
+            context=context,
+            request_id=request_of(request.scope),
         )
         # Who has named a request and lost its answer asks for that again.
         outlives = idempotency_key is not None and not is_streamed
         watch = contextlib.nullcontext() if outlives else streams.stopped_with(request, turn)
         async with watch:
             first = await self.begun(session, turn, is_named=idempotency_key is not None)
-            await self._keep(session, turn, first, context)
+            await self._keep(session, turn, first, body.metadata)
             if is_streamed:
                 return TurnResponse(turn, streams.server_sent(turn, first, more))
             told = await streams.whole(turn)
@@ -188,15 +197,34 @@ class Rest:
             raise InvalidMessage(REUSED)
         return first
 
+    def _made(self, holder: ApiKey, agent_id: str, idempotency_key: str | None) -> str:
+        """Return the id of a session that the caller has not named; a repetition finds it again.
+
+        Raises:
+            InvalidMessage: Many people have the key, who name their requests alike.
+        """
+        if idempotency_key is None:
+            return secrets.token_hex(16)
+        if holder.origins:
+            raise InvalidMessage(NAMELESS)
+        return self._callers.named_session(holder.name, agent_id, idempotency_key)
+
     async def _keep(
-        self, session: Session, turn: Turn, first: TurnEvent, context: Mapping[str, Any] | None
+        self, session: Session, turn: Turn, first: TurnEvent, metadata: Mapping[str, Any]
     ) -> None:
-        """Keep what the caller says of a conversation that has begun before."""
-        if context is None or not isinstance(first, TurnStarted) or first.user_seq == 1:
+        """Keep what the caller says of a conversation that has begun before.
+
+        Nothing of a repeated request: what later ones have said holds.
+        """
+        if not metadata or not isinstance(first, TurnStarted) or first.user_seq == 1:
             return
+        owner, conversation = session.owner, first.conversation_id
         try:
             with contextlib.suppress(NotFound), failures():
-                await session.memory.update_context(session.owner, first.conversation_id, context)
+                known = (await session.memory.conversation(owner, conversation)).context_data or {}
+                if first.user_seq > known.get(METADATA_SEQ, 0):
+                    changes = _kept(metadata, first.user_seq)
+                    await session.memory.update_context(owner, conversation, changes)
         except BaseException:
             await _stopped(turn)
             raise
@@ -221,12 +249,9 @@ async def _stopped(turn: Turn) -> None:
     await turn.ended()
 
 
-def _made(holder: ApiKey, agent_id: str, idempotency_key: str | None) -> str:
-    """Return the id of a session that the caller has not named; a repetition finds it again."""
-    if idempotency_key is None:
-        return secrets.token_hex(16)
-    parts = ("cmw.session", holder.name, agent_id, idempotency_key)
-    return sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:32]
+def _kept(metadata: Mapping[str, Any], seq: int) -> dict[str, Any]:
+    """Return what a conversation keeps of the metadata that came with the message at `seq`."""
+    return {METADATA: dict(metadata), METADATA_SEQ: seq}
 
 
 def _said(sentence: str, more: Mapping[str, Any], *, is_streamed: bool) -> Response:

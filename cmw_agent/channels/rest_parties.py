@@ -5,9 +5,9 @@ at another agent, is another party with conversations of its own. See
 ``docs/adr/0015-rest-sessions-are-parties.md``.
 """
 
-import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from http import HTTPStatus
 from typing import Annotated, Any
 
 from fastapi import Depends, Security
@@ -17,22 +17,22 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from cmw_agent import parties
-from cmw_agent.channels.callers import Callers, address_of
+from cmw_agent.channels.callers import Callers, address_of, failures
 from cmw_agent.channels.keys import key_of
 from cmw_agent.errors import InvalidMessage, NotFound, UserError
 from cmw_agent.identity import Principal
-from cmw_agent.refusals import refusal_for
 from cmw_agent.services import Services
 from cmw_agent.settings_values import ApiKey
 from cmw_agent.text import mended
-from memory.errors import StoreError
 from memory.records import Conversation
 
 log = logging.getLogger(__name__)
 
 CHANNEL = "rest"
 METADATA = "metadata"  # what a key's holder keeps with a conversation
+METADATA_SEQ = "metadata_seq"  # the place of the message that it came with
 PLACE_CHARS = 60
+NOT_JSON = "The body is not JSON in UTF-8."
 
 
 class SessionNotFound(NotFound):
@@ -106,27 +106,43 @@ class Shelf:
         return latest
 
 
-@contextlib.contextmanager
-def failures() -> Iterator[None]:
-    """Raise what fails in the memory as the `UserError` that it means."""
-    try:
-        yield
-    except StoreError as error:
-        raise refusal_for(error) from error
-
-
 def told_of(error: Exception) -> UserError:
     """Return what an error means to whoever sent the request."""
     if isinstance(error, UserError):
         return error
     if isinstance(error, RequestValidationError):
-        places = {_place(item["loc"]) for item in error.errors()} - {""}
-        wrong = f" ({', '.join(sorted(places)[:5])})" if places else ""
+        found = error.errors()
+        if any(item["type"] == "json_invalid" for item in found):
+            return UserError(NOT_JSON, status=400)
+        places = {_place(item, error.body) for item in found} - {""}
+        told = sorted(each for each in places if not _is_around(each, places))[:5]
+        wrong = f" ({', '.join(told)})" if told else ""
         return InvalidMessage(f"The request is not what this address takes{wrong}.")
     status = error.status_code if isinstance(error, HTTPException) else 500
+    if status == HTTPStatus.BAD_REQUEST:  # FastAPI's, of a body that it cannot read
+        return UserError(NOT_JSON, status=400)
     return UserError("This address takes no such request.", status=status)
 
 
-def _place(found: Any) -> str:
+def _place(item: Mapping[str, Any], body: Any) -> str:
+    """Return the name of what is wrong, as the caller knows it."""
+    within, *names = item["loc"]
+    if within == "body":
+        names = list(_sent(names, body, is_missing=item["type"] == "missing"))
     # What the caller has written may stand in it, and not all of that can be written back.
-    return str(mended(".".join(map(str, found[1:]))))[:PLACE_CHARS]
+    return str(mended(".".join(map(str, names))))[:PLACE_CHARS]
+
+
+def _sent(names: Sequence[int | str], body: Any, *, is_missing: bool) -> Iterator[int | str]:
+    """Yield those of `names` that lead through `body`; the others are of the types it may have."""
+    for place, name in enumerate(names):
+        in_list = isinstance(body, list) and isinstance(name, int) and name < len(body)
+        if in_list or (isinstance(body, dict) and name in body):
+            body = body[name]
+        elif not is_missing or place + 1 < len(names):
+            continue
+        yield name
+
+
+def _is_around(place: str, others: Collection[str]) -> bool:
+    return any(other.startswith(f"{place}.") for other in others)

@@ -14,15 +14,15 @@ from cmw_agent.channels.rest_sessions import RestSessions
 from cmw_agent.services import Services
 
 
-def add_rest(app: FastAPI, services: Services, callers: Callers) -> None:
+def add_rest(app: FastAPI, services: Services, callers: Callers, keys: Keys) -> None:
     """Add the REST interface to the channels' app.
 
     Args:
         app: The channels' app.
         services: The live parts of the process.
         callers: Gives requests their sessions.
+        keys: Those of the settings.
     """
-    keys = Keys(services.settings.api_keys)
     shelf = Shelf(services, callers)
     rest = Rest(shelf)
     routers = (
@@ -31,7 +31,7 @@ def add_rest(app: FastAPI, services: Services, callers: Callers) -> None:
         Completions(shelf, rest).router(keys),
     )
     routes = [route for router in routers for route in router.routes]
-    for router in (*routers, _preflights(keys, routers), openapi.router(openapi.described(routes))):
+    for router in (*routers, _preflights(keys, routers), openapi.router(routes)):
         app.include_router(router)
 
 

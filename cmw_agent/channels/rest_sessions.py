@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from cmw_agent import parties
 from cmw_agent.approvals import seconds_left
+from cmw_agent.channels.callers import failures
 from cmw_agent.channels.keys import Keys, keyed, must_be_secret
 from cmw_agent.channels.rest import CHAT, PROBLEMS, problem_of
 from cmw_agent.channels.rest_models import (
@@ -23,7 +24,7 @@ from cmw_agent.channels.rest_models import (
     Waiting,
     WaitingList,
 )
-from cmw_agent.channels.rest_parties import METADATA, Holder, Shelf, failures, session_of
+from cmw_agent.channels.rest_parties import METADATA, Holder, Shelf, session_of
 from cmw_agent.errors import InvalidMessage
 from cmw_agent.export import FORMATS
 from cmw_agent.identity import Principal
@@ -31,6 +32,8 @@ from cmw_agent.text import mended
 from memory.records import Conversation, StoredMessage, new_conversation_id
 
 MOST_SEQ = 2**31 - 1
+NO_PLACE = "The list has no such place; send as before what the page before gave as next."
+ZONELESS = "The time in before has no zone; send what the page before gave as next."
 Before = Annotated[str | None, Query(max_length=200, description="`next` of the page before.")]
 Older = Annotated[int | None, Query(ge=1, le=MOST_SEQ, description="`next` of the page before.")]
 Limit = Annotated[int, Query(ge=1, le=200)]
@@ -94,8 +97,7 @@ class RestSessions:
         with failures():
             memory = self._services.memory_of(through)
             found = await memory.clients(through.id, agent_id, limit=limit, before=_cursor(before))
-        at, last = found[-1].position if len(found) == limit else (None, "")
-        following = f"{at.isoformat()}~{last}" if at is not None else None
+        following = _written(found[-1].position) if len(found) == limit else None
         return SessionList(sessions=[_item(c) for c in found], next=following)
 
     async def begin(self, agent_id: str, holder: Holder, body: NewSession) -> Begun:
@@ -133,7 +135,10 @@ class RestSessions:
         return Response(status_code=204)
 
     async def end(self, agent_id: str, session_id: str, holder: Holder) -> Response:
-        """End a session's conversation: it can be read, and the next message begins another."""
+        """End a session's conversation: it can be read, and the next message begins another.
+
+        An answer that is being written in it is stopped, and calls that wait there are denied.
+        """
         self._callers.profile(agent_id)
         principal = session_of(holder, agent_id, session_id)
         await self._shelf.conversation(principal)
@@ -197,15 +202,28 @@ class RestSessions:
         return Response(status_code=204)
 
 
+def _written(position: tuple[datetime, str]) -> str:
+    # Without a plus sign, which reads as a space where an address is put together by hand.
+    at = position[0].astimezone(UTC).replace(tzinfo=None)
+    return f"{at.isoformat()}Z~{position[1]}"
+
+
 def _cursor(text: str | None) -> tuple[datetime, str] | None:
+    """Return the place in the list that `_written` has written.
+
+    Raises:
+        InvalidMessage: It is no such place.
+    """
     if text is None:
         return None
     at, _, conversation = text.partition("~")
     try:
-        when = datetime.fromisoformat(at).astimezone(UTC)
+        when = datetime.fromisoformat(at)
+        if when.tzinfo is None:
+            raise InvalidMessage(ZONELESS)
+        return when.astimezone(UTC), conversation
     except (ValueError, OverflowError):
-        raise InvalidMessage("The list has no such place.") from None
-    return when, conversation
+        raise InvalidMessage(NO_PLACE) from None
 
 
 def _item(conversation: Conversation) -> SessionItem:

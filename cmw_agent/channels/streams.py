@@ -14,7 +14,7 @@ The events, each with a JSON object:
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,6 +40,7 @@ from cmw_agent.turns import Turn
 EVENTS = "text/event-stream"
 ALIVE_SECONDS = 15.0  # between two bytes of a silent answer
 ALIVE = b": still here\n\n"
+UNBUFFERED = {"x-accel-buffering": "no"}  # a proxy such as nginx hands each event on at once
 
 
 @dataclass(slots=True)
@@ -109,7 +110,7 @@ class TurnResponse(StreamingResponse):
     def __init__(
         self, turn: Turn, events: AsyncIterator[bytes], headers: Mapping[str, str] | None = None
     ) -> None:
-        super().__init__(events, headers=headers)
+        super().__init__(events, headers=UNBUFFERED | dict(headers or {}))
         self._turn = turn
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -165,22 +166,44 @@ async def server_sent(
     """
     told = Told()
     shown = dict(more or {})
+    async with contextlib.aclosing(to_its_end(turn, first)) as events:
+        async for event in events:
+            if event is None:
+                yield ALIVE
+                continue
+            told.add(event)
+            if (written := _written(event, told, shown)) is not None:
+                yield written
+
+
+async def to_its_end(turn: Turn, first: TurnEvent) -> AsyncGenerator[TurnEvent | None]:
+    """Yield a turn's events; None after each silence, and a `TurnFinished` last of all.
+
+    Args:
+        turn: The turn; nothing is raised where it ends without a word, or is refused midway.
+        first: The event that `begun` has returned.
+    """
     event: TurnEvent | None = first
-    while event is not None:
-        told.add(event)
-        if (written := _written(event, told, shown)) is not None:
-            yield written
-        while (event := await following(turn)) is None and told.finished is None:
-            yield ALIVE
+    yield event
+    while not isinstance(event, TurnFinished):
+        event = await following(turn)
+        yield event
 
 
 async def following(turn: Turn) -> TurnEvent | None:
-    """Return the next event; None after a silence, and at the end."""
+    """Return the next event, or None after a silence.
+
+    Of a turn that has none left, it is the last one, which that turn did not tell.
+    """
     try:
         async with asyncio.timeout(ALIVE_SECONDS):
             return await anext(turn)
-    except (TimeoutError, StopAsyncIteration):
+    except TimeoutError:
         return None
+    except StopAsyncIteration:
+        return TurnFinished("interrupted")
+    except UserError as error:
+        return TurnFinished("failed", error.sentence, error.error_id)
 
 
 def _written(event: TurnEvent, told: Told, more: dict[str, Any]) -> bytes | None:

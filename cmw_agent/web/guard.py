@@ -19,16 +19,18 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from cmw_agent.channels.problems import INTERFACES, UnknownAddress, WrongMethod, told_at
 from cmw_agent.errors import UserError
 from cmw_agent.identity import CLIENT_HASH, Identities, Principal, SessionKey
+from cmw_agent.observers import REQUEST
 from cmw_agent.web.routes import Route, RouteTable
 from cmw_agent.web.visitors import Visit, Visitors
 
 log = logging.getLogger(__name__)
 
 PRINCIPAL = "cmw.principal"
-REQUEST = "cmw.request"  # the id of a request, which its log lines and its answer carry
 NOT_FOUND = "Not Found"
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 CROSS_SITE = "This request came from another site."
 SIGNED_OUT = "You are signed out; please reload the page."
 
@@ -121,9 +123,10 @@ class Guard:
             return
         request = secrets.token_hex(8)
         route = self._routes.find(scope["method"], scope["path"])
-        if route is None or _has_encoded_slash(scope):
-            closed = JSONResponse({"detail": NOT_FOUND}, 404)
-            await self._finish(closed, scope, receive, send, request)
+        # No channel answers HEAD.
+        is_head = route is not None and route.access == "own" and scope["method"] == "HEAD"
+        if route is None or is_head or _has_encoded_slash(scope):
+            await self._finish(self._closed(scope), scope, receive, send, request)
             return
         scope = {**scope, REQUEST: request}
         call = _Call(scope, receive, route, Headers(scope=scope))
@@ -137,6 +140,24 @@ class Guard:
             await self._finish(refused.response, scope, receive, send, request)
             return
         await self._app(call.scope, call.receive, self._secured(send, request, call))
+
+    def _closed(self, scope: Scope) -> Response:
+        """Tell that there is no such route: the same to everybody, whoever they are."""
+        path = scope["path"]
+        found = [] if _has_encoded_slash(scope) else self._methods(path)
+        if found:
+            methods = " or ".join(method for method in found if method != "OPTIONS")
+            response = told_at(path, WrongMethod(f"Please use {methods} at this address."))
+            response.headers["Allow"] = ", ".join(found)
+            return response
+        if path.startswith(INTERFACES):
+            return told_at(path, UnknownAddress())
+        return JSONResponse({"detail": NOT_FOUND}, 404)
+
+    def _methods(self, path: str) -> list[str]:
+        """Return the methods of a channel's address; none where it is the page's, or nobody's."""
+        routes = ((method, self._routes.find(method, path)) for method in METHODS)
+        return [method for method, route in routes if route is not None and route.access == "own"]
 
     async def _finish(
         self, response: Response, scope: Scope, receive: Receive, send: Send, request: str

@@ -16,11 +16,13 @@ from tests.isolation.world import world
 
 KEY = "k" * 32
 EXAMPLES = 6  # of each operation, fitting and not
-BUSY = {503}  # what a process that has no room says
 
 
 def statuses_of(cases: SearchStrategy[Any], url: str) -> list[int]:
-    """Send requests; return their statuses, none of which is an error of the app's."""
+    """Send requests; return their statuses, none of which is an error of the app's.
+
+    They come one after another, so that the app has room for each.
+    """
     found: list[int] = []
 
     @seed(1)
@@ -35,7 +37,7 @@ def statuses_of(cases: SearchStrategy[Any], url: str) -> list[int]:
     def sent(case: Any) -> None:
         answer = case.call(base_url=url, headers={"Authorization": f"Bearer {KEY}"})
         found.append(answer.status_code)
-        assert answer.status_code < 500 or answer.status_code in BUSY, case.as_curl_command()
+        assert answer.status_code < 500, (answer.text, case.as_curl_command())
 
     sent()
     return found

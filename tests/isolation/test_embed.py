@@ -502,6 +502,24 @@ async def test_a_call_that_waits_is_shown_to_and_answered_by_its_own_visitor(
     assert await waiting == Decision("approved", arguments)
 
 
+@shared
+@pytest.mark.parametrize("by", ["visit", "/new"])
+async def test_a_call_that_waits_is_denied_with_the_end_of_its_conversation(
+    by: str, here: World, http: aiohttp.ClientSession
+) -> None:
+    widget, _ = await visitor(here, http)
+    approvals = here.app.application.runtime.approvals
+    waits = approvals.ask(owner_of(here, widget), widget.session_id, "call-1", "TOOL", {"a": 1})
+    waiting = asyncio.create_task(waits)
+    await until(lambda: len(approvals) > 0)
+    if by == "visit":
+        await widget.visit(new=True)
+    else:
+        assert (await widget.say(by, "n")).status == 200
+    async with asyncio.timeout(WAIT):
+        assert await waiting == Decision("denied", {"a": 1})
+
+
 # -- where conversations come from ----------------------------------------------------------------
 
 

@@ -4,6 +4,7 @@ import asyncio
 import os
 import re
 from collections.abc import AsyncIterator
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -149,7 +150,8 @@ async def _each_lists_its_own(shop: Client, bank: Client) -> None:
     assert "bank-1" not in await listed(shop)
     # A cursor of another's list leads nowhere but into one's own.
     cursor = (await shop.ask("GET", "/api/chat/assistant/sessions?limit=1")).json["next"]
-    reply = await bank.ask("GET", f"{path}&before={cursor.replace('+', '%2B')}")
+    reply = await bank.ask("GET", f"{path}&before={cursor}")
+    assert reply.status == 200
     assert "shop-1" not in str(reply.json)
 
 
@@ -198,15 +200,44 @@ async def test_messages_with_a_key_that_stands_in_pages_count_for_their_addresse
 
 
 @shared
-async def test_anothers_idempotency_key_repeats_nothing(shop: Client, bank: Client) -> None:
-    mine, hers = canary(), canary()
-    await shop.say(mine, "same", Idempotency_Key="same")
-    reply = await bank.say(hers, "same", Idempotency_Key="same")
-    assert reply.json["response"] == f"You said: {hers}"
-    nameless = await shop.say(mine, Idempotency_Key="nameless")
-    other = await bank.say(hers, Idempotency_Key="nameless")
-    assert nameless.json["session_id"] != other.json["session_id"]
-    assert mine.encode() not in bank.received
+async def test_anothers_idempotency_key_repeats_nothing(here: World) -> None:
+    async with client(here.url, NEXT) as shop, client(here.url, VAULT) as bank:
+        mine, hers = canary(), canary()
+        await shop.say(mine, "same", Idempotency_Key="same")
+        reply = await bank.say(hers, "same", Idempotency_Key="same")
+        assert reply.json["response"] == f"You said: {hers}"
+        nameless = await shop.say(mine, Idempotency_Key="nameless")
+        other = await bank.say(hers, Idempotency_Key="nameless")
+        assert nameless.json["session_id"] != other.json["session_id"]
+        assert mine.encode() not in bank.received
+
+
+@shared
+async def test_visitors_who_name_their_requests_alike_share_no_session(here: World) -> None:
+    secret = canary()
+    async with client(here.url) as one, client(here.url) as other:
+        before = here.rows()
+        for visitor in (one, other):
+            for text in (secret, "/help", "/new"):
+                refused = await visitor.say(text, Idempotency_Key="1")
+                assert refused.status == 422
+                assert refused.json["detail"] == "Send a session_id with an Idempotency-Key."
+        assert here.rows() == before
+        assert not here.endpoint.matching(secret)
+        assert (await one.say(secret, "of-one", Idempotency_Key="1")).status == 200
+        nameless = [(await visitor.say("Hello")).json["session_id"] for visitor in (one, other)]
+        assert len(set(nameless)) == 2
+        assert secret.encode() not in other.received
+
+
+@shared
+async def test_who_knows_how_a_request_is_named_cannot_work_out_its_session(here: World) -> None:
+    async with client(here.url, NEXT) as shop, client(here.url) as visitor:
+        made = (await shop.say(canary(), Idempotency_Key="order-1")).json["session_id"]
+        for parts in (("cmw.session", "shop", "assistant", "order-1"), ("order-1",)):
+            guess = sha256("\0".join(parts).encode()).hexdigest()[:32]
+            assert guess != made
+            assert (await visitor.at(guess)).status == 404
 
 
 NO_KEYS = (
@@ -381,3 +412,33 @@ async def test_a_streamed_answer_asks_and_its_own_key_alone_decides(tmp_path: Pa
         assert ("approval_done", {"call": asked["call"], "answer": "approved"}) in events
         assert house.composio.tasks[user] == [name]
         assert name.encode() not in bank.received
+
+
+@pytest.mark.parametrize("by", ["/end", "/new"])
+async def test_nothing_waits_for_a_word_in_an_ended_conversation(by: str, tmp_path: Path) -> None:
+    async with toolhouse(tmp_path, api_keys=KEYS) as house, client(house.app.url) as shop:
+        user = ConnectionUser.of(parties.client("shop", "assistant", "buyer")).value
+        house.composio.add_account(user)
+        runtime, order = house.app.application.runtime, 'do ASANA_CREATE_TASK {"name": "x"}'
+        orders = [
+            asyncio.create_task(shop.say(order, session, Accept="text/event-stream"))
+            for session in ("buyer", "another")
+        ]
+        house.composio.add_account(
+            ConnectionUser.of(parties.client("shop", "assistant", "another")).value
+        )
+        await until(lambda: len(runtime.approvals) == 2)
+        if by == "/end":
+            assert (await shop.at("buyer", by, "POST")).status == 204
+        else:
+            assert (await shop.say(by, "buyer")).status == 200
+        assert (len(runtime.approvals), runtime.running_turns) == (1, 1)
+        name, told = (await orders[0]).events[-1]
+        assert (name, told["metadata"]["status"]) == ("done", "interrupted")
+        assert house.composio.tasks.get(user, []) == []
+        assert (await shop.say("Hello", "buyer")).json["response"] == "You said: Hello"
+        (waiting,) = (await shop.at("another", "/approvals")).json["waiting"]  # another's stays
+        word = {"call": waiting["call"], "answer": "denied"}
+        path = "/api/chat/assistant/sessions/another/approvals"
+        assert (await shop.ask("POST", path, word)).status == 204
+        await orders[1]

@@ -10,7 +10,14 @@ import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from cmw_agent.channels.app import _most
-from cmw_agent.channels.bodies import COMING_BYTES, LARGE_AT_ONCE, BoundedBodies
+from cmw_agent.channels.bodies import (
+    COMING_BYTES,
+    LARGE_AT_ONCE,
+    LARGE_SECONDS,
+    SHARE_BYTES,
+    SMALL_SECONDS,
+    BoundedBodies,
+)
 from cmw_agent.errors import UserError
 from tests.harness import WAIT, served, settings_for
 
@@ -22,14 +29,22 @@ SECRET = "w" * 32
 class Sender:
     """One client: what it sends comes when the test says so."""
 
-    def __init__(self, bodies: BoundedBodies, length: int | None = None) -> None:
+    def __init__(
+        self, bodies: BoundedBodies, length: int | None = None, address: str = "192.0.2.1"
+    ) -> None:
         self._pieces: asyncio.Queue[Message] = asyncio.Queue()
         self.reads = 0
         self.status: int | None = None
         self.headers: dict[bytes, bytes] = {}
         self.answered = asyncio.Event()
         lines = [] if length is None else [(b"content-length", str(length).encode())]
-        scope = {"type": "http", "method": "POST", "path": "/", "headers": lines}
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": "/",
+            "headers": lines,
+            "client": (address, 1234),
+        }
         self.task = asyncio.create_task(bodies(scope, self._receive, self._send))
 
     def write(self, piece: bytes, *, more: bool = True) -> None:
@@ -72,8 +87,18 @@ class Behind:
         await send({"type": "http.response.start", "status": 200, "headers": []})
 
 
-def bounded(behind: Behind | None = None, **seconds: float) -> BoundedBodies:
-    return BoundedBodies(behind or Behind(), lambda _: MOST, small=SMALL, **seconds)
+def bounded(
+    behind: Behind | None = None,
+    small_seconds: float = SMALL_SECONDS,
+    large_seconds: float = LARGE_SECONDS,
+) -> BoundedBodies:
+    return BoundedBodies(
+        behind or Behind(),
+        lambda _: MOST,
+        small=SMALL,
+        small_seconds=small_seconds,
+        large_seconds=large_seconds,
+    )
 
 
 async def held(bodies: BoundedBodies, *, is_declared: bool) -> list[Sender]:
@@ -123,11 +148,11 @@ async def test_a_large_body_keeps_its_place_until_it_is_dealt_with() -> None:
 async def test_small_bodies_that_do_not_end_share_a_bound() -> None:
     piece = COMING_BYTES // 8
     bodies = BoundedBodies(Behind(), lambda _: piece, small=piece)
-    senders = [Sender(bodies) for _ in range(8)]
+    senders = [Sender(bodies, address=f"192.0.2.{n}") for n in range(8)]
     for sender in senders:
         sender.write(b"x" * piece)
         await sender.reading(2)
-    one_more = Sender(bodies)
+    one_more = Sender(bodies, address="192.0.2.8")
     one_more.write(b"x")
     assert await one_more.told() == 503
     for sender in senders:
@@ -135,6 +160,36 @@ async def test_small_bodies_that_do_not_end_share_a_bound() -> None:
     last = Sender(bodies)
     last.write(b"x" * piece, more=False)
     assert await last.told() == 200
+
+
+@pytest.mark.parametrize(
+    ("mine", "also_mine", "anothers"),
+    [
+        ("192.0.2.1", "192.0.2.1", "192.0.2.2"),
+        ("192.0.2.1", "::ffff:192.0.2.1", "::ffff:192.0.2.2"),
+        ("2001:db8::1", "2001:db8::ffff:2", "2001:db8:0:1::1"),
+    ],
+)
+async def test_one_network_takes_its_share_of_what_comes_and_no_more(
+    mine: str, also_mine: str, anothers: str
+) -> None:
+    piece = SHARE_BYTES // 2
+    bodies = BoundedBodies(Behind(), lambda _: piece, small=piece)
+    senders = [Sender(bodies, address=each) for each in (mine, also_mine)]
+    for sender in senders:
+        sender.write(b"x" * piece)
+        await sender.reading(2)
+    one_more = Sender(bodies, address=mine)
+    one_more.write(b"x")
+    assert (await one_more.told(), one_more.headers[b"retry-after"]) == (503, b"5")
+    other = Sender(bodies, address=anothers)
+    other.write(b"x" * piece, more=False)
+    assert await other.told() == 200
+    await senders[0].gone()
+    again = Sender(bodies, address=also_mine)
+    again.write(b"x" * piece, more=False)
+    assert await again.told() == 200
+    await senders[1].gone()
 
 
 async def test_a_small_body_that_does_not_come_is_given_up_before_a_large_one() -> None:

@@ -78,19 +78,24 @@ async def test_a_client_that_goes_takes_its_turn_along(kind: str, here: World) -
 
 
 @shared
-async def test_a_named_request_is_answered_to_its_end_for_who_asks_again(here: World) -> None:
-    asked, where = here.endpoint.request_count, here.url + MESSAGE
-    named = {**KEYED, "idempotency-key": "the-same"}
+@pytest.mark.parametrize("kind", ["rest", "v1-session"])
+async def test_a_named_request_is_answered_to_its_end_for_who_asks_again(
+    kind: str, here: World
+) -> None:
+    path, content, headers = REQUESTS[kind]
+    asked, where = here.endpoint.request_count, here.url + path
+    named = {**headers, "idempotency-key": "the-same"}
     async with aiohttp.ClientSession() as http:
-        first = asyncio.create_task(http.post(where, json={"message": "Hello"}, headers=named))
+        first = asyncio.create_task(http.post(where, json=content, headers=named))
         await until(lambda: here.endpoint.request_count > asked)
         first.cancel()
         await asyncio.gather(first, return_exceptions=True)
-        second = asyncio.create_task(http.post(where, json={"message": "Hello"}, headers=named))
+        second = asyncio.create_task(http.post(where, json=content, headers=named))
         here.endpoint.release_all()
         answer = await (await second).json()
-    assert answer["metadata"]["status"] == "complete"
-    assert "Hello" in answer["response"]
+    text = answer["response"] if kind == "rest" else answer["choices"][0]["message"]["content"]
+    assert "Hello" in text
+    assert here.rows()["agent_turns"][-1]["state"] == "complete"
     assert here.endpoint.request_count == asked + 1
 
 

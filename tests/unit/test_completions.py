@@ -42,9 +42,22 @@ async def ask(ai: openai.AsyncOpenAI, *messages: ChatCompletionMessageParam, **m
 
 
 @shared
-async def test_agents_are_listed_as_models(ai: openai.AsyncOpenAI) -> None:
-    found = [model async for model in await ai.models.list()]
-    assert [(model.id, model.owned_by) for model in found] == [("assistant", "cmw-agent")]
+async def test_whatever_a_request_may_name_is_listed_as_a_model(ai: openai.AsyncOpenAI) -> None:
+    found = [(model.id, model.owned_by) async for model in await ai.models.list()]
+    names = ("assistant", "memory", "echo", "fail-401")
+    assert found == [(name, "cmw-agent") for name in names]
+    for name in names[:-1]:
+        assert await ask(ai, ASKED, model=name)
+
+
+@shared
+async def test_a_repeated_request_of_a_session_gives_the_first_answer_again(
+    here: World, ai: openai.AsyncOpenAI
+) -> None:
+    asked, named = here.endpoint.request_count, {"X-Session-Id": "again", "Idempotency-Key": "k"}
+    answers = [await ask(ai, ASKED, model="echo", extra_headers=named) for _ in range(2)]
+    assert answers == ["You said: What is my name?"] * 2
+    assert here.endpoint.request_count == asked + 1
 
 
 @shared
@@ -169,6 +182,7 @@ REFUSED: tuple[dict[str, Any], ...] = (
     {"messages": [{"role": "user", "content": "x" * 40_000}]},
     {"messages": [{"role": "user", "content": "a\x01b"}]},
     {"extra_headers": {"X-Session-Id": "a b"}},
+    {"extra_headers": {"Idempotency-Key": "k"}},
 )
 
 

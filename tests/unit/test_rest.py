@@ -8,14 +8,18 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from yarl import URL
 
 from cmw_agent.channels.leaving import BEGUN, FORGOTTEN, NOTHING
+from cmw_agent.channels.rest_sessions import NO_PLACE, ZONELESS
 from tests.isolation.world import World, until, world
-from tests.rest import KEYS, Client, client
+from tests.rest import KEYS, SHOP, Client, client
 from tests.scheduled import Hands, Heard, ran, scheduler_of
 
 shared = pytest.mark.asyncio(loop_scope="module")
 EVENTS = "text/event-stream"
+MESSAGE, SESSIONS = "/api/chat/assistant/message", "/api/chat/assistant/sessions"
+KEYED = {"Authorization": f"Bearer {SHOP}"}
 LONG = 10**30 + 1
 
 
@@ -124,10 +128,27 @@ async def test_sessions_are_listed_a_page_at_a_time(shop: Client) -> None:
         path = "/api/chat/assistant/sessions?limit=2"
         page = (await mine.ask("GET", path)).json
         assert [item["session_id"] for item in page["sessions"]] == ["listed-2", "listed-1"]
-        following = page["next"].replace("+", "%2B")
-        older = (await mine.ask("GET", f"{path}&before={following}")).json
+        older = (await mine.ask("GET", f"{path}&before={page['next']}")).json
         assert older["sessions"][0]["session_id"] == "listed-0"
         assert older["sessions"][0]["message_count"] == 2
+
+
+@shared
+@pytest.mark.parametrize(
+    ("place", "told"),
+    [
+        ("2026-01-01T00:00:00~a", ZONELESS),
+        ("2026-01-01~a", ZONELESS),
+        ("2026-01-01T00:00:00+00:00~a", NO_PLACE),  # whose plus sign came as a space
+        ("yesterday", NO_PLACE),
+    ],
+)
+async def test_a_place_that_no_list_has_given_is_refused(
+    place: str, told: str, shop: Client
+) -> None:
+    address = URL(f"{shop.url}{SESSIONS}?before={place}", encoded=True)
+    async with shop.http.get(address, headers=KEYED) as answer:
+        assert (answer.status, (await answer.json(content_type=None))["detail"]) == (422, told)
 
 
 @shared
@@ -260,6 +281,22 @@ async def test_metadata_is_kept_and_no_model_sees_it(here: World, shop: Client) 
     assert "purple" not in str([request.body for request in here.endpoint.requests])
 
 
+@shared
+async def test_a_repeated_request_keeps_nothing_of_its_metadata(shop: Client) -> None:
+    path = "/api/chat/assistant/message"
+
+    async def say(name: str, kept: dict[str, str]) -> Any:
+        content = {"message": name, "session_id": "kept", "metadata": kept}
+        assert (await shop.ask("POST", path, content, Idempotency_Key=name)).status == 200
+        return (await shop.at("kept")).json["metadata"]
+
+    for name in ("first", "second", "third"):
+        assert await say(name, {"of": name}) == {"of": name}
+    for name in ("second", "third", "first"):
+        for kept in ({"of": name}, {"of": "nobody"}, {}):
+            assert await say(name, kept) == {"of": "third"}
+
+
 WRONG: tuple[Any, ...] = (
     {},
     [],
@@ -293,7 +330,7 @@ async def test_what_is_no_message_is_refused_by_a_problem_document(
     content: Any, here: World, shop: Client
 ) -> None:
     before = here.rows()
-    reply = await shop.ask("POST", "/api/chat/assistant/message", content)
+    reply = await shop.ask("POST", MESSAGE, content)
     assert reply.status == 422
     assert reply.headers["Content-Type"] == "application/problem+json"
     assert set(reply.json) == {"type", "title", "status", "detail", "error_id"}
@@ -302,7 +339,10 @@ async def test_what_is_no_message_is_refused_by_a_problem_document(
 
 
 @shared
-async def test_each_failure_has_its_status(here: World, shop: Client) -> None:
+async def test_each_failure_has_its_status_and_leaves_no_trace(here: World, shop: Client) -> None:
+    await shop.say("Hello", "failing")
+    before, asked = here.rows(), here.endpoint.request_count
+
     async def status(method: str, path: str, content: Any = None) -> int:
         reply = await shop.ask(method, f"/api/chat/{path}", content)
         assert reply.headers["Content-Type"] == "application/problem+json"
@@ -319,11 +359,13 @@ async def test_each_failure_has_its_status(here: World, shop: Client) -> None:
     assert await status("GET", "assistant/sessions?limit=0") == 422
     assert await status("GET", "assistant/sessions?before=yesterday") == 422
     assert await status("GET", "assistant/sessions?before=0001-01-01T00:00%2B23:59~a") == 422
-    await shop.say("Hello", "failing")
     assert await status("GET", "assistant/sessions/failing/export?format=pdf") == 422
     assert await status("GET", "assistant/sessions/failing?conversation=other") == 404
     settled = {"call": "never", "answer": "approved"}
     assert await status("POST", "assistant/sessions/failing/approvals", settled) == 404
+    assert here.rows() == before
+    assert here.endpoint.request_count == asked
+    assert here.app.application.runtime.running_turns == 0
 
 
 async def test_too_many_messages_are_told_when_to_go_on(tmp_path: Path) -> None:
@@ -353,6 +395,23 @@ async def test_a_busy_session_and_a_full_process_say_so(tmp_path: Path) -> None:
         assert (full.status, full.headers["Retry-After"]) == (503, "5")
         for task in running:
             task.cancel()
+        await asyncio.wait(running)
+
+
+async def test_an_answer_that_is_being_written_ends_with_its_conversation(tmp_path: Path) -> None:
+    async with world(tmp_path, "hang", api_keys=KEYS) as here, client(here.url) as shop:
+        running = [
+            asyncio.create_task(shop.say("one", session, Accept=EVENTS))
+            for session in ("ends", "goes-on")
+        ]
+        await until(lambda: here.endpoint.request_count == 2)
+        assert (await shop.at("ends", "/end", "POST")).status == 204
+        name, told = (await running[0]).events[-1]
+        assert (name, told["metadata"]["status"]) == ("done", "interrupted")
+        ended = (await shop.at("ends")).json
+        assert (ended["status"], ended["messages"][0]["content"]) == ("ended", "one")
+        assert here.app.application.runtime.running_turns == 1
+        running[1].cancel()
         await asyncio.wait(running)
 
 
