@@ -195,6 +195,7 @@ class ChatService:
         *,
         instructions: str | None = None,
         model: str | None = None,
+        request_id: str = "-",
     ) -> Turn:
         """Answer a conversation that the caller has brought along; nothing of it is kept.
 
@@ -205,6 +206,7 @@ class ChatService:
             said: The conversation; its last message is the user's.
             instructions: What the model is told beside the agent's prompt.
             model: The model that is to answer, where it is not the agent's.
+            request_id: Names the request in the logs.
 
         Raises:
             InvalidMessage: The last message is empty, too long or not text.
@@ -215,7 +217,7 @@ class ChatService:
         if (refusal := self.refusal()) is not None:
             raise refusal
         profile = self._kit.profile(session.agent_id)
-        turn = Turn(secrets.token_hex(16), text, is_new=True)
+        turn = Turn(secrets.token_hex(16), text, is_new=True, request_id=request_id)
         told = f"{profile.prompt}\n\n{instructions}" if instructions else profile.prompt
         asked = [*earlier, Exchange("user", text)]
         chosen = self._kit.model(profile, model)

@@ -62,7 +62,12 @@ class Principal:
 
     @property
     def log_name(self) -> str:
-        """A short one-way name for logs, which gives nobody access to anything."""
+        """A short name for logs and traces, which gives nobody access to anything.
+
+        No key goes into it, so it hides no more than `id` does: a visitor's is random and cannot be
+        guessed, an account's or a client's only by whoever can guess its subject or session, and
+        one made of a phone number by whoever tries all numbers.
+        """
         return sha256(self.id.encode()).hexdigest()[:12]
 
 

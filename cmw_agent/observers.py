@@ -4,13 +4,18 @@ An observer is told neither a text nor an argument nor a result, so it cannot pa
 called from the event loop, must not block and must not raise.
 """
 
-from typing import Protocol
+import logging
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 from cmw_agent.errors import Overloaded, UserError
 from cmw_agent.events import AgentEvent, TextDelta, ToolFinished, ToolStarted, UsageReported
 
+log = logging.getLogger(__name__)
+
 REFUSED = "refused"  # the turn could not begin
 REPEATED = "repeated"  # the request came again: no model was asked
+REQUEST = "cmw.request"  # where the guard leaves a request's id, which its answer carries too
 
 
 class Watch(Protocol):
@@ -20,7 +25,10 @@ class Watch(Protocol):
         """The user's message is stored."""
 
     def asked(self, model: str) -> None:
-        """A model that the settings name is about to be asked."""
+        """A model that the settings name is about to be asked.
+
+        Told before a turn's first call alone; further ones show by what comes of them.
+        """
 
     def spoke(self) -> None:
         """More of the answer's text has come."""
@@ -32,7 +40,7 @@ class Watch(Protocol):
         """A tool has returned, or refused, after so many seconds."""
 
     def counted(self, input_tokens: int, output_tokens: int) -> None:
-        """One model call took so many tokens."""
+        """One model call, which ends so, took so many tokens."""
 
     def ended(self, outcome: str) -> None:
         """The turn is over: an `events.Outcome`, `REFUSED` or `REPEATED`."""
@@ -46,7 +54,7 @@ class Observer(Protocol):
 
         Args:
             channel: The session's.
-            principal: The one-way name of who asks: `Principal.log_name`.
+            principal: `Principal.log_name` of who asks.
         """
 
     def refused(self, kind: str) -> None:
@@ -56,7 +64,7 @@ class Observer(Protocol):
         """A message was handed to a messenger; `outcome` is a fixed word."""
 
     def sends_waiting(self, count: int) -> None:
-        """So many messages wait to be handed to messengers."""
+        """So many messages wait to be handed to messengers, by whichever process."""
 
     def schedule_ran(self, outcome: str) -> None:
         """A recurring task was run; `outcome` is a fixed word."""
@@ -116,6 +124,34 @@ def tell(watch: Watch, event: AgentEvent) -> None:
             watch.counted(input_tokens, output_tokens)
         case _:
             pass
+
+
+def log_end(
+    outcome: str,
+    channel: str,
+    principal: str,
+    *,
+    seconds: float,
+    tokens: int,
+    request: str,
+    turn: str = "-",
+) -> None:
+    """Write the line of a turn's end; `principal` is `Principal.log_name` of whose it was."""
+    log.info(
+        "turn ended outcome=%s channel=%s seconds=%.3f tokens=%d request=%s principal=%s turn=%s",
+        outcome,
+        channel,
+        seconds,
+        tokens,
+        request,
+        principal,
+        turn,
+    )
+
+
+def request_of(scope: Mapping[str, Any]) -> str:
+    """Return the id of the request with this ASGI scope, for the log lines of its turn."""
+    return str(scope.get(REQUEST, "-"))
 
 
 def kind_of(error: UserError) -> str:

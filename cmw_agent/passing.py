@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import secrets
+import time
 from collections.abc import Sequence
 
 from cmw_agent.agent import Ask
@@ -13,7 +14,7 @@ from cmw_agent.events import AgentEvent, Outcome, TurnEvent, TurnFinished
 from cmw_agent.kit import Kit
 from cmw_agent.limits import Slot, TooMany
 from cmw_agent.models import explain
-from cmw_agent.observers import REFUSED, Silent, Watch, kind_of, tell
+from cmw_agent.observers import REFUSED, Silent, Watch, kind_of, log_end, tell
 from cmw_agent.sessions import Session
 from cmw_agent.turns import Turn
 
@@ -60,7 +61,7 @@ class Passing:
         """Answer; what becomes of it is told through the turn's events."""
         session, kit = self.session, self._kit
         self._watch = kit.observer.turn(session.channel, session.principal.log_name)
-        outcome = REFUSED
+        outcome, started = REFUSED, time.monotonic()
         try:
             async with kit.limits.slot(session.owner, secrets.token_hex(8)) as self._slot:
                 self._watch.begun(self._turn.key)
@@ -73,6 +74,14 @@ class Passing:
             self._turn.refuse(error)
         finally:
             self._watch.ended(outcome)
+            log_end(
+                outcome,
+                session.channel,
+                session.principal.log_name,
+                seconds=time.monotonic() - started,
+                tokens=self._answer.tokens or 0,
+                request=self._turn.request_id,
+            )
 
     def told(self) -> list[TurnEvent]:
         """Return the events that stand for what has come so far."""
@@ -113,9 +122,10 @@ class Passing:
 
     def _broken(self, told: UserError, error: BaseException) -> TurnFinished:
         log.error(
-            "answer failed error_id=%s kind=%s principal=%s cause=%s",
+            "answer failed error_id=%s kind=%s request=%s principal=%s cause=%s",
             told.error_id,
             getattr(told, "kind", type(told).__name__),
+            self._turn.request_id,
             self.session.principal.log_name,
             frames(error),
         )

@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 
 AT_ONCE = 8  # runs of one process
 AGAIN = timedelta(minutes=1)  # after which a run is tried that could not begin
+CHANNEL = "schedule"  # under which runs are counted and logged, wherever their answers go
+NAME_CHARS = 12  # of a task's id in log lines
 MARK = "⏰"  # before the stored message: the user did not write it just now
 KINDS: Mapping[str, Kind] = MappingProxyType(
     {"v": "visitor", "a": "account", "r": "client", "w": "widget", "p": "phone"}
@@ -197,6 +199,7 @@ class Scheduler:
                 f"{MARK} {claimed.schedule.text}",
                 key=f"schedule {claimed.schedule.schedule_id} {occasion:%Y%m%dT%H%M%SZ}",
                 create=False,
+                request_id=claimed.schedule.schedule_id[:NAME_CHARS],
             )
             finished, text = TurnFinished("interrupted"), ""
             async with turn:
@@ -212,7 +215,7 @@ class Scheduler:
     def _prepare(self, session: Session, claimed: Claimed) -> None:
         session.conversation_id = claimed.schedule.session_id
         session.agent_id = claimed.agent_id
-        session.channel = claimed.channel
+        session.channel = CHANNEL
         session.origin = self._origin
         session.can_ask = False
 
@@ -223,6 +226,12 @@ class Scheduler:
         log.error(
             "recurring task %s principal=%s cause=%s",
             outcome,
-            sha256(claimed.owner.encode()).hexdigest()[:12],
+            _log_name(claimed),
             frames(error),
         )
+
+
+def _log_name(claimed: Claimed) -> str:
+    """Return the owner's name for logs, also of one as whom no task can run."""
+    kind = KINDS.get(claimed.owner[:1], "ephemeral")
+    return Principal(claimed.owner, kind).log_name

@@ -25,7 +25,7 @@ from cmw_agent.events import (
 from cmw_agent.kit import Commands, Kit
 from cmw_agent.limits import Slot, TooMany
 from cmw_agent.models import explain
-from cmw_agent.observers import REFUSED, REPEATED, Silent, Watch, kind_of, tell
+from cmw_agent.observers import REFUSED, REPEATED, Silent, Watch, kind_of, log_end, tell
 from cmw_agent.prices import cost_micros
 from cmw_agent.refusals import refusal_for
 from cmw_agent.sessions import RunningTurn, Session
@@ -181,15 +181,14 @@ class Work:
 
     def _tell_end(self) -> None:
         self._watch.ended(self._outcome)
-        log.info(
-            "turn ended outcome=%s channel=%s seconds=%.3f tokens=%d request=%s principal=%s turn=%s",
+        log_end(
             self._outcome,
             self.session.channel,
-            time.monotonic() - self._started,
-            self._answer.tokens or 0,
-            self._turn.request_id,
             self.session.principal.log_name,
-            self._ticket.turn_id if self._ticket else "-",
+            seconds=time.monotonic() - self._started,
+            tokens=self._answer.tokens or 0,
+            request=self._turn.request_id,
+            turn=self._ticket.turn_id if self._ticket else "-",
         )
 
     async def _abandon(self, opening: asyncio.Future[TurnTicket]) -> None:

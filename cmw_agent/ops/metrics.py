@@ -51,7 +51,10 @@ class Metrics:
         GCCollector(registry=self._registry)
         self._sessions = self._gauge("cmw_live_sessions", "Sessions in memory.")
         self._running = self._gauge("cmw_turns_running", "Turns that run now.")
-        self._waiting = self._gauge("cmw_sends_waiting", "Messages that wait to be handed on.")
+        self._waiting = self._gauge(
+            "cmw_sends_waiting",
+            "Messages that wait to be handed on, of the whole database; take max, not sum.",
+        )
         self._gauge("cmw_turns_max", "Turns that may run at once.").set(most_turns)
         self._refusals = self._counters("cmw_refusals", "Messages not taken.", kind=REFUSALS)
         self._sends = self._counters(

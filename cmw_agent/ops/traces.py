@@ -1,15 +1,19 @@
 """A span of each turn, with one for each model call and tool, for an OpenTelemetry collector.
 
-Spans hold times, counts and fixed words: the one-way name of who asked, ids of turns, the
-names of models that the settings give. They are sent by OTLP over HTTP
-(https://opentelemetry.io/docs/specs/otlp/#otlphttp). The libraries are imported where an
-address is set alone: that takes a tenth of a second and 10 MB.
+Spans hold times, counts and fixed words: `Principal.log_name` of who asked, ids of turns, the
+names of models that the settings give. A turn's first model call has its span from when it is
+asked. No event says when a further one is asked, or whether it is at all: its span is made when
+something comes of it, and begins where the tool or call before it has ended.
+
+They are sent by OTLP over HTTP (https://opentelemetry.io/docs/specs/otlp/#otlphttp). The libraries
+are imported where an address is set alone: that takes a tenth of a second and 10 MB.
 """
 
 import asyncio
 import contextlib
 import logging
 import threading
+import time
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
@@ -74,6 +78,8 @@ class _Drawing:
         self._turn.set_attributes({"cmw.channel": channel, "cmw.principal": principal})
         self._model = ""
         self._call: Span | None = None
+        # when a model may have been asked again, in nanoseconds since 1970; None where it was not
+        self._free_since: int | None = None
         self._has_spoken = False
         self._tools: dict[str, Span] = {}
         self._tokens = [0, 0]
@@ -89,6 +95,7 @@ class _Drawing:
 
     def spoke(self) -> None:
         """See `Watch`."""
+        self._resume()
         if not self._has_spoken and self._call is not None:
             self._has_spoken = True
             self._call.add_event("first token")
@@ -96,6 +103,7 @@ class _Drawing:
     def tool_began(self, call_id: str, name: str) -> None:
         """See `Watch`."""
         self._end_call()
+        self._free_since = None  # what lies between two tools of one answer is no call
         if call_id in self._tools or len(self._tools) >= MOST_TOOLS:
             return
         span = self._tools[call_id] = self._tracer.start_span("tool", self._within)
@@ -104,19 +112,21 @@ class _Drawing:
     def tool_ended(self, call_id: str, name: str, *, ok: bool, seconds: float) -> None:
         """See `Watch`."""
         span = self._tools.pop(call_id, None)
-        if span is None:
-            return
-        span.set_attribute("cmw.outcome", "ok" if ok else "failed")
-        span.end()
+        if span is not None:
+            span.set_attribute("cmw.outcome", "ok" if ok else "failed")
+            span.end()
         if not self._tools:
-            self._begin_call()
+            self._free_since = time.time_ns()
 
     def counted(self, input_tokens: int, output_tokens: int) -> None:
         """See `Watch`."""
         self._tokens[0] += input_tokens
         self._tokens[1] += output_tokens
+        self._resume()
         if self._call is not None:
             _count(self._call, input_tokens, output_tokens)
+            self._end_call()  # a model counts last
+            self._free_since = time.time_ns()
 
     def ended(self, outcome: str) -> None:
         """See `Watch`."""
@@ -128,10 +138,16 @@ class _Drawing:
         self._turn.set_attribute("cmw.outcome", outcome if outcome in OUTCOMES else OTHER)
         self._turn.end()
 
-    def _begin_call(self) -> None:
-        self._call = self._tracer.start_span("model call", self._within)
+    def _resume(self) -> None:
+        """Begin the span of a further call, of which something has come."""
+        if self._call is None and self._free_since is not None:
+            self._begin_call(self._free_since)
+
+    def _begin_call(self, since: int | None = None) -> None:
+        self._call = self._tracer.start_span("model call", self._within, start_time=since)
         self._call.set_attribute("gen_ai.request.model", self._model)
         self._has_spoken = False
+        self._free_since = None
 
     def _end_call(self) -> None:
         if self._call is not None:

@@ -27,9 +27,10 @@ from starlette.types import Message, Receive, Scope, Send
 
 from cmw_agent.errors import UserError, frames
 from cmw_agent.identity import Principal, SessionKey
+from cmw_agent.observers import request_of
 from cmw_agent.sessions import PER_PRINCIPAL
 from cmw_agent.web import environment as _environment  # noqa: F401  (before gradio)
-from cmw_agent.web.guard import NOT_FOUND, PRINCIPAL, REQUEST
+from cmw_agent.web.guard import NOT_FOUND, PRINCIPAL
 from cmw_agent.web.routes import API
 
 import gradio as gr  # isort: skip
@@ -595,5 +596,5 @@ def _edit(place: int, old: dict[str, Any], new: dict[str, Any]) -> list[Any]:
 
 def _log_refusal(level: int, error: UserError, scope: Scope) -> None:
     line = "refused error_id=%s status=%d request=%s principal=%s"
-    request, principal = scope.get(REQUEST, "-"), scope[PRINCIPAL].log_name
+    request, principal = request_of(scope), scope[PRINCIPAL].log_name
     log.log(level, line, error.error_id, error.status, request, principal)

@@ -10,7 +10,8 @@ from starlette.responses import JSONResponse, Response
 
 from cmw_agent.errors import InvalidMessage, NotFound, UserError, frames
 from cmw_agent.identity import Principal
-from cmw_agent.web.guard import PRINCIPAL, REQUEST
+from cmw_agent.observers import request_of
+from cmw_agent.web.guard import PRINCIPAL
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ def guarded(
                 "%s failed error_id=%s request=%s principal=%s cause=%s",
                 about,
                 told.error_id,
-                request.scope.get(REQUEST, "-"),
+                request_of(request.scope),
                 principal.log_name,
                 frames(error),
             )

@@ -18,12 +18,13 @@ from cmw_agent.chat_commands import EVERYTHING, command_of
 from cmw_agent.errors import InvalidMessage, MissingSession, NotFound, UserError
 from cmw_agent.events import TextDelta, TurnFinished, TurnStarted
 from cmw_agent.identity import Principal, SessionKey
+from cmw_agent.observers import request_of
 from cmw_agent.refusals import refusal_for
 from cmw_agent.sessions import Session
 from cmw_agent.turns import Command, Turn
 from cmw_agent.web import view
 from cmw_agent.web.events import UNCHANGED, Notice
-from cmw_agent.web.guard import PRINCIPAL, REQUEST
+from cmw_agent.web.guard import PRINCIPAL
 from cmw_agent.web.runtime import Runtime
 from cmw_agent.work import MODEL
 from memory.errors import ConversationNotFound, StoreError
@@ -384,8 +385,7 @@ def _asker(request: gr.Request | None) -> tuple[SessionKey, Principal]:
 
 
 def _request_id(request: gr.Request) -> str:
-    known = request.request.scope.get(REQUEST) if request.request is not None else None
-    return known if isinstance(known, str) else "-"
+    return request_of(request.request.scope) if request.request is not None else "-"
 
 
 def _key(sent: object) -> str:

@@ -3,6 +3,8 @@
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from cmw_agent.errors import UserError
 from cmw_agent.events import TextDelta, ToolFinished, ToolStarted, UsageReported
 from cmw_agent.observers import Watch, tell
@@ -11,6 +13,7 @@ from cmw_agent.web.runtime import Runtime
 from tests.doubles.openai_server import OpenAIDouble
 from tests.harness import canary, settings_for
 from tests.metrics import series, value
+from tests.scheduled import Hands, Heard, ran, scheduler_of
 from tests.service import session_of, told
 
 USERS = 500
@@ -84,3 +87,28 @@ async def test_five_hundred_users_make_no_series_and_leave_no_name(tmp_path: Pat
     assert value(after, "cmw_refusals_total", kind="invalid") == USERS // 50
     tool = value(after, "cmw_tool_calls_total", tool="connected", outcome="failed")
     assert tool == USERS // 50 + USERS * (EACH - 1) // EACH
+
+
+@pytest.mark.parametrize("channel", ["web", "whatsapp"])
+async def test_a_recurring_task_s_turn_is_a_schedule_s_wherever_its_answer_goes(
+    channel: str, tmp_path: Path
+) -> None:
+    metrics, clock = Metrics(5), Hands()
+    async with OpenAIDouble() as endpoint:
+        settings = settings_for(tmp_path, openai_base_url=endpoint.base_url, model="echo")
+        runtime = Runtime(settings, metrics)
+        async with runtime.running():
+            session = await session_of(runtime)
+            session.channel = channel
+            await told(runtime.chat.turn(session, f"/schedule {clock.far}: news", key="1"))
+            clock.jump()
+            await ran(scheduler_of(runtime, clock, Heard()))
+    found = series(metrics.exposition().decode())
+    counted = {
+        dict(labels)["channel"]: count
+        for (name, labels), count in found.items()
+        if name == "cmw_turns_total" and count
+    }
+    assert counted == {channel: 1, "schedule": 1}
+    assert value(found, "cmw_turns_total", channel="schedule", outcome="complete") == 1
+    assert value(found, "cmw_turn_seconds_count", channel="schedule") == 1

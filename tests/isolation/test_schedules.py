@@ -3,6 +3,7 @@
 import contextlib
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ from tests.doubles.openai_server import OpenAIDouble
 from tests.harness import Browser, canary, last_text, settings_for
 from tests.isolation.test_tools import asked, conversation_of
 from tests.isolation.toolhouse import obedient, settle, toolhouse, visitor
+from tests.logbook import logbook
 from tests.rows import rows
-from tests.scheduled import Hands, Heard, ran, scheduler_of
+from tests.scheduled import Hands, Heard, ran, scheduler_of, store_of
 from tests.service import answer_of, process, session_of, told
 
 EVERY_TASK = "SELECT * FROM agent_schedules"
@@ -204,3 +206,38 @@ async def test_deleting_everything_deletes_one_s_own_tasks(tmp_path: Path) -> No
         assert heard.outcomes == ["complete"]
         (session_row,) = rows(tmp_path, "SELECT * FROM agent_sessions")
         assert session_row["owner_id"] == b.owner
+
+
+async def test_a_run_s_line_names_its_task_and_its_owner_and_nobody_else_s(tmp_path: Path) -> None:
+    clock, heard = Hands(), Heard()
+    async with obeying(tmp_path) as (runtime, _):
+        sessions = [await session_of(runtime, name) for name in ("alice", "bob")]
+        for session in sessions:
+            await say(runtime, session, f"/schedule {clock.far}: news")
+        tasks = {row["owner_id"]: row["schedule_id"] for row in rows(tmp_path, EVERY_TASK)}
+        clock.jump()
+        with logbook() as book:
+            await ran(scheduler_of(runtime, clock, heard))
+        assert heard.outcomes == ["complete"] * 2
+        lines = [line for line in book.lines if "turn ended" in line]
+        assert len(lines) == 2
+        for session in sessions:
+            (line,) = [line for line in lines if session.principal.log_name in line]
+            assert f" request={tasks[session.owner][:12]} " in line
+            assert not any(task in book.text for task in tasks.values())  # which cancels it
+
+
+async def test_a_run_that_fails_names_its_owner_as_all_lines_do(tmp_path: Path) -> None:
+    clock, heard = Hands(), Heard()
+    async with obeying(tmp_path) as (runtime, _):
+        await say(runtime, await session_of(runtime), f"/schedule {clock.far}: news")
+        clock.jump()
+        claimed = await store_of(runtime, clock).claim_due()
+        assert claimed is not None
+        stranger = Principal("e" + "0" * 32, "ephemeral")  # as whom no task can run
+        with logbook() as book:
+            await scheduler_of(runtime, clock, heard)._run(replace(claimed, owner=stranger.id))
+        assert heard.outcomes == ["failed"]
+        (line,) = [line for line in book.lines if "recurring task failed" in line]
+        assert f" principal={stranger.log_name} cause=ValueError" in line
+        assert stranger.id not in book.text

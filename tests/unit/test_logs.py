@@ -7,6 +7,7 @@ import logging
 import re
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -25,7 +26,8 @@ from cmw_agent.ops.logs import (
     OneLineFormatter,
     configure,
 )
-from tests.harness import canary
+from tests.harness import canary, served, settings_for
+from tests.rest import KEYS, Client, Reply, client
 
 
 class Refused(Exception):
@@ -251,3 +253,64 @@ async def test_an_exception_that_nobody_fetched_is_named_and_not_quoted(
     assert "cause" in written
     assert written.count("\n") == 2
     assert secret not in written
+
+
+# -- the request behind a line ----------------------------------------------------
+
+SITE = "https://shop.example"
+AGENTS = f"""
+[[agents]]
+id = "shop"
+allowed_origins = ["{SITE}"]
+"""
+EVENTS = "text/event-stream"
+
+
+async def by_rest(program: Client) -> list[Reply]:
+    """Ask for turns by the REST interface; return the answers."""
+    return [await program.say("hello", "one"), await program.say("hello", "two", Accept=EVENTS)]
+
+
+async def by_openai(program: Client) -> list[Reply]:
+    """Ask for turns as OpenAI's clients do; return the answers."""
+    asked = {"model": "assistant", "messages": [{"role": "user", "content": "hello"}]}
+    return [
+        await program.ask("POST", "/v1/chat/completions", {**asked, "stream": stream}, **named)
+        for stream in (True, False)
+        for named in ({"X_Session_Id": f"{stream}"}, {})
+    ]
+
+
+async def by_widget(visitor: Client) -> list[Reply]:
+    """Ask for turns as a website's widget does; return the answers."""
+    visit = await visitor.ask("POST", "/embed/shop/visit", {}, Origin=SITE)
+    known = {"Origin": SITE, "Authorization": f"Bearer {visit.json['token']}"}
+    return [
+        await visitor.ask("POST", "/embed/shop/message", said, **known)
+        for said in ({"message": "hello", "key": "1"}, {"again": True, "key": "2"})
+    ]
+
+
+async def test_a_turn_s_line_carries_the_request_id_of_its_answer(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "agents.toml").write_text(AGENTS)
+    with restored():
+        configure("INFO", "json")
+        async with (
+            served(settings_for(tmp_path, api_keys=KEYS)) as app,
+            client(app.url) as program,
+            client(app.url, key=None) as visitor,
+        ):
+            answers = {
+                "rest": [*await by_rest(program), *await by_openai(program)],
+                "embed": await by_widget(visitor),
+            }
+        written = capsys.readouterr().err
+    entries = [orjson.loads(line) for line in written.splitlines()]
+    for channel, replies in answers.items():
+        assert {reply.status for reply in replies} == {200}
+        ids = {reply.headers["X-Request-ID"] for reply in replies}
+        assert len(ids) == len(replies)
+        turns = [each for each in entries if each["event"] == "turn ended"]
+        assert {turn["request"] for turn in turns if turn["channel"] == channel} == ids

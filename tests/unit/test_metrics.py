@@ -163,6 +163,19 @@ def test_what_the_channels_and_schedules_tell_is_counted_under_fixed_words() -> 
     assert "canary" not in str(found)
 
 
+def test_a_count_that_all_replicas_share_says_that_it_is_not_to_be_summed() -> None:
+    replicas = Metrics(5), Metrics(5)
+    for metrics in replicas:  # each counts what the one database holds
+        metrics.sends_waiting(3)
+    assert max(value(read(metrics), "cmw_sends_waiting") for metrics in replicas) == 3
+    (about,) = [
+        line
+        for line in replicas[0].exposition().decode().splitlines()
+        if line.startswith("# HELP cmw_sends_waiting ")
+    ]
+    assert about.endswith("of the whole database; take max, not sum.")
+
+
 def test_every_reason_for_a_refusal_has_a_series() -> None:
     errors = (
         *(Overloaded(), Unavailable(), NotFound(), ConversationInUse(), InvalidMessage()),

@@ -1,35 +1,54 @@
 """Spans reach a collector, hold no word of anybody, and nothing waits for a collector."""
 
 import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from cmw_agent.ops.traces import Traces
 from cmw_agent.web.runtime import Runtime
 from tests.doubles.openai_server import OpenAIDouble, refused_url
+from tests.doubles.openai_steps import Request, Step, ToolCalls
 from tests.doubles.otlp_collector import OTLPCollector
 from tests.harness import WAIT, Browser, canary, served, settings_for
 from tests.metrics import series, value
 from tests.service import session_of, told
 
 
-async def drawn(folder: Path, traces: Traces, model: str, said: str) -> str:
-    """Do one turn and draw it; return the one-way name of who asked."""
-    async with OpenAIDouble() as endpoint:
-        settings = settings_for(folder, openai_base_url=endpoint.base_url, model=model)
-        runtime = Runtime(settings, traces)
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """Who asked, by its name for logs, and how often a model was asked."""
+
+    name: str
+    asked: int
+
+
+def insistent(_request: Request) -> Sequence[Step]:
+    """A model that calls a tool, whatever came of the one before."""
+    return [ToolCalls([("calculate", '{"expression": "6*7"}')])]
+
+
+async def drawn(folder: Path, traces: Traces, model: str, said: str, **more: Any) -> Drawn:
+    """Do one turn and draw it."""
+    async with OpenAIDouble(scripts={"insistent": insistent}) as endpoint:
+        values = {"openai_base_url": endpoint.base_url, "model": model, **more}
+        runtime = Runtime(settings_for(folder, **values), traces)
         async with traces.running(), runtime.running():
             session = await session_of(runtime)
             await told(runtime.chat.turn(session, said, key="1"))
-            return session.principal.log_name
+            return Drawn(session.principal.log_name, endpoint.request_count)
 
 
 async def test_a_turn_is_a_span_with_its_model_calls_and_tools(tmp_path: Path) -> None:
     secret = canary()
     model = 'tool:calculate:{"expression": "6*7"}'
     async with OTLPCollector() as collector:
-        name = await drawn(tmp_path, Traces(collector.url), model, secret)
+        name = (await drawn(tmp_path, Traces(collector.url), model, secret)).name
     (root,) = collector.named("turn")
     first, second = collector.named("model call")
     (tool,) = collector.named("tool")
@@ -53,6 +72,64 @@ async def test_a_turn_is_a_span_with_its_model_calls_and_tools(tmp_path: Path) -
     assert tool.attributes == {"cmw.tool": "calculate", "cmw.outcome": "ok"}
     assert all(0 < span.nanoseconds <= root.nanoseconds for span in collector.spans)
     assert not any(secret.encode() in body for body in collector.bodies)
+
+
+TWICE = 'tools:[{"name": "calculate"}, {"name": "calculate"}]'
+
+
+@pytest.mark.parametrize(
+    ("model", "asked", "changes"),
+    [
+        (TWICE, 2, {}),
+        ("insistent", 1, {"max_model_calls": 1}),  # its turn ends after a tool
+        ("insistent", 3, {"max_model_calls": 3}),
+        ("insistent", 4, {"max_model_calls": 4, "max_tool_calls": 1}),  # calls, and no tool runs
+        ("fail-500", 1, {}),
+    ],
+)
+async def test_a_model_call_is_drawn_for_each_request_to_the_model(
+    model: str, asked: int, changes: dict[str, Any], tmp_path: Path
+) -> None:
+    async with OTLPCollector() as collector:
+        done = await drawn(tmp_path, Traces(collector.url), model, "go", **changes)
+    assert done.asked >= asked  # an error may be asked about again within one call
+    calls = collector.named("model call")
+    assert len(calls) == asked
+    (root,) = collector.named("turn")
+    for count in ("gen_ai.usage.input_tokens", "gen_ai.usage.output_tokens"):
+        drawn_for = sum(call.attributes.get(count, 0) for call in calls)
+        assert drawn_for == root.attributes[count]
+
+
+def drawn_times(collector: OTLPCollector) -> list[tuple[int, int]]:
+    """Return (start, end) of each span, in the order in which they ended."""
+    return [
+        (span.start_time_unix_nano, span.end_time_unix_nano)
+        for body in collector.bodies
+        for resource in ExportTraceServiceRequest.FromString(body).resource_spans
+        for scope in resource.scope_spans
+        for span in scope.spans
+    ]
+
+
+async def test_tools_one_after_the_other_are_drawn_with_no_call_between_them() -> None:
+    async with OTLPCollector() as collector:
+        traces = Traces(collector.url)
+        async with traces.running():
+            watch = traces.turn("web", "name")
+            watch.asked("model")
+            watch.counted(1, 2)
+            for call_id in ("first", "second"):
+                watch.tool_began(call_id, "calculate")
+                watch.tool_ended(call_id, "calculate", ok=True, seconds=0.1)
+            spoke = time.time_ns()
+            watch.spoke()
+            watch.ended("complete")
+    ended = [span.name for span in collector.spans]
+    assert ended == ["model call", "tool", "tool", "model call", "turn"]
+    assert [span.events for span in collector.named("model call")] == [(), ("first token",)]
+    tool, call = drawn_times(collector)[2:4]
+    assert tool[1] <= call[0] <= spoke  # it was asked when the tool had ended, before it spoke
 
 
 async def test_what_a_model_invents_stands_in_no_span(tmp_path: Path) -> None:
