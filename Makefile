@@ -22,7 +22,7 @@ test: lint browser ## check everything and run all tests, as CI does
 bench: venv-dev ## measure the app beside a naive chat and a raw proxy (8 minutes)
 	@$(PY) -m benchmarks
 
-bench-scale: venv-dev ## measure one and two replicas behind nginx on PostgreSQL (2 minutes)
+bench-scale: venv-dev ## measure one and two replicas behind nginx on PostgreSQL (5 minutes)
 	@$(PY) -m benchmarks.scale
 
 lint: venv-dev ## check form, types and the direction of imports

@@ -30,6 +30,7 @@ class Figures:
 
     turns: float = figure(10, "turns of a user in a day")
     active: float = figure(0.3, "share of the users who come on a day")
+    question_tokens: float = figure(20, "tokens of a question")
     answer_tokens: float = figure(300, "tokens of an answer")
     token_rate: float = figure(40, "tokens a second of the model")
     busy_share: float = figure(0.1, "share of a day's turns in its busiest hour")
@@ -46,16 +47,22 @@ class Figures:
     commits_per_second: float = figure(5000, "commits a second of one database")
     database_cpu: float = figure(0.003, "CPU seconds of the database for a turn")
     database_cores: float = figure(16, "cores of the database's machine")
-    turn_bytes: float = figure(2130, "bytes that a turn adds to the database")
+    turn_bytes: float = figure(1125, "bytes that a turn adds to the database beside its tokens")
+    token_bytes: float = figure(32.5, "bytes of a token of a question or answer in the database")
     database_tb: float = figure(4, "terabytes that one database is to hold")
     kept_days: float = figure(365, "days that messages are kept")
-    connections: float = figure(10, "database connections of a replica")
+    connections: float = figure(15, "database connections of a replica")
     database_connections: float = figure(400, "connections that the database takes by itself")
     redis_commands: float = figure(5, "Redis commands of a turn")
     redis_per_second: float = figure(80_000, "commands a second of one Redis")
     proxy_connections: float = figure(50_000, "connections of one proxy")
     page_connections: float = figure(2, "connections of an open page")
     upstream_tokens: float = figure(1_000_000, "tokens a second that the model's endpoint gives")
+
+    @property
+    def stored(self) -> float:
+        """Bytes that a turn adds to the database."""
+        return self.turn_bytes + (self.question_tokens + self.answer_tokens) * self.token_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +124,7 @@ def limits(peak: Peak, users: float, figures: Figures) -> Iterator[Limit]:
     room = figures.replica_gb * 1e6 - figures.base_mb * 1e3
     by_cpu, by_memory = cpu / figures.load, peak.pages * figures.session_kb / room
     replicas = max(by_cpu, by_memory)
-    stored = users * figures.active * figures.turns * figures.turn_bytes * figures.kept_days
+    stored = users * figures.active * figures.turns * figures.stored * figures.kept_days
     yield Limit("CPU of one replica", by_cpu, "more replicas behind the proxy")
     yield Limit("memory of one replica", by_memory, "more replicas, or more memory each")
     yield Limit(
@@ -138,7 +145,7 @@ def limits(peak: Peak, users: float, figures: Figures) -> Iterator[Limit]:
     yield Limit(
         "size of one database",
         stored / (figures.database_tb * 1e12),
-        "partitions by owner, old messages in an archive, then several databases",
+        "messages kept for fewer days, then several databases, owners spread over them",
     )
     yield Limit(
         "commands of one Redis",
@@ -167,7 +174,7 @@ def report(users: float, figures: Figures) -> str:
     busiest = (
         f"Busiest second: {peak.turns:,.0f} turns begin, {peak.streams:,.0f} answers are written "
         f"({peak.streams * figures.token_rate:,.0f} tokens/s), {peak.pages:,.0f} pages are open. "
-        f"A day brings {rows * 3:,.0f} rows and {rows * figures.turn_bytes / 1e9:,.1f} GB."
+        f"A day brings {rows * 3:,.0f} rows and {rows * figures.stored / 1e9:,.1f} GB."
     )
     lines = [
         f"### {users:,.0f} users",

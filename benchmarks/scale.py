@@ -3,6 +3,7 @@
 PostgreSQL, Redis and nginx run as they are deployed; every answer is checked whole and for other
 users' canaries. Prints what users get with one replica and with two, what each part of the house
 takes of the CPU, and what a turn, its tokens and a visit cost: the figures of `benchmarks.growth`.
+``python -m benchmarks.scale --bytes`` prints only what turns add to the database.
 """
 
 import argparse
@@ -11,6 +12,7 @@ import contextlib
 import gc
 import json
 import os
+import random
 import statistics
 import sys
 import tempfile
@@ -34,12 +36,20 @@ from benchmarks.processes import (
     process,
 )
 from benchmarks.scenarios import Load, Result, measured, opened
+from cmw_agent.work import KEEP_SECONDS
+from memory.database import migrate, open_database
+from memory.manager import ConversationMemoryManager
 from tests.redis import started as redis
 from tests.replicas.proxy import nginx
 
 LOAD = Load("100 users, 40 tokens/s", 100, 200, 40)
 FEW, MANY = 10, 400  # tokens of the answers from which the two costs of a turn are told apart
 VISITS, TURNS = 40, 200
+QUESTION = 20  # words of a question whose turn is weighed
+WEIGHED = (10, 100, 300, 600)  # words of the answers whose turns are
+PLANNED = 300  # words of the answer from which, with the shortest, the cost of a word is told
+KEPT_WORDS = round(KEEP_SECONDS * LOAD.rate)  # after so many a running answer is stored
+STORED_TURNS, CHAT = 2_000, 10  # turns of each length, and of one conversation
 OUT = ROOT / "artifacts" / "scale.json"
 
 
@@ -180,9 +190,7 @@ async def _turns(running: House, user: Any, found: dict[str, float]) -> list[flo
     assert isinstance(user, PageUser)
     connection = await asyncpg.connect(running.database_url)
     counted = "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()"
-    size = "SELECT pg_database_size(current_database())"
     try:
-        bytes_before = await connection.fetchval(size)
         commits = await connection.fetchval(counted)
         database = running.database.cpu()
         spent = []
@@ -193,10 +201,108 @@ async def _turns(running: House, user: Any, found: dict[str, float]) -> list[flo
         await asyncio.sleep(2)  # the server's own counts come that late
         found["commits of a turn"] = (await connection.fetchval(counted) - commits) / TURNS
         found["database_cpu"] = (running.database.cpu() - database) / TURNS
-        found["turn_bytes"] = (await connection.fetchval(size) - bytes_before) / TURNS
     finally:
         await connection.close()
     return spent
+
+
+class Talk:
+    """People who talk to a database as the app does, in words that they draw evenly.
+
+    Of 20,000 words few are drawn twice in a text: an index has more to hold than of a language.
+    """
+
+    def __init__(self, memory: ConversationMemoryManager) -> None:
+        self._memory = memory
+        self._chance = random.Random(9)
+        letters = "abcdefghijklmnopqrstuvwxyz"
+        lengths = [self._chance.randint(3, 9) for _ in range(20_000)]
+        self._words = ["".join(self._chance.choices(letters, k=length)) for length in lengths]
+
+    async def chat(self, words: int) -> None:
+        """Store a conversation of somebody new whose answers have so many words."""
+        owner, session = f"visitor:{self._id()}", self._id()
+        for _ in range(CHAT):
+            question = " ".join(self._chance.choices(self._words, k=QUESTION))
+            ticket = await self._memory.begin_turn(
+                owner, session, question, key=self._id(), create=True
+            )
+            await self._answer(owner, ticket.turn_id, self._chance.choices(self._words, k=words))
+
+    def _id(self) -> str:
+        return f"{self._chance.getrandbits(128):032x}"
+
+    async def _answer(self, owner: str, turn: str, words: list[str]) -> None:
+        for kept in range(KEPT_WORDS, len(words), KEPT_WORDS):
+            part = " ".join(words[:kept])
+            await self._memory.checkpoint(owner, turn, content=part, tool_calls=[])
+        await self._memory.finish_turn(
+            owner,
+            turn,
+            status="complete",
+            content=" ".join(words),
+            tool_calls=[],
+            tokens_used=QUESTION + len(words),
+            latency_ms=7_500,
+            model_used="gpt-4o-mini",
+            error_id=None,
+            input_tokens=QUESTION,
+            output_tokens=len(words),
+            cost_micros=200,
+        )
+
+
+async def stored(url: str, weighed: tuple[int, ...], turns: int) -> dict[int, float]:
+    """Return the bytes that a turn adds to an empty database, by the words of its answer.
+
+    Indexes and what earlier versions of rows leave behind are part of it. `turns` are stored of
+    each length, after as many that fill the index with the words and the gaps of other lengths.
+    """
+    database = open_database(url)
+    connection = await asyncpg.connect(url)
+    try:
+        await migrate(database)
+        talk = Talk(ConversationMemoryManager(database))
+        found = {}
+        for words in weighed:
+            before = await _grown(connection, talk, words, turns)
+            found[words] = (await _grown(connection, talk, words, turns) - before) / turns
+        return found
+    finally:
+        await connection.close()
+        await database.dispose()
+
+
+async def _grown(connection: Any, talk: Talk, words: int, turns: int) -> int:
+    """Store turns; return the size of the database after them."""
+    for _ in range(10):
+        await asyncio.gather(*(talk.chat(words) for _ in range(turns // CHAT // 10)))
+        # as often as autovacuum, which begins when a fifth of a table is dead
+        await connection.execute("VACUUM")
+    size = await connection.fetchval("SELECT pg_database_size(current_database())")
+    return int(size)
+
+
+def of_a_turn(by_words: dict[int, float]) -> dict[str, float]:
+    """Return what a turn takes beside its words, and each word of question and answer."""
+    few = min(by_words)
+    word = (by_words[PLANNED] - by_words[few]) / (PLANNED - few)
+    return {"turn_bytes": by_words[few] - word * (QUESTION + few), "token_bytes": word}
+
+
+async def weigh() -> dict[str, float]:
+    """Print what turns add to a PostgreSQL database, and return it of one and of its words."""
+    with tempfile.TemporaryDirectory(prefix="scale-") as folder:
+        async with postgres(Path(folder)) as (url, _):
+            by_words = await stored(url, WEIGHED, STORED_TURNS)
+    print("| words of the answer | bytes of a turn |")
+    print("|---|---|")
+    for words, found in by_words.items():
+        print(f"| {words:,} | {found:,.0f} |")
+    costs = of_a_turn(by_words)
+    for name, cost in costs.items():
+        print(f"{name}: {cost:,.1f}")
+    return costs
 
 
 async def measure() -> dict[str, Any]:
@@ -218,12 +324,17 @@ async def measure() -> dict[str, Any]:
     figures["costs"] = await costs()
     for name, cost in figures["costs"].items():
         print(f"{name}: {cost:,.4f}")
+    figures["costs"] |= await weigh()
     return figures
 
 
 def main() -> int:
     """Measure; return 1 when an answer was wrong."""
-    argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__).parse_args()
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__)
+    parser.add_argument("--bytes", action="store_true", help="only what turns add to the database")
+    if parser.parse_args().bytes:
+        uvloop.run(weigh())
+        return 0
     if CLIENT_CORE in os.sched_getaffinity(0):
         os.sched_setaffinity(0, {CLIENT_CORE})
     gc.disable()

@@ -1,7 +1,8 @@
 """What a backup is: a folder with `chat.db`, `files/` and `manifest.json`, whole or not there.
 
-It is written under another name and gets its own when its last byte is on the disk. The manifest
-names each file with its size and SHA-256, so that a copy of the folder can be judged anywhere.
+It is written as `NAME.part-…` and gets its name when its last byte is on the disk; the one that it
+replaces is `NAME.old-…` until then. The manifest names each file with its size and SHA-256, so that
+a copy of the folder can be judged anywhere.
 """
 
 import contextlib
@@ -10,7 +11,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Literal, NamedTuple
 
@@ -21,9 +22,8 @@ from memory.lock import FileLock
 
 MANIFEST, DATABASE, FILES, SECRET = "manifest.json", "chat.db", "files", "secret.key"
 _PIECE = 1 << 20  # bytes
-_NAME = (
-    rf"{re.escape(DATABASE)}|{re.escape(SECRET)}|{FILES}/[0-9a-f]{{2}}/[0-9a-f]{{32}}(\.picture)?"
-)
+STORED = re.compile(r"[0-9a-f]{2}/[0-9a-f]{32}(\.picture)?")  # a file below FILES
+_NAME = rf"{re.escape(DATABASE)}|{re.escape(SECRET)}|{FILES}/{STORED.pattern}"
 
 
 class Measure(NamedTuple):
@@ -71,19 +71,19 @@ class Unusable(StartupError):
 def draft(target: Path, *, force: bool) -> Iterator[Path]:
     """Give the block an empty folder, which becomes `target` when the block ends well.
 
-    Drafts that earlier processes left behind when they were killed are removed.
+    What earlier processes left behind when they were killed is cleared up: the backup that one of
+    them had put aside gets its name again, and what is whole goes only after `target` stands.
 
     Raises:
         Unusable: The target is there, and `force` is not given or it is no backup.
         OSError: It cannot be written.
     """
-    _check_target(target, force=force)
     target.parent.mkdir(parents=True, exist_ok=True)
-    for left in target.parent.glob(f"{target.name}.part-*"):
-        with FileLock(left / ".lock") as lock:
-            if lock.alone:
-                shutil.rmtree(left, ignore_errors=True)
-    folder = target.with_name(f"{target.name}.part-{secrets.token_hex(4)}")
+    _put_back(target)
+    _check_target(target, force=force)
+    left = _left(target)
+    _remove(path for path in left if not _whole(path))
+    folder = _other_name(target, "part")
     folder.mkdir(mode=0o700)
     try:
         with FileLock(folder / ".lock"):
@@ -92,10 +92,12 @@ def draft(target: Path, *, force: bool) -> Iterator[Path]:
         # All names on the disk, as the bytes are, before the name that says it is whole.
         for path in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
             _settle(path)
-        _exchange(folder, target)
-        _settle(target.parent)
+        _check_target(target, force=force)  # another may have been faster
+        left += _exchange(folder, target)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+    # What others put there meanwhile may be about to get its name.
+    _remove(path for path in left if _whole(path))
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -149,7 +151,7 @@ def _measured(file: BinaryIO, copy: BinaryIO | None) -> Measure:
 def _check_target(target: Path, *, force: bool) -> None:
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return
-    if not (target / MANIFEST).is_file():
+    if not _whole(target):
         raise Unusable(f"{target} is there and is no backup; name a new folder")
     if not force:
         raise Unusable(f"{target} is there; --force replaces it, another name keeps both")
@@ -166,9 +168,61 @@ def _settle(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _exchange(folder: Path, target: Path) -> None:
-    old = target.with_name(f"{folder.name}-old")
+def _other_name(target: Path, kind: str) -> Path:
+    return target.with_name(f"{target.name}.{kind}-{secrets.token_hex(4)}")
+
+
+def _beside(target: Path, kind: str) -> list[Path]:
+    """Return the folders that `_other_name` named."""
+    name = re.compile(rf"{re.escape(target.name)}\.{kind}-[0-9a-f]{{8}}")
+    found = (path for path in target.parent.iterdir() if name.fullmatch(path.name))
+    return [path for path in found if path.is_dir()]
+
+
+def _whole(folder: Path) -> bool:
+    return (folder / MANIFEST).is_file()
+
+
+def _left(target: Path) -> list[Path]:
+    """Return the drafts and replaced backups beside the target whose process has ended."""
+    found = []
+    for path in (*_beside(target, "part"), *filter(_whole, _beside(target, "old"))):
+        with FileLock(path / ".lock") as lock:
+            if lock.alone:
+                found.append(path)
+    return found
+
+
+def _exchange(folder: Path, target: Path) -> list[Path]:
+    """Give the folder the target's name; return where the backup lies that had it."""
+    old = _other_name(target, "old")
     if target.exists():
-        target.rename(old)
-    folder.rename(target)
-    shutil.rmtree(old, ignore_errors=True)
+        if _whole(target):
+            target.rename(old)
+        else:
+            target.rmdir()
+    try:
+        folder.rename(target)
+    except OSError:
+        _put_back(target)
+        raise
+    _settle(target.parent)
+    return [old]
+
+
+def _put_back(target: Path) -> None:
+    """Give the backup that was put aside its name again, where no other has it."""
+    aside = [path for path in _beside(target, "old") if _whole(path)]
+    if aside and not target.exists():
+        max(aside, key=lambda path: (path / MANIFEST).stat().st_mtime_ns).rename(target)
+        _settle(target.parent)
+
+
+def _remove(folders: Iterable[Path]) -> None:
+    """Remove folders, of each first the name, so that no process takes a part for the whole."""
+    for folder in folders:
+        doomed = folder.with_name(f"{folder.name.rpartition('.')[0]}.part-{secrets.token_hex(4)}")
+        with contextlib.suppress(OSError):  # another was faster
+            folder.rename(doomed)
+            (doomed / MANIFEST).unlink(missing_ok=True)
+            shutil.rmtree(doomed, ignore_errors=True)

@@ -6,7 +6,6 @@ never changed, so a database that is copied first, and files after it, fit toget
 
 import asyncio
 import contextlib
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,6 +15,7 @@ from cmw_agent.backup_folder import (
     DATABASE,
     FILES,
     SECRET,
+    STORED,
     Entry,
     Manifest,
     Measure,
@@ -36,7 +36,6 @@ from memory.retention import Retention
 from memory.soundness import faults, file_ids
 
 AT_ONCE = 500  # ids of files in one statement
-STORED = re.compile(r"[0-9a-f]{2}/[0-9a-f]{32}(\.picture)?")
 ELSEWHERE = (
     "CMW_DATABASE_URL is PostgreSQL, whose own pg_dump and pg_restore do this; "
     "docs/deployment.md shows how"

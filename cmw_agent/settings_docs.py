@@ -17,7 +17,8 @@ WIDTH = 96
 HEADER = """\
 # Copy this file to .env and take the # away from the lines that you change; see README.md.
 # Variables of the environment win over .env. In double quotes a value may span lines;
-# ${NAME} stands for another variable's value. Made by `make docs`.
+# ${NAME} stands for another variable's value. `docker run --env-file` knows neither: to it a quote
+# is part of the value. Made by `make docs`.
 """
 
 
@@ -49,7 +50,7 @@ def env_example() -> str:
         comment = f"{info.description} Default: {words}." if words else str(info.description)
         comment = comment.replace("`", "")
         lines = textwrap.wrap(comment, WIDTH, initial_indent="# ", subsequent_indent="# ")
-        parts.append("\n".join([*lines, f"#{name}={'' if words else _quoted(info)}", ""]))
+        parts.append("\n".join([*lines, f"#{name}={'' if words else _plain(info.default)}", ""]))
     return "\n".join(parts)
 
 
@@ -83,11 +84,6 @@ def _words(info: FieldInfo) -> str | None:
 
 def _plain(default: object) -> str:
     return str(default).lower() if isinstance(default, bool) else str(default)
-
-
-def _quoted(info: FieldInfo) -> str:
-    text = _plain(info.default)
-    return f'"{text}"' if " " in text else text
 
 
 def _cell(text: str) -> str:

@@ -1,7 +1,6 @@
 """The Redis of the tests: Debian's `redis-server`, started for a test and gone with it."""
 
 import contextlib
-import os
 import shutil
 import subprocess
 import tempfile
@@ -9,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.nginx import install
 
 NAME = "redis-server"
 MISSING = """\
@@ -39,14 +40,10 @@ def provided_redis() -> str:
     Raises:
         RedisMissing: There is none, and it cannot be installed.
     """
-    apt = shutil.which("apt-get")
-    may = apt is not None and hasattr(os, "geteuid") and os.geteuid() == 0
-    if apt is not None and may and shutil.which(NAME) is None:
-        quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        for words in (("update", "-qq"), ("install", "-qq", "--no-install-recommends", NAME)):
-            subprocess.run(
-                [apt, *words, "-y"], env=quiet, stdout=subprocess.DEVNULL, check=False, timeout=600
-            )
+    try:
+        return redis_server()
+    except RedisMissing:
+        install(NAME)
     return redis_server()
 
 

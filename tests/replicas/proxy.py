@@ -2,8 +2,6 @@
 
 import asyncio
 import contextlib
-import os
-import re
 import signal
 import socket
 from collections.abc import AsyncIterator, Sequence
@@ -12,7 +10,7 @@ from pathlib import Path
 import aiohttp
 
 from tests.harness import WAIT
-from tests.nginx import CONFIGURATION, nginx_program
+from tests.nginx import nginx_program, rendered
 
 
 def free_port() -> int:
@@ -28,7 +26,7 @@ async def nginx(folder: Path, replicas: Sequence[int]) -> AsyncIterator[str]:
     port = free_port()
     (folder / "nginx.conf").write_text(rendered(port, replicas), encoding="utf-8")
     words = ["-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", str(folder / "error.log")]
-    process = await asyncio.create_subprocess_exec(nginx_program(), *words)
+    process = await asyncio.create_subprocess_exec(nginx_program(), *words, "-g", "daemon off;")
     url = f"http://127.0.0.1:{port}"
     try:
         async with asyncio.timeout(WAIT), aiohttp.ClientSession() as http:
@@ -48,19 +46,3 @@ async def _serves(http: aiohttp.ClientSession, url: str) -> bool:
             return True  # whatever it says: there may be no replica yet
     except aiohttp.ClientError:
         return False
-
-
-def rendered(port: int, replicas: Sequence[int]) -> str:
-    """Return the deployed configuration with these ports, its files below the prefix."""
-    text = CONFIGURATION.read_text(encoding="utf-8").replace(
-        "listen 80;", f"listen 127.0.0.1:{port};"
-    )
-    for number, replica in enumerate(replicas, 1):
-        text = text.replace(f"server app{number}:7860 ", f"server 127.0.0.1:{replica} ")
-    assert f"127.0.0.1:{port};" in text
-    assert not re.search(r"server app\d", text)
-    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    paths = "".join(f"  {kind}_temp_path {kind};\n" for kind in kinds)
-    text = text.replace("http {\n", f"http {{\n  access_log off;\n{paths}", 1)
-    user = "user root;\n" if os.geteuid() == 0 else ""  # whoever reaches the folder
-    return f"daemon off;\npid nginx.pid;\n{user}{text}"

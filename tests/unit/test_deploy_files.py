@@ -1,5 +1,6 @@
 """The files in `deploy/`: sound to the programs that read them, and to the laws of this app."""
 
+import io
 import json
 import os
 import re
@@ -12,10 +13,13 @@ from typing import Any
 import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 import yaml
+from dotenv import dotenv_values
 
+from benchmarks.growth import Figures
 from cmw_agent.cli import KEEP_ALIVE_SECONDS
 from cmw_agent.settings import Settings, load_settings, variable
 from cmw_agent.web.events import HEARTBEAT_SECONDS
+from memory import database
 from tests import nginx
 from tests.unit.test_house import locked, project
 
@@ -125,6 +129,15 @@ def test_the_image_holds_no_secret_and_what_production_needs() -> None:
         name = text.partition("==")[0]
         assert name in install.split()
         assert name in locked("requirements-dev.txt")
+
+
+def test_docker_takes_the_example_s_values_as_the_app_does() -> None:
+    text = (ROOT / ".env.example").read_text(encoding="utf-8")
+    lines = re.findall(r"^#(\w+=.+)$", text, re.MULTILINE)
+    assert [line for line in lines if " " in line]
+    # `docker run --env-file` takes all behind the first = as it stands
+    taken = dict(line.split("=", 1) for line in lines)
+    assert taken == dotenv_values(stream=io.StringIO("\n".join(lines)))
 
 
 # -- compose --------------------------------------------------------------------------------
@@ -268,19 +281,22 @@ def test_pods_share_what_replicas_must_share() -> None:
     assert annotations["nginx.ingress.kubernetes.io/proxy-buffering"] == "off"
 
 
+def test_the_database_has_connections_for_all_pods_at_once() -> None:
+    most = documents()["HorizontalPodAutoscaler"]["spec"]["maxReplicas"]
+    surge = documents()["Deployment"]["spec"]["strategy"]["rollingUpdate"]["maxSurge"]
+    pool = database._POSTGRES_CONNECTIONS + database._POSTGRES_OVERFLOW
+    assert Figures().connections == pool
+    # PostgreSQL's default, without those that it keeps for its superuser
+    assert (most + surge) * pool < 100 - 3
+
+
 # -- nginx ----------------------------------------------------------------------------------
 
 CONFIGURATION = nginx.CONFIGURATION.read_text(encoding="utf-8")
 
 
 def test_nginx_takes_the_configuration(tmp_path: Path) -> None:
-    hosts = re.sub(r"\bapp\d:7860", "127.0.0.1:7860", CONFIGURATION)
-    own = "".join(
-        f"{name}_temp_path {tmp_path / name};\n"
-        for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    )
-    whole = f"pid {tmp_path / 'pid'};\n" + hosts.replace("http {\n", f"http {{\n{own}", 1)
-    (tmp_path / "nginx.conf").write_text(whole, encoding="utf-8")
+    (tmp_path / "nginx.conf").write_text(nginx.rendered(80, (7860, 7860)), encoding="utf-8")
     done = subprocess.run(
         [nginx.nginx_program(), "-t", "-q", "-p", ".", "-c", "nginx.conf", "-e", "log"],
         cwd=tmp_path,

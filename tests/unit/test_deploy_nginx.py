@@ -4,11 +4,10 @@ import asyncio
 import contextlib
 import io
 import os
-import re
 import signal
-import socket
+from collections import Counter
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import aiohttp
@@ -17,8 +16,10 @@ from aiohttp import web
 
 from tests import nginx
 from tests.harness import WAIT
+from tests.replicas.proxy import free_port
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Debian's nginx")
+ASKED = 40
 VISITORS = [f"v{number:032x}" for number in range(24)]
 
 
@@ -29,6 +30,9 @@ class Replica:
     name: str
     port: int = 0
     seen: int = 0
+    drains: bool = False
+    arrived: asyncio.Queue[str] = field(default_factory=asyncio.Queue)
+    released: asyncio.Event = field(default_factory=asyncio.Event)
     runner: web.AppRunner | None = None
 
     async def start(self) -> None:
@@ -48,7 +52,10 @@ class Replica:
         self.seen += 1
         if request.path == "/breaks" and request.transport is not None:
             request.transport.close()
-        if request.path == "/full":
+        if request.path.endswith("/held") and not self.drains:
+            self.arrived.put_nowait(request.path)
+            await self.released.wait()
+        if self.drains or request.path == "/full":
             return web.Response(status=503)
         told = {name: value for name, value in request.headers.items() if name.startswith("X-")}
         host = request.headers["Host"]
@@ -73,18 +80,8 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
     replicas = Replica("app1"), Replica("app2")
     for replica in replicas:
         await replica.start()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    text = nginx.CONFIGURATION.read_text(encoding="utf-8")
-    text = re.sub(r"listen 80;", f"listen 127.0.0.1:{port};", text)
-    for replica in replicas:
-        text = text.replace(f"server {replica.name}:7860", f"server 127.0.0.1:{replica.port}")
-    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    own = "".join(f"{kind}_temp_path {kind};\n" for kind in kinds) + "access_log off;\n"
-    # Its workers write below a folder that pytest lets nobody else into.
-    user = "user root;\n" if os.geteuid() == 0 else ""
-    text = f"pid pid;\n{user}" + text.replace("http {\n", f"http {{\n{own}", 1)
+    port = free_port()
+    text = nginx.rendered(port, [replica.port for replica in replicas])
     (tmp_path / "nginx.conf").write_text(text, encoding="utf-8")
     words = ["-p", str(tmp_path), "-c", str(tmp_path / "nginx.conf"), "-e", str(tmp_path / "log")]
     try:
@@ -95,7 +92,7 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
         yield House(f"http://127.0.0.1:{port}", replicas)
     finally:
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            os.kill(int((tmp_path / "pid").read_text()), signal.SIGTERM)
+            os.kill(int((tmp_path / "nginx.pid").read_text()), signal.SIGTERM)
         for replica in replicas:
             await replica.stop()
 
@@ -145,6 +142,30 @@ async def test_programs_go_to_any_replica_and_metrics_to_none(house: House) -> N
         async with http.get(f"{house.url}/metrics") as answer:
             assert answer.status == 404
         assert [replica.seen for replica in house.replicas] == before
+
+
+async def test_a_replica_that_drains_draws_no_more_programs_than_its_share(house: House) -> None:
+    first, busy = house.replicas
+    first.drains = True
+
+    async def ask(http: aiohttp.ClientSession) -> int:
+        async with http.post(f"{house.url}/api/chat/a/held") as answer:
+            return answer.status
+
+    asked: list[asyncio.Task[int]] = []
+    async with client() as http, asyncio.timeout(WAIT):
+        arrival = asyncio.create_task(busy.arrived.get())
+        for _ in range(ASKED):
+            asked.append(asyncio.create_task(ask(http)))
+            # the next one comes when this one was refused, or is being worked on
+            await asyncio.wait({asked[-1], arrival}, return_when=asyncio.FIRST_COMPLETED)
+            if arrival.done():
+                arrival = asyncio.create_task(busy.arrived.get())
+        arrival.cancel()
+        busy.released.set()
+        found = Counter(await asyncio.gather(*asked))
+    assert found == {503: first.seen, 200: busy.seen}
+    assert first.seen <= ASKED / 2 + 1
 
 
 async def test_a_client_cannot_say_where_it_comes_from(house: House) -> None:
