@@ -7,6 +7,7 @@ Messages of one owner are taken one after the other. One that has ended keeps it
 Functions of one connection, and `Inbox`, which runs them.
 """
 
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -30,8 +31,10 @@ UNDATED_SECONDS = 30 * 86_400.0  # for which the id of a message without a time 
 Arrival = Literal["new", "seen", "full"]
 End = Literal["done", "failed"]
 _messages = channel_messages.c
-_EMPTIED = {"owner_id": None, "payload": None, "media": None, "lease_until": None}
-_WHOLE = [_messages.message_id, _messages.owner_id, _messages.payload, _messages.media]
+_FREE = {"holder": None, "lease_until": None}
+_EMPTIED = {"owner_id": None, "payload": None, "media": None, **_FREE}
+# without the bytes, which are fetched where they are read
+_SHOWN = [_messages.message_id, _messages.owner_id, _messages.payload]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +49,12 @@ class NewMessage:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One that this process has taken."""
+    """One that was taken; `holder` names that claim, and nobody else may end it."""
 
     message_id: str
     owner: str
     payload: Mapping[str, Any]
-    media: bytes | None = None
+    holder: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +88,9 @@ def add(
     return "full" if connection.execute(waiting).scalar_one() > MOST_WAITING else "new"
 
 
-def claim(connection: sa.Connection, channel: str, *, limit: int, until: datetime) -> list[Message]:
+def claim(
+    connection: sa.Connection, channel: str, holder: str, *, limit: int, until: datetime
+) -> list[Message]:
     """Take messages, the first of each owner without a running one, oldest first."""
     other = channel_messages.alias()
     is_earlier = sa.tuple_(other.c.received_at, other.c.message_id) < sa.tuple_(
@@ -107,33 +112,24 @@ def claim(connection: sa.Connection, channel: str, *, limit: int, until: datetim
     taken = (
         sa.update(channel_messages)
         .where(waiting, _messages.message_id.in_(ids))
-        .values(state="running", lease_until=until)
-        .returning(*_WHOLE)
+        .values(state="running", holder=holder, lease_until=until)
+        .returning(*_SHOWN, _messages.holder)
     )
     return [Message(*row) for row in connection.execute(taken)]
 
 
 def put_back(connection: sa.Connection, channel: str, taken: Sequence[Message]) -> None:
     """Take a claim back of which nobody has learnt."""
-    ids = [item.message_id for item in taken]
     statement = (
-        sa.update(channel_messages)
-        .where(
-            _messages.channel == channel,
-            _messages.message_id.in_(ids),
-            _messages.state == "running",
-        )
-        .values(state="received", lease_until=None)
+        sa.update(channel_messages).where(_held(channel, taken)).values(state="received", **_FREE)
     )
     connection.execute(statement)
 
 
 def waiting(connection: sa.Connection, owner: str, channel: str, since: datetime) -> list[Message]:
     """Return what an owner has sent since then and nobody has taken, oldest first."""
-    # without the bytes, which whoever only reads on has no use for
-    columns = [_messages.message_id, _messages.owner_id, _messages.payload]
     statement = (
-        sa.select(*columns)
+        sa.select(*_SHOWN)
         .where(
             _messages.channel == channel,
             _messages.owner_id == owner,
@@ -146,53 +142,63 @@ def waiting(connection: sa.Connection, owner: str, channel: str, since: datetime
     return [Message(*row) for row in connection.execute(statement)]
 
 
+def media(connection: sa.Connection, owner: str, channel: str, message_id: str) -> bytes | None:
+    """Return the bytes that came with an owner's message, as long as it has not ended."""
+    statement = sa.select(_messages.media).where(
+        _messages.channel == channel,
+        _messages.message_id == message_id,
+        _messages.owner_id == owner,
+    )
+    return connection.execute(statement).scalar_one_or_none()
+
+
 def change(
     connection: sa.Connection,
     owner: str,
     channel: str,
     message_id: str,
-    *,
-    state: str,
+    holder: str,
     values: dict[str, Any],
 ) -> bool:
-    """Change an owner's message that is in this state; whether it was."""
+    """Change an owner's message that this holder has taken, or nobody if empty; whether it was."""
+    is_so = sa.and_(_messages.state == "running", _messages.holder == holder)
+    if not holder:
+        is_so = _messages.state == "received"
     statement = (
         sa.update(channel_messages)
         .where(
             _messages.channel == channel,
             _messages.message_id == message_id,
             _messages.owner_id == owner,
-            _messages.state == state,
+            is_so,
         )
         .values(**values)
     )
     return connection.execute(statement).rowcount > 0
 
 
-def renew(connection: sa.Connection, channel: str, ids: Sequence[str], until: datetime) -> None:
+def renew(
+    connection: sa.Connection, channel: str, taken: Sequence[Message], until: datetime
+) -> None:
     """Keep messages that are being dealt with."""
-    statement = (
-        sa.update(channel_messages)
-        .where(
-            _messages.channel == channel,
-            _messages.message_id.in_(ids),
-            _messages.state == "running",
-        )
-        .values(lease_until=until)
-    )
-    connection.execute(statement)
+    statement = sa.update(channel_messages).where(_held(channel, taken))
+    connection.execute(statement.values(lease_until=until))
 
 
-def lose(connection: sa.Connection, channel: str, now: datetime) -> list[Message]:
-    """Give up the messages whose process has died; return them as they were."""
+def lose(
+    connection: sa.Connection, channel: str, now: datetime, own: Sequence[Message]
+) -> list[Message]:
+    """Give up the messages whose process has died, which `own` are not; return them as they were."""
     dead = sa.and_(
-        _messages.channel == channel, _messages.state == "running", _messages.lease_until <= now
+        _messages.channel == channel,
+        _messages.state == "running",
+        _messages.lease_until <= now,
+        ~_held(channel, own),
     )
-    columns = [_messages.message_id, _messages.owner_id, _messages.payload]
     found = [
         Message(*row)
         for row in connection.execute(
-            sa.select(*columns).where(dead).with_for_update(skip_locked=True)
+            sa.select(*_SHOWN).where(dead).with_for_update(skip_locked=True)
         )
     ]
     ids = [item.message_id for item in found]
@@ -249,6 +255,16 @@ def forget(connection: sa.Connection, owner: str) -> None:
     connection.execute(sa.update(channel_messages).where(own).values(payload=None, media=None))
 
 
+def _held(channel: str, taken: Sequence[Message]) -> sa.ColumnElement[bool]:
+    """Return the condition that a message is one of these, and still with whom has taken it."""
+    return sa.and_(
+        _messages.channel == channel,
+        _messages.state == "running",
+        _messages.message_id.in_([item.message_id for item in taken]),
+        _messages.holder.in_({item.holder for item in taken}),
+    )
+
+
 class Inbox:
     """The messages of one channel.
 
@@ -268,27 +284,27 @@ class Inbox:
         self._clock = clock
 
     async def add(
-        self, owner: str, new: NewMessage, *, busy: Sequence[NewSend] = (), taken: bool = False
+        self, owner: str, new: NewMessage, *, busy: Sequence[NewSend] = (), taken_by: str = ""
     ) -> Arrival:
         """Keep a message until it is dealt with.
 
-        With `taken`, the caller deals with it at once. One too many of an owner's is answered
-        with `busy` and nothing else. Raises InvalidText.
+        With `taken_by`, the caller deals with it at once, as a holder of that name, which no other
+        claim has. One too many of an owner's is answered with `busy` and nothing else. Raises
+        InvalidText.
         """
         check_owner(owner)
         check_texts(message_id=new.message_id)
         now, channel = self._clock(), self._channel
         lease = now + timedelta(seconds=RUNNING_SECONDS)
         values = {"state": "received", "received_at": now}
-        if taken:
-            values |= {"state": "running", "lease_until": lease}
+        if taken_by:
+            values |= {"state": "running", "holder": taken_by, "lease_until": lease}
 
         def work(connection: sa.Connection) -> Arrival:
             arrival = add(connection, owner, channel, new, values)
             if arrival == "full":
                 ended = {"state": "failed", "ended_at": now, **_EMPTIED}
-                key = new.message_id
-                change(connection, owner, channel, key, state="received", values=ended)
+                change(connection, owner, channel, new.message_id, "", ended)
                 outbox.add(connection, owner, channel, busy, now)
             return arrival
 
@@ -315,9 +331,9 @@ class Inbox:
         now, channel = self._clock(), self._channel
         if not await self._database.read(lambda connection: is_due(connection, channel, now)):
             return []
-        until = now + timedelta(seconds=RUNNING_SECONDS)
+        until, holder = now + timedelta(seconds=RUNNING_SECONDS), secrets.token_hex(8)
         return await self._database.write(
-            lambda connection: claim(connection, channel, limit=limit, until=until),
+            lambda connection: claim(connection, channel, holder, limit=limit, until=until),
             undo=lambda taken: lambda connection: put_back(connection, channel, taken),
         )
 
@@ -329,21 +345,30 @@ class Inbox:
             lambda connection: waiting(connection, owner, channel, since)
         )
 
+    async def media(self, owner: str, message_id: str) -> bytes | None:
+        """Return the bytes that came with the owner's message; None where none are there."""
+        check_owner(owner)
+        channel = self._channel
+        return await self._database.read(
+            lambda connection: media(connection, owner, channel, message_id)
+        )
+
     async def take(self, owner: str, message_id: str) -> bool:
         """End a message that nobody has taken yet; whether it was this caller who did."""
-        return await self._change(owner, message_id, "received", self._ended("done"))
+        return await self._change(owner, message_id, "", self._ended("done"))
 
-    async def give_back(self, owner: str, message_id: str) -> bool:
-        """Let another take a message with which nothing was begun."""
-        values = {"state": "received", "lease_until": None}
-        return await self._change(owner, message_id, "running", values)
+    async def give_back(self, owner: str, message_id: str, holder: str) -> bool:
+        """Let another take a message with which this holder has begun nothing."""
+        values = {"state": "received", **_FREE}
+        return await self._change(owner, message_id, holder, values)
 
     async def finish(
-        self, owner: str, message_id: str, state: End, sends: Sequence[NewSend] = ()
+        self, owner: str, message_id: str, holder: str, state: End, sends: Sequence[NewSend] = ()
     ) -> bool:
         """End a message and keep its answer, both or neither.
 
-        False, and nothing kept, where the message was given up meanwhile. Raises InvalidText.
+        False, and nothing kept, where it is not with this holder any more: it was given up, or
+        given back and taken by another. Raises InvalidText.
         """
         check_owner(owner)
         for item in sends:
@@ -351,27 +376,32 @@ class Inbox:
         now, channel, values = self._clock(), self._channel, self._ended(state)
 
         def work(connection: sa.Connection) -> bool:
-            own = change(connection, owner, channel, message_id, state="running", values=values)
+            own = change(connection, owner, channel, message_id, holder, values)
             if own:
                 outbox.add(connection, owner, channel, sends, now)
             return own
 
         return await self._database.write(work)
 
-    async def renew(self, ids: Sequence[str]) -> None:
+    async def renew(self, taken: Sequence[Message]) -> None:
         """Keep messages that this process deals with."""
         until, channel = self._clock() + timedelta(seconds=RUNNING_SECONDS), self._channel
-        if ids:
-            await self._database.write(lambda connection: renew(connection, channel, ids, until))
+        if taken:
+            await self._database.write(lambda connection: renew(connection, channel, taken, until))
 
-    async def lose(self, notice: Callable[[Message], Sequence[NewSend]]) -> int:
-        """Give up the messages of dead processes, and tell who sent them; return how many."""
+    async def lose(
+        self, notice: Callable[[Message], Sequence[NewSend]], own: Sequence[Message] = ()
+    ) -> int:
+        """Give up the messages of dead processes, and tell who sent them; return how many.
+
+        `own` are those that the caller deals with, which lives.
+        """
         now, channel = self._clock(), self._channel
         if not await self._database.read(lambda connection: is_due(connection, channel, now)):
             return 0
 
         def work(connection: sa.Connection) -> int:
-            lost = lose(connection, channel, now)
+            lost = lose(connection, channel, now, own)
             for message in lost:
                 outbox.add(connection, message.owner, channel, notice(message), now)
             return len(lost)
@@ -397,14 +427,12 @@ class Inbox:
         )
 
     async def _change(
-        self, owner: str, message_id: str, state: str, values: dict[str, Any]
+        self, owner: str, message_id: str, holder: str, values: dict[str, Any]
     ) -> bool:
         check_owner(owner)
         channel = self._channel
         return await self._database.write(
-            lambda connection: change(
-                connection, owner, channel, message_id, state=state, values=values
-            )
+            lambda connection: change(connection, owner, channel, message_id, holder, values)
         )
 
     def _ended(self, state: End) -> dict[str, Any]:

@@ -1,9 +1,10 @@
-"""What goes out through a channel: stored first, then sent, and never sent twice.
+"""What goes out through a channel: stored first, then sent, by one process at a time.
 
 A send is *pending* until one process takes it (*sending*); it ends as *sent*, as *failed*, or,
-where nobody can know whether it arrived, as *uncertain*. One that is to be tried again is pending
-until then. What one owner sends to one recipient goes in order; in a group nobody waits for what
-another's answer meets. A send that has ended keeps neither its text nor its owner nor its recipient.
+where nobody can know whether it arrived, as *uncertain*; then it is never sent again. One that
+the other side refuses for now is pending until it is tried again; where that side had passed it on
+all the same, it arrives twice. What one owner sends to one recipient goes in order; in a group
+nobody waits for what another's answer meets. A send that has ended keeps neither its text nor its owner nor its recipient.
 
 Functions of one connection, and `Outbox`, which runs them.
 """
@@ -50,6 +51,14 @@ class Send:
     kind: str
     text: str
     attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How far a send has come, and since when that is its end."""
+
+    state: str
+    ended_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +199,21 @@ def change(connection: sa.Connection, owner: str, send_id: str, values: dict[str
     return connection.execute(statement).rowcount > 0
 
 
+def standing(
+    connection: sa.Connection, owner: str, channel: str, ids: Sequence[str]
+) -> list[Standing]:
+    """Return how far those of an owner's sends have come that are there, in order of `ids`."""
+    # What has ended names no owner any more, and says nothing but this.
+    own = sa.or_(_sends.owner_id == owner, _sends.ended_at.is_not(None))
+    statement = sa.select(_sends.send_id, _sends.state, _sends.ended_at).where(
+        _sends.channel == channel, _sends.send_id.in_(ids), own
+    )
+    found = {
+        row.send_id: Standing(row.state, row.ended_at) for row in connection.execute(statement)
+    }
+    return [found[send_id] for send_id in ids if send_id in found]
+
+
 def expire(connection: sa.Connection, channel: str, now: datetime) -> int:
     """Give up the sends whose process has died: whether they arrived is not known."""
     statement = (
@@ -306,6 +330,18 @@ class Outbox:
         values = {"state": "pending", "next_at": at, "lease_until": None, "error_kind": kind}
         return await self._database.write(
             lambda connection: change(connection, owner, send_id, values)
+        )
+
+    async def standing(self, owner: str, ids: Sequence[str]) -> list[Standing]:
+        """Return how far sends have come, in order of their ids.
+
+        Another's that has not ended, and one that is not there, are left out. Of one that has
+        ended nobody's owner is known: whoever asks must have ids that nobody else can know.
+        """
+        check_owner(owner)
+        channel = self._channel
+        return await self._database.read(
+            lambda connection: standing(connection, owner, channel, ids)
         )
 
     async def expire(self) -> int:

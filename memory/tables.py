@@ -242,6 +242,8 @@ channel_messages = sa.Table(
     sa.Column("media", sa.LargeBinary),
     # one without a time of its own can only be told from its repetition by this row
     sa.Column("is_dated", sa.Boolean, nullable=False),
+    # who deals with it now, and until when that is believed
+    sa.Column("holder", sa.Text),
     sa.Column("lease_until", UtcDateTime),
     sa.Column("received_at", UtcDateTime, nullable=False),
     sa.Column("ended_at", UtcDateTime),

@@ -163,19 +163,21 @@ class WhatsApp:
         """Take what was delivered: it is stored when this answers, and dealt with afterwards."""
         if self._settings.whatsapp_secret is None:
             raise NotFound(CLOSED)
-        body = await request.body()
+        # not `request.body()`, which keeps the bytes as long as the request
+        body = b"".join([part async for part in request.stream()])
         if len(body) < LARGE:
             delivered = self._understood(request, body)
         else:  # milliseconds for each megabyte, in which others are to be answered
             delivered = await asyncio.to_thread(self._understood, request, body)
+        del body
         live = self._here()
         with _failures():
             if self._settings.whatsapp_inline and all(
                 item.message.via == "bridge" for item in delivered
             ):
                 reply = None
-                for item in delivered:  # one at most
-                    reply = await self._replied(live, item, base_of(request))
+                while delivered:  # one at most
+                    reply = await self._replied(live, delivered.pop(), base_of(request))
                 return JSONResponse({"reply": reply})
             for item in delivered:
                 await self._stored(item, base_of(request))
@@ -251,9 +253,11 @@ class WhatsApp:
         if (sentence := self._refusal(item)) is not None:
             arrival = await self._services.inbox.answered(owner, new)
             return sentence or None if arrival == "new" else None
-        if await self._services.inbox.add(owner, new, taken=True) != "new":
+        message = Message(new.message_id, owner, new.payload, secrets.token_hex(8))
+        if await self._services.inbox.add(owner, new, taken_by=message.holder) != "new":
             return None
-        task = live.worker.reply(Message(new.message_id, owner, new.payload, new.media))
+        del item, new  # and the file with them, while the turn lasts
+        task = live.worker.reply(message)
         done, _ = await asyncio.wait([task], timeout=self._settings.turn_timeout + REPLY_SECONDS)
         if not done or task.cancelled():
             task.cancel()

@@ -1,12 +1,13 @@
 """What the bridge and Meta's Cloud API deliver, as messages of one form.
 
-Pure: what is returned says nothing of who may do what. Names that people give themselves are not
+What is returned says nothing of who may do what. Names that people give themselves are not
 even read. The bodies are those of a WPPConnect bridge (one message) and of the Cloud API's webhooks
 (https://developers.facebook.com/docs/whatsapp/cloud-api/webhooks/payload-examples).
 """
 
 import base64
 import binascii
+import logging
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
@@ -15,6 +16,8 @@ from hashlib import sha256
 from typing import Any, Literal
 
 from cmw_agent.errors import InvalidMessage
+
+log = logging.getLogger(__name__)
 
 Kind = Literal["text", "image", "audio", "document", "other"]
 Via = Literal["bridge", "cloud"]
@@ -40,7 +43,6 @@ SILENT = frozenset(  # what nobody expects an answer to
     {"reaction", "system", "protocol", "e2e_notification", "notification_template", "gp2"}
     | {"call_log", "ciphertext", "revoked"}
 )
-ENDINGS: Mapping[Kind, str] = {"image": "picture", "audio": "recording", "document": "document"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +100,16 @@ def digest(*parts: str) -> str:
 def parsed(body: object, number_id: str | None = None) -> list[Delivered]:
     """Return the messages in a body, those that ask for no answer left out.
 
+    Of several, those that cannot be read are left out as well, and counted in the log: Meta would
+    deliver the others with them again and again, and give up.
+
     Args:
         body: The JSON value.
         number_id: The phone number's id at the Cloud API; what came to another one is left out.
 
     Raises:
-        InvalidMessage: The body is neither the bridge's nor the Cloud API's.
+        InvalidMessage: The body is neither the bridge's nor the Cloud API's, or none of its
+            messages can be read.
     """
     if not isinstance(body, dict):
         raise _wrong("a JSON object")
@@ -185,26 +191,51 @@ def _bytes(value: object) -> bytes | None:
         raise _wrong("mediaBase64 in base64") from None
 
 
-def _cloud(body: dict[str, Any], number_id: str | None) -> Iterator[Incoming]:
-    count = 0
-    for entry in _objects(body, "entry"):
-        for change in _objects(entry, "changes"):
+def _cloud(body: dict[str, Any], number_id: str | None) -> list[Incoming]:
+    found: list[Incoming] = []
+    read, odd = 0, list[InvalidMessage]()
+    for count, item in enumerate(_cloud_items(body, number_id), 1):
+        if count > MOST_MESSAGES:
+            raise _wrong(f"at most {MOST_MESSAGES} messages")
+        try:
+            message = _cloud_message(item)
+        except InvalidMessage as error:
+            odd.append(error)
+            continue
+        read += 1
+        if message is not None:
+            found.append(message)
+    if odd and not read:
+        raise odd[0]
+    if odd:
+        log.warning(
+            "parts of a delivery could not be read count=%d of=%d", len(odd), len(odd) + read
+        )
+    return found
+
+
+def _cloud_items(body: dict[str, Any], number_id: str | None) -> Iterator[object]:
+    """Yield what stands in the places of messages, and of what should hold some."""
+    for entry in _listed(body, "entry"):
+        for change in _listed(entry, "changes"):
+            if not isinstance(change, dict):
+                yield change
+                continue
             value = change.get("value")
             if not isinstance(value, dict) or change.get("field", "messages") != "messages":
                 continue
             metadata = value.get("metadata")
             known = metadata.get("phone_number_id") if isinstance(metadata, dict) else None
-            if number_id is not None and known is not None and known != number_id:
-                continue
-            for item in _objects(value, "messages"):
-                count += 1
-                if count > MOST_MESSAGES:
-                    raise _wrong(f"at most {MOST_MESSAGES} messages")
-                if item.get("type") not in SILENT:
-                    yield _cloud_message(item)
+            if number_id is None or known is None or known == number_id:
+                yield from _listed(value, "messages")
 
 
-def _cloud_message(item: dict[str, Any]) -> Incoming:
+def _cloud_message(item: object) -> Incoming | None:
+    """Return a message; None for one that asks for no answer. Raises InvalidMessage."""
+    if not isinstance(item, dict):
+        raise _wrong("entry, changes and messages, each a list of objects")
+    if isinstance(named := item.get("type"), str) and named in SILENT:
+        return None
     sender, group = _text(item, "from"), item.get("group_id")
     chat = sender if group is None else group
     if not NUMBER.fullmatch(sender) or not isinstance(chat, str) or not NUMBER.fullmatch(chat):
@@ -243,11 +274,10 @@ def _cloud_text(named: str, part: dict[str, Any]) -> str:
     return _clean(part.get("caption"))
 
 
-def _objects(place: dict[str, Any], name: str) -> list[dict[str, Any]]:
-    found = place.get(name, [])
-    if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
-        raise _wrong(f"{name}, a list of objects")
-    return found
+def _listed(place: object, name: str) -> list[Any]:
+    """Return the list of this name; a list of what is no object where there is none."""
+    found = place.get(name, []) if isinstance(place, dict) else None
+    return found if isinstance(found, list) else [None]
 
 
 def _id(value: object) -> str:

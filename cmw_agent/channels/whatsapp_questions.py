@@ -1,8 +1,8 @@
 """Asks on WhatsApp before a tool changes something, and finds the word that answers.
 
-A message of the same owner that came after the question and says yes or no is the answer: it is
-taken out of the inbox, whichever replica has stored it there, and settles the call that waits in
-this process. What else the owner sends waits until then.
+A message of the same owner that came after the question was sent, to its last part, and says yes or
+no is the answer: it is taken out of the inbox, whichever replica has stored it there, and settles
+the call that waits in this process. What else the owner sends waits until then.
 
 In a group, where "ok" may be said to somebody else, and soon after another question, which a late
 word may be meant for, the answer must name the question's code. What cannot be asked is denied.
@@ -44,6 +44,10 @@ FULL = (
 FAILED = "One of my steps needed your approval, but I could not ask you; so it was denied."
 YES = frozenset({"yes", "y", "ok", "okay", "approve", "approved", "1", "да", "ja", "👍"})
 NO = frozenset({"no", "n", "deny", "denied", "cancel", "stop", "2", "нет", "nein", "👎"})
+
+
+class NotAsked(Exception):
+    """The question did not arrive, or perhaps did not."""
 
 
 class Bell:
@@ -126,6 +130,9 @@ class Questions:
             return await self._answered(principal, conversation, incoming, asked)
         except Unshowable:
             told = TOO_LONG
+        except NotAsked:
+            log.warning("a question was not sent owner=%s", principal.log_name)
+            told = FAILED
         except Exception as error:  # noqa: BLE001 (denied, told, named in the log)
             log.error("a question failed cause=%s", frames(error))  # noqa: TRY400
             told = FAILED
@@ -137,20 +144,20 @@ class Questions:
     async def _answered(
         self, principal: Principal, conversation: str, incoming: Incoming, asked: Asked
     ) -> Answer | None:
-        name, since, shown = f"q.{secrets.token_hex(16)}", utcnow(), False
         made = "".join(secrets.choice(signs) for signs in (LETTERS, DIGITS, LETTERS))
         question(asked, made)  # before the database is asked for anything
-        code = ""
+        name, ids = _name(), list[str]()
+        code: str | None = None
+        since: datetime | None = None
         while any(asked is found for found in self._pending(principal, conversation)):
             event = self._bell.next()
             try:
-                if not shown:
-                    code = code or (made if await self._needs_code(principal, incoming) else "")
-                    since = utcnow()
-                    await self._send(principal, incoming, name, question(asked, code))
-                    shown = True
-                answer = await self._answer(principal, since, code)
-                if answer is not None:
+                if code is None:
+                    code = made if await self._needs_code(principal, incoming) else ""
+                # stored twice, it is the same
+                ids = ids or await self._send(principal, incoming, name, question(asked, code))
+                since = since or await self._sent(principal, ids)
+                if since and (answer := await self._answer(principal, since, code)):
                     return answer
             except InvalidText:
                 raise
@@ -175,21 +182,34 @@ class Questions:
         return not is_new
 
     async def _tell(self, principal: Principal, incoming: Incoming, sentence: str) -> None:
-        name = f"q.{secrets.token_hex(16)}"
         try:
-            await self._send(principal, incoming, name, [sentence])
+            await self._send(principal, incoming, _name(), [sentence])
         except StoreError:
             log.warning("a denial could not be told owner=%s", principal.log_name)
 
     async def _send(
         self, principal: Principal, incoming: Incoming, name: str, texts: Sequence[str]
-    ) -> None:
+    ) -> list[str]:
         sends = [
             NewSend(f"{name}.{place}", incoming.chat, incoming.via, text)
             for place, text in enumerate(texts)
         ]
         await self._services.outbox.add(principal.id, sends)
         self._bell.ring()
+        return [send.send_id for send in sends]
+
+    async def _sent(self, principal: Principal, ids: Sequence[str]) -> datetime | None:
+        """Return since when all parts of a question are sent; None while some are to be.
+
+        Raises:
+            NotAsked: One of them never will be, or nobody knows.
+            StoreError: The memory fails.
+        """
+        found = await self._services.outbox.standing(principal.id, ids)
+        if len(found) < len(ids) or any(part.state in ("failed", "uncertain") for part in found):
+            raise NotAsked
+        ends = [part.ended_at for part in found if part.ended_at is not None]
+        return max(ends) if len(ends) == len(ids) else None
 
     async def _answer(self, principal: Principal, since: datetime, code: str) -> Answer | None:
         inbox = self._services.inbox
@@ -198,6 +218,11 @@ class Questions:
             if answer is not None and await inbox.take(principal.id, message.message_id):
                 return answer
         return None
+
+
+def _name() -> str:
+    """Return what no other question is called, and nobody can guess."""
+    return f"q.{secrets.token_hex(16)}"
 
 
 def decision_of(text: object, code: str = "") -> Answer | None:

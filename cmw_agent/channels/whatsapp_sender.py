@@ -1,4 +1,7 @@
-"""Sends what the outbox holds, each text once, and tries again what surely did not arrive."""
+"""Sends what the outbox holds, and tries again what never went out or was refused for now.
+
+A bridge that passes a text on and answers with an error all the same gets it a second time.
+"""
 
 import logging
 from typing import Literal

@@ -10,24 +10,29 @@ from collections.abc import Iterator
 MOST_CHARS = 4096
 FENCE = "```"
 ROOM = 2 * len(FENCE) + 2  # for a fence that is closed and opened again
+MOST_GROWTH = 8  # of a table's rows by the names of its columns
 BOLD, STRUCK = "\ue000", "\ue001"  # stand for signs that later steps must not read again
 
+# Users choose the texts: no two starts of an expression may read the same stretch of one. So what
+# stands between its signs holds none of the signs that it begins with, and gives nothing back.
 _CODE = re.compile(r"(```.*?(?:```|\Z)|`[^`\n]+`)", re.DOTALL)
 _LANGUAGE = re.compile(r"\A```[\w+.#-]*[ \t]*\n")
-_IMAGE = re.compile(r"!\[([^\]\n]*)\]\(\s*<?([^)\s>]+)>?[^)\n]*\)")
-_LINK = re.compile(r"\[([^\]\n]+)\]\(\s*<?([^)\s>]+)>?(?:\s+\"[^\"\n]*\")?\s*\)")
-_AUTOLINK = re.compile(r"<((?:https?://|mailto:)[^>\s]+)>")
-_CONNECT = r"<?(?:https?://)?connect\.composio\.dev/[^\s()<>\[\]]*>?"
-_CONNECTS = re.compile(rf"\[[^\]\n]*\]\(\s*{_CONNECT}[^)\n]*\)|{_CONNECT}", re.IGNORECASE)
-_HEADING = re.compile(r"^[ ]{0,3}#{1,6}[ \t]+(.+?)[ \t]*#*[ \t]*$", re.MULTILINE)
+_LABEL = r"[^\[\]\n]"
+_ADDRESS = r"(?=[^)\s>])[^()\s>]*+(?:\([^()\s>]*+\)[^()\s>]*+)*+"
+_IMAGE = re.compile(rf"!\[({_LABEL}*+)\]\(\s*+<?+({_ADDRESS})>?+[^()\n]*+\)")
+_LINK = re.compile(rf"\[({_LABEL}++)\]\(\s*+<?+({_ADDRESS})>?+(?:\s++\"[^\"\n]*+\")?+\s*+\)")
+_AUTOLINK = re.compile(r"<((?:https?://|mailto:)[^<>\s]++)>")
+_CONNECT = r"<?(?:https?://)?connect\.composio\.dev\.?(?::\d*+)?[/\\][^\s()<>\[\]]*+>?+"
+_CONNECTS = re.compile(rf"\[{_LABEL}*+\]\(\s*+{_CONNECT}[^()\n]*+\)|{_CONNECT}", re.IGNORECASE)
+_HEADING = re.compile(r"^[ ]{0,3}#{1,6}[ \t]+(\S.*)$", re.MULTILINE)
 _BOTH = re.compile(r"\*\*\*(?=\S)([^*\n]+?)(?<=\S)\*\*\*")
-_STRONG = re.compile(r"(\*\*|__)(?=\S)(.+?)(?<=\S)\1")
+_STRONG = re.compile(r"(\*\*|__)(?=\S)")
 _EMPHASIS = re.compile(r"(?<![\w*])\*(?=[^\s*])([^*\n]+?)(?<=\S)\*(?![\w*])")
-_STRIKE = re.compile(r"~~(?=\S)(.+?)(?<=\S)~~")
+_STRIKE = re.compile(r"(~~)(?=\S)")
+_ENDS = {sign: re.compile(rf"(?<=\S){re.escape(sign)}") for sign in ("**", "__", "~~")}
 _BULLET = re.compile(r"^([ \t]*)[*+-][ \t]+", re.MULTILINE)
 _RULE = re.compile(r"^[ ]{0,3}(?:(?:-[ \t]*){3,}|(?:\*[ \t]*){3,}|(?:_[ \t]*){3,})$", re.MULTILINE)
-_ROW = re.compile(r"^[ \t]*\|(.+)\|[ \t]*$")
-_RULER = re.compile(r"^[ \t]*\|?(?:[ \t]*:?-+:?[ \t]*\|)*[ \t]*:?-+:?[ \t]*\|?[ \t]*$")
+_DASHES = re.compile(r":?-+:?")
 _BREAKS = ("\n\n", "\n", ". ", "! ", "? ", "… ", " ")
 
 
@@ -41,7 +46,8 @@ def whatsapp(markdown: str) -> str:
 
 def unlinked(markdown: str) -> tuple[str, int]:
     """Return `markdown` without the links that connect an account, and how many there were."""
-    return _CONNECTS.subn("", markdown)
+    # a space, so that what stood around a link does not become one
+    return _CONNECTS.subn(" ", markdown)
 
 
 def split(text: str, most: int = MOST_CHARS) -> list[str]:
@@ -99,12 +105,37 @@ def _prose(part: str) -> str:
     text = _AUTOLINK.sub(r"\1", text)
     text = _RULE.sub("———", text)
     text = _BULLET.sub(r"\1- ", text)
-    text = _HEADING.sub(lambda found: BOLD + re.sub(r"\*\*|__", "", found[1]) + BOLD, text)
+    text = _HEADING.sub(lambda found: _heading(found[1].rstrip(" \t")), text)
     text = _BOTH.sub(rf"{BOLD}_\1_{BOLD}", text)
-    text = _STRONG.sub(rf"{BOLD}\2{BOLD}", text)
+    text = _paired(text, _STRONG, BOLD)
     text = _EMPHASIS.sub(r"_\1_", text)
-    text = _STRIKE.sub(rf"{STRUCK}\1{STRUCK}", text)
+    text = _paired(text, _STRIKE, STRUCK)
     return text.replace(BOLD, "*").replace(STRUCK, "~")
+
+
+def _heading(text: str) -> str:
+    bare = text.rstrip("#").rstrip(" \t") or text[0]
+    return BOLD + re.sub(r"\*\*|__", "", bare) + BOLD
+
+
+def _paired(text: str, opening: re.Pattern[str], sign: str) -> str:
+    """Return `text` with `sign` for each pair of equal marks that enclose something in a line."""
+    return "\n".join(_paired_line(line, opening, sign) for line in text.split("\n"))
+
+
+def _paired_line(line: str, opening: re.Pattern[str], sign: str) -> str:
+    shown: list[str] = []
+    done = start = 0
+    alone: set[str] = set()  # marks without a second one: a line is searched once for each
+    while (found := opening.search(line, start)) is not None:
+        mark, start = found[1], found.start() + 1
+        closing = None if mark in alone else _ENDS[mark].search(line, found.end() + 1)
+        if closing is None:
+            alone.add(mark)
+            continue
+        shown += line[done : found.start()], sign, line[found.end() : closing.start()], sign
+        done = start = closing.end()
+    return "".join(shown) + line[done:]
 
 
 def _link(text: str, address: str) -> str:
@@ -115,22 +146,36 @@ def _without_tables(lines: list[str]) -> Iterator[str]:
     """Yield the lines, a table's rows as lines of `name: value` or of values."""
     place = 0
     while place < len(lines):
-        is_table = (
-            place + 1 < len(lines)
-            and _ROW.match(lines[place]) is not None
-            and "-" in lines[place + 1]
-            and _RULER.match(lines[place + 1]) is not None
-        )
-        if not is_table:
+        following = lines[place + 1] if place + 1 < len(lines) else ""
+        if not (_is_row(lines[place]) and _is_ruler(following)):
             yield lines[place]
             place += 1
             continue
-        names, place = _cells(lines[place]), place + 2
-        while place < len(lines) and _ROW.match(lines[place]):
-            cells = _cells(lines[place])
-            pairs = [f"{n}: {c}" if n else c for n, c in zip(names, cells, strict=False) if c]
-            yield "- " + ", ".join(pairs)
+        first, place = place, place + 2
+        while place < len(lines) and _is_row(lines[place]):
             place += 1
+        yield from _table(_cells(lines[first]), lines[first + 2 : place])
+
+
+def _table(names: list[str], rows: list[str]) -> Iterator[str]:
+    """Yield a table's rows; long names, which many short rows would repeat, stand there once."""
+    told = sum(map(len, names)) * len(rows)
+    if told > MOST_GROWTH * sum(map(len, rows)):
+        yield ", ".join(filter(None, names))
+        names = [""] * len(names)
+    for row in rows:
+        pairs = [f"{n}: {c}" if n else c for n, c in zip(names, _cells(row), strict=False) if c]
+        yield "- " + ", ".join(pairs)
+
+
+def _is_row(line: str) -> bool:
+    bare = line.strip(" \t")
+    return len(bare) > 2 and bare[0] == bare[-1] == "|"
+
+
+def _is_ruler(line: str) -> bool:
+    bare = line.strip(" \t").removeprefix("|").removesuffix("|")
+    return all(_DASHES.fullmatch(cell.strip(" \t")) for cell in bare.split("|"))
 
 
 def _cells(line: str) -> list[str]:

@@ -41,12 +41,14 @@ class NotBegun(Exception):
 class Progress:
     """How far a message has come: whether something was begun that must not be done twice.
 
-    `was_touched` says that its task has made its first step.
+    `was_touched` says that its task has made its first step, `is_reply` that a request waits for
+    the answer.
     """
 
     was_touched: bool = False
     has_begun: bool = False
     turn: Turn | None = None
+    is_reply: bool = False
 
 
 def owner_of(incoming: Incoming, agent_id: str) -> Principal:
@@ -136,7 +138,7 @@ class Answerer:
         name = incoming.filename or NAMES.get(incoming.kind, "file")
         for tries_left in range(TRIES - 1, -1, -1):
             media_id = incoming.media_id
-            body = self._wire.media(media_id) if media_id else _once(message.media)
+            body = self._wire.media(media_id) if media_id else self._brought(message)
             try:
                 async with contextlib.aclosing(body):
                     add = self._services.files.add
@@ -146,6 +148,11 @@ class Answerer:
                     raise
             await asyncio.sleep(BUSY_SECONDS)
         raise AssertionError("the last try returns or raises")
+
+    async def _brought(self, message: Message) -> AsyncGenerator[bytes, None]:
+        """Yield the bytes that came with a message, fetched now and kept by nobody."""
+        if media := await self._services.inbox.media(message.owner, message.message_id):
+            yield media
 
     async def _begun(
         self, session: Session, text: str, key: str, files: tuple[str, ...]
@@ -213,11 +220,6 @@ class Answerer:
             await self._wire.typing(way, chat, message_id, on=False)
 
 
-async def _once(media: bytes | None) -> AsyncGenerator[bytes, None]:
-    if media:
-        yield media
-
-
 def _asks_for_link(text: str) -> bool:
     command = command_of(text)
     if command is None or command.name != "connect":
@@ -231,7 +233,9 @@ def private(markdown: str) -> str:
     Another member who followed one would connect their account to whom it was made for.
     """
     text, count = unlinked(markdown)
-    return whatsapp(f"{text}\n\n{ALONE}") if count else whatsapp(markdown)
+    # again, since what goes with Markdown's signs may have stood within a link
+    shown, more = unlinked(whatsapp(text))
+    return f"{shown}\n\n{ALONE}".strip() if count or more else shown
 
 
 def _text_of(told: Told) -> str:

@@ -32,8 +32,9 @@ class NotSent(Exception):
 
     Args:
         kind: A fixed word, without anything of the text.
-        may_retry: Whether it surely did not arrive and may be sent again.
-        is_known: Whether it is known that it did not arrive.
+        may_retry: Whether it may be sent again: it never went out, or the other side has refused
+            it for now and so, by HTTP, not passed it on.
+        is_known: Whether it counts as known that it did not arrive.
         retry_after: Seconds that the other side asks for.
     """
 
@@ -53,15 +54,23 @@ class Wire:
     Args:
         settings: Addresses and tokens.
         client: Keeps no cookies; whoever made it closes it.
+        media_seconds: In which a file is to be there.
     """
 
-    def __init__(self, settings: Settings, client: aiohttp.ClientSession) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        client: aiohttp.ClientSession,
+        *,
+        media_seconds: float = MEDIA_SECONDS,
+    ) -> None:
         self._client = client
         self._settings = settings
         self._bridge = (settings.whatsapp_bridge_url or "").rstrip("/")
         self._graph = settings.whatsapp_graph_url.rstrip("/")
         self._number = settings.whatsapp_phone_number_id
         self._most = settings.max_file_bytes
+        self._media_seconds = media_seconds
 
     def can_send(self, kind: str) -> bool:
         """Whether there is a way out of this kind, `bridge` or `cloud`."""
@@ -113,27 +122,36 @@ class Wire:
         Raises:
             UserError: It cannot be fetched, or is too large.
         """
-        headers = self._cloud_headers()
+        # around each wait for Meta, and never around a `yield`: it would cancel whoever reads
+        deadline = asyncio.get_running_loop().time() + self._media_seconds
         try:
-            async with asyncio.timeout(MEDIA_SECONDS):
-                async with self._get(
-                    f"{self._graph}/{quote(media_id, safe='')}", headers
-                ) as answer:
-                    found = _json(await _bounded(answer))
-                url = str(found.get("url", "")) if answer.status == 200 else ""
-                if not self._is_meta(url):
+            async with asyncio.timeout_at(deadline):
+                answer = await self._get(await self._place(media_id), self._cloud_headers())
+            async with answer:
+                if answer.status != 200:
                     raise _unfetched()
-                async with self._get(url, headers) as answer:
-                    if answer.status != 200:
-                        raise _unfetched()
-                    size = 0
-                    async for part in answer.content.iter_chunked(65_536):
-                        size += len(part)
-                        if size > self._most:
-                            raise too_large(self._most)
-                        yield part
+                size = 0
+                while True:
+                    async with asyncio.timeout_at(deadline):
+                        part = await answer.content.read(65_536)
+                    if not part:
+                        return
+                    size += len(part)
+                    if size > self._most:
+                        raise too_large(self._most)
+                    yield part
         except (aiohttp.ClientError, TimeoutError, NotSent):
             raise _unfetched() from None
+
+    async def _place(self, media_id: str) -> str:
+        """Return where a file is; raises UserError and what aiohttp does."""
+        place = f"{self._graph}/{quote(media_id, safe='')}"
+        async with self._get(place, self._cloud_headers()) as answer:
+            found = _json(await _bounded(answer))
+        url = str(found.get("url", "")) if answer.status == 200 else ""
+        if not self._is_meta(url):
+            raise _unfetched()
+        return url
 
     async def health(self) -> bool | None:
         """Whether the bridge is well; None where there is none."""

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any
 
 from cmw_agent.channels.whatsapp_messages import Incoming, digest
@@ -18,9 +18,10 @@ from cmw_agent.channels.whatsapp_sender import MOST_AT_ONCE, Sender
 from cmw_agent.channels.whatsapp_text import split
 from cmw_agent.channels.whatsapp_turns import Answerer, NotBegun, Progress
 from cmw_agent.errors import UserError, frames
+from cmw_agent.identity import Principal
 from cmw_agent.services import Services
 from memory.errors import StoreError
-from memory.inbox import Message
+from memory.inbox import End, Message
 from memory.outbox import NewSend
 
 log = logging.getLogger(__name__)
@@ -33,6 +34,7 @@ LOST = (
     "I was interrupted while I worked on your last message. A part of it may be done; please "
     "look, and send it again if you still need it."
 )
+UNBEGUN = "I am about to restart and have not read your message; please send it again."
 
 
 class Worker:
@@ -43,18 +45,27 @@ class Worker:
         answerer: Answers messages.
         sender: Sends texts.
         bell: Rung when there is something to do.
+        clock: Seconds that pass, to count leases by.
     """
 
-    def __init__(self, services: Services, answerer: Answerer, sender: Sender, bell: Bell) -> None:
+    def __init__(
+        self,
+        services: Services,
+        answerer: Answerer,
+        sender: Sender,
+        bell: Bell,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._services = services
         self._answerer = answerer
         self._sender = sender
         self._bell = bell
         self._messages: dict[asyncio.Task[Any], tuple[Message, Progress]] = {}
-        self._untouched: list[Message] = []
+        self._untouched: list[tuple[Message, bool]] = []
         self._sends: set[asyncio.Task[None]] = set()
-        self._renewed = time.monotonic()
-        self._counted = 0.0
+        self._clock = clock
+        self._renewed = self._counted = clock()
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -68,8 +79,11 @@ class Worker:
             await self._close()
 
     def reply(self, message: Message) -> asyncio.Task[str]:
-        """Begin to answer a message that the caller has taken; the task returns the answer."""
-        progress = Progress()
+        """Begin to answer a message that the caller has taken; the task returns the answer.
+
+        However it ends, no other process takes the message: its answer would be a second one.
+        """
+        progress = Progress(is_reply=True)
         task = asyncio.create_task(self._replied(message, progress), name="whatsapp-reply")
         self._messages[task] = (message, progress)
         task.add_done_callback(self._dealt)
@@ -88,15 +102,14 @@ class Worker:
 
     async def _round(self) -> None:
         inbox = self._services.inbox
-        if self._messages and time.monotonic() - self._renewed >= RENEW_SECONDS:
-            self._renewed = time.monotonic()
-            await inbox.renew([message.message_id for message, _ in self._messages.values()])
-        if time.monotonic() - self._counted >= RENEW_SECONDS:
-            self._counted = time.monotonic()
+        await self._renew()
+        if self._clock() - self._counted >= RENEW_SECONDS:
+            self._counted = self._clock()
             await self._sender.count()
-        if lost := await inbox.lose(notice):
+        own = [message for message, _ in self._messages.values()]
+        if lost := await inbox.lose(notice, own):
             log.warning("messages were lost with a process that died count=%d", lost)
-        await self._give_back_untouched()
+        await self._leave_untouched()
         waits = self._answerer.is_waiting
         room = AT_ONCE - sum(not waits(message.owner) for message, _ in self._messages.values())
         if room > 0 and self._services.chat.has_room:
@@ -108,6 +121,13 @@ class Worker:
             task.add_done_callback(self._sends.discard)
             task.add_done_callback(lambda _: self._bell.ring())
 
+    async def _renew(self) -> None:
+        """Keep what runs here; where that fails, the round ends, and the next one tries again."""
+        now = self._clock()
+        if self._messages and now - self._renewed >= RENEW_SECONDS:
+            await self._services.inbox.renew([message for message, _ in self._messages.values()])
+            self._renewed = now
+
     def _begin(self, message: Message) -> None:
         progress = Progress()
         task = asyncio.create_task(self._deal(message, progress), name="whatsapp-message")
@@ -117,7 +137,7 @@ class Worker:
     def _dealt(self, task: asyncio.Task[Any]) -> None:
         message, progress = self._messages.pop(task)
         if not progress.was_touched:  # cancelled before its first step
-            self._untouched.append(message)
+            self._untouched.append((message, progress.is_reply))
         self._bell.ring()
 
     async def _sent(self, delivering: Coroutine[Any, Any, None]) -> None:
@@ -131,44 +151,58 @@ class Worker:
 
     async def _deal(self, message: Message, progress: Progress) -> None:
         """Answer a message, and keep its answer for the sender."""
-        text = await self._answered(message, progress, can_ask=True)
-        if text is None:
-            return
-        sends = replies(message, text)
-        with _noted(message):
-            await self._services.inbox.finish(message.owner, message.message_id, "done", sends)
+        try:
+            text = await self._answered(message, progress, can_ask=True)
+        except NotBegun:
+            await self._give_back(message)
+        except asyncio.CancelledError:
+            if not progress.has_begun:
+                await self._give_back(message)
+            raise
+        else:
+            await self._finish(message, "done", replies(message, text))
 
     async def _replied(self, message: Message, progress: Progress) -> str:
         """Answer a message to the request that has brought it."""
-        text = await self._answered(message, progress, can_ask=False)
-        with _noted(message):
-            await self._services.inbox.finish(message.owner, message.message_id, "done")
-        return text if text is not None else UserError().sentence
+        state: End = "failed"
+        try:
+            text = await self._answered(message, progress, can_ask=False)
+            state = "done"
+        except NotBegun:
+            text = UNBEGUN
+        finally:
+            await self._finish(message, state)
+        return text
 
-    async def _answered(self, message: Message, progress: Progress, *, can_ask: bool) -> str | None:
-        """Return the answer, or None where another process is to give it."""
+    async def _answered(self, message: Message, progress: Progress, *, can_ask: bool) -> str:
+        """Return the answer. Raises NotBegun where the process ends, and nothing was done."""
         progress.was_touched = True
         try:
             return await self._answerer.answer(message, progress, can_ask=can_ask)
         except NotBegun:
-            await self._give_back(message)
-            return None
-        except asyncio.CancelledError:
-            if not progress.has_begun:
-                await self._give_back(message)
             raise
         except Exception as error:  # noqa: BLE001 (told to the user, named in the log)
             told = UserError()
             log.error("message failed error_id=%s cause=%s", told.error_id, frames(error))  # noqa: TRY400
             return str(told)
 
+    async def _finish(self, message: Message, state: End, sends: Sequence[NewSend] = ()) -> None:
+        inbox = self._services.inbox
+        with _noted(message):
+            key, holder = message.message_id, message.holder
+            if not await inbox.finish(message.owner, key, holder, state, sends):
+                name = Principal(message.owner, "phone").log_name
+                log.warning("an answer came too late message=%s owner=%s", key[:12], name)
+
     async def _give_back(self, message: Message) -> None:
         with _noted(message):
-            await self._services.inbox.give_back(message.owner, message.message_id)
+            key, holder = message.message_id, message.holder
+            await self._services.inbox.give_back(message.owner, key, holder)
 
-    async def _give_back_untouched(self) -> None:
+    async def _leave_untouched(self) -> None:
         while self._untouched:
-            await self._give_back(self._untouched[0])
+            message, is_reply = self._untouched[0]
+            await (self._finish(message, "failed") if is_reply else self._give_back(message))
             del self._untouched[0]
 
     async def _close(self) -> None:
@@ -185,7 +219,7 @@ class Worker:
                 task.cancel()
             if late:
                 await asyncio.wait(late)
-        await self._give_back_untouched()
+        await self._leave_untouched()
 
 
 def replies(message: Message, text: str) -> Sequence[NewSend]:

@@ -14,7 +14,7 @@ from memory.inbox import (
     Message,
     NewMessage,
 )
-from memory.outbox import SENDING_SECONDS, NewSend, Outbox
+from memory.outbox import SENDING_SECONDS, NewSend, Outbox, Standing
 from memory.tables import channel_messages, channel_sends
 from tests.contract.conftest import ALICE, BOB, Clock, Store, rows_of
 
@@ -52,11 +52,13 @@ async def test_a_message_is_taken_by_one_and_comes_whole(boxes: Boxes) -> None:
     inbox, _ = boxes
     await inbox.add(ALICE, new("m1"))
     taken = await asyncio.gather(*(inbox.claim(10) for _ in range(4)))
-    assert [item for some in taken for item in some] == [
-        Message("m1", ALICE, {"text": "m1 ☀"}, b"m1")
-    ]
-    assert await inbox.finish(ALICE, "m1", "done")
-    assert not await inbox.finish(ALICE, "m1", "done")
+    (one,) = [item for some in taken for item in some]
+    assert one == Message("m1", ALICE, {"text": "m1 ☀"}, one.holder)
+    assert await inbox.media(ALICE, "m1") == b"m1"
+    assert await inbox.media(BOB, "m1") is None
+    assert await inbox.finish(ALICE, "m1", one.holder, "done")
+    assert not await inbox.finish(ALICE, "m1", one.holder, "done")
+    assert await inbox.media(ALICE, "m1") is None
     assert await inbox.add(ALICE, new("m1")) == "seen"
     assert await inbox.claim(10) == []
 
@@ -66,12 +68,14 @@ async def test_messages_of_one_owner_come_one_after_the_other(boxes: Boxes, cloc
     for name, owner in (("a1", ALICE), ("a2", ALICE), ("b1", BOB)):
         await inbox.add(owner, new(name))
         clock.advance(1)
-    assert sorted(names(await inbox.claim(10))) == ["a1", "b1"]
+    taken = await inbox.claim(10)
+    assert sorted(names(taken)) == ["a1", "b1"]
     assert await inbox.claim(10) == []
-    assert not await inbox.give_back(BOB, "a1")
-    assert await inbox.give_back(ALICE, "a1")
-    assert names(await inbox.claim(10)) == ["a1"]
-    await inbox.finish(ALICE, "a1", "failed")
+    assert not await inbox.give_back(BOB, "a1", taken[0].holder)
+    assert await inbox.give_back(ALICE, "a1", taken[0].holder)
+    (again,) = await inbox.claim(10)
+    assert again.message_id == "a1"
+    await inbox.finish(ALICE, "a1", again.holder, "failed")
     assert names(await inbox.claim(10)) == ["a2"]
     assert dict((await inbox.figures()).counts) == {"failed": 1, "running": 2}
 
@@ -79,25 +83,46 @@ async def test_messages_of_one_owner_come_one_after_the_other(boxes: Boxes, cloc
 async def test_an_answer_is_kept_with_the_end_of_its_message_or_not_at_all(boxes: Boxes) -> None:
     inbox, outbox = boxes
     await inbox.add(ALICE, new("m1"))
-    await inbox.claim(1)
-    assert not await inbox.finish(BOB, "m1", "done", [send("s0")])
-    assert await inbox.finish(ALICE, "m1", "done", [send("s1")])
-    assert not await inbox.finish(ALICE, "m1", "done", [send("s2")])
+    (taken,) = await inbox.claim(1)
+    assert not await inbox.finish(BOB, "m1", taken.holder, "done", [send("s0")])
+    assert await inbox.finish(ALICE, "m1", taken.holder, "done", [send("s1")])
+    assert not await inbox.finish(ALICE, "m1", taken.holder, "done", [send("s2")])
     assert [item.send_id for item in await outbox.claim(10)] == ["s1"]
+
+
+async def test_who_has_given_a_message_back_ends_it_no_more(boxes: Boxes, clock: Clock) -> None:
+    inbox, outbox = boxes
+    await inbox.add(ALICE, new("m1"))
+    (first,) = await inbox.claim(1)
+    assert await inbox.give_back(ALICE, "m1", first.holder)
+    assert not await inbox.finish(ALICE, "m1", first.holder, "done", [send("early")])
+    (second,) = await inbox.claim(1)
+    assert not await inbox.finish(ALICE, "m1", first.holder, "failed", [send("stale")])
+    assert not await inbox.give_back(ALICE, "m1", first.holder)
+    clock.advance(RUNNING_SECONDS)
+    await inbox.renew([first])
+    assert await inbox.lose(lambda message: [], [second]) == 0
+    assert await inbox.finish(ALICE, "m1", second.holder, "done", [send("s1")])
+    assert [item.send_id for item in await outbox.claim(10)] == ["s1"]
+    await inbox.add(ALICE, new("m2"), taken_by="h")
+    await inbox.renew([first, second])
+    clock.advance(RUNNING_SECONDS)
+    assert await inbox.lose(lambda message: [], [first, second]) == 1
+    assert not await inbox.finish(ALICE, "m2", "h", "done")
 
 
 async def test_what_a_dead_process_had_is_lost_and_told(boxes: Boxes, clock: Clock) -> None:
     inbox, outbox = boxes
     await inbox.add(ALICE, new("m1"))
-    await inbox.claim(1)
+    (taken,) = await inbox.claim(1)
     clock.advance(RUNNING_SECONDS - 1)
-    await inbox.renew(["m1"])
+    await inbox.renew([taken])
     clock.advance(RUNNING_SECONDS - 1)
     assert await inbox.lose(lambda message: [send("told")]) == 0
     clock.advance(1)
     lost = await asyncio.gather(*(inbox.lose(lambda message: [send("told")]) for _ in range(3)))
     assert sorted(lost) == [0, 0, 1]
-    assert not await inbox.finish(ALICE, "m1", "done", [send("late")])
+    assert not await inbox.finish(ALICE, "m1", taken.holder, "done", [send("late")])
     assert await inbox.add(ALICE, new("m1")) == "seen"
     assert [item.text for item in await outbox.claim(10)] == ["told ☀"]
     assert dict((await inbox.figures()).counts) == {"lost": 1}
@@ -152,19 +177,41 @@ async def test_a_send_goes_once_in_its_turn(boxes: Boxes, clock: Clock) -> None:
     assert [failure.kind for failure in figures.failures] == ["crashed", "http_400"]
 
 
+async def test_an_owner_learns_how_far_their_sends_have_come(boxes: Boxes, clock: Clock) -> None:
+    _, outbox = boxes
+    ids = ["s1", "s2"]
+    await outbox.add(ALICE, [send("s1"), send("s2")])
+    assert await outbox.standing(ALICE, ids) == [Standing("pending", None)] * 2
+    assert await outbox.standing(BOB, ids) == []
+    assert await outbox.standing(ALICE, ["s3"]) == []
+    await outbox.claim(1)
+    assert await outbox.standing(ALICE, ids[::-1]) == [
+        Standing("pending", None),
+        Standing("sending", None),
+    ]
+    clock.advance(1)
+    await outbox.end(ALICE, "s1", "sent")
+    sent = Standing("sent", clock())
+    await outbox.claim(1)
+    clock.advance(1)
+    await outbox.end(ALICE, "s2", "failed", "http_400")
+    assert await outbox.standing(ALICE, ids) == [sent, Standing("failed", clock())]
+    with pytest.raises(ValueError, match="owner"):
+        await outbox.standing("", ids)
+
+
 async def test_what_has_ended_keeps_nothing_personal_and_goes(
     boxes: Boxes, database: Database, clock: Clock
 ) -> None:
     inbox, outbox = boxes
     await inbox.add(ALICE, new("m1"))
     await inbox.add(BOB, new("m2", is_dated=False))
-    await inbox.claim(2)
-    for owner, name in ((ALICE, "m1"), (BOB, "m2")):
-        await inbox.finish(owner, name, "done", [send(f"to {owner}")])
-    for item in await outbox.claim(10):
-        await outbox.end(item.owner, item.send_id, "sent")
-    for item in await outbox.claim(10):
-        await outbox.end(item.owner, item.send_id, "sent")
+    for item in await inbox.claim(2):
+        sends = [send(f"to {item.owner}")]
+        await inbox.finish(item.owner, item.message_id, item.holder, "done", sends)
+    for _ in range(2):
+        for told in await outbox.claim(10):
+            await outbox.end(told.owner, told.send_id, "sent")
     kept = await rows_of(database)
     for table, column in (("channel_messages", 4), ("channel_sends", 5)):
         assert {(row[2], row[column]) for row in kept[table]} == {(None, None)}, table
@@ -221,7 +268,7 @@ async def test_to_be_forgotten_leaves_bare_ids(
 ) -> None:
     inbox, outbox = boxes
     await inbox.add(ALICE, new("running"))
-    await inbox.claim(1)
+    (running,) = await inbox.claim(1)
     await inbox.add(ALICE, new("waiting"))
     await inbox.add(BOB, new("other"))
     await outbox.add(ALICE, [send("s1")])
@@ -230,19 +277,18 @@ async def test_to_be_forgotten_leaves_bare_ids(
     assert await inbox.add(ALICE, new("waiting")) == "seen"
     assert names(await inbox.claim(10)) == ["other"]
     assert [item.send_id for item in await outbox.claim(10)] == ["s2"]
-    assert await inbox.finish(ALICE, "running", "done")
+    assert await inbox.finish(ALICE, "running", running.holder, "done")
     assert ALICE not in str((await rows_of(database))["channel_messages"])
 
 
 async def test_what_cannot_be_stored_is_refused(boxes: Boxes) -> None:
     inbox, outbox = boxes
-    await inbox.add(ALICE, new("m1"))
-    await inbox.claim(1)
+    await inbox.add(ALICE, new("m1"), taken_by="h")
     for text in ("\0", "\ud800"):
         wrong = NewSend("s", "kim", "bridge", text)
         with pytest.raises(InvalidText):
             await outbox.add(ALICE, [wrong])
         with pytest.raises(InvalidText):
-            await inbox.finish(ALICE, "m1", "done", [wrong])
+            await inbox.finish(ALICE, "m1", "h", "done", [wrong])
     with pytest.raises(ValueError, match="owner"):
         await inbox.add("", new("m2"))

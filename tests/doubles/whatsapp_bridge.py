@@ -47,6 +47,13 @@ class Bridge:
                 self.came.clear()
                 await self.came.wait()
 
+    async def until_typing(self, shown: tuple[str, str], within: float = 20.0) -> None:
+        """Wait until a chat was shown that somebody types, ("start", chat), or types no more."""
+        async with asyncio.timeout(within):
+            while shown not in self.typing:
+                self.came.clear()
+                await self.came.wait()
+
     async def _text(self, request: web.Request) -> web.StreamResponse:
         if request.headers.get("authorization") != f"Bearer {TOKEN}":
             return web.json_response({"error": "token"}, status=401)
@@ -70,7 +77,10 @@ class Bridge:
         return web.json_response({"success": True})
 
     async def _typing(self, request: web.Request) -> web.Response:
+        if request.headers.get("authorization") != f"Bearer {TOKEN}":
+            return web.json_response({"error": "token"}, status=401)
         body = await request.json()
+        assert set(body) == {"chatId"}
         self.typing.append((request.match_info["what"], body["chatId"]))
         self.came.set()
         return web.json_response({"success": True})

@@ -15,7 +15,8 @@ TOKEN, NUMBER_ID = "cloud-token", "1090"
 class Cloud:
     """A running Graph API.
 
-    `files` are bytes by media id; `places` puts another address in the place of a file's own.
+    `files` are bytes by media id; `places` puts another address in the place of a file's own. Those
+    in `stalled` end after their first byte, without an end, until the block ends.
     """
 
     url: str = ""
@@ -23,7 +24,9 @@ class Cloud:
     places: dict[str, str] = field(default_factory=dict)
     sent: list[dict[str, Any]] = field(default_factory=list)
     read: list[dict[str, Any]] = field(default_factory=list)
+    stalled: set[str] = field(default_factory=set)
     fetched: list[str] = field(default_factory=list)
+    over: asyncio.Event = field(default_factory=asyncio.Event)
     came: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def until(self, count: int, within: float = 20.0) -> None:
@@ -53,9 +56,16 @@ class Cloud:
         place = self.places.get(media_id, f"{self.url}/bytes/{media_id}")
         return web.json_response({"url": place, "mime_type": "image/png"})
 
-    async def _bytes(self, request: web.Request) -> web.Response:
+    async def _bytes(self, request: web.Request) -> web.StreamResponse:
         assert request.headers.get("authorization") == f"Bearer {TOKEN}"
-        return web.Response(body=self.files[request.match_info["media"]])
+        media_id = request.match_info["media"]
+        if media_id not in self.stalled:
+            return web.Response(body=self.files[media_id])
+        answer = web.StreamResponse(headers={"content-length": str(len(self.files[media_id]))})
+        await answer.prepare(request)
+        await answer.write(self.files[media_id][:1])
+        await self.over.wait()
+        return answer
 
 
 @contextlib.asynccontextmanager
@@ -74,4 +84,5 @@ async def whatsapp_cloud() -> AsyncIterator[Cloud]:
     try:
         yield cloud
     finally:
+        cloud.over.set()
         await runner.cleanup()

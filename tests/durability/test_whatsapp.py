@@ -1,35 +1,54 @@
 """A message on WhatsApp is dealt with once, and its answer sent once, whatever dies meanwhile."""
 
 import asyncio
+import base64
 import contextlib
 import sqlite3
 import sys
-from collections.abc import AsyncIterator, Sequence
+import tracemalloc
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import orjson
 import pytest
 
 from cmw_agent.channels.callers import Callers
 from cmw_agent.channels.whatsapp_messages import parsed
 from cmw_agent.channels.whatsapp_questions import Bell
 from cmw_agent.channels.whatsapp_sender import MOST_ATTEMPTS, Sender
-from cmw_agent.channels.whatsapp_turns import INTERRUPTED, Answerer
+from cmw_agent.channels.whatsapp_turns import INTERRUPTED, Answerer, owner_of
 from cmw_agent.channels.whatsapp_wire import Wire
-from cmw_agent.channels.whatsapp_worker import LOST, Worker
-from cmw_agent.identity import Identities
+from cmw_agent.channels.whatsapp_worker import LOST, RENEW_SECONDS, UNBEGUN, Worker, notice
+from cmw_agent.errors import Unavailable
+from cmw_agent.identity import Identities, Principal
 from cmw_agent.observers import Silent
+from cmw_agent.settings import Settings
 from memory.database import Database, migrate, open_database
-from memory.inbox import Message, NewMessage
+from memory.inbox import Inbox, Message, NewMessage
 from memory.outbox import NewSend, Outbox
+from memory.records import utcnow
 from tests.contract.conftest import Clock
 from tests.doubles.openai_server import OpenAIDouble
 from tests.doubles.openai_steps import Gate, Request, Start, Step, Text
 from tests.doubles.whatsapp_bridge import TOKEN, Bridge, whatsapp_bridge
-from tests.harness import served, settings_for
-from tests.phones import KEY, SECRET, deliver, message, settled, status_of, whatsapp_settings
+from tests.doubles.whatsapp_cloud import whatsapp_cloud
+from tests.harness import Served, served, settings_for
+from tests.phones import (
+    KEY,
+    SECRET,
+    cloud_body,
+    cloud_message,
+    cloud_settings,
+    deliver,
+    message,
+    settled,
+    status_of,
+    whatsapp_settings,
+)
 from tests.processes import HOUSE, Process, started
 from tests.rows import messages, rows
 
@@ -86,6 +105,77 @@ async def test_one_owner_s_messages_are_answered_in_order_and_others_meanwhile(
             assert bridge.texts(KIM)[1:4] == ["late", "You said: second", "You said: third"]
 
 
+async def test_what_was_taken_is_acknowledged_while_its_answer_waits_and_typing_is_shown(
+    tmp_path: Path,
+) -> None:
+    async with whatsapp_bridge() as bridge, OpenAIDouble(scripts={"script": script}) as endpoint:
+        model = {"openai_base_url": endpoint.base_url, "model": "script"}
+        settings = whatsapp_settings(tmp_path, bridge, **model)
+        async with served(settings) as app, aiohttp.ClientSession() as http:
+            found = await deliver(http, app.url, message(KIM, "hold on"))
+            assert found == (200, {"status": "accepted"})
+            await endpoint.wait_held()
+            assert bridge.taken == []
+            await bridge.until_typing(("start", KIM))
+            assert ("stop", KIM) not in bridge.typing
+            endpoint.release_all()
+            await bridge.until(1)
+            await bridge.until_typing(("stop", KIM))
+            assert bridge.typing == [("start", KIM), ("stop", KIM)]
+
+
+async def test_a_file_that_a_bridge_delivers_reaches_the_model(tmp_path: Path) -> None:
+    async with whatsapp_bridge() as bridge, OpenAIDouble(scripts={"script": script}) as endpoint:
+        model = {"openai_base_url": endpoint.base_url, "model": "script"}
+        settings = whatsapp_settings(tmp_path, bridge, **model)
+        coded = base64.b64encode(b"written words").decode()
+        file = {"type": "document", "mediaBase64": coded, "mediaFilename": "a.txt"}
+        async with served(settings) as app, aiohttp.ClientSession() as http:
+            body = message(KIM, "", caption="look", **file)
+            assert (await deliver(http, app.url, body))[0] == 200
+            await bridge.until(1)
+            assert "written words" in str(endpoint.requests[-1].messages)
+            assert bridge.texts(KIM)[0].startswith("You said: look")
+            assert rows(tmp_path, "SELECT media FROM channel_messages") == [{"media": None}]
+        inline = whatsapp_settings(tmp_path, bridge, whatsapp_inline=True, **model)
+        async with served(inline) as app, aiohttp.ClientSession() as http:
+            body = message(LEE, "", caption="see", **file)
+            assert (await deliver(http, app.url, body))[1]["reply"].startswith("You said: see")
+            assert "written words" in str(endpoint.requests[-1].messages)
+            assert "look" not in str(endpoint.requests[-1].messages)
+
+
+@pytest.mark.parametrize("is_inline", [False, True])
+async def test_a_file_is_in_nobody_s_memory_while_its_answer_waits(
+    is_inline: bool, tmp_path: Path
+) -> None:
+    large = b"word " * 140_000
+    file = {"type": "document", "mediaFilename": "a.txt"}
+    async with whatsapp_bridge() as bridge, OpenAIDouble(scripts={"script": script}) as endpoint:
+        model = {"openai_base_url": endpoint.base_url, "model": "script"}
+        settings = whatsapp_settings(tmp_path, bridge, whatsapp_inline=is_inline, **model)
+        async with served(settings) as app, aiohttp.ClientSession() as http:
+            await deliver(http, app.url, message(LEE, "warm"))
+            await settled(http, app.url, done=1)
+            coded = base64.b64encode(large).decode()
+            raw = orjson.dumps(message(KIM, "", caption="hold on", mediaBase64=coded, **file))
+            tracemalloc.start()
+            try:
+                delivering = asyncio.create_task(deliver(http, app.url, raw))
+                await endpoint.wait_held()
+                held = [
+                    trace.size
+                    for trace in tracemalloc.take_snapshot().traces
+                    if trace.size > len(large) // 2
+                ]
+            finally:
+                tracemalloc.stop()
+            endpoint.release_all()
+            assert (await delivering)[0] == 200
+            await settled(http, app.url, done=2)
+            assert held == []
+
+
 async def test_a_restart_ends_what_runs_and_says_so_and_takes_up_what_waits(
     tmp_path: Path,
 ) -> None:
@@ -104,21 +194,196 @@ async def test_a_restart_ends_what_runs_and_says_so_and_takes_up_what_waits(
         assert [item.last_user for item in endpoint.requests] == ["hold on", "second"]
 
 
-async def test_what_is_cancelled_before_its_first_step_is_given_back(tmp_path: Path) -> None:
-    settings = settings_for(tmp_path)
+class Shop:
+    """A worker of its own beside an app that has none, and a clock for it."""
+
+    def __init__(self, app: Served, wire: Wire, folder: Path) -> None:
+        self.runtime, self.bell, self.folder = app.application.runtime, Bell(), folder
+        self.seconds = 0.0
+        callers = Callers(self.runtime, Identities(("k" * 32,)))
+        answerer = Answerer(self.runtime, callers, wire, self.bell)
+        sender = Sender(self.runtime.outbox, wire, Silent())
+        self.worker = Worker(self.runtime, answerer, sender, self.bell, clock=lambda: self.seconds)
+
+    async def takes(self, body: dict[str, Any], holder: str = "") -> Message:
+        """Let a message be stored, and taken by the holder if there is one; return it."""
+        (found,) = parsed(body)
+        owner = owner_of(found.message, self.runtime.settings.whatsapp_agent).id
+        new = NewMessage(found.message.message_id, found.message.as_json())
+        await self.runtime.inbox.add(owner, new, taken_by=holder)
+        self.bell.ring()
+        return Message(new.message_id, owner, new.payload, holder)
+
+    async def until(self, **states: int) -> None:
+        async with asyncio.timeout(20):
+            while True:
+                if dict((await self.runtime.inbox.figures()).counts) == states:
+                    return
+                await asyncio.sleep(0.02)
+
+    def does(self, statement: str) -> None:
+        """Change the database as another process does."""
+        with closing(sqlite3.connect(self.folder / "chat.db", timeout=5)) as connection:
+            connection.execute(statement)
+            connection.commit()
+
+
+@contextlib.asynccontextmanager
+async def shop(
+    folder: Path, endpoint: OpenAIDouble, outside: Settings | None = None
+) -> AsyncIterator[Shop]:
+    settings = settings_for(folder, openai_base_url=endpoint.base_url, model="script")
     async with served(settings) as app, aiohttp.ClientSession() as client:
-        runtime, bell, wire = app.application.runtime, Bell(), Wire(settings, client)
-        callers = Callers(runtime, Identities(("k" * 32,)))
-        sender = Sender(runtime.outbox, wire, Silent())
-        worker = Worker(runtime, Answerer(runtime, callers, wire, bell), sender, bell)
-        (found,) = parsed(message(KIM, "hello"))
-        new = NewMessage("m1", found.message.as_json())
-        async with worker.running():
-            await runtime.inbox.add("owner", new, taken=True)
-            task = worker.reply(Message("m1", "owner", new.payload))
-            task.cancel()
-        assert task.cancelled()
-        assert dict((await runtime.inbox.figures()).counts) == {"received": 1}
+        wire = Wire(outside or settings, client, media_seconds=1.0)
+        at = Shop(app, wire, folder)
+        async with at.worker.running():
+            yield at
+
+
+@contextlib.asynccontextmanager
+async def beside(folder: Path, ahead: timedelta = timedelta()) -> AsyncIterator[Inbox]:
+    """The inbox as another process sees it, whose clock is ahead."""
+    database = open_database(f"sqlite:///{folder / 'chat.db'}")
+    try:
+        yield Inbox(database, "whatsapp", clock=lambda: utcnow() + ahead)
+    finally:
+        await database.dispose()
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while True:
+            if holds():
+                return
+            await asyncio.sleep(0.02)
+
+
+LEASES_END = "UPDATE channel_messages SET lease_until = '2000-01-01' WHERE state = 'running'"
+
+
+async def test_what_is_cancelled_before_its_first_step_is_given_back(tmp_path: Path) -> None:
+    async with OpenAIDouble(scripts={"script": script}) as endpoint:
+        async with shop(tmp_path, endpoint) as at:
+            at.worker._begin(await at.takes(message(KIM, "hello"), "h"))
+        async with beside(tmp_path) as inbox:
+            assert dict((await inbox.figures()).counts) == {"received": 1}
+        assert endpoint.requests == []
+
+
+@pytest.mark.parametrize("when", ["before its first step", "before its turn", "in its turn"])
+async def test_a_reply_that_is_given_up_is_nobody_else_s_to_give(when: str, tmp_path: Path) -> None:
+    async with OpenAIDouble(scripts={"script": script}) as endpoint:
+        async with shop(tmp_path, endpoint) as at:
+            task = at.worker.reply(await at.takes(message(KIM, "hold on"), "h"))
+            if when == "in its turn":
+                await endpoint.wait_held()
+            elif when == "before its turn":
+                await asyncio.sleep(0)  # one step
+            task.cancel()  # as what waits for it does, when that takes too long
+            await at.until(failed=1)
+            await asyncio.wait([task])
+            assert task.cancelled()
+            await at.takes(message(KIM, "next"))
+            await at.until(failed=1, done=1)
+        assert [item.last_user for item in endpoint.requests][-1] == "next"
+        assert len(rows(tmp_path, "SELECT * FROM channel_sends")) == 1
+
+
+async def test_a_process_that_is_about_to_end_asks_for_an_inline_message_again(
+    tmp_path: Path,
+) -> None:
+    async with whatsapp_bridge() as bridge, aiohttp.ClientSession() as http:
+        settings = whatsapp_settings(tmp_path, bridge, whatsapp_inline=True)
+        async with served(settings) as here, served(settings) as there:
+            await here.application.runtime.chat.drain(0)
+            body = message(KIM, "hello")
+            assert await deliver(http, here.url, body) == (200, {"reply": UNBEGUN})
+            await settled(http, there.url, failed=1)
+            assert (await deliver(http, there.url, message(KIM, "hello")))[1]["reply"] != UNBEGUN
+            await settled(http, there.url, failed=1, done=1)
+            assert bridge.asked == []
+
+
+async def test_a_process_never_gives_up_its_own_messages(tmp_path: Path) -> None:
+    async with (
+        OpenAIDouble(scripts={"script": script}) as endpoint,
+        shop(tmp_path, endpoint) as at,
+    ):
+        await at.takes(message(KIM, "hold on"))
+        await endpoint.wait_held()
+        at.does(LEASES_END)  # it was put to sleep
+        await at.takes(message(LEE, "meanwhile"))
+        await at.until(running=1, done=1)
+        endpoint.release_all()
+        await at.until(done=2)
+
+
+async def test_a_renewal_that_failed_is_tried_again_at_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with (
+        OpenAIDouble(scripts={"script": script}) as endpoint,
+        shop(tmp_path, endpoint) as at,
+    ):
+        await at.takes(message(KIM, "hold on"))
+        await endpoint.wait_held()
+        at.does(LEASES_END)
+        at.does("ALTER TABLE channel_messages RENAME TO away")
+        at.seconds += RENEW_SECONDS
+        at.bell.ring()
+        # the first may be of a round that had begun before
+        await until(lambda: sum(r.module == "whatsapp_worker" for r in caplog.records) >= 2)
+        at.does("ALTER TABLE away RENAME TO channel_messages")
+        at.bell.ring()
+        held = "SELECT 1 FROM channel_messages WHERE lease_until NOT LIKE '2000%'"
+        await until(lambda: rows(tmp_path, held) != [])
+        endpoint.release_all()
+        await at.until(done=1)
+
+
+async def test_an_answer_that_comes_too_late_is_named_in_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with (
+        OpenAIDouble(scripts={"script": script}) as endpoint,
+        shop(tmp_path, endpoint) as at,
+    ):
+        asked = await at.takes(message(KIM, "hold on"))
+        await endpoint.wait_held()
+        async with beside(tmp_path, ahead=timedelta(minutes=2)) as other:
+            assert await other.lose(notice) == 1
+        endpoint.release_all()
+        await until(lambda: "an answer came too late" in caplog.text)
+        name = Principal(asked.owner, "phone").log_name
+        assert f"message={asked.message_id[:12]} owner={name}" in caplog.text
+        assert "late " not in caplog.text.replace("too late ", "")
+        assert dict((await at.runtime.inbox.figures()).counts) == {"lost": 1}
+
+
+async def test_who_sent_a_file_that_does_not_come_to_its_end_is_told(tmp_path: Path) -> None:
+    async with whatsapp_cloud() as cloud, OpenAIDouble() as endpoint:
+        cloud.files, cloud.stalled = {"77": b"only the first of these"}, {"77"}
+        async with shop(tmp_path, endpoint, cloud_settings(tmp_path, cloud)) as at:
+            await at.takes(cloud_body(cloud_message("491511", "document", id="77")))
+            await cloud.until(1)
+            await at.takes(cloud_body(cloud_message("491511", body="next")))
+            await at.until(done=2)
+        assert cloud.fetched == ["77"]
+        assert "could not be fetched" in cloud.sent[0]["text"]["body"]
+        assert rows(tmp_path, "SELECT * FROM agent_files") == []
+
+
+async def test_the_time_for_a_file_ends_nothing_that_whoever_reads_it_does(tmp_path: Path) -> None:
+    async with whatsapp_cloud() as cloud, aiohttp.ClientSession() as client:
+        cloud.files, cloud.stalled = {"77": b"only the first of these"}, {"77"}
+        wire = Wire(cloud_settings(tmp_path, cloud), client, media_seconds=1.0)
+        is_over = asyncio.Event()
+        async with contextlib.aclosing(wire.media("77")) as body:
+            assert await anext(body) == b"o"
+            asyncio.get_running_loop().call_later(1.5, is_over.set)
+            await is_over.wait()
+            with pytest.raises(Unavailable):
+                await anext(body)
 
 
 class House:

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 
 from cmw_agent.channels.whatsapp_messages import parsed
+from cmw_agent.channels.whatsapp_questions import FAILED
 from cmw_agent.channels.whatsapp_turns import owner_of
 from cmw_agent.tools.composio import ConnectionUser
 from tests.doubles.composio_server import Composio, composio_server
@@ -134,6 +136,42 @@ async def test_no_means_no(tmp_path: Path) -> None:
         await at.says(message(KIM, f"1 {code}"))
         await at.hears(KIM, 6)
         assert at.ran() == [(known_as(message(KIM, "")), {"name": "b"})]
+
+
+async def test_only_a_word_after_the_question_was_sent_is_its_answer(tmp_path: Path) -> None:
+    async with place(tmp_path) as at:
+        at.composio.add_account(known_as(message(KIM, "")))
+        at.bridge.plan = [503] * 100
+        await at.says(message(KIM, 'do ASANA_CREATE_TASK {"name": "a"}'))
+        await at.bridge.until_asked(1)
+        # of nothing that was shown
+        await at.says(message(KIM, "yes"), at.there.url)
+        at.bridge.plan.clear()
+        assert "ASANA_CREATE_TASK" in (await at.hears(KIM, 1))[0]
+        await at.says(message(KIM, "no"))
+        assert (await at.hears(KIM, 3))[2] == "You said: yes"
+        assert at.ran() == []
+
+
+@pytest.mark.parametrize(
+    ("plan", "name", "told"),
+    [
+        ([400], "a", [FAILED]),
+        (["cut"], "a", [FAILED]),
+        ([400], "a" * 4_000, ["(2 of 2)", FAILED]),
+        ([200, "cut"], "a" * 4_000, ["(1 of 2)", FAILED]),
+    ],
+)
+async def test_what_was_not_wholly_asked_is_denied_and_told(
+    plan: list[int | str], name: str, told: list[str], tmp_path: Path
+) -> None:
+    async with place(tmp_path) as at:
+        at.composio.add_account(known_as(message(KIM, "")))
+        at.bridge.plan = plan
+        await at.says(message(KIM, f'do ASANA_CREATE_TASK {{"name": "{name}"}}'))
+        heard = await at.hears(KIM, len(told) + 1)
+        assert all(part in text for part, text in zip(told, heard[:-1], strict=True))
+        assert at.ran() == []
 
 
 async def test_links_differ_and_go_to_whom_they_are_for_alone(tmp_path: Path) -> None:

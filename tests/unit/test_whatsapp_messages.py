@@ -165,6 +165,38 @@ def test_a_body_may_hold_several_messages() -> None:
     assert (grouped.chat, grouped.sender) == ("g1", "491511")
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"from": "491522", "id": "wamid.1"},
+        {"type": "text", "id": "wamid.1"},
+        {"type": [], "from": "491522", "id": "wamid.1"},
+        cloud_message("491522", body="x") | {"timestamp": "soon"},
+        5,
+        None,
+    ],
+)
+def test_one_message_that_cannot_be_read_keeps_no_other_from_being_read(
+    odd: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, last = (cloud_message("491511", body=f"hush {n}") for n in range(2))
+    found = parsed(cloud_body(first, odd, last))
+    assert [item.message.text for item in found] == ["hush 0", "hush 1"]
+    assert "could not be read count=1 of=3" in caplog.text
+    assert "hush" not in caplog.text
+    assert "491522" not in caplog.text
+    with pytest.raises(InvalidMessage):
+        parsed(cloud_body(odd, odd))
+
+
+def test_a_change_that_cannot_be_read_keeps_no_other_from_being_read() -> None:
+    body = cloud_body(cloud_message("491511", body="x"))
+    for entry in (5, {"changes": 5}, {"changes": [5]}, {"changes": [{"value": {"messages": 5}}]}):
+        assert one(body | {"entry": [entry, *body["entry"]]}).text == "x"
+        with pytest.raises(InvalidMessage):
+            parsed({"entry": [entry]})
+
+
 BROKEN: list[Any] = [
     *(None, [], "x", 5, {}),
     {"id": "a", "body": "x"},

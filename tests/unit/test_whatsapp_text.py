@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cmw_agent.channels.whatsapp_text import FENCE, MOST_CHARS, ROOM, split, whatsapp
+from cmw_agent.channels.whatsapp_turns import ALONE, private
 
 
 @pytest.mark.parametrize(
@@ -16,10 +17,15 @@ from cmw_agent.channels.whatsapp_text import FENCE, MOST_CHARS, ROOM, split, wha
         ("***both***", "*_both_*"),
         ("# Title\ntext", "*Title*\ntext"),
         ("### **Title** ###", "*Title*"),
+        ("# a # b  ##\t", "*a # b*"),
+        ("**a **b** c__", "*a **b* c__"),
+        ("__a **b__ c**", "*a **b* c**"),
         ("[docs](https://a.example/b?c=d)", "docs (https://a.example/b?c=d)"),
         ("[https://a.example](https://a.example)", "https://a.example"),
         ('[a](https://a.example "title")', "a (https://a.example)"),
+        ("[a](https://a.example/b_(c)_d)", "a (https://a.example/b_(c)_d)"),
         ("![pic](https://a.example/p.png)", "pic (https://a.example/p.png)"),
+        ("![pic](https://a.example/p.png =9x9)", "pic (https://a.example/p.png)"),
         ("<https://a.example>", "https://a.example"),
         ("* one\n* two\n  + three", "- one\n- two\n  - three"),
         ("1. one\n2. two", "1. one\n2. two"),
@@ -38,6 +44,33 @@ from cmw_agent.channels.whatsapp_text import FENCE, MOST_CHARS, ROOM, split, wha
 )
 def test_markdown_becomes_whatsapp_s_own(markdown: str, shown: str) -> None:
     assert whatsapp(markdown) == shown
+
+
+HOST = "connect.composio.dev"
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        *(f"{HOST}{more}/link/ab12" for more in ("", ".", ":443", ".:443", ":", "\\")),
+        *(f"{scheme}{HOST.upper()}/link/ab12" for scheme in ("http://", "https://", "<https://")),
+        f"[here](https://{HOST}:443/link/ab12)",
+        f'[here]( <https://{HOST}./link/ab12> "t")',
+        f"![[a](https://{HOST}/link/ab12 (x))",
+    ],
+)
+def test_a_group_sees_no_link_that_connects_however_it_is_written(link: str) -> None:
+    shown = private(f"Open {link} now.\n{link}\n**done**")
+    assert "ab12" not in shown
+    assert f"{HOST}/" not in shown
+    assert shown.endswith(f"*done*\n\n{ALONE}")
+
+
+def test_what_is_left_out_and_markdown_s_signs_leave_no_link_behind() -> None:
+    assert private("# connect.**composio**.dev/link/a b") == f"*  b*\n\n{ALONE}"
+    shown = private(f"connect[x]({HOST}/y).composio.dev/link/a")
+    assert shown == f"connect .composio.dev/link/a\n\n{ALONE}"
+    assert private(f"https://{HOST}.example/x") == f"https://{HOST}.example/x"
 
 
 @settings(max_examples=80, deadline=None)

@@ -25,6 +25,7 @@ def _messages(operations: Operations) -> None:
         sa.Column("payload", sa.JSON),
         sa.Column("media", sa.LargeBinary),
         sa.Column("is_dated", sa.Boolean, nullable=False),
+        sa.Column("holder", sa.Text),
         sa.Column("lease_until", sa.DateTime(timezone=True)),
         sa.Column("received_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("ended_at", sa.DateTime(timezone=True)),

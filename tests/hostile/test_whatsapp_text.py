@@ -1,0 +1,76 @@
+"""No text that somebody chooses takes the process longer than its length explains."""
+
+import time
+
+import pytest
+
+from cmw_agent.channels.whatsapp_text import split
+from cmw_agent.channels.whatsapp_turns import private
+
+SIZES = (500, 4_000, 32_000)
+MOST = 20.0  # times the work, of eight times the text
+LEAST = 0.002  # seconds; below this, what is measured is the measuring
+CONNECTS = "[a](connect.composio.dev/"
+HOSTILE = {
+    "a heading of spaces": ("# a", " ", "b"),
+    "a heading of closing signs": ("# a", " #", " x"),
+    "pictures without an end": ("", "![a](x", ""),
+    "a picture's title": ("![a](", "x", " "),
+    "labels without an end": ("", "[", ""),
+    "pictures' labels without an end": ("", "![", ""),
+    "links without an end": ("", "[a](x ", ""),
+    "links with brackets in them": ("[a](x", "[b](y()", ""),
+    "links' titles without an end": ("", '[a](x "', ""),
+    "links' spaces": ("", "[a](x" + " " * 40, ""),
+    "addresses without an end": ("", "<http://x", ""),
+    "bold without an end": ("", "**a ", ""),
+    "two kinds of bold without an end": ("", "**a __b ", ""),
+    "bold in bold": ("", "**a**b ", ""),
+    "struck without an end": ("", "~~a ", ""),
+    "signs of emphasis alone": ("", "*", "a"),
+    "emphasis without an end": ("", "*a ", ""),
+    "code without an end": ("", "` \n", ""),
+    "much code": ("", "`a`", ""),
+    "blocks without an end": ("", "```a ", ""),
+    "links that connect without an end": ("", CONNECTS + " ", ""),
+    "hosts that connect": ("", "connect.composio.dev:1", ""),
+    "a host's number": ("connect.composio.dev:", "1", ""),
+    "a rule": ("", "- ", "x"),
+    "a table's ruler of spaces": ("| a |\n", " ", "x-"),
+    "a table's ruler behind a dash": ("| a |\n-", " ", "x"),
+    "a table's ruler of dashes": ("| a |\n", "-", "x"),
+    "rows without a table": ("", "| a | ", "\n"),
+    "spaces": ("a", " ", "b"),
+    "line ends": ("a", "\n", "b"),
+}
+
+
+def cost(parts: tuple[str, str, str], size: int) -> float:
+    """Return the processor's seconds for an answer of this size."""
+    first, often, last = parts
+    text = first + often * ((size - len(first) - len(last)) // len(often)) + last
+    found = []
+    for _ in range(3):
+        begun = time.thread_time()
+        split(private(text))
+        found.append(time.thread_time() - begun)
+    return max(min(found), LEAST)
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_the_work_grows_with_the_text_and_no_faster(case: str) -> None:
+    before = LEAST
+    for size in SIZES:
+        now = cost(HOSTILE[case], size)
+        assert now <= MOST * before, size
+        before = now
+
+
+@pytest.mark.parametrize("often", ["|b|\n", "|b" * 20 + "|\n", "| b | c |\n"])
+def test_a_table_s_rows_do_not_repeat_its_names_without_bound(often: str) -> None:
+    names = "|" + "long name " * 1_600 + "|" + "d|" * 20
+    table = f"{names}\n|{'-|' * 21}\n" + often * (16_000 // len(often))
+    shown = private(table)
+    assert len(shown) <= 10 * len(table)
+    assert "long name" in shown
+    assert shown.count("b") == table.count("b")
