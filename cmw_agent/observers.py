@@ -66,6 +66,9 @@ class Observer(Protocol):
     def sends_waiting(self, count: int) -> None:
         """So many messages wait to be handed to messengers, by whichever process."""
 
+    def messages_waiting(self, count: int) -> None:
+        """So many messages of messengers wait to be answered, by whichever process."""
+
     def schedule_ran(self, outcome: str) -> None:
         """A recurring task was run; `outcome` is a fixed word."""
 
@@ -84,6 +87,9 @@ class Silent:
         """See `Observer`."""
 
     def sends_waiting(self, count: int) -> None:
+        """See `Observer`."""
+
+    def messages_waiting(self, count: int) -> None:
         """See `Observer`."""
 
     def schedule_ran(self, outcome: str) -> None:

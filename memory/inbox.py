@@ -212,6 +212,14 @@ def lose(
     return found
 
 
+def backlog(connection: sa.Connection, channel: str) -> int:
+    """How many messages of a channel wait for a process."""
+    waiting = sa.select(sa.func.count()).where(
+        _messages.channel == channel, _messages.state == "received"
+    )
+    return int(connection.execute(waiting).scalar_one())
+
+
 def figures(connection: sa.Connection, channel: str) -> Incoming:
     """What is stored of all owners, without a text or a name."""
     own = _messages.channel == channel
@@ -407,6 +415,11 @@ class Inbox:
             return len(lost)
 
         return await self._database.write(work)
+
+    async def backlog(self) -> int:
+        """How many messages wait for a process."""
+        channel = self._channel
+        return await self._database.read(lambda connection: backlog(connection, channel))
 
     async def figures(self) -> Incoming:
         """What is stored, in numbers."""

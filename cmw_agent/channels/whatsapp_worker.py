@@ -106,6 +106,7 @@ class Worker:
         if self._clock() - self._counted >= RENEW_SECONDS:
             self._counted = self._clock()
             await self._sender.count()
+            self._services.observer.messages_waiting(await inbox.backlog())
         own = [message for message, _ in self._messages.values()]
         if lost := await inbox.lose(notice, own):
             log.warning("messages were lost with a process that died count=%d", lost)

@@ -35,6 +35,8 @@ from cmw_agent.ops.labels import (
 TURN_SECONDS = (0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 300)
 FIRST_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 16, 32, 60)
 
+SHARED = "of the whole database; take max, not sum"  # of a gauge that no process has for itself
+
 Read = Callable[[], float]
 
 
@@ -51,9 +53,11 @@ class Metrics:
         GCCollector(registry=self._registry)
         self._sessions = self._gauge("cmw_live_sessions", "Sessions in memory.")
         self._running = self._gauge("cmw_turns_running", "Turns that run now.")
-        self._waiting = self._gauge(
-            "cmw_sends_waiting",
-            "Messages that wait to be handed on, of the whole database; take max, not sum.",
+        self._sends_waiting = self._gauge(
+            "cmw_sends_waiting", f"Messages that wait to be handed on, {SHARED}."
+        )
+        self._messages_waiting = self._gauge(
+            "cmw_messages_waiting", f"Messages that wait to be answered, {SHARED}."
         )
         self._gauge("cmw_turns_max", "Turns that may run at once.").set(most_turns)
         self._refusals = self._counters("cmw_refusals", "Messages not taken.", kind=REFUSALS)
@@ -97,7 +101,11 @@ class Metrics:
 
     def sends_waiting(self, count: int) -> None:
         """See `Observer`."""
-        self._waiting.set(count)
+        self._sends_waiting.set(count)
+
+    def messages_waiting(self, count: int) -> None:
+        """See `Observer`."""
+        self._messages_waiting.set(count)
 
     def schedule_ran(self, outcome: str) -> None:
         """See `Observer`."""

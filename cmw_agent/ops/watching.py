@@ -56,6 +56,9 @@ class _Both:
     def sends_waiting(self, count: int) -> None:
         self.first.sends_waiting(count)
 
+    def messages_waiting(self, count: int) -> None:
+        self.first.messages_waiting(count)
+
     def schedule_ran(self, outcome: str) -> None:
         self.first.schedule_ran(outcome)
 

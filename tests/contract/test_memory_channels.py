@@ -68,7 +68,9 @@ async def test_messages_of_one_owner_come_one_after_the_other(boxes: Boxes, cloc
     for name, owner in (("a1", ALICE), ("a2", ALICE), ("b1", BOB)):
         await inbox.add(owner, new(name))
         clock.advance(1)
+    assert await inbox.backlog() == 3
     taken = await inbox.claim(10)
+    assert await inbox.backlog() == 1
     assert sorted(names(taken)) == ["a1", "b1"]
     assert await inbox.claim(10) == []
     assert not await inbox.give_back(BOB, "a1", taken[0].holder)

@@ -37,6 +37,7 @@ from tests.doubles.openai_steps import Gate, Request, Start, Step, Text
 from tests.doubles.whatsapp_bridge import TOKEN, Bridge, whatsapp_bridge
 from tests.doubles.whatsapp_cloud import whatsapp_cloud
 from tests.harness import Served, served, settings_for
+from tests.metrics import series, value
 from tests.phones import (
     KEY,
     SECRET,
@@ -199,6 +200,7 @@ class Shop:
 
     def __init__(self, app: Served, wire: Wire, folder: Path) -> None:
         self.runtime, self.bell, self.folder = app.application.runtime, Bell(), folder
+        self.url = app.url
         self.seconds = 0.0
         callers = Callers(self.runtime, Identities(("k" * 32,)))
         answerer = Answerer(self.runtime, callers, wire, self.bell)
@@ -339,6 +341,26 @@ async def test_a_renewal_that_failed_is_tried_again_at_once(
         await until(lambda: rows(tmp_path, held) != [])
         endpoint.release_all()
         await at.until(done=1)
+
+
+async def test_what_waits_to_be_answered_is_told(tmp_path: Path) -> None:
+    async with (
+        OpenAIDouble(scripts={"script": script}) as endpoint,
+        shop(tmp_path, endpoint) as at,
+        aiohttp.ClientSession() as http,
+    ):
+        await at.takes(message(KIM, "hold on"))
+        await endpoint.wait_held()
+        await at.takes(message(KIM, "second"))
+        at.seconds += RENEW_SECONDS
+        at.bell.ring()
+        async with asyncio.timeout(20):
+            found = 0.0
+            while found != 1:
+                async with http.get(f"{at.url}/metrics") as answer:
+                    found = value(series(await answer.text()), "cmw_messages_waiting")
+        endpoint.release_all()
+        await at.until(done=2)
 
 
 async def test_an_answer_that_comes_too_late_is_named_in_the_log(

@@ -147,6 +147,7 @@ def test_what_the_channels_and_schedules_tell_is_counted_under_fixed_words() -> 
         metrics.sent("whatsapp", outcome)
     metrics.sent("canary-channel", "sent")
     metrics.sends_waiting(3)
+    metrics.messages_waiting(4)
     metrics.schedule_ran("complete")
     metrics.schedule_ran("canary-run")
     metrics.refused("canary-kind")
@@ -156,6 +157,7 @@ def test_what_the_channels_and_schedules_tell_is_counted_under_fixed_words() -> 
     assert value(found, "cmw_sends_total", channel="whatsapp", outcome="other") == 1
     assert value(found, "cmw_sends_total", channel="other", outcome="sent") == 1
     assert value(found, "cmw_sends_waiting") == 3
+    assert value(found, "cmw_messages_waiting") == 4
     assert value(found, "cmw_schedule_runs_total", outcome="complete") == 1
     assert value(found, "cmw_schedule_runs_total", outcome="other") == 1
     assert value(found, "cmw_refusals_total", kind="other") == 1
@@ -163,15 +165,17 @@ def test_what_the_channels_and_schedules_tell_is_counted_under_fixed_words() -> 
     assert "canary" not in str(found)
 
 
-def test_a_count_that_all_replicas_share_says_that_it_is_not_to_be_summed() -> None:
+@pytest.mark.parametrize("name", ["cmw_sends_waiting", "cmw_messages_waiting"])
+def test_a_count_that_all_replicas_share_says_that_it_is_not_to_be_summed(name: str) -> None:
     replicas = Metrics(5), Metrics(5)
     for metrics in replicas:  # each counts what the one database holds
         metrics.sends_waiting(3)
-    assert max(value(read(metrics), "cmw_sends_waiting") for metrics in replicas) == 3
+        metrics.messages_waiting(3)
+    assert max(value(read(metrics), name) for metrics in replicas) == 3
     (about,) = [
         line
         for line in replicas[0].exposition().decode().splitlines()
-        if line.startswith("# HELP cmw_sends_waiting ")
+        if line.startswith(f"# HELP {name} ")
     ]
     assert about.endswith("of the whole database; take max, not sum.")
 
