@@ -19,7 +19,7 @@ run: venv ## serve on http://127.0.0.1:7860 (settings: .env.example)
 test: lint browser ## check everything and run all tests, as CI does
 	@$(PY) -m pytest -n 2 --dist loadfile
 
-bench: venv-dev ## measure the app beside a naive chat and a raw proxy (8 minutes)
+bench: venv-dev ## measure the app beside a naive chat and a raw proxy (10 minutes)
 	@$(PY) -m benchmarks
 
 bench-scale: venv-dev ## measure one and two replicas behind nginx on PostgreSQL (5 minutes)
