@@ -162,7 +162,7 @@ class Answerer:
             if not chat.is_open:
                 raise NotBegun
             try:
-                turn = chat.turn(session, text, key=key, files=files)
+                turn = chat.turn(session, text, key=key, files=files, request_id=key[:12])
                 return turn, await begun(turn)
             except (ConversationInUse, Overloaded, Unavailable):
                 if not tries_left:

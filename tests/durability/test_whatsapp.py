@@ -343,6 +343,21 @@ async def test_a_renewal_that_failed_is_tried_again_at_once(
         await at.until(done=1)
 
 
+async def test_a_turn_s_line_names_the_message_that_it_answers(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "cmw_agent.observers")
+    async with (
+        OpenAIDouble(scripts={"script": script}) as endpoint,
+        shop(tmp_path, endpoint) as at,
+    ):
+        asked = await at.takes(message(KIM, "hello"))
+        await at.until(done=1)
+    (line,) = [text for text in caplog.messages if text.startswith("turn ended")]
+    assert f" request={asked.message_id[:12]} " in line
+    assert asked.message_id not in line
+
+
 async def test_what_waits_to_be_answered_is_told(tmp_path: Path) -> None:
     async with (
         OpenAIDouble(scripts={"script": script}) as endpoint,
