@@ -4,7 +4,8 @@ A send is *pending* until one process takes it (*sending*); it ends as *sent*, a
 where nobody can know whether it arrived, as *uncertain*; then it is never sent again. One that
 the other side refuses for now is pending until it is tried again; where that side had passed it on
 all the same, it arrives twice. What one owner sends to one recipient goes in order; in a group
-nobody waits for what another's answer meets. A send that has ended keeps neither its text nor its owner nor its recipient.
+nobody waits for what another's answer meets. A send that has ended keeps neither its text nor its
+owner nor its recipient.
 
 Functions of one connection, and `Outbox`, which runs them.
 """
