@@ -37,6 +37,7 @@ from tests.doubles.openai_steps import Gate, Request, Start, Step, Text
 from tests.doubles.whatsapp_bridge import TOKEN, Bridge, whatsapp_bridge
 from tests.doubles.whatsapp_cloud import whatsapp_cloud
 from tests.harness import Served, served, settings_for
+from tests.logbook import logbook
 from tests.metrics import series, value
 from tests.phones import (
     KEY,
@@ -343,17 +344,16 @@ async def test_a_renewal_that_failed_is_tried_again_at_once(
         await at.until(done=1)
 
 
-async def test_a_turn_s_line_names_the_message_that_it_answers(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level("INFO", "cmw_agent.observers")
-    async with (
-        OpenAIDouble(scripts={"script": script}) as endpoint,
-        shop(tmp_path, endpoint) as at,
-    ):
-        asked = await at.takes(message(KIM, "hello"))
-        await at.until(done=1)
-    (line,) = [text for text in caplog.messages if text.startswith("turn ended")]
+async def test_a_turn_s_line_names_the_message_that_it_answers(tmp_path: Path) -> None:
+    with logbook() as book:
+        async with (
+            OpenAIDouble(scripts={"script": script}) as endpoint,
+            shop(tmp_path, endpoint) as at,
+        ):
+            asked = await at.takes(message(KIM, "hello"))
+            await at.until(done=1)
+            await until(lambda: "turn ended" in book.text)
+    (line,) = [text for text in book.lines if "turn ended" in text]
     assert f" request={asked.message_id[:12]} " in line
     assert asked.message_id not in line
 

@@ -19,7 +19,7 @@ from tests.isolation.toolhouse import obedient, settle, toolhouse, visitor
 from tests.logbook import logbook
 from tests.rows import rows
 from tests.scheduled import Hands, Heard, ran, scheduler_of, store_of
-from tests.service import answer_of, process, session_of, told
+from tests.service import answer_of, process, session_of, told, until
 
 EVERY_TASK = "SELECT * FROM agent_schedules"
 
@@ -218,6 +218,8 @@ async def test_a_run_s_line_names_its_task_and_its_owner_and_nobody_else_s(tmp_p
         clock.jump()
         with logbook() as book:
             await ran(scheduler_of(runtime, clock, heard))
+            # a turn's line comes after its last event, which its run waits for
+            await until(lambda: book.text.count("turn ended") == 2)
         assert heard.outcomes == ["complete"] * 2
         lines = [line for line in book.lines if "turn ended" in line]
         assert len(lines) == 2
