@@ -1,8 +1,12 @@
 """What holds for every test: none depends on the settings of the shell that runs it."""
 
 import os
+from collections.abc import Iterator
+
+import pytest
 
 from cmw_agent.settings import PREFIX, Settings, variable
+from tests.logbook import levels_now
 
 FOREIGN = ("GRADIO_", "LANGSMITH_", "LANGCHAIN_", "OPENAI_", PREFIX)
 
@@ -17,3 +21,11 @@ def _clear_environment() -> None:
 
 
 _clear_environment()
+
+
+@pytest.fixture(autouse=True)
+def _logging_is_left_as_it_was() -> Iterator[None]:
+    """A level that one test leaves behind hides from a later one what it waits for."""
+    before = levels_now()
+    yield
+    assert levels_now() == before

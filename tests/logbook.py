@@ -5,7 +5,7 @@ import logging
 import re
 from collections.abc import Iterator
 
-from cmw_agent.ops.logs import FORMAT, QUIET, OneLineFormatter
+from cmw_agent.ops.logs import FORMAT, OWN, QUIET, OneLineFormatter
 
 ERROR_ID = re.compile(r"error `?([0-9a-f]{8})`?")
 
@@ -43,21 +43,33 @@ class Logbook(logging.Handler):
 
 
 @contextlib.contextmanager
+def restored() -> Iterator[None]:
+    """Let the block set up logging, and take the set-up back."""
+    root = logging.getLogger()
+    before, levels = root.handlers[:], levels_now()
+    try:
+        yield
+    finally:
+        root.handlers[:] = before
+        for name, level in levels.items():
+            logging.getLogger(name or None).setLevel(level)
+
+
+def levels_now() -> dict[str, int]:
+    """The level of each logger that the app's set-up changes, by name; the root's is ""."""
+    return {name: logging.getLogger(name or None).level for name in ("", *QUIET, *OWN)}
+
+
+@contextlib.contextmanager
 def logbook() -> Iterator[Logbook]:
     """Keep what is logged in the block."""
     book = Logbook()
-    root = logging.getLogger()
-    changed = {logging.getLogger(name): logging.WARNING for name in QUIET} | {root: logging.DEBUG}
-    before = {logger: logger.level for logger in changed}
-    root.addHandler(book)
-    for logger, level in changed.items():
-        logger.setLevel(level)
-    try:
+    with restored():
+        logging.getLogger().addHandler(book)
+        logging.getLogger().setLevel(logging.DEBUG)
+        for name in QUIET:
+            logging.getLogger(name).setLevel(logging.WARNING)
         yield book
-    finally:
-        for logger, level in before.items():
-            logger.setLevel(level)
-        root.removeHandler(book)
 
 
 def error_id(text: str) -> str:

@@ -25,6 +25,7 @@ from memory.records import utcnow
 from memory.tables import agent_files
 from tests.contract.conftest import ALICE, Store, whole_or_absent
 from tests.harness import WAIT, Browser, canary, last_text, served, settings_for
+from tests.logbook import restored
 from tests.processes import HOUSE
 from tests.rows import count, messages, rows, sound
 
@@ -397,7 +398,8 @@ def test_only_a_file_of_sqlite_has_a_path() -> None:
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
-    code = commands.main(arguments, None)
+    with restored():
+        code = commands.main(arguments, None)
     written = capsys.readouterr()
     return code, written.out, written.err
 

@@ -1,12 +1,9 @@
 """Log lines: one each, whatever is in them, and never an exception's own words."""
 
 import asyncio
-import contextlib
 import gc
 import logging
 import re
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +17,13 @@ from cmw_agent.ops.logs import (
     FORMAT,
     LINE_BREAKS,
     MOST_CHARS,
-    OWN,
     QUIET,
     JsonFormatter,
     OneLineFormatter,
     configure,
 )
 from tests.harness import canary, served, settings_for
+from tests.logbook import restored
 from tests.rest import KEYS, Client, Reply, client
 
 
@@ -103,21 +100,6 @@ def test_a_stack_that_was_asked_for_is_left_out() -> None:
     record.stack_info = "Stack (most recent call last):\n  a secret line"
     record.exc_text = "Traceback: a secret line"
     assert OneLineFormatter(FORMAT).format(record).endswith("INFO name: hello")
-
-
-@contextlib.contextmanager
-def restored() -> Iterator[None]:
-    """Give the block loggers that it may set up, and take the set-up back."""
-    root = logging.getLogger()
-    loggers = [root, *map(logging.getLogger, (*QUIET, *OWN))]
-    before, levels = root.handlers[:], [logger.level for logger in loggers]
-    try:
-        yield
-    finally:
-        sys.stderr.flush()
-        root.handlers[:] = before
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
 
 
 @pytest.mark.parametrize("form", ["text", "json", "auto"])
