@@ -31,13 +31,15 @@ async def open_model(settings: Settings, window: Window) -> AsyncIterator[BaseCh
         # One connection per running turn: the pool must never be what a turn waits for.
         connections=settings.max_turns * 2,
     )
+    completions = CoalescedCompletions(upstream, window)
     try:
         yield CoalescedChatOpenAI(
             model_name=settings.model,
             openai_api_base=base_url,
-            # LangChain wants a key for the client that it makes and nobody uses.
             openai_api_key=SecretStr("unused"),
-            async_client=CoalescedCompletions(upstream, window),
+            # Without both LangChain makes a client that nobody uses, with certificates and a key.
+            client=completions,
+            async_client=completions,
             streaming=True,
             stream_usage=settings.stream_usage,
             # Reads have a time-out of their own; no second clock per chunk.

@@ -68,6 +68,8 @@ class Provider:
         self._secret = secret.get_secret_value() if secret else None
         self._scopes = settings.oauth_scopes
         self._description: tuple[float, dict[str, Any]] | None = None
+        # Once: reading the certificates takes tens of ms, in which nothing else would run.
+        self._trusted = httpx2.create_ssl_context()
 
     async def sign_in_address(self, redirect_uri: str, known: Secrets) -> str:
         """Return where to send the browser to sign in.
@@ -114,6 +116,7 @@ class Provider:
             redirect_uri=redirect_uri,
             code_challenge_method="S256",
             timeout=WAIT_SECONDS,
+            verify=self._trusted,
         )
 
     async def _described(self, client: AsyncOAuth2Client) -> dict[str, Any]:
