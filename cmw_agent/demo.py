@@ -57,7 +57,7 @@ class DemoModel(BaseChatModel):
         pause: Seconds between two words of a streamed answer.
     """
 
-    pause: float = 0.015
+    pause: float
 
     @property
     def _llm_type(self) -> str:

@@ -20,7 +20,7 @@ from cmw_agent.upstream import StreamSilent, Upstream, UpstreamError
 async def open_model(settings: Settings, window: Window) -> AsyncIterator[BaseChatModel]:
     """Make the app's one chat model and its connections; close them at the end."""
     if settings.demo:
-        yield DemoModel()
+        yield DemoModel(pause=settings.demo_pause)
         return
     key = settings.openai_api_key
     base_url = settings.openai_base_url or "https://api.openai.com/v1"

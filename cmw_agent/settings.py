@@ -100,6 +100,14 @@ class Settings(BaseSettings):
         60, "Seconds to wait for the model to send anything at all.", 3600
     )
     turn_timeout: float = seconds(300, "Seconds that a whole turn may last.", 86400)
+    demo_pause: float = setting(
+        0.015,
+        "Seconds between two words of the demo model's answers.",
+        "a number of seconds from 0 to 1",
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+    )
     stream_usage: bool = setting(
         True,
         "Ask the endpoint to count tokens. A few servers refuse `stream_options`: "

@@ -38,6 +38,7 @@ def settings_for(folder: Path, **changes: Any) -> Settings:
         "data_dir": folder,
         "secret_key": "s" * 32,
         "log_level": "WARNING",
+        "demo_pause": 0,
         "agents_file": folder / "agents.toml",
         # users of most tests write faster than anybody could
         "turns_per_minute": 0,

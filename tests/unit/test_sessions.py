@@ -49,7 +49,9 @@ class Maker:
 
     def agent(self, principal: Principal) -> CmwAgent:
         self.made.append(principal.id)
-        return CmwAgent(self.graph, owner=principal.id, model=DemoModel(), instructions="Answer.")
+        return CmwAgent(
+            self.graph, owner=principal.id, model=DemoModel(pause=0), instructions="Answer."
+        )
 
     def memory(self, principal: Principal) -> ConversationMemoryManager:
         return self.store

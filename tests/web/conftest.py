@@ -164,7 +164,7 @@ async def connecting(
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def demo(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
     """The app as it starts without any setting."""
-    async with served(settings_for(tmp_path_factory.mktemp("demo"))) as running:
+    async with served(settings_for(tmp_path_factory.mktemp("demo"), demo_pause=0.015)) as running:
         yield running
 
 
