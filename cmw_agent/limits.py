@@ -19,7 +19,7 @@ from limits.aio.strategies import MovingWindowRateLimiter
 from cmw_agent.counters import Counters, ProcessCounters
 from cmw_agent.errors import UserError
 from cmw_agent.settings import Settings
-from cmw_agent.shared_counters import LEASE_SECONDS, Places, RedisCounters
+from cmw_agent.shared_counters import LEASE_SECONDS, WAIT_SECONDS, Places, RedisCounters
 
 MINUTE, HOUR, DAY = 60, 3600, 86_400
 SLOT_SECONDS = 5  # when to try again for a slot
@@ -166,17 +166,25 @@ class Limits:
 
 @contextlib.asynccontextmanager
 async def open_limits(
-    settings: Settings, *, clock: Callable[[], float] = time.time
+    settings: Settings,
+    *,
+    clock: Callable[[], float] = time.time,
+    wait_seconds: float = WAIT_SECONDS,
 ) -> AsyncIterator[Limits]:
     """Open the limits that the settings name for the block, shared ones where a Redis is set.
+
+    Args:
+        settings: The limits, and the address of Redis.
+        clock: Seconds since 1970.
+        wait_seconds: How long Redis may take to answer before the process counts by itself.
 
     Raises:
         StartupError: The address of Redis cannot be understood. Whether it answers does not
             matter now.
     """
     url = settings.redis_url
-    shared = None if url is None else RedisCounters.open(url.get_secret_value())
-    places = Places(ProcessCounters(clock), shared, clock)
+    shared = None if url is None else RedisCounters.open(url.get_secret_value(), wait_seconds)
+    places = Places(ProcessCounters(clock), shared, clock, wait_seconds)
     try:
         yield Limits(settings, places, clock)
     finally:

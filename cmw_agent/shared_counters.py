@@ -52,8 +52,12 @@ class RedisCounters(Counters):
         self._take = self._client.register_script(_TAKE)
 
     @classmethod
-    def open(cls, url: str) -> Self:
+    def open(cls, url: str, seconds: float = WAIT_SECONDS) -> Self:
         """Return counters in the Redis at `url`; nothing is connected before the first use.
+
+        Args:
+            url: Its address.
+            seconds: How long it may take to answer.
 
         Raises:
             StartupError: The address cannot be understood.
@@ -67,9 +71,9 @@ class RedisCounters(Counters):
             pool = BlockingConnectionPool.from_url(
                 url,
                 max_connections=CONNECTIONS,
-                timeout=WAIT_SECONDS,
-                socket_timeout=WAIT_SECONDS,
-                socket_connect_timeout=WAIT_SECONDS,
+                timeout=seconds,
+                socket_timeout=seconds,
+                socket_connect_timeout=seconds,
                 # Once more at once: a connection that a restarted server closed is found so.
                 retry=Retry(NoBackoff(), 1),
             )
@@ -110,14 +114,20 @@ class Places:
         own: Counters of this process.
         shared: Those of all replicas, where there are such.
         clock: Seconds since 1970.
+        seconds: How long the shared ones may take.
     """
 
     def __init__(
-        self, own: Counters, shared: RedisCounters | None, clock: Callable[[], float]
+        self,
+        own: Counters,
+        shared: RedisCounters | None,
+        clock: Callable[[], float],
+        seconds: float = WAIT_SECONDS,
     ) -> None:
         self._own = own
         self._shared = shared
         self._clock = clock
+        self._seconds = seconds
         self._failed_at = self._warned_at = -math.inf
 
     async def ask(self, work: Callable[[Counters], Awaitable[T]]) -> T:
@@ -125,7 +135,7 @@ class Places:
         shared = self._shared
         if shared is not None and not 0 <= self._clock() - self._failed_at < PAUSE_SECONDS:
             try:
-                async with asyncio.timeout(WAIT_SECONDS):
+                async with asyncio.timeout(self._seconds):
                     return await work(shared)
             except shared.failures as error:
                 self._note(error)
@@ -134,7 +144,7 @@ class Places:
     async def attempt(self, holder: Counters, work: Awaitable[None]) -> None:
         """Await what its counters alone can do, and which is not needed where they cannot."""
         try:
-            async with asyncio.timeout(WAIT_SECONDS):
+            async with asyncio.timeout(self._seconds):
                 await work
         except holder.failures as error:
             self._note(error)
@@ -143,7 +153,7 @@ class Places:
         """Close all connections."""
         if self._shared is not None:
             with contextlib.suppress(*self._shared.failures):
-                async with asyncio.timeout(WAIT_SECONDS):
+                async with asyncio.timeout(self._seconds):
                     await self._shared.close()
 
     def _note(self, error: Exception) -> None:

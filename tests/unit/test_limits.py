@@ -23,7 +23,7 @@ from cmw_agent.errors import StartupError, UserError
 from cmw_agent.limits import DAY, Limits, TooMany, open_limits, readable
 from cmw_agent.shared_counters import LEASE_SECONDS, PAUSE_SECONDS, WARN_SECONDS, RedisCounters
 from tests import redis as redis_of_tests
-from tests.harness import canary, settings_for
+from tests.harness import WAIT, canary, settings_for
 from tests.redis import redis_url, started
 
 __all__ = ["redis_url"]  # a fixture is found by its name here
@@ -61,7 +61,7 @@ async def opened(request: pytest.FixtureRequest, folder: Path) -> Opener:
 
     def open_one(clock: Clock | None = None, **changes: Any) -> AbstractAsyncContextManager[Limits]:
         settings = settings_for(folder, redis_url=url, **changes)
-        return open_limits(settings, clock=clock or Clock(time.time()))
+        return open_limits(settings, clock=clock or Clock(time.time()), wait_seconds=WAIT)
 
     return open_one
 
@@ -365,8 +365,8 @@ async def test_replicas_count_together(redis_url: str, client: Any, folder: Path
     limited = {"turns_per_minute": 4, "turns_at_once": 1, "tokens_per_day": 10}
     settings, clock = settings_for(folder, redis_url=redis_url, **limited), Clock(time.time())
     async with (
-        open_limits(settings, clock=clock) as one,
-        open_limits(settings, clock=clock) as other,
+        open_limits(settings, clock=clock, wait_seconds=WAIT) as one,
+        open_limits(settings, clock=clock, wait_seconds=WAIT) as other,
     ):
         assert await admitted(one, ALICE, HOME, 3) == 3
         assert await admitted(other, ALICE, HOME) == 1
@@ -393,7 +393,7 @@ async def test_all_that_is_kept_is_nameless_and_ends(
         turns_per_address=5,
         turns_at_once=5,
     )
-    async with open_limits(settings) as limits:
+    async with open_limits(settings, wait_seconds=WAIT) as limits:
         await limits.admit(f"v{secret}", f"host-{secret}")
         await limits.charge(f"v{secret}", 1)
         async with limits.slot(f"v{secret}", "t1"):
@@ -411,7 +411,7 @@ async def test_the_slots_of_a_killed_replica_come_free(
 ) -> None:
     settings = settings_for(folder, redis_url=redis_url, turns_at_once=1)
     killed = RedisCounters.open(redis_url)
-    async with open_limits(settings) as limits:
+    async with open_limits(settings, wait_seconds=WAIT) as limits:
         async with limits.slot(ALICE, "t0"):
             (key,) = await client.keys("cmw:slots*")
         digest = key.rpartition("/")[2]
@@ -431,7 +431,10 @@ async def test_the_slots_of_a_killed_replica_come_free(
 async def test_a_slot_is_renewed_now_and_then(redis_url: str, client: Any, folder: Path) -> None:
     clock = Clock(NOON)
     settings = settings_for(folder, redis_url=redis_url, turns_at_once=1)
-    async with open_limits(settings, clock=clock) as limits, limits.slot(ALICE, "t1") as slot:
+    async with (
+        open_limits(settings, clock=clock, wait_seconds=WAIT) as limits,
+        limits.slot(ALICE, "t1") as slot,
+    ):
         (key,) = await client.keys("cmw:slots*")
         await client.flushall()
         await slot.renew()
