@@ -17,7 +17,7 @@ run: venv ## serve on http://127.0.0.1:7860 (settings: .env.example)
 	@exec $(PY) app.py
 
 test: lint browser ## check everything and run all tests, as CI does
-	@$(PY) -m pytest -n 2 --dist loadfile
+	@$(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 bench: venv-dev ## measure the app beside a naive chat and a raw proxy (10 minutes)
 	@$(PY) -m benchmarks

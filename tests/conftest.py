@@ -2,12 +2,15 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from cmw_agent.settings import PREFIX, Settings, variable
 from tests.logbook import levels_now
 
+HERE = Path(__file__).parent
+LAST = {"durability": 1, "isolation": 2, "hostile": 3, "contract": 4, "unit": 5}
 FOREIGN = ("GRADIO_", "LANGSMITH_", "LANGCHAIN_", "OPENAI_", PREFIX)
 
 
@@ -21,6 +24,11 @@ def _clear_environment() -> None:
 
 
 _clear_environment()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put files that take long first: at the end no process waits long for another's last one."""
+    items.sort(key=lambda item: LAST.get(item.path.relative_to(HERE).parts[0], 0))
 
 
 @pytest.fixture(autouse=True)

@@ -25,6 +25,8 @@ WRONG = [
     ("OPENAI_BASE_URL", "https://example.com/v1?key=1"),
     ("CMW_MODEL", "m" * 201),
     ("CMW_MODEL", "one\ntwo"),
+    ("CMW_DEMO_PAUSE", "-0.1"),
+    ("CMW_DEMO_PAUSE", "2"),
     ("CMW_MODEL_TIMEOUT", "0"),
     ("CMW_MODEL_TIMEOUT", "soon"),
     ("CMW_TURN_TIMEOUT", "inf"),
