@@ -506,6 +506,8 @@ class ConversationMemoryManager:
             goes_on = known is not None and known.born == ticket.born
             if known is not None and goes_on and ticket.user_seq == known.seq + 1:
                 return self._following(connection, new, ticket, asked, known)
+            if asked and ticket.user_seq == 1:
+                return replace(ticket, window=(Said(1, "user", asked),))
             seen = reading.window(connection, new.owner, new.session_id, budget, ticket.answer_seq)
             summary, summarised = None, 0
             if seen and seen[0].seq > 1:
