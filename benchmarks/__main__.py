@@ -11,8 +11,9 @@ import gc
 import json
 import os
 import platform
+import statistics
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -116,8 +117,7 @@ async def measure(names: set[str], *, short: bool) -> dict[str, Any]:
         figures["alone"] = {"app": await alone("app"), "floor": await alone("floor")}
         figures["memory"] = await idle_memory(2_000)
         figures["slow readers"] = await slow_readers(STEADY_50, 10)
-        found = await long_conversations()
-        figures["conversation"] = {str(messages): cpu for messages, cpu in found.items()}
+        figures["conversation"] = await long_conversations()
     return figures
 
 
@@ -141,8 +141,17 @@ def report(figures: dict[str, Any]) -> None:
             f"({slow['first_p95_without']:.3f} s without them), done p95 "
             f"{slow['done_p95_with']:.2f} s ({slow['done_p95_without']:.2f} s)"
         )
-        for messages, cpu in figures["conversation"].items():
-            print(f"conversation of {messages} messages: {cpu:.3f} CPU-s per 1,000 tokens")
+        report_lengths(figures["conversation"])
+
+
+def report_lengths(found: Mapping[int, list[float]]) -> None:
+    """Print what conversations of each length cost, in messages, from their rounds' figures."""
+    for messages, rounds in found.items():
+        error = statistics.stdev(rounds) / len(rounds) ** 0.5
+        print(
+            f"conversation of {messages} messages: {statistics.mean(rounds):.4f} "
+            f"CPU-s per 1,000 tokens (standard error {error:.4f}, {len(rounds)} rounds)"
+        )
 
 
 def main() -> int:
@@ -150,11 +159,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--only", help="contenders, comma-separated: app, naive, floor")
     parser.add_argument("--short", action="store_true", help="the streams alone")
+    parser.add_argument("--lengths", action="store_true", help="long and short conversations alone")
     arguments = parser.parse_args()
     names = set((arguments.only or "app,naive,floor").split(","))
     if CLIENT_CORE in os.sched_getaffinity(0):
         os.sched_setaffinity(0, {CLIENT_CORE})
     gc.disable()  # the clients' own pauses would be counted as the server's
+    if arguments.lengths:
+        report_lengths(uvloop.run(long_conversations()))
+        return 0
     figures = uvloop.run(measure(names, short=arguments.short))
     report(figures)
     OUT.parent.mkdir(exist_ok=True)

@@ -18,7 +18,7 @@ OPEN_AT_ONCE = 8
 TURN_SECONDS = 600
 # conversations of some length in messages: how many in a round, and measured turns of each
 LENGTHS = {4: (8, 3), 400: (1, 24)}
-ROUNDS = 6
+ROUNDS = 10
 BATCH = 50  # users of the memory scenario that act at once
 
 
@@ -222,26 +222,24 @@ async def alone(name: str, turns: int = 15) -> float:
         return statistics.median(found)
 
 
-async def long_conversations() -> dict[int, float]:
+async def long_conversations() -> dict[int, list[float]]:
     """Return the app's CPU seconds per 1,000 tokens in conversations of each length, in messages.
 
     One server has them all, in turn, so that the size of its database is the same for each. As
-    many turns of each length are measured; short conversations stay short.
+    many turns of each length are measured, in rounds whose figures are given one by one; short
+    conversations stay short.
     """
     load = Load("long", 1, 200, 0)
-    spent = dict.fromkeys(LENGTHS, 0.0)
+    found: dict[int, list[float]] = {messages: [] for messages in LENGTHS}
     async with (
         endpoint(load.rate, load.tokens) as model,
         contender("app", model.url, load.tokens) as server,
     ):
         for _ in range(ROUNDS):
             for messages, (pages, further) in LENGTHS.items():
-                for _ in range(pages):
-                    spent[messages] += await _further_turns(server, messages, further)
-    return {
-        messages: spent[messages] * 1000 / (ROUNDS * pages * further * load.tokens)
-        for messages, (pages, further) in LENGTHS.items()
-    }
+                spent = [await _further_turns(server, messages, further) for _ in range(pages)]
+                found[messages].append(sum(spent) * 1000 / (pages * further * load.tokens))
+    return found
 
 
 async def _further_turns(server: Server, messages: int, further: int) -> float:
