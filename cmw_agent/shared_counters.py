@@ -122,7 +122,7 @@ class Places:
         own: Counters,
         shared: RedisCounters | None,
         clock: Callable[[], float],
-        seconds: float = WAIT_SECONDS,
+        seconds: float,
     ) -> None:
         self._own = own
         self._shared = shared

@@ -6,7 +6,7 @@ import contextlib
 import sqlite3
 import sys
 import tracemalloc
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
@@ -53,6 +53,7 @@ from tests.phones import (
 )
 from tests.processes import HOUSE, Process, started
 from tests.rows import messages, rows
+from tests.service import until
 
 KIM, LEE, MAX = "491511@c.us", "491522@c.us", "491533@c.us"
 
@@ -251,14 +252,6 @@ async def beside(folder: Path, ahead: timedelta = timedelta()) -> AsyncIterator[
         yield Inbox(database, "whatsapp", clock=lambda: utcnow() + ahead)
     finally:
         await database.dispose()
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while True:
-            if holds():
-                return
-            await asyncio.sleep(0.02)
 
 
 LEASES_END = "UPDATE channel_messages SET lease_until = '2000-01-01' WHERE state = 'running'"
