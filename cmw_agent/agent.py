@@ -149,7 +149,7 @@ class CmwAgent:
         self._graph = graph
         self._owner = owner
         self._model = model
-        self._instructions = SystemMessage(instructions)
+        self._instructions = instructions
 
     @property
     def owner(self) -> str:
@@ -170,8 +170,9 @@ class CmwAgent:
         first = await begin(self._model, instructions, history, tools, voice, fields)
         if not first.tool_calls:
             return
+        told = SystemMessage(instructions)
         context = RunContext(
-            self._owner, self._model, instructions, voice, fields, ask.box, ask.gate, [first]
+            self._owner, self._model, told, voice, fields, ask.box, ask.gate, [first]
         )
         await self._graph.compiled.ainvoke(
             {"messages": [item.message() for item in history]},
@@ -179,11 +180,9 @@ class CmwAgent:
             config={"recursion_limit": self._graph.most_steps},
         )
 
-    def _told(self, ask: Ask) -> SystemMessage:
-        if not ask.summary and ask.instructions in (None, self._instructions.text):
-            return self._instructions
-        text = ask.instructions or self._instructions.text
-        return SystemMessage(f"{text}\n\n{EARLIER}\n{ask.summary}" if ask.summary else text)
+    def _told(self, ask: Ask) -> str:
+        text = ask.instructions or self._instructions
+        return f"{text}\n\n{EARLIER}\n{ask.summary}" if ask.summary else text
 
     async def summarise(
         self, earlier: str | None, said: Sequence[Exchange], fields: Fields = NO_FIELDS

@@ -97,7 +97,7 @@ class Voice:
 
 async def begin(
     model: BaseChatModel,
-    instructions: SystemMessage,
+    instructions: str,
     said: Sequence[Exchange],
     tools: Sequence[Tool],
     voice: Voice,
@@ -107,7 +107,8 @@ async def begin(
     if isinstance(model, CoalescedChatOpenAI):
         voice.begin()
         return await model.follow(instructions, said, tools, voice, fields)
-    return await complete(model, [instructions, *(x.message() for x in said)], tools, voice)
+    messages = [SystemMessage(instructions), *(item.message() for item in said)]
+    return await complete(model, messages, tools, voice)
 
 
 async def complete(
@@ -161,17 +162,19 @@ class CoalescedChatOpenAI(ChatOpenAI):
 
     async def follow(
         self,
-        instructions: SystemMessage,
+        instructions: str,
         said: Sequence[Exchange],
         tools: Sequence[Tool],
         voice: Voice,
         fields: Fields,
     ) -> AIMessage:
-        """Ask the endpoint; see `begin`. LangChain sees only the instructions."""
+        """Ask the endpoint; see `begin`. Nothing of the conversation passes through LangChain."""
         if not self._base:
-            # What LangChain makes of this model's settings is the same for each request.
-            self._base = self._get_request_payload([instructions], stream=True)
-        first = {"role": "system", "content": instructions.content}
+            # What LangChain makes of this model's settings is the same for each request, and
+            # this model for many users: nobody's words are in it.
+            base = self._get_request_payload([SystemMessage("")], stream=True)
+            self._base = {name: value for name, value in base.items() if name != "messages"}
+        first = {"role": "system", "content": instructions}
         messages = [first, *(exchange.wire for exchange in said)]
         options = self._options(tools, fields)
         return await self._ask({**self._base, **options, "messages": messages}, voice)

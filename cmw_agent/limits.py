@@ -18,6 +18,7 @@ from limits.aio.strategies import MovingWindowRateLimiter
 
 from cmw_agent.counters import Counters, ProcessCounters
 from cmw_agent.errors import UserError
+from cmw_agent.names import Names
 from cmw_agent.settings import Settings
 from cmw_agent.shared_counters import LEASE_SECONDS, WAIT_SECONDS, Places, RedisCounters
 
@@ -81,6 +82,7 @@ class Limits:
         self._at_once = settings.turns_at_once
         self._places = places
         self._clock = clock
+        self._names = Names()
 
     async def admit(self, owner: str, address: str | None) -> None:
         """Count one message, for its owner and for the network address it came from.
@@ -102,7 +104,7 @@ class Limits:
             )
 
     @contextlib.asynccontextmanager
-    async def slot(self, owner: str, turn_id: str) -> AsyncIterator[Slot]:
+    async def slot(self, owner: str) -> AsyncIterator[Slot]:
         """Hold one of the owner's slots for the block.
 
         Raises:
@@ -113,19 +115,21 @@ class Limits:
             yield Slot(_nothing, self._clock)
             return
 
+        name = self._names.hex(8)
+
         async def take(counters: Counters) -> Counters | None:
-            return counters if await counters.take(digest, turn_id, self._at_once) else None
+            return counters if await counters.take(digest, name, self._at_once) else None
 
         holder = await self._places.ask(take)
         if holder is None:
             raise TooMany(_busy(self._at_once), retry_after=SLOT_SECONDS)
         try:
             yield Slot(
-                lambda: self._places.attempt(holder, holder.renew(digest, turn_id)), self._clock
+                lambda: self._places.attempt(holder, holder.renew(digest, name)), self._clock
             )
         finally:
             # What cannot be given back now ends by itself.
-            await self._places.attempt(holder, holder.give(digest, turn_id))
+            await self._places.attempt(holder, holder.give(digest, name))
 
     async def _admit(self, counters: Counters, owner: str, address: str | None) -> None:
         tokens, moving = self._tokens, counters.moving

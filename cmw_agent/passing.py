@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import secrets
 import time
 from collections.abc import Sequence
 
@@ -63,7 +62,7 @@ class Passing:
         self._watch = kit.observer.turn(session.channel, session.principal.log_name)
         outcome, started = REFUSED, time.monotonic()
         try:
-            async with kit.limits.slot(session.owner, secrets.token_hex(8)) as self._slot:
+            async with kit.limits.slot(session.owner) as self._slot:
                 self._watch.begun(self._turn.key)
                 finished = await self._run()
                 outcome = finished.outcome

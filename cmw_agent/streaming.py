@@ -30,7 +30,8 @@ from cmw_agent.upstream import (
 Chunk = dict[str, Any]
 
 LAG_WEIGHT = 4.0  # windows grow by so many times the event loop's lag
-LAG_MEMORY = 0.05  # share of the newest lag in the average
+LAG_MEMORY = 0.2  # share of the newest lag in the average
+PARTS = 4  # of a window, at whose ends others may end
 FULL_READ = 65_536  # bytes; a read of this size has more waiting behind it
 MAX_EVENT = 4_194_304  # bytes; no server sends one event this long
 # what stands in a JSON string only in an escaped form, or ends it
@@ -39,12 +40,27 @@ TEXT_KEY = b'"content":"'
 FRAMES_TRIED = 4  # a server that writes each event differently is parsed event by event
 
 
+def next_tick(now: float, window: float, shortest: float) -> float:
+    """Return when a window that begins `now` ends, in seconds of the same clock.
+
+    Ticks are multiples of at most a quarter of the window, and of the shortest one's quarter
+    doubled again and again, so that windows of nearly the same length share theirs. The nearest
+    tick is taken: windows are neither longer nor shorter in the mean.
+    """
+    step = shortest / PARTS
+    while step * 2 * PARTS <= window:
+        step *= 2
+    return round((now + window) / step) * step
+
+
 class Window:
     """How long a live stream waits between two updates, in seconds.
 
     The window grows with the number of live streams and with the lag of the event loop,
     so that under load the pages get fewer, larger updates in time instead of many late
-    ones. One instance serves one process; it holds counts and nothing of any user.
+    ones. Windows end together, at ticks: one after the other, reads and writes of many streams
+    take less than each at a moment of its own. One instance serves one process; it holds
+    counts and nothing of any user.
 
     Args:
         shortest: Seconds with few streams.
@@ -60,6 +76,7 @@ class Window:
         self._step = streams_per_step
         self._live = 0
         self._lag = 0.0
+        self._ticks: dict[float, list[asyncio.Future[None]]] = {}
 
     @property
     def live(self) -> int:
@@ -72,12 +89,23 @@ class Window:
         return min(self._longest, wanted)
 
     async def wait(self) -> None:
-        """Sleep for one window, and learn how late the event loop woke."""
-        clock = asyncio.get_running_loop().time
-        wanted = self.seconds()
-        due = clock() + wanted
-        await asyncio.sleep(wanted)
-        self._lag += LAG_MEMORY * (max(0.0, clock() - due) - self._lag)
+        """Sleep for about one window."""
+        loop = asyncio.get_running_loop()
+        due = next_tick(loop.time(), self.seconds(), self._shortest)
+        if due not in self._ticks:
+            self._ticks[due] = []
+            loop.call_at(due, self._end, due)
+        ended = loop.create_future()
+        self._ticks[due].append(ended)
+        await ended
+
+    def _end(self, due: float) -> None:
+        """End the windows of a tick, and learn how late the event loop woke."""
+        late = max(0.0, asyncio.get_running_loop().time() - due)
+        self._lag += LAG_MEMORY * (late - self._lag)
+        for ended in self._ticks.pop(due):
+            if not ended.done():
+                ended.set_result(None)
 
     @contextlib.contextmanager
     def stream(self) -> Iterator[None]:

@@ -7,6 +7,7 @@ session stops the summary; the part is then taken up after that turn.
 import asyncio
 import contextlib
 import logging
+from functools import partial
 
 from cmw_agent.completion import Exchange
 from cmw_agent.errors import frames
@@ -40,6 +41,7 @@ class Summaries:
     def __init__(self, kit: Kit) -> None:
         self._settings = kit.settings
         self._fields = kit.fields
+        self._pauses: dict[SessionKey, asyncio.TimerHandle] = {}
         self._tasks: dict[SessionKey, asyncio.Task[None]] = {}
         self._due: set[SessionKey] = set()  # those that have been put off long enough
         self._room = asyncio.Semaphore(AT_ONCE)
@@ -48,24 +50,34 @@ class Summaries:
         """Summarise what stands before the window, if it is worth it."""
         first = held.said[0].seq if held.said else 1
         waiting = first - held.summarised
-        busy = session.key in self._tasks or len(self._tasks) >= MOST_WAITING
-        if self._settings.demo or busy or waiting <= LEAST_MESSAGES:
+        key = session.key
+        is_full = len(self._tasks) + len(self._pauses) >= MOST_WAITING
+        is_busy = key in self._tasks or key in self._pauses
+        if self._settings.demo or is_full or is_busy or waiting <= LEAST_MESSAGES:
             return
         # Who goes on at once would only stop it again, so it waits for a pause; where none
         # comes it is begun, and not stopped, when much is waiting.
-        key, is_due = session.key, waiting > MANY_MESSAGES
-        if is_due:
+        work = partial(self._start, session, held.conversation_id, first)
+        if waiting > MANY_MESSAGES:
             self._due.add(key)
-        pause = 0.0 if is_due else QUIET_SECONDS
-        work = self._summarise(session, held.conversation_id, first, pause)
-        task = self._tasks[key] = asyncio.create_task(work, name="summary")
-        task.add_done_callback(lambda _: self._ended(key))
+            work()
+        else:
+            self._pauses[key] = asyncio.get_running_loop().call_later(QUIET_SECONDS, work)
 
     def stop(self, session: Session) -> None:
         """Stop what is being summarised in this session: its user is back."""
+        if (pause := self._pauses.pop(session.key, None)) is not None:
+            pause.cancel()
         task = self._tasks.get(session.key)
         if task is not None and session.key not in self._due:
             task.cancel()
+
+    def _start(self, session: Session, conversation: str, first: int) -> None:
+        key = session.key
+        self._pauses.pop(key, None)
+        work = self._summarise(session, conversation, first)
+        task = self._tasks[key] = asyncio.create_task(work, name="summary")
+        task.add_done_callback(lambda _: self._ended(key))
 
     def _ended(self, key: SessionKey) -> None:
         self._tasks.pop(key, None)
@@ -73,16 +85,16 @@ class Summaries:
 
     async def close(self) -> None:
         """Stop everything."""
+        for pause in self._pauses.values():
+            pause.cancel()
+        self._pauses.clear()
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=MOST_SECONDS)
 
-    async def _summarise(
-        self, session: Session, conversation: str, first: int, pause: float
-    ) -> None:
-        await asyncio.sleep(pause)
+    async def _summarise(self, session: Session, conversation: str, first: int) -> None:
         async with self._room:
             await self._summarise_part(session, conversation, first)
 

@@ -19,6 +19,7 @@ from cmw_agent.upstream import (
     StreamSilent,
     Unreachable,
     UpstreamError,
+    has_proxy,
 )
 
 log = logging.getLogger(__name__)
@@ -90,7 +91,9 @@ class Transcription:
 
     async def _tried(self, path: Path, media_type: str) -> str:
         async with aiohttp.ClientSession(
-            cookie_jar=aiohttp.DummyCookieJar(), timeout=self._timeout, trust_env=True
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=self._timeout,
+            trust_env=has_proxy(self._url),
         ) as session:
             for tries in range(RETRIES + 1):
                 try:

@@ -15,7 +15,7 @@ from cmw_agent.completion import Exchange
 from cmw_agent.identity import SessionKey
 from cmw_agent.sessions import Session
 from memory.records import Known, Said, TurnTicket
-from memory.window import fit, most_rows
+from memory.window import cost, surplus
 
 MOST = 1_000  # of one process, the most recently used; each holds one window
 
@@ -24,8 +24,8 @@ MOST = 1_000  # of one process, the most recently used; each holds one window
 class Transcript:
     """The window of a conversation as of its last answer.
 
-    `seq` is the place of that answer; `said` and `exchanges` run in step, oldest first. `born` is
-    when the conversation began.
+    `seq` is the place of that answer; `said` and `exchanges` run in step, oldest first, and cost
+    `tokens`. `born` is when the conversation began.
     """
 
     conversation_id: str
@@ -35,6 +35,7 @@ class Transcript:
     summary: str | None
     summarised: int
     born: datetime | None
+    tokens: int
 
     @property
     def told(self) -> str | None:
@@ -76,18 +77,21 @@ class Transcripts:
             exchanges = [Exchange(item.role, item.content) for item in ticket.window]
             said, summary = list(ticket.window), ticket.summary
             place, covered = ticket.user_seq, ticket.summarised
+            tokens = sum(map(cost, said))
             return Transcript(
-                ticket.session_id, place, said, exchanges, summary, covered, ticket.born
+                ticket.session_id, place, said, exchanges, summary, covered, ticket.born, tokens
             )
         if ticket.summarised != held.summarised:
             held.summary, held.summarised = ticket.summary, ticket.summarised
-        self._add(held, ticket.window)
+        _add(held, ticket.window)
+        gone, held.tokens = surplus(held.said, held.tokens, self._budget)
+        del held.said[:gone], held.exchanges[:gone]
         return held
 
     def keep(self, session: Session, held: Transcript, answer_seq: int, answer: str) -> None:
         """Let the session go on from here: its answer is stored."""
         if answer:
-            self._add(held, [Said(answer_seq, "assistant", answer)], trim=False)
+            _add(held, [Said(answer_seq, "assistant", answer)])
         held.seq = answer_seq
         session.transcript = held
         self._sessions.pop(session.key, None)
@@ -96,10 +100,9 @@ class Transcripts:
             oldest = self._sessions.pop(next(iter(self._sessions.keys())))
             oldest.transcript = None
 
-    def _add(self, held: Transcript, new: Iterable[Said], *, trim: bool = True) -> None:
-        held.said += new
-        held.exchanges += [Exchange(item.role, item.content) for item in new]
-        if trim:
-            newest_first = held.said[: -most_rows(self._budget) - 1 : -1]
-            kept = len(fit(newest_first, self._budget))
-            del held.said[:-kept], held.exchanges[:-kept]
+
+def _add(held: Transcript, new: Iterable[Said]) -> None:
+    for item in new:
+        held.said.append(item)
+        held.exchanges.append(Exchange(item.role, item.content))
+        held.tokens += cost(item)

@@ -15,7 +15,8 @@ from typing import Any, Literal
 import aiohttp
 import certifi
 import orjson
-from aiohttp.client_proto import ResponseHandler
+from aiohttp.helpers import get_env_proxy_for_url
+from yarl import URL
 
 CONNECT_SECONDS = 10.0
 RETRIES = 2  # before the first byte of an answer; never after it
@@ -106,7 +107,7 @@ class Upstream:
                 total=None, sock_connect=CONNECT_SECONDS, sock_read=read_seconds
             ),
             auto_decompress=True,
-            trust_env=True,
+            trust_env=has_proxy(base_url),
         )
 
     async def close(self) -> None:
@@ -153,6 +154,19 @@ class Upstream:
         raise RequestRefused(answer.status)
 
 
+def has_proxy(url: str) -> bool:
+    """Whether the environment names a proxy for `url`.
+
+    Only then is aiohttp to look for it (`trust_env`): it crosses to a thread twice for each
+    request, and fails one with a key where a .netrc file names its host too.
+    """
+    try:
+        get_env_proxy_for_url(URL(url))
+    except LookupError:
+        return False
+    return True
+
+
 def _trusted(base_url: str) -> ssl.SSLContext | Literal[True]:
     """Return whom to believe that they are `base_url`; reading the list takes tens of ms."""
     if not base_url.lower().startswith("https:"):
@@ -171,6 +185,10 @@ class Reply:
 
     def __init__(self, answer: aiohttp.ClientResponse) -> None:
         self._answer = answer
+        self._content: Any = answer.content
+        # aiohttp else asks its parser and transport to go on after each piece that is taken, and
+        # a server sends each token as a piece: here they are asked once for each read.
+        self._content._low_water = 0  # noqa: SLF001
 
     async def read(self) -> bytes:
         """Wait for bytes and return all that have come; none at the end.
@@ -181,13 +199,13 @@ class Reply:
             StreamSilent: Nothing came in time.
             StreamCut: The connection broke.
         """
-        content: Any = self._answer.content
+        content = self._content
         try:
             parts = [await content.readany()]
-            # One call gives what is parsed; what was received goes on being parsed by it.
-            while content.exception() is None and (more := content.read_nowait()):
+            # What was received goes on being parsed by this, as far as there is room for it.
+            while self._goes_on() and (more := content.read_nowait()):
                 parts.append(more)
-            return b"".join(parts)
+            return b"".join(parts) if len(parts) > 1 else parts[0]
         except aiohttp.SocketTimeoutError as error:
             raise StreamSilent from error
         except (aiohttp.ClientError, OSError) as error:
@@ -199,18 +217,33 @@ class Reply:
                 return rest
             raise StreamCut from error
 
+    def _goes_on(self) -> bool:
+        """Let what was held back for want of room come; False where nothing was."""
+        protocol = self._protocol()
+        if self._content.exception() is not None or protocol is None:
+            return False
+        if not protocol._reading_paused:  # noqa: SLF001 (aiohttp tells it nowhere else)
+            return False
+        protocol.resume_reading()
+        return True
+
     def pause(self) -> None:
         """Leave what comes with the kernel, which takes no CPU of ours."""
-        if (protocol := self._protocol()) is not None:
-            protocol.pause_reading()
+        if (transport := self._transport()) is not None:
+            transport.pause_reading()
 
     def resume(self) -> None:
         """Take again what comes."""
-        if (protocol := self._protocol()) is not None:
-            protocol.resume_reading()
+        if (transport := self._transport()) is not None:
+            transport.resume_reading()
 
-    def _protocol(self) -> ResponseHandler | None:
-        # A connection that is gone, or has given all it had, cannot be paused.
+    def _transport(self) -> asyncio.ReadTransport | None:
+        # Not the protocol's own pause, which stops its parser after each piece of the next read.
+        protocol = self._protocol()
+        return protocol.transport if protocol is not None else None
+
+    def _protocol(self) -> Any:
+        # None for a connection that is gone, or has given all it had.
         connection = self._answer.connection
         protocol = connection.protocol if connection is not None else None
         return protocol if protocol is not None and protocol.is_connected() else None

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import logging
-import secrets
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
@@ -109,8 +108,7 @@ class Work:
             if self._first is not None:
                 await self._run()
                 return
-            slots = self._shared.kit.limits.slot(self.session.owner, secrets.token_hex(8))
-            async with slots as self._slot:
+            async with self._shared.kit.limits.slot(self.session.owner) as self._slot:
                 await self._run()
         except TooMany as error:
             self._refuse(error)

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -19,15 +20,20 @@ from sqlalchemy.pool import StaticPool
 from memory import migrations
 from memory.errors import DatabaseUnavailable, StoreError
 from memory.faults import DRIVER_ERRORS, translated
+from memory.writing import Writer
 
 T = TypeVar("T")
 Work = Callable[[sa.Connection], T]
+Undo = Callable[[T], Work[Any]]
 
 _READERS = 2
 _MIGRATION_TRIES, _NO_WAIT = 5, 1.0  # seconds
 # A turn holds a connection for milliseconds at its beginning and end, so a few serve hundreds; the
 # overflow is for peaks. PostgreSQL's own default is 100 connections for all processes together.
 _POSTGRES_CONNECTIONS, _POSTGRES_OVERFLOW = 10, 5
+# Those who insert the same row at once can meet at an index that ON CONFLICT does not name
+# (unique_violation), or wait for each other (deadlock_detected): the next try finds the row.
+_MET_ANOTHER, _POSTGRES_TRIES = frozenset({"23505", "40P01"}), 3
 
 
 class Database(abc.ABC):
@@ -35,35 +41,44 @@ class Database(abc.ABC):
 
     Work that began is always brought to its end, also when the task that asked for it is
     cancelled: no connection is ever handed on with a foreign answer under way in it.
-    Work must be repeatable until it returns, and must not touch the event loop.
+    Work must be repeatable until it is committed, and must not touch the event loop.
     """
 
     async def read(self, work: Work[T]) -> T:
         """Run work that changes nothing. Raises DatabaseUnavailable."""
-        return await self._run(work, writes=False)
+        return await self._read(work)
 
-    async def write(self, work: Work[T], *, undo: Callable[[T], Work[Any]] | None = None) -> T:
+    async def write(
+        self,
+        work: Work[T],
+        *,
+        undo: Undo[T] | None = None,
+        is_brief: bool = False,
+    ) -> T:
         """Run work in one transaction and commit it; an exception rolls it back.
 
         `undo` makes, of what was committed, the work that takes it back when the caller was
-        cancelled and so never learns of it. Raises DatabaseFull or DatabaseUnavailable.
+        cancelled and so never learns of it. Work that `is_brief` may share its transaction with
+        other such work, and neither learns of the other's exceptions. Raises DatabaseFull or
+        DatabaseUnavailable.
         """
-        return await self._run(work, writes=True, undo=undo)
+        return await self._write(work, undo, is_brief=is_brief)
 
     @abc.abstractmethod
     async def dispose(self) -> None:
         """Wait for running work and close every connection. Afterwards nothing can be run."""
 
     @abc.abstractmethod
-    async def _run(
-        self, work: Work[T], *, writes: bool, undo: Callable[[T], Work[Any]] | None = None
-    ) -> T: ...
+    async def _read(self, work: Work[T]) -> T: ...
+
+    @abc.abstractmethod
+    async def _write(self, work: Work[T], undo: Undo[T] | None, *, is_brief: bool) -> T: ...
 
 
 class SqliteDatabase(Database):
     """One file, one writing thread and a few reading ones; in memory, one thread for both.
 
-    Writers of one process so queue up instead of colliding.
+    Writers of one process so queue up instead of colliding, and brief ones share a commit.
 
     A commit is in the operating system's hands, not yet on the disk (WAL, synchronous=NORMAL): it
     survives the death of the process at any moment; a power cut may lose the last commits, and
@@ -88,47 +103,51 @@ class SqliteDatabase(Database):
         sa.event.listen(self.engine, "connect", _Pragmas(busy_timeout_ms))
         self._writing_engine = self.engine.execution_options(writes=True)
         sa.event.listen(self._writing_engine, "begin", _begin_immediate)
-        self._writer = ThreadPoolExecutor(1, thread_name_prefix="memory-write")
+        self._writer = Writer(self._writing_engine)
         self._readers = (
-            self._writer
+            self._writer.thread
             if in_memory
             else ThreadPoolExecutor(_READERS, thread_name_prefix="memory-read")
         )
 
     async def dispose(self) -> None:
-        for threads in {self._writer, self._readers}:
-            await asyncio.to_thread(threads.shutdown, cancel_futures=True)
+        await self._writer.close()
+        await asyncio.to_thread(self._readers.shutdown, cancel_futures=True)
         self.engine.dispose()
 
-    async def _run(
-        self, work: Work[T], *, writes: bool, undo: Callable[[T], Work[Any]] | None = None
-    ) -> T:
+    async def _read(self, work: Work[T]) -> T:
         try:
-            job = (
-                self._writer.submit(self._write, work)
-                if writes
-                else self._readers.submit(self._read, work)
-            )
+            job = self._readers.submit(self._reading, work)
         except RuntimeError:
-            raise DatabaseUnavailable("the database is closed") from None
+            raise _closed() from None
         outcome = asyncio.wrap_future(job)
+        return await self._patiently(outcome, job.cancel, None)
+
+    async def _write(self, work: Work[T], undo: Undo[T] | None, *, is_brief: bool) -> T:
+        try:
+            job = self._writer.submit(work, is_brief=is_brief)
+        except RuntimeError:
+            raise _closed() from None
+        return await self._patiently(job.outcome, partial(self._writer.withdraw, job), undo)
+
+    async def _patiently(
+        self, outcome: asyncio.Future[T], withdraw: Callable[[], bool], undo: Undo[T] | None
+    ) -> T:
         try:
             await asyncio.wait({outcome}, timeout=self._patience)
         except asyncio.CancelledError:
-            if not job.cancel():
+            if not withdraw():
                 await _take_back(self, outcome, undo)
             raise
-        if not outcome.done() and job.cancel():
+        if not outcome.done() and withdraw():
             raise DatabaseUnavailable("the database is unavailable (its queue does not move)")
+        if outcome.cancelled():  # by the database's end, not by its caller
+            raise _closed()
         # already running, it ends within SQLite's own busy time-out
         return await _result(outcome)
 
-    def _read(self, work: Work[T]) -> T:
+    def _reading(self, work: Work[T]) -> T:
         with self.engine.connect() as connection:
-            return work(connection)
-
-    def _write(self, work: Work[T]) -> T:
-        with self._writing_engine.begin() as connection:
             return work(connection)
 
 
@@ -149,9 +168,10 @@ class PostgresDatabase(Database):
     async def dispose(self) -> None:
         await self.engine.dispose()
 
-    async def _run(
-        self, work: Work[T], *, writes: bool, undo: Callable[[T], Work[Any]] | None = None
-    ) -> T:
+    async def _read(self, work: Work[T]) -> T:
+        return await self._write(work, None, is_brief=True)
+
+    async def _write(self, work: Work[T], undo: Undo[T] | None, *, is_brief: bool) -> T:
         outcome = asyncio.ensure_future(self._transact(work))
         try:
             await asyncio.wait({outcome})
@@ -161,8 +181,21 @@ class PostgresDatabase(Database):
         return await _result(outcome)
 
     async def _transact(self, work: Work[T]) -> T:
+        for _ in range(_POSTGRES_TRIES - 1):
+            try:
+                return await self._attempt(work)
+            except sa.exc.DBAPIError as error:
+                if getattr(error.orig, "sqlstate", None) not in _MET_ANOTHER:
+                    raise
+        return await self._attempt(work)
+
+    async def _attempt(self, work: Work[T]) -> T:
         async with self.engine.begin() as connection:
             return await connection.run_sync(work)
+
+
+def _closed() -> DatabaseUnavailable:
+    return DatabaseUnavailable("the database is closed")
 
 
 async def _result(outcome: asyncio.Future[T]) -> T:
@@ -172,9 +205,7 @@ async def _result(outcome: asyncio.Future[T]) -> T:
         raise translated(error) from None
 
 
-async def _take_back(
-    database: Database, outcome: asyncio.Future[T], undo: Callable[[T], Work[Any]] | None
-) -> None:
+async def _take_back(database: Database, outcome: asyncio.Future[T], undo: Undo[T] | None) -> None:
     """Wait for the end of work whose caller was cancelled, and undo it where it asks for that.
 
     What cannot be undone now is left to the lease: the caller is to see its cancellation.
@@ -204,7 +235,8 @@ def _begin_immediate(connection: sa.Connection) -> None:
     A transaction that reads first and then writes is refused without waiting when another process
     wrote in between.
     """
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    driver: Any = connection.connection.driver_connection
+    driver.execute("BEGIN IMMEDIATE")
 
 
 def open_database(url: str, *, busy_timeout_ms: int = 10_000) -> Database:

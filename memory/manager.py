@@ -161,7 +161,8 @@ class ConversationMemoryManager:
         return await self._database.write(
             lambda connection: turns.checkpoint(
                 connection, owner, turn_id, lease_expires_at=lease_expires_at, answer=answer
-            )
+            ),
+            is_brief=True,
         )
 
     async def finish_turn(
@@ -199,7 +200,8 @@ class ConversationMemoryManager:
             return False
         end = turns.End(self._clock(), status, error_id)
         return await self._database.write(
-            lambda connection: turns.finish(connection, owner, turn_id, end, answer)
+            lambda connection: turns.finish(connection, owner, turn_id, end, answer),
+            is_brief=True,
         )
 
     async def conversation(self, owner: str, session_id: str) -> Conversation:
@@ -312,7 +314,7 @@ class ConversationMemoryManager:
             return False
         at = self._clock()
         return await self._database.write(
-            lambda connection: history.end(connection, owner, session_id, at)
+            lambda connection: history.end(connection, owner, session_id, at), is_brief=True
         )
 
     async def conclude(self, owner: str, session_id: str) -> None:
@@ -520,7 +522,7 @@ class ConversationMemoryManager:
             return lambda connection: turns.finish(connection, new.owner, ticket.turn_id, end, {})
 
         try:
-            return await self._database.write(begun, undo=undo)
+            return await self._database.write(begun, undo=undo, is_brief=True)
         except turns.TurnKnown as seen_before:
             if seen_before.stale:
                 await self._database.write(partial(turns.interrupt_stale, new=new))

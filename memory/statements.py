@@ -1,10 +1,11 @@
-"""The statements that begin and end turns, compiled once. Each names the owner."""
+"""The statements that begin and end turns. Each names the owner."""
 
 from typing import Any, Final, cast
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
+from memory.prepared import Prepared
 from memory.tables import RUNNING, UtcDateTime, agent_messages, agent_sessions, agent_turns
 
 _sessions, _messages, _turns = agent_sessions.c, agent_messages.c, agent_turns.c
@@ -55,12 +56,26 @@ def _create_or_extend(insert: Any) -> sa.Executable:
 # Makes the conversation, or counts two more messages when it is this owner's; no row comes back
 # when it is another's. Either way its row stays locked until the commit, so that on PostgreSQL
 # too the turns of one conversation begin one after the other.
-CREATE_OR_EXTEND: Final = {
-    "sqlite": _create_or_extend(sqlite.insert),
-    "postgresql": _create_or_extend(postgresql.insert),
-}
+CREATE_OR_EXTEND: Final = Prepared(
+    _create_or_extend(sqlite.insert),
+    (
+        "session_id",
+        "owner_id",
+        "agent_id",
+        "title",
+        "channel",
+        "website_domain",
+        "ip_address",
+        "context_data",
+        "tenant_id",
+        "external_id",
+        "started_at",
+        "last_activity_at",
+    ),
+    postgresql=_create_or_extend(postgresql.insert),
+)
 
-EXTEND: Final = (
+EXTEND: Final = Prepared(
     sa.update(agent_sessions)
     .where(_OWN_SESSION)
     .values(
@@ -112,7 +127,14 @@ SUPERSEDE: Final = (
     .values(superseded=True)
 )
 
-KNOWN_OR_RUNNING: Final = sa.select(
+_KEY: Final = sa.bindparam("key", type_=sa.Text)
+# A conversation has at most one running turn, and an index that holds no other. SQLite would
+# rather use the one of owner and session, and read every turn of the conversation: what is
+# compared is therefore not the bare column.
+_OWN_RUNNING: Final = sa.and_(
+    _turns.session_id == _SESSION, _turns.owner_id.concat("") == _OWNER, RUNNING
+)
+_TURN: Final = (
     _turns.turn_id,
     _turns.idempotency_key,
     _turns.state,
@@ -120,25 +142,75 @@ KNOWN_OR_RUNNING: Final = sa.select(
     _turns.lease_expires_at,
     _turns.user_seq,
     _turns.answer_seq,
-).where(_OWN_TURNS, sa.or_(_turns.idempotency_key == sa.bindparam("key"), RUNNING))
+)
+# Two searches, each by an index of its own: one with OR reads every turn of the conversation.
+KNOWN_OR_RUNNING: Final = Prepared(
+    sa.union_all(
+        sa.select(*_TURN).where(_OWN_TURNS, _turns.idempotency_key == _KEY),
+        sa.select(*_TURN).where(_OWN_RUNNING, _turns.idempotency_key != _KEY),
+    )
+)
 
 INTERRUPT_STALE: Final = (
     sa.update(agent_turns)
-    .where(_OWN_TURNS, RUNNING, _turns.lease_expires_at <= _AT)
+    .where(_OWN_RUNNING, _turns.lease_expires_at <= _AT)
     .values(state="interrupted", finished_at=_AT)
 )
 
-ADD_MESSAGES: Final = sa.insert(agent_messages)
-ADD_TURN: Final = sa.insert(agent_turns)
+ADD_MESSAGES: Final = Prepared(
+    sa.insert(agent_messages),
+    (
+        "session_id",
+        "owner_id",
+        "seq",
+        "role",
+        "content",
+        "status",
+        "created_at",
+        "turn_id",
+        "superseded",
+        "model_used",
+    ),
+)
+ADD_TURN: Final = Prepared(
+    sa.insert(agent_turns),
+    (
+        "turn_id",
+        "session_id",
+        "owner_id",
+        "idempotency_key",
+        "state",
+        "holder",
+        "lease_expires_at",
+        "user_seq",
+        "answer_seq",
+        "started_at",
+    ),
+)
 
-# the columns to set are those that the parameters name
-CHANGE_RUNNING_TURN: Final = (
+_CHANGE_RUNNING_TURN: Final = (
     sa.update(agent_turns)
     .where(_turns.turn_id == sa.bindparam("of_turn"), _turns.owner_id == _OWNER, RUNNING)
     .returning(_turns.session_id, _turns.answer_seq)
 )
-CHANGE_ANSWER: Final = sa.update(agent_messages).where(
+RENEW_TURN: Final = Prepared(_CHANGE_RUNNING_TURN, ("lease_expires_at",))
+END_TURN: Final = Prepared(_CHANGE_RUNNING_TURN, ("state", "finished_at", "error_id"))
+
+_CHANGE_ANSWER: Final = sa.update(agent_messages).where(
     _OWN_MESSAGES, _messages.seq == sa.bindparam("of_seq")
 )
+_TOLD: Final = ("content", "tool_calls")
+_COUNTED: Final = (
+    "tokens_used",
+    "latency_ms",
+    "model_used",
+    "input_tokens",
+    "output_tokens",
+    "cost_micros",
+)
+_ENDED: Final = ("status", "error_id")
+KEEP_ANSWER: Final = Prepared(_CHANGE_ANSWER, _TOLD)
+END_ANSWER: Final = Prepared(_CHANGE_ANSWER, (*_TOLD, *_COUNTED, *_ENDED))
+INTERRUPT_ANSWER: Final = Prepared(_CHANGE_ANSWER, _ENDED)
 
 FORGET: Final = sa.delete(agent_sessions).where(_sessions.owner_id == _OWNER)

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from memory import files, inbox, outbox, statements
 from memory.errors import ConversationBusy, ConversationMoved, ConversationNotFound
+from memory.prepared import Prepared
 from memory.records import MessageStatus, TurnTicket
 from memory.text import title_of
 
@@ -78,19 +79,17 @@ def begin(
     """
     brought = {"with_files": bool(attached)}
     if origin is None:
-        row = connection.execute(
-            statements.EXTEND, _own(new) | {"at": new.now} | brought
-        ).one_or_none()
+        parameters = _own(new) | {"at": new.now} | brought
+        row = statements.EXTEND.one_or_none(connection, parameters)
     else:
-        statement = statements.CREATE_OR_EXTEND[connection.dialect.name]
         made = _conversation(new, text, origin) | brought
-        row = connection.execute(statement, made).one_or_none()
+        row = statements.CREATE_OR_EXTEND.one_or_none(connection, made)
     if row is None:
         raise ConversationNotFound
     _settle_other_turns(connection, new)
     ticket = _ticket(new, user_seq=row.last_seq - 1, answer_seq=row.last_seq)
     rows = [_question(new, ticket, text), _answer(new, ticket)]
-    connection.execute(statements.ADD_MESSAGES, rows)
+    statements.ADD_MESSAGES.run(connection, *rows)
     _add_turn(connection, new, ticket)
     if attached:
         files.attach(
@@ -125,7 +124,7 @@ def begin_again(
     user_seq = last_question if text is None else row.last_seq - 1
     ticket = _ticket(new, user_seq=user_seq, answer_seq=row.last_seq)
     rows = [] if text is None else [_question(new, ticket, text)]
-    connection.execute(statements.ADD_MESSAGES, [*rows, _answer(new, ticket)])
+    statements.ADD_MESSAGES.run(connection, *rows, _answer(new, ticket))
     _add_turn(connection, new, ticket)
     if row.has_files and text is not None:
         files.move(connection, new.owner, new.session_id, from_seq=last_question, to_seq=user_seq)
@@ -146,7 +145,11 @@ def checkpoint(
     answer: dict[str, Any],
 ) -> bool:
     """Write what there is of the answer and renew the lease; False when the turn runs no more."""
-    return _change(connection, owner, turn_id, {"lease_expires_at": lease_expires_at}, answer)
+    turn = {"lease_expires_at": lease_expires_at}
+    row = _change_turn(connection, owner, turn_id, statements.RENEW_TURN, turn)
+    if row is not None:
+        statements.KEEP_ANSWER.run(connection, answer | _of_answer(owner, row))
+    return row is not None
 
 
 def finish(
@@ -154,11 +157,15 @@ def finish(
 ) -> bool:
     """Write the answer for good and release the lease; False when the turn runs no more.
 
-    `answer` holds further columns of the answer's row.
+    `answer` holds the further columns of the answer's row; without them it stays as it is.
     """
     turn = {"state": end.status, "finished_at": end.now, "error_id": end.error_id}
-    final = answer | {"status": end.status, "error_id": end.error_id}
-    return _change(connection, owner, turn_id, turn, final)
+    row = _change_turn(connection, owner, turn_id, statements.END_TURN, turn)
+    if row is not None:
+        final = answer | {"status": end.status, "error_id": end.error_id}
+        statement = statements.END_ANSWER if answer else statements.INTERRUPT_ANSWER
+        statement.run(connection, final | _of_answer(owner, row))
+    return row is not None
 
 
 def forget(connection: sa.Connection, owner: str) -> int:
@@ -169,25 +176,22 @@ def forget(connection: sa.Connection, owner: str) -> int:
     return connection.execute(statements.FORGET, {"of_owner": owner}).rowcount
 
 
-def _change(
+def _change_turn(
     connection: sa.Connection,
     owner: str,
     turn_id: str,
+    statement: Prepared,
     turn: dict[str, Any],
-    answer: dict[str, Any],
-) -> bool:
-    row = connection.execute(
-        statements.CHANGE_RUNNING_TURN, turn | {"of_turn": turn_id, "of_owner": owner}
-    ).one_or_none()
-    if row is None:
-        return False
-    of_answer = {"of_session": row.session_id, "of_owner": owner, "of_seq": row.answer_seq}
-    connection.execute(statements.CHANGE_ANSWER, answer | of_answer)
-    return True
+) -> Any:
+    return statement.one_or_none(connection, turn | {"of_turn": turn_id, "of_owner": owner})
+
+
+def _of_answer(owner: str, turn: Any) -> dict[str, Any]:
+    return {"of_session": turn.session_id, "of_owner": owner, "of_seq": turn.answer_seq}
 
 
 def _settle_other_turns(connection: sa.Connection, new: Beginning) -> None:
-    rows = connection.execute(statements.KNOWN_OR_RUNNING, _own(new) | {"key": new.key}).all()
+    rows = statements.KNOWN_OR_RUNNING.rows(connection, _own(new) | {"key": new.key})
     running = [row for row in rows if row.state == "running"]
     stale = [row for row in running if row.lease_expires_at <= new.now]
     for row in rows:
@@ -266,8 +270,8 @@ def _message(
 
 
 def _add_turn(connection: sa.Connection, new: Beginning, ticket: TurnTicket) -> None:
-    connection.execute(
-        statements.ADD_TURN,
+    statements.ADD_TURN.run(
+        connection,
         {
             "turn_id": ticket.turn_id,
             "session_id": new.session_id,

@@ -57,6 +57,29 @@ def fit(newest_first: Sequence[Said], budget: int) -> list[Said]:
     return kept
 
 
+def surplus(said: Sequence[Said], tokens: int, budget: int) -> tuple[int, int]:
+    """How many of the oldest messages go, and the cost of the rest, which `fit` would return.
+
+    Its work is that of what goes, however much stays.
+
+    Args:
+        said: What `fit` has returned once, with what was said since, oldest first: it begins with
+            a question, ends with one, and has no empty answers.
+        tokens: The cost of all of it.
+        budget: As for `fit`, which is to see at most `most_rows` of the messages.
+    """
+    gone, most = 0, most_rows(budget)
+    while tokens > budget or len(said) - gone > most:
+        end = gone + 1
+        while end < len(said) and said[end].role != "user":
+            end += 1
+        if end >= len(said):  # the newest question stays
+            break
+        tokens -= sum(map(cost, said[gone:end]))
+        gone = end
+    return gone, tokens
+
+
 def _exchanges(newest_first: Sequence[Said]) -> Iterator[list[Said]]:
     """Newest first; within each, the user's message and then its answer.
 

@@ -5,20 +5,16 @@ session's event stream (``GET queue/data``, server-sent events), and holds a hea
 (``GET heartbeat/<hash>``) open while it lives. Gradio's server spends more CPU on each of
 these than everything behind them; see ``docs/adr/0006-events-without-gradios-queue.md``.
 
-The protocol is the one that gradio_client 2 and the page call ``sse_v3``: the message
-types are those of ``gradio/server_messages.py``, the edits those of ``gradio.utils.diff``.
+The protocol is the one that gradio_client 2 and the page call ``sse_v3`` (`messages`).
 """
 
 import asyncio
 import contextlib
 import inspect
 import logging
-import secrets
-from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import Any, Literal
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import orjson
 from fastapi import Request
@@ -27,10 +23,21 @@ from starlette.types import Message, Receive, Scope, Send
 
 from cmw_agent.errors import UserError, frames
 from cmw_agent.identity import Principal, SessionKey
+from cmw_agent.names import Names
 from cmw_agent.observers import request_of
-from cmw_agent.sessions import PER_PRINCIPAL
 from cmw_agent.web import environment as _environment  # noqa: F401  (before gradio)
 from cmw_agent.web.guard import NOT_FOUND, PRINCIPAL
+from cmw_agent.web.mailboxes import UNREAD_SECONDS, Mailbox, Mailboxes
+from cmw_agent.web.messages import (
+    UNCHANGED,
+    Notice,
+    completed,
+    edits,
+    encoded,
+    failed,
+    generating,
+    toast,
+)
 from cmw_agent.web.routes import API
 
 import gradio as gr  # isort: skip
@@ -38,9 +45,6 @@ import gradio as gr  # isort: skip
 log = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS = 15.0
-UNREAD_SECONDS = 30.0  # how long an event waits for somebody to read it
-UNCHANGED = MappingProxyType({"__type__": "update"})  # an output that stays as it is
-UNREAD_MESSAGES = 32  # that wait for a slow reader before its events pause
 EVENTS_AT_ONCE = 16  # of one session
 EVENT_FIELDS = ("index", "value", "previous_value")  # those that Gradio's classes insist on
 ENDED = "You have signed in or out since; please reload the page."
@@ -51,15 +55,6 @@ STREAM_HEADERS = [
     (b"cache-control", b"no-store"),
     (b"x-accel-buffering", b"no"),
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class Notice:
-    """Something to tell the user beside what an event returns: a toast on the page."""
-
-    text: str
-    title: str
-    level: Literal["info", "warning"] = "warning"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,51 +86,6 @@ class Call:
     from_page: bool
 
 
-@dataclass(slots=True)
-class Mailbox:
-    """What waits to be read by one session's page.
-
-    `running` holds the tasks of its events until what they gave was fetched, `open_events`
-    the ids of those that have not ended yet, `reader` whoever reads now. `farewell` is the last
-    that goes out, once there is one.
-    """
-
-    principal: Principal
-    messages: deque[bytes] = field(default_factory=deque)
-    running: dict[str, asyncio.Task[None]] = field(default_factory=dict)
-    arrived: asyncio.Event = field(default_factory=asyncio.Event)
-    fetched: asyncio.Event = field(default_factory=asyncio.Event)
-    open_events: set[str] = field(default_factory=set)
-    reader: object | None = None
-    farewell: bytes | None = None
-
-    async def put(self, message: bytes) -> None:
-        """Add a message; wait while the reader is far behind.
-
-        Raises:
-            TimeoutError: Nobody read for too long.
-        """
-        while len(self.messages) >= UNREAD_MESSAGES:
-            self.fetched.clear()
-            await asyncio.wait_for(self.fetched.wait(), UNREAD_SECONDS)
-        self.messages.append(message)
-        self.arrived.set()
-
-    def end(self, event: str, message: bytes) -> None:
-        """Add the last message of an event."""
-        self.open_events.discard(event)
-        self.messages.append(message)
-        self.arrived.set()
-
-    def take(self) -> bytes:
-        """Return all messages that wait, as they go over the wire."""
-        taken = b"".join(self.messages)
-        self.messages.clear()
-        self.arrived.clear()
-        self.fetched.set()
-        return taken
-
-
 class EventServer:
     """The ASGI app behind the guard for every route that carries a session.
 
@@ -146,6 +96,7 @@ class EventServer:
             raises a `UserError` where there were enough for now.
         page_closed: Awaited when the heartbeat of a page has gone.
         capacity: Sessions at most that have something to read.
+        heartbeat_seconds: How often a stream shows that it lives.
     """
 
     def __init__(
@@ -156,16 +107,17 @@ class EventServer:
         admit: Callable[[Principal, str | None], Awaitable[None]],
         page_closed: Callable[[SessionKey, Principal], Awaitable[None]],
         capacity: int,
+        heartbeat_seconds: float = HEARTBEAT_SECONDS,
     ) -> None:
         self._functions = functions
         self._refusal = refusal
         self._admit = admit
         self._page_closed = page_closed
-        self._capacity = capacity
-        self._boxes: dict[str, Mailbox] = {}
-        self._of_owner: Counter[str] = Counter()
+        self._beat = heartbeat_seconds
+        self._boxes = Mailboxes(capacity)
         self._heartbeats: dict[object, tuple[Principal, asyncio.Event]] = {}
         self._is_leaving = False
+        self._names = Names()
 
     def __len__(self) -> int:
         return len(self._boxes)
@@ -183,7 +135,7 @@ class EventServer:
 
     async def close(self) -> None:
         """End every running event."""
-        tasks = [task for box in self._boxes.values() for task in box.running.values()]
+        tasks = [task for _, box in self._boxes for task in box.running.values()]
         for task in tasks:
             task.cancel()
         if tasks:
@@ -194,13 +146,13 @@ class EventServer:
 
         The pages are still there, and go on elsewhere: none of them counts as closed.
         """
-        tasks = [task for box in self._boxes.values() for task in box.running.values()]
+        tasks = [task for _, box in self._boxes for task in box.running.values()]
         if tasks:
             await asyncio.wait(tasks, timeout=seconds)
         self._is_leaving = True
-        for box in list(self._boxes.values()):
-            lost = b"".join(_failed(event, UserError(RESTARTS)) for event in box.open_events)
-            ended = _encoded({"msg": "close_stream", "event_id": None})
+        for _, box in self._boxes:
+            lost = b"".join(failed(event, UserError(RESTARTS)) for event in box.open_events)
+            ended = encoded({"msg": "close_stream", "event_id": None})
             box.farewell = box.take() + lost + ended
             box.arrived.set()
         for _, over in list(self._heartbeats.values()):
@@ -208,13 +160,13 @@ class EventServer:
 
     def end_of(self, principal: Principal) -> None:
         """End every stream and event of a principal, of an account those of its one login."""
-        for key, box in list(self._boxes.items()):
+        for key, box in self._boxes:
             if _is_same(box.principal, principal):
-                lost = b"".join(_failed(event, UserError(ENDED)) for event in box.open_events)
-                box.farewell = lost + _encoded({"msg": "close_stream", "event_id": None})
+                lost = b"".join(failed(event, UserError(ENDED)) for event in box.open_events)
+                box.farewell = lost + encoded({"msg": "close_stream", "event_id": None})
                 box.arrived.set()
-                self._abandon(box)
-                self._drop(key, box)
+                box.abandon()
+                self._boxes.drop(key, box)
         for holder, over in list(self._heartbeats.values()):
             if _is_same(holder, principal):
                 over.set()
@@ -241,7 +193,7 @@ class EventServer:
                 wait = str(getattr(error, "retry_after", 2))
                 return _answer(error.status, str(error), {"retry-after": wait})
         key = body["session_hash"]
-        box = self._box(key, scope[PRINCIPAL])
+        box = self._boxes.open(key, scope[PRINCIPAL])
         if box is None:
             return _answer(503, FULL)
         if len(box.running) >= EVENTS_AT_ONCE:
@@ -255,48 +207,8 @@ class EventServer:
         call = Call(function, arguments, from_page=type(body.get("trigger_id")) is int)
         return JSONResponse({"event_id": self._start(key, box, call)})
 
-    def _box(self, key: str, principal: Principal) -> Mailbox | None:
-        box = self._boxes.get(key)
-        if box is not None:
-            return box
-        if not self._has_room(principal):
-            return None
-        box = self._boxes[key] = Mailbox(principal)
-        self._of_owner[principal.id] += 1
-        return box
-
-    def _has_room(self, principal: Principal) -> bool:
-        """Make room for one more; those that nobody reads go first, and nobody else's."""
-        own_full = self._of_owner[principal.id] >= PER_PRINCIPAL
-        if not own_full and len(self._boxes) < self._capacity:
-            return True
-        # A flood of invented sessions pushes out only other inventions.
-        unread = (
-            (key, box)
-            for key, box in self._boxes.items()
-            if box.reader is None
-            and (box.principal == principal if own_full else self._is_crowd(box.principal))
-        )
-        found = next(unread, None)
-        if found is None:
-            return False
-        key, box = found
-        self._abandon(box)
-        self._drop(key, box)
-        return True
-
-    def _is_crowd(self, principal: Principal) -> bool:
-        return not principal.is_kept or self._of_owner[principal.id] > 1
-
-    def _drop(self, key: str, box: Mailbox) -> None:
-        if self._boxes.get(key) is box:
-            del self._boxes[key]
-            self._of_owner[box.principal.id] -= 1
-            if not self._of_owner[box.principal.id]:
-                del self._of_owner[box.principal.id]
-
     def _start(self, key: str, box: Mailbox, call: Call) -> str:
-        event = secrets.token_hex(16)
+        event = self._names.hex(16)
         box.open_events.add(event)
         task = asyncio.create_task(self._run(box, event, call), name="event")
         box.running[event] = task
@@ -305,7 +217,7 @@ class EventServer:
             box.running.pop(event, None)
             box.open_events.discard(event)
             if not box.running and box.reader is None:
-                self._drop(key, box)
+                self._boxes.drop(key, box)
 
         task.add_done_callback(ended)
         return event
@@ -326,15 +238,15 @@ class EventServer:
             try:
                 # Nobody waits for this one: it goes out with the first value.
                 box.messages.append(
-                    _encoded({"msg": "process_starts", "event_id": event, "eta": None})
+                    encoded({"msg": "process_starts", "event_id": event, "eta": None})
                 )
                 last = await self._values(box, event, call)
-                ending = _completed(event, {"data": list(last)})
+                ending = completed(event, {"data": list(last)})
             except asyncio.CancelledError:
                 if box.reader is None:
                     raise
                 _uncancel()
-                ending = _completed(event, {})
+                ending = completed(event, {})
             except UserError as error:
                 log.info(
                     "told error_id=%s kind=%s principal=%s",
@@ -342,7 +254,7 @@ class EventServer:
                     type(error).__name__,
                     box.principal.log_name,
                 )
-                ending = _failed(event, error)
+                ending = failed(event, error)
             except Exception as error:  # noqa: BLE001 (told to the user, named in the log)
                 told = UserError()
                 log.error(  # noqa: TRY400 (its text is not for the log)
@@ -351,7 +263,7 @@ class EventServer:
                     box.principal.log_name,
                     frames(error),
                 )
-                ending = _failed(event, told)
+                ending = failed(event, told)
             box.end(event, ending)
             await self._fetched(box)
 
@@ -365,15 +277,15 @@ class EventServer:
         async with contextlib.aclosing(made):
             async for value in made:
                 if isinstance(value, Notice):
-                    await box.put(_notice(event, value))
+                    await box.put(toast(event, value))
                     continue
                 outputs = _outputs(function, value)
                 if not last:
-                    await box.put(_generating(event, list(outputs)))
+                    await box.put(generating(event, list(outputs)))
                 else:
                     changes = [edits(old, new) for old, new in zip(last, outputs, strict=True)]
                     if any(changes):
-                        await box.put(_generating(event, changes))
+                        await box.put(generating(event, changes))
                 last = outputs
         return (UNCHANGED,) * len(last) if call.from_page else last
 
@@ -389,7 +301,7 @@ class EventServer:
         key = Request(scope).query_params["session_hash"]
         # A page may ask for a stream just after the last event has ended on its old one;
         # the new one then waits for the next event.
-        box = self._box(key, scope[PRINCIPAL])
+        box = self._boxes.open(key, scope[PRINCIPAL])
         if box is None:
             await _answer(503, FULL)(scope, receive, send)
             return
@@ -399,24 +311,26 @@ class EventServer:
         whole = False
         try:
             await send({"type": "http.response.start", "status": 200, "headers": STREAM_HEADERS})
-            whole = await self._deliver(box, reader, gone, send)
+            with _repeated(self._beat, box.arrived.set):
+                whole = await self._deliver(box, reader, gone, send)
         finally:
             gone.cancel()
             if box.reader is reader:
                 box.reader = None
                 if not whole:
-                    self._abandon(box)
+                    box.abandon()
                 if not box.running:
-                    self._drop(key, box)
+                    self._boxes.drop(key, box)
 
     async def _deliver(
         self, box: Mailbox, reader: object, gone: "asyncio.Task[None]", send: Send
     ) -> bool:
-        """Hand messages on until all events are done (True) or the reader has gone (False)."""
+        """Hand messages on until all events are done (True) or the reader has gone (False).
+
+        An arrival without a message is a time to show that the stream lives.
+        """
         while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(HEARTBEAT_SECONDS):
-                    await box.arrived.wait()
+            await box.arrived.wait()
             if gone.done():
                 return False
             if box.farewell is not None:
@@ -427,20 +341,13 @@ class EventServer:
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
                 return True
             taken = box.take()
-            body = taken or _encoded({"msg": "heartbeat", "event_id": None})
+            body = taken or encoded({"msg": "heartbeat", "event_id": None})
             done = bool(taken) and not box.open_events
             if done:
-                body += _encoded({"msg": "close_stream", "event_id": None})
+                body += encoded({"msg": "close_stream", "event_id": None})
             await send({"type": "http.response.body", "body": body, "more_body": not done})
             if done:
                 return True
-
-    def _abandon(self, box: Mailbox) -> None:
-        # Whoever read has gone: what still runs for this page stops, and keeps what came.
-        box.messages.clear()
-        box.fetched.set()
-        for task in list(box.running.values()):
-            task.cancel()
 
     async def _heartbeat(self, scope: Scope, receive: Receive, send: Send) -> None:
         principal = scope[PRINCIPAL]
@@ -457,7 +364,7 @@ class EventServer:
                 await send(
                     {"type": "http.response.body", "body": b"data: ALIVE\n\n", "more_body": True}
                 )
-                await asyncio.wait([gone], timeout=HEARTBEAT_SECONDS)
+                await asyncio.wait([gone], timeout=self._beat)
             if over.is_set():
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
@@ -465,8 +372,30 @@ class EventServer:
             gone.cancel()
             if not self._is_leaving:
                 if (box := self._boxes.get(key.value)) is not None:
-                    self._abandon(box)
+                    box.abandon()
                 await self._page_closed(key, principal)
+
+
+@contextlib.contextmanager
+def _repeated(seconds: float, call: Callable[[], object]) -> Iterator[None]:
+    """Make a call again and again: one timer for a stream costs less than one for each wait."""
+    loop = asyncio.get_running_loop()
+    timer: asyncio.TimerHandle | None = None
+
+    def wait() -> None:
+        nonlocal timer
+        timer = loop.call_later(seconds, run)
+
+    def run() -> None:
+        call()
+        wait()
+
+    wait()
+    try:
+        yield
+    finally:
+        if timer is not None:
+            timer.cancel()
 
 
 async def _disconnected(receive: Receive) -> None:
@@ -507,91 +436,6 @@ def _outputs(function: Function, value: Any) -> tuple[Any, ...]:
     if function.outputs == 1:
         return (value,)
     return tuple(value) if value is not None else ()
-
-
-# -- messages of the protocol -----------------------------------------------------
-
-
-def _encoded(message: dict[str, Any]) -> bytes:
-    return b"data: " + orjson.dumps(message, default=dict) + b"\n\n"
-
-
-def _generating(event: str, data: list[Any]) -> bytes:
-    return _encoded(
-        {
-            "msg": "process_generating",
-            "event_id": event,
-            "output": {"data": data, "is_generating": True},
-            "success": True,
-            "time_limit": None,
-        }
-    )
-
-
-def _completed(event: str, output: dict[str, Any], *, success: bool = True) -> bytes:
-    return _encoded(
-        {
-            "msg": "process_completed",
-            "event_id": event,
-            "output": {"is_generating": False, **output} if success else output,
-            "success": success,
-            "title": output.get("title"),
-        }
-    )
-
-
-def _failed(event: str, error: UserError) -> bytes:
-    output = {"error": str(error), "duration": 10, "visible": True, "title": "Sorry"}
-    return _completed(event, output, success=False)
-
-
-def _notice(event: str, notice: Notice) -> bytes:
-    return _encoded(
-        {
-            "msg": "log",
-            "event_id": event,
-            "log": notice.text,
-            "level": notice.level,
-            "duration": 10,
-            "visible": True,
-            "title": notice.title,
-        }
-    )
-
-
-def edits(old: Any, new: Any) -> list[list[Any]]:
-    """Return Gradio's edits, ``[action, path, value]``, that turn `old` into `new`.
-
-    A list of messages is compared message by message and by identity first, because an
-    update reuses the messages that it does not change; a message's text that has grown
-    becomes an ``append``.
-    """
-    if old is new or old == new:
-        return []
-    if isinstance(old, str) and isinstance(new, str) and new.startswith(old):
-        return [["append", [], new[len(old) :]]]
-    if not (isinstance(old, list) and isinstance(new, list)):
-        return [["replace", [], new]]
-    common = min(len(old), len(new))
-    found = [
-        _edit(place, old[place], new[place])
-        for place in range(common)
-        if old[place] is not new[place] and old[place] != new[place]
-    ]
-    found += [["add", [place], new[place]] for place in range(common, len(new))]
-    found += [["delete", [place], None] for place in range(len(old) - 1, common - 1, -1)]
-    return found
-
-
-def _edit(place: int, old: dict[str, Any], new: dict[str, Any]) -> list[Any]:
-    try:
-        before, after = old["content"][0]["text"], new["content"][0]["text"]
-    except (KeyError, IndexError, TypeError):
-        return ["replace", [place], new]
-    same = old["metadata"] == new["metadata"] and old["role"] == new["role"]
-    if same and len(new["content"]) == len(old["content"]) == 1 and after.startswith(before):
-        return ["append", [place, "content", 0, "text"], after[len(before) :]]
-    return ["replace", [place], new]
 
 
 def _log_refusal(level: int, error: UserError, scope: Scope) -> None:

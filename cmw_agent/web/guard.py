@@ -8,7 +8,6 @@ no state of its own, so every replica that shares the secret key decides alike.
 """
 
 import logging
-import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from cmw_agent.channels.problems import INTERFACES, UnknownAddress, WrongMethod, told_at
 from cmw_agent.errors import UserError
 from cmw_agent.identity import CLIENT_HASH, Identities, Principal, SessionKey
+from cmw_agent.names import Names
 from cmw_agent.observers import REQUEST
 from cmw_agent.web.routes import Route, RouteTable
 from cmw_agent.web.visitors import Visit, Visitors
@@ -102,6 +102,7 @@ class Guard:
         self._visitors = Visitors(identities, embedded=policy.frame_ancestors != "'self'")
         self._policy = policy
         self._routes = RouteTable()
+        self._names = Names()
         self._headers = [
             (
                 b"content-security-policy",
@@ -121,7 +122,7 @@ class Guard:
         if scope["type"] != "http":  # the app has no WebSockets
             await send({"type": "websocket.close", "code": 1008})
             return
-        request = secrets.token_hex(8)
+        request = self._names.hex(8)
         route = self._routes.find(scope["method"], scope["path"])
         # No channel answers HEAD.
         is_head = route is not None and route.access == "own" and scope["method"] == "HEAD"

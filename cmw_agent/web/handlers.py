@@ -23,8 +23,8 @@ from cmw_agent.refusals import refusal_for
 from cmw_agent.sessions import Session
 from cmw_agent.turns import Command, Turn
 from cmw_agent.web import view
-from cmw_agent.web.events import UNCHANGED, Notice
 from cmw_agent.web.guard import PRINCIPAL
+from cmw_agent.web.messages import UNCHANGED, Notice
 from cmw_agent.web.runtime import Runtime
 from cmw_agent.work import MODEL
 from memory.errors import ConversationNotFound, StoreError

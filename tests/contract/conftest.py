@@ -5,6 +5,7 @@ import tempfile
 import uuid
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,7 @@ from memory.manager import ConversationMemoryManager
 from memory.records import MessageStatus, ToolRecord, TurnTicket
 from memory.tables import agent_files, agent_sessions, channel_messages, channel_sends, metadata
 from tests.databases import put_migrated
+from tests.driver import Overheard
 
 LEASE = 30.0
 ALICE, BOB = "user:alice", "user:bob"
@@ -165,15 +167,36 @@ async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
         yield opened
 
 
+@dataclass
+class File:
+    """A SQLite file, and what its driver is asked to do."""
+
+    database: SqliteDatabase
+    driver: Overheard
+
+
 @pytest.fixture
-async def sqlite_file(tmp_path: Path) -> AsyncIterator[SqliteDatabase]:
-    """A migrated SQLite file, for laws that need its faults."""
+async def overheard_file(tmp_path: Path) -> AsyncIterator[File]:
+    """A migrated SQLite file whose driver can be overheard."""
     put_migrated(tmp_path / "chat.db")
     opened = open_database(f"sqlite:///{tmp_path / 'chat.db'}", busy_timeout_ms=1000)
     assert isinstance(opened, SqliteDatabase)
+    driver = Overheard(opened)
     await migrate(opened)
-    yield opened
+    yield File(opened, driver)
     await opened.dispose()
+
+
+@pytest.fixture
+def sqlite_file(overheard_file: File) -> SqliteDatabase:
+    """A migrated SQLite file, for laws that need its faults."""
+    return overheard_file.database
+
+
+@pytest.fixture
+def driver(overheard_file: File) -> Overheard:
+    """The driver of `sqlite_file`."""
+    return overheard_file.driver
 
 
 @pytest.fixture

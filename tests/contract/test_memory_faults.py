@@ -6,7 +6,6 @@ import sqlite3
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -23,6 +22,7 @@ from tests.contract.conftest import (
     rows_of,
     whole_or_absent,
 )
+from tests.driver import Overheard
 
 CANARY = "canary-5e1f"
 
@@ -42,38 +42,24 @@ def locked(database: SqliteDatabase) -> Iterator[None]:
 class Faults:
     """Has SQLite itself refuse the Nth statement, begin or commit counted from `arm`."""
 
-    def __init__(self, database: SqliteDatabase) -> None:
+    def __init__(self, driver: Overheard) -> None:
         self.seen = 0
         self._fail_at = 0
-        sa.event.listen(database.engine, "before_cursor_execute", self._statement)
-        sa.event.listen(database.engine, "commit", self._commit)
-        sa.event.listen(database.engine, "handle_error", self._failed)
+        driver.hearer = self._hear
 
     def arm(self, fail_at: int) -> None:
         self.seen, self._fail_at = 0, fail_at
 
-    def _count(self, connection: sqlite3.Connection) -> None:
+    def _hear(self, connection: sqlite3.Connection, _sql: str) -> None:
         self.seen += 1
         if self.seen == self._fail_at:
             connection.set_authorizer(lambda *_: sqlite3.SQLITE_DENY)
 
-    def _statement(self, _connection: object, cursor: sqlite3.Cursor, *_: object) -> None:
-        self._count(cursor.connection)
-
-    def _commit(self, connection: sa.Connection) -> None:
-        raw: Any = connection.connection.dbapi_connection
-        self._count(raw)
-
-    def _failed(self, context: sa.ExceptionContext) -> None:
-        assert context.connection is not None
-        raw: Any = context.connection.connection.dbapi_connection
-        raw.set_authorizer(None)
-
 
 async def test_whatever_call_fails_a_turn_is_whole_or_absent(
-    sqlite_file: SqliteDatabase, file_store: Store, clock: Clock
+    sqlite_file: SqliteDatabase, driver: Overheard, file_store: Store, clock: Clock
 ) -> None:
-    faults, store, failures = Faults(sqlite_file), file_store, 0
+    faults, store, failures = Faults(driver), file_store, 0
 
     async def scene(session_id: str) -> None:
         await store.exchange(ALICE, session_id, "one", "first")
@@ -103,9 +89,9 @@ async def test_whatever_call_fails_a_turn_is_whole_or_absent(
 
 
 async def test_a_turn_whose_end_failed_can_be_ended_again(
-    sqlite_file: SqliteDatabase, file_store: Store
+    sqlite_file: SqliteDatabase, driver: Overheard, file_store: Store
 ) -> None:
-    faults = Faults(sqlite_file)
+    faults = Faults(driver)
     ticket = await file_store.begin(ALICE, "s1", "one")
     before = await rows_of(sqlite_file)
     for fail_at in (1, 2, 3, 4):  # begin, turn, answer, commit
@@ -118,16 +104,17 @@ async def test_a_turn_whose_end_failed_can_be_ended_again(
 
 
 async def test_a_full_disk_is_named_and_reading_goes_on(
-    sqlite_file: SqliteDatabase, file_store: Store
+    sqlite_file: SqliteDatabase, driver: Overheard, file_store: Store
 ) -> None:
     await file_store.exchange(ALICE, "s1", "one", "first")
     ticket = await file_store.begin(ALICE, "s1", "two")
     pages = 0
 
-    def limit(connection: sqlite3.Connection, *_: object) -> None:
-        connection.execute(f"PRAGMA max_page_count={pages or 1_000_000}")
+    def limit(connection: sqlite3.Connection, sql: str) -> None:
+        if sql.startswith("BEGIN"):
+            sqlite3.Connection.execute(connection, f"PRAGMA max_page_count={pages or 1_000_000}")
 
-    sa.event.listen(sqlite_file.engine, "checkout", limit)
+    driver.hearer = limit
     pages = 1  # SQLite takes the present size when that is more
     before = await rows_of(sqlite_file)
     for call in (
@@ -199,9 +186,9 @@ async def test_unmigrated_tables_fail_the_ping(tmp_path: Path) -> None:
 
 
 async def test_an_error_tells_no_text_and_no_statement(
-    sqlite_file: SqliteDatabase, file_store: Store
+    driver: Overheard, file_store: Store
 ) -> None:
-    faults = Faults(sqlite_file)
+    faults = Faults(driver)
     ticket = await file_store.begin(CANARY, CANARY, CANARY, key=CANARY)
     for fail_at in range(1, 5):
         for call in (
@@ -230,3 +217,47 @@ async def test_an_unreachable_server_is_unavailable() -> None:
         await migrate(database)
     assert "canary" not in "".join(traceback.format_exception(caught.value))
     await database.dispose()
+
+
+@pytest.mark.parametrize(
+    ("code", "tries"),
+    [("23505", 3), ("40P01", 3), ("23514", 1), ("23503", 1), ("53100", 1)],
+)
+async def test_only_work_that_met_another_is_tried_again_and_not_for_ever(
+    postgres_server: str, code: str, tries: int
+) -> None:
+    seen = 0
+
+    def refused(connection: sa.Connection) -> None:
+        nonlocal seen
+        seen += 1
+        connection.execute(sa.text(f"DO $$ BEGIN RAISE SQLSTATE '{code}'; END $$"))
+
+    database = open_database(postgres_server)
+    with pytest.raises(StoreError):
+        await database.write(refused)
+    assert seen == tries
+    await database.dispose()
+
+
+async def test_work_that_met_another_is_done_once(postgres_server: str) -> None:
+    database, seen = open_database(postgres_server), 0
+
+    def met(connection: sa.Connection) -> int:
+        nonlocal seen
+        seen += 1
+        connection.execute(sa.text("INSERT INTO met VALUES (:seen)"), {"seen": seen})
+        if seen < 3:
+            connection.execute(sa.text("INSERT INTO met VALUES (:seen)"), {"seen": seen})
+        return seen
+
+    await database.write(lambda c: c.execute(sa.text("CREATE TABLE met (seen int PRIMARY KEY)")))
+    try:
+        assert await database.write(met) == 3
+        kept = await database.read(
+            lambda c: c.execute(sa.text("SELECT seen FROM met")).scalars().all()
+        )
+        assert kept == [3]
+    finally:
+        await database.write(lambda c: c.execute(sa.text("DROP TABLE met")))
+        await database.dispose()

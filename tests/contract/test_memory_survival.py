@@ -158,57 +158,67 @@ async def test_broken_connections_are_replaced(postgres_server: str) -> None:
 
 KILLED_AT_EACH_CALL = """
 import asyncio, os, signal, sys
-import sqlalchemy as sa
-from memory import ConversationMemoryManager, migrate, open_database
+from memory import ConversationMemoryManager, open_database
+from tests.driver import Overheard
 
-async def scene(path, session_id, die_at):
-    database = open_database("sqlite:///" + path)
-    seen = 0
-    def count(*_):
-        nonlocal seen
-        seen += 1
-        if seen == die_at:
-            os.kill(os.getpid(), signal.SIGKILL)
-    sa.event.listen(database.engine, "before_cursor_execute", count)
-    sa.event.listen(database.engine, "commit", count)
-    sa.event.listen(database.engine, "checkin", count)
-    memory = ConversationMemoryManager(database)
+def say(*words):
+    os.write(1, (" ".join(words) + "\\n").encode())
+
+async def turn(memory, session_id):
     ticket = await memory.begin_turn("alice", session_id, "kept", key="k", create=True)
-    os.write(1, (session_id + "\\n").encode())
+    say("kept", session_id)
     await memory.checkpoint("alice", ticket.turn_id, content="part", tool_calls=[])
     await memory.finish_turn("alice", ticket.turn_id, status="complete", content="all",
         tool_calls=[], tokens_used=1, latency_ms=1, model_used="m", error_id=None)
+
+async def scene(path, die_at, at_once):
+    database = open_database("sqlite:///" + path)
+    seen = 0
+    def count(_connection, sql):
+        nonlocal seen
+        seen += 1
+        if seen == die_at:
+            say("died", sql.split()[0])
+            os.kill(os.getpid(), signal.SIGKILL)
+    Overheard(database, count)
+    memory = ConversationMemoryManager(database)
+    await asyncio.gather(*(turn(memory, f"s{die_at}.{i}") for i in range(at_once)))
     await database.dispose()
     os._exit(0)
 
-for die_at in range(1, 60):
+for die_at in range(1, 200):
     child = os.fork()
     if child == 0:
-        asyncio.run(scene(sys.argv[1], f"s{die_at}", die_at))
+        asyncio.run(scene(sys.argv[1], die_at, int(sys.argv[2])))
     if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0:
         break
-print("clean", die_at)
+say("clean", str(die_at))
 """
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("at_once", [1, 4])
 async def test_a_process_killed_at_any_call_loses_no_acknowledged_message(
-    sqlite_file: SqliteDatabase, file_store: Store
+    sqlite_file: SqliteDatabase, file_store: Store, at_once: int
 ) -> None:
     finished = await asyncio.to_thread(
         subprocess.run,
-        [sys.executable, "-c", KILLED_AT_EACH_CALL, str(path_of(sqlite_file))],
+        [sys.executable, "-c", KILLED_AT_EACH_CALL, str(path_of(sqlite_file)), str(at_once)],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=True,
         timeout=60,
     )
-    *acknowledged, last = finished.stdout.split("\n")[:-1]
-    rounds = int(last.removeprefix("clean "))
+    said = [line.split() for line in finished.stdout.splitlines()]
+    acknowledged = [word for kind, word in said if kind == "kept"]
+    died_at = {word for kind, word in said if kind == "died"}
+    rounds = int(said[-1][1])
     assert rounds > 15
-    assert 5 < len(acknowledged) < rounds
+    assert 5 < len(acknowledged) < rounds * at_once
+    assert {"BEGIN", "INSERT", "UPDATE", "COMMIT"} <= died_at
+    assert ({"SAVEPOINT", "RELEASE"} <= died_at) == (at_once > 1)
     await whole_or_absent(sqlite_file)
     await interrupt_abandoned(sqlite_file, everything=True)
     for session_id in acknowledged:
@@ -219,6 +229,7 @@ async def test_a_process_killed_at_any_call_loses_no_acknowledged_message(
             ("part", "interrupted"),
             ("all", "complete"),
         }
-    assert (await file_store.texts("alice", acknowledged[-1]))[1] == ("assistant", "all")
+    for i in range(at_once):
+        assert (await file_store.texts("alice", f"s{rounds}.{i}"))[1] == ("assistant", "all")
     for die_at in range(1, rounds):
-        assert (await file_store.begin("alice", f"s{die_at}", "after")).fresh
+        assert (await file_store.begin("alice", f"s{die_at}.0", "after")).fresh

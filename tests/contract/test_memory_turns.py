@@ -239,6 +239,16 @@ async def test_ten_requests_with_one_key_are_one_turn(store: Store) -> None:
     assert await store.texts(ALICE, "s1") == [("user", "Hi"), ("assistant", "")]
 
 
+async def test_many_who_begin_one_conversation_at_once_begin_it_once(store: Store) -> None:
+    for round_ in range(40):
+        session_id = f"s{round_}"
+        tickets = await asyncio.gather(
+            *(store.begin(ALICE, session_id, "Hi", key="k") for _ in range(10))
+        )
+        assert sorted(ticket.fresh for ticket in tickets) == [False] * 9 + [True]
+        assert len({ticket.turn_id for ticket in tickets}) == 1
+
+
 async def test_ten_retries_with_one_key_are_one_turn(store: Store) -> None:
     await store.exchange(ALICE, "s1", "Hi", "one")
     tickets = await asyncio.gather(*(store.begin_retry(ALICE, "s1", key="k") for _ in range(10)))

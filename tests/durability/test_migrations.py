@@ -245,8 +245,8 @@ async def test_a_database_of_the_first_version_keeps_its_rows_and_gains_the_rest
 
 MIGRATION_KILLED_AT_EACH_CALL = """
 import asyncio, os, signal, sys
-import sqlalchemy as sa
 from memory import migrate, open_database
+from tests.driver import Overheard
 
 async def scene(path, die_at):
     database = open_database("sqlite:///" + path)
@@ -256,8 +256,7 @@ async def scene(path, die_at):
         seen += 1
         if seen == die_at:
             os.kill(os.getpid(), signal.SIGKILL)
-    sa.event.listen(database.engine, "before_cursor_execute", count)
-    sa.event.listen(database.engine, "commit", count)
+    Overheard(database, count)
     await migrate(database)
     await database.dispose()
     os._exit(0)

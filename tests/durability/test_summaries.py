@@ -38,6 +38,11 @@ def held_notes(request: Request) -> Sequence[Step]:
     return [Gate(), *notes(request)] if is_summary(request) else notes(request)
 
 
+def at_rest(chat: ChatService) -> bool:
+    """Whether no summary is being made and none waits for a pause."""
+    return not chat._summaries._tasks and not chat._summaries._pauses
+
+
 async def talk(chat: ChatService, session: Session, *said: str) -> None:
     for text in said:
         assert ending(await told(chat.turn(session, text, key=canary()))).outcome == "complete"
@@ -57,9 +62,9 @@ async def test_the_agent_still_knows_the_beginning_of_a_long_chat(
             bob = await session_of(runtime, "bob")
             await talk(runtime.chat, bob, hers, *(LONG for _ in range(turns)))
             await talk(runtime.chat, alice, first, *(LONG for _ in range(turns)))
-            await until(lambda: not runtime.chat._summaries._tasks)
+            await until(lambda: at_rest(runtime.chat))
             await talk(runtime.chat, alice, *(LONG for _ in range(turns)))
-            await until(lambda: not runtime.chat._summaries._tasks)
+            await until(lambda: at_rest(runtime.chat))
             await talk(runtime.chat, alice, "What did I say first?")
         asked = endpoint.requests[-1]
         assert not is_summary(asked)
@@ -85,10 +90,7 @@ async def test_nobody_waits_for_a_summary_and_a_new_turn_stops_it(tmp_path: Path
                 await talk(runtime.chat, alice, LONG)
                 await asyncio.sleep(0)
                 await until(
-                    lambda: (
-                        not runtime.chat._summaries._tasks
-                        or any(is_summary(r) for r in endpoint.requests)
-                    )
+                    lambda: at_rest(runtime.chat) or any(is_summary(r) for r in endpoint.requests)
                 )
             await endpoint.wait_held()
             aborted = endpoint.aborted_count
@@ -113,6 +115,6 @@ async def test_a_summary_that_fails_is_no_failure_of_the_chat(tmp_path: Path) ->
         async with process(settings) as runtime:
             alice = await session_of(runtime, "alice")
             await talk(runtime.chat, alice, *(LONG for _ in range(10)))
-            await until(lambda: not runtime.chat._summaries._tasks)
+            await until(lambda: at_rest(runtime.chat))
         assert any(is_summary(r) for r in endpoint.requests)
         assert rows(tmp_path, "SELECT 1 FROM agent_sessions WHERE summary IS NOT NULL") == []

@@ -234,13 +234,17 @@ class Shop:
 
 @contextlib.asynccontextmanager
 async def shop(
-    folder: Path, endpoint: OpenAIDouble, outside: Settings | None = None
+    folder: Path,
+    endpoint: OpenAIDouble,
+    outside: Settings | None = None,
+    *,
+    is_open: bool = True,
 ) -> AsyncIterator[Shop]:
     settings = settings_for(folder, openai_base_url=endpoint.base_url, model="script")
     async with served(settings) as app, aiohttp.ClientSession() as client:
         wire = Wire(outside or settings, client, media_seconds=1.0)
         at = Shop(app, wire, folder)
-        async with at.worker.running():
+        async with at.worker.running() if is_open else contextlib.nullcontext():
             yield at
 
 
@@ -259,8 +263,9 @@ LEASES_END = "UPDATE channel_messages SET lease_until = '2000-01-01' WHERE state
 
 async def test_what_is_cancelled_before_its_first_step_is_given_back(tmp_path: Path) -> None:
     async with OpenAIDouble(scripts={"script": script}) as endpoint:
-        async with shop(tmp_path, endpoint) as at:
+        async with shop(tmp_path, endpoint, is_open=False) as at:
             at.worker._begin(await at.takes(message(KIM, "hello"), "h"))
+            await at.worker._close()
         async with beside(tmp_path) as inbox:
             assert dict((await inbox.figures()).counts) == {"received": 1}
         assert endpoint.requests == []

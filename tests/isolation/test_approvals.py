@@ -14,8 +14,8 @@ import pytest
 
 from cmw_agent.approvals import Approvals, Decision
 from tests.harness import WAIT, Browser, canary, served, settings_for
-from tests.isolation.world import until
 from tests.rows import rows
+from tests.service import until
 
 GONE = (
     404,

@@ -101,7 +101,7 @@ class OneAgentForAll:
                 made._graph,
                 owner=made.owner,
                 model=made._model,
-                instructions=str(made._instructions.text),
+                instructions=made._instructions,
             )
         return self._agent
 

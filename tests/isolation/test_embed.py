@@ -23,7 +23,8 @@ from cmw_agent.parties import WidgetTokens, WidgetVisitor
 from tests.harness import WAIT, Browser, canary
 from tests.isolation.storm import CANARY, canaries
 from tests.isolation.wire import ask
-from tests.isolation.world import World, until, world
+from tests.isolation.world import World, world
+from tests.service import until
 
 shared = pytest.mark.asyncio(loop_scope="module")
 

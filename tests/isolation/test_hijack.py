@@ -19,7 +19,8 @@ from cmw_agent.sessions import Session
 from cmw_agent.web.guard import Guard, _Call
 from cmw_agent.web.server import Parts
 from tests.harness import API, WAIT, Browser, Tab, canary, last_text
-from tests.isolation.world import Following, World, until, world
+from tests.isolation.world import Following, World, world
+from tests.service import until
 
 STRANGERS = ("with a cookie of her own", "without cookies")
 EVENTS: tuple[tuple[str, list[Any]], ...] = (

@@ -15,8 +15,9 @@ from cmw_agent.tools.composio import ConnectionUser
 from tests.harness import canary, served, settings_for
 from tests.isolation.storm import canaries
 from tests.isolation.toolhouse import toolhouse
-from tests.isolation.world import World, until, world
+from tests.isolation.world import World, world
 from tests.rest import BANK, SHOP, Client, Reply, client
+from tests.service import until
 
 ROOT = Path(__file__).parents[2]
 NEXT = "n" * 32  # a second key of the shop's

@@ -9,7 +9,8 @@ from memory.manager import ConversationMemoryManager
 from memory.records import StoredMessage
 from tests.harness import WAIT, Browser, Event, Tab, applied, canary, last_text, texts
 from tests.isolation.storm import canaries
-from tests.isolation.world import Following, World, until, world
+from tests.isolation.world import Following, World, world
+from tests.service import until
 
 TURNS = 6
 

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -77,13 +77,6 @@ async def world(
         settings = settings_for(folder, openai_base_url=endpoint.base_url, model=model, **changes)
         async with served(settings, parts) as app:
             yield World(app, endpoint, folder / "chat.db")
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait until `condition` holds, for what tells nobody that it has changed."""
-    async with asyncio.timeout(WAIT):
-        while not condition():  # noqa: ASYNC110 (there is no event for it)
-            await asyncio.sleep(0.01)
 
 
 class Following:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from cmw_agent.agent import CmwAgent
-from cmw_agent.web.events import Mailbox
+from cmw_agent.web.mailboxes import Mailbox
 from tests.doubles.openai_server import OpenAIDouble
 from tests.harness import WAIT, Browser, last_text, served, settings_for
 from tests.service import until

@@ -20,10 +20,10 @@ from cmw_agent.completion import Exchange
 from tests.doubles.openai_server import OpenAIDouble
 from tests.harness import settings_for
 from tests.isolation.test_embed import AGENTS, SHOP, Widget
-from tests.isolation.world import World, until, world
+from tests.isolation.world import World, world
 from tests.rest import KEYS, client
 from tests.rest import SHOP as KEY
-from tests.service import process, session_of
+from tests.service import process, session_of, until
 
 shared = pytest.mark.asyncio(loop_scope="module")
 KEYED = {"authorization": f"Bearer {KEY}"}

@@ -3,13 +3,19 @@
 import asyncio
 from pathlib import Path
 
+import orjson
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.types import Message, Scope
 
-from cmw_agent.identity import Principal
+from cmw_agent.identity import Principal, SessionKey
 from cmw_agent.web import view
-from cmw_agent.web.events import UNREAD_MESSAGES, Mailbox, edits
-from tests.harness import UNCHANGED, Browser, _patched, served, settings_for
+from cmw_agent.web.events import EventServer, Function
+from cmw_agent.web.guard import PRINCIPAL
+from cmw_agent.web.mailboxes import UNREAD_MESSAGES, Mailbox
+from cmw_agent.web.messages import edits
+from cmw_agent.web.routes import API
+from tests.harness import UNCHANGED, WAIT, Browser, _patched, served, settings_for
 
 MESSAGES = st.lists(
     st.builds(view.message, st.sampled_from(["user", "assistant"]), st.text(max_size=6)),
@@ -57,6 +63,83 @@ async def test_a_writer_waits_for_a_slow_reader_and_loses_nothing() -> None:
         await writer
     taken += box.take()
     assert taken.split() == [b"%d" % n for n in range(UNREAD_MESSAGES * 2)]
+
+
+async def test_a_stream_and_a_heartbeat_show_that_they_live_while_nothing_comes() -> None:
+    answered = asyncio.Event()
+
+    async def handler(_request: object) -> str:
+        await answered.wait()
+        return "late"
+
+    async def admit(_principal: Principal, _address: str | None) -> None:
+        raise AssertionError("no turn begins here")
+
+    async def page_closed(_key: SessionKey, _principal: Principal) -> None:
+        closed.set()
+
+    server = EventServer(
+        {1: Function("slow", handler, 0, 1)},
+        refusal=lambda: None,
+        admit=admit,
+        page_closed=page_closed,
+        capacity=2,
+        heartbeat_seconds=0.01,
+    )
+    key, closed = "a" * 64, asyncio.Event()
+    joining = Exchange("POST", "/queue/join", {"fn_index": 1, "data": [], "session_hash": key})
+    await server(joining.scope, joining.receive, joining.send)
+    reading, living = (
+        Exchange("GET", "/queue/data", query=f"session_hash={key}"),
+        Exchange("GET", f"/heartbeat/{key}"),
+    )
+    tasks = [
+        asyncio.create_task(server(one.scope, one.receive, one.send)) for one in (reading, living)
+    ]
+    async with asyncio.timeout(WAIT):
+        await reading.has(b'"msg":"heartbeat"', 3)
+        await living.has(b"ALIVE", 3)
+        answered.set()
+        await reading.has(b'"late"', 1)
+        await reading.has(b'"close_stream"', 1)
+        await tasks[0]
+        living.gone.set()
+        await closed.wait()
+        await tasks[1]
+
+
+class Exchange:
+    """A request to the event server, past the guard, and what is sent back."""
+
+    def __init__(self, method: str, path: str, body: object = None, query: str = "") -> None:
+        self.scope: Scope = {
+            "type": "http",
+            "method": method,
+            "path": API + path,
+            "query_string": query.encode(),
+            "headers": [],
+            PRINCIPAL: Principal("v1", "visitor"),
+        }
+        self.gone = asyncio.Event()
+        self._pending = [orjson.dumps(body)] if body is not None else []
+        self._sent = b""
+        self._came = asyncio.Condition()
+
+    async def receive(self) -> Message:
+        if self._pending:
+            return {"type": "http.request", "body": self._pending.pop(), "more_body": False}
+        await self.gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(self, message: Message) -> None:
+        async with self._came:
+            self._sent += message.get("body", b"")
+            self._came.notify_all()
+
+    async def has(self, part: bytes, times: int) -> None:
+        """Wait until so many of `part` have been sent."""
+        async with self._came:
+            await self._came.wait_for(lambda: self._sent.count(part) >= times)
 
 
 async def test_a_page_is_not_sent_again_what_it_has_put_together(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,17 @@ import pytest
 from langchain_core.language_models import BaseChatModel
 from langchain_openai import ChatOpenAI
 
+from cmw_agent.completion import Exchange, Voice, begin
 from cmw_agent.demo import DemoModel
 from cmw_agent.models import classify, explain, open_model
 from cmw_agent.settings import Settings
 from cmw_agent.streaming import Window
-from cmw_agent.upstream import UpstreamError
+from cmw_agent.upstream import Upstream, UpstreamError
+from tests.doubles.http_proxy import http_proxy
 from tests.doubles.openai_server import OpenAIDouble, refused_url
 from tests.doubles.openai_steps import Gate, Plain, Text
-from tests.harness import canary, settings_for
+from tests.harness import WAIT, canary, settings_for
+from tests.service import until
 
 KEY = "sk-secret-of-the-app"
 
@@ -151,6 +155,34 @@ async def test_many_streams_of_one_model_run_at_once_and_share_no_cookie(tmp_pat
     assert {request.cookie for request in endpoint.requests} == {None}
 
 
+async def test_what_came_faster_than_it_was_read_comes_whole() -> None:
+    pieces = [f"{number:05}" * 4000 for number in range(80)]
+    async with OpenAIDouble(scripts={"fast": lambda _: [Text(pieces)]}) as endpoint:
+        upstream = Upstream(endpoint.base_url, key=None, read_seconds=5.0, connections=1)
+        reply = await upstream.open({"model": "fast", "stream": True, "messages": []})
+        await until(lambda: reply._protocol()._reading_paused)  # aiohttp has taken its fill
+        received = b""
+        async with asyncio.timeout(WAIT):
+            while part := await reply.read():
+                received += part
+        await upstream.close()
+    events = [line for line in received.split(b"\n\n") if b'"content":"0' in line]
+    assert [json.loads(event[6:])["choices"][0]["delta"]["content"] for event in events] == pieces
+
+
+async def test_what_one_model_keeps_for_all_is_nobody_s(tmp_path: Path) -> None:
+    word = canary()
+    async with OpenAIDouble() as endpoint:
+        settings = settings_for(tmp_path, openai_base_url=endpoint.base_url)
+        async with open_model(settings, Window(0.01)) as model:
+            voice = Voice(lambda _: None)
+            await begin(model, f"Told {word}.", [Exchange("user", f"Said {word}.")], (), voice)
+            assert str(endpoint.requests[-1].body["messages"]).count(word) == 2
+            assert isinstance(model, ChatOpenAI)
+            assert "stream" in str(model.__pydantic_private__)
+            assert word not in str(model.__pydantic_private__) + str(model.__dict__)
+
+
 async def test_the_connections_are_closed_with_the_app(tmp_path: Path) -> None:
     async with OpenAIDouble() as endpoint:
         settings = settings_for(tmp_path, openai_base_url=endpoint.base_url)
@@ -173,3 +205,33 @@ async def test_the_key_does_not_follow_a_redirect_to_another_server(tmp_path: Pa
                     await said(model, "hi")
         assert endpoint.requests[0].authorization == f"Bearer {KEY}"
         assert [request.authorization for request in other.requests] in ([], [None])
+
+
+async def test_a_proxy_of_the_environment_is_used_where_it_is_meant_to_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with OpenAIDouble() as endpoint, http_proxy(endpoint.base_url) as proxy:
+        monkeypatch.setenv("http_proxy", proxy.url.replace("//", "//user:word@"))
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        near = settings_for(tmp_path, openai_base_url=endpoint.base_url, openai_api_key=KEY)
+        async with open_model(near, Window(0.01)) as model:
+            await said(model, "hello")
+        assert proxy.asked == []
+        far = settings_for(tmp_path, openai_base_url="http://models.invalid/v1", openai_api_key=KEY)
+        async with open_model(far, Window(0.01)) as model:
+            assert await said(model, "hello")
+        assert proxy.asked == ["http://models.invalid/v1/chat/completions"]
+        assert "Proxy-Authorization: Basic dXNlcjp3b3Jk" in proxy.heads[0]
+        assert f"authorization: Bearer {KEY}" in proxy.heads[0]
+
+
+async def test_a_netrc_file_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login somebody password else\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    async with OpenAIDouble() as endpoint:
+        settings = settings_for(tmp_path, openai_base_url=endpoint.base_url, openai_api_key=KEY)
+        async with open_model(settings, Window(0.01)) as model:
+            assert await said(model, "hello")
+        assert endpoint.requests[-1].headers["authorization"] == f"Bearer {KEY}"

@@ -12,9 +12,10 @@ from yarl import URL
 
 from cmw_agent.channels.leaving import BEGUN, FORGOTTEN, NOTHING
 from cmw_agent.channels.rest_sessions import NO_PLACE, ZONELESS
-from tests.isolation.world import World, until, world
+from tests.isolation.world import World, world
 from tests.rest import KEYS, SHOP, Client, client
 from tests.scheduled import Hands, Heard, ran, scheduler_of
+from tests.service import until
 
 shared = pytest.mark.asyncio(loop_scope="module")
 EVENTS = "text/event-stream"

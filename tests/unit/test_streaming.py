@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from langchain_openai import ChatOpenAI
 
 from cmw_agent.models import open_model
-from cmw_agent.streaming import MAX_EVENT, Chunk, Merger, SSEParser, Window
+from cmw_agent.streaming import MAX_EVENT, Chunk, Merger, SSEParser, Window, next_tick
 from cmw_agent.upstream import (
     NotAStream,
     RequestRefused,
@@ -229,6 +229,36 @@ def test_the_window_grows_with_the_streams_and_stays_bounded() -> None:
     assert seen[0] == 0.1
     assert seen[-1] == 0.5
     assert window.live == 0
+
+
+@given(
+    now=st.floats(0, 1e6),
+    window=st.floats(0.05, 0.7),
+    later=st.floats(0, 0.7),
+    longer=st.floats(1, 1.1),
+)
+def test_a_window_ends_near_its_time_and_together_with_others(
+    now: float, window: float, later: float, longer: float
+) -> None:
+    due = next_tick(now, window, 0.05)
+    assert abs(due - now - window) <= window / 8 + 1e-6
+    # However many begin within a window, they end at a few moments.
+    ticks = {next_tick(now + later * part / 99, window, 0.05) for part in range(100)}
+    assert len(ticks) <= later / window * 8 + 2
+    other = next_tick(now, window * longer, 0.05)
+    steps = (other - due) / (0.05 / 4)
+    assert abs(steps - round(steps)) < 1e-3
+
+
+async def test_windows_that_end_together_wake_all_but_those_that_have_gone() -> None:
+    window = Window(0.01)
+    waits = [asyncio.ensure_future(window.wait()) for _ in range(20)]
+    await asyncio.sleep(0)
+    waits[3].cancel()
+    async with asyncio.timeout(WAIT):
+        ends = await asyncio.gather(*waits, return_exceptions=True)
+    gone = [type(end) for end in ends if end is not None]
+    assert gone == [asyncio.CancelledError]
 
 
 # -- over the wire ----------------------------------------------------------------

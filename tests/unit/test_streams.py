@@ -12,8 +12,9 @@ from cmw_agent.channels.streams import EVENTS, begun, server_sent
 from cmw_agent.errors import Unavailable
 from cmw_agent.events import TextDelta, TurnStarted
 from cmw_agent.turns import Turn
-from tests.isolation.world import until, world
+from tests.isolation.world import world
 from tests.rest import KEYS, client
+from tests.service import until
 
 MOST = 10  # pieces, of a stream that has four at most
 STARTED = TurnStarted("a" * 8, "b", 1, 2)

@@ -1,8 +1,9 @@
 """Spans reach a collector, hold no word of anybody, and nothing waits for a collector."""
 
 import asyncio
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,16 @@ async def drawn(folder: Path, traces: Traces, model: str, said: str, **more: Any
             session = await session_of(runtime)
             await told(runtime.chat.turn(session, said, key="1"))
             return Drawn(session.principal.log_name, endpoint.request_count)
+
+
+@pytest.fixture(autouse=True)
+def _ended() -> Iterator[None]:
+    """Let no exporter of this test try again, with jitter from `random`, while others run."""
+    yield
+    for thread in threading.enumerate():
+        if thread.name == "traces-end":
+            thread.join(WAIT)
+            assert not thread.is_alive()
 
 
 async def test_a_turn_is_a_span_with_its_model_calls_and_tools(tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ from cmw_agent.web.upkeep import Upkeep
 from memory.database import migrate, open_database
 from memory.manager import ConversationMemoryManager
 from tests.harness import WAIT, served, settings_for
-from tests.isolation.world import until
 from tests.rows import count
+from tests.service import until
 
 SOON = 0.01
 

@@ -5,7 +5,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from memory.records import Said
-from memory.window import MESSAGE_TOKENS, cost, exceeds, fit, most_rows, tokens_in
+from memory.window import MESSAGE_TOKENS, cost, exceeds, fit, most_rows, surplus, tokens_in
 
 
 def question(seq: int, content: str) -> Said:
@@ -80,6 +80,28 @@ def test_what_exceeds_the_budget_needs_no_older_rows(rows: list[Said], budget: i
     if exceeds(rows, budget) and fit(rows, budget):
         older = [answer(-1, "older"), question(-2, "old")]
         assert fit(rows + older, budget) == fit(rows, budget)
+
+
+@unhurried
+@given(
+    st.lists(st.tuples(st.text(max_size=60), st.text(max_size=60)), max_size=12),
+    st.integers(-10, 600),
+)
+def test_a_window_that_is_kept_is_the_one_that_would_be_read(
+    turns: list[tuple[str, str]], budget: int
+) -> None:
+    rows: list[Said] = []
+    kept: list[Said] = []
+    for asked, told in turns:
+        rows.append(question(len(rows), asked))
+        kept.append(rows[-1])
+        gone, tokens = surplus(kept, sum(map(cost, kept)), budget)
+        kept = kept[gone:]
+        assert tokens == sum(map(cost, kept))
+        assert kept == fit(rows[: -most_rows(budget) - 1 : -1], budget)
+        if told:
+            rows.append(answer(len(rows), told))
+            kept.append(rows[-1])
 
 
 def test_the_newest_exchanges_are_the_ones_that_stay() -> None:

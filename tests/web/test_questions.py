@@ -11,7 +11,7 @@ from playwright.async_api import Locator, ViewportSize, expect
 from cmw_agent.approvals import Decision
 from tests.doubles.composio_server import Composio
 from tests.harness import WAIT, Served
-from tests.isolation.world import until
+from tests.service import until
 from tests.web.chat_page import ChatPage
 from tests.web.conftest import WIDE, People
 from tests.web.test_looks import NARROW, _fits, _picture, _readable

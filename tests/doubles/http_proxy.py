@@ -1,0 +1,55 @@
+"""A forward proxy for plain HTTP: takes requests in absolute form (RFC 9112, section 3.2.2)."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+
+@dataclass
+class HttpProxy:
+    """Sends whatever it is asked for to one server; `asked` are the addresses it was asked for.
+
+    `heads` are the lines of each request, as they came.
+    """
+
+    server: str
+    url: str = ""
+    heads: list[list[str]] = field(default_factory=list)
+
+    @property
+    def asked(self) -> list[str]:
+        return [head[0].split(" ")[1] for head in self.heads]
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer one connection, whose first request says how the rest goes on."""
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+        self.heads.append(head)
+        method, address, version = head[0].split(" ")
+        head[0] = f"{method} {urlsplit(address).path} {version}"
+        place = urlsplit(self.server)
+        onward, upstream = await asyncio.open_connection(place.hostname, place.port)
+        upstream.write("\r\n".join(head).encode("latin-1"))
+        head[0] = f"{method} {address} {version}"
+        await asyncio.gather(_pipe(reader, upstream), _pipe(onward, writer))
+
+
+async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(ConnectionError):
+        while data := await reader.read(65_536):
+            writer.write(data)
+            await writer.drain()
+    writer.close()
+
+
+@contextlib.asynccontextmanager
+async def http_proxy(server: str) -> AsyncIterator[HttpProxy]:
+    """Run a proxy in front of `server`, an address, for the block."""
+    proxy = HttpProxy(server)
+    listening = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
+    proxy.url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+    try:
+        yield proxy
+    finally:
+        listening.close()

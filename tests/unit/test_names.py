@@ -1,0 +1,20 @@
+"""Random names that are drawn for many at a time."""
+
+import re
+
+from cmw_agent.names import DRAWN, Names
+
+
+def test_names_have_their_length_and_never_come_twice() -> None:
+    names, others = Names(), Names()
+    made = [names.hex(16) for _ in range(DRAWN)] + [others.hex(16) for _ in range(DRAWN)]
+    assert all(re.fullmatch("[0-9a-f]{32}", name) for name in made)
+    assert len(set(made)) == len(made)
+    # nor does a part of one, as it would where two draws overlapped
+    assert len({name[:16] for name in made} | {name[16:] for name in made}) == 2 * len(made)
+
+
+def test_lengths_may_change_and_be_more_than_is_drawn_at_a_time() -> None:
+    names = Names()
+    for length in (1, DRAWN - 2, 5, DRAWN + 1, 16):
+        assert len(names.hex(length)) == 2 * length
