@@ -13,7 +13,7 @@ import os
 import platform
 import statistics
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ import uvloop
 
 from benchmarks.processes import CLIENT_CORE, ROOT
 from benchmarks.scenarios import (
+    Lengths,
     Load,
     Result,
     alone,
@@ -28,6 +29,7 @@ from benchmarks.scenarios import (
     long_conversations,
     run,
     slow_readers,
+    starts,
 )
 
 STEADY_50 = Load("50 users, 40 tokens/s", 50, 200, 40)
@@ -117,7 +119,7 @@ async def measure(names: set[str], *, short: bool) -> dict[str, Any]:
         figures["alone"] = {"app": await alone("app"), "floor": await alone("floor")}
         figures["memory"] = await idle_memory(2_000)
         figures["slow readers"] = await slow_readers(STEADY_50, 10)
-        figures["conversation"] = await long_conversations()
+        figures["conversation"] = dataclasses.asdict(await long_conversations())
     return figures
 
 
@@ -141,17 +143,31 @@ def report(figures: dict[str, Any]) -> None:
             f"({slow['first_p95_without']:.3f} s without them), done p95 "
             f"{slow['done_p95_with']:.2f} s ({slow['done_p95_without']:.2f} s)"
         )
-        report_lengths(figures["conversation"])
+        report_lengths(Lengths(**figures["conversation"]))
 
 
-def report_lengths(found: Mapping[int, list[float]]) -> None:
-    """Print what conversations of each length cost, in messages, from their rounds' figures."""
-    for messages, rounds in found.items():
-        error = statistics.stdev(rounds) / len(rounds) ** 0.5
-        print(
-            f"conversation of {messages} messages: {statistics.mean(rounds):.4f} "
-            f"CPU-s per 1,000 tokens (standard error {error:.4f}, {len(rounds)} rounds)"
-        )
+def report_lengths(found: Lengths) -> None:
+    """Print what conversations of each length cost, in messages, and turns after them."""
+    for name, lengths in (("a conversation", found.whole), ("turns after one", found.further)):
+        for messages, figures in lengths.items():
+            print(
+                f"{name} of {messages} messages: {statistics.mean(figures):.4f} "
+                f"CPU-s per 1,000 tokens {_spread(figures)}"
+            )
+    short, long = found.further.values()
+    more = [after - before for before, after in zip(short, long, strict=True)]
+    percent = [100 * each / statistics.mean(short) for each in more]
+    print(f"turns after the longer one: {statistics.mean(percent):+.1f} % {_spread(percent)}")
+
+
+def report_starts(rounds: list[float]) -> None:
+    """Print what a short turn costs, from its rounds' figures."""
+    print(f"a turn of 5 tokens: {statistics.mean(rounds):.2f} ms of CPU {_spread(rounds)}")
+
+
+def _spread(rounds: list[float]) -> str:
+    error = statistics.stdev(rounds) / len(rounds) ** 0.5
+    return f"(standard error {error:.2g}, {len(rounds)} measurements)"
 
 
 def main() -> int:
@@ -160,13 +176,17 @@ def main() -> int:
     parser.add_argument("--only", help="contenders, comma-separated: app, naive, floor")
     parser.add_argument("--short", action="store_true", help="the streams alone")
     parser.add_argument("--lengths", action="store_true", help="long and short conversations alone")
+    parser.add_argument("--window", type=int, help="tokens that the model sees, with --lengths")
+    parser.add_argument("--starts", action="store_true", help="what short turns cost alone")
     arguments = parser.parse_args()
     names = set((arguments.only or "app,naive,floor").split(","))
-    if CLIENT_CORE in os.sched_getaffinity(0):
-        os.sched_setaffinity(0, {CLIENT_CORE})
+    os.sched_setaffinity(0, {CLIENT_CORE})
     gc.disable()  # the clients' own pauses would be counted as the server's
     if arguments.lengths:
-        report_lengths(uvloop.run(long_conversations()))
+        report_lengths(uvloop.run(long_conversations(arguments.window)))
+        return 0
+    if arguments.starts:
+        report_starts(uvloop.run(starts()))
         return 0
     figures = uvloop.run(measure(names, short=arguments.short))
     report(figures)

@@ -12,7 +12,7 @@ import statistics
 import tempfile
 import time
 import warnings
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ import sqlalchemy as sa
 
 from memory.database import Database, migrate, open_database
 from memory.manager import ConversationMemoryManager
-from memory.tables import agent_messages, agent_sessions
+from memory.tables import agent_messages, agent_sessions, agent_turns
 
 LONG = 10_000  # messages of the conversation that is opened
 SHORT = 99  # of each of the others
@@ -36,6 +36,25 @@ def conversations(messages: int) -> Iterator[tuple[str, str, int]]:
     yield "owner-0", "the-long-one", LONG
     for number in range((messages - LONG) // SHORT):
         yield f"owner-{number % 1_000}", f"conversation-{number}", SHORT
+
+
+def _turns(said: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the turns that a conversation's messages came in."""
+    return [
+        {
+            "turn_id": question["turn_id"],
+            "session_id": question["session_id"],
+            "owner_id": question["owner_id"],
+            "idempotency_key": question["turn_id"],
+            "state": "complete",
+            "holder": "",
+            "lease_expires_at": question["created_at"],
+            "user_seq": question["seq"],
+            "answer_seq": question["seq"] + 1,
+            "started_at": question["created_at"],
+        }
+        for question in said[::2]
+    ]
 
 
 def _rows(
@@ -67,7 +86,7 @@ def _rows(
                     "content": " ".join(chance.choices(vocabulary, k=WORDS)),
                     "status": "complete",
                     "created_at": at,
-                    "turn_id": f"{session_id}-{seq // 2}",
+                    "turn_id": f"{session_id}-{(seq + 1) // 2}",
                     "superseded": False,
                 }
                 for seq in range(1, length + 1)
@@ -82,19 +101,23 @@ async def fill(database: Database, messages: int) -> None:
     vocabulary = ["".join(chance.choices(letters, k=chance.randint(3, 9))) for _ in range(20_000)]
     sessions: list[dict[str, Any]] = []
     rows: list[dict[str, Any]] = []
+    turns: list[dict[str, Any]] = []
 
     async def flush() -> None:
         def insert(connection: sa.Connection) -> None:
             connection.execute(sa.insert(agent_sessions), sessions)
             connection.execute(sa.insert(agent_messages), rows)
+            connection.execute(sa.insert(agent_turns), turns)
 
         await database.write(insert)
         sessions.clear()
         rows.clear()
+        turns.clear()
 
     for session, said in _rows(messages, vocabulary):
         sessions.append(session)
         rows.extend(said)
+        turns.extend(_turns(said))
         if len(rows) >= BATCH:
             await flush()
     if rows:

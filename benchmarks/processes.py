@@ -14,7 +14,8 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 TICKS = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
-SERVER_CORE, CLIENT_CORE = 0, 1
+CORES = sorted(os.sched_getaffinity(0))  # before this process has kept to one of them
+SERVER_CORE, CLIENT_CORE = CORES[0], CORES[-1]  # the same where there is only one
 START_SECONDS = 60
 
 
@@ -48,15 +49,13 @@ async def process(
     name: str, arguments: list[str], *, core: int, port: int | None, env: dict[str, str]
 ) -> AsyncIterator[Server]:
     """Run ``python ARGUMENTS`` on `core`; wait until it listens, or prints its URL."""
-    cores = os.sched_getaffinity(0)
-    wanted = {core} & cores or cores
     started = await asyncio.create_subprocess_exec(
         sys.executable,
         *arguments,
         cwd=ROOT,
         env={**_plain_environment(), **env},
         stdout=asyncio.subprocess.PIPE,
-        preexec_fn=lambda: os.sched_setaffinity(0, wanted),
+        preexec_fn=lambda: os.sched_setaffinity(0, {core}),
     )
     try:
         async with asyncio.timeout(START_SECONDS):
@@ -86,8 +85,13 @@ async def endpoint(rate: float, tokens: int) -> AsyncIterator[Server]:
 
 
 @contextlib.asynccontextmanager
-async def contender(name: str, model_url: str, tokens: int) -> AsyncIterator[Server]:
-    """Run ``app``, ``naive`` or ``floor`` against the endpoint at `model_url`."""
+async def contender(
+    name: str, model_url: str, tokens: int, *, window: int | None = None
+) -> AsyncIterator[Server]:
+    """Run ``app``, ``naive`` or ``floor`` against the endpoint at `model_url`.
+
+    The app's model sees `window` tokens of a conversation, or as many as it is made to.
+    """
     port = free_port()
     env = {
         "OPENAI_BASE_URL": model_url,
@@ -109,8 +113,17 @@ async def contender(name: str, model_url: str, tokens: int) -> AsyncIterator[Ser
                 "CMW_TURNS_AT_ONCE": "0",
                 "CMW_USER_FIELD": "user",
             }
+            if window is not None:
+                env["CMW_HISTORY_TOKENS"] = str(window)
         async with process(name, arguments, core=SERVER_CORE, port=port, env=env) as server:
+            _check_apart(server)
             yield server
+
+
+def _check_apart(server: Server) -> None:
+    shared = os.sched_getaffinity(server.pid) & os.sched_getaffinity(0)
+    if shared and len(CORES) > 1:
+        raise RuntimeError(f"the server shares core {min(shared)} with its users")
 
 
 def _plain_environment() -> dict[str, str]:

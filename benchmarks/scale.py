@@ -335,8 +335,7 @@ def main() -> int:
     if parser.parse_args().bytes:
         uvloop.run(weigh())
         return 0
-    if CLIENT_CORE in os.sched_getaffinity(0):
-        os.sched_setaffinity(0, {CLIENT_CORE})
+    os.sched_setaffinity(0, {CLIENT_CORE})
     gc.disable()
     figures = uvloop.run(measure())
     OUT.parent.mkdir(exist_ok=True)

@@ -4,6 +4,7 @@ import asyncio
 import secrets
 import statistics
 import time
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,8 +17,8 @@ from tests.doubles.openai_models import tokens_answer
 User = PageUser | ProxyUser
 OPEN_AT_ONCE = 8
 TURN_SECONDS = 600
-# conversations of some length in messages: how many in a round, and measured turns of each
-LENGTHS = {4: (8, 3), 400: (1, 24)}
+LENGTHS = {4: 16, 400: 1}  # messages of a conversation, and how many such in a round
+PAIRS, PAIRED = 80, 6  # pairs of short and long conversations, and turns of each that are compared
 ROUNDS = 10
 BATCH = 50  # users of the memory scenario that act at once
 
@@ -222,34 +223,82 @@ async def alone(name: str, turns: int = 15) -> float:
         return statistics.median(found)
 
 
-async def long_conversations() -> dict[int, list[float]]:
-    """Return the app's CPU seconds per 1,000 tokens in conversations of each length, in messages.
-
-    One server has them all, in turn, so that the size of its database is the same for each. As
-    many turns of each length are measured, in rounds whose figures are given one by one; short
-    conversations stay short.
-    """
-    load = Load("long", 1, 200, 0)
-    found: dict[int, list[float]] = {messages: [] for messages in LENGTHS}
+async def starts() -> list[float]:
+    """Return the app's CPU milliseconds for a turn of 5 tokens, round by round, 10 at once."""
+    load = Load("starts", 200, 5, 0)
     async with (
         endpoint(load.rate, load.tokens) as model,
         contender("app", model.url, load.tokens) as server,
     ):
+        found = []
+        for _ in range(ROUNDS + 1):
+            users = await opened("app", server.url, load.users)
+            before = server.cpu_exact()
+            for first in range(0, load.users, 10):
+                turns = (user.say("Count off.") for user in users[first : first + 10])
+                await asyncio.gather(*turns)
+            found.append((server.cpu_exact() - before) * 1000 / load.users)
+            await asyncio.gather(*(user.close() for user in users))
+        return found[1:]  # the first one warms up
+
+
+@dataclass(frozen=True, slots=True)
+class Lengths:
+    """CPU seconds per 1,000 tokens in conversations of each length in messages.
+
+    `whole` counts every turn of one, round by round, `further` those that follow, pair by pair.
+    """
+
+    whole: dict[int, list[float]]
+    further: dict[int, list[float]]
+
+
+async def long_conversations(window: int | None = None) -> Lengths:
+    """Return what the app takes in conversations of each length; opening a page is not counted.
+
+    One server has them all, in turn, so that its database is as large for each. `window` is how
+    many tokens the model is to see, where it is not the app's own.
+    """
+    load = Load("long", 1, 200, 0)
+    found = Lengths({messages: [] for messages in LENGTHS}, {messages: [] for messages in LENGTHS})
+    async with (
+        endpoint(load.rate, load.tokens) as model,
+        contender("app", model.url, load.tokens, window=window) as server,
+    ):
         for _ in range(ROUNDS):
-            for messages, (pages, further) in LENGTHS.items():
-                spent = [await _further_turns(server, messages, further) for _ in range(pages)]
-                found[messages].append(sum(spent) * 1000 / (pages * further * load.tokens))
+            for messages, pages in LENGTHS.items():
+                spent = [await _whole(server, messages // 2) for _ in range(pages)]
+                found.whole[messages].append(statistics.mean(spent) * 1000 / load.tokens)
+        async for messages, seconds in _pairs(server):
+            found.further[messages].append(seconds * 1000 / load.tokens)
     return found
 
 
-async def _further_turns(server: Server, messages: int, further: int) -> float:
-    """Return the CPU seconds of so many turns after so many messages."""
+async def _pairs(server: Server) -> AsyncIterator[tuple[int, float]]:
+    """Yield lengths, and the CPU seconds of a turn after conversations of them, in turn."""
+    shortest, longest = LENGTHS
+    [long] = await opened("app", server.url, 1)
+    await _spent(server, long, longest // 2)
+    for number in range(PAIRS):
+        [short] = await opened("app", server.url, 1)
+        await _spent(server, short, shortest // 2)
+        pair = [(shortest, short), (longest, long)]
+        for messages, user in pair if number % 2 else pair[::-1]:
+            yield messages, await _spent(server, user, PAIRED)
+        await short.close()
+    await long.close()
+
+
+async def _whole(server: Server, turns: int) -> float:
     [user] = await opened("app", server.url, 1)
-    for _ in range(messages // 2):
-        await user.say("more")
-    before = server.cpu_exact()
-    for _ in range(further):
-        await user.say("more")
-    spent = server.cpu_exact() - before
+    spent = await _spent(server, user, turns)
     await user.close()
     return spent
+
+
+async def _spent(server: Server, user: User, turns: int) -> float:
+    """Return the CPU seconds of a turn, over so many of a user's."""
+    before = server.cpu_exact()
+    for _ in range(turns):
+        await user.say("more")
+    return (server.cpu_exact() - before) / turns
