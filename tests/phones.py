@@ -108,11 +108,20 @@ async def status_of(client: aiohttp.ClientSession, url: str) -> dict[str, Any]:
         return found
 
 
-async def settled(client: aiohttp.ClientSession, url: str, **messages: int) -> dict[str, Any]:
-    """Wait until so many messages are in these states; return how things stand then."""
-    async with asyncio.timeout(20):
+async def settled(
+    client: aiohttp.ClientSession,
+    url: str,
+    *,
+    sends: dict[str, int] | None = None,
+    **messages: int,
+) -> dict[str, Any]:
+    """Wait until so many messages, and sends, are in these states; return how things stand then.
+
+    Without `sends` nothing is waited for there: a send is recorded after the bridge has it.
+    """
+    async with asyncio.timeout(30):
         while True:
             found = await status_of(client, url)
-            if found["messages"] == messages:
+            if found["messages"] == messages and sends in (None, found["sends"]):
                 return found
             await asyncio.sleep(0.02)

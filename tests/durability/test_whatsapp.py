@@ -48,7 +48,6 @@ from tests.phones import (
     deliver,
     message,
     settled,
-    status_of,
     whatsapp_settings,
 )
 from tests.processes import HOUSE, Process, started
@@ -484,17 +483,15 @@ async def test_what_a_killed_process_was_doing_is_seen_and_never_done_again(
         }
         house.leases_end()
         async with house.process() as (process, url):
-            found = await settled(http, url, done=2, lost=1)
+            await settled(http, url, done=2, lost=1)
             await bridge.until(2)
             # neither the answer that perhaps arrived nor the question that was perhaps acted upon
             for body in (answered, running):
                 assert (await deliver(http, url, body))[0] == 200
             await deliver(http, url, message(MAX, "last"))
-            await bridge.until(3)
-            found = await status_of(http, url)
-            assert found["sends"] == {"sent": 3, "uncertain": 1}
+            sends = {"sent": 3, "uncertain": 1}
+            found = await settled(http, url, done=3, lost=1, sends=sends)
             assert [item["kind"] for item in found["failures"]] == ["crashed"]
-            assert found["messages"] == {"done": 3, "lost": 1}
             assert await process.stop() == 0
         assert bridge.texts(KIM) == []
         assert sorted(bridge.texts(LEE)) == sorted([LOST, "You said: not begun"])
