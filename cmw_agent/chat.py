@@ -238,6 +238,19 @@ class ChatService:
                 return turn
         return None
 
+    async def stored(self, owner: str, conversation: str) -> None:
+        """Wait until the answers of a conversation that have ended are stored.
+
+        Who reads it next so finds whole what a page, closed by now, has shown whole. It knows of
+        this process's answers, and waits for `SETTLE_SECONDS` at most.
+        """
+        ending = [
+            turn
+            for turn, work in self._work.items()
+            if work.is_over and work.session.owner == owner and work.conversation == conversation
+        ]
+        await asyncio.gather(*(turn.ended() for turn in ending))
+
     @property
     def is_open(self) -> bool:
         """Whether turns can begin, as far as the process wants any."""

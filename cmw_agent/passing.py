@@ -36,6 +36,7 @@ class Passing:
     """
 
     conversation: str | None = None  # there is none
+    is_over = False  # nor has anybody to wait for what is stored
 
     def __init__(
         self,

@@ -94,6 +94,7 @@ class Work:
         self._observer = shared.kit.observer
         self._watch: Watch = Silent()
         self._outcome: str = REFUSED
+        self.is_over = False  # nothing comes any more; it may still have to be stored
 
     @property
     def conversation(self) -> str | None:
@@ -151,6 +152,7 @@ class Work:
         self._watch.begun(ticket.turn_id)
         held = self._shared.transcripts.take(self.session, ticket)
         finished, model = await self._answer_it(ticket, held)
+        self.is_over = True
         finished = await self._store(ticket, finished, model)
         if finished.outcome == "complete" and self._stored:
             text = self._answer.text
@@ -196,10 +198,13 @@ class Work:
         except (StoreError, TimeoutError) as error:
             self._refuse(refusal_for(error))
             return
-        if ticket.fresh:
-            self._outcome = "interrupted"
-            self._turn.emit(_started(ticket))
-            self._turn.emit(await self._store(ticket, TurnFinished("interrupted"), None))
+        self._turn.emit(_started(ticket))
+        if not ticket.fresh:
+            self._outcome = REPEATED
+            self._turn.emit(TurnFinished("interrupted"))
+            return
+        self._outcome = "interrupted"
+        self._turn.emit(await self._store(ticket, TurnFinished("interrupted"), None))
 
     async def _answer_it(
         self, ticket: TurnTicket, held: Transcript

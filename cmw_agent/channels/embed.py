@@ -135,6 +135,7 @@ class EmbedRoutes:
         principal, _ = self._visitor(request, agent_id)
         conversation = await self._callers.current(principal)
         memory = self._services.memory_of(principal)
+        await self._services.chat.stored(principal.id, conversation)
         found: list[StoredMessage] = []
         with contextlib.suppress(NotFound), failures():  # not there: nothing was said yet
             found = await memory.messages(principal.id, conversation, limit=SHOWN)

@@ -118,6 +118,7 @@ class RestSessions:
         self._callers.profile(agent_id)
         principal = session_of(holder, agent_id, session_id)
         found = await self._shelf.conversation(principal, conversation)
+        await self._services.chat.stored(principal.id, found.session_id)
         with failures():
             memory = self._services.memory_of(principal)
             messages = await memory.messages(

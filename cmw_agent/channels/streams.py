@@ -24,7 +24,7 @@ from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from cmw_agent.channels.problems import document
-from cmw_agent.errors import UserError
+from cmw_agent.errors import Unavailable, UserError
 from cmw_agent.events import (
     ApprovalAsked,
     ApprovalSettled,
@@ -142,12 +142,14 @@ async def begun(turn: Turn) -> TurnEvent:
     """Wait until a turn has begun, and return its first event.
 
     Raises:
-        UserError: It could not begin; a stream of events was of no use then.
+        UserError: It could not begin, or was stopped before it did; nothing was stored, and a
+            stream of events was of no use then.
     """
     try:
         return await anext(turn)
     except StopAsyncIteration:
-        raise UserError from None
+        stopped = "Your message was stopped before it was stored; please send it again."
+        raise Unavailable(stopped) from None
     except BaseException:
         turn.stop()
         await turn.ended()

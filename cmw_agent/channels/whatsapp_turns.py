@@ -203,18 +203,24 @@ class Answerer:
 
     @contextlib.asynccontextmanager
     async def _typing(self, incoming: Incoming) -> AsyncIterator[None]:
-        task = asyncio.create_task(self._type(incoming), name="whatsapp-typing")
+        shown = asyncio.Event()
+        task = asyncio.create_task(self._type(incoming, shown), name="whatsapp-typing")
         try:
             yield
+            if incoming.via == "cloud":
+                await shown.wait()  # it marks the message as read, also one that is soon answered
         finally:
             task.cancel()
             await asyncio.wait([task])
 
-    async def _type(self, incoming: Incoming) -> None:
+    async def _type(self, incoming: Incoming, shown: asyncio.Event) -> None:
         way, chat, message_id = incoming.via, incoming.chat, incoming.message_id
         try:
             while True:
-                await self._wire.typing(way, chat, message_id, on=True)
+                try:
+                    await self._wire.typing(way, chat, message_id, on=True)
+                finally:
+                    shown.set()
                 await asyncio.sleep(TYPING_SECONDS)
         finally:
             await self._wire.typing(way, chat, message_id, on=False)

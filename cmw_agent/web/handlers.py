@@ -5,6 +5,7 @@ Gradio's session hash, which the guard has bound to that principal. A conversati
 id that a browser sends is only looked up among the principal's own.
 """
 
+import asyncio
 import contextlib
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
@@ -21,7 +22,7 @@ from cmw_agent.identity import Principal, SessionKey
 from cmw_agent.observers import request_of
 from cmw_agent.refusals import refusal_for
 from cmw_agent.sessions import Session
-from cmw_agent.turns import Command, Turn
+from cmw_agent.turns import SETTLE_SECONDS, Command, Turn
 from cmw_agent.web import view
 from cmw_agent.web.guard import PRINCIPAL
 from cmw_agent.web.messages import UNCHANGED, Notice
@@ -90,6 +91,7 @@ class Handlers:
                 yield Notice(NOT_FOUND_NOTE, "Not found")
             else:
                 model = (found.context_data or {}).get(MODEL)
+                await self._runtime.chat.stored(session.owner, wanted)
         page = await self._page(session)
         chosen = self._runtime.model(session.agent_id, model)
         yield view.rated(page.messages, page.feedback), page.shown_id, chosen
@@ -111,7 +113,17 @@ class Handlers:
         return view.rated(page.messages, page.feedback), page.shown_id
 
     async def rate(self, request: gr.Request, given: gr.LikeData) -> None:
-        """Keep what the user thinks of an answer."""
+        """Keep what the user thinks of an answer, also when the page closes meanwhile."""
+        keeping = asyncio.create_task(self._rate(request, given), name="rating")
+        try:
+            await asyncio.shield(keeping)
+        except asyncio.CancelledError:
+            await asyncio.wait({keeping}, timeout=SETTLE_SECONDS)
+            raise
+        finally:
+            keeping.cancel()
+
+    async def _rate(self, request: gr.Request, given: gr.LikeData) -> None:
         session = await self._session(request, adopt=True)
         page = await self._page(session)
         place = _place_of(given)

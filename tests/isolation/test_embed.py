@@ -23,7 +23,7 @@ from cmw_agent.parties import WidgetTokens, WidgetVisitor
 from tests.harness import WAIT, Browser, canary
 from tests.isolation.storm import CANARY, canaries
 from tests.isolation.wire import ask
-from tests.isolation.world import World, world
+from tests.isolation.world import World, unstored, world
 from tests.service import until
 
 shared = pytest.mark.asyncio(loop_scope="module")
@@ -406,18 +406,33 @@ async def test_the_page_s_cookie_gives_nothing_here_and_a_token_nothing_there(he
         assert (await bare.say("hello")).status == 401  # the cookie goes along
         await bare.visit()
         assert await bare.history() == []
-        assert (await bare.say("mine")).answer == "You said: mine"
+        mine = canary()
+        assert (await bare.say(mine)).answer == f"You said: {mine}"
         assert owner_of(here, bare).startswith("w")
         assert secret.encode() not in bare.received
         async with browser.http.get(f"{here.url}/history") as answer:
-            assert b"mine" not in await answer.read()
+            assert mine.encode() not in await answer.read()
     async with aiohttp.ClientSession() as stranger:
         headers = {"authorization": f"Bearer {bare.token}", "x-cmw-visitor": bare.token}
         async with stranger.get(f"{here.url}/history", headers=headers) as answer:
-            assert b"mine" not in await answer.read()
+            assert mine.encode() not in await answer.read()
 
 
 # -- what a visitor does --------------------------------------------------------------------------
+
+
+async def test_what_an_answer_has_told_is_there_after_a_reload(tmp_path: Path) -> None:
+    (tmp_path / "agents.toml").write_text(AGENTS)
+    async with world(tmp_path, "gated-0") as held, aiohttp.ClientSession() as http:
+        widget = await Widget(held.url, http).visit()
+        answering = asyncio.create_task(widget.say("hello"))
+        await held.endpoint.wait_held("hello")
+        async with unstored(held, "hello"):
+            reading = asyncio.create_task(widget.history())
+            # who does not wait for it has an answer by then
+            await asyncio.wait({reading}, timeout=1)
+        await answering
+        assert await reading == ["hello", "You said: hello"]
 
 
 @shared

@@ -1,8 +1,10 @@
 """The routes of the page's list: one's own alone, whatever is sent."""
 
 import asyncio
+import contextlib
 import html
 import re
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import aiohttp
 import orjson
 import pytest
 
+from memory.database import SqliteDatabase
 from tests.contract.test_memory_owners import VARIANTS
 from tests.doubles.openai_server import OpenAIDouble
 from tests.harness import Browser, Tab, canary, last_text, served, settings_for, texts
@@ -18,6 +21,7 @@ from tests.service import until
 
 POSTS = ("rename", "delete", "restore")
 NO_REQUEST = ("surrogate", "huge")  # refused before anybody looks at what they name
+NOBODY = "v" + "0" * 32
 SCRIPT = "<script>alert(1)</script>"
 
 
@@ -238,6 +242,33 @@ async def test_an_answer_is_rated_by_its_owner_where_the_page_shows_it(tmp_path:
         assert await rate(tab, 1, "Like") is None
         reloaded = await alice.tab(query=f"?c={hers}").open()
         assert reloaded.value["feedback_value"] == ["Like", None]
+
+
+async def test_a_rating_outlives_the_page_that_gave_it(tmp_path: Path) -> None:
+    async with served(settings_for(tmp_path)) as app, Browser(app.url) as alice:
+        tab, _ = await chatted(alice, "hello")
+        runtime = app.application.runtime
+        database = runtime._database
+        assert isinstance(database, SqliteDatabase)
+        waiting = database._writer._waiting
+        with contextlib.closing(
+            sqlite3.connect(tmp_path / "chat.db", isolation_level=None)
+        ) as other:
+            other.execute("BEGIN IMMEDIATE")
+            # stands in front of the rating, which so has not begun when the page goes
+            first = asyncio.create_task(runtime.kept.end(NOBODY, "none"))
+            await asyncio.sleep(0)
+            await until(lambda: not waiting)
+            given = {"index": 1, "value": ["x"], "liked": True}
+            await tab.join("rate", [], event_data=given)
+            await until(lambda: len(waiting) == 1)
+            (rating,) = waiting
+            await tab.close()
+            await until(lambda: not len(runtime.registry) or rating not in waiting)
+            other.execute("ROLLBACK")
+        await first
+        found = "SELECT * FROM agent_messages WHERE feedback = 'like'"
+        await until(lambda: len(rows(tmp_path, found)) == 1)
 
 
 async def test_a_long_conversation_shows_its_end_and_then_more(tmp_path: Path) -> None:

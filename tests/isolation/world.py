@@ -13,6 +13,7 @@ from cmw_agent.sessions import Session
 from cmw_agent.web.server import Parts
 from tests.doubles.openai_server import OpenAIDouble
 from tests.harness import WAIT, Event, Served, Tab, served, settings_for
+from tests.service import until
 
 Row = dict[str, Any]
 TABLES = ("agent_sessions", "agent_messages", "agent_turns")
@@ -77,6 +78,18 @@ async def world(
         settings = settings_for(folder, openai_base_url=endpoint.base_url, model=model, **changes)
         async with served(settings, parts) as app:
             yield World(app, endpoint, folder / "chat.db")
+
+
+@contextlib.asynccontextmanager
+async def unstored(here: World, key: str) -> AsyncIterator[None]:
+    """Let the answer end that stands at its gate, and let nothing be stored for the block."""
+    chat = here.app.application.runtime.chat
+    with contextlib.closing(sqlite3.connect(here.database, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert here.endpoint.release(key) == 1
+        await until(lambda: any(work.is_over for work in chat._work.values()))
+        yield
+        other.execute("ROLLBACK")
 
 
 class Following:

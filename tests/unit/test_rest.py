@@ -12,7 +12,7 @@ from yarl import URL
 
 from cmw_agent.channels.leaving import BEGUN, FORGOTTEN, NOTHING
 from cmw_agent.channels.rest_sessions import NO_PLACE, ZONELESS
-from tests.isolation.world import World, world
+from tests.isolation.world import World, unstored, world
 from tests.rest import KEYS, SHOP, Client, client
 from tests.scheduled import Hands, Heard, ran, scheduler_of
 from tests.service import until
@@ -465,3 +465,15 @@ async def test_the_description_is_open_and_names_every_route(here: World) -> Non
         for operation in item.values():
             assert operation["security"] == [{"key": []}], path
             assert "4XX" in operation["responses"]
+
+
+async def test_what_an_answer_has_told_its_session_s_history_has(tmp_path: Path) -> None:
+    async with world(tmp_path, "gated-0", api_keys=KEYS) as here, client(here.url) as shop:
+        answering = asyncio.create_task(shop.say("hello", "s"))
+        await here.endpoint.wait_held("hello")
+        async with unstored(here, "hello"):
+            reading = asyncio.create_task(shop.at("s"))
+            # who does not wait for it has an answer by then
+            await asyncio.wait({reading}, timeout=1)
+        assert (await answering).json["response"] == "You said: hello"
+        assert (await reading).json["messages"][-1]["content"] == "You said: hello"

@@ -1,7 +1,9 @@
 """Streams of answers end, however their turns end, and are told as they come."""
 
 import asyncio
+import contextlib
 import json
+import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -104,3 +106,40 @@ async def test_streams_of_a_repeated_request_end_when_the_process_does(tmp_path:
         for reply in (await first, await second):
             assert reply.events[-1][0] == "done"
             assert reply.events[-1][1]["metadata"]["status"] == "interrupted"
+
+
+async def test_a_repeated_request_that_is_stopped_while_it_begins_is_told_so(
+    tmp_path: Path,
+) -> None:
+    async with world(tmp_path, "gated-1", api_keys=KEYS) as here, client(here.url) as shop:
+        chat, named = here.app.application.runtime.chat, {"Accept": EVENTS, "Idempotency_Key": "k"}
+        first = asyncio.create_task(shop.say("a b c", "s", **named))
+        await until(lambda: here.endpoint.request_count == 1)
+        with contextlib.closing(
+            sqlite3.connect(tmp_path / "chat.db", isolation_level=None)
+        ) as other:
+            other.execute("BEGIN IMMEDIATE")
+            second = asyncio.create_task(shop.say("a b c", "s", **named))
+            await until(lambda: chat.running == 2)
+            await rounds()  # it waits for the lock now
+            ending = asyncio.create_task(chat.drain(0))
+            await rounds()
+            other.execute("ROLLBACK")
+        await ending
+        for reply in (await first, await second):
+            assert reply.events[-1][0] == "done"
+            assert reply.events[-1][1]["metadata"]["status"] == "interrupted"
+
+
+async def test_what_is_stopped_before_it_begins_is_to_be_sent_again() -> None:
+    turn = Turn("k", "text", is_new=True)
+    turn.start(asyncio.sleep(0))
+    turn.stop()
+    with pytest.raises(Unavailable, match="stopped before it was stored; please send it again"):
+        await begun(turn)
+
+
+async def rounds() -> None:
+    """Let every task take the steps that need nothing from outside."""
+    for _ in range(10):
+        await asyncio.sleep(0)

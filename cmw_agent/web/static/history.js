@@ -93,8 +93,14 @@
     account.hidden = !found;
     if (!found) return;
     if (!found.signed_in) {
-      const back = encodeURIComponent(location.pathname + location.search);
-      account.replaceChildren(make("a", { className: "cmw-sign-in", href: `login?next=${back}` }, "Sign in"));
+      const link = make("a", { className: "cmw-sign-in" }, "Sign in");
+      // Which conversation the page is at may change between this drawing and the click.
+      const aim = () => {
+        link.href = `login?next=${encodeURIComponent(location.pathname + location.search)}`;
+      };
+      aim();
+      link.addEventListener("click", aim);
+      account.replaceChildren(link);
       return;
     }
     const form = make("form", { method: "post", action: new URL("logout", base).href },
