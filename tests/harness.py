@@ -21,10 +21,11 @@ from cmw_agent.settings import Settings
 from cmw_agent.settings_values import sqlite_url
 from cmw_agent.web.server import Application, Parts, build_app
 from tests.databases import put_migrated
+from tests.doubles import waiting
 
 API = "/gradio_api"
+WAIT = waiting.WAIT  # seconds that anything in a test may take
 UNCHANGED = {"__type__": "update"}  # Gradio's, for an output that stays as it is
-WAIT = 20.0  # seconds that anything in a test may take
 
 
 def canary() -> str:

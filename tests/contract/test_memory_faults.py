@@ -132,6 +132,7 @@ async def test_a_full_disk_is_named_and_reading_goes_on(
     assert (await file_store.begin(BOB, "s2", CANARY * 10_000)).fresh
 
 
+@pytest.mark.parametrize("busy_timeout_ms", [1000])
 async def test_a_lock_held_too_long_is_named_and_reading_goes_on(
     sqlite_file: SqliteDatabase, file_store: Store
 ) -> None:
@@ -146,6 +147,7 @@ async def test_a_lock_held_too_long_is_named_and_reading_goes_on(
     assert (await file_store.begin(ALICE, "s1", "two")).fresh
 
 
+@pytest.mark.parametrize("busy_timeout_ms", [1000])
 async def test_those_who_queue_behind_a_lock_are_told_in_time(
     sqlite_file: SqliteDatabase, file_store: Store
 ) -> None:
@@ -158,8 +160,16 @@ async def test_those_who_queue_behind_a_lock_are_told_in_time(
     assert (await file_store.begin(ALICE, "s1", "one")).fresh
 
 
-async def test_a_file_serves_readers_beside_its_writer(sqlite_file: SqliteDatabase) -> None:
-    pragmas = {"journal_mode": "wal", "synchronous": 1, "foreign_keys": 1, "busy_timeout": 1000}
+@pytest.mark.parametrize("busy_timeout_ms", [1000])
+async def test_a_file_serves_readers_beside_its_writer(
+    sqlite_file: SqliteDatabase, busy_timeout_ms: int
+) -> None:
+    pragmas = {
+        "journal_mode": "wal",
+        "synchronous": 1,
+        "foreign_keys": 1,
+        "busy_timeout": busy_timeout_ms,
+    }
 
     def read(connection: sa.Connection) -> dict[str, object]:
         return {p: connection.execute(sa.text(f"PRAGMA {p}")).scalar_one() for p in pragmas}

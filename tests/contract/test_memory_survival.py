@@ -78,6 +78,7 @@ async def test_a_turn_cancelled_before_its_turn_came_leaves_nothing(
         await store.conversation(ALICE, "s2")
 
 
+@pytest.mark.parametrize("busy_timeout_ms", [1000])
 async def test_a_queue_that_does_not_move_is_not_waited_for(
     sqlite_file: SqliteDatabase, file_store: Store
 ) -> None:
@@ -209,7 +210,7 @@ async def test_a_process_killed_at_any_call_loses_no_acknowledged_message(
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=200,
     )
     said = [line.split() for line in finished.stdout.splitlines()]
     acknowledged = [word for kind, word in said if kind == "kept"]

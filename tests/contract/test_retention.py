@@ -12,6 +12,7 @@ from memory.database import Database, open_database
 from memory.retention import BATCH, DELETED_KEPT, Cleaned, Retention
 from memory.tables import agent_messages, agent_sessions, agent_turns
 from tests.contract.conftest import ALICE, BOB, LEASE, Clock, Store, emptied, rows_of
+from tests.doubles.waiting import WAIT
 
 DAY = 86_400.0
 IDLE = 3600.0
@@ -207,7 +208,7 @@ async def test_many_in_use_do_not_keep_the_others(
     await copies(database, BATCH)
     await store.exchange(BOB, "old", "one", "two")
     clock.advance(31 * DAY)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(WAIT):
         assert await clean() == Cleaned(0, expired=1, interrupted=0, idle=0)
     assert len(await conversations(database)) == BATCH + 1
 
@@ -269,7 +270,7 @@ async def test_what_another_transaction_holds_is_left_to_the_next_run(
         wanted = sa.select(agent_sessions).where(agent_sessions.c.session_id == "held")
         async with database.engine.begin() as other:  # type: ignore[attr-defined]
             await other.execute(wanted.with_for_update())
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(WAIT):
                 done = await retention.clean(days=30, idle_seconds=IDLE)
             assert done.expired == 1
             assert await conversations(database) == {"held"}

@@ -64,12 +64,12 @@ class Line:
                 connection.set_authorizer(lambda *_: sqlite3.SQLITE_DENY)
 
         self.heard = []
-        self._opened.set()
         assert self._first is not None
         self._driver.hearer = lambda connection, sql: (
             # the commit of what kept the writer busy comes first
             setattr(self._driver, "hearer", hear) if sql == "COMMIT" else None
         )
+        self._opened.set()
         await self._first
         outcomes = await asyncio.gather(*tasks, return_exceptions=True)
         self._driver.hearer = None

@@ -30,6 +30,7 @@ from tests.doubles.composio_shapes import (
     page_body,
     tool_body,
 )
+from tests.doubles.waiting import WAIT
 
 API = "/api/v3.1"
 
@@ -150,7 +151,7 @@ class Composio:
 
     async def until(self, met: Callable[[], bool]) -> None:
         """Wait until `met`; it is asked after each request that came."""
-        async with self._changed:
+        async with asyncio.timeout(WAIT), self._changed:
             await self._changed.wait_for(met)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:

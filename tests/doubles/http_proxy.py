@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from tests.doubles.waiting import WAIT
+
 
 @dataclass
 class HttpProxy:
@@ -17,10 +19,17 @@ class HttpProxy:
     server: str
     url: str = ""
     heads: list[list[str]] = field(default_factory=list)
+    serving: set[asyncio.Task[None]] = field(default_factory=set)
 
     @property
     def asked(self) -> list[str]:
         return [head[0].split(" ")[1] for head in self.heads]
+
+    def begin(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Take a connection; what serves it is in `serving` until it is closed."""
+        task = asyncio.create_task(self.serve(reader, writer))
+        self.serving.add(task)
+        task.add_done_callback(self.serving.discard)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer one connection, whose first request says how the rest goes on."""
@@ -36,20 +45,24 @@ class HttpProxy:
 
 
 async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(ConnectionError):
-        while data := await reader.read(65_536):
-            writer.write(data)
-            await writer.drain()
-    writer.close()
+    try:
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(65_536):
+                writer.write(data)
+                await writer.drain()
+    finally:
+        writer.close()
 
 
 @contextlib.asynccontextmanager
 async def http_proxy(server: str) -> AsyncIterator[HttpProxy]:
     """Run a proxy in front of `server`, an address, for the block."""
     proxy = HttpProxy(server)
-    listening = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
+    listening = await asyncio.start_server(proxy.begin, "127.0.0.1", 0)
     proxy.url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
     try:
         yield proxy
     finally:
         listening.close()
+        if proxy.serving:
+            await asyncio.wait(proxy.serving, timeout=WAIT)

@@ -170,7 +170,8 @@ class Connection(asyncio.Protocol):
             due = int((now - start) / interval) + 1 - count
             batch = list(islice(frames, min(max(due, 1), BURST)))
             if not batch:
-                finished.set_result(None)
+                if not finished.done():
+                    finished.set_result(None)
                 return
             self.write(batch[0] if len(batch) == 1 else b"".join(batch))
             count += len(batch)

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable
 
 from tests.doubles.openai_steps import Request
+from tests.doubles.waiting import WAIT
 
 
 class Records:
@@ -57,7 +58,7 @@ class Records:
         return self.release("")
 
     async def wait_until(
-        self, condition: Callable[[], bool], within: float = 5.0, what: str = "condition"
+        self, condition: Callable[[], bool], within: float = WAIT, what: str = "condition"
     ) -> None:
         """Wait until `condition` holds; it is asked again whenever something here has changed.
 
@@ -78,19 +79,19 @@ class Records:
                 f"{self.open_streams} open, {self.aborted_count} aborted"
             ) from None
 
-    async def wait_requests(self, count: int, within: float = 5.0) -> None:
+    async def wait_requests(self, count: int, within: float = WAIT) -> None:
         """Wait until `count` chat completion requests have arrived since the start."""
         await self.wait_until(lambda: self.request_count >= count, within, f"{count} requests")
 
-    async def wait_aborted(self, count: int, within: float = 5.0) -> None:
+    async def wait_aborted(self, count: int, within: float = WAIT) -> None:
         """Wait until clients have gone away from `count` unfinished answers since the start."""
         await self.wait_until(lambda: self.aborted_count >= count, within, f"{count} aborts")
 
-    async def wait_idle(self, within: float = 5.0) -> None:
+    async def wait_idle(self, within: float = WAIT) -> None:
         """Wait until no answer is under way."""
         await self.wait_until(lambda: not self._open, within, "rest")
 
-    async def wait_held(self, key: str = "", count: int = 1, within: float = 5.0) -> None:
+    async def wait_held(self, key: str = "", count: int = 1, within: float = WAIT) -> None:
         """Wait until `count` requests with `key` in the last user message stand at a gate."""
         await self.wait_until(
             lambda: sum(r.held and key in r.last_user for r in self._open) >= count,

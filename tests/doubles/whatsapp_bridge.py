@@ -8,6 +8,8 @@ from typing import Any
 
 from aiohttp import web
 
+from tests.doubles.waiting import WAIT
+
 TOKEN = "bridge-token"
 
 
@@ -33,21 +35,21 @@ class Bridge:
         """Return what was sent to a chat."""
         return [text for to, text in self.taken if to == chat]
 
-    async def until(self, count: int, within: float = 20.0) -> None:
+    async def until(self, count: int, within: float = WAIT) -> None:
         """Wait until so many texts were taken."""
         async with asyncio.timeout(within):
             while len(self.taken) < count:
                 self.came.clear()
                 await self.came.wait()
 
-    async def until_asked(self, count: int, within: float = 20.0) -> None:
+    async def until_asked(self, count: int, within: float = WAIT) -> None:
         """Wait until so many sends came."""
         async with asyncio.timeout(within):
             while len(self.asked) < count:
                 self.came.clear()
                 await self.came.wait()
 
-    async def until_typing(self, shown: tuple[str, str], within: float = 20.0) -> None:
+    async def until_typing(self, shown: tuple[str, str], within: float = WAIT) -> None:
         """Wait until a chat was shown that somebody types, ("start", chat), or types no more."""
         async with asyncio.timeout(within):
             while shown not in self.typing:

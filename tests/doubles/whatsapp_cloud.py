@@ -8,6 +8,8 @@ from typing import Any
 
 from aiohttp import web
 
+from tests.doubles.waiting import WAIT
+
 TOKEN, NUMBER_ID = "cloud-token", "1090"
 
 
@@ -29,7 +31,7 @@ class Cloud:
     over: asyncio.Event = field(default_factory=asyncio.Event)
     came: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def until(self, count: int, within: float = 20.0) -> None:
+    async def until(self, count: int, within: float = WAIT) -> None:
         """Wait until so many messages were sent."""
         async with asyncio.timeout(within):
             while len(self.sent) < count:

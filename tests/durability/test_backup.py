@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -10,7 +11,7 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 
@@ -24,9 +25,9 @@ from memory.lock import FileLock, sole_use
 from memory.records import utcnow
 from memory.tables import agent_files
 from tests.contract.conftest import ALICE, Store, whole_or_absent
-from tests.harness import WAIT, Browser, canary, last_text, served, settings_for
+from tests.harness import Browser, canary, last_text, served, settings_for
 from tests.logbook import restored
-from tests.processes import HOUSE
+from tests.processes import HOUSE, START
 from tests.rows import count, messages, rows, sound
 
 STORED = "ab" + "0" * 30
@@ -73,9 +74,10 @@ def beside(folder: Path) -> list[str]:
 
 
 def picture_of(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder, and its bytes; without what only locks."""
+    """Every file below a folder, and its bytes; without what only locks or says who reads."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {str(p.relative_to(folder)): p.read_bytes() for p in paths if p.suffix != ".lock"}
+    kept = [path for path in paths if not path.name.endswith((".lock", "-shm"))]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in kept}
 
 
 async def laws_broken(settings: Settings) -> dict[str, int]:
@@ -344,6 +346,19 @@ async def test_a_target_in_use_is_replaced_only_where_it_is_a_backup_and_forced(
     assert beside(tmp_path) == ["backup"]
 
 
+async def opened_to_write(pipe: Path) -> BinaryIO:
+    """Open a pipe as soon as somebody reads it."""
+    async with asyncio.timeout(START):
+        while True:
+            # Waiting for a reader in a thread could not be given up.
+            try:
+                return os.fdopen(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK), "wb")
+            except OSError as error:
+                if error.errno != errno.ENXIO:
+                    raise
+            await asyncio.sleep(0.01)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
 async def test_a_killed_backup_leaves_no_half_one_and_the_next_clears_up(tmp_path: Path) -> None:
     settings = await fill(tmp_path / "data", "one")
@@ -353,8 +368,12 @@ async def test_a_killed_backup_leaves_no_half_one_and_the_next_clears_up(tmp_pat
     command = [sys.executable, "-m", "cmw_agent", "backup", str(tmp_path / "backup")]
     environment = {"PYTHONPATH": str(HOUSE), "CMW_DATA_DIR": str(tmp_path / "data")}
     process = await asyncio.create_subprocess_exec(*command, cwd=tmp_path, env=environment)
-    async with asyncio.timeout(WAIT):
-        with await asyncio.to_thread(pipe.open, "wb"):
+    try:
+        with await opened_to_write(pipe):
+            process.kill()
+            await process.wait()
+    finally:
+        if process.returncode is None:
             process.kill()
             await process.wait()
     assert not (tmp_path / "backup").exists()

@@ -93,9 +93,11 @@ async def answering(
         reader = asyncio.create_task(read())
         async with asyncio.timeout(WAIT):
             await shown.wait()
-        yield Answering(process, browser, tab, event, reader, question)
-        reader.cancel()
-        await asyncio.gather(reader, return_exceptions=True)
+        try:
+            yield Answering(process, browser, tab, event, reader, question)
+        finally:
+            reader.cancel()
+            await asyncio.gather(reader, return_exceptions=True)
 
 
 async def test_a_running_answer_is_finished_and_nothing_new_begins(tmp_path: Path) -> None:

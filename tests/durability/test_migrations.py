@@ -82,7 +82,7 @@ async def test_replicas_that_start_together_make_one_schema(
     assert await differences(replicas[0]) == []
     for replica in replicas:
         await replica.dispose()
-    await server.execute("DROP DATABASE replicas")
+    await server.execute("DROP DATABASE replicas WITH (FORCE)")
     await server.close()
 
 
@@ -239,7 +239,7 @@ async def test_a_database_of_the_first_version_keeps_its_rows_and_gains_the_rest
     assert (await memory.begin_turn("bob", "s1", "again", key="k2", create=False)).user_seq == 3
     await database.dispose()
     if server is not None:
-        await server.execute("DROP DATABASE first_version")
+        await server.execute("DROP DATABASE first_version WITH (FORCE)")
         await server.close()
 
 
@@ -281,7 +281,7 @@ async def test_a_migration_killed_at_any_call_leaves_all_or_nothing(tmp_path: Pa
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=240,
     )
     rounds = int(finished.stdout)
     whole = schema_of(tmp_path / f"{rounds}.db")

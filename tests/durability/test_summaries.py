@@ -15,6 +15,7 @@ from tests.harness import canary, settings_for
 from tests.rows import rows
 from tests.service import ending, process, session_of, told, until
 
+BACK = "I am back"
 LONG = "lorem ipsum dolor sit amet " * 12
 
 
@@ -35,7 +36,8 @@ def notes(request: Request) -> Sequence[Step]:
 
 
 def held_notes(request: Request) -> Sequence[Step]:
-    return [Gate(), *notes(request)] if is_summary(request) else notes(request)
+    is_held = is_summary(request) or request.last_user == BACK
+    return [Gate(), *notes(request)] if is_held else notes(request)
 
 
 def at_rest(chat: ChatService) -> bool:
@@ -94,8 +96,12 @@ async def test_nobody_waits_for_a_summary_and_a_new_turn_stops_it(tmp_path: Path
                 )
             await endpoint.wait_held()
             aborted = endpoint.aborted_count
-            await talk(runtime.chat, alice, "I am back")  # the summary is still held
+            talking = asyncio.create_task(talk(runtime.chat, alice, BACK))
+            await endpoint.wait_held(BACK)  # though nobody has let the summary go on
             await endpoint.wait_aborted(aborted + 1)
+            await until(lambda: at_rest(runtime.chat))
+            endpoint.release(BACK)
+            await talking
             await endpoint.wait_held()  # and is taken up again after the turn
         # The end of the app waits for none either, and leaves no claim behind.
         found = rows(tmp_path, "SELECT summary, summarising_until FROM agent_sessions")

@@ -12,7 +12,7 @@ from cmw_agent.web.runtime import Runtime
 from tests.doubles.openai_server import OpenAIDouble
 from tests.doubles.openai_steps import Cut, Request, Step, Text
 from tests.harness import canary, settings_for
-from tests.service import ending, process, session_of, told
+from tests.service import ending, process, session_of, told, until
 
 BUDGET = 600
 
@@ -133,4 +133,4 @@ async def test_a_session_that_left_takes_its_window_along(tmp_path: Path) -> Non
         assert len(held) == 1
         await runtime.registry.release(session.key, session.principal)
         del session
-        assert len(held) == 0
+        await until(lambda: not held)

@@ -36,7 +36,7 @@ from tests.doubles.openai_server import OpenAIDouble
 from tests.doubles.openai_steps import Gate, Request, Start, Step, Text
 from tests.doubles.whatsapp_bridge import TOKEN, Bridge, whatsapp_bridge
 from tests.doubles.whatsapp_cloud import whatsapp_cloud
-from tests.harness import Served, served, settings_for
+from tests.harness import WAIT, Served, served, settings_for
 from tests.logbook import logbook
 from tests.metrics import series, value
 from tests.phones import (
@@ -55,6 +55,7 @@ from tests.rows import messages, rows
 from tests.service import until
 
 KIM, LEE, MAX = "491511@c.us", "491522@c.us", "491533@c.us"
+MEDIA_SECONDS = 5.0  # in which two requests are answered, and nothing that stalls
 
 
 def script(request: Request) -> Sequence[Step]:
@@ -218,7 +219,7 @@ class Shop:
         return Message(new.message_id, owner, new.payload, holder)
 
     async def until(self, **states: int) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(WAIT):
             while True:
                 if dict((await self.runtime.inbox.figures()).counts) == states:
                     return
@@ -241,7 +242,7 @@ async def shop(
 ) -> AsyncIterator[Shop]:
     settings = settings_for(folder, openai_base_url=endpoint.base_url, model="script")
     async with served(settings) as app, aiohttp.ClientSession() as client:
-        wire = Wire(outside or settings, client, media_seconds=1.0)
+        wire = Wire(outside or settings, client, media_seconds=MEDIA_SECONDS)
         at = Shop(app, wire, folder)
         async with at.worker.running() if is_open else contextlib.nullcontext():
             yield at
@@ -366,7 +367,7 @@ async def test_what_waits_to_be_answered_is_told(tmp_path: Path) -> None:
         await at.takes(message(KIM, "second"))
         at.seconds += RENEW_SECONDS
         at.bell.ring()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(WAIT):
             found = 0.0
             while found != 1:
                 async with http.get(f"{at.url}/metrics") as answer:
@@ -410,11 +411,11 @@ async def test_who_sent_a_file_that_does_not_come_to_its_end_is_told(tmp_path: P
 async def test_the_time_for_a_file_ends_nothing_that_whoever_reads_it_does(tmp_path: Path) -> None:
     async with whatsapp_cloud() as cloud, aiohttp.ClientSession() as client:
         cloud.files, cloud.stalled = {"77": b"only the first of these"}, {"77"}
-        wire = Wire(cloud_settings(tmp_path, cloud), client, media_seconds=1.0)
+        wire = Wire(cloud_settings(tmp_path, cloud), client, media_seconds=MEDIA_SECONDS)
         is_over = asyncio.Event()
         async with contextlib.aclosing(wire.media("77")) as body:
             assert await anext(body) == b"o"
-            asyncio.get_running_loop().call_later(1.5, is_over.set)
+            asyncio.get_running_loop().call_later(MEDIA_SECONDS + 0.5, is_over.set)
             await is_over.wait()
             with pytest.raises(Unavailable):
                 await anext(body)

@@ -25,6 +25,7 @@ from tests.doubles.openai_server import OpenAIDouble
 from tests.doubles.openai_steps import Request, Step
 from tests.harness import (
     API,
+    WAIT,
     Browser,
     Event,
     Refused,
@@ -146,7 +147,8 @@ async def test_a_database_that_refuses_an_answer_is_told_and_the_answer_stays_on
     tmp_path: Path,
 ) -> None:
     secret = canary()
-    async with house(tmp_path, "gated-1") as inside:
+    # nothing comes before the gate: a part of the answer could be stored meanwhile
+    async with house(tmp_path, "gated-0") as inside:
         asking = asyncio.create_task(inside.tab.send(secret))
         await inside.endpoint.wait_held(secret)
         with (
@@ -339,7 +341,7 @@ async def raw(url: str, request: bytes) -> None:
     writer.write(request)
     await writer.drain()
     writer.write_eof()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(WAIT):
         await reader.read()
     writer.close()
     await writer.wait_closed()
@@ -367,8 +369,9 @@ async def live(url: str, endpoint: OpenAIDouble, secret: str) -> list[str]:
             lambda: any(r.tokens_sent for r in endpoint.matching(f"hang {secret}"))
         )
         await tab.join("stop", [])
-        async for _ in tab.follow(stopped):
-            pass
+        async with asyncio.timeout(WAIT):
+            async for _ in tab.follow(stopped):
+                pass
         for path in (f"{API}/heartbeat/{tab.hash}%0d%0a{FORGED}", f"/{secret}%0d%0a{FORGED}"):
             async with browser.http.get(url + path) as answer:
                 assert answer.status in (400, 404)

@@ -1,5 +1,6 @@
 """What no page would send: refused in plain words before it costs anything, and never stored."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from io import BytesIO
@@ -11,7 +12,7 @@ import pytest
 import pytest_asyncio
 
 from tests.doubles.openai_server import OpenAIDouble
-from tests.harness import API, Browser, Event, Served, Tab, served, settings_for, texts
+from tests.harness import API, WAIT, Browser, Event, Served, Tab, served, settings_for, texts
 from tests.logbook import Logbook, error_id, logbook
 from tests.rows import count, messages, rows
 
@@ -279,6 +280,12 @@ async def test_what_is_no_session_hash_is_refused(
     house.check_sound()
 
 
+async def followed(tab: Tab, event: Event) -> None:
+    async with asyncio.timeout(WAIT):
+        async for _ in tab.follow(event):
+            pass
+
+
 @pytest.mark.parametrize(
     "extra",
     [
@@ -300,8 +307,7 @@ async def test_fields_that_nobody_asked_for_change_nothing(
     status, said = await posted(tab, orjson.dumps(joining(tab, "send", **extra)))
     assert status == 200
     event = Event(orjson.loads(said)["event_id"])
-    async for _ in tab.follow(event):
-        pass
+    await followed(tab, event)
     assert event.error is None
     assert texts(event.value, "user") == ["hi"]
     house.check_sound()
@@ -333,8 +339,7 @@ async def test_an_edit_that_makes_no_sense_changes_nothing(
     assert status in (200, 400, 422), said
     if status == 200:
         event = Event(orjson.loads(said)["event_id"])
-        async for _ in tab.follow(event):
-            pass
+        await followed(tab, event)
         assert "Something went wrong" not in (event.error or "")
     stored = [m["content"] for m in messages(house.folder, question) if not m["superseded"]]
     assert stored[0] == question

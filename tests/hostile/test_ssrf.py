@@ -7,6 +7,7 @@ import json
 import zipfile
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -68,10 +69,11 @@ def pages(address: str) -> dict[str, bytes]:
 
 @pytest.mark.slow
 async def test_addresses_in_files_and_messages_open_no_socket(tmp_path: Path) -> None:
+    changes: dict[str, Any] = {"model": "echo", "extraction_seconds": 120}
     async with (
         listening() as (address, heard),
         OpenAIDouble() as endpoint,
-        served(settings_for(tmp_path, openai_base_url=endpoint.base_url, model="echo")) as app,
+        served(settings_for(tmp_path, openai_base_url=endpoint.base_url, **changes)) as app,
         Browser(app.url) as browser,
     ):
         tab = await browser.open()

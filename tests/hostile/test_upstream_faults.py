@@ -1,5 +1,6 @@
 """A model's server that fails in every way, under the whole app."""
 
+import asyncio
 import contextlib
 import re
 from collections.abc import AsyncIterator, Sequence
@@ -13,6 +14,7 @@ from tests.doubles.openai_models import built_in
 from tests.doubles.openai_server import OpenAIDouble, refused_url
 from tests.doubles.openai_steps import Cut, Gate, Raw, Request, Step, Text, ToolCalls
 from tests.harness import (
+    WAIT,
     Browser,
     Event,
     Served,
@@ -91,8 +93,8 @@ async def patient(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Hou
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def hasty(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
-    """An app that takes a second of silence for a failure."""
-    async with house(tmp_path_factory.mktemp("hasty"), 1) as made:
+    """An app that takes a few seconds of silence for a failure; a well model answers in them."""
+    async with house(tmp_path_factory.mktemp("hasty"), 4) as made:
         yield made
 
 
@@ -163,6 +165,7 @@ async def test_a_failure_is_told_in_one_sentence_kept_and_mended_by_a_retry(
     await fails(patient, fault, status, content, asked)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "status", "content", "asked"),
     [("hang", "interrupted", "You ", 1), ("hang-before", "failed", "", 1)],
@@ -192,7 +195,10 @@ async def test_what_the_reader_saw_before_the_cut_stays_on_the_page(patient: Hou
     secret = canary()
     async with patient.page() as tab:
         event = Event(await tab.join("send", [f"part {secret}", "", "", None]))
-        async with contextlib.aclosing(tab.follow(event)) as updates:  # type: ignore[type-var]
+        async with (
+            asyncio.timeout(WAIT),
+            contextlib.aclosing(tab.follow(event)) as updates,  # type: ignore[type-var]
+        ):
             async for update in updates:
                 if last_text(update.value) == "A part of it":
                     patient.endpoint.release(secret)

@@ -3,13 +3,14 @@
 import asyncio
 import io
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 from aiohttp import web
 from PIL import Image
 
 from tests.doubles.openai_server import OpenAIDouble
-from tests.doubles.whatsapp_cloud import whatsapp_cloud
+from tests.doubles.whatsapp_cloud import Cloud, whatsapp_cloud
 from tests.harness import served
 from tests.phones import (
     cloud_body,
@@ -21,6 +22,7 @@ from tests.phones import (
     whatsapp_settings,
 )
 from tests.rows import count, rows
+from tests.service import until
 
 KIM = "491511"
 
@@ -30,6 +32,11 @@ def picture() -> bytes:
     out = io.BytesIO()
     Image.new("RGB", (4, 4), "red").save(out, "PNG")
     return out.getvalue()
+
+
+def receipts(cloud: Cloud) -> dict[str, dict[str, Any]]:
+    """The read receipts, by the message's id."""
+    return {item["message_id"]: item for item in cloud.read}
 
 
 async def test_texts_and_files_are_answered_where_they_came_from(tmp_path: Path) -> None:
@@ -56,8 +63,10 @@ async def test_texts_and_files_are_answered_where_they_came_from(tmp_path: Path)
                 "You said: look[File: a.txt]\nwritten words",
             ]
             assert {item["to"] for item in cloud.sent} == {KIM}
-            assert cloud.read[0]["message_id"] == asked["id"]
-            assert cloud.read[0]["typing_indicator"] == {"type": "text"}
+            # sent beside the answers, and perhaps after them
+            ids = {item["id"] for item in (asked, seen, heard, read)}
+            await until(lambda: receipts(cloud).keys() >= ids)
+            assert receipts(cloud)[asked["id"]]["typing_indicator"] == {"type": "text"}
             shown = str(endpoint.requests[-1].messages)
             for part in ("data:image/png;base64,", "spoken words", "written words"):
                 assert part in shown, part

@@ -1,14 +1,18 @@
 """No text that somebody chooses takes the process longer than its length explains."""
 
+import gc
 import time
+from collections.abc import Iterator
+from itertools import pairwise
 
 import pytest
 
 from cmw_agent.channels.whatsapp_text import split
 from cmw_agent.channels.whatsapp_turns import private
 
-SIZES = (500, 4_000, 32_000)
+SIZES = (0, 500, 4_000, 32_000)
 MOST = 20.0  # times the work, of eight times the text
+TRIES = 3
 LEAST = 0.002  # seconds; below this, what is measured is the measuring
 CONNECTS = "[a](connect.composio.dev/"
 HOSTILE = {
@@ -57,13 +61,27 @@ def cost(parts: tuple[str, str, str], size: int) -> float:
     return max(min(found), LEAST)
 
 
+def growth(parts: tuple[str, str, str], smaller: int, larger: int) -> float:
+    """Return how many times the work of the smaller size the larger one is."""
+    before = cost(parts, smaller)
+    return cost(parts, larger) / before
+
+
+@pytest.fixture(scope="module")
+def _uncollected() -> Iterator[None]:
+    """What other tests have left is collected before anything is measured, and not meanwhile."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("_uncollected")
 @pytest.mark.parametrize("case", HOSTILE)
 def test_the_work_grows_with_the_text_and_no_faster(case: str) -> None:
-    before = LEAST
-    for size in SIZES:
-        now = cost(HOSTILE[case], size)
-        assert now <= MOST * before, size
-        before = now
+    for smaller, larger in pairwise(SIZES):
+        # what disturbs a measurement passes, and the work of a text does not
+        assert any(growth(HOSTILE[case], smaller, larger) <= MOST for _ in range(TRIES)), larger
 
 
 @pytest.mark.parametrize("often", ["|b|\n", "|b" * 20 + "|\n", "| b | c |\n"])

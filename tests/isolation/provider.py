@@ -5,7 +5,6 @@ import base64
 import contextlib
 import os
 import secrets
-import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
@@ -20,6 +19,7 @@ from joserfc.jwk import KeySet, RSAKey
 from yarl import URL
 
 from tests.harness import WAIT, Browser
+from tests.ports import free_port
 
 Claims = dict[str, Any]
 CLIENT = "chat"
@@ -29,13 +29,6 @@ USERS = (
     {"sub": "3", "preferred_username": "root"},
     {"sub": "4"},
 )
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on now."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 @contextlib.asynccontextmanager

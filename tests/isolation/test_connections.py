@@ -29,6 +29,8 @@ async def connecting(folder: Path) -> AsyncIterator[tuple[Composio, Served]]:
             toolkits="asana,clock",
         )
         async with served(settings) as app:
+            # it asks for the tools in the background, which is nobody's doing
+            await double.until(lambda: len(double.to("GET /tools")) == 2)
             yield double, app
 
 

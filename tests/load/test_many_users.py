@@ -107,8 +107,10 @@ async def test_the_refusal_of_a_full_house_says_when_to_come_again(tmp_path: Pat
             assert answer.status == 503
             assert int(answer.headers["Retry-After"]) > 0
         # What is no turn goes on: stopping, a new chat.
-        await first.run("stop", [])
-        assert (await running).error is None
+        await first.join("stop", [])
+        done = await running
+        assert done.done
+        assert done.error is None
 
 
 async def test_who_waits_for_a_word_takes_nobody_s_place(tmp_path: Path) -> None:

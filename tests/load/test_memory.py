@@ -78,6 +78,8 @@ async def batch(url: str, first: int) -> None:
 
 @pytest.mark.slow
 async def test_two_thousand_sessions_leave_nothing_behind(tmp_path: Path) -> None:
+    # A test that failed before this one may still be holding its own.
+    mailboxes, agents = live(Mailbox), live(CmwAgent)
     async with (
         OpenAIDouble(default="echo", keep=0) as endpoint,
         served(settings_for(tmp_path, openai_base_url=endpoint.base_url, model="echo")) as app,
@@ -89,9 +91,9 @@ async def test_two_thousand_sessions_leave_nothing_behind(tmp_path: Path) -> Non
         for first in range(AT_ONCE, SESSIONS, AT_ONCE):
             await batch(app.url, first)
         await until(lambda: len(registry) == 0)
-        await until(lambda: live(Mailbox) == 0)
+        await until(lambda: live(Mailbox) <= mailboxes)
         # What looks after a closed page may take a moment longer than the registry.
-        await until(lambda: live(CmwAgent) == 0)
+        await until(lambda: live(CmwAgent) <= agents)
         grown = {
             name: (sizes.get(name, 0), size)
             for name, size in largest_maps().items()
@@ -101,6 +103,7 @@ async def test_two_thousand_sessions_leave_nothing_behind(tmp_path: Path) -> Non
 
 
 async def test_pages_that_stay_open_are_held_up_to_the_cap_and_no_further(tmp_path: Path) -> None:
+    before = live(CmwAgent)
     async with (
         OpenAIDouble(default="echo") as endpoint,
         served(
@@ -115,7 +118,7 @@ async def test_pages_that_stay_open_are_held_up_to_the_cap_and_no_further(tmp_pa
                 for browser in browsers:
                     await browser.open()
             assert len(app.application.runtime.registry) == CAP
-            assert live(CmwAgent) == CAP
+            await until(lambda: live(CmwAgent) - before == CAP)
             # The one who came first was let go, and is taken in again with her own.
             tab = await browsers[0].open()
             assert last_text((await tab.send("back")).value) == "You said: back"

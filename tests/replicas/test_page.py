@@ -57,6 +57,7 @@ async def test_the_page_goes_on_by_itself_at_another_replica(world: House, peopl
         await world.endpoint.wait_held("until the end")
         await expect(page.answers.last).to_have_text(PART.strip())
         await (await its_replica(world, page, [first, second])).kill()
+        await world.hold_leases()
         await expect(page.toast).to_contain_text("Connection to the server was lost")
         # It has loaded itself again.
         await expect(page.answers.last).to_contain_text(re.compile("stopped before its end"))

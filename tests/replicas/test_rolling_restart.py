@@ -61,6 +61,7 @@ async def after_a_death(world: House, first: Process, crowd: list[Person]) -> li
     part = "SELECT count(*) = $1 FROM agent_messages WHERE content = $2"
     await world.until(part, PEOPLE, PART)  # it is stored every few seconds
     await first.kill()
+    await world.hold_leases()
     world.endpoint.release_all()
     whole = await asyncio.gather(*(person.ended() for person in crowd))
     lost = [person for person, complete in zip(crowd, whole, strict=True) if not complete]
@@ -68,6 +69,7 @@ async def after_a_death(world: House, first: Process, crowd: list[Person]) -> li
     await asyncio.gather(*(reloaded(person) for person in lost))
     refused = await lost[0].tab.run("retry", [])
     assert "try again in ten seconds" in str(refused.error)
+    await world.let_leases_end()
     return lost
 
 

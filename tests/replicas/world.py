@@ -5,6 +5,7 @@ import contextlib
 import secrets
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -16,12 +17,14 @@ from tests.doubles.openai_server import OpenAIDouble
 from tests.doubles.openai_steps import Gate, Request, Step, Text
 from tests.harness import WAIT, Browser, Event, Tab, canary, last_text
 from tests.isolation.storm import canaries
+from tests.ports import free_port
 from tests.processes import HOUSE, Process, started
-from tests.replicas.proxy import free_port, nginx
+from tests.replicas.proxy import nginx
 
 HELD = "held"
 PART = "So far: "
 TURNS_PER_MINUTE = 20
+PUT_OFF = timedelta(minutes=10)
 
 
 def script(request: Request) -> Sequence[Step]:
@@ -90,6 +93,16 @@ class House:
             return [dict(row) for row in await connection.fetch(statement, *values)]
         finally:
             await connection.close()
+
+    async def hold_leases(self) -> None:
+        """Put off the end of the leases of running turns, however slow the machine is."""
+        longer = "UPDATE agent_turns SET lease_expires_at = lease_expires_at + $1::interval"
+        await self.rows(f"{longer} WHERE state = 'running'", PUT_OFF)
+
+    async def let_leases_end(self) -> None:
+        """Let leases that were put off end when they would have."""
+        shorter = "UPDATE agent_turns SET lease_expires_at = lease_expires_at - $1::interval"
+        await self.rows(f"{shorter} WHERE lease_expires_at > now() + $1::interval / 2", PUT_OFF)
 
     async def until(self, statement: str, *values: Any) -> None:
         """Wait until a statement that selects one truth finds it."""

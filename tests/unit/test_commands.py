@@ -64,7 +64,12 @@ async def secret(tmp_path: Path) -> str:
     await migrate(database)
     for days in (40, 20, 0):
         moment = datetime.now(UTC) - timedelta(days=days)
-        store = ConversationMemoryManager(database, clock=lambda moment=moment: moment)  # type: ignore[misc]
+        # what runs shall still run when the last command has started
+        store = ConversationMemoryManager(
+            database,
+            lease_seconds=3600,
+            clock=lambda moment=moment: moment,  # type: ignore[misc]
+        )
         owner, name = f"user:{word}", f"{word}-{days}"
         ticket = await store.begin_turn(owner, name, word, key=word, create=True)
         if days:

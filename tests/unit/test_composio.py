@@ -521,7 +521,7 @@ async def test_reading_is_tried_a_second_time(composio: Composio, connections: C
 
 async def test_a_tool_that_does_not_answer_is_given_up(composio: Composio) -> None:
     creating = connected_tool({"slug": "ASANA_CREATE_TASK"}, "asana")
-    async with opened(composio, seconds=1) as connections:
+    async with opened(composio, seconds=5) as connections:
         composio.add_account(ALICE.value)
         composio.answer("POST /tools/execute", Hold())
         outcome = await connections.run(ALICE, creating, {"name": "late"})

@@ -16,7 +16,7 @@ from aiohttp import web
 
 from tests import nginx
 from tests.harness import WAIT
-from tests.replicas.proxy import free_port
+from tests.ports import free_port
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Debian's nginx")
 ASKED = 40

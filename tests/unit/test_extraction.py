@@ -31,7 +31,7 @@ async def test_a_document_gives_its_text(tmp_path: Path, name: str) -> None:
     found = detect(content[:HEAD], name)
     assert found is not None
     assert found.kind == "document"
-    read = await Extraction(settings_for(tmp_path)).read(
+    read = await Extraction(settings_for(tmp_path, extraction_seconds=200)).read(
         tmp_path / "source", found.media_type, tmp_path / "picture"
     )
     assert read.text is not None
@@ -42,7 +42,7 @@ async def test_a_document_gives_its_text(tmp_path: Path, name: str) -> None:
 
 async def test_a_long_text_is_cut_with_a_note(tmp_path: Path) -> None:
     (tmp_path / "source").write_bytes("ä".encode() * 300_000)
-    read = await Extraction(settings_for(tmp_path)).read(
+    read = await Extraction(settings_for(tmp_path, extraction_seconds=200)).read(
         tmp_path / "source", "text/plain", tmp_path / "picture"
     )
     assert read.text is not None
@@ -62,7 +62,7 @@ async def test_a_picture_is_drawn_smaller_without_what_a_camera_added(
     found = detect(out.getvalue()[:HEAD], "x.exe")
     assert found is not None
     picture = tmp_path / "picture"
-    read = await Extraction(settings_for(tmp_path)).read(
+    read = await Extraction(settings_for(tmp_path, extraction_seconds=200)).read(
         tmp_path / "source", found.media_type, picture
     )
     assert read.text is None

@@ -64,7 +64,9 @@ def requirement(text: str) -> tuple[str, str]:
     return re.sub(r"\[.*\]", "", name).lower(), version.removesuffix("*")
 
 
-def run(*command: str, cwd: Path = ROOT, **env: str) -> subprocess.CompletedProcess[str]:
+def run(
+    *command: str, cwd: Path = ROOT, within: float = 60, **env: str
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command,
         cwd=cwd,
@@ -72,7 +74,7 @@ def run(*command: str, cwd: Path = ROOT, **env: str) -> subprocess.CompletedProc
         check=False,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=within,
     )
 
 
@@ -157,7 +159,7 @@ def test_a_venv_whose_python_has_gone_is_made_anew_and_then_left_alone(tmp_path:
     folder = venv_script(tmp_path)
     (folder / ".venv/bin").mkdir(parents=True)
     (folder / ".venv/bin/python").symlink_to(folder / "gone")
-    first = run("sh", "scripts/venv.sh", "empty.txt", cwd=folder)
+    first = run("sh", "scripts/venv.sh", "empty.txt", cwd=folder, within=250)
     assert first.returncode == 0, first.stderr
     assert "installing empty.txt" in first.stdout
     assert run(".venv/bin/python", "-c", "", cwd=folder).returncode == 0

@@ -336,7 +336,7 @@ async def test_neither_thread_nor_task_is_left_by_a_hundred_thousand_owners() ->
             await limits.admit(f"v{number}", None)
         await limits.charge(ALICE, 1)
         assert len(asyncio.all_tasks()) == 1
-        assert threading.active_count() == threads
+        assert threading.active_count() <= threads  # another test's may end meanwhile
 
 
 async def test_slots_have_a_cap_and_leave_nothing() -> None:
@@ -410,11 +410,12 @@ async def test_the_slots_of_a_killed_replica_come_free(
     redis_url: str, client: Any, folder: Path
 ) -> None:
     settings = settings_for(folder, redis_url=redis_url, turns_at_once=1)
-    killed = RedisCounters.open(redis_url)
+    killed = RedisCounters.open(redis_url, WAIT)
     async with open_limits(settings, wait_seconds=WAIT) as limits:
         async with limits.slot(ALICE):
             (key,) = await client.keys("cmw:slots*")
         digest = key.rpartition("/")[2]
+        before, _ = await client.time()
         assert await killed.take(digest, "t1", 1)
         await killed.close()
         with pytest.raises(TooMany):
@@ -422,7 +423,8 @@ async def test_the_slots_of_a_killed_replica_come_free(
                 pass
         # As it is when the lease has run out.
         now, _ = await client.time()
-        assert LEASE_SECONDS - 5 < await client.zscore(key, "t1") - now <= LEASE_SECONDS
+        ends = await client.zscore(key, "t1")
+        assert before + LEASE_SECONDS <= ends <= now + LEASE_SECONDS
         await client.zadd(key, {"t1": now - 1})
         async with limits.slot(ALICE):
             (name,) = await client.zrange(key, 0, -1)
@@ -459,7 +461,8 @@ async def test_while_redis_is_away_the_process_counts_and_then_redis_again(
             settings = settings_for(
                 folder, redis_url=url, turns_per_minute=3, turns_per_address=300, turns_at_once=1
             )
-            opening = open_limits(settings, clock=clock)
+            # gone, its socket refuses at once: nothing waits for so long
+            opening = open_limits(settings, clock=clock, wait_seconds=WAIT)
             limits = await opening.__aenter__()
             assert await admitted(limits, ALICE, HOME) == 3
             slot = limits.slot(ALICE)

@@ -221,6 +221,7 @@ async def test_an_exception_that_nobody_fetched_is_named_and_not_quoted(
     def breaks(said: str) -> None:
         raise ValueError(said)
 
+    gc.collect()  # what earlier tests have left would be told as well
     with restored():
         configure("DEBUG", "json")
         task = asyncio.create_task(fails())

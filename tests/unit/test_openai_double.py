@@ -20,6 +20,7 @@ from openai import AsyncOpenAI
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from pydantic import SecretStr
 
+from tests.doubles.openai_http import MAX_HEAD
 from tests.doubles.openai_models import tokens_answer
 from tests.doubles.openai_server import OpenAIDouble, refused_url
 from tests.doubles.openai_steps import Gate, Request, Step, Text, ToolCalls
@@ -428,11 +429,12 @@ async def test_nobody_listens_behind_a_refused_url(chat: ChatBuilder) -> None:
 async def test_silence_ends_in_the_clients_own_time_out(
     endpoint: OpenAIDouble, chat: ChatBuilder, model: str
 ) -> None:
-    async with client_of(endpoint.base_url, timeout=0.2) as client:
+    silence = openai.Timeout(30, read=0.2)  # which begins when the request has gone out
+    async with client_of(endpoint.base_url, timeout=silence) as client:
         with pytest.raises(openai.APITimeoutError):
             await streamed(client, model, "")
     with pytest.raises(langchain_errors.OpenAITimeoutError):
-        _ = [c async for c in chat(model, timeout=0.2).astream("x")]
+        _ = [c async for c in chat(model, timeout=silence).astream("x")]
     await endpoint.wait_aborted(2)
 
 
@@ -716,7 +718,7 @@ async def test_a_request_in_pieces_and_two_at_once_are_read(endpoint: OpenAIDoub
         (b"GET / HTTP/1.1\r\nno colon\r\n\r\n", 400),
         (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
         (b"POST / HTTP/1.1\r\nContent-Length: 99999999\r\n\r\n", 400),
-        (b"x" * 70_000, 400),
+        (b"x" * (MAX_HEAD + 1), 400),
         (post(b"{not json"), 400),
         (post(["a list"]), 400),
         (post({"model": "echo", "messages": "text"}), 400),

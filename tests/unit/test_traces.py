@@ -49,6 +49,11 @@ async def drawn(folder: Path, traces: Traces, model: str, said: str, **more: Any
 def _ended() -> Iterator[None]:
     """Let no exporter of this test try again, with jitter from `random`, while others run."""
     yield
+    join_exporters()
+
+
+def join_exporters() -> None:
+    """Wait for the end of what still tries to send."""
     for thread in threading.enumerate():
         if thread.name == "traces-end":
             thread.join(WAIT)
@@ -59,7 +64,7 @@ async def test_a_turn_is_a_span_with_its_model_calls_and_tools(tmp_path: Path) -
     secret = canary()
     model = 'tool:calculate:{"expression": "6*7"}'
     async with OTLPCollector() as collector:
-        name = (await drawn(tmp_path, Traces(collector.url), model, secret)).name
+        name = (await drawn(tmp_path, Traces(collector.url, WAIT), model, secret)).name
     (root,) = collector.named("turn")
     first, second = collector.named("model call")
     (tool,) = collector.named("tool")
@@ -102,7 +107,7 @@ async def test_a_model_call_is_drawn_for_each_request_to_the_model(
     model: str, asked: int, changes: dict[str, Any], tmp_path: Path
 ) -> None:
     async with OTLPCollector() as collector:
-        done = await drawn(tmp_path, Traces(collector.url), model, "go", **changes)
+        done = await drawn(tmp_path, Traces(collector.url, WAIT), model, "go", **changes)
     assert done.asked >= asked  # an error may be asked about again within one call
     calls = collector.named("model call")
     assert len(calls) == asked
@@ -125,7 +130,7 @@ def drawn_times(collector: OTLPCollector) -> list[tuple[int, int]]:
 
 async def test_tools_one_after_the_other_are_drawn_with_no_call_between_them() -> None:
     async with OTLPCollector() as collector:
-        traces = Traces(collector.url)
+        traces = Traces(collector.url, WAIT)
         async with traces.running():
             watch = traces.turn("web", "name")
             watch.asked("model")
@@ -147,7 +152,7 @@ async def test_what_a_model_invents_stands_in_no_span(tmp_path: Path) -> None:
     secret = canary()
 
     async with OTLPCollector() as collector:
-        await drawn(tmp_path, Traces(collector.url), "tool:made-up:{}", secret)
+        await drawn(tmp_path, Traces(collector.url, WAIT), "tool:made-up:{}", secret)
     (tool,) = collector.named("tool")
     assert tool.attributes == {"cmw.tool": "connected", "cmw.outcome": "failed"}
     assert not any(secret.encode() in body for body in collector.bodies)
@@ -156,7 +161,7 @@ async def test_what_a_model_invents_stands_in_no_span(tmp_path: Path) -> None:
 async def test_a_failed_turn_is_drawn_as_one(tmp_path: Path) -> None:
     secret = canary()
     async with OTLPCollector() as collector:
-        await drawn(tmp_path, Traces(collector.url), "fail-500", secret)
+        await drawn(tmp_path, Traces(collector.url, WAIT), "fail-500", secret)
     (root,) = collector.named("turn")
     assert root.attributes["cmw.outcome"] == "failed"
     assert not any(secret.encode() in body for body in collector.bodies)
@@ -170,6 +175,8 @@ async def test_a_collector_that_fails_keeps_nobody_waiting(answers: bool, tmp_pa
             traces = Traces(collector.url if answers else nowhere, flush_seconds=0.2)
             async with asyncio.timeout(WAIT):
                 await drawn(tmp_path, traces, "echo", "hello")
+            # while the ports are still these and nobody else's
+            await asyncio.to_thread(join_exporters)
     assert not collector.spans
 
 

@@ -14,7 +14,7 @@ from cmw_agent.sessions import SessionRegistry
 from cmw_agent.web.runtime import Runtime
 from memory.database import Database, migrate, open_database
 from memory.manager import ConversationMemoryManager
-from memory.records import Usage
+from memory.records import Usage, utcnow
 from tests.harness import Browser, served, settings_for
 from tests.rows import rows
 from tests.service import process
@@ -167,6 +167,8 @@ async def test_the_route_tells_amounts_to_their_owner_alone(tmp_path: Path) -> N
     ):
         tab = await alice.open()
         await bob.open()
+        now = utcnow()
+        app.application.runtime.history._clock = lambda: now  # no midnight comes in between
         assert (await tab.send("hello")).error is None
         [row] = rows(tmp_path, "SELECT * FROM agent_sessions")
         owner, hers = Principal(row["owner_id"], "visitor"), row["session_id"]

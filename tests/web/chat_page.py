@@ -140,6 +140,16 @@ class ChatPage:
         await expect(self.questions).to_have_count(before + 1)
         await self.settled()
 
+    async def begin_anew(self) -> None:
+        """Turn to a new conversation."""
+        await self.new_chat.click()
+        await self.left()
+
+    async def left(self) -> None:
+        """Wait until the page shows a new conversation: its messages go before its address."""
+        await expect(self.questions).to_have_count(0)
+        await self.page.wait_for_url(lambda url: "c=" not in url)
+
     async def settled(self) -> None:
         """Wait until no answer is being written."""
         await expect(self.send).to_be_visible()

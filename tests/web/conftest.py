@@ -20,10 +20,11 @@ from tests.doubles.composio_server import Composio, composio_server
 from tests.doubles.openai_models import built_in
 from tests.doubles.openai_server import OpenAIDouble
 from tests.doubles.openai_steps import Request, Step
-from tests.harness import Served, served, settings_for
+from tests.harness import WAIT, Served, served, settings_for
+from tests.service import until
 from tests.web.chat_page import ChatPage, Watch
 
-WAIT_MS = 15_000
+WAIT_MS = 1000 * WAIT
 ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -45,6 +46,15 @@ def by_message(request: Request) -> Sequence[Step]:
     script = (built_in(named.group(1)) if named else None) or built_in("echo")
     assert script is not None
     return script(request)
+
+
+async def unfollowed(app: Served) -> None:
+    """Wait until no page follows a turn of the app any more.
+
+    Whoever opens a conversation then takes up what waits in it, and finds all else stored.
+    """
+    chat = app.application.runtime.chat
+    await until(lambda: not any(turn.is_read for turn in chat._work))
 
 
 class People:

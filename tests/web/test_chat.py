@@ -125,6 +125,7 @@ async def test_an_edit_that_is_refused_changes_nothing(app: Served, people: Peop
     await page.edit_last("something else", nth=0)
     await expect(page.toast).to_contain_text("Only your last message can be edited.")
     await expect(page.questions).to_have_text(both)
+    await page.settled()
     await page.edit_last("   ")
     await expect(page.toast.last).to_contain_text("The message is empty")
     await expect(page.questions).to_have_text(both)
@@ -138,9 +139,10 @@ async def test_copy_copies_the_message(app: Served, people: People) -> None:
     await page.open()
     await page.ask("copy *this*")
     await page.button("Copy message").click()
-    await page.button("Copied message").wait_for()
-    copied = await page.frame.evaluate("navigator.clipboard.readText()")
-    assert copied == "You said: copy *this*"
+    await page.page.wait_for_function(
+        "async (text) => await navigator.clipboard.readText() === text",
+        arg="You said: copy *this*",
+    )
 
 
 async def test_an_example_fills_the_box_and_enter_sends_it(demo: Served, people: People) -> None:

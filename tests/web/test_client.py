@@ -7,7 +7,8 @@ import pytest
 from gradio_client import Client  # type: ignore[import-untyped]
 from gradio_client.exceptions import AppError  # type: ignore[import-untyped]
 
-from tests.harness import Served, canary
+from tests.doubles.openai_server import OpenAIDouble
+from tests.harness import WAIT, Served, canary
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -37,16 +38,18 @@ async def test_two_programs_never_meet(demo: Served) -> None:
         await asyncio.to_thread(client.close)
 
 
-async def test_an_answer_grows_and_ends_whole(app: Served) -> None:
+async def test_an_answer_grows_and_ends_whole(app: Served, model: OpenAIDouble) -> None:
     client = await asyncio.to_thread(_client, app)
-
-    def parts() -> list[str]:
-        return list(client.submit("[tokens-30@60] count", api_name="/chat"))
-
-    grown = await asyncio.to_thread(parts)
+    asked = "[gated-3] word by word"
+    coming = await asyncio.to_thread(client.submit, asked, api_name="/chat")
+    await model.wait_held(asked)
+    async with asyncio.timeout(WAIT):
+        grown = [await asyncio.to_thread(next, coming)]
+    model.release(asked)
+    grown += await asyncio.to_thread(list, coming)
     assert len(grown) > 1
     assert all(late.startswith(early) for early, late in itertools.pairwise(grown))
-    assert len(grown[-1].split()) == 30
+    assert grown[-1] == f"You said: {asked}"
     await asyncio.to_thread(client.close)
 
 

@@ -7,7 +7,7 @@ from playwright.async_api import expect
 
 from tests.doubles.openai_server import OpenAIDouble
 from tests.harness import Served, canary
-from tests.web.conftest import People
+from tests.web.conftest import People, unfollowed
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -38,8 +38,10 @@ async def test_a_reload_in_mid_answer_keeps_what_came(
     await model.wait_held("reload")
     await expect(page.answers).to_have_text(["You said: [gated-3]"])
     conversation = page.conversation()
-    await page.reload()
+    await page.page.goto("about:blank")
     await model.wait_aborted(aborted + 1)
+    await unfollowed(app)  # what came is stored by then
+    await page.open(f"?c={conversation}")
     await expect(page.answers.first).to_have_text("You said: [gated-3]")
     await expect(page.answers.last).to_contain_text("This answer was stopped before its end")
     assert page.conversation() == conversation
@@ -84,9 +86,7 @@ async def test_a_new_chat_is_empty_and_the_old_one_opens_from_the_list(
     old = page.conversation()
     link = page.recent.get_by_role("link", name="the old conversation")
     await expect(link).to_have_attribute("aria-current", "page")
-    await page.new_chat.click()
-    await expect(page.questions).to_have_count(0)
-    await page.page.wait_for_url(lambda url: "c=" not in url)
+    await page.begin_anew()
     await expect(page.box).to_be_focused()
     await page.ask("the new conversation")
     assert page.conversation() not in (None, old)

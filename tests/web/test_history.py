@@ -8,6 +8,8 @@ import pytest
 from playwright.async_api import Locator, expect
 
 from tests.harness import Served, canary
+from tests.rows import rows
+from tests.service import until
 from tests.web.chat_page import ChatPage
 from tests.web.conftest import People
 
@@ -27,12 +29,20 @@ async def with_chats(people: People, app: Served, *said: str) -> ChatPage:
     page = await people.open(app)
     for text in said:
         if await page.questions.count():
-            await page.new_chat.click()
-            await expect(page.questions).to_have_count(0)
+            await page.begin_anew()
         await page.ask(text)
     await page.open_sidebar()
     await expect(page.recent.get_by_role("link")).to_have_text(list(reversed(said)))
     return page
+
+
+def ratings(app: Served, conversation: str) -> list[str | None]:
+    found = rows(
+        app.application.runtime.settings.data_dir,
+        "SELECT feedback FROM agent_messages WHERE session_id = ? AND role = 'assistant'",
+        conversation,
+    )
+    return [row["feedback"] for row in found]
 
 
 async def test_a_word_of_an_answer_finds_the_conversation(app: Served, people: People) -> None:
@@ -65,7 +75,7 @@ async def test_a_deleted_conversation_comes_back_by_undo(app: Served, people: Pe
     page = await with_chats(people, app, "keep me", "delete me")
     await act(page, "delete me", "Delete")
     await expect(page.recent.get_by_role("link")).to_have_text(["keep me"])
-    await expect(page.questions).to_have_count(0)
+    await page.left()
     await page.frame.get_by_role("button", name="Undo").click()
     await page.filled()
     await expect(page.questions).to_have_text(["delete me"])
@@ -97,8 +107,12 @@ async def test_a_conversation_and_all_of_them_are_saved_as_files(
 
 async def test_an_answer_stays_rated_after_a_reload(app: Served, people: People) -> None:
     page = await with_chats(people, app, "rate me")
+    conversation = page.conversation()
+    assert conversation is not None
     await page.button("Like").click()
     await expect(page.log.get_by_role("button", name="Liked")).to_have_count(1)
+    # Gradio draws it before the server has heard of it.
+    await until(lambda: "like" in ratings(app, conversation))
     await page.reload()
     await expect(page.log.get_by_role("button", name="Liked")).to_have_count(1)
 

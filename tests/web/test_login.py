@@ -54,6 +54,8 @@ async def test_two_people_sign_in_keep_their_chats_and_sign_out(
 
             alice = pages["1"]
             await alice.frame.get_by_role("button", name="Sign out").click()
+            # Of the new page: the one that goes is filled as well.
+            await expect(alice.frame.locator("a.cmw-sign-in")).to_be_attached()
             await alice.filled()
             await alice.open_sidebar()
             await expect(alice.frame.get_by_role("link", name="Sign in")).to_be_visible()

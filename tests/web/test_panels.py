@@ -6,7 +6,7 @@ import pytest
 from playwright.async_api import Locator, ViewportSize, expect
 
 from memory.manager import ConversationMemoryManager
-from memory.records import new_conversation_id
+from memory.records import new_conversation_id, utcnow
 from tests.doubles.composio_server import Composio
 from tests.harness import Served
 from tests.web.chat_page import ChatPage
@@ -182,7 +182,12 @@ async def stored(
         )
 
 
-async def test_what_an_answer_took_stands_below(demo: Served, people: People) -> None:
+async def test_what_an_answer_took_stands_below(
+    demo: Served, people: People, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = utcnow()
+    # No midnight comes in between.
+    monkeypatch.setattr(demo.application.runtime.history, "_clock", lambda: now)
     page = await people.open(demo)
     line = page.frame.locator("#cmw-foot .cmw-usage")
     await expect(line).to_be_hidden()

@@ -134,6 +134,7 @@ async def test_a_question_that_was_answered_elsewhere_goes_with_a_sentence(
     other = await people.tab_in(page.page.context, app)
     async with asking(app, page) as asked:
         await page.reload()
+        await expect(card(page)).to_be_visible()
         await other.open(f"?c={page.conversation()}")
         await card(other).get_by_role("button", name="Deny").click()
         assert (await decided(asked)).answer == "denied"
@@ -230,6 +231,7 @@ async def test_what_a_model_writes_draws_and_presses_nothing(app: Served, people
             ".filter((one) => one.id || one.name).length"
         )
         assert with_ids == 0
+        await expect(page.log.get_by_text("press me").last).to_be_visible()
         for label in await page.log.get_by_text("press me").all():
             await label.click()
         assert not asked.done()

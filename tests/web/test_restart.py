@@ -1,7 +1,6 @@
 """The process dies in the middle of an answer; the page shows what came, and offers a retry."""
 
 import re
-import socket
 import sys
 from pathlib import Path
 
@@ -9,7 +8,9 @@ import pytest
 from playwright.async_api import expect
 
 from tests.doubles.openai_server import OpenAIDouble
+from tests.ports import free_port
 from tests.processes import HOUSE, started
+from tests.rows import messages
 from tests.service import until
 from tests.web.conftest import People, by_message
 
@@ -18,12 +19,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL"),
 ]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def test_after_a_kill_and_a_restart_the_page_goes_on_where_it_was(
@@ -46,7 +41,7 @@ async def test_after_a_kill_and_a_restart_the_page_goes_on_where_it_was(
             await endpoint.wait_held("lost")
             await expect(page.answers.last).to_have_text("You said: [gated-3]")
             # The partial text is stored every few seconds.
-            await until(lambda: b"You said: [gated-3]" in stored(tmp_path))
+            await until(lambda: "You said: [gated-3]" in stored(tmp_path))
             people.watch.tolerates("net::ERR", "uncaught", "error:")
             await first.kill()
         async with started(HOUSE, settings) as second:
@@ -65,5 +60,5 @@ async def test_after_a_kill_and_a_restart_the_page_goes_on_where_it_was(
             await page.ask("and on")
 
 
-def stored(folder: Path) -> bytes:
-    return b"".join(path.read_bytes() for path in folder.glob("chat.db*"))
+def stored(folder: Path) -> list[str]:
+    return [row["content"].strip() for row in messages(folder, "lost in the middle")]

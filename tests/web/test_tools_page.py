@@ -13,7 +13,7 @@ from cmw_agent.tools.composio import ConnectionUser
 from tests.harness import canary
 from tests.isolation.toolhouse import Toolhouse, toolhouse
 from tests.web.chat_page import ChatPage
-from tests.web.conftest import People
+from tests.web.conftest import People, unfollowed
 from tests.web.test_questions import card
 from tests.web.test_xss import _owner
 
@@ -29,9 +29,9 @@ async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Toolh
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def hasty(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Toolhouse]:
-    """One whose questions wait for two seconds, and with models to choose from."""
+    """One whose questions wait for six seconds, and with models to choose from."""
     folder = tmp_path_factory.mktemp("hasty")
-    async with toolhouse(folder, approval_seconds=2, models="echo,memory") as running:
+    async with toolhouse(folder, approval_seconds=6, models="echo,memory") as running:
         yield running
 
 
@@ -77,7 +77,10 @@ async def test_a_call_waits_on_the_page_through_a_reload(house: Toolhouse, peopl
     await expect(page.log).to_contain_text("needs your approval")
     await expect(card(other)).to_have_count(0)
     assert house.composio.tasks.get(user, []) == []
-    await page.page.reload()
+    here = page.page.url
+    await page.page.goto("about:blank")
+    await unfollowed(house.app)
+    await page.page.goto(here)
     await expect(card(page)).to_be_visible()
     await expect(page.log).to_contain_text("needs your approval")
     await card(page).get_by_label("name", exact=True).fill(written)
