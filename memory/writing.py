@@ -64,6 +64,7 @@ class Writer:
             if is_idle:
                 self.thread.submit(self._next)
         except RuntimeError:
+            self._is_called = False  # nor will it be: the next one is to hear of it as well
             self.withdraw(job)
             raise
         return job

@@ -17,7 +17,7 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 HOUSE = Path(__file__).parents[1]
-START = 60.0  # seconds that a start may take; the first one imports the app
+START = 120.0  # seconds that a start may take; the first one imports the app
 
 
 class Ended(Exception):

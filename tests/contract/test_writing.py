@@ -273,5 +273,6 @@ async def test_a_database_that_closes_lets_nobody_wait(
     line._opened.set()
     await closing
     assert await waiting is DatabaseUnavailable
-    with pytest.raises(DatabaseUnavailable, match="closed"):
-        await file_store.begin(ALICE, "s2", "text")
+    for late in ("s2", "s3"):
+        with pytest.raises(DatabaseUnavailable, match="closed"):
+            await file_store.begin(ALICE, late, "text")
