@@ -15,11 +15,14 @@ from memory.records import new_conversation_id
 from tests.harness import WAIT
 
 
-async def until(condition: Callable[[], bool], within: float = WAIT) -> None:
-    """Wait for what nothing announces, such as a row that another task writes."""
+async def until(condition: Callable[[], bool], within: float = WAIT, every: float = 0.01) -> None:
+    """Wait for what nothing announces, such as a row that another task writes.
+
+    A condition that takes long is asked `every` so many seconds, which leaves the loop to others.
+    """
     async with asyncio.timeout(within):
         while not condition():  # noqa: ASYNC110 (there is no event to wait for)
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(every)
 
 
 @contextlib.asynccontextmanager

@@ -91,9 +91,9 @@ async def test_two_thousand_sessions_leave_nothing_behind(tmp_path: Path) -> Non
         for first in range(AT_ONCE, SESSIONS, AT_ONCE):
             await batch(app.url, first)
         await until(lambda: len(registry) == 0)
-        await until(lambda: live(Mailbox) <= mailboxes)
+        await until(lambda: live(Mailbox) <= mailboxes, every=0.5)
         # What looks after a closed page may take a moment longer than the registry.
-        await until(lambda: live(CmwAgent) <= agents)
+        await until(lambda: live(CmwAgent) <= agents, every=0.5)
         grown = {
             name: (sizes.get(name, 0), size)
             for name, size in largest_maps().items()
@@ -118,7 +118,7 @@ async def test_pages_that_stay_open_are_held_up_to_the_cap_and_no_further(tmp_pa
                 for browser in browsers:
                     await browser.open()
             assert len(app.application.runtime.registry) == CAP
-            await until(lambda: live(CmwAgent) - before == CAP)
+            await until(lambda: live(CmwAgent) - before == CAP, every=0.5)
             # The one who came first was let go, and is taken in again with her own.
             tab = await browsers[0].open()
             assert last_text((await tab.send("back")).value) == "You said: back"
