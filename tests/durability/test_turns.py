@@ -32,6 +32,8 @@ from tests.logbook import logbook
 from tests.rows import count, messages, rows, sound, turns
 from tests.service import answer_of, ending, process, session_of, told, until
 
+LET_GO = 2.0  # seconds within which the model must be let go
+
 
 def settings_at(endpoint: OpenAIDouble, folder: Path, model: str, **changes: object) -> Settings:
     return settings_for(folder, openai_base_url=endpoint.base_url, model=model, **changes)
@@ -90,7 +92,7 @@ class House:
 
     async def check_let_go(self, page: Page, before: int) -> None:
         """Check that the model was let go and that what came is stored as interrupted."""
-        await self.endpoint.wait_aborted(before + 1)
+        await self.endpoint.wait_aborted(before + 1, within=LET_GO)
         (request,) = self.endpoint.matching(page.secret)
         assert request.aborted
         # The row follows the abort.
@@ -211,7 +213,7 @@ async def test_a_turn_that_lasts_too_long_ends_with_a_sentence(tmp_path: Path) -
             end = ending(await told(runtime.chat.turn(session, "hello", key="k")))
             assert end.outcome == "interrupted"
             assert end.sentence == "The answer took longer than 4 seconds."
-            await endpoint.wait_aborted(1)
+            await endpoint.wait_aborted(1, within=LET_GO)
             assert messages(tmp_path)[1]["content"] == "You "
             assert messages(tmp_path)[1]["error_id"] == end.error_id
             assert endpoint.request_count == 1
@@ -228,7 +230,7 @@ async def test_a_reader_that_is_killed_leaves_an_interrupted_turn(tmp_path: Path
         reader.cancel()
         with pytest.raises(asyncio.CancelledError):
             await reader
-        await endpoint.wait_aborted(1)
+        await endpoint.wait_aborted(1, within=LET_GO)
         assert runtime.chat.running == 0
         assert session.turn is None
         assert [turn["state"] for turn in turns(tmp_path)] == ["interrupted"]
@@ -263,7 +265,7 @@ async def test_the_end_of_the_process_stores_running_turns_as_interrupted(tmp_pa
         answers = [m for m in messages(tmp_path) if m["role"] == "assistant"]
         assert [(m["content"], m["status"]) for m in answers] == [("You ", "interrupted")] * 5
         assert [turn["state"] for turn in turns(tmp_path)] == ["interrupted"] * 5
-        await endpoint.wait_aborted(5)
+        await endpoint.wait_aborted(5, within=LET_GO)
         with pytest.raises(Unavailable):
             chat.turn(session, "too late", key="l")
 
@@ -434,7 +436,7 @@ async def test_a_growing_answer_is_kept_and_a_lost_lease_ends_it(tmp_path: Path)
             events = [event async for event in turn]
         assert isinstance(events[-1], TurnFinished)
         assert events[-1].outcome == "interrupted"
-        await endpoint.wait_aborted(1)
+        await endpoint.wait_aborted(1, within=LET_GO)
         # Whoever holds the lease now writes; this turn no more.
         assert messages(tmp_path)[1]["content"] == "half"
         assert rows(tmp_path, "SELECT count(*) AS n FROM agent_messages")[0]["n"] == 2
