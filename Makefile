@@ -7,7 +7,7 @@ PY := .venv/bin/python
 LOCK := $(PY) -m uv pip compile pyproject.toml --quiet --universal --python-version 3.11 \
 	--no-annotate --no-emit-index-url --custom-compile-command "make lock"
 
-.PHONY: help run test bench bench-scale lint format docs lock clean venv venv-dev browser
+.PHONY: help run test mutants bench bench-scale lint format docs lock clean venv venv-dev browser
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | while IFS='|' read -r name text; do \
@@ -24,6 +24,9 @@ bench: venv-dev ## measure the app beside a naive chat and a raw proxy (10 minut
 
 bench-scale: venv-dev ## measure one and two replicas behind nginx on PostgreSQL (5 minutes)
 	@$(PY) -m benchmarks.scale
+
+mutants: venv-dev ## take out each owner condition once and see a test fail (half an hour)
+	@$(PY) -m tests.mutants
 
 lint: venv-dev ## check form, types and the direction of imports
 	@$(PY) -m ruff check .

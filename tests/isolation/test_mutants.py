@@ -1,0 +1,78 @@
+"""Isolation 2: a check that cannot fail proves nothing; removed owner conditions are seen."""
+
+import hashlib
+import textwrap
+
+import pytest
+
+from tests.mutants.judged import judged
+from tests.mutants.source import Mutant, mutants, mutants_of
+from tests.mutants.trials import TESTS, laboratory, files_for
+
+SAMPLE = 2  # of all mutants; `make mutants` tries each
+
+pytestmark = pytest.mark.slow
+
+
+def sample() -> list[Mutant]:
+    """Return some mutants: others whenever the code with a condition changes."""
+    found = [mutant for mutant in mutants() if mutant.name not in judged()]
+    salt = hashlib.sha256("".join(f"{m.name}{m.line}" for m in found).encode()).hexdigest()
+    found.sort(key=lambda mutant: hashlib.sha256((salt + mutant.name).encode()).digest())
+    return found[:SAMPLE]
+
+
+@pytest.mark.timeout(1000)
+@pytest.mark.parametrize("mutant", sample(), ids=lambda mutant: mutant.name)
+def test_code_without_one_of_its_owner_conditions_fails_the_tests(mutant: Mutant) -> None:
+    with laboratory() as place:
+        trial = place.run(mutant)
+    assert trial.verdict == "killed", f"{mutant.name}\n{trial.output}"
+
+
+def test_every_judgement_is_of_a_condition_that_is_there() -> None:
+    assert judged() <= {mutant.name for mutant in mutants()}
+
+
+def test_every_condition_has_tests() -> None:
+    found = mutants()
+    assert len(found) > 50
+    assert all(files_for(mutant) for mutant in found)
+    assert all(any(m.path.startswith(prefix) for m in found) for prefix, _ in TESTS)
+
+
+def test_a_condition_that_statements_share_is_removed_from_one_of_them() -> None:
+    source = textwrap.dedent(
+        """
+        _OWN = sa.and_(t.c.id == ID, t.c.owner_id == _OWNER)
+        _READ = sa.select(t).where(_OWN)
+        _DROP = sa.delete(t).where(_OWN)
+        """
+    ).encode()
+    found = mutants_of("memory/example.py", source)
+    assert [mutant.name for mutant in found] == [
+        "memory/example.py _READ: _OWN",
+        "memory/example.py _DROP: _OWN",
+    ]
+    changed = found[1].applied(source).decode()
+    assert "_READ = sa.select(t).where(_OWN)" in changed
+    assert (
+        "_DROP = sa.delete(t).where("
+        "(sa.and_(t.c.id == ID, (t.c.owner_id == _OWNER).is_not(None))))" in changed
+    )
+
+
+def test_comparisons_of_principals_and_written_sql_are_found() -> None:
+    source = textwrap.dedent(
+        """
+        def reach(found, principal):
+            if found.principal != principal or principal.kind == "account":
+                return None
+            return "SELECT ł FROM t WHERE t.owner_id = :of_owner"
+        """
+    ).encode()
+    in_code = mutants_of("cmw_agent/example.py", source)
+    assert [mutant.text for mutant in in_code] == ["found.principal != principal"]
+    assert b"if False or principal.kind" in in_code[0].applied(source)
+    in_sql = mutants_of("memory/example.py", source)[-1]
+    assert "WHERE (t.owner_id = :of_owner) IS NOT NULL" in in_sql.applied(source).decode()

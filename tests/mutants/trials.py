@@ -1,0 +1,103 @@
+"""Runs the tests of a mutated module in a copy of the project."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Literal
+
+from tests.isolation.source import ROOT
+from tests.mutants.source import Mutant
+
+Verdict = Literal["killed", "survived", "broken"]
+
+SECONDS = 900  # one trial at most; a mutant that hangs the tests is killed by that
+COPIED = ("cmw_agent", "memory", "tests", "deploy", "docs", "app.py", "pyproject.toml", "README.md")
+SKIPPED = shutil.ignore_patterns("__pycache__", "node_modules")
+OPTIONS = ("-x", "-q", "-p", "no:cacheprovider", "-o", "addopts=", "-k", "not postgresql")
+PASSED, FAILED = 0, 1  # pytest's exit codes
+
+# What tests each part, what fails soonest first. A mutant counts as killed by its first failure.
+CONTRACT = ("tests/contract/test_memory_owners.py", "tests/contract/test_owner_conditions.py")
+ISOLATION = (
+    "tests/isolation/test_hijack.py",
+    "tests/isolation/test_guessed_ids.py",
+    "tests/isolation/test_tabs.py",
+    "tests/isolation/test_eviction.py",
+    "tests/isolation/test_login.py",
+)
+TESTS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("memory/", (*CONTRACT, "tests/contract", "tests/isolation/test_memory_stateful.py")),
+    ("cmw_agent/tools/", ("tests/unit/test_composio.py", "tests/isolation/test_tools.py")),
+    ("cmw_agent/channels/", ("tests/isolation/test_rest.py", "tests/isolation/test_embed.py")),
+    ("cmw_agent/", ("tests/unit/test_sessions.py", "tests/unit/test_events.py", *ISOLATION)),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """How one mutant fared; `output` is pytest's, for one that survived or could not be run."""
+
+    mutant: Mutant
+    verdict: Verdict
+    output: str
+
+
+def files_for(mutant: Mutant) -> tuple[str, ...]:
+    """Return the test files and folders that are to kill a mutant."""
+    return next(tests for prefix, tests in TESTS if mutant.path.startswith(prefix))
+
+
+class Laboratory:
+    """A copy of the project in which one mutant after the other is tried.
+
+    Args:
+        folder: The copy.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def run(self, mutant: Mutant) -> Trial:
+        """Return how a mutant fares; the copy is as before afterwards."""
+        path = self._folder / mutant.path
+        original = path.read_bytes()
+        path.write_bytes(mutant.applied(original))
+        try:
+            done = subprocess.run(
+                [sys.executable, "-m", "pytest", *OPTIONS, *self._there(files_for(mutant))],
+                cwd=self._folder,
+                env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
+                check=False,
+                capture_output=True,
+                text=True,
+                timeout=SECONDS,
+            )
+        except subprocess.TimeoutExpired:
+            return Trial(mutant, "killed", "")
+        finally:
+            path.write_bytes(original)
+        verdicts: dict[int, Verdict] = {PASSED: "survived", FAILED: "killed"}
+        return Trial(mutant, verdicts.get(done.returncode, "broken"), done.stdout[-2000:])
+
+    def _there(self, paths: tuple[str, ...]) -> list[str]:
+        return [path for path in paths if (self._folder / path).exists()]
+
+
+@contextmanager
+def laboratory() -> Iterator[Laboratory]:
+    """Copy the project for the block."""
+    with TemporaryDirectory(prefix="mutants-") as name:
+        folder = Path(name)
+        for part in COPIED:
+            source = ROOT / part
+            if source.is_dir():
+                shutil.copytree(source, folder / part, ignore=SKIPPED)
+            else:
+                shutil.copy2(source, folder / part)
+        yield Laboratory(folder)
