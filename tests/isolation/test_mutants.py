@@ -7,7 +7,7 @@ import pytest
 
 from tests.mutants.judged import judged
 from tests.mutants.source import Mutant, mutants, mutants_of
-from tests.mutants.trials import TESTS, laboratory, files_for
+from tests.mutants.trials import TESTS, files_for, laboratory
 
 SAMPLE = 2  # of all mutants; `make mutants` tries each
 
