@@ -43,7 +43,9 @@ docs: venv-dev ## rewrite the settings in README.md and .env.example
 
 lock: venv-dev ## lock the dependencies of pyproject.toml for Python 3.11 to 3.14
 	@$(LOCK) -o requirements.txt
-	@$(LOCK) --extra dev -c requirements.txt -o requirements-dev.txt
+	@$(LOCK) --extra dev --generate-hashes -c requirements.txt -o requirements-dev.txt
+	@$(LOCK) --extra postgres --extra redis --generate-hashes -c requirements.txt \
+		-o deploy/requirements.txt
 
 clean: ## remove .venv and what tests and tools leave behind; data/ stays
 	@rm -rf .venv artifacts .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

@@ -1,6 +1,7 @@
 """The files in `deploy/`: sound to the programs that read them, and to the laws of this app."""
 
 import io
+import ipaddress
 import json
 import os
 import re
@@ -124,11 +125,22 @@ def test_the_image_holds_no_secret_and_what_production_needs() -> None:
     extras = project()["optional-dependencies"]
     (install,) = [rest for word, rest in instructions() if word == "RUN" and " install " in rest
                   and "pip" in rest]  # fmt: skip
-    assert "-r requirements.txt -c requirements-dev.txt" in install
+    assert "--require-hashes -r requirements.txt" in install
+    assert "deploy/requirements.txt ./" in [rest for word, rest in instructions() if word == "COPY"]
     for text in extras["postgres"] + extras["redis"]:
-        name = text.partition("==")[0]
-        assert name in install.split()
-        assert name in locked("requirements-dev.txt")
+        assert text.partition("==")[0] in locked("deploy/requirements.txt")
+
+
+BY_DIGEST = re.compile(r"[a-z]+:[\w.-]+@sha256:[0-9a-f]{64}")
+
+
+def test_images_of_others_are_named_by_their_digest() -> None:
+    bases = [rest.partition(" AS ")[0] for word, rest in instructions() if word == "FROM"]
+    assert len(set(bases)) == 1  # what is built on is what is run on
+    services = compose()["services"].values()
+    others = [service["image"] for service in services if "build" not in service]
+    for image in [*bases, *others]:
+        assert BY_DIGEST.fullmatch(image), image
 
 
 def test_docker_takes_the_example_s_values_as_the_app_does() -> None:
@@ -190,6 +202,17 @@ def test_a_replica_has_time_to_drain() -> None:
         drain = float(service["environment"]["CMW_DRAIN_SECONDS"])
         assert drain == defaults().drain_seconds
         assert seconds(service["stop_grace_period"]) >= drain + ENDINGS
+
+
+def test_no_service_takes_the_machine_s_memory_or_processes() -> None:
+    for name, service in compose()["services"].items():
+        assert re.fullmatch(r"\d+[mg]", service["mem_limit"]), name
+        assert 0 < service["pids_limit"] <= 512, name
+    # as a pod's: two documents that are read at once, and the app itself
+    (container,) = pod()["containers"]
+    for service in replicas().values():
+        assert service["mem_limit"] == container["resources"]["limits"]["memory"][:-1].lower()
+        assert 2 * defaults().extraction_megabytes + 768 <= 1024 * int(service["mem_limit"][:-1])
 
 
 def test_who_needs_another_waits_for_its_health() -> None:
@@ -272,6 +295,18 @@ def test_a_pod_has_time_to_drain_and_none_goes_before_its_successor() -> None:
     assert documents()["PodDisruptionBudget"]["spec"]["minAvailable"] >= 1
 
 
+def test_a_pod_reaches_no_private_network_but_its_database_s() -> None:
+    policy = documents()["NetworkPolicy"]["spec"]
+    assert policy["podSelector"] == documents()["Deployment"]["spec"]["selector"]
+    assert set(policy["policyTypes"]) == {"Ingress", "Egress"}
+    open_to = [to for rule in policy["egress"] for to in rule["to"] if "ipBlock" in to]
+    (public,) = [to["ipBlock"] for to in open_to]
+    closed = [ipaddress.ip_network(network) for network in public["except"]]
+    for address in ("169.254.169.254", "10.1.2.3", "172.20.0.1", "192.168.1.1", "127.0.0.1"):
+        assert any(ipaddress.ip_address(address) in network for network in closed), address
+    assert all(rule.get("ports") for rule in policy["egress"] + policy["ingress"])
+
+
 def test_pods_share_what_replicas_must_share() -> None:
     settings = {**documents()["ConfigMap"]["data"], **documents()["Secret"]["stringData"]}
     assert set(SHARED) <= set(settings)
@@ -344,6 +379,25 @@ def test_nginx_has_the_app_s_sizes_and_times() -> None:
     kept = [int(found) for found in re.findall(r"keepalive_timeout (\d+)s;", text)]
     assert kept
     assert max(kept) < KEEP_ALIVE_SECONDS
+
+
+CLASS = 50  # people behind one address
+REQUESTS = 80  # of one page that is opened, with all its scripts
+
+
+def test_nginx_bounds_an_address_and_leaves_a_class_of_fifty_in_peace() -> None:
+    text = without_comments()
+    (connections,) = re.findall(r"limit_conn connections (\d+);", text)
+    (rate,) = re.findall(r"limit_req_zone \$network zone=requests:\d+m rate=(\d+)r/s;", text)
+    (burst,) = re.findall(r"limit_req zone=requests burst=(\d+) nodelay;", text)
+    assert CLASS * 6 < int(connections) < 8192 / 4  # browsers open six to one host at most
+    assert int(rate) + int(burst) > CLASS * REQUESTS
+    assert set(re.findall(r"limit_\w+_status (\d+);", text)) == {"429"}
+    annotations = documents()["Ingress"]["metadata"]["annotations"]
+    prefix = "nginx.ingress.kubernetes.io/limit-"
+    assert annotations[f"{prefix}connections"] == connections
+    assert annotations[f"{prefix}rps"] == rate
+    assert int(annotations[f"{prefix}burst-multiplier"]) * int(rate) == int(burst)
 
 
 def test_a_missing_nginx_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:

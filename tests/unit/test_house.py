@@ -14,7 +14,8 @@ from cmw_agent import settings_docs
 from tests import browser
 
 ROOT = Path(__file__).parents[2]
-LOCKS = ("requirements.txt", "requirements-dev.txt")
+LOCKS = ("requirements.txt", "requirements-dev.txt", "deploy/requirements.txt")
+HASHED = LOCKS[1:]
 HOUSE = (
     *LOCKS,
     ".ci/run",
@@ -48,9 +49,9 @@ def locked(name: str) -> dict[str, set[str]]:
     """The versions of each package in a lock; one that markers split has several."""
     pins: dict[str, set[str]] = {}
     for line in read(name).splitlines():
-        if line.startswith("#"):
+        if line.startswith(("#", "    --hash=")):
             continue
-        pin = PINNED.fullmatch(line)
+        pin = PINNED.fullmatch(line.removesuffix(" \\"))
         assert pin is not None, f"{name}: {line!r} is no pin"
         pins.setdefault(pin["name"], set()).add(pin["version"])
     return pins
@@ -82,8 +83,9 @@ def run(
 def test_every_dependency_is_locked_at_a_version_it_allows(lock: str) -> None:
     extras = project()["optional-dependencies"]
     wanted = list(project()["dependencies"])
-    if lock == "requirements-dev.txt":
+    if lock in HASHED:
         wanted += extras["postgres"] + extras["redis"]
+    if lock == "requirements-dev.txt":
         wanted += [text for text in extras["dev"] if "cmw-agent" not in text]
     pins = locked(lock)
     for text in wanted:
@@ -96,6 +98,21 @@ def test_every_dependency_is_locked_at_a_version_it_allows(lock: str) -> None:
 def test_the_tests_run_on_the_versions_that_serve() -> None:
     served, tested = locked("requirements.txt"), locked("requirements-dev.txt")
     assert {name: tested.get(name) for name in served} == served
+
+
+def test_the_image_has_the_versions_that_are_tested() -> None:
+    served, tested = locked("deploy/requirements.txt"), locked("requirements-dev.txt")
+    assert {name: tested.get(name) for name in served} == served
+
+
+@pytest.mark.parametrize("lock", HASHED)
+def test_every_locked_package_has_its_hashes(lock: str) -> None:
+    pins = re.split(r"^(?=[a-z0-9])", read(lock), flags=re.MULTILINE)[1:]
+    assert len(pins) > 100
+    for pin in pins:
+        assert re.search(r"^    --hash=sha256:[0-9a-f]{64}", pin, re.MULTILINE), pin.partition(" ")[
+            0
+        ]
 
 
 def test_the_space_runs_the_gradio_that_is_locked() -> None:
