@@ -7,7 +7,7 @@ PY := .venv/bin/python
 LOCK := $(PY) -m uv pip compile pyproject.toml --quiet --universal --python-version 3.11 \
 	--no-annotate --no-emit-index-url --custom-compile-command "make lock"
 
-.PHONY: help run test mutants bench bench-scale lint format docs lock clean venv venv-dev browser
+.PHONY: help run test mutants bench bench-scale lint format docs lock clean venv venv-dev programs
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | while IFS='|' read -r name text; do \
@@ -16,7 +16,7 @@ help: ## list the targets
 run: venv ## serve on http://127.0.0.1:7860 (settings: .env.example)
 	@exec $(PY) app.py
 
-test: lint browser ## check everything and run all tests, as CI does
+test: lint programs ## check everything and run all tests, as CI does
 	@$(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 bench: venv-dev ## measure the app beside a naive chat and a raw proxy (10 minutes)
@@ -57,5 +57,5 @@ venv:
 venv-dev:
 	@sh scripts/venv.sh requirements-dev.txt
 
-browser: venv-dev
-	@$(PY) -m tests.browser
+programs: venv-dev
+	@$(PY) -m tests.programs

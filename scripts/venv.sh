@@ -7,6 +7,7 @@ set -eu
 lock=$1
 stamp=.venv/installed-$lock
 py=.venv/bin/python
+uv_version=0.13.8
 
 fail() {
     printf 'error: %s\n' "$*" >&2
@@ -32,20 +33,27 @@ make_venv() {
 }
 
 pip_install() {
-    "$py" -m pip install --quiet --disable-pip-version-check --no-input -r "$lock"
+    "$py" -m pip install --quiet --disable-pip-version-check --no-input "$@"
 }
 
+# uv resolves and unpacks a lock in a fraction of pip's time. It is fetched first, by pip, where
+# the machine has none; where there is no uv for the machine, pip does it all.
 install() {
     if command -v uv >/dev/null 2>&1; then
         uv pip install --quiet --python "$py" -r "$lock"
-    elif "$py" -m pip --version >/dev/null 2>&1; then
-        pip_install
-    elif "$py" -m uv --version >/dev/null 2>&1; then
+        return
+    fi
+    # Making the environment may have been broken off before pip came.
+    "$py" -m pip --version >/dev/null 2>&1 || "$py" -m ensurepip >/dev/null
+    if "$py" -m uv --version >/dev/null 2>&1 || bring_uv; then
         "$py" -m uv pip install --quiet --python "$py" -r "$lock"
     else
-        # Making the environment was broken off before pip came.
-        "$py" -m ensurepip >/dev/null && pip_install
+        pip_install -r "$lock"
     fi
+}
+
+bring_uv() {
+    pip_install --only-binary :all: "uv==$uv_version" 2>/dev/null
 }
 
 if ! "$py" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
@@ -54,7 +62,7 @@ if ! "$py" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; th
     make_venv
 fi
 if ! cmp -s "$lock" "$stamp"; then
-    echo "installing $lock into .venv; the first time takes some minutes"
+    echo "installing $lock into .venv; the first time takes a minute"
     rm -f "$stamp"
     install || fail "installing $lock failed; see above"
     cp "$lock" "$stamp"

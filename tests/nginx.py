@@ -2,62 +2,21 @@
 
 import os
 import re
-import shutil
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-NAME = "nginx"
-PLACES = "/usr/sbin:/usr/local/sbin:/sbin"  # not on the PATH of every account
+from tests.programs import NGINX, path_of
+
 CONFIGURATION = Path(__file__).parents[1] / "deploy" / "nginx.conf"
-MISSING = """\
-error: the tests need nginx, and there is none.
-  Debian, Ubuntu:  sudo apt-get install nginx
-  macOS:           brew install nginx"""
 
 
-class NginxMissing(Exception):
-    """No nginx was found; the text says how to get one."""
-
-
-def nginx_program(places: str = PLACES) -> str:
-    """Return the path of an nginx, on the PATH or in one of `places`, which `:` separates.
+def nginx_program() -> str:
+    """Return the path of an nginx.
 
     Raises:
-        NginxMissing: There is none.
+        ProgramMissingError: There is none.
     """
-    found = shutil.which(NAME) or shutil.which(NAME, path=places)
-    if found is None:
-        raise NginxMissing(MISSING)
-    return found
-
-
-def install(name: str) -> None:
-    """Try to install a package with apt where that needs nobody's leave; elsewhere do nothing.
-
-    One that starts a server of its own where an init system lets it is asked not to.
-    """
-    apt = shutil.which("apt-get")
-    if apt is None or not hasattr(os, "geteuid") or os.geteuid() != 0:
-        return
-    quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
-    for words in (("update", "-qq"), ("install", "-qq", "--no-install-recommends", name)):
-        subprocess.run(
-            [apt, *words, "-y"], env=quiet, stdout=subprocess.DEVNULL, check=False, timeout=600
-        )
-
-
-def provided_nginx() -> str:
-    """Return the path of an nginx, installed first where that needs nobody's leave.
-
-    Raises:
-        NginxMissing: There is none, and it cannot be installed.
-    """
-    try:
-        return nginx_program()
-    except NginxMissing:
-        install(NAME)
-    return nginx_program()
+    return path_of(NGINX)
 
 
 def rendered(port: int, replicas: Sequence[int]) -> str:

@@ -1,7 +1,6 @@
 """The Redis of the tests: Debian's `redis-server`, started for a test and gone with it."""
 
 import contextlib
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -9,42 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.nginx import install
+from tests.programs import REDIS, path_of
 
 NAME = "redis-server"
-MISSING = """\
-error: the tests need redis-server, and there is none.
-  Debian, Ubuntu:  sudo apt-get install redis-server
-  macOS:           brew install redis"""
-
-
-class RedisMissing(Exception):
-    """No redis-server was found; the text says how to get one."""
-
-
-def redis_server() -> str:
-    """Return the path of a redis-server.
-
-    Raises:
-        RedisMissing: There is none.
-    """
-    found = shutil.which(NAME)
-    if found is None:
-        raise RedisMissing(MISSING)
-    return found
-
-
-def provided_redis() -> str:
-    """Return the path of a redis-server, installed first where that needs nobody's leave.
-
-    Raises:
-        RedisMissing: There is none, and it cannot be installed.
-    """
-    try:
-        return redis_server()
-    except RedisMissing:
-        install(NAME)
-    return redis_server()
 
 
 @contextlib.contextmanager
@@ -53,7 +19,7 @@ def started(folder: Path) -> Iterator[str]:
     socket = folder / "redis.sock"
     words = ["--port", "0", "--unixsocket", str(socket), "--save", "", "--appendonly", "no"]
     server = subprocess.Popen(
-        [redis_server(), *words], cwd=folder, stdout=subprocess.PIPE, text=True
+        [path_of(REDIS), *words], cwd=folder, stdout=subprocess.PIPE, text=True
     )
     assert server.stdout is not None
     try:

@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -398,13 +397,6 @@ def test_nginx_bounds_an_address_and_leaves_a_class_of_fifty_in_peace() -> None:
     assert annotations[f"{prefix}connections"] == connections
     assert annotations[f"{prefix}rps"] == rate
     assert int(annotations[f"{prefix}burst-multiplier"]) * int(rate) == int(burst)
-
-
-def test_a_missing_nginx_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    with tempfile.TemporaryDirectory() as empty:
-        monkeypatch.setenv("PATH", empty)
-        with pytest.raises(nginx.NginxMissing, match="apt-get install nginx"):
-            nginx.nginx_program(places=empty)
 
 
 # -- a Space --------------------------------------------------------------------------------

@@ -11,7 +11,6 @@ import pytest
 
 import cmw_agent
 from cmw_agent import settings_docs
-from tests import browser
 
 ROOT = Path(__file__).parents[2]
 LOCKS = ("requirements.txt", "requirements-dev.txt", "deploy/requirements.txt")
@@ -224,14 +223,11 @@ def test_a_failed_install_is_tried_again(tmp_path: Path) -> None:
         assert result.stderr == "no network\nerror: installing empty.txt failed; see above\n"
 
 
-def test_a_missing_browser_says_how_to_get_one(tmp_path: Path) -> None:
-    result = run(
-        sys.executable,
-        "-m",
-        "tests.browser",
-        PATH=str(tmp_path),
-        PLAYWRIGHT_BROWSERS_PATH=str(tmp_path),
-    )
-    assert result.returncode == 1
-    assert result.stderr.strip() == browser.MISSING
-    assert "apt-get install chromium" in browser.MISSING
+def test_the_uv_that_sets_up_is_the_one_that_is_locked() -> None:
+    (version,) = locked("requirements-dev.txt")["uv"]
+    assert f"uv_version={version}\n" in read("scripts/venv.sh")
+
+
+def test_ci_does_what_make_test_does_and_nothing_else() -> None:
+    lines = [line for line in read(".ci/run").splitlines() if line and not line.startswith("#")]
+    assert lines == ["set -euo pipefail", 'cd "$(dirname "$0")/.."', "make test"]

@@ -4,9 +4,6 @@ import asyncio
 import contextlib
 import logging
 import math
-import os
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -22,7 +19,6 @@ from cmw_agent.counters import ProcessCounters, ProcessStorage
 from cmw_agent.errors import StartupError, UserError
 from cmw_agent.limits import DAY, Limits, TooMany, open_limits, readable
 from cmw_agent.shared_counters import LEASE_SECONDS, PAUSE_SECONDS, WARN_SECONDS, RedisCounters
-from tests import redis as redis_of_tests
 from tests.harness import WAIT, canary, settings_for
 from tests.redis import redis_url, started
 
@@ -528,22 +524,6 @@ async def test_a_password_stands_nowhere(
         ):
             pass
     assert secret not in repr(caught.value)
-
-
-def test_a_missing_redis_says_how_to_get_one(tmp_path: Path) -> None:
-    code = "from tests.redis import provided_redis; provided_redis()"
-    result = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "PATH": str(tmp_path)},
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert result.returncode == 1
-    assert redis_of_tests.MISSING in result.stderr
-    assert "apt-get install redis-server" in redis_of_tests.MISSING
 
 
 def test_a_refusal_says_at_least_a_second() -> None:

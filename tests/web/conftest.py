@@ -15,12 +15,12 @@ from playwright.async_api import (
 )
 from pydantic import SecretStr
 
-from tests.browser import chromium
 from tests.doubles.composio_server import Composio, composio_server
 from tests.doubles.openai_models import built_in
 from tests.doubles.openai_server import OpenAIDouble
 from tests.doubles.openai_steps import Request, Step
 from tests.harness import WAIT, Served, served, settings_for
+from tests.programs import chromium
 from tests.service import until
 from tests.web.chat_page import ChatPage, Watch
 

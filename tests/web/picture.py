@@ -7,8 +7,8 @@ from pathlib import Path
 
 from playwright.async_api import async_playwright, expect
 
-from tests.browser import chromium
 from tests.harness import served, settings_for
+from tests.programs import chromium
 from tests.web.chat_page import ChatPage
 from tests.web.conftest import ARGUMENTS, WIDE
 

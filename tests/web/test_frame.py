@@ -8,9 +8,9 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import BrowserContext, Playwright, expect
 
-from tests.browser import chromium
 from tests.doubles.openai_server import OpenAIDouble
 from tests.harness import Served, served, settings_for
+from tests.programs import chromium
 from tests.web.chat_page import ChatPage
 from tests.web.conftest import ARGUMENTS, People
 from tests.web.other_site import OtherSite, other_site

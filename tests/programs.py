@@ -1,0 +1,146 @@
+"""The programs that the tests run beside Python: found on the machine, or installed.
+
+``python -m tests.programs`` installs what is missing: by apt-get as root or where ``sudo -n``
+works without a password, Chromium elsewhere by Playwright's own download. It prints where each
+program is, or one line that says what to type, and exits with 1.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from playwright.sync_api import sync_playwright
+
+SBIN = "/usr/sbin:/usr/local/sbin:/sbin"  # not on the PATH of every account
+SECONDS = 600  # for one step of an installation
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A program of the system.
+
+    `names` are those of its file, `package` is Debian's, and `folders` are searched behind the
+    PATH, separated by colons.
+    """
+
+    names: tuple[str, ...]
+    package: str
+    folders: str = ""
+
+
+CHROMIUM = Program(
+    ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"), "chromium"
+)
+NGINX = Program(("nginx",), "nginx", SBIN)
+REDIS = Program(("redis-server",), "redis-server")
+ALL = (CHROMIUM, NGINX, REDIS)
+
+
+class ProgramMissingError(Exception):
+    """Programs are not on this machine; the text says in one line what to type."""
+
+    def __init__(self, programs: Iterable[Program]) -> None:
+        packages = " ".join(program.package for program in programs)
+        super().__init__(
+            f"error: the tests need {packages}; on Debian and Ubuntu type: "
+            f"sudo apt-get install {packages}"
+        )
+
+
+def path_of(program: Program) -> str:
+    """Return the path of a program.
+
+    Raises:
+        ProgramMissingError: It is not on this machine.
+    """
+    found = _find(program)
+    if found is None:
+        raise ProgramMissingError([program])
+    return found
+
+
+def chromium() -> str:
+    """Return the path of a Chromium, for Playwright's `executable_path`.
+
+    Raises:
+        ProgramMissingError: There is none.
+    """
+    return path_of(CHROMIUM)
+
+
+def provide(programs: Iterable[Program] = ALL, *, uid: int) -> dict[str, str]:
+    """Install the programs that are missing; return the paths by package.
+
+    Args:
+        programs: What is needed.
+        uid: The account that asks; 0 is root, which needs no sudo.
+
+    Raises:
+        ProgramMissingError: Some are missing and cannot be installed without a password.
+    """
+    programs = list(programs)
+    missing = [program for program in programs if _find(program) is None]
+    if missing:
+        _install([program.package for program in missing], uid)
+    if CHROMIUM in missing and _find(CHROMIUM) is None:
+        _run([sys.executable, "-m", "playwright", "install", "chromium"])
+    missing = [program for program in missing if _find(program) is None]
+    if missing:
+        raise ProgramMissingError(missing)
+    return {program.package: path_of(program) for program in programs}
+
+
+def _find(program: Program) -> str | None:
+    for name in program.names:
+        found = shutil.which(name) or shutil.which(name, path=program.folders)
+        if found is not None:
+            return found
+    if program is CHROMIUM:
+        with sync_playwright() as playwright:
+            own = playwright.chromium.executable_path
+        return own if Path(own).exists() else None
+    return None
+
+
+def _install(packages: list[str], uid: int) -> None:
+    apt = shutil.which("apt-get")
+    if apt is None:
+        return
+    as_root = _as_root(uid)
+    if as_root is None:
+        return
+    # A package whose service would be started at once, where an init system lets it, is not to.
+    settings = ["env", "DEBIAN_FRONTEND=noninteractive", "RUNLEVEL=1"]
+    _run([*as_root, *settings, apt, "update", "-qq"])
+    options = ["install", "-qq", "-y", "--no-install-recommends"]
+    _run([*as_root, *settings, apt, *options, *packages])
+
+
+def _as_root(uid: int) -> list[str] | None:
+    """Return what to put before a command to run it as root; None where a password is needed."""
+    if uid == 0:
+        return []
+    sudo = shutil.which("sudo")
+    if sudo is not None and _run([sudo, "-n", "true"]):
+        return [sudo, "-n"]
+    return None
+
+
+def _run(command: list[str]) -> bool:
+    done = subprocess.run(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False, timeout=SECONDS
+    )
+    return done.returncode == 0
+
+
+if __name__ == "__main__":
+    try:
+        account = os.geteuid() if hasattr(os, "geteuid") else 1
+        for package, path in provide(uid=account).items():
+            sys.stdout.write(f"{package}: {path}\n")
+    except ProgramMissingError as missing:
+        sys.exit(str(missing))
