@@ -226,11 +226,11 @@ class Work:
         model: str | None = None
         try:
             async with clock:
+                # A stored conversation's agent is its own, whatever the session says.
+                profile = await self._shared.kit.profile(self.session, ticket.agent_id)
                 if (done := await self._command(held)) is not None:
                     self._take(TextDelta(done))
                 else:
-                    # A stored conversation's agent is its own, whatever the session says.
-                    profile = await self._shared.kit.profile(self.session, ticket.agent_id)
                     model = await self._choose(ticket, profile)
                     await self._ask_agent(ticket, held, profile, model, clock)
         except asyncio.CancelledError:
