@@ -150,7 +150,8 @@ class Settings(BaseSettings):
     )
     agents_file: Annotated[Path, checked(values.folder)] = setting(
         Path("agents.toml"),
-        "File of agent profiles: id, name, prompt, model, toolkits and allowed origins of each.",
+        "File of agent profiles: id, name, prompt, model, toolkits, allowed origins and access "
+        "of each.",
         "a file's path on one line, without ?",
         shown="`agents.toml` where it is there; one agent, `assistant`, otherwise",
     )

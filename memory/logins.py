@@ -25,6 +25,7 @@ agent_logins = sa.Table(
     sa.Column("created_at", UtcDateTime, nullable=False),
     sa.Column("ended_at", UtcDateTime),
     sa.Column("names", sa.JSON(none_as_null=True)),
+    sa.Index("agent_logins_by_owner", "owner_id"),
 )
 _logins = agent_logins.c
 _LIVE = sa.and_(

@@ -1,6 +1,7 @@
 """Isolation: an agent that one may not use is, in every channel, one that there is not."""
 
 import contextlib
+import json
 import re
 import sqlite3
 from collections.abc import AsyncIterator
@@ -17,9 +18,12 @@ from cmw_agent.web.routes import CHANNELS, OPEN
 from tests.harness import Browser, Event, Tab, canary, last_text, served
 from tests.isolation import provider as idp
 from tests.isolation.provider import CLIENT, Forger, agreed, begun, ended, forging, sign_out
+from tests.isolation.test_tools import asked as asked_before
+from tests.isolation.toolhouse import settle, toolhouse
 from tests.isolation.world import World, world
 from tests.phones import whatsapp_settings
 from tests.rest import Client, Reply, client
+from tests.rows import rows
 from tests.scheduled import Hands, Heard, ran, scheduler_of
 
 shared = pytest.mark.asyncio(loop_scope="module")
@@ -416,11 +420,7 @@ class House:
 
     async def sign_in(self, browser: Browser, subject: str, **claims: Any) -> None:
         """Sign in as a user of whom the provider's token says `claims`."""
-        self.forger.change = lambda found: {**found, **claims}
-        await browser.open()
-        there = (await begun(browser)).replace(self.provider, self.forger.upstream)
-        status, led = await ended(browser, await agreed(there, subject))
-        assert status == 303, led
+        await sign_in(browser, self.forger, self.provider, subject, **claims)
 
     async def talk(self, browser: Browser, agent: str) -> Tab:
         """Begin a conversation with an agent that answers."""
@@ -435,17 +435,37 @@ class House:
         return next(str(r["agent_id"]) for r in found if r["session_id"] == conversation_id)
 
 
+async def sign_in(
+    browser: Browser, forger: Forger, provider: str, subject: str, **claims: Any
+) -> None:
+    """Sign in as a user of whom the token of `provider`, which `forger` writes, says `claims`."""
+    forger.change = lambda found: {**found, **claims}
+    await browser.open()
+    there = (await begun(browser)).replace(provider, forger.upstream)
+    status, led = await ended(browser, await agreed(there, subject))
+    assert status == 303, led
+
+
 @contextlib.asynccontextmanager
-async def house(folder: Path, agents: str = AGENTS) -> AsyncIterator[House]:
+async def accounts(folder: Path, agents: str) -> AsyncIterator[tuple[dict[str, Any], Forger, str]]:
+    """Give the settings of an app with accounts, and who writes the tokens."""
     (folder / "agents.toml").write_text(agents, encoding="utf-8")
     async with idp.provider() as upstream, forging(upstream) as (address, forger):
-        accounts: dict[str, Any] = {
+        settings = {
             "openid_provider_url": address,
             "oauth_client_id": CLIENT,
             "oauth_client_secret": "not-told-to-anyone",
         }
-        async with world(folder, **accounts) as here:
-            yield House(here, forger, address)
+        yield settings, forger, address
+
+
+@contextlib.asynccontextmanager
+async def house(folder: Path, agents: str = AGENTS) -> AsyncIterator[House]:
+    async with (
+        accounts(folder, agents) as (settings, forger, address),
+        world(folder, **settings) as here,
+    ):
+        yield House(here, forger, address)
 
 
 async def test_signed_in_users_are_shown_and_answered_by_what_is_for_them(tmp_path: Path) -> None:
@@ -546,3 +566,23 @@ async def test_where_nothing_is_for_visitors_they_are_told_to_sign_in(tmp_path: 
         assert here.world.rows()["agent_messages"] == []
         await here.sign_in(browser, "2")
         await here.talk(browser, "assistant")
+
+
+async def test_who_lost_the_agent_while_a_call_waited_approves_nothing(tmp_path: Path) -> None:
+    async with (
+        accounts(tmp_path, AGENTS) as (settings, forger, address),
+        toolhouse(tmp_path, **settings) as there,
+        Browser(there.app.url) as bob,
+    ):
+        await sign_in(bob, forger, address, "2", groups=["staff"])
+        tab = bob.tab(query="?agent=staff")
+        await tab.open()
+        for groups in (["staff"], []):
+            task = json.dumps({"when": FAR, "task": f"report of {len(groups)}"})
+            running, open_chat, call = await asked_before(there, tab, f"do schedule_task {task}")
+            async with Browser(there.app.url) as another:
+                await sign_in(another, forger, address, "2", groups=groups)
+            assert await settle(tab, open_chat, call, "approved") == 200
+            await running
+            tasks = [row["text"] for row in rows(tmp_path, "SELECT * FROM agent_schedules")]
+            assert tasks == ["report of 1"]

@@ -248,11 +248,14 @@ def test_without_toolkits_in_the_settings_none_is_allowed(tmp_path: Path) -> Non
 def test_the_example_is_a_file_that_works(tmp_path: Path) -> None:
     example = ROOT / "agents.example.toml"
     found = load_profiles(settings(tmp_path, agents_file=example))
-    assert list(found) == ["assistant", "shop"]
+    assert list(found) == ["assistant", "shop", "support"]
+    assert found["support"].access == frozenset({"alice", "group:support"})
     assert found["shop"].allowed_origins == {"https://shop.example.com"}
     assert found["shop"].prompt.startswith("You answer")
     # What is only hinted at in it is right too.
     hints = example.read_text(encoding="utf-8").replace("# model", "model")
+    hints = hints.replace("# access", "access")
     (tmp_path / "agents.toml").write_text(hints.replace("# toolkits", "toolkits"))
     all_of_it = load_profiles(settings(tmp_path, models="gpt-4o-mini"))
+    assert all_of_it["shop"].access == "site"
     assert (all_of_it["shop"].model, all_of_it["shop"].toolkits) == ("gpt-4o-mini", ("gmail",))

@@ -12,3 +12,4 @@ depends_on = None
 def upgrade(operations: Operations) -> None:
     """Add the column; logins that began before have no names until the next sign-in."""
     operations.add_column("agent_logins", sa.Column("names", sa.JSON(none_as_null=True)))
+    operations.create_index("agent_logins_by_owner", "agent_logins", ["owner_id"])
