@@ -26,6 +26,7 @@ from cmw_agent.identity import Principal
 from cmw_agent.kit import Commands, Kit
 from cmw_agent.observers import kind_of
 from cmw_agent.passing import Passing
+from cmw_agent.profiles import Profile
 from cmw_agent.sessions import Session
 from cmw_agent.summaries import Summaries
 from cmw_agent.text import checked_message
@@ -127,11 +128,13 @@ class ChatService:
         """
         text = self._checked(text)
         conversation = _conversation_of(session)
-        profile = self._kit.profile(session.agent_id)
         provenance = session.provenance
-        kept = {**(context or {}), **({MODEL: self._kit.model(profile, model)} if model else {})}
 
-        def begin(memory: ConversationMemoryManager) -> Coroutine[Any, Any, TurnTicket]:
+        def begin(
+            memory: ConversationMemoryManager, profile: Profile
+        ) -> Coroutine[Any, Any, TurnTicket]:
+            chosen = {MODEL: self._kit.model(profile, model)} if model else {}
+            kept = {**(context or {}), **chosen}
             return memory.begin_turn(
                 session.owner,
                 conversation,
@@ -175,7 +178,7 @@ class ChatService:
             text = self._checked(text)
         conversation = _conversation_of(session)
 
-        def begin(memory: ConversationMemoryManager) -> Coroutine[Any, Any, TurnTicket]:
+        def begin(memory: ConversationMemoryManager, _: Profile) -> Coroutine[Any, Any, TurnTicket]:
             return memory.begin_retry(
                 session.owner,
                 conversation,
@@ -216,12 +219,9 @@ class ChatService:
         text = self._checked(str(last.content))
         if (refusal := self.refusal()) is not None:
             raise refusal
-        profile = self._kit.profile(session.agent_id)
         turn = Turn(secrets.token_hex(16), text, is_new=True, request_id=request_id)
-        told = f"{profile.prompt}\n\n{instructions}" if instructions else profile.prompt
         asked = [*earlier, Exchange("user", text)]
-        chosen = self._kit.model(profile, model)
-        self._start(turn, Passing(self._kit, session, turn, asked, told, chosen))
+        self._start(turn, Passing(self._kit, session, turn, asked, instructions, model))
         return turn
 
     def take_up(self, session: Session) -> Turn | None:

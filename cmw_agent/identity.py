@@ -10,6 +10,7 @@ import hmac
 import os
 import re
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -27,6 +28,7 @@ TOKEN_SECONDS = 400 * 86_400  # browsers keep no cookie longer than 400 days (RF
 ACCOUNT_SECONDS = 30 * 86_400  # without a visit; each renewal begins them anew
 RENEW_SECONDS = 7 * 86_400
 NAME_CHARS = 200
+MAX_GROUPS = 500
 KEY_FILE = "secret.key"
 
 Kind = Literal["visitor", "account", "ephemeral", "client", "widget", "phone"]
@@ -40,7 +42,8 @@ class Principal:
     `id` is opaque, is made by the server alone and owns rows in the database.
     An ``ephemeral`` principal proves nothing but the hash it sends; nothing of it
     is kept. An ``account`` has a `login`, the sign-in that proves it here, and the
-    user `name` that the provider gave then; neither tells two principals apart. A ``client``
+    user `name` and `groups` that the provider gave then; none of them tells two principals apart,
+    and no cookie carries groups: the memory of logins does. A ``client``
     comes through a key of the REST interface, a ``widget`` visitor by another website, a
     ``phone`` by WhatsApp: see `cmw_agent.parties`.
     """
@@ -49,6 +52,7 @@ class Principal:
     kind: Kind
     login: str | None = field(default=None, compare=False)
     name: str | None = field(default=None, compare=False)
+    groups: frozenset[str] = field(default=frozenset(), compare=False)
 
     @property
     def is_kept(self) -> bool:
@@ -201,18 +205,25 @@ class Identities:
         return SessionKey(_hmac(self._session_secret, f"{principal.id}\0{client_hash}"))
 
 
-def new_login(issuer: str, subject: str, name: str | None) -> Principal:
+def new_login(issuer: str, subject: str, name: str | None, groups: Sequence[str] = ()) -> Principal:
     """Return the account of a provider's user, with a login that nobody had before.
 
     Its id rests on issuer and subject alone and on no key, so that it outlives a change
-    of keys. A name that is no name is left out rather than cut: a part of it could be
-    another's.
+    of keys. A name that is no name, of the user or of a group, is left out rather than cut: a part
+    of it could be another's. Groups beyond the first `MAX_GROUPS` do not count.
     """
     digest = sha256(f"cmw.account\0{issuer}\0{subject}".encode()).hexdigest()
-    usable = name is not None and 0 < len(name) <= NAME_CHARS and name.isprintable()
     return Principal(
-        "a" + digest[:32], "account", login=secrets.token_hex(16), name=name if usable else None
+        "a" + digest[:32],
+        "account",
+        login=secrets.token_hex(16),
+        name=name if name is not None and _is_name(name) else None,
+        groups=frozenset(filter(_is_name, groups[:MAX_GROUPS])),
     )
+
+
+def _is_name(name: str) -> bool:
+    return 0 < len(name) <= NAME_CHARS and name.isprintable()
 
 
 def _hmac(key: bytes, text: str) -> str:

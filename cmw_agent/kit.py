@@ -1,11 +1,11 @@
 """What a process's turns share beside the memory: limits, approvals, profiles, tools, files."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from cmw_agent.access import Agents
 from cmw_agent.approvals import Approvals
-from cmw_agent.errors import UserError
+from cmw_agent.errors import NotFound
 from cmw_agent.files import Files
 from cmw_agent.limits import Limits
 from cmw_agent.observers import Observer, Silent
@@ -32,10 +32,9 @@ class Commands(Protocol):
         """Return the answer to a command for the session's own user."""
 
 
-class AgentGone(UserError):
-    """The conversation's agent is not among the profiles any more."""
+class AgentGone(NotFound):
+    """The conversation's agent is not there, or its owner may not use it: told alike."""
 
-    status = 410
     sentence = "The agent of this conversation is not here any more; please begin a new chat."
 
 
@@ -50,20 +49,22 @@ class Kit:
     settings: Settings
     limits: Limits
     approvals: Approvals
-    profiles: Mapping[str, Profile]
+    agents: Agents
     fields: RequestFields
     files: Files
     connections: Connections | None = None
     observer: Observer = field(default_factory=Silent)
     schedules: ScheduleBook | None = None
 
-    def profile(self, agent_id: str) -> Profile:
-        """Return an agent's profile.
+    async def profile(self, session: Session, agent_id: str) -> Profile:
+        """Return the profile of an agent that a session's user may use now.
 
         Raises:
-            AgentGone: There is none of that id.
+            AgentGone: There is none of that id, or none for this user.
+            UserError: The memory fails.
         """
-        found = self.profiles.get(agent_id)
+        tenant_id = session.provenance.tenant_id
+        found = await self.agents.find_for(agent_id, session.principal, tenant_id)
         if found is None:
             raise AgentGone
         return found

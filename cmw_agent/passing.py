@@ -11,9 +11,10 @@ from cmw_agent.completion import Exchange
 from cmw_agent.errors import UserError, frames
 from cmw_agent.events import AgentEvent, Outcome, TurnEvent, TurnFinished
 from cmw_agent.kit import Kit
-from cmw_agent.limits import Slot, TooMany
+from cmw_agent.limits import Slot
 from cmw_agent.models import explain
 from cmw_agent.observers import REFUSED, Silent, Watch, kind_of, log_end, tell
+from cmw_agent.profiles import Profile
 from cmw_agent.sessions import Session
 from cmw_agent.turns import Turn
 
@@ -31,8 +32,8 @@ class Passing:
         session: Whose answer it is.
         turn: Takes the events.
         said: The conversation, its last message the user's.
-        instructions: What the model is told before it.
-        model: The model that answers.
+        instructions: What the model is told beside the agent's prompt, if anything.
+        model: The model that is to answer, where it is not the agent's.
     """
 
     conversation: str | None = None  # there is none
@@ -44,8 +45,8 @@ class Passing:
         session: Session,
         turn: Turn,
         said: Sequence[Exchange],
-        instructions: str,
-        model: str,
+        instructions: str | None,
+        model: str | None,
     ) -> None:
         self._kit = kit
         self.session = session
@@ -63,13 +64,14 @@ class Passing:
         self._watch = kit.observer.turn(session.channel, session.principal.log_name)
         outcome, started = REFUSED, time.monotonic()
         try:
+            profile = await kit.profile(session, session.agent_id)
             async with kit.limits.slot(session.owner) as self._slot:
                 self._watch.begun(self._turn.key)
-                finished = await self._run()
+                finished = await self._run(profile)
                 outcome = finished.outcome
                 await kit.limits.charge(session.owner, self._answer.tokens or 0)
             self._turn.emit(finished)
-        except TooMany as error:
+        except UserError as error:
             kit.observer.refused(kind_of(error))
             self._turn.refuse(error)
         finally:
@@ -92,12 +94,14 @@ class Passing:
         if self._slot is not None:
             await self._slot.renew()
 
-    async def _run(self) -> TurnFinished:
+    async def _run(self, profile: Profile) -> TurnFinished:
         settings = self._kit.settings
         clock = asyncio.timeout(settings.turn_timeout)
-        fields = self._kit.fields.of(self.session.owner, self._model)
-        self._watch.asked(self._model)
-        ask = Ask(instructions=self._instructions, fields=fields)
+        model = self._kit.model(profile, self._model)
+        fields = self._kit.fields.of(self.session.owner, model)
+        self._watch.asked(model)
+        instructions = "\n\n".join(filter(None, (profile.prompt, self._instructions)))
+        ask = Ask(instructions=instructions, fields=fields)
         try:
             async with clock:
                 await self.session.agent.run(self._said, self._take, ask)

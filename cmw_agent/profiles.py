@@ -9,13 +9,12 @@ the settings say, except origins: those are its own or none.
 """
 
 import difflib
-import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final, TypeGuard
+from typing import Any, Final, Literal, TypeGuard
 
 from cmw_agent import settings_values as values
 from cmw_agent.errors import StartupError
@@ -25,12 +24,24 @@ BUILT_IN = "assistant"
 MOST_BYTES = 1_000_000
 MOST_AGENTS = 1000
 SHOWN = 60
-ID = re.compile(r"[a-z0-9_-]{1,40}")
+Word = Literal["everyone", "signed-in", "site"]
+Access = Word | frozenset[str]
+EVERYONE: Word = "everyone"
+SIGNED_IN: Word = "signed-in"
+SITE: Word = "site"
+WORDS: Mapping[object, Word] = MappingProxyType(
+    {word: word for word in (EVERYONE, SIGNED_IN, SITE)}
+)
+GROUP = "group:"  # before the name of a group, in a list of those who may use an agent
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """One agent as users meet it. `id` names it in addresses and in the database."""
+    """One agent as users meet it. `id` names it in addresses and in the database.
+
+    `access` says who may use it: a word, or names of users and, behind ``group:``, of groups; see
+    `cmw_agent.access`.
+    """
 
     id: str
     name: str
@@ -38,6 +49,7 @@ class Profile:
     model: str
     toolkits: tuple[str, ...]
     allowed_origins: frozenset[str]
+    access: Access = EVERYONE
 
 
 class _Wrong(Exception):
@@ -121,11 +133,14 @@ def _profile(table: dict[str, Any], place: int, built_in: Profile, settings: Set
             raise _problem(path, agent, f"{key} must be {wrong}, not {_quoted(value)}") from None
     if changes["id"] != BUILT_IN:
         changes.setdefault("name", changes["id"])
-    return replace(built_in, **changes)
+    profile = replace(built_in, **changes)
+    if profile.access == SITE and not profile.allowed_origins:
+        raise _problem(path, agent, 'must have allowed_origins where access is "site"')
+    return profile
 
 
 def _id(value: object, _settings: Settings) -> str:
-    if not isinstance(value, str) or not ID.fullmatch(value):
+    if not isinstance(value, str) or not values.AGENT_ID.fullmatch(value):
         raise _Wrong(ID_ALLOWED)
     return value
 
@@ -162,6 +177,21 @@ def _origins(value: object, _settings: Settings) -> frozenset[str]:
         raise wrong from None
 
 
+def _access(value: object, _settings: Settings) -> Access:
+    if isinstance(value, str) and value in WORDS:
+        return WORDS[value]
+    # A name that is one of the words would look like it, and mean a user of that name.
+    if not _is_texts(value) or not value or WORDS.keys() & set(value):
+        raise _Wrong(ACCESS_ALLOWED)
+    try:
+        names = frozenset(values.line(name) for name in value)
+    except ValueError:
+        raise _Wrong(ACCESS_ALLOWED) from None
+    if GROUP in names:
+        raise _Wrong(ACCESS_ALLOWED)
+    return names
+
+
 def _text(value: object, check: Callable[[str], str], allowed: str, most: int) -> str:
     try:
         text = check(value) if isinstance(value, str) else ""
@@ -190,6 +220,10 @@ def _problem(path: Path, agent: str, what: str) -> StartupError:
     return StartupError(" ".join(f"{place} {what}".split()))
 
 
+ACCESS_ALLOWED = (
+    '"everyone", "signed-in", "site" or a list of user names and groups such as '
+    '["alice", "group:staff"]'
+)
 ID_ALLOWED = "1 to 40 small letters, digits, - and _"
 # Every key of an agent, with what checks its value.
 READERS: Final[Mapping[str, Callable[[Any, Settings], Any]]] = MappingProxyType(
@@ -200,5 +234,6 @@ READERS: Final[Mapping[str, Callable[[Any, Settings], Any]]] = MappingProxyType(
         "model": _model,
         "toolkits": _toolkits,
         "allowed_origins": _origins,
+        "access": _access,
     }
 )

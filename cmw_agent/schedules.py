@@ -24,9 +24,10 @@ from cmw_agent.errors import (
 )
 from cmw_agent.events import TextDelta, TurnFinished
 from cmw_agent.identity import Kind, Principal, SessionKey
+from cmw_agent.kit import AgentGone
 from cmw_agent.limits import MINUTE, TooMany
 from cmw_agent.observers import Observer
-from cmw_agent.sessions import Session, SessionRegistry
+from cmw_agent.sessions import Provenance, Session, SessionRegistry
 from memory.errors import StoreError
 from memory.records import utcnow
 from memory.schedules import Claimed, Ending, Schedules
@@ -172,6 +173,8 @@ class Scheduler:
             return self._postponed() if soon else Ending("limited")
         except (ConversationInUse, Overloaded, Unavailable):
             return self._postponed()
+        except AgentGone:
+            return Ending("failed")  # its owner may not use the agent any more, or nobody can
         except NotFound:
             return Ending("interrupted")  # its conversation was deleted, and it goes with that
         except UserError as error:
@@ -218,6 +221,7 @@ class Scheduler:
         session.channel = CHANNEL
         session.origin = self._origin
         session.can_ask = False
+        session.provenance = Provenance(tenant_id=claimed.tenant_id)
 
     def _postponed(self) -> Ending:
         return Ending("postponed", retry_at=self._clock() + AGAIN)

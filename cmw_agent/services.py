@@ -1,15 +1,14 @@
 """What channels need of a running process; the web's `Runtime` is that."""
 
-from collections.abc import Mapping
 from typing import Protocol
 
+from cmw_agent.access import Agents
 from cmw_agent.approvals import Approvals
 from cmw_agent.chat import ChatService
 from cmw_agent.files import Files
 from cmw_agent.history import History
 from cmw_agent.identity import Principal
 from cmw_agent.observers import Observer
-from cmw_agent.profiles import Profile
 from cmw_agent.sessions import SessionRegistry
 from cmw_agent.settings import Settings
 from memory.inbox import Inbox
@@ -33,8 +32,8 @@ class Services(Protocol):
         """Is told what the process does."""
 
     @property
-    def profiles(self) -> Mapping[str, Profile]:
-        """The agents by id."""
+    def agents(self) -> Agents:
+        """The agents, each found by those alone who may use it."""
 
     @property
     def chat(self) -> ChatService:

@@ -8,6 +8,7 @@ are made from this module by `cmw_agent.settings_docs`.
 import difflib
 import os
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,10 +18,19 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from cmw_agent import settings_values as values
 from cmw_agent.errors import StartupError
-from cmw_agent.settings_values import ApiKey, Price, checked, count, seconds, setting
+from cmw_agent.settings_values import (
+    ApiKey,
+    KeyScope,
+    Price,
+    checked,
+    count,
+    seconds,
+    setting,
+)
 
 PREFIX = "CMW_"
 SHOWN_CHARS = 60
+NO_SUCH_KEY = "CMW_KEY_SCOPES must name keys of CMW_API_KEYS by the names that they have there"
 HALF = "OPENID_PROVIDER_URL and OAUTH_CLIENT_ID must be set both or neither, not one alone"
 
 
@@ -140,7 +150,8 @@ class Settings(BaseSettings):
     )
     agents_file: Annotated[Path, checked(values.folder)] = setting(
         Path("agents.toml"),
-        "File of agent profiles: id, name, prompt, model, toolkits and allowed origins of each.",
+        "File of agent profiles: id, name, prompt, model, toolkits, allowed origins and access "
+        "of each.",
         "a file's path on one line, without ?",
         shown="`agents.toml` where it is there; one agent, `assistant`, otherwise",
     )
@@ -335,6 +346,14 @@ class Settings(BaseSettings):
         shown="none; the REST interface is closed",
         repr=False,
     )
+    key_scopes: Annotated[tuple[KeyScope, ...], checked(values.key_scopes)] = setting(
+        (),
+        "What keys of `CMW_API_KEYS` are for, comma-separated: `name=scope+scope@agent+agent`, "
+        "where a scope is `agents`, `v1`, `whatsapp` or `read`. Either half may be left out.",
+        "name=scope+scope@agent+agent separated by commas, each name once and each scope one of "
+        + ", ".join(values.SCOPES),
+        shown="none; each key is for everything, at the agents that are for everyone",
+    )
     public_url: Annotated[str | None, checked(values.base_url)] = setting(
         None,
         "Address under which people reach this app; links in messages begin with it.",
@@ -473,6 +492,17 @@ class Settings(BaseSettings):
         return self.composio_api_key is not None and bool(self.toolkits)
 
     @property
+    def keys(self) -> tuple[ApiKey, ...]:
+        """The keys of the REST interface, each with what it reaches."""
+        reach = {item.name: item for item in self.key_scopes}
+        return tuple(
+            replace(key, scopes=found.scopes, agents=found.agents)
+            if (found := reach.get(key.name)) is not None
+            else key
+            for key in self.api_keys
+        )
+
+    @property
     def accounts(self) -> bool:
         """Whether visitors may sign in."""
         return self.openid_provider_url is not None and self.oauth_client_id is not None
@@ -507,6 +537,8 @@ def load_settings(env_file: Path | None = Path(".env")) -> Settings:
         raise SettingsError(_problems(error)) from None
     if not settings.accounts and (settings.openid_provider_url or settings.oauth_client_id):
         raise SettingsError([HALF])
+    if not {item.name for item in settings.key_scopes} <= {key.name for key in settings.api_keys}:
+        raise SettingsError([NO_SUCH_KEY])
     settings._unknown = _unknown_names(written | set(os.environ))  # noqa: SLF001 (its own module)
     return settings
 
@@ -552,7 +584,7 @@ def _problem(place: str, written: object, cause: object) -> str:
         return f"{name} {cause}"
     allowed = info.json_schema_extra["allowed"] if isinstance(info.json_schema_extra, dict) else ""
     # What was written may hold a password even where it is no valid secret.
-    is_secret = any(word in str(info.annotation) for word in ("Secret", "ApiKey"))
+    is_secret = any(word in str(info.annotation) for word in ("Secret", "ApiKey", "KeyScope"))
     shown = "" if is_secret else f", not {str(written)[:SHOWN_CHARS]!r}"
     return f"{name} must be {allowed}{shown}"
 

@@ -27,6 +27,8 @@ SQLITE = ("sqlite", "sqlite+aiosqlite")
 POSTGRES = ("postgres", "postgresql", "postgresql+asyncpg")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 SHORTEST_KEY = 16
+SCOPES = ("agents", "v1", "whatsapp", "read")  # what keys of the REST interface may be for
+AGENT_ID = re.compile(r"[a-z0-9_-]{1,40}")
 SLUG = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
@@ -47,12 +49,25 @@ class Price:
 class ApiKey:
     """A key of the REST interface; `name` is whose it is, and two keys may bear one name.
 
-    Pages of `origins` may use it from a browser.
+    Pages of `origins` may use it from a browser, and nobody else may use a key with origins.
+    `scopes` are the kinds of requests that it is for, `agents` the only agents that it reaches;
+    None where the settings name none.
     """
 
     name: str
     key: SecretStr
     origins: frozenset[str]
+    scopes: frozenset[str] = frozenset(SCOPES)
+    agents: frozenset[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyScope:
+    """What the keys of one name reach; see `ApiKey` for the fields."""
+
+    name: str
+    scopes: frozenset[str]
+    agents: frozenset[str] | None
 
 
 class Unusable(ValueError):
@@ -270,6 +285,28 @@ def _api_key(text: str) -> ApiKey:
         raise ValueError
     parts = re.split(r":(?=https?://)", behind) if behind else []
     return ApiKey(name, SecretStr(key), frozenset(_origin(part) for part in parts))
+
+
+def key_scopes(text: str) -> tuple[KeyScope, ...]:
+    """Return the scopes of a comma-separated list of ``name=scope+scope@agent+agent``.
+
+    Either half may be missing, not both; without scopes a key is for everything.
+    """
+    found = tuple(_key_scope(part) for part in text.split(",") if part.strip())
+    if len({item.name for item in found}) != len(found):
+        raise ValueError
+    return found
+
+
+def _key_scope(text: str) -> KeyScope:
+    name, _, reach = line(text).partition("=")
+    written, at, behind = reach.partition("@")
+    scopes = frozenset(written.split("+")) if written else frozenset(SCOPES)
+    agents = frozenset(behind.split("+")) if at else None
+    known = scopes <= frozenset(SCOPES) and all(map(AGENT_ID.fullmatch, agents or ()))
+    if not SLUG.fullmatch(name) or not reach or not known:
+        raise ValueError
+    return KeyScope(name, scopes, agents)
 
 
 def time_zone(text: str) -> str:

@@ -26,6 +26,7 @@ from cmw_agent.limits import Slot, TooMany
 from cmw_agent.models import explain
 from cmw_agent.observers import REFUSED, REPEATED, Silent, Watch, kind_of, log_end, tell
 from cmw_agent.prices import cost_micros
+from cmw_agent.profiles import Profile
 from cmw_agent.refusals import refusal_for
 from cmw_agent.sessions import RunningTurn, Session
 from cmw_agent.tools.toolbox import CONNECT
@@ -42,7 +43,7 @@ ALWAYS = "always"  # tools that the user lets run in a conversation without bein
 MODEL = "model"  # the one that the user has chosen for a conversation
 CHARS_PER_TOKEN = 4
 
-Begin = Callable[[ConversationMemoryManager], Coroutine[Any, Any, TurnTicket]]
+Begin = Callable[[ConversationMemoryManager, Profile], Coroutine[Any, Any, TurnTicket]]
 Settle = Callable[[Coroutine[Any, Any, bool]], "asyncio.Task[bool]"]
 
 
@@ -140,7 +141,8 @@ class Work:
             self._turn.stop()
 
     async def _run(self) -> None:
-        ticket = await self._open()
+        profile = await self._admitted()
+        ticket = await self._open(profile) if profile is not None else None
         if ticket is None:
             return
         self._turn.emit(_started(ticket))
@@ -161,10 +163,20 @@ class Work:
         self._outcome = finished.outcome
         self._turn.emit(finished)
 
-    async def _open(self) -> TurnTicket | None:
+    async def _admitted(self) -> Profile | None:
+        """Return the agent that the session's user may use; None where the turn was refused."""
+        try:
+            return await self._shared.kit.profile(self.session, self.session.agent_id)
+        except UserError as error:
+            self._refuse(error)
+        except Exception as error:  # noqa: BLE001 (told to the user, named in the log)
+            self._refuse(_unexpected(error))
+        return None
+
+    async def _open(self, profile: Profile) -> TurnTicket | None:
         # Shielded: when the caller goes away while the message is being stored, the
         # turn must still learn that it was, or its lease would stay.
-        opening = asyncio.ensure_future(self._begin(self.session.memory))
+        opening = asyncio.ensure_future(self._begin(self.session.memory, profile))
         try:
             return await asyncio.shield(opening)
         except asyncio.CancelledError:
@@ -214,11 +226,13 @@ class Work:
         model: str | None = None
         try:
             async with clock:
+                # A stored conversation's agent is its own, whatever the session says.
+                profile = await self._shared.kit.profile(self.session, ticket.agent_id)
                 if (done := await self._command(held)) is not None:
                     self._take(TextDelta(done))
                 else:
-                    model = await self._choose(ticket)
-                    await self._ask_agent(ticket, held, model, clock)
+                    model = await self._choose(ticket, profile)
+                    await self._ask_agent(ticket, held, profile, model, clock)
         except asyncio.CancelledError:
             _keep_running()
             return TurnFinished("interrupted"), model
@@ -236,9 +250,8 @@ class Work:
         except UserError as error:
             return error.sentence
 
-    async def _choose(self, ticket: TurnTicket) -> str:
+    async def _choose(self, ticket: TurnTicket, profile: Profile) -> str:
         kit = self._shared.kit
-        profile = kit.profile(ticket.agent_id)
         stored = ticket.context.get(MODEL)
         model = kit.model(profile, self._model, stored)
         if self._model and model != kit.model(profile, stored):
@@ -247,10 +260,14 @@ class Work:
         return model
 
     async def _ask_agent(
-        self, ticket: TurnTicket, held: Transcript, model: str, clock: asyncio.Timeout
+        self,
+        ticket: TurnTicket,
+        held: Transcript,
+        profile: Profile,
+        model: str,
+        clock: asyncio.Timeout,
     ) -> None:
         kit, session = self._shared.kit, self.session
-        profile = kit.profile(ticket.agent_id)
         self._gate = _Gate(kit, session, self._turn, ticket, clock, can_ask=self._can_ask)
         ask = Ask(
             instructions=profile.prompt,
@@ -412,12 +429,22 @@ class _Gate:
         finally:
             self._go_on()
             self.asked = [item for item in self.asked if item.call_id != call_id]
+        if decision.answer == "approved" and not await self._may_use():
+            return Decision("denied", dict(arguments))
         if decision.always and decision.answer == "approved":
             self._always.add(name)
             changes = {ALWAYS: sorted(self._always)}
             with contextlib.suppress(StoreError):
                 await self._session.memory.update_context(owner, conversation, changes)
         return decision
+
+    async def _may_use(self) -> bool:
+        """Whether the owner may use the agent still: it may have been long ago that they might."""
+        try:
+            await self._kit.profile(self._session, self._ticket.agent_id)
+        except UserError:
+            return False
+        return True
 
     def _hold(self) -> None:
         if not self._turn.waits and (when := self._clock.when()) is not None:

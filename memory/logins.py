@@ -3,7 +3,7 @@
 Functions of one connection, and `Logins`, which runs them; each statement names the owner.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -24,6 +24,8 @@ agent_logins = sa.Table(
     sa.Column("owner_id", sa.Text, nullable=False),
     sa.Column("created_at", UtcDateTime, nullable=False),
     sa.Column("ended_at", UtcDateTime),
+    sa.Column("names", sa.JSON(none_as_null=True)),
+    sa.Index("agent_logins_by_owner", "owner_id"),
 )
 _logins = agent_logins.c
 _LIVE = sa.and_(
@@ -38,16 +40,35 @@ _PURGE: Final = sa.delete(agent_logins).where(
         _logins.created_at <= sa.bindparam("begun", type_=UtcDateTime),
     )
 )
+_RENAME: Final = sa.update(agent_logins).where(
+    _logins.owner_id == sa.bindparam("of_owner"), _logins.ended_at.is_(None)
+)
+_NAMES: Final = (
+    sa.select(_logins.names)
+    .where(_logins.owner_id == sa.bindparam("of_owner"), _logins.ended_at.is_(None))
+    .order_by(_logins.created_at.desc())
+    .limit(1)
+)
 _FIND: Final = sa.select(_logins.login_id).where(_LIVE)
 _END: Final = (
     sa.update(agent_logins).where(_LIVE).values(ended_at=sa.bindparam("at", type_=UtcDateTime))
 )
 
 
-def begin(connection: sa.Connection, owner: str, login_id: str, at: datetime) -> None:
-    """Keep a new login."""
-    row = {"login_id": login_id, "owner_id": owner, "created_at": at}
+def begin(
+    connection: sa.Connection, owner: str, login_id: str, at: datetime, names: Collection[str] = ()
+) -> None:
+    """Keep a new login; its names hold for all logins of the owner that are live."""
+    held = sorted(names)
+    connection.execute(_RENAME.values(names=held), {"of_owner": owner})
+    row = {"login_id": login_id, "owner_id": owner, "created_at": at, "names": held}
     connection.execute(_BEGIN, row)
+
+
+def names(connection: sa.Connection, owner: str) -> frozenset[str] | None:
+    """Return the names of the owner's newest sign-in; None where no login of theirs is live."""
+    found = connection.execute(_NAMES, {"of_owner": owner}).one_or_none()
+    return frozenset(found.names or ()) if found is not None else None
 
 
 def is_live(connection: sa.Connection, owner: str, login_id: str) -> bool:
@@ -77,11 +98,24 @@ class Logins:
         self._database = database
         self._clock = clock
 
-    async def begin(self, owner: str, login_id: str) -> None:
-        """Keep a new login, live until it is ended."""
+    async def begin(self, owner: str, login_id: str, names: Collection[str] = ()) -> None:
+        """Keep a new login, live until it is ended.
+
+        `names` are what the provider calls the owner and the owner's groups. They hold for all
+        logins of the owner: a changed group counts from the next sign-in, in whatever browser.
+        """
         check_owner(owner)
-        at = self._clock()
-        await self._database.write(lambda connection: begin(connection, owner, login_id, at))
+        held, at = tuple(names), self._clock()
+        await self._database.write(lambda connection: begin(connection, owner, login_id, at, held))
+
+    async def names(self, owner: str) -> frozenset[str] | None:
+        """Return the names that came with the owner's newest sign-in.
+
+        None where no login of the owner is live; none at all where it began before names were
+        stored.
+        """
+        check_owner(owner)
+        return await self._database.read(lambda connection: names(connection, owner))
 
     async def is_live(self, owner: str, login_id: str) -> bool:
         """Whether this owner's login has begun and not ended."""

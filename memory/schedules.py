@@ -68,7 +68,8 @@ class Schedule:
 class Claimed:
     """One occasion of one task, which `holder` alone runs.
 
-    `occasion` is when it was due, `agent_id` and `channel` are those of its conversation.
+    `occasion` is when it was due; `agent_id`, `channel` and `tenant_id` are those of its
+    conversation.
     """
 
     owner: str
@@ -77,6 +78,7 @@ class Claimed:
     holder: str
     agent_id: str
     channel: str
+    tenant_id: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +210,13 @@ def claim_due(
         if row is not None:
             schedule = _schedule(row, lease_until, now)
             return Claimed(
-                found.owner_id, schedule, found.next_run_at, holder, found.agent_id, found.channel
+                found.owner_id,
+                schedule,
+                found.next_run_at,
+                holder,
+                found.agent_id,
+                found.channel,
+                found.tenant_id,
             )
     return None
 
@@ -227,6 +235,7 @@ def _due(now: datetime) -> sa.Select[Any]:
             _schedules.failures,
             _sessions.agent_id,
             _sessions.channel,
+            _sessions.tenant_id,
         )
         .join_from(agent_schedules, agent_sessions, conversation)
         .where(

@@ -46,11 +46,13 @@ class Client:
     key: str | None
     http: aiohttp.ClientSession
     agent: str = "assistant"
+    origin: str | None = None  # of the page that asks; programs name none
     received: bytearray = field(default_factory=bytearray)
 
     async def ask(self, method: str, path: str, content: Any = None, **headers: str) -> Reply:
         """Send a request; names of `headers` have underscores for hyphens."""
-        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        sent = {} if self.origin is None else {"Origin": self.origin}
+        sent |= {name.replace("_", "-"): value for name, value in headers.items()}
         if self.key is not None:
             sent["Authorization"] = f"Bearer {self.key}"
         async with (
@@ -75,9 +77,9 @@ class Client:
 
 @contextlib.asynccontextmanager
 async def client(
-    url: str, key: str | None = SHOP, agent: str = "assistant"
+    url: str, key: str | None = SHOP, agent: str = "assistant", origin: str | None = None
 ) -> AsyncIterator[Client]:
     """Open a client for the block."""
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector) as http:
-        yield Client(url, key, http, agent)
+        yield Client(url, key, http, agent, origin)

@@ -64,7 +64,7 @@ def open_channels(services: Services, identities: Identities) -> Channels:
     for kind in (UserError, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, _told)
     most = partial(_most, services.settings)
-    keys = Keys(services.settings.api_keys)
+    keys = Keys(services.settings.keys)
     told = partial(_told_early, keys)
     app.add_middleware(BoundedBodies, most=most, small=services.settings.max_body_bytes, told=told)
     app.add_middleware(_Caught, told=told)

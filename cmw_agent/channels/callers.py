@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from starlette.requests import Request
 
+from cmw_agent.access import Asker
 from cmw_agent.errors import NotFound, UnknownSession
 from cmw_agent.identity import Identities, Principal
 from cmw_agent.parties import client, conversation_after
@@ -21,7 +22,7 @@ LOOKED_AT = 20  # conversations of one party, newest activity first
 
 
 class UnknownAgent(NotFound):
-    """There is no agent of that id."""
+    """There is no agent of that id, or none that the caller may use: told alike."""
 
     sentence = "This agent was not found."
 
@@ -55,13 +56,13 @@ class Callers:
         self._services = services
         self._identities = identities
 
-    def profile(self, agent_id: str) -> Profile:
+    def profile(self, agent_id: str, asker: Asker) -> Profile:
         """Return an agent's profile.
 
         Raises:
-            UnknownAgent: There is none of that id.
+            UnknownAgent: There is none of that id, or none that `asker` may use.
         """
-        found = self._services.profiles.get(agent_id)
+        found = self._services.agents.find(agent_id, asker)
         if found is None:
             raise UnknownAgent
         return found

@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from cmw_agent import parties
+from cmw_agent.access import by_key
 from cmw_agent.channels.callers import Caller
 from cmw_agent.channels.completions_models import (
     ChatMessage,
@@ -50,7 +51,7 @@ from cmw_agent.errors import InvalidMessage, NotFound, UserError
 from cmw_agent.events import TurnEvent, TurnFinished, TurnStarted
 from cmw_agent.observers import request_of
 from cmw_agent.profiles import BUILT_IN
-from cmw_agent.sessions import Session
+from cmw_agent.sessions import Provenance, Session
 from cmw_agent.settings_values import ApiKey
 from cmw_agent.text import mended
 from cmw_agent.turns import Turn
@@ -79,7 +80,7 @@ SessionHeader = Annotated[
 
 
 class UnknownModel(NotFound):
-    """Neither an agent nor a model has this name."""
+    """Neither an agent nor a model that the key reaches has this name."""
 
     sentence = "There is no agent and no model of this name; GET /v1/models lists them."
 
@@ -99,7 +100,9 @@ class Completions:
 
     def router(self, keys: Keys) -> APIRouter:
         """Return the routes, open to holders of `keys`."""
-        router = APIRouter(route_class=keyed(keys, _refused), responses=ERRORS, tags=["openai"])
+        router = APIRouter(
+            route_class=keyed(keys, _refused, "v1"), responses=ERRORS, tags=["openai"]
+        )
         router.add_api_route("/v1/models", self.models, methods=["GET"], response_model=ModelList)
         router.add_api_route(
             "/v1/chat/completions",
@@ -113,7 +116,9 @@ class Completions:
     async def models(self, holder: Holder) -> ModelList:
         """List what a request may name as its model: the agents, and the assistant's models."""
         settings = self._services.settings
-        names = dict.fromkeys((*self._services.profiles, settings.model, *settings.models))
+        agents = [item.id for item in self._services.agents.usable(by_key(holder))]
+        models = (settings.model, *settings.models) if BUILT_IN in agents else ()
+        names = dict.fromkeys((*agents, *models))
         data = [Model(id=name, object="model", created=0, owned_by="cmw-agent") for name in names]
         return ModelList(object="list", data=data)
 
@@ -131,7 +136,7 @@ class Completions:
         """
         if body.n not in (None, 1):
             raise InvalidMessage("There is one answer to a request: n must be 1.")
-        agent_id, model = self._agent(body.model)
+        agent_id, model = self._agent(body.model, holder)
         if idempotency_key is not None and session_id is None:
             raise InvalidMessage(NAMELESS)
         conversation, instructions = _read(body.messages)
@@ -168,12 +173,18 @@ class Completions:
             first = await self._rest.begun(session, turn, is_named=idempotency_key is not None)
             return await _answered(turn, first, voiced, body, headers)
 
-    def _agent(self, name: str) -> tuple[str, str | None]:
-        """Return the agent that a model's name means, and the model where it is chosen."""
-        if name in self._services.profiles:
+    def _agent(self, name: str, holder: ApiKey) -> tuple[str, str | None]:
+        """Return the agent that a model's name means, and the model where it is chosen.
+
+        Raises:
+            UnknownModel: Neither is there, or the key reaches neither.
+        """
+        agents, asker = self._services.agents, by_key(holder)
+        if agents.find(name, asker) is not None:
             return name, None
         settings = self._services.settings
-        if name in (settings.model, *settings.models):
+        is_model = name in (settings.model, *settings.models)
+        if is_model and agents.find(BUILT_IN, asker) is not None:
             return BUILT_IN, name
         raise UnknownModel
 
@@ -185,7 +196,8 @@ class Completions:
         principal = parties.client(holder.name, agent_id, f"\0{user or ''}")
         await self._services.chat.admit(principal, address)
         nowhere = parties.conversation_after(principal, None)  # never begun
-        caller = Caller(principal, agent_id, nowhere, CHANNEL)
+        provenance = Provenance(tenant_id=parties.tenant(holder.name))
+        caller = Caller(principal, agent_id, nowhere, CHANNEL, provenance)
         return await self._callers.session(principal, caller)
 
 

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from cmw_agent.access import WIDGET
 from cmw_agent.approvals import Asked, seconds_left
 from cmw_agent.channels.callers import Caller, Callers, address_of, base_of, failures
 from cmw_agent.channels.embed_page import WidgetScript, page
@@ -107,7 +108,7 @@ class EmbedRoutes:
 
     async def page(self, agent_id: str, request: Request) -> Response:
         """Answer with the chat as a page."""
-        profile = self._callers.profile(agent_id)
+        profile = self._callers.profile(agent_id, WIDGET)
         framing = self._sites.framing(request, profile)
         return page(profile, self._sites.stamp(profile, framing), framing)
 
@@ -121,7 +122,7 @@ class EmbedRoutes:
         visitor = found or self._tokens.new(agent_id, site.origin)
         if found and body.new:
             await self._callers.begin_anew(found.principal)
-        profile = self._callers.profile(agent_id)
+        profile = self._callers.profile(agent_id, WIDGET)
         return JSONResponse(
             {
                 "token": self._tokens.sign(visitor),

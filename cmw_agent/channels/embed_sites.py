@@ -17,11 +17,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cmw_agent.channels.callers import Callers
+from cmw_agent.access import WIDGET
+from cmw_agent.channels.callers import Callers, UnknownAgent
 from cmw_agent.channels.problems import problem
 from cmw_agent.errors import UserError
 from cmw_agent.identity import TOKEN_SECONDS, Identities
-from cmw_agent.profiles import Profile
+from cmw_agent.profiles import SITE, Profile
 from cmw_agent.services import Services
 
 FRAME = "x-cmw-frame"  # brings what the chat's own page was signed with
@@ -62,7 +63,7 @@ class Sites:
 
     def allows(self, agent_id: str, origin: str | None) -> bool:
         """Whether pages of `origin` may use an agent. None of them may use one that is not."""
-        found = self._services.profiles.get(agent_id)
+        found = self._services.agents.find(agent_id, WIDGET)
         return found is not None and origin is not None and origin in found.allowed_origins
 
     def of(self, request: Request, agent_id: str) -> Site:
@@ -78,7 +79,7 @@ class Sites:
         stamp = request.headers.get(FRAME)
         if stamp is None or not self._is_own(request, origin):
             raise ForeignSite
-        framing = self._framing(stamp, self._callers.profile(agent_id))
+        framing = self._framing(stamp, self._callers.profile(agent_id, WIDGET))
         digest = sha256(framing.encode()).hexdigest()[:16] if framing else ""
         return Site(f"{OWN}#{digest}", urlsplit(framing).hostname if framing else None)
 
@@ -86,10 +87,17 @@ class Sites:
         """Return the origin of the website whose page shows, or links to, the chat's own page.
 
         Empty where the browser does not say so, or names one that the agent is not for.
+
+        Raises:
+            UnknownAgent: The agent is for its sites' pages alone, and this is none of them.
         """
         parts = urlsplit(request.headers.get("referer", ""))
         origin = f"{parts.scheme}://{parts.netloc}"
-        return origin if origin in profile.allowed_origins else ""
+        if origin in profile.allowed_origins:
+            return origin
+        if profile.access == SITE:
+            raise UnknownAgent
+        return ""
 
     def stamp(self, profile: Profile, framing: str) -> str:
         """Return what the chat's own page proves itself with."""
@@ -102,6 +110,8 @@ class Sites:
             raise ForeignSite from None
         agent_id, _, framing = text.partition("|")
         if agent_id != profile.id:
+            raise ForeignSite
+        if framing not in profile.allowed_origins and profile.access == SITE:
             raise ForeignSite
         return framing if framing in profile.allowed_origins else ""
 

@@ -7,7 +7,9 @@ beside that key in the settings.
 import hmac
 import re
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from hashlib import sha256
+from typing import Literal
 
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
@@ -15,6 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from cmw_agent.channels.problems import UnknownAddress
 from cmw_agent.errors import UserError
 from cmw_agent.settings_values import ApiKey
 
@@ -25,6 +28,7 @@ NO_KEY = "This request needs a key: send it as Authorization: Bearer KEY."
 UNKNOWN = "This key is not known here."
 PUBLIC = "This key is known to the visitors of a website; use one that has no origin."
 NO_ORIGIN = "This key may not be used by pages of this origin."
+PAGES_ONLY = "This key may be used by pages of its own origins alone."
 NOT_DECLARED = "Send the body as JSON, with Content-Type: application/json."
 JSON_KIND = re.compile(r"application/[^/]+\+json")
 PREFLIGHT_SECONDS = "600"
@@ -39,23 +43,29 @@ class Unauthorized(UserError):
     status = 401
 
 
+Scope = Literal["agents", "v1", "whatsapp", "read"]
+PAGES: frozenset[Scope] = frozenset({"agents", "read"})  # what a website's pages may be for
+
+
 class Keys:
     """Finds the key that a request bears.
 
     Args:
-        keys: Those of the settings.
+        keys: Those of the settings, each with what it reaches.
     """
 
     def __init__(self, keys: Sequence[ApiKey]) -> None:
         self._known = [(_digest(item.key.get_secret_value()), item) for item in keys]
         self._origins = frozenset[str]().union(*(item.origins for item in keys))
 
-    def of(self, request: Request) -> ApiKey:
-        """Return the key that `request` bears.
+    def of(self, request: Request, scope: Scope) -> ApiKey:
+        """Return the key that `request` bears; of its origins the one that asks.
 
         Raises:
             Unauthorized: It bears none that is known here, or more than one, or there are none.
-            UserError: It comes from a page whose origin does not stand beside the key.
+            UserError: It comes from a page whose origin does not stand beside the key, or from no
+                page although it is a key for pages.
+            UnknownAddress: The key is not for such requests; nothing else is told of the address.
         """
         if not self._known:
             raise Unauthorized(CLOSED)
@@ -69,10 +79,9 @@ class Keys:
                 found = item
         if found is None:
             raise Unauthorized(UNKNOWN)
-        origin = request.headers.get("origin")
-        if origin is not None and origin not in found.origins and not _is_own(origin, request):
-            raise UserError(NO_ORIGIN, status=403)
-        return found
+        if scope not in found.scopes or (found.origins and scope not in PAGES):
+            raise UnknownAddress
+        return _at_origin(found, request)
 
     def readable(self, origin: str | None) -> dict[str, str]:
         """Return the headers that let a page read what is told before a key is looked at.
@@ -97,8 +106,20 @@ class Keys:
         return Response(status_code=204, headers=headers)
 
 
-def keyed(keys: Keys, told: Told) -> type[APIRoute]:
-    """Return a class of routes that answer holders of a key alone.
+def _at_origin(key: ApiKey, request: Request) -> ApiKey:
+    origins = request.headers.getlist("origin")
+    origin = ", ".join(origins) if origins else None
+    if not key.origins:
+        if origin is not None and not _is_own(origin, request):
+            raise UserError(NO_ORIGIN, status=403)
+        return key
+    if origin not in key.origins:
+        raise UserError(PAGES_ONLY if origin is None else NO_ORIGIN, status=403)
+    return replace(key, origins=frozenset({origin}))
+
+
+def keyed(keys: Keys, told: Told, scope: Scope) -> type[APIRoute]:
+    """Return a class of routes that answer holders of a key for `scope` alone.
 
     The key is looked at before anything else of the request, and the endpoint finds it at
     ``scope["cmw.api_key"]``. `told` writes what was raised as a response.
@@ -111,7 +132,7 @@ def keyed(keys: Keys, told: Told) -> type[APIRoute]:
             async def handler(request: Request) -> Response:
                 key: ApiKey | None = None
                 try:
-                    key = keys.of(request)
+                    key = keys.of(request, scope)
                     request.scope[KEY] = key
                     if takes_json:
                         await _must_be_declared(request)
@@ -155,8 +176,8 @@ def key_of(request: Request) -> ApiKey:
 def must_be_secret(key: ApiKey) -> None:
     """Let only keys pass that no website's visitors have.
 
-    A key with an origin stands in that site's pages: whoever reads them can send it, also from
-    where no `Origin` is sent. It reaches the sessions whose ids one knows, and nothing else.
+    A key with an origin stands in that site's pages: whoever reads them can send it, with that
+    `Origin` too. It reaches the sessions whose ids one knows, and nothing else.
 
     Raises:
         UserError: Pages may use this key.

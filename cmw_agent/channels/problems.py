@@ -36,6 +36,8 @@ class WrongMethod(UserError):
 
 def told_at(path: str, error: UserError) -> JSONResponse:
     """Return the answer that tells of `error` to whoever has asked for `path`."""
+    if isinstance(error, UnknownAddress) and not path.startswith(INTERFACES):
+        return JSONResponse({"detail": HTTPStatus(error.status).phrase}, error.status)
     return openai_problem(error) if path.startswith(V1) else problem(error)
 
 

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from cmw_agent import parties
+from cmw_agent.access import by_key
 from cmw_agent.channels import streams
 from cmw_agent.channels.callers import Caller, address_of, base_of, failures
 from cmw_agent.channels.keys import Keys, keyed
@@ -78,7 +79,9 @@ class Rest:
 
     def router(self, keys: Keys) -> APIRouter:
         """Return the route of messages, open to holders of `keys`."""
-        router = APIRouter(route_class=keyed(keys, problem_of), responses=PROBLEMS, tags=["chat"])
+        router = APIRouter(
+            route_class=keyed(keys, problem_of, "agents"), responses=PROBLEMS, tags=["chat"]
+        )
         router.add_api_route(
             f"{CHAT}/message",
             self.message,
@@ -109,7 +112,7 @@ class Rest:
 
         `/new` ends the session's conversation, and `/forget everything` deletes all of the session.
         """
-        self._callers.profile(agent_id)
+        self._callers.profile(agent_id, by_key(holder))
         session_id = body.session_id or self._made(holder, agent_id, idempotency_key)
         principal = session_of(holder, agent_id, session_id)
         is_streamed = EVENTS in request.headers.get("accept", "")

@@ -2,12 +2,14 @@
 
 import time
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from cmw_agent import parties
+from cmw_agent.access import by_key
 from cmw_agent.approvals import seconds_left
 from cmw_agent.channels.callers import failures
 from cmw_agent.channels.keys import Keys, keyed, must_be_secret
@@ -57,12 +59,14 @@ class RestSessions:
 
     def router(self, keys: Keys) -> APIRouter:
         """Return the routes of sessions, open to holders of `keys`."""
-        router = APIRouter(
-            route_class=keyed(keys, problem_of), responses=PROBLEMS, tags=["sessions"]
-        )
+        changing, reading = (keyed(keys, problem_of, scope) for scope in ("agents", "read"))
+        router = APIRouter(route_class=changing, responses=PROBLEMS, tags=["sessions"])
         one = f"{CHAT}/sessions/{{session_id}}"
-        add = router.add_api_route
-        add(f"{CHAT}/sessions", self.listed, methods=["GET"], response_model=SessionList)
+        add, read = (
+            router.add_api_route,
+            partial(router.add_api_route, route_class_override=reading),
+        )
+        read(f"{CHAT}/sessions", self.listed, methods=["GET"], response_model=SessionList)
         add(
             f"{CHAT}/sessions",
             self.begin,
@@ -70,10 +74,10 @@ class RestSessions:
             response_model=Begun,
             status_code=201,
         )
-        add(one, self.history, methods=["GET"], response_model=SessionHistory)
+        read(one, self.history, methods=["GET"], response_model=SessionHistory)
         add(one, self.delete, methods=["DELETE"], status_code=204, response_class=Response)
         add(f"{one}/end", self.end, methods=["POST"], status_code=204, response_class=Response)
-        add(f"{one}/export", self.export, methods=["GET"], response_class=Response)
+        read(f"{one}/export", self.export, methods=["GET"], response_class=Response)
         add(f"{one}/approvals", self.waiting, methods=["GET"], response_model=WaitingList)
         add(
             f"{one}/approvals",
@@ -92,7 +96,7 @@ class RestSessions:
         Not with a key that pages of websites may use: whoever reads such a page has it.
         """
         must_be_secret(holder)
-        self._callers.profile(agent_id)
+        self._callers.profile(agent_id, by_key(holder))
         through = Principal(parties.tenant(holder.name), "client")
         with failures():
             memory = self._services.memory_of(through)
@@ -102,7 +106,7 @@ class RestSessions:
 
     async def begin(self, agent_id: str, holder: Holder, body: NewSession) -> Begun:
         """Get an id for a session. Nothing is stored before its first message."""
-        self._callers.profile(agent_id)
+        self._callers.profile(agent_id, by_key(holder))
         return Begun(session_id=body.session_id or new_conversation_id(), agent_id=agent_id)
 
     async def history(
@@ -115,7 +119,7 @@ class RestSessions:
         conversation: Wanted = None,
     ) -> SessionHistory:
         """Read a session's conversation: its newest messages, oldest of them first."""
-        self._callers.profile(agent_id)
+        self._callers.profile(agent_id, by_key(holder))
         principal = session_of(holder, agent_id, session_id)
         found = await self._shelf.conversation(principal, conversation)
         await self._services.chat.stored(principal.id, found.session_id)
@@ -130,7 +134,7 @@ class RestSessions:
 
     async def delete(self, agent_id: str, session_id: str, holder: Holder) -> Response:
         """Delete everything of a session for good. What is not there counts as deleted."""
-        self._callers.profile(agent_id)
+        self._callers.profile(agent_id, by_key(holder))
         if parties.EXTERNAL_ID.fullmatch(session_id):
             await self._services.history.forget(session_of(holder, agent_id, session_id))
         return Response(status_code=204)
@@ -140,7 +144,7 @@ class RestSessions:
 
         An answer that is being written in it is stopped, and calls that wait there are denied.
         """
-        self._callers.profile(agent_id)
+        self._callers.profile(agent_id, by_key(holder))
         principal = session_of(holder, agent_id, session_id)
         await self._shelf.conversation(principal)
         await self._callers.begin_anew(principal)
@@ -155,7 +159,7 @@ class RestSessions:
         conversation: Wanted = None,
     ) -> Response:
         """Save a session's conversation as a file."""
-        self._callers.profile(agent_id)
+        self._callers.profile(agent_id, by_key(holder))
         principal = session_of(holder, agent_id, session_id)
         wanted = await self._shelf.conversation(principal, conversation)
         found, messages = await self._services.history.whole(principal, wanted.session_id)
@@ -168,7 +172,7 @@ class RestSessions:
 
     async def waiting(self, agent_id: str, session_id: str, holder: Holder) -> WaitingList:
         """List the tool calls that wait for the user's word in a streamed answer."""
-        self._callers.profile(agent_id)
+        self._callers.profile(agent_id, by_key(holder))
         principal = session_of(holder, agent_id, session_id)
         found = await self._shelf.conversation(principal)
         now = time.time()
@@ -189,7 +193,7 @@ class RestSessions:
         self, agent_id: str, session_id: str, holder: Holder, body: Decided
     ) -> Response:
         """Approve or deny a call that waits."""
-        self._callers.profile(agent_id)
+        self._callers.profile(agent_id, by_key(holder))
         principal = session_of(holder, agent_id, session_id)
         found = await self._shelf.conversation(principal)
         self._services.approvals.answer(

@@ -21,8 +21,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from cmw_agent import parties
+from cmw_agent.access import PHONE
 from cmw_agent.channels.callers import Callers, base_of
-from cmw_agent.channels.keys import Keys, Unauthorized, must_be_secret
+from cmw_agent.channels.keys import Keys, Unauthorized
 from cmw_agent.channels.whatsapp_messages import (
     ADDRESS,
     GROUP,
@@ -83,7 +84,7 @@ class WhatsApp:
         callers: Gives sessions.
 
     Raises:
-        StartupError: There is no such agent as the settings name.
+        StartupError: There is no such agent as the settings name, or it is not for everyone.
     """
 
     def __init__(self, services: Services, callers: Callers) -> None:
@@ -91,11 +92,11 @@ class WhatsApp:
         self._services = services
         self._callers = callers
         self._settings = settings
-        self._keys = Keys(settings.api_keys)
+        self._keys = Keys(settings.keys)
         self._signatures = Signatures(_secrets(settings))
         self._live: _Live | None = None
-        if settings.whatsapp_secret and settings.whatsapp_agent not in services.profiles:
-            raise StartupError("CMW_WHATSAPP_AGENT must be the id of an agent that there is")
+        if settings.whatsapp_secret and not services.agents.find(settings.whatsapp_agent, PHONE):
+            raise StartupError("CMW_WHATSAPP_AGENT must be the id of an agent that is for everyone")
 
     def register(self, app: FastAPI) -> None:
         """Add the routes to the app of all channels."""
@@ -186,8 +187,7 @@ class WhatsApp:
 
     async def send(self, request: Request) -> Response:
         """Send a text to somebody, for the holder of a key."""
-        key = self._keys.of(request)
-        must_be_secret(key)
+        key = self._keys.of(request, "whatsapp")
         body = _json(request, await request.body())
         if not isinstance(body, dict):
             raise InvalidMessage("The request must be a JSON object.")
@@ -211,7 +211,7 @@ class WhatsApp:
 
     async def status(self, request: Request) -> Response:
         """Return how things stand, in numbers, for the holder of a key."""
-        must_be_secret(self._keys.of(request))
+        self._keys.of(request, "whatsapp")
         with _failures():
             came = await self._services.inbox.figures()
             going = await self._services.outbox.figures()

@@ -5,6 +5,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 
+from cmw_agent.access import names_of
 from cmw_agent.identity import Principal
 from cmw_agent.refusals import refusal_for
 from cmw_agent.web.events import EventServer
@@ -57,7 +58,7 @@ class Accounts:
     async def sign_in(self, account: Principal, visitor: Principal | None) -> None:
         """Begin an account's login, and give it all that the visitor has."""
         try:
-            await self._runtime.logins.begin(account.id, str(account.login))
+            await self._runtime.logins.begin(account.id, str(account.login), names_of(account))
             if visitor is not None:
                 await self._leave(visitor)
                 await self._runtime.kept.take_over(account.id, visitor.id)

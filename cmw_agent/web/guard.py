@@ -18,7 +18,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cmw_agent.channels.problems import INTERFACES, UnknownAddress, WrongMethod, told_at
+from cmw_agent.channels.problems import UnknownAddress, WrongMethod, told_at
 from cmw_agent.errors import UserError
 from cmw_agent.identity import CLIENT_HASH, Identities, Principal, SessionKey
 from cmw_agent.names import Names
@@ -151,9 +151,7 @@ class Guard:
             response = told_at(path, WrongMethod(f"Please use {methods} at this address."))
             response.headers["Allow"] = ", ".join(found)
             return response
-        if path.startswith(INTERFACES):
-            return told_at(path, UnknownAddress())
-        return JSONResponse({"detail": NOT_FOUND}, 404)
+        return told_at(path, UnknownAddress())
 
     def _methods(self, path: str) -> list[str]:
         """Return the methods of a channel's address; none where it is the page's, or nobody's."""

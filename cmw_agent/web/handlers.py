@@ -37,6 +37,7 @@ Shown = tuple[list[view.Drawn], Any]  # messages, conversation id as for `Opened
 EARLIER = "+"  # after a conversation's id: the page does not show its beginning
 MOST_SHOWN = 400  # messages that a page shows, however often it asks for earlier ones
 MOST_LIVE = view.SHOWN + 10  # drawn messages above a new question; more would cost each answer
+SIGN_IN_NOTE = "Nobody answers you here yet; please sign in."
 NOT_FOUND_NOTE = "This conversation was not found. Here is a new one."
 
 
@@ -82,8 +83,8 @@ class Handlers:
         session = await self._session(request)
         wanted, agent = request.query_params.get("c"), request.query_params.get("agent")
         session.conversation_id = session.view = None
-        if isinstance(agent, str) and agent in self._runtime.profiles:
-            session.agent_id = agent
+        if (notice := await self._turn_to(session, agent)) is not None:
+            yield notice
         model: str | None = None
         if isinstance(wanted, str) and wanted:
             found = await self._adopt(session, wanted)
@@ -93,7 +94,7 @@ class Handlers:
                 model = (found.context_data or {}).get(MODEL)
                 await self._runtime.chat.stored(session.owner, wanted)
         page = await self._page(session)
-        chosen = self._runtime.model(session.agent_id, model)
+        chosen = await self._runtime.model(session, model)
         yield view.rated(page.messages, page.feedback), page.shown_id, chosen
         if (turn := self._runtime.chat.take_up(session)) is not None:
             async with contextlib.aclosing(self._stream(session, page, turn)) as values:
@@ -142,6 +143,7 @@ class Handlers:
         if session.turn is not None:
             session.turn.stop()
             await session.turn.ended()
+        await self._turn_to(session, None)
         page = await self._page(session)
         return page.messages, page.shown_id
 
@@ -255,6 +257,21 @@ class Handlers:
         url = request.request.url if request.request is not None else None
         session.origin = f"{url.scheme}://{url.netloc}" if url is not None else ""
         return session
+
+    async def _turn_to(self, session: Session, wanted: object) -> Notice | None:
+        """Give the session the agent that is `wanted`, else its own, else any that it may use.
+
+        An agent that the session's user may not use is one that there is not. Returns what to say
+        where the user may use none.
+        """
+        found = [item.id for item in await self._runtime.agents.usable_for(session.principal)]
+        if not found:
+            return (
+                Notice(SIGN_IN_NOTE, "Not signed in") if self._runtime.settings.accounts else None
+            )
+        own = session.agent_id if session.agent_id in found else found[0]
+        session.agent_id = wanted if isinstance(wanted, str) and wanted in found else own
+        return None
 
     async def _adopt(self, session: Session, wanted: str) -> Conversation | None:
         try:

@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from cmw_agent.access import Agents
 from cmw_agent.errors import InvalidMessage
 from cmw_agent.export import FORMATS, record
 from cmw_agent.history import PAGE, History
@@ -31,6 +32,7 @@ class HistoryRoutes:
 
     Args:
         history: Returns the use cases; raises `Unavailable` before the start and after the end.
+        agents: The agents; the page itself shows those that are for everyone.
         accounts: Whether visitors may sign in.
         connections: Whether accounts of other services may be connected.
     """
@@ -38,11 +40,13 @@ class HistoryRoutes:
     def __init__(
         self,
         history: Callable[[], History],
+        agents: Agents,
         *,
         accounts: bool = False,
         connections: bool = False,
     ) -> None:
         self._history = history
+        self._agents = agents
         self._accounts = accounts
         self._connections = connections
 
@@ -61,7 +65,7 @@ class HistoryRoutes:
         ]
 
     async def listed(self, request: Request, principal: Principal) -> Response:
-        """A page of the list, the cursor of the next one, and who is signed in."""
+        """A page of the list, the cursor of the next one, who is signed in, and their agents."""
         before = _cursor(request.query_params.get("before"))
         page = await self._history().page(principal, before)
         following = _written(page[-1].position) if len(page) == PAGE else None
@@ -73,14 +77,26 @@ class HistoryRoutes:
                 "next": following,
                 "account": _account(principal) if offered else None,
                 "connections": self._connections and principal.is_kept,
+                "agents": await self._own_agents(principal),
             }
         )
 
     @staticmethod
     def _nothing() -> Response:
-        return JSONResponse(
-            {"conversations": [], "next": None, "account": None, "connections": False}
-        )
+        nothing: dict[str, Any] = {
+            "conversations": [],
+            "next": None,
+            "account": None,
+            "connections": False,
+        }
+        return JSONResponse({**nothing, "agents": []})
+
+    async def _own_agents(self, principal: Principal) -> list[dict[str, str]]:
+        """Return what this user may choose from; empty where everybody sees the same."""
+        if self._agents.are_alike:
+            return []
+        found = await self._agents.usable_for(principal)
+        return [{"id": profile.id, "name": profile.name} for profile in found]
 
     async def search(self, request: Request, principal: Principal) -> Response:
         """What a search finds."""

@@ -28,6 +28,7 @@ CLOCK_SECONDS = 60  # by which two machines' clocks may differ
 SUBJECT_CHARS = 255  # at most, as OpenID Connect says
 # No "none", and no shared secret: the provider alone can sign with these.
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512")
+GROUP_CLAIMS = ("groups", "roles")
 ENDPOINTS = ("authorization_endpoint", "token_endpoint", "jwks_uri")
 
 
@@ -146,7 +147,17 @@ class Provider:
         subject, name = claims["sub"], claims.get("preferred_username")
         if party != self._client_id or not 0 < len(subject) <= SUBJECT_CHARS:
             raise ValueError
-        return new_login(issuer, subject, name if isinstance(name, str) else None)
+        return new_login(issuer, subject, name if isinstance(name, str) else None, _groups(claims))
+
+
+def _groups(claims: dict[str, Any]) -> list[str]:
+    """Return the groups and roles that a token names, each once."""
+    found: list[str] = []
+    for claim in GROUP_CLAIMS:
+        named = claims.get(claim)
+        if isinstance(named, list):
+            found += [name for name in named if isinstance(name, str)]
+    return list(dict.fromkeys(found))
 
 
 def _check_description(found: dict[str, Any], address: str) -> None:

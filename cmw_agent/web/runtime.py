@@ -9,6 +9,7 @@ from typing import Any
 
 from langchain_core.language_models import BaseChatModel
 
+from cmw_agent.access import Agents
 from cmw_agent.agent import CmwAgent, Graph, build_graph
 from cmw_agent.approvals import Approvals
 from cmw_agent.chat import ChatService
@@ -17,14 +18,15 @@ from cmw_agent.errors import Unavailable
 from cmw_agent.files import Files
 from cmw_agent.history import History
 from cmw_agent.identity import Principal
-from cmw_agent.kit import Kit
+from cmw_agent.kit import AgentGone, Kit
 from cmw_agent.limits import open_limits
 from cmw_agent.models import open_model
 from cmw_agent.observers import Observer, Silent
 from cmw_agent.profiles import load_profiles
+from cmw_agent.refusals import refusal_for
 from cmw_agent.request_fields import open_request_fields
 from cmw_agent.schedules import Deliver, Scheduler
-from cmw_agent.sessions import SessionMaker, SessionRegistry
+from cmw_agent.sessions import Session, SessionMaker, SessionRegistry
 from cmw_agent.settings import Settings
 from cmw_agent.streaming import Window
 from cmw_agent.tools.composio import Connections, open_connections
@@ -109,7 +111,7 @@ class Runtime:
         self.observer: Observer = observer or Silent()
         # sends what recurring tasks answer where a channel sends any; to be set before the start
         self.deliver: Deliver | None = None
-        self.profiles = load_profiles(settings)
+        self.agents = Agents(load_profiles(settings), settings.keys, self._names_of)
         self._chat: ChatService | None = None
         self._registry: SessionRegistry | None = None
         self._history: History | None = None
@@ -150,12 +152,25 @@ class Runtime:
             raise Unavailable
         return self._files
 
-    def model(self, agent_id: str, chosen: str | None) -> str:
-        """Return the model that answers in a conversation of this agent."""
+    async def model(self, session: Session, chosen: str | None) -> str:
+        """Return the model that answers in a session's conversation.
+
+        Raises:
+            UserError: The memory fails.
+        """
         if self._kit is None:
             raise Unavailable
-        profile = self.profiles.get(agent_id)
-        return self._kit.model(profile, chosen) if profile is not None else self.settings.model
+        try:
+            profile = await self._kit.profile(session, session.agent_id)
+        except AgentGone:
+            return self.settings.model
+        return self._kit.model(profile, chosen)
+
+    async def _names_of(self, account: str) -> frozenset[str] | None:
+        try:
+            return await self.logins.names(account)
+        except StoreError as error:
+            raise refusal_for(error) from error
 
     @property
     def approvals(self) -> Approvals:
@@ -275,7 +290,7 @@ class Runtime:
             settings,
             limits=await stack.enter_async_context(open_limits(settings)),
             approvals=Approvals(settings.approval_seconds),
-            profiles=self.profiles,
+            agents=self.agents,
             fields=await stack.enter_async_context(open_request_fields(settings, model)),
             files=files,
             connections=connections,

@@ -12,6 +12,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from cmw_agent.access import VISITOR
 from cmw_agent.channels.app import Channels, open_channels
 from cmw_agent.errors import UserError
 from cmw_agent.identity import Identities, Principal, SessionKey, load_keys
@@ -84,7 +85,7 @@ def build_app(settings: Settings, parts: Parts = Parts()) -> Application:
     runtime = parts.runtime(settings, watching.observer)
     watching.metrics.read_from(lambda: runtime.live_sessions, lambda: runtime.running_turns)
     handlers = parts.handlers(runtime)
-    demo = build_page(settings, handlers, runtime.profiles)
+    demo = build_page(settings, handlers, runtime.agents.usable(VISITOR))
     side = _EventSide(runtime)
     events = EventServer(
         functions(demo, handlers),
@@ -219,6 +220,7 @@ def _own_app(
             *login.routes(),
             *HistoryRoutes(
                 lambda: runtime.history,
+                runtime.agents,
                 accounts=runtime.settings.accounts,
                 connections=runtime.settings.connections,
             ).routes(),

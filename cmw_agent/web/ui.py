@@ -4,7 +4,7 @@ Few on purpose: each component costs every new session CPU and memory.
 """
 
 import html
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -63,10 +63,11 @@ class _Parts:
     new: gr.Button
 
 
-def build_page(
-    settings: Settings, handlers: Handlers, profiles: Mapping[str, Profile]
-) -> gr.Blocks:
-    """Return the page, its events named after the methods of `handlers`."""
+def build_page(settings: Settings, handlers: Handlers, profiles: Sequence[Profile]) -> gr.Blocks:
+    """Return the page, its events named after the methods of `handlers`.
+
+    It is everybody's, so `profiles` are the agents that everybody may use.
+    """
     demo = gr.Blocks(title=TITLE, fill_height=True, analytics_enabled=False)
     with demo:
         parts = _layout(settings, profiles)
@@ -80,7 +81,7 @@ def build_page(
     return demo
 
 
-def _layout(settings: Settings, profiles: Mapping[str, Profile]) -> _Parts:
+def _layout(settings: Settings, profiles: Sequence[Profile]) -> _Parts:
     with gr.Sidebar(width=280, open=False, elem_id="cmw-side"):
         new = gr.Button("New chat", icon=None, variant="primary", elem_id="cmw-new")
         gr.HTML('<div id="cmw-history"></div>', elem_id="cmw-recent")
@@ -133,7 +134,7 @@ def _layout(settings: Settings, profiles: Mapping[str, Profile]) -> _Parts:
     return _Parts(chat, box, key, conversation, files, model, earlier, new)
 
 
-def heading(settings: Settings, profiles: Mapping[str, Profile]) -> str:
+def heading(settings: Settings, profiles: Sequence[Profile]) -> str:
     """Return the page's head: its name, the agents, the model and, for the demo, what to set."""
     agents = _agents(profiles)
     if not settings.demo:
@@ -153,12 +154,11 @@ def heading(settings: Settings, profiles: Mapping[str, Profile]) -> str:
     )
 
 
-def _agents(profiles: Mapping[str, Profile]) -> str:
+def _agents(profiles: Sequence[Profile]) -> str:
     if len(profiles) < 2:
         return ""
     links = "".join(
-        f'<a href="?agent={profile.id}">{html.escape(profile.name)}</a>'
-        for profile in profiles.values()
+        f'<a href="?agent={profile.id}">{html.escape(profile.name)}</a>' for profile in profiles
     )
     return f'<nav class="cmw-agents" aria-label="Agents">{links}</nav>'
 

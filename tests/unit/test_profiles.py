@@ -89,6 +89,31 @@ def test_a_file_changes_the_built_in_agent_and_adds_others(tmp_path: Path) -> No
     )
 
 
+def test_access_is_everyone_s_unless_the_file_says_otherwise(tmp_path: Path) -> None:
+    (tmp_path / "agents.toml").write_text(
+        """
+        [[agents]]
+        id = "assistant"
+        access = "signed-in"
+        [[agents]]
+        id = "open"
+        [[agents]]
+        id = "staff"
+        access = ["alice", "group:The staff", "alice"]
+        [[agents]]
+        id = "desk"
+        access = "site"
+        allowed_origins = ["https://shop.example"]
+        """
+    )
+    assert {name: found.access for name, found in load_profiles(settings(tmp_path)).items()} == {
+        "assistant": "signed-in",
+        "open": "everyone",
+        "staff": frozenset({"alice", "group:The staff"}),
+        "desk": "site",
+    }
+
+
 def test_nobody_changes_the_profiles_afterwards(tmp_path: Path) -> None:
     found = load_profiles(settings(tmp_path))
     with pytest.raises(TypeError):
@@ -100,6 +125,10 @@ def test_nobody_changes_the_profiles_afterwards(tmp_path: Path) -> None:
 ORIGINS = "allowed_origins must be a list of origins such as https://example.com:8443"
 MODELS = "model must be a model of CMW_MODEL or CMW_MODELS (m1, m2, m3)"
 TOOLKITS = "toolkits must be a list of toolkits of CMW_TOOLKITS (gmail, asana)"
+ACCESS = (
+    'access must be "everyone", "signed-in", "site" or a list of user names and groups such as '
+    '["alice", "group:staff"]'
+)
 IDS = "id must be 1 to 40 small letters, digits, - and _"
 
 
@@ -144,6 +173,15 @@ IDS = "id must be 1 to 40 small letters, digits, - and _"
             f"{ORIGINS}, not \"['https://a.example,https://b.example']\"",
         ),
         ("allowed_origins = 'https://a.example'", f"{ORIGINS}, not 'https://a.example'"),
+        ("access = 'Everyone'", f"{ACCESS}, not 'Everyone'"),
+        ("access = ''", f"{ACCESS}, not ''"),
+        ("access = []", f"{ACCESS}, not '[]'"),
+        ("access = ['']", f"{ACCESS}, not \"['']\""),
+        ("access = ['alice', 7]", f"{ACCESS}, not \"['alice', 7]\""),
+        ("access = ['signed-in']", f"{ACCESS}, not \"['signed-in']\""),
+        ("access = ['group:']", f"{ACCESS}, not \"['group:']\""),
+        ("access = true", f"{ACCESS}, not 'True'"),
+        ("access = 'site'", 'must have allowed_origins where access is "site"'),
     ],
 )
 def test_what_is_wrong_with_an_agent_is_said_in_one_line(
@@ -210,11 +248,14 @@ def test_without_toolkits_in_the_settings_none_is_allowed(tmp_path: Path) -> Non
 def test_the_example_is_a_file_that_works(tmp_path: Path) -> None:
     example = ROOT / "agents.example.toml"
     found = load_profiles(settings(tmp_path, agents_file=example))
-    assert list(found) == ["assistant", "shop"]
+    assert list(found) == ["assistant", "shop", "support"]
+    assert found["support"].access == frozenset({"alice", "group:support"})
     assert found["shop"].allowed_origins == {"https://shop.example.com"}
     assert found["shop"].prompt.startswith("You answer")
     # What is only hinted at in it is right too.
     hints = example.read_text(encoding="utf-8").replace("# model", "model")
+    hints = hints.replace("# access", "access")
     (tmp_path / "agents.toml").write_text(hints.replace("# toolkits", "toolkits"))
     all_of_it = load_profiles(settings(tmp_path, models="gpt-4o-mini"))
+    assert all_of_it["shop"].access == "site"
     assert (all_of_it["shop"].model, all_of_it["shop"].toolkits) == ("gpt-4o-mini", ("gmail",))

@@ -86,8 +86,19 @@
     }
     more.hidden = !cursor;
     if (!query) showAccount(content.account);
+    if (!query) showAgents(content.agents);
     if (!query) window.cmw.connections?.(content.connections);
   });
+
+  // The page itself names the agents that are for everybody; these are all that one may use.
+  function showAgents(found) {
+    if (!found.length) return;
+    const head = document.querySelector(".cmw-head");
+    head?.querySelector(".cmw-agents")?.remove();
+    if (!head || found.length < 2) return;
+    const links = found.map(({ id, name }) => make("a", { href: `?agent=${encodeURIComponent(id)}` }, name));
+    head.querySelector("h1").after(make("nav", { className: "cmw-agents", "aria-label": "Agents" }, ...links));
+  }
 
   function showAccount(found) {
     account.hidden = !found;

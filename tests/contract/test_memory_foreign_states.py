@@ -1,0 +1,94 @@
+"""Owners: another's conversation is an absent one in whatever state it is, for every method.
+
+Where nothing was deleted, taking back a deletion finds nothing whoever asks, and says nothing about
+owners. So each method is tried on a conversation in each state, and must find something to do for
+its owner in one of them.
+"""
+
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import pytest
+
+from memory.database import Database
+from memory.manager import ConversationMemoryManager
+from tests.contract.conftest import ALICE, BOB, Store, rows_of
+
+ABSENT = "nothing-is-called-so"
+Call = Callable[[Store, str, str], Awaitable[object]]
+
+CALLS: Final[dict[str, Call]] = {
+    "begin_turn": lambda s, o, i: s.begin_turn(o, i, "mine", key=f"k {i}", create=False),
+    "begin_retry": lambda s, o, i: s.begin_retry(o, i, key=f"again {i}"),
+    "claim_older": lambda s, o, i: s.claim_older(o, i, before_seq=3, least=1),
+    "conclude": lambda s, o, i: s.conclude(o, i),
+    "conversation": lambda s, o, i: s.conversation(o, i),
+    "cost": lambda s, o, i: s.cost(o, i),
+    "delete": lambda s, o, i: s.delete(o, i),
+    "end": lambda s, o, i: s.end(o, i),
+    "messages": lambda s, o, i: s.messages(o, i),
+    "rate": lambda s, o, i: s.rate(o, i, 2, "dislike"),
+    "rename": lambda s, o, i: s.rename(o, i, "mine"),
+    "restore": lambda s, o, i: s.restore(o, i),
+    "update_context": lambda s, o, i: s.update_context(o, i, {"mine": 1}),
+    "window": lambda s, o, i: s.window(o, i, budget=1000, before_seq=100),
+}
+# what they need is not there here: a claimed part, and files
+ELSEWHERE = {"store_summary": "test_memory_summaries.py", "files_of": "test_memory_files.py"}
+STATES: Final[dict[str, Call]] = {
+    "active": CALLS["conversation"],
+    "inactive": CALLS["end"],
+    "ended": CALLS["conclude"],
+    "deleted": CALLS["delete"],
+}
+
+
+async def outcome(call: Awaitable[object]) -> object:
+    try:
+        return await call
+    except Exception as error:  # noqa: BLE001 (whatever it is, it is compared)
+        return type(error), str(error)
+
+
+async def conversation_in(store: Store, state: str) -> str:
+    """Give Alice a conversation in a state; return its id."""
+    session_id = f"hers-{state}"
+    await store.exchange(ALICE, session_id, "Alice's secret", "kept")
+    await STATES[state](store, ALICE, session_id)
+    return session_id
+
+
+def test_every_method_that_names_a_conversation_is_tried() -> None:
+    naming = {
+        name
+        for name, method in inspect.getmembers(ConversationMemoryManager, inspect.isfunction)
+        if not name.startswith("_") and "session_id" in inspect.signature(method).parameters
+    }
+    assert naming == {*CALLS, *ELSEWHERE}
+
+
+@pytest.mark.parametrize("state", STATES)
+async def test_a_foreign_conversation_is_an_absent_one_in_every_state(
+    store: Store, database: Database, state: str
+) -> None:
+    hers = await conversation_in(store, state)
+    before = await rows_of(database)
+    for name, call in CALLS.items():
+        absent = await outcome(call(store, BOB, ABSENT))
+        assert await outcome(call(store, BOB, hers)) == absent, name
+        assert await rows_of(database) == before, name
+
+
+@pytest.mark.parametrize("method", CALLS)
+async def test_each_of_these_methods_finds_its_owner_s_conversation_in_a_state(
+    store: Store, database: Database, method: str
+) -> None:
+    """Without this, the others would pass for a method that does nothing at all."""
+    absent, found = await outcome(CALLS[method](store, ALICE, ABSENT)), False
+    for state in STATES:
+        hers = await conversation_in(store, state)
+        before = await rows_of(database)
+        answer = await outcome(CALLS[method](store, ALICE, hers))
+        found = found or answer != absent or await rows_of(database) != before
+    assert found
