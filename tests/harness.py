@@ -45,6 +45,7 @@ def settings_for(folder: Path, **changes: Any) -> Settings:
         "turns_per_minute": 0,
         "turns_per_address": 0,
         "turns_at_once": 0,
+        "address_share": 1,
         # found out by asking, otherwise, which counts as a request
         "user_field": "safety_identifier",
     }
