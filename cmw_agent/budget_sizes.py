@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from cmw_agent.errors import Overloaded, UserError
+from cmw_agent.errors import Overloaded
 from cmw_agent.limits import DAY, HOUR, MINUTE, TooMany, readable
 from cmw_agent.settings import Settings
 
@@ -27,8 +27,15 @@ Kind = Literal[
     "extraction",
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
+Bound = Literal["owner", "network", "app"]
+WHO: dict[Bound, str] = {
+    "owner": "You have",
+    "network": "Your network has",
+    "app": "The app has",
+}
 RETRY_SECONDS = 5  # when to try again for something that is held
 PAGES_PER_OWNER = 50
+QUESTIONS = 1_000  # open in one process, at least
 QUOTAS_PER_DAY = 50  # of disk, in all
 
 
@@ -39,6 +46,8 @@ class Full(Overloaded):
         sentence: Of which kind, and when to try again.
         retry_after: Whole seconds until then, for the header of that name.
     """
+
+    retry_after: int = RETRY_SECONDS
 
     def __init__(self, sentence: str | None = None, *, retry_after: int = RETRY_SECONDS) -> None:
         super().__init__(sentence)
@@ -70,10 +79,10 @@ class Budget:
     total: int
     seconds: float | None = None
 
-    def refusal(
+    def bound(
         self, *, owner: int, network: int | None, total: int, amount: int = 1
-    ) -> UserError | None:
-        """Return why `amount` more cannot be used, or None where it can.
+    ) -> Bound | None:
+        """Return whose bound is reached where `amount` more cannot be used, or None where it can.
 
         Args:
             owner: What the owner uses now.
@@ -83,13 +92,21 @@ class Budget:
             amount: What is to be added.
         """
         free = self.total - total - amount
-        if owner + amount > self.per_owner:
-            return TooMany(self._sentence("for you"), retry_after=self.retry_after)
+        # An owner's bound that is the whole is none: the app is full then.
+        if owner + amount > self.per_owner and self.per_owner < self.total:
+            return "owner"
         if free < 0:
-            return Full(self._sentence("for the app"), retry_after=self.retry_after)
+            return "app"
         if network is not None and not self._is_fair(network, network + amount, free):
-            return TooMany(self._sentence("for your network"), retry_after=self.retry_after)
+            return "network"
         return None
+
+    def error(self, bound: Bound) -> "TooMany | Full":
+        """Return the error that tells whose bound is reached."""
+        wait = readable(self.retry_after)
+        sentence = f"{WHO[bound]} too many {self.noun} right now; please try again in {wait}."
+        kind = Full if bound == "app" else TooMany
+        return kind(sentence, retry_after=self.retry_after)
 
     @property
     def retry_after(self) -> int:
@@ -104,14 +121,11 @@ class Budget:
         multiple = max(1.0, self.per_network / (self.total - self.per_network))
         return before == 0 or after <= free * multiple
 
-    def _sentence(self, whose: str) -> str:
-        return f"Too many {self.noun} {whose}; please try again in {readable(self.retry_after)}."
-
 
 def budgets_of(settings: Settings) -> dict[Kind, Budget]:
     """Return the budget of each kind, sized by the settings."""
     share, turns, pages = settings.address_share, settings.max_turns, settings.max_sessions
-    questions = 4 * (settings.turns_at_once or turns)
+    questions = settings.max_tool_calls * (settings.turns_at_once or turns)
     disk = QUOTAS_PER_DAY * settings.file_quota_bytes
     visitors = settings.turns_per_address or pages
 
@@ -123,7 +137,7 @@ def budgets_of(settings: Settings) -> dict[Kind, Budget]:
         held("mailboxes", "open pages", PAGES_PER_OWNER, pages),
         held("heartbeats", "open pages", PAGES_PER_OWNER, pages),
         held("connections", "connections", 3 * pages, 3 * pages),
-        held("approvals", "open questions", questions, 2 * turns),
+        held("approvals", "open questions", questions, max(QUESTIONS, 2 * turns)),
         held("uploads", "uploads at once", 4, 32),
         held("tasks", "recurring tasks", max(settings.schedules_per_user, 1), pages),
         held("exports", "exports at once", 2, 16),

@@ -11,12 +11,12 @@ from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 
-from cmw_agent.budget_sizes import KINDS, Budget, Full, Kind, budgets_of
+from cmw_agent.budget_sizes import KINDS, Bound, Budget, Full, Kind, budgets_of
 from cmw_agent.errors import UserError
 from cmw_agent.limits import network_of
 from cmw_agent.settings import Settings
 
-__all__ = ["KINDS", "Budget", "Budgets", "Full", "Hold", "Kind", "budgets_of"]
+__all__ = ["KINDS", "Bound", "Budget", "Budgets", "Full", "Hold", "Kind", "budgets_of"]
 
 MAX_WAITING = 1_000  # callers of one kind that wait for their turn
 MAX_ENTRIES = 100_000  # spendings of one kind within its window
@@ -26,19 +26,32 @@ class Hold:
     """A part of a budget in use, until it is released; also a context manager.
 
     Args:
-        release: Gives it back.
+        add: Changes what is used, by 1 or -1 times this part.
     """
 
-    __slots__ = ("_release",)
+    __slots__ = ("_add", "_is_over", "_is_used")
 
-    def __init__(self, release: Callable[[], None]) -> None:
-        self._release: Callable[[], None] | None = release
+    def __init__(self, add: Callable[[int], None]) -> None:
+        self._add = add
+        self._is_used = True
+        self._is_over = False
+
+    def suspend(self) -> None:
+        """Let others use it meanwhile."""
+        if self._is_used:
+            self._is_used = False
+            self._add(-1)
+
+    def resume(self) -> None:
+        """Use it again, also beyond the bounds: what it is for has begun long since."""
+        if not self._is_used and not self._is_over:
+            self._is_used = True
+            self._add(1)
 
     def release(self) -> None:
-        """Give it back; harmless the second time."""
-        release, self._release = self._release, None
-        if release is not None:
-            release()
+        """Give it back for good; harmless the second time."""
+        self.suspend()
+        self._is_over = True
 
     def __enter__(self) -> "Hold":
         return self
@@ -66,13 +79,17 @@ class _Use:
     waiting: list[_Waiter] = field(default_factory=list)
     spent: deque[tuple[float, str | None, str | None, int]] = field(default_factory=deque)
 
-    def refusal(self, owner: str | None, network: str | None, amount: int) -> UserError | None:
-        return self.budget.refusal(
+    def bound(self, owner: str | None, network: str | None, amount: int) -> Bound | None:
+        return self.budget.bound(
             owner=self.owners.get(owner, 0) if owner is not None else 0,
             network=self.networks.get(network, 0) if network is not None else None,
             total=self.total,
             amount=amount,
         )
+
+    def refusal(self, owner: str | None, network: str | None, amount: int) -> UserError | None:
+        bound = self.bound(owner, network, amount)
+        return self.budget.error(bound) if bound is not None else None
 
     def add(self, owner: str | None, network: str | None, amount: int) -> None:
         self.total += amount
@@ -121,6 +138,16 @@ class Budgets:
     def used_by(self, kind: Kind, address: str | None) -> int:
         """Return what a network address uses of a kind now."""
         return self._uses[kind].networks.get(_network(address) or "", 0)
+
+    def used_by_owner(self, kind: Kind, owner: str) -> int:
+        """Return what an owner uses of a kind now."""
+        return self._uses[kind].owners.get(owner, 0)
+
+    def bound(
+        self, kind: Kind, owner: str | None, address: str | None, amount: int = 1
+    ) -> Bound | None:
+        """Return whose bound keeps `amount` more from being taken now, or None where it can."""
+        return self._uses[kind].bound(owner, _network(address), amount)
 
     def refusal(
         self, kind: Kind, owner: str | None, address: str | None, amount: int = 1
@@ -190,11 +217,12 @@ class Budgets:
     def _held(self, use: _Use, owner: str | None, network: str | None, amount: int) -> Hold:
         use.add(owner, network, amount)
 
-        def release() -> None:
-            use.add(owner, network, -amount)
-            self._grant(use)
+        def add(sign: int) -> None:
+            use.add(owner, network, sign * amount)
+            if sign < 0:
+                self._grant(use)
 
-        return Hold(release)
+        return Hold(add)
 
     async def _wait(
         self, use: _Use, owner: str | None, network: str | None, amount: int, seconds: float

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from cmw_agent.approvals import Approvals
+from cmw_agent.budgets import Budgets
 from cmw_agent.errors import UserError
 from cmw_agent.files import Files
 from cmw_agent.limits import Limits
@@ -53,6 +54,7 @@ class Kit:
     profiles: Mapping[str, Profile]
     fields: RequestFields
     files: Files
+    budgets: Budgets
     connections: Connections | None = None
     observer: Observer = field(default_factory=Silent)
     schedules: ScheduleBook | None = None

@@ -185,7 +185,7 @@ class Completions:
         principal = parties.client(holder.name, agent_id, f"\0{user or ''}")
         await self._services.chat.admit(principal, address)
         nowhere = parties.conversation_after(principal, None)  # never begun
-        caller = Caller(principal, agent_id, nowhere, CHANNEL)
+        caller = Caller(principal, agent_id, nowhere, CHANNEL, address=address)
         return await self._callers.session(principal, caller)
 
 

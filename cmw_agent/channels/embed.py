@@ -171,6 +171,7 @@ class EmbedRoutes:
             Provenance(website_domain=site.domain, ip_address=address_of(request)),
             base_of(request),
             can_ask=True,
+            address=address_of(request),
         )
         turn = await self._turn(principal, caller, body, request_of(request.scope))
         first = await begun(turn)

@@ -11,6 +11,7 @@ from langchain_core.language_models import BaseChatModel
 
 from cmw_agent.agent import CmwAgent, Graph, build_graph
 from cmw_agent.approvals import Approvals
+from cmw_agent.budgets import Budgets
 from cmw_agent.chat import ChatService
 from cmw_agent.chat_commands import ChatCommands
 from cmw_agent.errors import Unavailable
@@ -110,6 +111,7 @@ class Runtime:
         # sends what recurring tasks answer where a channel sends any; to be set before the start
         self.deliver: Deliver | None = None
         self.profiles = load_profiles(settings)
+        self.budgets = Budgets.of(settings)
         self._chat: ChatService | None = None
         self._registry: SessionRegistry | None = None
         self._history: History | None = None
@@ -274,7 +276,8 @@ class Runtime:
         return Kit(
             settings,
             limits=await stack.enter_async_context(open_limits(settings)),
-            approvals=Approvals(settings.approval_seconds),
+            approvals=Approvals(settings.approval_seconds, self.budgets),
+            budgets=self.budgets,
             profiles=self.profiles,
             fields=await stack.enter_async_context(open_request_fields(settings, model)),
             files=files,

@@ -91,7 +91,7 @@ def build_app(settings: Settings, parts: Parts = Parts()) -> Application:
         refusal=side.refusal,
         admit=side.admit,
         page_closed=side.page_closed,
-        capacity=settings.max_sessions,
+        budgets=runtime.budgets,
     )
     accounts = Accounts(runtime, events)
     provider = Provider(settings) if settings.accounts else None
@@ -242,9 +242,9 @@ class _EventSide:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
 
-    def refusal(self) -> UserError | None:
+    def refusal(self, principal: Principal, address: str | None) -> UserError | None:
         try:
-            return self._runtime.chat.refusal()
+            return self._runtime.chat.refusal(principal, address)
         except UserError as error:
             return error
 
