@@ -15,6 +15,7 @@ from cmw_agent.commands import database_of
 from cmw_agent.errors import StartupError
 from cmw_agent.ops import logs
 from cmw_agent.settings import Settings, load_settings
+from cmw_agent.web.protocol import ConnectionBounds, protocol_for
 from cmw_agent.web.server import Application, build_app
 from cmw_agent.web.serving import Server
 
@@ -114,6 +115,7 @@ def serve(application: Application) -> None:
         print("The demo model answers; set OPENAI_API_KEY or OPENAI_BASE_URL for a real one.")
     config = uvicorn.Config(
         application.asgi,
+        http=protocol_for(ConnectionBounds(application.runtime.budgets, settings.trust_proxy)),
         log_config=None,
         access_log=False,
         server_header=False,
