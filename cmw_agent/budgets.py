@@ -9,7 +9,7 @@ import contextlib
 import time
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from cmw_agent.budget_sizes import KINDS, Bound, Budget, Full, Kind, budgets_of
 from cmw_agent.errors import UserError
@@ -161,6 +161,14 @@ class Budgets:
     def budget(self, kind: Kind) -> Budget:
         """Return the numbers of a kind."""
         return self._uses[kind].budget
+
+    def shrink(self, kind: Kind, total: int) -> None:
+        """Make a budget smaller, each part of it alike; before anything is used of it."""
+        use = self._uses[kind]
+        budget = use.budget
+        per_network = max(1, budget.per_network * total // budget.total)
+        per_owner = min(budget.per_owner, total)
+        use.budget = replace(budget, total=total, per_network=per_network, per_owner=per_owner)
 
     def used(self, kind: Kind) -> int:
         """Return what all use of a kind now."""
