@@ -73,10 +73,10 @@ class Attacker:
             await browser.close()
         await self._connector.close()
 
-    async def hold_all(self, text: str) -> None:
-        """Hold turns, whose message is `text`, and then everything else."""
+    async def hold_all(self, text: str, model: str | None = None) -> None:
+        """Hold turns, whose message is `text` and is for `model`, and then everything else."""
         for kind, take in (
-            ("turns", lambda: self._turn(text)),
+            ("turns", lambda: self._turn(text, model)),
             ("mailboxes", self._stream),
             ("heartbeats", self._heartbeat),
             ("large_bodies", lambda: self._raw(LARGE)),
@@ -117,9 +117,9 @@ class Attacker:
             await answer.read()
         return browser
 
-    async def _turn(self, text: str) -> bool:
+    async def _turn(self, text: str, model: str | None) -> bool:
         browser, name = await self._visitor(), secrets.token_hex(6)
-        body = {"data": [text, "", "", None], "fn_index": self._send, "session_hash": name}
+        body = {"data": [text, "", "", model], "fn_index": self._send, "session_hash": name}
         async with browser.post(f"{self._url}{API}/queue/join", json=body) as answer:
             await answer.read()
             if answer.status != 200:
