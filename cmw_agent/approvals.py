@@ -12,10 +12,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from cmw_agent.errors import NotFound, Overloaded
+from cmw_agent.budgets import Budgets
+from cmw_agent.errors import NotFound
 
 Answer = Literal["approved", "denied", "expired"]
-MOST_WAITING = 1_000  # calls of one process
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,40 +51,59 @@ class Approvals:
 
     Args:
         seconds: How long a call waits.
+        budgets: Bounds how many calls wait.
         clock: Seconds since the epoch.
     """
 
-    def __init__(self, seconds: float, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, seconds: float, budgets: Budgets, clock: Callable[[], float] = time.time
+    ) -> None:
         self._seconds = seconds
+        self._budgets = budgets
         self._clock = clock
         self._waiting: dict[tuple[str, str], dict[str, _Waiting]] = {}
-        self._count = 0
 
     def __len__(self) -> int:
-        return self._count
+        return self._budgets.used("approvals")
 
     async def ask(
-        self, owner: str, conversation: str, call_id: str, name: str, arguments: Mapping[str, Any]
+        self,
+        owner: str,
+        conversation: str,
+        call_id: str,
+        name: str,
+        arguments: Mapping[str, Any],
+        address: str | None = None,
     ) -> Decision:
         """Wait for the owner's decision about a call.
 
+        Args:
+            owner: Whose call it is.
+            conversation: In which of their conversations.
+            call_id: Names the call there.
+            name: The tool's.
+            arguments: Those to call it with.
+            address: The network address that the turn was asked for from, if there is one.
+
         Raises:
-            Overloaded: Too many calls wait in this process.
+            TooMany, Full: Too many calls wait, of the owner, from the address, or of all.
         """
-        if self._count >= MOST_WAITING:
-            raise Overloaded
+        with self._budgets.take("approvals", owner, address):
+            return await self._ask(owner, conversation, call_id, name, arguments)
+
+    async def _ask(
+        self, owner: str, conversation: str, call_id: str, name: str, arguments: Mapping[str, Any]
+    ) -> Decision:
         asked = Asked(call_id, name, arguments, self._clock() + self._seconds)
         waiting = _Waiting(asked, asyncio.get_running_loop().create_future())
         calls = self._waiting.setdefault((owner, conversation), {})
         calls[call_id] = waiting
-        self._count += 1
         try:
             async with asyncio.timeout(self._seconds):
                 return await waiting.decided
         except TimeoutError:
             return Decision("expired", arguments)
         finally:
-            self._count -= 1
             if calls.get(call_id) is waiting:
                 del calls[call_id]
             if not calls:

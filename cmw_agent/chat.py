@@ -13,12 +13,12 @@ from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any
 
 from cmw_agent.approvals import Approvals
+from cmw_agent.budgets import Hold, Kind
 from cmw_agent.completion import Exchange
 from cmw_agent.errors import (
     ConversationInUse,
     InvalidMessage,
     NotFound,
-    Overloaded,
     Unavailable,
     UserError,
 )
@@ -36,6 +36,8 @@ from cmw_agent.work import KEEP_SECONDS, MODEL, Begin, Shared, Work
 from memory.errors import StoreError
 from memory.manager import ConversationMemoryManager
 from memory.records import TurnTicket
+
+TURNS: Kind = "turns"
 
 
 class ChatService:
@@ -72,14 +74,16 @@ class ChatService:
     @property
     def has_room(self) -> bool:
         """Whether a turn can begin now."""
-        return self._open and not self._is_full()
+        return self._open and self._kit.budgets.bound(TURNS, None, None) is None
 
-    def refusal(self) -> UserError | None:
-        """Return why no turn can begin now, or None when one can."""
-        if not self._open:
-            restarts = "The app is about to restart; please try again in a moment."
-            return self._noted(Unavailable(restarts))
-        return self._noted(Overloaded()) if self._is_full() else None
+    def refusal(self, principal: Principal, address: str | None) -> UserError | None:
+        """Return why the principal can begin no turn from an address now, or None when it can."""
+        try:
+            self._must_be_open()
+        except UserError as error:
+            return error
+        found = self._kit.budgets.refusal(TURNS, principal.id, address)
+        return self._noted(found) if found is not None else None
 
     async def admit(self, principal: Principal, address: str | None) -> None:
         """Count a message that is about to come, for its user and for the address it is from.
@@ -124,7 +128,7 @@ class ChatService:
         Raises:
             InvalidMessage: The text is empty, too long or not text.
             ConversationInUse: A turn runs in this session already.
-            Overloaded: The process runs as many turns as it may.
+            TooMany, Full: As many turns as may be run for the address, or for all.
         """
         text = self._checked(text)
         conversation = _conversation_of(session)
@@ -172,7 +176,7 @@ class ChatService:
         user has `seen`.
 
         Raises:
-            InvalidMessage, ConversationInUse, Overloaded: As for `turn`.
+            InvalidMessage, ConversationInUse, TooMany, Full: As for `turn`.
         """
         if text is not None:
             text = self._checked(text)
@@ -213,15 +217,15 @@ class ChatService:
 
         Raises:
             InvalidMessage: The last message is empty, too long or not text.
-            Overloaded: The process runs as many turns as it may.
+            TooMany, Full: As many turns as may be run for the address, or for all.
         """
         *earlier, last = said
         text = self._checked(str(last.content))
-        if (refusal := self.refusal()) is not None:
-            raise refusal
+        self._must_be_open()
         turn = Turn(secrets.token_hex(16), text, is_new=True, request_id=request_id)
         asked = [*earlier, Exchange("user", text)]
-        self._start(turn, Passing(self._kit, session, turn, asked, instructions, model))
+        hold = self._slot(session)
+        self._start(turn, Passing(self._kit, session, turn, asked, instructions, model), hold)
         return turn
 
     def take_up(self, session: Session) -> Turn | None:
@@ -282,32 +286,38 @@ class ChatService:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._keeper
 
-    def _is_full(self) -> bool:
-        most = self._settings.max_turns
-        # Those that wait for a word take no work, and `Approvals` bounds their number.
-        return len(self._work) >= most <= sum(not turn.is_waiting for turn in self._work)
+    def _must_be_open(self) -> None:
+        if not self._open:
+            restarts = "The app is about to restart; please try again in a moment."
+            raise self._noted(Unavailable(restarts))
+
+    def _slot(self, session: Session) -> Hold:
+        try:
+            return self._kit.budgets.take(TURNS, session.owner, session.address)
+        except UserError as error:
+            raise self._noted(error) from None
 
     def _begin(self, session: Session, turn: Turn, begin: Begin, model: str | None) -> Turn:
         if not 0 < len(turn.key) <= 100:
             raise InvalidMessage("The message's key must have 1 to 100 characters.")
-        if (refusal := self.refusal()) is not None:
-            raise refusal
+        self._must_be_open()
         if session.turn is not None and session.turn.key != turn.key:
             raise self._noted(ConversationInUse())
+        hold = self._slot(session)
         first = session.turn
         self._summaries.stop(session)
         work = Work(self._shared, session, turn, begin, first, model)
         if first is None:
             session.turn = turn
-        self._start(turn, work)
+        self._start(turn, work, hold)
         return turn
 
-    def _start(self, turn: Turn, work: Work | Passing) -> None:
+    def _start(self, turn: Turn, work: Work | Passing, hold: Hold) -> None:
         self._work[turn] = work
         self._at_rest.clear()
         # A task that is cancelled before its first step never comes to the end of `_run`.
-        running = turn.start(self._run(turn, work))
-        running.add_done_callback(lambda _: self._finished(turn, work))
+        running = turn.start(self._run(turn, work, hold), hold)
+        running.add_done_callback(lambda _: self._finished(turn, work, hold))
         if self._keeper is None:
             self._keeper = asyncio.create_task(self._keep(), name="turn-keeper")
 
@@ -321,15 +331,16 @@ class ChatService:
         self._kit.observer.refused(kind_of(error))
         return error
 
-    async def _run(self, turn: Turn, work: Work | Passing) -> None:
+    async def _run(self, turn: Turn, work: Work | Passing, hold: Hold) -> None:
         try:
             await work.run()
         finally:
             # Here and not after the task's end: whoever sees that may begin the next turn.
-            self._finished(turn, work)
+            self._finished(turn, work, hold)
 
-    def _finished(self, turn: Turn, work: Work | Passing) -> None:
+    def _finished(self, turn: Turn, work: Work | Passing, hold: Hold) -> None:
         self._work.pop(turn, None)
+        hold.release()
         if not self._work:
             self._at_rest.set()
         if work.session.turn is turn:

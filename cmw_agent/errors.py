@@ -24,9 +24,12 @@ class UserError(Exception):
         sentence: What happened and what to do next, in plain words, one sentence.
         status: The HTTP status that says the same (4xx the caller's, 5xx ours).
         error_id: Ties the sentence to the log; made when absent.
+
+    `retry_after` are whole seconds until a repetition may succeed, where that is known.
     """
 
     status = 500
+    retry_after: int | None = None
     sentence = "Something went wrong on our side; please try again."
 
     def __init__(

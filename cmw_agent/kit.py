@@ -5,6 +5,7 @@ from typing import Protocol
 
 from cmw_agent.access import Agents
 from cmw_agent.approvals import Approvals
+from cmw_agent.budgets import Budgets
 from cmw_agent.errors import NotFound
 from cmw_agent.files import Files
 from cmw_agent.limits import Limits
@@ -52,6 +53,7 @@ class Kit:
     agents: Agents
     fields: RequestFields
     files: Files
+    budgets: Budgets
     connections: Connections | None = None
     observer: Observer = field(default_factory=Silent)
     schedules: ScheduleBook | None = None

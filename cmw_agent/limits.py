@@ -36,6 +36,7 @@ class TooMany(UserError):
     """
 
     status = 429
+    retry_after: int = MINUTE
     sentence = "Too many messages have come; please go on in a minute."
 
     def __init__(self, sentence: str | None = None, *, retry_after: int = MINUTE) -> None:

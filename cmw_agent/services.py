@@ -4,6 +4,7 @@ from typing import Protocol
 
 from cmw_agent.access import Agents
 from cmw_agent.approvals import Approvals
+from cmw_agent.budgets import Budgets
 from cmw_agent.chat import ChatService
 from cmw_agent.files import Files
 from cmw_agent.history import History
@@ -20,7 +21,7 @@ class Services(Protocol):
     """The live parts of one process.
 
     Raises:
-        Unavailable: From all but the first three, before the start and after the end.
+        Unavailable: From all but the first four, before the start and after the end.
     """
 
     @property
@@ -34,6 +35,10 @@ class Services(Protocol):
     @property
     def agents(self) -> Agents:
         """The agents, each found by those alone who may use it."""
+
+    @property
+    def budgets(self) -> Budgets:
+        """What one owner, one network address and all may use."""
 
     @property
     def chat(self) -> ChatService:

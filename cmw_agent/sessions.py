@@ -66,7 +66,8 @@ class Session:
     use. `view` is whatever the page's adapter keeps to draw it, `transcript` what `ChatService`
     keeps of the conversation for the next turn. `agent_id` names the agent's profile, `origin` is
     the address under which the caller reaches the app; `can_ask` says whether its user can be asked
-    before a tool runs: otherwise what would ask is denied.
+    before a tool runs: otherwise what would ask is denied. `address` is the network address of the
+    latest request, for budgets alone; None where the channel has none.
     """
 
     key: SessionKey
@@ -82,6 +83,7 @@ class Session:
     origin: str = ""
     provenance: Provenance = field(default_factory=Provenance)
     can_ask: bool = True
+    address: str | None = None
     used_at: float = 0.0
 
     @property

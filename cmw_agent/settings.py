@@ -230,6 +230,16 @@ class Settings(BaseSettings):
         0,
         1_000_000,
     )
+    address_share: float = setting(
+        0.5,
+        "Share of the app that one network address may hold while nobody else does: of turns, open "
+        "pages, connections, uploads and the like. The more others hold, the less it may; 1 sets "
+        "no limit.",
+        "a number from 0.01 to 1",
+        ge=0.01,
+        le=1,
+        allow_inf_nan=False,
+    )
     max_tool_calls: int = count(25, "Tool calls of one answer.", 1, 1000)
     max_model_calls: int = count(12, "Model calls of one answer.", 1, 1000)
     redis_url: Annotated[SecretStr | None, checked(values.redis_url)] = setting(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
+from cmw_agent.budgets import Hold
 from cmw_agent.errors import UserError
 from cmw_agent.events import TextDelta, TurnEvent
 
@@ -47,12 +48,25 @@ class Turn:
         self._refusal: UserError | None = None
         self._task: asyncio.Task[None] | None = None
         self._is_read = True
+        self._hold: Hold | None = None
         self.waits = 0  # for how many words of its user
 
     @property
     def is_waiting(self) -> bool:
         """Whether it waits for its user's word, and so outlives the page that asked for it."""
         return self.waits > 0
+
+    def pause(self) -> None:
+        """Wait for one more word of its user: a turn that waits takes nobody's slot."""
+        self.waits += 1
+        if self._hold is not None:
+            self._hold.suspend()
+
+    def go_on(self) -> None:
+        """Wait for one word less."""
+        self.waits -= 1
+        if not self.waits and self._hold is not None:
+            self._hold.resume()
 
     @property
     def is_read(self) -> bool:
@@ -94,8 +108,11 @@ class Turn:
         self.stop()
         await self.ended()
 
-    def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run `work` as this turn's own task."""
+    def start(
+        self, work: Coroutine[Any, Any, None], hold: Hold | None = None
+    ) -> asyncio.Task[None]:
+        """Run `work` as this turn's own task, in the slot of `hold`."""
+        self._hold = hold
         self._task = asyncio.create_task(work, name="turn")
         self._task.add_done_callback(lambda _: self._ready.set())
         return self._task

@@ -425,7 +425,9 @@ class _Gate:
             return Decision("denied", dict(arguments))
         self._hold()
         try:
-            decision = await self._kit.approvals.ask(owner, conversation, call_id, name, arguments)
+            decision = await self._kit.approvals.ask(
+                owner, conversation, call_id, name, arguments, self._session.address
+            )
         finally:
             self._go_on()
             self.asked = [item for item in self.asked if item.call_id != call_id]
@@ -450,10 +452,10 @@ class _Gate:
         if not self._turn.waits and (when := self._clock.when()) is not None:
             self._left = when - asyncio.get_running_loop().time()
             self._clock.reschedule(None)
-        self._turn.waits += 1
+        self._turn.pause()
 
     def _go_on(self) -> None:
-        self._turn.waits -= 1
+        self._turn.go_on()
         if not self._turn.waits and not self._clock.expired():
             self._clock.reschedule(asyncio.get_running_loop().time() + self._left)
 

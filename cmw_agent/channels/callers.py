@@ -31,8 +31,8 @@ class UnknownAgent(NotFound):
 class Caller:
     """Who asks, and in which conversation, as a channel has found it out on the server.
 
-    `origin` is the address under which the caller reaches the app; the other fields are those
-    of `Session`.
+    `origin` is the address under which the caller reaches the app, `address` the network address
+    that counts for budgets; the other fields are those of `Session`.
     """
 
     principal: Principal
@@ -42,6 +42,7 @@ class Caller:
     provenance: Provenance = field(default_factory=Provenance)
     origin: str = ""
     can_ask: bool = False
+    address: str | None = None
 
 
 class Callers:
@@ -156,6 +157,7 @@ class Callers:
         session.provenance = caller.provenance
         session.origin = self._services.settings.public_url or caller.origin
         session.can_ask = caller.can_ask
+        session.address = caller.address
         return session
 
 

@@ -197,7 +197,7 @@ class Completions:
         await self._services.chat.admit(principal, address)
         nowhere = parties.conversation_after(principal, None)  # never begun
         provenance = Provenance(tenant_id=parties.tenant(holder.name))
-        caller = Caller(principal, agent_id, nowhere, CHANNEL, provenance)
+        caller = Caller(principal, agent_id, nowhere, CHANNEL, provenance, address=address)
         return await self._callers.session(principal, caller)
 
 

@@ -119,6 +119,8 @@ class EmbedRoutes:
         """
         site = self._sites.of(request, agent_id)
         found = self._known(body.token or "", agent_id, site)
+        if found is None:
+            self._services.budgets.spend("new_cookies", None, address_of(request))
         visitor = found or self._tokens.new(agent_id, site.origin)
         if found and body.new:
             await self._callers.begin_anew(found.principal)
@@ -172,6 +174,7 @@ class EmbedRoutes:
             Provenance(website_domain=site.domain, ip_address=address_of(request)),
             base_of(request),
             can_ask=True,
+            address=address_of(request),
         )
         turn = await self._turn(principal, caller, body, request_of(request.scope))
         first = await begun(turn)

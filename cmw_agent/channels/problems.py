@@ -7,7 +7,6 @@ from typing import Any
 from starlette.responses import JSONResponse
 
 from cmw_agent.errors import NotFound, UserError
-from cmw_agent.limits import TooMany
 
 MEDIA_TYPE = "application/problem+json"
 V1 = "/v1/"
@@ -47,7 +46,7 @@ def problem(error: UserError) -> JSONResponse:
     What is another's and what is not there are told alike, without an id that could tell them
     apart.
     """
-    headers = {"Retry-After": str(error.retry_after)} if isinstance(error, TooMany) else None
+    headers = {"Retry-After": str(error.retry_after)} if error.retry_after is not None else None
     if error.status == HTTPStatus.UNAUTHORIZED:
         headers = {"WWW-Authenticate": "Bearer"}
     return JSONResponse(document(error), error.status, headers, media_type=MEDIA_TYPE)

@@ -172,6 +172,7 @@ class Rest:
             provenance,
             base_of(request),
             can_ask=can_ask,
+            address=counted_at(holder, request),
         )
         return await self._callers.session(principal, caller)
 

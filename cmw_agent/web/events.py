@@ -21,6 +21,7 @@ from fastapi import Request
 from starlette.responses import JSONResponse
 from starlette.types import Message, Receive, Scope, Send
 
+from cmw_agent.budgets import Budgets
 from cmw_agent.errors import UserError, frames
 from cmw_agent.identity import Principal, SessionKey
 from cmw_agent.names import Names
@@ -49,7 +50,6 @@ EVENTS_AT_ONCE = 16  # of one session
 EVENT_FIELDS = ("index", "value", "previous_value")  # those that Gradio's classes insist on
 ENDED = "You have signed in or out since; please reload the page."
 RESTARTS = "The app restarts; please try again in a moment."
-FULL = "Too many pages are open; please try again in a moment."
 STREAM_HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-store"),
@@ -91,11 +91,11 @@ class EventServer:
 
     Args:
         functions: The page's events by Gradio's index.
-        refusal: Why no turn can begin now, or None when one can.
+        refusal: Why a principal can begin no turn from an address now, or None when it can.
         admit: Counts a message of a principal, and of the address it is from, before its turn;
             raises a `UserError` where there were enough for now.
         page_closed: Awaited when the heartbeat of a page has gone.
-        capacity: Sessions at most that have something to read.
+        budgets: Bounds how many sessions have something to read, and how many heartbeats there are.
         heartbeat_seconds: How often a stream shows that it lives.
     """
 
@@ -103,10 +103,10 @@ class EventServer:
         self,
         functions: Mapping[int, Function],
         *,
-        refusal: Callable[[], UserError | None],
+        refusal: Callable[[Principal, str | None], UserError | None],
         admit: Callable[[Principal, str | None], Awaitable[None]],
         page_closed: Callable[[SessionKey, Principal], Awaitable[None]],
-        capacity: int,
+        budgets: Budgets,
         heartbeat_seconds: float = HEARTBEAT_SECONDS,
     ) -> None:
         self._functions = functions
@@ -114,7 +114,8 @@ class EventServer:
         self._admit = admit
         self._page_closed = page_closed
         self._beat = heartbeat_seconds
-        self._boxes = Mailboxes(capacity)
+        self._budgets = budgets
+        self._boxes = Mailboxes(budgets)
         self._heartbeats: dict[object, tuple[Principal, asyncio.Event]] = {}
         self._is_leaving = False
         self._names = Names()
@@ -182,20 +183,15 @@ class EventServer:
             return _answer(404, "This event is not known; please reload the page.")
         if not isinstance(data, list) or len(data) != function.inputs:
             return _answer(422, "The event's inputs are not those that it takes.")
-        if function.starts_turn and (refusal := self._refusal()) is not None:
-            _log_refusal(logging.WARNING, refusal, scope)
-            return _answer(refusal.status, str(refusal), {"retry-after": "2"})
-        if function.starts_turn:
-            try:
-                await self._admit(scope[PRINCIPAL], _address(scope))
-            except UserError as error:
-                _log_refusal(logging.INFO, error, scope)
-                wait = str(getattr(error, "retry_after", 2))
-                return _answer(error.status, str(error), {"retry-after": wait})
-        key = body["session_hash"]
-        box = self._boxes.open(key, scope[PRINCIPAL])
-        if box is None:
-            return _answer(503, FULL)
+        principal, address, key = scope[PRINCIPAL], _address(scope), body["session_hash"]
+        try:
+            if function.starts_turn:
+                if (refusal := self._refusal(principal, address)) is not None:
+                    raise refusal
+                await self._admit(principal, address)
+            box = self._boxes.open(key, principal, address)
+        except UserError as error:
+            return _refused(error, scope)
         if len(box.running) >= EVENTS_AT_ONCE:
             return _answer(429, "This page asks too much at once.", {"retry-after": "1"})
         gr_request = gr.Request(request=request, session_hash=key)
@@ -301,9 +297,10 @@ class EventServer:
         key = Request(scope).query_params["session_hash"]
         # A page may ask for a stream just after the last event has ended on its old one;
         # the new one then waits for the next event.
-        box = self._boxes.open(key, scope[PRINCIPAL])
-        if box is None:
-            await _answer(503, FULL)(scope, receive, send)
+        try:
+            box = self._boxes.open(key, scope[PRINCIPAL], _address(scope))
+        except UserError as error:
+            await _refused(error, scope)(scope, receive, send)
             return
         reader = box.reader = object()
         gone = asyncio.create_task(_disconnected(receive), name="stream-watch")
@@ -351,6 +348,15 @@ class EventServer:
 
     async def _heartbeat(self, scope: Scope, receive: Receive, send: Send) -> None:
         principal = scope[PRINCIPAL]
+        try:
+            hold = self._budgets.take("heartbeats", principal.id, _address(scope))
+        except UserError as error:
+            await _refused(error, scope)(scope, receive, send)
+            return
+        with hold:
+            await self._live(scope, receive, send, principal)
+
+    async def _live(self, scope: Scope, receive: Receive, send: Send, principal: Principal) -> None:
         key = SessionKey.parse(scope["path"].rpartition("/")[2])
         await send({"type": "http.response.start", "status": 200, "headers": STREAM_HEADERS})
         over = asyncio.Event()
@@ -438,7 +444,9 @@ def _outputs(function: Function, value: Any) -> tuple[Any, ...]:
     return tuple(value) if value is not None else ()
 
 
-def _log_refusal(level: int, error: UserError, scope: Scope) -> None:
+def _refused(error: UserError, scope: Scope) -> JSONResponse:
+    level = logging.WARNING if error.status >= 500 else logging.INFO
     line = "refused error_id=%s status=%d request=%s principal=%s"
     request, principal = request_of(scope), scope[PRINCIPAL].log_name
     log.log(level, line, error.error_id, error.status, request, principal)
+    return _answer(error.status, str(error), {"retry-after": str(error.retry_after or 2)})

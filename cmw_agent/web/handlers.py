@@ -256,6 +256,7 @@ class Handlers:
                 await self._adopt(session, wanted)
         url = request.request.url if request.request is not None else None
         session.origin = f"{url.scheme}://{url.netloc}" if url is not None else ""
+        session.address = request.client.host if request.client is not None else None
         return session
 
     async def _turn_to(self, session: Session, wanted: object) -> Notice | None:

@@ -1,13 +1,15 @@
-"""What waits to be read by the pages: a mailbox for each session, and a bound for all of them."""
+"""What waits to be read by the pages: a mailbox for each session, within a budget."""
 
 import asyncio
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from cmw_agent.budgets import Bound, Budgets, Hold, Kind
 from cmw_agent.identity import Principal
-from cmw_agent.sessions import PER_PRINCIPAL
+from cmw_agent.limits import network_of
 
+MAILBOXES: Kind = "mailboxes"
 UNREAD_SECONDS = 30.0  # how long an event waits for somebody to read it
 UNREAD_MESSAGES = 32  # that wait for a slow reader before its events pause
 
@@ -18,10 +20,13 @@ class Mailbox:
 
     `running` holds the tasks of its events until what they gave was fetched, `open_events`
     the ids of those that have not ended yet, `reader` whoever reads now. `farewell` is the last
-    that goes out, once there is one.
+    that goes out, once there is one. `hold` is its part of the budget, `network` the address that
+    this counts for.
     """
 
     principal: Principal
+    hold: Hold | None = None
+    network: str | None = None
     messages: deque[bytes] = field(default_factory=deque)
     running: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
@@ -67,18 +72,18 @@ class Mailbox:
 class Mailboxes:
     """The mailboxes of all sessions, by the session's key.
 
-    A flood of invented sessions pushes out only other inventions: a mailbox that nobody reads
-    makes room for its own principal's next, or for anybody's where its principal is an
-    ephemeral one or has more than one.
+    A flood of invented sessions pushes out only other inventions: where a budget is used up, a
+    mailbox that nobody reads makes room for its own principal's next, or for one of its own
+    network where its principal is an ephemeral one or has more than one. Where the app is full,
+    the network that has most mailboxes makes room for one that has none.
 
     Args:
-        capacity: Mailboxes at most.
+        budgets: Bounds how many there are.
     """
 
-    def __init__(self, capacity: int) -> None:
-        self._capacity = capacity
+    def __init__(self, budgets: Budgets) -> None:
+        self._budgets = budgets
         self._boxes: dict[str, Mailbox] = {}
-        self._of_owner: Counter[str] = Counter()
 
     def __len__(self) -> int:
         return len(self._boxes)
@@ -90,42 +95,54 @@ class Mailboxes:
         """Return a session's mailbox, if it has one. Whose it is the guard has checked."""
         return self._boxes.get(key)
 
-    def open(self, key: str, principal: Principal) -> Mailbox | None:
-        """Return a session's mailbox, made where it has none; None where there is no room."""
+    def open(self, key: str, principal: Principal, address: str | None) -> Mailbox:
+        """Return a session's mailbox, made where it has none.
+
+        Raises:
+            TooMany, Full: There is no room for another one of the principal, from the address, or
+                at all.
+        """
         box = self._boxes.get(key)
         if box is not None:
             return box
-        if not self._has_room(principal):
-            return None
-        box = self._boxes[key] = Mailbox(principal)
-        self._of_owner[principal.id] += 1
+        network = network_of(address) if address else None
+        while (bound := self._budgets.bound(MAILBOXES, principal.id, network)) is not None:
+            self._make_room(bound, principal, network)
+        hold = self._budgets.take(MAILBOXES, principal.id, network)
+        box = self._boxes[key] = Mailbox(principal, hold, network)
         return box
 
     def drop(self, key: str, box: Mailbox) -> None:
         """Forget a session's mailbox, unless it has another one by now."""
         if self._boxes.get(key) is box:
             del self._boxes[key]
-            self._of_owner[box.principal.id] -= 1
-            if not self._of_owner[box.principal.id]:
-                del self._of_owner[box.principal.id]
+            if box.hold is not None:
+                box.hold.release()
 
-    def _has_room(self, principal: Principal) -> bool:
-        own_full = self._of_owner[principal.id] >= PER_PRINCIPAL
-        if not own_full and len(self._boxes) < self._capacity:
-            return True
-        unread = (
-            (key, box)
-            for key, box in self._boxes.items()
-            if box.reader is None
-            and (box.principal == principal if own_full else self._is_crowd(box.principal))
-        )
-        found = next(unread, None)
-        if found is None:
-            return False
-        key, box = found
+    def _make_room(self, bound: Bound, principal: Principal, network: str | None) -> None:
+        """Push out a mailbox that nobody reads.
+
+        Raises:
+            TooMany, Full: There is none that may be.
+        """
+        unread = [(key, box) for key, box in self._boxes.items() if box.reader is None]
+        if bound == "owner":
+            found = [item for item in unread if item[1].principal == principal]
+        elif bound == "network" or self._budgets.used_by(MAILBOXES, network):
+            found = [item for item in unread if item[1].network == network and self._is_crowd(item)]
+        else:
+            crowd = [item for item in unread if self._is_crowd(item)]
+            fullest = max(crowd, key=self._network_use, default=None)
+            found = [fullest] if fullest is not None else []
+        if not found:
+            raise self._budgets.budget(MAILBOXES).error(bound)
+        key, box = found[0]
         box.abandon()
         self.drop(key, box)
-        return True
 
-    def _is_crowd(self, principal: Principal) -> bool:
-        return not principal.is_kept or self._of_owner[principal.id] > 1
+    def _network_use(self, item: tuple[str, Mailbox]) -> int:
+        return self._budgets.used_by(MAILBOXES, item[1].network)
+
+    def _is_crowd(self, item: tuple[str, Mailbox]) -> bool:
+        principal = item[1].principal
+        return not principal.is_kept or self._budgets.used_by_owner(MAILBOXES, principal.id) > 1

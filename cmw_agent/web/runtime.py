@@ -12,6 +12,7 @@ from langchain_core.language_models import BaseChatModel
 from cmw_agent.access import Agents
 from cmw_agent.agent import CmwAgent, Graph, build_graph
 from cmw_agent.approvals import Approvals
+from cmw_agent.budgets import Budgets
 from cmw_agent.chat import ChatService
 from cmw_agent.chat_commands import ChatCommands
 from cmw_agent.errors import Unavailable
@@ -112,6 +113,7 @@ class Runtime:
         # sends what recurring tasks answer where a channel sends any; to be set before the start
         self.deliver: Deliver | None = None
         self.agents = Agents(load_profiles(settings), settings.keys, self._names_of)
+        self.budgets = Budgets.of(settings)
         self._chat: ChatService | None = None
         self._registry: SessionRegistry | None = None
         self._history: History | None = None
@@ -289,7 +291,8 @@ class Runtime:
         return Kit(
             settings,
             limits=await stack.enter_async_context(open_limits(settings)),
-            approvals=Approvals(settings.approval_seconds),
+            approvals=Approvals(settings.approval_seconds, self.budgets),
+            budgets=self.budgets,
             agents=self.agents,
             fields=await stack.enter_async_context(open_request_fields(settings, model)),
             files=files,

@@ -73,7 +73,7 @@ async def test_a_full_house_says_so_stores_nothing_and_opens_again(tmp_path: Pat
         with pytest.raises(Refused) as refused:
             await tabs[3].send("one too many")
         assert refused.value.status == 503
-        assert "Too many people" in str(refused.value.detail)
+        assert "The app has too many answers" in str(refused.value.detail)
         assert rows(tmp_path, "SELECT 1 FROM agent_messages WHERE content = 'one too many'") == []
         assert endpoint.request_count == 3
         endpoint.release_all()

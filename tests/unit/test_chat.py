@@ -246,7 +246,7 @@ async def test_a_full_or_closed_service_begins_nothing(tmp_path: Path) -> None:
             await endpoint.wait_held()
             endpoint.release_all()
             assert answer_of(await third) == "You said: hi"
-        assert isinstance(chat.refusal(), Unavailable)
+        assert isinstance(chat.refusal(sessions[0].principal, None), Unavailable)
         with pytest.raises(Unavailable):
             chat.turn(sessions[0], "hi", key="l")
 

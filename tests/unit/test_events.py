@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.types import Message, Scope
 
+from cmw_agent.budgets import Budgets
 from cmw_agent.identity import Principal, SessionKey
 from cmw_agent.web import view
 from cmw_agent.web.events import EventServer, Function
@@ -65,7 +66,9 @@ async def test_a_writer_waits_for_a_slow_reader_and_loses_nothing() -> None:
     assert taken.split() == [b"%d" % n for n in range(UNREAD_MESSAGES * 2)]
 
 
-async def test_a_stream_and_a_heartbeat_show_that_they_live_while_nothing_comes() -> None:
+async def test_a_stream_and_a_heartbeat_show_that_they_live_while_nothing_comes(
+    tmp_path: Path,
+) -> None:
     answered = asyncio.Event()
 
     async def handler(_request: object) -> str:
@@ -80,10 +83,10 @@ async def test_a_stream_and_a_heartbeat_show_that_they_live_while_nothing_comes(
 
     server = EventServer(
         {1: Function("slow", handler, 0, 1)},
-        refusal=lambda: None,
+        refusal=lambda _principal, _address: None,
         admit=admit,
         page_closed=page_closed,
-        capacity=2,
+        budgets=Budgets.of(settings_for(tmp_path, max_sessions=2)),
         heartbeat_seconds=0.01,
     )
     key, closed = "a" * 64, asyncio.Event()

@@ -98,6 +98,7 @@ WRONG = [
     ("CMW_TURNS_PER_MINUTE", "-1"),
     ("CMW_TOKENS_PER_DAY", "many"),
     ("CMW_TURNS_AT_ONCE", "-1"),
+    ("CMW_ADDRESS_SHARE", "0"),
     ("CMW_TURNS_PER_ADDRESS", "-1"),
     ("CMW_MAX_TOOL_CALLS", "0"),
     ("CMW_MAX_MODEL_CALLS", "0"),
