@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from cmw_agent.errors import UserError
+from cmw_agent.origins import same_origin
 from cmw_agent.settings_values import ApiKey
 
 KEY = "cmw.api_key"
@@ -179,7 +180,7 @@ async def _must_be_declared(request: Request) -> None:
 
 def _is_own(origin: str, request: Request) -> bool:
     # The page that describes the interface; it sends what its reader types in.
-    return origin.partition("://")[2] == (request.headers.get("host") or None)
+    return same_origin(origin, request.url.scheme, request.headers.get("host"))
 
 
 def _digest(secret: str) -> bytes:

@@ -23,7 +23,8 @@ from cmw_agent.errors import UserError
 from cmw_agent.identity import CLIENT_HASH, Identities, Principal, SessionKey
 from cmw_agent.names import Names
 from cmw_agent.observers import REQUEST
-from cmw_agent.web.hosts import REFUSED, AllowedHosts, same_origin
+from cmw_agent.origins import same_origin
+from cmw_agent.web.hosts import REFUSED, AllowedHosts
 from cmw_agent.web.routes import FILE_NAME, Route, RouteTable
 from cmw_agent.web.visitors import Visit, Visitors
 

@@ -11,7 +11,6 @@ REFUSED = (
     "This app does not answer under the name in the request's Host header. Its operator lists "
     "the names in CMW_ALLOWED_HOSTS; a proxy in front of it must hand on the Host header."
 )
-DEFAULT_PORTS = {"http": "80", "https": "443"}
 ON_SPACES = "*.hf.space"
 
 
@@ -34,7 +33,8 @@ class AllowedHosts:
         Unless they are listed: this machine's alone where the app listens on a loopback address
         and trusts no proxy; a Space's own on Spaces; any elsewhere, where a proxy chooses by name.
         """
-        known = {urlsplit(origin).hostname or "" for origin in settings.allowed_origins}
+        addresses = (*settings.allowed_origins, settings.public_url or "")
+        known = {name for address in addresses if (name := urlsplit(address).hostname)}
         if settings.allowed_hosts:
             return cls(settings.allowed_hosts | known)
         if settings.space_host:
@@ -55,18 +55,6 @@ class AllowedHosts:
         if _is_address(name):
             return self.addresses or name in self.names
         return name in self.names or any(f"*.{parent}" in self.names for parent in _parents(name))
-
-
-def same_origin(origin: str, scheme: str, host: str | None) -> bool:
-    """Return whether an Origin header names the scheme, host and port that were asked."""
-    # Not parsed: an origin is scheme, "://" and host, and anything else is foreign.
-    found, _, place = origin.partition("://")
-    wanted = _without_default_port(host or "", scheme)
-    return bool(wanted) and found == scheme and _without_default_port(place, scheme) == wanted
-
-
-def _without_default_port(host: str, scheme: str) -> str:
-    return host.removesuffix(f":{DEFAULT_PORTS[scheme]}") if scheme in DEFAULT_PORTS else host
 
 
 def _name(host: str) -> str:

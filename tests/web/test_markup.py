@@ -1,10 +1,13 @@
 """What a message says is drawn as text: no form, field, button or style, and nothing is fetched."""
 
 import re
+from base64 import b64decode
+from collections.abc import AsyncIterator
 
 import pytest
 from playwright.async_api import Request, expect
 
+from cmw_agent.identity import Principal
 from memory.manager import ConversationMemoryManager
 from memory.records import new_conversation_id
 from tests.harness import Served
@@ -152,3 +155,24 @@ async def test_what_an_answer_may_look_like_stays(app: Served, people: People) -
     await expect(answer.locator(".code_wrap > button.copy_code_button")).to_be_attached()
     await expect(answer).to_contain_text("☑ done")
     assert await page.frame.evaluate(FOUND) == []
+
+
+async def test_a_picture_that_its_user_attached_is_fetched_and_drawn(
+    app: Served, people: People
+) -> None:
+    page = await people.open(app)
+    owner, conversation = await _owner(page), new_conversation_id()
+    runtime = app.application.runtime
+
+    async def content() -> AsyncIterator[bytes]:
+        yield b64decode(PIXEL.partition(",")[2])
+
+    file = await runtime.files.add(Principal(owner, "visitor"), "dot.gif", "image/gif", content())
+    ticket = await runtime.kept.begin_turn(
+        owner, conversation, "look", key="k", create=True, files=[file.file_id]
+    )
+    await _finish(memory_of(app), owner, ticket.turn_id, "seen")
+    await page.open(f"?c={conversation}")
+    picture = page.log.get_by_alt_text("dot.gif")
+    await expect(picture).to_have_attribute("src", re.compile("^blob:"))
+    await expect(picture).to_have_js_property("naturalWidth", 1)

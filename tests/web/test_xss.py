@@ -48,7 +48,7 @@ PAYLOADS = (
 )
 HARMLESS = """() => {
     const found = [];
-    const active = "script, iframe, object, embed, link, meta, base, style, form, input, dialog";
+    const active = "script, iframe, object, embed, link, meta, base, style, form, dialog";
     for (const part of document.querySelectorAll("[role=log], #cmw-recent, .toast-wrap")) {
         for (const node of part.querySelectorAll("*")) {
             if (node.matches(active)) found.push(node.outerHTML.slice(0, 200));
