@@ -121,8 +121,7 @@ def serve(application: Application) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
-        proxy_headers=bool(settings.trust_proxy),
-        forwarded_allow_ips=settings.trust_proxy or None,
+        proxy_headers=False,  # the app's own: see web/proxies.py
         timeout_graceful_shutdown=CLOSE_SECONDS,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         lifespan="on",

@@ -83,6 +83,8 @@ class Settings(BaseSettings):
 
     space_id: str | None = Field(None, validation_alias="SPACE_ID")
     """Set by Hugging Face Spaces, and by nobody else."""
+    space_host: str | None = Field(None, validation_alias="SPACE_HOST")
+    """The name under which a Space is reached; set by Hugging Face Spaces as well."""
 
     openai_api_key: Annotated[SecretStr | None, checked(values.token)] = setting(
         None,
@@ -291,11 +293,20 @@ class Settings(BaseSettings):
         le=65535,
     )
     trust_proxy: Annotated[str, checked(values.proxies)] = setting(
-        _by_place("*", ""),
-        "Proxies whose `X-Forwarded-*` headers are believed: addresses or networks, "
-        "comma-separated, or `*` for any.",
-        "IP addresses or networks separated by commas, or *",
-        shown="none; `*` on Hugging Face Spaces",
+        _by_place(values.INTERNAL_NETWORKS, ""),
+        "Proxies whose `X-Forwarded-*` headers are believed: how many there are (`1`, where each "
+        "appends to `X-Forwarded-For`), or their addresses and networks, comma-separated. "
+        "Right-most entries go first.",
+        "a number of proxies from 0 to 9, or IP addresses or networks separated by commas",
+        shown="none; the private networks on Hugging Face Spaces",
+    )
+    allowed_hosts: Annotated[frozenset[str], checked(values.hosts)] = setting(
+        frozenset(),
+        "Names, comma-separated, under which the app answers: what a `Host` header may hold. "
+        "`*.example.com` stands for all names below, `*` for any.",
+        "host names without a port, separated by commas, or *",
+        shown="this machine's own where it listens on a loopback address and trusts no proxy; "
+        "the Space's own on Spaces; any elsewhere",
     )
     allowed_origins: Annotated[frozenset[str], checked(values.origins)] = setting(
         frozenset(),

@@ -31,6 +31,9 @@ SCOPES = ("agents", "v1", "whatsapp", "read")  # what keys of the REST interface
 AGENT_ID = re.compile(r"[a-z0-9_-]{1,40}")
 SLUG = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
+MAX_PROXIES = 9
+# Where the proxies of a Space stand; visitors come from public addresses.
+INTERNAL_NETWORKS = "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,100.64.0.0/10"
 
 
 @dataclass(frozen=True, slots=True)
@@ -353,11 +356,30 @@ def frame_ancestors(text: str) -> str:
 
 
 def proxies(text: str) -> str:
-    """Return the addresses and networks of a comma-separated list, or ``*`` for any."""
+    """Return a number of proxies, or the addresses and networks of a comma-separated list."""
     parts = [part.strip() for part in text.split(",") if part.strip()]
-    if parts == ["*"]:
-        return "*"
+    if "*" in parts:
+        raise Unusable(
+            "takes no * any more: it believed whatever address a client sent; write how many "
+            "proxies stand in front of the app, such as 1, or their addresses"
+        )
+    if len(parts) == 1 and parts[0].isascii() and parts[0].isdigit():
+        if int(parts[0]) > MAX_PROXIES:
+            raise ValueError
+        return parts[0] if int(parts[0]) else ""
     return ",".join(_network(part) for part in parts)
+
+
+def hosts(text: str) -> frozenset[str]:
+    """Return the host names of a comma-separated list, in lower case."""
+    return frozenset(_host_name(part.strip()) for part in text.split(",") if part.strip())
+
+
+def _host_name(text: str) -> str:
+    if text == "*":
+        return text
+    below = "*." if text.startswith("*.") else ""
+    return below + host(text.removeprefix(below).strip("[]")).lower()
 
 
 def _network(text: str) -> str:

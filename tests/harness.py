@@ -85,8 +85,7 @@ async def served(
         lifespan="on",
         timeout_graceful_shutdown=2,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        proxy_headers=bool(settings.trust_proxy),
-        forwarded_allow_ips=settings.trust_proxy or None,
+        proxy_headers=False,  # the app's own: see web/proxies.py
     )
     server = uvicorn.Server(config)
     running = asyncio.create_task(server._serve())

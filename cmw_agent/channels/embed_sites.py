@@ -22,6 +22,7 @@ from cmw_agent.channels.callers import Callers, UnknownAgent
 from cmw_agent.channels.problems import problem
 from cmw_agent.errors import UserError
 from cmw_agent.identity import TOKEN_SECONDS, Identities
+from cmw_agent.origins import same_origin
 from cmw_agent.profiles import SITE, Profile
 from cmw_agent.services import Services
 
@@ -121,9 +122,10 @@ class Sites:
             # Browsers leave the header out where a page only reads from its own origin.
             fetched = request.headers.get("sec-fetch-site", "same-origin")
             return request.method == "GET" and fetched == "same-origin"
-        # By host alone: a proxy that ends TLS hides the scheme.
-        public = urlsplit(self._services.settings.public_url or "").netloc
-        return origin.partition("://")[2] in (request.url.netloc, public or None)
+        public = urlsplit(self._services.settings.public_url or "")
+        if same_origin(origin, public.scheme, public.netloc):
+            return True
+        return same_origin(origin, request.url.scheme, request.headers.get("host"))
 
 
 class CrossSite:

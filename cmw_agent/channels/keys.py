@@ -19,6 +19,7 @@ from starlette.responses import Response
 
 from cmw_agent.channels.problems import UnknownAddress
 from cmw_agent.errors import UserError
+from cmw_agent.origins import same_origin
 from cmw_agent.settings_values import ApiKey
 
 KEY = "cmw.api_key"
@@ -200,7 +201,7 @@ async def _must_be_declared(request: Request) -> None:
 
 def _is_own(origin: str, request: Request) -> bool:
     # The page that describes the interface; it sends what its reader types in.
-    return origin.partition("://")[2] == (request.headers.get("host") or None)
+    return same_origin(origin, request.url.scheme, request.headers.get("host"))
 
 
 def _digest(secret: str) -> bytes:

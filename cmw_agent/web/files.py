@@ -17,10 +17,10 @@ from cmw_agent.files import Files
 from cmw_agent.identity import Principal
 from cmw_agent.web.guard import NOT_FOUND, PRINCIPAL
 from cmw_agent.web.guarded import body, text
+from cmw_agent.web.routes import FILE_NAME
 
 log = logging.getLogger(__name__)
 
-NAME = "x-file-name"
 MOST_BYTES = 1_024  # of a request that names a file
 SHOWN = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 NOBODY = "Files need a visit that is kept; please allow this page's cookie and reload it."
@@ -47,7 +47,7 @@ class FileRoutes:
 
     async def upload(self, request: Request, principal: Principal) -> Response:
         """Keep the body as a file; it is read piece by piece and never wholly in memory."""
-        name = unquote(request.headers.get(NAME, ""), errors="replace")
+        name = unquote(request.headers.get(FILE_NAME, ""), errors="replace")
         claimed = request.headers.get("content-type", "")
         file = await self._files().add(principal, name, claimed, request.stream())
         return JSONResponse(

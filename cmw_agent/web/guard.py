@@ -3,7 +3,7 @@
 A pure ASGI middleware in front of the whole app. It gives each browser a signed
 visitor cookie, binds every inbound Gradio session hash to the principal that sends
 it, answers 404 on every route that the page does not need, checks the origin of
-requests that change something, caps bodies and sets the security headers. It keeps
+requests that change something and that no form has sent them, caps bodies and sets the security headers. It keeps
 no state of its own, so every replica that shares the secret key decides alike.
 """
 
@@ -24,8 +24,10 @@ from cmw_agent.errors import UserError
 from cmw_agent.identity import CLIENT_HASH, Identities, Principal, SessionKey
 from cmw_agent.names import Names
 from cmw_agent.observers import REQUEST
+from cmw_agent.origins import same_origin
+from cmw_agent.web.hosts import REFUSED, AllowedHosts
 from cmw_agent.web.page_bodies import PageBodies
-from cmw_agent.web.routes import Route, RouteTable
+from cmw_agent.web.routes import FILE_NAME, Route, RouteTable
 from cmw_agent.web.visitors import Visit, Visitors
 
 log = logging.getLogger(__name__)
@@ -34,6 +36,13 @@ PRINCIPAL = "cmw.principal"
 NOT_FOUND = "Not Found"
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 CROSS_SITE = "This request came from another site."
+OTHER_SCHEME = (
+    "This page was opened over another scheme than the one that this request seems to have come "
+    "by. Behind a proxy that ends https, set CMW_TRUST_PROXY."
+)
+FORM = "This address takes application/json alone."
+NO_NAME = f"A file is sent with its name in the header {FILE_NAME}."
+HSTS = (b"strict-transport-security", b"max-age=31536000")
 SIGNED_OUT = "You are signed out; please reload the page."
 
 CONTENT_SECURITY_POLICY = (
@@ -41,10 +50,11 @@ CONTENT_SECURITY_POLICY = (
     # Gradio starts from inline scripts and compiles its event listeners' `js`.
     "script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
     "style-src 'self' 'unsafe-inline'; "
-    # No foreign images: a model's Markdown could send the chat away in an image URL.
-    "img-src 'self' data: blob:; media-src 'self' blob:; font-src 'self' data:; "
+    # No images by address: a model's Markdown could send the chat away in one, or ask this app
+    # for something. The page's script fetches the pictures that users attach.
+    "img-src data: blob:; media-src blob:; font-src 'self' data:; frame-src 'none'; "
     "connect-src 'self'; worker-src 'self' blob:; object-src 'none'; "
-    "base-uri 'self'; form-action 'self'; frame-ancestors {ancestors}"
+    "base-uri 'self'; form-action 'none'; frame-ancestors {ancestors}"
 )
 
 
@@ -53,11 +63,13 @@ class GuardPolicy:
     """What differs between deployments.
 
     `frame_ancestors` are CSP sources, `allowed_origins` are further origins
-    (``https://host[:port]``) that may change state, `max_body` is in bytes.
+    (``https://host[:port]``) that may change state, `hosts` are the names that a Host header
+    may have, `max_body` is in bytes.
     """
 
     frame_ancestors: str = "'self'"
     allowed_origins: frozenset[str] = frozenset()
+    hosts: AllowedHosts = field(default_factory=AllowedHosts)
     max_body: int = 262_144
 
 
@@ -119,6 +131,7 @@ class Guard:
             (b"referrer-policy", b"same-origin"),
             (b"permissions-policy", b"camera=(), geolocation=(), microphone=(), payment=()"),
             (b"cross-origin-resource-policy", b"same-origin"),
+            (b"cross-origin-opener-policy", b"same-origin"),
         ]
         self._own_headers = [*self._headers, (b"cache-control", b"no-store")]
 
@@ -130,6 +143,12 @@ class Guard:
             await send({"type": "websocket.close", "code": 1008})
             return
         request = self._names.hex(8)
+        headers = Headers(scope=scope)
+        if not self._policy.hosts.allow(headers.get("host")):
+            await self._finish(
+                JSONResponse({"detail": REFUSED}, 421), scope, receive, send, request
+            )
+            return
         route = self._routes.find(scope["method"], scope["path"])
         # No channel answers HEAD.
         is_head = route is not None and route.access == "own" and scope["method"] == "HEAD"
@@ -137,9 +156,12 @@ class Guard:
             await self._finish(self._closed(scope), scope, receive, send, request)
             return
         scope = {**scope, REQUEST: request}
-        call = _Call(scope, receive, route, Headers(scope=scope))
+        call = _Call(scope, receive, route, headers)
+        if route.is_form(headers.get("content-type", ""), headers.get(FILE_NAME)):
+            await self._finish(_form(route, scope["path"]), scope, receive, send, request)
+            return
         if route.access == "own":
-            await self._app(scope, receive, self._secured(send, request, call))
+            await self._app(scope, receive, self._secured(send, scope, request, call))
             return
         try:
             self._check_origin(call)
@@ -147,7 +169,7 @@ class Guard:
         except _Refused as refused:
             await self._finish(refused.response, scope, receive, send, request)
             return
-        await self._app(call.scope, call.receive, self._secured(send, request, call))
+        await self._app(call.scope, call.receive, self._secured(send, scope, request, call))
 
     def _closed(self, scope: Scope) -> Response:
         """Tell that there is no such route: the same to everybody, whoever they are."""
@@ -168,7 +190,7 @@ class Guard:
     async def _finish(
         self, response: Response, scope: Scope, receive: Receive, send: Send, request: str
     ) -> None:
-        await response(scope, receive, self._secured(send, request))
+        await response(scope, receive, self._secured(send, scope, request))
 
     # -- who asks -----------------------------------------------------------------
 
@@ -179,11 +201,13 @@ class Guard:
             return
         origin = call.headers.get("origin")
         if origin is not None:
-            # Not parsed: an origin is scheme, "://" and host, and anything else is foreign.
-            same = origin.partition("://")[2] == (call.headers.get("host") or None)
-            if not same and origin not in self._policy.allowed_origins:
-                raise _Refused(403, CROSS_SITE)
-        elif call.headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
+            host, scheme = call.headers.get("host"), call.scope["scheme"]
+            if same_origin(origin, scheme, host) or origin in self._policy.allowed_origins:
+                return
+            other = "http" if scheme == "https" else "https"
+            is_scheme = same_origin(origin, other, host)
+            raise _Refused(403, OTHER_SCHEME if is_scheme else CROSS_SITE)
+        if call.headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
             raise _Refused(403, CROSS_SITE)
 
     async def _identify(self, call: _Call) -> None:
@@ -279,11 +303,15 @@ class Guard:
 
     # -- the answer ---------------------------------------------------------------
 
-    def _secured(self, send: Send, request: str, call: _Call | None = None) -> Send:
+    def _secured(self, send: Send, scope: Scope, request: str, call: _Call | None = None) -> Send:
+        is_https = scope.get("scheme") == "https"
+
         async def secured(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = self._response_headers(message, call)
                 headers.append((b"x-request-id", request.encode("ascii")))
+                if is_https:
+                    headers.append(HSTS)
                 message = {**message, "headers": headers}
                 _log_answer(message["status"], request, call)
             await send(message)
@@ -333,6 +361,13 @@ def _has_encoded_slash(scope: Scope) -> bool:
     # In the decoded path it reads as one that parts names, and one address would have two routes.
     raw: bytes = scope.get("raw_path") or b""
     return b"%" in raw and b"%2f" in raw.lower()
+
+
+def _form(route: Route, path: str) -> Response:
+    """Return the answer to what a form could have sent."""
+    if route.access == "own":
+        return told_at(path, UserError(FORM, status=415))
+    return JSONResponse({"detail": NO_NAME if route.takes == "file" else FORM}, 415)
 
 
 def _log_answer(status: int, request: str, call: _Call | None) -> None:

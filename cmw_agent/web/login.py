@@ -101,6 +101,8 @@ class LoginRoutes:
             except Exception as error:  # noqa: BLE001 (told to the user, named in the log)
                 told = UserError()
                 log.error("sign-in failed error_id=%s cause=%s", told.error_id, frames(error))  # noqa: TRY400
+            if request.method == "POST":
+                return JSONResponse({"detail": str(told)}, told.status)
             sentence, home = html.escape(str(told)), html.escape(_home(request))
             return HTMLResponse(ERROR_PAGE.format(sentence=sentence, home=home), told.status)
 
@@ -155,7 +157,7 @@ class LoginRoutes:
         raise SignInFailed
 
     async def _logout(self, request: Request, provider: Provider) -> Response:
-        answer = RedirectResponse(_home(request), 303)
+        answer = JSONResponse({})  # asked by the page's script, which loads the page anew
         account = _asker(request)
         if account is not None and account.kind == "account":
             await self._accounts.sign_out(account)

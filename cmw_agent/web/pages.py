@@ -17,7 +17,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from cmw_agent.web.routes import API
 
 SCRIPT_TAGS = (
-    b'<script src="visitor.js"></script><script src="parts.js" defer></script>'
+    b'<script src="visitor.js"></script><script src="markup.js"></script>'
+    b'<script src="parts.js" defer></script>'
     b'<script src="history.js" defer></script>'
     b'<script src="files.js" defer></script>'
     b'<script src="connections.js" defer></script><script src="approvals.js" defer></script>'
@@ -27,7 +28,9 @@ BASE_TAG = re.compile(rb"<base [^>]*>")
 INFO = f"{API}/info"
 KEPT = ("/", "/config", INFO)
 ADDRESSES = 32  # kept at most: the address is the client's word
-ADDRESS_HEADERS = ("host", "x-forwarded-host", "x-forwarded-proto", "x-direct-url")
+HOST = "host"
+# From these Gradio would make addresses. A trusted proxy's have become Host and scheme before.
+FORWARDED = frozenset({b"x-forwarded-host", b"x-forwarded-proto", b"x-gradio-server"})
 
 Address = tuple[str | None, ...]
 
@@ -62,7 +65,8 @@ class Pages:
         # No query reaches Gradio: its deep links would show what others have stored.
         # Without a page it would keep the first asker's address in its description for all.
         query = b"page=" if scope["path"] == INFO else b""
-        plain = {**scope, "query_string": query}
+        lines = [(name, value) for name, value in scope["headers"] if name not in FORWARDED]
+        plain = {**scope, "query_string": query, "headers": lines}
         if scope["path"] not in KEPT:
             await self._app(plain, receive, send)
             return
@@ -71,7 +75,7 @@ class Pages:
             scope["path"],
             scope.get("scheme"),
             scope.get("root_path"),
-            *(headers.get(name) for name in ADDRESS_HEADERS),
+            headers.get(HOST),
         )
         kept = self._kept.get(address)
         if kept is None:
@@ -87,7 +91,7 @@ class Pages:
 
     async def _make(self, scope: Scope, receive: Receive) -> _Kept | Response:
         # What is not part of the address must not shape what others get from here.
-        wanted = [(k, v) for k, v in scope["headers"] if k.decode("latin-1") in ADDRESS_HEADERS]
+        wanted = [(k, v) for k, v in scope["headers"] if k == HOST.encode()]
         start: Message = {"status": 500, "headers": []}
         body = bytearray()
 

@@ -11,9 +11,15 @@ from typing import Literal
 
 Identity = Literal["none", "body", "query", "path"]
 Access = Literal["page", "own"]
+Takes = Literal["json", "file"]
 Caching = Literal["no-store", "no-cache", "public, max-age=31536000, immutable"]
 FOREVER: Caching = "public, max-age=31536000, immutable"  # the file's name holds its hash
 API = "/gradio_api"
+FILE_NAME = "x-file-name"  # the header of an upload
+# What a page of another site, or a form in a message, can send without being asked.
+FORM_TYPES = frozenset(
+    {"application/x-www-form-urlencoded", "multipart/form-data", "text/plain", ""}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +28,8 @@ class Route:
 
     `identity` says where the request carries Gradio's session hash, if it does;
     `caching` is the ``Cache-Control`` of a whole answer.
+    `takes` says what a request that changes something must bring: JSON that is declared so, or
+    a file with its name in a header; no form can send either, and all else is answered 415.
     `template` is the path as the app's own route table writes it. Routes whose `access` is
     ``own`` know their callers by something else than the page's cookie (a key, a token, a
     signature), answer other sites' pages by rules of their own, and are another app's.
@@ -32,6 +40,28 @@ class Route:
     identity: Identity = "none"
     caching: Caching = "no-store"
     access: Access = "page"
+    takes: Takes = "json"
+
+    @property
+    def changes(self) -> bool:
+        """Whether a request to this route may change something."""
+        return self.method not in ("GET", "OPTIONS")
+
+    def is_form(self, content_type: str, file_name: str | None) -> bool:
+        """Return whether a form could have sent a request with these headers, or worse.
+
+        Args:
+            content_type: The value of Content-Type; empty where it is absent.
+            file_name: The value of the header that names an upload.
+        """
+        if not self.changes:
+            return False
+        declared = content_type.partition(";")[0].strip().lower()
+        if self.takes == "file":
+            return file_name is None
+        if self.access == "own":  # a key, a token or a signature tells them from a form; see there
+            return declared in FORM_TYPES - {""}
+        return declared != "application/json"
 
     @property
     def pattern(self) -> re.Pattern[str]:
@@ -80,6 +110,7 @@ OPEN: tuple[Route, ...] = (
     Route("GET", "/metrics"),
     Route("GET", "/visitor"),
     Route("GET", "/visitor.js", caching="no-cache"),
+    Route("GET", "/markup.js", caching="no-cache"),
     Route("GET", "/login"),
     Route("GET", "/login/callback"),
     Route("POST", "/logout"),
@@ -96,7 +127,7 @@ OPEN: tuple[Route, ...] = (
     Route("POST", "/history/forget"),
     # files, each served to its owner alone
     Route("GET", "/files.js", caching="no-cache"),
-    Route("POST", "/files"),
+    Route("POST", "/files", takes="file"),
     Route("POST", "/files/remove"),
     Route("GET", "/files/{file_id}"),
     # accounts of other services, questions before a tool runs, what answers took

@@ -29,10 +29,12 @@ from cmw_agent.web.files import FileRoutes
 from cmw_agent.web.guard import NOT_FOUND, PRINCIPAL, Guard, GuardPolicy, may_be_new
 from cmw_agent.web.handlers import Handlers
 from cmw_agent.web.history import HistoryRoutes
+from cmw_agent.web.hosts import AllowedHosts
 from cmw_agent.web.login import LoginRoutes
 from cmw_agent.web.oidc import Provider
 from cmw_agent.web.pages import Pages
 from cmw_agent.web.panels import PANELS
+from cmw_agent.web.proxies import ProxyHeaders, TrustedProxies
 from cmw_agent.web.routes import API, RouteTable
 from cmw_agent.web.runtime import Runtime
 from cmw_agent.web.theme import CSS, theme
@@ -43,7 +45,15 @@ from cmw_agent.web.visitors import HEADER, Visitors
 import gradio as gr  # isort: skip
 
 STATIC = Path(__file__).parent / "static"
-SCRIPTS = ("parts", "history", "files", "connections", "approvals", "usage")  # beside the first
+SCRIPTS = (
+    "markup",
+    "parts",
+    "history",
+    "files",
+    "connections",
+    "approvals",
+    "usage",
+)  # beside the first
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +116,14 @@ def build_app(settings: Settings, parts: Parts = Parts()) -> Application:
     policy = GuardPolicy(
         frame_ancestors=settings.frame_ancestors,
         allowed_origins=settings.allowed_origins,
+        hosts=AllowedHosts.of(settings),
         max_body=settings.max_body_bytes,
     )
     site = _Site(own, events, channels.app, Pages(page))
     is_live = accounts.is_live if settings.accounts else None
     guard = parts.guard(site, identities, policy, is_live, budgets=runtime.budgets)
-    return Application(guard, demo, runtime, demo.app, own, events, channels.app)
+    front = ProxyHeaders(guard, TrustedProxies.of(settings.trust_proxy))
+    return Application(front, demo, runtime, demo.app, own, events, channels.app)
 
 
 def _page_app(demo: gr.Blocks) -> FastAPI:

@@ -186,7 +186,7 @@ footer { display: none !important; }
 .cmw-wide { padding: .35rem .6rem; border-radius: .5rem; text-align: left; width: 100%; }
 .cmw-all { margin-top: .5rem; padding-top: .5rem; border-top: 1px solid var(--border-color-primary); }
 .cmw-account { padding-top: .5rem; border-top: 1px solid var(--border-color-primary); font-size: .84rem; }
-.cmw-account form { display: flex; align-items: center; justify-content: space-between; gap: .5rem;
+.cmw-account > div { display: flex; align-items: center; justify-content: space-between; gap: .5rem;
   padding: 0 .6rem; overflow-wrap: anywhere; }
 #cmw-recent .cmw-account button { padding: .3rem .6rem; border-radius: .5rem; flex: 0 0 auto; }
 #cmw-recent .cmw-sign-in { display: block; padding: .35rem .6rem; border-radius: .5rem;

@@ -170,10 +170,10 @@ async def sign_in(browser: Browser, subject: str, path: str | None = None) -> st
 
 
 async def sign_out(browser: Browser, **headers: str) -> int:
-    """Sign out as the page's form does; return the status."""
+    """Sign out as the page's script does; return the status."""
     headers = headers or {"origin": browser.url}
     async with browser.http.post(
-        f"{browser.url}/logout", headers=headers, allow_redirects=False
+        f"{browser.url}/logout", json={}, headers=headers, allow_redirects=False
     ) as answer:
         return answer.status
 

@@ -31,6 +31,7 @@ SECURITY = {
     "x-content-type-options": "nosniff",
     "referrer-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
     "permissions-policy": "camera=(), geolocation=(), microphone=(), payment=()",
 }
 
@@ -114,6 +115,8 @@ class Site:
         sent: list[Message] = []
         read = 0
         lines = [("host", HOST), *headers]
+        if method == "POST" and "content-type" not in dict(headers):
+            lines.append(("content-type", "application/json"))
         if isinstance(body, bytes) and body and "content-length" not in dict(headers):
             lines.append(("content-length", str(len(body))))
         scope = {
@@ -684,7 +687,8 @@ async def test_a_client_that_leaves_in_the_middle_reaches_nothing(site: Site) ->
     async def send(message: Message) -> None:
         sent.append(message)
 
-    scope = {"type": "http", "method": "POST", "path": JOIN, "headers": [], "query_string": b""}
+    scope = {"type": "http", "method": "POST", "path": JOIN, "query_string": b""}
+    scope |= {"scheme": "http", "headers": [(b"content-type", b"application/json")]}
     await site.guard(scope, receive, send)
     assert sent[0]["status"] == 400
     assert not site.reached
@@ -722,6 +726,34 @@ async def test_every_answer_carries_the_security_headers() -> None:
             assert part in policy.split("; ")
         assert reply.header("cache-control") is not None
     assert statuses == {200, 400, 403, 404, 413}
+
+
+async def test_https_is_asked_for_from_then_on_where_it_was_used() -> None:
+    site = Site()
+    for path in ("/", "/no-such", "/widget.js", "/history"):
+        for scheme, wanted in (("https", "max-age=31536000"), ("http", None)):
+            reply = await site.ask("GET", path, scheme=scheme)
+            assert reply.header("strict-transport-security") == wanted, path
+
+
+@pytest.mark.parametrize(
+    ("scheme", "origin"), [("https", f"http://{HOST}"), ("http", f"https://{HOST}")]
+)
+async def test_the_same_host_over_another_scheme_is_another_origin(
+    scheme: str, origin: str, site: Site
+) -> None:
+    reply = await site.ask("POST", "/history/forget", ("origin", origin), body=b"{}", scheme=scheme)
+    assert reply.status == 403
+    assert b"CMW_TRUST_PROXY" in reply.body
+    assert not site.reached
+
+
+async def test_no_picture_form_or_frame_of_the_page_reaches_an_address(site: Site) -> None:
+    policy = (await site.ask("GET", "/")).header("content-security-policy") or ""
+    parts = dict(part.split(" ", 1) for part in policy.split("; "))
+    assert parts["img-src"] == "data: blob:"
+    assert parts["media-src"] == "blob:"
+    assert parts["form-action"] == parts["frame-src"] == parts["object-src"] == "'none'"
 
 
 async def test_only_files_that_are_everybody_s_may_be_kept_by_a_cache() -> None:

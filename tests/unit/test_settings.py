@@ -54,7 +54,12 @@ WRONG = [
     ("CMW_PORT", "65536"),
     ("CMW_TRUST_PROXY", "proxy.example.com"),
     ("CMW_TRUST_PROXY", "10.0.0.0/33"),
-    ("CMW_TRUST_PROXY", "*,10.0.0.1"),
+    ("CMW_TRUST_PROXY", "10"),
+    ("CMW_TRUST_PROXY", "-1"),
+    ("CMW_TRUST_PROXY", "1,10.0.0.1"),
+    ("CMW_ALLOWED_HOSTS", "https://chat.example.com"),
+    ("CMW_ALLOWED_HOSTS", "chat.example.com:443"),
+    ("CMW_ALLOWED_HOSTS", "chat.*.example.com"),
     ("CMW_ALLOWED_ORIGINS", "example.com"),
     ("CMW_ALLOWED_ORIGINS", "null"),
     ("CMW_ALLOWED_ORIGINS", "*"),
@@ -242,7 +247,7 @@ def test_a_space_is_reached_from_outside_through_its_proxy(monkeypatch: pytest.M
     monkeypatch.setenv("SPACE_ID", "someone/chat")
     settings = load_settings(None)
     assert settings.host == "0.0.0.0"
-    assert settings.trust_proxy == "*"
+    assert settings.trust_proxy == "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,100.64.0.0/10"
     assert settings.frame_ancestors == "'self' https://huggingface.co https://*.hf.space"
 
 
@@ -259,6 +264,13 @@ def test_what_is_set_wins_over_the_defaults_of_a_space(monkeypatch: pytest.Monke
     [
         ("OPENAI_BASE_URL", " https://example.com/v1/ ", "https://example.com/v1"),
         ("CMW_TRUST_PROXY", "10.0.0.7, 10.1.2.3/16,::1", "10.0.0.7,10.1.0.0/16,::1"),
+        ("CMW_TRUST_PROXY", " 1 ", "1"),
+        ("CMW_TRUST_PROXY", "0", ""),
+        (
+            "CMW_ALLOWED_HOSTS",
+            "Chat.Example.com, *.b.example,::1",
+            frozenset({"chat.example.com", "*.b.example", "::1"}),
+        ),
         ("CMW_FRAME_ANCESTORS", "self,https://*.example.com:*", "'self' https://*.example.com:*"),
         ("CMW_FRAME_ANCESTORS", "'self' https://a.example", "'self' https://a.example"),
         ("CMW_LOG_LEVEL", "debug", "DEBUG"),

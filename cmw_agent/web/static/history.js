@@ -114,10 +114,13 @@
       account.replaceChildren(link);
       return;
     }
-    const form = make("form", { method: "post", action: new URL("logout", base).href },
-      make("span", {}, found.name ? `Signed in as ${found.name}` : "Signed in"),
-      make("button", { type: "submit" }, "Sign out"));
-    account.replaceChildren(form);
+    const leave = make("button", { type: "button" }, "Sign out");
+    leave.addEventListener("click", guarded(async () => {
+      await ask("logout", {});
+      location.assign(base);
+    }));
+    account.replaceChildren(make("div", {},
+      make("span", {}, found.name ? `Signed in as ${found.name}` : "Signed in"), leave));
   }
 
   const showMore = guarded(async () => {
