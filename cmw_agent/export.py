@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import orjson
 
+from cmw_agent.text import fence_for
 from memory.records import Conversation, StoredMessage
 
 STYLE = """
@@ -127,7 +128,5 @@ def _when(conversation: Conversation) -> str:
 
 
 def _fenced(text: str) -> str:
-    fence = "```"
-    while fence in text:
-        fence += "`"
+    fence = fence_for(text)
     return f"{fence}\n{text}\n{fence}"

@@ -65,7 +65,7 @@ async def body(request: Request, most: int = MOST_BYTES) -> dict[str, Any]:
     Raises:
         InvalidMessage: It holds none, or more than `most` bytes.
     """
-    read = b""
+    read = bytearray()
     async for part in request.stream():
         read += part
         if len(read) > most:
