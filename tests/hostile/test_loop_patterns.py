@@ -17,10 +17,10 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.hostile import text_work
-from tests.hostile.growth import MOST, grows_no_faster
+from tests.hostile.growth import grows_no_faster
 
-SHORT, LONG = 2_000, 16_000  # characters
-SUSPECT = 0.001  # seconds for a short text, from which a long one is measured
+SHORT, LONG = 1_000, 8_000  # characters
+SUSPECT = 0.0005  # seconds for a short text, from which a long one is measured
 LETTERS = 14  # of a pattern, which are tried in pairs
 BEGINNINGS = 5
 END = "\x01"
@@ -117,9 +117,8 @@ def work(use: Use, text: Any) -> None:
             pass
 
 
-def slow(use: Use) -> list[str]:
-    """Return what is read in more time than its length explains."""
-    found = []
+def slow(use: Use) -> str | None:
+    """Return a text that is read in more time than its length explains; None without one."""
     for beginning, often in texts(use):
 
         def made(size: int, beginning: str = beginning, often: str = often) -> Any:
@@ -133,8 +132,8 @@ def slow(use: Use) -> list[str]:
         if time.thread_time() - begun < SUSPECT:
             continue
         if not grows_no_faster(lambda text: work(use, text), made, (LONG,)):
-            found.append(f"{beginning!r} and {often!r}")
-    return found
+            return f"{beginning!r} and {often!r}"
+    return None
 
 
 USES = list(uses())
@@ -147,13 +146,13 @@ def test_the_expressions_of_the_source_are_found() -> None:
     assert set(BOUNDED) <= names
 
 
-@pytest.mark.parametrize("pattern", [r"(a+)+b", r"\s+$", r"(?:[\d.]*)?\d+x"])
+@pytest.mark.parametrize("pattern", [r"a+b", r"\s+$", r"[\d.]+x"])
 def test_an_expression_that_reads_a_text_again_and_again_is_seen(pattern: str) -> None:
-    assert slow(Use("seen", "search", re.compile(pattern.replace("(a+)+", "a*a*"))))
+    assert slow(Use("seen", "search", re.compile(pattern)))
 
 
 @pytest.mark.parametrize("module", sorted({use.name.rpartition(".")[0] for use in USES}))
 def test_an_expression_reads_each_text_in_the_time_that_its_length_explains(module: str) -> None:
     own = [use for use in USES if use.name.rpartition(".")[0] == module]
-    wrong = {use.name: found for use in own if (found := slow(use)) and use.name not in BOUNDED}
-    assert not wrong, MOST
+    wrong = {use.name: found for use in own if use.name not in BOUNDED and (found := slow(use))}
+    assert not wrong
