@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from cmw_agent.errors import UserError
-from cmw_agent.export import as_markdown
+from cmw_agent.export import write
 from cmw_agent.history import History
 from cmw_agent.schedule_times import EXAMPLES
 from cmw_agent.sessions import Session
@@ -182,7 +182,8 @@ class ChatCommands:
             ]
             return f"Save this conversation as {', '.join(links[:-1])} or {links[-1]}."
         found, messages = await self.history.whole(session.principal, conversation)
-        return as_markdown(found, messages)[:MOST_CHARS]
+        _, content = await write("md", found, messages)
+        return content.decode()[:MOST_CHARS]
 
     async def _forget(self, session: Session, rest: str) -> str:
         return (

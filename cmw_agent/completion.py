@@ -5,7 +5,8 @@ validated objects and a round of callbacks of each chunk. Here a chunk's text go
 whoever listens; see ``docs/adr/0007-text-straight-from-the-model-call.md``.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, cast
 
@@ -17,11 +18,13 @@ from langchain_core.messages import (
     AnyMessage,
     BaseMessage,
     HumanMessage,
+    InvalidToolCall,
     SystemMessage,
+    ToolCall,
     ToolCallChunk,
     message_chunk_to_message,
 )
-from langchain_core.messages.tool import tool_call_chunk
+from langchain_core.messages.tool import invalid_tool_call, tool_call, tool_call_chunk
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from langchain_openai import ChatOpenAI
@@ -30,6 +33,10 @@ from pydantic import PrivateAttr
 from cmw_agent.events import AgentEvent, TextDelta, UsageReported
 from cmw_agent.upstream import NotAStream
 
+NO_OBJECT = "the arguments are not a JSON object"
+WITHOUT_CALLS: Mapping[str, Any] = MappingProxyType(
+    {"tool_call_chunks": [], "tool_calls": [], "invalid_tool_calls": []}
+)
 MOST_SCHEMAS = 1_000  # tools whose schema a model keeps converted
 
 Emit = Callable[[AgentEvent], None]
@@ -128,17 +135,75 @@ async def complete(
     voice.begin()
     if isinstance(model, CoalescedChatOpenAI):
         return await model.complete(messages, tools, voice, fields)
-    whole: AIMessageChunk | None = None
+    chunks: list[AIMessageChunk] = []
+    calls = ToolCalls()
     bound = model.bind_tools(tools) if tools else model
     async for chunk in bound.astream(list(messages)):
         if isinstance(chunk, AIMessageChunk):
             voice.say(str(chunk.text))
-            whole = chunk if whole is None else whole + chunk
-    if whole is None:
+            calls.add(chunk.tool_call_chunks)
+            chunks.append(chunk.model_copy(update=WITHOUT_CALLS))
+    if not chunks:
         raise NotAStream
-    if (usage := whole.usage_metadata) is not None:
+    message = cast("AIMessage", message_chunk_to_message(chunks[0] + chunks[1:]))
+    message.tool_calls, message.invalid_tool_calls = calls.parsed()
+    if (usage := message.usage_metadata) is not None:
         voice.emit(UsageReported(usage["input_tokens"], usage["output_tokens"]))
-    return _message(whole)
+    return message
+
+
+class ToolCalls:
+    """The tool calls of one message, put together from the pieces in which they come.
+
+    LangChain parses the arguments anew with each piece, and an unfinished text once for each of
+    its characters. Here pieces are joined and parsed once. Arguments that are not whole make an
+    invalid call: a call that was cut is not made with what happened to come of it.
+    """
+
+    __slots__ = ("_calls", "_latest")
+
+    def __init__(self) -> None:
+        self._calls: list[tuple[ToolCallChunk, list[str], list[str]]] = []
+        self._latest: dict[int, int] = {}  # the place of the newest call of an index
+
+    def add(self, pieces: Iterable[ToolCallChunk]) -> None:
+        """Take in pieces; those of one index and one id belong together."""
+        for piece in pieces:
+            index, call_id = piece["index"], piece["id"]
+            place = self._latest.get(index) if isinstance(index, int) else None
+            call = self._calls[place] if place is not None else None
+            if call is None or (call_id and call[0]["id"] and call_id != call[0]["id"]):
+                call = (piece.copy(), [], [])
+                if isinstance(index, int):
+                    self._latest[index] = len(self._calls)
+                self._calls.append(call)
+            first, names, arguments = call
+            first["id"] = first["id"] or call_id
+            names.append(piece["name"] or "")
+            arguments.append(piece["args"] or "")
+
+    def parsed(self) -> tuple[list[ToolCall], list[InvalidToolCall]]:
+        """Return the calls, and those whose arguments are no JSON object."""
+        calls: list[ToolCall] = []
+        invalid: list[InvalidToolCall] = []
+        for first, names, pieces in self._calls:
+            name, text = "".join(names), "".join(pieces)
+            arguments = _object(text) if text else {}
+            if arguments is None:
+                invalid.append(
+                    invalid_tool_call(name=name, args=text, id=first["id"], error=NO_OBJECT)
+                )
+            else:
+                calls.append(tool_call(name=name, args=arguments, id=first["id"]))
+        return calls, invalid
+
+
+def _object(text: str) -> dict[str, Any] | None:
+    try:
+        value = json.loads(text, strict=False)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
 
 
 class CoalescedChatOpenAI(ChatOpenAI):
@@ -218,7 +283,7 @@ class _Heard:
     def __init__(self, voice: Voice) -> None:
         self._voice = voice
         self._texts: list[str] = []
-        self._calls: list[ToolCallChunk] = []
+        self._calls = ToolCalls()
         self._usage: UsageReported | None = None
         self._empty = True
 
@@ -231,25 +296,17 @@ class _Heard:
             if isinstance(text, str) and text:
                 self._texts.append(text)
                 self._voice.say(text)
-            for call in delta.get("tool_calls") or []:
-                self._calls.append(_call_chunk(call))
+            if pieces := delta.get("tool_calls"):
+                self._calls.add(_call_chunks(pieces))
 
     def message(self) -> AIMessage:
         if self._empty:
             raise NotAStream
         if self._usage is not None:
             self._voice.emit(self._usage)
+        calls, invalid = self._calls.parsed()
         text = "".join(self._texts)
-        if not self._calls:
-            return AIMessage(text)
-        whole = AIMessageChunk(content=text)
-        for call in self._calls:
-            whole += AIMessageChunk(content="", tool_call_chunks=[call])
-        return _message(whole)
-
-
-def _message(whole: AIMessageChunk) -> AIMessage:
-    return cast("AIMessage", message_chunk_to_message(whole))
+        return AIMessage(text, tool_calls=calls, invalid_tool_calls=invalid)
 
 
 def _plain(message: BaseMessage) -> dict[str, Any] | None:
@@ -263,16 +320,23 @@ def _plain(message: BaseMessage) -> dict[str, Any] | None:
     return None
 
 
+def _call_chunks(pieces: Any) -> list[ToolCallChunk]:
+    if not isinstance(pieces, list):
+        raise NotAStream
+    return [_call_chunk(piece) for piece in pieces]
+
+
 def _call_chunk(call: Any) -> ToolCallChunk:
     function = call.get("function") if isinstance(call, dict) else None
     if not isinstance(function, dict):
         raise NotAStream
-    return tool_call_chunk(
-        name=function.get("name"),
-        args=function.get("arguments"),
-        id=call.get("id"),
-        index=call.get("index"),
-    )
+    name, arguments = function.get("name"), function.get("arguments")
+    call_id, index = call.get("id"), call.get("index")
+    if not all(item is None or isinstance(item, str) for item in (name, arguments, call_id)):
+        raise NotAStream
+    if not (index is None or isinstance(index, int)):
+        raise NotAStream
+    return tool_call_chunk(name=name, args=arguments, id=call_id, index=index)
 
 
 def _usage(chunk: dict[str, Any]) -> UsageReported | None:

@@ -31,11 +31,13 @@ from langchain_core.tools import BaseTool
 
 NAME_GIVEN = re.compile(r"\bmy name is\s+([^\W\d_][\w'’-]*)", re.IGNORECASE)
 NAME_ASKED = re.compile(r"\b(what(?:'s| is) my name|who am i)\b", re.IGNORECASE)
-TIME_ASKED = re.compile(
-    r"\b(?:time|date|day)\b.*?\bin\s+([A-Za-z][A-Za-z_/ -]*[A-Za-z])\s*\??\s*$", re.IGNORECASE
-)
+TIME_NAMED = re.compile(r"\b(?:time|date|day)\b", re.IGNORECASE)
+PLACE_BACKWARDS = re.compile(r"\s*\??\s*([A-Za-z_/\s-]*)")
+PLACE = re.compile(r"(?:^|[^A-Za-z_])in\s+([A-Za-z].*[A-Za-z])", re.IGNORECASE | re.DOTALL)
 TIME_ANYWHERE = re.compile(r"\bwhat(?:'s| is)? (?:the )?(?:time|date|day)\b", re.IGNORECASE)
-SUM_ASKED = re.compile(r"((?:[\d.(][\d\s.()+*/^%-]*)?[\d)]\s*[-+*/^%]\s*[\d.(][\d\s.()+*/^%-]*)")
+# Each is one run, or has a sign at which it begins: no two starts read the same stretch of text.
+SUM = re.compile(r"[\d.()][\d\s.()+*/^%-]*")
+OPERATION = re.compile(r"[\d)]\s*+[-+*/^%]\s*+[\d.(]")
 COUNT_ASKED = re.compile(r"\bcount to (\d{1,4})\b", re.IGNORECASE)
 GREETING = re.compile(r"^\s*(hi|hello|hey|good (morning|day|evening))\b", re.IGNORECASE)
 
@@ -133,13 +135,26 @@ def respond(messages: Sequence[BaseMessage], tool_names: Sequence[str]) -> str |
 
 def _tool_for(text: str, tool_names: Sequence[str]) -> Call | None:
     if "current_time" in tool_names:
-        if place := TIME_ASKED.search(text):
-            return "current_time", {"time_zone": place.group(1).strip()}
+        if place := _place_of_time(text):
+            return "current_time", {"time_zone": place}
         if TIME_ANYWHERE.search(text):
             return "current_time", {"time_zone": "UTC"}
-    if "calculate" in tool_names and (expression := SUM_ASKED.search(text)):
-        return "calculate", {"expression": expression.group(1).strip(" .")}
+    if "calculate" in tool_names:
+        for found in SUM.finditer(text):
+            if OPERATION.search(found[0]):
+                return "calculate", {"expression": found[0].strip().strip(" .")}
     return None
+
+
+def _place_of_time(text: str) -> str | None:
+    """Return the place at the end of a question for the time there, or None for another text."""
+    line = text.strip().rpartition("\n")[2]
+    if TIME_NAMED.search(line) is None:
+        return None
+    # Backwards, so that the run of letters at the end is read once.
+    backwards = PLACE_BACKWARDS.match(line[::-1])
+    found = PLACE.search(backwards[1][::-1]) if backwards is not None else None
+    return found[1] if found is not None else None
 
 
 def _answer(asked: Sequence[str]) -> str:

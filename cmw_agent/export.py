@@ -1,6 +1,6 @@
 """Writes a conversation as Markdown, JSON or one HTML file that needs nothing else.
 
-Pure: stored messages in, text out. What people and models wrote is escaped, and the HTML file may
+Stored messages in, text out. What people and models wrote is escaped, and the HTML file may
 load and run nothing.
 """
 
@@ -11,6 +11,8 @@ from typing import Any, Final
 
 import orjson
 
+from cmw_agent.long_texts import off_loop
+from cmw_agent.text import fence_for
 from memory.records import Conversation, StoredMessage
 
 STYLE = """
@@ -23,6 +25,7 @@ article { white-space: pre-wrap; overflow-wrap: anywhere; }
 .user { background: #0d948820; border-radius: 1rem; padding: .6rem 1rem; }
 details { font-size: .85rem; margin: .4rem 0; } pre { white-space: pre-wrap; overflow-wrap: anywhere; }
 """
+MESSAGE_CHARS = 300  # of a file, for a message beside its text
 NAMES: Final[Mapping[str, str]] = MappingProxyType({"user": "You", "assistant": "Assistant"})
 NOTES: Final[Mapping[str, str]] = MappingProxyType(
     {"interrupted": "This answer was cut short.", "failed": "No answer came."}
@@ -87,6 +90,30 @@ FORMATS: Final[Mapping[str, tuple[str, Writer]]] = MappingProxyType(
 )
 
 
+async def write(
+    ending: str, conversation: Conversation, messages: Sequence[StoredMessage]
+) -> tuple[str, bytes]:
+    """Return the media type and the bytes of a conversation's file, which ends in `ending`.
+
+    Raises:
+        KeyError: `FORMATS` does not hold the ending.
+    """
+    media_type, writer = FORMATS[ending]
+
+    def written() -> bytes:
+        return writer(conversation, messages).encode()
+
+    return media_type, await off_loop(size_of(messages), written)
+
+
+def size_of(messages: Sequence[StoredMessage]) -> int:
+    """Return about how many characters a conversation's file has."""
+    return sum(
+        MESSAGE_CHARS + len(item.content) + sum(len(call.result) for call in item.tool_calls)
+        for item in messages
+    )
+
+
 def _message(item: StoredMessage) -> dict[str, Any]:
     return {
         "seq": item.seq,
@@ -127,7 +154,5 @@ def _when(conversation: Conversation) -> str:
 
 
 def _fenced(text: str) -> str:
-    fence = "```"
-    while fence in text:
-        fence += "`"
+    fence = fence_for(text)
     return f"{fence}\n{text}\n{fence}"

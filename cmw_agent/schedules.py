@@ -204,14 +204,14 @@ class Scheduler:
                 create=False,
                 request_id=claimed.schedule.schedule_id[:NAME_CHARS],
             )
-            finished, text = TurnFinished("interrupted"), ""
+            finished, texts = TurnFinished("interrupted"), list[str]()
             async with turn:
                 async for event in turn:
                     if isinstance(event, TextDelta):
-                        text += event.text
+                        texts.append(event.text)
                     elif isinstance(event, TurnFinished):
                         finished = event
-            return finished, text
+            return finished, "".join(texts)
         finally:
             await self._registry.release(key, principal)
 

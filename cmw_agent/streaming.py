@@ -201,7 +201,8 @@ class SSEParser:
     """
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._rest: list[bytes] = []  # the pieces of a line without its end
+        self._rest_length = 0
         self._frame: _Frame | None = None
         self._tries_left = FRAMES_TRIED
         self.done = False
@@ -211,7 +212,13 @@ class SSEParser:
     def feed(self, data: bytes) -> list[Chunk]:
         """Return the chunks that are whole with `data`."""
         chunks: list[Chunk] = []
-        data = self._rest + data
+        if self._rest:
+            # Joined once a line ends: a long event that trickles is not copied for each piece.
+            self._rest.append(data)
+            self._rest_length += len(data)
+            if b"\n" not in data and self._rest_length <= MAX_EVENT:
+                return chunks
+            data = b"".join(self._rest)
         if self._frame is not None:
             data = self._frame.take(data, chunks)
         try:
@@ -222,7 +229,8 @@ class SSEParser:
 
     def _read(self, data: bytes, chunks: list[Chunk]) -> None:
         lines = data.split(b"\n")
-        self._rest = lines.pop()
+        rest = lines.pop()
+        self._rest, self._rest_length = [rest] if rest else [], len(rest)
         for line in (raw.rstrip(b"\r") for raw in lines):
             if line.startswith(b"data:"):
                 payload = line[5:].strip()
@@ -233,7 +241,7 @@ class SSEParser:
                     chunks.append(self._parse(payload))
             elif line and not line.startswith((b":", b"event:", b"id:", b"retry:")):
                 raise NotAStream
-        if len(self._rest) > MAX_EVENT:
+        if len(rest) > MAX_EVENT:
             raise NotAStream
 
     def _parse(self, payload: bytes) -> Chunk:

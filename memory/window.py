@@ -47,14 +47,15 @@ def fit(newest_first: Sequence[Said], budget: int) -> list[Said]:
     the newest user message is always there, however long. Answers without text are left out; an
     interrupted one stays with the part that came.
     """
-    kept: list[Said] = []
+    kept: list[list[Said]] = []
     left = budget
     for exchange in _exchanges(newest_first):
         left -= sum(map(cost, exchange))
         if left < 0:
-            return kept or exchange[:1]
-        kept = exchange + kept
-    return kept
+            kept = kept or [exchange[:1]]
+            break
+        kept.append(exchange)
+    return [message for exchange in reversed(kept) for message in exchange]
 
 
 def surplus(said: Sequence[Said], tokens: int, budget: int) -> tuple[int, int]:
@@ -88,7 +89,7 @@ def _exchanges(newest_first: Sequence[Said]) -> Iterator[list[Said]]:
     answers: list[Said] = []
     for message in newest_first:
         if message.role == "user":
-            yield [message, *answers]
+            yield [message, *reversed(answers)]
             answers = []
         elif message.content:
-            answers.insert(0, message)
+            answers.append(message)

@@ -158,7 +158,7 @@ class Completions:
         await self._services.chat.admit(principal, counted_at(holder, request))
         left = await leave(self._services, self._callers, principal, text)
         if left is not None:
-            voiced.text = left
+            voiced.texts = [left]
             return _told(voiced, body, headers)
         session = await self._rest.session(
             request, holder, agent_id, session_id, principal, can_ask=False

@@ -25,7 +25,7 @@ class Voiced:
     model: str
     id: str = field(default_factory=lambda: f"chatcmpl-{secrets.token_hex(12)}")
     created: int = field(default_factory=lambda: int(time.time()))
-    text: str = ""
+    texts: list[str] = field(default_factory=list)
     usage: dict[str, int] | None = None
     finished: TurnFinished | None = None
 
@@ -33,7 +33,7 @@ class Voiced:
         """Take in one event of the turn."""
         match event:
             case TextDelta(text):
-                self.text += text
+                self.texts.append(text)
             case UsageReported(asked, answered):
                 before = self.usage or {}
                 sums = (
@@ -47,6 +47,11 @@ class Voiced:
                 }
             case TurnFinished():
                 self.finished = event
+
+    @property
+    def text(self) -> str:
+        """The answer's text so far."""
+        return "".join(self.texts)
 
     @property
     def failure(self) -> UserError | None:

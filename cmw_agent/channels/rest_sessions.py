@@ -28,7 +28,7 @@ from cmw_agent.channels.rest_models import (
 )
 from cmw_agent.channels.rest_parties import METADATA, Holder, Shelf, session_of
 from cmw_agent.errors import InvalidMessage
-from cmw_agent.export import FORMATS
+from cmw_agent.export import write
 from cmw_agent.identity import Principal
 from cmw_agent.text import mended
 from memory.records import Conversation, StoredMessage, new_conversation_id
@@ -163,12 +163,12 @@ class RestSessions:
         principal = session_of(holder, agent_id, session_id)
         wanted = await self._shelf.conversation(principal, conversation)
         found, messages = await self._services.history.whole(principal, wanted.session_id)
-        media_type, write = FORMATS[format]
+        media_type, content = await write(format, found, messages)
         headers = {
             "Content-Disposition": f'attachment; filename="conversation.{format}"',
             "X-Content-Type-Options": "nosniff",
         }
-        return Response(write(found, messages), media_type=media_type, headers=headers)
+        return Response(content, media_type=media_type, headers=headers)
 
     async def waiting(self, agent_id: str, session_id: str, holder: Holder) -> WaitingList:
         """List the tool calls that wait for the user's word in a streamed answer."""

@@ -47,7 +47,7 @@ UNBUFFERED = {"x-accel-buffering": "no"}  # a proxy such as nginx hands each eve
 class Told:
     """What a turn has told so far."""
 
-    text: str = ""
+    texts: list[str] = field(default_factory=list)
     tools: list[dict[str, Any]] = field(default_factory=list)
     finished: TurnFinished | None = None
 
@@ -55,11 +55,16 @@ class Told:
         """Take in one event."""
         match event:
             case TextDelta(text):
-                self.text += text
+                self.texts.append(text)
             case ToolFinished():
                 self.tools.append(_tool_done(event))
             case TurnFinished():
                 self.finished = event
+
+    @property
+    def text(self) -> str:
+        """The answer's text so far."""
+        return "".join(self.texts)
 
     @property
     def metadata(self) -> dict[str, Any]:

@@ -40,6 +40,7 @@ from cmw_agent.channels.whatsapp_turns import CHANNEL, Answerer, owner_of, priva
 from cmw_agent.channels.whatsapp_wire import Wire, too_large
 from cmw_agent.channels.whatsapp_worker import Worker
 from cmw_agent.errors import InvalidMessage, NotFound, StartupError, Unavailable, UserError
+from cmw_agent.long_texts import off_loop
 from cmw_agent.refusals import refusal_for
 from cmw_agent.schedules import Delivery
 from cmw_agent.services import Services
@@ -143,7 +144,8 @@ class WhatsApp:
             return
         made = digest("schedule", secrets.token_hex(32))
         is_group = recipient.endswith(GROUP) or (kind == "cloud" and not recipient.isdigit())
-        text = private(delivery.text) if is_group else whatsapp(delivery.text)
+        form = private if is_group else whatsapp
+        text = await off_loop(len(delivery.text), form, delivery.text)
         parts = enumerate(split(text))
         sends = [NewSend(f"{made}.{place}", recipient, kind, part) for place, part in parts]
         await self._services.outbox.add(delivery.owner, sends)

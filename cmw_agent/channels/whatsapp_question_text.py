@@ -33,6 +33,8 @@ def question(asked: Asked, code: str = "") -> list[str]:
         Unshowable: It is too long, or cannot be written down.
     """
     try:
+        if len(asked.name) > NAME_CHARS or len(_json(dict(asked.arguments))) > 2 * MOST_SHOWN:
+            raise Unshowable  # before the work of writing it sign by sign
         name = _written(asked.name)[1:-1]
         lines = [f"{_written(key)}: {_written(value)}" for key, value in asked.arguments.items()]
     except (ValueError, TypeError, RecursionError):
@@ -71,19 +73,22 @@ def _pieces(line: str) -> Iterator[str]:
     if len(line) <= PART_CHARS:
         yield line
         return
-    piece = ""
-    for sign in ESCAPED.findall(line):
-        if len(piece) + len(sign) > PART_CHARS:
-            yield piece
-            piece = ""
-        piece += sign
-    yield piece
+    start = end = 0
+    for sign in ESCAPED.finditer(line):
+        if sign.end() - start > PART_CHARS:
+            yield line[start:end]
+            start = end
+        end = sign.end()
+    yield line[start:]
 
 
 def _written(value: object) -> str:
+    return "".join(sign if _is_plain(sign) else _escape(sign) for sign in _json(value))
+
+
+def _json(value: object) -> str:
     # not orjson: it takes no integers beyond 64 bits
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    return "".join(sign if _is_plain(sign) else _escape(sign) for sign in text)
+    return json.dumps(value, ensure_ascii=False, default=str)
 
 
 def _is_plain(sign: str) -> bool:

@@ -18,6 +18,7 @@ from cmw_agent.errors import ConversationInUse, Overloaded, Unavailable, Unknown
 from cmw_agent.events import ApprovalAsked, TurnEvent
 from cmw_agent.identity import Principal
 from cmw_agent.limits import TooMany
+from cmw_agent.long_texts import off_loop
 from cmw_agent.services import Services
 from cmw_agent.sessions import Provenance, Session
 from cmw_agent.turns import Turn
@@ -95,7 +96,7 @@ class Answerer:
                 return await self._slowed(principal, error)
             except UserError as error:
                 return str(error)
-        return private(text) if incoming.is_group else whatsapp(text)
+        return await off_loop(len(text), private if incoming.is_group else whatsapp, text)
 
     async def _answer(
         self,
@@ -248,10 +249,11 @@ def _text_of(told: Told) -> str:
     """Return what a turn has told, as Markdown."""
     if (failure := told.failure) is not None:
         return str(failure)
-    parts = [told.text.strip()]
+    text = told.text
+    parts = [text.strip()]
     for tool in told.tools:
         link = tool.get("link")
-        if link and link not in told.text:
+        if link and link not in text:
             parts.append(str(link))
     finished = told.finished
     if finished is None or finished.outcome == "interrupted":

@@ -33,6 +33,7 @@ from cmw_agent.ops.labels import (
 )
 
 TURN_SECONDS = (0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 300)
+LAG_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 FIRST_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 16, 32, 60)
 
 SHARED = "of the whole database; take max, not sum"  # of a gauge that no process has for itself
@@ -77,6 +78,16 @@ class Metrics:
             "cmw_tool_calls", "Calls of tools.", tool=TOOLS, outcome=("ok", "failed")
         )
 
+        self._lag = Histogram(
+            "cmw_loop_lag_seconds",
+            "How late the event loop ran what was due, looked at twenty times a second.",
+            registry=self._registry,
+            buckets=LAG_SECONDS,
+        )
+        self._holds = Counter(
+            "cmw_loop_holds", "Times that the event loop was held.", registry=self._registry
+        )
+
     def read_from(self, sessions: Read, running: Read) -> None:
         """Ask these for the live sessions and running turns whenever somebody looks."""
         self._sessions.set_function(sessions)
@@ -110,6 +121,14 @@ class Metrics:
     def schedule_ran(self, outcome: str) -> None:
         """See `Observer`."""
         self._runs[outcome if outcome in RUNS else OTHER,].inc()
+
+    def loop_lagged(self, seconds: float) -> None:
+        """The event loop ran what was due so many seconds late."""
+        self._lag.observe(seconds)
+
+    def loop_held(self) -> None:
+        """Something held the event loop for long; see `cmw_agent.ops.watchdog`."""
+        self._holds.inc()
 
     def _gauge(self, name: str, about: str) -> Gauge:
         return Gauge(name, about, registry=self._registry)

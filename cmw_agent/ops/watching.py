@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from cmw_agent.observers import Observer, Watch
 from cmw_agent.ops.metrics import Metrics
 from cmw_agent.ops.traces import Traces
+from cmw_agent.ops.watchdog import Watchdog
 from cmw_agent.settings import Settings
 
 
@@ -28,11 +29,11 @@ class Watching:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Send traces, where they are wanted, for the block."""
-        if self._traces is None:
-            yield
-            return
-        async with self._traces.running():
+        """Watch the event loop, and send traces where they are wanted, for the block."""
+        async with contextlib.AsyncExitStack() as stack:
+            await stack.enter_async_context(Watchdog(self.metrics).running())
+            if self._traces is not None:
+                await stack.enter_async_context(self._traces.running())
             yield
 
 

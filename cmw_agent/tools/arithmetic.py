@@ -12,6 +12,7 @@ Number = int | float
 
 MAX_CHARACTERS = 500
 MAX_BITS = 4096  # of an intermediate integer: about 1,200 decimal digits
+MAX_DIGITS = 1_300  # that rounding looks at: more than `MAX_BITS` or a float can hold
 MAX_DEPTH = 50
 
 _BINARY: dict[type[ast.operator], Callable[[Any, Any], Number]] = {
@@ -27,9 +28,16 @@ _UNARY: dict[type[ast.unaryop], Callable[[Any], Number]] = {
     ast.UAdd: operator.pos,
     ast.USub: operator.neg,
 }
+
+
+def _rounded(number: Number, *digits: int) -> Number:
+    # round() computes 10 ** -digits first; beyond `MAX_DIGITS` its result is the same
+    return round(number, *(max(-MAX_DIGITS, min(MAX_DIGITS, count)) for count in digits))
+
+
 _FUNCTIONS: dict[str, Callable[..., Number]] = {
     "abs": abs,
-    "round": round,
+    "round": _rounded,
     "sqrt": math.sqrt,
     "log": math.log,
     "log10": math.log10,

@@ -4,7 +4,7 @@ Who asks comes from the guard alone. A caller who proves nothing has no history:
 empty, and all else is not found.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -17,12 +17,13 @@ from starlette.routing import Route
 
 from cmw_agent.access import Agents
 from cmw_agent.errors import InvalidMessage
-from cmw_agent.export import FORMATS, record
+from cmw_agent.export import FORMATS, record, size_of, write
 from cmw_agent.history import PAGE, History
 from cmw_agent.identity import Principal
+from cmw_agent.long_texts import off_loop
 from cmw_agent.web.guarded import body, guarded, text
 from cmw_agent.web.visitors import HEADER
-from memory.records import Conversation
+from memory.records import Conversation, StoredMessage
 
 FILE_CHARS = 60
 
@@ -122,8 +123,7 @@ class HistoryRoutes:
             raise InvalidMessage("A conversation can be saved as md, json or html.")
         wanted = request.query_params.get("id", "")
         conversation, messages = await self._history().whole(principal, wanted)
-        media_type, write = FORMATS[ending]
-        content = write(conversation, messages)
+        media_type, content = await write(ending, conversation, messages)
         return Response(content, media_type=media_type, headers=_file(conversation.title, ending))
 
     async def everything(self, request: Request, principal: Principal) -> Response:
@@ -133,7 +133,8 @@ class HistoryRoutes:
             yield b'{"conversations":['
             between = b"\n"
             async for conversation, messages in self._history().everything(principal):
-                yield between + orjson.dumps(record(conversation, messages))
+                size = size_of(messages)
+                yield between + await off_loop(size, _packed, conversation, messages)
                 between = b",\n"
             yield b"\n]}\n"
 
@@ -162,6 +163,10 @@ class HistoryRoutes:
         if content.get("sure") is not True:
             raise InvalidMessage("Nothing was deleted: the request does not say that it is sure.")
         return JSONResponse({"deleted": await self._history().forget(principal)})
+
+
+def _packed(conversation: Conversation, messages: Sequence[StoredMessage]) -> bytes:
+    return orjson.dumps(record(conversation, messages))
 
 
 def _item(conversation: Conversation) -> dict[str, str]:

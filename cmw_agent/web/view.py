@@ -21,6 +21,7 @@ from cmw_agent.events import (
     TurnEvent,
     TurnFinished,
 )
+from cmw_agent.text import fence_for
 from memory.records import Feedback, StoredFile, StoredMessage
 
 Drawn = dict[str, Any]
@@ -224,8 +225,5 @@ def _label(name: str) -> str:
 
 
 def _fenced(text: str) -> str:
-    # The fence must be longer than any run of backticks inside, or the text gets out.
-    fence = "```"
-    while fence in text:
-        fence += "`"
+    fence = fence_for(text)
     return f"{fence}\n{text}\n{fence}\n"
