@@ -61,6 +61,7 @@ class Application:
     """The app as it is served, and its parts for tests and tools."""
 
     asgi: ASGIApp
+    guard: Guard
     demo: gr.Blocks
     runtime: Runtime
     gradio: FastAPI
@@ -123,7 +124,7 @@ def build_app(settings: Settings, parts: Parts = Parts()) -> Application:
     is_live = accounts.is_live if settings.accounts else None
     guard = parts.guard(site, identities, policy, is_live, budgets=runtime.budgets)
     front = ProxyHeaders(guard, TrustedProxies.of(settings.trust_proxy))
-    return Application(front, demo, runtime, demo.app, own, events, channels.app)
+    return Application(front, guard, demo, runtime, demo.app, own, events, channels.app)
 
 
 def _page_app(demo: gr.Blocks) -> FastAPI:

@@ -45,7 +45,7 @@ def known_as(app: Served, tab: Tab) -> str:
     """The id by which Composio knows the visitor behind a tab, from its cookie."""
     runtime = app.application.runtime
     cookies = {cookie.key: cookie.value for cookie in tab.http.cookie_jar}
-    identities = app.application.asgi._identities  # type: ignore[attr-defined]
+    identities = app.application.guard._identities
     for value in cookies.values():
         if (principal := identities.verify(value, "cookie")) is not None:
             assert runtime.registry.of(principal)

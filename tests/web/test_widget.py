@@ -159,7 +159,7 @@ async def neighbour(context: BrowserContext, people: People, web: Web) -> AsyncI
 
 async def owner(web: Web, page: Page) -> str:
     tokens = await page.evaluate("Object.values(localStorage)")
-    identities = web.app.application.asgi._identities  # type: ignore[attr-defined]
+    identities = web.app.application.guard._identities
     (found,) = [WidgetTokens(identities).verify(token) for token in tokens]
     assert found is not None
     return str(found.principal.id)
@@ -449,7 +449,7 @@ async def test_a_call_waits_for_its_visitor_through_a_reload(web: Web, people: P
     await chat.ask("/connect asana")
     connect = chat.log.get_by_role("link", name=re.compile("Connect"))
     await expect(connect.first).to_have_attribute("rel", "noopener noreferrer")
-    identities = web.app.application.asgi._identities  # type: ignore[attr-defined]
+    identities = web.app.application.guard._identities
     token = (await page.evaluate("Object.values(localStorage)"))[0]
     known = WidgetTokens(identities).verify(token)
     assert known is not None
