@@ -1,15 +1,20 @@
-"""Tool calls that wait for their user's word.
+"""Tool calls that wait for their user's decision.
 
 A run that is about to change something outside waits here until its owner approves or denies the
-call, or the time is up, which counts as a denial. Whoever answers is known by the owner and the
-conversation: without both, a call is not found.
+call, or the time is up, which counts as a denial. A decision is found by owner, conversation and
+the approval's id. That id is made here: a random part, and a digest of what is shown. So a card
+that shows one call decides that call or none, whatever ids the model's endpoint gives its calls.
 """
 
 import asyncio
+import hmac
+import json
 import math
+import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any, Literal
 
 from cmw_agent.errors import NotFound, Overloaded
@@ -32,8 +37,12 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A call that waits; `until` is in seconds of `time.time`."""
+    """A call that waits; `until` is in seconds of `time.time`.
 
+    `approval_id` is what a decision names; `call_id` is the endpoint's and may come again.
+    """
+
+    approval_id: str
     call_id: str
     name: str
     arguments: Mapping[str, Any]
@@ -64,29 +73,45 @@ class Approvals:
         return self._count
 
     async def ask(
-        self, owner: str, conversation: str, call_id: str, name: str, arguments: Mapping[str, Any]
+        self,
+        owner: str,
+        conversation: str,
+        call_id: str,
+        name: str,
+        arguments: Mapping[str, Any],
+        opened: Callable[[Asked], None] | None = None,
     ) -> Decision:
         """Wait for the owner's decision about a call.
+
+        Args:
+            owner: Who decides.
+            conversation: In which the call waits.
+            call_id: The endpoint's.
+            name: Of the tool.
+            arguments: Those that the tool is to be called with.
+            opened: Gets the call as soon as it can be decided.
 
         Raises:
             Overloaded: Too many calls wait in this process.
         """
         if self._count >= MOST_WAITING:
             raise Overloaded
-        asked = Asked(call_id, name, arguments, self._clock() + self._seconds)
+        approval_id = f"{secrets.token_hex(16)}.{_digest(owner, conversation, name, arguments)}"
+        asked = Asked(approval_id, call_id, name, arguments, self._clock() + self._seconds)
         waiting = _Waiting(asked, asyncio.get_running_loop().create_future())
         calls = self._waiting.setdefault((owner, conversation), {})
-        calls[call_id] = waiting
+        calls[approval_id] = waiting
         self._count += 1
         try:
+            if opened is not None:
+                opened(asked)
             async with asyncio.timeout(self._seconds):
                 return await waiting.decided
         except TimeoutError:
             return Decision("expired", arguments)
         finally:
             self._count -= 1
-            if calls.get(call_id) is waiting:
-                del calls[call_id]
+            del calls[approval_id]
             if not calls:
                 self._waiting.pop((owner, conversation), None)
 
@@ -98,34 +123,52 @@ class Approvals:
         self,
         owner: str,
         conversation: str,
-        call_id: str,
+        approval_id: str,
         answer: Answer,
         arguments: Mapping[str, Any] | None,
         *,
         always: bool = False,
     ) -> None:
-        """Settle a call as its owner says; without `arguments` with those that it was asked with.
+        """Settle a call as its owner says; without `arguments` with those that it was shown with.
 
         Raises:
             NotFound: As `settle`.
         """
         if arguments is None:
-            found = self._waiting.get((owner, conversation), {}).get(call_id)
-            arguments = dict(found.asked.arguments) if found is not None else {}
+            found = self._find(owner, conversation, approval_id)
+            arguments = dict(found.asked.arguments)
         decision = Decision(answer, arguments, always=always and answer == "approved")
-        self.settle(owner, conversation, call_id, decision)
+        self.settle(owner, conversation, approval_id, decision)
 
-    def settle(self, owner: str, conversation: str, call_id: str, decision: Decision) -> None:
+    def settle(self, owner: str, conversation: str, approval_id: str, decision: Decision) -> None:
         """Give the owner's decision to the call that waits for it.
 
         Raises:
-            NotFound: No such call waits in a conversation of this owner: it is another's, or was
-                decided, or its time is up.
+            NotFound: No such call waits in a conversation of this owner: it is another's, shows
+                something else, was decided, or its time is up.
         """
-        found = self._waiting.get((owner, conversation), {}).get(call_id)
+        self._find(owner, conversation, approval_id).decided.set_result(decision)
+
+    def _find(self, owner: str, conversation: str, approval_id: str) -> _Waiting:
+        sent = approval_id.encode("utf-8", "surrogatepass")
+        found = None
+        # All are compared, each in constant time: how long it takes says nothing of an id.
+        for known, waiting in self._waiting.get((owner, conversation), {}).items():
+            if hmac.compare_digest(known.encode(), sent):
+                found = waiting
         if found is None or found.decided.done():
             raise NotFound("This question is not open any more; please look at the conversation.")
-        found.decided.set_result(decision)
+        return found
+
+
+def _digest(owner: str, conversation: str, name: str, arguments: Mapping[str, Any]) -> str:
+    """Return SHA-256 over what is shown, as canonical JSON, in hex."""
+    shown = {"account": owner, "conversation": conversation, "tool": name, "arguments": arguments}
+    try:
+        text = json.dumps(shown, sort_keys=True, separators=(",", ":"), default=dict)
+    except (ValueError, TypeError, RecursionError):
+        text = secrets.token_hex(32)  # no channel can show it either
+    return sha256(text.encode()).hexdigest()
 
 
 def seconds_left(asked: Asked, now: float) -> int:

@@ -10,12 +10,13 @@ from typing import Any, Literal
 
 from cmw_agent.agent import Ask
 from cmw_agent.answers import Answer, replayed, storable
-from cmw_agent.approvals import Decision
-from cmw_agent.completion import Exchange
+from cmw_agent.approvals import Asked, Decision
+from cmw_agent.completion import Emit, Exchange
 from cmw_agent.errors import Unavailable, UserError, frames
 from cmw_agent.events import (
     AgentEvent,
     ApprovalAsked,
+    ApprovalSettled,
     TextDelta,
     TurnEvent,
     TurnFinished,
@@ -401,17 +402,29 @@ class _Gate:
             return False
         return changes or settings.approval == "all"
 
-    async def ask(self, call_id: str, name: str, arguments: Mapping[str, Any]) -> Decision:
-        """Wait for the owner's word."""
-        owner, conversation = self._session.owner, self._ticket.session_id
+    async def ask(
+        self, call_id: str, name: str, arguments: Mapping[str, Any], emit: Emit
+    ) -> Decision:
+        """Wait for the owner's decision; without anybody to ask, it is a denial."""
         if not self._can_ask:
             return Decision("denied", dict(arguments))
+        owner, conversation = self._session.owner, self._ticket.session_id
+        approval_id = ""
+
+        def opened(asked: Asked) -> None:
+            nonlocal approval_id
+            approval_id = asked.approval_id
+            emit(ApprovalAsked(call_id, name, approval_id))
+
         self._hold()
         try:
-            decision = await self._kit.approvals.ask(owner, conversation, call_id, name, arguments)
+            decision = await self._kit.approvals.ask(
+                owner, conversation, call_id, name, arguments, opened
+            )
         finally:
             self._go_on()
-            self.asked = [item for item in self.asked if item.call_id != call_id]
+            self.asked = [item for item in self.asked if item.approval_id != approval_id]
+        emit(ApprovalSettled(call_id, decision.answer, decision.arguments, approval_id))
         if decision.always and decision.answer == "approved":
             self._always.add(name)
             changes = {ALWAYS: sorted(self._always)}

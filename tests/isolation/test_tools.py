@@ -175,6 +175,39 @@ async def test_what_the_user_has_changed_is_what_is_sent_and_stored(tmp_path: Pa
         assert json.loads(row["tool_calls"])[0]["arguments"] == {"name": mended}
 
 
+async def test_calls_of_one_id_are_decided_run_and_stored_each_with_its_own_arguments(
+    tmp_path: Path,
+) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        house = await stack.enter_async_context(toolhouse(tmp_path, model="forgetful"))
+        tab = await visitor(stack, house)
+        user = house.user_of(tab)
+        house.composio.add_account(user)
+        approvals = house.app.application.runtime.approvals
+        both = 'ASANA_CREATE_TASK {"name": "one"} and ASANA_CREATE_TASK {"name": "two"}'
+        running = asyncio.create_task(tab.send(f"do {both}"))
+        await until(lambda: len(approvals) == 2)
+        (session,) = house.app.application.runtime.registry._sessions.values()
+        conversation = str(session.conversation_id)
+        by_name = {c["arguments"]["name"]: c["call"] for c in await waiting(tab, conversation)}
+        stale = by_name["two"]
+        assert await settle(tab, conversation, stale, "denied") == 200
+        edited = {"name": "one, mended"}
+        assert await settle(tab, conversation, by_name["one"], "approved", arguments=edited) == 200
+        await running
+        assert house.composio.tasks[user] == ["one, mended"]
+        (row,) = rows(tmp_path, "SELECT tool_calls FROM agent_messages WHERE role = 'assistant'")
+        stored = {call["arguments"]["name"]: call["ok"] for call in json.loads(row["tool_calls"])}
+        assert stored == {"one, mended": True, "two": False}
+        # The next turn's call has the same id again; the cards of this one say nothing about it.
+        running, conversation, call = await asked(house, tab, create("three"))
+        for earlier in (stale, by_name["one"], "call_0"):
+            assert await settle(tab, conversation, earlier, "approved") == 404
+        assert await settle(tab, conversation, call, "denied") == 200
+        await running
+        assert house.composio.tasks[user] == ["one, mended"]
+
+
 async def test_always_holds_in_its_conversation_and_for_its_tool_alone(tmp_path: Path) -> None:
     async with contextlib.AsyncExitStack() as stack:
         house = await stack.enter_async_context(toolhouse(tmp_path))

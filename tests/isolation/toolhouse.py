@@ -4,7 +4,7 @@ import contextlib
 import json
 import re
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from cmw_agent.tools.composio import ConnectionUser
 from tests.doubles.composio_server import Composio, composio_server
 from tests.doubles.openai_models import call_tools, words
 from tests.doubles.openai_server import OpenAIDouble
-from tests.doubles.openai_steps import Request, Step, Text
+from tests.doubles.openai_steps import Request, Step, Text, ToolCalls
 from tests.harness import Browser, Served, Tab, served, settings_for
 
 ORDER = re.compile(r"do ((?:\w+ \{[^{}]*\}(?: and )?)+)")
@@ -26,6 +26,14 @@ def obedient(request: Request) -> Sequence[Step]:
         return [Text(words(f"You said: {request.last_user}"))]
     calls = [(name, json.loads(text)) for name, text in CALL.findall(found.group(1))]
     return call_tools(request, calls)
+
+
+def forgetful(request: Request) -> Sequence[Step]:
+    """The obedient model at an endpoint that calls each of its calls `call_0`."""
+    return [
+        replace(step, call_id="call_0") if isinstance(step, ToolCalls) else step
+        for step in obedient(request)
+    ]
 
 
 @dataclass(slots=True)
@@ -58,7 +66,7 @@ async def toolhouse(folder: Path, **changes: Any) -> AsyncIterator[Toolhouse]:
     """Serve the app with the toolkit asana."""
     async with (
         composio_server() as composio,
-        OpenAIDouble(scripts={"obedient": obedient}) as endpoint,
+        OpenAIDouble(scripts={"obedient": obedient, "forgetful": forgetful}) as endpoint,
     ):
         values: dict[str, Any] = {
             "openai_base_url": endpoint.base_url,
