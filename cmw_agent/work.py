@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import secrets
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from cmw_agent.events import (
     ApprovalAsked,
     ApprovalSettled,
     TextDelta,
+    ToolFinished,
+    ToolStarted,
     TurnEvent,
     TurnFinished,
     TurnStarted,
@@ -31,7 +34,7 @@ from cmw_agent.refusals import refusal_for
 from cmw_agent.sessions import RunningTurn, Session
 from cmw_agent.tools.toolbox import CONNECT
 from cmw_agent.transcripts import Transcript, Transcripts
-from cmw_agent.turns import SETTLE_SECONDS, Turn
+from cmw_agent.turns import SETTLE_SECONDS, CommandReply, Turn
 from memory.errors import StoreError
 from memory.manager import ConversationMemoryManager
 from memory.records import TurnTicket
@@ -216,7 +219,7 @@ class Work:
         try:
             async with clock:
                 if (done := await self._command(held)) is not None:
-                    self._take(TextDelta(done))
+                    self._reply(done)
                 else:
                     model = await self._choose(ticket)
                     await self._ask_agent(ticket, held, model, clock)
@@ -227,7 +230,15 @@ class Work:
             return self._failed(error, expired=clock.expired()), model
         return TurnFinished("complete", tokens=self._answer.tokens), model
 
-    async def _command(self, held: Transcript) -> str | None:
+    def _reply(self, reply: CommandReply) -> None:
+        if reply.link is not None:
+            # As a tool's: no channel looks for a link in a text.
+            call = secrets.token_hex(8)
+            self._take(ToolStarted(call, CONNECT, {"toolkit": reply.toolkit}))
+            self._take(ToolFinished(call, CONNECT, reply.text, True, 0.0, reply.link))
+        self._take(TextDelta(reply.text))
+
+    async def _command(self, held: Transcript) -> CommandReply | None:
         commands = self._shared.commands
         found = commands.find(self._turn.text) if commands is not None else None
         if found is None or commands is None or not held.said:
@@ -235,7 +246,7 @@ class Work:
         try:
             return await commands.run(self.session, found)
         except UserError as error:
-            return error.sentence
+            return CommandReply(error.sentence)
 
     async def _choose(self, ticket: TurnTicket) -> str:
         kit = self._shared.kit

@@ -291,7 +291,7 @@ async def test_two_calls_of_one_id_wait_side_by_side_and_each_is_decided_alone(
 
 
 async def test_the_id_holds_a_digest_of_all_that_is_shown(tmp_path: Path) -> None:
-    calls = [
+    calls: list[tuple[str, Mapping[str, Any]]] = [
         ("one", {"a": 1, "b": {"c": [1, 2]}}),
         ("one", {"b": {"c": [1, 2]}, "a": 1}),  # the same in another order
         ("two", {"a": 1, "b": {"c": [1, 2]}}),

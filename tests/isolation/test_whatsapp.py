@@ -14,7 +14,9 @@ import pytest
 from cmw_agent.channels.whatsapp_messages import parsed
 from cmw_agent.channels.whatsapp_questions import FAILED
 from cmw_agent.channels.whatsapp_turns import owner_of
+from cmw_agent.identity import Principal
 from cmw_agent.tools.composio import ConnectionUser
+from tests.accounts import connected
 from tests.doubles.composio_server import Composio, composio_server
 from tests.doubles.openai_server import OpenAIDouble
 from tests.doubles.whatsapp_bridge import Bridge, whatsapp_bridge
@@ -61,6 +63,10 @@ class Place:
         runtime = self.here.application.runtime
         await ran(scheduler_of(runtime, hands, Heard(), deliver=runtime.deliver))
 
+    async def connect(self, body: dict[str, Any]) -> str:
+        """Give whoever has sent this a connected account."""
+        return await connected(self.here, self.composio, sender_of(body).id)
+
     def ran(self) -> list[tuple[str, Any]]:
         """Which tools ran, and for whom."""
         calls = self.composio.to("POST /tools/execute/")
@@ -93,16 +99,21 @@ def code_in(question: str) -> str:
     return str(found)
 
 
+def sender_of(body: dict[str, Any]) -> Principal:
+    """Who has sent this."""
+    (found,) = parsed(body)
+    return owner_of(found.message, "assistant")
+
+
 def known_as(body: dict[str, Any]) -> str:
     """The id by which Composio knows who has sent this."""
-    (found,) = parsed(body)
-    return ConnectionUser.of(owner_of(found.message, "assistant")).value
+    return ConnectionUser.of(sender_of(body)).value
 
 
 async def test_nobody_says_yes_for_another(tmp_path: Path) -> None:
     async with place(tmp_path) as at:
         for body in (in_group(KIM, ""), in_group(LEE, ""), message(KIM, "")):
-            at.composio.add_account(known_as(body))
+            await at.connect(body)
         word = canary()
         await at.says(in_group(KIM, f'do ASANA_CREATE_TASK {{"name": "{word}"}}'))
         (question,) = await at.is_asked(GROUP, 1)
@@ -128,7 +139,7 @@ async def test_nobody_says_yes_for_another(tmp_path: Path) -> None:
 
 async def test_no_means_no(tmp_path: Path) -> None:
     async with place(tmp_path) as at:
-        at.composio.add_account(known_as(message(KIM, "")))
+        await at.connect(message(KIM, ""))
         await at.says(message(KIM, 'do ASANA_CREATE_TASK {"name": "a"}'))
         await at.is_asked(KIM, 1)
         await at.says(message(KIM, "no"))
@@ -148,7 +159,7 @@ async def test_no_means_no(tmp_path: Path) -> None:
 
 async def test_only_a_word_after_the_question_was_sent_is_its_answer(tmp_path: Path) -> None:
     async with place(tmp_path) as at:
-        at.composio.add_account(known_as(message(KIM, "")))
+        await at.connect(message(KIM, ""))
         at.bridge.plan = [503] * 100
         await at.says(message(KIM, 'do ASANA_CREATE_TASK {"name": "a"}'))
         await at.bridge.until_asked(1)
@@ -174,7 +185,7 @@ async def test_what_was_not_wholly_asked_is_denied_and_told(
     plan: list[int | str], name: str, told: list[str], tmp_path: Path
 ) -> None:
     async with place(tmp_path) as at:
-        at.composio.add_account(known_as(message(KIM, "")))
+        await at.connect(message(KIM, ""))
         at.bridge.plan = plan
         await at.says(message(KIM, f'do ASANA_CREATE_TASK {{"name": "{name}"}}'))
         heard = await at.hears(KIM, len(told) + 1)

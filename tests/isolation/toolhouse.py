@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cmw_agent.tools.composio import ConnectionUser
+from tests.accounts import connected
 from tests.doubles.composio_server import Composio, composio_server
 from tests.doubles.openai_models import call_tools, words
 from tests.doubles.openai_server import OpenAIDouble
@@ -48,16 +49,25 @@ class Toolhouse:
         """The id by which Composio knows the visitor of this tab."""
         return known_as(self.app, tab)
 
+    async def connect(self, tab: Tab) -> str:
+        """Give the visitor of this tab a connected account; return its id."""
+        return await connected(self.app, self.composio, owner_of(self.app, tab))
+
 
 def known_as(app: Served, tab: Tab) -> str:
     """The id by which Composio knows the visitor behind a tab, from its cookie."""
+    return ConnectionUser.of_owner(owner_of(app, tab)).value
+
+
+def owner_of(app: Served, tab: Tab) -> str:
+    """The id of the visitor behind a tab, from its cookie."""
     runtime = app.application.runtime
     cookies = {cookie.key: cookie.value for cookie in tab.http.cookie_jar}
     identities = app.application.asgi._identities  # type: ignore[attr-defined]
     for value in cookies.values():
         if (principal := identities.verify(value, "cookie")) is not None:
             assert runtime.registry.of(principal)
-            return ConnectionUser.of(principal).value
+            return str(principal.id)
     raise AssertionError("this tab's browser has no cookie of the app")
 
 
