@@ -114,7 +114,7 @@
    * for; and the button that begins a connection is the app's own. So neither is a link in a
    * text, however it is written: the browser has read the address here. */
   const CONNECT_HOST = "connect.composio.dev";
-  const isForeign = (link) => link.hostname.replace(/\.$/, "") === CONNECT_HOST;
+  const isForeign = (link) => `${link.hostname} ${link.href}`.toLowerCase().includes(CONNECT_HOST);
   const isOwn = (link) => link.origin === location.origin && link.pathname.endsWith("/connections/connect");
   const isButton = (link) => link.closest(".thought-group") && !link.closest(".thought-group").parentElement.closest(".md, .prose");
 
