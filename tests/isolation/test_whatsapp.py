@@ -16,7 +16,7 @@ from cmw_agent.channels.whatsapp_questions import FAILED
 from cmw_agent.channels.whatsapp_turns import owner_of
 from cmw_agent.identity import Principal
 from cmw_agent.tools.composio import ConnectionUser
-from tests.accounts import connected
+from tests.accounts import TICKET, connected
 from tests.doubles.composio_server import Composio, composio_server
 from tests.doubles.openai_server import OpenAIDouble
 from tests.doubles.whatsapp_bridge import Bridge, whatsapp_bridge
@@ -199,9 +199,15 @@ async def test_links_differ_and_go_to_whom_they_are_for_alone(tmp_path: Path) ->
             await at.says(body)
         links = [*await at.hears(KIM, 1), *await at.hears(LEE, 1)]
         assert len(set(links)) == 2
-        assert all("/link/" in link for link in links)
-        asked = {c.body["user_id"] for c in at.composio.to("POST /connected_accounts/link")}
-        assert asked == {known_as(message(KIM, "")), known_as(message(LEE, ""))}
+        offered = [found.group() for link in links if (found := TICKET.search(link))]
+        assert len(set(offered)) == 2
+        # Nobody is handed a link to Composio's site; these warn whoever follows them.
+        assert at.composio.to("POST /connected_accounts/link") == []
+        owners = rows(tmp_path, "SELECT owner_id FROM agent_connections")
+        people = {sender_of(message(KIM, "")).id, sender_of(message(LEE, "")).id}
+        assert {row["owner_id"] for row in owners} == people
+        async with at.http.get(f"{at.here.url}/{offered[0]}") as answer:
+            assert "the WhatsApp chat of a number that ends in 11" in await answer.text()
 
 
 async def test_in_a_group_nobody_is_shown_a_link_that_connects_an_account(tmp_path: Path) -> None:
@@ -213,8 +219,10 @@ async def test_in_a_group_nobody_is_shown_a_link_that_connects_an_account(tmp_pa
         # a tool that needs an account offers a link
         await at.says(in_group(LEE, "do ASANA_GET_TASKS {}"))
         assert (await at.hears(GROUP, 2))[1].endswith(alone)
-        assert len(at.composio.to("POST /connected_accounts/link")) == 1
-        assert "composio" not in "".join(at.bridge.texts(GROUP))
+        assert len(rows(tmp_path, "SELECT * FROM agent_connections")) == 1
+        assert at.composio.to("POST /connected_accounts/link") == []
+        for part in ("composio", "connections/connect", "ticket"):
+            assert part not in "".join(at.bridge.texts(GROUP))
 
 
 async def test_each_hears_their_own_alone(tmp_path: Path) -> None:
