@@ -162,7 +162,7 @@ async def _of_states(connections: Connections, people: list[Principal]) -> Cost:
     some = [ConnectionUser.of(person) for person in people[:200]]
     began = time.thread_time()
     for user in some:
-        await connections.toolkits(user)
+        await connections.toolkits(user, {})
     return Cost("reading a user's state", (time.thread_time() - began) / len(some))
 
 
@@ -172,7 +172,7 @@ async def _of_runs(double: Composio, connections: Connections) -> Cost:
     tool = (await connections.tools(["big"]))[0]
     began = time.thread_time()
     for _ in range(200):
-        assert (await connections.run(user, tool, {"field_0": "x"})).ok
+        assert (await connections.run(user, tool, {"field_0": "x"}, account_id=None)).ok
     return Cost("running a tool once", (time.thread_time() - began) / 200)
 
 

@@ -84,10 +84,10 @@ def storable(event: AgentEvent) -> AgentEvent:
             return ToolStarted(mended(call_id), mended(name), _plain(arguments))
         case ToolFinished(call_id, name, result, ok, seconds, link):
             return ToolFinished(mended(call_id), mended(name), mended(result), ok, seconds, link)
-        case ApprovalSettled(call_id, answer, arguments):
-            return ApprovalSettled(mended(call_id), answer, _plain(arguments))
-        case ApprovalAsked(call_id, name):
-            return ApprovalAsked(mended(call_id), mended(name))
+        case ApprovalSettled(call_id, answer, arguments, approval_id):
+            return ApprovalSettled(mended(call_id), answer, _plain(arguments), approval_id)
+        case ApprovalAsked(call_id, name, approval_id):
+            return ApprovalAsked(mended(call_id), mended(name), approval_id)
     return event
 
 

@@ -1,15 +1,20 @@
-"""Tool calls that wait for their user's word.
+"""Tool calls that wait for their user's decision.
 
 A run that is about to change something outside waits here until its owner approves or denies the
-call, or the time is up, which counts as a denial. Whoever answers is known by the owner and the
-conversation: without both, a call is not found.
+call, or the time is up, which counts as a denial. A decision is found by owner, conversation and
+the approval's id. That id is made here: a random part, and a digest of what is shown. So a card
+that shows one call decides that call or none, whatever ids the model's endpoint gives its calls.
 """
 
 import asyncio
+import hmac
+import json
 import math
+import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any, Literal
 
 from cmw_agent.budgets import Budgets
@@ -32,8 +37,12 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A call that waits; `until` is in seconds of `time.time`."""
+    """A call that waits; `until` is in seconds of `time.time`.
 
+    `approval_id` is what a decision names; `call_id` is the endpoint's and may come again.
+    """
+
+    approval_id: str
     call_id: str
     name: str
     arguments: Mapping[str, Any]
@@ -74,38 +83,46 @@ class Approvals:
         name: str,
         arguments: Mapping[str, Any],
         address: str | None = None,
+        opened: Callable[[Asked], None] | None = None,
     ) -> Decision:
         """Wait for the owner's decision about a call.
 
         Args:
-            owner: Whose call it is.
-            conversation: In which of their conversations.
-            call_id: Names the call there.
-            name: The tool's.
-            arguments: Those to call it with.
-            address: The network address that the turn was asked for from, if there is one.
+            owner: Who decides.
+            conversation: In which the call waits.
+            call_id: The endpoint's.
+            name: Of the tool.
+            arguments: Those that the tool is to be called with.
+            address: The network address that the turn came from, if there is one.
+            opened: Gets the call as soon as it can be decided.
 
         Raises:
             TooMany, Full: Too many calls wait, of the owner, from the address, or of all.
         """
         with self._budgets.take("approvals", owner, address):
-            return await self._ask(owner, conversation, call_id, name, arguments)
+            approval_id = f"{secrets.token_hex(16)}.{_digest(owner, conversation, name, arguments)}"
+            asked = Asked(approval_id, call_id, name, arguments, self._clock() + self._seconds)
+            return await self._decided(owner, conversation, asked, opened)
 
-    async def _ask(
-        self, owner: str, conversation: str, call_id: str, name: str, arguments: Mapping[str, Any]
+    async def _decided(
+        self,
+        owner: str,
+        conversation: str,
+        asked: Asked,
+        opened: Callable[[Asked], None] | None,
     ) -> Decision:
-        asked = Asked(call_id, name, arguments, self._clock() + self._seconds)
         waiting = _Waiting(asked, asyncio.get_running_loop().create_future())
         calls = self._waiting.setdefault((owner, conversation), {})
-        calls[call_id] = waiting
+        calls[asked.approval_id] = waiting
         try:
+            if opened is not None:
+                opened(asked)
             async with asyncio.timeout(self._seconds):
                 return await waiting.decided
         except TimeoutError:
-            return Decision("expired", arguments)
+            return Decision("expired", asked.arguments)
         finally:
-            if calls.get(call_id) is waiting:
-                del calls[call_id]
+            del calls[asked.approval_id]
             if not calls:
                 self._waiting.pop((owner, conversation), None)
 
@@ -117,34 +134,52 @@ class Approvals:
         self,
         owner: str,
         conversation: str,
-        call_id: str,
+        approval_id: str,
         answer: Answer,
         arguments: Mapping[str, Any] | None,
         *,
         always: bool = False,
     ) -> None:
-        """Settle a call as its owner says; without `arguments` with those that it was asked with.
+        """Settle a call as its owner says; without `arguments` with those that it was shown with.
 
         Raises:
             NotFound: As `settle`.
         """
         if arguments is None:
-            found = self._waiting.get((owner, conversation), {}).get(call_id)
-            arguments = dict(found.asked.arguments) if found is not None else {}
+            found = self._find(owner, conversation, approval_id)
+            arguments = dict(found.asked.arguments)
         decision = Decision(answer, arguments, always=always and answer == "approved")
-        self.settle(owner, conversation, call_id, decision)
+        self.settle(owner, conversation, approval_id, decision)
 
-    def settle(self, owner: str, conversation: str, call_id: str, decision: Decision) -> None:
+    def settle(self, owner: str, conversation: str, approval_id: str, decision: Decision) -> None:
         """Give the owner's decision to the call that waits for it.
 
         Raises:
-            NotFound: No such call waits in a conversation of this owner: it is another's, or was
-                decided, or its time is up.
+            NotFound: No such call waits in a conversation of this owner: it is another's, shows
+                something else, was decided, or its time is up.
         """
-        found = self._waiting.get((owner, conversation), {}).get(call_id)
+        self._find(owner, conversation, approval_id).decided.set_result(decision)
+
+    def _find(self, owner: str, conversation: str, approval_id: str) -> _Waiting:
+        sent = approval_id.encode("utf-8", "surrogatepass")
+        found = None
+        # All are compared, each in constant time: how long it takes says nothing of an id.
+        for known, waiting in self._waiting.get((owner, conversation), {}).items():
+            if hmac.compare_digest(known.encode(), sent):
+                found = waiting
         if found is None or found.decided.done():
             raise NotFound("This question is not open any more; please look at the conversation.")
-        found.decided.set_result(decision)
+        return found
+
+
+def _digest(owner: str, conversation: str, name: str, arguments: Mapping[str, Any]) -> str:
+    """Return SHA-256 over what is shown, as canonical JSON, in hex."""
+    shown = {"account": owner, "conversation": conversation, "tool": name, "arguments": arguments}
+    try:
+        text = json.dumps(shown, sort_keys=True, separators=(",", ":"), default=dict)
+    except (ValueError, TypeError, RecursionError):
+        text = secrets.token_hex(32)  # no channel can show it either
+    return sha256(text.encode()).hexdigest()
 
 
 def seconds_left(asked: Asked, now: float) -> int:

@@ -9,13 +9,15 @@ from types import MappingProxyType
 from cmw_agent.errors import UserError
 from cmw_agent.export import write
 from cmw_agent.history import History
+from cmw_agent.identity import Principal
 from cmw_agent.schedule_times import EXAMPLES
 from cmw_agent.sessions import Session
-from cmw_agent.tools.composio import Connections, ConnectionUser, Toolkit
+from cmw_agent.tools.composio import Toolkit
+from cmw_agent.tools.connecting import CODE, Connecting
 from cmw_agent.tools.schedule_book import KEPT_ONLY, Place, ScheduleBook
 from cmw_agent.tools.schedule_box import LIST, NAMES
 from cmw_agent.tools.toolbox import NO_COOKIE
-from cmw_agent.turns import Command
+from cmw_agent.turns import Command, CommandReply
 
 FORM = re.compile(r"/([A-Za-z]{1,20})(?:\s+(.*))?", re.DOTALL)
 EVERYTHING = "everything"
@@ -45,6 +47,11 @@ HELP: Mapping[str, tuple[str, str]] = MappingProxyType(
         "forget": ("/forget", "delete all of your conversations"),
     }
 )
+SAY_STATUS = "Say `/status` when you are done."
+SEND_CODE = (
+    "At its end you are shown a code. Send it here as `/connect CODE`: nothing is connected before."
+)
+NO_LINK = "No link can be given here, since the address of this app is not known."
 NONE = "No accounts can be connected here."
 NO_SCHEDULING = "Nothing can be scheduled here."
 HOW_TO_SCHEDULE = (
@@ -69,13 +76,13 @@ class ChatCommands:
 
     Args:
         history: The owner's conversations, for `/export`.
-        connections: The accounts that users connect; None where none can be.
+        connecting: The accounts that users connect; None where none can be.
         built_in: Names of the tools that everybody has.
         schedules: The recurring tasks of users; None where nobody may have any.
     """
 
     history: History
-    connections: Connections | None
+    connecting: Connecting | None
     built_in: tuple[str, ...]
     schedules: ScheduleBook | None = None
 
@@ -83,13 +90,13 @@ class ChatCommands:
         """Return the command that `text` is, if it is one."""
         return command_of(text)
 
-    async def run(self, session: Session, command: Command) -> str:
-        """Return the answer to a command, as Markdown, for the session's own user.
+    async def run(self, session: Session, command: Command) -> CommandReply:
+        """Return the answer to a command, for the session's own user.
 
         Raises:
             UserError: The command cannot be carried out.
         """
-        known: Mapping[str, Callable[[Session, str], Awaitable[str]]] = {
+        known: Mapping[str, Callable[[Session, str], Awaitable[str | CommandReply]]] = {
             "help": self._help,
             "connect": self._connect,
             "disconnect": self._disconnect,
@@ -102,40 +109,55 @@ class ChatCommands:
         }
         work = known.get(command.name)
         if work is not None:
-            return await work(session, command.rest)
+            answer = await work(session, command.rest)
+            return answer if isinstance(answer, CommandReply) else CommandReply(answer)
         near = difflib.get_close_matches(command.name, known, n=1)
         meant = f" Did you mean `/{near[0]}`?" if near else ""
-        return f"There is no command `/{command.name}`.{meant} `/help` lists them all."
+        text = f"There is no command `/{command.name}`.{meant} `/help` lists them all."
+        return CommandReply(text)
 
     async def _help(self, session: Session, rest: str) -> str:
-        hidden = set() if self.connections is not None else {"connect", "disconnect", "status"}
+        hidden = set() if self.connecting is not None else {"connect", "disconnect", "status"}
         hidden |= set() if self.schedules is not None else {"schedule"}
         lines = [f"- `{form}`: {text}" for name, (form, text) in HELP.items() if name not in hidden]
         return "You can write to me as you like, or use one of these:\n\n" + "\n".join(lines)
 
-    async def _connect(self, session: Session, name: str) -> str:
-        if self.connections is None:
+    async def _connect(self, session: Session, name: str) -> str | CommandReply:
+        if self.connecting is None:
             return NONE
         user = _user(session)
         if not name or name.lower() == "list":
             return await self._status(session, "")
+        if CODE.fullmatch(name.strip().lower()):
+            return await self._confirm(session, name.strip().lower())
         toolkit = await self._named(user, name)
-        link = await self.connections.link(user, toolkit.slug, session.callback_url)
-        return f"[Connect {toolkit.name}]({link})\n\nSay `/status` when you are done."
+        place = session.place
+        if place is None:
+            return NO_LINK
+        link = await self.connecting.offer(user, place, toolkit.slug)
+        last = SAY_STATUS if place.description is None else SEND_CODE
+        text = f"Connect {toolkit.name} at this address. {last}"
+        return CommandReply(text, toolkit.slug, link)
+
+    async def _confirm(self, session: Session, code: str) -> str:
+        if self.connecting is None:
+            return NONE
+        toolkit = await self.connecting.confirm(session.principal, code)
+        return f"{(await self._named(session.principal, toolkit)).name} is connected."
 
     async def _disconnect(self, session: Session, name: str) -> str:
-        if self.connections is None:
+        if self.connecting is None:
             return NONE
         user = _user(session)
         toolkit = await self._named(user, name)
-        gone = await self.connections.disconnect(user, toolkit.slug)
+        gone = await self.connecting.disconnect(user, toolkit.slug)
         return f"{toolkit.name} {'is disconnected' if gone else 'was not connected'}."
 
     async def _status(self, session: Session, name: str) -> str:
-        if self.connections is None:
+        if self.connecting is None:
             return NONE
         user = _user(session)
-        found = await self.connections.toolkits(user)
+        found = await self.connecting.toolkits(user)
         if name:
             found = [await self._named(user, name)]
         return "\n".join(f"- **{item.name}** (`{item.slug}`): {_state(item)}" for item in found)
@@ -144,9 +166,9 @@ class ChatCommands:
         lines = [f"- `{name}`" for name in self.built_in]
         if self.schedules is not None and session.principal.may_schedule:
             lines += [f"- `{n}`{'' if n == LIST else ' (asks you first)'}" for n in NAMES]
-        if self.connections is not None and session.principal.is_kept:
-            found = await self.connections.toolkits(_user(session))
-            for tool in await self.connections.tools([item.slug for item in found]):
+        if self.connecting is not None and session.principal.is_kept:
+            found = await self.connecting.toolkits(_user(session))
+            for tool in await self.connecting.tools([item.slug for item in found]):
                 asks = ", asks you first" if tool.changes else ""
                 lines.append(f"- `{tool.name}` ({tool.toolkit}{asks})")
         more = f"\n- … and {len(lines) - SHOWN_TOOLS} more" if len(lines) > SHOWN_TOOLS else ""
@@ -191,8 +213,8 @@ class ChatCommands:
             f"Write `/forget {EVERYTHING}` if you are sure."
         )
 
-    async def _named(self, user: ConnectionUser, name: str) -> Toolkit:
-        found = await self.connections.toolkits(user) if self.connections is not None else []
+    async def _named(self, user: Principal, name: str) -> Toolkit:
+        found = await self.connecting.toolkits(user) if self.connecting is not None else []
         wanted = name.strip().lower()
         for item in found:
             if wanted in (item.slug, item.name.lower()):
@@ -206,11 +228,10 @@ class ChatCommands:
         )
 
 
-def _user(session: Session) -> ConnectionUser:
-    try:
-        return ConnectionUser.of(session.principal)
-    except ValueError:
-        raise UserError(NO_COOKIE, status=403) from None
+def _user(session: Session) -> Principal:
+    if not session.principal.is_kept:
+        raise UserError(NO_COOKIE, status=403)
+    return session.principal
 
 
 def _state(item: Toolkit) -> str:

@@ -58,10 +58,14 @@ class ToolFinished:
 
 @dataclass(frozen=True, slots=True)
 class ApprovalAsked:
-    """A call waits for its user's word; it was told of by `ToolStarted`."""
+    """A call waits for its user's decision; it was told of by `ToolStarted`.
+
+    `approval_id` is what the decision must name.
+    """
 
     call_id: str
     name: str
+    approval_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +75,7 @@ class ApprovalSettled:
     call_id: str
     answer: Literal["approved", "denied", "expired"]
     arguments: Mapping[str, Any]
+    approval_id: str
 
 
 @dataclass(frozen=True, slots=True)

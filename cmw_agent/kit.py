@@ -16,11 +16,11 @@ from cmw_agent.runs import Box
 from cmw_agent.sessions import Session
 from cmw_agent.settings import Settings
 from cmw_agent.tools.boxes import Boxes
-from cmw_agent.tools.composio import Connections, ConnectionUser
+from cmw_agent.tools.connecting import Connecting
 from cmw_agent.tools.schedule_book import Place, ScheduleBook
 from cmw_agent.tools.schedule_box import ScheduleBox
 from cmw_agent.tools.toolbox import Toolbox
-from cmw_agent.turns import Command
+from cmw_agent.turns import Command, CommandReply
 
 
 class Commands(Protocol):
@@ -29,7 +29,7 @@ class Commands(Protocol):
     def find(self, text: str) -> Command | None:
         """Return the command that a message is, if it is one."""
 
-    async def run(self, session: Session, command: Command) -> str:
+    async def run(self, session: Session, command: Command) -> CommandReply:
         """Return the answer to a command for the session's own user."""
 
 
@@ -43,7 +43,7 @@ class AgentGone(NotFound):
 class Kit:
     """See the module's text.
 
-    `connections` is None where no accounts can be connected, `schedules` where nobody may have
+    `connecting` is None where no accounts can be connected, `schedules` where nobody may have
     recurring tasks.
     """
 
@@ -54,7 +54,7 @@ class Kit:
     fields: RequestFields
     files: Files
     budgets: Budgets
-    connections: Connections | None = None
+    connecting: Connecting | None = None
     observer: Observer = field(default_factory=Silent)
     schedules: ScheduleBook | None = None
 
@@ -92,8 +92,7 @@ class Kit:
 
     async def _connected(self, session: Session, profile: Profile) -> Box | None:
         toolkits = profile.toolkits
-        if self.connections is None or not toolkits:
+        if self.connecting is None or not toolkits:
             return None
-        user = ConnectionUser.of(session.principal) if session.principal.is_kept else None
-        tools = await self.connections.tools(toolkits)
-        return Toolbox(self.connections, user, tools, toolkits, session.callback_url)
+        tools = await self.connecting.tools(toolkits)
+        return Toolbox(self.connecting, session.principal, tools, toolkits, session.place)

@@ -8,14 +8,14 @@ from typing import Any, Protocol, runtime_checkable
 from langchain.agents.middleware import AgentMiddleware
 from langchain.agents.middleware.types import ModelRequest, ModelResponse
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, SystemMessage, ToolMessage
+from langchain_core.messages import AIMessage, SystemMessage, ToolCall, ToolMessage
 from langchain_core.tools import ToolException
 from langgraph.prebuilt.tool_node import ToolCallRequest
 
 from cmw_agent.approvals import Decision
-from cmw_agent.completion import NO_FIELDS, Fields, Tool, Voice, complete
+from cmw_agent.completion import NO_FIELDS, Emit, Fields, Tool, Voice, complete
 from cmw_agent.errors import UserError
-from cmw_agent.events import ApprovalAsked, ApprovalSettled, ToolFinished, ToolStarted
+from cmw_agent.events import ToolFinished, ToolStarted
 
 MAX_RESULT = 20_000  # characters of a tool's result that the model and the page get
 DENIED = "The user denied this call. Do not try it again unless they ask for it."
@@ -29,8 +29,10 @@ class Gate(Protocol):
     def needed(self, name: str, *, changes: bool) -> bool:
         """Whether the owner is to be asked before a call."""
 
-    async def ask(self, call_id: str, name: str, arguments: Mapping[str, Any]) -> Decision:
-        """Wait for the owner's word about a call."""
+    async def ask(
+        self, call_id: str, name: str, arguments: Mapping[str, Any], emit: Emit
+    ) -> Decision:
+        """Wait for the owner's decision about a call; `emit` gets what the owner is shown."""
 
 
 @runtime_checkable
@@ -85,6 +87,16 @@ class RunContext:
     box: Box | None = field(default=None, repr=False)
     gate: Gate | None = field(default=None, repr=False)
     first: list[AIMessage] = field(default_factory=list, repr=False)
+    call_ids: set[str] = field(default_factory=set, repr=False)
+
+    def named(self, call_id: str) -> str:
+        """Return what events call a call: another id where the endpoint has used its id before."""
+        name, number = call_id, 1
+        while name in self.call_ids:
+            number += 1
+            name = f"{call_id}~{number}"
+        self.call_ids.add(name)
+        return name
 
 
 class MissingContext(Exception):
@@ -116,12 +128,12 @@ class PersonalRun(AgentMiddleware[Any, RunContext, Any]):
         """Run a tool; a failure becomes its result, so that the model can react to it."""
         context = context_of(request.runtime)
         call = request.tool_call
-        call_id, name = call["id"] or "", call["name"]
+        call_id, name = context.named(call["id"] or ""), call["name"]
         context.voice.emit(ToolStarted(call_id, name, dict(call["args"])))
         started = time.perf_counter()
         box = context.box
         if request.tool is None and box is not None and name in box.names:
-            message, link = await _connected(context, box, call_id, name, dict(call["args"]))
+            message, link = await _connected(context, box, call, call_id)
         else:
             message, link = await _built_in(request, handler), None
         seconds = time.perf_counter() - started
@@ -150,19 +162,19 @@ def context_of(runtime: Any) -> RunContext:
 
 
 async def _connected(
-    context: RunContext, box: Box, call_id: str, name: str, arguments: Mapping[str, Any]
+    context: RunContext, box: Box, call: ToolCall, shown_id: str
 ) -> tuple[ToolMessage, str | None]:
+    call_id, name = call["id"] or "", call["name"]
+    arguments: Mapping[str, Any] = dict(call["args"])
     changes, gate = box.changes(name), context.gate
     if gate is None and changes:
         return _error(call_id, name, DENIED), None
     if gate is not None and gate.needed(name, changes=changes):
-        context.voice.emit(ApprovalAsked(call_id, name))
         try:
-            decision = await gate.ask(call_id, name, arguments)
+            decision = await gate.ask(shown_id, name, arguments, context.voice.emit)
         except UserError as error:
             return _error(call_id, name, error.sentence), None
         arguments = decision.arguments
-        context.voice.emit(ApprovalSettled(call_id, decision.answer, arguments))
         if decision.answer != "approved":
             return _error(call_id, name, DENIED if decision.answer == "denied" else EXPIRED), None
     try:

@@ -8,6 +8,7 @@ a session may leave the process at any time except while a turn runs.
 import asyncio
 import contextlib
 import logging
+import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from typing import Any, Protocol
 from cmw_agent.agent import CmwAgent
 from cmw_agent.errors import Overloaded, UnknownSession
 from cmw_agent.identity import Principal, SessionKey
+from cmw_agent.tools.connecting import PAGE_KINDS, Place
 from memory.manager import ConversationMemoryManager
 
 log = logging.getLogger(__name__)
@@ -92,9 +94,25 @@ class Session:
         return self.principal.id
 
     @property
-    def callback_url(self) -> str:
-        """Where the browser goes after an account was connected."""
-        return f"{self.origin}/connected"
+    def place(self) -> Place | None:
+        """Where this session's user asks to connect an account; None where no link would do."""
+        if self.principal.kind in PAGE_KINDS:
+            return Place(self.origin)
+        if not self.origin:
+            return None
+        return Place(self.origin, _described(self.principal, self.provenance))
+
+
+def _described(principal: Principal, provenance: Provenance) -> str:
+    """Return what a stranger is told of a channel's user: nothing that the user has chosen."""
+    match principal.kind:
+        case "phone":
+            digits = re.sub(r"\D", "", (provenance.recipient or "").partition("@")[0])
+            return f"the WhatsApp chat of a number that ends in {digits[-2:] or '…'}"
+        case "widget" if provenance.website_domain:
+            return f"a chat on the website {provenance.website_domain}"
+        case _:
+            return "a chat in another program"
 
 
 class SessionMaker(Protocol):

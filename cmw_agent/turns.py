@@ -22,6 +22,15 @@ class Command:
     rest: str
 
 
+@dataclass(frozen=True, slots=True)
+class CommandReply:
+    """What a command answers, as Markdown; with the `link` at which a `toolkit` is connected."""
+
+    text: str
+    toolkit: str = ""
+    link: str | None = None
+
+
 class Turn:
     """A turn that was asked for: an async iterator of its events, and its brake.
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import secrets
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
@@ -10,13 +11,16 @@ from typing import Any, Literal
 
 from cmw_agent.agent import Ask
 from cmw_agent.answers import Answer, replayed, storable
-from cmw_agent.approvals import Decision
-from cmw_agent.completion import Exchange
+from cmw_agent.approvals import Asked, Decision
+from cmw_agent.completion import Emit, Exchange
 from cmw_agent.errors import Unavailable, UserError, frames
 from cmw_agent.events import (
     AgentEvent,
     ApprovalAsked,
+    ApprovalSettled,
     TextDelta,
+    ToolFinished,
+    ToolStarted,
     TurnEvent,
     TurnFinished,
     TurnStarted,
@@ -31,7 +35,7 @@ from cmw_agent.refusals import refusal_for
 from cmw_agent.sessions import RunningTurn, Session
 from cmw_agent.tools.toolbox import CONNECT
 from cmw_agent.transcripts import Transcript, Transcripts
-from cmw_agent.turns import SETTLE_SECONDS, Turn
+from cmw_agent.turns import SETTLE_SECONDS, CommandReply, Turn
 from memory.errors import StoreError
 from memory.manager import ConversationMemoryManager
 from memory.records import TurnTicket
@@ -229,7 +233,7 @@ class Work:
                 # A stored conversation's agent is its own, whatever the session says.
                 profile = await self._shared.kit.profile(self.session, ticket.agent_id)
                 if (done := await self._command(held)) is not None:
-                    self._take(TextDelta(done))
+                    self._reply(done)
                 else:
                     model = await self._choose(ticket, profile)
                     await self._ask_agent(ticket, held, profile, model, clock)
@@ -240,7 +244,15 @@ class Work:
             return self._failed(error, expired=clock.expired()), model
         return TurnFinished("complete", tokens=self._answer.tokens), model
 
-    async def _command(self, held: Transcript) -> str | None:
+    def _reply(self, reply: CommandReply) -> None:
+        if reply.link is not None:
+            # As a tool's: no channel looks for a link in a text.
+            call = secrets.token_hex(8)
+            self._take(ToolStarted(call, CONNECT, {"toolkit": reply.toolkit}))
+            self._take(ToolFinished(call, CONNECT, reply.text, True, 0.0, reply.link))
+        self._take(TextDelta(reply.text))
+
+    async def _command(self, held: Transcript) -> CommandReply | None:
         commands = self._shared.commands
         found = commands.find(self._turn.text) if commands is not None else None
         if found is None or commands is None or not held.said:
@@ -248,7 +260,7 @@ class Work:
         try:
             return await commands.run(self.session, found)
         except UserError as error:
-            return error.sentence
+            return CommandReply(error.sentence)
 
     async def _choose(self, ticket: TurnTicket, profile: Profile) -> str:
         kit = self._shared.kit
@@ -418,21 +430,31 @@ class _Gate:
             return False
         return changes or settings.approval == "all"
 
-    async def ask(self, call_id: str, name: str, arguments: Mapping[str, Any]) -> Decision:
-        """Wait for the owner's word."""
-        owner, conversation = self._session.owner, self._ticket.session_id
+    async def ask(
+        self, call_id: str, name: str, arguments: Mapping[str, Any], emit: Emit
+    ) -> Decision:
+        """Wait for the owner's decision; without anybody to ask, it is a denial."""
         if not self._can_ask:
             return Decision("denied", dict(arguments))
+        owner, conversation = self._session.owner, self._ticket.session_id
+        approval_id = ""
+
+        def opened(asked: Asked) -> None:
+            nonlocal approval_id
+            approval_id = asked.approval_id
+            emit(ApprovalAsked(call_id, name, approval_id))
+
         self._hold()
         try:
             decision = await self._kit.approvals.ask(
-                owner, conversation, call_id, name, arguments, self._session.address
+                owner, conversation, call_id, name, arguments, self._session.address, opened
             )
         finally:
             self._go_on()
-            self.asked = [item for item in self.asked if item.call_id != call_id]
+            self.asked = [item for item in self.asked if item.approval_id != approval_id]
         if decision.answer == "approved" and not await self._may_use():
-            return Decision("denied", dict(arguments))
+            decision = Decision("denied", dict(arguments))
+        emit(ApprovalSettled(call_id, decision.answer, decision.arguments, approval_id))
         if decision.always and decision.answer == "approved":
             self._always.add(name)
             changes = {ALWAYS: sorted(self._always)}

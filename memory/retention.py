@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
-from memory import files, logins
+from memory import connections, files, logins
 from memory.database import Database
 from memory.records import utcnow
 from memory.recovery import abandoned, interrupt_abandoned
@@ -74,6 +74,7 @@ class Retention:
             expired = await self._in_batches(lambda connection: delete(connection, due.old))
         idle = await self._in_batches(lambda connection: rest(connection, due.idle, now))
         await self._database.write(lambda connection: logins.purge(connection, now))
+        await self._database.write(lambda connection: connections.purge(connection, now))
         unsent = now - timedelta(seconds=UNSENT_KEPT)
         await self._database.write(lambda connection: files.purge(connection, unsent))
         return Cleaned(purged, expired, interrupted, idle)

@@ -221,6 +221,30 @@ agent_schedules = sa.Table(
     sa.Index("agent_schedules_due", "next_run_at"),
 )
 
+# One account of one owner, from the offer of a link to the connection that may be used.
+agent_connections = sa.Table(
+    "agent_connections",
+    metadata,
+    sa.Column("connection_id", sa.Text, primary_key=True),
+    sa.Column("owner_id", sa.Text, nullable=False),
+    sa.Column("toolkit", sa.Text, nullable=False),
+    # where it was asked for, if not on the page: shown to whoever follows the link
+    sa.Column("place", sa.Text),
+    sa.Column("state", sa.Text, nullable=False),
+    # Composio's id of the account
+    sa.Column("account_id", sa.Text),
+    # digests: of what the beginning browser holds, and of the code that confirms
+    sa.Column("browser", sa.Text),
+    sa.Column("code", sa.Text),
+    sa.Column("tries", sa.Integer, nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    # none once it is connected
+    sa.Column("expires_at", UtcDateTime),
+    _one_of("state", "offered", "begun", "returned", "connected"),
+    sa.Index("agent_connections_by_owner", "owner_id", "toolkit"),
+    sa.Index("agent_connections_expiring", "expires_at"),
+)
+
 UNATTACHED = agent_files.c.session_id.is_(None)
 unattached_files = sa.Index(
     "agent_files_unattached",

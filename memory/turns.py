@@ -11,7 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from memory import files, inbox, outbox, statements
+from memory import connections, files, inbox, outbox, statements
 from memory.errors import ConversationBusy, ConversationMoved, ConversationNotFound
 from memory.prepared import Prepared
 from memory.records import MessageStatus, TurnTicket
@@ -173,6 +173,7 @@ def forget(connection: sa.Connection, owner: str) -> int:
     files.forget(connection, owner)
     inbox.forget(connection, owner)
     outbox.forget(connection, owner)
+    connections.forget(connection, owner)
     return connection.execute(statements.FORGET, {"of_owner": owner}).rowcount
 
 

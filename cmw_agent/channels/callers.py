@@ -121,7 +121,7 @@ class Callers:
         approvals = self._services.approvals
         for asked in approvals.pending(principal.id, conversation_id):
             with contextlib.suppress(NotFound):
-                approvals.answer(principal.id, conversation_id, asked.call_id, "denied", None)
+                approvals.answer(principal.id, conversation_id, asked.approval_id, "denied", None)
 
     async def _newest(self, principal: Principal) -> list[Conversation]:
         with failures():

@@ -250,7 +250,7 @@ def _asked(asked: Asked, now: float) -> dict[str, Any]:
     # As text: a browser rounds long numbers, and what is approved is shown as it will be sent.
     arguments = json.dumps(mended(dict(asked.arguments)), ensure_ascii=False, indent=1)
     return {
-        "call": asked.call_id,
+        "call": asked.approval_id,
         "name": mended(asked.name),
         "arguments": arguments,
         "seconds": seconds_left(asked, now),

@@ -143,9 +143,12 @@ class SessionHistory(SessionItem):
 
 
 class Waiting(BaseModel):
-    """A tool call that waits for its user's word."""
+    """A tool call that waits for its user's decision."""
 
-    call: str
+    call: str = Field(
+        description="Made by the server for this one question: a random part, and a SHA-256 digest "
+        "of the tool, the arguments, the account and the conversation. The decision repeats it."
+    )
     name: str
     arguments: dict[str, Any]
     seconds: int = Field(description="How long it still waits; it counts as denied then.")
@@ -160,7 +163,12 @@ class WaitingList(BaseModel):
 class Decided(_Taken):
     """The user's word about a call."""
 
-    call: str = Field(min_length=1, max_length=200)
+    call: str = Field(
+        min_length=1,
+        max_length=200,
+        description="As `approvals` lists it, whole. One that is gone, was answered or shows "
+        "another call decides nothing.",
+    )
     answer: Literal["approved", "denied"]
     arguments: dict[str, Any] | None = Field(
         default=None, description="Those to call the tool with instead; the shown ones otherwise."

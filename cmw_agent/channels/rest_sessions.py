@@ -180,7 +180,7 @@ class RestSessions:
         return WaitingList(
             waiting=[
                 Waiting(
-                    call=mended(asked.call_id),
+                    call=asked.approval_id,
                     name=mended(asked.name),
                     arguments=mended(dict(asked.arguments)),
                     seconds=seconds_left(asked, now),

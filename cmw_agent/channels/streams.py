@@ -6,8 +6,9 @@ The events, each with a JSON object:
 - ``delta``: ``text``, which is appended to what came before
 - ``tool``: ``call``, ``name``, ``arguments``
 - ``tool_done``: ``call``, ``name``, ``ok``, ``seconds``, ``link`` where the user is to open one
-- ``approval``: ``call``, ``name``: the user is asked before the tool runs
-- ``approval_done``: ``call``, ``answer``
+- ``approval``: ``call``, ``name``, ``tool_call``: the user is asked before the tool runs. ``call``
+  is the approval's own id, which the decision names; ``tool_call`` is the ``call`` of ``tool``
+- ``approval_done``: ``call``, ``answer``, ``arguments``, ``tool_call``: with which the tool runs now
 - ``done``: ``response``, the whole answer, and its ``metadata``
 - ``error``: a problem document (RFC 9457); what came before it is kept
 """
@@ -223,10 +224,11 @@ def _written(event: TurnEvent, told: Told, more: dict[str, Any]) -> bytes | None
             return sse("tool", {"call": call_id, "name": name, "arguments": dict(arguments)})
         case ToolFinished():
             return sse("tool_done", _tool_done(event))
-        case ApprovalAsked(call_id, name):
-            return sse("approval", {"call": call_id, "name": name})
-        case ApprovalSettled(call_id, answer, _):
-            return sse("approval_done", {"call": call_id, "answer": answer})
+        case ApprovalAsked(call_id, name, approval_id):
+            return sse("approval", {"call": approval_id, "name": name, "tool_call": call_id})
+        case ApprovalSettled(call_id, answer, arguments, approval_id):
+            done = {"call": approval_id, "answer": answer, "arguments": dict(arguments)}
+            return sse("approval_done", done | {"tool_call": call_id})
         case TurnFinished():
             if (failure := told.failure) is not None:
                 return sse("error", document(failure))

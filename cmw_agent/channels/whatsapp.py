@@ -35,8 +35,8 @@ from cmw_agent.channels.whatsapp_messages import (
 from cmw_agent.channels.whatsapp_questions import Bell
 from cmw_agent.channels.whatsapp_sender import Sender
 from cmw_agent.channels.whatsapp_signature import HEADER, Signatures
-from cmw_agent.channels.whatsapp_text import split, whatsapp
-from cmw_agent.channels.whatsapp_turns import CHANNEL, Answerer, owner_of, private
+from cmw_agent.channels.whatsapp_text import split
+from cmw_agent.channels.whatsapp_turns import CHANNEL, Answerer, alone, owner_of, private
 from cmw_agent.channels.whatsapp_wire import Wire, too_large
 from cmw_agent.channels.whatsapp_worker import Worker
 from cmw_agent.errors import InvalidMessage, NotFound, StartupError, Unavailable, UserError
@@ -144,8 +144,7 @@ class WhatsApp:
             return
         made = digest("schedule", secrets.token_hex(32))
         is_group = recipient.endswith(GROUP) or (kind == "cloud" and not recipient.isdigit())
-        form = private if is_group else whatsapp
-        text = await off_loop(len(delivery.text), form, delivery.text)
+        text = await off_loop(len(delivery.text), private if is_group else alone, delivery.text)
         parts = enumerate(split(text))
         sends = [NewSend(f"{made}.{place}", recipient, kind, part) for place, part in parts]
         await self._services.outbox.add(delivery.owner, sends)

@@ -115,7 +115,7 @@ class Questions:
                 continue
             with contextlib.suppress(NotFound):  # its time was up
                 decision = Decision(answer, dict(asked.arguments))
-                approvals.settle(principal.id, conversation, asked.call_id, decision)
+                approvals.settle(principal.id, conversation, asked.approval_id, decision)
 
     async def _decided(
         self, principal: Principal, conversation: str, incoming: Incoming, asked: Asked

@@ -24,6 +24,8 @@ _LINK = re.compile(rf"\[({_LABEL}++)\]\(\s*+<?+({_ADDRESS})>?+(?:\s++\"[^\"\n]*+
 _AUTOLINK = re.compile(r"<((?:https?://|mailto:)[^<>\s]++)>")
 _CONNECT = r"<?(?:https?://)?connect\.composio\.dev\.?(?::\d*+)?[/\\][^\s()<>\[\]]*+>?+"
 _CONNECTS = re.compile(rf"\[{_LABEL}*+\]\(\s*+{_CONNECT}[^()\n]*+\)|{_CONNECT}", re.IGNORECASE)
+_TICKET = r"<?https?://[^\s()<>\[\]?]{1,300}?/connections/connect\?[^\s()<>\[\]]*+>?+"
+_TICKETS = re.compile(rf"\[{_LABEL}*+\]\(\s*+{_TICKET}[^()\n]*+\)|{_TICKET}", re.IGNORECASE)
 _HEADING = re.compile(r"^[ ]{0,3}#{1,6}[ \t]+(\S.*)$", re.MULTILINE)
 _BOTH = re.compile(r"\*\*\*(?=\S)([^*\n]+?)(?<=\S)\*\*\*")
 _STRONG = re.compile(r"(\*\*|__)(?=\S)")
@@ -45,9 +47,16 @@ def whatsapp(markdown: str) -> str:
 
 
 def unlinked(markdown: str) -> tuple[str, int]:
-    """Return `markdown` without the links that connect an account, and how many there were."""
+    """Return `markdown` without the links to Composio's site, and how many there were."""
     # a space, so that what stood around a link does not become one
     return _CONNECTS.subn(" ", markdown)
+
+
+def unoffered(markdown: str) -> tuple[str, int]:
+    """Return `markdown` without the links that connect an account, and how many there were."""
+    text, count = unlinked(markdown)
+    text, more = _TICKETS.subn(" ", text)
+    return text, count + more
 
 
 def split(text: str, most: int = MOST_CHARS) -> list[str]:

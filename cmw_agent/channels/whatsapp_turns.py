@@ -11,7 +11,7 @@ from cmw_agent.channels.leaving import leave
 from cmw_agent.channels.streams import Told, begun
 from cmw_agent.channels.whatsapp_messages import Incoming, Kind, digest
 from cmw_agent.channels.whatsapp_questions import Bell, Questions
-from cmw_agent.channels.whatsapp_text import unlinked, whatsapp
+from cmw_agent.channels.whatsapp_text import unlinked, unoffered, whatsapp
 from cmw_agent.channels.whatsapp_wire import Wire
 from cmw_agent.chat_commands import command_of
 from cmw_agent.errors import ConversationInUse, Overloaded, Unavailable, UnknownSession, UserError
@@ -96,7 +96,7 @@ class Answerer:
                 return await self._slowed(principal, error)
             except UserError as error:
                 return str(error)
-        return await off_loop(len(text), private if incoming.is_group else whatsapp, text)
+        return await off_loop(len(text), private if incoming.is_group else alone, text)
 
     async def _answer(
         self,
@@ -234,14 +234,22 @@ def _asks_for_link(text: str) -> bool:
     return command.rest.lower() not in ("", "list")
 
 
+def alone(markdown: str) -> str:
+    """Return a text for one person in WhatsApp's form, without links to Composio's site.
+
+    The app gives none there: what a model writes may be anybody's.
+    """
+    return unlinked(whatsapp(unlinked(markdown)[0]))[0]
+
+
 def private(markdown: str) -> str:
     """Return a text for a group in WhatsApp's form, without links that connect an account.
 
     Another member who followed one would connect their account to whom it was made for.
     """
-    text, count = unlinked(markdown)
+    text, count = unoffered(markdown)
     # again, since what goes with Markdown's signs may have stood within a link
-    shown, more = unlinked(whatsapp(text))
+    shown, more = unoffered(whatsapp(text))
     return f"{shown}\n\n{ALONE}".strip() if count or more else shown
 
 

@@ -216,6 +216,8 @@ class ConnectedTool:
             All users share this one object, so nobody may change it.
         changes: Whether it may change something outside. True unless Composio says that
             it only reads, so also where nothing is known.
+        needs_account: Whether it works with an account only. True unless Composio says that
+            it does not.
     """
 
     slug: str
@@ -223,6 +225,7 @@ class ConnectedTool:
     description: str
     schema: Mapping[str, Any]
     changes: bool
+    needs_account: bool = True
 
     @property
     def name(self) -> str:
@@ -330,7 +333,14 @@ def connected_tool(item: Item, toolkit: str) -> ConnectedTool:
         "parameters": {"properties": {}, **parameters},
     }
     schema = {"type": "function", "function": function}
-    return ConnectedTool(slug, toolkit, description, schema, _changes(item.get("tags")))
+    return ConnectedTool(
+        slug,
+        toolkit,
+        description,
+        schema,
+        _changes(item.get("tags")),
+        needs_account=item.get("no_auth") is not True,
+    )
 
 
 def _changes(tags: object) -> bool:

@@ -25,6 +25,7 @@ from cmw_agent.tools.catalog import SECONDS, Catalog, ConnectedTool, Failure, Wi
 MAX_RESULT = 20_000  # characters of a tool's result
 LINK = re.compile(r"https://connect\.composio\.dev/link/[A-Za-z0-9_~-]+(\?[A-Za-z0-9_~.=&%-]*)?")
 USER = re.compile(r"cmw-[0-9a-f]{48}")
+ACCOUNT = re.compile(r"[A-Za-z0-9_-]{1,200}")
 # What would name somebody or their credentials, where a tool has no parameter of that name.
 RESERVED = frozenset(
     {
@@ -94,6 +95,11 @@ class ConnectionUser:
             raise ValueError("a connection's user is derived from a principal")
 
     @classmethod
+    def of_owner(cls, owner: str) -> Self:
+        """Return the user whom the principal of this id is; one of whom something is kept."""
+        return cls("cmw-" + sha256(f"cmw.composio\0{owner}".encode()).hexdigest()[:48])
+
+    @classmethod
     def of(cls, principal: Principal) -> Self:
         """Return the user whom `principal` is.
 
@@ -102,7 +108,7 @@ class ConnectionUser:
         """
         if not principal.is_kept or not principal.id:
             raise ValueError("an ephemeral visitor has no connections")
-        return cls("cmw-" + sha256(f"cmw.composio\0{principal.id}".encode()).hexdigest()[:48])
+        return cls.of_owner(principal.id)
 
     def __str__(self) -> str:
         return self.value
@@ -162,14 +168,20 @@ class Connections:
         """End what goes on in the background."""
         await self._catalog.close()
 
-    async def toolkits(self, user: ConnectionUser) -> list[Toolkit]:
+    async def toolkits(self, user: ConnectionUser, connected: Mapping[str, str]) -> list[Toolkit]:
         """Return how each configured toolkit stands for `user`, as Composio says now.
+
+        Args:
+            user: Whose accounts.
+            connected: Ids of the accounts that count, by toolkit; whatever other accounts
+                Composio has of this user is left out.
 
         Raises:
             ConnectionsFailed: Composio could not be asked.
         """
         with _told("reading the state"):
-            accounts = await self._accounts(user, self._slugs)
+            listed = await self._accounts(user, self._slugs)
+        accounts = [item for item in listed if connected.get(_slug(item)) == item.get("id")]
         await self._catalog.tools(self._slugs)  # for their names
         return [
             Toolkit(
@@ -178,8 +190,8 @@ class Connections:
             for slug in self._slugs
         ]
 
-    async def link(self, user: ConnectionUser, toolkit: str, callback_url: str) -> str:
-        """Return an address on Composio's own site where `user` connects an account.
+    async def link(self, user: ConnectionUser, toolkit: str, callback_url: str) -> tuple[str, str]:
+        """Return an address on Composio's own site where `user` connects an account, and its id.
 
         Args:
             user: Whose account it will be.
@@ -191,7 +203,7 @@ class Connections:
             UnknownToolkit: `toolkit` is not configured.
             ConnectionsFailed: Composio failed, or gave an address that is not its own.
         """
-        self._check(toolkit)
+        self.check(toolkit)
         with _told("making a link"):
             link = await self._wire.ask(
                 self._wire.client.link.with_raw_response.create,
@@ -202,29 +214,69 @@ class Connections:
             address = link.get("redirect_url") if isinstance(link, dict) else None
             if not isinstance(address, str) or not LINK.fullmatch(address):
                 raise Failure("foreign_link")
-            return address
+            account = link.get("connected_account_id")
+            if not isinstance(account, str) or not ACCOUNT.fullmatch(account):
+                raise Failure("malformed")
+            return address, account
 
-    async def disconnect(self, user: ConnectionUser, toolkit: str) -> bool:
+    async def is_active(self, user: ConnectionUser, toolkit: str, account_id: str) -> bool:
+        """Whether an account is there, is this user's, and can be used.
+
+        Raises:
+            ConnectionsFailed: Composio could not be asked.
+        """
+        accounts = self._wire.client.connected_accounts.with_raw_response
+        with _told("reading an account"):
+            try:
+                account = await self._wire.ask(accounts.retrieve, account_id, tries=2)
+            except Failure as failure:
+                if failure.status_code == 404:
+                    return False
+                raise
+        return _is(account, user, toolkit) and _state([account], toolkit) == "connected"
+
+    async def delete(self, user: ConnectionUser, toolkit: str, account_id: str) -> None:
+        """Delete one account, if it is this user's.
+
+        Raises:
+            ConnectionsFailed: Composio failed.
+        """
+        with _told("deleting an account"):
+            await self._delete(user, toolkit, account_id)
+
+    async def disconnect(
+        self, user: ConnectionUser, toolkit: str, *, but: str | None = None
+    ) -> bool:
         """Delete every account of `toolkit` that `user` has; return whether there was one.
+
+        The account of the id `but` stays.
 
         Raises:
             UnknownToolkit: `toolkit` is not configured.
             ConnectionsFailed: Composio failed; some accounts may be gone already.
         """
-        self._check(toolkit)
+        self.check(toolkit)
         found = False
         with _told("disconnecting"):
             for account in await self._accounts(user, (toolkit,)):
-                found = await self._delete(user, toolkit, str(account.get("id") or "")) or found
+                if but is None or account.get("id") != but:
+                    found = await self._delete(user, toolkit, str(account.get("id") or "")) or found
         return found
 
     async def run(
-        self, user: ConnectionUser, tool: ConnectedTool, arguments: Mapping[str, Any]
+        self,
+        user: ConnectionUser,
+        tool: ConnectedTool,
+        arguments: Mapping[str, Any],
+        *,
+        account_id: str | None,
     ) -> Outcome:
-        """Run `tool` on the account of `user`, once: a failed call is never tried again.
+        """Run `tool` on an account of `user`, once: a failed call is never tried again.
 
         Args:
             user: Whose account; nothing in `arguments` can change that.
+            account_id: Which account, and no other one of this user; None for a tool that
+                needs none.
             tool: One that `tools` gave.
             arguments: What the model wants, as the tool's schema describes it.
 
@@ -234,6 +286,8 @@ class Connections:
         sent = _permitted(tool, arguments)
         if sent is None:
             return Outcome(f"{tool.slug} was not run: its arguments cannot be sent.", ok=False)
+        named = {"connected_account_id": account_id}
+        on_account: dict[str, Any] = named if account_id is not None else {}
         try:
             answer = await self._wire.ask(
                 self._wire.client.tools.with_raw_response.execute,
@@ -241,24 +295,33 @@ class Connections:
                 user_id=user.value,
                 version="latest",
                 arguments=sent,
+                **on_account,
             )
             return Outcome(_result(answer), ok=True)
         except Failure as failure:
-            return await self._failed(user, tool, failure)
+            return await self._failed(user, tool, account_id, failure)
 
-    async def _failed(self, user: ConnectionUser, tool: ConnectedTool, why: Failure) -> Outcome:
+    async def _failed(
+        self, user: ConnectionUser, tool: ConnectedTool, account_id: str | None, why: Failure
+    ) -> Outcome:
         log.info("tool %s failed: %s, status %s", tool.slug, why.kind, why.status_code)
         if NOT_CONNECTED.search(why.slug):
             raise NotConnected(tool.toolkit)
         # A service may say such words of something else: what counts is whether an account
         # is there.
-        if MAYBE_NOT_CONNECTED.search(why.message) and not await self._may_have(user, tool.toolkit):
+        if MAYBE_NOT_CONNECTED.search(why.message) and not await self._may_have(
+            user, tool.toolkit, account_id
+        ):
             raise NotConnected(tool.toolkit)
         return Outcome(_text(f"{tool.slug} failed: {why.explained}"), ok=False)
 
-    async def _may_have(self, user: ConnectionUser, toolkit: str) -> bool:
+    async def _may_have(self, user: ConnectionUser, toolkit: str, account_id: str | None) -> bool:
+        if account_id is None:
+            return True  # the tool needs none, so that it says such words of something else
         try:
-            return _state(await self._accounts(user, (toolkit,)), toolkit) == "connected"
+            listed = await self._accounts(user, (toolkit,))
+            accounts = [item for item in listed if item.get("id") == account_id]
+            return _state(accounts, toolkit) == "connected"
         except Failure:
             return True
 
@@ -328,7 +391,12 @@ class Connections:
     def _needs_account(self, toolkit: str) -> bool:
         return self._catalog.needs_account(toolkit)
 
-    def _check(self, toolkit: str) -> None:
+    def title(self, toolkit: str) -> str:
+        """Return what people call a toolkit; its slug where it is not configured any more."""
+        return self._catalog.title(toolkit) if toolkit in self._slugs else toolkit
+
+    def check(self, toolkit: str) -> None:
+        """Raise `UnknownToolkit` for one that is not configured."""
         if toolkit not in self._slugs:
             raise UnknownToolkit
 

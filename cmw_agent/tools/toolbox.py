@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from cmw_agent.errors import UserError
+from cmw_agent.identity import Principal
 from cmw_agent.tools.catalog import ConnectedTool
-from cmw_agent.tools.composio import Connections, ConnectionUser, NotConnected, Outcome
+from cmw_agent.tools.composio import NotConnected, Outcome
+from cmw_agent.tools.connecting import Connecting, Place
 
 CONNECT = "connect_account"
 MOST_TOOLS = 100  # of one request; endpoints take 128
@@ -15,6 +17,7 @@ NO_COOKIE = (
     "Your browser keeps no cookie here, so no account can be connected; please open the chat in "
     "a tab of its own."
 )
+NOT_HERE = "Nothing was done: the user has not connected this app. Tell them to write"
 NO_CONNECTIONS = f"Nothing was done. Tell the user: {NO_COOKIE}"
 
 
@@ -31,26 +34,26 @@ class Toolbox:
     """See the module's text.
 
     Args:
-        connections: The process's client.
-        user: Whose accounts the tools use; None for a visitor who can have none.
+        connecting: Every user's accounts.
+        principal: Whose accounts the tools use; one that is not kept can have none.
         tools: Those that the run may use.
         toolkits: Slugs of what may be connected.
-        callback_url: Where the browser goes after an account was connected.
+        place: Where the user reads the answer; None where no link can be given.
     """
 
     def __init__(
         self,
-        connections: Connections,
-        user: ConnectionUser | None,
+        connecting: Connecting,
+        principal: Principal,
         tools: Sequence[ConnectedTool],
         toolkits: Sequence[str],
-        callback_url: str,
+        place: Place | None,
     ) -> None:
-        self._connections = connections
-        self._user = user
+        self._connecting = connecting
+        self._principal = principal
         self._toolkits = tuple(toolkits)
         self._tools = {tool.name: tool for tool in tools[: MOST_TOOLS - 1]}
-        self._callback_url = callback_url
+        self._place = place
 
     @property
     def schemas(self) -> list[dict[str, Any]]:
@@ -78,20 +81,24 @@ class Toolbox:
         Raises:
             KeyError: There is no such tool.
         """
-        if self._user is None:
+        if not self._principal.is_kept:
             return Used(NO_CONNECTIONS, ok=False)
         if name == CONNECT:
-            return await self._offer(self._user, str(arguments.get("toolkit") or ""))
+            return await self._offer(str(arguments.get("toolkit") or ""))
         tool = self._tools[name]
         try:
-            outcome: Outcome = await self._connections.run(self._user, tool, arguments)
+            outcome: Outcome = await self._connecting.run(self._principal, tool, arguments)
         except NotConnected as error:
-            return await self._offer(self._user, error.toolkit)
+            return await self._offer(error.toolkit)
+        except UserError as error:
+            return Used(str(error), ok=False)
         return Used(outcome.text, outcome.ok)
 
-    async def _offer(self, user: ConnectionUser, toolkit: str) -> Used:
+    async def _offer(self, toolkit: str) -> Used:
+        if self._place is None:
+            return Used(f"{NOT_HERE} `/connect {toolkit}`.", ok=False)
         try:
-            link = await self._connections.link(user, toolkit, self._callback_url)
+            link = await self._connecting.offer(self._principal, self._place, toolkit)
         except UserError as error:
             return Used(str(error), ok=False)
         told = (

@@ -68,7 +68,7 @@ class ApprovalRoutes:
 def _item(asked: Asked, now: float) -> dict[str, Any]:
     arguments = mended(dict(asked.arguments))
     return {
-        "call": asked.call_id,
+        "call": asked.approval_id,
         "name": mended(asked.name),
         "arguments": arguments,
         # A browser rounds long numbers: what a user approves is shown as it will be sent.

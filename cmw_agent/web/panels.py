@@ -2,11 +2,11 @@
 
 PANELS = """
 /* -- a link at which an account is connected -- */
-#cmw-chat a[href^="https://connect.composio.dev/link/"], .cmw-connections .cmw-follow {
+#cmw-chat .thought-group a[href^="connections/connect?ticket="], .cmw-connections .cmw-follow {
   display: inline-block; padding: .35rem .9rem; border-radius: .6rem; font-weight: 600;
   text-decoration: none; color: white; background: var(--button-primary-background-fill); }
 /* Gradio's own colour for this is too faint behind white in the dark. */
-:is(#cmw-chat a[href^="https://connect.composio.dev/link/"], .cmw-connections .cmw-follow, .cmw-approve):hover {
+:is(#cmw-chat .thought-group a[href^="connections/connect?ticket="], .cmw-connections .cmw-follow, .cmw-approve):hover {
   filter: brightness(.9); }
 
 /* -- accounts -- */

@@ -30,11 +30,13 @@ from cmw_agent.schedules import Deliver, Scheduler
 from cmw_agent.sessions import Session, SessionMaker, SessionRegistry
 from cmw_agent.settings import Settings
 from cmw_agent.streaming import Window
-from cmw_agent.tools.composio import Connections, open_connections
+from cmw_agent.tools.composio import open_connections
+from cmw_agent.tools.connecting import Connecting
 from cmw_agent.tools.schedule_book import ScheduleBook
 from cmw_agent.web.scheduling import open_schedules, scheduling
 from cmw_agent.web.upkeep import Upkeep
 from memory.analytics import statistics
+from memory.connections import ConnectionStore
 from memory.database import Database, migrate, open_database, ping
 from memory.errors import StoreError
 from memory.figures import Statistics
@@ -182,11 +184,11 @@ class Runtime:
         return self._kit.approvals
 
     @property
-    def connections(self) -> Connections | None:
+    def connecting(self) -> Connecting | None:
         """The accounts that users connect; None where the settings allow none."""
         if self._kit is None:
             raise Unavailable
-        return self._kit.connections
+        return self._kit.connecting
 
     @property
     def logins(self) -> Logins:
@@ -256,9 +258,10 @@ class Runtime:
             self._files = Files(settings, maker.memory, retention.known_files)
             self._history = History(maker.memory, self._registry, self._files)
             store = open_schedules(database, settings)
-            kit = self._kit = await self._equipped(stack, model, self._files, store)
+            accounts = ConnectionStore(database)
+            kit = self._kit = await self._equipped(stack, model, self._files, store, accounts)
             names = tuple(tool.name for tool in graph.tools)
-            commands = ChatCommands(self._history, kit.connections, names, kit.schedules)
+            commands = ChatCommands(self._history, kit.connecting, names, kit.schedules)
             self._chat = ChatService(kit, commands)
             scheduler = self._scheduler(store, self._chat, self._registry)
             clean_up = partial(self._clean_up, self._registry, retention, self._files)
@@ -281,13 +284,15 @@ class Runtime:
         model: BaseChatModel,
         files: Files,
         store: Schedules,
+        accounts: ConnectionStore,
     ) -> Kit:
         settings = self.settings
-        connections: Connections | None = None
+        connecting: Connecting | None = None
         if settings.connections:
             connections = await stack.enter_async_context(open_connections(settings))
             # so that the first user need not wait for them
             await stack.enter_async_context(_meanwhile(connections.load()))
+            connecting = Connecting(connections, accounts)
         return Kit(
             settings,
             limits=await stack.enter_async_context(open_limits(settings)),
@@ -296,7 +301,7 @@ class Runtime:
             agents=self.agents,
             fields=await stack.enter_async_context(open_request_fields(settings, model)),
             files=files,
-            connections=connections,
+            connecting=connecting,
             observer=self.observer,
             schedules=ScheduleBook(store, settings) if settings.schedules_per_user else None,
         )

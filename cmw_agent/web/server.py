@@ -242,7 +242,7 @@ def _own_app(
                 accounts=runtime.settings.accounts,
                 connections=runtime.settings.connections,
             ).routes(),
-            *ConnectionRoutes(lambda: runtime.connections).routes(),
+            *ConnectionRoutes(lambda: runtime.connecting, identities).routes(),
             *ApprovalRoutes(lambda: runtime.approvals).routes(),
             *UsageRoutes(lambda: runtime.history).routes(),
             *FileRoutes(lambda: runtime.files).routes(),

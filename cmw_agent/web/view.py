@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+from cmw_agent.connect_links import TICKET_LINK, plain
 from cmw_agent.events import (
     ApprovalAsked,
     ApprovalSettled,
@@ -36,7 +37,7 @@ FEEDBACK: Mapping[object, Feedback] = MappingProxyType(
 )
 SHOWN_FEEDBACK: Mapping[Feedback, str] = MappingProxyType({"like": "Like", "dislike": "Dislike"})
 ASKS = "needs your approval"  # what the page's script looks for
-LINK = re.compile(r"https://connect\.composio\.dev/link/[A-Za-z0-9_~?=&%.-]+")
+CONNECTS = "🔗 An account is needed"  # in its panel the page draws the link as a button
 LABEL = re.compile(r"([\\\[\]()<>*_`!&#|~])")
 WAITING = '<span class="cmw-waiting" aria-label="The answer is on its way">…</span>'
 
@@ -78,9 +79,15 @@ def tool_step(
     return message("assistant", text, metadata)
 
 
-def link_button(link: str) -> Drawn:
-    """Return the button that a tool's result brings: where the user connects an account."""
-    return message("assistant", f"[Connect your account]({link})" if LINK.fullmatch(link) else "")
+def link_button(link: str) -> Drawn | None:
+    """Return the button that a tool's result brings: where the user connects an account.
+
+    It is a panel of its own, as no text of a model makes one. None for what is no link of the
+    app's own.
+    """
+    if not TICKET_LINK.fullmatch(link):
+        return None
+    return message("assistant", f"[Connect your account]({link})", {"title": CONNECTS})
 
 
 def attachments(files: Sequence[StoredFile]) -> Drawn:
@@ -117,10 +124,10 @@ def history(stored: Iterable[StoredMessage], files: FilesBySeq = NO_FILES) -> li
             drawn.append(
                 tool_step(call.name, call.arguments, call.result, ok=call.ok, seconds=seconds)
             )
-            if call.link:
-                drawn.append(link_button(call.link))
+            if call.link and (button := link_button(call.link)) is not None:
+                drawn.append(button)
         if item.content:
-            drawn.append(message("assistant", item.content))
+            drawn.append(message("assistant", plain(item.content)))
         if (below := note(item.status, None, item.error_id)) is not None:
             drawn.append(message("assistant", below))
     return drawn
@@ -161,8 +168,8 @@ class LiveAnswer:
                 arguments = started.arguments if started is not None else {}
                 step = tool_step(name, arguments, result, ok=ok, seconds=seconds)
                 self._parts[place : place + 1] = [step]
-                if link:
-                    self._parts.append(link_button(link))
+                if link and (button := link_button(link)) is not None:
+                    self._parts.append(button)
             case TurnFinished(outcome, sentence, error_id):
                 self._text = []
                 if (below := note(outcome, sentence, error_id)) is not None:
@@ -180,7 +187,7 @@ class LiveAnswer:
             self._text = ["".join(self._text), text]
         else:
             self._text = [text.lstrip("\n")]
-        self._parts.append(message("assistant", "".join(self._text)))
+        self._parts.append(message("assistant", plain("".join(self._text))))
 
     def drawn(self) -> list[Drawn]:
         """Return the whole value as it stands now."""

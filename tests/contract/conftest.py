@@ -15,7 +15,14 @@ import sqlalchemy as sa
 from memory.database import Database, SqliteDatabase, migrate, open_database
 from memory.manager import ConversationMemoryManager
 from memory.records import MessageStatus, ToolRecord, TurnTicket
-from memory.tables import agent_files, agent_sessions, channel_messages, channel_sends, metadata
+from memory.tables import (
+    agent_connections,
+    agent_files,
+    agent_sessions,
+    channel_messages,
+    channel_sends,
+    metadata,
+)
 from tests.databases import postgres, put_migrated
 from tests.driver import Overheard
 
@@ -138,7 +145,7 @@ async def emptied(url: str) -> AsyncIterator[Database]:
     try:
         await migrate(opened)
         await opened.write(lambda connection: connection.execute(sa.delete(agent_sessions)))
-        for table in (agent_files, channel_messages, channel_sends):
+        for table in (agent_connections, agent_files, channel_messages, channel_sends):
             await opened.write(partial(_emptied, table=table))
         yield opened
     finally:

@@ -172,7 +172,14 @@ async def test_forgetting_takes_all_of_one_owner_and_nothing_else(
         table: [row for row in rows if BOB in row and ALICE not in row]
         for table, rows in before.items()
     }
-    others = {"agent_logins", "agent_files", "channel_messages", "channel_sends", "agent_schedules"}
+    others = {
+        "agent_connections",
+        "agent_files",
+        "agent_logins",
+        "agent_schedules",
+        "channel_messages",
+        "channel_sends",
+    }
     assert all(rows for table, rows in after.items() if table not in others)
     assert not await store.finish(ALICE, turn_of_alice, "late")
     assert await store.conversations(ALICE) == []

@@ -226,16 +226,18 @@ class Composio:
         if not found:
             return _missing("Tool")
         toolkit, tool = found[0]
-        if not tool.no_auth and not self._has_account(user_id, toolkit):
+        chosen = call.body.get("connected_account_id")
+        if not tool.no_auth and not self._has_account(user_id, toolkit, chosen):
             return self._not_connected()
         data = self._work(slug, user_id, call.body.get("arguments") or {})
         failed = data.pop("failed", None)
         body = {"data": data, "error": failed, "successful": failed is None, "log_id": "log_1"}
         return Reply(200, body)
 
-    def _has_account(self, user_id: str, toolkit: str) -> bool:
+    def _has_account(self, user_id: str, toolkit: str, chosen: str | None) -> bool:
         return any(
-            (account.user_id, account.toolkit, account.status) == (user_id, toolkit, "ACTIVE")
+            chosen in (None, account.id)
+            and (account.user_id, account.toolkit, account.status) == (user_id, toolkit, "ACTIVE")
             and not account.disabled
             for account in self.accounts.values()
         )

@@ -89,8 +89,8 @@ class Answer:
                 self._open()
             case Text(tokens, rate):
                 await self._say(tokens, self._rate if rate is None else rate)
-            case ToolCalls(calls):
-                self._call(calls)
+            case ToolCalls(calls, call_id):
+                self._call(calls, call_id)
             case Gate():
                 await self._wait_at_gate()
             case Wait(seconds):
@@ -150,10 +150,10 @@ class Answer:
         self._request.tokens_sent += count
         self._changed()
 
-    def _call(self, calls: Sequence[tuple[str, str]]) -> None:
+    def _call(self, calls: Sequence[tuple[str, str]], same_id: str) -> None:
         for index, (name, arguments) in enumerate(calls, start=len(self._calls)):
             call_id = f"call_{self._completion.id.removeprefix('chatcmpl-')}{index}"
-            call = {"id": call_id, "type": "function"}
+            call = {"id": same_id or call_id, "type": "function"}
             self._calls.append({**call, "function": {"name": name, "arguments": arguments}})
             if not self._streamed:
                 continue

@@ -93,9 +93,13 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class ToolCalls:
-    """Call these tools, (name, arguments as JSON text) each, in one answer."""
+    """Call these tools, (name, arguments as JSON text) each, in one answer.
+
+    All calls have the id `call_id` where there is one, as with endpoints whose ids repeat.
+    """
 
     calls: Sequence[tuple[str, str]]
+    call_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

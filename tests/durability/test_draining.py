@@ -187,7 +187,8 @@ async def test_a_question_to_a_user_waits_as_long_as_the_drain_lasts(
 ) -> None:
     async with toolhouse(tmp_path) as house, Browser(house.app.url) as browser:
         tab = await browser.open()
-        house.composio.add_account(user := house.user_of(tab))
+        user = house.user_of(tab)
+        await house.connect(tab)
         running, conversation, call = await asked(house, tab, create(name := canary()))
         chat = house.app.application.runtime.chat
         draining = asyncio.create_task(chat.drain(60))

@@ -201,7 +201,7 @@ def tolerant(work: Callable[[Any], object], *refused: type[Exception]) -> Callab
 
 
 def asked_for(text: str) -> object:
-    return question(Asked("call", "SEND", {"text": text}, 2.0))
+    return question(Asked("approval", "call", "SEND", {"text": text}, 2.0))
 
 
 def heard(kind: Callable[[], Any]) -> Callable[[int], object]:

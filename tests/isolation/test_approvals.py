@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 import secrets
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -30,18 +31,23 @@ class Chat:
 
     browser: Browser
     owner: str
-    id: str
+    conversation: str
 
     async def waiting(self, conversation: str | None = None) -> list[dict[str, Any]]:
-        wanted = quote(self.id if conversation is None else conversation, safe="")
+        wanted = quote(self.conversation if conversation is None else conversation, safe="")
         url = f"{self.browser.url}/approvals?c={wanted}"
         async with self.browser.http.get(url) as answer:
             assert answer.status == 200
             found: list[dict[str, Any]] = orjson.loads(await answer.read())["waiting"]
             return found
 
+    async def id(self, number: int = 0) -> str:
+        """The approval's id that the page is given for the call that waits at this place."""
+        waiting = await self.waiting()
+        return str(waiting[number]["call"])
+
     async def settle(self, call: str, **body: Any) -> tuple[int, bytes]:
-        sent = {"conversation": self.id, "call": call, **APPROVED, **body}
+        sent = {"conversation": self.conversation, "call": call, **APPROVED, **body}
         return await raw(self.browser, orjson.dumps(sent))
 
 
@@ -82,7 +88,7 @@ async def asking(
     """A call that waits, and what is decided about it."""
     given = {"name": "Buy milk", "count": 2} if arguments is None else arguments
     before = len(approvals)
-    task = asyncio.create_task(approvals.ask(chat.owner, chat.id, call, name, given))
+    task = asyncio.create_task(approvals.ask(chat.owner, chat.conversation, call, name, given))
     await until(lambda: len(approvals) > before)
     try:
         yield task
@@ -98,17 +104,18 @@ async def test_the_owner_sees_and_settles(tmp_path: Path) -> None:
         asking(approvals, alice, "call-2", "ASANA_DELETE_TASK", {}) as second,
     ):
         seen = await alice.waiting()
-        assert [(item["call"], item["name"], item["arguments"]) for item in seen] == [
-            ("call-1", "ASANA_CREATE_TASK", {"name": "Buy milk", "count": 2}),
-            ("call-2", "ASANA_DELETE_TASK", {}),
+        assert [(item["name"], item["arguments"]) for item in seen] == [
+            ("ASANA_CREATE_TASK", {"name": "Buy milk", "count": 2}),
+            ("ASANA_DELETE_TASK", {}),
         ]
+        one, two = (item["call"] for item in seen)
         assert all(0 < item["seconds"] <= 300 for item in seen)
-        assert await alice.settle("call-1", always=True) == (200, b"{}")
+        assert await alice.settle(one, always=True) == (200, b"{}")
         async with asyncio.timeout(WAIT):
             decided = await first
         assert decided == Decision("approved", {"name": "Buy milk", "count": 2}, always=True)
-        assert [item["call"] for item in await alice.waiting()] == ["call-2"]
-        assert await alice.settle("call-2", answer="denied", always=True) == (200, b"{}")
+        assert [item["call"] for item in await alice.waiting()] == [two]
+        assert await alice.settle(two, answer="denied", always=True) == (200, b"{}")
         async with asyncio.timeout(WAIT):
             assert await second == Decision("denied", {}, always=False)
         assert await alice.waiting() == []
@@ -117,7 +124,7 @@ async def test_the_owner_sees_and_settles(tmp_path: Path) -> None:
 async def test_edited_arguments_arrive(tmp_path: Path) -> None:
     edited = {"name": "Buy <b>bread</b>", "count": [1, {"a": None}], "more": 2**60 + 1}
     async with people(tmp_path) as (approvals, alice, _), asking(approvals, alice) as asked:
-        assert (await alice.settle("call-1", arguments=edited))[0] == 200
+        assert (await alice.settle(await alice.id(), arguments=edited))[0] == 200
         async with asyncio.timeout(WAIT):
             assert await asked == Decision("approved", edited)
 
@@ -126,58 +133,64 @@ async def test_another_s_question_is_one_that_is_not_there(tmp_path: Path) -> No
     async with people(tmp_path) as (approvals, alice, bob), asking(approvals, alice) as asked:
         other = await chat(tmp_path, alice.browser)
         assert other.owner == alice.owner
-        assert other.id != alice.id
-        nobody = secrets.token_urlsafe(16)
+        assert other.conversation != alice.conversation
+        nobody, call = secrets.token_urlsafe(16), await alice.id()
+        random, _, digest = call.partition(".")
         # Another principal; another conversation of the same one; what never was.
         refused = {
-            await bob.settle("call-1", conversation=alice.id),
-            await bob.settle("call-1"),
-            await bob.settle("call-1", conversation=alice.id, owner=alice.owner),
-            await bob.settle("call-1", conversation=alice.id, arguments={"name": "mine"}),
-            await other.settle("call-1"),
-            await alice.settle("call-2"),
-            await alice.settle("CALL-1"),
+            await bob.settle(call, conversation=alice.conversation),
+            await bob.settle(call),
+            await bob.settle(call, conversation=alice.conversation, owner=alice.owner),
+            await bob.settle(call, conversation=alice.conversation, arguments={"name": "mine"}),
+            await other.settle(call),
+            await alice.settle("call-1"),
+            await alice.settle(random),
+            await alice.settle(digest),
+            await alice.settle(f"{random}.{'0' * 64}"),
+            await alice.settle(f"{'0' * 32}.{digest}"),
+            await alice.settle(f"{call} "),
+            await alice.settle(call.upper()),
             await alice.settle(""),
-            await alice.settle("call-1", conversation=nobody),
-            await alice.settle("call-1", conversation=f"{alice.id} "),
-            await alice.settle("call-1", conversation=alice.id.swapcase()),
+            await alice.settle(call, conversation=nobody),
+            await alice.settle(call, conversation=f"{alice.conversation} "),
+            await alice.settle(call, conversation=alice.conversation.swapcase()),
         }
         assert refused == {GONE}
-        for conversation in (alice.id, nobody, "", "\0", "x" * 5_000):
+        for conversation in (alice.conversation, nobody, "", "\0", "x" * 5_000):
             assert await bob.waiting(conversation) == []
         assert await other.waiting() == []
         assert not asked.done()
-        assert [item["call"] for item in await alice.waiting()] == ["call-1"]
+        assert [item["call"] for item in await alice.waiting()] == [call]
 
 
 async def test_who_proves_nothing_answers_nothing(tmp_path: Path) -> None:
     async with people(tmp_path) as (approvals, alice, _), asking(approvals, alice) as asked:
         async with Browser(alice.browser.url, cookies=False) as nobody:
-            body = {"conversation": alice.id, "call": "call-1", **APPROVED}
+            call = await alice.id()
+            body = {"conversation": alice.conversation, "call": call, **APPROVED}
             assert (await raw(nobody, orjson.dumps(body)))[0] == 404
-            async with nobody.http.get(f"{nobody.url}/approvals?c={alice.id}") as answer:
+            async with nobody.http.get(f"{nobody.url}/approvals?c={alice.conversation}") as answer:
                 assert answer.status == 404
         assert not asked.done()
 
 
 async def test_a_question_is_answered_once(tmp_path: Path) -> None:
     async with people(tmp_path) as (approvals, alice, _), asking(approvals, alice) as asked:
-        answers = await asyncio.gather(
-            alice.settle("call-1"), alice.settle("call-1", answer="denied")
-        )
+        call = await alice.id()
+        answers = await asyncio.gather(alice.settle(call), alice.settle(call, answer="denied"))
         assert sorted(answers) == [(200, b"{}"), GONE]
-        assert await alice.settle("call-1") == GONE
+        assert await alice.settle(call) == GONE
         async with asyncio.timeout(WAIT):
             await asked
-        assert await alice.settle("call-1", arguments={"name": "later"}) == GONE
+        assert await alice.settle(call, arguments={"name": "later"}) == GONE
 
 
 async def test_a_question_whose_asker_has_gone_is_closed(tmp_path: Path) -> None:
     async with people(tmp_path) as (approvals, alice, _):
         async with asking(approvals, alice):
-            pass
+            call = await alice.id()
         assert await alice.waiting() == []
-        assert await alice.settle("call-1") == GONE
+        assert await alice.settle(call) == GONE
 
 
 @pytest.mark.parametrize(
@@ -203,7 +216,9 @@ async def test_a_request_that_is_none_decides_nothing(
     tmp_path: Path, body: bytes, status: int
 ) -> None:
     async with people(tmp_path) as (approvals, alice, _), asking(approvals, alice) as asked:
-        answered, content = await raw(alice.browser, body.replace(b'"C"', f'"{alice.id}"'.encode()))
+        sent = body.replace(b'"C"', f'"{alice.conversation}"'.encode())
+        sent = sent.replace(b"call-1", (await alice.id()).encode())
+        answered, content = await raw(alice.browser, sent)
         assert answered == status
         assert orjson.loads(content)["detail"]
         assert not asked.done()
@@ -211,7 +226,8 @@ async def test_a_request_that_is_none_decides_nothing(
 
 async def test_a_page_of_another_site_decides_nothing(tmp_path: Path) -> None:
     async with people(tmp_path) as (approvals, alice, _), asking(approvals, alice) as asked:
-        body = orjson.dumps({"conversation": alice.id, "call": "call-1", **APPROVED})
+        call = await alice.id()
+        body = orjson.dumps({"conversation": alice.conversation, "call": call, **APPROVED})
         assert (await raw(alice.browser, body, origin="https://evil.example"))[0] == 403
         assert not asked.done()
 
@@ -229,6 +245,71 @@ async def test_what_is_shown_is_what_will_be_sent(tmp_path: Path) -> None:
         assert str(long) in item["texts"]["deep"]
         assert item["arguments"]["broken"] == "a\N{REPLACEMENT CHARACTER}b\N{REPLACEMENT CHARACTER}"
         assert set(item["texts"]) == {"gid", "deep", "huge"}
-        assert (await alice.settle("call-1"))[0] == 200
+        assert (await alice.settle(item["call"]))[0] == 200
         async with asyncio.timeout(WAIT):
             assert (await asked).arguments == arguments
+
+
+# -- endpoints whose ids repeat ---------------------------------------------------------------------
+
+
+async def test_a_card_of_an_earlier_call_decides_no_later_one_of_the_same_id(
+    tmp_path: Path,
+) -> None:
+    harmless, harmful = {"name": "Buy milk"}, {"name": "Everything"}
+    async with people(tmp_path) as (approvals, alice, _):
+        async with asking(approvals, alice, "call_0", "ASANA_CREATE_TASK", harmless):
+            [stale] = await alice.waiting()
+        async with asking(approvals, alice, "call_0", "ASANA_DELETE_TASK", harmful) as asked:
+            assert await alice.settle(stale["call"]) == GONE
+            assert await alice.settle(stale["call"], arguments=harmful) == GONE
+            assert await alice.settle("call_0") == GONE
+            assert not asked.done()
+        # Nor one that asks the very same: it is a new question.
+        async with asking(approvals, alice, "call_0", "ASANA_CREATE_TASK", harmless) as asked:
+            assert await alice.settle(stale["call"]) == GONE
+            assert not asked.done()
+
+
+async def test_two_calls_of_one_id_wait_side_by_side_and_each_is_decided_alone(
+    tmp_path: Path,
+) -> None:
+    async with (
+        people(tmp_path) as (approvals, alice, _),
+        asking(approvals, alice, "call_0", "ASANA_CREATE_TASK", {"name": "a"}) as first,
+        asking(approvals, alice, "call_0", "ASANA_DELETE_TASK", {"name": "b"}) as second,
+    ):
+        one, two = await alice.waiting()
+        assert (one["name"], two["name"]) == ("ASANA_CREATE_TASK", "ASANA_DELETE_TASK")
+        assert await alice.settle(two["call"], answer="denied") == (200, b"{}")
+        async with asyncio.timeout(WAIT):
+            assert await second == Decision("denied", {"name": "b"})
+        assert not first.done()
+        assert await alice.settle(one["call"]) == (200, b"{}")
+        async with asyncio.timeout(WAIT):
+            assert await first == Decision("approved", {"name": "a"})
+
+
+async def test_the_id_holds_a_digest_of_all_that_is_shown(tmp_path: Path) -> None:
+    calls: list[tuple[str, Mapping[str, Any]]] = [
+        ("one", {"a": 1, "b": {"c": [1, 2]}}),
+        ("one", {"b": {"c": [1, 2]}, "a": 1}),  # the same in another order
+        ("two", {"a": 1, "b": {"c": [1, 2]}}),
+        ("one", {"a": "1", "b": {"c": [1, 2]}}),
+        ("one", {"a": 1, "b": {"c": [2, 1]}}),
+        ("one", {"a": 1, "b": {"c": [1, 2]}, "d": None}),
+    ]
+    async with people(tmp_path) as (approvals, alice, bob):
+        digests, randoms = [], set()
+        for chat in (alice, bob):
+            for name, arguments in calls:
+                async with asking(approvals, chat, "call_0", name, arguments):
+                    random, _, digest = (await chat.id()).partition(".")
+                    assert re.fullmatch("[0-9a-f]{32}", random)
+                    assert re.fullmatch("[0-9a-f]{64}", digest)
+                    randoms.add(random)
+                    digests.append(digest)
+        assert len(randoms) == len(digests) == 12
+        assert digests[0] == digests[1]
+        assert digests[6] == digests[7]
+        assert len(set(digests)) == 10

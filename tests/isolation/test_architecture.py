@@ -18,7 +18,7 @@ from cmw_agent.agent import CmwAgent
 from cmw_agent.identity import Principal, SessionKey
 from cmw_agent.runs import RunContext
 from cmw_agent.sessions import Session
-from memory import reading, schedules, statements, usage
+from memory import connections, reading, schedules, statements, usage
 from memory.prepared import Prepared
 from tests.harness import Browser
 from tests.isolation.source import PACKAGES, ROOT, Source, assigned, imports, public, sources
@@ -107,6 +107,7 @@ DOORS = {
     "cmw_agent.channels.embed": {"EmbedRoutes"},
     "cmw_agent.approvals": {"Approvals"},
     "cmw_agent.tools.composio": {"Connections"},
+    "cmw_agent.tools.connecting": {"Connecting"},
     "cmw_agent.tools.schedule_book": {"ScheduleBook"},
     "cmw_agent.schedules": {"Scheduler"},
     "cmw_agent.web.accounts": {"Accounts"},
@@ -176,6 +177,17 @@ JUDGED = {
     "cmw_agent.channels.completions.Completions.router": "the routes themselves, judged in `OPEN`",
     "cmw_agent.channels.embed.EmbedRoutes.register": "the routes themselves, judged in `OPEN`",
     "cmw_agent.tools.composio.Connections.tools": "what all users may be offered alike",
+    "cmw_agent.tools.composio.Connections.check": "says whether a toolkit is configured",
+    "cmw_agent.tools.composio.Connections.title": "what people call a toolkit",
+    "cmw_agent.tools.connecting.Connecting.tools": "what all users may be offered alike",
+    "cmw_agent.tools.connecting.Connecting.title": "what people call a toolkit",
+    "cmw_agent.tools.connecting.Connecting.attempt": "a link's, if its secret and browser are right",
+    "cmw_agent.tools.connecting.Connecting.begin": "the same",
+    "cmw_agent.tools.connecting.Connecting.finish": "the same; other browsers end it",
+    "cmw_agent.tools.connecting.Connecting.known": "finds whose a link is by its secret",
+    "memory.connections.whose": "finds whose a link is by its secret, to name the owner from then on",
+    "memory.connections.ConnectionStore.whose": "the same",
+    "memory.connections.purge": "maintenance: deletes links that nobody can finish",
     "cmw_agent.tools.composio.Connections.load": "maintenance: fetches what is due of that",
     "cmw_agent.tools.composio.Connections.close": "ends background work at the end",
     "cmw_agent.web.login.LoginRoutes.routes": "the routes themselves, which are judged in `OPEN`",
@@ -236,7 +248,7 @@ def test_nothing_personal_can_be_made_without_its_owner() -> None:
 
 # -- the owner in every statement -----------------------------------------------------------
 
-USER_TABLES = re.compile(r"\bagent_(sessions|messages|turns|files|schedules)\b")
+USER_TABLES = re.compile(r"\bagent_(sessions|messages|turns|files|schedules|connections)\b")
 # An insert names its columns; all else names the owner after WHERE or in the conflict.
 OWNED = re.compile(r"^INSERT INTO \w+ \([^)]*\bowner_id\b|\bWHERE\b.*\bowner_id\b", re.DOTALL)
 
@@ -244,7 +256,7 @@ OWNED = re.compile(r"^INSERT INTO \w+ \([^)]*\bowner_id\b|\bWHERE\b.*\bowner_id\
 def statement_constants() -> dict[str, Any]:
     """Return the statements of memory as constants, those by dialect one by one."""
     found: dict[str, Any] = {}
-    for module in (statements, reading, usage, schedules):
+    for module in (statements, reading, usage, schedules, connections):
         for name, value in vars(module).items():
             each = value if isinstance(value, dict) else {"": value}
             if isinstance(value, Prepared):

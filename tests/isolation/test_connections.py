@@ -11,6 +11,7 @@ import orjson
 import pytest
 from pydantic import SecretStr
 
+from tests.accounts import finish, follow
 from tests.doubles.composio_server import Composio, Reply, composio_server
 from tests.harness import Browser, Served, served, settings_for
 
@@ -79,10 +80,12 @@ async def test_each_has_links_and_states_of_their_own(tmp_path: Path) -> None:
         await alice.open()
         await bob.open()
         assert await states(alice) == {"asana": "none", "clock": "none"}
-        assert await link(alice) != await link(bob)
-        hers, his = users(double, "POST /connected_accounts/link")
-        assert hers != his
-        double.connect(hers)
+        links = await link(alice), await link(bob)
+        assert links[0] != links[1]
+        assert await follow(alice, links[0]) != await follow(bob, links[1])
+        call, other = double.to("POST /connected_accounts/link")
+        assert call.user_ids != other.user_ids
+        assert await finish(alice, double, call) == 200
         assert (await states(alice))["asana"] == "connected"
         assert (await states(bob))["asana"] == "waiting"
         _, content = await get(alice, "connections")
@@ -95,9 +98,13 @@ async def test_each_has_links_and_states_of_their_own(tmp_path: Path) -> None:
 async def test_the_way_back_is_this_site_s_own(tmp_path: Path) -> None:
     async with connecting(tmp_path) as (double, app), Browser(app.url) as alice:
         await alice.open()
-        await link(alice, {"toolkit": "asana", "callback_url": "https://evil.example/"})
+        forged = "callback_url=https://evil.example/"
+        made = await link(alice, {"toolkit": "asana", "callback_url": "https://evil.example/"})
+        await follow(alice, f"{made}&{forged}")
         [call] = double.to("POST /connected_accounts/link")
-        assert call.body["callback_url"] == f"{app.url}/connected"
+        back = call.body["callback_url"]
+        assert re.fullmatch(re.escape(f"{app.url}/connected/") + r"[\w.-]{60,200}", back)
+        assert call.user_ids[0] not in back
 
 
 async def test_disconnecting_touches_nobody_else(tmp_path: Path) -> None:
@@ -108,10 +115,9 @@ async def test_disconnecting_touches_nobody_else(tmp_path: Path) -> None:
     ):
         for browser in (alice, bob):
             await browser.open()
-            await link(browser)
-        hers, his = users(double, "POST /connected_accounts/link")
-        double.connect(hers)
-        account = double.connect(his)
+            await follow(browser, await link(browser))
+            assert await finish(browser, double) == 200
+        account = list(double.accounts)[-1]
         assert await post(alice, "disconnect", {"toolkit": "asana"}) == (
             200,
             b'{"disconnected":true}',
@@ -132,13 +138,14 @@ async def test_whose_it_is_cannot_be_forged(tmp_path: Path) -> None:
     ):
         await alice.open()
         await bob.open()
-        await link(alice)
+        await follow(alice, await link(alice))
         [hers] = users(double, "POST /connected_accounts/link")
-        account = double.connect(hers)
+        assert await finish(alice, double) == 200
+        account = list(double.accounts)[-1]
         forged = {"toolkit": "asana", "user_id": hers, "user": hers, "owner": hers, "id": account}
         query = f"?user_id={hers}&user_ids={hers}&owner={hers}&connected_account_id={account}"
         before = len(double.calls)
-        await link(bob, forged, query)
+        await follow(bob, await link(bob, forged, query))
         assert (await states(bob, query))["asana"] == "waiting"
         assert (await post(bob, "disconnect", forged, query))[0] == 200
         made = double.calls[before:]
@@ -186,7 +193,7 @@ async def test_the_page_one_comes_back_to_is_the_same_for_all_and_starts_nothing
         aiohttp.ClientSession() as plain,
     ):
         await alice.open()
-        await link(alice)
+        await follow(alice, await link(alice))
         before = len(double.calls)
         seen = set()
         for session in (alice.http, plain):

@@ -12,6 +12,7 @@ import pytest_asyncio
 
 from cmw_agent import parties
 from cmw_agent.tools.composio import ConnectionUser
+from tests.accounts import connected
 from tests.harness import canary, served, settings_for
 from tests.isolation.storm import canaries
 from tests.isolation.toolhouse import toolhouse
@@ -411,7 +412,7 @@ async def test_a_streamed_answer_asks_and_its_own_key_alone_decides(tmp_path: Pa
     ):
         owner = parties.client("shop", "assistant", "buyer")
         user = ConnectionUser.of(owner).value
-        house.composio.add_account(user)
+        await connected(house.app, house.composio, owner.id)
         name, approvals = canary(), house.app.application.runtime.approvals
         order = f'do ASANA_CREATE_TASK {{"name": "{name}"}}'
         # Who does not stream cannot be asked in time: the call is denied at once.
@@ -431,24 +432,57 @@ async def test_a_streamed_answer_asks_and_its_own_key_alone_decides(tmp_path: Pa
         assert len(approvals) == 1
         assert (await shop.ask("POST", path.format("buyer"), settled)).status == 204
         events = (await running).events
-        assert ("approval_done", {"call": asked["call"], "answer": "approved"}) in events
+        (begun,) = [told for kind, told in events if kind == "tool"]
+        (opened,) = [told for kind, told in events if kind == "approval"]
+        assert opened["call"] == asked["call"] != opened["tool_call"] == begun["call"]
+        (done,) = [told for kind, told in events if kind == "approval_done"]
+        assert done == {
+            "call": asked["call"],
+            "answer": "approved",
+            "arguments": {"name": name},
+            "tool_call": begun["call"],
+        }
         assert house.composio.tasks[user] == [name]
         assert name.encode() not in bank.received
+
+
+async def test_an_edited_argument_is_told_in_the_stream_before_the_tool_runs(
+    tmp_path: Path,
+) -> None:
+    async with toolhouse(tmp_path, api_keys=KEYS) as house, client(house.app.url) as shop:
+        owner = parties.client("shop", "assistant", "buyer")
+        user = ConnectionUser.of(owner).value
+        await connected(house.app, house.composio, owner.id)
+        approvals = house.app.application.runtime.approvals
+        order = 'do ASANA_CREATE_TASK {"name": "as the model wrote it"}'
+        running = asyncio.create_task(shop.say(order, "buyer", Accept="text/event-stream"))
+        await until(lambda: len(approvals) == 1)
+        (asked,) = (await shop.at("buyer", "/approvals")).json["waiting"]
+        edited = {"name": canary()}
+        word = {"call": asked["call"], "answer": "approved", "arguments": edited}
+        path = "/api/chat/assistant/sessions/buyer/approvals"
+        assert (await shop.ask("POST", path, word)).status == 204
+        told = [(kind, told.get("arguments")) for kind, told in (await running).events]
+        assert [kind for kind, _ in told].index("approval_done") < [k for k, _ in told].index(
+            "tool_done"
+        )
+        assert ("approval_done", edited) in told
+        assert house.composio.tasks[user] == [edited["name"]]
 
 
 @pytest.mark.parametrize("by", ["/end", "/new"])
 async def test_nothing_waits_for_a_word_in_an_ended_conversation(by: str, tmp_path: Path) -> None:
     async with toolhouse(tmp_path, api_keys=KEYS) as house, client(house.app.url, NEXT) as shop:
-        user = ConnectionUser.of(parties.client("shop", "assistant", "buyer")).value
-        house.composio.add_account(user)
+        owner = parties.client("shop", "assistant", "buyer")
+        user = ConnectionUser.of(owner).value
+        await connected(house.app, house.composio, owner.id)
         runtime, order = house.app.application.runtime, 'do ASANA_CREATE_TASK {"name": "x"}'
         orders = [
             asyncio.create_task(shop.say(order, session, Accept="text/event-stream"))
             for session in ("buyer", "another")
         ]
-        house.composio.add_account(
-            ConnectionUser.of(parties.client("shop", "assistant", "another")).value
-        )
+        another = parties.client("shop", "assistant", "another")
+        await connected(house.app, house.composio, another.id)
         await until(lambda: len(runtime.approvals) == 2)
         if by == "/end":
             assert (await shop.at("buyer", by, "POST")).status == 204

@@ -86,7 +86,7 @@ async def test_a_run_is_its_owner_s_in_every_respect(tmp_path: Path) -> None:
         tabs = {name: await visitor(stack, house) for name in ("alice", "bob", "carol")}
         secrets = {name: canary() for name in tabs}
         for name, tab in tabs.items():
-            house.composio.add_account(house.user_of(tab))
+            await house.connect(tab)
             house.composio.tasks[house.user_of(tab)] = [secrets[name]]
             await tab.send(f"My secret word is {name}-{secrets[name]}.")
             task = f"{name} do ASANA_GET_TASKS {{}} and ASANA_CREATE_TASK {{}}"

@@ -3,18 +3,17 @@
 import asyncio
 import contextlib
 import json
-import re
 from pathlib import Path
 
 import pytest
 
 from cmw_agent.tools.composio import ConnectionUser
+from tests.accounts import TICKET, connected, finish, follow
 from tests.harness import WAIT, Browser, Event, Tab, canary, last_text, texts
 from tests.isolation.toolhouse import Toolhouse, settle, toolhouse, visitor, waiting
 from tests.rows import rows
 from tests.service import answer_of, ending, session_of, told, until
 
-LINK = re.compile(r"https://connect\.composio\.dev/link/lk_[\w-]+")
 LIST = "do ASANA_GET_TASKS {}"
 
 
@@ -28,7 +27,7 @@ def conversation_of(event: Event) -> str:
 
 def linked(event: Event) -> str:
     """The link that came last."""
-    return [m.group() for text in texts(event.value) for m in LINK.finditer(text)][-1]
+    return [m.group() for text in texts(event.value) for m in TICKET.finditer(text)][-1]
 
 
 async def asked(house: Toolhouse, tab: Tab, text: str) -> tuple[asyncio.Task[Event], str, str]:
@@ -55,19 +54,20 @@ async def test_two_users_connect_and_list_their_own_tasks(tmp_path: Path) -> Non
         a, b = [await visitor(stack, house) for _ in range(2)]
         hers, his = canary(), canary()
         # 10:00: A connects
-        first = linked(await a.send("/connect asana"))
-        house.composio.connect(house.user_of(a))
+        first = await follow(a, linked(await a.send("/connect asana")))
+        assert await finish(a, house.composio) == 200
         # 10:05: B asks too, and gets another link
-        second = linked(await b.send("/connect asana"))
+        second = await follow(b, linked(await b.send("/connect asana")))
         assert first != second
         # before he has connected he is asked to, and gets a link of his own again
         refused = await b.send(LIST)
-        assert linked(refused) not in (first, second)
+        third = await follow(b, linked(refused))
+        assert third not in (first, second)
         assert "has not connected asana" in last_text(refused.value)
         house.composio.tasks = {house.user_of(a): [hers], house.user_of(b): [his]}
         # 10:10: A lists her tasks
         assert hers in last_text((await a.send(LIST)).value)
-        house.composio.connect(house.user_of(b))
+        assert await finish(b, house.composio) == 200
         # 10:15: B lists his
         assert his in last_text((await b.send(LIST)).value)
         assert hers not in bytes(b.received).decode()
@@ -82,8 +82,8 @@ async def test_a_model_that_names_another_user_reaches_nothing_of_theirs(tmp_pat
         a, b = [await visitor(stack, house) for _ in range(2)]
         secret = canary()
         victim = house.user_of(b)
-        house.composio.add_account(victim)
-        house.composio.add_account(house.user_of(a))
+        await house.connect(b)
+        await house.connect(a)
         house.composio.tasks[victim] = [secret]
         for name in ("user_id", "entity_id", "connected_account_id"):
             for tool in ("ASANA_GET_TASKS", "ASANA_CREATE_TASK", "ASANA_DELETE_TASK"):
@@ -104,7 +104,7 @@ async def test_two_hundred_users_at_once_use_their_own_accounts(tmp_path: Path) 
         for name in secrets:
             session = await session_of(runtime, name)
             users[name] = ConnectionUser.of(session.principal).value
-            house.composio.add_account(users[name])
+            await connected(house.app, house.composio, session.owner)
         answers: dict[str, str] = {}
 
         async def talk(name: str) -> None:
@@ -146,7 +146,7 @@ async def test_a_call_that_changes_something_waits_for_its_user(
         house = await stack.enter_async_context(toolhouse(tmp_path))
         a, b = [await visitor(stack, house) for _ in range(2)]
         user, name = house.user_of(a), canary()
-        house.composio.add_account(user)
+        await house.connect(a)
         running, conversation, call = await asked(house, a, create(name))
         assert house.composio.to("POST /tools/execute") == []
         assert await waiting(b, conversation) == []
@@ -165,7 +165,7 @@ async def test_what_the_user_has_changed_is_what_is_sent_and_stored(tmp_path: Pa
         house = await stack.enter_async_context(toolhouse(tmp_path))
         tab = await visitor(stack, house)
         user, mended = house.user_of(tab), canary()
-        house.composio.add_account(user)
+        await house.connect(tab)
         running, conversation, call = await asked(house, tab, create("as the model wrote it"))
         assert await settle(tab, conversation, call, "approved", arguments={"name": mended}) == 200
         event = await running
@@ -175,11 +175,44 @@ async def test_what_the_user_has_changed_is_what_is_sent_and_stored(tmp_path: Pa
         assert json.loads(row["tool_calls"])[0]["arguments"] == {"name": mended}
 
 
+async def test_calls_of_one_id_are_decided_run_and_stored_each_with_its_own_arguments(
+    tmp_path: Path,
+) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        house = await stack.enter_async_context(toolhouse(tmp_path, model="forgetful"))
+        tab = await visitor(stack, house)
+        user = house.user_of(tab)
+        await house.connect(tab)
+        approvals = house.app.application.runtime.approvals
+        both = 'ASANA_CREATE_TASK {"name": "one"} and ASANA_CREATE_TASK {"name": "two"}'
+        running = asyncio.create_task(tab.send(f"do {both}"))
+        await until(lambda: len(approvals) == 2)
+        (session,) = house.app.application.runtime.registry._sessions.values()
+        conversation = str(session.conversation_id)
+        by_name = {c["arguments"]["name"]: c["call"] for c in await waiting(tab, conversation)}
+        stale = by_name["two"]
+        assert await settle(tab, conversation, stale, "denied") == 200
+        edited = {"name": "one, mended"}
+        assert await settle(tab, conversation, by_name["one"], "approved", arguments=edited) == 200
+        await running
+        assert house.composio.tasks[user] == ["one, mended"]
+        (row,) = rows(tmp_path, "SELECT tool_calls FROM agent_messages WHERE role = 'assistant'")
+        stored = {call["arguments"]["name"]: call["ok"] for call in json.loads(row["tool_calls"])}
+        assert stored == {"one, mended": True, "two": False}
+        # The next turn's call has the same id again; the cards of this one say nothing about it.
+        running, conversation, call = await asked(house, tab, create("three"))
+        for earlier in (stale, by_name["one"], "call_0"):
+            assert await settle(tab, conversation, earlier, "approved") == 404
+        assert await settle(tab, conversation, call, "denied") == 200
+        await running
+        assert house.composio.tasks[user] == ["one, mended"]
+
+
 async def test_always_holds_in_its_conversation_and_for_its_tool_alone(tmp_path: Path) -> None:
     async with contextlib.AsyncExitStack() as stack:
         house = await stack.enter_async_context(toolhouse(tmp_path))
         tab = await visitor(stack, house)
-        house.composio.add_account(house.user_of(tab))
+        await house.connect(tab)
         running, conversation, call = await asked(house, tab, create("one"))
         await settle(tab, conversation, call, "approved", always=True)
         await running
@@ -198,7 +231,7 @@ async def test_nobody_s_word_in_time_is_a_denial(tmp_path: Path) -> None:
     async with contextlib.AsyncExitStack() as stack:
         house = await stack.enter_async_context(toolhouse(tmp_path, approval_seconds=0.2))
         tab = await visitor(stack, house)
-        house.composio.add_account(house.user_of(tab))
+        await house.connect(tab)
         event = await tab.send(create("late"))
         assert "did not approve this call in time" in last_text(event.value)
         assert house.composio.to("POST /tools/execute") == []
@@ -210,7 +243,7 @@ async def test_the_wait_does_not_use_up_the_turn_s_time(tmp_path: Path) -> None:
             toolhouse(tmp_path, approval_seconds=3, turn_timeout=2)
         )
         tab = await visitor(stack, house)
-        house.composio.add_account(house.user_of(tab))
+        await house.connect(tab)
         event = await tab.send(create("late"))
         assert "did not approve this call in time" in last_text(event.value)
 
@@ -222,7 +255,7 @@ async def test_a_reload_in_the_middle_of_an_approval_loses_nothing(tmp_path: Pat
         browser = await stack.enter_async_context(Browser(house.app.url))
         tab = await browser.open()
         user, name = house.user_of(tab), canary()
-        house.composio.add_account(user)
+        await house.connect(tab)
         running, conversation, call = await asked(house, tab, create(name))
         await tab.close()
         running.cancel()
@@ -248,7 +281,7 @@ async def test_stop_ends_the_wait(tmp_path: Path) -> None:
     async with contextlib.AsyncExitStack() as stack:
         house = await stack.enter_async_context(toolhouse(tmp_path))
         tab = await visitor(stack, house)
-        house.composio.add_account(house.user_of(tab))
+        await house.connect(tab)
         running, conversation, call = await asked(house, tab, create("never"))
         await tab.join("stop", [])
         await running
@@ -266,7 +299,7 @@ async def test_a_turn_makes_no_more_calls_than_it_may(tmp_path: Path) -> None:
             toolhouse(tmp_path, approval="none", max_tool_calls=3)
         )
         tab = await visitor(stack, house)
-        house.composio.add_account(house.user_of(tab))
+        await house.connect(tab)
         many = " and ".join(f'ASANA_CREATE_TASK {{"name": "{n}"}}' for n in range(8))
         await tab.send(f"do {many}")
         assert len(house.composio.to("POST /tools/execute")) <= 3

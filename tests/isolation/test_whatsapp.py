@@ -14,7 +14,9 @@ import pytest
 from cmw_agent.channels.whatsapp_messages import parsed
 from cmw_agent.channels.whatsapp_questions import FAILED
 from cmw_agent.channels.whatsapp_turns import owner_of
+from cmw_agent.identity import Principal
 from cmw_agent.tools.composio import ConnectionUser
+from tests.accounts import TICKET, connected
 from tests.doubles.composio_server import Composio, composio_server
 from tests.doubles.openai_server import OpenAIDouble
 from tests.doubles.whatsapp_bridge import Bridge, whatsapp_bridge
@@ -61,6 +63,10 @@ class Place:
         runtime = self.here.application.runtime
         await ran(scheduler_of(runtime, hands, Heard(), deliver=runtime.deliver))
 
+    async def connect(self, body: dict[str, Any]) -> str:
+        """Give whoever has sent this a connected account."""
+        return await connected(self.here, self.composio, sender_of(body).id)
+
     def ran(self) -> list[tuple[str, Any]]:
         """Which tools ran, and for whom."""
         calls = self.composio.to("POST /tools/execute/")
@@ -93,16 +99,21 @@ def code_in(question: str) -> str:
     return str(found)
 
 
+def sender_of(body: dict[str, Any]) -> Principal:
+    """Who has sent this."""
+    (found,) = parsed(body)
+    return owner_of(found.message, "assistant")
+
+
 def known_as(body: dict[str, Any]) -> str:
     """The id by which Composio knows who has sent this."""
-    (found,) = parsed(body)
-    return ConnectionUser.of(owner_of(found.message, "assistant")).value
+    return ConnectionUser.of(sender_of(body)).value
 
 
 async def test_nobody_says_yes_for_another(tmp_path: Path) -> None:
     async with place(tmp_path) as at:
         for body in (in_group(KIM, ""), in_group(LEE, ""), message(KIM, "")):
-            at.composio.add_account(known_as(body))
+            await at.connect(body)
         word = canary()
         await at.says(in_group(KIM, f'do ASANA_CREATE_TASK {{"name": "{word}"}}'))
         (question,) = await at.is_asked(GROUP, 1)
@@ -128,7 +139,7 @@ async def test_nobody_says_yes_for_another(tmp_path: Path) -> None:
 
 async def test_no_means_no(tmp_path: Path) -> None:
     async with place(tmp_path) as at:
-        at.composio.add_account(known_as(message(KIM, "")))
+        await at.connect(message(KIM, ""))
         await at.says(message(KIM, 'do ASANA_CREATE_TASK {"name": "a"}'))
         await at.is_asked(KIM, 1)
         await at.says(message(KIM, "no"))
@@ -148,7 +159,7 @@ async def test_no_means_no(tmp_path: Path) -> None:
 
 async def test_only_a_word_after_the_question_was_sent_is_its_answer(tmp_path: Path) -> None:
     async with place(tmp_path) as at:
-        at.composio.add_account(known_as(message(KIM, "")))
+        await at.connect(message(KIM, ""))
         at.bridge.plan = [503] * 100
         await at.says(message(KIM, 'do ASANA_CREATE_TASK {"name": "a"}'))
         await at.bridge.until_asked(1)
@@ -174,7 +185,7 @@ async def test_what_was_not_wholly_asked_is_denied_and_told(
     plan: list[int | str], name: str, told: list[str], tmp_path: Path
 ) -> None:
     async with place(tmp_path) as at:
-        at.composio.add_account(known_as(message(KIM, "")))
+        await at.connect(message(KIM, ""))
         at.bridge.plan = plan
         await at.says(message(KIM, f'do ASANA_CREATE_TASK {{"name": "{name}"}}'))
         heard = await at.hears(KIM, len(told) + 1)
@@ -188,9 +199,15 @@ async def test_links_differ_and_go_to_whom_they_are_for_alone(tmp_path: Path) ->
             await at.says(body)
         links = [*await at.hears(KIM, 1), *await at.hears(LEE, 1)]
         assert len(set(links)) == 2
-        assert all("/link/" in link for link in links)
-        asked = {c.body["user_id"] for c in at.composio.to("POST /connected_accounts/link")}
-        assert asked == {known_as(message(KIM, "")), known_as(message(LEE, ""))}
+        offered = [found.group() for link in links if (found := TICKET.search(link))]
+        assert len(set(offered)) == 2
+        # Nobody is handed a link to Composio's site; these warn whoever follows them.
+        assert at.composio.to("POST /connected_accounts/link") == []
+        owners = rows(tmp_path, "SELECT owner_id FROM agent_connections")
+        people = {sender_of(message(KIM, "")).id, sender_of(message(LEE, "")).id}
+        assert {row["owner_id"] for row in owners} == people
+        async with at.http.get(f"{at.here.url}/{offered[0]}") as answer:
+            assert "the WhatsApp chat of a number that ends in 11" in await answer.text()
 
 
 async def test_in_a_group_nobody_is_shown_a_link_that_connects_an_account(tmp_path: Path) -> None:
@@ -202,8 +219,10 @@ async def test_in_a_group_nobody_is_shown_a_link_that_connects_an_account(tmp_pa
         # a tool that needs an account offers a link
         await at.says(in_group(LEE, "do ASANA_GET_TASKS {}"))
         assert (await at.hears(GROUP, 2))[1].endswith(alone)
-        assert len(at.composio.to("POST /connected_accounts/link")) == 1
-        assert "composio" not in "".join(at.bridge.texts(GROUP))
+        assert len(rows(tmp_path, "SELECT * FROM agent_connections")) == 1
+        assert at.composio.to("POST /connected_accounts/link") == []
+        for part in ("composio", "connections/connect", "ticket"):
+            assert part not in "".join(at.bridge.texts(GROUP))
 
 
 async def test_each_hears_their_own_alone(tmp_path: Path) -> None:

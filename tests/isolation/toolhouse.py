@@ -4,15 +4,16 @@ import contextlib
 import json
 import re
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from cmw_agent.tools.composio import ConnectionUser
+from tests.accounts import connected
 from tests.doubles.composio_server import Composio, composio_server
 from tests.doubles.openai_models import call_tools, words
 from tests.doubles.openai_server import OpenAIDouble
-from tests.doubles.openai_steps import Request, Step, Text
+from tests.doubles.openai_steps import Request, Step, Text, ToolCalls
 from tests.harness import Browser, Served, Tab, served, settings_for
 
 ORDER = re.compile(r"do ((?:\w+ \{[^{}]*\}(?: and )?)+)")
@@ -28,6 +29,14 @@ def obedient(request: Request) -> Sequence[Step]:
     return call_tools(request, calls)
 
 
+def forgetful(request: Request) -> Sequence[Step]:
+    """The obedient model at an endpoint that calls each of its calls `call_0`."""
+    return [
+        replace(step, call_id="call_0") if isinstance(step, ToolCalls) else step
+        for step in obedient(request)
+    ]
+
+
 @dataclass(slots=True)
 class Toolhouse:
     """The served app and its doubles."""
@@ -40,16 +49,25 @@ class Toolhouse:
         """The id by which Composio knows the visitor of this tab."""
         return known_as(self.app, tab)
 
+    async def connect(self, tab: Tab) -> str:
+        """Give the visitor of this tab a connected account; return its id."""
+        return await connected(self.app, self.composio, owner_of(self.app, tab))
+
 
 def known_as(app: Served, tab: Tab) -> str:
     """The id by which Composio knows the visitor behind a tab, from its cookie."""
+    return ConnectionUser.of_owner(owner_of(app, tab)).value
+
+
+def owner_of(app: Served, tab: Tab) -> str:
+    """The id of the visitor behind a tab, from its cookie."""
     runtime = app.application.runtime
     cookies = {cookie.key: cookie.value for cookie in tab.http.cookie_jar}
     identities = app.application.guard._identities
     for value in cookies.values():
         if (principal := identities.verify(value, "cookie")) is not None:
             assert runtime.registry.of(principal)
-            return ConnectionUser.of(principal).value
+            return str(principal.id)
     raise AssertionError("this tab's browser has no cookie of the app")
 
 
@@ -58,7 +76,7 @@ async def toolhouse(folder: Path, **changes: Any) -> AsyncIterator[Toolhouse]:
     """Serve the app with the toolkit asana."""
     async with (
         composio_server() as composio,
-        OpenAIDouble(scripts={"obedient": obedient}) as endpoint,
+        OpenAIDouble(scripts={"obedient": obedient, "forgetful": forgetful}) as endpoint,
     ):
         values: dict[str, Any] = {
             "openai_base_url": endpoint.base_url,

@@ -73,7 +73,7 @@ async def test_status_tools_and_disconnect_are_one_s_own(tmp_path: Path) -> None
     ):
         a, b = await alice.open(), await bob.open()
         for tab in (a, b):
-            house.composio.add_account(house.user_of(tab))
+            await house.connect(tab)
         for text in ("/status", "/status asana", "/connect list", "/connect"):
             assert "(`asana`): connected" in last_text((await a.send(text)).value)
         tools = last_text((await a.send("/tools")).value)

@@ -90,15 +90,20 @@ async def tool(connections: Connections, slug: str, toolkit: str = "asana") -> C
     return found
 
 
-async def create(connections: Connections, user: ConnectionUser, name: str) -> None:
+async def create(
+    connections: Connections, user: ConnectionUser, name: str, account: str | None = None
+) -> None:
     outcome = await connections.run(
-        user, await tool(connections, "ASANA_CREATE_TASK"), {"name": name}
+        user, await tool(connections, "ASANA_CREATE_TASK"), {"name": name}, account_id=account
     )
     assert outcome.ok, outcome.text
 
 
-async def tasks(connections: Connections, user: ConnectionUser) -> list[str]:
-    outcome = await connections.run(user, await tool(connections, "ASANA_GET_TASKS"), {})
+async def tasks(
+    connections: Connections, user: ConnectionUser, account: str | None = None
+) -> list[str]:
+    listing = await tool(connections, "ASANA_GET_TASKS")
+    outcome = await connections.run(user, listing, {}, account_id=account)
     assert outcome.ok, outcome.text
     found: list[str] = json.loads(outcome.text)["tasks"]
     return found
@@ -114,19 +119,20 @@ def states(toolkits: Sequence[Toolkit]) -> dict[str, str]:
 async def test_two_users_get_different_links_and_their_own_tasks(
     composio: Composio, connections: Connections
 ) -> None:
-    hers = await connections.link(ALICE, "asana", CALLBACK)
-    his = await connections.link(BOB, "asana", CALLBACK)
+    hers, her_account = await connections.link(ALICE, "asana", CALLBACK)
+    his, his_account = await connections.link(BOB, "asana", CALLBACK)
     assert hers != his
     for link in (hers, his):
         assert re.fullmatch(r"https://connect\.composio\.dev/link/lk_[\w-]+", link)
     composio.connect(ALICE.value)
-    await create(connections, ALICE, "hers")
-    with pytest.raises(NotConnected):
-        await tasks(connections, BOB)
+    await create(connections, ALICE, "hers", her_account)
+    for account in (his_account, her_account):
+        with pytest.raises(NotConnected):
+            await tasks(connections, BOB, account)
     composio.connect(BOB.value)
-    await create(connections, BOB, "his")
-    assert await tasks(connections, ALICE) == ["hers"]
-    assert await tasks(connections, BOB) == ["his"]
+    await create(connections, BOB, "his", his_account)
+    assert await tasks(connections, ALICE, her_account) == ["hers"]
+    assert await tasks(connections, BOB, his_account) == ["his"]
     for call in composio.to("POST /connected_accounts/link"):
         assert call.body["callback_url"] == CALLBACK
 
@@ -137,11 +143,12 @@ async def test_users_who_work_at_once_never_see_each_others_tasks(
     users = [ConnectionUser.of(Principal(f"v{n:032x}", "visitor")) for n in range(40)]
 
     async def work(user: ConnectionUser) -> None:
-        await connections.link(user, "asana", CALLBACK)
+        _, account = await connections.link(user, "asana", CALLBACK)
         composio.connect(user.value)
         for number in range(3):
-            await create(connections, user, f"{number} of {user}")
-            assert await tasks(connections, user) == [f"{n} of {user}" for n in range(number + 1)]
+            await create(connections, user, f"{number} of {user}", account)
+            done = [f"{n} of {user}" for n in range(number + 1)]
+            assert await tasks(connections, user, account) == done
 
     await asyncio.gather(*map(work, users))
     assert all(
@@ -155,9 +162,10 @@ async def test_every_request_about_somebody_names_them_and_nobody_else(
 ) -> None:
     composio.add_account(BOB.value)
     await connections.link(ALICE, "asana", CALLBACK)
-    composio.connect(ALICE.value)
-    await create(connections, ALICE, "hers")
-    await connections.toolkits(ALICE)
+    account = composio.connect(ALICE.value)
+    await create(connections, ALICE, "hers", account)
+    await connections.toolkits(ALICE, {"asana": account})
+    assert await connections.is_active(ALICE, "asana", account)
     assert await connections.disconnect(ALICE, "asana")
     impersonal = (
         "GET /tools",
@@ -176,7 +184,7 @@ async def test_no_request_carries_default(composio: Composio, connections: Conne
     await connections.link(ALICE, "asana", CALLBACK)
     composio.connect(ALICE.value)
     await tasks(connections, ALICE)
-    await connections.toolkits(ALICE)
+    await connections.toolkits(ALICE, {})
     await connections.disconnect(ALICE, "asana")
     assert len(composio.calls) > 5
     for call in composio.calls:
@@ -200,7 +208,7 @@ async def test_a_model_cannot_name_another_user(
         "version": "old",
         "arguments": {"user_id": BOB.value},
     }
-    outcome = await connections.run(ALICE, reading, forged)
+    outcome = await connections.run(ALICE, reading, forged, account_id=None)
     assert outcome.ok
     assert json.loads(outcome.text) == {"tasks": []}
     (call,) = composio.to("POST /tools/execute")
@@ -216,7 +224,9 @@ async def test_what_a_tool_itself_calls_user_id_stays_among_its_arguments(
 ) -> None:
     composio.toolkits["asana"].append(Tool("ASANA_FIND", "Finds.", {"user_id": {"type": "string"}}))
     composio.add_account(ALICE.value)
-    await connections.run(ALICE, await tool(connections, "ASANA_FIND"), {"user_id": "7"})
+    await connections.run(
+        ALICE, await tool(connections, "ASANA_FIND"), {"user_id": "7"}, account_id=None
+    )
     (call,) = composio.to("POST /tools/execute")
     assert (call.body["user_id"], call.body["arguments"]) == (ALICE.value, {"user_id": "7"})
 
@@ -238,10 +248,28 @@ async def test_nobody_s_account_is_deleted_by_another(
 async def test_another_s_account_never_counts_as_one_s_own(
     composio: Composio, connections: Connections
 ) -> None:
-    composio.add_account(BOB.value)
+    bobs = composio.add_account(BOB.value)
     composio.leaky = True
-    assert states(await connections.toolkits(ALICE))["asana"] == "none"
-    assert states(await connections.toolkits(BOB))["asana"] == "connected"
+    assert states(await connections.toolkits(ALICE, {"asana": bobs}))["asana"] == "none"
+    assert states(await connections.toolkits(BOB, {"asana": bobs}))["asana"] == "connected"
+    assert not await connections.is_active(ALICE, "asana", bobs)
+    assert await connections.is_active(BOB, "asana", bobs)
+    await connections.delete(ALICE, "asana", bobs)
+    assert list(composio.accounts) == [bobs]
+
+
+async def test_a_tool_runs_on_the_account_that_is_named_and_on_no_other_one_of_its_user(
+    composio: Composio, connections: Connections
+) -> None:
+    mine = [composio.add_account(ALICE.value) for _ in range(2)]
+    await create(connections, ALICE, "one", mine[1])
+    (call,) = composio.to("POST /tools/execute")
+    assert call.body["connected_account_id"] == mine[1]
+    composio.accounts[mine[1]].status = "EXPIRED"
+    for account in (mine[1], composio.add_account(BOB.value), "ca_never"):
+        with pytest.raises(NotConnected):
+            await create(connections, ALICE, "two", account)
+    assert composio.tasks == {ALICE.value: ["one"]}
 
 
 async def test_disconnecting_takes_every_account_of_that_toolkit_and_no_other(
@@ -267,8 +295,8 @@ async def test_an_account_that_goes_meanwhile_is_gone_all_the_same(
 
 
 async def test_one_client_keeps_no_cookies(composio: Composio, connections: Connections) -> None:
-    await connections.toolkits(ALICE)
-    await connections.toolkits(BOB)
+    await connections.toolkits(ALICE, {})
+    await connections.toolkits(BOB, {})
     assert len(composio.calls) > 2
     assert not any("cookie" in call.headers for call in composio.calls)
 
@@ -321,48 +349,51 @@ def test_a_user_cannot_be_made_from_nothing(value: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("statuses", "state"),
+    ("status", "state"),
     [
-        ((), "none"),
-        (("INITIATED",), "waiting"),
-        (("INITIALIZING",), "waiting"),
-        (("ACTIVE",), "connected"),
-        (("EXPIRED",), "expired"),
-        (("REVOKED", "INACTIVE", "FAILED"), "expired"),
-        (("EXPIRED", "INITIATED"), "waiting"),
-        (("EXPIRED", "INITIATED", "ACTIVE", "FAILED"), "connected"),
-        (("SOMETHING_NEW",), "none"),
+        ("ACTIVE", "connected"),
+        ("INITIATED", "waiting"),
+        ("INITIALIZING", "waiting"),
+        ("EXPIRED", "expired"),
+        ("REVOKED", "expired"),
+        ("INACTIVE", "expired"),
+        ("FAILED", "expired"),
+        ("SOMETHING_NEW", "none"),
     ],
 )
-async def test_the_state_is_the_best_of_the_users_own_accounts(
-    composio: Composio, connections: Connections, statuses: tuple[str, ...], state: str
+async def test_the_state_is_that_of_the_account_that_counts_whatever_others_there_are(
+    composio: Composio, connections: Connections, status: str, state: str
 ) -> None:
     composio.add_account(BOB.value)
-    for status in statuses:
-        composio.add_account(ALICE.value, status=status)
-    assert states(await connections.toolkits(ALICE)) == {"asana": state, "big": "none"}
+    composio.add_account(ALICE.value, status="EXPIRED")
+    other = composio.add_account(ALICE.value)
+    mine = composio.add_account(ALICE.value, status=status)
+    found = await connections.toolkits(ALICE, {"asana": mine, "big": other})
+    assert states(found) == {"asana": state, "big": "none"}
+    assert states(await connections.toolkits(ALICE, {}))["asana"] == "none"
 
 
 async def test_the_state_is_read_again_each_time(
     composio: Composio, connections: Connections
 ) -> None:
-    seen = []
-    seen.append(states(await connections.toolkits(ALICE))["asana"])
-    await connections.link(ALICE, "asana", CALLBACK)
-    seen.append(states(await connections.toolkits(ALICE))["asana"])
-    account = composio.connect(ALICE.value)
-    seen.append(states(await connections.toolkits(ALICE))["asana"])
+    async def state() -> str:
+        return states(await connections.toolkits(ALICE, {"asana": account}))["asana"]
+
+    _, account = await connections.link(ALICE, "asana", CALLBACK)
+    seen = [await state()]
+    assert account == composio.connect(ALICE.value)
+    seen.append(await state())
     composio.accounts[account].disabled = True
-    seen.append(states(await connections.toolkits(ALICE))["asana"])
+    seen.append(await state())
     del composio.accounts[account]
-    seen.append(states(await connections.toolkits(ALICE))["asana"])
-    assert seen == ["none", "waiting", "connected", "expired", "none"]
+    seen.append(await state())
+    assert seen == ["waiting", "connected", "expired", "none"]
 
 
 async def test_a_toolkit_says_its_name_and_whether_it_needs_an_account(composio: Composio) -> None:
     composio.add_toolkit("hackernews", 2, no_auth=True)
     async with opened(composio, toolkits=("asana", "hackernews", "no_tools")) as connections:
-        found = await connections.toolkits(ALICE)
+        found = await connections.toolkits(ALICE, {})
     assert [(one.slug, one.name, one.needs_account) for one in found] == [
         ("asana", "Asana", True),
         ("hackernews", "Hackernews", False),
@@ -395,7 +426,10 @@ async def test_a_toolkit_says_its_name_and_whether_it_needs_an_account(composio:
 async def test_a_link_elsewhere_is_never_shown(
     composio: Composio, connections: Connections, address: object
 ) -> None:
-    composio.answer("POST /connected_accounts/link", Reply(201, {"redirect_url": address}))
+    composio.answer(
+        "POST /connected_accounts/link",
+        Reply(201, {"redirect_url": address, "connected_account_id": "ca_1"}),
+    )
     with pytest.raises(ConnectionsFailed) as failed:
         await connections.link(ALICE, "asana", CALLBACK)
     assert failed.value.status == 502
@@ -445,10 +479,10 @@ async def test_not_connected_is_understood_in_each_way_it_is_told(
     composio: Composio, connections: Connections, refusal: Refusal
 ) -> None:
     composio.refusal = refusal
-    composio.add_account(ALICE.value, status="EXPIRED")
+    account = composio.add_account(ALICE.value, status="EXPIRED")
     composio.add_account(BOB.value)
     with pytest.raises(NotConnected) as told:
-        await tasks(connections, ALICE)
+        await tasks(connections, ALICE, account)
     assert told.value.toolkit == "asana"
     assert len(composio.to("POST /tools/execute")) == 1
 
@@ -456,11 +490,12 @@ async def test_not_connected_is_understood_in_each_way_it_is_told(
 async def test_a_tools_own_words_are_not_taken_for_a_missing_account(
     composio: Composio, connections: Connections
 ) -> None:
-    composio.add_account(ALICE.value)
+    account = composio.add_account(ALICE.value)
     words = "This workspace has no connected account for billing."
     body = {"data": {}, "error": words, "successful": False}
     composio.answer("POST /tools/execute", Reply(200, body))
-    outcome = await connections.run(ALICE, await tool(connections, "ASANA_GET_TASKS"), {})
+    listing = await tool(connections, "ASANA_GET_TASKS")
+    outcome = await connections.run(ALICE, listing, {}, account_id=account)
     assert (outcome.ok, outcome.text) == (False, f"ASANA_GET_TASKS failed: {words}")
 
 
@@ -488,7 +523,7 @@ async def test_an_action_is_never_tried_again(
     composio.add_account(ALICE.value)
     creating = await tool(connections, "ASANA_CREATE_TASK")
     composio.answer("POST /tools/execute", step)
-    outcome = await connections.run(ALICE, creating, {"name": "once"})
+    outcome = await connections.run(ALICE, creating, {"name": "once"}, account_id=None)
     assert not outcome.ok
     assert composio.key not in outcome.text
     assert len(composio.to("POST")) == 1
@@ -510,13 +545,13 @@ async def test_a_link_and_a_deletion_are_never_tried_again(
 
 
 async def test_reading_is_tried_a_second_time(composio: Composio, connections: Connections) -> None:
-    composio.add_account(ALICE.value)
+    account = {"asana": composio.add_account(ALICE.value)}
     composio.answer("GET /connected_accounts", Reply(500, {}, AT_ONCE))
-    assert states(await connections.toolkits(ALICE))["asana"] == "connected"
+    assert states(await connections.toolkits(ALICE, account))["asana"] == "connected"
     for _ in range(2):
         composio.answer("GET /connected_accounts", Reply(500, {}, AT_ONCE))
     with pytest.raises(ConnectionsFailed):
-        await connections.toolkits(ALICE)
+        await connections.toolkits(ALICE, {})
 
 
 async def test_a_tool_that_does_not_answer_is_given_up(composio: Composio) -> None:
@@ -524,7 +559,7 @@ async def test_a_tool_that_does_not_answer_is_given_up(composio: Composio) -> No
     async with opened(composio, seconds=5) as connections:
         composio.add_account(ALICE.value)
         composio.answer("POST /tools/execute", Hold())
-        outcome = await connections.run(ALICE, creating, {"name": "late"})
+        outcome = await connections.run(ALICE, creating, {"name": "late"}, account_id=None)
     assert not outcome.ok
     assert "not known" in outcome.text
     assert len(composio.to("POST /tools/execute")) == 1
@@ -536,12 +571,12 @@ async def test_cancelling_a_run_lets_the_next_one_go_on(
     composio.add_account(ALICE.value)
     reading = await tool(connections, "ASANA_GET_TASKS")
     composio.answer("POST /tools/execute", Hold())
-    running = asyncio.create_task(connections.run(ALICE, reading, {}))
+    running = asyncio.create_task(connections.run(ALICE, reading, {}, account_id=None))
     await composio.until(lambda: len(composio.to("POST /tools/execute")) == 1)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
-    assert (await connections.run(ALICE, reading, {})).ok
+    assert (await connections.run(ALICE, reading, {}, account_id=None)).ok
 
 
 @pytest.mark.parametrize(
@@ -552,7 +587,7 @@ async def test_an_action_whose_arguments_json_cannot_carry_is_not_run(
 ) -> None:
     composio.add_account(ALICE.value)
     creating = await tool(connections, "ASANA_CREATE_TASK")
-    outcome = await connections.run(ALICE, creating, arguments)
+    outcome = await connections.run(ALICE, creating, arguments, account_id=None)
     assert not outcome.ok
     assert not composio.to("POST")
 
@@ -562,11 +597,11 @@ async def test_a_failure_is_told_in_short_words(
 ) -> None:
     composio.add_account(ALICE.value)
     deleting = await tool(connections, "ASANA_DELETE_TASK")
-    outcome = await connections.run(ALICE, deleting, {"name": "none"})
+    outcome = await connections.run(ALICE, deleting, {"name": "none"}, account_id=None)
     assert outcome.text == "ASANA_DELETE_TASK failed: There is no such task."
     long = {"error": {"message": "x" * 50_000, "slug": "s", "code": 1, "status": 400}}
     composio.answer("POST /tools/execute", Reply(400, long))
-    outcome = await connections.run(ALICE, deleting, {})
+    outcome = await connections.run(ALICE, deleting, {}, account_id=None)
     assert (outcome.ok, len(outcome.text)) == (False, MAX_RESULT)
 
 
@@ -577,13 +612,13 @@ async def test_a_result_is_cut_and_can_be_stored(
     reading = await tool(connections, "ASANA_GET_TASKS")
     data = {"text": "é\ud800\x00" * 20_000}
     composio.answer("POST /tools/execute", Reply(200, {"data": data, "successful": True}))
-    outcome = await connections.run(ALICE, reading, {})
+    outcome = await connections.run(ALICE, reading, {}, account_id=None)
     assert outcome.ok
     assert len(outcome.text) == MAX_RESULT
     outcome.text.encode()
     assert "\x00" not in outcome.text
     composio.answer("POST /tools/execute", Reply(200, b" " * (catalog.MAX_BODY + 1)))
-    outcome = await connections.run(ALICE, reading, {})
+    outcome = await connections.run(ALICE, reading, {}, account_id=None)
     assert not outcome.ok
     assert "too_large" in outcome.text
 
@@ -595,7 +630,9 @@ async def test_running_a_tool_changes_nothing_that_others_share(
     before = json.dumps([one.schema for one in await connections.tools(["asana", "big"])])
     await create(connections, ALICE, "one")
     arguments = {"name": "two", "user_id": "x"}
-    await connections.run(ALICE, await tool(connections, "ASANA_CREATE_TASK"), arguments)
+    await connections.run(
+        ALICE, await tool(connections, "ASANA_CREATE_TASK"), arguments, account_id=None
+    )
     assert arguments == {"name": "two", "user_id": "x"}
     assert json.dumps([one.schema for one in await connections.tools(["asana", "big"])]) == before
 
@@ -675,7 +712,7 @@ async def test_an_unreachable_service_gives_no_tools_and_one_sentence(composio: 
         async with opened(composio, url=url) as connections:
             assert await connections.tools(["asana"]) == ()
             with pytest.raises(ConnectionsFailed) as failed:
-                await connections.toolkits(ALICE)
+                await connections.toolkits(ALICE, {})
     assert isinstance(failed.value, UserError)
     assert composio.key not in str(failed.value)
 
@@ -695,7 +732,9 @@ async def test_neither_key_nor_words_of_others_are_logged(
     composio.add_account(ALICE.value)
     secret = {"error": {"message": "canary-7", "slug": "S", "code": 1, "status": 400}}
     composio.answer("POST /tools/execute", Reply(400, secret))
-    await connections.run(ALICE, await tool(connections, "ASANA_GET_TASKS"), {"a": "canary-8"})
+    await connections.run(
+        ALICE, await tool(connections, "ASANA_GET_TASKS"), {"a": "canary-8"}, account_id=None
+    )
     composio.answer("POST /connected_accounts/link", Reply(400, secret))
     with pytest.raises(ConnectionsFailed) as failed:
         await connections.link(ALICE, "asana", CALLBACK)

@@ -309,20 +309,22 @@ def shown(parts: list[str]) -> str:
 
 
 def test_a_question_shows_all_that_would_be_done() -> None:
-    asked = Asked("c", "ASANA_CREATE_TASK", {"name": "milk\nand *bread*", "n": [1, 10**30]}, 0)
+    asked = Asked("a", "c", "ASANA_CREATE_TASK", {"name": "milk\nand *bread*", "n": [1, 10**30]}, 0)
     (part,) = question(asked)
     assert part.startswith("I would like to run `ASANA_CREATE_TASK` with:\n```\n")
     assert shown([part]) == f'"name": "milk\\nand *bread*"\n"n": [1, {10**30}]'
     assert part.endswith("```\n\nReply *yes* or *no*.")
     assert question(asked, "k7f")[0].endswith("Reply *yes k7f* or *no k7f*.")
-    assert question(Asked("c", "X", {}, 0)) == ["I would like to run `X`.\n\nReply *yes* or *no*."]
+    assert question(Asked("a", "c", "X", {}, 0)) == [
+        "I would like to run `X`.\n\nReply *yes* or *no*."
+    ]
 
 
 @pytest.mark.parametrize("sign", ["A", "a b ", '"', "\\", "`", "\u202e", "😀"])
 def test_what_is_long_is_shown_in_parts_and_nothing_is_left_out(sign: str) -> None:
     value = (sign * 900)[:900]  # of escapes, a part holds 600
     given = {"body": value, "more": "x" * 4_000, "zz_to": "evil@example"}
-    parts = question(Asked("c", "MAIL", given, 0))
+    parts = question(Asked("a", "c", "MAIL", given, 0))
     assert len(parts) > 1
     assert f"({len(parts)} of {len(parts)})" in parts[-1]
     assert [part.endswith("Reply *yes* or *no*.") for part in parts].index(True) == len(parts) - 1
@@ -334,7 +336,7 @@ def test_what_is_long_is_shown_in_parts_and_nothing_is_left_out(sign: str) -> No
 
 def test_nothing_in_a_call_can_look_like_the_question() -> None:
     forged = "x\n```\n\u2028Reply *yes* to see a cat.\r\v\x85"
-    (part,) = question(Asked("c", forged, {forged: forged, "list": [{forged: forged}]}, 0))
+    (part,) = question(Asked("a", "c", forged, {forged: forged, "list": [{forged: forged}]}, 0))
     assert part.splitlines()[:2] == [part.split("\n")[0], "```"]
     assert len(part.splitlines()) == len(part.split("\n")) == 7
     assert [line for line in part.splitlines() if line.startswith("Reply")] == [
@@ -346,9 +348,9 @@ def test_nothing_in_a_call_can_look_like_the_question() -> None:
 def test_what_cannot_be_shown_whole_is_not_asked() -> None:
     for value in ("x" * MOST_SHOWN, 10**5_000):
         with pytest.raises(Unshowable):
-            question(Asked("c", "X", {"a": value}, 0))
+            question(Asked("a", "c", "X", {"a": value}, 0))
     with pytest.raises(Unshowable):
-        question(Asked("c", "X" * 201, {}, 0))
+        question(Asked("a", "c", "X" * 201, {}, 0))
 
 
 def test_pauses_grow() -> None:

@@ -1,16 +1,19 @@
 """The parts around the chat: accounts that are connected, and what answers took."""
 
 import re
+from urllib.parse import urljoin
 
 import pytest
 from playwright.async_api import Locator, ViewportSize, expect
 
 from memory.manager import ConversationMemoryManager
 from memory.records import new_conversation_id, utcnow
-from tests.doubles.composio_server import Composio
+from tests.accounts import TICKET, last_link
+from tests.doubles.composio_server import Composio, Reply
 from tests.harness import Served
 from tests.web.chat_page import ChatPage
 from tests.web.conftest import WIDE, People
+from tests.web.connecting import connect, play_composio, text_of
 from tests.web.test_looks import NARROW, _fits, _picture, _readable
 from tests.web.test_xss import _owner
 
@@ -51,7 +54,7 @@ async def test_each_connects_and_disconnects_an_account_of_their_own(
         await expect(app_row(page, "Asana")).to_contain_text("Not connected")
         await expect(app_row(page, "Clock")).to_contain_text("No account needed")
         await expect(app_row(page, "Clock").get_by_role("button")).to_have_count(0)
-    links, asked = [], len(composio.to("POST /connected_accounts/link"))
+    links = []
     for page in (alice, bob):
         await panel(page).get_by_role("button", name="Connect Asana").press("Enter")
         link = panel(page).get_by_role("link", name="Continue to Asana in a new tab")
@@ -60,15 +63,34 @@ async def test_each_connects_and_disconnects_an_account_of_their_own(
         await expect(link).to_have_attribute("rel", "noopener")
         links.append(await link.get_attribute("href"))
     assert len(set(links)) == 2
-    assert all(str(link).startswith("https://connect.composio.dev/link/") for link in links)
-    hers, his = [
-        call.body["user_id"] for call in composio.to("POST /connected_accounts/link")[asked:]
-    ]
-    composio.connect(hers)
+    assert all(TICKET.fullmatch(str(link)) for link in links)
+    # She follows hers to the end, in a tab of its own; he has only begun his.
+    people.watch.expects("foreign: https://connect.composio.dev/link/")
+    await play_composio(alice, composio)
+    async with alice.page.context.expect_page() as opening:
+        await panel(alice).get_by_role("link", name="Continue to Asana in a new tab").click()
+    told = await text_of(await opening.value)
+    assert told.startswith("Asana is connected")
+    hers = last_link(composio).body["user_id"]
+    began = await bob.page.context.request.get(
+        urljoin(bob.page.url, str(links[1])), max_redirects=0
+    )
+    assert began.status == 303
     for page, state in ((alice, "Connected"), (bob, "Waiting")):
         await come_back(page)
         await expect(app_row(page, "Asana")).to_contain_text(state)
-    composio.connect(his)
+    call = last_link(composio)
+    composio.connect(call.body["user_id"])
+    # What she brings back of his connects nothing, and ends it.
+    stray = await alice.page.context.request.get(call.body["callback_url"])
+    assert stray.status == 404
+    await come_back(bob)
+    await expect(app_row(bob, "Asana")).to_contain_text("Not connected")
+    await bob.reload()
+    await open_panel(bob)
+    await panel(bob).get_by_role("button", name="Connect Asana").press("Enter")
+    again = panel(bob).get_by_role("link", name="Continue to Asana in a new tab")
+    await connect(bob, composio, await again.get_attribute("href"))
     await alice.frame.get_by_role("button", name="Disconnect Asana").click()
     await panel(alice).get_by_role("button", name="Keep Asana").click()
     assert hers in {account.user_id for account in composio.accounts.values()}
@@ -106,32 +128,53 @@ async def test_a_failure_is_told_in_the_panel(
 ) -> None:
     page = await people.open(connecting)
     await open_panel(page)
-    composio.redirect, kept = "https://evil.example/{token}", composio.redirect
     people.watch.expects("502")
-    try:
-        await panel(page).get_by_role("button", name="Connect Asana").click()
-        await expect(panel(page).get_by_role("status")).to_contain_text("(error ")
-    finally:
-        composio.redirect = kept
+    composio.answer("GET /connected_accounts", Reply(400, {"error": {"message": "a secret"}}))
+    await come_back(page)
+    await expect(panel(page).get_by_role("status")).to_contain_text("(error ")
+    await expect(panel(page).get_by_role("status")).not_to_contain_text("a secret")
     await expect(panel(page).get_by_role("button", name="Connect Asana")).to_be_enabled()
     await expect(panel(page).get_by_role("link")).to_have_count(0)
 
 
 @SCHEMES
-async def test_a_link_to_connect_looks_like_a_button(
-    dark: bool, app: Served, people: People
+async def test_the_link_that_the_app_itself_gives_looks_like_a_button(
+    dark: bool, connecting: Served, people: People
 ) -> None:
-    page = await people.open(app, dark=dark)
-    await page.ask(
-        "[Connect Asana](https://connect.composio.dev/link/lk_1) [other](https://connect.example/)"
-    )
-    link = page.answers.get_by_role("link", name="Connect Asana")
+    page = await people.open(connecting, dark=dark)
+    await page.ask("/connect asana")
+    link = page.log.get_by_role("link", name="Connect your account")
+    await expect(link).to_be_visible()
     await expect(link).to_have_css("color", "rgb(255, 255, 255)")
     await expect(link).to_have_css("display", "inline-block")
-    await expect(link).to_have_attribute("rel", re.compile("noopener"))
-    other = page.answers.get_by_role("link", name="other")
-    await expect(other).to_have_css("display", "inline")
+    await expect(link).to_have_attribute("href", TICKET)
     await _readable(page)
+    await _picture(page, f"connect-button-{'dark' if dark else 'light'}")
+
+
+TEXTS = (
+    "[Connect 1](https://connect.composio.dev/link/lk_1)",
+    "[Connect 2](https://connect&#46;composio.dev/link/lk_2)",
+    "[Connect 3](https://x:y@CONNECT.composio.dev./link/lk_3)",
+    "[Connect 4](https:\\\\connect.composio.dev/link/lk_4)",
+    "[Connect 5](//connect.composio.dev/link/lk_5)",
+    "<a href='https://connect%2ecomposio.dev/link/lk_6'>Connect 6</a>",
+    "[Connect 7][a]\n\n[a]: https://connect.composio.dev/link/lk_7",
+    f"[Connect your account 8](connections/connect?ticket={'a' * 43})",
+    f"<div class='thought-group'><a href='/connections/connect?ticket={'a' * 43}'>Connect 9</a></div>",
+)
+
+
+async def test_no_text_draws_a_link_that_connects(connecting: Served, people: People) -> None:
+    page = await people.open(connecting)
+    await page.ask("\n\n".join(("[other](https://connect.example/)", *TEXTS)))
+    await expect(page.answers.last.get_by_role("link", name="other")).to_have_count(1)
+    await expect(page.log.get_by_role("link", name=re.compile("Connect"))).to_have_count(0)
+    followed = "a => ['connect.composio.dev', 'connect.composio.dev.'].includes(a.hostname)"
+    found = await page.frame.evaluate(
+        f"[...document.querySelectorAll('a')].filter({followed}).length"
+    )
+    assert found == 0
 
 
 @SIZES
@@ -147,7 +190,7 @@ async def test_the_accounts_fit_and_can_be_read(
     shape = f"{size['width']}-{'dark' if dark else 'light'}"
     await panel(page).get_by_role("status").scroll_into_view_if_needed()
     await _picture(page, f"connections-link-{shape}")
-    composio.connect(composio.to("POST /connected_accounts/link")[-1].body["user_id"])
+    await connect(page, composio, await panel(page).get_by_role("link").get_attribute("href"))
     await come_back(page)
     await panel(page).get_by_role("button", name="Disconnect Asana").click()
     await panel(page).get_by_role("button", name="Keep Asana").scroll_into_view_if_needed()

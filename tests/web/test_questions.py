@@ -14,6 +14,7 @@ from tests.harness import WAIT, Served
 from tests.service import until
 from tests.web.chat_page import ChatPage
 from tests.web.conftest import WIDE, People
+from tests.web.connecting import connect
 from tests.web.test_looks import NARROW, _fits, _picture, _readable
 from tests.web.test_panels import open_panel, panel
 from tests.web.test_xss import PAYLOADS, _owner
@@ -198,8 +199,9 @@ async def test_a_tool_that_a_model_wants_runs_as_its_user_has_edited_it(
     await open_panel(page)
     await panel(page).get_by_role("button", name="Connect Asana").click()
     await expect(panel(page).get_by_role("link")).to_be_visible()
-    user = composio.to("POST /connected_accounts/link")[-1].body["user_id"]
-    composio.connect(user)
+    user = await connect(
+        page, composio, await panel(page).get_by_role("link").get_attribute("href")
+    )
     await page.write('[tool:ASANA_CREATE_TASK:{"name": "Buy milk"}] please')
     await expect(card(page).get_by_role("heading")).to_be_focused()
     assert composio.tasks.get(user, []) == []

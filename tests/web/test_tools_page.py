@@ -10,10 +10,12 @@ from playwright.async_api import Locator, Route, expect
 
 from cmw_agent.identity import Principal
 from cmw_agent.tools.composio import ConnectionUser
+from tests.accounts import connected
 from tests.harness import canary
 from tests.isolation.toolhouse import Toolhouse, toolhouse
 from tests.web.chat_page import ChatPage
 from tests.web.conftest import People, unfollowed
+from tests.web.connecting import connect
 from tests.web.test_questions import card
 from tests.web.test_xss import _owner
 
@@ -48,7 +50,7 @@ async def test_two_people_connect_and_see_their_own(house: Toolhouse, people: Pe
     a, b = await people.open(house.app), await people.open(house.app)
     await a.ask("/connect asana")
     first = await buttons(a).last.get_attribute("href")
-    house.composio.connect(await user_of(a))
+    assert await connect(a, house.composio, first) == await user_of(a)
     await b.ask("/connect asana")
     assert first != await buttons(b).last.get_attribute("href")
     # Not connected yet: he is told so, and gets a button of his own.
@@ -60,7 +62,7 @@ async def test_two_people_connect_and_see_their_own(house: Toolhouse, people: Pe
     house.composio.tasks[await user_of(b)] = [his]
     await a.ask(LIST)
     await expect(a.answers.last).to_contain_text(hers)
-    house.composio.connect(await user_of(b))
+    assert await connect(b, house.composio, links[-1]) == await user_of(b)
     await b.ask(LIST)
     await expect(b.answers.last).to_contain_text(his)
     await expect(b.log).not_to_contain_text(hers)
@@ -71,7 +73,7 @@ async def test_a_call_waits_on_the_page_through_a_reload(house: Toolhouse, peopl
     name, written = canary(), canary()
     page, other = await people.open(house.app), await people.open(house.app)
     user = await user_of(page)
-    house.composio.add_account(user)
+    await connected(house.app, house.composio, await _owner(page))
     await page.write(f'do ASANA_CREATE_TASK {{"name": "{name}"}}')
     await expect(card(page)).to_be_visible()
     await expect(page.log).to_contain_text("needs your approval")
@@ -95,7 +97,7 @@ async def test_a_call_waits_on_the_page_through_a_reload(house: Toolhouse, peopl
 async def test_a_denied_call_is_not_made(house: Toolhouse, people: People) -> None:
     page = await people.open(house.app)
     user = await user_of(page)
-    house.composio.add_account(user)
+    await connected(house.app, house.composio, await _owner(page))
     await page.write('do ASANA_DELETE_TASK {"name": "all"}')
     await card(page, "ASANA_DELETE_TASK").get_by_role("button", name="Deny").click()
     await expect(page.answers.last).to_contain_text("denied this call")
@@ -126,7 +128,7 @@ async def test_a_question_whose_time_is_up_goes_and_the_call_is_not_made(
 ) -> None:
     page = await people.open(hasty.app)
     user = await user_of(page)
-    hasty.composio.add_account(user)
+    await connected(hasty.app, hasty.composio, await _owner(page))
     await page.write('do ASANA_CREATE_TASK {"name": "too late"}')
     await expect(card(page)).to_be_visible()
     await expect(page.answers.last).to_contain_text("did not approve this call in time")

@@ -12,6 +12,7 @@ from playwright.async_api import BrowserContext, Locator, Page, Route, ViewportS
 
 from cmw_agent.parties import WidgetTokens
 from cmw_agent.tools.composio import ConnectionUser
+from tests.accounts import connected
 from tests.doubles.composio_server import Composio, composio_server
 from tests.doubles.openai_server import OpenAIDouble
 from tests.doubles.openai_steps import Request, Step
@@ -454,7 +455,7 @@ async def test_a_call_waits_for_its_visitor_through_a_reload(web: Web, people: P
     known = WidgetTokens(identities).verify(token)
     assert known is not None
     user = ConnectionUser.of(known.principal).value
-    web.composio.connect(user)
+    await connected(web.app, web.composio, known.principal.id)
     name = canary()
     await chat.write(f'do ASANA_CREATE_TASK {{"name": "{name}"}}')
     card = chat.root.get_by_role("group", name="ASANA_CREATE_TASK wants to run:")

@@ -167,6 +167,8 @@
     let url = null;
     try { url = new URL(address); } catch { /* no address */ }
     if (!url || !["http:", "https:"].includes(url.protocol)) return null;
+    // Whoever follows one connects an account of theirs to whom it was made for.
+    if (url.hostname.replace(/\.$/, "") === "connect.composio.dev") return null;
     return make("a", { href: url.href, target: "_blank", rel: "noopener noreferrer" }, ...children);
   }
 

@@ -108,6 +108,34 @@
     history.append(panel);
   }
 
+  /* -- links in texts --
+   *
+   * Whoever follows a link to Composio's site connects an account of theirs to whom it was made
+   * for; and the button that begins a connection is the app's own. So neither is a link in a
+   * text, however it is written: the browser has read the address here. */
+  const CONNECT_HOST = "connect.composio.dev";
+  const isForeign = (link) => `${link.hostname} ${link.href}`.toLowerCase().includes(CONNECT_HOST);
+  const isOwn = (link) => link.origin === location.origin && link.pathname.endsWith("/connections/connect");
+  const isButton = (link) => link.closest(".thought-group") && !link.closest(".thought-group").parentElement.closest(".md, .prose");
+
+  function unlink(chat) {
+    for (const link of chat.querySelectorAll("a[href], area[href]")) {
+      if (isForeign(link) || (isOwn(link) && !isButton(link))) link.replaceWith(...link.childNodes);
+    }
+  }
+
+  function stop(event) {
+    const link = event.target.closest?.("a[href], area[href]");
+    if (link && (isForeign(link) || (isOwn(link) && !isButton(link)))) event.preventDefault();
+  }
+
+  window.cmw.when("#cmw-chat", (chat) => {
+    // A press that comes before the link is gone goes nowhere.
+    for (const kind of ["click", "auxclick"]) chat.addEventListener(kind, stop, true);
+    new MutationObserver(() => unlink(chat)).observe(chat, { childList: true, subtree: true });
+    unlink(chat);
+  });
+
   window.cmw.connections = (offered) => {
     if (offered && !panel) window.cmw.when(".cmw-history", build);
     if (panel) panel.hidden = !offered;
