@@ -7,11 +7,12 @@ first text; exits with 1 when anything of a user's was refused or wrong.
 """
 
 import asyncio
+import os
 import sys
 
 import uvloop
 
-from benchmarks.processes import contender, endpoint
+from benchmarks.processes import CLIENT_CORE, contender, endpoint
 from benchmarks.scenarios import Load, Result, make_user, measured
 from tests.doubles.attacker import Attacker
 
@@ -61,4 +62,5 @@ def _p95(results: list[Result]) -> float:
 
 
 if __name__ == "__main__":
+    os.sched_setaffinity(0, {CLIENT_CORE})
     sys.exit(not uvloop.run(measure()))
