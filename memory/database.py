@@ -8,9 +8,12 @@ back four times, which costs four times the processor time of the turn's SQL its
 import abc
 import asyncio
 import contextlib
+import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -20,6 +23,7 @@ from sqlalchemy.pool import StaticPool
 from memory import migrations
 from memory.errors import DatabaseUnavailable, StoreError
 from memory.faults import DRIVER_ERRORS, translated
+from memory.permissions import make_file
 from memory.writing import Writer
 
 T = TypeVar("T")
@@ -100,6 +104,9 @@ class SqliteDatabase(Database):
             **pool,
         )
         self._patience = busy_timeout_ms / 1000
+        if not in_memory:
+            # SQLite itself would create it as the umask says; log and index take its mode.
+            sa.event.listen(self.engine, "do_connect", _Creation(Path(str(url.database))))
         sa.event.listen(self.engine, "connect", _Pragmas(busy_timeout_ms))
         self._writing_engine = self.engine.execution_options(writes=True)
         sa.event.listen(self._writing_engine, "begin", _begin_immediate)
@@ -214,6 +221,22 @@ async def _take_back(database: Database, outcome: asyncio.Future[T], undo: Undo[
     if not outcome.cancelled() and outcome.exception() is None and undo is not None:
         with contextlib.suppress(StoreError):
             await database.write(undo(outcome.result()))
+
+
+class _Creation:
+    """Creates a database file before the first connection to it, for the app's own account alone.
+
+    A file that is there is not opened: to close it again would drop SQLite's locks on it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+
+    def __call__(self, *_of_the_connection: object) -> None:
+        # What stands in the way of it SQLite will meet too, and say so.
+        with self._lock, contextlib.suppress(OSError):
+            os.close(make_file(self._path))
 
 
 class _Pragmas:

@@ -76,6 +76,7 @@ ROWLESS = {
     "memory.figures": "sums over everybody",
     "memory.migrations": "changes tables, reads no row",
     "memory.migrations.versions": "empty",
+    "memory.permissions": "modes of files and folders",
     "memory.percentiles": "figures of a selection that it is given",
     "memory.prepared": "runs statements that it is given; a law below reads them",
     "memory.records": "copies of rows, and ids",
