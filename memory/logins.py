@@ -81,15 +81,21 @@ class Logins:
         """Keep a new login, live until it is ended."""
         check_owner(owner)
         at = self._clock()
-        await self._database.write(lambda connection: begin(connection, owner, login_id, at))
+        await self._database.write(
+            lambda connection: begin(connection, owner, login_id, at), owner=owner
+        )
 
     async def is_live(self, owner: str, login_id: str) -> bool:
         """Whether this owner's login has begun and not ended."""
         check_owner(owner)
-        return await self._database.read(lambda connection: is_live(connection, owner, login_id))
+        return await self._database.read(
+            lambda connection: is_live(connection, owner, login_id), owner=owner
+        )
 
     async def end(self, owner: str, login_id: str) -> bool:
         """End a login for good; whether it was live."""
         check_owner(owner)
         at = self._clock()
-        return await self._database.write(lambda connection: end(connection, owner, login_id, at))
+        return await self._database.write(
+            lambda connection: end(connection, owner, login_id, at), owner=owner
+        )
