@@ -28,7 +28,6 @@ MOST_PIXELS = 50_000_000
 PICTURE_EDGE = 1568
 PNG_BYTES = 1_000_000
 OPEN_FILES = 128
-BINARY = getattr(os, "O_BINARY", 0)  # of Windows
 # Shared libraries, kinds of files, time zones, fonts; what the processor can do.
 SYSTEM = (
     *("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib"),
@@ -97,10 +96,11 @@ def _result(job: dict[str, Any], read: Reader) -> dict[str, str]:
 
 
 def _opened(job: dict[str, Any]) -> tuple[BinaryIO, BinaryIO | None]:
-    source = os.fdopen(os.open(job["source"], os.O_RDONLY | BINARY), "rb")
+    binary = getattr(os, "O_BINARY", 0)  # of Windows
+    source = os.fdopen(os.open(job["source"], os.O_RDONLY | binary), "rb")
     if not job["media_type"].startswith("image/"):
         return source, None
-    flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | BINARY
+    flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | binary
     return source, os.fdopen(os.open(job["picture"], flags, 0o600), "w+b")
 
 

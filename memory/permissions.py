@@ -13,7 +13,6 @@ from pathlib import Path
 
 FILE, FOLDER = 0o600, 0o700
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
-_BINARY = getattr(os, "O_BINARY", 0)  # of Windows
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +38,8 @@ def make_file(path: Path) -> int:
         FileExistsError: There is one already; it is not opened.
         OSError: It cannot be created.
     """
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, FILE)
+    binary = getattr(os, "O_BINARY", 0)  # of Windows
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | binary, FILE)
 
 
 def tighten(folder: Path, names: Iterable[str], *, with_folder: bool) -> Tightened:
