@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cmw_agent.errors import StartupError
 from memory.lock import FileLock
+from memory.permissions import make_file, make_folder
 
 MANIFEST, DATABASE, FILES, SECRET = "manifest.json", "chat.db", "files", "secret.key"
 _PIECE = 1 << 20  # bytes
@@ -78,7 +79,7 @@ def draft(target: Path, *, force: bool) -> Iterator[Path]:
         Unusable: The target is there, and `force` is not given or it is no backup.
         OSError: It cannot be written.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     _put_back(target)
     _check_target(target, force=force)
     left = _left(target)
@@ -113,7 +114,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write the manifest of a backup. Raises OSError."""
-    with (folder / MANIFEST).open("wb") as file:
+    with os.fdopen(make_file(folder / MANIFEST), "wb") as file:
         file.write(manifest.model_dump_json(indent=1).encode())
         file.flush()
         os.fsync(file.fileno())
@@ -121,15 +122,12 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 def take(source: Path, target: Path) -> Measure:
     """Copy a file to a new one on the disk, for nobody else to read. Raises OSError."""
-    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    binary = getattr(os, "O_BINARY", 0)  # of Windows
-    with source.open("rb") as here:
-        made = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | binary, 0o600)
-        with os.fdopen(made, "wb") as there:
-            measured = _measured(here, there)
-            there.flush()
-            os.fsync(there.fileno())
-            return measured
+    make_folder(target.parent)
+    with source.open("rb") as here, os.fdopen(make_file(target), "wb") as there:
+        measured = _measured(here, there)
+        there.flush()
+        os.fsync(there.fileno())
+        return measured
 
 
 def measure(path: Path) -> Measure:

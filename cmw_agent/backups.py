@@ -32,6 +32,7 @@ from memory.backup import copy, linked, put_in_place, sqlite_path, tried
 from memory.database import Database
 from memory.errors import StoreError
 from memory.lock import sole_use
+from memory.permissions import make_folder
 from memory.retention import Retention
 from memory.soundness import faults, file_ids
 
@@ -182,7 +183,7 @@ def _keep_names(folder: Path, aside: Path) -> None:
     """Give each stored file a second name, so that the replaced database still has its files."""
     for path in folder.glob("*/*"):
         other = aside / path.relative_to(folder)
-        other.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(other.parent)
         linked(path, other)
 
 
@@ -213,7 +214,7 @@ def _restore_key(source: Path, manifest: Manifest, data_dir: Path, stamp: str) -
 def _alone(settings: Settings, place: Path) -> Iterator[None]:
     """Keep the app from starting for the block. Raises Unusable where it runs."""
     for folder in (place.parent, settings.data_dir):
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(folder)
     with sole_use(settings.database_url.get_secret_value()) as lock:
         # Where nothing can be locked, SQLite's own lock is the last to notice.
         if lock.known and not lock.alone:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import glob
 import logging
 import os
 import socket
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import uvicorn
 
+from cmw_agent.backup_folder import DATABASE, FILES, SECRET
 from cmw_agent.commands import database_of
 from cmw_agent.errors import StartupError
 from cmw_agent.ops import logs
@@ -19,6 +21,8 @@ from cmw_agent.settings import Settings, load_settings
 from cmw_agent.web.protocol import ConnectionBounds, protocol_for
 from cmw_agent.web.server import Application, build_app
 from cmw_agent.web.serving import Server
+from memory.backup import sqlite_path
+from memory.permissions import make_file, make_folder, tighten
 
 log = logging.getLogger(__name__)
 
@@ -39,19 +43,20 @@ def start(env_file: Path | None = Path(".env")) -> Application:
     for sentence in settings.unknown:
         log.warning("%s", sentence)
     check_data_dir(settings.data_dir)
+    tighten_permissions(settings)
     return build_app(settings)
 
 
 def check_data_dir(folder: Path) -> None:
-    """Make the data folder if it is absent.
+    """Make the data folder if it is absent, for the app's own account alone.
 
     Raises:
         StartupError: It cannot be made or written.
     """
     probe = folder / f".write-test-{os.getpid()}"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe.touch()
+        make_folder(folder)
+        os.close(make_file(probe))
     except OSError as error:
         raise StartupError(
             f"CMW_DATA_DIR: the folder {folder} cannot be written ({error.strerror}); "
@@ -60,6 +65,25 @@ def check_data_dir(folder: Path) -> None:
     finally:
         with contextlib.suppress(OSError):
             probe.unlink()
+
+
+def tighten_permissions(settings: Settings) -> None:
+    """Take from other accounts the rights to what earlier versions or other programs left open."""
+    own = (f"{DATABASE}*", f"{SECRET}*", f"{FILES}*")
+    results = [tighten(settings.data_dir, own, with_folder=True)]
+    database = sqlite_path(settings.database_url.get_secret_value())
+    if database is not None and database.parent != settings.data_dir:
+        its_files = (f"{glob.escape(database.name)}*",)
+        results.append(tighten(database.parent, its_files, with_folder=False))
+    for done in results:
+        if done.changed:
+            log.warning("permissions tightened to 0600 and 0700 count=%d", done.changed)
+        if done.refused:
+            log.warning(
+                "permissions cannot be tightened here: other accounts of this machine may read "
+                "conversations and files count=%d",
+                done.refused,
+            )
 
 
 async def check_database(settings: Settings) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 import orjson
 
+from cmw_agent import sandbox
 from cmw_agent.errors import InvalidMessage, Overloaded
 from cmw_agent.settings import Settings
 
@@ -82,6 +83,7 @@ class Extraction:
         self._module = module
         self._running = asyncio.Semaphore(AT_ONCE)
         self._waiting = 0
+        _log_sandbox(sandbox.offered())
 
     async def read(self, source: Path, media_type: str, picture: Path) -> Extracted:
         """Return what is in the file at `source`; of an image write a `picture` for models.
@@ -156,6 +158,18 @@ class Extraction:
             raise _Stopped("time") from None
         finally:
             await asyncio.shield(_end(worker))
+
+
+def _log_sandbox(offer: sandbox.Offer) -> None:
+    if offer.is_whole:
+        log.info("documents are read in a sandbox without the data folder and the network")
+        return
+    log.warning(
+        "this system offers no whole sandbox for reading documents; put the app into a container "
+        "where strangers upload landlock=%d seccomp=%s",
+        offer.landlock,
+        offer.seccomp,
+    )
 
 
 async def _talk(worker: asyncio.subprocess.Process, job: bytes) -> bytes:

@@ -2,16 +2,22 @@
 
 It knows no setting and no secret, opens no connection, and writes one JSON object to its
 standard output: ``media_type`` and ``text``, or ``refused`` with a fixed word. What it was
-given may be hostile: the caller trusts nothing that this process does.
+given may be hostile: the caller trusts nothing that this process does. It opens the file, and
+the picture that it is to write, before it enters the sandbox; from then on it can open nothing but
+the interpreter and its libraries.
 """
 
 import json
 import os
 import sys
+import sysconfig
 import warnings
 import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+
+from cmw_agent import sandbox
 
 MOST_CHARS = 200_000
 CUT_NOTE = "\n\n[The rest of this file was left out.]"
@@ -22,6 +28,12 @@ MOST_PIXELS = 50_000_000
 PICTURE_EDGE = 1568
 PNG_BYTES = 1_000_000
 OPEN_FILES = 128
+# Shared libraries, kinds of files, time zones, fonts; what the processor can do.
+SYSTEM = (
+    *("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib"),
+    *("/etc/ld.so.cache", "/etc/mime.types", "/etc/localtime", "/usr/share"),
+    *("/dev/null", "/dev/urandom", "/proc/cpuinfo", "/proc/meminfo", "/sys/devices/system/cpu"),
+)
 NO_NETWORK = frozenset({"socket.connect", "socket.bind", "socket.getaddrinfo", "socket.sendto"})
 NO_PROCESS = frozenset({"os.system", "os.exec", "os.fork", "os.posix_spawn", "subprocess.Popen"})
 OFFICE = {
@@ -45,8 +57,15 @@ class Refused(Exception):
     """The file is not read; the argument is a fixed word."""
 
 
-def main() -> None:
-    """Read the job from standard input, do it and print what came of it."""
+Reader = Callable[[BinaryIO, str, BinaryIO | None], dict[str, str]]
+
+
+def main(read: Reader | None = None) -> None:
+    """Read the job from standard input, do it in the sandbox and print what came of it.
+
+    Args:
+        read: What is done with the file; a test of the sandbox brings a hostile one.
+    """
     job = json.loads(sys.stdin.buffer.readline())
     # What libraries print must not get into the answer.
     answer = os.fdopen(os.dup(1), "wb")
@@ -54,18 +73,47 @@ def main() -> None:
     _limit(job)
     sys.addaudithook(_forbid)
     warnings.simplefilter("ignore")
-    try:
-        result = _read(Path(job["source"]), job["media_type"], Path(job["picture"]))
-    except Refused as refused:
-        result = {"refused": str(refused)}
-    except MemoryError:
-        result = {"refused": "memory"}
-    except Exception:  # noqa: BLE001 (whatever a hostile file does to a library)
-        result = {"refused": "damaged"}
-    answer.write(json.dumps(result).encode())
+    answer.write(json.dumps(_result(job, read or _read)).encode())
     answer.flush()
     # A library's threads and exit handlers have nothing to say any more.
     os._exit(0)
+
+
+def _result(job: dict[str, Any], read: Reader) -> dict[str, str]:
+    try:
+        # Closed by the end of the process.
+        source, picture = _opened(job)
+        sandbox.enter(_readable())
+        return read(source, job["media_type"], picture)
+    except Refused as refused:
+        return {"refused": str(refused)}
+    except sandbox.SandboxError:
+        return {"refused": "unavailable"}
+    except MemoryError:
+        return {"refused": "memory"}
+    except Exception:  # noqa: BLE001 (whatever a hostile file does to a library)
+        return {"refused": "damaged"}
+
+
+def _opened(job: dict[str, Any]) -> tuple[BinaryIO, BinaryIO | None]:
+    binary = getattr(os, "O_BINARY", 0)  # of Windows
+    source = os.fdopen(os.open(job["source"], os.O_RDONLY | binary), "rb")
+    if not job["media_type"].startswith("image/"):
+        return source, None
+    flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | binary
+    return source, os.fdopen(os.open(job["picture"], flags, 0o600), "w+b")
+
+
+def _readable() -> Iterator[Path]:
+    """Yield what the interpreter and its libraries are made of, and what these look up."""
+    house = Path(__file__).parents[
+        1
+    ]  # the data folder and `.env` may lie there: not the whole of it
+    yield house / "cmw_agent"
+    yield from (path for path in map(Path, filter(None, sys.path)) if path.resolve() != house)
+    yield from (Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib"))
+    yield Path(sys.base_prefix, "lib")
+    yield from map(Path, SYSTEM)
 
 
 def _limit(job: dict[str, Any]) -> None:
@@ -94,8 +142,8 @@ def _forbid(event: str, _arguments: tuple[object, ...]) -> None:
         raise PermissionError(event)
 
 
-def _read(source: Path, media_type: str, picture: Path) -> dict[str, str]:
-    if media_type.startswith("image/"):
+def _read(source: BinaryIO, media_type: str, picture: BinaryIO | None) -> dict[str, str]:
+    if picture is not None:
         _draw(source, media_type, picture)
         return {"media_type": media_type}
     if media_type == "application/zip":
@@ -111,10 +159,9 @@ def _read(source: Path, media_type: str, picture: Path) -> dict[str, str]:
     return {"media_type": media_type, "text": text}
 
 
-def _plain(source: Path) -> str:
+def _plain(source: BinaryIO) -> str:
     most = MOST_CHARS * 4 + 4
-    with source.open("rb") as file:
-        head = file.read(most)
+    head = source.read(most)
     encoding = "utf-16" if head[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     try:
         return head.decode(encoding)
@@ -124,7 +171,7 @@ def _plain(source: Path) -> str:
     return head.decode("cp1252", errors="replace")
 
 
-def _office(source: Path) -> tuple[str, str]:
+def _office(source: BinaryIO) -> tuple[str, str]:
     """Return ending and media type of an office file, once it is safe to unpack."""
     try:
         with zipfile.ZipFile(source) as archive:
@@ -141,7 +188,7 @@ def _office(source: Path) -> tuple[str, str]:
         if entry.flag_bits & 1:
             raise Refused("locked")
     unpacked = sum(entry.file_size for entry in entries)
-    packed = max(1, source.stat().st_size)
+    packed = max(1, os.fstat(source.fileno()).st_size)
     # A small file may well shrink a hundredfold; a big one that does is made for it.
     if unpacked > MOST_UNPACKED or (unpacked > 1 << 20 and unpacked > packed * MOST_RATIO):
         raise Refused("bomb")
@@ -152,7 +199,7 @@ def _office(source: Path) -> tuple[str, str]:
     return found[0]
 
 
-def _converted(source: Path, ending: str, media_type: str) -> str:
+def _converted(source: BinaryIO, ending: str, media_type: str) -> str:
     try:
         from markitdown import StreamInfo, converters  # noqa: PLC0415 (two seconds, and may be absent)
     except ImportError:
@@ -166,11 +213,11 @@ def _converted(source: Path, ending: str, media_type: str) -> str:
         ".html": converters.HtmlConverter,
     }[ending]()
     info = StreamInfo(extension=ending, mimetype=media_type)
-    with source.open("rb") as file:
-        return str(made.convert(file, info).text_content)
+    source.seek(0)
+    return str(made.convert(source, info).text_content)
 
 
-def _draw(source: Path, media_type: str, picture: Path) -> None:
+def _draw(source: BinaryIO, media_type: str, picture: BinaryIO) -> None:
     """Make the picture that a model sees: smaller, of one frame, without what a camera added."""
     from PIL import Image, ImageOps  # noqa: PLC0415 (documents need neither)
 
@@ -194,9 +241,13 @@ def _draw(source: Path, media_type: str, picture: Path) -> None:
     flat.paste(drawn, mask=drawn if shines else None)
     if media_type != "image/jpeg":
         flat.save(picture, "PNG", optimize=False)
-        if picture.stat().st_size <= PNG_BYTES:
+        picture.flush()
+        if os.fstat(picture.fileno()).st_size <= PNG_BYTES:
             return
+        picture.seek(0)
+        picture.truncate()
     flat.save(picture, "JPEG", quality=85)
+    picture.flush()
 
 
 if __name__ == "__main__":

@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from memory.permissions import make_folder
+
 PICTURE = ".picture"
 INCOMING = "incoming"
 WRITTEN_AT_ONCE = 1 << 20
@@ -58,7 +60,7 @@ class FileStore:
     ) -> Received:
         """Write what comes, piece by piece. Raises TooLarge."""
         path = self.arriving(file_id)
-        await asyncio.to_thread(_make_folder, path.parent)
+        await asyncio.to_thread(make_folder, path.parent)
         size, pending, first = 0, bytearray(), bytearray()
         async for part in body:
             size += len(part)
@@ -87,7 +89,7 @@ class FileStore:
 
     def _keep(self, file_id: str) -> None:
         arriving, place = self.arriving(file_id), self.path(file_id)
-        _make_folder(place.parent)
+        make_folder(place.parent)
         drawn = arriving.with_suffix(PICTURE)
         if drawn.exists():
             drawn.replace(self.picture(file_id))
@@ -114,10 +116,6 @@ def _written(folder: Path) -> Iterator[tuple[Path, float]]:
     for path in folder.glob("*/*"):
         with contextlib.suppress(FileNotFoundError):
             yield path, path.stat().st_mtime
-
-
-def _make_folder(folder: Path) -> None:
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 def _append(path: Path, content: bytes) -> None:

@@ -14,6 +14,7 @@ from memory import percentiles
 from memory.database import Database
 from memory.figures import Answers, Day, Messages, Sessions, Share, Spread, Statistics
 from memory.records import utcnow
+from memory.scopes import EVERYONE
 from memory.tables import agent_messages, agent_sessions, agent_turns
 from memory.tool_use import tools
 
@@ -29,7 +30,7 @@ _TURNS = sa.join(agent_turns, agent_sessions, _turns.session_id == _sessions.ses
 async def statistics(database: Database, *, clock: Callable[[], datetime] = utcnow) -> Statistics:
     """The figures of this moment. Raises DatabaseUnavailable."""
     now = clock()
-    return await database.read(lambda connection: _statistics(connection, now))
+    return await database.read(lambda connection: _statistics(connection, now), owner=EVERYONE)
 
 
 def _statistics(connection: sa.Connection, now: datetime) -> Statistics:

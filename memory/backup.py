@@ -17,6 +17,7 @@ from alembic.util import CommandError
 
 from memory import migrations
 from memory.errors import DatabaseTooNew, DatabaseUnavailable, StoreError
+from memory.permissions import make_file
 
 PATIENCE = 30.0  # seconds to wait for another process's lock
 LOG, INDEX = "-wal", "-shm"
@@ -47,7 +48,7 @@ def copy(source: Path, target: Path) -> str:
         DatabaseDamaged: The source is damaged.
         DatabaseTooNew: A later version of this program made it.
     """
-    os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    os.close(make_file(target))
     try:
         with _opened(source, "mode=rw") as here, _opened(target, "mode=rw") as there:
             # All pages in one step, under one read transaction: in WAL mode writers go on, and

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from memory.database import Database
 from memory.records import utcnow
+from memory.scopes import EVERYONE
 from memory.tables import UtcDateTime, agent_connections
 from memory.text import check_owner, is_id
 
@@ -230,7 +231,9 @@ class ConnectionStore:
         """Return who was offered a link, which nobody can guess; None where there is none."""
         if not is_id(connection_id):
             return None
-        return await self._database.read(lambda connection: whose(connection, connection_id))
+        return await self._database.read(
+            lambda connection: whose(connection, connection_id), owner=EVERYONE
+        )
 
     async def offer(
         self, owner: str, connection_id: str, toolkit: str, place: str | None = None
@@ -239,14 +242,16 @@ class ConnectionStore:
         check_owner(owner)
         new = StoredConnection(connection_id, toolkit, place, "offered", None, None, None)
         at = self._clock()
-        await self._database.write(lambda connection: offer(connection, owner, new, at))
+        await self._database.write(
+            lambda connection: offer(connection, owner, new, at), owner=owner
+        )
 
     async def find(self, owner: str, connection_id: str) -> StoredConnection | None:
         """Return an owner's open link, if it is there and its time is not up."""
         check_owner(owner)
         now = self._clock()
         return await self._database.read(
-            lambda connection: find(connection, owner, connection_id, now)
+            lambda connection: find(connection, owner, connection_id, now), owner=owner
         )
 
     async def begin(self, owner: str, connection_id: str, browser: str, account_id: str) -> bool:
@@ -254,7 +259,8 @@ class ConnectionStore:
         check_owner(owner)
         now = self._clock()
         return await self._database.write(
-            lambda connection: begin(connection, owner, connection_id, browser, account_id, now)
+            lambda connection: begin(connection, owner, connection_id, browser, account_id, now),
+            owner=owner,
         )
 
     async def await_code(self, owner: str, connection_id: str, code: str) -> bool:
@@ -262,38 +268,50 @@ class ConnectionStore:
         check_owner(owner)
         now = self._clock()
         return await self._database.write(
-            lambda connection: await_code(connection, owner, connection_id, code, now)
+            lambda connection: await_code(connection, owner, connection_id, code, now), owner=owner
         )
 
     async def finish(self, owner: str, begun: StoredConnection) -> bool:
         """Make a begun connection the owner's only one of its toolkit; once, whether it did."""
         check_owner(owner)
         now = self._clock()
-        return await self._database.write(lambda connection: finish(connection, owner, begun, now))
+        return await self._database.write(
+            lambda connection: finish(connection, owner, begun, now), owner=owner
+        )
 
     async def confirm(self, owner: str, code: str) -> StoredConnection | None:
         """Make the connection that waits for the code of this digest the owner's; return it."""
         check_owner(owner)
         now = self._clock()
-        return await self._database.write(lambda connection: confirm(connection, owner, code, now))
+        return await self._database.write(
+            lambda connection: confirm(connection, owner, code, now), owner=owner
+        )
 
     async def drop(self, owner: str, connection_id: str) -> bool:
         """Delete an owner's link or connection; whether it was there."""
         check_owner(owner)
-        return await self._database.write(lambda connection: drop(connection, owner, connection_id))
+        return await self._database.write(
+            lambda connection: drop(connection, owner, connection_id), owner=owner
+        )
 
     async def connected(self, owner: str) -> dict[str, str]:
         """Return the ids of the accounts that an owner has finished connecting, by toolkit."""
         check_owner(owner)
-        return await self._database.read(lambda connection: connected(connection, owner))
+        return await self._database.read(
+            lambda connection: connected(connection, owner), owner=owner
+        )
 
     async def waiting(self, owner: str) -> set[str]:
         """Return the toolkits that an owner is about to connect."""
         check_owner(owner)
         now = self._clock()
-        return await self._database.read(lambda connection: waiting(connection, owner, now))
+        return await self._database.read(
+            lambda connection: waiting(connection, owner, now), owner=owner
+        )
 
     async def remove(self, owner: str, toolkit: str) -> int:
         """Delete all links and connections of an owner to a toolkit; return how many."""
         check_owner(owner)
-        return await self._database.write(lambda connection: remove(connection, owner, toolkit))
+        return await self._database.write(
+            lambda connection: remove(connection, owner, toolkit), owner=owner
+        )

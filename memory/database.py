@@ -8,18 +8,24 @@ back four times, which costs four times the processor time of the turn's SQL its
 import abc
 import asyncio
 import contextlib
+import os
+import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import StaticPool
 
-from memory import migrations
+from memory import erasure, migrations
 from memory.errors import DatabaseUnavailable, StoreError
 from memory.faults import DRIVER_ERRORS, translated
+from memory.permissions import make_file
+from memory.scopes import EVERYONE, Scope, begun_with
 from memory.writing import Writer
 
 T = TypeVar("T")
@@ -44,35 +50,53 @@ class Database(abc.ABC):
     Work must be repeatable until it is committed, and must not touch the event loop.
     """
 
-    async def read(self, work: Work[T]) -> T:
-        """Run work that changes nothing. Raises DatabaseUnavailable."""
-        return await self._read(work)
+    async def read(self, work: Work[T], *, owner: Scope = None) -> T:
+        """Run work that changes nothing, on the rows of `owner`. Raises DatabaseUnavailable.
+
+        On PostgreSQL other rows are out of its reach, whatever its statements say.
+        """
+        return await self._read(work, owner)
 
     async def write(
         self,
         work: Work[T],
         *,
+        owner: Scope = None,
         undo: Undo[T] | None = None,
         is_brief: bool = False,
     ) -> T:
-        """Run work in one transaction and commit it; an exception rolls it back.
+        """Run work on the rows of `owner` in one transaction and commit it.
+
+        An exception rolls it back. On PostgreSQL other rows are out of its reach.
 
         `undo` makes, of what was committed, the work that takes it back when the caller was
         cancelled and so never learns of it. Work that `is_brief` may share its transaction with
         other such work, and neither learns of the other's exceptions. Raises DatabaseFull or
         DatabaseUnavailable.
         """
-        return await self._write(work, undo, is_brief=is_brief)
+        return await self._write(work, owner, undo, is_brief=is_brief)
+
+    async def erase(self, seconds: float) -> bool:
+        """Remove from the files what deleted rows have left in them, in about `seconds` at most.
+
+        Others read and write meanwhile. False where it is not done: time was too short, another
+        caller is at it, or somebody reads; call it again later. Raises DatabaseFull or
+        DatabaseUnavailable.
+        """
+        del seconds
+        return True
 
     @abc.abstractmethod
     async def dispose(self) -> None:
         """Wait for running work and close every connection. Afterwards nothing can be run."""
 
     @abc.abstractmethod
-    async def _read(self, work: Work[T]) -> T: ...
+    async def _read(self, work: Work[T], owner: Scope) -> T: ...
 
     @abc.abstractmethod
-    async def _write(self, work: Work[T], undo: Undo[T] | None, *, is_brief: bool) -> T: ...
+    async def _write(
+        self, work: Work[T], owner: Scope, undo: Undo[T] | None, *, is_brief: bool
+    ) -> T: ...
 
 
 class SqliteDatabase(Database):
@@ -100,6 +124,11 @@ class SqliteDatabase(Database):
             **pool,
         )
         self._patience = busy_timeout_ms / 1000
+        self._has_files = not in_memory
+        self._is_erasing = False
+        if not in_memory:
+            # SQLite itself would create it as the umask says; log and index take its mode.
+            sa.event.listen(self.engine, "do_connect", _Creation(Path(str(url.database))))
         sa.event.listen(self.engine, "connect", _Pragmas(busy_timeout_ms))
         self._writing_engine = self.engine.execution_options(writes=True)
         sa.event.listen(self._writing_engine, "begin", _begin_immediate)
@@ -110,12 +139,32 @@ class SqliteDatabase(Database):
             else ThreadPoolExecutor(_READERS, thread_name_prefix="memory-read")
         )
 
+    async def erase(self, seconds: float) -> bool:
+        if not self._has_files:
+            return True
+        if self._is_erasing:
+            return False
+        self._is_erasing = True
+        try:
+            return await self._merged(seconds) and await self.read(erasure.empty_log)
+        finally:
+            self._is_erasing = False
+
+    async def _merged(self, seconds: float) -> bool:
+        until, is_first = time.monotonic() + seconds, True
+        while not await self.write(partial(erasure.merge_index, is_first=is_first)):
+            if time.monotonic() > until:
+                return False
+            is_first = False
+        return True
+
     async def dispose(self) -> None:
         await self._writer.close()
         await asyncio.to_thread(self._readers.shutdown, cancel_futures=True)
         self.engine.dispose()
 
-    async def _read(self, work: Work[T]) -> T:
+    async def _read(self, work: Work[T], owner: Scope) -> T:
+        del owner  # SQLite has no security by rows
         try:
             job = self._readers.submit(self._reading, work)
         except RuntimeError:
@@ -123,7 +172,10 @@ class SqliteDatabase(Database):
         outcome = asyncio.wrap_future(job)
         return await self._patiently(outcome, job.cancel, None)
 
-    async def _write(self, work: Work[T], undo: Undo[T] | None, *, is_brief: bool) -> T:
+    async def _write(
+        self, work: Work[T], owner: Scope, undo: Undo[T] | None, *, is_brief: bool
+    ) -> T:
+        del owner
         try:
             job = self._writer.submit(work, is_brief=is_brief)
         except RuntimeError:
@@ -137,7 +189,7 @@ class SqliteDatabase(Database):
             await asyncio.wait({outcome}, timeout=self._patience)
         except asyncio.CancelledError:
             if not withdraw():
-                await _take_back(self, outcome, undo)
+                await _take_back(self, outcome, undo, None)
             raise
         if not outcome.done() and withdraw():
             raise DatabaseUnavailable("the database is unavailable (its queue does not move)")
@@ -155,10 +207,17 @@ class PostgresDatabase(Database):
     """A pool of connections to a PostgreSQL server, every wait bounded."""
 
     def __init__(self, url: sa.URL, *, busy_timeout_ms: int) -> None:
+        # The driver is no dependency of those who use SQLite.
+        from memory.scoped_connection import ScopedConnection  # noqa: PLC0415
+
         seconds = busy_timeout_ms / 1000
         self.engine = create_async_engine(
             url,
-            connect_args={"timeout": seconds, "command_timeout": seconds},
+            connect_args={
+                "timeout": seconds,
+                "command_timeout": seconds,
+                "connection_class": ScopedConnection,
+            },
             hide_parameters=True,
             pool_size=_POSTGRES_CONNECTIONS,
             max_overflow=_POSTGRES_OVERFLOW,
@@ -168,29 +227,34 @@ class PostgresDatabase(Database):
     async def dispose(self) -> None:
         await self.engine.dispose()
 
-    async def _read(self, work: Work[T]) -> T:
-        return await self._write(work, None, is_brief=True)
+    async def _read(self, work: Work[T], owner: Scope) -> T:
+        return await self._write(work, owner, None, is_brief=True)
 
-    async def _write(self, work: Work[T], undo: Undo[T] | None, *, is_brief: bool) -> T:
-        outcome = asyncio.ensure_future(self._transact(work))
+    async def _write(
+        self, work: Work[T], owner: Scope, undo: Undo[T] | None, *, is_brief: bool
+    ) -> T:
+        outcome = asyncio.ensure_future(self._transact(work, begun_with(owner)))
         try:
             await asyncio.wait({outcome})
         except asyncio.CancelledError:
-            await _take_back(self, outcome, undo)
+            await _take_back(self, outcome, undo, owner)
             raise
         return await _result(outcome)
 
-    async def _transact(self, work: Work[T]) -> T:
+    async def _transact(self, work: Work[T], scope_sql: str) -> T:
         for _ in range(_POSTGRES_TRIES - 1):
             try:
-                return await self._attempt(work)
+                return await self._attempt(work, scope_sql)
             except sa.exc.DBAPIError as error:
                 if getattr(error.orig, "sqlstate", None) not in _MET_ANOTHER:
                     raise
-        return await self._attempt(work)
+        return await self._attempt(work, scope_sql)
 
-    async def _attempt(self, work: Work[T]) -> T:
+    async def _attempt(self, work: Work[T], scope_sql: str) -> T:
         async with self.engine.begin() as connection:
+            # SQLAlchemy sends BEGIN with the first statement.
+            driver: Any = (await connection.get_raw_connection()).driver_connection
+            driver.scope_sql = scope_sql
             return await connection.run_sync(work)
 
 
@@ -205,7 +269,9 @@ async def _result(outcome: asyncio.Future[T]) -> T:
         raise translated(error) from None
 
 
-async def _take_back(database: Database, outcome: asyncio.Future[T], undo: Undo[T] | None) -> None:
+async def _take_back(
+    database: Database, outcome: asyncio.Future[T], undo: Undo[T] | None, owner: Scope
+) -> None:
     """Wait for the end of work whose caller was cancelled, and undo it where it asks for that.
 
     What cannot be undone now is left to the lease: the caller is to see its cancellation.
@@ -213,7 +279,23 @@ async def _take_back(database: Database, outcome: asyncio.Future[T], undo: Undo[
     await asyncio.wait({outcome})
     if not outcome.cancelled() and outcome.exception() is None and undo is not None:
         with contextlib.suppress(StoreError):
-            await database.write(undo(outcome.result()))
+            await database.write(undo(outcome.result()), owner=owner)
+
+
+class _Creation:
+    """Creates a database file before the first connection to it, for the app's own account alone.
+
+    A file that is there is not opened: to close it again would drop SQLite's locks on it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+
+    def __call__(self, *_of_the_connection: object) -> None:
+        # What stands in the way of it SQLite will meet too, and say so.
+        with self._lock, contextlib.suppress(OSError):
+            os.close(make_file(self._path))
 
 
 class _Pragmas:
@@ -227,6 +309,8 @@ class _Pragmas:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=NORMAL")
         connection.execute("PRAGMA foreign_keys=ON")
+        # What is deleted is overwritten with zeros; not each build of SQLite does so by itself.
+        connection.execute("PRAGMA secure_delete=ON")
 
 
 def _begin_immediate(connection: sa.Connection) -> None:
@@ -273,7 +357,9 @@ async def migrate(database: Database) -> None:
     for tries_left in range(_MIGRATION_TRIES - 1, -1, -1):
         began = clock()
         try:
-            await database.write(lambda connection: migrations.upgrade(connection, script))
+            await database.write(
+                lambda connection: migrations.upgrade(connection, script), owner=EVERYONE
+            )
         except DatabaseUnavailable:
             # SQLite does not wait for its lock while the journal's mode is being changed, as
             # happens where several processes meet an empty file. What did wait has failed.
@@ -286,6 +372,22 @@ async def migrate(database: Database) -> None:
 async def ping(database: Database) -> None:
     """Return when the tables can be read. Raises DatabaseUnavailable otherwise."""
     await database.read(_ping)
+
+
+async def bypasses_row_security(database: Database) -> bool:
+    """Whether PostgreSQL lets the app's role read all rows, whatever the policies say.
+
+    It does where the role is a superuser or has BYPASSRLS. False on SQLite, which has no policies.
+    Raises DatabaseUnavailable.
+    """
+    return await database.read(_bypasses)
+
+
+def _bypasses(connection: sa.Connection) -> bool:
+    if connection.dialect.name != "postgresql":
+        return False
+    role = "SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user"
+    return bool(connection.execute(sa.text(role)).scalar_one())
 
 
 def _ping(connection: sa.Connection) -> None:

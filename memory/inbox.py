@@ -20,6 +20,7 @@ from memory import outbox
 from memory.database import Database
 from memory.outbox import NewSend
 from memory.records import utcnow
+from memory.scopes import EVERYONE
 from memory.tables import channel_messages
 from memory.text import check_owner, check_texts
 
@@ -316,7 +317,7 @@ class Inbox:
                 outbox.add(connection, owner, channel, busy, now)
             return arrival
 
-        return await self._database.write(work)
+        return await self._database.write(work, owner=owner)
 
     async def answered(self, owner: str, new: NewMessage, sends: Sequence[NewSend] = ()) -> Arrival:
         """Keep the id of a message that needs no more than `sends` as its answer."""
@@ -332,17 +333,20 @@ class Inbox:
                 outbox.add(connection, owner, channel, sends, now)
             return arrival
 
-        return await self._database.write(work)
+        return await self._database.write(work, owner=owner)
 
     async def claim(self, limit: int) -> list[Message]:
         """Take up to so many messages, which are then to be ended by the caller."""
         now, channel = self._clock(), self._channel
-        if not await self._database.read(lambda connection: is_due(connection, channel, now)):
+        if not await self._database.read(
+            lambda connection: is_due(connection, channel, now), owner=EVERYONE
+        ):
             return []
         until, holder = now + timedelta(seconds=RUNNING_SECONDS), secrets.token_hex(8)
         return await self._database.write(
             lambda connection: claim(connection, channel, holder, limit=limit, until=until),
             undo=lambda taken: lambda connection: put_back(connection, channel, taken),
+            owner=EVERYONE,
         )
 
     async def waiting(self, owner: str, since: datetime) -> list[Message]:
@@ -350,7 +354,7 @@ class Inbox:
         check_owner(owner)
         channel = self._channel
         return await self._database.read(
-            lambda connection: waiting(connection, owner, channel, since)
+            lambda connection: waiting(connection, owner, channel, since), owner=owner
         )
 
     async def media(self, owner: str, message_id: str) -> bytes | None:
@@ -358,7 +362,7 @@ class Inbox:
         check_owner(owner)
         channel = self._channel
         return await self._database.read(
-            lambda connection: media(connection, owner, channel, message_id)
+            lambda connection: media(connection, owner, channel, message_id), owner=owner
         )
 
     async def take(self, owner: str, message_id: str) -> bool:
@@ -389,13 +393,15 @@ class Inbox:
                 outbox.add(connection, owner, channel, sends, now)
             return own
 
-        return await self._database.write(work)
+        return await self._database.write(work, owner=owner)
 
     async def renew(self, taken: Sequence[Message]) -> None:
         """Keep messages that this process deals with."""
         until, channel = self._clock() + timedelta(seconds=RUNNING_SECONDS), self._channel
         if taken:
-            await self._database.write(lambda connection: renew(connection, channel, taken, until))
+            await self._database.write(
+                lambda connection: renew(connection, channel, taken, until), owner=EVERYONE
+            )
 
     async def lose(
         self, notice: Callable[[Message], Sequence[NewSend]], own: Sequence[Message] = ()
@@ -405,7 +411,9 @@ class Inbox:
         `own` are those that the caller deals with, which lives.
         """
         now, channel = self._clock(), self._channel
-        if not await self._database.read(lambda connection: is_due(connection, channel, now)):
+        if not await self._database.read(
+            lambda connection: is_due(connection, channel, now), owner=EVERYONE
+        ):
             return 0
 
         def work(connection: sa.Connection) -> int:
@@ -414,17 +422,21 @@ class Inbox:
                 outbox.add(connection, message.owner, channel, notice(message), now)
             return len(lost)
 
-        return await self._database.write(work)
+        return await self._database.write(work, owner=EVERYONE)
 
     async def backlog(self) -> int:
         """How many messages wait for a process."""
         channel = self._channel
-        return await self._database.read(lambda connection: backlog(connection, channel))
+        return await self._database.read(
+            lambda connection: backlog(connection, channel), owner=EVERYONE
+        )
 
     async def figures(self) -> Incoming:
         """What is stored, in numbers."""
         channel = self._channel
-        return await self._database.read(lambda connection: figures(connection, channel))
+        return await self._database.read(
+            lambda connection: figures(connection, channel), owner=EVERYONE
+        )
 
     async def purge(self, seconds: float) -> int:
         """Delete the ids of messages that ended so long ago; return how many.
@@ -436,7 +448,7 @@ class Inbox:
         before = now - timedelta(seconds=seconds)
         undated = now - timedelta(seconds=max(seconds, UNDATED_SECONDS))
         return await self._database.write(
-            lambda connection: purge(connection, channel, before, undated)
+            lambda connection: purge(connection, channel, before, undated), owner=EVERYONE
         )
 
     async def _change(
@@ -445,7 +457,8 @@ class Inbox:
         check_owner(owner)
         channel = self._channel
         return await self._database.write(
-            lambda connection: change(connection, owner, channel, message_id, holder, values)
+            lambda connection: change(connection, owner, channel, message_id, holder, values),
+            owner=owner,
         )
 
     def _ended(self, state: End) -> dict[str, Any]:

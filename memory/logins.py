@@ -106,7 +106,9 @@ class Logins:
         """
         check_owner(owner)
         held, at = tuple(names), self._clock()
-        await self._database.write(lambda connection: begin(connection, owner, login_id, at, held))
+        await self._database.write(
+            lambda connection: begin(connection, owner, login_id, at, held), owner=owner
+        )
 
     async def names(self, owner: str) -> frozenset[str] | None:
         """Return the names that came with the owner's newest sign-in.
@@ -115,15 +117,19 @@ class Logins:
         stored.
         """
         check_owner(owner)
-        return await self._database.read(lambda connection: names(connection, owner))
+        return await self._database.read(lambda connection: names(connection, owner), owner=owner)
 
     async def is_live(self, owner: str, login_id: str) -> bool:
         """Whether this owner's login has begun and not ended."""
         check_owner(owner)
-        return await self._database.read(lambda connection: is_live(connection, owner, login_id))
+        return await self._database.read(
+            lambda connection: is_live(connection, owner, login_id), owner=owner
+        )
 
     async def end(self, owner: str, login_id: str) -> bool:
         """End a login for good; whether it was live."""
         check_owner(owner)
         at = self._clock()
-        return await self._database.write(lambda connection: end(connection, owner, login_id, at))
+        return await self._database.write(
+            lambda connection: end(connection, owner, login_id, at), owner=owner
+        )

@@ -1,5 +1,6 @@
 """The store as the rest of the program sees it: every method takes the owner first."""
 
+import contextlib
 import json
 import secrets
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +14,7 @@ import sqlalchemy as sa
 from memory import files as stored_files
 from memory import history, reading, summaries, tenants, turns, usage
 from memory.database import Database
-from memory.errors import InvalidText, UnknownFile
+from memory.errors import InvalidText, StoreError, UnknownFile
 from memory.records import (
     Conversation,
     Feedback,
@@ -28,9 +29,11 @@ from memory.records import (
     Usage,
     utcnow,
 )
+from memory.scopes import Handover
 from memory.text import check_id, check_owner, check_texts, is_id, pack_tools, title_of
 
 MOST_ROWS = 500
+ERASE_SECONDS = 1.0  # that whoever deletes everything waits for it at most
 CLAIM = timedelta(minutes=2)  # longer than a summary may take
 
 
@@ -142,7 +145,8 @@ class ConversationMemoryManager:
         check_owner(owner)
         check_id(session_id)
         return await self._database.read(
-            lambda connection: reading.window(connection, owner, session_id, budget, before_seq)
+            lambda connection: reading.window(connection, owner, session_id, budget, before_seq),
+            owner=owner,
         )
 
     async def checkpoint(
@@ -163,6 +167,7 @@ class ConversationMemoryManager:
                 connection, owner, turn_id, lease_expires_at=lease_expires_at, answer=answer
             ),
             is_brief=True,
+            owner=owner,
         )
 
     async def finish_turn(
@@ -202,6 +207,7 @@ class ConversationMemoryManager:
         return await self._database.write(
             lambda connection: turns.finish(connection, owner, turn_id, end, answer),
             is_brief=True,
+            owner=owner,
         )
 
     async def conversation(self, owner: str, session_id: str) -> Conversation:
@@ -209,7 +215,7 @@ class ConversationMemoryManager:
         check_owner(owner)
         check_id(session_id)
         return await self._database.read(
-            lambda connection: reading.conversation(connection, owner, session_id)
+            lambda connection: reading.conversation(connection, owner, session_id), owner=owner
         )
 
     async def messages(
@@ -224,7 +230,8 @@ class ConversationMemoryManager:
         newest_first = await self._database.read(
             lambda connection: reading.messages(
                 connection, owner, session_id, _rows(limit), before_seq
-            )
+            ),
+            owner=owner,
         )
         return newest_first[::-1]
 
@@ -240,7 +247,8 @@ class ConversationMemoryManager:
         if before is not None and not is_id(before[1]):
             return []
         return await self._database.read(
-            lambda connection: reading.conversations(connection, owner, _rows(limit), before)
+            lambda connection: reading.conversations(connection, owner, _rows(limit), before),
+            owner=owner,
         )
 
     async def clients(
@@ -262,16 +270,23 @@ class ConversationMemoryManager:
         return await self._database.read(
             lambda connection: list(
                 tenants.conversations(connection, owner, agent_id, _rows(limit), before)
-            )
+            ),
+            owner=owner,
         )
 
     async def forget(self, owner: str) -> int:
         """Delete every row of this owner, running turns too; return how many conversations went.
 
-        Repeating it is harmless and returns 0.
+        Repeating it is harmless and returns 0. The database's files are rid of its text at once
+        where that takes no longer than a moment, and by the next `Retention.clean` otherwise.
         """
         check_owner(owner)
-        return await self._database.write(lambda connection: turns.forget(connection, owner))
+        gone = await self._database.write(
+            lambda connection: turns.forget(connection, owner), owner=owner
+        )
+        with contextlib.suppress(StoreError):  # the rows are gone all the same
+            await self._database.erase(ERASE_SECONDS)
+        return gone
 
     async def rename(self, owner: str, session_id: str, title: str) -> None:
         """Give a conversation another title, cut like the first one.
@@ -314,7 +329,9 @@ class ConversationMemoryManager:
             return False
         at = self._clock()
         return await self._database.write(
-            lambda connection: history.end(connection, owner, session_id, at), is_brief=True
+            lambda connection: history.end(connection, owner, session_id, at),
+            is_brief=True,
+            owner=owner,
         )
 
     async def conclude(self, owner: str, session_id: str) -> None:
@@ -332,7 +349,7 @@ class ConversationMemoryManager:
         check_owner(owner)
         check_texts(query=query)
         return await self._database.read(
-            lambda connection: history.search(connection, owner, query, _rows(limit))
+            lambda connection: history.search(connection, owner, query, _rows(limit)), owner=owner
         )
 
     async def take_over(self, owner: str, from_owner: str) -> int:
@@ -343,7 +360,8 @@ class ConversationMemoryManager:
         check_owner(owner)
         check_owner(from_owner)
         return await self._database.write(
-            lambda connection: history.take_over(connection, owner, from_owner)
+            lambda connection: history.take_over(connection, owner, from_owner),
+            owner=Handover(from_owner, owner),
         )
 
     async def answer(self, owner: str, turn_id: str) -> StoredMessage:
@@ -354,7 +372,7 @@ class ConversationMemoryManager:
         check_owner(owner)
         check_id(turn_id)
         return await self._database.read(
-            lambda connection: reading.answer(connection, owner, turn_id)
+            lambda connection: reading.answer(connection, owner, turn_id), owner=owner
         )
 
     async def cost(self, owner: str, session_id: str) -> Usage:
@@ -363,13 +381,15 @@ class ConversationMemoryManager:
         if not is_id(session_id):
             return Usage(0, None)
         return await self._database.read(
-            lambda connection: usage.of_conversation(connection, owner, session_id)
+            lambda connection: usage.of_conversation(connection, owner, session_id), owner=owner
         )
 
     async def usage_since(self, owner: str, since: datetime) -> Usage:
         """What the owner's answers used from a moment on, in all conversations still stored."""
         check_owner(owner)
-        return await self._database.read(lambda connection: usage.since(connection, owner, since))
+        return await self._database.read(
+            lambda connection: usage.since(connection, owner, since), owner=owner
+        )
 
     async def add_file(self, owner: str, file: StoredFile, *, quota: int) -> None:
         """Keep what is known of an uploaded file, which belongs to no message yet.
@@ -384,6 +404,7 @@ class ConversationMemoryManager:
         await self._database.write(
             lambda connection: stored_files.add(connection, owner, file, quota),
             undo=lambda _: lambda connection: stored_files.remove(connection, owner, file.file_id),
+            owner=owner,
         )
 
     async def file(self, owner: str, file_id: str) -> StoredFile:
@@ -392,7 +413,7 @@ class ConversationMemoryManager:
         if not is_id(file_id):
             raise UnknownFile
         return await self._database.read(
-            lambda connection: stored_files.file(connection, owner, file_id)
+            lambda connection: stored_files.file(connection, owner, file_id), owner=owner
         )
 
     async def files_of(
@@ -406,7 +427,8 @@ class ConversationMemoryManager:
         if not is_id(session_id):
             return []
         return await self._database.read(
-            lambda connection: stored_files.of_conversation(connection, owner, session_id, seqs)
+            lambda connection: stored_files.of_conversation(connection, owner, session_id, seqs),
+            owner=owner,
         )
 
     async def remove_file(self, owner: str, file_id: str) -> None:
@@ -415,20 +437,22 @@ class ConversationMemoryManager:
         if not is_id(file_id):
             raise UnknownFile
         await self._database.write(
-            lambda connection: stored_files.remove(connection, owner, file_id)
+            lambda connection: stored_files.remove(connection, owner, file_id), owner=owner
         )
 
     async def used_bytes(self, owner: str) -> int:
         """How much all files of an owner take."""
         check_owner(owner)
         return await self._database.read(
-            lambda connection: stored_files.used_bytes(connection, owner)
+            lambda connection: stored_files.used_bytes(connection, owner), owner=owner
         )
 
     async def forget_files(self, owner: str) -> list[str]:
         """Delete what is known of all files of an owner; return their ids."""
         check_owner(owner)
-        return await self._database.write(lambda connection: stored_files.forget(connection, owner))
+        return await self._database.write(
+            lambda connection: stored_files.forget(connection, owner), owner=owner
+        )
 
     async def claim_older(
         self, owner: str, session_id: str, *, before_seq: int, least: int
@@ -456,6 +480,7 @@ class ConversationMemoryManager:
                     part is not None and summaries.release(connection, owner, session_id)
                 )
             ),
+            owner=owner,
         )
 
     async def store_summary(
@@ -469,11 +494,12 @@ class ConversationMemoryManager:
         check_texts(summary=summary)
         if summary is None:
             await self._database.write(
-                lambda connection: summaries.release(connection, owner, session_id)
+                lambda connection: summaries.release(connection, owner, session_id), owner=owner
             )
             return False
         return await self._database.write(
-            lambda connection: summaries.store(connection, owner, session_id, part, summary)
+            lambda connection: summaries.store(connection, owner, session_id, part, summary),
+            owner=owner,
         )
 
     async def _change(
@@ -481,7 +507,9 @@ class ConversationMemoryManager:
     ) -> None:
         check_owner(owner)
         check_id(session_id)
-        await self._database.write(lambda connection: work(connection, owner, session_id))
+        await self._database.write(
+            lambda connection: work(connection, owner, session_id), owner=owner
+        )
 
     def _beginning(
         self, owner: str, session_id: str, key: str, model: str | None
@@ -522,10 +550,10 @@ class ConversationMemoryManager:
             return lambda connection: turns.finish(connection, new.owner, ticket.turn_id, end, {})
 
         try:
-            return await self._database.write(begun, undo=undo, is_brief=True)
+            return await self._database.write(begun, undo=undo, is_brief=True, owner=new.owner)
         except turns.TurnKnown as seen_before:
             if seen_before.stale:
-                await self._database.write(partial(turns.interrupt_stale, new=new))
+                await self._database.write(partial(turns.interrupt_stale, new=new), owner=new.owner)
             return seen_before.ticket
 
     @staticmethod

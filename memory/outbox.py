@@ -20,6 +20,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from memory.database import Database
 from memory.records import utcnow
+from memory.scopes import EVERYONE
 from memory.tables import channel_sends
 from memory.text import check_owner, check_texts
 
@@ -288,7 +289,9 @@ class Outbox:
         for item in new:
             check_texts(send_id=item.send_id, recipient=item.recipient, text=item.text)
         now, channel = self._clock(), self._channel
-        await self._database.write(lambda connection: add(connection, owner, channel, new, now))
+        await self._database.write(
+            lambda connection: add(connection, owner, channel, new, now), owner=owner
+        )
 
     async def add_named(self, owner: str, name: str, content: str, new: Sequence[NewSend]) -> bool:
         """Keep sends like `add`, under a name that stands for this content until it is purged.
@@ -302,18 +305,22 @@ class Outbox:
             check_texts(send_id=item.send_id, recipient=item.recipient, text=item.text)
         now, channel = self._clock(), self._channel
         return await self._database.write(
-            lambda connection: add_named(connection, owner, channel, name, content, new, now)
+            lambda connection: add_named(connection, owner, channel, name, content, new, now),
+            owner=owner,
         )
 
     async def claim(self, limit: int) -> list[Send]:
         """Take up to so many that are due; each is to be ended, or tried again, by the caller."""
         now, channel = self._clock(), self._channel
-        if not await self._database.read(lambda connection: is_due(connection, channel, now)):
+        if not await self._database.read(
+            lambda connection: is_due(connection, channel, now), owner=EVERYONE
+        ):
             return []
         until = now + timedelta(seconds=SENDING_SECONDS)
         return await self._database.write(
             lambda connection: claim(connection, channel, limit=limit, now=now, until=until),
             undo=lambda taken: lambda connection: put_back(connection, taken, now),
+            owner=EVERYONE,
         )
 
     async def end(self, owner: str, send_id: str, state: End, kind: str | None = None) -> bool:
@@ -321,7 +328,7 @@ class Outbox:
         check_owner(owner)
         values = {"state": state, "error_kind": kind, "ended_at": self._clock(), **_EMPTIED}
         return await self._database.write(
-            lambda connection: change(connection, owner, send_id, values)
+            lambda connection: change(connection, owner, send_id, values), owner=owner
         )
 
     async def again(self, owner: str, send_id: str, seconds: float, kind: str) -> bool:
@@ -330,7 +337,7 @@ class Outbox:
         at = self._clock() + timedelta(seconds=seconds)
         values = {"state": "pending", "next_at": at, "lease_until": None, "error_kind": kind}
         return await self._database.write(
-            lambda connection: change(connection, owner, send_id, values)
+            lambda connection: change(connection, owner, send_id, values), owner=owner
         )
 
     async def standing(self, owner: str, ids: Sequence[str]) -> list[Standing]:
@@ -342,22 +349,30 @@ class Outbox:
         check_owner(owner)
         channel = self._channel
         return await self._database.read(
-            lambda connection: standing(connection, owner, channel, ids)
+            lambda connection: standing(connection, owner, channel, ids), owner=owner
         )
 
     async def expire(self) -> int:
         """Give up what dead processes were sending; return how many."""
         now, channel = self._clock(), self._channel
-        if not await self._database.read(lambda connection: is_due(connection, channel, now)):
+        if not await self._database.read(
+            lambda connection: is_due(connection, channel, now), owner=EVERYONE
+        ):
             return 0
-        return await self._database.write(lambda connection: expire(connection, channel, now))
+        return await self._database.write(
+            lambda connection: expire(connection, channel, now), owner=EVERYONE
+        )
 
     async def figures(self) -> Outgoing:
         """What is stored, in numbers."""
         channel = self._channel
-        return await self._database.read(lambda connection: figures(connection, channel))
+        return await self._database.read(
+            lambda connection: figures(connection, channel), owner=EVERYONE
+        )
 
     async def purge(self, seconds: float) -> int:
         """Delete what ended so long ago; return how many."""
         before, channel = self._clock() - timedelta(seconds=seconds), self._channel
-        return await self._database.write(lambda connection: purge(connection, channel, before))
+        return await self._database.write(
+            lambda connection: purge(connection, channel, before), owner=EVERYONE
+        )

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from memory.database import Database
 from memory.records import utcnow
+from memory.scopes import EVERYONE
 from memory.tables import RUNNING, agent_turns
 
 
@@ -32,7 +33,9 @@ async def interrupt_abandoned(
         .where(agent_turns.c.turn_id.in_(found), due)
         .values(state="interrupted", finished_at=now)
     )
-    return await database.write(lambda connection: connection.execute(statement).rowcount)
+    return await database.write(
+        lambda connection: connection.execute(statement).rowcount, owner=EVERYONE
+    )
 
 
 def abandoned(now: datetime) -> sa.ColumnElement[bool]:

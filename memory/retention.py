@@ -5,7 +5,7 @@ do this on one database at once; each row is counted by the one that changed it.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import sqlalchemy as sa
@@ -14,10 +14,12 @@ from memory import connections, files, logins
 from memory.database import Database
 from memory.records import utcnow
 from memory.recovery import abandoned, interrupt_abandoned
+from memory.scopes import EVERYONE
 from memory.tables import RUNNING, agent_sessions, agent_turns
 
 DELETED_KEPT = 3600.0  # seconds in which a deletion can be taken back
 UNSENT_KEPT = 86_400.0  # seconds that a file may wait for its message
+ERASE_SECONDS = 60.0  # of each run
 BATCH = 200  # conversations in one transaction: other writers wait no longer than that takes
 
 _sessions, _turns = agent_sessions.c, agent_turns.c
@@ -31,13 +33,15 @@ class Cleaned:
     """How many rows a run changed, or would change.
 
     `purged` conversations their owners had deleted, `expired` ones were older than is kept;
-    `interrupted` turns had lost their lease; `idle` conversations are inactive now.
+    `interrupted` turns had lost their lease; `idle` conversations are inactive now. `is_erased`
+    says that the database's files hold nothing of what is gone; the next run tries it again.
     """
 
     purged: int
     expired: int
     interrupted: int
     idle: int
+    is_erased: bool = field(default=True, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,27 +70,36 @@ class Retention:
         now = self._clock()
         due = _due(now, days, idle_seconds)
         if dry_run:
-            return await self._database.read(lambda connection: count(connection, due, now))
+            return await self._database.read(
+                lambda connection: count(connection, due, now), owner=EVERYONE
+            )
         interrupted = await interrupt_abandoned(self._database, everything=False, clock=lambda: now)
         purged = await self._in_batches(lambda connection: delete(connection, due.deleted))
         expired = 0
         if days > 0:
             expired = await self._in_batches(lambda connection: delete(connection, due.old))
         idle = await self._in_batches(lambda connection: rest(connection, due.idle, now))
-        await self._database.write(lambda connection: logins.purge(connection, now))
-        await self._database.write(lambda connection: connections.purge(connection, now))
+        await self._database.write(lambda connection: logins.purge(connection, now), owner=EVERYONE)
+        await self._database.write(
+            lambda connection: connections.purge(connection, now), owner=EVERYONE
+        )
         unsent = now - timedelta(seconds=UNSENT_KEPT)
-        await self._database.write(lambda connection: files.purge(connection, unsent))
-        return Cleaned(purged, expired, interrupted, idle)
+        await self._database.write(
+            lambda connection: files.purge(connection, unsent), owner=EVERYONE
+        )
+        is_erased = await self._database.erase(ERASE_SECONDS)
+        return Cleaned(purged, expired, interrupted, idle, is_erased)
 
     async def known_files(self, ids: Sequence[str]) -> set[str]:
         """Return which of these ids are those of stored files. Raises DatabaseUnavailable."""
-        return await self._database.read(lambda connection: files.known(connection, ids))
+        return await self._database.read(
+            lambda connection: files.known(connection, ids), owner=EVERYONE
+        )
 
     async def _in_batches(self, work: Callable[[sa.Connection], tuple[int, int]]) -> int:
         total, found = 0, BATCH
         while found == BATCH:
-            found, changed = await self._database.write(work)
+            found, changed = await self._database.write(work, owner=EVERYONE)
             total += changed
         return total
 

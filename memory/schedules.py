@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from memory.database import Database
 from memory.errors import ConversationNotFound, TooManySchedules
 from memory.records import utcnow
+from memory.scopes import EVERYONE
 from memory.tables import UtcDateTime, agent_schedules, agent_sessions
 from memory.text import check_id, check_owner, check_texts, is_id
 
@@ -322,6 +323,7 @@ class Schedules:
         await self._database.write(
             lambda connection: add(connection, owner, new, most),
             undo=lambda _: lambda connection: cancel(connection, owner, new.schedule_id),
+            owner=owner,
         )
         return new
 
@@ -329,26 +331,30 @@ class Schedules:
         """Return all tasks of an owner, oldest first; not those of deleted conversations."""
         check_owner(owner)
         now = self._clock()
-        return await self._database.read(lambda connection: of_owner(connection, owner, now))
+        return await self._database.read(
+            lambda connection: of_owner(connection, owner, now), owner=owner
+        )
 
     async def cancel(self, owner: str, schedule_id: str) -> bool:
         """Delete a task for good; whether this owner had it."""
         check_owner(owner)
         if not is_id(schedule_id):
             return False
-        return await self._database.write(lambda connection: cancel(connection, owner, schedule_id))
+        return await self._database.write(
+            lambda connection: cancel(connection, owner, schedule_id), owner=owner
+        )
 
     async def finish(self, owner: str, schedule_id: str, holder: str, ending: Ending) -> bool:
         """Keep how a claimed run ended; False where it was not this holder's any more."""
         check_owner(owner)
         return await self._database.write(
-            lambda connection: finish(connection, owner, schedule_id, holder, ending)
+            lambda connection: finish(connection, owner, schedule_id, holder, ending), owner=owner
         )
 
     async def is_due(self) -> bool:
         """Whether any task, of anybody, waits to be claimed."""
         now = self._clock()
-        return await self._database.read(lambda connection: is_due(connection, now))
+        return await self._database.read(lambda connection: is_due(connection, now), owner=EVERYONE)
 
     async def claim_due(self) -> Claimed | None:
         """Take one due occasion of anybody's task, to be run as its owner; None for none.
@@ -359,6 +365,7 @@ class Schedules:
         return await self._database.write(
             lambda connection: claim_due(connection, now, now + self._lease, self._following),
             undo=_given_back,
+            owner=EVERYONE,
         )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import sqlalchemy as sa
 
 from memory.database import Database
+from memory.scopes import EVERYONE
 from memory.tables import agent_files, agent_sessions
 
 _SEARCH = "agent_search"  # with the tables that SQLite keeps for it: made of messages, no rows' own
@@ -21,7 +22,7 @@ async def faults(database: Database) -> dict[str, int]:
     the tables are those that the database has. A SQLite file must be sound besides.
     Raises DatabaseUnavailable.
     """
-    return await database.read(_faults)
+    return await database.read(_faults, owner=EVERYONE)
 
 
 async def file_ids(database: Database, *, after: str, most: int) -> list[str]:
@@ -31,7 +32,9 @@ async def file_ids(database: Database, *, after: str, most: int) -> list[str]:
     """
     statement = sa.select(_files.file_id).where(_files.file_id > after)
     ordered = statement.order_by(_files.file_id).limit(most)
-    return await database.read(lambda connection: list(connection.execute(ordered).scalars()))
+    return await database.read(
+        lambda connection: list(connection.execute(ordered).scalars()), owner=EVERYONE
+    )
 
 
 def _faults(connection: sa.Connection) -> dict[str, int]:

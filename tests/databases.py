@@ -49,6 +49,23 @@ def postgres() -> Iterator[Any]:
         yield server
 
 
+def ordinary_role(server: Any) -> str:
+    """Make a role without privileges, and a database of its own; return its address.
+
+    The server's first role is a superuser, whom no row-level security holds.
+    """
+    commands = (
+        "CREATE ROLE cmw LOGIN CREATEDB",
+        "CREATE DATABASE cmw OWNER cmw",
+        # for tests that break what foreign keys hold together
+        "GRANT SET ON PARAMETER session_replication_role TO cmw",
+    )
+    for command in commands:
+        server.psql(f"{command};")
+    uri = str(server.get_uri(database="cmw"))
+    return uri.replace("//postgres:", "//cmw:", 1)
+
+
 @contextlib.contextmanager
 def _postgres() -> Iterator[Any]:
     with warnings.catch_warnings():

@@ -37,7 +37,7 @@ from cmw_agent.web.scheduling import open_schedules, scheduling
 from cmw_agent.web.upkeep import Upkeep
 from memory.analytics import statistics
 from memory.connections import ConnectionStore
-from memory.database import Database, migrate, open_database, ping
+from memory.database import Database, bypasses_row_security, migrate, open_database, ping
 from memory.errors import StoreError
 from memory.figures import Statistics
 from memory.inbox import Inbox
@@ -53,6 +53,10 @@ log = logging.getLogger(__name__)
 
 WHATSAPP = "whatsapp"
 WHATSAPP_SLACK = 600  # seconds, for clocks that differ
+ABOVE_POLICIES = (
+    "the role in CMW_DATABASE_URL is a superuser or has BYPASSRLS: row-level security does not "
+    "hold for it; give the app an ordinary role"
+)
 SHORT_LIVED = "sqlite+aiosqlite:///:memory:"
 
 
@@ -232,6 +236,8 @@ class Runtime:
             database = open_database(settings.database_url.get_secret_value())
             stack.push_async_callback(database.dispose)
             await migrate(database)
+            if await bypasses_row_security(database):
+                log.warning("%s", ABOVE_POLICIES)
             short_lived = open_database(SHORT_LIVED)
             stack.push_async_callback(short_lived.dispose)
             await migrate(short_lived)

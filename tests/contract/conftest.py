@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from memory.database import Database, SqliteDatabase, migrate, open_database
 from memory.manager import ConversationMemoryManager
 from memory.records import MessageStatus, ToolRecord, TurnTicket
+from memory.scopes import EVERYONE
 from memory.tables import (
     agent_connections,
     agent_files,
@@ -23,7 +24,7 @@ from memory.tables import (
     channel_sends,
     metadata,
 )
-from tests.databases import postgres, put_migrated
+from tests.databases import ordinary_role, postgres, put_migrated
 from tests.driver import Overheard
 
 LEASE = 30.0
@@ -92,7 +93,7 @@ async def rows_of(database: Database) -> dict[str, list[tuple[Any, ...]]]:
             for table in metadata.sorted_tables
         }
 
-    return await database.read(read)
+    return await database.read(read, owner=EVERYONE)
 
 
 def path_of(database: SqliteDatabase) -> Path:
@@ -129,9 +130,9 @@ async def whole_or_absent(database: SqliteDatabase) -> None:
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
-    """The address of a PostgreSQL server that lives as long as the test run."""
+    """The address of a PostgreSQL server that lives as long as the test run, for the app's role."""
     with postgres() as server:
-        yield server.get_uri()
+        yield ordinary_role(server)
 
 
 def _emptied(connection: sa.Connection, table: sa.Table) -> None:
@@ -144,9 +145,11 @@ async def emptied(url: str) -> AsyncIterator[Database]:
     opened = open_database(url)
     try:
         await migrate(opened)
-        await opened.write(lambda connection: connection.execute(sa.delete(agent_sessions)))
+        await opened.write(
+            lambda connection: connection.execute(sa.delete(agent_sessions)), owner=EVERYONE
+        )
         for table in (agent_connections, agent_files, channel_messages, channel_sends):
-            await opened.write(partial(_emptied, table=table))
+            await opened.write(partial(_emptied, table=table), owner=EVERYONE)
         yield opened
     finally:
         await opened.dispose()

@@ -16,6 +16,7 @@ from memory.database import Database
 from memory.figures import Share, Spread, Statistics, Tool
 from memory.percentiles import by_key
 from memory.records import MessageStatus, ToolRecord
+from memory.scopes import EVERYONE
 from memory.tool_use import MOST_TOOLS
 from tests.contract.conftest import ALICE, BOB, LEASE, Clock, Store
 
@@ -148,7 +149,7 @@ async def test_percentiles_of_groups_do_not_mix(number: int, database: Database)
         each = [sa.select(sa.literal(key), sa.literal(value)) for key, value in rows]
         return by_key(connection, sa.union_all(*each).subquery().select())
 
-    found = await database.read(work)
+    found = await database.read(work, owner=EVERYONE)
     for key in (1, 2):
         each = [value for group, value in rows if group == key]
         cuts = reference.quantiles(each * (1 if len(each) > 1 else 2), n=20, method="inclusive")

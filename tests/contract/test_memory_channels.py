@@ -15,6 +15,7 @@ from memory.inbox import (
     NewMessage,
 )
 from memory.outbox import SENDING_SECONDS, NewSend, Outbox, Standing
+from memory.scopes import EVERYONE
 from memory.tables import channel_messages, channel_sends
 from tests.contract.conftest import ALICE, BOB, Clock, Store, rows_of
 
@@ -22,7 +23,10 @@ from tests.contract.conftest import ALICE, BOB, Clock, Store, rows_of
 @pytest.fixture
 async def boxes(database: Database, clock: Clock) -> tuple[Inbox, Outbox]:
     for table in (channel_messages, channel_sends):
-        await database.write(lambda connection, t=table: connection.execute(t.delete()))  # type: ignore[misc]
+        await database.write(
+            lambda connection, t=table: connection.execute(t.delete()),  # type: ignore[misc]
+            owner=EVERYONE,
+        )
     return Inbox(database, "whatsapp", clock=clock), Outbox(database, "whatsapp", clock=clock)
 
 

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from memory.database import Database
 from memory.errors import ConversationNotFound, InvalidText
 from memory.history import MOST_MATCHES
+from memory.scopes import EVERYONE
 from tests.contract.conftest import ALICE, BOB, Clock, Store, rows_of
 
 
@@ -219,4 +220,4 @@ async def test_the_search_index_holds_what_the_messages_hold(
                 "INSERT INTO agent_search (agent_search, rank) VALUES ('integrity-check', 1)"
             )
 
-    await database.write(check)
+    await database.write(check, owner=EVERYONE)

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from memory.database import Database
 from memory.errors import ConversationNotFound, StoreError
 from memory.manager import ConversationMemoryManager
+from memory.scopes import EVERYONE
 from memory.tables import agent_messages, agent_turns
 from tests.contract.conftest import ALICE, BOB, Store, rows_of
 
@@ -211,6 +212,9 @@ async def test_the_database_itself_refuses_a_row_with_two_owners(
         copy_of(agent_messages, seq=99, status="done"),
     ):
         with pytest.raises(StoreError):
-            await database.write(lambda connection, s=statement: connection.execute(s))  # type: ignore[misc]
+            await database.write(
+                lambda connection, s=statement: connection.execute(s),  # type: ignore[misc]
+                owner=EVERYONE,
+            )
     assert await rows_of(database) == before
     assert turn_of_alice

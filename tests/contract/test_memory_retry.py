@@ -5,6 +5,7 @@ import sqlalchemy as sa
 
 from memory.database import Database
 from memory.errors import ConversationNotFound
+from memory.scopes import EVERYONE
 from memory.tables import agent_messages
 from tests.contract.conftest import ALICE, LEASE, Clock, Store, rows_of
 
@@ -13,7 +14,8 @@ async def superseded(database: Database) -> list[tuple[str, str]]:
     column = agent_messages.c
     query = sa.select(column.role, column.content).where(column.superseded).order_by(column.seq)
     return [
-        (role, content) for role, content in await database.read(lambda c: c.execute(query).all())
+        (role, content)
+        for role, content in await database.read(lambda c: c.execute(query).all(), owner=EVERYONE)
     ]
 
 

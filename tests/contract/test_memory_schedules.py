@@ -11,6 +11,7 @@ from memory.database import Database
 from memory.errors import ConversationNotFound, InvalidText, TooManySchedules
 from memory.retention import Retention
 from memory.schedules import MOST_FAILURES, Ending, Outcome, Schedule, Schedules
+from memory.scopes import EVERYONE
 from memory.tables import agent_schedules
 from tests.contract.conftest import ALICE, BOB, Clock, Store
 
@@ -276,7 +277,9 @@ async def test_a_deleted_conversation_takes_its_tasks_with_it(
 
 async def kept(database: Database) -> int:
     left = sa.select(sa.func.count()).select_from(agent_schedules)
-    return await database.read(lambda connection: int(connection.execute(left).scalar_one()))
+    return await database.read(
+        lambda connection: int(connection.execute(left).scalar_one()), owner=EVERYONE
+    )
 
 
 async def test_signing_in_takes_the_tasks_along(schedules: Schedules, store: Store) -> None:

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from memory.database import Database, open_database
 from memory.retention import BATCH, DELETED_KEPT, Cleaned, Retention
+from memory.scopes import EVERYONE, begun_with
 from memory.tables import agent_messages, agent_sessions, agent_turns
 from tests.contract.conftest import ALICE, BOB, LEASE, Clock, Store, emptied, rows_of
 from tests.doubles.waiting import WAIT
@@ -40,7 +41,7 @@ async def no_orphans(database: Database) -> None:
             for table in OF_CONVERSATIONS
         )
 
-    assert await database.read(orphans) == 0
+    assert await database.read(orphans, owner=EVERYONE) == 0
 
 
 async def test_what_its_owner_deleted_goes_for_good_an_hour_later(
@@ -184,7 +185,7 @@ async def copies(database: Database, number: int) -> None:
                     made.append(new)
             connection.execute(sa.insert(table), made)
 
-    await database.write(work)
+    await database.write(work, owner=EVERYONE)
 
 
 async def test_more_than_a_batch_goes_in_one_run(
@@ -269,6 +270,7 @@ async def test_what_another_transaction_holds_is_left_to_the_next_run(
         retention = Retention(database, clock=clock)
         wanted = sa.select(agent_sessions).where(agent_sessions.c.session_id == "held")
         async with database.engine.begin() as other:  # type: ignore[attr-defined]
+            await other.execute(sa.text(begun_with(EVERYONE)))
             await other.execute(wanted.with_for_update())
             async with asyncio.timeout(WAIT):
                 done = await retention.clean(days=30, idle_seconds=IDLE)

@@ -6,6 +6,7 @@ import pytest
 import sqlalchemy as sa
 
 from memory.database import Database
+from memory.scopes import EVERYONE
 from memory.soundness import _faults, faults, file_ids
 from tests.contract.conftest import ALICE, BOB, Store
 
@@ -48,7 +49,10 @@ async def filled(database: Database) -> Database:
         conversation = f"of-{owner}"
         await store.exchange(owner, conversation, "question", "answer")
         insert = FILE.format(file_id, owner, conversation)
-        await database.write(lambda connection, sql=insert: connection.execute(sa.text(sql)))  # type: ignore[misc]
+        await database.write(
+            lambda connection, sql=insert: connection.execute(sa.text(sql)),  # type: ignore[misc]
+            owner=EVERYONE,
+        )
     return database
 
 
@@ -73,7 +77,7 @@ async def test_what_is_broken_is_counted(name: str, filled: Database) -> None:
         raise TakenBack(_faults(connection))
 
     with pytest.raises(TakenBack) as caught:
-        await filled.write(broken)
+        await filled.write(broken, owner=EVERYONE)
     assert caught.value.found[law] >= 1
     assert set((await faults(filled)).values()) == {0}
 

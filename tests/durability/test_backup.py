@@ -62,7 +62,7 @@ async def add_file(database: Database) -> None:
     row = {"file_id": STORED, "owner_id": ALICE, "name": "n", "media_type": "t", "kind": "image"}
     sizes = {"size_bytes": 15, "kept_bytes": 15, "created_at": utcnow()}
     insert = agent_files.insert().values(row | sizes)
-    await database.write(lambda connection: connection.execute(insert))
+    await database.write(lambda connection: connection.execute(insert), owner=ALICE)
 
 
 def stored(folder: Path) -> Path:

@@ -76,7 +76,7 @@ async def test_replicas_that_start_together_make_one_schema(
     address: str = request.getfixturevalue("postgres_server")
     server = await asyncpg.connect(address)
     await server.execute("CREATE DATABASE replicas")
-    replicas = [open_database(address.replace("/postgres?", "/replicas?")) for _ in range(4)]
+    replicas = [open_database(address.replace("/cmw?", "/replicas?")) for _ in range(4)]
     await asyncio.gather(*(migrate(replica) for replica in replicas))
     await migrate(replicas[0])
     assert await differences(replicas[0]) == []
@@ -224,7 +224,7 @@ async def test_a_database_of_the_first_version_keeps_its_rows_and_gains_the_rest
         address: str = request.getfixturevalue("postgres_server")
         server = await asyncpg.connect(address)
         await server.execute("CREATE DATABASE first_version")
-        url = address.replace("/postgres?", "/first_version?")
+        url = address.replace("/cmw?", "/first_version?")
     database = open_database(url)
     await database.write(as_of("0001", OLD_ROWS))
     await asyncio.gather(migrate(database), migrate(database))

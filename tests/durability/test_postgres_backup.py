@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="the document's commands
 def documented(program: str) -> str:
     """Return the one command of the document that begins with this program, in one line."""
     text = (HOUSE / "docs" / "deployment.md").read_text(encoding="utf-8").replace("\\\n", " ")
-    (found,) = re.findall(rf"^{program} --.*\$DATABASE.*$", text, re.MULTILINE)
+    (found,) = re.findall(rf"^(?:PGOPTIONS=\S+ )?{program} --.*\$DATABASE.*$", text, re.MULTILINE)
     return str(found)
 
 

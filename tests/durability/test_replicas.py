@@ -132,7 +132,7 @@ async def test_connections_that_the_server_cuts_are_made_again(
             server = await asyncpg.connect(postgres_server)
             await server.execute(
                 "SELECT pg_terminate_backend(pid, 30000) FROM pg_stat_activity "  # and is waited for
-                "WHERE pid <> pg_backend_pid() AND datname = current_database()"
+                "WHERE pid <> pg_backend_pid() AND usename = current_user AND datname = current_database()"
             )
             await server.close()
             endpoint.release_all()

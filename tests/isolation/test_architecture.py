@@ -70,15 +70,19 @@ ROWLESS = {
     "memory": "hands on the names of the others",
     "memory.backup": "copies whole files, for whoever runs the app, and hands out no row",
     "memory.database": "runs work that it is given",
+    "memory.erasure": "removes what nobody owns any more, hands out no row",
     "memory.errors": "classes of errors",
     "memory.faults": "translates drivers' errors",
     "memory.lock": "the file's lock between processes",
     "memory.figures": "sums over everybody",
     "memory.migrations": "changes tables, reads no row",
     "memory.migrations.versions": "empty",
+    "memory.permissions": "modes of files and folders",
     "memory.percentiles": "figures of a selection that it is given",
     "memory.prepared": "runs statements that it is given; a law below reads them",
     "memory.records": "copies of rows, and ids",
+    "memory.scopes": "says whose rows a transaction may reach, reaches none",
+    "memory.scoped_connection": "hands that on to PostgreSQL",
     "memory.statements": "statements; another law below reads them",
     "memory.tables": "the tables' columns",
     "memory.text": "checks of texts",
@@ -456,3 +460,37 @@ def test_there_is_no_identity_to_fall_back_on() -> None:
 def test_the_laws_look_at_all_of_the_code() -> None:
     folders = {path.parent.name for path in ROOT.glob("*/__init__.py")}
     assert folders - {"tests", "benchmarks"} == set(PACKAGES)
+
+
+# -- the owner of every transaction ---------------------------------------------------------
+
+
+def transactions(source: Source) -> Iterator[tuple[ast.AST | None, ast.Call]]:
+    """Each call of a database's `read` or `write`, with the function that it stands in."""
+    for function in ast.walk(source.tree):
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+            for node in ast.walk(function):
+                if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                    held = node.func.value
+                    name = held.attr if isinstance(held, ast.Attribute) else ast.unparse(held)
+                    if node.func.attr in ("read", "write") and name in ("database", "_database"):
+                        yield function, node
+
+
+# Transactions without an owner, which reach no user's row on PostgreSQL.
+OWNERLESS = {"ping", "bypasses_row_security"}
+
+
+def test_every_transaction_names_whose_rows_it_reaches() -> None:
+    seen = 0
+    for source in sources():
+        for function, call in transactions(source):
+            assert isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+            where = f"{source.name}.{function.name}"
+            owners = [word.value for word in call.keywords if word.arg == "owner"]
+            assert owners or function.name in OWNERLESS, f"{where} names no owner"
+            parameters = {each.arg for each in [*function.args.args, *function.args.kwonlyargs]}
+            if owners and "owner" in parameters:
+                assert "EVERYONE" not in ast.unparse(owners[0]), f"{where} has an owner to name"
+            seen += 1
+    assert seen > 50

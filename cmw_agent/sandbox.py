@@ -1,0 +1,242 @@
+"""Shuts this process off from files, network and other processes, where the kernel offers it.
+
+Landlock limits which files can be opened, a seccomp filter which system calls can be made; both
+hold for the rest of the process's life, whatever code runs in it, and need no privilege and no
+library. See ``docs/adr/0028-extraction-in-a-sandbox.md`` and `landlock(7)`, `seccomp(2)`.
+"""
+
+import ctypes
+import os
+import platform
+import struct
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+_PR_SET_NO_NEW_PRIVS, _PR_GET_SECCOMP, _PR_SET_SECCOMP, _SECCOMP_FILTER = 38, 21, 22, 2
+_CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446  # the same on every architecture
+_CREATE_RULESET_VERSION, _RULE_PATH_BENEATH = 1, 1
+_READ_FILE, _READ_DIR = 1 << 2, 1 << 3
+# How many rights to files each version of Landlock's interface knows; later ones as the last.
+_FILE_RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}
+_NETWORK_VERSION, _NETWORK_RIGHTS = 4, 0b11  # bind and connect by TCP
+_SCOPE_VERSION, _SCOPES = 6, 0b11  # abstract sockets and signals of processes outside
+
+_LOAD, _JUMP_EQUAL, _JUMP_ABOVE, _RETURN = 0x20, 0x15, 0x35, 0x06
+_ALLOW, _DENY = 0x7FFF0000, 0x00050000 | 1  # EPERM
+_NUMBER_AT, _ARCHITECTURE_AT = 0, 4
+_X32 = 0x40000000  # numbers of x86-64's second set of system calls
+
+# The numbers of the system calls that fail in the sandbox: on x86-64 and on 64-bit ARM.
+_FORBIDDEN: Mapping[str, tuple[int | None, int | None]] = MappingProxyType(
+    {
+        # sockets of every kind
+        "socket": (41, 198),
+        "socketpair": (53, 199),
+        "connect": (42, 203),
+        "accept": (43, 202),
+        "accept4": (288, 242),
+        "bind": (49, 200),
+        "listen": (50, 201),
+        "sendto": (44, 206),
+        "sendmsg": (46, 211),
+        "sendmmsg": (307, 269),
+        # programs
+        "execve": (59, 221),
+        "execveat": (322, 281),
+        # signals
+        "kill": (62, 129),
+        "tkill": (200, 130),
+        "tgkill": (234, 131),
+        "rt_sigqueueinfo": (129, 138),
+        "rt_tgsigqueueinfo": (297, 240),
+        "pidfd_send_signal": (424, 424),
+        # memory and descriptors of other processes
+        "ptrace": (101, 117),
+        "process_vm_readv": (310, 270),
+        "process_vm_writev": (311, 271),
+        "process_madvise": (440, 440),
+        "kcmp": (312, 272),
+        "pidfd_getfd": (438, 438),
+        # limits and priorities of other processes
+        "prlimit64": (302, 261),
+        "setpriority": (141, 140),
+        "ioprio_set": (251, 30),
+        "sched_setaffinity": (203, 122),
+        "sched_setattr": (314, 274),
+        "sched_setparam": (142, 118),
+        "sched_setscheduler": (144, 119),
+        # modes, owners, times and attributes of files, which Landlock leaves alone
+        "chmod": (90, None),
+        "fchmod": (91, 52),
+        "fchmodat": (268, 53),
+        "fchmodat2": (452, 452),
+        "chown": (92, None),
+        "lchown": (94, None),
+        "fchown": (93, 55),
+        "fchownat": (260, 54),
+        "utime": (132, None),
+        "utimes": (235, None),
+        "utimensat": (280, 88),
+        "futimesat": (261, None),
+        "setxattr": (188, 5),
+        "lsetxattr": (189, 6),
+        "fsetxattr": (190, 7),
+        "removexattr": (197, 14),
+        "lremovexattr": (198, 15),
+        "fremovexattr": (199, 16),
+        # watches, and files by a handle instead of a name
+        "inotify_init": (253, None),
+        "inotify_init1": (294, 26),
+        "fanotify_init": (300, 262),
+        "open_by_handle_at": (304, 265),
+        # memory and keys shared with other processes
+        "shmget": (29, 194),
+        "msgget": (68, 186),
+        "semget": (64, 190),
+        "mq_open": (240, 180),
+        "add_key": (248, 217),
+        "request_key": (249, 218),
+        "keyctl": (250, 219),
+        # other namespaces
+        "mount": (165, 40),
+        "mount_setattr": (442, 442),
+        "move_mount": (429, 429),
+        "open_tree": (428, 428),
+        "fsopen": (430, 430),
+        "pivot_root": (155, 41),
+        "chroot": (161, 51),
+        "unshare": (272, 97),
+        "setns": (308, 268),
+        # ways around a filter
+        "io_uring_setup": (425, 425),
+        "io_uring_enter": (426, 426),
+        "io_uring_register": (427, 427),
+        "bpf": (321, 280),
+        "perf_event_open": (298, 241),
+        "userfaultfd": (323, 282),
+    }
+)
+# The place of a machine's numbers there, and its name in the kernel's audit.
+_MACHINES = MappingProxyType({"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)})
+
+
+class SandboxError(Exception):
+    """The kernel offers the sandbox, and it could not be entered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What this system can do.
+
+    Args:
+        landlock: The version of Landlock's interface; 0 where there is none.
+        seccomp: Whether system calls can be filtered here.
+    """
+
+    landlock: int
+    seccomp: bool
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether files and network are both out of reach in the sandbox."""
+        return self.landlock > 0 and self.seccomp
+
+
+def offered() -> Offer:
+    """Ask the kernel what it offers; nothing changes."""
+    if not sys.platform.startswith("linux"):
+        return Offer(0, False)
+    libc = _libc()
+    version = libc.syscall(_CREATE_RULESET, None, 0, _CREATE_RULESET_VERSION)
+    can_filter = libc.prctl(_PR_GET_SECCOMP, 0, 0, 0, 0) >= 0
+    return Offer(max(0, version), can_filter and platform.machine() in _MACHINES)
+
+
+def enter(readable: Iterable[Path]) -> Offer:
+    """Enter as much of the sandbox as the kernel offers, for good; return what that is.
+
+    Open files stay open. Nothing else can be written, executed or connected to.
+
+    Args:
+        readable: Files and folders that can still be opened for reading.
+
+    Raises:
+        SandboxError: What is offered could not be entered.
+    """
+    offer = offered()
+    if offer.landlock or offer.seccomp:
+        libc = _libc()
+        _checked(libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+        if offer.landlock:
+            _restrict_files(libc, offer.landlock, readable)
+        if offer.seccomp:
+            _restrict_calls(libc)
+    return offer
+
+
+def _restrict_files(libc: ctypes.CDLL, version: int, readable: Iterable[Path]) -> None:
+    rights = (1 << _FILE_RIGHTS[min(version, max(_FILE_RIGHTS))]) - 1
+    network = _NETWORK_RIGHTS if version >= _NETWORK_VERSION else 0
+    scopes = _SCOPES if version >= _SCOPE_VERSION else 0
+    # Older kernels refuse a longer description than theirs, unless the rest is zero.
+    attributes = struct.pack("QQQ", rights, network, scopes)
+    ruleset = _checked(libc.syscall(_CREATE_RULESET, attributes, ctypes.c_size_t(24), 0))
+    try:
+        for path in readable:
+            _allow_reading(libc, ruleset, path)
+        _checked(libc.syscall(_RESTRICT_SELF, ruleset, 0))
+    finally:
+        os.close(ruleset)
+
+
+def _allow_reading(libc: ctypes.CDLL, ruleset: int, path: Path) -> None:
+    try:
+        descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except OSError:  # what is not there need not be read
+        return
+    try:
+        rights = _READ_FILE | _READ_DIR if path.is_dir() else _READ_FILE
+        rule = struct.pack("=Qi", rights, descriptor)
+        _checked(libc.syscall(_ADD_RULE, ruleset, _RULE_PATH_BENEATH, rule, 0))
+    finally:
+        os.close(descriptor)
+
+
+def _restrict_calls(libc: ctypes.CDLL) -> None:
+    filters = _program(platform.machine())
+    buffer = ctypes.create_string_buffer(filters)
+    # struct sock_fprog: a count of instructions and their address
+    described = struct.pack("HP", len(filters) // 8, ctypes.addressof(buffer))
+    _checked(libc.prctl(_PR_SET_SECCOMP, _SECCOMP_FILTER, described, 0, 0))
+
+
+def _program(machine: str) -> bytes:
+    """Return the filter: another architecture's calls and the forbidden ones fail with EPERM."""
+    column, audit = _MACHINES[machine]
+    numbers = [number for call in _FORBIDDEN.values() if (number := call[column]) is not None]
+    steps = [
+        (_LOAD, 0, 0, _ARCHITECTURE_AT),
+        (_JUMP_EQUAL, 1, 0, audit),
+        (_RETURN, 0, 0, _DENY),
+        (_LOAD, 0, 0, _NUMBER_AT),
+        (_JUMP_ABOVE, len(numbers) + 1, 0, _X32),
+    ]
+    # Each jumps over those behind it and over the allowance.
+    steps += [
+        (_JUMP_EQUAL, len(numbers) - place, 0, number) for place, number in enumerate(numbers)
+    ]
+    steps += [(_RETURN, 0, 0, _ALLOW), (_RETURN, 0, 0, _DENY)]
+    return b"".join(struct.pack("HBBI", *step) for step in steps)
+
+
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
+
+
+def _checked(result: int) -> int:
+    if result < 0:
+        raise SandboxError(os.strerror(ctypes.get_errno()))
+    return result

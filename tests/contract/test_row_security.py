@@ -1,0 +1,150 @@
+"""On PostgreSQL a transaction reaches the rows of the owner that it names, whatever it asks for."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from memory.database import Database, bypasses_row_security, migrate, open_database
+from memory.errors import ConversationNotFound, StoreError
+from memory.inbox import Inbox, NewMessage
+from memory.logins import Logins
+from memory.outbox import NewSend, Outbox
+from memory.records import StoredFile
+from memory.retention import Retention
+from memory.schedules import Schedules
+from memory.scopes import EVERYONE, Handover, Scope
+from memory.tables import metadata
+from tests.contract.conftest import ALICE, BOB, Clock, Store, emptied
+
+OWNED = [table for table in metadata.sorted_tables if "owner_id" in table.columns]
+NAMES = [table.name for table in OWNED]
+
+
+@pytest.fixture
+async def filled(postgres_server: str, clock: Clock) -> AsyncIterator[Database]:
+    """A database in which Alice and Bob have a row in each table."""
+    async with emptied(postgres_server) as database:
+        for owner in (ALICE, BOB):
+            await fill(database, owner, clock)
+        yield database
+        await Retention(database, clock=lambda: clock() + timedelta(days=500)).clean(
+            days=1, idle_seconds=1
+        )
+
+
+async def fill(database: Database, owner: str, clock: Clock) -> None:
+    store, name = Store(database, clock=clock), owner.removeprefix("user:")
+    await store.exchange(owner, f"of-{name}", "a question", "an answer")
+    file = StoredFile(
+        f"{ord(name[0]):032x}", None, None, "a.txt", "text/plain", "document", 1, 1, "a", clock()
+    )
+    await store.add_file(owner, file, quota=10)
+    tasks = Schedules(database, following=lambda *_: clock() + timedelta(days=1), clock=clock)
+    await tasks.add(owner, f"of-{name}", text="a", cron="0 7 * * *", time_zone="UTC", most=1)
+    inbox, outbox = Inbox(database, "c", clock=clock), Outbox(database, "c", clock=clock)
+    await inbox.add(owner, NewMessage(f"m-{name}", {"text": "a"}))
+    await outbox.add(owner, [NewSend(f"s-{name}", "them", "text", "a")])
+    await Logins(database, clock=clock).begin(owner, f"l-{name}")
+
+
+async def owners(database: Database, table: sa.Table, scope: Scope) -> set[Any]:
+    """Whose rows a statement without an owner finds."""
+    forgetful = sa.select(table.c.owner_id)
+    return await database.read(
+        lambda connection: set(connection.execute(forgetful).scalars()), owner=scope
+    )
+
+
+async def test_each_table_with_an_owner_has_a_policy_that_holds_for_its_own_role(
+    filled: Database,
+) -> None:
+    secured = sa.text(
+        "SELECT relname FROM pg_class c WHERE relrowsecurity AND relforcerowsecurity"
+        " AND EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = c.oid)"
+    )
+    found = await filled.read(lambda connection: set(connection.execute(secured).scalars()))
+    assert set(NAMES) <= found
+
+
+@pytest.mark.parametrize("table", OWNED, ids=NAMES)
+async def test_a_statement_that_forgets_its_owner_finds_nothing_of_others(
+    filled: Database, table: sa.Table
+) -> None:
+    assert await owners(filled, table, EVERYONE) == {ALICE, BOB}
+    assert await owners(filled, table, BOB) == {BOB}
+    assert await owners(filled, table, "user:o'brien\\") == set()
+    assert await owners(filled, table, None) == set()
+    assert await owners(filled, table, BOB) == {BOB}
+
+
+@pytest.mark.parametrize("table", OWNED, ids=NAMES)
+async def test_a_statement_that_forgets_its_owner_changes_nothing_of_others(
+    filled: Database, table: sa.Table
+) -> None:
+    taken = sa.update(table).values(owner_id=BOB)
+    await filled.write(lambda connection: connection.execute(taken), owner=BOB)
+    assert await owners(filled, table, EVERYONE) == {ALICE, BOB}
+    deleted = sa.delete(table)
+    await filled.write(lambda connection: connection.execute(deleted), owner=BOB)
+    assert await owners(filled, table, EVERYONE) == {ALICE}
+    await filled.write(lambda connection: connection.execute(deleted))
+    assert await owners(filled, table, EVERYONE) == {ALICE}
+
+
+async def test_a_row_cannot_be_written_for_another(filled: Database) -> None:
+    login = {"login_id": "planted", "owner_id": ALICE, "created_at": Clock()()}
+    insert = sa.insert(metadata.tables["agent_logins"]).values(login)
+    with pytest.raises(StoreError):
+        await filled.write(lambda connection: connection.execute(insert), owner=BOB)
+    given = sa.update(metadata.tables["agent_sessions"]).values(owner_id=ALICE)
+    with pytest.raises(StoreError):
+        await filled.write(lambda connection: connection.execute(given), owner=BOB)
+
+
+async def test_a_scope_ends_with_its_transaction(postgres_server: str, filled: Database) -> None:
+    one = open_database(postgres_server)
+    try:
+        table = metadata.tables["agent_messages"]
+        for scope, found in ((EVERYONE, {ALICE, BOB}), (None, set()), (ALICE, {ALICE})):
+            assert await owners(one, table, scope) == found
+        # Without a scope of its own, on the connection that the others have used:
+        async with one.engine.connect() as connection:  # type: ignore[attr-defined]
+            assert (await connection.execute(sa.select(table.c.owner_id))).all() == []
+        both = [owners(one, table, (ALICE, BOB)[number % 2]) for number in range(40)]
+        assert await asyncio.gather(*both) == [{(ALICE, BOB)[n % 2]} for n in range(40)]
+    finally:
+        await one.dispose()
+
+
+async def test_what_is_another_s_is_as_if_it_were_not_there(filled: Database) -> None:
+    store = Store(filled)
+    with pytest.raises(ConversationNotFound):
+        await store.begin(BOB, "of-alice", "mine now")
+    assert await store.texts(ALICE, "of-alice") == [
+        ("user", "a question"),
+        ("assistant", "an answer"),
+    ]
+
+
+async def test_a_handover_reaches_two_owners_and_no_third(filled: Database) -> None:
+    table = metadata.tables["agent_sessions"]
+    scope = Handover("user:nobody", BOB)
+    assert await owners(filled, table, scope) == {BOB}
+    assert await Store(filled).take_over(BOB, ALICE) == 1
+    assert await owners(filled, table, EVERYONE) == {BOB}
+
+
+async def test_who_is_above_the_policies_is_known(postgres_server: str) -> None:
+    superuser = postgres_server.replace("//cmw:", "//postgres:")
+    assert superuser != postgres_server
+    for url, expected in ((postgres_server, False), (superuser, True), ("sqlite://", False)):
+        database = open_database(url)
+        try:
+            await migrate(database)
+            assert await bypasses_row_security(database) is expected
+        finally:
+            await database.dispose()
