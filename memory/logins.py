@@ -4,15 +4,19 @@ Functions of one connection, and `Logins`, which runs them; each statement names
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
 from memory.database import Database
+from memory.errors import LoginExists
 from memory.records import utcnow
 from memory.tables import UtcDateTime, metadata
 from memory.text import check_owner
+from memory.transfer import transfer
 
 ENDED_KEPT = timedelta(days=1)
 LONGEST = timedelta(days=401)  # no browser keeps a cookie for longer than 400 days
@@ -31,7 +35,6 @@ _LIVE = sa.and_(
     _logins.owner_id == sa.bindparam("of_owner"),
     _logins.ended_at.is_(None),
 )
-_BEGIN: Final = sa.insert(agent_logins)
 _PURGE: Final = sa.delete(agent_logins).where(
     sa.or_(
         _logins.ended_at <= sa.bindparam("ended", type_=UtcDateTime),
@@ -44,10 +47,28 @@ _END: Final = (
 )
 
 
-def begin(connection: sa.Connection, owner: str, login_id: str, at: datetime) -> None:
-    """Keep a new login."""
-    row = {"login_id": login_id, "owner_id": owner, "created_at": at}
-    connection.execute(_BEGIN, row)
+@dataclass(frozen=True, slots=True)
+class Taking:
+    """What a sign-in transfers: all that `from_owner` has, as long as it has this `digest`."""
+
+    from_owner: str
+    digest: str
+
+
+def begin(
+    connection: sa.Connection,
+    owner: str,
+    login_id: str,
+    at: datetime,
+    taking: Taking | None = None,
+) -> None:
+    """Keep a new login, and make what it takes the owner's. Raises LoginExists, HoldingsChanged."""
+    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+    new = dialect.insert(agent_logins).values(login_id=login_id, owner_id=owner, created_at=at)
+    if connection.execute(new.on_conflict_do_nothing()).rowcount == 0:
+        raise LoginExists
+    if taking is not None:
+        transfer(connection, owner, taking.from_owner, taking.digest)
 
 
 def is_live(connection: sa.Connection, owner: str, login_id: str) -> bool:
@@ -77,11 +98,19 @@ class Logins:
         self._database = database
         self._clock = clock
 
-    async def begin(self, owner: str, login_id: str) -> None:
-        """Keep a new login, live until it is ended."""
+    async def begin(self, owner: str, login_id: str, taking: Taking | None = None) -> None:
+        """Keep a new login, live until it is ended, and transfer to its owner what it takes.
+
+        Both or neither. Raises LoginExists where this login has begun before, HoldingsChanged
+        where what it takes is not what was shown.
+        """
         check_owner(owner)
+        if taking is not None:
+            check_owner(taking.from_owner)
         at = self._clock()
-        await self._database.write(lambda connection: begin(connection, owner, login_id, at))
+        await self._database.write(
+            lambda connection: begin(connection, owner, login_id, at, taking)
+        )
 
     async def is_live(self, owner: str, login_id: str) -> bool:
         """Whether this owner's login has begun and not ended."""

@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from memory import files as stored_files
-from memory import history, reading, summaries, tenants, turns, usage
+from memory import history, reading, summaries, tenants, transfer, turns, usage
 from memory.database import Database
 from memory.errors import InvalidText, UnknownFile
 from memory.records import (
@@ -29,6 +29,7 @@ from memory.records import (
     utcnow,
 )
 from memory.text import check_id, check_owner, check_texts, is_id, pack_tools, title_of
+from memory.transfer import Holdings
 
 MOST_ROWS = 500
 CLAIM = timedelta(minutes=2)  # longer than a summary may take
@@ -335,16 +336,10 @@ class ConversationMemoryManager:
             lambda connection: history.search(connection, owner, query, _rows(limit))
         )
 
-    async def take_over(self, owner: str, from_owner: str) -> int:
-        """Make all conversations of `from_owner` those of `owner`; return how many.
-
-        Repeating it is harmless: there is nothing left to take.
-        """
+    async def holdings(self, owner: str) -> Holdings:
+        """What an owner has that a sign-in can transfer to another (`Logins.begin`)."""
         check_owner(owner)
-        check_owner(from_owner)
-        return await self._database.write(
-            lambda connection: history.take_over(connection, owner, from_owner)
-        )
+        return await self._database.read(lambda connection: transfer.holdings(connection, owner))
 
     async def answer(self, owner: str, turn_id: str) -> StoredMessage:
         """The answer that belongs to a turn, as far as it is stored.

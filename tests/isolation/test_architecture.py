@@ -18,7 +18,7 @@ from cmw_agent.agent import CmwAgent
 from cmw_agent.identity import Principal, SessionKey
 from cmw_agent.runs import RunContext
 from cmw_agent.sessions import Session
-from memory import reading, schedules, statements, usage
+from memory import reading, schedules, statements, transfer, usage
 from memory.prepared import Prepared
 from tests.harness import Browser
 from tests.isolation.source import PACKAGES, ROOT, Source, assigned, imports, public, sources
@@ -111,6 +111,7 @@ DOORS = {
     "cmw_agent.schedules": {"Scheduler"},
     "cmw_agent.web.accounts": {"Accounts"},
     "cmw_agent.web.login": {"LoginRoutes"},
+    "cmw_agent.web.consent": {"ConsentRoutes"},
 }
 
 # Doors without a user, judged one by one.
@@ -179,6 +180,7 @@ JUDGED = {
     "cmw_agent.tools.composio.Connections.load": "maintenance: fetches what is due of that",
     "cmw_agent.tools.composio.Connections.close": "ends background work at the end",
     "cmw_agent.web.login.LoginRoutes.routes": "the routes themselves, which are judged in `OPEN`",
+    "cmw_agent.web.consent.ConsentRoutes.routes": "the routes themselves, judged in `OPEN`",
 }
 
 
@@ -244,7 +246,7 @@ OWNED = re.compile(r"^INSERT INTO \w+ \([^)]*\bowner_id\b|\bWHERE\b.*\bowner_id\
 def statement_constants() -> dict[str, Any]:
     """Return the statements of memory as constants, those by dialect one by one."""
     found: dict[str, Any] = {}
-    for module in (statements, reading, usage, schedules):
+    for module in (statements, reading, usage, schedules, transfer):
         for name, value in vars(module).items():
             each = value if isinstance(value, dict) else {"": value}
             if isinstance(value, Prepared):
