@@ -108,6 +108,12 @@ class Agents:
         """Return the agents that `asker` may use, the built-in one first."""
         return [profile for profile in self._profiles.values() if may_use(profile, asker)]
 
+    def named_groups(self, groups: frozenset[str]) -> frozenset[str]:
+        """Return those of these groups that the access of some agent names."""
+        lists = (p.access for p in self._profiles.values() if not isinstance(p.access, str))
+        named = frozenset().union(*lists)
+        return frozenset(group for group in groups if GROUP + group in named)
+
     async def find_for(
         self, agent_id: str, principal: Principal, tenant_id: str | None
     ) -> Profile | None:

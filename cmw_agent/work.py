@@ -426,7 +426,10 @@ class _Gate:
         settings = self._kit.settings
         if settings.approval == "none" or name == CONNECT:
             return False
-        if name in settings.trusted_tools or name in self._always:
+        if name in settings.trusted_tools:
+            return False
+        # What the owner has allowed was allowed with somebody there to see it run.
+        if self._can_ask and name in self._always:
             return False
         return changes or settings.approval == "all"
 

@@ -66,6 +66,20 @@ class TooManySchedules(StoreError):
         super().__init__("as many recurring tasks as one owner may have")
 
 
+class HoldingsChanged(StoreError):
+    """What was to be transferred to another owner is no longer what was shown."""
+
+    def __init__(self) -> None:
+        super().__init__("what was to be transferred has changed")
+
+
+class LoginExists(StoreError):
+    """A login of this id has begun before; it may have ended since."""
+
+    def __init__(self) -> None:
+        super().__init__("a login of this id has begun before")
+
+
 class DatabaseUnavailable(StoreError):
     """The database cannot be reached, is locked for too long, or is no database at all.
 

@@ -132,9 +132,13 @@ def forget(connection: sa.Connection, owner: str) -> list[str]:
     return list(connection.execute(_FORGET, {"of_owner": owner}).scalars())
 
 
-def take_over(connection: sa.Connection, owner: str, from_owner: str) -> None:
-    """Give the free files of `from_owner` to `owner`; the others follow their conversations."""
-    connection.execute(_TAKE_OVER, {"of_owner": from_owner, "new_owner": owner})
+def take_over(connection: sa.Connection, owner: str, from_owner: str) -> int:
+    """Give the free files of `from_owner` to `owner`, the others follow their conversations.
+
+    Returns how many it gave.
+    """
+    parameters = {"of_owner": from_owner, "new_owner": owner}
+    return connection.execute(_TAKE_OVER, parameters).rowcount
 
 
 def purge(connection: sa.Connection, before: datetime) -> int:

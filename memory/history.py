@@ -1,4 +1,4 @@
-"""What owners do with their conversations: rename, delete and restore, rate, search, take over.
+"""What owners do with their conversations: rename, delete and restore, rate, search.
 
 Functions of one connection; each statement names the owner.
 """
@@ -10,7 +10,6 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from memory import files
 from memory.errors import ConversationNotFound
 from memory.records import Feedback, Found
 from memory.tables import UtcDateTime, agent_messages, agent_sessions
@@ -66,12 +65,6 @@ _CONCLUDE: Final = (
     sa.update(agent_sessions)
     .where(_OWN, _sessions.deleted_at.is_(None))
     .values(status="ended", ended_at=sa.bindparam("at", type_=UtcDateTime))
-)
-# Messages and turns follow by their foreign key.
-_TAKE_OVER: Final = (
-    sa.update(agent_sessions)
-    .where(_sessions.owner_id == sa.bindparam("of_owner"))
-    .values(owner_id=sa.bindparam("new_owner"))
 )
 _BY_TITLE: Final = (
     sa.select(_sessions.session_id, _sessions.title, _sessions.last_activity_at)
@@ -146,13 +139,6 @@ def end(connection: sa.Connection, owner: str, session_id: str, at: datetime) ->
 def conclude(connection: sa.Connection, owner: str, session_id: str, at: datetime) -> None:
     """Mark a conversation as ended. Raises ConversationNotFound."""
     _change(connection, _CONCLUDE, owner, session_id, at=at)
-
-
-def take_over(connection: sa.Connection, owner: str, from_owner: str) -> int:
-    """Give all conversations of `from_owner` to `owner`; return how many."""
-    files.take_over(connection, owner, from_owner)
-    parameters = {"of_owner": from_owner, "new_owner": owner}
-    return connection.execute(_TAKE_OVER, parameters).rowcount
 
 
 def search(connection: sa.Connection, owner: str, query: str, limit: int) -> list[Found]:

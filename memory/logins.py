@@ -4,15 +4,20 @@ Functions of one connection, and `Logins`, which runs them; each statement names
 """
 
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
 from memory.database import Database
+from memory.errors import LoginExists
 from memory.records import utcnow
+from memory.scopes import Handover, Scope
 from memory.tables import UtcDateTime, metadata
 from memory.text import check_owner
+from memory.transfer import transfer
 
 ENDED_KEPT = timedelta(days=1)
 LONGEST = timedelta(days=401)  # no browser keeps a cookie for longer than 400 days
@@ -33,7 +38,6 @@ _LIVE = sa.and_(
     _logins.owner_id == sa.bindparam("of_owner"),
     _logins.ended_at.is_(None),
 )
-_BEGIN: Final = sa.insert(agent_logins)
 _PURGE: Final = sa.delete(agent_logins).where(
     sa.or_(
         _logins.ended_at <= sa.bindparam("ended", type_=UtcDateTime),
@@ -55,14 +59,36 @@ _END: Final = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Taking:
+    """What a sign-in transfers: all that `from_owner` has, as long as it has this `digest`."""
+
+    from_owner: str
+    digest: str
+
+
 def begin(
-    connection: sa.Connection, owner: str, login_id: str, at: datetime, names: Collection[str] = ()
+    connection: sa.Connection,
+    owner: str,
+    login_id: str,
+    at: datetime,
+    names: Collection[str] = (),
+    taking: Taking | None = None,
 ) -> None:
-    """Keep a new login; its names hold for all logins of the owner that are live."""
+    """Keep a new login, and make what it takes the owner's; its names hold for all their logins.
+
+    Raises LoginExists, HoldingsChanged.
+    """
     held = sorted(names)
+    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+    new = dialect.insert(agent_logins).values(
+        login_id=login_id, owner_id=owner, created_at=at, names=held
+    )
+    if connection.execute(new.on_conflict_do_nothing()).rowcount == 0:
+        raise LoginExists
     connection.execute(_RENAME.values(names=held), {"of_owner": owner})
-    row = {"login_id": login_id, "owner_id": owner, "created_at": at, "names": held}
-    connection.execute(_BEGIN, row)
+    if taking is not None:
+        transfer(connection, owner, taking.from_owner, taking.digest)
 
 
 def names(connection: sa.Connection, owner: str) -> frozenset[str] | None:
@@ -98,16 +124,27 @@ class Logins:
         self._database = database
         self._clock = clock
 
-    async def begin(self, owner: str, login_id: str, names: Collection[str] = ()) -> None:
-        """Keep a new login, live until it is ended.
+    async def begin(
+        self,
+        owner: str,
+        login_id: str,
+        names: Collection[str] = (),
+        taking: Taking | None = None,
+    ) -> None:
+        """Keep a new login, live until it is ended, and transfer to its owner what it takes.
 
-        `names` are what the provider calls the owner and the owner's groups. They hold for all
-        logins of the owner: a changed group counts from the next sign-in, in whatever browser.
+        Both or neither. `names` are what the provider calls the owner and the owner's groups. They
+        hold for all logins of the owner: a changed group counts from the next sign-in, in whatever
+        browser. Raises LoginExists where this login has begun before, HoldingsChanged where what it
+        takes is not what was shown.
         """
         check_owner(owner)
+        if taking is not None:
+            check_owner(taking.from_owner)
         held, at = tuple(names), self._clock()
+        scope: Scope = owner if taking is None else Handover(taking.from_owner, owner)
         await self._database.write(
-            lambda connection: begin(connection, owner, login_id, at, held), owner=owner
+            lambda connection: begin(connection, owner, login_id, at, held, taking), owner=scope
         )
 
     async def names(self, owner: str) -> frozenset[str] | None:

@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from memory import files as stored_files
-from memory import history, reading, summaries, tenants, turns, usage
+from memory import history, reading, summaries, tenants, transfer, turns, usage
 from memory.database import Database
 from memory.errors import InvalidText, StoreError, UnknownFile
 from memory.records import (
@@ -29,8 +29,8 @@ from memory.records import (
     Usage,
     utcnow,
 )
-from memory.scopes import Handover
 from memory.text import check_id, check_owner, check_texts, is_id, pack_tools, title_of
+from memory.transfer import Holdings
 
 MOST_ROWS = 500
 ERASE_SECONDS = 1.0  # that whoever deletes everything waits for it at most
@@ -352,16 +352,11 @@ class ConversationMemoryManager:
             lambda connection: history.search(connection, owner, query, _rows(limit)), owner=owner
         )
 
-    async def take_over(self, owner: str, from_owner: str) -> int:
-        """Make all conversations of `from_owner` those of `owner`; return how many.
-
-        Repeating it is harmless: there is nothing left to take.
-        """
+    async def holdings(self, owner: str) -> Holdings:
+        """What an owner has that a sign-in can transfer to another (`Logins.begin`)."""
         check_owner(owner)
-        check_owner(from_owner)
-        return await self._database.write(
-            lambda connection: history.take_over(connection, owner, from_owner),
-            owner=Handover(from_owner, owner),
+        return await self._database.read(
+            lambda connection: transfer.holdings(connection, owner), owner=owner
         )
 
     async def answer(self, owner: str, turn_id: str) -> StoredMessage:

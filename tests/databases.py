@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import secrets
 import subprocess
 import tempfile
 import warnings
@@ -11,7 +12,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from memory.database import migrate, open_database
+from memory.database import Database, migrate, open_database
+from memory.logins import Logins, Taking
+from memory.manager import ConversationMemoryManager
 
 
 def put_migrated(path: Path) -> None:
@@ -78,3 +81,11 @@ def _postgres() -> Iterator[Any]:
             yield server
         finally:
             server.cleanup()
+
+
+async def take_over(database: Database, owner: str, from_owner: str) -> int:
+    """Let `owner` sign in and take all that `from_owner` has; return how many conversations."""
+    found = await ConversationMemoryManager(database).holdings(from_owner)
+    taking = Taking(from_owner, found.digest)
+    await Logins(database).begin(owner, secrets.token_hex(16), taking=taking)
+    return found.conversations

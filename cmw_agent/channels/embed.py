@@ -24,6 +24,7 @@ from cmw_agent.channels.embed_sites import CrossSite, Site, Sites
 from cmw_agent.channels.leaving import leave
 from cmw_agent.channels.streams import TurnResponse, begun, server_sent
 from cmw_agent.errors import NotFound, UserError
+from cmw_agent.headers import bearer_token
 from cmw_agent.identity import Identities, Principal
 from cmw_agent.observers import request_of
 from cmw_agent.parties import WidgetTokens, WidgetVisitor
@@ -214,9 +215,8 @@ class EmbedRoutes:
             UnknownVisitor: The request proves nobody who is known at this agent and site.
         """
         site = self._sites.of(request, agent_id)
-        given = request.headers.getlist("authorization")
-        scheme, _, token = given[0].partition(" ") if len(given) == 1 else ("", "", "")
-        found = self._known(token, agent_id, site) if scheme.lower() == "bearer" else None
+        token = bearer_token(request.headers)
+        found = self._known(token, agent_id, site) if token is not None else None
         if found is None:
             raise UnknownVisitor
         return found.principal, site

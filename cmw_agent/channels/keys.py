@@ -19,6 +19,7 @@ from starlette.responses import Response
 
 from cmw_agent.channels.problems import UnknownAddress
 from cmw_agent.errors import UserError
+from cmw_agent.headers import bearer_token, media_type
 from cmw_agent.origins import same_origin
 from cmw_agent.settings_values import ApiKey
 
@@ -70,11 +71,10 @@ class Keys:
         """
         if not self._known:
             raise Unauthorized(CLOSED)
-        given = request.headers.getlist("authorization")
-        scheme, _, secret = given[0].partition(" ") if len(given) == 1 else ("", "", "")
-        if scheme.lower() != "bearer" or not secret.strip():
+        secret = bearer_token(request.headers)
+        if secret is None:
             raise Unauthorized(NO_KEY)
-        sent, found = _digest(secret.strip()), None
+        sent, found = _digest(secret), None
         for digest, item in self._known:  # all of them: the time tells nothing of which it is
             if hmac.compare_digest(digest, sent):
                 found = item
@@ -193,7 +193,7 @@ async def _must_be_declared(request: Request) -> None:
     Raises:
         UserError: This one is something else.
     """
-    declared = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    declared = media_type(request.headers)
     is_json = declared == "application/json" or JSON_KIND.fullmatch(declared)
     if not is_json and await request.body():
         raise UserError(NOT_DECLARED, status=415)

@@ -40,6 +40,7 @@ from cmw_agent.channels.whatsapp_turns import CHANNEL, Answerer, alone, owner_of
 from cmw_agent.channels.whatsapp_wire import Wire, too_large
 from cmw_agent.channels.whatsapp_worker import Worker
 from cmw_agent.errors import InvalidMessage, NotFound, StartupError, Unavailable, UserError
+from cmw_agent.headers import media_type
 from cmw_agent.long_texts import off_loop
 from cmw_agent.refusals import refusal_for
 from cmw_agent.schedules import Delivery
@@ -337,7 +338,7 @@ def _secrets(settings: Settings) -> list[str]:
 
 
 def _json(request: Request, body: bytes) -> Any:
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    kind = media_type(request.headers)
     if kind != "application/json":
         raise UserError("The request must be application/json.", status=415)
     try:

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from cmw_agent.headers import bearer_token
 from cmw_agent.ops.metrics import Metrics
 
 # Behind a proxy on this machine everybody's connection comes from this machine.
@@ -46,11 +47,11 @@ class MetricsRoute:
         return Response(self._metrics.exposition(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
     def _has_token(self, request: Request) -> bool:
-        scheme, _, sent = request.headers.get("authorization", "").partition(" ")
-        if self._token is None or scheme.lower() != "bearer":
+        sent = bearer_token(request.headers)
+        if self._token is None or sent is None:
             return False
         wanted = self._token.get_secret_value().encode()
-        return secrets.compare_digest(sent.strip().encode(), wanted)
+        return secrets.compare_digest(sent.encode(), wanted)
 
 
 def _is_local(request: Request) -> bool:

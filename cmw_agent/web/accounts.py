@@ -6,14 +6,31 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from cmw_agent.access import names_of
+from cmw_agent.errors import UserError
 from cmw_agent.identity import Principal
 from cmw_agent.refusals import refusal_for
 from cmw_agent.web.events import EventServer
 from cmw_agent.web.runtime import Runtime
-from memory.errors import StoreError
+from memory.errors import HoldingsChanged, LoginExists, StoreError
+from memory.logins import Taking
+from memory.transfer import Holdings
 
 TRUSTED_SECONDS = 1.0  # how long a login that was live is taken to be so still
 REMEMBERED = 10_000
+
+
+class LoginUsed(UserError):
+    """A sign-in that has been completed before."""
+
+    status = 400
+    sentence = "This sign-in is over; please sign in again."
+
+
+class ListChanged(UserError):
+    """The visitor's conversations are no longer those that were listed."""
+
+    status = 409
+    sentence = "There is something new in this list; please look at it again."
 
 
 class Accounts:
@@ -55,17 +72,47 @@ class Accounts:
         _bound(self._live)
         return True
 
-    async def sign_in(self, account: Principal, visitor: Principal | None) -> None:
-        """Begin an account's login, and give it all that the visitor has."""
+    async def holdings(self, principal: Principal) -> Holdings:
+        """Return what a visitor has that a sign-in can transfer."""
         try:
-            await self._runtime.logins.begin(account.id, str(account.login), names_of(account))
-            if visitor is not None:
-                await self._leave(visitor)
-                await self._runtime.kept.take_over(account.id, visitor.id)
-                # Once more, for what came meanwhile: a live session still shows what it drew.
-                await self._leave(visitor)
+            return await self._runtime.kept.holdings(principal.id)
         except StoreError as error:
             raise refusal_for(error) from error
+
+    def groups_that_count(self, account: Principal) -> list[str]:
+        """Return those of an account's groups that some agent is for."""
+        return sorted(self._runtime.agents.named_groups(account.groups))
+
+    async def sign_in(
+        self, account: Principal, visitor: Principal | None, digest: str | None
+    ) -> None:
+        """Begin an account's login, once, and end what runs for the visitor in this process.
+
+        Args:
+            account: Who signs in.
+            visitor: Who the browser was.
+            digest: Of what the person has agreed to transfer; None leaves it all to the visitor.
+
+        Raises:
+            LoginUsed: This login has begun before.
+            ListChanged: The visitor no longer has what the digest stands for.
+        """
+        taking = Taking(visitor.id, digest) if visitor is not None and digest is not None else None
+        if visitor is not None:
+            await self._leave(visitor)
+        try:
+            await self._runtime.logins.begin(
+                account.id, str(account.login), names_of(account), taking
+            )
+        except LoginExists:
+            raise LoginUsed from None
+        except HoldingsChanged:
+            raise ListChanged from None
+        except StoreError as error:
+            raise refusal_for(error) from error
+        if visitor is not None:
+            # Once more, for what came meanwhile: a live session still shows what it drew.
+            await self._leave(visitor)
 
     async def sign_out(self, account: Principal) -> None:
         """End an account's login everywhere, and what runs for it in this process."""

@@ -14,6 +14,7 @@ from cmw_agent.identity import Principal
 from cmw_agent.observers import request_of
 from cmw_agent.web.guard import PRINCIPAL
 from cmw_agent.web.page_bodies import BODY_SECONDS
+from cmw_agent.web.visitors import HEADER
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +54,18 @@ def guarded(
             return _told(told)
 
     return endpoint
+
+
+def cookie_principal(request: Request) -> Principal | None:
+    """Return who the request's cookie proves; a token that a script can send proves nobody here."""
+    principal = request.scope.get(PRINCIPAL)
+    by_cookie = isinstance(principal, Principal) and HEADER not in request.headers
+    return principal if by_cookie else None
+
+
+def home(request: Request) -> str:
+    """Return the path of the page."""
+    return request.base_url.path
 
 
 def _told(error: UserError) -> Response:

@@ -21,9 +21,11 @@ from starlette.routing import Route
 from cmw_agent.errors import UserError, frames
 from cmw_agent.identity import Identities, Principal
 from cmw_agent.web.accounts import Accounts
-from cmw_agent.web.guard import NOT_FOUND, PRINCIPAL
+from cmw_agent.web.consent import ConsentRoutes
+from cmw_agent.web.guard import NOT_FOUND
+from cmw_agent.web.guarded import cookie_principal, home
 from cmw_agent.web.oidc import Provider, Secrets, SignInFailed
-from cmw_agent.web.visitors import HEADER, Visitors, cookie_name, cookies, set_cookie
+from cmw_agent.web.visitors import Visitors, cookie_name, cookies, set_cookie
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +63,7 @@ class LoginRoutes:
         identities: Signs the cookie of a sign-in.
         visitors: Writes the cookie that says who asks.
         accounts: Begins and ends logins.
+        consent: Asks what becomes of the visitor's conversations.
         embedded: Whether pages of other sites may frame this one.
     """
 
@@ -70,6 +73,7 @@ class LoginRoutes:
         identities: Identities,
         visitors: Visitors,
         accounts: Accounts,
+        consent: ConsentRoutes,
         *,
         embedded: bool,
     ) -> None:
@@ -77,6 +81,7 @@ class LoginRoutes:
         self._identities = identities
         self._visitors = visitors
         self._accounts = accounts
+        self._consent = consent
         self._embedded = embedded
 
     def routes(self) -> list[Route]:
@@ -85,6 +90,7 @@ class LoginRoutes:
             Route("/login", self._answered(self._login)),
             Route("/login/callback", self._answered(self._callback)),
             Route("/logout", self._answered(self._logout), methods=["POST"]),
+            *self._consent.routes(),
         ]
 
     def _answered(
@@ -103,14 +109,16 @@ class LoginRoutes:
                 log.error("sign-in failed error_id=%s cause=%s", told.error_id, frames(error))  # noqa: TRY400
             if request.method == "POST":
                 return JSONResponse({"detail": str(told)}, told.status)
-            sentence, home = html.escape(str(told)), html.escape(_home(request))
-            return HTMLResponse(ERROR_PAGE.format(sentence=sentence, home=home), told.status)
+            page = ERROR_PAGE.format(
+                sentence=html.escape(str(told)), home=html.escape(home(request))
+            )
+            return HTMLResponse(page, told.status)
 
         return endpoint
 
     async def _login(self, request: Request, provider: Provider) -> Response:
-        path = local_path(request.query_params.get("next"), _home(request))
-        asker = _asker(request)
+        path = local_path(request.query_params.get("next"), home(request))
+        asker = cookie_principal(request)
         if asker is not None and asker.kind == "account":
             return RedirectResponse(path, 303)
         begun = Begun(
@@ -127,15 +135,18 @@ class LoginRoutes:
         return answer
 
     async def _callback(self, request: Request, provider: Provider) -> Response:
-        visitor = _asker(request)
+        visitor = cookie_principal(request)
         begun = self._begun(request, visitor)
         code = request.query_params.get("code")
         if not code or "error" in request.query_params:
             raise SignInFailed(REFUSED)
         account = await provider.account(_callback_address(request), code, begun.secrets)
-        await self._accounts.sign_in(account, visitor)
-        answer = RedirectResponse(begun.path, 303)
-        self._become(request, answer, account)
+        if visitor is not None and not (await self._accounts.holdings(visitor)).is_empty:
+            answer = self._consent.ask(request, account, visitor, begun.path)
+        else:
+            await self._accounts.sign_in(account, visitor, None)
+            answer = RedirectResponse(begun.path, 303)
+            self._become(request, answer, account)
         self._set(request, answer, "", 0)
         return answer
 
@@ -158,7 +169,7 @@ class LoginRoutes:
 
     async def _logout(self, request: Request, provider: Provider) -> Response:
         answer = JSONResponse({})  # asked by the page's script, which loads the page anew
-        account = _asker(request)
+        account = cookie_principal(request)
         if account is not None and account.kind == "account":
             await self._accounts.sign_out(account)
             self._become(request, answer, self._identities.new_visitor())
@@ -172,8 +183,8 @@ class LoginRoutes:
         answer.headers.append("set-cookie", written)
 
 
-def local_path(wanted: str | None, home: str) -> str:
-    """Return `wanted` if it is a path on this site, however a browser reads it, or `home`."""
+def local_path(wanted: str | None, otherwise: str) -> str:
+    """Return `wanted` if it is a path on this site, however a browser reads it, or `otherwise`."""
     # Browsers take a backslash for a slash, pass over control characters, and leave the site
     # at two slashes.
     is_local = (
@@ -185,18 +196,7 @@ def local_path(wanted: str | None, home: str) -> str:
         and wanted.isascii()
         and wanted.isprintable()
     )
-    return wanted if wanted is not None and is_local else home
-
-
-def _asker(request: Request) -> Principal | None:
-    # By cookie alone: what a script can send must not become an account.
-    principal = request.scope.get(PRINCIPAL)
-    by_cookie = isinstance(principal, Principal) and HEADER not in request.headers
-    return principal if by_cookie else None
-
-
-def _home(request: Request) -> str:
-    return request.base_url.path
+    return wanted if wanted is not None and is_local else otherwise
 
 
 def _callback_address(request: Request) -> str:

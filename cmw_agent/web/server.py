@@ -24,6 +24,7 @@ from cmw_agent.web.accounts import Accounts
 from cmw_agent.web.admin import AdminRoutes
 from cmw_agent.web.approvals import ApprovalRoutes
 from cmw_agent.web.connections import ConnectionRoutes
+from cmw_agent.web.consent import ConsentRoutes
 from cmw_agent.web.events import EventServer
 from cmw_agent.web.files import FileRoutes
 from cmw_agent.web.guard import NOT_FOUND, PRINCIPAL, Guard, GuardPolicy, may_be_new
@@ -46,6 +47,7 @@ import gradio as gr  # isort: skip
 
 STATIC = Path(__file__).parent / "static"
 SCRIPTS = (
+    "consent",
     "markup",
     "parts",
     "history",
@@ -109,7 +111,10 @@ def build_app(settings: Settings, parts: Parts = Parts()) -> Application:
     provider = Provider(settings) if settings.accounts else None
     embedded = settings.frame_ancestors != "'self'"
     visitors = Visitors(identities, embedded=embedded)
-    login = LoginRoutes(provider, identities, visitors, accounts, embedded=embedded)
+    consent = ConsentRoutes(
+        identities, visitors, accounts, embedded=embedded, is_open=settings.accounts
+    )
+    login = LoginRoutes(provider, identities, visitors, accounts, consent, embedded=embedded)
     channels = open_channels(runtime, identities)
     runtime.deliver = channels.whatsapp.deliver
     own = _own_app(runtime, identities, events, login, channels, watching)

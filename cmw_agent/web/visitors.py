@@ -1,9 +1,14 @@
 """Recognises visitors by cookie or header and writes the cookie for a browser.
 
 The cookie's attributes depend on how the page is reached. Plain http (a laptop)
-takes ``SameSite=Lax``; https adds ``Secure`` and the ``__Host-`` prefix, which no
-other host can set; a page that stands in a frame of another site (a Space) needs
-``SameSite=None; Partitioned`` (CHIPS), or browsers drop it.
+takes ``SameSite=Lax``; https adds ``Secure`` and the ``__Host-`` prefix; a page that
+stands in a frame of another site (a Space) needs ``SameSite=None; Partitioned``
+(CHIPS), or browsers drop it.
+
+Browsers take a cookie whose name begins with ``__Host-`` from this host alone, over
+https, for all paths. They compare names as bytes, and so does `cookies`: a name that
+differs by any character is another cookie, which a sibling host may have set. Another
+port of this host may set ours, and on plain http any sibling host may.
 """
 
 from dataclasses import dataclass
@@ -13,6 +18,7 @@ from typing import Literal
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
+from cmw_agent.headers import WHITE_SPACE
 from cmw_agent.identity import ACCOUNT_SECONDS, TOKEN_SECONDS, Identities, Principal
 
 COOKIE = "cmw_visitor"
@@ -79,7 +85,7 @@ class Visitors:
 
 
 def set_cookie(scope: Scope, name: str, value: str, seconds: int, *, embedded: bool) -> str:
-    """Return a ``Set-Cookie`` value that no script reads and no other host sets."""
+    """Return a ``Set-Cookie`` value for a cookie that no script can read."""
     parts = [f"{cookie_name(scope, name)}={value}", "Path=/", f"Max-Age={seconds}", "HttpOnly"]
     if not _is_https(scope):
         parts.append("SameSite=Lax")
@@ -100,13 +106,16 @@ def _is_https(scope: Scope) -> bool:
 
 
 def cookies(headers: Headers, name: str) -> list[str]:
-    """Return the values of all cookies of a name, in the order in which they came."""
+    """Return the values of all cookies of exactly this name, in the order in which they came.
+
+    Space and tab around a pair are no part of it (RFC 6265, section 5.2); all else is.
+    """
     # Not Starlette's parser: it keeps one cookie of a name, and a page on a sibling
     # host could then hide the real one behind one of its own.
     found = []
     for line in headers.getlist("cookie"):
         for part in line.split(";"):
-            key, _, value = part.strip().partition("=")
+            key, _, value = part.strip(WHITE_SPACE).partition("=")
             if key == name and value:
                 found.append(_unquoted(value))
     return found[:8]

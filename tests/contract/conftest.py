@@ -13,6 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from memory.database import Database, SqliteDatabase, migrate, open_database
+from memory.logins import agent_logins
 from memory.manager import ConversationMemoryManager
 from memory.records import MessageStatus, ToolRecord, TurnTicket
 from memory.scopes import EVERYONE
@@ -24,7 +25,7 @@ from memory.tables import (
     channel_sends,
     metadata,
 )
-from tests.databases import ordinary_role, postgres, put_migrated
+from tests.databases import ordinary_role, postgres, put_migrated, take_over
 from tests.driver import Overheard
 
 LEASE = 30.0
@@ -77,6 +78,9 @@ class Store(ConversationMemoryManager):
         ticket = await self.begin(owner, session_id, text)
         assert await self.finish(owner, ticket.turn_id, answer)
         return ticket
+
+    async def take_over(self, owner: str, from_owner: str) -> int:
+        return await take_over(self._database, owner, from_owner)
 
     async def texts(self, owner: str, session_id: str) -> list[tuple[str, str]]:
         return [(m.role, m.content) for m in await self.messages(owner, session_id, limit=500)]
@@ -148,7 +152,13 @@ async def emptied(url: str) -> AsyncIterator[Database]:
         await opened.write(
             lambda connection: connection.execute(sa.delete(agent_sessions)), owner=EVERYONE
         )
-        for table in (agent_connections, agent_files, channel_messages, channel_sends):
+        for table in (
+            agent_connections,
+            agent_files,
+            agent_logins,
+            channel_messages,
+            channel_sends,
+        ):
             await opened.write(partial(_emptied, table=table), owner=EVERYONE)
         yield opened
     finally:

@@ -1,14 +1,16 @@
 """Renaming, deleting, restoring, rating, searching, taking over: on each database."""
 
 import asyncio
+from collections import Counter
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
 from memory.database import Database
-from memory.errors import ConversationNotFound, InvalidText
+from memory.errors import ConversationNotFound, HoldingsChanged, InvalidText
 from memory.history import MOST_MATCHES
+from memory.logins import Logins, Taking
 from memory.scopes import EVERYONE
 from tests.contract.conftest import ALICE, BOB, Clock, Store, rows_of
 
@@ -177,9 +179,16 @@ async def test_what_a_visitor_wrote_becomes_the_accounts_whole_and_once(
     ticket = await store.begin(ALICE, "a2", "running")
     await store.exchange(BOB, "b", "bob's", "answer")
     before = await rows_of(database)
-    taken = await asyncio.gather(*(store.take_over("account", ALICE) for _ in range(4)))
-    assert sum(taken) == 2
+    seen = await store.holdings(ALICE)
+    logins, taking = Logins(database), Taking(ALICE, seen.digest)
+    taken = await asyncio.gather(
+        *(logins.begin("account", f"login-{n}", taking=taking) for n in range(4)),
+        return_exceptions=True,
+    )
+    assert Counter(map(type, taken)) == {HoldingsChanged: 3, type(None): 1}
     after = await rows_of(database)
+    assert len(after.pop("agent_logins")) == 1
+    del before["agent_logins"]
     assert {
         table: sorted(
             (tuple("account" if value == ALICE else value for value in row) for row in rows),

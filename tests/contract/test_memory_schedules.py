@@ -282,11 +282,16 @@ async def kept(database: Database) -> int:
     )
 
 
-async def test_signing_in_takes_the_tasks_along(schedules: Schedules, store: Store) -> None:
-    made = await added(schedules, store)
+async def test_signing_in_ends_the_visitor_s_tasks_and_no_others(
+    schedules: Schedules, store: Store
+) -> None:
+    await added(schedules, store)
+    mine = await added(schedules, store, BOB, "bobs")
+    other = await added(schedules, store, "user:carol", "carols")
     await store.take_over(BOB, ALICE)
     assert await schedules.of_owner(ALICE) == []
-    assert await schedules.of_owner(BOB) == [made]
+    assert await schedules.of_owner(BOB) == [mine]
+    assert await schedules.of_owner("user:carol") == [other]
 
 
 async def test_a_claim_that_was_cancelled_leaves_the_occasion_due(

@@ -24,6 +24,7 @@ from memory.migrations import HERE
 from memory.records import Usage
 from memory.tables import metadata
 from tests.contract.conftest import postgres_server
+from tests.databases import take_over
 
 __all__ = ["postgres_server"]  # a fixture is found by its name here
 
@@ -233,7 +234,7 @@ async def test_a_database_of_the_first_version_keeps_its_rows_and_gains_the_rest
     assert [m.content for m in await memory.messages("alice", "s1")] == ["needle", "answer"]
     assert await memory.cost("alice", "s1") == Usage(0, None)
     assert [found.seq for found in await memory.search("alice", "needl")] == [1]
-    assert await memory.take_over("bob", "alice") == 1
+    assert await take_over(database, "bob", "alice") == 1
     assert [m.content for m in await memory.messages("bob", "s1")] == ["needle", "answer"]
     assert not (await memory.begin_turn("bob", "s1", "again", key="k", create=False)).fresh
     assert (await memory.begin_turn("bob", "s1", "again", key="k2", create=False)).user_seq == 3

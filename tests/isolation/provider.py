@@ -23,6 +23,7 @@ from tests.ports import free_port
 
 Claims = dict[str, Any]
 CLIENT = "chat"
+CONSENT = "/login/consent"
 USERS = (
     {"sub": "1", "preferred_username": "alice", "name": "root"},
     {"sub": "2", "preferred_username": "bob"},
@@ -162,11 +163,47 @@ async def ended(browser: Browser, address: str) -> tuple[int, str]:
         return answer.status, answer.headers.get("location") or await answer.text()
 
 
-async def sign_in(browser: Browser, subject: str, path: str | None = None) -> str:
-    """Sign in and return where that led."""
+async def sign_in(
+    browser: Browser, subject: str, path: str | None = None, *, choice: str = "move"
+) -> str:
+    """Sign in, with the choice of what becomes of the visitor's chats; return where that led."""
     status, led = await ended(browser, await agreed(await begun(browser, path), subject))
     assert status == 303, led
+    if led == CONSENT:
+        status, content = await decided(browser, choice)
+        assert status == 200, content
+        return str(content["next"])
     return led
+
+
+async def asked(browser: Browser, subject: str, path: str | None = None) -> str:
+    """Sign in as far as the question what becomes of the visitor's chats; return that page."""
+    back = await agreed(await begun(browser, path), subject)
+    assert await ended(browser, back) == (303, CONSENT)
+    return await consent_page(browser)
+
+
+async def consent_page(browser: Browser) -> str:
+    """Return the page that asks."""
+    async with browser.http.get(browser.url + CONSENT, allow_redirects=False) as answer:
+        assert answer.status == 200, answer.status
+        return await answer.text()
+
+
+def shown(page: str) -> str:
+    """Return what stands for the list that a page shows."""
+    return page.partition('data-shown="')[2].partition('"')[0]
+
+
+async def decided(
+    browser: Browser, choice: str, digest: str | None = None, **options: Any
+) -> tuple[int, Any]:
+    """Choose as the page's script does; return the status and what was answered."""
+    if digest is None and choice == "move":
+        digest = shown(await consent_page(browser))
+    sent = {"json": {"choice": choice, "shown": digest}, **options}
+    async with browser.http.post(browser.url + CONSENT, **sent) as answer:
+        return answer.status, await answer.json()
 
 
 async def sign_out(browser: Browser, **headers: str) -> int:

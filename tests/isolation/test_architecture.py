@@ -18,7 +18,7 @@ from cmw_agent.agent import CmwAgent
 from cmw_agent.identity import Principal, SessionKey
 from cmw_agent.runs import RunContext
 from cmw_agent.sessions import Session
-from memory import connections, reading, schedules, statements, usage
+from memory import connections, reading, schedules, statements, transfer, usage
 from memory.prepared import Prepared
 from tests.harness import Browser
 from tests.isolation.source import PACKAGES, ROOT, Source, assigned, imports, public, sources
@@ -116,6 +116,7 @@ DOORS = {
     "cmw_agent.schedules": {"Scheduler"},
     "cmw_agent.web.accounts": {"Accounts"},
     "cmw_agent.web.login": {"LoginRoutes"},
+    "cmw_agent.web.consent": {"ConsentRoutes"},
 }
 
 # Doors without a user, judged one by one.
@@ -195,6 +196,7 @@ JUDGED = {
     "cmw_agent.tools.composio.Connections.load": "maintenance: fetches what is due of that",
     "cmw_agent.tools.composio.Connections.close": "ends background work at the end",
     "cmw_agent.web.login.LoginRoutes.routes": "the routes themselves, which are judged in `OPEN`",
+    "cmw_agent.web.consent.ConsentRoutes.routes": "the routes themselves, judged in `OPEN`",
 }
 
 
@@ -260,7 +262,7 @@ OWNED = re.compile(r"^INSERT INTO \w+ \([^)]*\bowner_id\b|\bWHERE\b.*\bowner_id\
 def statement_constants() -> dict[str, Any]:
     """Return the statements of memory as constants, those by dialect one by one."""
     found: dict[str, Any] = {}
-    for module in (statements, reading, usage, schedules, connections):
+    for module in (statements, reading, usage, schedules, connections, transfer):
         for name, value in vars(module).items():
             each = value if isinstance(value, dict) else {"": value}
             if isinstance(value, Prepared):

@@ -414,7 +414,10 @@ async def test_without_a_provider_there_are_no_accounts(tmp_path: Path, there: s
         token = cookie(alice)
     async with world(tmp_path) as here, Browser(here.url) as alice:
         put(alice, token)
-        for method, path in (("GET", "/login"), ("GET", "/login/callback"), ("POST", "/logout")):
+        for method, path in (
+            *(("GET", "/login"), ("GET", "/login/callback"), ("POST", "/logout")),
+            *(("GET", "/login/consent"), ("POST", "/login/consent")),
+        ):
             headers = {} if method == "GET" else {"cookie": "x=1"}
             async with (
                 aiohttp.ClientSession() as plain,

@@ -23,6 +23,7 @@ from memory.errors import ConversationBusy, ConversationNotFound
 from memory.manager import ConversationMemoryManager
 from memory.records import MessageStatus, TurnTicket
 from tests.contract.conftest import LEASE, Clock, postgres_server
+from tests.databases import take_over
 
 __all__ = ["postgres_server"]  # a fixture is found by its name here
 
@@ -222,9 +223,11 @@ class Owners(RuleBasedStateMachine):
 
     @rule(owner=owners, other=owners)
     def sign_in(self, owner: str, other: str) -> None:
-        """What one owner has becomes another's."""
-        moved = [name for name in self.model if name[0] == other]
-        assert self.run(self.memory.take_over(owner, other)) == len(moved)
+        """What one owner has becomes another's, but for what is deleted."""
+        moved = [
+            name for name, known in self.model.items() if name[0] == other and not known.deleted
+        ]
+        assert self.run(take_over(self.database, owner, other)) == len(moved)
         for name in moved:
             self.model[owner, name[1]] = self.model.pop(name)
 

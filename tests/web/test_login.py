@@ -13,10 +13,15 @@ from tests.web.conftest import People
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.slow]
 
 
-async def sign_in(page: ChatPage, subject: str) -> None:
+MOVE, LEAVE = "Move these to my account", "Leave them"
+
+
+async def sign_in(page: ChatPage, subject: str, choice: str | None = None) -> None:
     await page.open_sidebar()
     await page.frame.get_by_role("link", name="Sign in").click()
     await page.page.get_by_role("button", name=subject, exact=True).first.click()
+    if choice is not None:
+        await page.page.get_by_role("button", name=choice, exact=True).click()
     await page.filled()
     await page.open_sidebar()
 
@@ -40,7 +45,7 @@ async def test_two_people_sign_in_keep_their_chats_and_sign_out(
                 page = pages[subject] = await people.open(app)
                 await page.ask(secrets[subject])
                 before = page.conversation()
-                await sign_in(page, subject)
+                await sign_in(page, subject, MOVE)
                 await expect(page.frame.locator(".cmw-account")).to_contain_text(
                     f"Signed in as {name}"
                 )
@@ -63,3 +68,38 @@ async def test_two_people_sign_in_keep_their_chats_and_sign_out(
             assert secrets["1"] not in await alice.page.content()
             await sign_in(alice, "1")
             await expect(alice.recent).to_contain_text(secrets["1"])
+
+
+async def test_what_is_left_is_shown_to_the_account_nowhere(people: People, tmp_path: Path) -> None:
+    async with provider() as there:
+        settings = settings_for(
+            tmp_path,
+            openid_provider_url=there,
+            oauth_client_id=CLIENT,
+            oauth_client_secret="not-told-to-anyone",
+        )
+        people.watch.origins |= {there, "https://cdn.jsdelivr.net"}  # the provider's style sheet
+        people.watch.tolerates("cdn.jsdelivr.net", "net::ERR", there)
+        async with served(settings) as app:
+            secret = canary()
+            page = await people.open(app)
+            await page.ask(f"{secret} <b class=planted>bold</b>")
+            await page.open_sidebar()
+            await page.frame.get_by_role("link", name="Sign in").click()
+            await page.page.get_by_role("button", name="1", exact=True).first.click()
+            await expect(page.page.locator(".chats li")).to_contain_text(secret)
+            await expect(page.page.locator("main .planted")).to_have_count(0)
+            for width, height in ((390, 844), (1280, 800)):
+                await page.page.set_viewport_size({"width": width, "height": height})
+                wide = "document.documentElement.scrollWidth > innerWidth"
+                assert not await page.page.evaluate(wide)
+            # Without a decision the browser is the visitor as before.
+            await page.page.get_by_role("link", name="Cancel the sign-in").click()
+            await page.filled()
+            await page.open_sidebar()
+            await expect(page.recent).to_contain_text(secret)
+            await sign_in(page, "1", LEAVE)
+            await expect(page.frame.locator(".cmw-account")).to_contain_text("Signed in as alice")
+            await expect(page.recent.get_by_role("link")).to_have_count(0)
+            assert secret not in await page.page.content()
+            assert page.conversation() is None
