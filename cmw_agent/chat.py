@@ -225,7 +225,8 @@ class ChatService:
         asked = [*earlier, Exchange("user", text)]
         chosen = self._kit.model(profile, model)
         hold = self._slot(session)
-        self._start(turn, Passing(self._kit, session, turn, asked, told, chosen), hold)
+        work = Passing(self._kit, session, turn, asked, told, chosen, self._settle)
+        self._start(turn, work, hold)
         return turn
 
     def take_up(self, session: Session) -> Turn | None:

@@ -27,8 +27,10 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from langchain_openai import ChatOpenAI
 from pydantic import PrivateAttr
 
+from cmw_agent.estimates import is_chargeable, prompt_tokens
 from cmw_agent.events import AgentEvent, TextDelta, UsageReported
 from cmw_agent.upstream import NotAStream
+from memory.window import tokens_in
 
 MOST_SCHEMAS = 1_000  # tools whose schema a model keeps converted
 
@@ -120,7 +122,8 @@ async def complete(
 ) -> AIMessage:
     """Ask `model` for the message that follows `messages`; `voice` hears it as it comes.
 
-    `fields` are further ones of the request, for an endpoint of OpenAI's kind.
+    However the call ends, `voice` also hears what it took: an estimate where the server reported
+    nothing. `fields` are further ones of the request, for an endpoint of OpenAI's kind.
 
     Raises:
         UpstreamError: The model's server failed. Other models raise what they raise.
@@ -130,14 +133,18 @@ async def complete(
         return await model.complete(messages, tools, voice, fields)
     whole: AIMessageChunk | None = None
     bound = model.bind_tools(tools) if tools else model
-    async for chunk in bound.astream(list(messages)):
-        if isinstance(chunk, AIMessageChunk):
-            voice.say(str(chunk.text))
-            whole = chunk if whole is None else whole + chunk
+    try:
+        async for chunk in bound.astream(list(messages)):
+            if isinstance(chunk, AIMessageChunk):
+                voice.say(str(chunk.text))
+                whole = chunk if whole is None else whole + chunk
+    except BaseException as error:
+        if is_chargeable(error, has_begun=whole is not None):
+            voice.emit(_usage_of(messages, whole))
+        raise
     if whole is None:
         raise NotAStream
-    if (usage := whole.usage_metadata) is not None:
-        voice.emit(UsageReported(usage["input_tokens"], usage["output_tokens"]))
+    voice.emit(_usage_of(messages, whole))
     return _message(whole)
 
 
@@ -158,7 +165,9 @@ class CoalescedChatOpenAI(ChatOpenAI):
         fields: Fields,
     ) -> AIMessage:
         """Ask the endpoint; see `complete`."""
-        return await self._ask(self._payload(messages, self._options(tools, fields)), voice)
+        contents = [message.content for message in messages]
+        payload = self._payload(messages, self._options(tools, fields))
+        return await self._ask(payload, voice, contents)
 
     async def follow(
         self,
@@ -177,7 +186,9 @@ class CoalescedChatOpenAI(ChatOpenAI):
         first = {"role": "system", "content": instructions}
         messages = [first, *(exchange.wire for exchange in said)]
         options = self._options(tools, fields)
-        return await self._ask({**self._base, **options, "messages": messages}, voice)
+        contents = [instructions, *(exchange.content for exchange in said)]
+        payload = {**self._base, **options, "messages": messages}
+        return await self._ask(payload, voice, contents)
 
     def _options(self, tools: Sequence[Tool], fields: Fields) -> dict[str, Any]:
         options: dict[str, Any] = {**fields, "stream": True}
@@ -187,12 +198,21 @@ class CoalescedChatOpenAI(ChatOpenAI):
             options["tools"] = [self._schema(tool) for tool in tools]
         return options
 
-    async def _ask(self, payload: dict[str, Any], voice: Voice) -> AIMessage:
+    async def _ask(
+        self, payload: dict[str, Any], voice: Voice, contents: Sequence[Any]
+    ) -> AIMessage:
         heard = _Heard(voice)
-        async with await self.async_client.create(**payload) as stream:
-            async for chunk in stream:
-                heard.take(chunk)
-        return heard.message()
+        try:
+            async with await self.async_client.create(**payload) as stream:
+                async for chunk in stream:
+                    heard.take(chunk)
+        except BaseException as error:
+            if is_chargeable(error, has_begun=heard.has_begun):
+                heard.count(contents, payload.get("tools") or ())
+            raise
+        message = heard.message()
+        heard.count(contents, payload.get("tools") or ())
+        return message
 
     def _payload(self, messages: Sequence[BaseMessage], options: dict[str, Any]) -> dict[str, Any]:
         # LangChain walks through each message for what only a few can hold.
@@ -219,11 +239,12 @@ class _Heard:
         self._voice = voice
         self._texts: list[str] = []
         self._calls: list[ToolCallChunk] = []
+        self._unsaid: list[str] = []  # that the model wrote and nobody is shown
         self._usage: UsageReported | None = None
-        self._empty = True
+        self.has_begun = False
 
     def take(self, chunk: dict[str, Any]) -> None:
-        self._empty = False
+        self.has_begun = True
         self._usage = _usage(chunk) or self._usage
         for choice in (chunk.get("choices") or [])[:1]:
             delta = choice.get("delta") or {}
@@ -231,14 +252,26 @@ class _Heard:
             if isinstance(text, str) and text:
                 self._texts.append(text)
                 self._voice.say(text)
+            thought = delta.get("reasoning_content") or delta.get("reasoning")
+            if isinstance(thought, str):
+                self._unsaid.append(thought)
             for call in delta.get("tool_calls") or []:
                 self._calls.append(_call_chunk(call))
 
+    def count(self, contents: Sequence[Any], tools: Sequence[Any]) -> None:
+        """Report what the call has taken, which is estimated where the server has not said it."""
+        usage = self._usage
+        if usage is None:
+            calls = (text for call in self._calls for text in (call["name"], call["args"]) if text)
+            written = "".join([*self._texts, *self._unsaid, *calls])
+            usage = UsageReported(
+                prompt_tokens(contents, tools), tokens_in(written), is_estimate=True
+            )
+        self._voice.emit(usage)
+
     def message(self) -> AIMessage:
-        if self._empty:
+        if not self.has_begun:
             raise NotAStream
-        if self._usage is not None:
-            self._voice.emit(self._usage)
         text = "".join(self._texts)
         if not self._calls:
             return AIMessage(text)
@@ -273,6 +306,15 @@ def _call_chunk(call: Any) -> ToolCallChunk:
         id=call.get("id"),
         index=call.get("index"),
     )
+
+
+def _usage_of(messages: Sequence[BaseMessage], whole: AIMessageChunk | None) -> UsageReported:
+    usage = whole.usage_metadata if whole is not None else None
+    if usage is not None:
+        return UsageReported(usage["input_tokens"], usage["output_tokens"])
+    asked = prompt_tokens(message.content for message in messages)
+    written = tokens_in(str(whole.text)) if whole is not None else 0
+    return UsageReported(asked, written, is_estimate=True)
 
 
 def _usage(chunk: dict[str, Any]) -> UsageReported | None:

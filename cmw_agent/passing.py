@@ -15,7 +15,7 @@ from cmw_agent.limits import Slot, TooMany
 from cmw_agent.models import explain
 from cmw_agent.observers import REFUSED, Silent, Watch, kind_of, log_end, tell
 from cmw_agent.sessions import Session
-from cmw_agent.turns import Turn
+from cmw_agent.turns import Settle, Turn
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +33,7 @@ class Passing:
         said: The conversation, its last message the user's.
         instructions: What the model is told before it.
         model: The model that answers.
+        settle: Charges what was used in a task that nobody's cancellation reaches.
     """
 
     conversation: str | None = None  # there is none
@@ -46,6 +47,7 @@ class Passing:
         said: Sequence[Exchange],
         instructions: str,
         model: str,
+        settle: Settle,
     ) -> None:
         self._kit = kit
         self.session = session
@@ -53,6 +55,7 @@ class Passing:
         self._said = said
         self._instructions = instructions
         self._model = model
+        self._settle = settle
         self._answer = Answer()
         self._slot: Slot | None = None
         self._watch: Watch = Silent()
@@ -67,7 +70,7 @@ class Passing:
                 self._watch.begun(self._turn.key)
                 finished = await self._run()
                 outcome = finished.outcome
-                await kit.limits.charge(session.owner, self._answer.tokens or 0)
+                await asyncio.shield(self._settle(self._charge()))
             self._turn.emit(finished)
         except TooMany as error:
             kit.observer.refused(kind_of(error))
@@ -91,6 +94,10 @@ class Passing:
         """Keep the owner's slot; of the answer nothing is kept."""
         if self._slot is not None:
             await self._slot.renew()
+
+    async def _charge(self) -> bool:
+        await self._kit.limits.charge(self.session.owner, self._answer.tokens or 0)
+        return True
 
     async def _run(self) -> TurnFinished:
         settings = self._kit.settings

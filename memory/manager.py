@@ -180,6 +180,7 @@ class ConversationMemoryManager:
         input_tokens: int | None = None,
         output_tokens: int | None = None,
         cost_micros: int | None = None,
+        tokens_estimated: bool = False,
     ) -> bool:
         """Commit an answer as it is now and release the conversation.
 
@@ -195,6 +196,7 @@ class ConversationMemoryManager:
             "input_tokens": input_tokens,
             "output_tokens": output_tokens,
             "cost_micros": cost_micros,
+            "tokens_estimated": tokens_estimated,
         }
         if not is_id(turn_id):
             return False
