@@ -110,6 +110,7 @@ async def contender(
                 # each user here writes faster than anybody could
                 "CMW_TURNS_PER_MINUTE": "0",
                 "CMW_TURNS_PER_ADDRESS": "0",
+                "CMW_ADDRESS_SHARE": "1",
                 "CMW_TURNS_AT_ONCE": "0",
                 "CMW_USER_FIELD": "user",
             }

@@ -121,6 +121,7 @@ async def house(count: int, model_url: str, tokens: int) -> AsyncIterator[House]
             # counted, and never reached
             "CMW_TURNS_PER_MINUTE": "100000",
             "CMW_TURNS_PER_ADDRESS": "1000000",
+            "CMW_ADDRESS_SHARE": "1",
             "CMW_USER_FIELD": "user",
         }
         replicas = [

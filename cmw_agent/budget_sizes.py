@@ -24,6 +24,7 @@ Kind = Literal[
     "exports",
     "new_cookies",
     "large_bodies",
+    "body_bytes",
     "extraction",
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -35,6 +36,8 @@ WHO: dict[Bound, str] = {
 }
 RETRY_SECONDS = 5  # when to try again for something that is held
 PAGES_PER_OWNER = 50
+LARGE_BODIES = 8  # in memory
+BODY_BYTES = 67_108_864  # of all other bodies that are not whole yet
 QUESTIONS = 1_000  # open in one process, at least
 QUOTAS_PER_DAY = 50  # of disk, in all
 
@@ -141,7 +144,8 @@ def budgets_of(settings: Settings) -> dict[Kind, Budget]:
         held("uploads", "uploads at once", 4, 32),
         held("tasks", "recurring tasks", max(settings.schedules_per_user, 1), pages),
         held("exports", "exports at once", 2, 16),
-        held("large_bodies", "large requests at once", 8, 8),
+        held("large_bodies", "large requests at once", LARGE_BODIES, LARGE_BODIES),
+        held("body_bytes", "requests underway", BODY_BYTES, BODY_BYTES),
         held("extraction", "documents being read at once", 2, 2),
         Budget("disk_bytes", "bytes of files", disk, _part(share, disk), disk, DAY),
         Budget("new_cookies", "new visitors", pages, min(visitors, pages), pages, MINUTE),

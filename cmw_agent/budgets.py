@@ -9,7 +9,7 @@ import contextlib
 import time
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from cmw_agent.budget_sizes import KINDS, Bound, Budget, Full, Kind, budgets_of
 from cmw_agent.errors import UserError
@@ -20,44 +20,6 @@ __all__ = ["KINDS", "Bound", "Budget", "Budgets", "Full", "Hold", "Kind", "budge
 
 MAX_WAITING = 1_000  # callers of one kind that wait for their turn
 MAX_ENTRIES = 100_000  # spendings of one kind within its window
-
-
-class Hold:
-    """A part of a budget in use, until it is released; also a context manager.
-
-    Args:
-        add: Changes what is used, by 1 or -1 times this part.
-    """
-
-    __slots__ = ("_add", "_is_over", "_is_used")
-
-    def __init__(self, add: Callable[[int], None]) -> None:
-        self._add = add
-        self._is_used = True
-        self._is_over = False
-
-    def suspend(self) -> None:
-        """Let others use it meanwhile."""
-        if self._is_used:
-            self._is_used = False
-            self._add(-1)
-
-    def resume(self) -> None:
-        """Use it again, also beyond the bounds: what it is for has begun long since."""
-        if not self._is_used and not self._is_over:
-            self._is_used = True
-            self._add(1)
-
-    def release(self) -> None:
-        """Give it back for good; harmless the second time."""
-        self.suspend()
-        self._is_over = True
-
-    def __enter__(self) -> "Hold":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.release()
 
 
 @dataclass(slots=True, eq=False)
@@ -99,9 +61,78 @@ class _Use:
                 if counts[key] <= 0:  # a map holds only who uses something
                     del counts[key]
 
+    def grant(self) -> None:
+        """Let those go who wait and may, who use least first."""
+        while self.waiting:
+            ready = (
+                waiter
+                for waiter in self.waiting
+                if not waiter.granted.done()
+                and self.bound(waiter.owner, waiter.network, waiter.amount) is None
+            )
+            first = min(ready, key=self.weight, default=None)
+            if first is None:
+                return
+            self.waiting.remove(first)
+            first.granted.set_result(Hold(self, first.owner, first.network, first.amount))
+
     def weight(self, waiter: _Waiter) -> tuple[int, int]:
         """Return what a waiter's network and owner use: the least goes first."""
         return self.networks.get(waiter.network or "", 0), self.owners.get(waiter.owner or "", 0)
+
+
+class Hold:
+    """A part of a budget in use, until it is released; also a context manager.
+
+    Args:
+        use: What it is a part of.
+        owner: Who uses it.
+        network: From where.
+        amount: How much.
+    """
+
+    __slots__ = ("_amount", "_is_over", "_is_used", "_network", "_owner", "_use")
+
+    def __init__(self, use: "_Use", owner: str | None, network: str | None, amount: int) -> None:
+        self._use, self._owner, self._network, self._amount = use, owner, network, amount
+        self._is_used = True
+        self._is_over = False
+        use.add(owner, network, amount)
+
+    def grow(self, amount: int) -> None:
+        """Use so much more.
+
+        Raises:
+            TooMany, Full: As for `Budgets.take`; what was used before still is.
+        """
+        if (refusal := self._use.refusal(self._owner, self._network, amount)) is not None:
+            raise refusal
+        self._use.add(self._owner, self._network, amount)
+        self._amount += amount
+
+    def suspend(self) -> None:
+        """Let others use it meanwhile."""
+        if self._is_used:
+            self._is_used = False
+            self._use.add(self._owner, self._network, -self._amount)
+            self._use.grant()
+
+    def resume(self) -> None:
+        """Use it again, also beyond the bounds: what it is for has begun long since."""
+        if not self._is_used and not self._is_over:
+            self._is_used = True
+            self._use.add(self._owner, self._network, self._amount)
+
+    def release(self) -> None:
+        """Give it back for good; harmless the second time."""
+        self.suspend()
+        self._is_over = True
+
+    def __enter__(self) -> "Hold":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
 
 
 class Budgets:
@@ -130,6 +161,14 @@ class Budgets:
     def budget(self, kind: Kind) -> Budget:
         """Return the numbers of a kind."""
         return self._uses[kind].budget
+
+    def shrink(self, kind: Kind, total: int) -> None:
+        """Make a budget smaller, each part of it alike; before anything is used of it."""
+        use = self._uses[kind]
+        budget = use.budget
+        per_network = max(1, budget.per_network * total // budget.total)
+        per_owner = min(budget.per_owner, total)
+        use.budget = replace(budget, total=total, per_network=per_network, per_owner=per_owner)
 
     def used(self, kind: Kind) -> int:
         """Return what all use of a kind now."""
@@ -171,7 +210,7 @@ class Budgets:
         use, network = self._uses[kind], _network(address)
         if (refusal := use.refusal(owner, network, amount)) is not None:
             raise refusal
-        return self._held(use, owner, network, amount)
+        return Hold(use, owner, network, amount)
 
     @contextlib.asynccontextmanager
     async def hold(
@@ -214,22 +253,12 @@ class Budgets:
         use.add(owner, network, amount)
         use.spent.append((now + use.budget.seconds, owner, network, amount))
 
-    def _held(self, use: _Use, owner: str | None, network: str | None, amount: int) -> Hold:
-        use.add(owner, network, amount)
-
-        def add(sign: int) -> None:
-            use.add(owner, network, sign * amount)
-            if sign < 0:
-                self._grant(use)
-
-        return Hold(add)
-
     async def _wait(
         self, use: _Use, owner: str | None, network: str | None, amount: int, seconds: float
     ) -> Hold:
         refusal = use.refusal(owner, network, amount)
         if refusal is None:
-            return self._held(use, owner, network, amount)
+            return Hold(use, owner, network, amount)
         if seconds <= 0 or not _may_wait(use, network):
             raise refusal
         granted: asyncio.Future[Hold] = asyncio.get_running_loop().create_future()
@@ -246,21 +275,6 @@ class Budgets:
             if isinstance(error, TimeoutError):
                 raise refusal from None
             raise
-
-    def _grant(self, use: _Use) -> None:
-        while use.waiting:
-            ready = (
-                waiter
-                for waiter in use.waiting
-                if not waiter.granted.done()
-                and use.refusal(waiter.owner, waiter.network, waiter.amount) is None
-            )
-            first = min(ready, key=use.weight, default=None)
-            if first is None:
-                return
-            use.waiting.remove(first)
-            hold = self._held(use, first.owner, first.network, first.amount)
-            first.granted.set_result(hold)
 
 
 def _may_wait(use: _Use, network: str | None) -> bool:

@@ -14,7 +14,9 @@ import uvicorn
 from cmw_agent.commands import database_of
 from cmw_agent.errors import StartupError
 from cmw_agent.ops import logs
+from cmw_agent.ops.descriptors import fit_connections
 from cmw_agent.settings import Settings, load_settings
+from cmw_agent.web.protocol import ConnectionBounds, protocol_for
 from cmw_agent.web.server import Application, build_app
 from cmw_agent.web.serving import Server
 
@@ -107,6 +109,7 @@ def serve(application: Application) -> None:
     except StartupError as error:
         print(error, file=sys.stderr)
         raise SystemExit(2) from None
+    fit_connections(application.runtime.budgets, settings)
     host, port = bound.getsockname()[:2]
     shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104
     print(f"CMW Agent is at http://{f'[{shown}]' if ':' in shown else shown}:{port}", flush=True)
@@ -114,6 +117,7 @@ def serve(application: Application) -> None:
         print("The demo model answers; set OPENAI_API_KEY or OPENAI_BASE_URL for a real one.")
     config = uvicorn.Config(
         application.asgi,
+        http=protocol_for(ConnectionBounds(application.runtime.budgets, settings.trust_proxy)),
         log_config=None,
         access_log=False,
         server_header=False,

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from cmw_agent.approvals import Approvals
+from cmw_agent.budgets import Budgets
 from cmw_agent.chat import ChatService
 from cmw_agent.files import Files
 from cmw_agent.history import History
@@ -21,7 +22,7 @@ class Services(Protocol):
     """The live parts of one process.
 
     Raises:
-        Unavailable: From all but the first three, before the start and after the end.
+        Unavailable: From all but the first four, before the start and after the end.
     """
 
     @property
@@ -31,6 +32,10 @@ class Services(Protocol):
     @property
     def observer(self) -> Observer:
         """Is told what the process does."""
+
+    @property
+    def budgets(self) -> Budgets:
+        """What one owner, one network address and all may use."""
 
     @property
     def profiles(self) -> Mapping[str, Profile]:

@@ -19,6 +19,7 @@ import uvicorn
 from cmw_agent.cli import KEEP_ALIVE_SECONDS
 from cmw_agent.settings import Settings
 from cmw_agent.settings_values import sqlite_url
+from cmw_agent.web.protocol import ConnectionBounds, Deadlines, protocol_for
 from cmw_agent.web.server import Application, Parts, build_app
 from tests.databases import put_migrated
 from tests.doubles import waiting
@@ -62,7 +63,9 @@ class Served:
 
 
 @contextlib.asynccontextmanager
-async def served(settings: Settings, parts: Parts | None = None) -> AsyncIterator[Served]:
+async def served(
+    settings: Settings, parts: Parts | None = None, deadlines: Deadlines | None = None
+) -> AsyncIterator[Served]:
     """Serve the app on a free port of 127.0.0.1, in this event loop, for the block.
 
     `parts` are those the app is built from; a test of the tests puts broken ones in.
@@ -72,6 +75,9 @@ async def served(settings: Settings, parts: Parts | None = None) -> AsyncIterato
         put_migrated(settings.data_dir / "chat.db")
     config = uvicorn.Config(
         application.asgi,
+        http=protocol_for(
+            ConnectionBounds(application.runtime.budgets, settings.trust_proxy, deadlines)
+        ),
         host="127.0.0.1",
         port=0,
         log_config=None,

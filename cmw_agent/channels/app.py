@@ -66,7 +66,13 @@ def open_channels(services: Services, identities: Identities) -> Channels:
     most = partial(_most, services.settings)
     keys = Keys(services.settings.api_keys)
     told = partial(_told_early, keys)
-    app.add_middleware(BoundedBodies, most=most, small=services.settings.max_body_bytes, told=told)
+    app.add_middleware(
+        BoundedBodies,
+        most=most,
+        budgets=services.budgets,
+        small=services.settings.max_body_bytes,
+        told=told,
+    )
     app.add_middleware(_Caught, told=told)
     callers = Callers(services, identities)
     add_rest(app, services, callers, keys)

@@ -1,25 +1,21 @@
 """Bounds on what a request to a channel brings: bytes, and the time they take to come."""
 
 import asyncio
-from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from cmw_agent.budgets import Budgets, Hold
 from cmw_agent.channels.problems import told_at
 from cmw_agent.errors import UserError
-from cmw_agent.limits import network_of
 
 SMALL_SECONDS = 20.0  # in which a small body must have come
 LARGE_SECONDS = 60.0  # and a large one
-LARGE_AT_ONCE = 8  # in memory
-COMING_BYTES = 67_108_864  # of all small bodies that are not whole yet
-SHARE_BYTES = COMING_BYTES // 8  # of them, those from one network address
 DIGITS = 18  # of a length that is believed
-RETRY_SECONDS = "5"
 Early = Callable[[Scope, UserError], Response]  # writes an error before any route has the request
 
 
@@ -30,54 +26,48 @@ class _Refused(Exception):
 
 
 @dataclass(slots=True)
-class _Room:
-    """What all bodies take: how many large ones there are, and bytes of small ones that come.
+class _Place:
+    """What one body takes: bytes while it comes, and a place among the large ones, if it is one.
 
-    `shares` are the latter by the network that sends them.
+    A large one keeps its place until it is dealt with.
     """
 
-    large: int = 0
-    coming: int = 0
-    shares: Counter[str] = field(default_factory=Counter)
-
-
-@dataclass(slots=True)
-class _Place:
-    """What one body takes of it. A large one keeps its place until it is dealt with."""
-
-    room: _Room
-    network: str
-    is_large: bool = False
-    coming: int = 0
+    budgets: Budgets
+    address: str | None
+    large: Hold | None = None
+    coming: Hold | None = None
 
     def grow(self) -> None:
-        if self.room.large >= LARGE_AT_ONCE:
-            raise _Refused(_busy())
         self.came()
-        self.room.large += 1
-        self.is_large = True
+        with _refusing():
+            self.large = self.budgets.take("large_bodies", None, self.address)
 
     def take(self, size: int) -> None:
-        if self.is_large:
+        if self.large is not None:
             return
-        share = self.room.shares[self.network] + size
-        if self.room.coming + size > COMING_BYTES or share > SHARE_BYTES:
-            raise _Refused(_busy())
-        self.room.shares[self.network] = share
-        self.room.coming += size
-        self.coming += size
+        with _refusing():
+            if self.coming is None:
+                self.coming = self.budgets.take("body_bytes", None, self.address, size)
+            else:
+                self.coming.grow(size)
 
     def came(self) -> None:
-        self.room.coming -= self.coming
-        self.room.shares[self.network] -= self.coming
-        if self.room.shares[self.network] <= 0:
-            del self.room.shares[self.network]
-        self.coming = 0
+        if self.coming is not None:
+            self.coming.release()
+            self.coming = None
 
     def leave(self) -> None:
         self.came()
-        self.room.large -= self.is_large
-        self.is_large = False
+        if self.large is not None:
+            self.large.release()
+
+
+@contextlib.contextmanager
+def _refusing() -> Iterator[None]:
+    try:
+        yield
+    except UserError as error:
+        raise _Refused(error) from None
 
 
 class BoundedBodies:
@@ -86,6 +76,7 @@ class BoundedBodies:
     Args:
         app: The app behind it.
         most: Returns how many bytes a request may have; raises `UserError` where none is read.
+        budgets: Bounds the large ones, and the bytes of those that come.
         small: Bytes above which a body is a large one, of which few are held at once.
         small_seconds: In which a small body must have come.
         large_seconds: In which a large one must have come.
@@ -97,6 +88,7 @@ class BoundedBodies:
         app: ASGIApp,
         most: Callable[[Scope], int],
         *,
+        budgets: Budgets,
         small: int,
         small_seconds: float = SMALL_SECONDS,
         large_seconds: float = LARGE_SECONDS,
@@ -108,14 +100,14 @@ class BoundedBodies:
         self._small_seconds = small_seconds
         self._large_seconds = large_seconds
         self._told = told or _plain
-        self._room = _Room()
+        self._budgets = budgets
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] in ("GET", "HEAD", "OPTIONS"):
             await self._app(scope, receive, send)
             return
         client = scope.get("client")  # the socket's, or what a trusted proxy says
-        place = _Place(self._room, network_of(client[0]) if client else "")
+        place = _Place(self._budgets, client[0] if client else None)
         try:
             pending = [await self._read(scope, receive, place)]
             place.came()
@@ -127,10 +119,7 @@ class BoundedBodies:
 
             await self._app(scope, replay, send)
         except _Refused as refused:  # by the reading alone
-            response = self._told(scope, refused.error)
-            if refused.error.status == 503:
-                response.headers["Retry-After"] = RETRY_SECONDS
-            await response(scope, receive, send)
+            await self._told(scope, refused.error)(scope, receive, send)
         finally:
             place.leave()
 
@@ -156,12 +145,12 @@ class BoundedBodies:
         body = bytearray()
         async with asyncio.timeout(None) as clock:
             while True:
-                seconds = self._large_seconds if place.is_large else self._small_seconds
+                seconds = self._large_seconds if place.large else self._small_seconds
                 clock.reschedule(began + seconds)
                 part, has_more = await _part(receive)
                 if len(body) + len(part) > most:
                     raise _too_large(most)
-                if len(body) + len(part) > self._small and not place.is_large:
+                if len(body) + len(part) > self._small and place.large is None:
                     place.grow()
                 place.take(len(part))
                 body += part
@@ -179,10 +168,6 @@ async def _part(receive: Receive) -> tuple[bytes, bool]:
 def _too_large(most: int) -> _Refused:
     sentence = f"The request is too large; at most {most} bytes are taken."
     return _Refused(UserError(sentence, status=413))
-
-
-def _busy() -> UserError:
-    return UserError("Too many large requests are coming; please try again.", status=503)
 
 
 def _plain(scope: Scope, error: UserError) -> Response:

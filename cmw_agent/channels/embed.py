@@ -118,6 +118,8 @@ class EmbedRoutes:
         """
         site = self._sites.of(request, agent_id)
         found = self._known(body.token or "", agent_id, site)
+        if found is None:
+            self._services.budgets.spend("new_cookies", None, address_of(request))
         visitor = found or self._tokens.new(agent_id, site.origin)
         if found and body.new:
             await self._callers.begin_anew(found.principal)

@@ -18,11 +18,13 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from cmw_agent.budgets import Budgets
 from cmw_agent.channels.problems import INTERFACES, UnknownAddress, WrongMethod, told_at
 from cmw_agent.errors import UserError
 from cmw_agent.identity import CLIENT_HASH, Identities, Principal, SessionKey
 from cmw_agent.names import Names
 from cmw_agent.observers import REQUEST
+from cmw_agent.web.page_bodies import PageBodies
 from cmw_agent.web.routes import Route, RouteTable
 from cmw_agent.web.visitors import Visit, Visitors
 
@@ -87,6 +89,7 @@ class Guard:
         identities: Verifies tokens and derives session keys.
         policy: What differs between deployments.
         is_live: Whether an account's login has not ended; without it no account is known.
+        budgets: Bounds new visitors, and the bytes of bodies that come.
     """
 
     def __init__(
@@ -95,12 +98,16 @@ class Guard:
         identities: Identities,
         policy: GuardPolicy,
         is_live: Callable[[Principal], Awaitable[bool]] | None = None,
+        *,
+        budgets: Budgets,
     ) -> None:
         self._app = app
         self._is_live = is_live
         self._identities = identities
         self._visitors = Visitors(identities, embedded=policy.frame_ancestors != "'self'")
         self._policy = policy
+        self._budgets = budgets
+        self._bodies = PageBodies(budgets, policy.max_body)
         self._routes = RouteTable()
         self._names = Names()
         self._headers = [
@@ -195,8 +202,9 @@ class Guard:
             if call.route.identity != "none" or call.route.method != "GET":
                 raise _Refused(401, SIGNED_OUT)
             call.principal, visit = None, Visit()
-        if call.route.template in ("/", "/config"):
-            # Only here: a cookie set halfway through a visit would change who asks.
+        # Only here: a cookie set halfway through a visit would change who asks.
+        is_begin = call.route.template in ("/", "/config")
+        if is_begin and (visit.principal is not None or may_be_new(self._budgets, call.scope)):
             call.cookie = self._visitors.cookie_for(call.scope, visit)
         call.scope = {**call.scope, PRINCIPAL: call.principal}
 
@@ -222,7 +230,10 @@ class Guard:
         return call.key.value
 
     async def _bind_body(self, call: _Call) -> None:
-        body = await self._read(call)
+        try:
+            body = await self._bodies.read(call.scope, call.receive)
+        except UserError as error:
+            raise _told(error) from None
         try:
             content: Any = orjson.loads(body)
         except orjson.JSONDecodeError:
@@ -235,26 +246,6 @@ class Guard:
         except orjson.JSONEncodeError:  # orjson reads deeper nesting than it writes
             raise _Refused(400, "The request is nested too deeply.") from None
         self._replace_body(call, bound)
-
-    async def _read(self, call: _Call) -> bytes:
-        limit = self._policy.max_body
-        too_large = _Refused(413, f"The message is too large; at most {limit} bytes are taken.")
-        declared = call.headers.get("content-length", "0")
-        if not declared.isascii() or not declared.isdigit() or int(declared) > limit:
-            raise too_large
-        parts: list[bytes] = []
-        size = 0
-        while True:
-            message = await call.receive()
-            if message["type"] == "http.disconnect":
-                raise _Refused(400, "The request ended early.")
-            part = message.get("body", b"")
-            size += len(part)
-            if size > limit:
-                raise too_large
-            parts.append(part)
-            if not message.get("more_body", False):
-                return b"".join(parts)
 
     @staticmethod
     def _replace_body(call: _Call, body: bytes) -> None:
@@ -320,6 +311,24 @@ class Guard:
         if call is not None and call.cookie is not None:
             headers.append((b"set-cookie", call.cookie.encode("latin-1")))
         return headers
+
+
+def may_be_new(budgets: Budgets, scope: Scope) -> bool:
+    """Count a new visitor; whether there may be one more from the request's network address.
+
+    Where there may not, the page still works, for an ephemeral visitor of whom nothing is kept.
+    """
+    peer = scope.get("client")
+    try:
+        budgets.spend("new_cookies", None, peer[0] if peer else None)
+    except UserError:
+        return False
+    return True
+
+
+def _told(error: UserError) -> _Refused:
+    wait = {} if error.retry_after is None else {"retry-after": str(error.retry_after)}
+    return _Refused(error.status, error.sentence, wait)
 
 
 def _has_encoded_slash(scope: Scope) -> bool:

@@ -1,5 +1,6 @@
 """What the page's own routes share: each answers the principal whom the guard found, or nobody."""
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -12,6 +13,7 @@ from cmw_agent.errors import InvalidMessage, NotFound, UserError, frames
 from cmw_agent.identity import Principal
 from cmw_agent.observers import request_of
 from cmw_agent.web.guard import PRINCIPAL
+from cmw_agent.web.page_bodies import BODY_SECONDS
 
 log = logging.getLogger(__name__)
 
@@ -56,20 +58,21 @@ def guarded(
 def _told(error: UserError) -> Response:
     # Whether it is another's or not there at all must show nowhere, in no id either.
     detail = error.sentence if isinstance(error, NotFound) else str(error)
-    return JSONResponse({"detail": detail}, error.status)
+    wait = {} if error.retry_after is None else {"retry-after": str(error.retry_after)}
+    return JSONResponse({"detail": detail}, error.status, wait)
 
 
 async def body(request: Request, most: int = MOST_BYTES) -> dict[str, Any]:
     """Return the JSON object that a request holds.
 
     Raises:
-        InvalidMessage: It holds none, or more than `most` bytes.
+        InvalidMessage: It holds none, or more than `most` bytes, or takes too long to come.
     """
-    read = b""
-    async for part in request.stream():
-        read += part
-        if len(read) > most:
-            raise InvalidMessage("The request is too large.", status=413)
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            read = await _read(request, most)
+    except TimeoutError:
+        raise InvalidMessage("The request took too long to come.", status=408) from None
     try:
         content = orjson.loads(read)
     except orjson.JSONDecodeError:
@@ -77,6 +80,15 @@ async def body(request: Request, most: int = MOST_BYTES) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise InvalidMessage("The request must be a JSON object.", status=400)
     return content
+
+
+async def _read(request: Request, most: int) -> bytes:
+    read = bytearray()
+    async for part in request.stream():
+        read += part
+        if len(read) > most:
+            raise InvalidMessage("The request is too large.", status=413)
+    return bytes(read)
 
 
 def text(content: dict[str, Any], name: str) -> str:

@@ -25,7 +25,7 @@ from cmw_agent.web.approvals import ApprovalRoutes
 from cmw_agent.web.connections import ConnectionRoutes
 from cmw_agent.web.events import EventServer
 from cmw_agent.web.files import FileRoutes
-from cmw_agent.web.guard import NOT_FOUND, PRINCIPAL, Guard, GuardPolicy
+from cmw_agent.web.guard import NOT_FOUND, PRINCIPAL, Guard, GuardPolicy, may_be_new
 from cmw_agent.web.handlers import Handlers
 from cmw_agent.web.history import HistoryRoutes
 from cmw_agent.web.login import LoginRoutes
@@ -109,7 +109,7 @@ def build_app(settings: Settings, parts: Parts = Parts()) -> Application:
     )
     site = _Site(own, events, channels.app, Pages(page))
     is_live = accounts.is_live if settings.accounts else None
-    guard = parts.guard(site, identities, policy, is_live)
+    guard = parts.guard(site, identities, policy, is_live, budgets=runtime.budgets)
     return Application(guard, demo, runtime, demo.app, own, events, channels.app)
 
 
@@ -197,7 +197,12 @@ def _own_app(
         by_header = identities.verify(request.headers.get(HEADER, ""), "header") is not None
         if isinstance(principal, Principal) and not by_header:
             return JSONResponse({"cookie": True, "token": None})
-        kept = principal if isinstance(principal, Principal) else identities.new_visitor()
+        if isinstance(principal, Principal):
+            kept = principal
+        elif may_be_new(runtime.budgets, request.scope):
+            kept = identities.new_visitor()
+        else:
+            return JSONResponse({"cookie": False, "token": None})
         return JSONResponse({"cookie": False, "token": identities.sign(kept, "header")})
 
     async def script(request: Request) -> Response:

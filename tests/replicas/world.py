@@ -59,6 +59,7 @@ class House:
             "CMW_DRAIN_SECONDS": "60",
             "CMW_TURNS_PER_MINUTE": str(TURNS_PER_MINUTE),
             "CMW_TURNS_PER_ADDRESS": "0",
+            "CMW_ADDRESS_SHARE": "1",
             "OPENAI_BASE_URL": self.endpoint.base_url,
             "CMW_MODEL": "script",
             "CMW_USER_FIELD": "user",

@@ -9,15 +9,10 @@ from urllib.parse import urlsplit
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
+from cmw_agent.budget_sizes import BODY_BYTES, LARGE_BODIES
+from cmw_agent.budgets import Budgets
 from cmw_agent.channels.app import _most
-from cmw_agent.channels.bodies import (
-    COMING_BYTES,
-    LARGE_AT_ONCE,
-    LARGE_SECONDS,
-    SHARE_BYTES,
-    SMALL_SECONDS,
-    BoundedBodies,
-)
+from cmw_agent.channels.bodies import LARGE_SECONDS, SMALL_SECONDS, BoundedBodies
 from cmw_agent.errors import UserError
 from tests.harness import WAIT, served, settings_for
 
@@ -87,6 +82,10 @@ class Behind:
         await send({"type": "http.response.start", "status": 200, "headers": []})
 
 
+def budgets(share: float = 1) -> Budgets:
+    return Budgets.of(settings_for(Path(), address_share=share))
+
+
 def bounded(
     behind: Behind | None = None,
     small_seconds: float = SMALL_SECONDS,
@@ -95,6 +94,7 @@ def bounded(
     return BoundedBodies(
         behind or Behind(),
         lambda _: MOST,
+        budgets=budgets(),
         small=SMALL,
         small_seconds=small_seconds,
         large_seconds=large_seconds,
@@ -103,7 +103,7 @@ def bounded(
 
 async def held(bodies: BoundedBodies, *, is_declared: bool) -> list[Sender]:
     """Return clients who have as many large bodies underway as there may be."""
-    senders = [Sender(bodies, MOST if is_declared else None) for _ in range(LARGE_AT_ONCE)]
+    senders = [Sender(bodies, MOST if is_declared else None) for _ in range(LARGE_BODIES)]
     for sender in senders:
         sender.write(b"x" * (SMALL + 1))
         await sender.reading(2)
@@ -138,7 +138,7 @@ async def test_a_large_body_keeps_its_place_until_it_is_dealt_with() -> None:
         await sender.reading(2)
     assert await Sender(bodies, MOST).told() == 503
     behind.may.set()
-    assert [await sender.told() for sender in senders] == [200] * LARGE_AT_ONCE
+    assert [await sender.told() for sender in senders] == [200] * LARGE_BODIES
     await asyncio.gather(*(sender.task for sender in senders))
     after = Sender(bodies, MOST)
     after.write(b"whole", more=False)
@@ -146,8 +146,8 @@ async def test_a_large_body_keeps_its_place_until_it_is_dealt_with() -> None:
 
 
 async def test_small_bodies_that_do_not_end_share_a_bound() -> None:
-    piece = COMING_BYTES // 8
-    bodies = BoundedBodies(Behind(), lambda _: piece, small=piece)
+    piece = BODY_BYTES // 8
+    bodies = BoundedBodies(Behind(), lambda _: piece, budgets=budgets(), small=piece)
     senders = [Sender(bodies, address=f"192.0.2.{n}") for n in range(8)]
     for sender in senders:
         sender.write(b"x" * piece)
@@ -173,15 +173,15 @@ async def test_small_bodies_that_do_not_end_share_a_bound() -> None:
 async def test_one_network_takes_its_share_of_what_comes_and_no_more(
     mine: str, also_mine: str, anothers: str
 ) -> None:
-    piece = SHARE_BYTES // 2
-    bodies = BoundedBodies(Behind(), lambda _: piece, small=piece)
+    piece = BODY_BYTES // 16
+    bodies = BoundedBodies(Behind(), lambda _: piece, budgets=budgets(1 / 8), small=piece)
     senders = [Sender(bodies, address=each) for each in (mine, also_mine)]
     for sender in senders:
         sender.write(b"x" * piece)
         await sender.reading(2)
     one_more = Sender(bodies, address=mine)
     one_more.write(b"x")
-    assert (await one_more.told(), one_more.headers[b"retry-after"]) == (503, b"5")
+    assert (await one_more.told(), one_more.headers[b"retry-after"]) == (429, b"5")
     other = Sender(bodies, address=anothers)
     other.write(b"x" * piece, more=False)
     assert await other.told() == 200

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,12 +13,14 @@ from pydantic import SecretStr
 from starlette.types import Message, Receive, Scope, Send
 from yarl import URL
 
+from cmw_agent.budgets import Budgets
 from cmw_agent.channels.app import _Caught, _told_early
 from cmw_agent.channels.bodies import BoundedBodies
 from cmw_agent.channels.keys import NOT_DECLARED, Keys
 from cmw_agent.channels.rest_parties import NOT_JSON
 from cmw_agent.channels.streams import EVENTS
 from cmw_agent.settings_values import ApiKey
+from tests.harness import settings_for
 from tests.isolation.world import World, world
 from tests.rest import KEYS, SHOP, Client, Reply, client
 
@@ -223,7 +226,8 @@ async def test_a_body_that_does_not_come_is_told_of_in_its_interface_s_form(path
     async def behind(scope: Scope, receive: Receive, send: Send) -> None:
         raise AssertionError
 
-    bodies = BoundedBodies(behind, lambda _: 100, small=100, small_seconds=0)
+    budgets = Budgets.of(settings_for(Path()))
+    bodies = BoundedBodies(behind, lambda _: 100, budgets=budgets, small=100, small_seconds=0)
     scope: Scope = {"type": "http", "method": "POST", "path": path, "headers": []}
     await bodies(scope, receive, send)
     headers = {"Content-Type": dict(sent[0]["headers"])[b"content-type"].decode()}

@@ -14,10 +14,11 @@ import pytest
 from itsdangerous import TimestampSigner
 from starlette.types import Message, Receive, Scope, Send
 
+from cmw_agent.budgets import Budgets
 from cmw_agent.identity import Identities, Principal
 from cmw_agent.web.guard import PRINCIPAL, Guard, GuardPolicy
 from cmw_agent.web.routes import API
-from tests.harness import Browser, Tab, canary, last_text
+from tests.harness import Browser, Tab, canary, last_text, settings_for
 from tests.isolation.world import world
 
 KEY, OLD_KEY = "k" * 32, "o" * 32
@@ -94,7 +95,8 @@ class Site:
     ) -> None:
         self.behind = Behind([(k.encode(), v.encode()) for k, v in answers])
         self.identities = Identities(keys or (KEY,))
-        self.guard = Guard(self.behind, self.identities, policy or GuardPolicy())
+        budgets = Budgets.of(settings_for(Path()))
+        self.guard = Guard(self.behind, self.identities, policy or GuardPolicy(), budgets=budgets)
 
     async def ask(
         self,
