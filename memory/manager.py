@@ -230,6 +230,21 @@ class ConversationMemoryManager:
         )
         return newest_first[::-1]
 
+    async def messages_after(
+        self, owner: str, session_id: str, *, after_seq: int, limit: int = 40
+    ) -> list[StoredMessage]:
+        """The oldest messages above `after_seq`, oldest first; none at the end.
+
+        At least one and at most 500, whatever `limit` says. Raises ConversationNotFound.
+        """
+        check_owner(owner)
+        check_id(session_id)
+        return await self._database.read(
+            lambda connection: reading.messages_after(
+                connection, owner, session_id, _rows(limit), after_seq
+            )
+        )
+
     async def conversations(
         self, owner: str, *, limit: int = 50, before: tuple[datetime, str] | None = None
     ) -> list[Conversation]:
@@ -373,18 +388,29 @@ class ConversationMemoryManager:
         check_owner(owner)
         return await self._database.read(lambda connection: usage.since(connection, owner, since))
 
-    async def add_file(self, owner: str, file: StoredFile, *, quota: int) -> None:
+    async def add_file(
+        self,
+        owner: str,
+        file: StoredFile,
+        *,
+        bound_of: stored_files.BoundOf,
+        network: str | None = None,
+    ) -> None:
         """Keep what is known of an uploaded file, which belongs to no message yet.
 
-        Raises QuotaExceeded when all of the owner's files would take more than `quota` bytes,
-        however many come at once, and InvalidText.
+        `network` names where it came from, where that counts. Raises QuotaExceeded when
+        `bound_of` says that the file is too much, however many come at once, and InvalidText.
         """
         check_owner(owner)
         check_texts(
-            file_id=file.file_id, name=file.name, media_type=file.media_type, text=file.text
+            file_id=file.file_id,
+            name=file.name,
+            media_type=file.media_type,
+            text=file.text,
+            network=network,
         )
         await self._database.write(
-            lambda connection: stored_files.add(connection, owner, file, quota),
+            lambda connection: stored_files.add(connection, owner, file, network, bound_of),
             undo=lambda _: lambda connection: stored_files.remove(connection, owner, file.file_id),
         )
 
@@ -420,11 +446,11 @@ class ConversationMemoryManager:
             lambda connection: stored_files.remove(connection, owner, file_id)
         )
 
-    async def used_bytes(self, owner: str) -> int:
-        """How much all files of an owner take."""
+    async def used_bytes(self, owner: str, network: str | None = None) -> stored_files.UsedBytes:
+        """How much the files of an owner take, those from a network, and all."""
         check_owner(owner)
         return await self._database.read(
-            lambda connection: stored_files.used_bytes(connection, owner)
+            lambda connection: stored_files.used_bytes(connection, owner, network)
         )
 
     async def forget_files(self, owner: str) -> list[str]:

@@ -221,8 +221,10 @@ agent_schedules = sa.Table(
     sa.Column("failures", sa.Integer, nullable=False),
     # a digest of the network that an anonymous owner made it from
     sa.Column("network", sa.Text),
-    # when its owner was last here, to the hour
+    # when its owner was last here, to the hour; none where the task goes on without them
     sa.Column("visited_at", UtcDateTime),
+    # when a run of it was last begun: who waited longest is next
+    sa.Column("claimed_at", UtcDateTime),
     _of_a_conversation(),
     _one_of("last_outcome", "running", "complete", "failed", "interrupted", "limited", "postponed"),
     sa.Index("agent_schedules_by_owner", "owner_id", "created_at"),

@@ -224,6 +224,8 @@ def _own_app(
             *login.routes(),
             *HistoryRoutes(
                 lambda: runtime.history,
+                runtime.budgets,
+                runtime.visited,
                 accounts=runtime.settings.accounts,
                 connections=runtime.settings.connections,
             ).routes(),
