@@ -7,7 +7,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,11 +86,17 @@ async def endpoint(rate: float, tokens: int) -> AsyncIterator[Server]:
 
 @contextlib.asynccontextmanager
 async def contender(
-    name: str, model_url: str, tokens: int, *, window: int | None = None
+    name: str,
+    model_url: str,
+    tokens: int,
+    *,
+    window: int | None = None,
+    more: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Server]:
     """Run ``app``, ``naive`` or ``floor`` against the endpoint at `model_url`.
 
-    The app's model sees `window` tokens of a conversation, or as many as it is made to.
+    The app's model sees `window` tokens of a conversation, or as many as it is made to; `more` are
+    further variables of the app's environment.
     """
     port = free_port()
     env = {
@@ -116,6 +122,7 @@ async def contender(
             }
             if window is not None:
                 env["CMW_HISTORY_TOKENS"] = str(window)
+            env |= more or {}
         async with process(name, arguments, core=SERVER_CORE, port=port, env=env) as server:
             _check_apart(server)
             yield server

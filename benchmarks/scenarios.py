@@ -58,11 +58,14 @@ class Result:
     broken: int
 
 
-def make_user(name: str, url: str) -> User:
-    """Return a user, with a browser of its own, of the contender `name`."""
+def make_user(name: str, url: str, address: str | None = None) -> User:
+    """Return a user, with a browser of its own, of the contender `name`.
+
+    It connects from `address`, which is one of this machine's.
+    """
     http = aiohttp.ClientSession(
         cookie_jar=aiohttp.CookieJar(unsafe=True),
-        connector=aiohttp.TCPConnector(limit=0),
+        connector=aiohttp.TCPConnector(limit=0, local_addr=(address, 0) if address else None),
         timeout=aiohttp.ClientTimeout(total=None),
         read_bufsize=2**20,
     )

@@ -5,7 +5,9 @@ All numbers are here, and all are made from the settings. See
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal, get_args
 
 from cmw_agent.errors import Overloaded
@@ -27,13 +29,11 @@ Kind = Literal[
     "body_bytes",
     "extraction",
 ]
-KINDS: tuple[Kind, ...] = get_args(Kind)
+KINDS: tuple[Kind, ...] = tuple(get_args(Kind))
 Bound = Literal["owner", "network", "app"]
-WHO: dict[Bound, str] = {
-    "owner": "You have",
-    "network": "Your network has",
-    "app": "The app has",
-}
+WHO: Mapping[Bound, str] = MappingProxyType(
+    {"owner": "You have", "network": "Your network has", "app": "The app has"}
+)
 RETRY_SECONDS = 5  # when to try again for something that is held
 PAGES_PER_OWNER = 50
 LARGE_BODIES = 8  # in memory
@@ -132,7 +132,7 @@ def budgets_of(settings: Settings) -> dict[Kind, Budget]:
     questions = settings.max_tool_calls * (settings.turns_at_once or turns)
     tasks = max(settings.schedules_per_user, 1)
     disk, quota = settings.file_total_bytes, settings.file_quota_bytes
-    visitors = settings.turns_per_address or pages
+    visitors = min(settings.turns_per_address or pages, _part(share, pages))
 
     def held(kind: Kind, noun: str, per_owner: int, total: int) -> Budget:
         return Budget(kind, noun, per_owner, _part(share, total), total)
@@ -150,7 +150,7 @@ def budgets_of(settings: Settings) -> dict[Kind, Budget]:
         held("body_bytes", "requests underway", BODY_BYTES, BODY_BYTES),
         held("extraction", "documents being read at once", 1, EXTRACTIONS),
         held("disk_bytes", "bytes of files", quota, disk),  # what is used stands in the database
-        Budget("new_cookies", "new visitors", pages, min(visitors, pages), pages, MINUTE),
+        Budget("new_cookies", "new visitors", pages, visitors, pages, MINUTE),
     )
     return {budget.kind: budget for budget in budgets}
 

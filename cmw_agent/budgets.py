@@ -7,11 +7,11 @@ free cookie buys has one `Budget` (`budget_sizes`); `Budgets` counts what a proc
 import asyncio
 import contextlib
 import time
-from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from cmw_agent.budget_sizes import KINDS, Bound, Budget, Full, Kind, budgets_of
+from cmw_agent.budget_use import Hold, Use, Waiter
 from cmw_agent.errors import UserError
 from cmw_agent.limits import network_of
 from cmw_agent.settings import Settings
@@ -19,120 +19,7 @@ from cmw_agent.settings import Settings
 __all__ = ["KINDS", "Bound", "Budget", "Budgets", "Full", "Hold", "Kind", "budgets_of"]
 
 MAX_WAITING = 1_000  # callers of one kind that wait for their turn
-MAX_ENTRIES = 100_000  # spendings of one kind within its window
-
-
-@dataclass(slots=True, eq=False)
-class _Waiter:
-    owner: str | None
-    network: str | None
-    amount: int
-    granted: "asyncio.Future[Hold]" = field(repr=False)
-
-
-@dataclass(slots=True)
-class _Use:
-    """What is used of one kind: by owner, by network, by all; who waits; what was spent when."""
-
-    budget: Budget
-    owners: Counter[str] = field(default_factory=Counter)
-    networks: Counter[str] = field(default_factory=Counter)
-    total: int = 0
-    waiting: list[_Waiter] = field(default_factory=list)
-    spent: deque[tuple[float, str | None, str | None, int]] = field(default_factory=deque)
-
-    def bound(self, owner: str | None, network: str | None, amount: int) -> Bound | None:
-        return self.budget.bound(
-            owner=self.owners.get(owner, 0) if owner is not None else 0,
-            network=self.networks.get(network, 0) if network is not None else None,
-            total=self.total,
-            amount=amount,
-        )
-
-    def refusal(self, owner: str | None, network: str | None, amount: int) -> UserError | None:
-        bound = self.bound(owner, network, amount)
-        return self.budget.error(bound) if bound is not None else None
-
-    def add(self, owner: str | None, network: str | None, amount: int) -> None:
-        self.total += amount
-        for counts, key in ((self.owners, owner), (self.networks, network)):
-            if key is not None:
-                counts[key] += amount
-                if counts[key] <= 0:  # a map holds only who uses something
-                    del counts[key]
-
-    def grant(self) -> None:
-        """Let those go who wait and may, who use least first."""
-        while self.waiting:
-            ready = (
-                waiter
-                for waiter in self.waiting
-                if not waiter.granted.done()
-                and self.bound(waiter.owner, waiter.network, waiter.amount) is None
-            )
-            first = min(ready, key=self.weight, default=None)
-            if first is None:
-                return
-            self.waiting.remove(first)
-            first.granted.set_result(Hold(self, first.owner, first.network, first.amount))
-
-    def weight(self, waiter: _Waiter) -> tuple[int, int]:
-        """Return what a waiter's network and owner use: the least goes first."""
-        return self.networks.get(waiter.network or "", 0), self.owners.get(waiter.owner or "", 0)
-
-
-class Hold:
-    """A part of a budget in use, until it is released; also a context manager.
-
-    Args:
-        use: What it is a part of.
-        owner: Who uses it.
-        network: From where.
-        amount: How much.
-    """
-
-    __slots__ = ("_amount", "_is_over", "_is_used", "_network", "_owner", "_use")
-
-    def __init__(self, use: "_Use", owner: str | None, network: str | None, amount: int) -> None:
-        self._use, self._owner, self._network, self._amount = use, owner, network, amount
-        self._is_used = True
-        self._is_over = False
-        use.add(owner, network, amount)
-
-    def grow(self, amount: int) -> None:
-        """Use so much more.
-
-        Raises:
-            TooMany, Full: As for `Budgets.take`; what was used before still is.
-        """
-        if (refusal := self._use.refusal(self._owner, self._network, amount)) is not None:
-            raise refusal
-        self._use.add(self._owner, self._network, amount)
-        self._amount += amount
-
-    def suspend(self) -> None:
-        """Let others use it meanwhile."""
-        if self._is_used:
-            self._is_used = False
-            self._use.add(self._owner, self._network, -self._amount)
-            self._use.grant()
-
-    def resume(self) -> None:
-        """Use it again, also beyond the bounds: what it is for has begun long since."""
-        if not self._is_used and not self._is_over:
-            self._is_used = True
-            self._use.add(self._owner, self._network, self._amount)
-
-    def release(self) -> None:
-        """Give it back for good; harmless the second time."""
-        self.suspend()
-        self._is_over = True
-
-    def __enter__(self) -> "Hold":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.release()
+MAX_ENTRIES = 100_000  # who has spent of one kind in which step of its window
 
 
 class Budgets:
@@ -150,7 +37,7 @@ class Budgets:
     def __init__(
         self, budgets: Mapping[Kind, Budget], clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._uses = {kind: _Use(budget) for kind, budget in budgets.items()}
+        self._uses = {kind: Use(budget) for kind, budget in budgets.items()}
         self._clock = clock
 
     @classmethod
@@ -243,18 +130,16 @@ class Budgets:
         use, network, now = self._uses[kind], _network(address), self._clock()
         if use.budget.seconds is None:
             raise ValueError(f"{kind} are held, not spent")
-        while use.spent and use.spent[0][0] <= now:
-            _, past_owner, past_network, past_amount = use.spent.popleft()
-            use.add(past_owner, past_network, -past_amount)
+        use.forget(now)
         if (refusal := use.refusal(owner, network, amount)) is not None:
             raise refusal
-        if len(use.spent) >= MAX_ENTRIES:
+        if use.entries >= MAX_ENTRIES:
             raise Full(retry_after=use.budget.retry_after)
         use.add(owner, network, amount)
-        use.spent.append((now + use.budget.seconds, owner, network, amount))
+        use.note(now, use.budget.seconds, (owner, network), amount)
 
     async def _wait(
-        self, use: _Use, owner: str | None, network: str | None, amount: int, seconds: float
+        self, use: Use, owner: str | None, network: str | None, amount: int, seconds: float
     ) -> Hold:
         refusal = use.refusal(owner, network, amount)
         if refusal is None:
@@ -262,7 +147,7 @@ class Budgets:
         if seconds <= 0 or not _may_wait(use, network):
             raise refusal
         granted: asyncio.Future[Hold] = asyncio.get_running_loop().create_future()
-        waiter = _Waiter(owner, network, amount, granted)
+        waiter = Waiter(owner, network, amount, granted)
         use.waiting.append(waiter)
         try:
             async with asyncio.timeout(seconds):
@@ -277,7 +162,7 @@ class Budgets:
             raise
 
 
-def _may_wait(use: _Use, network: str | None) -> bool:
+def _may_wait(use: Use, network: str | None) -> bool:
     if len(use.waiting) >= MAX_WAITING:
         return False
     alike = sum(waiter.network == network for waiter in use.waiting)

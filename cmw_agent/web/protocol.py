@@ -30,13 +30,16 @@ class Deadlines:
         body: Seconds from then until the body is there; each `bytes_per_second` that have come
             give it one more.
         bytes_per_second: The rate that a large body must have.
-        unread: Seconds for which a client may take nothing of an answer that waits for it.
+        unread: Seconds in which a client must take `unread_bytes` of an answer that waits for it,
+            or the rest of it.
+        unread_bytes: See above.
     """
 
     headers: float = 20.0
     body: float = 20.0
     bytes_per_second: float = 4_096.0
     unread: float = 60.0
+    unread_bytes: int = 30_720
 
 
 class ConnectionBounds:
@@ -90,6 +93,7 @@ class BoundedProtocol(HttpToolsProtocol):
     _hold: Hold | None = None
     _timer: asyncio.TimerHandle | None = None
     _unread_timer: asyncio.TimerHandle | None = None
+    _unread = 0  # bytes that waited to be read when that timer began
     _since = 0.0  # when what is awaited began to be
     _bytes = 0  # that have come since
     _is_coming = False  # a request has begun and is not whole
@@ -158,8 +162,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """Begin to wait for a client that does not read."""
         super().pause_writing()
         if self._unread_timer is None:
-            seconds = self.bounds.deadlines.unread
-            self._unread_timer = self.loop.call_later(seconds, self.transport.abort)
+            self._watch_reader()
 
     def resume_writing(self) -> None:
         """Go on: the client has read."""
@@ -167,6 +170,18 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._unread_timer is not None:
             self._unread_timer.cancel()
             self._unread_timer = None
+
+    def _watch_reader(self) -> None:
+        self._unread = self.transport.get_write_buffer_size()
+        self._unread_timer = self.loop.call_later(self.bounds.deadlines.unread, self._check_reader)
+
+    def _check_reader(self) -> None:
+        self._unread_timer = None
+        taken = self._unread - self.transport.get_write_buffer_size()
+        if taken < self.bounds.deadlines.unread_bytes:
+            self.transport.abort()
+        else:
+            self._watch_reader()
 
     def _watch(self) -> None:
         if self.transport.is_closing():

@@ -209,7 +209,13 @@ def test_what_is_spent_counts_until_its_window_is_over() -> None:
     clock.now += 60
     budgets.spend("new_cookies", None, "192.0.2.1")
     assert budgets.used("new_cookies") == 1
-    assert len(budgets._uses["new_cookies"].spent) == 1
+    assert budgets._uses["new_cookies"].entries == 1
+    for _ in range(600):
+        clock.now += 1
+        budgets.spend("new_cookies", None, "192.0.2.3", 0)
+    use = budgets._uses["new_cookies"]
+    assert use.entries == len(use.spent) <= 60
+    assert not use.networks
 
 
 def test_an_amount_that_is_too_much_is_refused_whole() -> None:
