@@ -129,6 +129,10 @@ class Ask:
     gate: Gate | None = None
 
 
+def _unheard(_event: AgentEvent) -> None:
+    """Nobody listens."""
+
+
 class CmwAgent:
     """One session's agent: a few references, no state of a conversation.
 
@@ -185,9 +189,15 @@ class CmwAgent:
         return f"{text}\n\n{EARLIER}\n{ask.summary}" if ask.summary else text
 
     async def summarise(
-        self, earlier: str | None, said: Sequence[Exchange], fields: Fields = NO_FIELDS
+        self,
+        earlier: str | None,
+        said: Sequence[Exchange],
+        fields: Fields = NO_FIELDS,
+        emit: Emit = _unheard,
     ) -> str:
         """Return a summary of `said` and of the summary of what was `earlier`.
+
+        `emit` gets what happens on the way, as from `run`.
 
         Errors of the model are raised as its client raises them.
         """
@@ -195,7 +205,7 @@ class CmwAgent:
         if earlier:
             lines.insert(0, f"Summary of what was said before:\n{earlier}\n")
         asked = [SystemMessage(SUMMARISE), HumanMessage("\n\n".join(lines))]
-        return str((await complete(self._model, asked, (), Voice(_unheard), fields)).text)
+        return str((await complete(self._model, asked, (), Voice(emit), fields)).text)
 
     async def stream(
         self, history: Sequence[Exchange], ask: Ask | None = None
@@ -212,7 +222,3 @@ class CmwAgent:
             running.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.wait([running])
-
-
-def _unheard(_event: AgentEvent) -> None:
-    """Nobody listens to a summary."""

@@ -28,6 +28,7 @@ class Answer:
     tools: list[ToolRecord] = field(default_factory=list)
     input_tokens: int | None = None
     output_tokens: int | None = None
+    has_estimates: bool = False  # whether some of these tokens are estimated
     running: dict[str, ToolStarted] = field(default_factory=dict)
 
     @property
@@ -66,7 +67,8 @@ class Answer:
                 sent = dict(call.arguments) if call is not None else {}
                 milliseconds = round(seconds * 1000)
                 self.tools.append(ToolRecord(call_id, name, sent, result, ok, milliseconds, link))
-            case UsageReported(input_tokens, output_tokens):
+            case UsageReported(input_tokens, output_tokens, is_estimate):
+                self.has_estimates = self.has_estimates or is_estimate
                 self.input_tokens = (self.input_tokens or 0) + input_tokens
                 self.output_tokens = (self.output_tokens or 0) + output_tokens
 

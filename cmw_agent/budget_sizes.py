@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Literal, get_args
 
 from cmw_agent.errors import Overloaded
-from cmw_agent.limits import DAY, HOUR, MINUTE, TooMany, readable
+from cmw_agent.limits import HOUR, MINUTE, TooMany, readable
 from cmw_agent.settings import Settings
 
 Kind = Literal[
@@ -39,7 +39,8 @@ PAGES_PER_OWNER = 50
 LARGE_BODIES = 8  # in memory
 BODY_BYTES = 67_108_864  # of all other bodies that are not whole yet
 QUESTIONS = 1_000  # open in one process, at least
-QUOTAS_PER_DAY = 50  # of disk, in all
+TASK_OWNERS = 50  # of one network that may have all the recurring tasks that one may
+EXTRACTIONS = 4  # workers that read documents; no owner has two
 
 
 class Full(Overloaded):
@@ -129,7 +130,8 @@ def budgets_of(settings: Settings) -> dict[Kind, Budget]:
     """Return the budget of each kind, sized by the settings."""
     share, turns, pages = settings.address_share, settings.max_turns, settings.max_sessions
     questions = settings.max_tool_calls * (settings.turns_at_once or turns)
-    disk = QUOTAS_PER_DAY * settings.file_quota_bytes
+    tasks = max(settings.schedules_per_user, 1)
+    disk, quota = settings.file_total_bytes, settings.file_quota_bytes
     visitors = min(settings.turns_per_address or pages, _part(share, pages))
 
     def held(kind: Kind, noun: str, per_owner: int, total: int) -> Budget:
@@ -142,12 +144,12 @@ def budgets_of(settings: Settings) -> dict[Kind, Budget]:
         held("connections", "connections", 3 * pages, 3 * pages),
         held("approvals", "open questions", questions, max(QUESTIONS, 2 * turns)),
         held("uploads", "uploads at once", 4, 32),
-        held("tasks", "recurring tasks", max(settings.schedules_per_user, 1), pages),
+        Budget("tasks", "recurring tasks", tasks, min(TASK_OWNERS * tasks, pages), pages),
         held("exports", "exports at once", 2, 16),
         held("large_bodies", "large requests at once", LARGE_BODIES, LARGE_BODIES),
         held("body_bytes", "requests underway", BODY_BYTES, BODY_BYTES),
-        held("extraction", "documents being read at once", 2, 2),
-        Budget("disk_bytes", "bytes of files", disk, _part(share, disk), disk, DAY),
+        held("extraction", "documents being read at once", 1, EXTRACTIONS),
+        held("disk_bytes", "bytes of files", quota, disk),  # what is used stands in the database
         Budget("new_cookies", "new visitors", pages, visitors, pages, MINUTE),
     )
     return {budget.kind: budget for budget in budgets}

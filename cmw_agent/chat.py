@@ -88,11 +88,13 @@ class ChatService:
     async def admit(self, principal: Principal, address: str | None) -> None:
         """Count a message that is about to come, for its user and for the address it is from.
 
-        Each channel asks for this once, before the turn.
+        Each channel asks for this once, before the turn. One with an address is a visit.
 
         Raises:
             TooMany: The user, or the address, has sent enough for now.
         """
+        if address is not None and self._kit.schedules is not None:
+            await self._kit.schedules.visited(principal)
         try:
             await self._kit.limits.admit(principal.id, address)
         except UserError as error:
@@ -225,7 +227,8 @@ class ChatService:
         turn = Turn(secrets.token_hex(16), text, is_new=True, request_id=request_id)
         asked = [*earlier, Exchange("user", text)]
         hold = self._slot(session)
-        self._start(turn, Passing(self._kit, session, turn, asked, instructions, model), hold)
+        work = Passing(self._kit, session, turn, asked, instructions, model, self._settle)
+        self._start(turn, work, hold)
         return turn
 
     def take_up(self, session: Session) -> Turn | None:

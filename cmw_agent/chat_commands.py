@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from cmw_agent.errors import UserError
-from cmw_agent.export import write
+from cmw_agent.export import FORMATS, beginning
 from cmw_agent.history import History
 from cmw_agent.identity import Principal
+from cmw_agent.kit import place_of
 from cmw_agent.schedule_times import EXAMPLES
 from cmw_agent.sessions import Session
 from cmw_agent.tools.composio import Toolkit
 from cmw_agent.tools.connecting import CODE, Connecting
-from cmw_agent.tools.schedule_book import KEPT_ONLY, Place, ScheduleBook
+from cmw_agent.tools.schedule_book import KEPT_ONLY, ScheduleBook
 from cmw_agent.tools.schedule_box import LIST, NAMES
 from cmw_agent.tools.toolbox import NO_COOKIE
 from cmw_agent.turns import Command, CommandReply
@@ -189,8 +190,7 @@ class ChatCommands:
             return await book.cancel(session.owner, which)
         found = WHEN_AND_WHAT.fullmatch(rest)
         when, task = found.groups() if found is not None else (rest, "")
-        place = Place(conversation, session.provenance.recipient)
-        return await book.add(session.owner, place, when, task)
+        return await book.add(session.owner, place_of(session, conversation), when, task)
 
     async def _new(self, session: Session, rest: str) -> str:
         return "A new conversation begins with a session of its own here."
@@ -203,9 +203,9 @@ class ChatCommands:
                 for ending, name in (("md", "Markdown"), ("json", "JSON"), ("html", "HTML"))
             ]
             return f"Save this conversation as {', '.join(links[:-1])} or {links[-1]}."
-        found, messages = await self.history.whole(session.principal, conversation)
-        _, content = await write("md", found, messages)
-        return content.decode()[:MOST_CHARS]
+        found = await self.history.conversation(session.principal, conversation)
+        pages = self.history.messages(session.principal, conversation)
+        return await beginning(FORMATS["md"], found, pages, MOST_CHARS)
 
     async def _forget(self, session: Session, rest: str) -> str:
         return (

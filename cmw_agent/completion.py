@@ -30,8 +30,10 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from langchain_openai import ChatOpenAI
 from pydantic import PrivateAttr
 
+from cmw_agent.estimates import is_chargeable, prompt_tokens
 from cmw_agent.events import AgentEvent, TextDelta, UsageReported
 from cmw_agent.upstream import NotAStream
+from memory.window import tokens_in
 
 NO_OBJECT = "the arguments are not a JSON object"
 WITHOUT_CALLS: Mapping[str, Any] = MappingProxyType(
@@ -127,7 +129,8 @@ async def complete(
 ) -> AIMessage:
     """Ask `model` for the message that follows `messages`; `voice` hears it as it comes.
 
-    `fields` are further ones of the request, for an endpoint of OpenAI's kind.
+    However the call ends, `voice` also hears what it took: an estimate where the server reported
+    nothing. `fields` are further ones of the request, for an endpoint of OpenAI's kind.
 
     Raises:
         UpstreamError: The model's server failed. Other models raise what they raise.
@@ -138,18 +141,27 @@ async def complete(
     chunks: list[AIMessageChunk] = []
     calls = ToolCalls()
     bound = model.bind_tools(tools) if tools else model
-    async for chunk in bound.astream(list(messages)):
-        if isinstance(chunk, AIMessageChunk):
-            voice.say(str(chunk.text))
-            calls.add(chunk.tool_call_chunks)
-            chunks.append(chunk.model_copy(update=WITHOUT_CALLS))
+    try:
+        async for chunk in bound.astream(list(messages)):
+            if isinstance(chunk, AIMessageChunk):
+                voice.say(str(chunk.text))
+                calls.add(chunk.tool_call_chunks)
+                chunks.append(chunk.model_copy(update=WITHOUT_CALLS))
+    except BaseException as error:
+        if is_chargeable(error, has_begun=bool(chunks)):
+            voice.emit(_usage_of(messages, _whole(chunks)))
+        raise
     if not chunks:
         raise NotAStream
-    message = cast("AIMessage", message_chunk_to_message(chunks[0] + chunks[1:]))
+    whole = _whole(chunks)
+    voice.emit(_usage_of(messages, whole))
+    message = cast("AIMessage", message_chunk_to_message(whole))
     message.tool_calls, message.invalid_tool_calls = calls.parsed()
-    if (usage := message.usage_metadata) is not None:
-        voice.emit(UsageReported(usage["input_tokens"], usage["output_tokens"]))
     return message
+
+
+def _whole(chunks: Sequence[AIMessageChunk]) -> AIMessageChunk:
+    return chunks[0] + list(chunks[1:]) if chunks else AIMessageChunk(content="")
 
 
 class ToolCalls:
@@ -181,6 +193,10 @@ class ToolCalls:
             first["id"] = first["id"] or call_id
             names.append(piece["name"] or "")
             arguments.append(piece["args"] or "")
+
+    def written(self) -> Iterable[str]:
+        """Return what the model has written of the calls so far."""
+        return (piece for _, names, pieces in self._calls for piece in (*names, *pieces))
 
     def parsed(self) -> tuple[list[ToolCall], list[InvalidToolCall]]:
         """Return the calls, and those whose arguments are no JSON object."""
@@ -223,7 +239,9 @@ class CoalescedChatOpenAI(ChatOpenAI):
         fields: Fields,
     ) -> AIMessage:
         """Ask the endpoint; see `complete`."""
-        return await self._ask(self._payload(messages, self._options(tools, fields)), voice)
+        contents = [message.content for message in messages]
+        payload = self._payload(messages, self._options(tools, fields))
+        return await self._ask(payload, voice, contents)
 
     async def follow(
         self,
@@ -242,7 +260,9 @@ class CoalescedChatOpenAI(ChatOpenAI):
         first = {"role": "system", "content": instructions}
         messages = [first, *(exchange.wire for exchange in said)]
         options = self._options(tools, fields)
-        return await self._ask({**self._base, **options, "messages": messages}, voice)
+        contents = [instructions, *(exchange.content for exchange in said)]
+        payload = {**self._base, **options, "messages": messages}
+        return await self._ask(payload, voice, contents)
 
     def _options(self, tools: Sequence[Tool], fields: Fields) -> dict[str, Any]:
         options: dict[str, Any] = {**fields, "stream": True}
@@ -252,12 +272,21 @@ class CoalescedChatOpenAI(ChatOpenAI):
             options["tools"] = [self._schema(tool) for tool in tools]
         return options
 
-    async def _ask(self, payload: dict[str, Any], voice: Voice) -> AIMessage:
+    async def _ask(
+        self, payload: dict[str, Any], voice: Voice, contents: Sequence[Any]
+    ) -> AIMessage:
         heard = _Heard(voice)
-        async with await self.async_client.create(**payload) as stream:
-            async for chunk in stream:
-                heard.take(chunk)
-        return heard.message()
+        try:
+            async with await self.async_client.create(**payload) as stream:
+                async for chunk in stream:
+                    heard.take(chunk)
+        except BaseException as error:
+            if is_chargeable(error, has_begun=heard.has_begun):
+                heard.count(contents, payload.get("tools") or ())
+            raise
+        message = heard.message()
+        heard.count(contents, payload.get("tools") or ())
+        return message
 
     def _payload(self, messages: Sequence[BaseMessage], options: dict[str, Any]) -> dict[str, Any]:
         # LangChain walks through each message for what only a few can hold.
@@ -284,11 +313,12 @@ class _Heard:
         self._voice = voice
         self._texts: list[str] = []
         self._calls = ToolCalls()
+        self._unsaid: list[str] = []  # that the model wrote and nobody is shown
         self._usage: UsageReported | None = None
-        self._empty = True
+        self.has_begun = False
 
     def take(self, chunk: dict[str, Any]) -> None:
-        self._empty = False
+        self.has_begun = True
         self._usage = _usage(chunk) or self._usage
         for choice in (chunk.get("choices") or [])[:1]:
             delta = choice.get("delta") or {}
@@ -296,14 +326,25 @@ class _Heard:
             if isinstance(text, str) and text:
                 self._texts.append(text)
                 self._voice.say(text)
+            thought = delta.get("reasoning_content") or delta.get("reasoning")
+            if isinstance(thought, str):
+                self._unsaid.append(thought)
             if pieces := delta.get("tool_calls"):
                 self._calls.add(_call_chunks(pieces))
 
+    def count(self, contents: Sequence[Any], tools: Sequence[Any]) -> None:
+        """Report what the call has taken, which is estimated where the server has not said it."""
+        usage = self._usage
+        if usage is None:
+            written = "".join([*self._texts, *self._unsaid, *self._calls.written()])
+            usage = UsageReported(
+                prompt_tokens(contents, tools), tokens_in(written), is_estimate=True
+            )
+        self._voice.emit(usage)
+
     def message(self) -> AIMessage:
-        if self._empty:
+        if not self.has_begun:
             raise NotAStream
-        if self._usage is not None:
-            self._voice.emit(self._usage)
         calls, invalid = self._calls.parsed()
         text = "".join(self._texts)
         return AIMessage(text, tool_calls=calls, invalid_tool_calls=invalid)
@@ -337,6 +378,14 @@ def _call_chunk(call: Any) -> ToolCallChunk:
     if not (index is None or isinstance(index, int)):
         raise NotAStream
     return tool_call_chunk(name=name, args=arguments, id=call_id, index=index)
+
+
+def _usage_of(messages: Sequence[BaseMessage], whole: AIMessageChunk) -> UsageReported:
+    if (usage := whole.usage_metadata) is not None:
+        return UsageReported(usage["input_tokens"], usage["output_tokens"])
+    asked = prompt_tokens(message.content for message in messages)
+    written = tokens_in(str(whole.text))
+    return UsageReported(asked, written, is_estimate=True)
 
 
 def _usage(chunk: dict[str, Any]) -> UsageReported | None:

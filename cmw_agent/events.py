@@ -80,10 +80,14 @@ class ApprovalSettled:
 
 @dataclass(frozen=True, slots=True)
 class UsageReported:
-    """Tokens that one model call took, as the model's server counts them."""
+    """Tokens that one model call took, as the model's server counts them.
+
+    With `is_estimate` the server has reported none, most often since the call was cut.
+    """
 
     input_tokens: int
     output_tokens: int
+    is_estimate: bool = False
 
 
 @dataclass(frozen=True, slots=True)

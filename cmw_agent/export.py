@@ -1,17 +1,19 @@
 """Writes a conversation as Markdown, JSON or one HTML file that needs nothing else.
 
-Stored messages in, text out. What people and models wrote is escaped, and the HTML file may
-load and run nothing.
+Piece by piece, so that no whole conversation is in memory. What people and models wrote is
+escaped, and the HTML file may load and run nothing.
 """
 
+import asyncio
+import contextlib
 import html
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
 
 import orjson
 
-from cmw_agent.long_texts import off_loop
 from cmw_agent.text import fence_for
 from memory.records import Conversation, StoredMessage
 
@@ -32,13 +34,99 @@ NOTES: Final[Mapping[str, str]] = MappingProxyType(
 )
 
 
-def as_json(conversation: Conversation, messages: Sequence[StoredMessage]) -> str:
-    """Return everything that is stored of a conversation for its owner, as JSON."""
-    return orjson.dumps(record(conversation, messages), option=orjson.OPT_INDENT_2).decode()
+Pages = AsyncGenerator[list[StoredMessage]]
 
 
-def record(conversation: Conversation, messages: Sequence[StoredMessage]) -> dict[str, Any]:
-    """Return a conversation as values that JSON knows."""
+@dataclass(frozen=True, slots=True)
+class Format:
+    """A form in which conversations are saved.
+
+    Args:
+        media_type: Of the file.
+        head: Returns what stands before the messages.
+        message: Returns one of them.
+        tail: What stands behind them.
+        first: What stands before the first message.
+        between: What stands before each further one.
+        empty: What stands behind the head where there is no message.
+    """
+
+    media_type: str
+    head: Callable[[Conversation], str]
+    message: Callable[[StoredMessage], str]
+    tail: str
+    first: str = ""
+    between: str = ""
+    empty: str | None = None
+
+    def page(self, messages: Sequence[StoredMessage], *, is_first: bool) -> bytes:
+        """Return some messages that follow each other."""
+        text = self.between.join(map(self.message, messages))
+        return f"{self.first if is_first else self.between}{text}".encode()
+
+
+async def written(form: Format, conversation: Conversation, pages: Pages) -> AsyncGenerator[bytes]:
+    """Yield a conversation in a form, in pieces of as many messages as a page has."""
+    yield form.head(conversation).encode()
+    is_first = True
+    async with contextlib.aclosing(pages):
+        async for page in pages:
+            # Escaping a page of long messages would hold the loop.
+            yield await asyncio.to_thread(form.page, page, is_first=is_first)
+            is_first = False
+    yield (form.empty if is_first and form.empty is not None else form.tail).encode()
+
+
+async def all_written(
+    conversations: AsyncIterator[Conversation], pages_of: Callable[[Conversation], Pages]
+) -> AsyncGenerator[bytes]:
+    """Yield conversations as one JSON document, in pieces.
+
+    Args:
+        conversations: Those to be written.
+        pages_of: Returns the messages of one.
+    """
+    yield b'{"conversations":['
+    between = b"\n"
+    async for conversation in conversations:
+        yield between
+        between = b",\n"
+        async for piece in written(COMPACT, conversation, pages_of(conversation)):
+            yield piece
+    yield b"\n]}\n"
+
+
+async def beginning(form: Format, conversation: Conversation, pages: Pages, max_chars: int) -> str:
+    """Return the first `max_chars` of what `written` yields, and read no more than that takes."""
+    text = ""
+    async with contextlib.aclosing(written(form, conversation, pages)) as pieces:
+        async for piece in pieces:
+            text += piece.decode()
+            if len(text) >= max_chars:
+                break
+    return text[:max_chars]
+
+
+def _json_head(conversation: Conversation) -> str:
+    written = orjson.dumps(_record(conversation), option=orjson.OPT_INDENT_2).decode()
+    return written.removesuffix("]\n}")
+
+
+def _json_message(item: StoredMessage) -> str:
+    # Line breaks within texts are escaped: these are JSON's own.
+    written = orjson.dumps(_message(item), option=orjson.OPT_INDENT_2).decode()
+    return written.replace("\n", "\n    ")
+
+
+def _compact_head(conversation: Conversation) -> str:
+    return orjson.dumps(_record(conversation)).decode().removesuffix("]}")
+
+
+def _compact_message(item: StoredMessage) -> str:
+    return orjson.dumps(_message(item)).decode()
+
+
+def _record(conversation: Conversation) -> dict[str, Any]:
     return {
         "id": conversation.session_id,
         "title": conversation.title,
@@ -46,27 +134,28 @@ def record(conversation: Conversation, messages: Sequence[StoredMessage]) -> dic
         "channel": conversation.channel,
         "started_at": conversation.started_at.isoformat(),
         "last_activity_at": conversation.last_activity_at.isoformat(),
-        "messages": [_message(item) for item in messages],
+        "messages": [],
     }
 
 
-def as_markdown(conversation: Conversation, messages: Sequence[StoredMessage]) -> str:
-    """Return a conversation as Markdown; the answers' own Markdown stays as it is."""
-    parts = [f"# {conversation.title}", f"*{_when(conversation)}*"]
-    for item in messages:
-        parts.append(f"## {NAMES[item.role]}")
-        for call in item.tool_calls:
-            arguments = orjson.dumps(call.arguments).decode()
-            parts.append(_fenced(f"{call.name}({arguments})\n{call.result}"))
-        if item.content:
-            parts.append(item.content)
-        if (note := NOTES.get(item.status)) is not None:
-            parts.append(f"*{note}*")
-    return "\n\n".join(parts) + "\n"
+def _markdown_head(conversation: Conversation) -> str:
+    return f"# {conversation.title}\n\n*{_when(conversation)}*"
 
 
-def as_html(conversation: Conversation, messages: Sequence[StoredMessage]) -> str:
-    """Return a conversation as one HTML file."""
+def _markdown_message(item: StoredMessage) -> str:
+    # The answers' own Markdown stays as it is.
+    parts = [f"## {NAMES[item.role]}"]
+    for call in item.tool_calls:
+        arguments = orjson.dumps(call.arguments).decode()
+        parts.append(_fenced(f"{call.name}({arguments})\n{call.result}"))
+    if item.content:
+        parts.append(item.content)
+    if (note := NOTES.get(item.status)) is not None:
+        parts.append(f"*{note}*")
+    return "\n\n".join(parts)
+
+
+def _html_head(conversation: Conversation) -> str:
     title = html.escape(conversation.title)
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -75,47 +164,11 @@ def as_html(conversation: Conversation, messages: Sequence[StoredMessage]) -> st
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{title}</title><style>{STYLE}</style></head><body>"
         f"<header><h1>{title}</h1><p>{html.escape(_when(conversation))}</p></header>\n"
-        f"{''.join(map(_section, messages))}</body></html>\n"
-    )
-
-
-Writer = Callable[[Conversation, Sequence[StoredMessage]], str]
-# the ending of the file, its media type, and who writes it
-FORMATS: Final[Mapping[str, tuple[str, Writer]]] = MappingProxyType(
-    {
-        "md": ("text/markdown", as_markdown),
-        "json": ("application/json", as_json),
-        "html": ("text/html", as_html),
-    }
-)
-
-
-async def write(
-    ending: str, conversation: Conversation, messages: Sequence[StoredMessage]
-) -> tuple[str, bytes]:
-    """Return the media type and the bytes of a conversation's file, which ends in `ending`.
-
-    Raises:
-        KeyError: `FORMATS` does not hold the ending.
-    """
-    media_type, writer = FORMATS[ending]
-
-    def written() -> bytes:
-        return writer(conversation, messages).encode()
-
-    return media_type, await off_loop(size_of(messages), written)
-
-
-def size_of(messages: Sequence[StoredMessage]) -> int:
-    """Return about how many characters a conversation's file has."""
-    return sum(
-        MESSAGE_CHARS + len(item.content) + sum(len(call.result) for call in item.tool_calls)
-        for item in messages
     )
 
 
 def _message(item: StoredMessage) -> dict[str, Any]:
-    return {
+    found = {
         "seq": item.seq,
         "role": item.role,
         "content": item.content,
@@ -132,6 +185,7 @@ def _message(item: StoredMessage) -> dict[str, Any]:
         "created_at": item.created_at.isoformat(),
         "feedback": item.feedback,
     }
+    return found | {"tokens_estimated": True} if item.tokens_estimated else found
 
 
 def _section(item: StoredMessage) -> str:
@@ -156,3 +210,22 @@ def _when(conversation: Conversation) -> str:
 def _fenced(text: str) -> str:
     fence = fence_for(text)
     return f"{fence}\n{text}\n{fence}"
+
+
+COMPACT: Final = Format("application/json", _compact_head, _compact_message, "]}", between=",")
+# by the ending of the file
+FORMATS: Final[Mapping[str, Format]] = MappingProxyType(
+    {
+        "md": Format("text/markdown", _markdown_head, _markdown_message, "\n", "\n\n", "\n\n"),
+        "json": Format(
+            "application/json",
+            _json_head,
+            _json_message,
+            tail="\n  ]\n}",
+            first="\n    ",
+            between=",\n    ",
+            empty="]\n}",
+        ),
+        "html": Format("text/html", _html_head, _section, "</body></html>\n"),
+    }
+)

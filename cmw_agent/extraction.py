@@ -9,7 +9,6 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,15 +16,13 @@ from typing import Any
 import orjson
 
 from cmw_agent import sandbox
-from cmw_agent.errors import InvalidMessage, Overloaded
+from cmw_agent.errors import InvalidMessage
 from cmw_agent.settings import Settings
 
 log = logging.getLogger(__name__)
 
 ROOT = Path(__file__).parents[1]
 WORKER = "cmw_agent.extraction_worker"
-AT_ONCE = 2
-MOST_WAITING = 16
 END_SECONDS = 5.0  # until a killed worker is gone
 MOST_PRINTED = 4_000_000  # bytes: 200,000 characters as JSON, with room to spare
 PICTURE_BYTES = 16_000_000
@@ -70,7 +67,7 @@ class Extracted:
 
 
 class Extraction:
-    """Starts a worker for each file; two at once, a few waiting, the rest refused.
+    """Starts a worker for each file; how many there are at once is `Files`'s matter.
 
     Args:
         settings: The limits.
@@ -81,8 +78,6 @@ class Extraction:
         self._seconds = settings.extraction_seconds
         self._megabytes = settings.extraction_megabytes
         self._module = module
-        self._running = asyncio.Semaphore(AT_ONCE)
-        self._waiting = 0
         _log_sandbox(sandbox.offered())
 
     async def read(self, source: Path, media_type: str, picture: Path) -> Extracted:
@@ -90,7 +85,6 @@ class Extraction:
 
         Raises:
             FileRefused: The file is hostile, damaged or of no known kind.
-            Overloaded: Too many others wait.
         """
         job = {
             "source": str(source),
@@ -100,37 +94,19 @@ class Extraction:
             "seconds": int(self._seconds) + 1,
             "output": PICTURE_BYTES,
         }
-        async with self._turn():
-            try:
-                found = _understood(await self._run(orjson.dumps(job) + b"\n"))
-            except _Stopped as stopped:
-                log.warning("a file could not be read reason=%s", stopped)
-                raise FileRefused(str(stopped)) from None
-            except (NotImplementedError, OSError) as error:  # no process can be started here
-                log.error("no worker could be started cause=%s", type(error).__name__)  # noqa: TRY400
-                raise FileRefused("unavailable") from None
+        try:
+            found = _understood(await self._run(orjson.dumps(job) + b"\n"))
+        except _Stopped as stopped:
+            log.warning("a file could not be read reason=%s", stopped)
+            raise FileRefused(str(stopped)) from None
+        except (NotImplementedError, OSError) as error:  # no process can be started here
+            log.error("no worker could be started cause=%s", type(error).__name__)  # noqa: TRY400
+            raise FileRefused("unavailable") from None
         if "refused" in found:
             log.info("a file was refused reason=%s", str(found["refused"])[:20])
             raise FileRefused(str(found["refused"]))
         text = found.get("text")
         return Extracted(str(found["media_type"]), text if isinstance(text, str) else None)
-
-    @contextlib.asynccontextmanager
-    async def _turn(self) -> AsyncIterator[None]:
-        if self._waiting >= MOST_WAITING:
-            raise Overloaded("Too many files are being read right now; please try again.")
-        self._waiting += 1
-        try:
-            async with asyncio.timeout(self._seconds * 2):
-                await self._running.acquire()
-        except TimeoutError:
-            raise Overloaded("Too many files are being read right now; please try again.") from None
-        finally:
-            self._waiting -= 1
-        try:
-            yield
-        finally:
-            self._running.release()
 
     async def _run(self, job: bytes) -> bytes:
         # No secret of the app is in its environment; single threads spare it address space.

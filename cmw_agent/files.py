@@ -9,16 +9,18 @@ import base64
 import contextlib
 import logging
 import secrets
-from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from cmw_agent.errors import InvalidMessage, NotFound, Overloaded, Unavailable, UserError, frames
+from cmw_agent.budgets import Budgets
+from cmw_agent.disk_room import DiskRoom, megabytes, network_digest
+from cmw_agent.errors import InvalidMessage, NotFound, Unavailable, UserError, frames
 from cmw_agent.extraction import Extraction, FileRefused
 from cmw_agent.file_store import FILE_ID, FileStore, Received, TooLarge
 from cmw_agent.file_types import HEAD, clean_name, detect
 from cmw_agent.identity import Principal
+from cmw_agent.pace import Pace
 from cmw_agent.settings import Settings
 from cmw_agent.transcription import Transcription
 from memory.errors import InvalidText, QuotaExceeded, StoreError, UnknownFile
@@ -28,8 +30,8 @@ from memory.records import StoredFile, utcnow
 
 log = logging.getLogger(__name__)
 
-UPLOADS, UPLOADS_OF_ONE = 16, 3  # at once in this process
 UPLOAD_SECONDS, SILENT_SECONDS = 600.0, 30.0
+LEAST_RATE = 8_192  # bytes a second that an upload must come with on average
 GRACE_SECONDS = 900.0  # from when an upload may begin to be read, beside what reading may take
 SWEPT_AT_ONCE = 500
 MOST_PICTURES = 20  # in what one request to a model holds
@@ -50,6 +52,7 @@ class Files:
         settings: Folder, limits and endpoint.
         memory_of: Gives the memory that holds what is known of a principal's files.
         known: Says which ids are those of files, for the upkeep.
+        budgets: Bounds uploads, the disk, and the workers that read documents.
         extraction: Reads documents and pictures; made from the settings when absent.
 
     Raises:
@@ -61,6 +64,7 @@ class Files:
         settings: Settings,
         memory_of: MemoryOf,
         known: Callable[[Sequence[str]], Awaitable[set[str]]],
+        budgets: Budgets,
         extraction: Extraction | None = None,
     ) -> None:
         self._store = FileStore(settings.data_dir / "files")
@@ -68,13 +72,20 @@ class Files:
         self._known = known
         self._extraction = extraction or Extraction(settings)
         self._transcription = Transcription(settings)
-        self._most, self._quota = settings.max_file_bytes, settings.file_quota_bytes
+        self._budgets = budgets
+        self._room = DiskRoom(settings, budgets)
+        self._most = settings.max_file_bytes
+        self._reading_seconds = settings.extraction_seconds
         reading = 3 * settings.extraction_seconds + settings.turn_timeout
         self._grace = UPLOAD_SECONDS + reading + GRACE_SECONDS
-        self._uploading: Counter[str] = Counter()
 
     async def add(
-        self, principal: Principal, name: str, media_type: str, body: AsyncIterator[bytes]
+        self,
+        principal: Principal,
+        name: str,
+        media_type: str,
+        body: AsyncIterator[bytes],
+        address: str | None = None,
     ) -> StoredFile:
         """Keep what `body` brings, once it was read; nothing stays of what is refused.
 
@@ -83,18 +94,25 @@ class Files:
             name: Shown as it is cleaned; never part of a path.
             media_type: What the client says that it is, which does not count.
             body: The bytes, as they come.
+            address: The network address that it comes from, if there is one.
         """
         del media_type
         memory = self._memory(principal)
         file_id = secrets.token_hex(16)
-        with self._place(principal):
-            await self._check_room(principal, 1)
+        network = network_digest(principal, address)
+        with self._budgets.take("uploads", principal.id, address):
+            await self._check_room(principal, network, 1)
+            await self._room.check_disk(self._most)
             try:
                 received = await self._receive(file_id, body)
-                await self._check_room(principal, received.size)
-                file = await self._read(file_id, clean_name(name), received)
+                await self._check_room(principal, network, received.size)
+                reader = self._reader(principal, address)
+                file = await self._read(file_id, clean_name(name), received, reader)
                 await self._store.keep(file_id)
-                await self._told(memory.add_file(principal.id, file, quota=self._quota))
+                adding = memory.add_file(
+                    principal.id, file, network=network, bound_of=self._room.bound_of
+                )
+                await self._told(adding)
             except BaseException:
                 await asyncio.shield(self._store.drop([file_id]))
                 raise
@@ -181,32 +199,27 @@ class Files:
             raise FileMissing
         return await self._told(self._memory_of(principal).file(principal.id, file_id))
 
-    @contextlib.contextmanager
-    def _place(self, principal: Principal) -> Any:
-        busy = self._uploading[principal.id] >= UPLOADS_OF_ONE
-        if busy or self._uploading.total() >= UPLOADS:
-            raise Overloaded("Too many files are being uploaded at once; please try again.")
-        self._uploading[principal.id] += 1
-        try:
-            yield
-        finally:
-            self._uploading[principal.id] -= 1
-            self._uploading += Counter()  # what is at zero goes
+    def _reader(
+        self, principal: Principal, address: str | None
+    ) -> contextlib.AbstractAsyncContextManager[object]:
+        """Wait for a worker: whoever has the fewest at work goes first, and nobody has two."""
+        wait = 2 * self._reading_seconds
+        return self._budgets.hold("extraction", principal.id, address, wait_seconds=wait)
 
-    async def _check_room(self, principal: Principal, wanted: int) -> None:
+    async def _check_room(self, principal: Principal, network: str | None, wanted: int) -> None:
         # Refused early; what comes in parallel is counted again when it is stored.
-        used = await self._told(self._memory_of(principal).used_bytes(principal.id))
-        if used + wanted > self._quota:
-            raise self._full(used)
+        used = await self._told(self._memory_of(principal).used_bytes(principal.id, network))
+        if (bound := self._room.bound_of(used, wanted)) is not None:
+            raise self._room.error(bound, used.owner)
 
     async def _receive(self, file_id: str, body: AsyncIterator[bytes]) -> Received:
         try:
             async with asyncio.timeout(UPLOAD_SECONDS):
                 received = await self._store.receive(
-                    file_id, _lively(body), most=self._most, head=HEAD
+                    file_id, lively(body), most=self._most, head=HEAD
                 )
         except TooLarge:
-            most = _megabytes(self._most)
+            most = megabytes(self._most)
             raise InvalidMessage(
                 f"This file is too large; at most {most} are taken.", status=413
             ) from None
@@ -220,7 +233,13 @@ class Files:
             raise InvalidMessage("This file is empty.")
         return received
 
-    async def _read(self, file_id: str, name: str, received: Received) -> StoredFile:
+    async def _read(
+        self,
+        file_id: str,
+        name: str,
+        received: Received,
+        reader: contextlib.AbstractAsyncContextManager[object],
+    ) -> StoredFile:
         found = detect(received.head, name)
         if found is None:
             raise FileRefused("kind")
@@ -229,7 +248,8 @@ class Files:
             text = await self._transcription.text(received.path, media_type)
         else:
             drawn = received.path.with_suffix(".picture")
-            extracted = await self._extraction.read(received.path, media_type, drawn)
+            async with reader:
+                extracted = await self._extraction.read(received.path, media_type, drawn)
             media_type, text = extracted.media_type, extracted.text
             kept += await asyncio.to_thread(_size, drawn)
         kept += len((text or "").encode())
@@ -243,18 +263,11 @@ class Files:
         except UnknownFile:
             raise FileMissing from None
         except QuotaExceeded as error:
-            raise self._full(error.used) from None
+            raise self._room.error(error.bound, error.used) from None
         except InvalidText:
             raise FileRefused("damaged") from None
         except StoreError as error:
             raise self._failed(error) from None
-
-    def _full(self, used: int) -> UserError:
-        return InvalidMessage(
-            f"Your files take {_megabytes(used)} of {_megabytes(self._quota)}, and this one does "
-            "not fit; please delete conversations with files first.",
-            status=413,
-        )
 
     @staticmethod
     def _failed(error: Exception) -> UserError:
@@ -263,13 +276,21 @@ class Files:
         return told
 
 
-async def _lively(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Hand on what comes, as long as something comes."""
+async def lively(body: AsyncIterator[bytes], pace: Pace | None = None) -> AsyncGenerator[bytes]:
+    """Hand on what comes, as long as enough of it comes.
+
+    Raises:
+        TimeoutError: Nothing comes, or less than the pace asks for.
+    """
+    loop, count = asyncio.get_running_loop(), 0
+    pace = pace or Pace(SILENT_SECONDS, LEAST_RATE)
     while True:
-        async with asyncio.timeout(SILENT_SECONDS):
+        until = min(loop.time() + SILENT_SECONDS, pace.deadline(count))
+        async with asyncio.timeout_at(until):
             part = await anext(body, None)
         if part is None:
             return
+        count += len(part)
         yield part
 
 
@@ -284,10 +305,6 @@ def _named(file: StoredFile, chars: int) -> dict[str, Any]:
 
 def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
-
-
-def _megabytes(count: int) -> str:
-    return f"{count / 1e6:.1f} MB"
 
 
 __all__ = ["MOST_FILES", "FileMissing", "Files"]

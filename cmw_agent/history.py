@@ -6,7 +6,7 @@ what is another's and what does not exist are the same `NotFound`.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -17,10 +17,11 @@ from cmw_agent.identity import Principal
 from cmw_agent.refusals import refusal_for
 from cmw_agent.sessions import Session, SessionRegistry
 from memory.errors import InvalidText, StoreError
-from memory.manager import MOST_ROWS, ConversationMemoryManager
+from memory.manager import ConversationMemoryManager
 from memory.records import Conversation, Feedback, Found, StoredMessage, Usage, utcnow
 
 PAGE = 30  # conversations of one page of the list
+MESSAGES_AT_ONCE = 5  # of a conversation that is read whole: each may be large
 QUERY_CHARS = 200
 MemoryOf = Callable[[Principal], ConversationMemoryManager]
 T = TypeVar("T")
@@ -135,35 +136,33 @@ class History:
         await self._files.forget(principal)
         return await _told(self._memory_of(principal).forget(principal.id))
 
-    async def whole(
-        self, principal: Principal, conversation: str
-    ) -> tuple[Conversation, list[StoredMessage]]:
-        """Return a conversation with all its messages, oldest first."""
+    async def conversation(self, principal: Principal, conversation: str) -> Conversation:
+        """Return a conversation without its messages."""
         memory = self._memory_of(principal)
-        found = await _told(memory.conversation(principal.id, conversation))
-        messages: list[StoredMessage] = []
-        before: int | None = None
+        return await _told(memory.conversation(principal.id, conversation))
+
+    async def messages(
+        self, principal: Principal, conversation: str
+    ) -> AsyncGenerator[list[StoredMessage]]:
+        """Yield all messages of a conversation, oldest first, in pages that memory holds easily."""
+        memory, after = self._memory_of(principal), 0
         while True:
             page = await _told(
-                memory.messages(principal.id, conversation, limit=MOST_ROWS, before_seq=before)
+                memory.messages_after(
+                    principal.id, conversation, after_seq=after, limit=MESSAGES_AT_ONCE
+                )
             )
-            messages = page + messages
-            if len(page) < MOST_ROWS:
-                return found, messages
-            before = page[0].seq
+            if not page:
+                return
+            after = page[-1].seq
+            yield page
 
-    async def everything(
-        self, principal: Principal
-    ) -> AsyncIterator[tuple[Conversation, list[StoredMessage]]]:
-        """Yield all conversations of a principal with their messages, newest first."""
+    async def conversations(self, principal: Principal) -> AsyncGenerator[Conversation]:
+        """Yield all conversations of a principal, newest first."""
         before: tuple[datetime, str] | None = None
         while page := await self.page(principal, before):
             for item in page:
-                try:
-                    whole = await self.whole(principal, item.session_id)
-                except NotFound:  # deleted while the others were read
-                    continue
-                yield whole
+                yield item
             before = page[-1].position
 
     async def _leave(self, principal: Principal, conversation: str | None) -> None:

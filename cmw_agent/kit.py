@@ -6,6 +6,7 @@ from typing import Protocol
 from cmw_agent.access import Agents
 from cmw_agent.approvals import Approvals
 from cmw_agent.budgets import Budgets
+from cmw_agent.disk_room import network_digest
 from cmw_agent.errors import NotFound
 from cmw_agent.files import Files
 from cmw_agent.limits import Limits
@@ -37,6 +38,16 @@ class AgentGone(NotFound):
     """The conversation's agent is not there, or its owner may not use it: told alike."""
 
     sentence = "The agent of this conversation is not here any more; please begin a new chat."
+
+
+def place_of(session: Session, conversation: str) -> Place:
+    """Return where a recurring task runs that is made in a session."""
+    return Place(
+        conversation,
+        session.provenance.recipient,
+        network_digest(session.principal, session.address),
+        needs_visits=session.principal.kind == "visitor",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +98,7 @@ class Kit:
         conversation = session.conversation_id
         if self.schedules is None or conversation is None or not session.principal.may_schedule:
             return None
-        place = Place(conversation, session.provenance.recipient)
-        return ScheduleBox(self.schedules, session.owner, place)
+        return ScheduleBox(self.schedules, session.owner, place_of(session, conversation))
 
     async def _connected(self, session: Session, profile: Profile) -> Box | None:
         toolkits = profile.toolkits

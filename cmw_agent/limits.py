@@ -25,6 +25,12 @@ from cmw_agent.shared_counters import LEASE_SECONDS, WAIT_SECONDS, Places, Redis
 MINUTE, HOUR, DAY = 60, 3600, 86_400
 SLOT_SECONDS = 5  # when to try again for a slot
 RENEW_SECONDS = LEASE_SECONDS / 3
+ANSWER_TOKENS = 2_000  # that a running answer is expected to write
+MANY = 1_000  # answers at once, where no limit is set
+SPENT_SOON = (
+    "The answers being written for you may use what is left of today's tokens; please wait for "
+    "one or stop it."
+)
 
 
 class TooMany(UserError):
@@ -81,6 +87,7 @@ class Limits:
             else None
         )
         self._at_once = settings.turns_at_once
+        self._reserve = settings.history_tokens + ANSWER_TOKENS  # of the day, for each answer
         self._places = places
         self._clock = clock
         self._names = Names()
@@ -108,22 +115,30 @@ class Limits:
     async def slot(self, owner: str) -> AsyncIterator[Slot]:
         """Hold one of the owner's slots for the block.
 
+        Where the tokens of a day are limited, each answer at once must leave room for the others:
+        there are no more slots than the rest of the day is worth.
+
         Raises:
-            TooMany: As many answers as may be are being written for the owner already.
+            TooMany: As many answers as may be are being written for the owner already, or the
+                tokens of the day are used up.
         """
         digest = _digest(owner)
-        if not self._at_once:
+        if not self._at_once and self._tokens is None:
             yield Slot(_nothing, self._clock)
             return
 
         name = self._names.hex(8)
 
-        async def take(counters: Counters) -> Counters | None:
-            return counters if await counters.take(digest, name, self._at_once) else None
+        at_once = self._at_once or MANY
 
-        holder = await self._places.ask(take)
+        async def take(counters: Counters) -> tuple[Counters | None, int]:
+            most = min(at_once, await self._affordable(counters, digest))
+            return (counters if await counters.take(digest, name, most) else None), most
+
+        holder, most = await self._places.ask(take)
         if holder is None:
-            raise TooMany(_busy(self._at_once), retry_after=SLOT_SECONDS)
+            sentence = SPENT_SOON if most < at_once else _busy(at_once)
+            raise TooMany(sentence, retry_after=SLOT_SECONDS)
         try:
             yield Slot(
                 lambda: self._places.attempt(holder, holder.renew(digest, name)), self._clock
@@ -132,15 +147,27 @@ class Limits:
             # What cannot be given back now ends by itself.
             await self._places.attempt(holder, holder.give(digest, name))
 
+    async def _affordable(self, counters: Counters, owner: str) -> int:
+        """Return for how many answers at once the tokens that are left of the day suffice.
+
+        Raises:
+            TooMany: None are left.
+        """
+        tokens = self._tokens
+        if tokens is None:
+            return MANY
+        left = (await counters.fixed.get_window_stats(tokens, owner, self._day())).remaining
+        if left > 0:
+            return math.ceil(left / self._reserve)
+        seconds = DAY - int(self._clock()) % DAY
+        raise TooMany(
+            f"You have used today's {tokens.amount:,} tokens; please go on in {readable(seconds)}.",
+            retry_after=seconds,
+        )
+
     async def _admit(self, counters: Counters, owner: str, address: str | None) -> None:
-        tokens, moving = self._tokens, counters.moving
-        if tokens is not None and not await counters.fixed.test(tokens, owner, self._day()):
-            seconds = DAY - int(self._clock()) % DAY
-            raise TooMany(
-                f"You have used today's {tokens.amount:,} tokens; "
-                f"please go on in {readable(seconds)}.",
-                retry_after=seconds,
-            )
+        moving = counters.moving
+        await self._affordable(counters, owner)
         # The address is only tested before the owner's turn is counted, so that neither pays for
         # what the other is refused.
         await self._must(moving, moving.test, self._addresses, address, "Your network has")

@@ -126,7 +126,7 @@ def tell(watch: Watch, event: AgentEvent) -> None:
             watch.tool_began(call_id, name)
         case ToolFinished(call_id, name, _, ok, seconds):
             watch.tool_ended(call_id, name, ok=ok, seconds=seconds)
-        case UsageReported(input_tokens, output_tokens):
+        case UsageReported(input_tokens, output_tokens, is_estimate=False):
             watch.counted(input_tokens, output_tokens)
         case _:
             pass

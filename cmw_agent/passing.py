@@ -16,7 +16,7 @@ from cmw_agent.models import explain
 from cmw_agent.observers import REFUSED, Silent, Watch, kind_of, log_end, tell
 from cmw_agent.profiles import Profile
 from cmw_agent.sessions import Session
-from cmw_agent.turns import Turn
+from cmw_agent.turns import Settle, Turn
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +34,7 @@ class Passing:
         said: The conversation, its last message the user's.
         instructions: What the model is told beside the agent's prompt, if anything.
         model: The model that is to answer, where it is not the agent's.
+        settle: Charges what was used in a task that nobody's cancellation reaches.
     """
 
     conversation: str | None = None  # there is none
@@ -47,6 +48,7 @@ class Passing:
         said: Sequence[Exchange],
         instructions: str | None,
         model: str | None,
+        settle: Settle,
     ) -> None:
         self._kit = kit
         self.session = session
@@ -54,6 +56,7 @@ class Passing:
         self._said = said
         self._instructions = instructions
         self._model = model
+        self._settle = settle
         self._answer = Answer()
         self._slot: Slot | None = None
         self._watch: Watch = Silent()
@@ -69,7 +72,7 @@ class Passing:
                 self._watch.begun(self._turn.key)
                 finished = await self._run(profile)
                 outcome = finished.outcome
-                await kit.limits.charge(session.owner, self._answer.tokens or 0)
+                await asyncio.shield(self._settle(self._charge()))
             self._turn.emit(finished)
         except UserError as error:
             kit.observer.refused(kind_of(error))
@@ -93,6 +96,10 @@ class Passing:
         """Keep the owner's slot; of the answer nothing is kept."""
         if self._slot is not None:
             await self._slot.renew()
+
+    async def _charge(self) -> bool:
+        await self._kit.limits.charge(self.session.owner, self._answer.tokens or 0)
+        return True
 
     async def _run(self, profile: Profile) -> TurnFinished:
         settings = self._kit.settings

@@ -28,15 +28,21 @@ from cmw_agent.kit import AgentGone
 from cmw_agent.limits import MINUTE, TooMany
 from cmw_agent.observers import Observer
 from cmw_agent.sessions import Provenance, Session, SessionRegistry
-from memory.errors import StoreError
+from memory.errors import ConversationBusy, ConversationNotFound, StoreError
 from memory.records import utcnow
-from memory.schedules import Claimed, Ending, Schedules
+from memory.schedules import Claimed, Ending, Schedules, Unvisited
 
 log = logging.getLogger(__name__)
 
 AT_ONCE = 8  # runs of one process
 AGAIN = timedelta(minutes=1)  # after which a run is tried that could not begin
 CHANNEL = "schedule"  # under which runs are counted and logged, wherever their answers go
+UNVISITED = timedelta(days=30)
+VISITORS = "v"  # what their ids begin with
+ENDED = (
+    "This recurring task has ended, since you have not been here for 30 days. To have it again, "
+    "write `/schedule` with its times and what is to be done."
+)
 NAME_CHARS = 12  # of a task's id in log lines
 MARK = "⏰"  # before the stored message: the user did not write it just now
 KINDS: Mapping[str, Kind] = MappingProxyType(
@@ -63,10 +69,14 @@ def owner_of(claimed: Claimed) -> Principal:
     Raises:
         ValueError: Nobody of that id can have one; an ephemeral visitor cannot.
     """
-    kind = KINDS.get(claimed.owner[:1])
+    return _principal(claimed.owner)
+
+
+def _principal(owner: str) -> Principal:
+    kind = KINDS.get(owner[:1])
     if kind is None:
         raise ValueError("no kept principal has such an id")
-    return Principal(claimed.owner, kind)
+    return Principal(owner, kind)
 
 
 def session_key(claimed: Claimed) -> SessionKey:
@@ -74,7 +84,11 @@ def session_key(claimed: Claimed) -> SessionKey:
 
     No request leads to it: the guard makes theirs with a secret.
     """
-    text = f"cmw.schedule\0{claimed.owner}\0{claimed.schedule.schedule_id}"
+    return _session_key(claimed.owner, claimed.schedule.schedule_id)
+
+
+def _session_key(owner: str, schedule_id: str) -> SessionKey:
+    text = f"cmw.schedule\0{owner}\0{schedule_id}"
     return SessionKey(sha256(text.encode()).hexdigest())
 
 
@@ -122,6 +136,50 @@ class Scheduler:
                 task.add_done_callback(self._running.discard)
         except StoreError as error:
             log.warning("recurring tasks could not be looked for cause=%s", frames(error))
+
+    async def end_unvisited(self) -> int:
+        """End visitors' tasks whose owners have not come for a month, with a note to them.
+
+        Returns how many; to be called now and then.
+        """
+        try:
+            found = await self._store.unvisited(since=self._clock() - UNVISITED, prefix=VISITORS)
+            return sum([await self._end(task) for task in found])
+        except StoreError as error:
+            log.warning("recurring tasks could not be ended cause=%s", frames(error))
+            return 0
+
+    async def _end(self, task: Unvisited) -> bool:
+        principal = _principal(task.owner)
+        key = _session_key(task.owner, task.schedule_id)
+        session = await self._registry.session(key, principal)
+        try:
+            ticket = await session.memory.begin_turn(
+                task.owner,
+                task.session_id,
+                f"{MARK} {task.text}",
+                key=f"schedule {task.schedule_id} unvisited",
+                create=False,
+            )
+            if ticket.fresh:
+                await session.memory.finish_turn(
+                    task.owner,
+                    ticket.turn_id,
+                    status="complete",
+                    content=ENDED,
+                    tool_calls=[],
+                    tokens_used=None,
+                    latency_ms=None,
+                    model_used=None,
+                    error_id=None,
+                )
+        except ConversationBusy:
+            return False  # its owner is back, or it runs: the next time will tell
+        except ConversationNotFound:
+            pass  # it goes with its conversation
+        finally:
+            await self._registry.release(key, principal)
+        return await self._store.cancel(task.owner, task.schedule_id)
 
     async def rest(self) -> None:
         """Wait until nothing runs."""

@@ -255,6 +255,12 @@ class Settings(BaseSettings):
     file_quota_bytes: int = count(
         200_000_000, "Bytes of all files that one user keeps.", 1024, 1_099_511_627_776
     )
+    file_total_bytes: int = count(
+        20_000_000_000, "Bytes of all files that all users keep.", 1024, 1_125_899_906_842_624
+    )
+    disk_spare_bytes: int = count(
+        1_000_000_000, "Bytes of the disk that uploads leave free.", 0, 1_125_899_906_842_624
+    )
     extraction_seconds: float = seconds(30, "Seconds that reading a document may take.", 3600)
     extraction_megabytes: int = count(
         1024, "Megabytes of memory that reading a document may take.", 256, 1_048_576

@@ -5,10 +5,10 @@ session stops the summary; the part is then taken up after that turn.
 """
 
 import asyncio
-import contextlib
 import logging
 from functools import partial
 
+from cmw_agent.answers import Answer
 from cmw_agent.completion import Exchange
 from cmw_agent.errors import frames
 from cmw_agent.identity import SessionKey
@@ -34,13 +34,14 @@ class Summaries:
     """The background tasks of one process.
 
     Args:
-        kit: The budget of the window and the fields of requests; with the demo model nothing is
+        kit: The budget of the window, the fields of requests and the limits; with the demo model nothing is
             summarised.
     """
 
     def __init__(self, kit: Kit) -> None:
         self._settings = kit.settings
         self._fields = kit.fields
+        self._limits = kit.limits
         self._pauses: dict[SessionKey, asyncio.TimerHandle] = {}
         self._tasks: dict[SessionKey, asyncio.Task[None]] = {}
         self._due: set[SessionKey] = set()  # those that have been put off long enough
@@ -115,9 +116,13 @@ class Summaries:
 
     async def _ask(self, session: Session, part: Part) -> str | None:
         said = [Exchange(item.role, item.content) for item in part.messages]
-        with contextlib.suppress(TimeoutError):
+        used = Answer()
+        try:
             async with asyncio.timeout(MOST_SECONDS):
                 fields = self._fields.of(session.owner)
-                summary = await session.agent.summarise(part.summary, said, fields)
+                summary = await session.agent.summarise(part.summary, said, fields, used.add)
                 return mended(summary).strip()[:MOST_CHARS] or None
-        return None
+        except TimeoutError:
+            return None
+        finally:
+            await asyncio.shield(self._limits.charge(session.owner, used.tokens or 0))

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -10,6 +10,8 @@ from typing import Any, Self
 from cmw_agent.budgets import Hold
 from cmw_agent.errors import UserError
 from cmw_agent.events import TextDelta, TurnEvent
+
+Settle = Callable[[Coroutine[Any, Any, bool]], "asyncio.Task[bool]"]
 
 SETTLE_SECONDS = 30.0  # how long storing an answer may take
 

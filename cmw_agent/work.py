@@ -35,7 +35,7 @@ from cmw_agent.refusals import refusal_for
 from cmw_agent.sessions import RunningTurn, Session
 from cmw_agent.tools.toolbox import CONNECT
 from cmw_agent.transcripts import Transcript, Transcripts
-from cmw_agent.turns import SETTLE_SECONDS, CommandReply, Turn
+from cmw_agent.turns import SETTLE_SECONDS, CommandReply, Settle, Turn
 from memory.errors import StoreError
 from memory.manager import ConversationMemoryManager
 from memory.records import TurnTicket
@@ -48,7 +48,6 @@ MODEL = "model"  # the one that the user has chosen for a conversation
 CHARS_PER_TOKEN = 4
 
 Begin = Callable[[ConversationMemoryManager, Profile], Coroutine[Any, Any, TurnTicket]]
-Settle = Callable[[Coroutine[Any, Any, bool]], "asyncio.Task[bool]"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +238,7 @@ class Work:
                     await self._ask_agent(ticket, held, profile, model, clock)
         except asyncio.CancelledError:
             _keep_running()
-            return TurnFinished("interrupted"), model
+            return TurnFinished("interrupted", tokens=self._answer.tokens), model
         except Exception as error:  # noqa: BLE001 (told to the user, named in the log)
             return self._failed(error, expired=clock.expired()), model
         return TurnFinished("complete", tokens=self._answer.tokens), model
@@ -359,22 +358,24 @@ class Work:
     async def _finish(self, ticket: TurnTicket, finished: TurnFinished, model: str | None) -> bool:
         kit, answer, owner = self._shared.kit, self._answer, self.session.owner
         counts = answer.input_tokens, answer.output_tokens
-        stored = await self.session.memory.finish_turn(
-            owner,
-            ticket.turn_id,
-            status=finished.outcome,
-            content=answer.text,
-            tool_calls=answer.tools,
-            tokens_used=answer.tokens,
-            latency_ms=round((time.monotonic() - self._started) * 1000),
-            model_used=model,
-            error_id=finished.error_id,
-            input_tokens=counts[0],
-            output_tokens=counts[1],
-            cost_micros=self._cost(model),
-        )
-        await kit.limits.charge(owner, answer.tokens or 0)
-        return stored
+        try:
+            return await self.session.memory.finish_turn(
+                owner,
+                ticket.turn_id,
+                status=finished.outcome,
+                content=answer.text,
+                tool_calls=answer.tools,
+                tokens_used=answer.tokens,
+                latency_ms=round((time.monotonic() - self._started) * 1000),
+                model_used=model,
+                error_id=finished.error_id,
+                input_tokens=counts[0],
+                output_tokens=counts[1],
+                cost_micros=self._cost(model),
+                tokens_estimated=answer.has_estimates,
+            )
+        finally:
+            await kit.limits.charge(owner, answer.tokens or 0)
 
     def _cost(self, model: str | None) -> int | None:
         asked, answered = self._answer.input_tokens, self._answer.output_tokens

@@ -52,18 +52,23 @@ class UnknownFile(StoreError):
 
 
 class QuotaExceeded(StoreError):
-    """The owner's files would take more than they may; `used` is what they take now."""
+    """Files would take more than they may.
 
-    def __init__(self, used: int) -> None:
-        super().__init__("the owner's files would take more than they may")
+    `used` is what the owner's take now, `bound` says whose would: the caller's own word.
+    """
+
+    def __init__(self, used: int, bound: str) -> None:
+        super().__init__("files would take more than they may")
         self.used = used
+        self.bound = bound
 
 
 class TooManySchedules(StoreError):
-    """The owner has as many recurring tasks as one may."""
+    """There are as many recurring tasks as may be; `bound` says whose: the caller's own word."""
 
-    def __init__(self) -> None:
-        super().__init__("as many recurring tasks as one owner may have")
+    def __init__(self, bound: str = "owner") -> None:
+        super().__init__("as many recurring tasks as there may be")
+        self.bound = bound
 
 
 class HoldingsChanged(StoreError):

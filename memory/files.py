@@ -3,8 +3,8 @@
 Functions of one connection; each statement names the owner, except for those of the upkeep.
 """
 
-from collections.abc import Sequence
-from dataclasses import asdict, fields
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Any, Final
 
@@ -15,6 +15,7 @@ from memory.records import StoredFile
 from memory.tables import UNATTACHED, agent_files, agent_sessions
 
 MOST_FILES = 10  # of one message
+_UPLOADS_LOCK = 0x636D77  # of PostgreSQL, any number of this program's own
 MOST_OF_A_CONVERSATION = 200  # handed out at once, the newest
 
 _files, _sessions = agent_files.c, agent_sessions.c
@@ -27,7 +28,9 @@ _SHOWN = sa.exists().where(
 )
 _COLUMNS = [_files[field.name] for field in fields(StoredFile)]
 
-_USED: Final = sa.select(sa.func.coalesce(sa.func.sum(_files.kept_bytes), 0)).where(_OWNED)
+_ALL_USED: Final = sa.select(sa.func.coalesce(sa.func.sum(_files.kept_bytes), 0))
+_USED: Final = _ALL_USED.where(_OWNED)
+_NETWORK_USED: Final = _ALL_USED.where(_files.network == sa.bindparam("of_network", type_=sa.Text))
 _FILE: Final = sa.select(*_COLUMNS).where(_ONE, sa.or_(UNATTACHED, _SHOWN))
 _OF_CONVERSATION: Final = (
     sa.select(*_COLUMNS)
@@ -66,22 +69,40 @@ _TAKE_OVER: Final = (
 )
 
 
-def add(connection: sa.Connection, owner: str, new: StoredFile, quota: int) -> None:
+@dataclass(frozen=True, slots=True)
+class UsedBytes:
+    """How much files take: the owner's, those from their network where one counts, and all."""
+
+    owner: int
+    network: int | None
+    total: int
+
+
+# says whose bound keeps so many bytes more from being stored; None where they may be
+BoundOf = Callable[[UsedBytes, int], str | None]
+
+
+def add(
+    connection: sa.Connection, owner: str, new: StoredFile, network: str | None, bound_of: BoundOf
+) -> None:
     """Keep a file that belongs to no message yet. Raises QuotaExceeded."""
     if connection.dialect.name == "postgresql":
         # Two uploads at once would each see the room that only one of them may take.
-        connection.execute(
-            sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(owner, 0)))
-        )
-    used = used_bytes(connection, owner)
-    if used + new.kept_bytes > quota:
-        raise QuotaExceeded(used)
-    connection.execute(sa.insert(agent_files), {**asdict(new), "owner_id": owner})
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_UPLOADS_LOCK)))
+    used = used_bytes(connection, owner, network)
+    if (bound := bound_of(used, new.kept_bytes)) is not None:
+        raise QuotaExceeded(used.owner, bound)
+    row = {**asdict(new), "owner_id": owner, "network": network}
+    connection.execute(sa.insert(agent_files), row)
 
 
-def used_bytes(connection: sa.Connection, owner: str) -> int:
-    """How much all files of an owner take."""
-    return int(connection.execute(_USED, {"of_owner": owner}).scalar_one())
+def used_bytes(connection: sa.Connection, owner: str, network: str | None) -> UsedBytes:
+    """How much the files of an owner take, those from a network, and all."""
+    own = int(connection.execute(_USED, {"of_owner": owner}).scalar_one())
+    near = None
+    if network is not None:
+        near = int(connection.execute(_NETWORK_USED, {"of_network": network}).scalar_one())
+    return UsedBytes(own, near, int(connection.execute(_ALL_USED).scalar_one()))
 
 
 def file(connection: sa.Connection, owner: str, file_id: str) -> StoredFile:

@@ -29,6 +29,7 @@ from memory.records import (
     Usage,
     utcnow,
 )
+from memory.scopes import EVERYONE
 from memory.text import check_id, check_owner, check_texts, is_id, pack_tools, title_of
 from memory.transfer import Holdings
 
@@ -185,6 +186,7 @@ class ConversationMemoryManager:
         input_tokens: int | None = None,
         output_tokens: int | None = None,
         cost_micros: int | None = None,
+        tokens_estimated: bool = False,
     ) -> bool:
         """Commit an answer as it is now and release the conversation.
 
@@ -200,6 +202,7 @@ class ConversationMemoryManager:
             "input_tokens": input_tokens,
             "output_tokens": output_tokens,
             "cost_micros": cost_micros,
+            "tokens_estimated": tokens_estimated,
         }
         if not is_id(turn_id):
             return False
@@ -234,6 +237,22 @@ class ConversationMemoryManager:
             owner=owner,
         )
         return newest_first[::-1]
+
+    async def messages_after(
+        self, owner: str, session_id: str, *, after_seq: int, limit: int = 40
+    ) -> list[StoredMessage]:
+        """The oldest messages above `after_seq`, oldest first; none at the end.
+
+        At least one and at most 500, whatever `limit` says. Raises ConversationNotFound.
+        """
+        check_owner(owner)
+        check_id(session_id)
+        return await self._database.read(
+            lambda connection: reading.messages_after(
+                connection, owner, session_id, _rows(limit), after_seq
+            ),
+            owner=owner,
+        )
 
     async def conversations(
         self, owner: str, *, limit: int = 50, before: tuple[datetime, str] | None = None
@@ -386,20 +405,31 @@ class ConversationMemoryManager:
             lambda connection: usage.since(connection, owner, since), owner=owner
         )
 
-    async def add_file(self, owner: str, file: StoredFile, *, quota: int) -> None:
+    async def add_file(
+        self,
+        owner: str,
+        file: StoredFile,
+        *,
+        bound_of: stored_files.BoundOf,
+        network: str | None = None,
+    ) -> None:
         """Keep what is known of an uploaded file, which belongs to no message yet.
 
-        Raises QuotaExceeded when all of the owner's files would take more than `quota` bytes,
-        however many come at once, and InvalidText.
+        `network` names where it came from, where that counts. Raises QuotaExceeded when
+        `bound_of` says that the file is too much, however many come at once, and InvalidText.
         """
         check_owner(owner)
         check_texts(
-            file_id=file.file_id, name=file.name, media_type=file.media_type, text=file.text
+            file_id=file.file_id,
+            name=file.name,
+            media_type=file.media_type,
+            text=file.text,
+            network=network,
         )
         await self._database.write(
-            lambda connection: stored_files.add(connection, owner, file, quota),
+            lambda connection: stored_files.add(connection, owner, file, network, bound_of),
             undo=lambda _: lambda connection: stored_files.remove(connection, owner, file.file_id),
-            owner=owner,
+            owner=EVERYONE,  # the files of a network and of all are counted too
         )
 
     async def file(self, owner: str, file_id: str) -> StoredFile:
@@ -435,11 +465,11 @@ class ConversationMemoryManager:
             lambda connection: stored_files.remove(connection, owner, file_id), owner=owner
         )
 
-    async def used_bytes(self, owner: str) -> int:
-        """How much all files of an owner take."""
+    async def used_bytes(self, owner: str, network: str | None = None) -> stored_files.UsedBytes:
+        """How much the files of an owner take, those from a network, and all."""
         check_owner(owner)
         return await self._database.read(
-            lambda connection: stored_files.used_bytes(connection, owner), owner=owner
+            lambda connection: stored_files.used_bytes(connection, owner, network), owner=EVERYONE
         )
 
     async def forget_files(self, owner: str) -> list[str]:

@@ -48,6 +48,11 @@ _NEWEST_MESSAGES: Final = (
     .limit(sa.bindparam("rows"))
 )
 _OLDER_MESSAGES: Final = _NEWEST_MESSAGES.where(_messages.seq < sa.bindparam("before_seq"))
+_MESSAGES_AFTER: Final = (
+    _NEWEST_MESSAGES.where(_messages.seq > sa.bindparam("after_seq"))
+    .order_by(None)
+    .order_by(_messages.seq)
+)
 # A conversation may have many rows in the window: of each only what the model is to see.
 _SAID: Final = _OLDER_MESSAGES.with_only_columns(_messages.seq, _messages.role, _messages.content)
 _ANSWER: Final = (
@@ -93,6 +98,17 @@ def messages(
 ) -> list[StoredMessage]:
     """The newest ones, newest first. Raises ConversationNotFound."""
     found = _page(connection, owner, session_id, limit, before_seq)
+    if not found:
+        conversation(connection, owner, session_id)
+    return found
+
+
+def messages_after(
+    connection: sa.Connection, owner: str, session_id: str, limit: int, after_seq: int
+) -> list[StoredMessage]:
+    """The oldest ones above `after_seq`, oldest first. Raises ConversationNotFound."""
+    own = {"of_session": session_id, "of_owner": owner, "rows": limit, "after_seq": after_seq}
+    found = [_message(row) for row in connection.execute(_MESSAGES_AFTER, own)]
     if not found:
         conversation(connection, owner, session_id)
     return found

@@ -30,7 +30,8 @@ class StoredMessage:
     """One message. `seq` counts up within its conversation, with gaps where one was superseded.
 
     An answer that is still being written has the status `interrupted`, so that it is true without
-    any further write when the process dies. `cost_micros` are millionths of a dollar.
+    any further write when the process dies. `cost_micros` are millionths of a dollar. With
+    `tokens_estimated` the model's server had not reported all of the tokens.
     """
 
     seq: int
@@ -48,6 +49,7 @@ class StoredMessage:
     input_tokens: int | None = None
     output_tokens: int | None = None
     cost_micros: int | None = None
+    tokens_estimated: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,9 @@ from memory.text import check_id, check_owner, check_texts, is_id
 MOST_FAILURES = 5  # in a row; then a task runs no more
 LATE = timedelta(hours=1)  # what was missed by more is left out
 MOST_MISSED = 100  # tasks that one claim puts off to their next time
+RUNNING_OF_NETWORK = 2  # at once, of the visitors of one network
+NOTED = timedelta(hours=1)  # how exactly a last visit is known
+_CLAIMS_LOCK, _ADDING_LOCK = 0x636D78, 0x636D79  # of PostgreSQL, any numbers of this program's own
 
 Outcome = Literal["running", "complete", "failed", "interrupted", "limited", "postponed"]
 Following = Callable[[str, str, datetime], datetime | None]
@@ -90,8 +93,51 @@ class Ending:
     retry_at: datetime | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class UsedTasks:
+    """How many tasks there are: the owner's, those of their network where one counts, and all."""
+
+    owner: int
+    network: int | None
+    total: int
+
+
+# says whose bound keeps a further task from being added; None where it may be
+BoundOf = Callable[[UsedTasks], str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Unvisited:
+    """A task whose owner has not been here for long."""
+
+    owner: str
+    schedule_id: str
+    session_id: str
+    text: str
+
+
 _COLUMNS = tuple(_schedules[field.name] for field in fields(Schedule))
-_COUNT: Final = sa.select(sa.func.count()).where(_schedules.owner_id == sa.bindparam("of_owner"))
+_COUNT: Final = (
+    sa.select(sa.func.count())
+    .select_from(agent_schedules)
+    .where(_schedules.owner_id == sa.bindparam("of_owner"))
+)
+_VISIT: Final = (
+    sa.update(agent_schedules)
+    .where(
+        _schedules.owner_id == sa.bindparam("of_owner"),
+        _schedules.visited_at < sa.bindparam("noted_before", type_=UtcDateTime),
+    )
+    .values(visited_at=sa.bindparam("now", type_=UtcDateTime))
+)
+_NEEDS_VISIT: Final = (
+    sa.select(_schedules.schedule_id)
+    .where(
+        _schedules.owner_id == sa.bindparam("of_owner"),
+        _schedules.visited_at < sa.bindparam("noted_before", type_=UtcDateTime),
+    )
+    .limit(1)
+)
 _PARENT: Final = sa.select(_sessions.session_id).where(
     _sessions.session_id == sa.bindparam("of_session"),
     _sessions.owner_id == sa.bindparam("of_owner"),
@@ -116,21 +162,56 @@ _FINISH: Final = sa.update(agent_schedules).where(
 )
 
 
-def add(connection: sa.Connection, owner: str, new: Schedule, most: int) -> None:
-    """Keep a new task. Raises ConversationNotFound, and TooManySchedules beyond `most`."""
+def add(
+    connection: sa.Connection,
+    owner: str,
+    new: Schedule,
+    *,
+    bound_of: BoundOf,
+    network: str | None,
+    visited_at: datetime | None,
+) -> None:
+    """Keep a new task. Raises ConversationNotFound, and TooManySchedules as `bound_of` says."""
     if connection.dialect.name == "postgresql":
         # Two at once would each see the room that only one of them may take.
-        connection.execute(
-            sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(owner, 1)))
-        )
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ADDING_LOCK)))
     parent = {"of_owner": owner, "of_session": new.session_id}
     if connection.execute(_PARENT, parent).first() is None:
         raise ConversationNotFound
     # Those of a conversation that can still be restored count too.
-    if connection.execute(_COUNT, {"of_owner": owner}).scalar_one() >= most:
-        raise TooManySchedules
+    if (bound := bound_of(_used(connection, owner, network))) is not None:
+        raise TooManySchedules(bound)
     row = {field.name: getattr(new, field.name) for field in fields(Schedule)}
-    connection.execute(_ADD, {**row, "owner_id": owner})
+    more = {"owner_id": owner, "network": network, "visited_at": visited_at}
+    connection.execute(_ADD, row | more)
+
+
+def _used(connection: sa.Connection, owner: str, network: str | None) -> UsedTasks:
+    own = connection.execute(_COUNT, {"of_owner": owner}).scalar_one()
+    every = sa.select(sa.func.count()).select_from(agent_schedules)
+    near = None
+    if network is not None:
+        near = connection.execute(every.where(_schedules.network == network)).scalar_one()
+    return UsedTasks(own, near, connection.execute(every).scalar_one())
+
+
+def unvisited(
+    connection: sa.Connection, before: datetime, prefix: str, limit: int
+) -> list[Unvisited]:
+    """Return tasks of anybody who was last here before then and whose id begins so."""
+    statement = (
+        sa.select(
+            _schedules.owner_id, _schedules.schedule_id, _schedules.session_id, _schedules.text
+        )
+        .where(
+            _schedules.visited_at < before,
+            _schedules.owner_id.startswith(prefix, autoescape=True),
+            _SHOWN,
+        )
+        .order_by(_schedules.visited_at, _schedules.schedule_id)
+        .limit(limit)
+    )
+    return [Unvisited(*row) for row in connection.execute(statement)]
 
 
 def of_owner(connection: sa.Connection, owner: str, now: datetime) -> list[Schedule]:
@@ -178,12 +259,16 @@ def claim_due(
 ) -> Claimed | None:
     """Take one due occasion of anybody's task, and put the task off to its next time.
 
-    What was missed by more than an hour is put off only.
+    Whoever had none begun for longest is next: an owner, or all visitors of a network together.
+    An owner has one running at most. What was missed by more than an hour is put off only.
     """
+    if connection.dialect.name == "postgresql":
+        # Two at once would each see that an owner has none running.
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_CLAIMS_LOCK)))
     for _ in range(MOST_MISSED):
         # Another process's claim holds its row. SQLite has one writer and no row locks.
         found = connection.execute(
-            _due(now).limit(1).with_for_update(skip_locked=True, of=agent_schedules)
+            _in_turn(now).limit(1).with_for_update(skip_locked=True, of=agent_schedules)
         ).one_or_none()
         if found is None:
             return None
@@ -202,6 +287,7 @@ def claim_due(
         taken = {
             "holder": holder,
             "lease_until": lease_until,
+            "claimed_at": now,
             "last_run_at": found.next_run_at,
             "last_outcome": "running",
             # until it is finished: a task that kills its process is paused like one that fails
@@ -246,7 +332,36 @@ def _due(now: datetime) -> sa.Select[Any]:
             _schedules.failures < MOST_FAILURES,
             _sessions.deleted_at.is_(None),
         )
-        .order_by(_schedules.next_run_at, _schedules.schedule_id)
+    )
+
+
+def _in_turn(now: datetime) -> sa.Select[Any]:
+    """Select what is due, of those that may have a further one running, in fair order."""
+    all_tasks, running = agent_schedules.alias(), agent_schedules.alias()
+    party = sa.func.coalesce(all_tasks.c.network, all_tasks.c.owner_id)
+    is_running = sa.case((all_tasks.c.lease_until > now, 1))
+    parties = (
+        sa.select(
+            party.label("party"),
+            sa.func.max(all_tasks.c.claimed_at).label("claimed_at"),
+            sa.func.count(is_running).label("running"),
+        )
+        .group_by(party)
+        .subquery()
+    )
+    none_of_owner = ~sa.exists().where(
+        running.c.owner_id == _schedules.owner_id, running.c.lease_until > now
+    )
+    own_party = sa.func.coalesce(_schedules.network, _schedules.owner_id)
+    return (
+        _due(now)
+        .join(parties, parties.c.party == own_party)
+        .where(none_of_owner, parties.c.running < RUNNING_OF_NETWORK)
+        .order_by(
+            parties.c.claimed_at.asc().nulls_first(),
+            _schedules.next_run_at,
+            _schedules.schedule_id,
+        )
     )
 
 
@@ -292,16 +407,20 @@ class Schedules:
         cron: str,
         time_zone: str,
         recipient: str | None = None,
-        most: int,
+        bound_of: BoundOf,
+        network: str | None = None,
+        needs_visits: bool = False,
     ) -> Schedule:
         """Keep a new task in a conversation of the owner's own.
 
-        Raises ConversationNotFound, TooManySchedules where the owner has `most` already,
-        InvalidText, and ValueError for a time that never comes.
+        `network` names where it came from, where that counts; one that `needs_visits` is found by
+        `unvisited` when its owner has not come for long. Raises ConversationNotFound,
+        TooManySchedules where `bound_of` says so, InvalidText, and ValueError for a time that
+        never comes.
         """
         check_owner(owner)
         check_id(session_id)
-        check_texts(text=text, cron=cron, time_zone=time_zone, recipient=recipient)
+        check_texts(text=text, cron=cron, time_zone=time_zone, recipient=recipient, network=network)
         now = self._clock()
         upcoming = self._following(cron, time_zone, now)
         if upcoming is None:
@@ -321,9 +440,16 @@ class Schedules:
             failures=0,
         )
         await self._database.write(
-            lambda connection: add(connection, owner, new, most),
+            lambda connection: add(
+                connection,
+                owner,
+                new,
+                bound_of=bound_of,
+                network=network,
+                visited_at=now if needs_visits else None,
+            ),
             undo=lambda _: lambda connection: cancel(connection, owner, new.schedule_id),
-            owner=owner,
+            owner=EVERYONE,  # the tasks of a network and of all are counted too
         )
         return new
 
@@ -349,6 +475,28 @@ class Schedules:
         check_owner(owner)
         return await self._database.write(
             lambda connection: finish(connection, owner, schedule_id, holder, ending), owner=owner
+        )
+
+    async def visit(self, owner: str) -> None:
+        """Note that an owner is here, so that their tasks go on."""
+        check_owner(owner)
+        now = self._clock()
+        own = {"of_owner": owner, "noted_before": now - NOTED}
+
+        def needed(connection: sa.Connection) -> bool:
+            return connection.execute(_NEEDS_VISIT, own).first() is not None
+
+        if await self._database.read(needed, owner=owner):
+            await self._database.write(
+                lambda connection: connection.execute(_VISIT, own | {"now": now}).rowcount,
+                owner=owner,
+            )
+
+    async def unvisited(self, *, since: datetime, prefix: str, limit: int = 100) -> list[Unvisited]:
+        """Return tasks whose owners have not been here since then, of those whose ids begin so."""
+        most = min(max(limit, 1), 100)
+        return await self._database.read(
+            lambda connection: unvisited(connection, since, prefix, most), owner=EVERYONE
         )
 
     async def is_due(self) -> bool:

@@ -207,6 +207,7 @@ _COUNTED: Final = (
     "input_tokens",
     "output_tokens",
     "cost_micros",
+    "tokens_estimated",
 )
 _ENDED: Final = ("status", "error_id")
 KEEP_ANSWER: Final = Prepared(_CHANGE_ANSWER, _TOLD)

@@ -130,6 +130,8 @@ agent_messages = sa.Table(
     sa.Column("output_tokens", sa.Integer),
     # millionths of a dollar; none where the model has no price
     sa.Column("cost_micros", sa.BigInteger),
+    # whether the model's server had not reported all of these tokens
+    sa.Column("tokens_estimated", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.UniqueConstraint("session_id", "seq"),
     _of_a_conversation(),
     _one_of("feedback", "like", "dislike"),
@@ -186,10 +188,13 @@ agent_files = sa.Table(
     # extracted or transcribed; none for an image
     sa.Column("text", sa.Text),
     sa.Column("created_at", UtcDateTime, nullable=False),
+    # a digest of the network that an anonymous owner sent it from
+    sa.Column("network", sa.Text),
     _of_a_conversation(),
     _one_of("kind", "image", "document", "audio"),
     sa.Index("agent_files_by_owner", "owner_id"),
     sa.Index("agent_files_by_message", "session_id", "seq"),
+    sa.Index("agent_files_by_network", "network", "kept_bytes"),
 )
 
 agent_schedules = sa.Table(
@@ -214,11 +219,19 @@ agent_schedules = sa.Table(
     sa.Column("runs", sa.Integer, nullable=False),
     # in a row; a run counts as one until it has ended well
     sa.Column("failures", sa.Integer, nullable=False),
+    # a digest of the network that an anonymous owner made it from
+    sa.Column("network", sa.Text),
+    # when its owner was last here, to the hour; none where the task goes on without them
+    sa.Column("visited_at", UtcDateTime),
+    # when a run of it was last begun: who waited longest is next
+    sa.Column("claimed_at", UtcDateTime),
     _of_a_conversation(),
     _one_of("last_outcome", "running", "complete", "failed", "interrupted", "limited", "postponed"),
     sa.Index("agent_schedules_by_owner", "owner_id", "created_at"),
     sa.Index("agent_schedules_by_session", "session_id"),
     sa.Index("agent_schedules_due", "next_run_at"),
+    sa.Index("agent_schedules_by_network", "network"),
+    sa.Index("agent_schedules_by_visit", "visited_at"),
 )
 
 # One account of one owner, from the offer of a link to the connection that may be used.

@@ -34,7 +34,7 @@ class Voiced:
         match event:
             case TextDelta(text):
                 self.texts.append(text)
-            case UsageReported(asked, answered):
+            case UsageReported(asked, answered, is_estimate=False):
                 before = self.usage or {}
                 sums = (
                     before.get("prompt_tokens", 0) + asked,

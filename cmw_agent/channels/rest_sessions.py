@@ -6,12 +6,14 @@ from functools import partial
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
+from starlette.requests import Request
 from starlette.responses import Response
 
 from cmw_agent import parties
 from cmw_agent.access import by_key
 from cmw_agent.approvals import seconds_left
 from cmw_agent.channels.callers import failures
+from cmw_agent.channels.downloads import Download
 from cmw_agent.channels.keys import Keys, keyed, must_be_secret
 from cmw_agent.channels.rest import CHAT, PROBLEMS, problem_of
 from cmw_agent.channels.rest_models import (
@@ -26,9 +28,9 @@ from cmw_agent.channels.rest_models import (
     Waiting,
     WaitingList,
 )
-from cmw_agent.channels.rest_parties import METADATA, Holder, Shelf, session_of
+from cmw_agent.channels.rest_parties import METADATA, Holder, Shelf, counted_at, session_of
 from cmw_agent.errors import InvalidMessage
-from cmw_agent.export import write
+from cmw_agent.export import FORMATS, written
 from cmw_agent.identity import Principal
 from cmw_agent.text import mended
 from memory.records import Conversation, StoredMessage, new_conversation_id
@@ -155,6 +157,7 @@ class RestSessions:
         agent_id: str,
         session_id: str,
         holder: Holder,
+        request: Request,
         format: Literal["md", "json", "html"] = "md",  # noqa: A002 (the query's name)
         conversation: Wanted = None,
     ) -> Response:
@@ -162,13 +165,15 @@ class RestSessions:
         self._callers.profile(agent_id, by_key(holder))
         principal = session_of(holder, agent_id, session_id)
         wanted = await self._shelf.conversation(principal, conversation)
-        found, messages = await self._services.history.whole(principal, wanted.session_id)
-        media_type, content = await write(format, found, messages)
+        form, history = FORMATS[format], self._services.history
+        found = await history.conversation(principal, wanted.session_id)
         headers = {
             "Content-Disposition": f'attachment; filename="conversation.{format}"',
             "X-Content-Type-Options": "nosniff",
         }
-        return Response(content, media_type=media_type, headers=headers)
+        hold = self._services.budgets.take("exports", principal.id, counted_at(holder, request))
+        pieces = written(form, found, history.messages(principal, found.session_id))
+        return Download(pieces, hold, media_type=form.media_type, headers=headers)
 
     async def waiting(self, agent_id: str, session_id: str, holder: Holder) -> WaitingList:
         """List the tool calls that wait for the user's word in a streamed answer."""

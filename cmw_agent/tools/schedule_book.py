@@ -1,20 +1,26 @@
 """What owners do with their recurring tasks, for the command `/schedule` and for the tools alike."""
 
+import contextlib
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
+from cmw_agent.budget_sizes import Budget, Full
 from cmw_agent.errors import NotFound, Unavailable, UserError
+from cmw_agent.identity import Principal
+from cmw_agent.limits import HOUR, TooMany
 from cmw_agent.schedule_times import Recurrence, known_zone, stored, understood, upcoming
 from cmw_agent.settings import Settings
 from memory.errors import ConversationNotFound, InvalidText, StoreError, TooManySchedules
 from memory.records import utcnow
-from memory.schedules import MOST_FAILURES, Schedule, Schedules
+from memory.schedules import MOST_FAILURES, NOTED, Schedule, Schedules, UsedTasks
 
 TASK_CHARS = 2000
 SHOWN_CHARS = 80
 SHOWN_RUNS = 3
+MOST_VISITS = 10_000
 KEPT_ONLY = (
     "Your browser keeps no cookie here, so nothing can be scheduled; please open the chat in a "
     "tab of its own."
@@ -24,18 +30,28 @@ NO_SCHEDULES = "You have no recurring tasks."
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a task runs: the conversation, and whom its channel sends the answer to, if anybody."""
+    """Where a task runs, and where it came from.
+
+    Args:
+        conversation: It runs there.
+        recipient: Whom its channel sends the answer to, if anybody.
+        network: A digest of the network that a visitor asks from; None where it does not count.
+        needs_visits: Whether it ends when its owner has not come for long.
+    """
 
     conversation: str
     recipient: str | None = None
+    network: str | None = None
+    needs_visits: bool = False
 
 
 class ScheduleBook:
-    """See the module's text. One object for the process, which keeps nothing of anybody.
+    """See the module's text. One object for the process.
 
     Args:
         store: Where tasks are kept.
-        settings: How many, how often, and the time zone of those that name none.
+        settings: How often, and the time zone of those that name none.
+        budget: How many of one owner, of one network's visitors, and of all.
         clock: The time, with its zone.
 
     Raises:
@@ -43,11 +59,17 @@ class ScheduleBook:
     """
 
     def __init__(
-        self, store: Schedules, settings: Settings, clock: Callable[[], datetime] = utcnow
+        self,
+        store: Schedules,
+        settings: Settings,
+        budget: Budget,
+        clock: Callable[[], datetime] = utcnow,
     ) -> None:
         self._store = store
         self._settings = settings
+        self._budget = budget
         self._clock = clock
+        self._visits: OrderedDict[str, datetime] = OrderedDict()  # that need not be noted yet
 
     async def add(
         self, owner: str, place: Place, when: str, task: str, zone: str | None = None
@@ -72,14 +94,12 @@ class ScheduleBook:
                 cron=times.cron,
                 time_zone=where,
                 recipient=place.recipient,
-                most=self._settings.schedules_per_user,
+                bound_of=self._bound_of,
+                network=place.network,
+                needs_visits=place.needs_visits,
             )
-        except TooManySchedules:
-            raise UserError(
-                "You have as many recurring tasks as one may; cancel one first (those of a "
-                "conversation deleted within the last hour still count).",
-                status=429,
-            ) from None
+        except TooManySchedules as error:
+            raise _too_many(error.bound) from None
         except ConversationNotFound:
             raise NotFound from None
         except InvalidText:
@@ -88,6 +108,23 @@ class ScheduleBook:
             raise Unavailable from error
         runs = "\n".join(f"- {_moment(run)}" for run in self._upcoming(made))
         return f"Scheduled {times} ({where}): {_short(made.text)}\n\nThe next times are:\n\n{runs}"
+
+    async def visited(self, principal: Principal) -> None:
+        """Note that a principal is here: a visitor's tasks end without that."""
+        if principal.kind != "visitor":
+            return
+        owner, now = principal.id, self._clock()
+        if (noted := self._visits.get(owner)) is not None and now - noted < NOTED:
+            return
+        self._visits[owner] = now
+        self._visits.move_to_end(owner)
+        if len(self._visits) > MOST_VISITS:
+            self._visits.popitem(last=False)
+        with contextlib.suppress(StoreError):  # the next visit is noted then
+            await self._store.visit(owner)
+
+    def _bound_of(self, used: UsedTasks) -> str | None:
+        return self._budget.bound(owner=used.owner, network=used.network, total=used.total)
 
     async def overview(self, owner: str) -> str:
         """Return the owner's tasks, numbered, as Markdown."""
@@ -158,6 +195,19 @@ def _short(text: str) -> str:
 def _length(seconds: float) -> str:
     minutes = seconds / 60
     return f"{minutes:g} minutes" if seconds >= 120 else f"{seconds:g} seconds"
+
+
+def _too_many(bound: str) -> UserError:
+    if bound == "owner":
+        return UserError(
+            "You have as many recurring tasks as one may; cancel one first (those of a "
+            "conversation deleted within the last hour still count).",
+            status=429,
+        )
+    if bound == "network":
+        sentence = "The visitors of your network have as many recurring tasks as they may."
+        return TooMany(sentence, retry_after=HOUR)
+    return Full("There is no room for further recurring tasks right now.", retry_after=HOUR)
 
 
 def _unusable() -> UserError:

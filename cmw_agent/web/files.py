@@ -49,7 +49,8 @@ class FileRoutes:
         """Keep the body as a file; it is read piece by piece and never wholly in memory."""
         name = unquote(request.headers.get(FILE_NAME, ""), errors="replace")
         claimed = request.headers.get("content-type", "")
-        file = await self._files().add(principal, name, claimed, request.stream())
+        address = request.client.host if request.client is not None else None
+        file = await self._files().add(principal, name, claimed, request.stream(), address)
         return JSONResponse(
             {
                 "id": file.file_id,

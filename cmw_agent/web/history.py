@@ -4,23 +4,24 @@ Who asks comes from the guard alone. A caller who proves nothing has no history:
 empty, and all else is not found.
 """
 
-from collections.abc import AsyncIterator, Callable, Sequence
+import contextlib
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from datetime import datetime
 from functools import partial
 from typing import Any
 from urllib.parse import quote
 
-import orjson
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from cmw_agent.access import Agents
-from cmw_agent.errors import InvalidMessage
-from cmw_agent.export import FORMATS, record, size_of, write
+from cmw_agent.budgets import Budgets
+from cmw_agent.channels.downloads import Download
+from cmw_agent.errors import InvalidMessage, NotFound
+from cmw_agent.export import FORMATS, all_written, written
 from cmw_agent.history import PAGE, History
 from cmw_agent.identity import Principal
-from cmw_agent.long_texts import off_loop
 from cmw_agent.web.guarded import body, guarded, text
 from cmw_agent.web.visitors import HEADER
 from memory.records import Conversation, StoredMessage
@@ -34,6 +35,8 @@ class HistoryRoutes:
     Args:
         history: Returns the use cases; raises `Unavailable` before the start and after the end.
         agents: The agents; the page itself shows those that are for everyone.
+        budgets: Bounds the exports that are being read.
+        visited: Notes that a principal's page is open.
         accounts: Whether visitors may sign in.
         connections: Whether accounts of other services may be connected.
     """
@@ -42,12 +45,16 @@ class HistoryRoutes:
         self,
         history: Callable[[], History],
         agents: Agents,
+        budgets: Budgets,
+        visited: Callable[[Principal], Awaitable[None]],
         *,
         accounts: bool = False,
         connections: bool = False,
     ) -> None:
         self._history = history
         self._agents = agents
+        self._budgets = budgets
+        self._visited = visited
         self._accounts = accounts
         self._connections = connections
 
@@ -68,6 +75,7 @@ class HistoryRoutes:
     async def listed(self, request: Request, principal: Principal) -> Response:
         """A page of the list, the cursor of the next one, who is signed in, and their agents."""
         before = _cursor(request.query_params.get("before"))
+        await self._visited(principal)
         page = await self._history().page(principal, before)
         following = _written(page[-1].position) if len(page) == PAGE else None
         # Without a cookie nobody can sign in, nor be signed in.
@@ -122,24 +130,37 @@ class HistoryRoutes:
         if ending not in FORMATS:
             raise InvalidMessage("A conversation can be saved as md, json or html.")
         wanted = request.query_params.get("id", "")
-        conversation, messages = await self._history().whole(principal, wanted)
-        media_type, content = await write(ending, conversation, messages)
-        return Response(content, media_type=media_type, headers=_file(conversation.title, ending))
+        history, form = self._history(), FORMATS[ending]
+        conversation = await history.conversation(principal, wanted)
+        pieces = written(form, conversation, history.messages(principal, wanted))
+        headers = _file(conversation.title, ending)
+        return self._download(request, principal, pieces, form.media_type, headers)
 
     async def everything(self, request: Request, principal: Principal) -> Response:
         """All conversations as one JSON file, written as it is read."""
+        history = self._history()
 
-        async def parts() -> AsyncIterator[bytes]:
-            yield b'{"conversations":['
-            between = b"\n"
-            async for conversation, messages in self._history().everything(principal):
-                size = size_of(messages)
-                yield between + await off_loop(size, _packed, conversation, messages)
-                between = b",\n"
-            yield b"\n]}\n"
+        async def messages(conversation: Conversation) -> AsyncGenerator[list[StoredMessage]]:
+            # One that is deleted while the others are read ends there.
+            with contextlib.suppress(NotFound):
+                async for page in history.messages(principal, conversation.session_id):
+                    yield page
 
+        pieces = all_written(history.conversations(principal), messages)
         headers = _file("conversations", "json")
-        return StreamingResponse(parts(), media_type="application/json", headers=headers)
+        return self._download(request, principal, pieces, "application/json", headers)
+
+    def _download(
+        self,
+        request: Request,
+        principal: Principal,
+        pieces: AsyncGenerator[bytes],
+        media_type: str,
+        headers: Mapping[str, str],
+    ) -> Response:
+        address = request.client.host if request.client is not None else None
+        hold = self._budgets.take("exports", principal.id, address)
+        return Download(pieces, hold, media_type=media_type, headers=headers)
 
     async def rename(self, request: Request, principal: Principal) -> Response:
         """Another title for a conversation."""
@@ -163,10 +184,6 @@ class HistoryRoutes:
         if content.get("sure") is not True:
             raise InvalidMessage("Nothing was deleted: the request does not say that it is sure.")
         return JSONResponse({"deleted": await self._history().forget(principal)})
-
-
-def _packed(conversation: Conversation, messages: Sequence[StoredMessage]) -> bytes:
-    return orjson.dumps(record(conversation, messages))
 
 
 def _item(conversation: Conversation) -> dict[str, str]:

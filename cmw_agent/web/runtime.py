@@ -180,6 +180,11 @@ class Runtime:
         except StoreError as error:
             raise refusal_for(error) from error
 
+    async def visited(self, principal: Principal) -> None:
+        """Note that a principal's page is open."""
+        if self._kit is not None and self._kit.schedules is not None:
+            await self._kit.schedules.visited(principal)
+
     @property
     def approvals(self) -> Approvals:
         """The tool calls that wait for their users."""
@@ -261,7 +266,7 @@ class Runtime:
                 idle_seconds=settings.session_idle_seconds,
             )
             retention = Retention(database)
-            self._files = Files(settings, maker.memory, retention.known_files)
+            self._files = Files(settings, maker.memory, retention.known_files, self.budgets)
             self._history = History(maker.memory, self._registry, self._files)
             store = open_schedules(database, settings)
             accounts = ConnectionStore(database)
@@ -270,7 +275,7 @@ class Runtime:
             commands = ChatCommands(self._history, kit.connecting, names, kit.schedules)
             self._chat = ChatService(kit, commands)
             scheduler = self._scheduler(store, self._chat, self._registry)
-            clean_up = partial(self._clean_up, self._registry, retention, self._files)
+            clean_up = partial(self._clean_up, self._registry, retention, self._files, scheduler)
             try:
                 async with (
                     Upkeep(clean_up, seconds=settings.cleanup_seconds),
@@ -309,8 +314,13 @@ class Runtime:
             files=files,
             connecting=connecting,
             observer=self.observer,
-            schedules=ScheduleBook(store, settings) if settings.schedules_per_user else None,
+            schedules=self._book(store),
         )
+
+    def _book(self, store: Schedules) -> ScheduleBook | None:
+        if not self.settings.schedules_per_user:
+            return None
+        return ScheduleBook(store, self.settings, self.budgets.budget("tasks"))
 
     def _scheduler(
         self, store: Schedules, chat: ChatService, registry: SessionRegistry
@@ -360,7 +370,11 @@ class Runtime:
             raise Unavailable from error
 
     async def _clean_up(
-        self, registry: SessionRegistry, retention: Retention, files: Files
+        self,
+        registry: SessionRegistry,
+        retention: Retention,
+        files: Files,
+        scheduler: Scheduler | None,
     ) -> None:
         expired = await registry.expire()
         log.info("idle sessions released count=%d live=%d", expired, len(registry))
@@ -370,6 +384,8 @@ class Runtime:
         )
         log.info("conversations cleaned up %s", cleaned)
         log.info("bytes of files deleted count=%d", await files.sweep())
+        if scheduler is not None:
+            log.info("recurring tasks ended count=%d", await scheduler.end_unvisited())
         kept = settings.whatsapp_window_seconds + WHATSAPP_SLACK
         purged = await self.inbox.purge(kept) + await self.outbox.purge(kept)
         log.info("ids of messages deleted count=%d", purged)

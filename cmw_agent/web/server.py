@@ -244,6 +244,8 @@ def _own_app(
             *HistoryRoutes(
                 lambda: runtime.history,
                 runtime.agents,
+                runtime.budgets,
+                runtime.visited,
                 accounts=runtime.settings.accounts,
                 connections=runtime.settings.connections,
             ).routes(),

@@ -9,11 +9,16 @@ import pytest
 
 from memory.database import Database
 from memory.errors import ConversationNotFound, QuotaExceeded, UnknownFile
+from memory.files import UsedBytes
 from memory.records import StoredFile
 from memory.retention import Retention
 from tests.contract.conftest import ALICE, BOB, Clock, Store, rows_of
 
 ROOM = 1_000
+
+
+def own_room(used: UsedBytes, wanted: int) -> str | None:
+    return "owner" if used.owner + wanted > ROOM else None
 
 
 def a_file(clock: Clock, size: int = 10) -> StoredFile:
@@ -25,7 +30,7 @@ def a_file(clock: Clock, size: int = 10) -> StoredFile:
 
 async def added(store: Store, clock: Clock, owner: str = ALICE) -> str:
     file = a_file(clock)
-    await store.add_file(owner, file, quota=ROOM)
+    await store.add_file(owner, file, bound_of=own_room)
     return file.file_id
 
 
@@ -39,7 +44,7 @@ async def test_a_file_is_kept_as_it_was_and_given_to_one_message(
     store: Store, clock: Clock
 ) -> None:
     file = a_file(clock)
-    await store.add_file(ALICE, file, quota=ROOM)
+    await store.add_file(ALICE, file, bound_of=own_room)
     assert await store.file(ALICE, file.file_id) == file
     ticket = await store.begin_turn(
         ALICE, "s1", "look", key="k", create=True, files=[file.file_id, file.file_id]
@@ -97,7 +102,7 @@ async def test_another_s_file_is_one_that_is_not_there(
                 await call(BOB, wanted)
     assert await store.files_of(BOB, "s1") == await store.files_of(BOB, "s1", [1]) == []
     assert await store.forget_files(BOB) == []
-    assert await store.used_bytes(BOB) == 0
+    assert (await store.used_bytes(BOB)).owner == 0
     assert await rows_of(database) == before
 
 
@@ -114,11 +119,11 @@ async def test_only_a_file_without_a_message_can_be_removed(store: Store, clock:
 async def test_uploads_at_once_cannot_all_take_the_last_room(store: Store, clock: Clock) -> None:
     files = [a_file(clock, 400) for _ in range(6)]
     told = await asyncio.gather(
-        *(store.add_file(ALICE, file, quota=ROOM) for file in files), return_exceptions=True
+        *(store.add_file(ALICE, file, bound_of=own_room) for file in files), return_exceptions=True
     )
     assert sum(isinstance(error, QuotaExceeded) for error in told) == 4
-    assert await store.used_bytes(ALICE) == 800
-    await store.add_file(BOB, a_file(clock, 400), quota=ROOM)
+    assert (await store.used_bytes(ALICE)).owner == 800
+    await store.add_file(BOB, a_file(clock, 400), bound_of=own_room)
 
 
 async def test_files_go_with_their_conversation_and_hide_with_it(
@@ -169,7 +174,7 @@ async def test_files_follow_a_visitor_who_signs_in(store: Store, clock: Clock) -
     await store.take_over(BOB, ALICE)
     assert (await store.file(BOB, free)).file_id == free
     assert [f.file_id for f in await store.files_of(BOB, "s1")] == [given]
-    assert await store.used_bytes(ALICE) == 0
+    assert (await store.used_bytes(ALICE)).owner == 0
     assert (await store.file("user:carol", other)).file_id == other
 
 
@@ -192,3 +197,43 @@ async def test_files_need_a_conversation_of_the_same_owner(store: Store, clock: 
     with pytest.raises(ConversationNotFound):
         await asked(store, ALICE, "bobs", own)
     assert (await store.file(ALICE, own)).session_id is None
+
+
+async def test_the_bytes_of_a_network_and_of_all_count_beside_the_owners(
+    store: Store, clock: Clock
+) -> None:
+    def bound_of(used: UsedBytes, wanted: int) -> str | None:
+        if (used.network or 0) + wanted > 1_000:
+            return "network"
+        return "app" if used.total + wanted > 1_500 else None
+
+    for owner, network in ((ALICE, "n1"), (BOB, "n1"), (BOB, None)):
+        file = a_file(clock, 400)
+        await store.add_file(owner, file, network=network, bound_of=bound_of)
+    assert await store.used_bytes(ALICE, "n1") == UsedBytes(400, 800, 1_200)
+    assert await store.used_bytes(ALICE) == UsedBytes(400, None, 1_200)
+    with pytest.raises(QuotaExceeded) as refused:
+        await store.add_file("vcarol", a_file(clock, 300), network="n1", bound_of=bound_of)
+    assert (refused.value.bound, refused.value.used) == ("network", 0)
+    with pytest.raises(QuotaExceeded) as refused:
+        await store.add_file("vcarol", a_file(clock, 400), network="n2", bound_of=bound_of)
+    assert refused.value.bound == "app"
+    await store.forget_files(ALICE)
+    await store.add_file("vcarol", a_file(clock, 300), network="n1", bound_of=bound_of)
+
+
+async def test_uploads_at_once_of_different_owners_cannot_all_take_the_last_room(
+    store: Store, clock: Clock
+) -> None:
+    def bound_of(used: UsedBytes, wanted: int) -> str | None:
+        return "app" if used.total + wanted > ROOM else None
+
+    told = await asyncio.gather(
+        *(
+            store.add_file(f"v{number}", a_file(clock, 400), bound_of=bound_of)
+            for number in range(6)
+        ),
+        return_exceptions=True,
+    )
+    assert sum(isinstance(error, QuotaExceeded) for error in told) == 4
+    assert (await store.used_bytes("v0")).total == 800

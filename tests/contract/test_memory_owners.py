@@ -24,6 +24,7 @@ BY_CONVERSATION: dict[str, Call] = {
     "window": lambda s, i: s.window(BOB, i, budget=1000, before_seq=100),
     "conversation": lambda s, i: s.conversation(BOB, i),
     "messages": lambda s, i: s.messages(BOB, i),
+    "messages_after": lambda s, i: s.messages_after(BOB, i, after_seq=0),
     "older messages": lambda s, i: s.messages(BOB, i, before_seq=100),
     "rename": lambda s, i: s.rename(BOB, i, "mine"),
     "delete": lambda s, i: s.delete(BOB, i),

@@ -10,7 +10,14 @@ import sqlalchemy as sa
 from memory.database import Database
 from memory.errors import ConversationNotFound, InvalidText, TooManySchedules
 from memory.retention import Retention
-from memory.schedules import MOST_FAILURES, Ending, Outcome, Schedule, Schedules
+from memory.schedules import (
+    MOST_FAILURES,
+    BoundOf,
+    Ending,
+    Outcome,
+    Schedule,
+    Schedules,
+)
 from memory.scopes import EVERYONE
 from memory.tables import agent_schedules
 from tests.contract.conftest import ALICE, BOB, Clock, Store
@@ -36,13 +43,18 @@ def schedules(database: Database, clock: Clock) -> Schedules:
     return tasks(database, clock)
 
 
+def of_owner(most: int) -> BoundOf:
+    """A bound of so many tasks of one owner."""
+    return lambda used: "owner" if used.owner >= most else None
+
+
 async def added(
     schedules: Schedules, store: Store, owner: str = ALICE, session: str = "s1", **more: Any
 ) -> Schedule:
     if session not in {one.session_id for one in await store.conversations(owner)}:
         await store.exchange(owner, session, "hello", "hi")
-    values = {"text": "the news", "cron": "0 * * * *", "time_zone": "UTC", "most": 10, **more}
-    return await schedules.add(owner, session, **values)
+    values = {"text": "the news", "cron": "0 * * * *", "time_zone": "UTC", **more}
+    return await schedules.add(owner, session, **{"bound_of": of_owner(10), **values})
 
 
 async def only(schedules: Schedules, owner: str = ALICE) -> Schedule:
@@ -89,7 +101,9 @@ async def test_a_task_cannot_be_put_into_another_s_conversation(
     await added(schedules, store)
     for session in ("s1", "not there", "\0"):
         with pytest.raises(ConversationNotFound):
-            await schedules.add(BOB, session, text="x", cron="0 * * * *", time_zone="UTC", most=10)
+            await schedules.add(
+                BOB, session, text="x", cron="0 * * * *", time_zone="UTC", bound_of=of_owner(10)
+            )
     assert len(await schedules.of_owner(ALICE)) == 1
 
 
@@ -99,12 +113,12 @@ async def test_an_owner_has_no_more_tasks_than_are_allowed(
     for session in ("s1", "s2"):
         await store.exchange(ALICE, session, "hello", "hi")
     outcomes = await asyncio.gather(
-        *(added(schedules, store, session=f"s{1 + n % 2}", most=3) for n in range(8)),
+        *(added(schedules, store, session=f"s{1 + n % 2}", bound_of=of_owner(3)) for n in range(8)),
         return_exceptions=True,
     )
     refused = [one for one in outcomes if isinstance(one, TooManySchedules)]
     assert (len(refused), len(await schedules.of_owner(ALICE))) == (5, 3)
-    await added(schedules, store, BOB, "s3", most=3)
+    await added(schedules, store, BOB, "s3", bound_of=of_owner(3))
 
 
 async def test_what_cannot_be_stored_or_never_comes_is_refused(
@@ -146,7 +160,7 @@ async def test_of_many_replicas_each_occasion_is_one_s(
     schedules: Schedules, database: Database, store: Store, clock: Clock
 ) -> None:
     for number in range(6):
-        await added(schedules, store, session=f"s{number}")
+        await added(schedules, store, f"owner {number}", f"s{number}")
     replicas = [tasks(database, clock) for _ in range(4)]
     clock.advance(3600)
     claims = await asyncio.gather(*(replicas[n % 4].claim_due() for n in range(12)))

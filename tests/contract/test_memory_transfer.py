@@ -47,7 +47,7 @@ async def everything(store: Store, database: Database, clock: Clock) -> Schedule
     await store.exchange(ALICE, "allowed", "third", "answer")
     await store.update_context(ALICE, "allowed", {"always": ["PAY"]})
     await store.exchange(ALICE, "gone", "deleted", "answer")
-    await store.add_file(ALICE, a_file(clock, "f1"), quota=100)
+    await store.add_file(ALICE, a_file(clock, "f1"), bound_of=lambda *_: None)
     await store.exchange(BOB, "b", "bob's", "answer")
     schedules = tasks(database, clock)
     await add_task(schedules, store, ALICE, "a")
@@ -96,7 +96,9 @@ CHANGES: dict[str, Callable[[Store, Clock], Awaitable[object]]] = {
     "a question in mid-answer": lambda store, _: store.begin(ALICE, "bare", "planted"),
     "an edited message": lambda store, _: store.begin_retry(ALICE, "a", key="e", text="planted"),
     "another title": lambda store, _: store.rename(ALICE, "a", "planted"),
-    "another file": lambda store, clock: store.add_file(ALICE, a_file(clock, "f2"), quota=100),
+    "another file": lambda store, clock: store.add_file(
+        ALICE, a_file(clock, "f2"), bound_of=lambda *_: None
+    ),
     "a conversation less": lambda store, _: store.delete(ALICE, "a"),
     "one restored": lambda store, _: store.restore(ALICE, "gone"),
     "nothing left": lambda store, _: store.forget(ALICE),
@@ -147,7 +149,14 @@ async def test_what_comes_while_a_sign_in_runs_moves_with_it_or_not_at_all(
         taking = Taking(visitor, (await store.holdings(visitor)).digest)
         outcome, *_ = await asyncio.gather(
             logins.begin(account, f"login {n}", taking=taking),
-            schedules.add(visitor, f"c{n}", text="x", cron="0 * * * *", time_zone="UTC", most=9),
+            schedules.add(
+                visitor,
+                f"c{n}",
+                text="x",
+                cron="0 * * * *",
+                time_zone="UTC",
+                bound_of=lambda *_: None,
+            ),
             store.begin(visitor, f"late {n}", "planted"),
             return_exceptions=True,
         )

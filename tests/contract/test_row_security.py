@@ -42,9 +42,11 @@ async def fill(database: Database, owner: str, clock: Clock) -> None:
     file = StoredFile(
         f"{ord(name[0]):032x}", None, None, "a.txt", "text/plain", "document", 1, 1, "a", clock()
     )
-    await store.add_file(owner, file, quota=10)
+    await store.add_file(owner, file, bound_of=lambda *_: None)
     tasks = Schedules(database, following=lambda *_: clock() + timedelta(days=1), clock=clock)
-    await tasks.add(owner, f"of-{name}", text="a", cron="0 7 * * *", time_zone="UTC", most=1)
+    await tasks.add(
+        owner, f"of-{name}", text="a", cron="0 7 * * *", time_zone="UTC", bound_of=lambda *_: None
+    )
     inbox, outbox = Inbox(database, "c", clock=clock), Outbox(database, "c", clock=clock)
     await inbox.add(owner, NewMessage(f"m-{name}", {"text": "a"}))
     await outbox.add(owner, [NewSend(f"s-{name}", "them", "text", "a")])

@@ -69,7 +69,9 @@ async def test_after_a_crash_an_occasion_is_not_run_again_and_the_list_says_so(
         clock.advance(seconds=LEASE + 1)
         await ran(scheduler)
         assert heard.outcomes == []
-        book = ScheduleBook(store_of(runtime, clock), runtime.settings, clock)
+        book = ScheduleBook(
+            store_of(runtime, clock), runtime.settings, runtime.budgets.budget("tasks"), clock
+        )
         assert ": interrupted" in await book.overview(session.owner)
         clock.advance(days=1)
         await ran(scheduler)

@@ -20,7 +20,7 @@ from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from cmw_agent.completion import ToolCalls as CallsInPieces
 from cmw_agent.completion import Voice, complete
 from cmw_agent.demo import respond
-from cmw_agent.export import as_markdown
+from cmw_agent.export import FORMATS
 from cmw_agent.models import open_model
 from cmw_agent.streaming import SSEParser, Window
 from cmw_agent.text import MAX_MARKS, checked_message
@@ -272,6 +272,6 @@ def test_an_export_is_written_in_the_time_that_its_text_explains() -> None:
         return stored("assistant", "done", tool_calls=(call,))
 
     def exported(message: StoredMessage) -> None:
-        as_markdown(CONVERSATION, [message])
+        FORMATS["md"].page([message], is_first=True)
 
     assert grows_no_faster(exported, made, (160_000,))

@@ -17,7 +17,7 @@ from cmw_agent.channels.whatsapp_question_text import Unshowable, question
 from cmw_agent.channels.whatsapp_text import split, whatsapp
 from cmw_agent.completion import _object
 from cmw_agent.events import TextDelta
-from cmw_agent.export import as_html
+from cmw_agent.export import FORMATS
 from cmw_agent.file_types import clean_name
 from cmw_agent.schedule_times import UnknownTime, understood
 from cmw_agent.text import MAX_MARKS, checked_message
@@ -28,7 +28,6 @@ from memory.text import pack_tools
 from memory.window import fit, surplus
 from tests.hostile import text_work
 from tests.hostile.growth import grows_no_faster
-from tests.hostile.test_held_loop import CONVERSATION
 from tests.unit.test_view import stored
 
 # -- judged: no text makes it long ------------------------------------------------
@@ -261,8 +260,8 @@ CASES = {
     ),
     "an export": Case(
         "cmw_agent.export._section",
-        "cmw_agent.export.as_html",
-        work=lambda text: as_html(CONVERSATION, [stored("assistant", text)]),
+        "cmw_agent.export._section",
+        work=lambda text: FORMATS["html"].page([stored("assistant", text)], is_first=True),
         made=lambda size: "<" * size,
         size=256_000,
     ),

@@ -254,4 +254,4 @@ def test_a_class_of_fifty_behind_one_address_is_refused_nothing(tmp_path: Path) 
         for _ in range(8):
             budgets.take("connections", None, address)
         budgets.spend("new_cookies", None, address)
-        budgets.spend("disk_bytes", owner, address, plain.max_file_bytes)
+        budgets.take("disk_bytes", owner, address, plain.file_quota_bytes)

@@ -61,8 +61,11 @@ def test_it_tells_what_a_tool_gave() -> None:
 async def test_it_streams_words_and_runs_tools_through_the_agent() -> None:
     agent = CmwAgent(build_graph(), owner="v1", model=DemoModel(pause=0), instructions="Be kind.")
     events = [event async for event in agent.stream([Exchange("user", "What is 6 * 7?")])]
-    assert [type(event) for event in events[:2]] == [ToolStarted, ToolFinished]
-    finished = events[1]
+    # The first call reported nothing.
+    assert isinstance(events[0], UsageReported)
+    assert events[0] == UsageReported(events[0].input_tokens, 0, is_estimate=True)
+    assert [type(event) for event in events[1:3]] == [ToolStarted, ToolFinished]
+    finished = events[2]
     assert isinstance(finished, ToolFinished)
     assert (finished.name, finished.result, finished.ok) == ("calculate", "42", True)
     deltas = [event.text for event in events if isinstance(event, TextDelta)]

@@ -110,6 +110,8 @@ WRONG = [
     ("CMW_REDIS_URL", "http://example.com"),
     ("CMW_MAX_FILE_BYTES", "20MB"),
     ("CMW_FILE_QUOTA_BYTES", "0"),
+    ("CMW_FILE_TOTAL_BYTES", "10"),
+    ("CMW_DISK_SPARE_BYTES", "-1"),
     ("CMW_EXTRACTION_SECONDS", "0"),
     ("CMW_EXTRACTION_MEGABYTES", "1"),
     ("CMW_API_KEYS", "no-key"),
