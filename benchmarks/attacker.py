@@ -24,6 +24,8 @@ SETTINGS = {
     "CMW_MAX_TURNS": "500",
     "CMW_MAX_SESSIONS": "1000",
     "CMW_MODELS": "hang",
+    "CMW_MODEL_TIMEOUT": "3600",
+    "CMW_TURN_TIMEOUT": "3600",
 }
 
 

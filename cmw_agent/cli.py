@@ -18,7 +18,8 @@ from cmw_agent.errors import StartupError
 from cmw_agent.ops import logs
 from cmw_agent.ops.descriptors import fit_connections
 from cmw_agent.settings import Settings, load_settings
-from cmw_agent.web.protocol import ConnectionBounds, protocol_for
+from cmw_agent.web.connection_bounds import ConnectionBounds
+from cmw_agent.web.protocol import protocol_for
 from cmw_agent.web.server import Application, build_app
 from cmw_agent.web.serving import Server
 from memory.backup import sqlite_path

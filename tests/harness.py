@@ -19,7 +19,8 @@ import uvicorn
 from cmw_agent.cli import KEEP_ALIVE_SECONDS
 from cmw_agent.settings import Settings
 from cmw_agent.settings_values import sqlite_url
-from cmw_agent.web.protocol import ConnectionBounds, Deadlines, protocol_for
+from cmw_agent.web.connection_bounds import ConnectionBounds, Deadlines
+from cmw_agent.web.protocol import protocol_for
 from cmw_agent.web.server import Application, Parts, build_app
 from tests.databases import put_migrated
 from tests.doubles import waiting

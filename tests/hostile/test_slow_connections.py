@@ -11,7 +11,8 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from cmw_agent.budgets import Budget, Budgets
-from cmw_agent.web.protocol import MAX_HEADER_BYTES, ConnectionBounds, Deadlines, protocol_for
+from cmw_agent.web.connection_bounds import ConnectionBounds, Deadlines
+from cmw_agent.web.protocol import MAX_HEADER_BYTES, protocol_for
 from cmw_agent.web.routes import API
 from tests.harness import WAIT, Served, served, settings_for
 from tests.service import until
