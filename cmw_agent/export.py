@@ -88,10 +88,11 @@ async def all_written(
     """
     yield b'{"conversations":['
     between = b"\n"
+    form = Format("application/json", _compact_head, _compact_message, "]}", between=",")
     async for conversation in conversations:
         yield between
         between = b",\n"
-        async for piece in written(COMPACT, conversation, pages_of(conversation)):
+        async for piece in written(form, conversation, pages_of(conversation)):
             yield piece
     yield b"\n]}\n"
 
@@ -212,7 +213,6 @@ def _fenced(text: str) -> str:
     return f"{fence}\n{text}\n{fence}"
 
 
-COMPACT: Final = Format("application/json", _compact_head, _compact_message, "]}", between=",")
 # by the ending of the file
 FORMATS: Final[Mapping[str, Format]] = MappingProxyType(
     {

@@ -36,22 +36,24 @@ _OLDER_CONVERSATIONS: Final = _NEWEST_CONVERSATIONS.where(
         sa.bindparam("before_at", type_=UtcDateTime), sa.bindparam("before_id", type_=sa.Text)
     )
 )
+_SHOWN = sa.and_(
+    _messages.session_id == sa.bindparam("of_session"),
+    _messages.owner_id == sa.bindparam("of_owner"),
+    _messages.superseded.is_(False),
+    sa.exists().where(_sessions.session_id == sa.bindparam("of_session"), _OF_OWNER),
+)
 _NEWEST_MESSAGES: Final = (
     sa.select(*_MESSAGE_COLUMNS)
-    .where(
-        _messages.session_id == sa.bindparam("of_session"),
-        _messages.owner_id == sa.bindparam("of_owner"),
-        _messages.superseded.is_(False),
-        sa.exists().where(_sessions.session_id == sa.bindparam("of_session"), _OF_OWNER),
-    )
+    .where(_SHOWN)
     .order_by(_messages.seq.desc())
     .limit(sa.bindparam("rows"))
 )
 _OLDER_MESSAGES: Final = _NEWEST_MESSAGES.where(_messages.seq < sa.bindparam("before_seq"))
 _MESSAGES_AFTER: Final = (
-    _NEWEST_MESSAGES.where(_messages.seq > sa.bindparam("after_seq"))
-    .order_by(None)
+    sa.select(*_MESSAGE_COLUMNS)
+    .where(_SHOWN, _messages.seq > sa.bindparam("after_seq"))
     .order_by(_messages.seq)
+    .limit(sa.bindparam("rows"))
 )
 # A conversation may have many rows in the window: of each only what the model is to see.
 _SAID: Final = _OLDER_MESSAGES.with_only_columns(_messages.seq, _messages.role, _messages.content)
