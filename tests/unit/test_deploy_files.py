@@ -12,15 +12,18 @@ from typing import Any
 
 import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
+import sqlalchemy
 import yaml
 from dotenv import dotenv_values
 
 from benchmarks.growth import Figures
+from cmw_agent.budget_sizes import budgets_of
 from cmw_agent.cli import KEEP_ALIVE_SECONDS
 from cmw_agent.settings import Settings, load_settings, variable
 from cmw_agent.web.events import HEARTBEAT_SECONDS
 from memory import database
 from tests import nginx
+from tests.databases import postgres, postgres_programs
 from tests.unit.test_house import locked, project
 
 ROOT = Path(__file__).parents[2]
@@ -211,7 +214,47 @@ def test_no_service_takes_the_machine_s_memory_or_processes() -> None:
     (container,) = pod()["containers"]
     for service in replicas().values():
         assert service["mem_limit"] == container["resources"]["limits"]["memory"][:-1].lower()
-        assert 2 * defaults().extraction_megabytes + 768 <= 1024 * int(service["mem_limit"][:-1])
+        documents_at_once = budgets_of(defaults())["extraction"].total
+        needed = documents_at_once * defaults().extraction_megabytes + 768
+        assert needed <= 1024 * int(service["mem_limit"][:-1])
+
+
+def test_the_app_s_role_is_none_that_row_level_security_does_not_hold() -> None:
+    services = compose()["services"]
+    superuser = services["postgres"]["environment"]["POSTGRES_USER"]
+    for service in replicas().values():
+        url = sqlalchemy.make_url(
+            re.sub(r"\$\{\w+[^}]*\}", "x", service["environment"]["CMW_DATABASE_URL"])
+        )
+        assert url.username != superuser
+        assert f"CREATE DATABASE {url.database} OWNER {url.username};" in read("postgres-init.sh")
+    assert any("postgres-init.sh:/docker-entrypoint-initdb.d/" in volume
+               for volume in services["postgres"]["volumes"])  # fmt: skip
+
+
+def test_the_script_makes_an_ordinary_role_with_the_password_that_it_is_given(
+    tmp_path: Path,
+) -> None:
+    """Run for real, with a password that would break out of a quoted text."""
+    with postgres() as server:
+        url = sqlalchemy.make_url(str(server.get_uri()))
+        done = subprocess.run(
+            ["sh", DEPLOY / "postgres-init.sh"],
+            env={
+                "PATH": f"{postgres_programs()}:{os.environ['PATH']}",
+                "PGHOST": str(url.query["host"]),
+                "POSTGRES_USER": str(url.username),
+                "APP_ROLE_PASSWORD": "pa'ss; $x",
+            },
+            cwd=tmp_path,
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        question = "SELECT rolname, rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = 'cmw';"
+        assert re.search(r"cmw\s*\|\s*f\b", server.psql(question))
 
 
 def test_who_needs_another_waits_for_its_health() -> None:
