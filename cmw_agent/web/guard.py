@@ -19,6 +19,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cmw_agent.budgets import Budgets
+from cmw_agent.channels.keys import NOT_DECLARED
 from cmw_agent.channels.problems import UnknownAddress, WrongMethod, told_at
 from cmw_agent.errors import UserError
 from cmw_agent.identity import CLIENT_HASH, Identities, Principal, SessionKey
@@ -40,7 +41,6 @@ OTHER_SCHEME = (
     "This page was opened over another scheme than the one that this request seems to have come "
     "by. Behind a proxy that ends https, set CMW_TRUST_PROXY."
 )
-FORM = "This address takes application/json alone."
 NO_NAME = f"A file is sent with its name in the header {FILE_NAME}."
 HSTS = (b"strict-transport-security", b"max-age=31536000")
 SIGNED_OUT = "You are signed out; please reload the page."
@@ -366,8 +366,8 @@ def _has_encoded_slash(scope: Scope) -> bool:
 def _form(route: Route, path: str) -> Response:
     """Return the answer to what a form could have sent."""
     if route.access == "own":
-        return told_at(path, UserError(FORM, status=415))
-    return JSONResponse({"detail": NO_NAME if route.takes == "file" else FORM}, 415)
+        return told_at(path, UserError(NOT_DECLARED, status=415))
+    return JSONResponse({"detail": NO_NAME if route.takes == "file" else NOT_DECLARED}, 415)
 
 
 def _log_answer(status: int, request: str, call: _Call | None) -> None:
