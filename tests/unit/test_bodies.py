@@ -252,7 +252,12 @@ async def unsent(url: str, *lines: str) -> AsyncIterator[bytes]:
     """Announce a large body to WhatsApp's address, send none of it, and give the status line."""
     where = urlsplit(url)
     reader, writer = await asyncio.open_connection(where.hostname, where.port)
-    head = ("POST /whatsapp/incoming HTTP/1.1", "host: x", "content-length: 26000000", *lines)
+    head = (
+        "POST /whatsapp/incoming HTTP/1.1",
+        f"host: {where.netloc}",
+        "content-length: 26000000",
+        *lines,
+    )
     writer.write("\r\n".join((*head, "", "")).encode())
     async with asyncio.timeout(WAIT):
         yield await reader.readline()

@@ -241,7 +241,8 @@ async def ask(app: Any, peer: str, headers: Headers, path: str = "/metrics") -> 
 async def test_this_machine_and_whoever_has_the_token_read_and_nobody_else_finds_it(
     tmp_path: Path,
 ) -> None:
-    app = build_app(settings_for(tmp_path, metrics_token=TOKEN)).asgi
+    settings = settings_for(tmp_path, metrics_token=TOKEN, allowed_hosts="*")
+    app = build_app(settings).asgi
     for peer, headers in OPEN:
         answer = await ask(app, peer, headers)
         assert answer.status_code == 200, (peer, headers)
