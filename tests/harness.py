@@ -321,6 +321,7 @@ def texts(value: Any, role: str | None = None) -> list[str]:
         for item in value or []
         if role is None or item["role"] == role
         for part in item["content"]
+        if part["type"] == "text"
     ]
 
 

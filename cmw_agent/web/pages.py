@@ -16,11 +16,19 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cmw_agent.web.routes import API
 
-SCRIPT_TAGS = (
+# Neither light nor dark, and asked of nobody.
+ICON = (
+    b'<link rel="icon" type="image/svg+xml" href="data:image/svg+xml,'
+    b"%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 32 32'%3E"
+    b"%3Cpath fill='%23648cb4' d='M8 4h16a5 5 0 0 1 5 5v10a5 5 0 0 1-5 5h-9l-7 6v-6a5 5 0 0 1-5-5V9"
+    b"a5 5 0 0 1 5-5z'/%3E%3Cg fill='%23fff'%3E%3Ccircle cx='10' cy='14' r='2'/%3E"
+    b"%3Ccircle cx='16' cy='14' r='2'/%3E%3Ccircle cx='22' cy='14' r='2'/%3E%3C/g%3E%3C/svg%3E\">"
+)
+HEAD_TAGS = ICON + (
     b'<script src="visitor.js"></script><script src="markup.js"></script>'
     b'<script src="parts.js" defer></script>'
     b'<script src="history.js" defer></script>'
-    b'<script src="files.js" defer></script>'
+    b'<script src="files.js" defer></script><script src="pictures.js" defer></script>'
     b'<script src="connections.js" defer></script><script src="approvals.js" defer></script>'
     b'<script src="usage.js" defer></script>'
 )
@@ -106,5 +114,5 @@ class Pages:
         if start["status"] != 200:
             return Response(bytes(body), start["status"], media_type=made.get("content-type"))
         # Gradio adds a custom head only after its own script has begun to fetch.
-        page = BASE_TAG.sub(lambda found: found.group() + SCRIPT_TAGS, bytes(body), count=1)
+        page = BASE_TAG.sub(lambda found: found.group() + HEAD_TAGS, bytes(body), count=1)
         return _Kept(page, gzip.compress(page, 6), made.get("content-type", "text/html"))

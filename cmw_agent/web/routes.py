@@ -130,6 +130,7 @@ OPEN: tuple[Route, ...] = (
     Route("POST", "/history/forget"),
     # files, each served to its owner alone
     Route("GET", "/files.js", caching="no-cache"),
+    Route("GET", "/pictures.js", caching="no-cache"),
     Route("POST", "/files", takes="file"),
     Route("POST", "/files/remove"),
     Route("GET", "/files/{file_id}"),

@@ -52,6 +52,7 @@ SCRIPTS = (
     "parts",
     "history",
     "files",
+    "pictures",
     "connections",
     "approvals",
     "usage",

@@ -81,6 +81,8 @@ footer { display: none !important; }
 #cmw-chat .message { overflow-wrap: anywhere; }
 /* A message may hold HTML of a model's making: it must not draw over the rest of the page. */
 #cmw-chat .message > [data-testid] { contain: paint; }
+#cmw-chat .file-container:has(img) :is(.file-icon, .file-type, .file-name) { display: none; }
+#cmw-chat .file-link img { max-width: 100%; }
 #cmw-chat .message-row.bubble { margin: .5rem 0 .1rem; max-width: 100%; }
 #cmw-chat .message-row.user-row { max-width: min(85%, 40rem); }
 #cmw-chat .bot.message { background: none; border: 0; box-shadow: none; padding: .1rem 0; }

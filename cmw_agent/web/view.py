@@ -91,12 +91,24 @@ def link_button(link: str) -> Drawn | None:
 
 
 def attachments(files: Sequence[StoredFile]) -> Drawn:
-    """Return the files of a message: pictures to look at, others to fetch."""
-    parts = [
-        f"{'!' if file.kind == 'image' else '📎 '}[{_label(file.name)}](files/{file.file_id})"
+    """Return the files of a message: pictures to look at, others to fetch.
+
+    The pictures are a part of their own, which no text makes: the page fetches these alone.
+    """
+    pictures = [
+        {"path": f"files/{file.file_id}", "url": f"files/{file.file_id}", "orig_name": file.name}
         for file in files
+        if file.kind == "image"
     ]
-    return message("user", "  \n".join(parts))
+    others = [
+        f"📎 [{_label(file.name)}](files/{file.file_id})" for file in files if file.kind != "image"
+    ]
+    drawn = message("user", "  \n".join(others))
+    if pictures:
+        part: Drawn = {"type": "component", "component": "file", "value": pictures}
+        part |= {"constructor_args": {}, "props": {}}
+        drawn["content"] = [*(drawn["content"] if others else []), part]
+    return drawn
 
 
 def note(outcome: Outcome, sentence: str | None = None, error_id: str | None = None) -> str | None:

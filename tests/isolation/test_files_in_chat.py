@@ -4,6 +4,7 @@ import base64
 import json
 from pathlib import Path
 
+from cmw_agent.web.view import Drawn
 from tests import papers
 from tests.doubles.openai_server import OpenAIDouble
 from tests.harness import Browser, Tab, canary, last_text, served, settings_for, texts
@@ -20,6 +21,11 @@ async def attach(tab: Tab, browser: Browser, content: bytes, name: str) -> str:
 async def ask(tab: Tab, text: str, *files: str) -> str:
     event = await tab.run("send", [text, "", json.dumps(files), None])
     return last_text(event.value) if event.error is None else event.error
+
+
+def pictures(value: list[Drawn]) -> list[str]:
+    parts = [part for item in value for part in item["content"] if part["type"] == "component"]
+    return [picture["url"] for part in parts for picture in part["value"]]
 
 
 async def test_a_model_reads_what_the_message_brings_and_the_next_turns_too(
@@ -45,12 +51,13 @@ async def test_a_model_reads_what_the_message_brings_and_the_next_turns_too(
             assert base64.b64decode(url.partition(",")[2]).startswith(b"\x89PNG")
         shown = texts(event.value, "user")
         assert f"files/{document}" in shown[0]
-        assert f"![red.png](files/{image})" in shown[0]
         assert shown[1] == "look"
+        assert pictures(event.value) == [f"files/{image}"]
         (row,) = rows(tmp_path, "SELECT session_id FROM agent_sessions")
         again = await browser.open(query=f"?c={row['session_id']}")
         opened = await again.run("open_page", [])
         assert texts(opened.value, "user")[:2] == shown[:2]
+        assert pictures(opened.value) == [f"files/{image}"]
 
 
 async def test_nobody_attaches_another_s_file(tmp_path: Path) -> None:

@@ -41,6 +41,8 @@ PAYLOADS = (
     "![picture](FOREIGN/leak)",
     "![picture](//127.0.0.1:1/leak)",
     "![picture](files/../login)",
+    f"![picture](files/{'0' * 32})",
+    f"<a data-testid='chatbot-file' class='file-link' href='files/{'0' * 32}'>x</a>",
     "![picture](files/x?q=1)",
     "![picture](files/00000000000000000000000000000000/../../login)",
     "![picture][one]\n\n[one]: /login",
@@ -176,3 +178,47 @@ async def test_a_picture_that_its_user_attached_is_fetched_and_drawn(
     picture = page.log.get_by_alt_text("dot.gif")
     await expect(picture).to_have_attribute("src", re.compile("^blob:"))
     await expect(picture).to_have_js_property("naturalWidth", 1)
+    assert await page.log.locator("[data-testid=user] .md img").count() == 0
+
+
+async def test_a_picture_that_a_text_names_is_fetched_by_no_one_until_it_is_clicked(
+    app: Served, people: People
+) -> None:
+    page = await people.open(app)
+    owner = await _owner(page)
+
+    async def content() -> AsyncIterator[bytes]:
+        yield b64decode(PIXEL.partition(",")[2])
+
+    file = await app.application.runtime.files.add(
+        Principal(owner, "visitor"), "dot.gif", "image/gif", content()
+    )
+    asked: list[str] = []
+    page.page.on("request", lambda r: asked.append(r.url) if "/files/" in r.url else None)
+    await stored(app, page, [f"![dot](files/{file.file_id})"])
+    answer = page.log.locator("[data-testid=bot] .md")
+    await expect(answer.get_by_role("link", name="dot")).to_have_attribute(
+        "href", f"files/{file.file_id}"
+    )
+    await expect(answer.locator("img")).to_have_count(0)
+    assert asked == []
+
+
+async def test_the_page_s_icon_is_its_own_and_asks_nobody(app: Served, people: People) -> None:
+    page = await people.tab(app)
+    asked: list[str] = []
+    page.page.on("request", lambda r: asked.append(r.url) if "icon" in r.url else None)
+    await page.open()
+    icons = page.frame.locator("link[rel~=icon]")
+    await expect(icons).to_have_count(1)
+    await expect(icons).to_have_attribute("href", re.compile("^data:image/svg"))
+    drawn = await icons.evaluate(
+        """async (link) => {
+            const image = new Image();
+            image.src = link.href;
+            await image.decode();
+            return image.naturalWidth > 0;
+        }"""
+    )
+    assert drawn
+    assert asked == []

@@ -25,35 +25,14 @@
   const RASTER = /^data:image\/(png|jpeg|gif|webp|avif|bmp);base64,[A-Za-z0-9+/=\s]+$/;
   const FILE = /^files\/[0-9a-f]{32}$/;
   const LINK = /^(https?:|mailto:|\/(?!\/)|\?|#|files\/[0-9a-f]{32}$)/i;
-  const MOST_PICTURES = 100; // whose bytes are kept while the page is open
-
-  const base = new URL(".", document.baseURI);
   const written = new WeakSet(); // elements that came from a text of HTML
-  const pictures = new Map(); // address → promise of an object URL
 
-  function picture(address) {
-    if (!pictures.has(address)) {
-      const loaded = fetch(new URL(address, base)).then(async (answer) => {
-        if (!answer.ok) throw new Error("no picture");
-        return URL.createObjectURL(await answer.blob());
-      });
-      pictures.set(address, loaded);
-      if (pictures.size > MOST_PICTURES) {
-        const [oldest, made] = pictures.entries().next().value;
-        pictures.delete(oldest);
-        made.then((url) => URL.revokeObjectURL(url)).catch(() => {});
-      }
-    }
-    return pictures.get(address);
-  }
-
-  // A user's own file is fetched by this script; a picture in the text itself stays; of all others
-  // a link is left.
+  // A picture in the text itself stays; of all others, a user's own files too, a link is left.
   function drawn(image) {
     const address = image.getAttribute("src") ?? "";
     const text = image.getAttribute("alt") ?? "";
-    if (!RASTER.test(address) && !FILE.test(address)) {
-      if (!/^https?:/i.test(address)) return document.createTextNode(text);
+    if (!RASTER.test(address)) {
+      if (!/^https?:/i.test(address) && !FILE.test(address)) return document.createTextNode(text);
       const link = document.createElement("a");
       link.href = address;
       link.target = "_blank";
@@ -63,8 +42,7 @@
     }
     const made = document.createElement("img");
     made.alt = text;
-    if (FILE.test(address)) picture(address).then((url) => { made.src = url; }).catch(() => {});
-    else made.src = address;
+    made.src = address;
     return made;
   }
 
