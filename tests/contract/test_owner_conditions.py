@@ -1,15 +1,15 @@
 """Owners: each statement finds nothing where any row that it reads is another's.
 
-A statement is run as nobody's friend: the rows of some of its tables are Alice's, those of the
-others the stranger's own, which the foreign keys would not let be stored. As Alice, with all rows
-hers, the same statement must find something.
+A stranger runs it. The rows of at least one of its tables are Alice's, those of the others the
+stranger's own; the foreign keys would not let such rows be stored, so each transaction is rolled
+back. When Alice runs the same statement and all rows are hers, it must find something.
 """
 
 import importlib
 import itertools
 import re
-from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import pytest
@@ -18,14 +18,10 @@ import sqlalchemy as sa
 from memory import inbox, outbox, retention, schedules, statements
 from memory.database import Database
 from memory.inbox import NewMessage
-from memory.logins import agent_logins
 from memory.outbox import NewSend
 from memory.prepared import Prepared
 from memory.scopes import EVERYONE
 from memory.tables import (
-    agent_connections,
-    agent_files,
-    agent_messages,
     agent_schedules,
     agent_sessions,
     agent_turns,
@@ -34,10 +30,8 @@ from memory.tables import (
     metadata,
 )
 from tests.contract.conftest import ALICE, BOB
+from tests.contract.worlds import BEFORE, LATER, NOW, STRANGER, TASK, in_world, rolled_back, worlds
 
-STRANGER: Final = "user:stranger"
-NOW: Final = datetime(2030, 1, 31, 12, tzinfo=UTC)
-BEFORE, LATER = NOW - timedelta(hours=5), NOW + timedelta(hours=5)
 MODULES: Final = (
     "connections",
     "files",
@@ -51,7 +45,7 @@ MODULES: Final = (
     "transfer",
     "usage",
 )
-# by whom and by which rows a statement finds something; the others' are the same rows
+# parameters with which Alice finds something
 VALUES: Final[dict[str, Any]] = {
     "added": 1,
     "after_seq": 0,
@@ -114,7 +108,7 @@ MORE: Final[dict[str, dict[str, Any]]] = {
     "statements._CHANGE_ANSWER": {"content": "mine", "of_seq": 2},
     "statements._CHANGE_RUNNING_TURN": {"state": "complete"},
 }
-# of one whose parts find the same row in two ways: also found without the key
+# a union, whose second part finds the turn by another key
 AGAIN: Final = {"statements.KNOWN_OR_RUNNING": {"key": "another"}}
 # what a new conversation would consist of
 CREATED: Final[dict[str, Any]] = {
@@ -135,11 +129,6 @@ CREATING: Final = (
     statements.CREATE_OR_EXTEND.statement,
     statements.CREATE_OR_EXTEND.elsewhere,
 )
-Owners = Mapping[sa.Table, str]
-
-
-class TakenBack(Exception):
-    """Ends a transaction of which nothing is to stay."""
 
 
 def statements_of(module: str, dialect: str) -> Iterator[tuple[str, sa.Executable]]:
@@ -189,141 +178,12 @@ def parameters_of(name: str, owner: str, dialect: str) -> dict[str, Any]:
     return values
 
 
-def fill(connection: sa.Connection, owners: Owners) -> None:
-    """Store the same rows always, those of each table as their owner's."""
-
-    def add(table: sa.Table, **values: Any) -> None:
-        row = {"owner_id": owners.get(table, ALICE), **values}
-        connection.execute(sa.insert(table), row)
-
-    ordinary = {
-        "agent_id": "main",
-        "title": "secret title",
-        "channel": "web",
-        "context_data": {"model": "hers"},
-        "summary": "secret",
-        "message_count": 2,
-        "last_seq": 2,
-        "status": "active",
-        "started_at": BEFORE,
-        "last_activity_at": BEFORE,
-        "tenant_id": owners.get(agent_sessions, ALICE),
-    }
-    add(agent_sessions, session_id="hers", **ordinary)
-    add(agent_sessions, session_id="gone", deleted_at=BEFORE, **ordinary)
-    for seq, role in ((1, "user"), (2, "assistant")):
-        add(
-            agent_messages,
-            session_id="hers",
-            seq=seq,
-            role=role,
-            content="secret",
-            status="complete",
-            created_at=BEFORE,
-            turn_id="turn",
-            superseded=False,
-            tokens_used=7,
-        )
-    add(
-        agent_turns,
-        turn_id="turn",
-        session_id="hers",
-        idempotency_key="key",
-        state="running",
-        holder="holder",
-        lease_expires_at=BEFORE,
-        user_seq=1,
-        answer_seq=2,
-        started_at=BEFORE,
-    )
-    add(agent_files, file_id="sent", session_id="hers", seq=1, **_FILE)
-    if owners.get(agent_files) == owners.get(agent_sessions):
-        add(agent_files, file_id="free", session_id=None, seq=None, **_FILE)
-    add(agent_schedules, schedule_id="task", session_id="hers", **_TASK)
-    for state in ("offered", "begun", "returned", "connected"):
-        add(
-            agent_connections,
-            connection_id=state,
-            toolkit="gmail",
-            state=state,
-            account_id="ca_1",
-            code="code",
-            tries=5,
-            created_at=BEFORE,
-            expires_at=LATER,
-        )
-    add(agent_logins, login_id="login", created_at=BEFORE, names=["hers"])
-
-
-_FILE: Final = {
-    "name": "secret",
-    "media_type": "text/plain",
-    "kind": "document",
-    "size_bytes": 5,
-    "kept_bytes": 5,
-    "created_at": BEFORE,
-}
-_TASK: Final = {
-    "text": "secret",
-    "cron": "0 8 * * *",
-    "time_zone": "UTC",
-    "next_run_at": BEFORE,
-    "holder": "holder",
-    "created_at": BEFORE,
-    "runs": 0,
-    "failures": 0,
-    "visited_at": BEFORE,
-}
-
-
-def worlds(tables: set[sa.Table]) -> Iterator[Owners]:
-    """Yield who owns the rows of each table, at least one of them Alice."""
-    ordered = sorted(tables, key=lambda table: table.name)
-    for owners in itertools.product((ALICE, STRANGER), repeat=len(ordered)):
-        if ALICE in owners:
-            yield dict(zip(ordered, owners, strict=True))
-
-
 def found(connection: sa.Connection, statement: sa.Executable, values: dict[str, Any]) -> bool:
     """Run a statement; whether it changed or returned anything."""
     result = connection.execute(statement, values)
     if result.returns_rows:
         return any(any(row) for row in result)
     return result.rowcount > 0
-
-
-def let_owners_differ(connection: sa.Connection, owners: Owners) -> None:
-    """Let this transaction, of which nothing stays, store what the foreign keys forbid."""
-    if len(set(owners.values())) == 1:
-        return
-    if connection.dialect.name == "sqlite":
-        connection.exec_driver_sql("PRAGMA defer_foreign_keys=ON")
-    else:
-        connection.exec_driver_sql("SET LOCAL session_replication_role = replica")
-
-
-async def rolled_back(database: Database, work: Callable[[sa.Connection], None]) -> None:
-    """Do some work on everybody's rows, and take it back."""
-
-    def undone(connection: sa.Connection) -> None:
-        work(connection)
-        raise TakenBack
-
-    with pytest.raises(TakenBack):
-        await database.write(undone, owner=EVERYONE)
-
-
-async def in_world(
-    database: Database, owners: Owners, work: Callable[[sa.Connection], None]
-) -> None:
-    """Do some work among rows with these owners, and take all of it back."""
-
-    def filled(connection: sa.Connection) -> None:
-        let_owners_differ(connection, owners)
-        fill(connection, owners)
-        work(connection)
-
-    await rolled_back(database, filled)
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -388,7 +248,7 @@ async def test_the_running_task_of_one_owner_keeps_no_other_s_from_running(
         session |= {"agent_id": "main", "title": "", "channel": "web", "started_at": BEFORE}
         session |= {"message_count": 0, "last_seq": 0, "status": "active"}
         connection.execute(sa.insert(agent_sessions), session)
-        task = {"schedule_id": "bobs", "session_id": "bobs", "owner_id": BOB, **_TASK}
+        task = {"schedule_id": "bobs", "session_id": "bobs", "owner_id": BOB, **TASK}
         connection.execute(sa.insert(agent_schedules), task | {"next_run_at": NOW})
         claimed = schedules.claim_due(connection, NOW, LATER, lambda *_: LATER)
         assert claimed is not None

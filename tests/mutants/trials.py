@@ -19,7 +19,10 @@ Verdict = Literal["killed", "survived", "broken"]
 SECONDS = 900  # one trial at most; a mutant that hangs the tests is killed by that
 COPIED = ("cmw_agent", "memory", "tests", "deploy", "docs", "app.py", "pyproject.toml", "README.md")
 SKIPPED = shutil.ignore_patterns("__pycache__", "node_modules")
-OPTIONS = ("-x", "-q", "-p", "no:cacheprovider", "-o", "addopts=")
+# Other plugins that are installed cost each trial several seconds, for nothing.
+PLUGINS = ("-p", "pytest_asyncio.plugin", "-p", "pytest_timeout")
+OPTIONS = ("-x", "-q", "-p", "no:cacheprovider", "-o", "addopts=", *PLUGINS)
+ENVIRONMENT = {"PYTHONDONTWRITEBYTECODE": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
 SELECTED = ("-k", "not postgresql")  # there, row-level security would hide most of what is missing
 # Written for PostgreSQL alone; their tests read as the scope that sees everybody's rows.
 ON_POSTGRESQL = (
@@ -65,9 +68,10 @@ def files_for(mutant: Mutant) -> tuple[str, ...]:
     return next(tests for prefix, tests in TESTS if mutant.path.startswith(prefix))
 
 
-def options_for(mutant: Mutant) -> tuple[str, ...]:
-    """Return pytest's options: on which databases a mutant is tried."""
-    return (*OPTIONS, *(("-k", "postgresql") if mutant.name in ON_POSTGRESQL else SELECTED))
+def arguments_for(mutant: Mutant) -> tuple[str, ...]:
+    """Return pytest's arguments: on which databases a mutant is tried, and by which tests."""
+    selected = ("-k", "postgresql") if mutant.name in ON_POSTGRESQL else SELECTED
+    return (*OPTIONS, *selected, *files_for(mutant))
 
 
 class Laboratory:
@@ -86,21 +90,32 @@ class Laboratory:
         original = path.read_bytes()
         path.write_bytes(mutant.applied(original))
         try:
-            done = subprocess.run(
-                [sys.executable, "-m", "pytest", *options_for(mutant), *files_for(mutant)],
-                cwd=self._folder,
-                env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
-                check=False,
-                capture_output=True,
-                text=True,
-                timeout=SECONDS,
-            )
+            done = self._pytest(arguments_for(mutant))
         except subprocess.TimeoutExpired:
             return Trial(mutant, "killed", "")
         finally:
             path.write_bytes(original)
         verdicts: dict[int, Verdict] = {PASSED: "survived", FAILED: "killed"}
         return Trial(mutant, verdicts.get(done.returncode, "broken"), done.stdout[-2000:])
+
+    def fault(self, arguments: tuple[str, ...]) -> str | None:
+        """Return what these tests say of the code as it is, None where they pass.
+
+        Where they do not, they would kill whatever mutant.
+        """
+        done = self._pytest(arguments)
+        return None if done.returncode == PASSED else done.stdout[-2000:]
+
+    def _pytest(self, arguments: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "pytest", *arguments],
+            cwd=self._folder,
+            env=os.environ | ENVIRONMENT,
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+        )
 
 
 @contextmanager
