@@ -49,7 +49,7 @@ TESTS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("cmw_agent/web/consent.py", ("tests/isolation/test_consent.py",)),
     ("cmw_agent/web/mailboxes.py", ("tests/unit/test_mailboxes.py",)),
     ("cmw_agent/sessions.py", ("tests/unit/test_sessions.py",)),
-    ("cmw_agent/web/events.py", ("tests/unit/test_events.py",)),
+    ("cmw_agent/web/events.py", ("tests/isolation/test_login.py", "tests/unit/test_events.py")),
     ("cmw_agent/", (COMPARISONS,)),
 )
 
