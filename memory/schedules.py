@@ -309,9 +309,7 @@ def claim_due(
 
 
 def _due(now: datetime) -> sa.Select[Any]:
-    conversation = sa.and_(
-        _sessions.session_id == _schedules.session_id, _sessions.owner_id == _schedules.owner_id
-    )
+    of_conversation = _sessions.session_id == _schedules.session_id
     return (
         sa.select(
             _schedules.schedule_id,
@@ -324,9 +322,9 @@ def _due(now: datetime) -> sa.Select[Any]:
             _sessions.channel,
             _sessions.tenant_id,
         )
-        .join_from(agent_schedules, agent_sessions, conversation)
+        .join_from(agent_schedules, agent_sessions, of_conversation)
         .where(
-            _schedules.owner_id == _sessions.owner_id,
+            _sessions.owner_id == _schedules.owner_id,
             _schedules.next_run_at <= now,
             sa.or_(_schedules.lease_until.is_(None), _schedules.lease_until <= now),
             _schedules.failures < MOST_FAILURES,

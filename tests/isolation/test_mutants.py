@@ -5,9 +5,10 @@ import textwrap
 
 import pytest
 
+from tests.isolation.source import ROOT
 from tests.mutants.judged import judged
 from tests.mutants.source import Mutant, mutants, mutants_of
-from tests.mutants.trials import TESTS, files_for, laboratory
+from tests.mutants.trials import ON_POSTGRESQL, TESTS, files_for, laboratory
 
 SAMPLE = 2  # of all mutants; `make mutants` tries each
 
@@ -39,6 +40,13 @@ def test_every_condition_has_tests() -> None:
     assert len(found) > 50
     assert all(files_for(mutant) for mutant in found)
     assert all(any(m.path.startswith(prefix) for m in found) for prefix, _ in TESTS)
+    assert all((ROOT / path).exists() for _, paths in TESTS for path in paths)
+    assert {mutant.name for mutant in found} >= set(ON_POSTGRESQL)
+
+
+def test_tests_that_fail_while_nothing_is_removed_are_no_judges() -> None:
+    with laboratory() as place:
+        assert place.fault(("tests/there_is_no_such_file.py",)) is not None
 
 
 def test_a_condition_that_statements_share_is_removed_from_one_of_them() -> None:

@@ -1,8 +1,9 @@
 """``python -m tests.mutants``: remove each owner condition once, and run what tests it.
 
-Prints a line for each mutant and exits with 1 where one survived that docs/security.md does
-not judge, or where a judgement there is of nothing. ``--only TEXT`` tries those whose name
-contains it, ``--jobs N`` so many at once, ``--list`` prints the names alone.
+First the same tests must pass while nothing is removed. Prints a line for each mutant and exits
+with 1 where one survived that docs/security.md does not judge, or where a judgement there is of
+nothing. ``--only TEXT`` tries those whose name contains it, ``--jobs N`` so many at once,
+``--list`` prints the names alone.
 """
 
 import argparse
@@ -11,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from tests.mutants.judged import judged
 from tests.mutants.source import Mutant, mutants
-from tests.mutants.trials import Trial, laboratory
+from tests.mutants.trials import Trial, arguments_for, laboratory
 
 
 def main() -> int:
@@ -28,6 +29,9 @@ def main() -> int:
     stale = judged() - {mutant.name for mutant in mutants()}
     for name in sorted(stale):
         print(f"judged in docs/security.md and not there: {name}")
+    if faults := faults_of(chosen):
+        print("\nThese tests fail while nothing is removed:", *faults, sep="\n")
+        return 1
     trials = run(chosen, options.jobs)
     failed = [t for t in trials if t.verdict != "killed" and t.mutant.name not in judged()]
     for trial in failed:
@@ -35,6 +39,13 @@ def main() -> int:
     killed = sum(trial.verdict == "killed" for trial in trials)
     print(f"\n{killed} of {len(trials)} mutants killed, {len(failed)} survived without a judgement")
     return 1 if failed or stale else 0
+
+
+def faults_of(chosen: list[Mutant]) -> list[str]:
+    """Run what is to kill these mutants on the code as it is; return what fails."""
+    with laboratory() as place:
+        found = [place.fault(arguments) for arguments in sorted(set(map(arguments_for, chosen)))]
+    return [fault for fault in found if fault is not None]
 
 
 def run(chosen: list[Mutant], jobs: int) -> list[Trial]:

@@ -1,0 +1,344 @@
+"""Owners: each statement finds nothing where any row that it reads is another's.
+
+A stranger runs it. The rows of at least one of its tables are Alice's, those of the others the
+stranger's own; the foreign keys would not let such rows be stored, so each transaction is rolled
+back. When Alice runs the same statement and all rows are hers, it must find something.
+"""
+
+import importlib
+import itertools
+import re
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import pytest
+import sqlalchemy as sa
+
+from memory import inbox, outbox, retention, schedules, statements
+from memory.database import Database
+from memory.inbox import NewMessage
+from memory.outbox import NewSend
+from memory.prepared import Prepared
+from memory.scopes import EVERYONE
+from memory.tables import (
+    agent_schedules,
+    agent_sessions,
+    agent_turns,
+    channel_messages,
+    channel_sends,
+    metadata,
+)
+from tests.contract.conftest import ALICE, BOB
+from tests.contract.worlds import BEFORE, LATER, NOW, STRANGER, TASK, in_world, rolled_back, worlds
+
+MODULES: Final = (
+    "connections",
+    "files",
+    "history",
+    "logins",
+    "reading",
+    "schedules",
+    "statements",
+    "summaries",
+    "tenants",
+    "transfer",
+    "usage",
+)
+# parameters with which Alice finds something
+VALUES: Final[dict[str, Any]] = {
+    "added": 1,
+    "after_seq": 0,
+    "at": NOW,
+    "before_at": LATER,
+    "before_id": "z",
+    "before_seq": 100,
+    "born": BEFORE,
+    "from_seq": 1,
+    "ids": ["hers"],
+    "most": 0,
+    "new_context": {"mine": 1},
+    "new_feedback": "like",
+    "new_owner": BOB,
+    "new_summary": "mine",
+    "new_title": "mine",
+    "noted_before": NOW,
+    "now": NOW,
+    "of_agent": "main",
+    "of_code": "code",
+    "of_connection": "begun",
+    "of_file": "sent",
+    "of_holder": "holder",
+    "of_login": "login",
+    "of_schedule": "task",
+    "of_session": "hers",
+    "of_toolkit": "gmail",
+    "of_turn": "turn",
+    "pattern": "%secret%",
+    "rows": 10,
+    "seen": 0,
+    "seqs": [1],
+    "since": BEFORE,
+    "to_seq": 9,
+    "to_session": "hers",
+    "until": LATER,
+    "upto": 2,
+    "was": "begun",
+    "was_due_at": BEFORE,
+    "with_files": False,
+}
+# the columns that a statement sets, and what differs from `VALUES`
+MORE: Final[dict[str, dict[str, Any]]] = {
+    "connections._MOVE": {"state": "returned"},
+    "connections._REPLACE": {"of_connection": "another"},
+    "files._ATTACH": {"ids": ["free"]},
+    "files._MOVE": {"of_seq": 1},
+    "files._REMOVE": {"of_file": "free"},
+    "history._RATE": {"of_seq": 2},
+    "history._RESTORE": {"of_session": "gone"},
+    "logins._RENAME": {"names": ["mine"]},
+    "schedules._FINISH": {"failures": 0},
+    "schedules._MOVE": {"failures": 0},
+    "statements.END_ANSWER": {"content": "mine", "of_seq": 2},
+    "statements.END_TURN": {"finished_at": NOW, "state": "complete"},
+    "statements.INTERRUPT_ANSWER": {"error_id": "mine", "of_seq": 2},
+    "statements.KEEP_ANSWER": {"content": "mine", "of_seq": 2},
+    "statements.KNOWN_OR_RUNNING": {"key": "key"},
+    "statements.RENEW_TURN": {"lease_expires_at": LATER},
+    "statements._CHANGE_ANSWER": {"content": "mine", "of_seq": 2},
+    "statements._CHANGE_RUNNING_TURN": {"state": "complete"},
+}
+# a union, whose second part finds the turn by another key
+AGAIN: Final = {"statements.KNOWN_OR_RUNNING": {"key": "another"}}
+# what a new conversation would consist of
+CREATED: Final[dict[str, Any]] = {
+    "session_id": "hers",
+    "agent_id": "main",
+    "title": "mine",
+    "channel": "web",
+    "website_domain": None,
+    "ip_address": None,
+    "context_data": None,
+    "tenant_id": None,
+    "external_id": None,
+    "started_at": NOW,
+    "last_activity_at": NOW,
+}
+# takes its owner as the value of a column
+CREATING: Final = (
+    statements.CREATE_OR_EXTEND.statement,
+    statements.CREATE_OR_EXTEND.elsewhere,
+)
+
+
+def statements_of(module: str, dialect: str) -> Iterator[tuple[str, sa.Executable]]:
+    """Yield the named statements of a module that take an owner, by name."""
+    for name, value in vars(importlib.import_module(f"memory.{module}")).items():
+        statement: Any = value.get(dialect) if isinstance(value, dict) else value
+        if isinstance(value, Prepared):
+            statement = value.statement if dialect == "sqlite" else value.elsewhere
+        if isinstance(value, dict) and isinstance(statement, str):
+            statement = sa.text(statement)
+        if isinstance(statement, sa.Executable) and takes_owner(statement):
+            yield f"{module}.{name}", statement
+
+
+def takes_owner(statement: sa.Executable) -> bool:
+    """Whether a statement has a parameter for whose rows it is about."""
+    if isinstance(statement, sa.Table) or statement in CREATING:
+        return statement in CREATING
+    parts = [*sa.sql.visitors.iterate(statement)]  # type: ignore[arg-type]
+    named = {each.key for each in parts if isinstance(each, sa.BindParameter)}
+    return bool(named & {"of_owner", "of_tenant"})
+
+
+async def dialect_of(database: Database) -> str:
+    """Return the name of what kind of database it is."""
+    return await database.read(lambda connection: connection.dialect.name, owner=EVERYONE)
+
+
+def tables_of(statement: sa.Executable) -> set[sa.Table]:
+    """Return the tables that a statement reads or changes."""
+    if isinstance(statement, sa.TextClause):
+        words = re.findall(r"\w+", statement.text)
+        return {table for table in metadata.sorted_tables if table.name in words}
+    parts = [*sa.sql.visitors.iterate(statement)]  # type: ignore[arg-type]
+    return {each for each in parts if isinstance(each, sa.Table)}
+
+
+def parameters_of(name: str, owner: str, dialect: str) -> dict[str, Any]:
+    """Return what a statement is run with as this owner, with Alice's ids."""
+    values = {**VALUES, "of_owner": owner, "of_tenant": owner, **MORE.get(name, {})}
+    if name == "statements.CREATE_OR_EXTEND":
+        values |= CREATED | {"owner_id": owner}
+    if name == "history._MATCHES":
+        words = 'owner_id : "user:alice" AND content : "secret" *'
+        values |= {"words": words if dialect == "sqlite" else "'secret':*"}
+        values |= {"owner_lexeme": f"'owner:{ALICE}'"}
+    return values
+
+
+def found(connection: sa.Connection, statement: sa.Executable, values: dict[str, Any]) -> bool:
+    """Run a statement; whether it changed or returned anything."""
+    result = connection.execute(statement, values)
+    if result.returns_rows:
+        return any(any(row) for row in result)
+    return result.rowcount > 0
+
+
+@pytest.mark.parametrize("module", MODULES)
+async def test_no_statement_finds_what_is_in_part_another_s(
+    database: Database, module: str
+) -> None:
+    dialect = await dialect_of(database)
+    for name, statement in statements_of(module, dialect):
+        first = parameters_of(name, STRANGER, dialect)
+        tries = (first, first | AGAIN[name]) if name in AGAIN else (first,)
+        for mine, owners in itertools.product(tries, worlds(tables_of(statement))):
+
+            def none_found(connection: sa.Connection) -> None:
+                shown = {table.name: owner for table, owner in owners.items()}  # noqa: B023
+                assert not found(connection, statement, mine), (name, shown)  # noqa: B023
+
+            await in_world(database, owners, none_found)
+
+
+@pytest.mark.parametrize("module", MODULES)
+async def test_each_of_these_statements_finds_what_is_its_owner_s(
+    database: Database, module: str
+) -> None:
+    """Without this, the other would pass for statements that find nothing at all."""
+    dialect = await dialect_of(database)
+    named = dict(statements_of(module, dialect))
+    assert named
+    for name, statement in named.items():
+        hers = parameters_of(name, ALICE, dialect)
+
+        def some_found(connection: sa.Connection) -> None:
+            assert found(connection, statement, hers), name  # noqa: B023
+
+        await in_world(database, {}, some_found)
+
+
+async def test_a_task_is_due_only_with_a_conversation_of_the_same_owner(
+    database: Database,
+) -> None:
+    def is_due(connection: sa.Connection) -> bool:
+        return schedules.is_due(connection, NOW)
+
+    def due(connection: sa.Connection) -> None:
+        assert is_due(connection)
+
+    def not_due(connection: sa.Connection) -> None:
+        assert not is_due(connection)
+
+    await in_world(database, {}, due)
+    for owners in worlds({agent_schedules, agent_sessions}):
+        if STRANGER in owners.values():
+            await in_world(database, owners, not_due)
+
+
+async def test_the_running_task_of_one_owner_keeps_no_other_s_from_running(
+    database: Database,
+) -> None:
+    def work(connection: sa.Connection) -> None:
+        running = sa.update(agent_schedules).values(lease_until=LATER, network="there")
+        connection.execute(running)
+        session = {"session_id": "bobs", "owner_id": BOB, "last_activity_at": BEFORE}
+        session |= {"agent_id": "main", "title": "", "channel": "web", "started_at": BEFORE}
+        session |= {"message_count": 0, "last_seq": 0, "status": "active"}
+        connection.execute(sa.insert(agent_sessions), session)
+        task = {"schedule_id": "bobs", "session_id": "bobs", "owner_id": BOB, **TASK}
+        connection.execute(sa.insert(agent_schedules), task | {"next_run_at": NOW})
+        claimed = schedules.claim_due(connection, NOW, LATER, lambda *_: LATER)
+        assert claimed is not None
+        assert claimed.owner == BOB
+
+    await in_world(database, {}, work)
+
+
+async def test_another_s_turn_holds_no_conversation(database: Database) -> None:
+    is_active = agent_sessions.c.session_id == "hers"
+
+    def held(connection: sa.Connection) -> None:
+        assert retention.rest(connection, is_active, NOW) == (0, 0)
+
+    def free(connection: sa.Connection) -> None:
+        assert retention.rest(connection, is_active, NOW) == (1, 1)
+
+    await in_world(database, {}, held)
+    await in_world(database, {agent_turns: STRANGER, agent_sessions: ALICE}, free)
+
+
+def arrives(connection: sa.Connection, owner: str, message_id: str, at: datetime) -> str:
+    """Let a message come in."""
+    values = {"state": "received", "received_at": at}
+    new = NewMessage(message_id, {"text": "secret"}, b"secret")
+    return inbox.add(connection, owner, "phone", new, values)
+
+
+async def test_one_owner_s_messages_fill_no_other_s_queue(database: Database) -> None:
+    def work(connection: sa.Connection) -> None:
+        arrivals = [
+            arrives(connection, ALICE, f"hers-{number:02}", NOW)
+            for number in range(inbox.MOST_WAITING + 1)
+        ]
+        assert arrivals[-2:] == ["new", "full"]
+        assert arrives(connection, BOB, "bobs", LATER) == "new"
+
+    await rolled_back(database, work)
+
+
+async def test_one_owner_s_messages_let_no_other_s_wait(database: Database) -> None:
+    def work(connection: sa.Connection) -> None:
+        arrives(connection, ALICE, "hers-1", BEFORE)
+        arrives(connection, ALICE, "hers-2", NOW)
+        arrives(connection, BOB, "bobs", LATER)
+        taken = inbox.claim(connection, "phone", "holder", limit=9, until=LATER)
+        assert {item.message_id for item in taken} == {"hers-1", "bobs"}
+
+    await rolled_back(database, work)
+
+
+async def test_what_came_in_from_another_is_neither_read_nor_changed(database: Database) -> None:
+    everything = sa.select(channel_messages).order_by(channel_messages.c.message_id)
+
+    def work(connection: sa.Connection) -> None:
+        arrives(connection, ALICE, "hers", NOW)
+        before = connection.execute(everything).all()
+        assert inbox.waiting(connection, BOB, "phone", BEFORE) == []
+        assert inbox.media(connection, BOB, "phone", "hers") is None
+        assert not inbox.change(connection, BOB, "phone", "hers", "", {"state": "done"})
+        inbox.forget(connection, BOB)
+        assert connection.execute(everything).all() == before
+        assert len(inbox.waiting(connection, ALICE, "phone", BEFORE)) == 1
+        assert inbox.media(connection, ALICE, "phone", "hers") == b"secret"
+        assert inbox.change(connection, ALICE, "phone", "hers", "", {"holder": "holder"})
+        inbox.forget(connection, ALICE)
+        assert connection.execute(everything).one().owner_id is None
+
+    await rolled_back(database, work)
+
+
+async def test_what_goes_out_for_another_is_neither_read_nor_changed(database: Database) -> None:
+    everything = sa.select(channel_sends).order_by(channel_sends.c.send_id)
+
+    def work(connection: sa.Connection) -> None:
+        for number, owner in enumerate((ALICE, ALICE, BOB)):
+            new = [NewSend(f"{owner}-{number}", "group", "text", "secret")]
+            outbox.add(connection, owner, "phone", new, BEFORE + timedelta(minutes=number))
+        taken = outbox.claim(connection, "phone", limit=9, now=NOW, until=LATER)
+        hers, theirs = f"{ALICE}-0", f"{BOB}-2"
+        assert {item.send_id for item in taken} == {hers, theirs}
+        connection.execute(sa.delete(channel_sends).where(channel_sends.c.owner_id == BOB))
+        before = connection.execute(everything).all()
+        assert not outbox.change(connection, BOB, hers, {"state": "sent"})
+        assert outbox.standing(connection, BOB, "phone", [hers]) == []
+        outbox.forget(connection, BOB)
+        assert connection.execute(everything).all() == before
+        assert outbox.change(connection, ALICE, hers, {"state": "pending"})
+        assert len(outbox.standing(connection, ALICE, "phone", [hers])) == 1
+        outbox.forget(connection, ALICE)
+        assert connection.execute(everything).all() == []
+
+    await rolled_back(database, work)

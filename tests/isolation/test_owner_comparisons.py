@@ -1,0 +1,132 @@
+"""Isolation: each place in the code that compares two owners, tried with another's things.
+
+What comes before it in the app gives it no other owner's, so that no request shows whether it is
+there: it is called as it stands.
+"""
+
+import asyncio
+import contextlib
+import sqlite3
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from cmw_agent.channels.callers import Caller, Callers
+from cmw_agent.channels.whatsapp_messages import Incoming
+from cmw_agent.channels.whatsapp_questions import Bell
+from cmw_agent.channels.whatsapp_turns import Answerer, Progress, owner_of
+from cmw_agent.channels.whatsapp_wire import Wire
+from cmw_agent.errors import UnknownSession
+from cmw_agent.identity import Identities, Principal, SessionKey
+from cmw_agent.web.accounts import Accounts
+from cmw_agent.web.events import EventServer
+from cmw_agent.web.runtime import Runtime
+from memory.inbox import Message
+from tests.doubles.openai_server import OpenAIDouble
+from tests.harness import WAIT, settings_for
+from tests.rows import count
+from tests.service import ending, process, session_of, told
+
+IDENTITIES = Identities(("s" * 32,))
+ALICE, BOB = Principal("v" + "a" * 32, "visitor"), Principal("v" + "b" * 32, "visitor")
+
+
+def accounts_of(runtime: Runtime) -> Accounts:
+    """Return the accounts of a process whose pages have no streams."""
+
+    async def nothing(*_: object) -> None:
+        """Nobody is admitted and no page closes here."""
+
+    events = EventServer(
+        {},
+        refusal=lambda *_: None,
+        admit=nothing,
+        page_closed=nothing,
+        budgets=runtime.budgets,
+    )
+    return Accounts(runtime, events)
+
+
+async def waiting_for(runtime: Runtime, owner: str, conversation: str) -> asyncio.Task[None]:
+    """Wait as an owner for a conversation's answers; whether there are any shows at once."""
+    task = asyncio.create_task(runtime.chat.stored(owner, conversation))
+    await asyncio.sleep(0)
+    return task
+
+
+async def test_no_caller_gets_the_session_of_another(tmp_path: Path) -> None:
+    async with process(settings_for(tmp_path)) as runtime:
+        callers = Callers(runtime, IDENTITIES)
+        hers = Caller(ALICE, "main", "conversation", "rest")
+        with pytest.raises(UnknownSession):
+            await callers.session(BOB, hers)
+        assert (runtime.registry.of(ALICE), runtime.registry.of(BOB)) == ([], [])
+        assert (await callers.session(ALICE, hers)).principal == ALICE
+
+
+async def test_a_message_stored_for_another_is_not_answered(tmp_path: Path) -> None:
+    incoming = Incoming("m1", "491511@c.us", "491511@c.us", "hello", "text", "bridge")
+    settings = settings_for(tmp_path)
+    principal = owner_of(incoming, settings.whatsapp_agent)
+    async with process(settings) as runtime, aiohttp.ClientSession() as http:
+        wire, bell = Wire(settings, http), Bell()
+        answerer = Answerer(runtime, Callers(runtime, IDENTITIES), wire, bell)
+        foreign = Message("m1", "p-another", incoming.as_json())
+        with pytest.raises(UnknownSession):
+            await answerer.answer(foreign, Progress(), can_ask=False)
+        assert count(tmp_path) == (0, 0, 0)
+        own = Message("m1", principal.id, incoming.as_json())
+        assert await answerer.answer(own, Progress(), can_ask=False)
+
+
+async def test_a_turn_that_waits_is_taken_up_by_its_owner_alone(tmp_path: Path) -> None:
+    async with OpenAIDouble() as endpoint:
+        settings = settings_for(tmp_path, openai_base_url=endpoint.base_url, model="gated-1")
+        async with process(settings) as runtime:
+            alice = await session_of(runtime, "alice")
+            conversation = alice.conversation_id
+            async with runtime.chat.turn(alice, "hello", key="k") as turn:
+                await endpoint.wait_held()
+                turn.pause()
+            bob = await session_of(runtime, "bob", conversation=conversation)
+            assert runtime.chat.take_up(bob) is None
+            assert (bob.turn, turn.is_read) == (None, False)
+            again = await session_of(runtime, "alice", conversation=conversation, page="2")
+            assert runtime.chat.take_up(again) is turn
+            turn.go_on()
+            endpoint.release_all()
+            assert ending([event async for event in turn]).outcome == "complete"
+
+
+async def test_nobody_waits_until_another_s_answer_is_stored(tmp_path: Path) -> None:
+    async with OpenAIDouble() as endpoint:
+        settings = settings_for(tmp_path, openai_base_url=endpoint.base_url, model="gated-1")
+        async with process(settings) as runtime:
+            alice, bob = await session_of(runtime, "alice"), await session_of(runtime, "bob")
+            conversation = str(alice.conversation_id)
+            running = asyncio.create_task(told(runtime.chat.turn(alice, "hello", key="k")))
+            await endpoint.wait_held()
+            with contextlib.closing(sqlite3.connect(tmp_path / "chat.db")) as other:
+                other.execute("BEGIN IMMEDIATE")
+                endpoint.release_all()
+                # The answer is over, and cannot be stored as long as another writes.
+                while (  # noqa: ASYNC110 (there is no event to wait for)
+                    hers := await waiting_for(runtime, alice.owner, conversation)
+                ).done():
+                    await asyncio.sleep(0.01)
+                assert (await waiting_for(runtime, bob.owner, conversation)).done()
+                assert not hers.done()
+                other.rollback()
+            await asyncio.wait_for(hers, WAIT)
+            assert ending(await running).outcome == "complete"
+
+
+async def test_signing_out_ends_the_sessions_of_one_login_alone(tmp_path: Path) -> None:
+    async with process(settings_for(tmp_path)) as runtime:
+        here, elsewhere = (Principal("a" * 33, "account", login) for login in ("1" * 32, "2" * 32))
+        for principal, letter in ((here, "c"), (elsewhere, "d")):
+            await runtime.logins.begin(principal.id, str(principal.login))
+            await runtime.registry.session(SessionKey(letter * 64), principal)
+        await accounts_of(runtime).sign_out(here)
+        assert [s.principal.login for s in runtime.registry.of(here)] == [elsewhere.login]
