@@ -99,13 +99,14 @@ async def all_written(
 
 async def beginning(form: Format, conversation: Conversation, pages: Pages, max_chars: int) -> str:
     """Return the first `max_chars` of what `written` yields, and read no more than that takes."""
-    text = ""
+    texts, chars = [], 0
     async with contextlib.aclosing(written(form, conversation, pages)) as pieces:
         async for piece in pieces:
-            text += piece.decode()
-            if len(text) >= max_chars:
+            texts.append(piece.decode())
+            chars += len(texts[-1])
+            if chars >= max_chars:
                 break
-    return text[:max_chars]
+    return "".join(texts)[:max_chars]
 
 
 def _json_head(conversation: Conversation) -> str:

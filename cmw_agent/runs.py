@@ -76,7 +76,8 @@ class RunContext:
     """What is personal in one run.
 
     `first` holds the model's first message where the run has it already; without a `gate`
-    connected tools that change something do not run.
+    connected tools that change something do not run. `call_ids` holds the ids that events have
+    used, each with the number that its last repetition got.
     """
 
     owner: str
@@ -87,15 +88,16 @@ class RunContext:
     box: Box | None = field(default=None, repr=False)
     gate: Gate | None = field(default=None, repr=False)
     first: list[AIMessage] = field(default_factory=list, repr=False)
-    call_ids: set[str] = field(default_factory=set, repr=False)
+    call_ids: dict[str, int] = field(default_factory=dict, repr=False)
 
     def named(self, call_id: str) -> str:
         """Return what events call a call: another id where the endpoint has used its id before."""
-        name, number = call_id, 1
+        name, number = call_id, self.call_ids.get(call_id, 1)
         while name in self.call_ids:
             number += 1
             name = f"{call_id}~{number}"
-        self.call_ids.add(name)
+        self.call_ids[call_id] = number
+        self.call_ids.setdefault(name, 1)
         return name
 
 

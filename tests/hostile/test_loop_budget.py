@@ -5,29 +5,35 @@ with the worst that can be fed to it, or with the reason why no text of a user, 
 can make it long. Regular expressions are in ``test_loop_patterns.py``.
 """
 
-from collections.abc import Callable, Mapping
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any
 
 import pytest
+from langchain_core.messages import SystemMessage
 
-from cmw_agent.approvals import Asked
+from cmw_agent.approvals import Asked, _digest
 from cmw_agent.channels.completions_streams import Voiced
 from cmw_agent.channels.streams import Told
 from cmw_agent.channels.whatsapp_question_text import Unshowable, question
 from cmw_agent.channels.whatsapp_text import split, whatsapp
 from cmw_agent.completion import _object
 from cmw_agent.events import TextDelta
-from cmw_agent.export import FORMATS
+from cmw_agent.export import FORMATS, beginning
 from cmw_agent.file_types import clean_name
+from cmw_agent.runs import RunContext
 from cmw_agent.schedule_times import UnknownTime, understood
 from cmw_agent.text import MAX_MARKS, checked_message
 from cmw_agent.tools.arithmetic import evaluate
+from cmw_agent.web.hosts import AllowedHosts
+from cmw_agent.web.protocol import MAX_HEADER_BYTES
 from cmw_agent.web.view import tool_step
-from memory.records import Said, ToolRecord
+from memory.records import Said, StoredMessage, ToolRecord
 from memory.text import pack_tools
 from memory.window import fit, surplus
 from tests.hostile import text_work
 from tests.hostile.growth import grows_no_faster
+from tests.hostile.test_held_loop import CONVERSATION
 from tests.unit.test_view import stored
 
 # -- judged: no text makes it long ------------------------------------------------
@@ -45,7 +51,7 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
         "cmw_agent.channels.whatsapp_worker.Worker._run",
         "cmw_agent.chat.ChatService._keep",
         "cmw_agent.extraction._end",
-        "cmw_agent.history.History.everything",
+        "cmw_agent.files.lively",
         "cmw_agent.schedules.Scheduler._work",
         "cmw_agent.schedules.Scheduler.rest",
         "cmw_agent.schedules.Scheduler.tick",
@@ -54,10 +60,11 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
         "cmw_agent.turns.Turn.__anext__",
         "cmw_agent.upstream.Reply.read",
         "cmw_agent.web.events.EventServer._fetched",
-        "cmw_agent.web.events.EventServer._heartbeat",
+        "cmw_agent.web.events.EventServer._live",
         "cmw_agent.web.events._disconnected",
         "cmw_agent.web.handlers.Handlers._page",
         "cmw_agent.web.mailboxes.Mailbox.put",
+        "memory.database.SqliteDatabase._merged",
         "memory.lock.FileLock.share",
     ),
     "bytes are collected in a bytearray or a list, up to a bound": (
@@ -67,21 +74,24 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
         "cmw_agent.extraction._talk",
         "cmw_agent.file_store.FileStore.receive",
         "cmw_agent.transcription._body",
-        "cmw_agent.web.guard.Guard._read",
-        "cmw_agent.web.guarded.body",
+        "cmw_agent.web.guarded._read",
+        "cmw_agent.web.page_bodies.PageBodies._whole",
     ),
     "numbers are added or rounded": (
         "cmw_agent.answers.Answer.add",
         "cmw_agent.backups.check",
-        "cmw_agent.channels.bodies._Place.take",
+        "cmw_agent.budget_use.Hold.grow",
+        "cmw_agent.budget_use.Use.add",
+        "cmw_agent.budget_use.Use.note",
+        "cmw_agent.channels.downloads.Download.stream_response",
         "cmw_agent.channels.whatsapp._age",
-        "cmw_agent.files.Files._place",
         "cmw_agent.files.Files.sweep",
         "cmw_agent.ops.traces._Drawing.counted",
         "cmw_agent.sessions.SessionRegistry.expire",
         "cmw_agent.streaming.Window._end",
         "cmw_agent.streaming.next_tick",
         "cmw_agent.transcripts._add",
+        "cmw_agent.web.protocol.BoundedProtocol.data_received",
         "cmw_agent.work.Work._finish",
         "memory.retention.Retention._in_batches",
     ),
@@ -89,7 +99,6 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
         "cmw_agent.counters.ProcessStorage._keep",
         "cmw_agent.counters.ProcessStorage._recent",
         "cmw_agent.errors.frames",
-        "cmw_agent.files._lively",
         "cmw_agent.ops.watchdog.trail",
         "cmw_agent.web.accounts._bound",
         "cmw_agent.web.handlers.Handlers._stream",
@@ -98,7 +107,8 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
         "memory.writing.Writer._taken",
     ),
     "pages of rows, one statement each": (
-        "cmw_agent.history.History.whole",
+        "cmw_agent.history.History.conversations",
+        "cmw_agent.history.History.messages",
         "cmw_agent.tools.catalog.Wire.pages",
         "memory.reading.window",
     ),
@@ -116,9 +126,11 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
         "cmw_agent.streaming.SSEParser._parse",
         "cmw_agent.streaming._Frame.around",
         "cmw_agent.transcription._text_of",
+        "cmw_agent.web.consent.ConsentRoutes._pending",
         "cmw_agent.web.events.EventServer._cancel",
         "cmw_agent.web.events.EventServer._join",
         "cmw_agent.web.guard.Guard._bind_body",
+        "cmw_agent.web.guarded.body",
         "cmw_agent.web.handlers._files",
         "cmw_agent.web.login._unpacked",
     ),
@@ -138,6 +150,7 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
         "cmw_agent.chat_commands.ChatCommands.run",
     ),
     "escaped once": (
+        "cmw_agent.export._html_head",
         "cmw_agent.web.login.LoginRoutes._answered.endpoint",
         "cmw_agent.web.ui._agents",
         "cmw_agent.web.ui.heading",
@@ -153,6 +166,13 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
         "cmw_agent.settings_values.frame_ancestors",
         "cmw_agent.web.routes.Route.pattern",
     ),
+    "each entry is put in once and taken out once": ("cmw_agent.budget_use.Use.forget",),
+    "each round serves one of those who wait, or pushes one out, of a number that is bounded": (
+        "cmw_agent.budget_use.Use.grant",
+        "cmw_agent.web.mailboxes.Mailboxes.open",
+    ),
+    "one list made of a few": ("cmw_agent.web.oidc._groups",),
+    "one pass over a number": ("cmw_agent.sessions._described",),
     "16 digits at most": ("cmw_agent.channels.whatsapp_messages._time",),
     "measured in test_held_loop.py": (
         "cmw_agent.demo._words",
@@ -221,6 +241,26 @@ def packed(text: str) -> object:
     return pack_tools([ToolRecord("t", "n", {"a": text}, text, ok=True, duration_ms=1)])
 
 
+def begun(messages: list[StoredMessage]) -> str:
+    async def pages() -> AsyncGenerator[list[StoredMessage]]:
+        yield messages
+
+    return asyncio.run(beginning(FORMATS["md"], CONVERSATION, pages(), 10**9))
+
+
+def named(ids: list[str]) -> list[str]:
+    nothing: Any = None
+    context = RunContext("owner", nothing, SystemMessage(""), nothing)
+    return [context.named(call_id) for call_id in ids]
+
+
+def nested(size: int) -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    for _ in range(size):
+        made = {"a": made}
+    return made
+
+
 CASES = {
     "headings": Case(
         "cmw_agent.channels.whatsapp_text._heading",
@@ -264,6 +304,35 @@ CASES = {
         work=lambda text: FORMATS["html"].page([stored("assistant", text)], is_first=True),
         made=lambda size: "<" * size,
         size=256_000,
+    ),
+    "the beginning of an export": Case(
+        "cmw_agent.export.beginning",
+        work=begun,
+        made=lambda size: [stored("assistant", "<" * 100)] * (size // 100),
+        size=256_000,
+    ),
+    "ids of calls that repeat": Case(
+        "cmw_agent.runs.RunContext.named",
+        work=named,
+        made=lambda size: ["call_0"] * size,
+        size=8_000,
+    ),
+    "what a question shows": Case(
+        "cmw_agent.approvals._digest",
+        work=lambda text: _digest("owner", "conversation", "SEND", {text: text, "a": [text]}),
+        made=lambda size: "\0" * size,
+        size=256_000,
+    ),
+    "what a question shows, nested": Case(
+        "cmw_agent.approvals._digest",
+        work=lambda shown: _digest("owner", "conversation", "SEND", shown),
+        made=nested,
+    ),
+    "a host's name": Case(
+        "cmw_agent.web.hosts._parents",
+        work=AllowedHosts(frozenset({"*.example.com"})).allow,
+        made=lambda size: "a." * (size // 2),
+        size=MAX_HEADER_BYTES,
     ),
     "a file's name": Case(
         "cmw_agent.file_types.clean_name", work=clean_name, made=lambda s: "/" * s

@@ -53,7 +53,8 @@ class Chat:
 
 async def raw(browser: Browser, body: bytes, **headers: str) -> tuple[int, bytes]:
     url = f"{browser.url}/approvals"
-    async with browser.http.post(url, data=body, headers=headers) as answer:
+    sent = {"content-type": "application/json", **headers}
+    async with browser.http.post(url, data=body, headers=sent) as answer:
         return answer.status, await answer.read()
 
 

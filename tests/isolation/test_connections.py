@@ -224,9 +224,10 @@ async def test_the_page_one_comes_back_to_is_the_same_for_all_and_starts_nothing
 async def test_a_request_that_is_none_is_refused(tmp_path: Path, body: bytes, status: int) -> None:
     async with connecting(tmp_path) as (double, app), Browser(app.url) as alice:
         await alice.open()
-        before = len(double.calls)
+        before, declared = len(double.calls), {"content-type": "application/json"}
         for path in ("link", "disconnect"):
-            async with alice.http.post(f"{app.url}/connections/{path}", data=body) as answer:
+            url = f"{app.url}/connections/{path}"
+            async with alice.http.post(url, data=body, headers=declared) as answer:
                 assert answer.status == status
                 assert orjson.loads(await answer.read())["detail"]
         assert len(double.calls) == before

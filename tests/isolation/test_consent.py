@@ -16,6 +16,7 @@ from itsdangerous import TimestampSigner
 
 from cmw_agent.identity import Identities
 from cmw_agent.tools.composio import ConnectionUser
+from tests.accounts import connected
 from tests.harness import Browser, Tab, canary, last_text
 from tests.isolation import provider as idp
 from tests.isolation.provider import (
@@ -191,15 +192,14 @@ async def test_neither_tasks_nor_permissions_reach_the_connected_accounts_of_who
     ):
         # Somebody else was here first.
         tab, clock, heard = await alice.open(), Hands(), Heard()
-        visitor = house.user_of(tab)
-        house.composio.add_account(visitor)
+        await house.connect(tab)
         planted = await allowed(house, tab, "one")
         await tab.send(f"/schedule {clock.far}: {create('stolen')}")
         assert len(rows(tmp_path, EVERY_TASK)) == 1
         await sign_in(alice, "1", f"/?c={planted}")
         assert rows(tmp_path, EVERY_TASK) == []
         account = ConnectionUser.of(proven(alice)).value
-        house.composio.add_account(account)
+        await connected(house.app, house.composio, proven(alice).id)
         clock.jump()
         await ran(scheduler_of(house.app.application.runtime, clock, heard))
         assert heard.outcomes == []
@@ -220,7 +220,7 @@ async def test_with_nobody_there_no_permission_of_a_user_holds(
     async with toolhouse(tmp_path, **changes) as house, Browser(house.app.url) as alice:
         tab, clock, heard = await alice.open(), Hands(), Heard()
         user = house.user_of(tab)
-        house.composio.add_account(user)
+        await house.connect(tab)
         if trusted:
             await tab.send(create("one"))
         else:

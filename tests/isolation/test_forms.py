@@ -35,6 +35,7 @@ JUDGED = {
             "/connections/link",
             "/connections/disconnect",
             "/approvals",
+            "/login/consent",
             "/logout",
             "/gradio_api/queue/join",
             "/gradio_api/cancel",

@@ -136,11 +136,14 @@ async def test_a_page_of_another_site_changes_nothing(tmp_path: Path) -> None:
 async def test_a_request_that_is_none_is_refused(tmp_path: Path, body: bytes, status: int) -> None:
     async with served(settings_for(tmp_path)) as app, Browser(app.url) as alice:
         await chatted(alice, "hello")
+        declared = {"content-type": "application/json"}
         for name in POSTS:
-            async with alice.http.post(f"{app.url}/history/{name}", data=body) as answer:
+            url = f"{app.url}/history/{name}"
+            async with alice.http.post(url, data=body, headers=declared) as answer:
                 assert answer.status == status
                 assert orjson.loads(await answer.read())["detail"]
-        async with alice.http.post(f"{app.url}/history/forget", data=b"{}") as answer:
+        url = f"{app.url}/history/forget"
+        async with alice.http.post(url, data=b"{}", headers=declared) as answer:
             assert answer.status == 422
         assert len(await listed(alice)) == 1
 

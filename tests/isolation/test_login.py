@@ -418,7 +418,8 @@ async def test_without_a_provider_there_are_no_accounts(tmp_path: Path, there: s
             *(("GET", "/login"), ("GET", "/login/callback"), ("POST", "/logout")),
             *(("GET", "/login/consent"), ("POST", "/login/consent")),
         ):
-            headers = {} if method == "GET" else {"cookie": "x=1"}
+            declared = {"cookie": "x=1", "content-type": "application/json"}
+            headers = {} if method == "GET" else declared
             async with (
                 aiohttp.ClientSession() as plain,
                 plain.request(method, here.url + path, headers=headers) as answer,
