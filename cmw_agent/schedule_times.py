@@ -334,7 +334,8 @@ def _named_days(text: str) -> tuple[int, ...]:
 
 def _times(text: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Return minutes and hours of a list of times."""
-    found = [_time(part) for part in re.split(r"\s*(?:,|\band\b)\s*", text.strip())]
+    # One blank at most is between words by now, and `\s*` would read a row of them again and again.
+    found = [_time(part) for part in re.split(r" ?(?:,|\band\b) ?", text.strip())]
     minutes = {minute for _, minute in found}
     if len(minutes) > 1:
         raise UnknownTime("Times of one task share their minute; make two tasks of it.")

@@ -28,6 +28,7 @@ CALLS: Final[dict[str, Call]] = {
     "delete": lambda s, o, i: s.delete(o, i),
     "end": lambda s, o, i: s.end(o, i),
     "messages": lambda s, o, i: s.messages(o, i),
+    "messages_after": lambda s, o, i: s.messages_after(o, i, after_seq=0),
     "rate": lambda s, o, i: s.rate(o, i, 2, "dislike"),
     "rename": lambda s, o, i: s.rename(o, i, "mine"),
     "restore": lambda s, o, i: s.restore(o, i),

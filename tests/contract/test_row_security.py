@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from memory.connections import ConnectionStore
 from memory.database import Database, bypasses_row_security, migrate, open_database
 from memory.errors import ConversationNotFound, StoreError
 from memory.inbox import Inbox, NewMessage
@@ -51,6 +52,7 @@ async def fill(database: Database, owner: str, clock: Clock) -> None:
     await inbox.add(owner, NewMessage(f"m-{name}", {"text": "a"}))
     await outbox.add(owner, [NewSend(f"s-{name}", "them", "text", "a")])
     await Logins(database, clock=clock).begin(owner, f"l-{name}")
+    await ConnectionStore(database, clock=clock).offer(owner, f"k-{name}", "asana")
 
 
 async def owners(database: Database, table: sa.Table, scope: Scope) -> set[Any]:

@@ -259,7 +259,8 @@ async def test_more_sessions_than_the_process_holds_are_told_to_wait(tmp_path: P
             with pytest.raises(Refused) as refused:
                 await other.open()
         assert refused.value.status == 503
-        assert "please try again in a moment" in refused.value.detail
+        too_many = "The app has too many open pages right now; please try again in 5 seconds."
+        assert too_many in refused.value.detail
         inside.endpoint.release_all()
         assert (await asking).error is None
 

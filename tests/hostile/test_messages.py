@@ -120,8 +120,8 @@ async def test_a_megabyte_that_hides_its_length_is_refused(house: House, tab: Ta
             sent += 16_384
             yield b"x" * 16_384
 
-    url = f"{tab.url}{API}/queue/join"
-    async with tab.http.post(url, data=parts()) as answer:
+    url, headers = f"{tab.url}{API}/queue/join", {"content-type": "application/json"}
+    async with tab.http.post(url, data=parts(), headers=headers) as answer:
         assert answer.status == 413
     house.check_sound()
 

@@ -72,20 +72,24 @@ async def test_open_questions_of_one_address_leave_room_for_others() -> None:
     waits.append(asyncio.create_task(approvals.ask("v4", "c", "call", "T", {}, OTHER)))
     await until(lambda: len(approvals) == 3)
     for number, task in zip((0, 1, 4), waits, strict=True):
-        approvals.answer(f"v{number}", "c", "call", "denied", None)
+        (waiting,) = approvals.pending(f"v{number}", "c")
+        approvals.answer(f"v{number}", "c", waiting.approval_id, "denied", None)
         assert (await task).answer == "denied"
     assert not budgets.used("approvals")
 
 
 async def test_heartbeats_of_one_visitor_and_of_one_address_are_bounded(tmp_path: Path) -> None:
+    answers: list[aiohttp.ClientResponse] = []
+
     async def held(http: aiohttp.ClientSession, url: str) -> int:
         answer = await http.get(f"{url}{API}/heartbeat/{browser_hash()}")
-        return answer.status  # and it stays open as long as the browser does
+        answers.append(answer)  # and it stays open as long as the browser does
+        return answer.status
 
     settings = settings_for(tmp_path, max_sessions=200, address_share=0.5)
     async with served(settings) as app, browser(app.url, ONE) as first:
         budgets = app.application.runtime.budgets
-        await first.http.get(app.url)
+        answers.append(await first.http.get(app.url))
         found = [await held(first.http, app.url) for _ in range(51)]
         assert found == [200] * 50 + [429]
         async with browser(app.url, ONE, cookies=False) as crowd:
@@ -94,6 +98,8 @@ async def test_heartbeats_of_one_visitor_and_of_one_address_are_bounded(tmp_path
             async with browser(app.url, OTHER) as other:
                 assert await held(other.http, app.url) == 200
         await until(lambda: budgets.used("heartbeats") == 50)
+        for answer in answers:
+            answer.close()
 
 
 def test_mailboxes_of_one_network_leave_room_for_others() -> None:
