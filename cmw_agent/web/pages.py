@@ -25,6 +25,13 @@ SCRIPT_TAGS = (
     b'<script src="usage.js" defer></script>'
 )
 BASE_TAG = re.compile(rb"<base [^>]*>")
+# Pictures by address are refused to the page: its own, and the manifest's, which browsers fetch.
+MANIFEST_TAG = re.compile(rb'<link rel="manifest"[^>]*>')
+ICON_TAG = (
+    b"""<link rel="icon" href="data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' """
+    b"""viewBox='0 0 16 16'%3E%3Cpath fill='%230f766e' d='M3 1h10a2 2 0 0 1 2 2v7a2 2 0 0 1-2 """
+    b"""2H8l-4 3v-3H3a2 2 0 0 1-2-2V3a2 2 0 0 1 2-2z'/%3E%3C/svg%3E" />"""
+)
 INFO = f"{API}/info"
 KEPT = ("/", "/config", INFO)
 ADDRESSES = 32  # kept at most: the address is the client's word
@@ -107,4 +114,5 @@ class Pages:
             return Response(bytes(body), start["status"], media_type=made.get("content-type"))
         # Gradio adds a custom head only after its own script has begun to fetch.
         page = BASE_TAG.sub(lambda found: found.group() + SCRIPT_TAGS, bytes(body), count=1)
+        page = MANIFEST_TAG.sub(ICON_TAG, page, count=1)
         return _Kept(page, gzip.compress(page, 6), made.get("content-type", "text/html"))

@@ -86,7 +86,11 @@ class Attacker:
 
     def trickle(self, seconds: float = 0.05) -> None:
         """From now on send headers and bodies byte by byte, again and again, and go on asking."""
-        for start in (self._head(HEADERS), self._head(BODY) + b"\r\n{", self._head(LARGE) + b"\r\n"):
+        for start in (
+            self._head(HEADERS),
+            self._head(BODY) + b"\r\n{",
+            self._head(LARGE) + b"\r\n",
+        ):
             task = asyncio.create_task(self._trickle(start, seconds), name="trickle")
             self._trickling.append(task)
 
