@@ -88,13 +88,11 @@ class ChatService:
     async def admit(self, principal: Principal, address: str | None) -> None:
         """Count a message that is about to come, for its user and for the address it is from.
 
-        Each channel asks for this once, before the turn. One with an address is a visit.
+        Each channel asks for this once, before the turn.
 
         Raises:
             TooMany: The user, or the address, has sent enough for now.
         """
-        if address is not None and self._kit.schedules is not None:
-            await self._kit.schedules.visited(principal)
         try:
             await self._kit.limits.admit(principal.id, address)
         except UserError as error:

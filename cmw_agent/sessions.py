@@ -69,7 +69,8 @@ class Session:
     keeps of the conversation for the next turn. `agent_id` names the agent's profile, `origin` is
     the address under which the caller reaches the app; `can_ask` says whether its user can be asked
     before a tool runs: otherwise what would ask is denied. `address` is the network address of the
-    latest request, for budgets alone; None where the channel has none.
+    latest request, for budgets alone; None where the channel has none. `visited_at` is when its
+    user's visit was last noted, in seconds, monotonic.
     """
 
     key: SessionKey
@@ -87,6 +88,7 @@ class Session:
     can_ask: bool = True
     address: str | None = None
     used_at: float = 0.0
+    visited_at: float | None = None
 
     @property
     def owner(self) -> str:

@@ -1,7 +1,6 @@
 """What owners do with their recurring tasks, for the command `/schedule` and for the tools alike."""
 
 import contextlib
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,12 +14,11 @@ from cmw_agent.schedule_times import Recurrence, known_zone, stored, understood,
 from cmw_agent.settings import Settings
 from memory.errors import ConversationNotFound, InvalidText, StoreError, TooManySchedules
 from memory.records import utcnow
-from memory.schedules import MOST_FAILURES, NOTED, Schedule, Schedules, UsedTasks
+from memory.schedules import MOST_FAILURES, Schedule, Schedules, UsedTasks
 
 TASK_CHARS = 2000
 SHOWN_CHARS = 80
 SHOWN_RUNS = 3
-MOST_VISITS = 10_000
 KEPT_ONLY = (
     "Your browser keeps no cookie here, so nothing can be scheduled; please open the chat in a "
     "tab of its own."
@@ -69,7 +67,6 @@ class ScheduleBook:
         self._settings = settings
         self._budget = budget
         self._clock = clock
-        self._visits: OrderedDict[str, datetime] = OrderedDict()  # that need not be noted yet
 
     async def add(
         self, owner: str, place: Place, when: str, task: str, zone: str | None = None
@@ -113,15 +110,8 @@ class ScheduleBook:
         """Note that a principal is here: a visitor's tasks end without that."""
         if principal.kind != "visitor":
             return
-        owner, now = principal.id, self._clock()
-        if (noted := self._visits.get(owner)) is not None and now - noted < NOTED:
-            return
-        self._visits[owner] = now
-        self._visits.move_to_end(owner)
-        if len(self._visits) > MOST_VISITS:
-            self._visits.popitem(last=False)
         with contextlib.suppress(StoreError):  # the next visit is noted then
-            await self._store.visit(owner)
+            await self._store.visit(principal.id)
 
     def _bound_of(self, used: UsedTasks) -> str | None:
         return self._budget.bound(owner=used.owner, network=used.network, total=used.total)

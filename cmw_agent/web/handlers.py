@@ -257,6 +257,7 @@ class Handlers:
         url = request.request.url if request.request is not None else None
         session.origin = f"{url.scheme}://{url.netloc}" if url is not None else ""
         session.address = request.client.host if request.client is not None else None
+        await self._runtime.visit(session)
         return session
 
     async def _turn_to(self, session: Session, wanted: object) -> Notice | None:

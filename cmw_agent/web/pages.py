@@ -33,6 +33,8 @@ HEAD_TAGS = ICON + (
     b'<script src="usage.js" defer></script>'
 )
 BASE_TAG = re.compile(rb"<base [^>]*>")
+# Pictures by address are refused to the page: its own, and the manifest's, which browsers fetch.
+MANIFEST_TAG = re.compile(rb'<link rel="manifest"[^>]*>')
 INFO = f"{API}/info"
 KEPT = ("/", "/config", INFO)
 ADDRESSES = 32  # kept at most: the address is the client's word
@@ -115,4 +117,5 @@ class Pages:
             return Response(bytes(body), start["status"], media_type=made.get("content-type"))
         # Gradio adds a custom head only after its own script has begun to fetch.
         page = BASE_TAG.sub(lambda found: found.group() + HEAD_TAGS, bytes(body), count=1)
+        page = MANIFEST_TAG.sub(b"", page, count=1)
         return _Kept(page, gzip.compress(page, 6), made.get("content-type", "text/html"))

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import AsyncIterator, Coroutine
 from functools import partial
 from typing import Any
@@ -47,7 +48,7 @@ from memory.manager import ConversationMemoryManager
 from memory.outbox import Outbox
 from memory.recovery import interrupt_abandoned
 from memory.retention import Retention
-from memory.schedules import Schedules
+from memory.schedules import NOTED, Schedules
 
 log = logging.getLogger(__name__)
 
@@ -184,6 +185,13 @@ class Runtime:
         """Note that a principal's page is open."""
         if self._kit is not None and self._kit.schedules is not None:
             await self._kit.schedules.visited(principal)
+
+    async def visit(self, session: Session) -> None:
+        """Note that the user of a session is here, as often as visits are known."""
+        now = time.monotonic()
+        if session.visited_at is None or now - session.visited_at >= NOTED.total_seconds():
+            session.visited_at = now
+            await self.visited(session.principal)
 
     @property
     def approvals(self) -> Approvals:

@@ -18,13 +18,12 @@ AT_ONCE = 16  # attempts
 REFUSALS = 3  # times in a row that all of them fail, after which it has all it can
 REFUSED_SECONDS = 0.5  # in which the app would have said no
 MOST = 5_000  # of one kind
-HOST = b"Host: attacked.example\r\n"
-HEADERS = b"GET / HTTP/1.1\r\n" + HOST
-BODY = f"POST {API}/queue/join HTTP/1.1\r\n".encode() + HOST + b"Content-Length: 9000\r\n\r\n{"
+JSON = "Content-Type: application/json\r\n"  # nothing else is read
+HEADERS = "GET / HTTP/1.1\r\n"
+BODY = f"POST {API}/queue/join HTTP/1.1\r\n{JSON}Content-Length: 9000\r\n"
 LARGE = (
-    b"POST /whatsapp/incoming HTTP/1.1\r\n"
-    + HOST
-    + f"X-Hub-Signature-256: {SIGNED}\r\nContent-Length: 20000000\r\n\r\n".encode()
+    f"POST /whatsapp/incoming HTTP/1.1\r\n{JSON}"
+    f"X-Hub-Signature-256: {SIGNED}\r\nContent-Length: 20000000\r\n"
 )
 
 
@@ -80,14 +79,18 @@ class Attacker:
             ("turns", lambda: self._turn(text, model)),
             ("mailboxes", self._stream),
             ("heartbeats", self._heartbeat),
-            ("large_bodies", lambda: self._raw(LARGE)),
+            ("large_bodies", lambda: self._raw(self._head(LARGE) + b"\r\n")),
             ("connections", lambda: self._raw(b"")),
         ):
             await self._all(kind, take)
 
     def trickle(self, seconds: float = 0.05) -> None:
         """From now on send headers and bodies byte by byte, again and again, and go on asking."""
-        for start in (HEADERS, BODY, LARGE):
+        for start in (
+            self._head(HEADERS),
+            self._head(BODY) + b"\r\n{",
+            self._head(LARGE) + b"\r\n",
+        ):
             task = asyncio.create_task(self._trickle(start, seconds), name="trickle")
             self._trickling.append(task)
 
@@ -145,6 +148,10 @@ class Attacker:
             return False
         self._answers.append(answer)
         return True
+
+    def _head(self, lines: str) -> bytes:
+        """Return a request's first lines with the Host that the app answers to."""
+        return f"{lines}Host: {urlsplit(self._url).netloc}\r\n".encode()
 
     async def _raw(self, data: bytes) -> bool:
         """Open a connection that stays; whether the app has neither closed it nor answered."""

@@ -44,9 +44,8 @@ async def test_who_writes_or_opens_the_page_has_been_here(tmp_path: Path) -> Non
         for visit in ("page", "message"):
             with closing(sqlite3.connect(tmp_path / "chat.db")) as connection, connection:
                 connection.execute("UPDATE agent_schedules SET visited_at = ?", (OLD,))
-            book = app.application.runtime.chat._kit.schedules
-            assert book is not None
-            book._visits.clear()
+            for session in app.application.runtime.registry._sessions.values():
+                session.visited_at = None
             if visit == "page":
                 async with alice.http.get(f"{app.url}/history") as answer:
                     assert answer.status == 200

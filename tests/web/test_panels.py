@@ -253,6 +253,15 @@ async def test_what_an_answer_took_stands_below(
     assert len([url for url in asked if "/usage?" in url]) == 1
 
 
+async def test_the_first_number_says_what_is_counted(demo: Served, people: People) -> None:
+    page = await people.open(demo)
+    conversation = new_conversation_id()
+    await stored(demo, page, conversation, (1_512, 400), (None, None))
+    await page.open(f"?c={conversation}")
+    line = page.frame.locator("#cmw-foot .cmw-usage")
+    await expect(line).to_have_text("This chat 1,512 tokens, $0.0004 · today 1,512, $0.0004")
+
+
 async def test_where_there_is_no_number_there_is_no_line(demo: Served, people: People) -> None:
     page = await people.open(demo)
     conversation = new_conversation_id()

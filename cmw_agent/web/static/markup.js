@@ -24,7 +24,8 @@
   const LANGUAGE = /^language-[\w+#.-]{1,40}$/;
   const RASTER = /^data:image\/(png|jpeg|gif|webp|avif|bmp);base64,[A-Za-z0-9+/=\s]+$/;
   const FILE = /^files\/[0-9a-f]{32}$/;
-  const LINK = /^(https?:|mailto:|\/(?!\/)|\?|#|files\/[0-9a-f]{32}$)/i;
+  // The app's own button that connects an account passes: connections.js leaves it in its panel alone.
+  const LINK = /^(https?:|mailto:|\/(?!\/)|\?|#|files\/[0-9a-f]{32}$|connections\/connect\?ticket=[\w-]{43}$)/i;
   const written = new WeakSet(); // elements that came from a text of HTML
 
   // A picture in the text itself stays; of all others, a user's own files too, a link is left.

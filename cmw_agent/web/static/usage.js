@@ -7,17 +7,19 @@
   let line;
   let asked = 0; // answers to older questions are dropped
 
-  function part(name, { tokens, cost }, unit = "") {
-    const said = [tokens ? `${number.format(tokens)}${unit}` : "", cost ?? ""].filter(Boolean);
-    return said.length ? `${name} ${said.join(", ")}` : "";
-  }
-
   function show(used) {
+    let unit = " tokens"; // the first number says what is counted
+    const part = (name, { tokens, cost }) => {
+      const said = [tokens ? `${number.format(tokens)}${unit}` : "", cost ?? ""].filter(Boolean);
+      if (tokens) unit = "";
+      return said.length ? `${name} ${said.join(", ")}` : "";
+    };
     const parts = used
-      ? [part("This answer", used.answer, " tokens"), part("this chat", used.conversation), part("today", used.today)]
+      ? [part("this answer", used.answer), part("this chat", used.conversation), part("today", used.today)]
       : [];
-    line.textContent = parts.filter(Boolean).join(" · ");
-    line.hidden = !line.textContent;
+    const text = parts.filter(Boolean).join(" · ");
+    line.textContent = text.charAt(0).toUpperCase() + text.slice(1);
+    line.hidden = !text;
   }
 
   async function refresh() {
