@@ -19,7 +19,7 @@ from tests.service import until
 
 SHORT = Deadlines(headers=0.3, body=0.3, bytes_per_second=1e9, unread=0.3)
 NEVER = Deadlines(headers=1e6, body=1e6, bytes_per_second=1e9, unread=1e6)
-HOST = b"Host: chat.example\r\n"
+HOST = b"Host: localhost\r\n"
 JOIN = f"POST {API}/queue/join HTTP/1.1\r\n".encode() + HOST
 
 
@@ -147,7 +147,7 @@ async def test_a_body_that_comes_fast_enough_may_take_longer(tmp_path: Path) -> 
 async def test_a_request_in_pieces_is_answered_as_one(tmp_path: Path) -> None:
     async with served(settings_for(tmp_path)) as app, wire(app.url) as client:
         for number in range(3):
-            for piece in (b"GET /healthz HT", b"TP/1.1\r\nHost: a\r\n", b"\r\n"):
+            for piece in (b"GET /healthz HT", b"TP/1.1\r\nHost: localhost\r\n", b"\r\n"):
                 await client.send(piece)
                 await asyncio.sleep(0)
             head = await client.reader.readuntil(b"\r\n\r\n")

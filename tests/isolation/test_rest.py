@@ -449,7 +449,7 @@ async def test_a_streamed_answer_asks_and_its_own_key_alone_decides(tmp_path: Pa
 async def test_an_edited_argument_is_told_in_the_stream_before_the_tool_runs(
     tmp_path: Path,
 ) -> None:
-    async with toolhouse(tmp_path, api_keys=KEYS) as house, client(house.app.url) as shop:
+    async with toolhouse(tmp_path, api_keys=KEYS) as house, client(house.app.url, NEXT) as shop:
         owner = parties.client("shop", "assistant", "buyer")
         user = ConnectionUser.of(owner).value
         await connected(house.app, house.composio, owner.id)
