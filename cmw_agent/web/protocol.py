@@ -171,8 +171,10 @@ class BoundedProtocol(HttpToolsProtocol):
         """Answer without the app, and close the connection."""
         cycle = self._current()
         busy = None if cycle is None or cycle.response_complete else cycle
-        # An answer that has begun, or is an earlier request's, would be cut in two.
-        if busy is None or not (busy.response_started or self._in_headers):
+        # A request may be answered before its body is there, and gets no second answer. One that
+        # has begun, or is an earlier request's, would be cut in two.
+        is_answered = cycle is not None and busy is None and not self._in_headers
+        if not is_answered and (busy is None or not (busy.response_started or self._in_headers)):
             wait = f"retry-after: {retry_after}\r\n" if retry_after is not None else ""
             body = sentence.encode()
             head = (

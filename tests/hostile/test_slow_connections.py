@@ -20,6 +20,7 @@ from tests.service import until
 SHORT = Deadlines(headers=0.3, body=0.3, bytes_per_second=1e9, unread=0.3)
 NEVER = Deadlines(headers=1e6, body=1e6, bytes_per_second=1e9, unread=1e6)
 HOST = b"Host: localhost\r\n"
+RENAME = b"Content-Type: application/json\r\nContent-Length: 8000\r\n\r\n"
 JOIN = f"POST {API}/queue/join HTTP/1.1\r\n".encode() + HOST
 
 
@@ -111,7 +112,7 @@ async def test_headers_that_trickle_after_an_answer_are_given_up_too(tmp_path: P
     [
         JOIN + b"Content-Type: application/json\r\nContent-Length: 100000\r\n\r\n",
         JOIN + b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n",
-        b"POST /history/rename HTTP/1.1\r\n" + HOST + b"Content-Length: 8000\r\n\r\n",
+        b"POST /history/rename HTTP/1.1\r\n" + HOST + RENAME,
         b"POST /files HTTP/1.1\r\n" + HOST + b"Content-Length: 8000\r\n\r\n",
         b"POST /v1/chat/completions HTTP/1.1\r\n" + HOST + b"Content-Length: 8000\r\n\r\n",
         b"GET /healthz HTTP/1.1\r\n" + HOST + b"Content-Length: 8000\r\n\r\n",
@@ -130,10 +131,20 @@ async def test_a_body_that_trickles_is_given_up_on_every_route(
 
 async def test_who_is_too_slow_is_told_so(tmp_path: Path) -> None:
     async with served(settings_for(tmp_path), deadlines=SHORT) as app, wire(app.url) as slow:
-        await slow.send(JOIN + b"Content-Length: 100\r\n\r\n{")
+        await slow.send(JOIN + b"Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{")
         answer = await slow.rest()
         assert answer.startswith(b"HTTP/1.1 408 ")
         assert b"took too long" in answer
+
+
+async def test_a_request_that_was_answered_before_its_body_gets_no_second_answer(
+    tmp_path: Path,
+) -> None:
+    async with served(settings_for(tmp_path), deadlines=SHORT) as app, wire(app.url) as slow:
+        await slow.send(JOIN + b"Content-Length: 100\r\n\r\n{")  # not declared as JSON
+        answer = await slow.rest()
+        assert answer.startswith(b"HTTP/1.1 415 ")
+        assert answer.count(b"HTTP/1.1 ") == 1
 
 
 async def test_a_body_that_comes_fast_enough_may_take_longer(tmp_path: Path) -> None:
