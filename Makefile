@@ -25,7 +25,7 @@ bench: venv-dev ## measure the app beside a naive chat and a raw proxy (10 minut
 bench-scale: venv-dev ## measure one and two replicas behind nginx on PostgreSQL (5 minutes)
 	@$(PY) -m benchmarks.scale
 
-mutants: venv-dev ## take out each owner condition once and see a test fail (half an hour)
+mutants: venv-dev ## take out each owner condition once and see a test fail (long)
 	@$(PY) -m tests.mutants
 
 lint: venv-dev ## check form, types and the direction of imports
