@@ -30,7 +30,7 @@ shared = pytest.mark.asyncio(loop_scope="module")
 
 SITE, OTHER = "https://shop.example", "https://other.example"
 GONE = AgentGone.sentence
-FAR = Hands().far  # one for all: the hour may end
+FAR = Hands().far
 RESTRICTED = {"members", "staff", "desk"}  # not for everyone
 AGENTS = f"""
 [[agents]]

@@ -22,7 +22,7 @@ from tests.scheduled import Hands, Heard, ran, scheduler_of, store_of
 from tests.service import answer_of, process, session_of, told, until
 
 EVERY_TASK = "SELECT * FROM agent_schedules"
-FAR = Hands().far  # one for all: the hour may end
+FAR = Hands().far
 
 
 def scheduling(task: str, **more: str) -> str:
