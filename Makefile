@@ -39,7 +39,7 @@ format: venv-dev ## put the code into its form
 	@$(PY) -m ruff format .
 
 docs: venv-dev ## rewrite the settings in README.md and .env.example
-	@$(PY) -m cmw_agent.settings_docs
+	@$(PY) -m cmw_agent.config.docs
 
 lock: venv-dev ## lock the dependencies of pyproject.toml for Python 3.11 to 3.14
 	@$(LOCK) -o requirements.txt

@@ -2,8 +2,8 @@
 
 import sys
 
-from cmw_agent.cli import serve, start
-from cmw_agent.errors import StartupError
+from cmw_agent.cli.serve import serve, start
+from cmw_agent.core.errors import StartupError
 
 try:
     application = start()

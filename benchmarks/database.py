@@ -19,9 +19,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from memory.database import Database, migrate, open_database
+from memory.engine.database import Database, migrate, open_database
 from memory.manager import ConversationMemoryManager
-from memory.tables import agent_messages, agent_sessions, agent_turns
+from memory.schema import agent_messages, agent_sessions, agent_turns
 
 LONG = 10_000  # messages of the conversation that is opened
 SHORT = 99  # of each of the others

@@ -20,9 +20,9 @@ from benchmarks.database import fill
 from benchmarks.processes import endpoint
 from benchmarks.scale import FEW, Processes, house
 from benchmarks.scenarios import opened
-from memory.database import PostgresDatabase, Undo, Work, migrate
+from memory.engine.database import PostgresDatabase, Undo, Work, migrate
+from memory.engine.scopes import EVERYONE, Scope
 from memory.manager import ConversationMemoryManager
-from memory.scopes import EVERYONE, Scope
 from tests.databases import ordinary_role, postgres
 
 ROUNDS, TURNS, PAGE_TURNS = 12, 60, 300

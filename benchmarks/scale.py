@@ -36,8 +36,8 @@ from benchmarks.processes import (
     process,
 )
 from benchmarks.scenarios import Load, Result, measured, opened
-from cmw_agent.work import KEEP_SECONDS
-from memory.database import migrate, open_database
+from cmw_agent.chat.turn_runner import KEEP_SECONDS
+from memory.engine.database import migrate, open_database
 from memory.manager import ConversationMemoryManager
 from tests.databases import ordinary_role
 from tests.redis import started as redis

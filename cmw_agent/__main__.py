@@ -2,7 +2,7 @@
 
 import sys
 
-from cmw_agent.commands import main
+from cmw_agent.cli.commands import main
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

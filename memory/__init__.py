@@ -6,10 +6,10 @@
     ticket = await memory.begin_turn(owner, new_conversation_id(), "Hello", key=key, create=True)
 
 Nothing here can be asked for without saying whose it is, except for what whoever runs the app
-needs, which returns numbers alone: `memory.recovery`, `memory.retention`, `memory.analytics`.
+needs, which returns numbers alone: `memory.maintenance.recovery`, `memory.maintenance.retention`, `memory.reports.usage_statistics`.
 """
 
-from memory.database import Database, migrate, open_database, ping
+from memory.engine.database import Database, migrate, open_database, ping
 from memory.errors import (
     ConversationBusy,
     ConversationNotFound,
@@ -20,6 +20,7 @@ from memory.errors import (
     StoreError,
 )
 from memory.logins import Logins
+from memory.maintenance.recovery import interrupt_abandoned
 from memory.manager import ConversationMemoryManager
 from memory.records import (
     Conversation,
@@ -29,7 +30,6 @@ from memory.records import (
     new_conversation_id,
     utcnow,
 )
-from memory.recovery import interrupt_abandoned
 
 __all__ = [
     "Conversation",

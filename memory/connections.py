@@ -11,11 +11,11 @@ from typing import Final, Literal
 
 import sqlalchemy as sa
 
-from memory.database import Database
+from memory.engine.database import Database
+from memory.engine.scopes import EVERYONE
 from memory.records import utcnow
-from memory.scopes import EVERYONE
-from memory.tables import UtcDateTime, agent_connections
-from memory.text import check_owner, is_id
+from memory.schema import UtcDateTime, agent_connections
+from memory.validation import check_owner, is_id
 
 MAX_OPEN = 10  # links of one owner that may be finished; the oldest makes room
 MAX_TRIES = 5  # wrong codes, after which all that wait for one are gone

@@ -11,13 +11,13 @@ from typing import Final
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from memory.database import Database
+from memory.conversations.transfer import transfer
+from memory.engine.database import Database
+from memory.engine.scopes import Handover, Scope
 from memory.errors import LoginExists
 from memory.records import utcnow
-from memory.scopes import Handover, Scope
-from memory.tables import UtcDateTime, metadata
-from memory.text import check_owner
-from memory.transfer import transfer
+from memory.schema import UtcDateTime, metadata
+from memory.validation import check_owner
 
 ENDED_KEPT = timedelta(days=1)
 LONGEST = timedelta(days=401)  # no browser keeps a cookie for longer than 400 days

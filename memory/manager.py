@@ -11,9 +11,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from memory import files as stored_files
-from memory import history, reading, summaries, tenants, transfer, turns, usage
-from memory.database import Database
+from memory.conversations import editing, reading, summaries, tenants, transfer, turns, usage
+from memory.conversations import files as stored_files
+from memory.conversations.transfer import Holdings
+from memory.engine.database import Database
+from memory.engine.scopes import EVERYONE
 from memory.errors import InvalidText, StoreError, UnknownFile
 from memory.records import (
     Conversation,
@@ -29,9 +31,7 @@ from memory.records import (
     Usage,
     utcnow,
 )
-from memory.scopes import EVERYONE
-from memory.text import check_id, check_owner, check_texts, is_id, pack_tools, title_of
-from memory.transfer import Holdings
+from memory.validation import check_id, check_owner, check_texts, is_id, pack_tools, title_of
 
 MOST_ROWS = 500
 ERASE_SECONDS = 1.0  # that whoever deletes everything waits for it at most
@@ -140,7 +140,7 @@ class ConversationMemoryManager:
     ) -> list[Said]:
         """What the model sees, oldest first: the newest messages that fit into `budget` tokens.
 
-        Only messages below `before_seq` count, which is a ticket's `answer_seq`; `memory.window`
+        Only messages below `before_seq` count, which is a ticket's `answer_seq`; `memory.conversations.context_window`
         says how they are chosen. Raises ConversationNotFound.
         """
         check_owner(owner)
@@ -315,7 +315,7 @@ class ConversationMemoryManager:
         check_texts(title=title)
         if not (shown := title_of(title)):
             raise InvalidText("title")
-        await self._change(owner, session_id, partial(history.rename, title=shown))
+        await self._change(owner, session_id, partial(editing.rename, title=shown))
 
     async def delete(self, owner: str, session_id: str) -> None:
         """Put a conversation out of sight, to be gone for good a while later.
@@ -323,15 +323,15 @@ class ConversationMemoryManager:
         Nothing finds, shows or continues it, but `restore` brings it back. Raises
         ConversationNotFound.
         """
-        await self._change(owner, session_id, partial(history.delete, at=self._clock()))
+        await self._change(owner, session_id, partial(editing.delete, at=self._clock()))
 
     async def restore(self, owner: str, session_id: str) -> None:
         """Take a deletion back. Raises ConversationNotFound when there is none."""
-        await self._change(owner, session_id, history.restore)
+        await self._change(owner, session_id, editing.restore)
 
     async def rate(self, owner: str, session_id: str, seq: int, feedback: Feedback | None) -> None:
         """Keep what the owner thinks of an answer. Raises ConversationNotFound."""
-        await self._change(owner, session_id, partial(history.rate, seq=seq, feedback=feedback))
+        await self._change(owner, session_id, partial(editing.rate, seq=seq, feedback=feedback))
 
     async def update_context(self, owner: str, session_id: str, changes: Mapping[str, Any]) -> None:
         """Merge `changes` into a conversation's context, JSON values by name.
@@ -339,7 +339,7 @@ class ConversationMemoryManager:
         Raises ConversationNotFound, and InvalidText for what is not storable.
         """
         check_texts(context=json.dumps(dict(changes), ensure_ascii=False))
-        await self._change(owner, session_id, partial(history.update_context, changes=changes))
+        await self._change(owner, session_id, partial(editing.update_context, changes=changes))
 
     async def end(self, owner: str, session_id: str) -> bool:
         """Mark a conversation as inactive until its next turn; whether it was active."""
@@ -348,7 +348,7 @@ class ConversationMemoryManager:
             return False
         at = self._clock()
         return await self._database.write(
-            lambda connection: history.end(connection, owner, session_id, at),
+            lambda connection: editing.end(connection, owner, session_id, at),
             is_brief=True,
             owner=owner,
         )
@@ -358,7 +358,7 @@ class ConversationMemoryManager:
 
         Raises ConversationNotFound.
         """
-        await self._change(owner, session_id, partial(history.conclude, at=self._clock()))
+        await self._change(owner, session_id, partial(editing.conclude, at=self._clock()))
 
     async def search(self, owner: str, query: str, *, limit: int = 20) -> list[Found]:
         """Conversations whose title or messages hold the words of `query`; titles first.
@@ -368,7 +368,7 @@ class ConversationMemoryManager:
         check_owner(owner)
         check_texts(query=query)
         return await self._database.read(
-            lambda connection: history.search(connection, owner, query, _rows(limit)), owner=owner
+            lambda connection: editing.search(connection, owner, query, _rows(limit)), owner=owner
         )
 
     async def holdings(self, owner: str) -> Holdings:

@@ -7,7 +7,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from cmw_agent.settings import PREFIX, Settings, variable
+from cmw_agent.config.settings import PREFIX, Settings, variable
 from tests.logbook import levels_now
 
 HERE = Path(__file__).parent

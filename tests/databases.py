@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from memory.database import Database, migrate, open_database
+from memory.engine.database import Database, migrate, open_database
 from memory.logins import Logins, Taking
 from memory.manager import ConversationMemoryManager
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from memory.database import Database, SqliteDatabase
+from memory.engine.database import Database, SqliteDatabase
 
 Hearer = Callable[[sqlite3.Connection, str], None]
 

@@ -16,12 +16,12 @@ import aiohttp
 import orjson
 import uvicorn
 
-from cmw_agent.cli import KEEP_ALIVE_SECONDS
-from cmw_agent.settings import Settings
-from cmw_agent.settings_values import sqlite_url
-from cmw_agent.web.connection_bounds import ConnectionBounds, Deadlines
-from cmw_agent.web.protocol import protocol_for
-from cmw_agent.web.server import Application, Parts, build_app
+from cmw_agent.cli.serve import KEEP_ALIVE_SECONDS
+from cmw_agent.config.settings import Settings
+from cmw_agent.config.validators import sqlite_url
+from cmw_agent.server.build import Application, Parts, build_app
+from cmw_agent.server.connection_bounds import ConnectionBounds, Deadlines
+from cmw_agent.server.http_protocol import protocol_for
 from tests.databases import put_migrated
 from tests.doubles import waiting
 
@@ -86,7 +86,7 @@ async def served(
         lifespan="on",
         timeout_graceful_shutdown=2,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        proxy_headers=False,  # the app's own: see web/proxies.py
+        proxy_headers=False,  # the app's own: see web/security/proxy_headers.py
     )
     server = uvicorn.Server(config)
     running = asyncio.create_task(server._serve())

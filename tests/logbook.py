@@ -5,7 +5,7 @@ import logging
 import re
 from collections.abc import Iterator
 
-from cmw_agent.ops.logs import FORMAT, OWN, QUIET, OneLineFormatter
+from cmw_agent.observability.log_config import FORMAT, OWN, QUIET, OneLineFormatter
 
 ERROR_ID = re.compile(r"error `?([0-9a-f]{8})`?")
 

@@ -9,8 +9,8 @@ from typing import Any
 import aiohttp
 import orjson
 
-from cmw_agent.channels.whatsapp_signature import HEADER, Signatures
-from cmw_agent.settings import Settings
+from cmw_agent.channels.whatsapp.signature import HEADER, Signatures
+from cmw_agent.config.settings import Settings
 from tests.doubles.whatsapp_bridge import TOKEN, Bridge
 from tests.doubles.whatsapp_cloud import NUMBER_ID, Cloud
 from tests.doubles.whatsapp_cloud import TOKEN as CLOUD_TOKEN

@@ -87,7 +87,7 @@ async def started(folder: Path, settings: Mapping[str, str]) -> AsyncIterator[Pr
     Its port is a free one unless `settings` says otherwise.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["cmw_agent.cli"])
+    context.set_forkserver_preload(["cmw_agent.cli.serve"])
     pipes = [context.Pipe(duplex=False) for _ in range(2)]
     environment = {"PATH": os.environ["PATH"], "CMW_PORT": "0", **settings}
     writers = [writer for _, writer in pipes]

@@ -4,13 +4,13 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
-from cmw_agent.observers import Silent
-from cmw_agent.schedule_times import following
-from cmw_agent.schedules import Scheduler
-from cmw_agent.web.runtime import Runtime
-from memory.database import Database
+from cmw_agent.observability.observers import Silent
+from cmw_agent.runtime.runtime import Runtime
+from cmw_agent.runtime.scheduler import Scheduler
+from cmw_agent.schedules.recurrence import following
+from memory.engine.database import Database
+from memory.queues.schedules import Schedules
 from memory.records import utcnow
-from memory.schedules import Schedules
 
 LEASE = 60.0
 # The same for all tests of a process: a clock begun after the hour has ended goes to it as well.

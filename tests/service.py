@@ -5,12 +5,12 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from hashlib import sha256
 
-from cmw_agent.events import TextDelta, TurnEvent, TurnFinished
-from cmw_agent.identity import Principal, SessionKey
-from cmw_agent.sessions import Session
-from cmw_agent.settings import Settings
-from cmw_agent.turns import Turn
-from cmw_agent.web.runtime import Runtime
+from cmw_agent.chat.turn import Turn
+from cmw_agent.config.settings import Settings
+from cmw_agent.conversations.sessions import Session
+from cmw_agent.core.events import TextDelta, TurnEvent, TurnFinished
+from cmw_agent.identity.principals import Principal, SessionKey
+from cmw_agent.runtime.runtime import Runtime
 from memory.records import new_conversation_id
 from tests.harness import WAIT
 

@@ -15,19 +15,19 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cmw_agent.channels.bodies import BoundedBodies, Early
-from cmw_agent.channels.callers import Callers
-from cmw_agent.channels.embed import EmbedRoutes
-from cmw_agent.channels.keys import Keys, Unauthorized
-from cmw_agent.channels.problems import INTERFACES, told_at
-from cmw_agent.channels.rest_parties import told_of
-from cmw_agent.channels.rest_routes import add_rest
-from cmw_agent.channels.whatsapp import CLOSED, UNSIGNED, WhatsApp
-from cmw_agent.channels.whatsapp_signature import HEADER
-from cmw_agent.errors import NotFound, UserError, frames
-from cmw_agent.identity import Identities
-from cmw_agent.services import Services
-from cmw_agent.settings import Settings
+from cmw_agent.channels.api_router import add_rest
+from cmw_agent.channels.common.api_keys import Keys, Unauthorized
+from cmw_agent.channels.common.body_limits import BoundedBodies, Early
+from cmw_agent.channels.common.callers import Callers
+from cmw_agent.channels.common.problems import INTERFACES, told_at
+from cmw_agent.channels.embed.routes import EmbedRoutes
+from cmw_agent.channels.rest.dependencies import told_of
+from cmw_agent.channels.whatsapp.routes import CLOSED, UNSIGNED, WhatsApp
+from cmw_agent.channels.whatsapp.signature import HEADER
+from cmw_agent.config.settings import Settings
+from cmw_agent.core.errors import NotFound, UserError, frames
+from cmw_agent.identity.principals import Identities
+from cmw_agent.runtime.services import Services
 
 log = logging.getLogger(__name__)
 

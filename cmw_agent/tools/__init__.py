@@ -1,10 +1,1 @@
-"""Tools that every agent has: they read nothing of any user and change nothing."""
-
-from langchain_core.tools import BaseTool
-
-from cmw_agent.tools.arithmetic import calculate
-from cmw_agent.tools.clock import current_time
-
-BUILT_IN: tuple[BaseTool, ...] = (current_time, calculate)
-
-__all__ = ["BUILT_IN", "calculate", "current_time"]
+"""Tools that an agent may call: the toolset of a run, approvals, built-in tools, Composio. Imported by `agent` and what stands above it."""

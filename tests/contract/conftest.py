@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from memory.database import Database, SqliteDatabase, migrate, open_database
+from memory.engine.database import Database, SqliteDatabase, migrate, open_database
+from memory.engine.scopes import EVERYONE
 from memory.logins import agent_logins
 from memory.manager import ConversationMemoryManager
 from memory.records import MessageStatus, ToolRecord, TurnTicket
-from memory.scopes import EVERYONE
-from memory.tables import (
+from memory.schema import (
     agent_connections,
     agent_files,
     agent_sessions,

@@ -9,15 +9,15 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import sqlalchemy as sa
 
-from cmw_agent.figures_text import report
-from cmw_agent.web.admin import statistics_page
-from memory.analytics import DAYS, MOST_SHARES, statistics
-from memory.database import Database
-from memory.figures import Share, Spread, Statistics, Tool
-from memory.percentiles import by_key
+from cmw_agent.observability.statistics_text import report
+from cmw_agent.web.api.statistics_page import statistics_page
+from memory.engine.database import Database
+from memory.engine.scopes import EVERYONE
 from memory.records import MessageStatus, ToolRecord
-from memory.scopes import EVERYONE
-from memory.tool_use import MOST_TOOLS
+from memory.reports.figures import Share, Spread, Statistics, Tool
+from memory.reports.percentiles import by_key
+from memory.reports.tool_usage import MOST_TOOLS
+from memory.reports.usage_statistics import DAYS, MOST_SHARES, statistics
 from tests.contract.conftest import ALICE, BOB, LEASE, Clock, Store
 
 DAY = 86_400.0

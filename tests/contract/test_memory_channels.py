@@ -4,9 +4,10 @@ import asyncio
 
 import pytest
 
-from memory.database import Database
+from memory.engine.database import Database
+from memory.engine.scopes import EVERYONE
 from memory.errors import InvalidText
-from memory.inbox import (
+from memory.queues.inbox import (
     MOST_WAITING,
     RUNNING_SECONDS,
     UNDATED_SECONDS,
@@ -14,9 +15,8 @@ from memory.inbox import (
     Message,
     NewMessage,
 )
-from memory.outbox import SENDING_SECONDS, NewSend, Outbox, Standing
-from memory.scopes import EVERYONE
-from memory.tables import channel_messages, channel_sends
+from memory.queues.outbox import SENDING_SECONDS, NewSend, Outbox, Standing
+from memory.schema import channel_messages, channel_sends
 from tests.contract.conftest import ALICE, BOB, Clock, Store, rows_of
 
 

@@ -6,10 +6,10 @@ from datetime import datetime, timedelta
 import pytest
 
 from memory.connections import MAX_OPEN, MAX_TRIES, OPEN_FOR, ConnectionStore, StoredConnection
-from memory.database import Database
+from memory.engine.database import Database
+from memory.maintenance.retention import Retention
 from memory.manager import ConversationMemoryManager
 from memory.records import utcnow
-from memory.retention import Retention
 
 ALICE, BOB = "v-alice", "v-bob"
 

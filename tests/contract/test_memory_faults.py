@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from memory.database import SqliteDatabase, migrate, open_database, ping
+from memory.engine.database import SqliteDatabase, migrate, open_database, ping
 from memory.errors import DatabaseFull, DatabaseUnavailable, StoreError
 from tests.contract.conftest import (
     ALICE,

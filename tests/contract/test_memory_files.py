@@ -7,11 +7,11 @@ from datetime import timedelta
 
 import pytest
 
-from memory.database import Database
+from memory.conversations.files import UsedBytes
+from memory.engine.database import Database
 from memory.errors import ConversationNotFound, QuotaExceeded, UnknownFile
-from memory.files import UsedBytes
+from memory.maintenance.retention import Retention
 from memory.records import StoredFile
-from memory.retention import Retention
 from tests.contract.conftest import ALICE, BOB, Clock, Store, rows_of
 
 ROOM = 1_000

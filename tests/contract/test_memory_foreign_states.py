@@ -11,7 +11,7 @@ from typing import Final
 
 import pytest
 
-from memory.database import Database
+from memory.engine.database import Database
 from memory.manager import ConversationMemoryManager
 from tests.contract.conftest import ALICE, BOB, Store, rows_of
 

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from memory.database import Database
+from memory.conversations.editing import MOST_MATCHES
+from memory.engine.database import Database
+from memory.engine.scopes import EVERYONE
 from memory.errors import ConversationNotFound, HoldingsChanged, InvalidText
-from memory.history import MOST_MATCHES
 from memory.logins import Logins, Taking
-from memory.scopes import EVERYONE
 from tests.contract.conftest import ALICE, BOB, Clock, Store, rows_of
 
 

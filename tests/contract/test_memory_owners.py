@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from memory.database import Database
+from memory.engine.database import Database
+from memory.engine.scopes import EVERYONE
 from memory.errors import ConversationNotFound, StoreError
 from memory.manager import ConversationMemoryManager
-from memory.scopes import EVERYONE
-from memory.tables import agent_messages, agent_turns
+from memory.schema import agent_messages, agent_turns
 from tests.contract.conftest import ALICE, BOB, Store, rows_of
 
 THEIRS = "AbC-123_theirs"

@@ -3,9 +3,9 @@
 import pytest
 import sqlalchemy as sa
 
-from memory.database import SqliteDatabase
+from memory.conversations.context_window import most_rows
+from memory.engine.database import SqliteDatabase
 from memory.errors import ConversationNotFound
-from memory.window import most_rows
 from tests.contract.conftest import ALICE, BOB, Clock, Store
 
 

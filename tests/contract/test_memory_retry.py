@@ -3,10 +3,10 @@
 import pytest
 import sqlalchemy as sa
 
-from memory.database import Database
+from memory.engine.database import Database
+from memory.engine.scopes import EVERYONE
 from memory.errors import ConversationNotFound
-from memory.scopes import EVERYONE
-from memory.tables import agent_messages
+from memory.schema import agent_messages
 from tests.contract.conftest import ALICE, LEASE, Clock, Store, rows_of
 
 

@@ -7,19 +7,12 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from memory.database import Database
+from memory.engine.database import Database
+from memory.engine.scopes import EVERYONE
 from memory.errors import ConversationNotFound, InvalidText, TooManySchedules
-from memory.retention import Retention
-from memory.schedules import (
-    MOST_FAILURES,
-    BoundOf,
-    Ending,
-    Outcome,
-    Schedule,
-    Schedules,
-)
-from memory.scopes import EVERYONE
-from memory.tables import agent_schedules
+from memory.maintenance.retention import Retention
+from memory.queues.schedules import MOST_FAILURES, BoundOf, Ending, Outcome, Schedule, Schedules
+from memory.schema import agent_schedules
 from tests.contract.conftest import ALICE, BOB, Clock, Store
 
 pytestmark = pytest.mark.parametrize("database", ["sqlite-file", "postgresql"], indirect=True)

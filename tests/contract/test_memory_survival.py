@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from memory.database import Database, SqliteDatabase, migrate, open_database
+from memory.engine.database import Database, SqliteDatabase, migrate, open_database
 from memory.errors import ConversationBusy, ConversationNotFound, DatabaseUnavailable
-from memory.recovery import interrupt_abandoned
+from memory.maintenance.recovery import interrupt_abandoned
 from tests.contract.conftest import ALICE, BOB, Store, path_of, whole_or_absent
 
 ROOT = Path(__file__).parents[2]

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from memory.database import Database
+from memory.engine.database import Database
 from memory.errors import InvalidText
 from tests.contract.conftest import ALICE, TOOL, Store, rows_of
 

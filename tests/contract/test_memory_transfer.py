@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from memory.database import Database
+from memory.conversations.transfer import MAX_LISTED
+from memory.engine.database import Database
 from memory.errors import ConversationNotFound, HoldingsChanged, LoginExists
 from memory.logins import Logins, Taking
+from memory.queues.schedules import Schedules
 from memory.records import StoredFile
-from memory.schedules import Schedules
-from memory.transfer import MAX_LISTED
 from tests.contract.conftest import ALICE, BOB, Clock, Store, rows_of
 from tests.contract.test_memory_schedules import added as add_task
 from tests.contract.test_memory_schedules import tasks

@@ -6,10 +6,10 @@ from datetime import timedelta, timezone
 
 import pytest
 
-from memory.database import Database
+from memory.engine.database import Database
 from memory.errors import ConversationBusy, ConversationNotFound
+from memory.maintenance.recovery import interrupt_abandoned
 from memory.records import TurnTicket
-from memory.recovery import interrupt_abandoned
 from tests.contract.conftest import ALICE, BOB, LEASE, TOOL, Clock, Store, rows_of
 
 Outcome = TurnTicket | BaseException

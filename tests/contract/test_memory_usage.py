@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from memory.database import migrate, open_database
+from memory.engine.database import migrate, open_database
 from memory.records import Usage
 from tests.contract.conftest import ALICE, BOB, Clock, Store
 
@@ -126,7 +126,7 @@ async def test_nobody_uses_nothing(store: Store, clock: Clock) -> None:
 
 async def test_the_sum_of_a_day_goes_by_the_index(tmp_path: Path) -> None:
     # SQLite alone: PostgreSQL's plans depend on how much is stored.
-    from memory.usage import _SINCE
+    from memory.conversations.usage import _SINCE
 
     database = open_database(f"sqlite:///{tmp_path / 'plans.db'}")
     await migrate(database)

@@ -15,13 +15,15 @@ from typing import Any, Final
 import pytest
 import sqlalchemy as sa
 
-from memory import inbox, outbox, retention, schedules, statements
-from memory.database import Database
-from memory.inbox import NewMessage
-from memory.outbox import NewSend
-from memory.prepared import Prepared
-from memory.scopes import EVERYONE
-from memory.tables import (
+from memory.conversations import turn_statements
+from memory.engine.database import Database
+from memory.engine.prepared import Prepared
+from memory.engine.scopes import EVERYONE
+from memory.maintenance import retention
+from memory.queues import inbox, outbox, schedules
+from memory.queues.inbox import NewMessage
+from memory.queues.outbox import NewSend
+from memory.schema import (
     agent_schedules,
     agent_sessions,
     agent_turns,
@@ -126,8 +128,8 @@ CREATED: Final[dict[str, Any]] = {
 }
 # takes its owner as the value of a column
 CREATING: Final = (
-    statements.CREATE_OR_EXTEND.statement,
-    statements.CREATE_OR_EXTEND.elsewhere,
+    turn_statements.CREATE_OR_EXTEND.statement,
+    turn_statements.CREATE_OR_EXTEND.elsewhere,
 )
 
 

@@ -8,10 +8,10 @@ from functools import partial
 import pytest
 import sqlalchemy as sa
 
-from memory.database import Database, open_database
-from memory.retention import BATCH, DELETED_KEPT, Cleaned, Retention
-from memory.scopes import EVERYONE, begun_with
-from memory.tables import agent_messages, agent_sessions, agent_turns
+from memory.engine.database import Database, open_database
+from memory.engine.scopes import EVERYONE, begun_with
+from memory.maintenance.retention import BATCH, DELETED_KEPT, Cleaned, Retention
+from memory.schema import agent_messages, agent_sessions, agent_turns
 from tests.contract.conftest import ALICE, BOB, LEASE, Clock, Store, emptied, rows_of
 from tests.doubles.waiting import WAIT
 

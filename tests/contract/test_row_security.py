@@ -9,16 +9,16 @@ import pytest
 import sqlalchemy as sa
 
 from memory.connections import ConnectionStore
-from memory.database import Database, bypasses_row_security, migrate, open_database
+from memory.engine.database import Database, bypasses_row_security, migrate, open_database
+from memory.engine.scopes import EVERYONE, Handover, Scope
 from memory.errors import ConversationNotFound, StoreError
-from memory.inbox import Inbox, NewMessage
 from memory.logins import Logins
-from memory.outbox import NewSend, Outbox
+from memory.maintenance.retention import Retention
+from memory.queues.inbox import Inbox, NewMessage
+from memory.queues.outbox import NewSend, Outbox
+from memory.queues.schedules import Schedules
 from memory.records import StoredFile
-from memory.retention import Retention
-from memory.schedules import Schedules
-from memory.scopes import EVERYONE, Handover, Scope
-from memory.tables import metadata
+from memory.schema import metadata
 from tests.contract.conftest import ALICE, BOB, Clock, Store, emptied
 
 OWNED = [table for table in metadata.sorted_tables if "owner_id" in table.columns]

@@ -5,9 +5,9 @@ from datetime import timedelta
 
 import pytest
 
-from memory.database import Database
+from memory.engine.database import Database
 from memory.errors import TooManySchedules
-from memory.schedules import RUNNING_OF_NETWORK, Claimed, Ending, Schedules, UsedTasks
+from memory.queues.schedules import RUNNING_OF_NETWORK, Claimed, Ending, Schedules, UsedTasks
 from tests.contract.conftest import ALICE, BOB, Clock, Store
 from tests.contract.test_memory_schedules import added, schedules, tasks
 

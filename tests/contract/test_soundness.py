@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from memory.database import Database
-from memory.scopes import EVERYONE
-from memory.soundness import _faults, faults, file_ids
+from memory.engine.database import Database
+from memory.engine.scopes import EVERYONE
+from memory.maintenance.integrity import _faults, faults, file_ids
 from tests.contract.conftest import ALICE, BOB, Store
 
 # statement, and the law that it breaks

@@ -10,15 +10,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from memory.database import SqliteDatabase
-from memory.errors import (
-    ConversationBusy,
-    ConversationNotFound,
-    DatabaseUnavailable,
-    UnknownFile,
-)
+from memory.engine.database import SqliteDatabase
+from memory.engine.group_commit import MOST_TOGETHER
+from memory.errors import ConversationBusy, ConversationNotFound, DatabaseUnavailable, UnknownFile
 from memory.records import TurnTicket
-from memory.writing import MOST_TOGETHER
 from tests.contract.conftest import ALICE, BOB, Store, whole_or_absent
 from tests.driver import Overheard
 

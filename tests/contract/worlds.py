@@ -8,10 +8,10 @@ from typing import Any, Final
 import pytest
 import sqlalchemy as sa
 
-from memory.database import Database
+from memory.engine.database import Database
+from memory.engine.scopes import EVERYONE
 from memory.logins import agent_logins
-from memory.scopes import EVERYONE
-from memory.tables import (
+from memory.schema import (
     agent_connections,
     agent_files,
     agent_messages,

@@ -11,8 +11,8 @@ import signal
 import sys
 from pathlib import Path
 
-from cmw_agent.backups import back_up
-from cmw_agent.settings import Settings
+from cmw_agent.cli.backup import back_up
+from cmw_agent.config.settings import Settings
 
 STEPS = frozenset({"os.mkdir", "os.remove", "os.rename", "os.rmdir", "shutil.rmtree"})
 

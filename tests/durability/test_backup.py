@@ -15,15 +15,15 @@ from typing import Any, BinaryIO
 
 import pytest
 
-from cmw_agent import commands
-from cmw_agent.backup_folder import MANIFEST, Unusable, measure, read_manifest
-from cmw_agent.backups import back_up, check, restore
-from cmw_agent.settings import Settings
-from memory import backup
-from memory.database import Database, SqliteDatabase, migrate, open_database
-from memory.lock import FileLock, sole_use
+from cmw_agent.cli import commands
+from cmw_agent.cli.backup import back_up, check, restore
+from cmw_agent.cli.backup_folder import MANIFEST, Unusable, measure, read_manifest
+from cmw_agent.config.settings import Settings
+from memory.engine import sqlite_backup
+from memory.engine.database import Database, SqliteDatabase, migrate, open_database
+from memory.engine.process_lock import FileLock, sole_use
 from memory.records import utcnow
-from memory.tables import agent_files
+from memory.schema import agent_files
 from tests.contract.conftest import ALICE, Store, whole_or_absent
 from tests.harness import Browser, canary, last_text, served, settings_for
 from tests.logbook import restored
@@ -415,9 +415,9 @@ def test_of_postgresql_each_says_what_to_use(tmp_path: Path) -> None:
 
 
 def test_only_a_file_of_sqlite_has_a_path() -> None:
-    assert backup.sqlite_path("sqlite+aiosqlite:////data/chat.db") == Path("/data/chat.db")
-    assert backup.sqlite_path("sqlite://") is None
-    assert backup.sqlite_path(POSTGRES) is None
+    assert sqlite_backup.sqlite_path("sqlite+aiosqlite:////data/chat.db") == Path("/data/chat.db")
+    assert sqlite_backup.sqlite_path("sqlite://") is None
+    assert sqlite_backup.sqlite_path(POSTGRES) is None
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from cmw_agent.backup_folder import MANIFEST, Unusable, draft
-from cmw_agent.backups import back_up, restore
-from memory.lock import FileLock
+from cmw_agent.cli.backup import back_up, restore
+from cmw_agent.cli.backup_folder import MANIFEST, Unusable, draft
+from memory.engine.process_lock import FileLock
 from tests.durability.test_backup import beside, fill, stored
 from tests.harness import settings_for
 from tests.processes import HOUSE

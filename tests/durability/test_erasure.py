@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from cmw_agent.web.runtime import Runtime
-from memory.database import SqliteDatabase
+from cmw_agent.runtime.runtime import Runtime
+from memory.engine.database import SqliteDatabase
+from memory.maintenance.retention import Retention
 from memory.records import utcnow
-from memory.retention import Retention
 from tests.contract.conftest import (
     ALICE,
     BOB,

@@ -17,12 +17,12 @@ from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from alembic.script import ScriptDirectory
 
-from memory.database import Database, migrate, open_database, ping
+from memory.engine.database import Database, migrate, open_database, ping
 from memory.errors import DatabaseTooNew, DatabaseUnavailable
 from memory.manager import ConversationMemoryManager
 from memory.migrations import HERE
 from memory.records import Usage
-from memory.tables import metadata
+from memory.schema import metadata
 from tests.contract.conftest import postgres_server
 from tests.databases import take_over
 

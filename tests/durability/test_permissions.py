@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from cmw_agent.backups import back_up, restore
-from cmw_agent.cli import check_data_dir, tighten_permissions
-from cmw_agent.identity import load_keys
-from memory.backup import sqlite_path
-from memory.permissions import tighten
+from cmw_agent.cli.backup import back_up, restore
+from cmw_agent.cli.serve import check_data_dir, tighten_permissions
+from cmw_agent.identity.secret_key import load_keys
+from memory.engine.permissions import tighten
+from memory.engine.sqlite_backup import sqlite_path
 from tests.harness import settings_for
 from tests.service import process, session_of, told
 

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import pytest
 
-from cmw_agent.backups import check
-from memory.database import migrate, open_database
+from cmw_agent.cli.backup import check
+from memory.engine.database import migrate, open_database
 from tests.contract.conftest import ALICE, Store, postgres_server
 from tests.durability.test_backup import add_file, stored
 from tests.harness import WAIT, settings_for

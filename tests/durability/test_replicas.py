@@ -8,9 +8,9 @@ from typing import Any
 import asyncpg
 import pytest
 
-from cmw_agent.errors import ConversationInUse, Unavailable
-from cmw_agent.settings import Settings
-from cmw_agent.web.runtime import Runtime
+from cmw_agent.config.settings import Settings
+from cmw_agent.core.errors import ConversationInUse, Unavailable
+from cmw_agent.runtime.runtime import Runtime
 from tests.contract.conftest import postgres_server
 from tests.databases import postgres
 from tests.doubles.openai_server import OpenAIDouble

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from cmw_agent.identity import Principal
-from cmw_agent.schedules import ENDED
+from cmw_agent.identity.principals import Principal
+from cmw_agent.runtime.scheduler import ENDED
 from tests.harness import Browser, canary, served, settings_for
 from tests.rows import rows
 from tests.scheduled import Hands, Heard, scheduler_of, store_of

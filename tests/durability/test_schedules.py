@@ -6,11 +6,11 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from cmw_agent.schedules import Delivery
-from cmw_agent.sessions import Session
-from cmw_agent.tools.schedule_book import ScheduleBook
-from cmw_agent.web.runtime import Runtime
-from memory.schedules import MOST_FAILURES, Schedule
+from cmw_agent.conversations.sessions import Session
+from cmw_agent.runtime.runtime import Runtime
+from cmw_agent.runtime.scheduler import Delivery
+from cmw_agent.schedules.service import ScheduleBook
+from memory.queues.schedules import MOST_FAILURES, Schedule
 from tests.doubles.openai_server import OpenAIDouble
 from tests.harness import Browser, canary, served, settings_for, texts
 from tests.rows import messages, rows, sound

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from cmw_agent.agent import SUMMARISE
-from cmw_agent.chat import ChatService
-from cmw_agent.sessions import Session
+from cmw_agent.agent.agent import SUMMARISE
+from cmw_agent.chat.service import ChatService
+from cmw_agent.conversations.sessions import Session
 from tests.doubles.openai_server import OpenAIDouble
 from tests.doubles.openai_steps import Gate, Request, Step, Text
 from tests.harness import canary, settings_for

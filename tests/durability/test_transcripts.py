@@ -5,10 +5,10 @@ import random
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
-from cmw_agent.agent import SUMMARISE
-from cmw_agent.sessions import Session
-from cmw_agent.transcripts import Transcript
-from cmw_agent.web.runtime import Runtime
+from cmw_agent.agent.agent import SUMMARISE
+from cmw_agent.chat.context_cache import Transcript
+from cmw_agent.conversations.sessions import Session
+from cmw_agent.runtime.runtime import Runtime
 from tests.doubles.openai_server import OpenAIDouble
 from tests.doubles.openai_steps import Cut, Request, Step, Text
 from tests.harness import canary, settings_for

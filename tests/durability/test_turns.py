@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from cmw_agent.errors import ConversationInUse, Unavailable
-from cmw_agent.events import TextDelta, TurnFinished
-from cmw_agent.settings import Settings
-from cmw_agent.turns import Turn
+from cmw_agent.chat.turn import Turn
+from cmw_agent.config.settings import Settings
+from cmw_agent.core.errors import ConversationInUse, Unavailable
+from cmw_agent.core.events import TextDelta, TurnFinished
 from tests.doubles.openai_server import OpenAIDouble
 from tests.doubles.openai_steps import Gate, Request, Start, Step, Text
 from tests.harness import (

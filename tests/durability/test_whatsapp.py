@@ -16,20 +16,20 @@ import aiohttp
 import orjson
 import pytest
 
-from cmw_agent.channels.callers import Callers
-from cmw_agent.channels.whatsapp_messages import parsed
-from cmw_agent.channels.whatsapp_questions import Bell
-from cmw_agent.channels.whatsapp_sender import MOST_ATTEMPTS, Sender
-from cmw_agent.channels.whatsapp_turns import INTERRUPTED, Answerer, owner_of
-from cmw_agent.channels.whatsapp_wire import Wire
-from cmw_agent.channels.whatsapp_worker import LOST, RENEW_SECONDS, UNBEGUN, Worker, notice
-from cmw_agent.errors import Unavailable
-from cmw_agent.identity import Identities, Principal
-from cmw_agent.observers import Silent
-from cmw_agent.settings import Settings
-from memory.database import Database, migrate, open_database
-from memory.inbox import Inbox, Message, NewMessage
-from memory.outbox import NewSend, Outbox
+from cmw_agent.channels.common.callers import Callers
+from cmw_agent.channels.whatsapp.answering import INTERRUPTED, Answerer, owner_of
+from cmw_agent.channels.whatsapp.approvals import Bell
+from cmw_agent.channels.whatsapp.client import Wire
+from cmw_agent.channels.whatsapp.inbound import parsed
+from cmw_agent.channels.whatsapp.sender import MOST_ATTEMPTS, Sender
+from cmw_agent.channels.whatsapp.worker import LOST, RENEW_SECONDS, UNBEGUN, Worker, notice
+from cmw_agent.config.settings import Settings
+from cmw_agent.core.errors import Unavailable
+from cmw_agent.identity.principals import Identities, Principal
+from cmw_agent.observability.observers import Silent
+from memory.engine.database import Database, migrate, open_database
+from memory.queues.inbox import Inbox, Message, NewMessage
+from memory.queues.outbox import NewSend, Outbox
 from memory.records import utcnow
 from tests.contract.conftest import Clock
 from tests.doubles.openai_server import OpenAIDouble

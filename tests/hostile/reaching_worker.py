@@ -13,7 +13,7 @@ import struct
 from collections.abc import Callable
 from typing import BinaryIO
 
-from cmw_agent import extraction_worker
+from cmw_agent.files import extraction_worker
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 SEIZE = 0x4206  # of ptrace: to attach without a stop

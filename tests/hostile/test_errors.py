@@ -13,13 +13,13 @@ import orjson
 import pytest
 from langchain_core.tools import BaseTool, StructuredTool
 
-from cmw_agent.agent import CmwAgent, build_graph
-from cmw_agent.completion import Exchange
-from cmw_agent.events import TextDelta, ToolFinished
-from cmw_agent.models import open_model
-from cmw_agent.streaming import Window
-from cmw_agent.web.handlers import Handlers
-from cmw_agent.web.server import Parts
+from cmw_agent.agent.agent import CmwAgent, build_graph
+from cmw_agent.core.events import TextDelta, ToolFinished
+from cmw_agent.llm.chat_model import Exchange
+from cmw_agent.llm.coalescing import Window
+from cmw_agent.llm.factory import open_model
+from cmw_agent.server.build import Parts
+from cmw_agent.web.page.handlers import Handlers
 from tests.doubles.openai_models import built_in
 from tests.doubles.openai_server import OpenAIDouble
 from tests.doubles.openai_steps import Request, Step

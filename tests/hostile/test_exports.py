@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from cmw_agent.export import FORMATS
-from cmw_agent.identity import Principal
+from cmw_agent.conversations.export import FORMATS
+from cmw_agent.identity.principals import Principal
 from tests.harness import Browser, Served, served, settings_for
 from tests.rows import rows
 from tests.service import until

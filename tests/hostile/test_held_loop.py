@@ -17,16 +17,17 @@ from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, Huma
 from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 
-from cmw_agent.completion import ToolCalls as CallsInPieces
-from cmw_agent.completion import Voice, complete
-from cmw_agent.demo import respond
-from cmw_agent.export import FORMATS
-from cmw_agent.models import open_model
-from cmw_agent.streaming import SSEParser, Window
-from cmw_agent.text import MAX_MARKS, checked_message
-from cmw_agent.tools import arithmetic
-from cmw_agent.tools.arithmetic import evaluate
-from cmw_agent.web.view import tool_step
+from cmw_agent.conversations.export import FORMATS
+from cmw_agent.core.sanitize import MAX_MARKS, checked_message
+from cmw_agent.llm.chat_model import ToolCalls as CallsInPieces
+from cmw_agent.llm.chat_model import Voice, complete
+from cmw_agent.llm.coalescing import Window
+from cmw_agent.llm.demo_model import respond
+from cmw_agent.llm.factory import open_model
+from cmw_agent.llm.sse import SSEParser
+from cmw_agent.tools.builtin import arithmetic
+from cmw_agent.tools.builtin.arithmetic import evaluate
+from cmw_agent.web.page.rendering import tool_step
 from memory.records import Conversation, StoredMessage, ToolRecord
 from tests.doubles.openai_server import OpenAIDouble
 from tests.doubles.openai_steps import Request, Step, ToolCalls

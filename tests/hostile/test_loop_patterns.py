@@ -33,7 +33,7 @@ WAYS = frozenset({"sub", "subn", "search", "split", "findall", "finditer"}) | WH
 
 # those that never see a text as long as this
 BOUNDED: Mapping[str, str] = {
-    "cmw_agent.schedule_times._ZONE": "200 characters at most, and no two spaces in a row",
+    "cmw_agent.schedules.recurrence._ZONE": "200 characters at most, and no two spaces in a row",
 }
 
 
@@ -162,8 +162,12 @@ def frozen() -> Iterator[None]:
 
 def test_the_expressions_of_the_source_are_found() -> None:
     names = {use.name for use in USES}
-    assert {"cmw_agent.text.MARKS", "cmw_agent.demo.SUM", "memory.history._WORD"} <= names
-    assert any(name.startswith("memory.text:") for name in names)  # one without a name
+    assert {
+        "cmw_agent.core.sanitize.MARKS",
+        "cmw_agent.llm.demo_model.SUM",
+        "memory.conversations.editing._WORD",
+    } <= names
+    assert any(name.startswith("memory.validation:") for name in names)  # one without a name
     assert set(BOUNDED) <= names
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from cmw_agent.approvals import Approvals
-from cmw_agent.budgets import Budget, Budgets, Full
-from cmw_agent.identity import Principal
-from cmw_agent.limits import TooMany
-from cmw_agent.web.mailboxes import Mailboxes
-from cmw_agent.web.routes import API
+from cmw_agent.chat.approval_registry import Approvals
+from cmw_agent.identity.principals import Principal
+from cmw_agent.limits.budgets import Budget, Budgets, Full
+from cmw_agent.limits.limiter import TooMany
+from cmw_agent.web.gradio_transport.mailboxes import Mailboxes
+from cmw_agent.web.security.route_allowlist import API
 from tests.harness import Browser, Refused, browser_hash, last_text, served, settings_for
 from tests.isolation.world import world
 from tests.service import until

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from cmw_agent import sandbox
-from cmw_agent.extraction import PASSED_ON, Extraction
+from cmw_agent.files import sandbox
+from cmw_agent.files.extraction import PASSED_ON, Extraction
 from tests.harness import settings_for
 
 SINGLE_THREADS = {"NO_PROXY", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"}
@@ -100,7 +100,7 @@ buffer = ctypes.create_string_buffer(program)
 libc = ctypes.CDLL(None)
 libc.prctl(38, 1, 0, 0, 0)
 libc.prctl(22, 2, struct.pack("HP", len(deny), ctypes.addressof(buffer)), 0, 0)
-from cmw_agent.extraction import Extraction
+from cmw_agent.files.extraction import Extraction
 from tests.harness import settings_for
 logging.basicConfig(format="%(levelname)s %(message)s", stream=sys.stdout)
 assert sandbox.offered() == sandbox.Offer(0, True), sandbox.offered()

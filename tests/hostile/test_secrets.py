@@ -10,9 +10,9 @@ from typing import Any
 import aiohttp
 import pytest
 
-from cmw_agent.cli import check_database
-from cmw_agent.errors import StartupError
-from cmw_agent.settings import Settings, load_settings, variable
+from cmw_agent.cli.serve import check_database
+from cmw_agent.config.settings import Settings, load_settings, variable
+from cmw_agent.core.errors import StartupError
 from tests.doubles.openai_server import OpenAIDouble, refused_url
 from tests.harness import API, Browser, canary, served, settings_for
 from tests.logbook import logbook

@@ -10,10 +10,10 @@ import pytest
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from cmw_agent.budgets import Budget, Budgets
-from cmw_agent.web.connection_bounds import ConnectionBounds, Deadlines
-from cmw_agent.web.protocol import MAX_HEADER_BYTES, protocol_for
-from cmw_agent.web.routes import API
+from cmw_agent.limits.budgets import Budget, Budgets
+from cmw_agent.server.connection_bounds import ConnectionBounds, Deadlines
+from cmw_agent.server.http_protocol import MAX_HEADER_BYTES, protocol_for
+from cmw_agent.web.security.route_allowlist import API
 from tests.harness import WAIT, Served, served, settings_for
 from tests.service import until
 

@@ -10,11 +10,11 @@ from typing import Any
 import aiohttp
 import pytest
 
-from cmw_agent.approvals import Decision
-from cmw_agent.channels.whatsapp_messages import Incoming, parsed
-from cmw_agent.channels.whatsapp_questions import FAILED, FULL, TOO_LONG, Bell, Questions
-from cmw_agent.channels.whatsapp_turns import owner_of
-from cmw_agent.channels.whatsapp_worker import AT_ONCE
+from cmw_agent.channels.whatsapp.answering import owner_of
+from cmw_agent.channels.whatsapp.approvals import FAILED, FULL, TOO_LONG, Bell, Questions
+from cmw_agent.channels.whatsapp.inbound import Incoming, parsed
+from cmw_agent.channels.whatsapp.worker import AT_ONCE
+from cmw_agent.tools.approvals import Decision
 from tests.doubles.openai_server import OpenAIDouble
 from tests.doubles.openai_steps import Request, Step, Text, ToolCalls
 from tests.doubles.whatsapp_bridge import whatsapp_bridge

@@ -14,7 +14,7 @@ import orjson
 import pytest
 import pytest_asyncio
 
-from cmw_agent.channels.whatsapp_signature import HEADER, Signatures
+from cmw_agent.channels.whatsapp.signature import HEADER, Signatures
 from tests.doubles.whatsapp_bridge import Bridge, whatsapp_bridge
 from tests.harness import WAIT, served, settings_for
 from tests.phones import (

@@ -7,8 +7,8 @@ from itertools import pairwise
 
 import pytest
 
-from cmw_agent.channels.whatsapp_text import split
-from cmw_agent.channels.whatsapp_turns import private
+from cmw_agent.channels.whatsapp.answering import private
+from cmw_agent.channels.whatsapp.formatting import split
 
 SIZES = (0, 500, 4_000, 32_000)
 MOST = 20.0  # times the work, of eight times the text

@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("cmw_agent", "memory")
-ELSEWHERE = ("memory/migrations/", "cmw_agent/extraction_worker.py")  # no loop of the app's
+ELSEWHERE = ("memory/migrations/", "cmw_agent/files/extraction_worker.py")  # no loop of the app's
 
 SIGNS: Mapping[str, frozenset[str]] = {
     "reads JSON": frozenset({"json.loads", "orjson.loads"}),

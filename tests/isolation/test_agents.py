@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from cmw_agent.errors import StartupError
-from cmw_agent.kit import AgentGone
-from cmw_agent.web.routes import CHANNELS, OPEN
+from cmw_agent.chat.dependencies import AgentGone
+from cmw_agent.core.errors import StartupError
+from cmw_agent.web.security.route_allowlist import CHANNELS, OPEN
 from tests.harness import Browser, Event, Tab, canary, last_text, served
 from tests.isolation import provider as idp
 from tests.isolation.provider import CLIENT, Forger, agreed, begun, ended, forging, sign_out

@@ -13,7 +13,8 @@ from urllib.parse import quote
 import orjson
 import pytest
 
-from cmw_agent.approvals import Approvals, Decision
+from cmw_agent.chat.approval_registry import Approvals
+from cmw_agent.tools.approvals import Decision
 from tests.harness import WAIT, Browser, canary, served, settings_for
 from tests.rows import rows
 from tests.service import until

@@ -14,12 +14,14 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from cmw_agent.agent import CmwAgent
-from cmw_agent.identity import Principal, SessionKey
-from cmw_agent.runs import RunContext
-from cmw_agent.sessions import Session
-from memory import connections, reading, schedules, statements, transfer, usage
-from memory.prepared import Prepared
+from cmw_agent.agent.agent import CmwAgent
+from cmw_agent.agent.middleware import RunContext
+from cmw_agent.conversations.sessions import Session
+from cmw_agent.identity.principals import Principal, SessionKey
+from memory import connections
+from memory.conversations import reading, transfer, turn_statements, usage
+from memory.engine.prepared import Prepared
+from memory.queues import schedules
 from tests.harness import Browser
 from tests.isolation.source import PACKAGES, ROOT, Source, assigned, imports, public, sources
 from tests.isolation.world import world
@@ -68,138 +70,138 @@ IDENTITY = {"account", "holder", "owner", "principal", "session", "request", "ne
 # Modules of `memory` whose functions reach no row of a user by themselves.
 ROWLESS = {
     "memory": "hands on the names of the others",
-    "memory.backup": "copies whole files, for whoever runs the app, and hands out no row",
-    "memory.database": "runs work that it is given",
-    "memory.erasure": "removes what nobody owns any more, hands out no row",
+    "memory.engine.sqlite_backup": "copies whole files, for whoever runs the app, and hands out no row",
+    "memory.engine.database": "runs work that it is given",
+    "memory.engine.erasure": "removes what nobody owns any more, hands out no row",
     "memory.errors": "classes of errors",
-    "memory.faults": "translates drivers' errors",
-    "memory.lock": "the file's lock between processes",
-    "memory.figures": "sums over everybody",
+    "memory.engine.driver_errors": "translates drivers' errors",
+    "memory.engine.process_lock": "the file's lock between processes",
+    "memory.reports.figures": "sums over everybody",
     "memory.migrations": "changes tables, reads no row",
     "memory.migrations.versions": "empty",
-    "memory.permissions": "modes of files and folders",
-    "memory.percentiles": "figures of a selection that it is given",
-    "memory.prepared": "runs statements that it is given; a law below reads them",
+    "memory.engine.permissions": "modes of files and folders",
+    "memory.reports.percentiles": "figures of a selection that it is given",
+    "memory.engine.prepared": "runs statements that it is given; a law below reads them",
     "memory.records": "copies of rows, and ids",
-    "memory.scopes": "says whose rows a transaction may reach, reaches none",
-    "memory.scoped_connection": "hands that on to PostgreSQL",
-    "memory.statements": "statements; another law below reads them",
-    "memory.tables": "the tables' columns",
-    "memory.text": "checks of texts",
-    "memory.writing": "runs work that it is given",
-    "memory.window": "pure: chooses among messages it is given",
+    "memory.engine.scopes": "says whose rows a transaction may reach, reaches none",
+    "memory.engine.scoped_connection": "hands that on to PostgreSQL",
+    "memory.conversations.turn_statements": "statements; another law below reads them",
+    "memory.schema": "the tables' columns",
+    "memory.validation": "checks of texts",
+    "memory.engine.group_commit": "runs work that it is given",
+    "memory.conversations.context_window": "pure: chooses among messages it is given",
 }
 
 # Modules of `cmw_agent` with a door: something that all users share and that leads to
 # what is a user's own. What belongs to one session, such as a Turn, is no door.
 DOORS = {
-    "cmw_agent.sessions": {"SessionMaker", "SessionRegistry"},
-    "cmw_agent.chat": {"ChatService"},
-    "cmw_agent.history": {"History"},
-    "cmw_agent.files": {"Files"},
-    "cmw_agent.web.files": {"FileRoutes"},
-    "cmw_agent.limits": {"Limits"},
-    "cmw_agent.web.handlers": {"Handlers"},
-    "cmw_agent.web.history": {"HistoryRoutes"},
-    "cmw_agent.web.connections": {"ConnectionRoutes"},
-    "cmw_agent.web.approvals": {"ApprovalRoutes"},
-    "cmw_agent.web.usage": {"UsageRoutes"},
-    "cmw_agent.channels.rest": {"Rest"},
-    "cmw_agent.channels.rest_parties": {"Shelf"},
-    "cmw_agent.channels.rest_sessions": {"RestSessions"},
-    "cmw_agent.channels.completions": {"Completions"},
-    "cmw_agent.channels.embed": {"EmbedRoutes"},
-    "cmw_agent.approvals": {"Approvals"},
-    "cmw_agent.tools.composio": {"Connections"},
-    "cmw_agent.tools.connecting": {"Connecting"},
-    "cmw_agent.tools.schedule_book": {"ScheduleBook"},
-    "cmw_agent.schedules": {"Scheduler"},
-    "cmw_agent.web.accounts": {"Accounts"},
-    "cmw_agent.web.login": {"LoginRoutes"},
-    "cmw_agent.web.consent": {"ConsentRoutes"},
+    "cmw_agent.conversations.sessions": {"SessionMaker", "SessionRegistry"},
+    "cmw_agent.chat.service": {"ChatService"},
+    "cmw_agent.conversations.service": {"History"},
+    "cmw_agent.files.service": {"Files"},
+    "cmw_agent.web.api.files": {"FileRoutes"},
+    "cmw_agent.limits.limiter": {"Limits"},
+    "cmw_agent.web.page.handlers": {"Handlers"},
+    "cmw_agent.web.api.conversations": {"HistoryRoutes"},
+    "cmw_agent.web.api.connections": {"ConnectionRoutes"},
+    "cmw_agent.web.api.approvals": {"ApprovalRoutes"},
+    "cmw_agent.web.api.usage": {"UsageRoutes"},
+    "cmw_agent.channels.rest.messages": {"Rest"},
+    "cmw_agent.channels.rest.dependencies": {"Shelf"},
+    "cmw_agent.channels.rest.sessions": {"RestSessions"},
+    "cmw_agent.channels.openai.completions": {"Completions"},
+    "cmw_agent.channels.embed.routes": {"EmbedRoutes"},
+    "cmw_agent.tools.approvals": {"Approvals"},
+    "cmw_agent.tools.composio.connections": {"Connections"},
+    "cmw_agent.tools.composio.connecting": {"Connecting"},
+    "cmw_agent.schedules.service": {"ScheduleBook"},
+    "cmw_agent.runtime.scheduler": {"Scheduler"},
+    "cmw_agent.web.login.accounts": {"Accounts"},
+    "cmw_agent.web.login.routes": {"LoginRoutes"},
+    "cmw_agent.web.login.consent": {"ConsentRoutes"},
 }
 
 # Doors without a user, judged one by one.
 JUDGED = {
-    "memory.recovery.interrupt_abandoned": "maintenance: returns a count, changes a state only",
-    "memory.recovery.abandoned": "a condition, which reaches nothing",
-    "memory.retention.Retention.clean": "maintenance: returns counts, deletes what is due",
+    "memory.maintenance.recovery.interrupt_abandoned": "maintenance: returns a count, changes a state only",
+    "memory.maintenance.recovery.abandoned": "a condition, which reaches nothing",
+    "memory.maintenance.retention.Retention.clean": "maintenance: returns counts, deletes what is due",
     "memory.logins.purge": "maintenance: deletes logins that nobody can use",
-    "memory.retention.delete": "maintenance: a batch of it",
-    "memory.retention.Retention.known_files": "maintenance: tells ids of files from others",
-    "memory.files.known": "maintenance: tells ids of files from others",
-    "memory.files.purge": "maintenance: deletes what was never sent, returns a count",
-    "cmw_agent.files.Files.sweep": "maintenance: deletes bytes that no row names, returns a count",
-    "cmw_agent.web.files.FileRoutes.routes": "the routes themselves, which are judged in `OPEN`",
-    "memory.retention.rest": "maintenance: changes a status only",
-    "memory.retention.count": "maintenance: returns counts",
-    "memory.soundness.faults": "maintenance: returns counts of what does not hang together",
-    "memory.soundness.file_ids": "maintenance: ids of files, to see whether their bytes are there",
-    "memory.schedules.is_due": "says whether any task waits",
-    "memory.schedules.claim_due": "hands one task on to be run as the owner that it names",
-    "memory.schedules.unvisited": "maintenance: hands tasks on to be ended, each with its owner",
-    "memory.schedules.Schedules.unvisited": "maintenance: the same",
-    "cmw_agent.schedules.Scheduler.end_unvisited": "maintenance: ends tasks, returns a count",
-    "memory.schedules.Schedules.is_due": "says whether any task waits",
-    "memory.schedules.Schedules.claim_due": "hands one task on to be run as the owner that it names",
-    "cmw_agent.schedules.Scheduler.tick": "runs what is due, each task as its owner; gives nothing",
-    "cmw_agent.schedules.Scheduler.rest": "waits for that",
-    "cmw_agent.schedules.Scheduler.close": "stops all runs at the end",
-    "memory.analytics.statistics": "returns sums, for whoever runs the app",
-    "memory.inbox.claim": "hands messages to whoever deals with them, each with its owner",
-    "memory.inbox.put_back": "changes a state back: returns nothing",
-    "memory.inbox.renew": "changes the end of leases: returns nothing",
-    "memory.inbox.lose": "maintenance: gives up what dead processes did, each with its owner",
-    "memory.inbox.backlog": "returns a count, for whoever runs the app",
-    "memory.inbox.figures": "returns counts, for whoever runs the app",
-    "memory.inbox.is_due": "says whether there is anything to do",
-    "memory.inbox.purge": "maintenance: deletes bare ids, returns a count",
-    "memory.inbox.Inbox.claim": "hands messages to whoever deals with them, each with its owner",
-    "memory.inbox.Inbox.renew": "changes the end of leases: returns nothing",
-    "memory.inbox.Inbox.lose": "maintenance: returns a count",
-    "memory.inbox.Inbox.backlog": "returns a count, for whoever runs the app",
-    "memory.inbox.Inbox.figures": "returns counts, for whoever runs the app",
-    "memory.inbox.Inbox.purge": "maintenance: returns a count",
-    "memory.outbox.claim": "hands sends to whoever delivers them, each with its owner",
-    "memory.outbox.put_back": "changes a state back: returns nothing",
-    "memory.outbox.expire": "maintenance: changes a state, returns a count",
-    "memory.outbox.figures": "returns counts and kinds of failures, for whoever runs the app",
-    "memory.outbox.is_due": "says whether there is anything to do",
-    "memory.outbox.purge": "maintenance: deletes what has ended, returns a count",
-    "memory.outbox.Outbox.claim": "hands sends to whoever delivers them, each with its owner",
-    "memory.outbox.Outbox.expire": "maintenance: returns a count",
-    "memory.outbox.Outbox.figures": "returns counts, for whoever runs the app",
-    "memory.outbox.Outbox.purge": "maintenance: returns a count",
-    "memory.tool_use.tools": "sums over everybody; a part of them",
-    "cmw_agent.sessions.SessionRegistry.expire": "lets idle sessions go, returns a count",
-    "cmw_agent.sessions.SessionRegistry.close": "lets all sessions go at the end",
-    "cmw_agent.chat.ChatService.refusal": "says whether the process has room",
-    "cmw_agent.chat.ChatService.close": "stops all turns at the end",
-    "cmw_agent.chat.ChatService.drain": "lets all turns end, and stops the rest",
-    "cmw_agent.web.history.HistoryRoutes.routes": "the routes themselves, which are judged in `OPEN`",
-    "cmw_agent.web.connections.ConnectionRoutes.routes": "the routes themselves, judged in `OPEN`",
-    "cmw_agent.web.approvals.ApprovalRoutes.routes": "the routes themselves, judged in `OPEN`",
-    "cmw_agent.web.usage.UsageRoutes.routes": "the routes themselves, judged in `OPEN`",
-    "cmw_agent.channels.rest.Rest.router": "the routes themselves, which are judged in `OPEN`",
-    "cmw_agent.channels.rest_sessions.RestSessions.router": "the routes themselves, judged in `OPEN`",
-    "cmw_agent.channels.completions.Completions.router": "the routes themselves, judged in `OPEN`",
-    "cmw_agent.channels.embed.EmbedRoutes.register": "the routes themselves, judged in `OPEN`",
-    "cmw_agent.tools.composio.Connections.tools": "what all users may be offered alike",
-    "cmw_agent.tools.composio.Connections.check": "says whether a toolkit is configured",
-    "cmw_agent.tools.composio.Connections.title": "what people call a toolkit",
-    "cmw_agent.tools.connecting.Connecting.tools": "what all users may be offered alike",
-    "cmw_agent.tools.connecting.Connecting.title": "what people call a toolkit",
-    "cmw_agent.tools.connecting.Connecting.attempt": "a link's, if its secret and browser are right",
-    "cmw_agent.tools.connecting.Connecting.begin": "the same",
-    "cmw_agent.tools.connecting.Connecting.finish": "the same; other browsers end it",
-    "cmw_agent.tools.connecting.Connecting.known": "finds whose a link is by its secret",
+    "memory.maintenance.retention.delete": "maintenance: a batch of it",
+    "memory.maintenance.retention.Retention.known_files": "maintenance: tells ids of files from others",
+    "memory.conversations.files.known": "maintenance: tells ids of files from others",
+    "memory.conversations.files.purge": "maintenance: deletes what was never sent, returns a count",
+    "cmw_agent.files.service.Files.sweep": "maintenance: deletes bytes that no row names, returns a count",
+    "cmw_agent.web.api.files.FileRoutes.routes": "the routes themselves, which are judged in `OPEN`",
+    "memory.maintenance.retention.rest": "maintenance: changes a status only",
+    "memory.maintenance.retention.count": "maintenance: returns counts",
+    "memory.maintenance.integrity.faults": "maintenance: returns counts of what does not hang together",
+    "memory.maintenance.integrity.file_ids": "maintenance: ids of files, to see whether their bytes are there",
+    "memory.queues.schedules.is_due": "says whether any task waits",
+    "memory.queues.schedules.claim_due": "hands one task on to be run as the owner that it names",
+    "memory.queues.schedules.unvisited": "maintenance: hands tasks on to be ended, each with its owner",
+    "memory.queues.schedules.Schedules.unvisited": "maintenance: the same",
+    "cmw_agent.runtime.scheduler.Scheduler.end_unvisited": "maintenance: ends tasks, returns a count",
+    "memory.queues.schedules.Schedules.is_due": "says whether any task waits",
+    "memory.queues.schedules.Schedules.claim_due": "hands one task on to be run as the owner that it names",
+    "cmw_agent.runtime.scheduler.Scheduler.tick": "runs what is due, each task as its owner; gives nothing",
+    "cmw_agent.runtime.scheduler.Scheduler.rest": "waits for that",
+    "cmw_agent.runtime.scheduler.Scheduler.close": "stops all runs at the end",
+    "memory.reports.usage_statistics.statistics": "returns sums, for whoever runs the app",
+    "memory.queues.inbox.claim": "hands messages to whoever deals with them, each with its owner",
+    "memory.queues.inbox.put_back": "changes a state back: returns nothing",
+    "memory.queues.inbox.renew": "changes the end of leases: returns nothing",
+    "memory.queues.inbox.lose": "maintenance: gives up what dead processes did, each with its owner",
+    "memory.queues.inbox.backlog": "returns a count, for whoever runs the app",
+    "memory.queues.inbox.figures": "returns counts, for whoever runs the app",
+    "memory.queues.inbox.is_due": "says whether there is anything to do",
+    "memory.queues.inbox.purge": "maintenance: deletes bare ids, returns a count",
+    "memory.queues.inbox.Inbox.claim": "hands messages to whoever deals with them, each with its owner",
+    "memory.queues.inbox.Inbox.renew": "changes the end of leases: returns nothing",
+    "memory.queues.inbox.Inbox.lose": "maintenance: returns a count",
+    "memory.queues.inbox.Inbox.backlog": "returns a count, for whoever runs the app",
+    "memory.queues.inbox.Inbox.figures": "returns counts, for whoever runs the app",
+    "memory.queues.inbox.Inbox.purge": "maintenance: returns a count",
+    "memory.queues.outbox.claim": "hands sends to whoever delivers them, each with its owner",
+    "memory.queues.outbox.put_back": "changes a state back: returns nothing",
+    "memory.queues.outbox.expire": "maintenance: changes a state, returns a count",
+    "memory.queues.outbox.figures": "returns counts and kinds of failures, for whoever runs the app",
+    "memory.queues.outbox.is_due": "says whether there is anything to do",
+    "memory.queues.outbox.purge": "maintenance: deletes what has ended, returns a count",
+    "memory.queues.outbox.Outbox.claim": "hands sends to whoever delivers them, each with its owner",
+    "memory.queues.outbox.Outbox.expire": "maintenance: returns a count",
+    "memory.queues.outbox.Outbox.figures": "returns counts, for whoever runs the app",
+    "memory.queues.outbox.Outbox.purge": "maintenance: returns a count",
+    "memory.reports.tool_usage.tools": "sums over everybody; a part of them",
+    "cmw_agent.conversations.sessions.SessionRegistry.expire": "lets idle sessions go, returns a count",
+    "cmw_agent.conversations.sessions.SessionRegistry.close": "lets all sessions go at the end",
+    "cmw_agent.chat.service.ChatService.refusal": "says whether the process has room",
+    "cmw_agent.chat.service.ChatService.close": "stops all turns at the end",
+    "cmw_agent.chat.service.ChatService.drain": "lets all turns end, and stops the rest",
+    "cmw_agent.web.api.conversations.HistoryRoutes.routes": "the routes themselves, which are judged in `OPEN`",
+    "cmw_agent.web.api.connections.ConnectionRoutes.routes": "the routes themselves, judged in `OPEN`",
+    "cmw_agent.web.api.approvals.ApprovalRoutes.routes": "the routes themselves, judged in `OPEN`",
+    "cmw_agent.web.api.usage.UsageRoutes.routes": "the routes themselves, judged in `OPEN`",
+    "cmw_agent.channels.rest.messages.Rest.router": "the routes themselves, which are judged in `OPEN`",
+    "cmw_agent.channels.rest.sessions.RestSessions.router": "the routes themselves, judged in `OPEN`",
+    "cmw_agent.channels.openai.completions.Completions.router": "the routes themselves, judged in `OPEN`",
+    "cmw_agent.channels.embed.routes.EmbedRoutes.register": "the routes themselves, judged in `OPEN`",
+    "cmw_agent.tools.composio.connections.Connections.tools": "what all users may be offered alike",
+    "cmw_agent.tools.composio.connections.Connections.check": "says whether a toolkit is configured",
+    "cmw_agent.tools.composio.connections.Connections.title": "what people call a toolkit",
+    "cmw_agent.tools.composio.connecting.Connecting.tools": "what all users may be offered alike",
+    "cmw_agent.tools.composio.connecting.Connecting.title": "what people call a toolkit",
+    "cmw_agent.tools.composio.connecting.Connecting.attempt": "a link's, if its secret and browser are right",
+    "cmw_agent.tools.composio.connecting.Connecting.begin": "the same",
+    "cmw_agent.tools.composio.connecting.Connecting.finish": "the same; other browsers end it",
+    "cmw_agent.tools.composio.connecting.Connecting.known": "finds whose a link is by its secret",
     "memory.connections.whose": "finds whose a link is by its secret, to name the owner from then on",
     "memory.connections.ConnectionStore.whose": "the same",
     "memory.connections.purge": "maintenance: deletes links that nobody can finish",
-    "cmw_agent.tools.composio.Connections.load": "maintenance: fetches what is due of that",
-    "cmw_agent.tools.composio.Connections.close": "ends background work at the end",
-    "cmw_agent.web.login.LoginRoutes.routes": "the routes themselves, which are judged in `OPEN`",
-    "cmw_agent.web.consent.ConsentRoutes.routes": "the routes themselves, judged in `OPEN`",
+    "cmw_agent.tools.composio.connections.Connections.load": "maintenance: fetches what is due of that",
+    "cmw_agent.tools.composio.connections.Connections.close": "ends background work at the end",
+    "cmw_agent.web.login.routes.LoginRoutes.routes": "the routes themselves, which are judged in `OPEN`",
+    "cmw_agent.web.login.consent.ConsentRoutes.routes": "the routes themselves, judged in `OPEN`",
 }
 
 
@@ -265,7 +267,7 @@ OWNED = re.compile(r"^INSERT INTO \w+ \([^)]*\bowner_id\b|\bWHERE\b.*\bowner_id\
 def statement_constants() -> dict[str, Any]:
     """Return the statements of memory as constants, those by dialect one by one."""
     found: dict[str, Any] = {}
-    for module in (statements, reading, usage, schedules, connections, transfer):
+    for module in (turn_statements, reading, usage, schedules, connections, transfer):
         for name, value in vars(module).items():
             each = value if isinstance(value, dict) else {"": value}
             if isinstance(value, Prepared):
@@ -290,7 +292,7 @@ def test_every_statement_names_the_owner(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "prepared", [value for value in vars(statements).values() if isinstance(value, Prepared)]
+    "prepared", [value for value in vars(turn_statements).values() if isinstance(value, Prepared)]
 )
 def test_every_statement_that_the_driver_is_given_names_the_owner(prepared: Prepared) -> None:
     assert OWNED.search(prepared.sql), prepared.sql
@@ -338,7 +340,7 @@ MUTATORS = {
     "update",
 }
 # Caches hold what was computed for one user ready for the next; these take no argument.
-JUDGED_CACHES = {"cmw_agent.tools.clock.zone_names": "the names of time zones"}
+JUDGED_CACHES = {"cmw_agent.tools.builtin.clock.zone_names": "the names of time zones"}
 
 
 def test_no_module_keeps_state_that_changes() -> None:
@@ -449,7 +451,7 @@ def test_no_cache_has_users_in_it() -> None:
 # -- no identity to fall back on -------------------------------------------------------------
 
 FALLBACKS = {"default", "default_user", "default_session", "anonymous", "guest", "unknown"}
-JUDGED_WORDS = {("cmw_agent.settings_values", "default")}  # an argument of pydantic's Field
+JUDGED_WORDS = {("cmw_agent.config.validators", "default")}  # an argument of pydantic's Field
 
 
 def test_there_is_no_identity_to_fall_back_on() -> None:
@@ -488,7 +490,7 @@ OWNERLESS = {"ping", "bypasses_row_security"}
 COUNT_ALL = {
     "memory.manager.add_file": "the bytes of a network and of all are bounded too",
     "memory.manager.used_bytes": "counts the bytes of a network and of all as well",
-    "memory.schedules.add": "the tasks of a network and of all are bounded too",
+    "memory.queues.schedules.add": "the tasks of a network and of all are bounded too",
 }
 
 

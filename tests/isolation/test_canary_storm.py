@@ -10,15 +10,16 @@ from typing import Any, Literal, cast
 
 import pytest
 
-from cmw_agent.agent import Ask, CmwAgent
-from cmw_agent.completion import Emit, Exchange
-from cmw_agent.history import History
-from cmw_agent.identity import Identities, Principal, SessionKey
-from cmw_agent.sessions import Session, SessionMaker
-from cmw_agent.web.guard import Guard, _Call
-from cmw_agent.web.handlers import Handlers, Page
-from cmw_agent.web.runtime import Runtime
-from cmw_agent.web.server import Parts
+from cmw_agent.agent.agent import Ask, CmwAgent
+from cmw_agent.conversations.service import History
+from cmw_agent.conversations.sessions import Session, SessionMaker
+from cmw_agent.core.events import Emit
+from cmw_agent.identity.principals import Identities, Principal, SessionKey
+from cmw_agent.llm.chat_model import Exchange
+from cmw_agent.runtime.runtime import Runtime
+from cmw_agent.server.build import Parts
+from cmw_agent.web.page.handlers import Handlers, Page
+from cmw_agent.web.security.guard import Guard, _Call
 from memory.manager import ConversationMemoryManager
 from memory.records import Said, TurnTicket
 from tests.doubles.whatsapp_bridge import whatsapp_bridge

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from cmw_agent import parties
-from cmw_agent.tools.composio import ConnectionUser
+from cmw_agent.identity import channel_principals
+from cmw_agent.tools.composio.connections import ConnectionUser
 from tests.accounts import TICKET, finish, follow, last_link, visit
 from tests.doubles.composio_server import Reply
 from tests.harness import Browser, Event, Tab, last_text, texts
@@ -211,7 +211,7 @@ async def test_a_chat_elsewhere_is_connected_by_the_code_that_its_user_is_shown(
         client(house.app.url) as shop,
         Browser(house.app.url) as browser,
     ):
-        user = ConnectionUser.of(parties.client("shop", "assistant", "buyer")).value
+        user = ConnectionUser.of(channel_principals.client("shop", "assistant", "buyer")).value
         link = await asked_for(shop)
         # Whoever only looks, such as a preview, begins nothing.
         for _ in range(2):
@@ -243,7 +243,7 @@ async def test_nobody_skips_the_warning_of_a_chat_elsewhere(tmp_path: Path) -> N
         Browser(house.app.url) as attacker,
         Browser(house.app.url) as victim,
     ):
-        user = ConnectionUser.of(parties.client("shop", "assistant", "buyer")).value
+        user = ConnectionUser.of(channel_principals.client("shop", "assistant", "buyer")).value
         link = await asked_for(shop)
         _, page, _ = await visit(attacker, link)
         (onward,) = re.findall(r'href="(connect\?[^"]+)"', page)
@@ -270,7 +270,7 @@ async def test_codes_are_not_to_be_guessed(tmp_path: Path) -> None:
         Browser(house.app.url) as browser,
     ):
         await go_on(browser, await asked_for(shop))
-        user = ConnectionUser.of(parties.client("shop", "assistant", "buyer")).value
+        user = ConnectionUser.of(channel_principals.client("shop", "assistant", "buyer")).value
         house.composio.connect(user)
         _, page, _ = await visit(browser, last_link(house.composio).body["callback_url"])
         (code,) = CODE.findall(page)

@@ -14,8 +14,8 @@ import pytest
 import pytest_asyncio
 from itsdangerous import TimestampSigner
 
-from cmw_agent.identity import Identities
-from cmw_agent.tools.composio import ConnectionUser
+from cmw_agent.identity.principals import Identities
+from cmw_agent.tools.composio.connections import ConnectionUser
 from tests.accounts import connected
 from tests.harness import Browser, Tab, canary, last_text
 from tests.isolation import provider as idp

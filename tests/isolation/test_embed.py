@@ -16,10 +16,10 @@ import pytest_asyncio
 from itsdangerous import TimestampSigner
 from yarl import URL
 
-from cmw_agent.approvals import Decision
-from cmw_agent.channels.embed_page import WIDGET
-from cmw_agent.identity import Identities
-from cmw_agent.parties import WidgetTokens, WidgetVisitor
+from cmw_agent.channels.embed.page import WIDGET
+from cmw_agent.identity.principals import Identities
+from cmw_agent.identity.widget_tokens import WidgetTokens, WidgetVisitor
+from cmw_agent.tools.approvals import Decision
 from tests.harness import WAIT, Browser, canary
 from tests.isolation.storm import CANARY, canaries
 from tests.isolation.wire import ask

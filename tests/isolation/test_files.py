@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 import orjson
 
-from cmw_agent.identity import Principal
+from cmw_agent.identity.principals import Principal
 from tests import papers
 from tests.harness import Browser, canary, served, settings_for
 from tests.rows import rows

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from cmw_agent.parties import conversation_after
-from cmw_agent.sessions import Session
-from cmw_agent.web.runtime import Runtime
+from cmw_agent.conversations.sessions import Session
+from cmw_agent.identity.channel_principals import conversation_after
+from cmw_agent.runtime.runtime import Runtime
 from tests.doubles.openai_server import OpenAIDouble
 from tests.harness import canary, settings_for
 from tests.service import process, session_of, told

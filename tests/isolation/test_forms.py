@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from cmw_agent.web.routes import CLOSED, OPEN, Route
+from cmw_agent.web.security.route_allowlist import CLOSED, OPEN, Route
 from tests.harness import Browser
 from tests.isolation.test_routes import example
 from tests.isolation.wire import ask

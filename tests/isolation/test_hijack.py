@@ -14,10 +14,10 @@ from typing import Any
 import aiohttp
 import pytest
 
-from cmw_agent.identity import SessionKey
-from cmw_agent.sessions import Session
-from cmw_agent.web.guard import Guard, _Call
-from cmw_agent.web.server import Parts
+from cmw_agent.conversations.sessions import Session
+from cmw_agent.identity.principals import SessionKey
+from cmw_agent.server.build import Parts
+from cmw_agent.web.security.guard import Guard, _Call
 from tests.harness import API, WAIT, Browser, Tab, canary, last_text
 from tests.isolation.world import Following, World, world
 from tests.service import until

@@ -12,7 +12,7 @@ import aiohttp
 import orjson
 import pytest
 
-from memory.database import SqliteDatabase
+from memory.engine.database import SqliteDatabase
 from tests.contract.test_memory_owners import VARIANTS
 from tests.doubles.openai_server import OpenAIDouble
 from tests.harness import Browser, Tab, canary, last_text, served, settings_for, texts

@@ -20,12 +20,12 @@ from langchain.tools import ToolRuntime
 from langchain_core.messages import HumanMessage
 from langchain_core.tools import BaseTool, tool
 
-from cmw_agent.agent import CmwAgent, build_graph
-from cmw_agent.identity import Principal
-from cmw_agent.runs import MissingContext, PersonalRun, RunContext
-from cmw_agent.sessions import SessionMaker
-from cmw_agent.web.runtime import Runtime
-from cmw_agent.web.server import Parts
+from cmw_agent.agent.agent import CmwAgent, build_graph
+from cmw_agent.agent.middleware import MissingContext, PersonalRun, RunContext
+from cmw_agent.conversations.sessions import SessionMaker
+from cmw_agent.identity.principals import Principal
+from cmw_agent.runtime.runtime import Runtime
+from cmw_agent.server.build import Parts
 from memory.manager import ConversationMemoryManager
 from tests.doubles.openai_server import OpenAIDouble
 from tests.doubles.openai_steps import Gate, Request, Step, Text, ToolCalls

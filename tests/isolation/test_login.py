@@ -14,10 +14,10 @@ import orjson
 import pytest
 import pytest_asyncio
 
-from cmw_agent.identity import Identities, Principal, new_login
-from cmw_agent.settings import Settings
-from cmw_agent.web.login import local_path
-from memory.database import open_database
+from cmw_agent.config.settings import Settings
+from cmw_agent.identity.principals import Identities, Principal, new_login
+from cmw_agent.web.login.routes import local_path
+from memory.engine.database import open_database
 from memory.logins import Logins
 from tests.harness import WAIT, Browser, Refused, Tab, canary, last_text, served, settings_for
 from tests.isolation import provider as idp

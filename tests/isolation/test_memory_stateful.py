@@ -18,7 +18,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from memory.database import migrate, open_database
+from memory.engine.database import migrate, open_database
 from memory.errors import ConversationBusy, ConversationNotFound
 from memory.manager import ConversationMemoryManager
 from memory.records import MessageStatus, TurnTicket

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from cmw_agent.errors import UserError
-from cmw_agent.events import TextDelta, ToolFinished, ToolStarted, UsageReported
-from cmw_agent.observers import Watch, tell
-from cmw_agent.ops.metrics import Metrics
-from cmw_agent.web.runtime import Runtime
+from cmw_agent.core.errors import UserError
+from cmw_agent.core.events import TextDelta, ToolFinished, ToolStarted, UsageReported
+from cmw_agent.observability.metrics import Metrics
+from cmw_agent.observability.observers import Watch, tell
+from cmw_agent.runtime.runtime import Runtime
 from tests.doubles.openai_server import OpenAIDouble
 from tests.harness import canary, settings_for
 from tests.metrics import series, value

@@ -12,17 +12,17 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from cmw_agent.channels.callers import Caller, Callers
-from cmw_agent.channels.whatsapp_messages import Incoming
-from cmw_agent.channels.whatsapp_questions import Bell
-from cmw_agent.channels.whatsapp_turns import Answerer, Progress, owner_of
-from cmw_agent.channels.whatsapp_wire import Wire
-from cmw_agent.errors import UnknownSession
-from cmw_agent.identity import Identities, Principal, SessionKey
-from cmw_agent.web.accounts import Accounts
-from cmw_agent.web.events import EventServer
-from cmw_agent.web.runtime import Runtime
-from memory.inbox import Message
+from cmw_agent.channels.common.callers import Caller, Callers
+from cmw_agent.channels.whatsapp.answering import Answerer, Progress, owner_of
+from cmw_agent.channels.whatsapp.approvals import Bell
+from cmw_agent.channels.whatsapp.client import Wire
+from cmw_agent.channels.whatsapp.inbound import Incoming
+from cmw_agent.core.errors import UnknownSession
+from cmw_agent.identity.principals import Identities, Principal, SessionKey
+from cmw_agent.runtime.runtime import Runtime
+from cmw_agent.web.gradio_transport.event_server import EventServer
+from cmw_agent.web.login.accounts import Accounts
+from memory.queues.inbox import Message
 from tests.doubles.openai_server import OpenAIDouble
 from tests.harness import WAIT, settings_for
 from tests.rows import count

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from cmw_agent import parties
-from cmw_agent.tools.composio import ConnectionUser
+from cmw_agent.identity import channel_principals
+from cmw_agent.tools.composio.connections import ConnectionUser
 from tests.accounts import connected
 from tests.harness import canary, served, settings_for
 from tests.isolation.storm import canaries
@@ -410,7 +410,7 @@ async def test_a_streamed_answer_asks_and_its_own_key_alone_decides(tmp_path: Pa
         client(house.app.url, NEXT) as shop,
         client(house.app.url, VAULT) as bank,
     ):
-        owner = parties.client("shop", "assistant", "buyer")
+        owner = channel_principals.client("shop", "assistant", "buyer")
         user = ConnectionUser.of(owner).value
         await connected(house.app, house.composio, owner.id)
         name, approvals = canary(), house.app.application.runtime.approvals
@@ -450,7 +450,7 @@ async def test_an_edited_argument_is_told_in_the_stream_before_the_tool_runs(
     tmp_path: Path,
 ) -> None:
     async with toolhouse(tmp_path, api_keys=KEYS) as house, client(house.app.url, NEXT) as shop:
-        owner = parties.client("shop", "assistant", "buyer")
+        owner = channel_principals.client("shop", "assistant", "buyer")
         user = ConnectionUser.of(owner).value
         await connected(house.app, house.composio, owner.id)
         approvals = house.app.application.runtime.approvals
@@ -473,7 +473,7 @@ async def test_an_edited_argument_is_told_in_the_stream_before_the_tool_runs(
 @pytest.mark.parametrize("by", ["/end", "/new"])
 async def test_nothing_waits_for_a_word_in_an_ended_conversation(by: str, tmp_path: Path) -> None:
     async with toolhouse(tmp_path, api_keys=KEYS) as house, client(house.app.url, NEXT) as shop:
-        owner = parties.client("shop", "assistant", "buyer")
+        owner = channel_principals.client("shop", "assistant", "buyer")
         user = ConnectionUser.of(owner).value
         await connected(house.app, house.composio, owner.id)
         runtime, order = house.app.application.runtime, 'do ASANA_CREATE_TASK {"name": "x"}'
@@ -481,7 +481,7 @@ async def test_nothing_waits_for_a_word_in_an_ended_conversation(by: str, tmp_pa
             asyncio.create_task(shop.say(order, session, Accept="text/event-stream"))
             for session in ("buyer", "another")
         ]
-        another = parties.client("shop", "assistant", "another")
+        another = channel_principals.client("shop", "assistant", "another")
         await connected(house.app, house.composio, another.id)
         await until(lambda: len(runtime.approvals) == 2)
         if by == "/end":

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from cmw_agent.web.routes import API, CLOSED, OPEN, RouteTable
-from cmw_agent.web.server import Application
+from cmw_agent.server.build import Application
+from cmw_agent.web.security.route_allowlist import API, CLOSED, OPEN, RouteTable
 from tests.isolation.wire import Answer, ask
 from tests.isolation.world import World, world
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cmw_agent.identity import Principal, SessionKey
-from cmw_agent.sessions import Session
-from cmw_agent.tools.schedule_box import NAMES
-from cmw_agent.web.runtime import Runtime
+from cmw_agent.conversations.sessions import Session
+from cmw_agent.identity.principals import Principal, SessionKey
+from cmw_agent.runtime.runtime import Runtime
+from cmw_agent.schedules.toolset import NAMES
 from memory.records import new_conversation_id
 from tests.doubles.openai_server import OpenAIDouble
 from tests.harness import Browser, canary, last_text, settings_for

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from cmw_agent.identity import Principal, SessionKey
-from cmw_agent.sessions import Session
-from cmw_agent.web.server import Parts
+from cmw_agent.conversations.sessions import Session
+from cmw_agent.identity.principals import Principal, SessionKey
+from cmw_agent.server.build import Parts
 from tests.doubles.openai_server import OpenAIDouble
 from tests.harness import WAIT, Event, Served, Tab, served, settings_for
 from tests.service import until

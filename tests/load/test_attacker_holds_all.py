@@ -9,9 +9,9 @@ import aiohttp
 import orjson
 import pytest
 
-from cmw_agent.budgets import Budgets, Kind
-from cmw_agent.errors import UserError
-from cmw_agent.web.connection_bounds import Deadlines
+from cmw_agent.core.errors import UserError
+from cmw_agent.limits.budgets import Budgets, Kind
+from cmw_agent.server.connection_bounds import Deadlines
 from tests.doubles.attacker import Attacker
 from tests.doubles.openai_server import OpenAIDouble
 from tests.doubles.openai_steps import Gate, Request, Start, Step, Text

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from cmw_agent.events import ApprovalAsked, TurnEvent
-from cmw_agent.turns import Turn
+from cmw_agent.chat.turn import Turn
+from cmw_agent.core.events import ApprovalAsked, TurnEvent
 from tests.doubles.openai_models import tokens_answer
 from tests.doubles.openai_server import OpenAIDouble
 from tests.harness import (

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from cmw_agent.agent import CmwAgent
-from cmw_agent.web.mailboxes import Mailbox
+from cmw_agent.agent.agent import CmwAgent
+from cmw_agent.web.gradio_transport.mailboxes import Mailbox
 from tests.doubles.openai_server import OpenAIDouble
 from tests.harness import WAIT, Browser, last_text, served, settings_for
 from tests.service import until

@@ -10,7 +10,7 @@ import aiohttp
 import orjson
 import pytest
 
-from cmw_agent.web.mailboxes import UNREAD_MESSAGES, Mailbox
+from cmw_agent.web.gradio_transport.mailboxes import UNREAD_MESSAGES, Mailbox
 from tests.doubles.openai_server import OpenAIDouble
 from tests.doubles.openai_steps import Request, Start, Step, Text
 from tests.harness import API, WAIT, Browser, Event, applied, last_text, served, settings_for

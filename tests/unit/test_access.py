@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from cmw_agent.access import Agents, Asker, by_key, may_use, names_of
-from cmw_agent.errors import StartupError
-from cmw_agent.identity import MAX_GROUPS, Kind, Principal, new_login
-from cmw_agent.parties import tenant
-from cmw_agent.profiles import Profile, load_profiles
-from cmw_agent.settings import Settings, SettingsError, load_settings
-from cmw_agent.settings_values import ApiKey
+from cmw_agent.agent.access import Agents, Asker, by_key, may_use, names_of
+from cmw_agent.config.agent_profiles import Profile, load_profiles
+from cmw_agent.config.settings import Settings, SettingsError, load_settings
+from cmw_agent.config.validators import ApiKey
+from cmw_agent.core.errors import StartupError
+from cmw_agent.identity.channel_principals import tenant
+from cmw_agent.identity.principals import MAX_GROUPS, Kind, Principal, new_login
 from tests.harness import settings_for
 
 PACKAGE = Path(__file__).parents[2] / "cmw_agent"
@@ -197,4 +197,4 @@ def test_the_check_is_the_only_way_from_an_id_to_an_agent() -> None:
         if (isinstance(node, ast.Attribute) and node.attr in ("profiles", "_profiles"))
         or (isinstance(node, ast.Name) and node.id == "load_profiles")
     }
-    assert reaching == {"access.py", "web/runtime.py"}
+    assert reaching == {"agent/access.py", "runtime/runtime.py"}

@@ -13,11 +13,11 @@ from typing import Literal
 import pytest
 import pytest_asyncio
 
-from cmw_agent.identity import Identities, Principal
-from cmw_agent.web.admin import is_admin, statistics_page
-from cmw_agent.web.plots import HEIGHT, Bar, bars, lying
-from cmw_agent.web.server import Parts
-from memory.figures import Answers, Day, Messages, Sessions, Share, Spread, Statistics, Tool
+from cmw_agent.identity.principals import Identities, Principal
+from cmw_agent.server.build import Parts
+from cmw_agent.web.api.statistics_page import is_admin, statistics_page
+from cmw_agent.web.api.svg_charts import HEIGHT, Bar, bars, lying
+from memory.reports.figures import Answers, Day, Messages, Sessions, Share, Spread, Statistics, Tool
 from tests.harness import Served, served, settings_for
 from tests.isolation.wire import Answer, ask
 

@@ -9,11 +9,11 @@ from urllib.parse import urlsplit
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from cmw_agent.budget_sizes import BODY_BYTES, LARGE_BODIES
-from cmw_agent.budgets import Budgets
 from cmw_agent.channels.app import _most
-from cmw_agent.channels.bodies import LARGE_SECONDS, SMALL_SECONDS, BoundedBodies
-from cmw_agent.errors import UserError
+from cmw_agent.channels.common.body_limits import LARGE_SECONDS, SMALL_SECONDS, BoundedBodies
+from cmw_agent.core.errors import UserError
+from cmw_agent.limits.budget_sizes import BODY_BYTES, LARGE_BODIES
+from cmw_agent.limits.budgets import Budgets
 from tests.harness import WAIT, served, settings_for
 
 SMALL, MOST = 1_000, 100_000

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from cmw_agent.budgets import KINDS, Budget, Budgets, Full, Hold, Kind, budgets_of
-from cmw_agent.errors import UserError
-from cmw_agent.limits import TooMany
+from cmw_agent.core.errors import UserError
+from cmw_agent.limits.budgets import KINDS, Budget, Budgets, Full, Hold, Kind, budgets_of
+from cmw_agent.limits.limiter import TooMany
 from tests.harness import settings_for
 from tests.service import until
 

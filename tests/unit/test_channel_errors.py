@@ -13,13 +13,13 @@ from pydantic import SecretStr
 from starlette.types import Message, Receive, Scope, Send
 from yarl import URL
 
-from cmw_agent.budgets import Budgets
 from cmw_agent.channels.app import _Caught, _told_early
-from cmw_agent.channels.bodies import BoundedBodies
-from cmw_agent.channels.keys import NOT_DECLARED, Keys
-from cmw_agent.channels.rest_parties import NOT_JSON
-from cmw_agent.channels.streams import EVENTS
-from cmw_agent.settings_values import ApiKey
+from cmw_agent.channels.common.api_keys import NOT_DECLARED, Keys
+from cmw_agent.channels.common.body_limits import BoundedBodies
+from cmw_agent.channels.common.turn_streams import EVENTS
+from cmw_agent.channels.rest.dependencies import NOT_JSON
+from cmw_agent.config.validators import ApiKey
+from cmw_agent.limits.budgets import Budgets
 from tests.harness import settings_for
 from tests.isolation.world import World, world
 from tests.rest import KEYS, SHOP, Client, Reply, client

@@ -11,8 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cmw_agent.answers import Answer, replayed, storable
-from cmw_agent.errors import (
+from cmw_agent.chat.answer import Answer, replayed, storable
+from cmw_agent.chat.turn import Turn
+from cmw_agent.conversations.store_errors import refusal_for
+from cmw_agent.core.errors import (
     ConversationChanged,
     ConversationInUse,
     InvalidMessage,
@@ -20,7 +22,7 @@ from cmw_agent.errors import (
     Overloaded,
     Unavailable,
 )
-from cmw_agent.events import (
+from cmw_agent.core.events import (
     AgentEvent,
     TextDelta,
     ToolFinished,
@@ -28,8 +30,6 @@ from cmw_agent.events import (
     TurnFinished,
     UsageReported,
 )
-from cmw_agent.refusals import refusal_for
-from cmw_agent.turns import Turn
 from memory.errors import (
     ConversationBusy,
     ConversationMoved,
@@ -40,8 +40,8 @@ from memory.errors import (
     StoreError,
 )
 from memory.records import StoredMessage, ToolRecord
-from memory.text import pack_tools
-from memory.text import storable as is_storable
+from memory.validation import pack_tools
+from memory.validation import storable as is_storable
 from tests.doubles.openai_server import OpenAIDouble
 from tests.harness import canary, settings_for
 from tests.logbook import logbook

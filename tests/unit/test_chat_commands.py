@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from cmw_agent.chat_commands import HELP, command_of
-from cmw_agent.turns import Command
+from cmw_agent.chat.commands import HELP, command_of
+from cmw_agent.chat.turn import Command
 from tests.doubles.openai_server import OpenAIDouble
 from tests.harness import Browser, canary, last_text, served, settings_for, texts
 from tests.isolation.toolhouse import toolhouse

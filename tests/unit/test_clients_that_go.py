@@ -14,9 +14,9 @@ import pytest
 import pytest_asyncio
 from starlette.types import Message
 
-from cmw_agent.channels.completions_streams import Voiced, written
-from cmw_agent.channels.streams import EVENTS, TurnResponse, begun, server_sent
-from cmw_agent.completion import Exchange
+from cmw_agent.channels.common.turn_streams import EVENTS, TurnResponse, begun, server_sent
+from cmw_agent.channels.openai.streams import Voiced, written
+from cmw_agent.llm.chat_model import Exchange
 from tests.doubles.openai_server import OpenAIDouble
 from tests.harness import settings_for
 from tests.isolation.test_embed import AGENTS, SHOP, Widget

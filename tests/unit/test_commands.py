@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from memory.database import migrate, open_database
+from memory.engine.database import migrate, open_database
 from memory.manager import ConversationMemoryManager
 from memory.records import ToolRecord
 from tests.harness import canary

@@ -16,12 +16,12 @@ import pytest
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import SecretStr
 
-from cmw_agent.errors import UserError
-from cmw_agent.identity import Identities, Principal, new_login
-from cmw_agent.settings import Settings
-from cmw_agent.tools import catalog
-from cmw_agent.tools.catalog import ConnectedTool, connected_tool
-from cmw_agent.tools.composio import (
+from cmw_agent.config.settings import Settings
+from cmw_agent.core.errors import UserError
+from cmw_agent.identity.principals import Identities, Principal, new_login
+from cmw_agent.tools.composio import catalog
+from cmw_agent.tools.composio.catalog import ConnectedTool, connected_tool
+from cmw_agent.tools.composio.connections import (
     MAX_RESULT,
     Connections,
     ConnectionsFailed,
@@ -809,8 +809,8 @@ def test_a_tool_without_usable_parameters_takes_none(parameters: object) -> None
 def test_composio_s_client_is_imported_when_it_is_opened_and_its_sdk_never() -> None:
     code = (
         "import asyncio, sys\n"
-        "from cmw_agent.settings import Settings\n"
-        "from cmw_agent.tools.composio import open_connections\n"
+        "from cmw_agent.config.settings import Settings\n"
+        "from cmw_agent.tools.composio.connections import open_connections\n"
         "def seen(): return {n.partition('.')[0] for n in sys.modules if 'composio' in n[:8]}\n"
         "async def main():\n"
         "    print(sorted(seen()))\n"

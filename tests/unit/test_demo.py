@@ -3,10 +3,10 @@
 import pytest
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
-from cmw_agent.agent import CmwAgent, build_graph
-from cmw_agent.completion import Exchange
-from cmw_agent.demo import DemoModel, respond
-from cmw_agent.events import TextDelta, ToolFinished, ToolStarted, UsageReported
+from cmw_agent.agent.agent import CmwAgent, build_graph
+from cmw_agent.core.events import TextDelta, ToolFinished, ToolStarted, UsageReported
+from cmw_agent.llm.chat_model import Exchange
+from cmw_agent.llm.demo_model import DemoModel, respond
 
 TOOLS = ("current_time", "calculate")
 

@@ -17,11 +17,11 @@ import yaml
 from dotenv import dotenv_values
 
 from benchmarks.growth import Figures
-from cmw_agent.budget_sizes import budgets_of
-from cmw_agent.cli import KEEP_ALIVE_SECONDS
-from cmw_agent.settings import Settings, load_settings, variable
-from cmw_agent.web.events import HEARTBEAT_SECONDS
-from memory import database
+from cmw_agent.cli.serve import KEEP_ALIVE_SECONDS
+from cmw_agent.config.settings import Settings, load_settings, variable
+from cmw_agent.limits.budget_sizes import budgets_of
+from cmw_agent.web.gradio_transport.event_server import HEARTBEAT_SECONDS
+from memory.engine import database
 from tests import nginx
 from tests.databases import postgres, postgres_programs
 from tests.unit.test_house import locked, project

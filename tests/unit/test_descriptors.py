@@ -10,9 +10,9 @@ from tests.processes import START
 
 PROGRAM = """
 import logging, resource, sys
-from cmw_agent.budgets import Budgets
-from cmw_agent.ops.descriptors import fit_connections
-from cmw_agent.settings import Settings
+from cmw_agent.limits.budgets import Budgets
+from cmw_agent.server.descriptors import fit_connections
+from cmw_agent.config.settings import Settings
 logging.basicConfig(format="%(levelname)s %(message)s", stream=sys.stdout)
 settings = Settings(_env_file=None, max_sessions=1000, max_turns=10, address_share=0.5)
 budgets = Budgets.of(settings)

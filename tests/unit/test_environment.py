@@ -6,7 +6,7 @@ import gradio
 import huggingface_hub
 import pytest
 
-from cmw_agent.web import environment
+from cmw_agent.web.gradio_transport import environment
 
 PACKAGES = {"GRADIO": gradio, "HF": huggingface_hub}
 

@@ -8,25 +8,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.types import Message, Scope
 
-from cmw_agent.budgets import Budgets
-from cmw_agent.identity import Principal, SessionKey
-from cmw_agent.web import view
-from cmw_agent.web.events import EventServer, Function
-from cmw_agent.web.guard import PRINCIPAL
-from cmw_agent.web.mailboxes import UNREAD_MESSAGES, Mailbox
-from cmw_agent.web.messages import edits
-from cmw_agent.web.routes import API
+from cmw_agent.identity.principals import Principal, SessionKey
+from cmw_agent.limits.budgets import Budgets
+from cmw_agent.web.gradio_transport.event_server import EventServer, Function
+from cmw_agent.web.gradio_transport.mailboxes import UNREAD_MESSAGES, Mailbox
+from cmw_agent.web.gradio_transport.protocol import edits
+from cmw_agent.web.page import rendering
+from cmw_agent.web.security.guard import PRINCIPAL
+from cmw_agent.web.security.route_allowlist import API
 from tests.harness import UNCHANGED, WAIT, Browser, _patched, served, settings_for
 
 MESSAGES = st.lists(
-    st.builds(view.message, st.sampled_from(["user", "assistant"]), st.text(max_size=6)),
+    st.builds(rendering.message, st.sampled_from(["user", "assistant"]), st.text(max_size=6)),
     max_size=5,
 )
 
 
 @given(MESSAGES, MESSAGES)
 def test_edits_turn_the_old_value_into_the_new_one(
-    old: list[view.Drawn], new: list[view.Drawn]
+    old: list[rendering.Drawn], new: list[rendering.Drawn]
 ) -> None:
     assert _patched(old, edits(old, new)) == new
 
@@ -38,10 +38,10 @@ def test_edits_of_text_do_the_same(old: str, new: str) -> None:
 
 @given(MESSAGES, st.text(min_size=1), st.text(min_size=1))
 def test_text_that_grows_is_sent_as_what_it_grew_by(
-    above: list[view.Drawn], start: str, more: str
+    above: list[rendering.Drawn], start: str, more: str
 ) -> None:
-    old = [*above, view.message("assistant", start)]
-    new = [*above, view.message("assistant", start + more)]
+    old = [*above, rendering.message("assistant", start)]
+    new = [*above, rendering.message("assistant", start + more)]
     assert edits(old, new) == [["append", [len(above), "content", 0, "text"], more]]
 
 

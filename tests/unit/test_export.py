@@ -11,10 +11,10 @@ import orjson
 import pytest
 from starlette.types import Message
 
-from cmw_agent.budgets import Budget, Budgets
-from cmw_agent.channels.downloads import PIECE_BYTES, Download, Rate
-from cmw_agent.export import FORMATS, all_written, beginning, written
-from cmw_agent.history import MESSAGES_AT_ONCE
+from cmw_agent.channels.common.downloads import PIECE_BYTES, Download, Rate
+from cmw_agent.conversations.export import FORMATS, all_written, beginning, written
+from cmw_agent.conversations.service import MESSAGES_AT_ONCE
+from cmw_agent.limits.budgets import Budget, Budgets
 from memory.records import Conversation, StoredMessage, ToolRecord
 from tests.harness import settings_for
 from tests.service import process, session_of, told

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from cmw_agent.extraction import Extraction
-from cmw_agent.file_types import HEAD, clean_name, detect
+from cmw_agent.files.extraction import Extraction
+from cmw_agent.files.sniffing import HEAD, clean_name, detect
 from tests import papers
 from tests.harness import settings_for
 

@@ -14,10 +14,10 @@ import pytest
 from itsdangerous import TimestampSigner
 from starlette.types import Message, Receive, Scope, Send
 
-from cmw_agent.budgets import Budgets
-from cmw_agent.identity import Identities, Principal
-from cmw_agent.web.guard import PRINCIPAL, Guard, GuardPolicy
-from cmw_agent.web.routes import API
+from cmw_agent.identity.principals import Identities, Principal
+from cmw_agent.limits.budgets import Budgets
+from cmw_agent.web.security.guard import PRINCIPAL, Guard, GuardPolicy
+from cmw_agent.web.security.route_allowlist import API
 from tests.harness import Browser, Tab, canary, last_text, settings_for
 from tests.isolation.world import world
 

@@ -7,14 +7,14 @@ from pydantic import SecretStr
 from starlette.datastructures import Headers
 from starlette.requests import Request
 
-from cmw_agent.channels.keys import Keys, Unauthorized
-from cmw_agent.identity import Identities, Principal
-from cmw_agent.ops.metrics import Metrics
-from cmw_agent.ops.scraping import MetricsRoute
-from cmw_agent.settings_values import ApiKey
-from cmw_agent.web.login import COOKIE as LOGIN
-from cmw_agent.web.visitors import COOKIE as VISITOR
-from cmw_agent.web.visitors import cookies
+from cmw_agent.channels.common.api_keys import Keys, Unauthorized
+from cmw_agent.config.validators import ApiKey
+from cmw_agent.identity.principals import Identities, Principal
+from cmw_agent.observability.metrics import Metrics
+from cmw_agent.observability.metrics_route import MetricsRoute
+from cmw_agent.web.login.routes import COOKIE as LOGIN
+from cmw_agent.web.security.visitor_cookie import COOKIE as VISITOR
+from cmw_agent.web.security.visitor_cookie import cookies
 from tests.unit.test_guard import Site
 
 NAMES = (VISITOR, f"__Host-{VISITOR}", f"__Host-{LOGIN}")

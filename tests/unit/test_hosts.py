@@ -6,9 +6,9 @@ from typing import Any
 import httpx
 import pytest
 
-from cmw_agent.origins import same_origin
-from cmw_agent.web.hosts import AllowedHosts
-from cmw_agent.web.server import build_app
+from cmw_agent.core.origins import same_origin
+from cmw_agent.server.build import build_app
+from cmw_agent.web.security.allowed_hosts import AllowedHosts
 from tests.harness import settings_for
 
 LOOPBACK = ("localhost", "localhost:7860", "127.0.0.1:7860", "127.8.8.8", "[::1]:7860", "LOCALHOST")

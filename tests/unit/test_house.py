@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import cmw_agent
-from cmw_agent import settings_docs
+from cmw_agent.config import docs
 
 ROOT = Path(__file__).parents[2]
 LOCKS = ("requirements.txt", "requirements-dev.txt", "deploy/requirements.txt")
@@ -160,7 +160,7 @@ def test_the_last_word_of_make_test_is_pytests() -> None:
 
 def test_the_readme_is_the_projects_and_holds_the_markers() -> None:
     readme = read("README.md")
-    assert readme.count(settings_docs.BEGIN) == readme.count(settings_docs.END) == 1
+    assert readme.count(docs.BEGIN) == readme.count(docs.END) == 1
 
 
 def venv_script(folder: Path) -> Path:

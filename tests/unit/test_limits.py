@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from cmw_agent.counters import ProcessCounters, ProcessStorage
-from cmw_agent.errors import StartupError, UserError
-from cmw_agent.limits import DAY, Limits, TooMany, open_limits, readable
-from cmw_agent.shared_counters import LEASE_SECONDS, PAUSE_SECONDS, WARN_SECONDS, RedisCounters
+from cmw_agent.core.errors import StartupError, UserError
+from cmw_agent.limits.backends import ProcessCounters, ProcessStorage
+from cmw_agent.limits.limiter import DAY, Limits, TooMany, open_limits, readable
+from cmw_agent.limits.redis_backend import LEASE_SECONDS, PAUSE_SECONDS, WARN_SECONDS, RedisCounters
 from tests.harness import WAIT, canary, settings_for
 from tests.redis import redis_url, started
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from memory.lock import FileLock, sole_use
+from memory.engine.process_lock import FileLock, sole_use
 
 
 async def test_the_first_is_alone_and_those_who_come_while_it_lives_are_not(

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cmw_agent.errors import frames
-from cmw_agent.ops.logs import (
+from cmw_agent.core.errors import frames
+from cmw_agent.observability.log_config import (
     FORMAT,
     LINE_BREAKS,
     MOST_CHARS,

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from cmw_agent.budgets import Budget, Budgets
-from cmw_agent.errors import UserError
-from cmw_agent.identity import Kind, Principal
-from cmw_agent.web.mailboxes import Mailbox, Mailboxes
+from cmw_agent.core.errors import UserError
+from cmw_agent.identity.principals import Kind, Principal
+from cmw_agent.limits.budgets import Budget, Budgets
+from cmw_agent.web.gradio_transport.mailboxes import Mailbox, Mailboxes
 
 CAPACITY = 8
 PER_OWNER = 6

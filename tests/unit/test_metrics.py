@@ -10,7 +10,7 @@ from starlette.applications import Starlette
 from starlette.responses import Response
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from cmw_agent.errors import (
+from cmw_agent.core.errors import (
     ConversationInUse,
     InvalidMessage,
     NotFound,
@@ -18,13 +18,13 @@ from cmw_agent.errors import (
     Unavailable,
     UserError,
 )
-from cmw_agent.limits import TooMany
-from cmw_agent.observers import Silent, Watch, kind_of
-from cmw_agent.ops.labels import REFUSALS
-from cmw_agent.ops.metrics import Metrics
-from cmw_agent.ops.scraping import MetricsRoute
-from cmw_agent.web.runtime import Runtime
-from cmw_agent.web.server import build_app
+from cmw_agent.limits.limiter import TooMany
+from cmw_agent.observability.labels import REFUSALS
+from cmw_agent.observability.metrics import Metrics
+from cmw_agent.observability.metrics_route import MetricsRoute
+from cmw_agent.observability.observers import Silent, Watch, kind_of
+from cmw_agent.runtime.runtime import Runtime
+from cmw_agent.server.build import build_app
 from tests.doubles.openai_server import OpenAIDouble
 from tests.harness import Browser, served, settings_for
 from tests.metrics import Series, series, value

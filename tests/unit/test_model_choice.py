@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from cmw_agent.errors import StartupError
-from cmw_agent.limits import TooMany
-from cmw_agent.web.server import build_app
+from cmw_agent.core.errors import StartupError
+from cmw_agent.limits.limiter import TooMany
+from cmw_agent.server.build import build_app
 from tests.doubles.openai_server import OpenAIDouble
 from tests.harness import Browser, Refused, Tab, canary, last_text, served, settings_for
 from tests.rows import rows

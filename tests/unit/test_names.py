@@ -2,7 +2,7 @@
 
 import re
 
-from cmw_agent.names import DRAWN, Names
+from cmw_agent.core.random_ids import DRAWN, Names
 
 
 def test_names_have_their_length_and_never_come_twice() -> None:

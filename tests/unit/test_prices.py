@@ -4,8 +4,8 @@ from decimal import Decimal
 
 import pytest
 
-from cmw_agent.prices import cost_micros, dollars
-from cmw_agent.settings_values import Price, prices
+from cmw_agent.config.validators import Price, prices
+from cmw_agent.llm.pricing import cost_micros, dollars
 
 PRICES = prices("gpt-4o-mini=0.15/0.60, free=0/0, a=b/c=0.5/1, dear=999999/999999")
 

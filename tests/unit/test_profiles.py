@@ -5,9 +5,16 @@ from typing import Any
 
 import pytest
 
-from cmw_agent.errors import StartupError
-from cmw_agent.profiles import BUILT_IN, MOST_AGENTS, MOST_BYTES, READERS, Profile, load_profiles
-from cmw_agent.settings import Settings
+from cmw_agent.config.agent_profiles import (
+    BUILT_IN,
+    MOST_AGENTS,
+    MOST_BYTES,
+    READERS,
+    Profile,
+    load_profiles,
+)
+from cmw_agent.config.settings import Settings
+from cmw_agent.core.errors import StartupError
 from tests.harness import settings_for
 
 ROOT = Path(__file__).parents[2]

@@ -9,9 +9,9 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
-from cmw_agent.budgets import Budgets
-from cmw_agent.web.connection_bounds import ConnectionBounds, Deadlines
-from cmw_agent.web.protocol import BoundedProtocol, protocol_for
+from cmw_agent.limits.budgets import Budgets
+from cmw_agent.server.connection_bounds import ConnectionBounds, Deadlines
+from cmw_agent.server.http_protocol import BoundedProtocol, protocol_for
 from tests.harness import settings_for
 
 DEADLINES = Deadlines(headers=10, body=20, bytes_per_second=100, unread=60, unread_bytes=1_000)

@@ -3,7 +3,7 @@
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from cmw_agent.web.proxies import ProxyHeaders, TrustedProxies
+from cmw_agent.web.security.proxy_headers import ProxyHeaders, TrustedProxies
 
 Headers = list[tuple[str, str]]
 PEER = "10.0.0.9"

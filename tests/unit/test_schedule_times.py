@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cmw_agent.schedule_times import (
+from cmw_agent.schedules.recurrence import (
     UnknownTime,
     following,
     known_zone,

@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from cmw_agent import sessions
-from cmw_agent.agent import CmwAgent, Graph, build_graph
-from cmw_agent.demo import DemoModel
-from cmw_agent.errors import Overloaded, UnknownSession
-from cmw_agent.identity import Identities, Principal, SessionKey
-from cmw_agent.sessions import PER_PRINCIPAL, Session, SessionRegistry
-from cmw_agent.turns import Turn
-from memory.database import Database, migrate, open_database
+from cmw_agent.agent.agent import CmwAgent, Graph, build_graph
+from cmw_agent.chat.turn import Turn
+from cmw_agent.conversations import sessions
+from cmw_agent.conversations.sessions import PER_PRINCIPAL, Session, SessionRegistry
+from cmw_agent.core.errors import Overloaded, UnknownSession
+from cmw_agent.identity.principals import Identities, Principal, SessionKey
+from cmw_agent.llm.demo_model import DemoModel
+from memory.engine.database import Database, migrate, open_database
 from memory.manager import ConversationMemoryManager
 from memory.records import new_conversation_id
 from tests.harness import WAIT

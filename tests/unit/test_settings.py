@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from cmw_agent import settings_docs
-from cmw_agent.settings import Settings, SettingsError, load_settings
+from cmw_agent.config import docs
+from cmw_agent.config.settings import Settings, SettingsError, load_settings
 
 ROOT = Path(__file__).parents[2]
 CANARY = "canary-7f3a9c51"
@@ -192,7 +192,7 @@ def test_a_wrong_value_gives_one_line_that_names_it(
 
 
 def test_every_setting_has_a_wrong_value_among_these() -> None:
-    assert {name for name, _ in WRONG} == set(settings_docs.documented())
+    assert {name for name, _ in WRONG} == set(docs.documented())
 
 
 def test_several_wrong_values_give_a_line_each(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -483,18 +483,18 @@ def test_a_field_given_directly_wins_over_the_environment(monkeypatch: pytest.Mo
 
 def test_the_readme_lists_the_settings_of_today() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert settings_docs.with_table(readme) == readme, "run `make docs`"
+    assert docs.with_table(readme) == readme, "run `make docs`"
 
 
 def test_the_example_file_lists_the_settings_of_today() -> None:
     example = (ROOT / ".env.example").read_text(encoding="utf-8")
-    assert settings_docs.env_example() == example, "run `make docs`"
+    assert docs.env_example() == example, "run `make docs`"
 
 
 def test_the_example_file_states_the_defaults(tmp_path: Path) -> None:
-    text = settings_docs.env_example()
+    text = docs.env_example()
     bare = "\n".join(line[1:] for line in text.splitlines() if line.startswith(("#C", "#O")))
-    assert bare.count("\n") + 1 == len(settings_docs.documented())
+    assert bare.count("\n") + 1 == len(docs.documented())
     assert load_settings(written(tmp_path, bare)) == load_settings(None)
 
 
@@ -502,25 +502,25 @@ def test_the_example_file_states_the_defaults(tmp_path: Path) -> None:
     "readme",
     [
         "no markers",
-        settings_docs.BEGIN,
-        settings_docs.END + settings_docs.BEGIN,
-        2 * (settings_docs.BEGIN + settings_docs.END),
+        docs.BEGIN,
+        docs.END + docs.BEGIN,
+        2 * (docs.BEGIN + docs.END),
     ],
 )
 def test_a_readme_without_its_markers_is_refused(readme: str) -> None:
     with pytest.raises(ValueError, match=r"README\.md needs"):
-        settings_docs.with_table(readme)
+        docs.with_table(readme)
 
 
 def test_the_table_is_written_between_the_markers_alone(tmp_path: Path) -> None:
     before, after = "# Title\n\n", "\n\nmore\n"
     readme = tmp_path / "README.md"
-    marked = f"{before}{settings_docs.BEGIN}\nold row\n{settings_docs.END}{after}"
+    marked = f"{before}{docs.BEGIN}\nold row\n{docs.END}{after}"
     readme.write_text(marked, encoding="utf-8")
-    settings_docs.write(tmp_path)
+    docs.write(tmp_path)
     text = readme.read_text(encoding="utf-8")
     assert text.startswith(before)
     assert text.endswith(after)
     assert "old row" not in text
     assert "| `CMW_PORT` |" in text
-    assert (tmp_path / ".env.example").read_text(encoding="utf-8") == settings_docs.env_example()
+    assert (tmp_path / ".env.example").read_text(encoding="utf-8") == docs.env_example()

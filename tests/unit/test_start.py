@@ -9,7 +9,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from memory.database import migrate, open_database
+from memory.engine.database import migrate, open_database
 from tests.processes import started
 
 SECRET = "k" * 32

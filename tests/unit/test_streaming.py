@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from langchain_openai import ChatOpenAI
 
-from cmw_agent.models import open_model
-from cmw_agent.streaming import MAX_EVENT, Chunk, Merger, SSEParser, Window, next_tick
-from cmw_agent.upstream import (
+from cmw_agent.llm.coalescing import Window, next_tick
+from cmw_agent.llm.factory import open_model
+from cmw_agent.llm.http_client import (
     NotAStream,
     RequestRefused,
     StreamCut,
@@ -23,6 +23,7 @@ from cmw_agent.upstream import (
     StreamSilent,
     UpstreamError,
 )
+from cmw_agent.llm.sse import MAX_EVENT, Chunk, Merger, SSEParser
 from tests.doubles.openai_server import OpenAIDouble
 from tests.doubles.openai_steps import Cut, Gate, Plain, Request, Script, Start, Step, Text
 from tests.harness import WAIT, settings_for

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from cmw_agent.channels.completions_streams import Voiced, written
-from cmw_agent.channels.streams import EVENTS, begun, server_sent
-from cmw_agent.errors import Unavailable
-from cmw_agent.events import TextDelta, TurnStarted
-from cmw_agent.turns import Turn
+from cmw_agent.channels.common.turn_streams import EVENTS, begun, server_sent
+from cmw_agent.channels.openai.streams import Voiced, written
+from cmw_agent.chat.turn import Turn
+from cmw_agent.core.errors import Unavailable
+from cmw_agent.core.events import TextDelta, TurnStarted
 from tests.isolation.world import world
 from tests.rest import KEYS, client
 from tests.service import until

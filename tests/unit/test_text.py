@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cmw_agent.errors import InvalidMessage
-from cmw_agent.text import BIDI, CONTROLS, checked_message, mended
+from cmw_agent.core.errors import InvalidMessage
+from cmw_agent.core.sanitize import BIDI, CONTROLS, checked_message, mended
 
 
 @given(st.text())

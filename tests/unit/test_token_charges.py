@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from cmw_agent.agent import SUMMARISE
-from cmw_agent.completion import Exchange
-from cmw_agent.events import TextDelta
-from cmw_agent.limits import TooMany, _digest
-from cmw_agent.sessions import Session
-from cmw_agent.turns import Turn
-from cmw_agent.web.runtime import Runtime
+from cmw_agent.agent.agent import SUMMARISE
+from cmw_agent.chat.turn import Turn
+from cmw_agent.conversations.sessions import Session
+from cmw_agent.core.events import TextDelta
+from cmw_agent.limits.limiter import TooMany, _digest
+from cmw_agent.llm.chat_model import Exchange
+from cmw_agent.runtime.runtime import Runtime
 from tests.doubles.openai_server import OpenAIDouble
 from tests.doubles.openai_steps import Gate, Plain, Request, Step, Stop, Text
 from tests.harness import canary, settings_for

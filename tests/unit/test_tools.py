@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.tools import StructuredTool, ToolException
 
-from cmw_agent.tools import BUILT_IN, calculate, current_time
-from cmw_agent.tools.arithmetic import evaluate
+from cmw_agent.tools.builtin import BUILT_IN, calculate, current_time
+from cmw_agent.tools.builtin.arithmetic import evaluate
 
 NUMBERS = st.integers(-1000, 1000)
 EXPRESSIONS = st.recursive(

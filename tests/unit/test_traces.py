@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from cmw_agent.ops.traces import Traces
-from cmw_agent.web.runtime import Runtime
+from cmw_agent.observability.tracing import Traces
+from cmw_agent.runtime.runtime import Runtime
 from tests.doubles.openai_server import OpenAIDouble, refused_url
 from tests.doubles.openai_steps import Request, Step, ToolCalls
 from tests.doubles.otlp_collector import OTLPCollector

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from cmw_agent.errors import InvalidMessage, ModelFailed
-from cmw_agent.transcription import NO_MODEL, Transcription
+from cmw_agent.core.errors import InvalidMessage, ModelFailed
+from cmw_agent.llm.transcription import NO_MODEL, Transcription
 from tests.doubles.openai_server import OpenAIDouble
 from tests.harness import settings_for
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from cmw_agent.web.upkeep import Upkeep
-from memory.database import migrate, open_database
+from cmw_agent.runtime.periodic import Upkeep
+from memory.engine.database import migrate, open_database
 from memory.manager import ConversationMemoryManager
 from tests.harness import WAIT, served, settings_for
 from tests.rows import count
@@ -65,7 +65,7 @@ async def test_a_failure_is_logged_and_the_next_run_comes(
     failed = [record for record in caplog.records if record.levelname == "ERROR"]
     assert len(failed) == 2
     for record in failed:
-        assert record.name == "cmw_agent.web.upkeep"
+        assert record.name == "cmw_agent.runtime.periodic"
         assert record.exc_info
 
 

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from cmw_agent.budget_sizes import EXTRACTIONS, Full
-from cmw_agent.budgets import Budgets
-from cmw_agent.errors import UserError
-from cmw_agent.extraction import Extraction
-from cmw_agent.files import Files, lively
-from cmw_agent.identity import Principal
-from cmw_agent.limits import TooMany
-from cmw_agent.pace import Pace
+from cmw_agent.core.errors import UserError
+from cmw_agent.files.extraction import Extraction
+from cmw_agent.files.service import Files, lively
+from cmw_agent.identity.principals import Principal
+from cmw_agent.limits.budget_sizes import EXTRACTIONS, Full
+from cmw_agent.limits.budgets import Budgets
+from cmw_agent.limits.limiter import TooMany
+from cmw_agent.limits.pace import Pace
 from tests.harness import settings_for
 from tests.service import process, until
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import orjson
 import pytest
 
-from cmw_agent.files import Files
-from cmw_agent.history import History, Used
-from cmw_agent.identity import Principal
-from cmw_agent.sessions import SessionRegistry
-from cmw_agent.web.runtime import Runtime
-from memory.database import Database, migrate, open_database
+from cmw_agent.conversations.service import History, Used
+from cmw_agent.conversations.sessions import SessionRegistry
+from cmw_agent.files.service import Files
+from cmw_agent.identity.principals import Principal
+from cmw_agent.runtime.runtime import Runtime
+from memory.engine.database import Database, migrate, open_database
 from memory.manager import ConversationMemoryManager
 from memory.records import Usage, utcnow
 from tests.harness import Browser, served, settings_for

@@ -7,8 +7,8 @@ from gradio.components.chatbot import ChatbotDataMessages
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cmw_agent.events import TextDelta, ToolFinished, ToolStarted, TurnFinished
-from cmw_agent.web import view
+from cmw_agent.core.events import TextDelta, ToolFinished, ToolStarted, TurnFinished
+from cmw_agent.web.page import rendering
 from memory.records import StoredMessage, ToolRecord
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -33,12 +33,12 @@ def stored(role: str, content: str, status: str = "complete", **more: object) ->
     return StoredMessage(**values)  # type: ignore[arg-type]
 
 
-def said(value: list[view.Drawn]) -> list[str]:
+def said(value: list[rendering.Drawn]) -> list[str]:
     return [item["content"][0]["text"] for item in value]
 
 
 def test_what_is_drawn_is_gradio_s_own_normal_form() -> None:
-    live = view.LiveAnswer([view.message("user", "hi")])
+    live = rendering.LiveAnswer([rendering.message("user", "hi")])
     live.add(ToolStarted("1", "calculate", {"expression": "1"}))
     live.add(ToolFinished("1", "calculate", "1", True, 0.01))
     live.add(TextDelta("one"))
@@ -48,14 +48,14 @@ def test_what_is_drawn_is_gradio_s_own_normal_form() -> None:
 
 
 def test_a_sign_of_life_stands_where_the_answer_will_be() -> None:
-    live = view.LiveAnswer([view.message("user", "hi")])
-    assert said(live.drawn()) == ["hi", view.WAITING]
+    live = rendering.LiveAnswer([rendering.message("user", "hi")])
+    assert said(live.drawn()) == ["hi", rendering.WAITING]
     live.add(TextDelta("yes"))
     assert said(live.drawn()) == ["hi", "yes"]
 
 
 def test_text_and_tools_keep_their_order() -> None:
-    live = view.LiveAnswer([])
+    live = rendering.LiveAnswer([])
     for event in (
         TextDelta("Let me "),
         TextDelta("see."),
@@ -74,7 +74,7 @@ def test_text_and_tools_keep_their_order() -> None:
 
 
 def test_a_message_that_was_handed_out_is_never_changed() -> None:
-    live = view.LiveAnswer([view.message("user", "hi")])
+    live = rendering.LiveAnswer([rendering.message("user", "hi")])
     live.add(TextDelta("a"))
     first = live.drawn()
     copy = [dict(item, content=[dict(part) for part in item["content"]]) for item in first]
@@ -87,7 +87,7 @@ def test_a_message_that_was_handed_out_is_never_changed() -> None:
 
 @given(st.text())
 def test_a_result_cannot_leave_its_fence(result: str) -> None:
-    text = view.tool_step("t", {"a": result}, result)["content"][0]["text"]
+    text = rendering.tool_step("t", {"a": result}, result)["content"][0]["text"]
     fences = re.findall(r"^(`{3,})$", text, re.MULTILINE)
     longest = max((len(run) for run in re.findall(r"`+", result)), default=0)
     assert len(fences[-1]) > longest
@@ -102,17 +102,17 @@ def test_each_drawn_message_knows_its_place_and_each_answer_its_rating() -> None
         stored("user", "again", seq=7),
         stored("assistant", "whole", seq=8),
     ]
-    assert view.places(given) == [3, 4, 4, 4, 7, 8]
-    assert len(view.places(given)) == len(view.history(given))
-    assert view.feedback(given) == ["Like", None]
-    drawn = view.history(given)
-    assert view.rated(drawn, ["Like", None])["feedback_value"] == ["Like", None]
-    assert view.rated(drawn, [None, None]) is drawn
+    assert rendering.places(given) == [3, 4, 4, 4, 7, 8]
+    assert len(rendering.places(given)) == len(rendering.history(given))
+    assert rendering.feedback(given) == ["Like", None]
+    drawn = rendering.history(given)
+    assert rendering.rated(drawn, ["Like", None])["feedback_value"] == ["Like", None]
+    assert rendering.rated(drawn, [None, None]) is drawn
 
 
 def test_a_stored_answer_shows_what_became_of_it() -> None:
     call = ToolRecord("1", "calculate", {"expression": "1"}, "1", True, 12)
-    drawn = view.history(
+    drawn = rendering.history(
         [
             stored("user", "hi"),
             stored("assistant", "half", "interrupted", tool_calls=(call,)),

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import uvloop
 
-from cmw_agent.ops.metrics import Metrics
-from cmw_agent.ops.watchdog import BEAT_SECONDS, HOLD_SECONDS, Watchdog
-from cmw_agent.web.server import build_app
+from cmw_agent.observability.loop_watchdog import BEAT_SECONDS, HOLD_SECONDS, Watchdog
+from cmw_agent.observability.metrics import Metrics
+from cmw_agent.server.build import build_app
 from tests.doubles.waiting import WAIT
 from tests.harness import settings_for
 from tests.metrics import Series, series, value
@@ -43,7 +43,7 @@ class Lines(logging.Handler):
 
 @pytest.fixture
 def lines() -> Iterator[Lines]:
-    handler, logger = Lines(), logging.getLogger("cmw_agent.ops.watchdog")
+    handler, logger = Lines(), logging.getLogger("cmw_agent.observability.loop_watchdog")
     logger.addHandler(handler)
     yield handler
     logger.removeHandler(handler)

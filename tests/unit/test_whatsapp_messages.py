@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cmw_agent.approvals import Asked
-from cmw_agent.channels.whatsapp_messages import Incoming, parsed
-from cmw_agent.channels.whatsapp_question_text import MOST_SHOWN, Unshowable, question
-from cmw_agent.channels.whatsapp_questions import decision_of
-from cmw_agent.channels.whatsapp_sender import pause
-from cmw_agent.channels.whatsapp_text import MOST_CHARS
-from cmw_agent.channels.whatsapp_turns import owner_of
-from cmw_agent.errors import InvalidMessage
+from cmw_agent.channels.whatsapp.answering import owner_of
+from cmw_agent.channels.whatsapp.approval_text import MOST_SHOWN, Unshowable, question
+from cmw_agent.channels.whatsapp.approvals import decision_of
+from cmw_agent.channels.whatsapp.formatting import MOST_CHARS
+from cmw_agent.channels.whatsapp.inbound import Incoming, parsed
+from cmw_agent.channels.whatsapp.sender import pause
+from cmw_agent.core.errors import InvalidMessage
+from cmw_agent.tools.approvals import Asked
 from tests.phones import GROUP, cloud_body, cloud_message, in_group, message
 
 KIM, LEE = "491511@c.us", "491522@c.us"

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cmw_agent.channels.whatsapp_text import FENCE, MOST_CHARS, ROOM, split, whatsapp
-from cmw_agent.channels.whatsapp_turns import ALONE, private
+from cmw_agent.channels.whatsapp.answering import ALONE, private
+from cmw_agent.channels.whatsapp.formatting import FENCE, MOST_CHARS, ROOM, split, whatsapp
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from memory.conversations.context_window import (
+    MESSAGE_TOKENS,
+    cost,
+    exceeds,
+    fit,
+    most_rows,
+    surplus,
+    tokens_in,
+)
 from memory.records import Said
-from memory.window import MESSAGE_TOKENS, cost, exceeds, fit, most_rows, surplus, tokens_in
 
 
 def question(seq: int, content: str) -> Said:

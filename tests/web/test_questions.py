@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Locator, ViewportSize, expect
 
-from cmw_agent.approvals import Decision
+from cmw_agent.tools.approvals import Decision
 from tests.doubles.composio_server import Composio
 from tests.harness import WAIT, Served
 from tests.service import until

@@ -8,8 +8,8 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Locator, Route, expect
 
-from cmw_agent.identity import Principal
-from cmw_agent.tools.composio import ConnectionUser
+from cmw_agent.identity.principals import Principal
+from cmw_agent.tools.composio.connections import ConnectionUser
 from tests.accounts import connected
 from tests.harness import canary
 from tests.isolation.toolhouse import Toolhouse, toolhouse

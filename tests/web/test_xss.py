@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 from playwright.async_api import expect
 
-from cmw_agent.identity import Principal
+from cmw_agent.identity.principals import Principal
 from memory.manager import ConversationMemoryManager
 from memory.records import ToolRecord, new_conversation_id
 from tests.harness import Served

@@ -1,0 +1,48 @@
+"""Puts the REST interface together: its routes, what browsers ask first, and its description."""
+
+from fastapi import APIRouter, FastAPI
+from starlette.requests import Request
+from starlette.responses import Response
+
+from cmw_agent.channels.common.api_keys import Keys
+from cmw_agent.channels.common.callers import Callers
+from cmw_agent.channels.openai.completions import Completions
+from cmw_agent.channels.rest import openapi
+from cmw_agent.channels.rest.dependencies import Shelf
+from cmw_agent.channels.rest.messages import Rest
+from cmw_agent.channels.rest.sessions import RestSessions
+from cmw_agent.runtime.services import Services
+
+
+def add_rest(app: FastAPI, services: Services, callers: Callers, keys: Keys) -> None:
+    """Add the REST interface to the channels' app.
+
+    Args:
+        app: The channels' app.
+        services: The live parts of the process.
+        callers: Gives requests their sessions.
+        keys: Those of the settings.
+    """
+    shelf = Shelf(services, callers)
+    rest = Rest(shelf)
+    routers = (
+        rest.router(keys),
+        RestSessions(shelf).router(keys),
+        Completions(shelf, rest).router(keys),
+    )
+    routes = [route for router in routers for route in router.routes]
+    for router in (*routers, _preflights(keys, routers), openapi.router(routes)):
+        app.include_router(router)
+
+
+def _preflights(keys: Keys, routers: tuple[APIRouter, ...]) -> APIRouter:
+    """Return the routes with which browsers ask whether another site's page may send a request."""
+
+    async def preflight(request: Request) -> Response:
+        return keys.preflight(request)
+
+    made = APIRouter(include_in_schema=False)
+    paths = dict.fromkeys(getattr(route, "path", "") for r in routers for route in r.routes)
+    for path in paths:
+        made.add_api_route(path, preflight, methods=["OPTIONS"])
+    return made

@@ -1,0 +1,208 @@
+"""Who holds a key of the REST interface, and which pages may use it from a browser.
+
+No cookie plays any part. A page of another site may send a key only from an origin that stands
+beside that key in the settings.
+"""
+
+import hmac
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from hashlib import sha256
+from typing import Literal
+
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from cmw_agent.channels.common.problems import UnknownAddress
+from cmw_agent.config.validators import ApiKey
+from cmw_agent.core.errors import UserError
+from cmw_agent.core.http_headers import bearer_token, media_type
+from cmw_agent.core.origins import same_origin
+
+KEY = "cmw.api_key"
+RETRY_SECONDS = "5"  # after which a busy or restarting process is worth another request
+CLOSED = "The REST interface is closed: this app's settings name no key."
+NO_KEY = "This request needs a key: send it as Authorization: Bearer KEY."
+UNKNOWN = "This key is not known here."
+PUBLIC = "This key is known to the visitors of a website; use one that has no origin."
+NO_ORIGIN = "This key may not be used by pages of this origin."
+PAGES_ONLY = "This key may be used by pages of its own origins alone."
+NOT_DECLARED = "Send the body as JSON, with Content-Type: application/json."
+JSON_KIND = re.compile(r"application/[^/]+\+json")
+PREFLIGHT_SECONDS = "600"
+
+Handler = Callable[[Request], Awaitable[Response]]
+Told = Callable[[Exception], Response]
+
+
+class Unauthorized(UserError):
+    """The request proves nothing."""
+
+    status = 401
+
+
+Scope = Literal["agents", "v1", "whatsapp", "read"]
+PAGES: frozenset[Scope] = frozenset({"agents", "read"})  # what a website's pages may be for
+
+
+class Keys:
+    """Finds the key that a request bears.
+
+    Args:
+        keys: Those of the settings, each with what it reaches.
+    """
+
+    def __init__(self, keys: Sequence[ApiKey]) -> None:
+        self._known = [(_digest(item.key.get_secret_value()), item) for item in keys]
+        self._origins = frozenset[str]().union(*(item.origins for item in keys))
+
+    def of(self, request: Request, scope: Scope) -> ApiKey:
+        """Return the key that `request` bears; of its origins the one that asks.
+
+        Raises:
+            Unauthorized: It bears none that is known here, or more than one, or there are none.
+            UserError: It comes from a page whose origin does not stand beside the key, or from no
+                page although it is a key for pages.
+            UnknownAddress: The key is not for such requests; nothing else is told of the address.
+        """
+        if not self._known:
+            raise Unauthorized(CLOSED)
+        secret = bearer_token(request.headers)
+        if secret is None:
+            raise Unauthorized(NO_KEY)
+        sent, found = _digest(secret), None
+        for digest, item in self._known:  # all of them: the time tells nothing of which it is
+            if hmac.compare_digest(digest, sent):
+                found = item
+        if found is None:
+            raise Unauthorized(UNKNOWN)
+        if scope not in found.scopes or (found.origins and scope not in PAGES):
+            raise UnknownAddress
+        return _at_origin(found, request)
+
+    def readable(self, origin: str | None) -> dict[str, str]:
+        """Return the headers that let a page read what is told before a key is looked at.
+
+        Pages of any key's origins may: it holds nothing of anybody.
+        """
+        return readable_by(origin) if origin is not None and origin in self._origins else {}
+
+    def preflight(self, request: Request) -> Response:
+        """Answer a browser that asks whether a page may send a request (WHATWG Fetch, CORS)."""
+        origin = request.headers.get("origin", "")
+        headers = {"Vary": "Origin"}
+        if origin in self._origins:
+            headers |= {
+                "Access-Control-Allow-Origin": origin,
+                "Access-Control-Allow-Methods": "GET, POST, DELETE",
+                "Access-Control-Allow-Headers": (
+                    "Authorization, Content-Type, Accept, Idempotency-Key, X-Session-Id"
+                ),
+                "Access-Control-Max-Age": PREFLIGHT_SECONDS,
+            }
+        return Response(status_code=204, headers=headers)
+
+
+def _at_origin(key: ApiKey, request: Request) -> ApiKey:
+    origins = request.headers.getlist("origin")
+    origin = ", ".join(origins) if origins else None
+    if not key.origins:
+        if origin is not None and not _is_own(origin, request):
+            raise UserError(NO_ORIGIN, status=403)
+        return key
+    if origin not in key.origins:
+        raise UserError(PAGES_ONLY if origin is None else NO_ORIGIN, status=403)
+    return replace(key, origins=frozenset({origin}))
+
+
+def keyed(keys: Keys, told: Told, scope: Scope) -> type[APIRoute]:
+    """Return a class of routes that answer holders of a key for `scope` alone.
+
+    The key is looked at before anything else of the request, and the endpoint finds it at
+    ``scope["cmw.api_key"]``. `told` writes what was raised as a response.
+    """
+
+    class KeyedRoute(APIRoute):
+        def get_route_handler(self) -> Handler:  # type: ignore[override]
+            answer, takes_json = super().get_route_handler(), self.body_field is not None
+
+            async def handler(request: Request) -> Response:
+                key: ApiKey | None = None
+                try:
+                    key = keys.of(request, scope)
+                    request.scope[KEY] = key
+                    if takes_json:
+                        await _must_be_declared(request)
+                    response = await answer(request)
+                except (UserError, RequestValidationError, HTTPException) as error:
+                    response = told(error)
+                if response.status_code == 503:
+                    response.headers.setdefault("Retry-After", RETRY_SECONDS)
+                response.headers["Vary"] = "Origin"
+                origin = request.headers.get("origin", "")
+                if key is not None and origin in key.origins:
+                    response.headers.update(readable_by(origin))
+                return response
+
+            return handler
+
+    return KeyedRoute
+
+
+def readable_by(origin: str) -> dict[str, str]:
+    """Return the headers that let pages of `origin` read an answer."""
+    return {
+        "Access-Control-Allow-Origin": origin,
+        "Access-Control-Expose-Headers": "Retry-After, X-Session-Id",
+        "Cross-Origin-Resource-Policy": "cross-origin",
+    }
+
+
+def key_of(request: Request) -> ApiKey:
+    """Return the key that was found to be the request's.
+
+    Raises:
+        Unauthorized: Nobody has looked; no route of `keyed` comes so far.
+    """
+    found = request.scope.get(KEY)
+    if not isinstance(found, ApiKey):
+        raise Unauthorized(NO_KEY)
+    return found
+
+
+def must_be_secret(key: ApiKey) -> None:
+    """Let only keys pass that no website's visitors have.
+
+    A key with an origin stands in that site's pages: whoever reads them can send it, with that
+    `Origin` too. It reaches the sessions whose ids one knows, and nothing else.
+
+    Raises:
+        UserError: Pages may use this key.
+    """
+    if key.origins:
+        raise UserError(PUBLIC, status=403)
+
+
+async def _must_be_declared(request: Request) -> None:
+    """Let only bodies pass that are said to be JSON: a page may send others to everybody.
+
+    Raises:
+        UserError: This one is something else.
+    """
+    declared = media_type(request.headers)
+    is_json = declared == "application/json" or JSON_KIND.fullmatch(declared)
+    if not is_json and await request.body():
+        raise UserError(NOT_DECLARED, status=415)
+
+
+def _is_own(origin: str, request: Request) -> bool:
+    # The page that describes the interface; it sends what its reader types in.
+    return same_origin(origin, request.url.scheme, request.headers.get("host"))
+
+
+def _digest(secret: str) -> bytes:
+    return sha256(secret.encode("utf-8", "surrogatepass")).digest()

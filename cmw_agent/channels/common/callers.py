@@ -1,0 +1,180 @@
+"""The session behind a request of a channel."""
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from starlette.requests import Request
+
+from cmw_agent.agent.access import Asker
+from cmw_agent.config.agent_profiles import Profile
+from cmw_agent.conversations.sessions import Provenance, Session
+from cmw_agent.conversations.store_errors import refusal_for
+from cmw_agent.core.errors import NotFound, UnknownSession
+from cmw_agent.identity.channel_principals import client, conversation_after
+from cmw_agent.identity.principals import Identities, Principal
+from cmw_agent.runtime.services import Services
+from memory.errors import StoreError
+from memory.records import Conversation
+
+LOOKED_AT = 20  # conversations of one party, newest activity first
+
+
+class UnknownAgent(NotFound):
+    """There is no agent of that id, or none that the caller may use: told alike."""
+
+    sentence = "This agent was not found."
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks, and in which conversation, as a channel has found it out on the server.
+
+    `origin` is the address under which the caller reaches the app, `address` the network address
+    that counts for budgets; the other fields are those of `Session`.
+    """
+
+    principal: Principal
+    agent_id: str
+    conversation_id: str
+    channel: str
+    provenance: Provenance = field(default_factory=Provenance)
+    origin: str = ""
+    can_ask: bool = False
+    address: str | None = None
+
+
+class Callers:
+    """Gives channels their sessions.
+
+    Args:
+        services: The live parts of the process.
+        identities: Derives the sessions' keys.
+    """
+
+    def __init__(self, services: Services, identities: Identities) -> None:
+        self._services = services
+        self._identities = identities
+
+    def profile(self, agent_id: str, asker: Asker) -> Profile:
+        """Return an agent's profile.
+
+        Raises:
+            UnknownAgent: There is none of that id, or none that `asker` may use.
+        """
+        found = self._services.agents.find(agent_id, asker)
+        if found is None:
+            raise UnknownAgent
+        return found
+
+    async def current(self, principal: Principal) -> str:
+        """Return the id of the conversation that goes on: the newest that has not ended.
+
+        Every replica finds the same, also before the first message is stored.
+
+        Raises:
+            UserError: The memory fails.
+        """
+        last = await self.latest(principal)
+        if last is not None and last.status != "ended":
+            return last.session_id
+        return conversation_after(principal, last.session_id if last else None)
+
+    async def latest(self, principal: Principal) -> Conversation | None:
+        """Return the conversation that goes on, or else the one that began last; None for none.
+
+        Raises:
+            UserError: The memory fails.
+        """
+        found = await self._newest(principal)
+        going_on = (item for item in found if item.status != "ended")
+        if (current := next(going_on, None)) is not None:
+            return current
+        # Not by activity: a recurring task may have run in an older one since.
+        return max(found, key=lambda item: item.started_at, default=None)
+
+    async def begin_anew(self, principal: Principal) -> None:
+        """End the conversation that goes on; the next message begins another.
+
+        An answer that is being written in it is stopped and kept, and the calls that wait there
+        are denied: nobody could answer them any more.
+
+        Raises:
+            UserError: The memory fails.
+        """
+        memory = self._services.memory_of(principal)
+        for item in await self._newest(principal):
+            if item.status != "ended":
+                with failures():
+                    await memory.conclude(principal.id, item.session_id)
+                await self._leave(principal, item.session_id)
+
+    async def _leave(self, principal: Principal, conversation_id: str) -> None:
+        live = self._services.registry.of(principal)
+        here = [session for session in live if session.conversation_id == conversation_id]
+        turns = [session.turn for session in here if session.turn is not None]
+        for turn in turns:
+            turn.stop()
+        await asyncio.gather(*(turn.ended() for turn in turns))
+        # Those of turns that no session has any more.
+        approvals = self._services.approvals
+        for asked in approvals.pending(principal.id, conversation_id):
+            with contextlib.suppress(NotFound):
+                approvals.answer(principal.id, conversation_id, asked.approval_id, "denied", None)
+
+    async def _newest(self, principal: Principal) -> list[Conversation]:
+        with failures():
+            memory = self._services.memory_of(principal)
+            return await memory.conversations(principal.id, limit=LOOKED_AT)
+
+    def named_session(self, key_name: str, agent_id: str, name: str) -> str:
+        """Return the id of the session that belongs to a request's name.
+
+        The same of the same, on every replica; who knows the name cannot work it out.
+        """
+        named = client(key_name, agent_id, f"\0named\0{name}")
+        return self._identities.session_key(named, "cmw.session").value[:32]
+
+    def live(self, principal: Principal, conversation_id: str) -> Session | None:
+        """Return the live session of a principal's conversation, if there is one; none is made."""
+        key = self._identities.session_key(principal, conversation_id)
+        return self._services.registry.find(key, principal)
+
+    async def session(self, principal: Principal, caller: Caller) -> Session:
+        """Return the live session of a caller's conversation, made on first use.
+
+        Raises:
+            UserError: The caller is not this principal, or the process has no room.
+        """
+        if caller.principal != principal:
+            raise UnknownSession
+        key = self._identities.session_key(principal, caller.conversation_id)
+        session = await self._services.registry.session(key, principal)
+        session.conversation_id = caller.conversation_id
+        session.agent_id = caller.agent_id
+        session.channel = caller.channel
+        session.provenance = caller.provenance
+        session.origin = self._services.settings.public_url or caller.origin
+        session.can_ask = caller.can_ask
+        session.address = caller.address
+        return session
+
+
+@contextlib.contextmanager
+def failures() -> Iterator[None]:
+    """Raise what fails in the memory as the `UserError` that it means."""
+    try:
+        yield
+    except StoreError as error:
+        raise refusal_for(error) from error
+
+
+def address_of(request: Request) -> str | None:
+    """Return the address a request came from: the socket's, or what a trusted proxy says."""
+    return request.client.host if request.client is not None else None
+
+
+def base_of(request: Request) -> str:
+    """Return the address under which the caller has reached the app."""
+    return f"{request.url.scheme}://{request.url.netloc}"

@@ -1,0 +1,73 @@
+"""Files that are made while they are read: in small pieces, no slower than a least rate."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass
+
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from cmw_agent.limits.budgets import Hold
+from cmw_agent.limits.pace import Pace
+
+log = logging.getLogger(__name__)
+
+PIECE_BYTES = 65_536  # that wait in a connection at most, beside its own buffer
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """How fast a download must be read: a grace in seconds, then a least rate on average."""
+
+    grace: float = 30.0
+    bytes_per_second: float = 16_384.0
+
+
+class Download(StreamingResponse):
+    """A file in pieces; the next one is made when its reader has taken the one before.
+
+    Args:
+        pieces: The file; closed when the response ends, however that comes about.
+        hold: The part of a budget that the download uses, given back then.
+        media_type: Of the file.
+        headers: Of the response.
+        rate: One that is read more slowly is cut off; the default is for exports.
+    """
+
+    def __init__(
+        self,
+        pieces: AsyncGenerator[bytes],
+        hold: Hold,
+        *,
+        media_type: str,
+        headers: Mapping[str, str],
+        rate: Rate | None = None,
+    ) -> None:
+        super().__init__(pieces, media_type=media_type, headers=headers)
+        self._pieces = pieces
+        self._hold = hold
+        self._rate = rate or Rate()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._hold:
+            async with contextlib.aclosing(self._pieces):
+                await super().__call__(scope, receive, send)
+
+    async def stream_response(self, send: Send) -> None:
+        """Send everything; what is cut off lacks its end, so that nobody takes it for whole."""
+        head = {"type": "http.response.start", "status": self.status_code}
+        await send(head | {"headers": self.raw_headers})
+        pace, sent = Pace(self._rate.grace, self._rate.bytes_per_second), 0
+        try:
+            async for piece in self._pieces:
+                for start in range(0, len(piece), PIECE_BYTES):
+                    part = piece[start : start + PIECE_BYTES]
+                    async with asyncio.timeout_at(pace.deadline(sent)):
+                        await send({"type": "http.response.body", "body": part, "more_body": True})
+                    sent += len(part)
+        except TimeoutError:
+            log.info("a download was read too slowly bytes=%d", sent)
+            return
+        await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -1,0 +1,80 @@
+"""Errors of every channel that speaks HTTP: problem documents (RFC 9457), or in OpenAI's form."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from starlette.responses import JSONResponse
+
+from cmw_agent.core.errors import NotFound, UserError
+
+MEDIA_TYPE = "application/problem+json"
+V1 = "/v1/"
+INTERFACES = ("/api/", V1)  # where programs ask, by keys
+# by status: the type of the error and its code, as OpenAI's clients know them
+KINDS: Mapping[int, tuple[str, str | None]] = {
+    401: ("invalid_request_error", "invalid_api_key"),
+    403: ("invalid_request_error", "forbidden"),
+    404: ("invalid_request_error", "model_not_found"),
+    409: ("invalid_request_error", "conversation_in_use"),
+    429: ("rate_limit_error", "rate_limit_exceeded"),
+}
+
+
+class UnknownAddress(NotFound):
+    """Nothing is there, whatever the method."""
+
+    sentence = "There is nothing at this address; /api/docs lists what there is."
+
+
+class WrongMethod(UserError):
+    """The address is known, and takes other methods."""
+
+    status = 405
+
+
+def told_at(path: str, error: UserError) -> JSONResponse:
+    """Return the answer that tells of `error` to whoever has asked for `path`."""
+    if isinstance(error, UnknownAddress) and not path.startswith(INTERFACES):
+        return JSONResponse({"detail": HTTPStatus(error.status).phrase}, error.status)
+    return openai_problem(error) if path.startswith(V1) else problem(error)
+
+
+def problem(error: UserError) -> JSONResponse:
+    """Return the answer that tells of `error`.
+
+    What is another's and what is not there are told alike, without an id that could tell them
+    apart.
+    """
+    headers = {"Retry-After": str(error.retry_after)} if error.retry_after is not None else None
+    if error.status == HTTPStatus.UNAUTHORIZED:
+        headers = {"WWW-Authenticate": "Bearer"}
+    return JSONResponse(document(error), error.status, headers, media_type=MEDIA_TYPE)
+
+
+def openai_problem(error: UserError) -> JSONResponse:
+    """Return the answer that tells of `error` to a client that was made for OpenAI's API."""
+    plain = problem(error).headers
+    kept = {name: plain[name] for name in ("retry-after", "www-authenticate") if name in plain}
+    return JSONResponse(error_body(error), error.status, kept)
+
+
+def error_body(error: UserError) -> dict[str, Any]:
+    """Return an error in OpenAI's form, with the id that ties it to the log."""
+    other = "invalid_request_error" if error.status < 500 else "server_error"
+    kind, code = KINDS.get(error.status, (other, None))
+    message = str(error)
+    if isinstance(error, UnknownAddress):  # told alike, each time
+        message, code = error.sentence, "unknown_url"
+    return {"error": {"message": message, "type": kind, "code": code, "param": None}}
+
+
+def document(error: UserError) -> dict[str, Any]:
+    """Return the fields of RFC 9457, and the `error_id` that ties them to the log."""
+    told: dict[str, Any] = {
+        "type": "about:blank",
+        "title": HTTPStatus(error.status).phrase,
+        "status": error.status,
+        "detail": error.sentence,
+    }
+    return told if isinstance(error, NotFound) else told | {"error_id": error.error_id}

@@ -1,0 +1,246 @@
+"""Turns as programs and websites read them: one answer, or events as they come.
+
+The events, each with a JSON object:
+
+- ``started``: ``turn``
+- ``delta``: ``text``, which is appended to what came before
+- ``tool``: ``call``, ``name``, ``arguments``
+- ``tool_done``: ``call``, ``name``, ``ok``, ``seconds``, ``link`` where the user is to open one
+- ``approval``: ``call``, ``name``, ``tool_call``: the user is asked before the tool runs. ``call``
+  is the approval's own id, which the decision names; ``tool_call`` is the ``call`` of ``tool``
+- ``approval_done``: ``call``, ``answer``, ``arguments``, ``tool_call``: with which the tool runs now
+- ``done``: ``response``, the whole answer, and its ``metadata``
+- ``error``: a problem document (RFC 9457); what came before it is kept
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from cmw_agent.channels.common.problems import document
+from cmw_agent.chat.turn import Turn
+from cmw_agent.core.errors import Unavailable, UserError
+from cmw_agent.core.events import (
+    ApprovalAsked,
+    ApprovalSettled,
+    TextDelta,
+    ToolFinished,
+    ToolStarted,
+    TurnEvent,
+    TurnFinished,
+    TurnStarted,
+)
+
+EVENTS = "text/event-stream"
+ALIVE_SECONDS = 15.0  # between two bytes of a silent answer
+ALIVE = b": still here\n\n"
+UNBUFFERED = {"x-accel-buffering": "no"}  # a proxy such as nginx hands each event on at once
+
+
+@dataclass(slots=True)
+class Told:
+    """What a turn has told so far."""
+
+    texts: list[str] = field(default_factory=list)
+    tools: list[dict[str, Any]] = field(default_factory=list)
+    finished: TurnFinished | None = None
+
+    def add(self, event: TurnEvent) -> None:
+        """Take in one event."""
+        match event:
+            case TextDelta(text):
+                self.texts.append(text)
+            case ToolFinished():
+                self.tools.append(_tool_done(event))
+            case TurnFinished():
+                self.finished = event
+
+    @property
+    def text(self) -> str:
+        """The answer's text so far."""
+        return "".join(self.texts)
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What is said of an answer beside its text."""
+        finished = self.finished
+        return {
+            "status": finished.outcome if finished else "interrupted",
+            "tokens": finished.tokens if finished else None,
+            "tools": self.tools,
+            **({"notice": finished.sentence} if finished and finished.sentence else {}),
+        }
+
+    @property
+    def failure(self) -> UserError | None:
+        """Why there is no answer at all; None where there is one."""
+        finished = self.finished
+        if finished is None or finished.outcome != "failed":
+            return None
+        return UserError(finished.sentence, status=502, error_id=finished.error_id)
+
+
+async def whole(turn: Turn) -> Told:
+    """Wait for a turn's end and return what it told.
+
+    Raises:
+        UserError: It could not begin, or ended without an answer.
+    """
+    told = Told()
+    async with turn:
+        async for event in turn:
+            told.add(event)
+    if (failure := told.failure) is not None:
+        raise failure
+    return told
+
+
+class TurnResponse(StreamingResponse):
+    """Events of a turn, which is left when the response ends, however that comes about.
+
+    Args:
+        turn: Stopped when its reader goes, also before the first event was written.
+        events: What is written of it.
+        headers: Of the response.
+    """
+
+    media_type = EVENTS
+
+    def __init__(
+        self, turn: Turn, events: AsyncIterator[bytes], headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(events, headers=UNBUFFERED | dict(headers or {}))
+        self._turn = turn
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with self._turn:
+            await super().__call__(scope, receive, send)
+
+
+@contextlib.asynccontextmanager
+async def stopped_with(request: Request, turn: Turn) -> AsyncIterator[None]:
+    """Stop a turn when the client of `request` goes while the block runs.
+
+    What has come of it is kept. The request's body must have been read.
+    """
+    watching = asyncio.create_task(_watch(request, turn), name="client-watch")
+    try:
+        yield
+    finally:
+        watching.cancel()
+        await asyncio.wait([watching])
+
+
+async def _watch(request: Request, turn: Turn) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+    turn.stop()
+
+
+async def begun(turn: Turn) -> TurnEvent:
+    """Wait until a turn has begun, and return its first event.
+
+    Raises:
+        UserError: It could not begin, or was stopped before it did; nothing was stored, and a
+            stream of events was of no use then.
+    """
+    try:
+        return await anext(turn)
+    except StopAsyncIteration:
+        stopped = "Your message was stopped before it was stored; please send it again."
+        raise Unavailable(stopped) from None
+    except BaseException:
+        turn.stop()
+        await turn.ended()
+        raise
+
+
+async def server_sent(
+    turn: Turn, first: TurnEvent, more: Mapping[str, Any] | None = None
+) -> AsyncIterator[bytes]:
+    """Yield a turn's events as server-sent events (WHATWG HTML, section 9.2).
+
+    Args:
+        turn: A `TurnResponse`'s, which leaves it.
+        first: The event that `begun` has returned.
+        more: Fields that ``started`` and ``done`` get beside their own.
+    """
+    told = Told()
+    shown = dict(more or {})
+    async with contextlib.aclosing(to_its_end(turn, first)) as events:
+        async for event in events:
+            if event is None:
+                yield ALIVE
+                continue
+            told.add(event)
+            if (written := _written(event, told, shown)) is not None:
+                yield written
+
+
+async def to_its_end(turn: Turn, first: TurnEvent) -> AsyncGenerator[TurnEvent | None]:
+    """Yield a turn's events; None after each silence, and a `TurnFinished` last of all.
+
+    Args:
+        turn: The turn; nothing is raised where it ends without a word, or is refused midway.
+        first: The event that `begun` has returned.
+    """
+    event: TurnEvent | None = first
+    yield event
+    while not isinstance(event, TurnFinished):
+        event = await following(turn)
+        yield event
+
+
+async def following(turn: Turn) -> TurnEvent | None:
+    """Return the next event, or None after a silence.
+
+    Of a turn that has none left, it is the last one, which that turn did not tell.
+    """
+    try:
+        async with asyncio.timeout(ALIVE_SECONDS):
+            return await anext(turn)
+    except TimeoutError:
+        return None
+    except StopAsyncIteration:
+        return TurnFinished("interrupted")
+    except UserError as error:
+        return TurnFinished("failed", error.sentence, error.error_id)
+
+
+def _written(event: TurnEvent, told: Told, more: dict[str, Any]) -> bytes | None:
+    match event:
+        case TurnStarted(turn_id):
+            return sse("started", more | {"turn": turn_id})
+        case TextDelta(text):
+            return sse("delta", {"text": text})
+        case ToolStarted(call_id, name, arguments):
+            return sse("tool", {"call": call_id, "name": name, "arguments": dict(arguments)})
+        case ToolFinished():
+            return sse("tool_done", _tool_done(event))
+        case ApprovalAsked(call_id, name, approval_id):
+            return sse("approval", {"call": approval_id, "name": name, "tool_call": call_id})
+        case ApprovalSettled(call_id, answer, arguments, approval_id):
+            done = {"call": approval_id, "answer": answer, "arguments": dict(arguments)}
+            return sse("approval_done", done | {"tool_call": call_id})
+        case TurnFinished():
+            if (failure := told.failure) is not None:
+                return sse("error", document(failure))
+            return sse("done", more | {"response": told.text, "metadata": told.metadata})
+    return None
+
+
+def _tool_done(event: ToolFinished) -> dict[str, Any]:
+    done = {"call": event.call_id, "name": event.name, "ok": event.ok, "seconds": event.seconds}
+    return done | {"link": event.link} if event.link else done
+
+
+def sse(name: str, content: Mapping[str, Any]) -> bytes:
+    """Return one server-sent event."""
+    return b"event: %b\ndata: %b\n\n" % (name.encode(), orjson.dumps(dict(content)))

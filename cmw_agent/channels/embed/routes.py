@@ -1,0 +1,257 @@
+"""The embed: a chat that other websites show with one line, each to visitors of its own.
+
+Who asks is known by a token that the server has signed for one visitor, one agent and one site. It
+comes in ``Authorization`` and no cookie is read, so that a foreign page has nothing to ask with.
+The site itself is the one that the browser names: see `cmw_agent.channels.embed.origins`. How it is
+drawn is in ``static/widget.js``; why so in ``docs/adr/0016-widget-in-a-shadow-root.md``.
+"""
+
+import contextlib
+import json
+import time
+from typing import Any, Literal
+
+from fastapi import FastAPI
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from cmw_agent.agent.access import WIDGET
+from cmw_agent.channels.common.callers import Caller, Callers, address_of, base_of, failures
+from cmw_agent.channels.common.control_commands import leave
+from cmw_agent.channels.common.turn_streams import TurnResponse, begun, server_sent
+from cmw_agent.channels.embed.origins import CrossSite, Site, Sites
+from cmw_agent.channels.embed.page import WidgetScript, page
+from cmw_agent.chat.turn import Turn
+from cmw_agent.conversations.sessions import Provenance
+from cmw_agent.core.errors import NotFound, UserError
+from cmw_agent.core.http_headers import bearer_token
+from cmw_agent.core.sanitize import mended
+from cmw_agent.identity.principals import Identities, Principal
+from cmw_agent.identity.widget_tokens import WidgetTokens, WidgetVisitor
+from cmw_agent.observability.observers import request_of
+from cmw_agent.runtime.services import Services
+from cmw_agent.tools.approvals import Asked, seconds_left
+from memory.records import StoredMessage
+
+SHOWN = 50  # messages that the widget draws
+CHANNEL = "embed"
+
+
+class UnknownVisitor(UserError):
+    """The token proves nobody, or a visitor of another agent or site: told alike."""
+
+    status = 401
+    sentence = "This chat does not know you any more; please reload the page."
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Visit(_Body):
+    """What a widget begins with: the token it has kept, and whether a new conversation begins."""
+
+    token: str | None = Field(None, max_length=1000)
+    new: bool = False
+
+
+class Said(_Body):
+    """A message; or `again`, answer the last one anew; or `follow`, the answer that waits."""
+
+    message: str = ""
+    key: str = Field("", max_length=100)
+    again: bool = False
+    follow: bool = False
+
+
+class Word(_Body):
+    """What a visitor says to a call that waits; without `arguments` it runs with its own."""
+
+    call: str = Field(max_length=200)
+    answer: Literal["approved", "denied"]
+    arguments: dict[str, Any] | None = None
+
+
+class EmbedRoutes:
+    """See the module's text.
+
+    Args:
+        services: The live parts of the process.
+        callers: Gives the sessions.
+        identities: Signs what visitors are known by.
+    """
+
+    def __init__(self, services: Services, callers: Callers, identities: Identities) -> None:
+        self._services = services
+        self._callers = callers
+        self._tokens = WidgetTokens(identities)
+        self._sites = Sites(services, callers, identities)
+        self._script = WidgetScript()
+
+    def register(self, app: FastAPI) -> None:
+        """Add the routes to `app`, and what their answers tell browsers."""
+        for method, path, endpoint in (
+            ("GET", "/widget.js", self.script),
+            ("GET", "/embed/{agent_id}", self.page),
+            ("POST", "/embed/{agent_id}/visit", self.visit),
+            ("GET", "/embed/{agent_id}/messages", self.messages),
+            ("DELETE", "/embed/{agent_id}/messages", self.forget),
+            ("POST", "/embed/{agent_id}/message", self.message),
+            ("POST", "/embed/{agent_id}/approvals", self.settle),
+        ):
+            app.add_api_route(path, endpoint, methods=[method], response_model=None)
+        app.add_middleware(CrossSite, sites=self._sites)
+
+    async def script(self, request: Request) -> Response:
+        """Answer with the widget."""
+        return self._script.answer(request)
+
+    async def page(self, agent_id: str, request: Request) -> Response:
+        """Answer with the chat as a page."""
+        profile = self._callers.profile(agent_id, WIDGET)
+        framing = self._sites.framing(request, profile)
+        return page(profile, self._sites.stamp(profile, framing), framing)
+
+    async def visit(self, agent_id: str, body: Visit, request: Request) -> Response:
+        """Give a visitor its token, a new one where it has none that is valid here.
+
+        Nothing is stored, and no model is asked.
+        """
+        site = self._sites.of(request, agent_id)
+        found = self._known(body.token or "", agent_id, site)
+        if found is None:
+            self._services.budgets.spend("new_cookies", None, address_of(request))
+        visitor = found or self._tokens.new(agent_id, site.origin)
+        if found and body.new:
+            await self._callers.begin_anew(found.principal)
+        profile = self._callers.profile(agent_id, WIDGET)
+        return JSONResponse(
+            {
+                "token": self._tokens.sign(visitor),
+                "session_id": await self._callers.current(visitor.principal),
+                "agent": {"name": profile.name},
+            }
+        )
+
+    async def messages(self, agent_id: str, request: Request) -> Response:
+        """Answer with the end of the visitor's conversation, and with the calls that wait."""
+        principal, _ = self._visitor(request, agent_id)
+        conversation = await self._callers.current(principal)
+        memory = self._services.memory_of(principal)
+        await self._services.chat.stored(principal.id, conversation)
+        found: list[StoredMessage] = []
+        with contextlib.suppress(NotFound), failures():  # not there: nothing was said yet
+            found = await memory.messages(principal.id, conversation, limit=SHOWN)
+        now = time.time()
+        waiting = self._services.approvals.pending(principal.id, conversation)
+        return JSONResponse(
+            {
+                "session_id": conversation,
+                "messages": [_shown(message) for message in found],
+                "waiting": [_asked(asked, now) for asked in waiting],
+            }
+        )
+
+    async def forget(self, agent_id: str, request: Request) -> Response:
+        """Delete everything of the visitor for good."""
+        principal, _ = self._visitor(request, agent_id)
+        return JSONResponse({"deleted": await self._services.history.forget(principal)})
+
+    async def message(self, agent_id: str, body: Said, request: Request) -> Response:
+        """Answer a message, event by event; one that ends something with a sentence at once."""
+        principal, site = self._visitor(request, agent_id)
+        if not body.follow:
+            await self._services.chat.admit(principal, address_of(request))
+            told = await leave(self._services, self._callers, principal, body.message)
+            if told is not None:
+                current = await self._callers.current(principal)
+                return JSONResponse({"session_id": current, "left": told})
+        caller = Caller(
+            principal,
+            agent_id,
+            await self._callers.current(principal),
+            CHANNEL,
+            Provenance(website_domain=site.domain, ip_address=address_of(request)),
+            base_of(request),
+            can_ask=True,
+            address=address_of(request),
+        )
+        turn = await self._turn(principal, caller, body, request_of(request.scope))
+        first = await begun(turn)
+        events = server_sent(turn, first, {"session_id": caller.conversation_id})
+        return TurnResponse(turn, events, {"cache-control": "no-store"})
+
+    async def settle(self, agent_id: str, body: Word, request: Request) -> Response:
+        """Approve or deny a call that waits in the visitor's own conversation."""
+        principal, _ = self._visitor(request, agent_id)
+        conversation = await self._callers.current(principal)
+        self._services.approvals.answer(
+            principal.id, conversation, body.call, body.answer, body.arguments
+        )
+        return JSONResponse({})
+
+    async def _turn(
+        self, principal: Principal, caller: Caller, body: Said, request_id: str
+    ) -> Turn:
+        chat = self._services.chat
+        if body.follow:
+            # Not admitted, and so nothing is made: what waits has a session.
+            live = self._callers.live(principal, caller.conversation_id)
+            waiting = chat.take_up(live) if live is not None else None
+            if waiting is None:
+                raise NotFound
+            return waiting
+        session = await self._callers.session(principal, caller)
+        if body.again:
+            return chat.again(session, key=body.key, request_id=request_id)
+        return chat.turn(session, body.message, key=body.key, request_id=request_id)
+
+    def _visitor(self, request: Request, agent_id: str) -> tuple[Principal, Site]:
+        """Return who asks, and where.
+
+        Raises:
+            ForeignSite: From a page that the agent is not for.
+            UnknownVisitor: The request proves nobody who is known at this agent and site.
+        """
+        site = self._sites.of(request, agent_id)
+        token = bearer_token(request.headers)
+        found = self._known(token, agent_id, site) if token is not None else None
+        if found is None:
+            raise UnknownVisitor
+        return found.principal, site
+
+    def _known(self, token: str, agent_id: str, site: Site) -> WidgetVisitor | None:
+        found = self._tokens.verify(token)
+        if found is None or (found.agent_id, found.origin) != (agent_id, site.origin):
+            return None
+        return found
+
+
+def _shown(message: StoredMessage) -> dict[str, Any]:
+    tools = [
+        {
+            "name": record.name,
+            "ok": record.ok,
+            "seconds": record.duration_ms / 1000,
+            **({"link": record.link} if record.link else {}),
+        }
+        for record in message.tool_calls
+    ]
+    return {
+        "role": message.role,
+        "content": message.content,
+        "status": message.status,
+        "tools": tools,
+    }
+
+
+def _asked(asked: Asked, now: float) -> dict[str, Any]:
+    # As text: a browser rounds long numbers, and what is approved is shown as it will be sent.
+    arguments = json.dumps(mended(dict(asked.arguments)), ensure_ascii=False, indent=1)
+    return {
+        "call": asked.approval_id,
+        "name": mended(asked.name),
+        "arguments": arguments,
+        "seconds": seconds_left(asked, now),
+    }

@@ -1,0 +1,255 @@
+"""The agents in the form of OpenAI's API, for whatever client was made for that.
+
+By default nothing is kept: the messages of a request are the conversation, as such clients expect.
+With the header ``X-Session-Id`` the request is a message to that session of the REST interface: the
+last user message counts, and the agent remembers the rest.
+"""
+
+import contextlib
+import secrets
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from cmw_agent.agent.access import by_key
+from cmw_agent.channels.common.api_keys import Keys, keyed
+from cmw_agent.channels.common.callers import Caller
+from cmw_agent.channels.common.control_commands import leave
+from cmw_agent.channels.common.problems import openai_problem
+from cmw_agent.channels.common.turn_streams import EVENTS, TurnResponse, begun, stopped_with
+from cmw_agent.channels.openai.models import (
+    ChatMessage,
+    ChatRequest,
+    Completion,
+    Model,
+    ModelList,
+    OpenAIError,
+)
+from cmw_agent.channels.openai.streams import DONE, Voiced, ending, said, written
+from cmw_agent.channels.rest.dependencies import (
+    CHANNEL,
+    Holder,
+    Shelf,
+    counted_at,
+    session_of,
+    told_of,
+)
+from cmw_agent.channels.rest.messages import IdempotencyKey, Rest
+from cmw_agent.channels.rest.models import SESSION_PATTERN
+from cmw_agent.chat.turn import Turn
+from cmw_agent.config.agent_profiles import BUILT_IN
+from cmw_agent.config.validators import ApiKey
+from cmw_agent.conversations.sessions import Provenance, Session
+from cmw_agent.core.errors import InvalidMessage, NotFound, UserError
+from cmw_agent.core.events import TurnEvent, TurnFinished, TurnStarted
+from cmw_agent.core.sanitize import mended
+from cmw_agent.identity import channel_principals
+from cmw_agent.llm.chat_model import Exchange
+from cmw_agent.observability.observers import request_of
+
+SPOKEN = ("user", "assistant")
+INSTRUCTING = ("system", "developer")
+SESSION = "X-Session-Id"
+NAMELESS = "An Idempotency-Key needs X-Session-Id."
+ERRORS: dict[int | str, dict[str, Any]] = {
+    "4XX": {"model": OpenAIError, "description": "The request cannot be answered."},
+    "5XX": {"model": OpenAIError, "description": "The answer failed here, or at the model."},
+    415: {"model": OpenAIError, "description": "The body is not sent as JSON."},
+    422: {"model": OpenAIError, "description": "Not used: such a request is answered with 400."},
+}
+STREAMED: dict[int | str, dict[str, Any]] = {
+    200: {"content": {EVENTS: {"schema": {"type": "string"}}}}
+}
+SessionHeader = Annotated[
+    str | None,
+    Header(
+        alias=SESSION,
+        pattern=SESSION_PATTERN,
+        description="The session to go on with; without it nothing of the request is kept.",
+    ),
+]
+
+
+class UnknownModel(NotFound):
+    """Neither an agent nor a model that the key reaches has this name."""
+
+    sentence = "There is no agent and no model of this name; GET /v1/models lists them."
+
+
+class Completions:
+    """See the module's text.
+
+    Args:
+        shelf: Knows the services.
+        rest: Gives requests their sessions.
+    """
+
+    def __init__(self, shelf: Shelf, rest: Rest) -> None:
+        self._services = shelf.services
+        self._callers = shelf.callers
+        self._rest = rest
+
+    def router(self, keys: Keys) -> APIRouter:
+        """Return the routes, open to holders of `keys`."""
+        router = APIRouter(
+            route_class=keyed(keys, _refused, "v1"), responses=ERRORS, tags=["openai"]
+        )
+        router.add_api_route("/v1/models", self.models, methods=["GET"], response_model=ModelList)
+        router.add_api_route(
+            "/v1/chat/completions",
+            self.complete,
+            methods=["POST"],
+            response_model=Completion,
+            responses=STREAMED,
+        )
+        return router
+
+    async def models(self, holder: Holder) -> ModelList:
+        """List what a request may name as its model: the agents, and the assistant's models."""
+        settings = self._services.settings
+        agents = [item.id for item in self._services.agents.usable(by_key(holder))]
+        models = (settings.model, *settings.models) if BUILT_IN in agents else ()
+        names = dict.fromkeys((*agents, *models))
+        data = [Model(id=name, object="model", created=0, owned_by="cmw-agent") for name in names]
+        return ModelList(object="list", data=data)
+
+    async def complete(
+        self,
+        body: ChatRequest,
+        request: Request,
+        holder: Holder,
+        session_id: SessionHeader = None,
+        idempotency_key: IdempotencyKey = None,
+    ) -> Response:
+        """Answer a conversation.
+
+        Parameters that are not listed are passed over; the agent uses tools of its own.
+        """
+        if body.n not in (None, 1):
+            raise InvalidMessage("There is one answer to a request: n must be 1.")
+        agent_id, model = self._agent(body.model, holder)
+        if idempotency_key is not None and session_id is None:
+            raise InvalidMessage(NAMELESS)
+        conversation, instructions = _read(body.messages)
+        voiced = Voiced(body.model)
+        if session_id is None:
+            address = counted_at(holder, request)
+            session = await self._passing(holder, agent_id, body.user, address)
+            turn = self._services.chat.complete(
+                session,
+                conversation,
+                instructions=instructions or None,
+                model=model,
+                request_id=request_of(request.scope),
+            )
+            async with stopped_with(request, turn):
+                return await _answered(turn, await begun(turn), voiced, body, {})
+        principal = session_of(holder, agent_id, session_id)
+        headers, text = {SESSION: session_id}, str(conversation[-1].content)
+        await self._services.chat.admit(principal, counted_at(holder, request))
+        left = await leave(self._services, self._callers, principal, text)
+        if left is not None:
+            voiced.texts = [left]
+            return _told(voiced, body, headers)
+        session = await self._rest.session(
+            request, holder, agent_id, session_id, principal, can_ask=False
+        )
+        named = idempotency_key or secrets.token_hex(16)
+        turn = self._services.chat.turn(
+            session, text, key=named, model=model, request_id=request_of(request.scope)
+        )
+        # Who has named a request and lost its answer asks for that again.
+        outlives = idempotency_key is not None and not body.stream
+        async with contextlib.nullcontext() if outlives else stopped_with(request, turn):
+            first = await self._rest.begun(session, turn, is_named=idempotency_key is not None)
+            return await _answered(turn, first, voiced, body, headers)
+
+    def _agent(self, name: str, holder: ApiKey) -> tuple[str, str | None]:
+        """Return the agent that a model's name means, and the model where it is chosen.
+
+        Raises:
+            UnknownModel: Neither is there, or the key reaches neither.
+        """
+        agents, asker = self._services.agents, by_key(holder)
+        if agents.find(name, asker) is not None:
+            return name, None
+        settings = self._services.settings
+        is_model = name in (settings.model, *settings.models)
+        if is_model and agents.find(BUILT_IN, asker) is not None:
+            return BUILT_IN, name
+        raise UnknownModel
+
+    async def _passing(
+        self, holder: ApiKey, agent_id: str, user: str | None, address: str | None
+    ) -> Session:
+        """Return the session of a `user` of whose conversations nothing is kept."""
+        # The NUL keeps these parties apart from every session: no session's id holds one.
+        principal = channel_principals.client(holder.name, agent_id, f"\0{user or ''}")
+        await self._services.chat.admit(principal, address)
+        nowhere = channel_principals.conversation_after(principal, None)  # never begun
+        provenance = Provenance(tenant_id=channel_principals.tenant(holder.name))
+        caller = Caller(principal, agent_id, nowhere, CHANNEL, provenance, address=address)
+        return await self._callers.session(principal, caller)
+
+
+async def _answered(
+    turn: Turn, first: TurnEvent, voiced: Voiced, body: ChatRequest, headers: dict[str, str]
+) -> Response:
+    if body.stream:
+        if isinstance(first, TurnStarted):
+            first = await begun(turn)
+        if isinstance(first, TurnFinished) and first.outcome == "failed":
+            voiced.add(first)
+            raise voiced.failure or UserError
+        chunks = written(turn, first, voiced, with_usage=_wants_usage(body))
+        return TurnResponse(turn, chunks, headers)
+    await said(turn, first, voiced)
+    return JSONResponse(voiced.completion(), headers=headers)
+
+
+def _told(voiced: Voiced, body: ChatRequest, headers: dict[str, str]) -> Response:
+    """Return an answer that no turn has given."""
+    if not body.stream:
+        return JSONResponse(voiced.completion(), headers=headers)
+    text = voiced.chunk({"role": "assistant", "content": voiced.text})
+    parts = [text, *ending(voiced, with_usage=_wants_usage(body)), DONE]
+    return Response(b"".join(parts), media_type=EVENTS, headers=headers)
+
+
+def _wants_usage(body: ChatRequest) -> bool:
+    return body.stream_options is not None and bool(body.stream_options.include_usage)
+
+
+def _read(messages: Sequence[ChatMessage]) -> tuple[list[Exchange], str]:
+    """Return what was said, the user's message last, and what the caller instructs."""
+    conversation: list[Exchange] = []
+    instructions: list[str] = []
+    for message in messages:
+        text = _text(message)
+        if message.role in INSTRUCTING:
+            instructions.append(text)
+        elif message.role not in SPOKEN:
+            raise InvalidMessage("Messages are the user's, the assistant's or the system's.")
+        elif text:
+            conversation.append(Exchange(message.role, text))
+    if not conversation or conversation[-1].role != "user":
+        raise InvalidMessage("The last message must be the user's, with a text.")
+    return conversation, "\n\n".join(filter(None, instructions))
+
+
+def _text(message: ChatMessage) -> str:
+    if isinstance(message.content, list):
+        if any(part.type != "text" for part in message.content):
+            raise InvalidMessage("Only text is taken: the type of each part must be text.")
+        return str(mended("".join(part.text or "" for part in message.content)))
+    return str(mended(message.content or ""))
+
+
+def _refused(error: Exception) -> Response:
+    told = told_of(error)
+    if told.status == 422:  # OpenAI's API knows no such status
+        told.status = 400
+    return openai_problem(told)

@@ -1,0 +1,266 @@
+"""REST: a message to an agent, answered whole or as server-sent events."""
+
+import contextlib
+import secrets
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from cmw_agent.agent.access import by_key
+from cmw_agent.channels.common import turn_streams
+from cmw_agent.channels.common.api_keys import Keys, keyed
+from cmw_agent.channels.common.callers import Caller, address_of, base_of, failures
+from cmw_agent.channels.common.control_commands import leave
+from cmw_agent.channels.common.problems import problem
+from cmw_agent.channels.common.turn_streams import EVENTS, TurnResponse
+from cmw_agent.channels.rest.dependencies import (
+    CHANNEL,
+    METADATA,
+    METADATA_SEQ,
+    Holder,
+    Shelf,
+    counted_at,
+    session_of,
+    told_of,
+)
+from cmw_agent.channels.rest.models import Answer, Message, Problem
+from cmw_agent.chat.turn import Turn
+from cmw_agent.config.validators import ApiKey
+from cmw_agent.conversations.sessions import Provenance, Session
+from cmw_agent.core.errors import InvalidMessage, NotFound
+from cmw_agent.core.events import TurnEvent, TurnStarted
+from cmw_agent.identity import channel_principals
+from cmw_agent.identity.principals import Principal
+from cmw_agent.observability.observers import request_of
+
+CHAT = "/api/chat/{agent_id}"
+NAMELESS = "Send a session_id with an Idempotency-Key."
+REUSED = "This Idempotency-Key came with another message before."
+UNSAID: Mapping[str, Any] = {"status": "complete", "tokens": None, "tools": []}
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=100,
+        description="Names the request: repeated in the same session, while its conversation goes "
+        "on, it gives the first answer again, without asking a model. A key that pages may use "
+        "needs a `session_id` with it.",
+    ),
+]
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    "4XX": {"model": Problem, "description": "The request cannot be answered (RFC 9457)."},
+    "5XX": {"model": Problem, "description": "The answer failed here, or at the model (RFC 9457)."},
+    415: {"model": Problem, "description": "The body is not sent as JSON."},
+    422: {"model": Problem, "description": "The request is not what this address takes."},
+}
+STREAMED: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The answer: whole, or as events with `Accept: text/event-stream`.",
+        "content": {EVENTS: {"schema": {"type": "string"}}},
+    }
+}
+
+
+class Rest:
+    """See the module's text.
+
+    Args:
+        shelf: Finds conversations.
+    """
+
+    def __init__(self, shelf: Shelf) -> None:
+        self._shelf = shelf
+        self._services = shelf.services
+        self._callers = shelf.callers
+
+    def router(self, keys: Keys) -> APIRouter:
+        """Return the route of messages, open to holders of `keys`."""
+        router = APIRouter(
+            route_class=keyed(keys, problem_of, "agents"), responses=PROBLEMS, tags=["chat"]
+        )
+        router.add_api_route(
+            f"{CHAT}/message",
+            self.message,
+            methods=["POST"],
+            response_model=Answer,
+            response_model_exclude_unset=True,
+            responses=STREAMED,
+            summary="Send a message",
+        )
+        return router
+
+    async def message(
+        self,
+        agent_id: str,
+        body: Message,
+        request: Request,
+        holder: Holder,
+        idempotency_key: IdempotencyKey = None,
+    ) -> Response:
+        """Send a message to an agent and get its answer.
+
+        With `Accept: text/event-stream` the answer comes as events while it is written: `started`,
+        `delta`, `tool`, `tool_done`, `approval`, `approval_done`, and at last `done` or `error`.
+        A request that is left early stops the answer, and what came of it is kept; but a whole
+        answer to a request with an `Idempotency-Key` is written to its end, for a repetition, and
+        one that waits for a user's word goes on waiting. Calls of tools that would ask for that
+        word are denied where the answer is not streamed.
+
+        `/new` ends the session's conversation, and `/forget everything` deletes all of the session.
+        """
+        self._callers.profile(agent_id, by_key(holder))
+        session_id = body.session_id or self._made(holder, agent_id, idempotency_key)
+        principal = session_of(holder, agent_id, session_id)
+        is_streamed = EVENTS in request.headers.get("accept", "")
+        await self._services.chat.admit(principal, counted_at(holder, request))
+        more = {"session_id": session_id}
+        left = await leave(self._services, self._callers, principal, body.message)
+        if left is not None:
+            return _said(left, more, is_streamed=is_streamed)
+        session = await self.session(
+            request, holder, agent_id, session_id, principal, can_ask=is_streamed
+        )
+        context = _kept(body.metadata, 1) if body.metadata else None
+        turn = self._services.chat.turn(
+            session,
+            body.message,
+            key=idempotency_key or secrets.token_hex(16),
+            context=context,
+            request_id=request_of(request.scope),
+        )
+        # Who has named a request and lost its answer asks for that again.
+        outlives = idempotency_key is not None and not is_streamed
+        watch = contextlib.nullcontext() if outlives else turn_streams.stopped_with(request, turn)
+        async with watch:
+            first = await self.begun(session, turn, is_named=idempotency_key is not None)
+            await self._keep(session, turn, first, body.metadata)
+            if is_streamed:
+                return TurnResponse(turn, turn_streams.server_sent(turn, first, more))
+            told = await turn_streams.whole(turn)
+        return JSONResponse({"response": told.text, **more, "metadata": told.metadata})
+
+    async def session(
+        self,
+        request: Request,
+        holder: ApiKey,
+        agent_id: str,
+        session_id: str,
+        principal: Principal,
+        *,
+        can_ask: bool,
+    ) -> Session:
+        """Return the live session in which the party's conversation goes on.
+
+        Raises:
+            UserError: The memory fails, or the process has no room.
+        """
+        conversation = await self._callers.current(principal)
+        provenance = Provenance(
+            ip_address=address_of(request),
+            tenant_id=channel_principals.tenant(holder.name),
+            external_id=session_id,
+        )
+        caller = Caller(
+            principal,
+            agent_id,
+            conversation,
+            CHANNEL,
+            provenance,
+            base_of(request),
+            can_ask=can_ask,
+            address=counted_at(holder, request),
+        )
+        return await self._callers.session(principal, caller)
+
+    async def begun(self, session: Session, turn: Turn, *, is_named: bool) -> TurnEvent:
+        """Wait until a turn has begun; return its first event.
+
+        Args:
+            session: Whose turn it is.
+            turn: Stopped where it is refused.
+            is_named: Whether the caller has named the request, and may have named another one so.
+
+        Raises:
+            InvalidMessage: It had the name of a request with another message.
+            UserError: It could not begin.
+        """
+        first = await turn_streams.begun(turn)
+        if not is_named or not isinstance(first, TurnStarted):
+            return first
+        try:
+            asked = await _question(session, first)
+        except BaseException:
+            await _stopped(turn)
+            raise
+        if asked != turn.text:
+            await _stopped(turn)
+            raise InvalidMessage(REUSED)
+        return first
+
+    def _made(self, holder: ApiKey, agent_id: str, idempotency_key: str | None) -> str:
+        """Return the id of a session that the caller has not named; a repetition finds it again.
+
+        Raises:
+            InvalidMessage: Many people have the key, who name their requests alike.
+        """
+        if idempotency_key is None:
+            return secrets.token_hex(16)
+        if holder.origins:
+            raise InvalidMessage(NAMELESS)
+        return self._callers.named_session(holder.name, agent_id, idempotency_key)
+
+    async def _keep(
+        self, session: Session, turn: Turn, first: TurnEvent, metadata: Mapping[str, Any]
+    ) -> None:
+        """Keep what the caller says of a conversation that has begun before.
+
+        Nothing of a repeated request: what later ones have said holds.
+        """
+        if not metadata or not isinstance(first, TurnStarted) or first.user_seq == 1:
+            return
+        owner, conversation = session.owner, first.conversation_id
+        try:
+            with contextlib.suppress(NotFound), failures():
+                known = (await session.memory.conversation(owner, conversation)).context_data or {}
+                if first.user_seq > known.get(METADATA_SEQ, 0):
+                    changes = _kept(metadata, first.user_seq)
+                    await session.memory.update_context(owner, conversation, changes)
+        except BaseException:
+            await _stopped(turn)
+            raise
+
+
+def problem_of(error: Exception) -> Response:
+    """Return the problem document that tells of `error`."""
+    return problem(told_of(error))
+
+
+async def _question(session: Session, begun: TurnStarted) -> str | None:
+    """Return the message that a turn answers, as it is stored."""
+    with failures():
+        asked = await session.memory.messages(
+            session.owner, begun.conversation_id, limit=1, before_seq=begun.user_seq + 1
+        )
+    return asked[-1].content if asked else None
+
+
+async def _stopped(turn: Turn) -> None:
+    turn.stop()
+    await turn.ended()
+
+
+def _kept(metadata: Mapping[str, Any], seq: int) -> dict[str, Any]:
+    """Return what a conversation keeps of the metadata that came with the message at `seq`."""
+    return {METADATA: dict(metadata), METADATA_SEQ: seq}
+
+
+def _said(sentence: str, more: Mapping[str, Any], *, is_streamed: bool) -> Response:
+    answer = {**more, "response": sentence, "metadata": dict(UNSAID)}
+    if not is_streamed:
+        return JSONResponse(answer)
+    events = turn_streams.sse("delta", {"text": sentence}) + turn_streams.sse("done", answer)
+    return Response(events, media_type=EVENTS)

@@ -1,0 +1,186 @@
+"""What the REST interface takes and gives, as its description shows it."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from cmw_agent.identity.channel_principals import EXTERNAL_ID
+
+MOST_METADATA = 16
+SESSION_PATTERN = f"^{EXTERNAL_ID.pattern}$"
+
+SessionId = Annotated[
+    str,
+    StringConstraints(pattern=SESSION_PATTERN),
+    Field(
+        description="Names a session of this key at this agent; yours to choose.",
+        examples=["session_1"],
+    ),
+]
+Word = Annotated[str, StringConstraints(max_length=512, pattern=r"^[^\u0000]*$")]
+Metadata = Annotated[
+    dict[
+        Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[^\u0000]*$")],
+        Word | bool | int | float | None,
+    ],
+    Field(
+        max_length=MOST_METADATA,
+        description="Kept with the conversation for you; no model sees it.",
+        examples=[{"source": "shop"}],
+    ),
+]
+
+
+class _Taken(BaseModel):
+    """Unknown fields are refused, so that a misspelt one does not pass unnoticed."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Message(_Taken):
+    """A message to an agent."""
+
+    message: str = Field(min_length=1, examples=["My name is Alice"])
+    session_id: SessionId | None = Field(
+        default=None,
+        description="The session it belongs to; a new one is made where it is left out.",
+    )
+    metadata: Metadata = Field(default_factory=dict)
+
+
+class ToolDone(BaseModel):
+    """A tool that the agent has used for an answer."""
+
+    call: str
+    name: str
+    ok: bool
+    seconds: float
+    link: str | None = Field(default=None, description="An address that the user is to open.")
+
+
+class AnswerMetadata(BaseModel):
+    """What is said of an answer beside its text."""
+
+    status: Literal["complete", "interrupted"]
+    tokens: int | None
+    tools: list[ToolDone]
+    notice: str | None = Field(default=None, description="Why the answer was cut short.")
+
+
+class Answer(BaseModel):
+    """An agent's answer."""
+
+    response: str = Field(
+        examples=["Hello, Alice! I will remember your name in this conversation."]
+    )
+    session_id: str = Field(examples=["session_1"])
+    metadata: AnswerMetadata
+
+
+class NewSession(_Taken):
+    """A session to come."""
+
+    session_id: SessionId | None = Field(
+        default=None, description="An id of your own; one is made where it is left out."
+    )
+
+
+class Begun(BaseModel):
+    """A session that may be written to; it is stored with its first message."""
+
+    session_id: str
+    agent_id: str
+
+
+class SessionItem(BaseModel):
+    """A conversation of a session, without its messages."""
+
+    session_id: str
+    conversation_id: str
+    agent_id: str
+    title: str
+    status: Literal["active", "inactive", "ended"]
+    message_count: int
+    metadata: dict[str, Any]
+    started_at: str
+    last_activity_at: str
+
+
+class SessionList(BaseModel):
+    """Conversations, newest activity first."""
+
+    sessions: list[SessionItem]
+    next: str | None = Field(description="What to send as `before` for the next page, if any.")
+
+
+class SaidTool(BaseModel):
+    """A tool call of an answer."""
+
+    name: str
+    arguments: dict[str, Any]
+    result: str
+    ok: bool
+
+
+class Said(BaseModel):
+    """A stored message."""
+
+    seq: int
+    role: Literal["user", "assistant"]
+    content: str
+    status: Literal["complete", "interrupted", "failed"]
+    created_at: str
+    model: str | None
+    tokens: int | None
+    tools: list[SaidTool]
+
+
+class SessionHistory(SessionItem):
+    """A conversation and a page of its messages, oldest first."""
+
+    messages: list[Said]
+    next: int | None = Field(description="What to send as `before` for older messages, if any.")
+
+
+class Waiting(BaseModel):
+    """A tool call that waits for its user's decision."""
+
+    call: str = Field(
+        description="Made by the server for this one question: a random part, and a SHA-256 digest "
+        "of the tool, the arguments, the account and the conversation. The decision repeats it."
+    )
+    name: str
+    arguments: dict[str, Any]
+    seconds: int = Field(description="How long it still waits; it counts as denied then.")
+
+
+class WaitingList(BaseModel):
+    """The calls that wait in a session."""
+
+    waiting: list[Waiting]
+
+
+class Decided(_Taken):
+    """The user's word about a call."""
+
+    call: str = Field(
+        min_length=1,
+        max_length=200,
+        description="As `approvals` lists it, whole. One that is gone, was answered or shows "
+        "another call decides nothing.",
+    )
+    answer: Literal["approved", "denied"]
+    arguments: dict[str, Any] | None = Field(
+        default=None, description="Those to call the tool with instead; the shown ones otherwise."
+    )
+    always: bool = Field(default=False, description="Do not ask again in this conversation.")
+
+
+class Problem(BaseModel):
+    """What went wrong (RFC 9457)."""
+
+    type: str = Field(examples=["about:blank"])
+    title: str = Field(examples=["Not Found"])
+    status: int = Field(examples=[404])
+    detail: str = Field(examples=["This conversation was not found."])
+    error_id: str | None = Field(default=None, description="Ties the answer to a line of the log.")

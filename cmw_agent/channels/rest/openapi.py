@@ -1,0 +1,115 @@
+"""The interface's description for programs (OpenAPI) and for people: a page made of our own files.
+
+Open to everybody: it says what can be asked, and nothing of anybody.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from functools import cache, partial
+from typing import Any
+
+from fastapi import APIRouter
+from fastapi.openapi.utils import get_openapi
+from starlette.requests import Request
+from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
+from starlette.routing import BaseRoute
+from swagger_ui_bundle import swagger_ui_path  # type: ignore[import-untyped]
+
+from cmw_agent.channels.common.problems import MEDIA_TYPE, problem
+from cmw_agent.core.errors import NotFound
+
+VERSION = "3.0.3"  # the newest that the page's script can draw
+SUMMARY = (
+    "Talk to the agents from programs. Each request bears a key: `Authorization: Bearer KEY`. "
+    "A session belongs to the key's name, the agent and its id together. `/v1` speaks as OpenAI's "
+    "API does, for clients made for that."
+)
+FILES = {
+    "swagger-ui.css": "text/css",
+    "swagger-ui-bundle.js": "text/javascript",
+    "favicon-32x32.png": "image/png",
+}
+PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>CMW Agent: REST</title>
+<link rel="icon" href="docs/favicon-32x32.png">
+<link rel="stylesheet" href="docs/swagger-ui.css"></head>
+<body><div id="page"></div><script src="docs/swagger-ui-bundle.js"></script>
+<script>SwaggerUIBundle({url: "openapi.json", dom_id: "#page", validatorUrl: null})</script>
+</body></html>
+"""
+
+
+class FileNotFound(NotFound):
+    """The page has no such file."""
+
+    sentence = "There is no such file."
+
+
+def described(routes: Sequence[BaseRoute]) -> dict[str, Any]:
+    """Return the OpenAPI document of `routes`."""
+    made = get_openapi(
+        title="CMW Agent",
+        version="1",
+        description=SUMMARY,
+        routes=list(routes),
+        openapi_version=VERSION,
+    )
+    for operations in made["paths"].values():
+        for operation in operations.values():
+            _mark_problems(operation["responses"])
+    found: dict[str, Any] = _older(made)
+    return found
+
+
+def router(interface: Sequence[BaseRoute]) -> APIRouter:
+    """Return the routes of the document, which is made when it is first asked for, and its page."""
+    document = cache(partial(described, interface))
+
+    async def openapi() -> Response:
+        return JSONResponse(await asyncio.to_thread(document))
+
+    async def docs() -> Response:
+        return HTMLResponse(PAGE)
+
+    async def file(request: Request, name: str) -> Response:
+        if name not in FILES:
+            return problem(FileNotFound())
+        return FileResponse(str(swagger_ui_path / name), media_type=FILES[name])
+
+    made = APIRouter(include_in_schema=False)
+    made.add_api_route("/api/openapi.json", openapi, methods=["GET"])
+    made.add_api_route("/api/docs", docs, methods=["GET"])
+    made.add_api_route("/api/docs/{name}", file, methods=["GET"])
+    return made
+
+
+def _mark_problems(responses: dict[str, Any]) -> None:
+    """Say that errors are problem documents, where they are."""
+    for status, response in responses.items():
+        content = response.get("content", {})
+        schema = content.get("application/json", {}).get("schema", {})
+        if status.startswith(("4", "5")) and schema.get("$ref", "").endswith("/Problem"):
+            content[MEDIA_TYPE] = content.pop("application/json")
+
+
+def _older(value: Any) -> Any:
+    """Return what OpenAPI 3.1 says as 3.0 says it, which knows no type null."""
+    if isinstance(value, list):
+        return [_older(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    made = {name: _older(item) for name, item in value.items()}
+    choices = made.get("anyOf")
+    if isinstance(choices, list) and {"type": "null"} in choices:
+        kept = [item for item in choices if item != {"type": "null"}]
+        made |= {"anyOf": kept, "nullable": True}
+        if len(kept) == 1 and "$ref" not in kept[0]:
+            del made["anyOf"]
+            made = kept[0] | made
+    examples = made.get("examples")
+    if isinstance(examples, list):
+        made["example"] = made.pop("examples")[0]
+    if "const" in made and not isinstance(made["const"], dict):
+        made["enum"] = [made.pop("const")]
+    made.pop("propertyNames", None)
+    return made

@@ -1,0 +1,267 @@
+"""REST: a key's sessions at an agent: list, history, end, delete, export, approvals."""
+
+import time
+from datetime import UTC, datetime
+from functools import partial
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query
+from starlette.requests import Request
+from starlette.responses import Response
+
+from cmw_agent.agent.access import by_key
+from cmw_agent.channels.common.api_keys import Keys, keyed, must_be_secret
+from cmw_agent.channels.common.callers import failures
+from cmw_agent.channels.common.downloads import Download
+from cmw_agent.channels.rest.dependencies import METADATA, Holder, Shelf, counted_at, session_of
+from cmw_agent.channels.rest.messages import CHAT, PROBLEMS, problem_of
+from cmw_agent.channels.rest.models import (
+    Begun,
+    Decided,
+    NewSession,
+    Said,
+    SaidTool,
+    SessionHistory,
+    SessionItem,
+    SessionList,
+    Waiting,
+    WaitingList,
+)
+from cmw_agent.conversations.export import FORMATS, written
+from cmw_agent.core.errors import InvalidMessage
+from cmw_agent.core.sanitize import mended
+from cmw_agent.identity import channel_principals
+from cmw_agent.identity.principals import Principal
+from cmw_agent.tools.approvals import seconds_left
+from memory.records import Conversation, StoredMessage, new_conversation_id
+
+MOST_SEQ = 2**31 - 1
+NO_PLACE = "The list has no such place; send as before what the page before gave as next."
+ZONELESS = "The time in before has no zone; send what the page before gave as next."
+Before = Annotated[str | None, Query(max_length=200, description="`next` of the page before.")]
+Older = Annotated[int | None, Query(ge=1, le=MOST_SEQ, description="`next` of the page before.")]
+Limit = Annotated[int, Query(ge=1, le=200)]
+Wanted = Annotated[
+    str | None,
+    Query(max_length=64, description="An earlier conversation of this session; else the newest."),
+]
+
+
+class RestSessions:
+    """See the module's text.
+
+    Args:
+        shelf: Finds conversations.
+    """
+
+    def __init__(self, shelf: Shelf) -> None:
+        self._shelf = shelf
+        self._services = shelf.services
+        self._callers = shelf.callers
+
+    def router(self, keys: Keys) -> APIRouter:
+        """Return the routes of sessions, open to holders of `keys`."""
+        changing, reading = (keyed(keys, problem_of, scope) for scope in ("agents", "read"))
+        router = APIRouter(route_class=changing, responses=PROBLEMS, tags=["sessions"])
+        one = f"{CHAT}/sessions/{{session_id}}"
+        add, read = (
+            router.add_api_route,
+            partial(router.add_api_route, route_class_override=reading),
+        )
+        read(f"{CHAT}/sessions", self.listed, methods=["GET"], response_model=SessionList)
+        add(
+            f"{CHAT}/sessions",
+            self.begin,
+            methods=["POST"],
+            response_model=Begun,
+            status_code=201,
+        )
+        read(one, self.history, methods=["GET"], response_model=SessionHistory)
+        add(one, self.delete, methods=["DELETE"], status_code=204, response_class=Response)
+        add(f"{one}/end", self.end, methods=["POST"], status_code=204, response_class=Response)
+        read(f"{one}/export", self.export, methods=["GET"], response_class=Response)
+        add(f"{one}/approvals", self.waiting, methods=["GET"], response_model=WaitingList)
+        add(
+            f"{one}/approvals",
+            self.settle,
+            methods=["POST"],
+            status_code=204,
+            response_class=Response,
+        )
+        return router
+
+    async def listed(
+        self, agent_id: str, holder: Holder, limit: Limit = 30, before: Before = None
+    ) -> SessionList:
+        """List the conversations of this key's sessions at an agent, newest activity first.
+
+        Not with a key that pages of websites may use: whoever reads such a page has it.
+        """
+        must_be_secret(holder)
+        self._callers.profile(agent_id, by_key(holder))
+        through = Principal(channel_principals.tenant(holder.name), "client")
+        with failures():
+            memory = self._services.memory_of(through)
+            found = await memory.clients(through.id, agent_id, limit=limit, before=_cursor(before))
+        following = _written(found[-1].position) if len(found) == limit else None
+        return SessionList(sessions=[_item(c) for c in found], next=following)
+
+    async def begin(self, agent_id: str, holder: Holder, body: NewSession) -> Begun:
+        """Get an id for a session. Nothing is stored before its first message."""
+        self._callers.profile(agent_id, by_key(holder))
+        return Begun(session_id=body.session_id or new_conversation_id(), agent_id=agent_id)
+
+    async def history(
+        self,
+        agent_id: str,
+        session_id: str,
+        holder: Holder,
+        limit: Limit = 50,
+        before: Older = None,
+        conversation: Wanted = None,
+    ) -> SessionHistory:
+        """Read a session's conversation: its newest messages, oldest of them first."""
+        self._callers.profile(agent_id, by_key(holder))
+        principal = session_of(holder, agent_id, session_id)
+        found = await self._shelf.conversation(principal, conversation)
+        await self._services.chat.stored(principal.id, found.session_id)
+        with failures():
+            memory = self._services.memory_of(principal)
+            messages = await memory.messages(
+                principal.id, found.session_id, limit=limit, before_seq=before
+            )
+        older = messages[0].seq if len(messages) == limit else None
+        said = [_said(message) for message in messages]
+        return SessionHistory(**_item(found).model_dump(), messages=said, next=older)
+
+    async def delete(self, agent_id: str, session_id: str, holder: Holder) -> Response:
+        """Delete everything of a session for good. What is not there counts as deleted."""
+        self._callers.profile(agent_id, by_key(holder))
+        if channel_principals.EXTERNAL_ID.fullmatch(session_id):
+            await self._services.history.forget(session_of(holder, agent_id, session_id))
+        return Response(status_code=204)
+
+    async def end(self, agent_id: str, session_id: str, holder: Holder) -> Response:
+        """End a session's conversation: it can be read, and the next message begins another.
+
+        An answer that is being written in it is stopped, and calls that wait there are denied.
+        """
+        self._callers.profile(agent_id, by_key(holder))
+        principal = session_of(holder, agent_id, session_id)
+        await self._shelf.conversation(principal)
+        await self._callers.begin_anew(principal)
+        return Response(status_code=204)
+
+    async def export(
+        self,
+        agent_id: str,
+        session_id: str,
+        holder: Holder,
+        request: Request,
+        format: Literal["md", "json", "html"] = "md",  # noqa: A002 (the query's name)
+        conversation: Wanted = None,
+    ) -> Response:
+        """Save a session's conversation as a file."""
+        self._callers.profile(agent_id, by_key(holder))
+        principal = session_of(holder, agent_id, session_id)
+        wanted = await self._shelf.conversation(principal, conversation)
+        form, history = FORMATS[format], self._services.history
+        found = await history.conversation(principal, wanted.session_id)
+        headers = {
+            "Content-Disposition": f'attachment; filename="conversation.{format}"',
+            "X-Content-Type-Options": "nosniff",
+        }
+        hold = self._services.budgets.take("exports", principal.id, counted_at(holder, request))
+        pieces = written(form, found, history.messages(principal, found.session_id))
+        return Download(pieces, hold, media_type=form.media_type, headers=headers)
+
+    async def waiting(self, agent_id: str, session_id: str, holder: Holder) -> WaitingList:
+        """List the tool calls that wait for the user's word in a streamed answer."""
+        self._callers.profile(agent_id, by_key(holder))
+        principal = session_of(holder, agent_id, session_id)
+        found = await self._shelf.conversation(principal)
+        now = time.time()
+        pending = self._services.approvals.pending(principal.id, found.session_id)
+        return WaitingList(
+            waiting=[
+                Waiting(
+                    call=asked.approval_id,
+                    name=mended(asked.name),
+                    arguments=mended(dict(asked.arguments)),
+                    seconds=seconds_left(asked, now),
+                )
+                for asked in pending
+            ]
+        )
+
+    async def settle(
+        self, agent_id: str, session_id: str, holder: Holder, body: Decided
+    ) -> Response:
+        """Approve or deny a call that waits."""
+        self._callers.profile(agent_id, by_key(holder))
+        principal = session_of(holder, agent_id, session_id)
+        found = await self._shelf.conversation(principal)
+        self._services.approvals.answer(
+            principal.id,
+            found.session_id,
+            body.call,
+            body.answer,
+            mended(body.arguments),
+            always=body.always,
+        )
+        return Response(status_code=204)
+
+
+def _written(position: tuple[datetime, str]) -> str:
+    # Without a plus sign, which reads as a space where an address is put together by hand.
+    at = position[0].astimezone(UTC).replace(tzinfo=None)
+    return f"{at.isoformat()}Z~{position[1]}"
+
+
+def _cursor(text: str | None) -> tuple[datetime, str] | None:
+    """Return the place in the list that `_written` has written.
+
+    Raises:
+        InvalidMessage: It is no such place.
+    """
+    if text is None:
+        return None
+    at, _, conversation = text.partition("~")
+    try:
+        when = datetime.fromisoformat(at)
+        if when.tzinfo is None:
+            raise InvalidMessage(ZONELESS)
+        return when.astimezone(UTC), conversation
+    except (ValueError, OverflowError):
+        raise InvalidMessage(NO_PLACE) from None
+
+
+def _item(conversation: Conversation) -> SessionItem:
+    kept = (conversation.context_data or {}).get(METADATA)
+    return SessionItem(
+        session_id=conversation.external_id or "",
+        conversation_id=conversation.session_id,
+        agent_id=conversation.agent_id,
+        title=conversation.title,
+        status=conversation.status,
+        message_count=conversation.message_count,
+        metadata=kept if isinstance(kept, dict) else {},
+        started_at=conversation.started_at.isoformat(),
+        last_activity_at=conversation.last_activity_at.isoformat(),
+    )
+
+
+def _said(message: StoredMessage) -> Said:
+    return Said(
+        seq=message.seq,
+        role=message.role,
+        content=message.content,
+        status=message.status,
+        created_at=message.created_at.isoformat(),
+        model=message.model_used,
+        tokens=message.tokens_used,
+        tools=[
+            SaidTool(name=call.name, arguments=call.arguments, result=call.result, ok=call.ok)
+            for call in message.tool_calls
+        ],
+    )

@@ -1,0 +1,275 @@
+"""One message of WhatsApp, answered: limits, files, commands, the turn, and what is told of it."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from dataclasses import dataclass
+
+from cmw_agent.channels.common.callers import Caller, Callers
+from cmw_agent.channels.common.control_commands import leave
+from cmw_agent.channels.common.turn_streams import Told, begun
+from cmw_agent.channels.whatsapp.approvals import Bell, Questions
+from cmw_agent.channels.whatsapp.client import Wire
+from cmw_agent.channels.whatsapp.formatting import unlinked, unoffered, whatsapp
+from cmw_agent.channels.whatsapp.inbound import Incoming, Kind, digest
+from cmw_agent.chat.commands import command_of
+from cmw_agent.chat.turn import Turn
+from cmw_agent.conversations.sessions import Provenance, Session
+from cmw_agent.core.errors import (
+    ConversationInUse,
+    Overloaded,
+    Unavailable,
+    UnknownSession,
+    UserError,
+)
+from cmw_agent.core.events import ApprovalAsked, TurnEvent
+from cmw_agent.core.long_texts import off_loop
+from cmw_agent.identity import channel_principals
+from cmw_agent.identity.principals import Principal
+from cmw_agent.limits.limiter import TooMany
+from cmw_agent.runtime.services import Services
+from memory.queues.inbox import Message, NewMessage
+from memory.records import utcnow
+
+CHANNEL = "whatsapp"
+TRIES, BUSY_SECONDS = 12, 2.0  # where there is no room, or another process holds the conversation
+TYPING_SECONDS = 20.0  # after which WhatsApp forgets that somebody types
+NAMES: Mapping[Kind, str] = {"image": "picture", "audio": "recording", "document": "document"}
+INTERRUPTED = "_The answer was interrupted; please ask again._"
+SILENT = "(I have no answer to that.)"
+ALONE = "Please write to me alone to connect an account."
+
+
+class NotBegun(Exception):
+    """The process takes no new turn: another one is to deal with the message."""
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a message has come: whether something was begun that must not be done twice.
+
+    `was_touched` says that its task has made its first step, `is_reply` that a request waits for
+    the answer.
+    """
+
+    was_touched: bool = False
+    has_begun: bool = False
+    turn: Turn | None = None
+    is_reply: bool = False
+
+
+def owner_of(incoming: Incoming, agent_id: str) -> Principal:
+    """Return who has sent a message: in a group another than alone."""
+    return channel_principals.phone(incoming.chat, incoming.sender, agent_id)
+
+
+class Answerer:
+    """See the module's text.
+
+    Args:
+        services: The live parts of the process.
+        callers: Gives the session.
+        wire: Shows that an answer is being written, and fetches files.
+        bell: Rung when something came.
+    """
+
+    def __init__(self, services: Services, callers: Callers, wire: Wire, bell: Bell) -> None:
+        self._services = services
+        self._callers = callers
+        self._wire = wire
+        self._questions = Questions(services, bell)
+
+    def is_waiting(self, owner: str) -> bool:
+        """Whether this owner's turn waits for their word, and takes no one's place meanwhile."""
+        return self._questions.is_waiting(owner)
+
+    async def answer(self, message: Message, progress: Progress, *, can_ask: bool) -> str:
+        """Return the answer in WhatsApp's own form; an empty one where none is to be sent.
+
+        Raises:
+            NotBegun: The process is about to end, and nothing was done.
+            StoreError: The memory fails.
+        """
+        incoming = Incoming.from_json(message.payload)
+        principal = owner_of(incoming, self._services.settings.whatsapp_agent)
+        if principal.id != message.owner:
+            raise UnknownSession
+        async with self._typing(incoming):
+            try:
+                await self._services.chat.admit(principal, None)
+                text = await self._answer(message, incoming, principal, progress, can_ask=can_ask)
+            except TooMany as error:
+                return await self._slowed(principal, error)
+            except UserError as error:
+                return str(error)
+        return await off_loop(len(text), private if incoming.is_group else alone, text)
+
+    async def _answer(
+        self,
+        message: Message,
+        incoming: Incoming,
+        principal: Principal,
+        progress: Progress,
+        *,
+        can_ask: bool,
+    ) -> str:
+        if incoming.kind == "text":
+            left = await leave(self._services, self._callers, principal, incoming.text)
+            if left is not None:
+                return left
+            if incoming.is_group and _asks_for_link(incoming.text):
+                return ALONE
+        files = await self._files(message, incoming, principal)
+        agent_id = self._services.settings.whatsapp_agent
+        caller = Caller(
+            principal,
+            agent_id,
+            await self._callers.current(principal),
+            CHANNEL,
+            Provenance(recipient=f"{incoming.via} {incoming.chat}"),
+            origin=str(message.payload.get("origin", "")),
+            can_ask=can_ask,
+        )
+        session = await self._callers.session(principal, caller)
+        text = incoming.text.strip() or f"({NAMES.get(incoming.kind, 'message')})"
+        turn, first = await self._begun(session, text, message.message_id, files)
+        progress.has_begun, progress.turn = True, turn
+        told = await self._told(turn, first, principal, caller.conversation_id, incoming)
+        return _text_of(told)
+
+    async def _files(
+        self, message: Message, incoming: Incoming, principal: Principal
+    ) -> tuple[str, ...]:
+        if incoming.kind == "text":
+            return ()
+        name = incoming.filename or NAMES.get(incoming.kind, "file")
+        for tries_left in range(TRIES - 1, -1, -1):
+            media_id = incoming.media_id
+            body = self._wire.media(media_id) if media_id else self._brought(message)
+            try:
+                async with contextlib.aclosing(body):
+                    add = self._services.files.add
+                    return ((await add(principal, name, incoming.media_type, body)).file_id,)
+            except Overloaded:
+                if not tries_left:
+                    raise
+            await asyncio.sleep(BUSY_SECONDS)
+        raise AssertionError("the last try returns or raises")
+
+    async def _brought(self, message: Message) -> AsyncGenerator[bytes, None]:
+        """Yield the bytes that came with a message, fetched now and kept by nobody."""
+        if media := await self._services.inbox.media(message.owner, message.message_id):
+            yield media
+
+    async def _begun(
+        self, session: Session, text: str, key: str, files: tuple[str, ...]
+    ) -> tuple[Turn, TurnEvent]:
+        for tries_left in range(TRIES - 1, -1, -1):
+            chat = self._services.chat
+            if not chat.is_open:
+                raise NotBegun
+            try:
+                turn = chat.turn(session, text, key=key, files=files, request_id=key[:12])
+                return turn, await begun(turn)
+            except (ConversationInUse, Overloaded, Unavailable):
+                if not tries_left:
+                    raise
+            await asyncio.sleep(BUSY_SECONDS)
+        raise AssertionError("the last try returns or raises")
+
+    async def _told(
+        self,
+        turn: Turn,
+        first: TurnEvent,
+        principal: Principal,
+        conversation: str,
+        incoming: Incoming,
+    ) -> Told:
+        told = Told()
+        asking: asyncio.Task[None] | None = None
+        try:
+            async with turn:
+                told.add(first)
+                async for event in turn:
+                    told.add(event)
+                    if isinstance(event, ApprovalAsked) and asking is None:
+                        question = self._questions.ask(principal, conversation, incoming)
+                        asking = asyncio.create_task(question, name="whatsapp-question")
+        finally:
+            if asking is not None:
+                asking.cancel()
+                await asyncio.wait([asking])
+        return told
+
+    async def _slowed(self, principal: Principal, error: TooMany) -> str:
+        """Say that there were too many messages, once in a minute."""
+        minute = str(int(utcnow().timestamp()) // 60)
+        marker = NewMessage(digest("limit", principal.id, minute), {})
+        arrival = await self._services.inbox.answered(principal.id, marker)
+        return error.sentence if arrival == "new" else ""
+
+    @contextlib.asynccontextmanager
+    async def _typing(self, incoming: Incoming) -> AsyncIterator[None]:
+        shown = asyncio.Event()
+        task = asyncio.create_task(self._type(incoming, shown), name="whatsapp-typing")
+        try:
+            yield
+            if incoming.via == "cloud":
+                await shown.wait()  # it marks the message as read, also one that is soon answered
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+
+    async def _type(self, incoming: Incoming, shown: asyncio.Event) -> None:
+        way, chat, message_id = incoming.via, incoming.chat, incoming.message_id
+        try:
+            while True:
+                try:
+                    await self._wire.typing(way, chat, message_id, on=True)
+                finally:
+                    shown.set()
+                await asyncio.sleep(TYPING_SECONDS)
+        finally:
+            await self._wire.typing(way, chat, message_id, on=False)
+
+
+def _asks_for_link(text: str) -> bool:
+    command = command_of(text)
+    if command is None or command.name != "connect":
+        return False
+    return command.rest.lower() not in ("", "list")
+
+
+def alone(markdown: str) -> str:
+    """Return a text for one person in WhatsApp's form, without links to Composio's site.
+
+    The app gives none there: what a model writes may be anybody's.
+    """
+    return unlinked(whatsapp(unlinked(markdown)[0]))[0]
+
+
+def private(markdown: str) -> str:
+    """Return a text for a group in WhatsApp's form, without links that connect an account.
+
+    Another member who followed one would connect their account to whom it was made for.
+    """
+    text, count = unoffered(markdown)
+    # again, since what goes with Markdown's signs may have stood within a link
+    shown, more = unoffered(whatsapp(text))
+    return f"{shown}\n\n{ALONE}".strip() if count or more else shown
+
+
+def _text_of(told: Told) -> str:
+    """Return what a turn has told, as Markdown."""
+    if (failure := told.failure) is not None:
+        return str(failure)
+    text = told.text
+    parts = [text.strip()]
+    for tool in told.tools:
+        link = tool.get("link")
+        if link and link not in text:
+            parts.append(str(link))
+    finished = told.finished
+    if finished is None or finished.outcome == "interrupted":
+        parts.append((finished.sentence if finished else None) or INTERRUPTED)
+    return "\n\n".join(part for part in parts if part) or SILENT

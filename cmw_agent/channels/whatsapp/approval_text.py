@@ -1,0 +1,99 @@
+"""What is asked before a tool changes something: all of the call, exactly, or nothing.
+
+Each argument is one line of JSON (RFC 8259) in a block of code. What does not print, line ends and
+signs that turn a text's direction among it, and the sign that would end the block, are written as
+escapes. So no name and no value can look like a line of the question, and nothing is hidden.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+
+from cmw_agent.channels.whatsapp.formatting import FENCE
+from cmw_agent.tools.approvals import Asked
+
+MOST_SHOWN = 12_000  # characters of a call
+NAME_CHARS = 200
+PART_CHARS = 3_600  # of a call, in one message: it leaves room for the words around them
+ESCAPED = re.compile(r"\\u[0-9a-f]{4}|\\.|[^\\]", re.DOTALL)  # what is not to be cut
+
+
+class Unshowable(Exception):
+    """A call cannot be shown as a whole, so that nobody can approve it."""
+
+
+def question(asked: Asked, code: str = "") -> list[str]:
+    """Return what the owner is asked about a call, in one message or several.
+
+    Args:
+        asked: The call.
+        code: What the answer must name beside yes or no; none where it is empty.
+
+    Raises:
+        Unshowable: It is too long, or cannot be written down.
+    """
+    try:
+        if len(asked.name) > NAME_CHARS or len(_json(dict(asked.arguments))) > 2 * MOST_SHOWN:
+            raise Unshowable  # before the work of writing it sign by sign
+        name = _written(asked.name)[1:-1]
+        lines = [f"{_written(key)}: {_written(value)}" for key, value in asked.arguments.items()]
+    except (ValueError, TypeError, RecursionError):
+        raise Unshowable from None
+    if len(name) > NAME_CHARS or sum(len(line) + 1 for line in lines) > MOST_SHOWN:
+        raise Unshowable
+    named = f" {code}" if code else ""
+    end = f"\n\nReply *yes{named}* or *no{named}*."
+    blocks = list(_blocks(lines))
+    if not blocks:
+        return [f"I would like to run `{name}`.{end}"]
+    count = len(blocks)
+    parts = []
+    for place, block in enumerate(blocks, 1):
+        of = f" ({place} of {count})" if count > 1 else ""
+        parts.append(f"I would like to run `{name}` with{of}:\n{FENCE}\n{block}\n{FENCE}")
+    parts[-1] += end
+    return parts
+
+
+def _blocks(lines: list[str]) -> Iterator[str]:
+    """Yield the lines in blocks; a line that is longer than one is cut between its signs."""
+    block = ""
+    for line in lines:
+        for piece in _pieces(line):
+            joined = f"{block}\n{piece}" if block else piece
+            if len(joined) > PART_CHARS:
+                yield block
+                joined = piece
+            block = joined
+    if block:
+        yield block
+
+
+def _pieces(line: str) -> Iterator[str]:
+    if len(line) <= PART_CHARS:
+        yield line
+        return
+    start = end = 0
+    for sign in ESCAPED.finditer(line):
+        if sign.end() - start > PART_CHARS:
+            yield line[start:end]
+            start = end
+        end = sign.end()
+    yield line[start:]
+
+
+def _written(value: object) -> str:
+    return "".join(sign if _is_plain(sign) else _escape(sign) for sign in _json(value))
+
+
+def _json(value: object) -> str:
+    # not orjson: it takes no integers beyond 64 bits
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _is_plain(sign: str) -> bool:
+    return sign.isprintable() and sign != FENCE[0]
+
+
+def _escape(sign: str) -> str:
+    return f"\\u{ord(sign):04x}" if sign == FENCE[0] else json.dumps(sign)[1:-1]

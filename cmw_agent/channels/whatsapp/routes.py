@@ -1,0 +1,367 @@
+"""WhatsApp: what comes in, signed; what an operator sends; how things stand.
+
+Beside requests it works through what is stored, while the process runs.
+"""
+
+import asyncio
+import contextlib
+import hmac
+import logging
+import re
+import secrets
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import aiohttp
+import orjson
+from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+
+from cmw_agent.agent.access import PHONE
+from cmw_agent.channels.common.api_keys import Keys, Unauthorized
+from cmw_agent.channels.common.callers import Callers, base_of
+from cmw_agent.channels.whatsapp.answering import CHANNEL, Answerer, alone, owner_of, private
+from cmw_agent.channels.whatsapp.approvals import Bell
+from cmw_agent.channels.whatsapp.client import Wire, too_large
+from cmw_agent.channels.whatsapp.formatting import split
+from cmw_agent.channels.whatsapp.inbound import ADDRESS, GROUP, Delivered, Incoming, digest, parsed
+from cmw_agent.channels.whatsapp.sender import Sender
+from cmw_agent.channels.whatsapp.signature import HEADER, Signatures
+from cmw_agent.channels.whatsapp.worker import Worker
+from cmw_agent.config.settings import Settings
+from cmw_agent.conversations.store_errors import refusal_for
+from cmw_agent.core.errors import InvalidMessage, NotFound, StartupError, Unavailable, UserError
+from cmw_agent.core.http_headers import media_type
+from cmw_agent.core.long_texts import off_loop
+from cmw_agent.core.sanitize import checked_message
+from cmw_agent.identity import channel_principals
+from cmw_agent.runtime.scheduler import Delivery
+from cmw_agent.runtime.services import Services
+from memory.errors import StoreError
+from memory.queues.inbox import Message, NewMessage
+from memory.queues.outbox import NewSend
+from memory.records import utcnow
+
+log = logging.getLogger(__name__)
+
+AHEAD = timedelta(minutes=5)  # that another's clock may be
+CHALLENGE = re.compile(r"[A-Za-z0-9_-]{1,200}")
+DIGITS = re.compile(r"\+?([0-9]{5,20})")
+KEY_CHARS = 100
+LARGE = 262_144  # bytes
+REPLY_SECONDS = 30.0  # beside what the turn may take
+CLOSED = "WhatsApp is not set up here."
+UNSIGNED = "This request is not signed with a key that is known here."
+ONLY = "I can read text, pictures, audio and documents."
+MISSING = "Your file did not come through; please send it again."
+BUSY = "One moment, please: I am still busy with your earlier messages. I did not keep this one."
+REUSED = "This Idempotency-Key came with another message before."
+SLOW = "The answer took too long; please try again."
+
+
+@dataclass(frozen=True, slots=True)
+class _Live:
+    """What is there while the process runs."""
+
+    wire: Wire
+    worker: Worker
+    bell: Bell
+
+
+class WhatsApp:
+    """See the module's text.
+
+    Args:
+        services: The live parts of the process.
+        callers: Gives sessions.
+
+    Raises:
+        StartupError: There is no such agent as the settings name, or it is not for everyone.
+    """
+
+    def __init__(self, services: Services, callers: Callers) -> None:
+        settings = services.settings
+        self._services = services
+        self._callers = callers
+        self._settings = settings
+        self._keys = Keys(settings.keys)
+        self._signatures = Signatures(_secrets(settings))
+        self._live: _Live | None = None
+        if settings.whatsapp_secret and not services.agents.find(settings.whatsapp_agent, PHONE):
+            raise StartupError("CMW_WHATSAPP_AGENT must be the id of an agent that is for everyone")
+
+    def register(self, app: FastAPI) -> None:
+        """Add the routes to the app of all channels."""
+        routes = (
+            ("/whatsapp/incoming", "GET", self.verification),
+            ("/whatsapp/incoming", "POST", self.incoming),
+            ("/whatsapp/send", "POST", self.send),
+            ("/whatsapp/status", "GET", self.status),
+        )
+        for path, method, endpoint in routes:
+            app.add_api_route(
+                path, endpoint, methods=[method], response_model=None, include_in_schema=False
+            )
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Answer and send during the block, where the settings ask for it."""
+        if not (self._settings.whatsapp_secret or self._can_send()):
+            yield
+            return
+        bell = Bell()
+        async with aiohttp.ClientSession(
+            cookie_jar=aiohttp.DummyCookieJar(), trust_env=True
+        ) as client:
+            wire = Wire(self._settings, client)
+            answerer = Answerer(self._services, self._callers, wire, bell)
+            sender = Sender(self._services.outbox, wire, self._services.observer)
+            worker = Worker(self._services, answerer, sender, bell)
+            async with worker.running():
+                self._live = _Live(wire, worker, bell)
+                try:
+                    yield
+                finally:
+                    self._live = None
+
+    async def deliver(self, delivery: Delivery) -> None:
+        """Send what a recurring task has answered, where it was asked for by WhatsApp.
+
+        Raises:
+            StoreError: The memory fails.
+        """
+        kind, _, recipient = (delivery.recipient or "").partition(" ")
+        if delivery.channel != CHANNEL or not self._ways().get(kind):
+            return
+        made = digest("schedule", secrets.token_hex(32))
+        is_group = recipient.endswith(GROUP) or (kind == "cloud" and not recipient.isdigit())
+        text = await off_loop(len(delivery.text), private if is_group else alone, delivery.text)
+        parts = enumerate(split(text))
+        sends = [NewSend(f"{made}.{place}", recipient, kind, part) for place, part in parts]
+        await self._services.outbox.add(delivery.owner, sends)
+        if self._live is not None:
+            self._live.bell.ring()
+
+    async def verification(self, request: Request) -> Response:
+        """Tell Meta that the address is ours, where it knows the word."""
+        word, query = self._settings.whatsapp_verify_token, request.query_params
+        sent = query.get("hub.verify_token", "").encode()
+        known = word is not None and hmac.compare_digest(word.get_secret_value().encode(), sent)
+        challenge = query.get("hub.challenge", "")
+        if not known or query.get("hub.mode") != "subscribe" or not CHALLENGE.fullmatch(challenge):
+            raise UserError("This address cannot be verified like that.", status=403)
+        return PlainTextResponse(challenge)
+
+    async def incoming(self, request: Request) -> Response:
+        """Take what was delivered: it is stored when this answers, and dealt with afterwards."""
+        if self._settings.whatsapp_secret is None:
+            raise NotFound(CLOSED)
+        # not `request.body()`, which keeps the bytes as long as the request
+        body = b"".join([part async for part in request.stream()])
+        if len(body) < LARGE:
+            delivered = self._understood(request, body)
+        else:  # milliseconds for each megabyte, in which others are to be answered
+            delivered = await asyncio.to_thread(self._understood, request, body)
+        del body
+        live = self._here()
+        with _failures():
+            if self._settings.whatsapp_inline and all(
+                item.message.via == "bridge" for item in delivered
+            ):
+                reply = None
+                while delivered:  # one at most
+                    reply = await self._replied(live, delivered.pop(), base_of(request))
+                return JSONResponse({"reply": reply})
+            for item in delivered:
+                await self._stored(item, base_of(request))
+        live.bell.ring()
+        return JSONResponse({"status": "accepted"})
+
+    async def send(self, request: Request) -> Response:
+        """Send a text to somebody, for the holder of a key."""
+        key = self._keys.of(request, "whatsapp")
+        body = _json(request, await request.body())
+        if not isinstance(body, dict):
+            raise InvalidMessage("The request must be a JSON object.")
+        kind, recipient = self._recipient(body.get("to"))
+        text = checked_message(body.get("message"), self._settings.max_message_chars)
+        named = request.headers.get("idempotency-key")
+        if named is not None and not 0 < len(named) <= KEY_CHARS:
+            raise InvalidMessage("The Idempotency-Key must have 1 to 100 characters.")
+        made = digest("send", key.name, named) if named else digest("send", secrets.token_hex(32))
+        content = digest("content", made, kind, recipient, text)
+        sends = [
+            NewSend(f"{content}.{place}", recipient, kind, part)
+            for place, part in enumerate(split(text))
+        ]
+        live, owner = self._here(), channel_principals.tenant(key.name)
+        with _failures():
+            if not await self._services.outbox.add_named(owner, made, content, sends):
+                raise InvalidMessage(REUSED)
+        live.bell.ring()
+        return JSONResponse({"id": made}, 202)
+
+    async def status(self, request: Request) -> Response:
+        """Return how things stand, in numbers, for the holder of a key."""
+        self._keys.of(request, "whatsapp")
+        with _failures():
+            came = await self._services.inbox.figures()
+            going = await self._services.outbox.figures()
+        now = utcnow()
+        told = {
+            "incoming": self._settings.whatsapp_secret is not None,
+            "outgoing": [kind for kind in ("bridge", "cloud") if self._ways()[kind]],
+            "bridge_is_well": await self._live.wire.health() if self._live is not None else None,
+            "messages": dict(came.counts),
+            "sends": dict(going.counts),
+            "oldest_message_seconds": _age(came.oldest, now),
+            "oldest_send_seconds": _age(going.oldest, now),
+            "failures": [
+                {
+                    "id": failure.send_id,
+                    "state": failure.state,
+                    "kind": failure.kind,
+                    "attempts": failure.attempts,
+                    "at": failure.at.isoformat(),
+                }
+                for failure in going.failures
+            ],
+        }
+        return JSONResponse(told)
+
+    def _understood(self, request: Request, body: bytes) -> list[Delivered]:
+        """Return what a signed body holds; nothing of it is read before the signature."""
+        if not self._signatures.verify(body, request.headers.getlist(HEADER)):
+            raise Unauthorized(UNSIGNED)
+        return parsed(_json(request, body), self._settings.whatsapp_phone_number_id)
+
+    async def _replied(self, live: _Live, item: Delivered, origin: str) -> str | None:
+        """Answer a message in the reply to its own request."""
+        incoming = item.message
+        if not self._is_current(incoming):
+            return None
+        owner = owner_of(incoming, self._settings.whatsapp_agent).id
+        new = _new(item, owner, origin, inline=True)
+        if (sentence := self._refusal(item)) is not None:
+            arrival = await self._services.inbox.answered(owner, new)
+            return sentence or None if arrival == "new" else None
+        message = Message(new.message_id, owner, new.payload, secrets.token_hex(8))
+        if await self._services.inbox.add(owner, new, taken_by=message.holder) != "new":
+            return None
+        del item, new  # and the file with them, while the turn lasts
+        task = live.worker.reply(message)
+        done, _ = await asyncio.wait([task], timeout=self._settings.turn_timeout + REPLY_SECONDS)
+        if not done or task.cancelled():
+            task.cancel()
+            return SLOW
+        return task.result() or None
+
+    async def _stored(self, item: Delivered, origin: str) -> None:
+        """Keep a message, or the answer to one that needs no turn."""
+        incoming = item.message
+        if not self._is_current(incoming):
+            log.info("a message outside the window was left out")
+            return
+        owner = owner_of(incoming, self._settings.whatsapp_agent).id
+        new = _new(item, owner, origin, inline=False)
+        sentence = self._refusal(item)
+        if sentence is None:
+            await self._services.inbox.add(owner, new, busy=_polite(owner, incoming, BUSY))
+        else:
+            sends = _polite(owner, incoming, sentence) if sentence else []
+            await self._services.inbox.answered(owner, new, sends)
+
+    def _refusal(self, item: Delivered) -> str | None:
+        """Return what answers a message without a turn, perhaps nothing; None where one must."""
+        incoming = item.message
+        if incoming.kind == "other":
+            return ONLY
+        if incoming.kind == "text":
+            return None if incoming.text.strip() else ""
+        if not incoming.has_media or (incoming.via == "cloud" and not incoming.media_id):
+            return MISSING
+        most = self._settings.max_file_bytes
+        if item.media is not None and len(item.media) > most:
+            return too_large(most).sentence
+        return None
+
+    def _is_current(self, incoming: Incoming) -> bool:
+        return incoming.is_current(utcnow(), self._settings.whatsapp_window_seconds, AHEAD)
+
+    def _recipient(self, to: object) -> tuple[str, str]:
+        """Return the way out and the address there; numbers go by whichever way there is."""
+        ways = self._ways()
+        if isinstance(to, str) and (found := DIGITS.fullmatch(to)):
+            number = found[1]
+            if ways["cloud"]:
+                return "cloud", number
+            kind, address = "bridge", f"{number}@c.us"
+        elif isinstance(to, str) and ADDRESS.fullmatch(to):
+            kind, address = "bridge", to
+        else:
+            raise InvalidMessage(
+                "The request must name in `to` a number, or an address of WhatsApp."
+            )
+        if not ways[kind]:
+            raise UserError(CLOSED, status=503)
+        return kind, address
+
+    def _ways(self) -> dict[str, bool]:
+        settings = self._settings
+        has_cloud = settings.whatsapp_access_token and settings.whatsapp_phone_number_id
+        return {"bridge": settings.whatsapp_bridge_url is not None, "cloud": bool(has_cloud)}
+
+    def _can_send(self) -> bool:
+        return any(self._ways().values())
+
+    def _here(self) -> _Live:
+        if self._live is None:
+            raise Unavailable
+        return self._live
+
+
+def _secrets(settings: Settings) -> list[str]:
+    if settings.whatsapp_secret is None:
+        return []
+    parts = settings.whatsapp_secret.get_secret_value().split(",")
+    return [part.strip() for part in parts if part.strip()]
+
+
+def _json(request: Request, body: bytes) -> Any:
+    kind = media_type(request.headers)
+    if kind != "application/json":
+        raise UserError("The request must be application/json.", status=415)
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise UserError("The request is not JSON.", status=400) from None
+
+
+def _new(item: Delivered, owner: str, origin: str, *, inline: bool) -> NewMessage:
+    incoming = item.message
+    # Senders make parts of the ids themselves, so that one's must not stand for another's.
+    message_id = digest("message", incoming.via, owner, incoming.message_id)
+    payload = incoming.as_json() | {"origin": origin, "inline": inline}
+    return NewMessage(message_id, payload, item.media, is_dated=incoming.at is not None)
+
+
+def _polite(owner: str, incoming: Incoming, sentence: str) -> list[NewSend]:
+    """Return a sentence that is told once in a minute, however often it is due."""
+    minute = str(int(utcnow().timestamp()) // 60)
+    send_id = digest("polite", owner, sentence, minute)
+    return [NewSend(send_id, incoming.chat, incoming.via, sentence)]
+
+
+def _age(since: datetime | None, now: datetime) -> float | None:
+    return None if since is None else round((now - since).total_seconds(), 1)
+
+
+@contextlib.contextmanager
+def _failures() -> Any:
+    try:
+        yield
+    except StoreError as error:
+        raise refusal_for(error) from error

@@ -1,0 +1,78 @@
+"""Sends what the outbox holds, and tries again what never went out or was refused for now.
+
+A bridge that passes a text on and answers with an error all the same gets it a second time.
+"""
+
+import logging
+from typing import Literal
+
+from cmw_agent.channels.whatsapp.client import NotSent, Wire
+from cmw_agent.observability.observers import Observer
+from memory.queues.outbox import Outbox, Send
+
+log = logging.getLogger(__name__)
+
+CHANNEL = "whatsapp"
+MOST_ATTEMPTS = 8
+FIRST_SECONDS, FACTOR, LONGEST_SECONDS = 1.0, 4.0, 4096.0  # between two attempts
+MOST_AT_ONCE = 8
+
+
+class Sender:
+    """See the module's text.
+
+    Args:
+        outbox: What is to be sent.
+        wire: Sends it.
+        observer: Is told of each attempt.
+    """
+
+    def __init__(self, outbox: Outbox, wire: Wire, observer: Observer) -> None:
+        self._outbox = outbox
+        self._wire = wire
+        self._observer = observer
+
+    async def due(self, room: int = MOST_AT_ONCE) -> list[Send]:
+        """Return what this process is to deliver now, and give up what dead ones were sending."""
+        given_up = await self._outbox.expire()
+        if given_up:
+            log.warning("sends of a process that died are uncertain count=%d", given_up)
+        return await self._outbox.claim(room) if room > 0 else []
+
+    async def deliver(self, send: Send) -> None:
+        """Send a text and keep what became of it."""
+        try:
+            await self._wire.send(send.kind, send.recipient, send.text)
+        except NotSent as error:
+            await self._failed(send, error)
+        else:
+            self._observer.sent(CHANNEL, "sent")
+            await self._outbox.end(send.owner, send.send_id, "sent")
+
+    async def count(self) -> None:
+        """Tell the observer how many sends wait."""
+        found = await self._outbox.figures()
+        self._observer.sends_waiting(found.counts.get("pending", 0))
+
+    async def _failed(self, send: Send, error: NotSent) -> None:
+        is_last = send.attempts >= MOST_ATTEMPTS
+        if error.may_retry and not is_last:
+            seconds = max(pause(send.attempts), min(error.retry_after, LONGEST_SECONDS))
+            self._observer.sent(CHANNEL, "again")
+            await self._outbox.again(send.owner, send.send_id, seconds, error.kind)
+        else:
+            state: Literal["failed", "uncertain"] = "failed" if error.is_known else "uncertain"
+            self._observer.sent(CHANNEL, state)
+            await self._outbox.end(send.owner, send.send_id, state, error.kind)
+        log.warning(
+            "send failed send=%s kind=%s attempts=%d again=%s",
+            send.send_id[:12],
+            error.kind,
+            send.attempts,
+            error.may_retry and not is_last,
+        )
+
+
+def pause(attempts: int) -> float:
+    """Return how many seconds lie between an attempt, counted from 1, and the next."""
+    return float(min(FIRST_SECONDS * FACTOR ** (attempts - 1), LONGEST_SECONDS))

@@ -1,0 +1,250 @@
+"""Deals with what the inbox and the outbox hold, as long as the process runs.
+
+Of one owner, one message after the other; of all, a bounded number at once, not counting those
+whose turn waits for a word, which have a bound of their own. What a process that died was doing is
+given up, and told of; see ``docs/adr/0019-whatsapp-inbox-and-outbox.md``.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from typing import Any
+
+from cmw_agent.channels.whatsapp.answering import Answerer, NotBegun, Progress
+from cmw_agent.channels.whatsapp.approvals import Bell, heard
+from cmw_agent.channels.whatsapp.formatting import split
+from cmw_agent.channels.whatsapp.inbound import Incoming, digest
+from cmw_agent.channels.whatsapp.sender import MOST_AT_ONCE, Sender
+from cmw_agent.core.errors import UserError, frames
+from cmw_agent.identity.principals import Principal
+from cmw_agent.runtime.services import Services
+from memory.errors import StoreError
+from memory.queues.inbox import End, Message
+from memory.queues.outbox import NewSend
+
+log = logging.getLogger(__name__)
+
+AT_ONCE = 32  # messages of this process, beside those that wait for a word
+POLL_SECONDS = 2.0
+RENEW_SECONDS = 15.0
+END_SECONDS = 10.0  # in which what runs is to end with the process
+LOST = (
+    "I was interrupted while I worked on your last message. A part of it may be done; please "
+    "look, and send it again if you still need it."
+)
+UNBEGUN = "I am about to restart and have not read your message; please send it again."
+
+
+class Worker:
+    """See the module's text.
+
+    Args:
+        services: Inbox and the service that runs turns.
+        answerer: Answers messages.
+        sender: Sends texts.
+        bell: Rung when there is something to do.
+        clock: Seconds that pass, to count leases by.
+    """
+
+    def __init__(
+        self,
+        services: Services,
+        answerer: Answerer,
+        sender: Sender,
+        bell: Bell,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._services = services
+        self._answerer = answerer
+        self._sender = sender
+        self._bell = bell
+        self._messages: dict[asyncio.Task[Any], tuple[Message, Progress]] = {}
+        self._untouched: list[tuple[Message, bool]] = []
+        self._sends: set[asyncio.Task[None]] = set()
+        self._clock = clock
+        self._renewed = self._counted = clock()
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Work during the block; what still runs at its end is ended and stored."""
+        loop = asyncio.create_task(self._run(), name="whatsapp")
+        try:
+            yield
+        finally:
+            loop.cancel()
+            await asyncio.wait([loop])
+            await self._close()
+
+    def reply(self, message: Message) -> asyncio.Task[str]:
+        """Begin to answer a message that the caller has taken; the task returns the answer.
+
+        However it ends, no other process takes the message: its answer would be a second one.
+        """
+        progress = Progress(is_reply=True)
+        task = asyncio.create_task(self._replied(message, progress), name="whatsapp-reply")
+        self._messages[task] = (message, progress)
+        task.add_done_callback(self._dealt)
+        return task
+
+    async def _run(self) -> None:
+        while True:
+            event = self._bell.next()
+            try:
+                await self._round()
+            except StoreError:
+                log.warning("the inbox waits for the database")
+            except Exception as error:  # noqa: BLE001 (the next round may do better)
+                log.error("a round failed cause=%s", frames(error))  # noqa: TRY400
+            await heard(event, POLL_SECONDS)
+
+    async def _round(self) -> None:
+        inbox = self._services.inbox
+        await self._renew()
+        if self._clock() - self._counted >= RENEW_SECONDS:
+            self._counted = self._clock()
+            await self._sender.count()
+            self._services.observer.messages_waiting(await inbox.backlog())
+        own = [message for message, _ in self._messages.values()]
+        if lost := await inbox.lose(notice, own):
+            log.warning("messages were lost with a process that died count=%d", lost)
+        await self._leave_untouched()
+        waits = self._answerer.is_waiting
+        room = AT_ONCE - sum(not waits(message.owner) for message, _ in self._messages.values())
+        if room > 0 and self._services.chat.has_room:
+            for message in await inbox.claim(room):
+                self._begin(message)
+        for send in await self._sender.due(MOST_AT_ONCE - len(self._sends)):
+            task = asyncio.create_task(self._sent(self._sender.deliver(send)), name="whatsapp-send")
+            self._sends.add(task)
+            task.add_done_callback(self._sends.discard)
+            task.add_done_callback(lambda _: self._bell.ring())
+
+    async def _renew(self) -> None:
+        """Keep what runs here; where that fails, the round ends, and the next one tries again."""
+        now = self._clock()
+        if self._messages and now - self._renewed >= RENEW_SECONDS:
+            await self._services.inbox.renew([message for message, _ in self._messages.values()])
+            self._renewed = now
+
+    def _begin(self, message: Message) -> None:
+        progress = Progress()
+        task = asyncio.create_task(self._deal(message, progress), name="whatsapp-message")
+        self._messages[task] = (message, progress)
+        task.add_done_callback(self._dealt)
+
+    def _dealt(self, task: asyncio.Task[Any]) -> None:
+        message, progress = self._messages.pop(task)
+        if not progress.was_touched:  # cancelled before its first step
+            self._untouched.append((message, progress.is_reply))
+        self._bell.ring()
+
+    async def _sent(self, delivering: Coroutine[Any, Any, None]) -> None:
+        try:
+            await delivering
+        except StoreError:
+            # It stands as being sent until its lease ends, and is uncertain then.
+            log.warning("what became of a send could not be stored")
+        except Exception as error:  # noqa: BLE001 (named in the log, visible in the outbox)
+            log.error("a send failed cause=%s", frames(error))  # noqa: TRY400
+
+    async def _deal(self, message: Message, progress: Progress) -> None:
+        """Answer a message, and keep its answer for the sender."""
+        try:
+            text = await self._answered(message, progress, can_ask=True)
+        except NotBegun:
+            await self._give_back(message)
+        except asyncio.CancelledError:
+            if not progress.has_begun:
+                await self._give_back(message)
+            raise
+        else:
+            await self._finish(message, "done", replies(message, text))
+
+    async def _replied(self, message: Message, progress: Progress) -> str:
+        """Answer a message to the request that has brought it."""
+        state: End = "failed"
+        try:
+            text = await self._answered(message, progress, can_ask=False)
+            state = "done"
+        except NotBegun:
+            text = UNBEGUN
+        finally:
+            await self._finish(message, state)
+        return text
+
+    async def _answered(self, message: Message, progress: Progress, *, can_ask: bool) -> str:
+        """Return the answer. Raises NotBegun where the process ends, and nothing was done."""
+        progress.was_touched = True
+        try:
+            return await self._answerer.answer(message, progress, can_ask=can_ask)
+        except NotBegun:
+            raise
+        except Exception as error:  # noqa: BLE001 (told to the user, named in the log)
+            told = UserError()
+            log.error("message failed error_id=%s cause=%s", told.error_id, frames(error))  # noqa: TRY400
+            return str(told)
+
+    async def _finish(self, message: Message, state: End, sends: Sequence[NewSend] = ()) -> None:
+        inbox = self._services.inbox
+        with _noted(message):
+            key, holder = message.message_id, message.holder
+            if not await inbox.finish(message.owner, key, holder, state, sends):
+                name = Principal(message.owner, "phone").log_name
+                log.warning("an answer came too late message=%s owner=%s", key[:12], name)
+
+    async def _give_back(self, message: Message) -> None:
+        with _noted(message):
+            key, holder = message.message_id, message.holder
+            await self._services.inbox.give_back(message.owner, key, holder)
+
+    async def _leave_untouched(self) -> None:
+        while self._untouched:
+            message, is_reply = self._untouched[0]
+            await (self._finish(message, "failed") if is_reply else self._give_back(message))
+            del self._untouched[0]
+
+    async def _close(self) -> None:
+        for _, progress in self._messages.values():
+            if progress.turn is not None:
+                progress.turn.stop()
+        waiting = [task for task, (_, progress) in self._messages.items() if progress.turn is None]
+        for task in waiting:
+            task.cancel()
+        tasks = [*self._messages, *self._sends]
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=END_SECONDS)
+            for task in late:
+                task.cancel()
+            if late:
+                await asyncio.wait(late)
+        await self._leave_untouched()
+
+
+def replies(message: Message, text: str) -> Sequence[NewSend]:
+    """Return an answer as what is to be sent; each part has one id, however often it is made."""
+    incoming = Incoming.from_json(message.payload)
+    return [
+        NewSend(f"{message.message_id}.{place}", incoming.chat, incoming.via, part)
+        for place, part in enumerate(split(text))
+    ]
+
+
+def notice(message: Message) -> Sequence[NewSend]:
+    """Return what is told to whom a process that died has not answered."""
+    if not message.payload or message.payload.get("inline"):
+        return ()
+    incoming = Incoming.from_json(message.payload)
+    send_id = digest("lost", message.owner, message.message_id)
+    return [NewSend(send_id, incoming.chat, incoming.via, LOST)]
+
+
+@contextlib.contextmanager
+def _noted(message: Message) -> Any:
+    try:
+        yield
+    except StoreError:
+        # Its lease ends by itself, and it counts as lost then: visible, and never run again.
+        log.warning("the end of a message could not be stored message=%s", message.message_id[:12])

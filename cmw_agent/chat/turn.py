@@ -1,0 +1,152 @@
+"""A turn as whoever asked for it sees it."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+from cmw_agent.core.errors import UserError
+from cmw_agent.core.events import TextDelta, TurnEvent
+from cmw_agent.limits.budgets import Hold
+
+Settle = Callable[[Coroutine[Any, Any, bool]], "asyncio.Task[bool]"]
+
+SETTLE_SECONDS = 30.0  # how long storing an answer may take
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A message that no model answers: its name without the slash, and what stands behind it."""
+
+    name: str
+    rest: str
+
+
+@dataclass(frozen=True, slots=True)
+class CommandReply:
+    """What a command answers, as Markdown; with the `link` at which a `toolkit` is connected."""
+
+    text: str
+    toolkit: str = ""
+    link: str | None = None
+
+
+class Turn:
+    """A turn that was asked for: an async iterator of its events, and its brake.
+
+    `key` is its idempotency key, `text` the user's message as it is stored (empty when
+    an old message is answered once more), `is_new` whether the message is a further one,
+    `request_id` names the request that asked for it in the logs.
+
+    Use it as an async context manager: leaving the block stops the turn if it still
+    runs, and waits until what came is stored. One that waits for its user's word goes on alone,
+    until another page follows it.
+
+    Raises:
+        UserError: From the iteration, when the turn could not begin; nothing was
+            stored then.
+    """
+
+    def __init__(self, key: str, text: str, *, is_new: bool, request_id: str = "-") -> None:
+        self.key = key
+        self.text = text
+        self.is_new = is_new
+        self.request_id = request_id
+        self._events: deque[TurnEvent] = deque()
+        self._ready = asyncio.Event()
+        self._refusal: UserError | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._is_read = True
+        self._hold: Hold | None = None
+        self.waits = 0  # for how many words of its user
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it waits for its user's word, and so outlives the page that asked for it."""
+        return self.waits > 0
+
+    def pause(self) -> None:
+        """Wait for one more word of its user: a turn that waits takes nobody's slot."""
+        self.waits += 1
+        if self._hold is not None:
+            self._hold.suspend()
+
+    def go_on(self) -> None:
+        """Wait for one word less."""
+        self.waits -= 1
+        if not self.waits and self._hold is not None:
+            self._hold.resume()
+
+    @property
+    def is_read(self) -> bool:
+        """Whether somebody follows it."""
+        return self._is_read
+
+    def follow(self, told: Sequence[TurnEvent]) -> None:
+        """Let another page read on: it hears `told`, what has come so far, and then the rest."""
+        self._events = deque(told)
+        self._is_read = True
+        self._ready.set()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> TurnEvent:
+        while not self._events:
+            if self._task is None or self._task.done():
+                if self._refusal is not None:
+                    refusal, self._refusal = self._refusal, None
+                    raise refusal
+                raise StopAsyncIteration
+            self._ready.clear()
+            await self._ready.wait()
+        return self._events.popleft()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self.is_waiting:
+            self._is_read = False
+            return
+        self.stop()
+        await self.ended()
+
+    def start(
+        self, work: Coroutine[Any, Any, None], hold: Hold | None = None
+    ) -> asyncio.Task[None]:
+        """Run `work` as this turn's own task, in the slot of `hold`."""
+        self._hold = hold
+        self._task = asyncio.create_task(work, name="turn")
+        self._task.add_done_callback(lambda _: self._ready.set())
+        return self._task
+
+    def emit(self, event: TurnEvent) -> None:
+        """Hand `event` on; text that nobody has fetched yet is merged."""
+        last = self._events[-1] if self._events else None
+        if isinstance(event, TextDelta) and isinstance(last, TextDelta):
+            self._events[-1] = TextDelta(last.text + event.text)
+        else:
+            self._events.append(event)
+        self._ready.set()
+
+    def refuse(self, error: UserError) -> None:
+        """Say that the turn could not begin."""
+        self._refusal = error
+
+    def stop(self) -> None:
+        """Ask the turn to end now; what has come is kept."""
+        if self._task is not None and not self._task.done():
+            self._task.cancel()
+
+    async def ended(self) -> None:
+        """Wait until the turn is stored."""
+        if self._task is not None:
+            await asyncio.wait([self._task], timeout=SETTLE_SECONDS)

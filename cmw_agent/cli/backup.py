@@ -1,0 +1,233 @@
+"""Backup and restore of a SQLite installation: the database, uploaded files, maybe the secret key.
+
+A backup is made while the app runs. Bytes of a file are written before the row that names them and
+never changed, so a database that is copied first, and files after it, fit together.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cmw_agent.cli.backup_folder import (
+    DATABASE,
+    FILES,
+    SECRET,
+    STORED,
+    Entry,
+    Manifest,
+    Measure,
+    Unusable,
+    draft,
+    measure,
+    read_manifest,
+    take,
+    write_manifest,
+)
+from cmw_agent.config.settings import Settings
+from cmw_agent.files.storage import FileStore
+from memory.engine.database import Database
+from memory.engine.permissions import make_folder
+from memory.engine.process_lock import sole_use
+from memory.engine.sqlite_backup import copy, linked, put_in_place, sqlite_path, tried
+from memory.errors import StoreError
+from memory.maintenance.integrity import faults, file_ids
+from memory.maintenance.retention import Retention
+
+AT_ONCE = 500  # ids of files in one statement
+ELSEWHERE = (
+    "CMW_DATABASE_URL is PostgreSQL, whose own pg_dump and pg_restore do this; "
+    "docs/deployment.md shows how"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What a restore did: `aside` is where the replaced database lies, if there was one."""
+
+    manifest: Manifest
+    aside: Path | None
+
+
+def back_up(
+    settings: Settings, target: Path, *, force: bool = False, with_secret_key: bool = False
+) -> Manifest:
+    """Make the folder `target`; it appears when it is whole. Blocks until then.
+
+    Raises:
+        Unusable: The database is no SQLite file, is damaged or not there, or the target is.
+    """
+    source = _database(settings)
+    if not source.exists():
+        raise Unusable(f"there is no database at {source}")
+    made_at = datetime.now(UTC).isoformat(timespec="seconds")
+    with _told(f"the backup {target} cannot be made"), draft(target, force=force) as folder:
+        revision = copy(source, folder / DATABASE)
+        entries = [_entry(DATABASE, measure(folder / DATABASE))]
+        entries += _copied(settings.data_dir / FILES, folder)
+        if with_secret_key:
+            entries.append(_copied_key(settings.data_dir, folder))
+        manifest = Manifest(made_at=made_at, revision=revision, entries=tuple(entries))
+        write_manifest(folder, manifest)
+    return manifest
+
+
+def restore(settings: Settings, source: Path, *, force: bool = False) -> Restored:
+    """Put a backup in place of what is there, once all of it proved whole. Blocks until then.
+
+    The replaced database and secret key stay beside the new ones, and the files that were there
+    under second names; files of the backup join those that are there.
+
+    Raises:
+        Unusable: The backup is damaged or from a newer version; the app runs; or there is a
+            database and `force` is not given. The database was not replaced.
+    """
+    place = _database(settings)
+    manifest = read_manifest(source)
+    _prove(source, manifest)
+    if place.exists() and not force:
+        raise Unusable(f"{place} is there; --force puts it aside and the backup in its place")
+    stamp = f"before-restore-{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}"
+    new, aside = (place.with_name(f"{place.name}.{end}") for end in ("restoring", stamp))
+    with _told("the backup cannot be put in place"), _alone(settings, place):
+        new.unlink(missing_ok=True)
+        try:
+            _taken(source, manifest, DATABASE, new)
+            tried(new)
+            if place.exists():
+                _keep_names(settings.data_dir / FILES, settings.data_dir / f"{FILES}.{stamp}")
+            _join(source, manifest, settings.data_dir)
+            _restore_key(source, manifest, settings.data_dir, stamp)
+            replaced = put_in_place(new, place, aside)
+        finally:
+            new.unlink(missing_ok=True)
+    return Restored(manifest, aside if replaced else None)
+
+
+async def check(settings: Settings, database: Database) -> dict[str, int]:
+    """Return how often each law about what is stored is broken, by the law.
+
+    Those of the database, and that the bytes of each file are there. Raises StoreError.
+    """
+    found = await faults(database)
+    store, gone, after = FileStore(settings.data_dir / FILES), 0, ""
+    while ids := await file_ids(database, after=after, most=AT_ONCE):
+        after = ids[-1]
+        lost = await asyncio.to_thread(_lost, store, ids)
+        # What was deleted meanwhile is not missing: its row went before its bytes.
+        gone += len(await Retention(database).known_files(lost)) if lost else 0
+    return {**found, "files without their bytes": gone}
+
+
+def _lost(store: FileStore, ids: list[str]) -> list[str]:
+    return [file_id for file_id in ids if not _is_there(store, file_id)]
+
+
+def _is_there(store: FileStore, file_id: str) -> bool:
+    try:
+        return store.path(file_id).is_file()
+    except ValueError:
+        return False
+
+
+def _database(settings: Settings) -> Path:
+    place = sqlite_path(settings.database_url.get_secret_value())
+    if place is None:
+        raise Unusable(ELSEWHERE)
+    return place
+
+
+def _entry(name: str, measured: Measure) -> Entry:
+    return Entry(path=name, size=measured.size, sha256=measured.sha256)
+
+
+def _copied(stored: Path, folder: Path) -> Iterator[Entry]:
+    for path in sorted(stored.glob("*/*")):
+        name = path.relative_to(stored).as_posix()
+        if not STORED.fullmatch(name):
+            continue
+        with contextlib.suppress(FileNotFoundError):  # deleted by its owner meanwhile
+            yield _entry(f"{FILES}/{name}", take(path, folder / FILES / name))
+
+
+def _copied_key(data_dir: Path, folder: Path) -> Entry:
+    if not (data_dir / SECRET).exists():
+        raise Unusable(f"there is no {SECRET} in CMW_DATA_DIR: keep CMW_SECRET_KEY yourself")
+    return _entry(SECRET, take(data_dir / SECRET, folder / SECRET))
+
+
+def _prove(source: Path, manifest: Manifest) -> None:
+    """Raises Unusable unless each file is as the manifest says, and the database whole."""
+    if manifest.find(DATABASE) is None:
+        raise Unusable(f"{source} is damaged: it has no {DATABASE}")
+    for entry in manifest.entries:
+        try:
+            measured: Measure | None = measure(source / entry.path)
+        except OSError:
+            measured = None
+        if measured != entry.measure:
+            raise Unusable(f"{source} is damaged: {entry.path} is not what was backed up")
+    with _told(f"{source / DATABASE} cannot be used"):
+        tried(source / DATABASE)
+
+
+def _taken(source: Path, manifest: Manifest, name: str, target: Path) -> None:
+    entry = manifest.find(name)
+    if entry is None or take(source / name, target) != entry.measure:
+        raise Unusable(f"{source / name} changed while it was read")
+
+
+def _keep_names(folder: Path, aside: Path) -> None:
+    """Give each stored file a second name, so that the replaced database still has its files."""
+    for path in folder.glob("*/*"):
+        other = aside / path.relative_to(folder)
+        make_folder(other.parent)
+        linked(path, other)
+
+
+def _join(source: Path, manifest: Manifest, data_dir: Path) -> None:
+    for entry in manifest.entries:
+        if not entry.path.startswith(f"{FILES}/"):
+            continue
+        target = data_dir / entry.path
+        arriving = target.with_name(f"{target.name}.restoring")
+        arriving.unlink(missing_ok=True)
+        _taken(source, manifest, entry.path, arriving)
+        arriving.replace(target)
+
+
+def _restore_key(source: Path, manifest: Manifest, data_dir: Path, stamp: str) -> None:
+    key = data_dir / SECRET
+    if manifest.find(SECRET) is None:
+        return
+    if key.exists():
+        linked(key, key.with_name(f"{SECRET}.{stamp}"))
+    new = key.with_name(f"{SECRET}.restoring")
+    new.unlink(missing_ok=True)
+    _taken(source, manifest, SECRET, new)
+    new.replace(key)
+
+
+@contextlib.contextmanager
+def _alone(settings: Settings, place: Path) -> Iterator[None]:
+    """Keep the app from starting for the block. Raises Unusable where it runs."""
+    for folder in (place.parent, settings.data_dir):
+        make_folder(folder)
+    with sole_use(settings.database_url.get_secret_value()) as lock:
+        # Where nothing can be locked, SQLite's own lock is the last to notice.
+        if lock.known and not lock.alone:
+            raise Unusable("the app runs on this database; stop it first")
+        yield
+
+
+@contextlib.contextmanager
+def _told(what: str) -> Iterator[None]:
+    """Say in one sentence what a disk or a database did not allow."""
+    try:
+        yield
+    except OSError as error:
+        raise Unusable(f"{what} ({error.strerror or type(error).__name__})") from error
+    except StoreError as error:
+        raise Unusable(f"{what}: {error}") from error

@@ -1,0 +1,239 @@
+"""Agent profiles: what `agents.toml` says of each agent, checked once at the start.
+
+    [[agents]]
+    id = "assistant"
+    prompt = "You answer questions about our shop."
+
+A file may change the built-in agent, by its id, and add others. What a profile leaves out is as
+the settings say, except origins: those are its own or none.
+"""
+
+import difflib
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final, Literal, TypeGuard
+
+from cmw_agent.config import validators as values
+from cmw_agent.config.settings import Settings
+from cmw_agent.core.errors import StartupError
+
+BUILT_IN = "assistant"
+MOST_BYTES = 1_000_000
+MOST_AGENTS = 1000
+SHOWN = 60
+Word = Literal["everyone", "signed-in", "site"]
+Access = Word | frozenset[str]
+EVERYONE: Word = "everyone"
+SIGNED_IN: Word = "signed-in"
+SITE: Word = "site"
+WORDS: Mapping[object, Word] = MappingProxyType(
+    {word: word for word in (EVERYONE, SIGNED_IN, SITE)}
+)
+GROUP = "group:"  # before the name of a group, in a list of those who may use an agent
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """One agent as users meet it. `id` names it in addresses and in the database.
+
+    `access` says who may use it: a word, or names of users and, behind ``group:``, of groups; see
+    `cmw_agent.agent.access`.
+    """
+
+    id: str
+    name: str
+    prompt: str
+    model: str
+    toolkits: tuple[str, ...]
+    allowed_origins: frozenset[str]
+    access: Access = EVERYONE
+
+
+class _Wrong(Exception):
+    """A value that is not allowed; the text completes "KEY must be …"."""
+
+
+def load_profiles(settings: Settings) -> Mapping[str, Profile]:
+    """Return the agents by id, the built-in one first; the mapping cannot be changed.
+
+    Raises:
+        StartupError: The file that the settings name cannot be read, or something in it is not
+            allowed; one line names the file, the agent and what is allowed.
+    """
+    built_in = Profile(
+        id=BUILT_IN,
+        name="Assistant",
+        prompt=settings.system_prompt,
+        model=settings.model,
+        toolkits=settings.toolkits,
+        allowed_origins=frozenset(),
+    )
+    found = {BUILT_IN: built_in}
+    seen: set[str] = set()
+    for place, table in enumerate(_agents(settings.agents_file), 1):
+        profile = _profile(table, place, built_in, settings)
+        if profile.id in seen:
+            raise _problem(settings.agents_file, _agent(table, place), "has an id that is taken")
+        seen.add(profile.id)
+        found[profile.id] = profile
+    return MappingProxyType(found)
+
+
+def _agents(path: Path) -> list[Any]:
+    document = _document(path)
+    unknown = next((key for key in document if key != "agents"), None)
+    if unknown is not None:
+        raise _problem(path, "", f"holds {_quoted(unknown)}; only [[agents]] tables are allowed")
+    agents = document.get("agents", [])
+    if not isinstance(agents, list) or not all(isinstance(agent, dict) for agent in agents):
+        raise _problem(path, "", "must hold each agent as a table under [[agents]]")
+    if len(agents) > MOST_AGENTS:
+        raise _problem(path, "", f"must hold at most {MOST_AGENTS} agents")
+    return agents
+
+
+def _document(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            written = file.read(MOST_BYTES + 1)
+        if len(written) > MOST_BYTES:
+            raise _problem(path, "", f"must have at most {MOST_BYTES} bytes")
+        return tomllib.loads(written.decode("utf-8-sig"))
+    except FileNotFoundError:
+        if not path.is_symlink():
+            return {}
+        raise _problem(path, "", "cannot be read: its link leads nowhere") from None
+    except OSError as error:
+        raise _problem(path, "", f"cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise _problem(path, "", "cannot be read: it must be UTF-8 text") from None
+    # Deep nesting is refused by the parser's own recursion.
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        place = f" ({error})" if isinstance(error, tomllib.TOMLDecodeError) else ""
+        raise _problem(path, "", f"must be valid TOML{place}") from None
+
+
+def _profile(table: dict[str, Any], place: int, built_in: Profile, settings: Settings) -> Profile:
+    path, agent = settings.agents_file, _agent(table, place)
+    for key in table:
+        if key not in READERS:
+            near = difflib.get_close_matches(key, READERS, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(READERS)}"
+            raise _problem(path, agent, f"has an unknown key {_quoted(key)}; {hint}")
+    if "id" not in table:
+        raise _problem(path, agent, f"must have an id: {ID_ALLOWED}")
+    changes: dict[str, Any] = {}
+    for key, value in table.items():
+        try:
+            changes[key] = READERS[key](value, settings)
+        except _Wrong as wrong:
+            raise _problem(path, agent, f"{key} must be {wrong}, not {_quoted(value)}") from None
+    if changes["id"] != BUILT_IN:
+        changes.setdefault("name", changes["id"])
+    profile = replace(built_in, **changes)
+    if profile.access == SITE and not profile.allowed_origins:
+        raise _problem(path, agent, 'must have allowed_origins where access is "site"')
+    return profile
+
+
+def _id(value: object, _settings: Settings) -> str:
+    if not isinstance(value, str) or not values.AGENT_ID.fullmatch(value):
+        raise _Wrong(ID_ALLOWED)
+    return value
+
+
+def _name(value: object, _settings: Settings) -> str:
+    return _text(value, values.line, "a name of at most 100 characters on one line", 100)
+
+
+def _prompt(value: object, _settings: Settings) -> str:
+    return _text(value, values.prose, "text of at most 20000 characters", 20_000)
+
+
+def _model(value: object, settings: Settings) -> str:
+    known = tuple(dict.fromkeys((settings.model, *settings.models)))
+    if value not in known:
+        raise _Wrong(f"a model of CMW_MODEL or CMW_MODELS ({', '.join(known)})")
+    return str(value)
+
+
+def _toolkits(value: object, settings: Settings) -> tuple[str, ...]:
+    known = settings.toolkits
+    if not _is_texts(value) or not set(value) <= set(known):
+        raise _Wrong(f"a list of toolkits of CMW_TOOLKITS ({', '.join(known) or 'none is set'})")
+    return tuple(dict.fromkeys(value))
+
+
+def _origins(value: object, _settings: Settings) -> frozenset[str]:
+    wrong = _Wrong("a list of origins such as https://example.com:8443")
+    if not _is_texts(value) or any("," in part or not part.strip() for part in value):
+        raise wrong
+    try:
+        return values.origins(",".join(value))
+    except ValueError:
+        raise wrong from None
+
+
+def _access(value: object, _settings: Settings) -> Access:
+    if isinstance(value, str) and value in WORDS:
+        return WORDS[value]
+    # A name that is one of the words would look like it, and mean a user of that name.
+    if not _is_texts(value) or not value or WORDS.keys() & set(value):
+        raise _Wrong(ACCESS_ALLOWED)
+    try:
+        names = frozenset(values.line(name) for name in value)
+    except ValueError:
+        raise _Wrong(ACCESS_ALLOWED) from None
+    if GROUP in names:
+        raise _Wrong(ACCESS_ALLOWED)
+    return names
+
+
+def _text(value: object, check: Callable[[str], str], allowed: str, most: int) -> str:
+    try:
+        text = check(value) if isinstance(value, str) else ""
+    except ValueError:
+        text = ""
+    if not 0 < len(text) <= most:
+        raise _Wrong(allowed)
+    return text
+
+
+def _is_texts(value: object) -> TypeGuard[list[str]]:
+    return isinstance(value, list) and all(isinstance(part, str) for part in value)
+
+
+def _agent(table: dict[str, Any], place: int) -> str:
+    return f"agent {_quoted(table['id'])}" if table.get("id") else f"agent number {place}"
+
+
+def _quoted(value: object) -> str:
+    text = str(value)
+    return ascii(text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…")
+
+
+def _problem(path: Path, agent: str, what: str) -> StartupError:
+    place = f"CMW_AGENTS_FILE: {path}" + (f", {agent}:" if agent else "")
+    return StartupError(" ".join(f"{place} {what}".split()))
+
+
+ACCESS_ALLOWED = (
+    '"everyone", "signed-in", "site" or a list of user names and groups such as '
+    '["alice", "group:staff"]'
+)
+ID_ALLOWED = "1 to 40 small letters, digits, - and _"
+# Every key of an agent, with what checks its value.
+READERS: Final[Mapping[str, Callable[[Any, Settings], Any]]] = MappingProxyType(
+    {
+        "id": _id,
+        "name": _name,
+        "prompt": _prompt,
+        "model": _model,
+        "toolkits": _toolkits,
+        "allowed_origins": _origins,
+        "access": _access,
+    }
+)

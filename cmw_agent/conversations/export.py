@@ -1,0 +1,232 @@
+"""Writes a conversation as Markdown, JSON or one HTML file that needs nothing else.
+
+Piece by piece, so that no whole conversation is in memory. What people and models wrote is
+escaped, and the HTML file may load and run nothing.
+"""
+
+import asyncio
+import contextlib
+import html
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Final
+
+import orjson
+
+from cmw_agent.core.sanitize import fence_for
+from memory.records import Conversation, StoredMessage
+
+STYLE = """
+:root { color-scheme: light dark; font: 16px/1.55 system-ui, sans-serif; }
+body { max-width: 46rem; margin: 2rem auto; padding: 0 1rem; }
+header { border-bottom: 1px solid #8886; margin-bottom: 1.5rem; }
+h1 { font-size: 1.3rem; margin: 0; } header p, h2, footer { color: #777; font-size: .82rem; }
+h2 { margin: 1.5rem 0 .2rem; font-weight: 600; }
+article { white-space: pre-wrap; overflow-wrap: anywhere; }
+.user { background: #0d948820; border-radius: 1rem; padding: .6rem 1rem; }
+details { font-size: .85rem; margin: .4rem 0; } pre { white-space: pre-wrap; overflow-wrap: anywhere; }
+"""
+MESSAGE_CHARS = 300  # of a file, for a message beside its text
+NAMES: Final[Mapping[str, str]] = MappingProxyType({"user": "You", "assistant": "Assistant"})
+NOTES: Final[Mapping[str, str]] = MappingProxyType(
+    {"interrupted": "This answer was cut short.", "failed": "No answer came."}
+)
+
+
+Pages = AsyncGenerator[list[StoredMessage]]
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """A form in which conversations are saved.
+
+    Args:
+        media_type: Of the file.
+        head: Returns what stands before the messages.
+        message: Returns one of them.
+        tail: What stands behind them.
+        first: What stands before the first message.
+        between: What stands before each further one.
+        empty: What stands behind the head where there is no message.
+    """
+
+    media_type: str
+    head: Callable[[Conversation], str]
+    message: Callable[[StoredMessage], str]
+    tail: str
+    first: str = ""
+    between: str = ""
+    empty: str | None = None
+
+    def page(self, messages: Sequence[StoredMessage], *, is_first: bool) -> bytes:
+        """Return some messages that follow each other."""
+        text = self.between.join(map(self.message, messages))
+        return f"{self.first if is_first else self.between}{text}".encode()
+
+
+async def written(form: Format, conversation: Conversation, pages: Pages) -> AsyncGenerator[bytes]:
+    """Yield a conversation in a form, in pieces of as many messages as a page has."""
+    yield form.head(conversation).encode()
+    is_first = True
+    async with contextlib.aclosing(pages):
+        async for page in pages:
+            # Escaping a page of long messages would hold the loop.
+            yield await asyncio.to_thread(form.page, page, is_first=is_first)
+            is_first = False
+    yield (form.empty if is_first and form.empty is not None else form.tail).encode()
+
+
+async def all_written(
+    conversations: AsyncIterator[Conversation], pages_of: Callable[[Conversation], Pages]
+) -> AsyncGenerator[bytes]:
+    """Yield conversations as one JSON document, in pieces.
+
+    Args:
+        conversations: Those to be written.
+        pages_of: Returns the messages of one.
+    """
+    yield b'{"conversations":['
+    between = b"\n"
+    form = Format("application/json", _compact_head, _compact_message, "]}", between=",")
+    async for conversation in conversations:
+        yield between
+        between = b",\n"
+        async for piece in written(form, conversation, pages_of(conversation)):
+            yield piece
+    yield b"\n]}\n"
+
+
+async def beginning(form: Format, conversation: Conversation, pages: Pages, max_chars: int) -> str:
+    """Return the first `max_chars` of what `written` yields, and read no more than that takes."""
+    texts, chars = [], 0
+    async with contextlib.aclosing(written(form, conversation, pages)) as pieces:
+        async for piece in pieces:
+            texts.append(piece.decode())
+            chars += len(texts[-1])
+            if chars >= max_chars:
+                break
+    return "".join(texts)[:max_chars]
+
+
+def _json_head(conversation: Conversation) -> str:
+    written = orjson.dumps(_record(conversation), option=orjson.OPT_INDENT_2).decode()
+    return written.removesuffix("]\n}")
+
+
+def _json_message(item: StoredMessage) -> str:
+    # Line breaks within texts are escaped: these are JSON's own.
+    written = orjson.dumps(_message(item), option=orjson.OPT_INDENT_2).decode()
+    return written.replace("\n", "\n    ")
+
+
+def _compact_head(conversation: Conversation) -> str:
+    return orjson.dumps(_record(conversation)).decode().removesuffix("]}")
+
+
+def _compact_message(item: StoredMessage) -> str:
+    return orjson.dumps(_message(item)).decode()
+
+
+def _record(conversation: Conversation) -> dict[str, Any]:
+    return {
+        "id": conversation.session_id,
+        "title": conversation.title,
+        "agent": conversation.agent_id,
+        "channel": conversation.channel,
+        "started_at": conversation.started_at.isoformat(),
+        "last_activity_at": conversation.last_activity_at.isoformat(),
+        "messages": [],
+    }
+
+
+def _markdown_head(conversation: Conversation) -> str:
+    return f"# {conversation.title}\n\n*{_when(conversation)}*"
+
+
+def _markdown_message(item: StoredMessage) -> str:
+    # The answers' own Markdown stays as it is.
+    parts = [f"## {NAMES[item.role]}"]
+    for call in item.tool_calls:
+        arguments = orjson.dumps(call.arguments).decode()
+        parts.append(_fenced(f"{call.name}({arguments})\n{call.result}"))
+    if item.content:
+        parts.append(item.content)
+    if (note := NOTES.get(item.status)) is not None:
+        parts.append(f"*{note}*")
+    return "\n\n".join(parts)
+
+
+def _html_head(conversation: Conversation) -> str:
+    title = html.escape(conversation.title)
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta http-equiv="Content-Security-Policy" '
+        "content=\"default-src 'none'; style-src 'unsafe-inline'\">"
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{title}</title><style>{STYLE}</style></head><body>"
+        f"<header><h1>{title}</h1><p>{html.escape(_when(conversation))}</p></header>\n"
+    )
+
+
+def _message(item: StoredMessage) -> dict[str, Any]:
+    found = {
+        "seq": item.seq,
+        "role": item.role,
+        "content": item.content,
+        "tool_calls": [
+            {"name": call.name, "arguments": call.arguments, "result": call.result, "ok": call.ok}
+            for call in item.tool_calls
+        ],
+        "status": item.status,
+        "model": item.model_used,
+        "tokens": item.tokens_used,
+        "input_tokens": item.input_tokens,
+        "output_tokens": item.output_tokens,
+        "cost_micros": item.cost_micros,
+        "created_at": item.created_at.isoformat(),
+        "feedback": item.feedback,
+    }
+    return found | {"tokens_estimated": True} if item.tokens_estimated else found
+
+
+def _section(item: StoredMessage) -> str:
+    calls = "".join(
+        f"<details><summary>{html.escape(call.name)}</summary><pre>"
+        f"{html.escape(orjson.dumps(call.arguments).decode())}\n{html.escape(call.result)}"
+        "</pre></details>"
+        for call in item.tool_calls
+    )
+    note = f"<p><em>{NOTES[item.status]}</em></p>" if item.status in NOTES else ""
+    return (
+        f'<section><h2>{NAMES[item.role]}</h2>{calls}<article class="{item.role}">'
+        f"{html.escape(item.content)}</article>{note}</section>\n"
+    )
+
+
+def _when(conversation: Conversation) -> str:
+    first, last = conversation.started_at, conversation.last_activity_at
+    return f"{first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC"
+
+
+def _fenced(text: str) -> str:
+    fence = fence_for(text)
+    return f"{fence}\n{text}\n{fence}"
+
+
+# by the ending of the file
+FORMATS: Final[Mapping[str, Format]] = MappingProxyType(
+    {
+        "md": Format("text/markdown", _markdown_head, _markdown_message, "\n", "\n\n", "\n\n"),
+        "json": Format(
+            "application/json",
+            _json_head,
+            _json_message,
+            tail="\n  ]\n}",
+            first="\n    ",
+            between=",\n    ",
+            empty="]\n}",
+        ),
+        "html": Format("text/html", _html_head, _section, "</body></html>\n"),
+    }
+)

@@ -1,0 +1,263 @@
+"""SessionRegistry: session key → live session, each owned by one principal.
+
+A live session is what one open page needs in memory: its agent, its entry to the
+memory and the turn that runs now. All of it can be made again from the database, so
+a session may leave the process at any time except while a turn runs.
+"""
+
+import asyncio
+import contextlib
+import logging
+import re
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from cmw_agent.agent.agent import CmwAgent
+from cmw_agent.core.errors import Overloaded, UnknownSession
+from cmw_agent.identity.principals import Principal, SessionKey
+from cmw_agent.tools.composio.connecting import PAGE_KINDS, Place
+from memory.manager import ConversationMemoryManager
+
+log = logging.getLogger(__name__)
+
+PER_PRINCIPAL = 50  # open pages of one visitor; one more takes the place of the oldest
+
+
+class RunningTurn(Protocol):
+    """What the registry needs of a turn."""
+
+    @property
+    def key(self) -> str:
+        """The turn's idempotency key."""
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it waits for its user's word, and so outlives the page that asked for it."""
+
+    def stop(self) -> None:
+        """Ask the turn to end now and keep what has come."""
+
+    async def ended(self) -> None:
+        """Wait until the turn is stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where a session's conversations come from, as the server has found it out.
+
+    `tenant_id` is the party through whom the owner came, and may list the conversation, which
+    it knows as `external_id`; None where the owner came alone. `recipient` is where the channel
+    sends what nobody waits for: only a recurring task keeps it.
+    """
+
+    website_domain: str | None = None
+    ip_address: str | None = None
+    tenant_id: str | None = None
+    external_id: str | None = None
+    recipient: str | None = None
+
+
+@dataclass(slots=True, weakref_slot=True, eq=False)
+class Session:
+    """One live session.
+
+    `conversation_id` is the conversation that the page shows; None before the first
+    use. `view` is whatever the page's adapter keeps to draw it, `transcript` what `ChatService`
+    keeps of the conversation for the next turn. `agent_id` names the agent's profile, `origin` is
+    the address under which the caller reaches the app; `can_ask` says whether its user can be asked
+    before a tool runs: otherwise what would ask is denied. `address` is the network address of the
+    latest request, for budgets alone; None where the channel has none. `visited_at` is when its
+    user's visit was last noted, in seconds, monotonic.
+    """
+
+    key: SessionKey
+    principal: Principal
+    agent: CmwAgent
+    memory: ConversationMemoryManager
+    conversation_id: str | None = None
+    turn: RunningTurn | None = None
+    view: Any = None
+    transcript: Any = None
+    agent_id: str = "assistant"
+    channel: str = "web"
+    origin: str = ""
+    provenance: Provenance = field(default_factory=Provenance)
+    can_ask: bool = True
+    address: str | None = None
+    used_at: float = 0.0
+    visited_at: float | None = None
+
+    @property
+    def owner(self) -> str:
+        """The id that owns this session's rows."""
+        return self.principal.id
+
+    @property
+    def place(self) -> Place | None:
+        """Where this session's user asks to connect an account; None where no link would do."""
+        if self.principal.kind in PAGE_KINDS:
+            return Place(self.origin)
+        if not self.origin:
+            return None
+        return Place(self.origin, _described(self.principal, self.provenance))
+
+
+def _described(principal: Principal, provenance: Provenance) -> str:
+    """Return what a stranger is told of a channel's user: nothing that the user has chosen."""
+    match principal.kind:
+        case "phone":
+            digits = re.sub(r"\D", "", (provenance.recipient or "").partition("@")[0])
+            return f"the WhatsApp chat of a number that ends in {digits[-2:] or '…'}"
+        case "widget" if provenance.website_domain:
+            return f"a chat on the website {provenance.website_domain}"
+        case _:
+            return "a chat in another program"
+
+
+class SessionMaker(Protocol):
+    """Makes the personal parts of a session."""
+
+    def agent(self, principal: Principal) -> CmwAgent:
+        """Return an agent that works for `principal` alone."""
+
+    def memory(self, principal: Principal) -> ConversationMemoryManager:
+        """Return the memory that holds this principal's conversations."""
+
+
+class SessionRegistry:
+    """Holds the live sessions of one process.
+
+    Args:
+        maker: Makes agent and memory entry of a new session.
+        capacity: Live sessions at most.
+        idle_seconds: After so long without use a session leaves the process.
+        clock: Seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        maker: SessionMaker,
+        *,
+        capacity: int,
+        idle_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._maker = maker
+        self._capacity = capacity
+        self._idle = idle_seconds
+        self._clock = clock
+        self._sessions: OrderedDict[SessionKey, Session] = OrderedDict()
+        self._by_owner: dict[str, OrderedDict[SessionKey, None]] = {}
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def __contains__(self, key: SessionKey) -> bool:
+        return key in self._sessions
+
+    async def session(self, key: SessionKey, principal: Principal) -> Session:
+        """Return the live session of `key`, made on first use.
+
+        Raises:
+            UnknownSession: The key belongs to another principal.
+            Overloaded: The process holds as many busy sessions as it may.
+        """
+        found = self._sessions.get(key)
+        if found is not None:
+            if found.principal != principal:
+                raise UnknownSession
+            found.used_at = self._clock()
+            self._sessions.move_to_end(key)
+            self._by_owner[principal.id].move_to_end(key)
+            return found
+        # While one goes, others may come: room counts only when nothing was awaited since.
+        while key not in self._sessions and (crowd := self._crowd(principal)):
+            await self._evict(crowd)
+        # Nothing is awaited from here on, so a key is never made twice.
+        if key in self._sessions:
+            return await self.session(key, principal)
+        made = Session(key, principal, self._maker.agent(principal), self._maker.memory(principal))
+        made.used_at = self._clock()
+        self._sessions[key] = made
+        self._by_owner.setdefault(principal.id, OrderedDict())[key] = None
+        return made
+
+    def find(self, key: SessionKey, principal: Principal) -> Session | None:
+        """Return the live session of `key` if it is this principal's, without making one."""
+        found = self._sessions.get(key)
+        return found if found is not None and found.principal == principal else None
+
+    def of(self, principal: Principal) -> list[Session]:
+        """Return all live sessions of this principal."""
+        return [self._sessions[key] for key in self._by_owner.get(principal.id, ())]
+
+    async def release(self, key: SessionKey, principal: Principal) -> bool:
+        """Let a session go: its page has closed.
+
+        A running turn is stopped first and what came is stored; one that waits for its user's
+        word goes on, for the page that asks for it next. Another's key, or an unknown one,
+        changes nothing. Returns whether a session was released.
+        """
+        found = self.find(key, principal)
+        if found is None:
+            return False
+        if found.turn is not None and found.turn.is_waiting:
+            found.turn = None
+        elif found.turn is not None:
+            found.turn.stop()
+            await found.turn.ended()
+        return await self._drop(found)
+
+    async def expire(self) -> int:
+        """Let go of every session that was idle too long; return how many."""
+        latest = self._clock() - self._idle
+        released = 0
+        for session in list(self._sessions.values()):
+            # Looked at in its turn: it may have been used while the one before it went.
+            if session.used_at <= latest:
+                released += await self._drop(session)
+        return released
+
+    async def close(self) -> None:
+        """Stop every running turn, wait until each is stored, and let all sessions go."""
+        sessions = list(self._sessions.values())
+        turns = [session.turn for session in sessions if session.turn is not None]
+        for turn in turns:
+            turn.stop()
+        await asyncio.gather(*(turn.ended() for turn in turns))
+        for session in sessions:
+            await self._drop(session)
+
+    def _crowd(self, principal: Principal) -> list[Session]:
+        """Return those of whom one must go before `principal` gets one more session."""
+        own = self._by_owner.get(principal.id)
+        if own is not None and len(own) >= PER_PRINCIPAL:
+            return [self._sessions[key] for key in own]
+        if len(self._sessions) >= self._capacity:
+            # Oldest first, and those that prove nothing before those that do: a flood
+            # of invented hashes pushes out only other inventions.
+            return sorted(self._sessions.values(), key=lambda s: s.principal.is_kept)
+        return []
+
+    async def _evict(self, candidates: list[Session]) -> None:
+        for session in candidates:
+            if session.turn is None:
+                await self._drop(session)
+                return
+        raise Overloaded
+
+    async def _drop(self, session: Session) -> bool:
+        if self._sessions.get(session.key) is not session or session.turn is not None:
+            return False
+        del self._sessions[session.key]
+        own = self._by_owner[session.owner]
+        own.pop(session.key, None)
+        if not own:
+            del self._by_owner[session.owner]
+            if not session.principal.is_kept:
+                with contextlib.suppress(Exception):
+                    await session.memory.forget(session.owner)
+        return True

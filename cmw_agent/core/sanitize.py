@@ -1,0 +1,122 @@
+"""Text at the doors: what counts as a user's message, and what a model may make us store."""
+
+import math
+import re
+import unicodedata
+from typing import Any
+
+from cmw_agent.core.errors import InvalidMessage
+
+# C0 and C1 controls but for tab and line ends: no keyboard makes them, terminals and
+# databases stumble over them.
+CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+# Explicit bidirectional controls (Unicode UAX #9) can make text read as what it is not.
+BIDI = re.compile("[\u202a-\u202e\u2066-\u2069\u200e\u200f\u061c]")
+# NUL and halves of surrogate pairs: no database stores them all, and JSON carries neither.
+UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+# Composing (NFC) sorts each run of marks by insertion, which is quadratic. UAX #15 lets a stream
+# have 30 of them in a row (Stream-Safe Text Format); no language needs more.
+MAX_MARKS = 30
+SPLITTER = "\u034f"  # the combining grapheme joiner, by which that format ends a run
+# All marks are neither letters nor space nor ASCII; one may stand for two, and the letter before
+# them may bring three more.
+MARKS = re.compile(rf"[^\w\s\x00-\x7f]{{{(MAX_MARKS - 3) // 2},}}")
+BACKTICKS = re.compile("`+")
+DEEPEST = 20  # levels of a tool's arguments; writers of JSON give up at some hundreds
+LEAST, MOST = -(2**63), 2**64 - 1  # what every reader and writer of JSON here takes as a number
+
+
+def mended(value: Any, levels: int = DEEPEST) -> Any:
+    """Return `value`, a JSON value that a model made, so that it can be stored and shown.
+
+    What cannot is replaced: characters by U+FFFD, numbers that are none by their names, and
+    what is nested more than `levels` deep by an ellipsis.
+    """
+    if isinstance(value, str):
+        return UNSTORABLE.sub("\ufffd", value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if not isinstance(value, dict | list | tuple):
+        return value
+    if not levels:
+        return "…"
+    if isinstance(value, dict):
+        return {mended(str(key)): mended(item, levels - 1) for key, item in value.items()}
+    return [mended(item, levels - 1) for item in value]
+
+
+def written_out(value: Any) -> Any:
+    """Return `value`, a JSON value, with integers of more than 64 bits as text: no digit is lost."""
+    if isinstance(value, int) and not LEAST <= value <= MOST:
+        return str(value)
+    if isinstance(value, dict):
+        return {key: written_out(item) for key, item in value.items()}
+    return [written_out(item) for item in value] if isinstance(value, list) else value
+
+
+def composed(text: str) -> str:
+    """Return `text` in NFC and in Stream-Safe Text Format (UAX #15), in linear time."""
+    if text.isascii():
+        return text
+    return unicodedata.normalize("NFC", MARKS.sub(_stream_safe, text))
+
+
+def _stream_safe(run: re.Match[str]) -> str:
+    parts: list[str] = []
+    before = run.string[max(0, run.start() - 1) : run.start()]
+    marks = _trailing_marks(unicodedata.normalize("NFD", before))
+    for character in run[0]:
+        decomposed = unicodedata.normalize("NFD", character)
+        trailing = _trailing_marks(decomposed)
+        if trailing < len(decomposed):
+            marks = 0
+        elif marks + trailing > MAX_MARKS:
+            parts.append(SPLITTER)
+            marks = 0
+        marks += trailing
+        parts.append(character)
+    return "".join(parts)
+
+
+def _trailing_marks(text: str) -> int:
+    return len(text) - len(text.rstrip("".join(filter(unicodedata.combining, text))))
+
+
+def fence_for(text: str) -> str:
+    """Return the Markdown fence that encloses `text`: longer than any run of backticks in it."""
+    longest = max(map(len, BACKTICKS.findall(text)), default=0)
+    return "`" * max(3, longest + 1)
+
+
+def checked_message(text: object, limit: int) -> str:
+    r"""Return `text` fit for storing and for the model.
+
+    Line ends become ``\n``, the text is composed (NFC), bidirectional controls and
+    surrounding white space are removed.
+
+    Args:
+        text: What a client sent.
+        limit: Characters at most.
+
+    Raises:
+        InvalidMessage: It is no string, is empty, is longer than `limit`, or holds
+            control characters (NUL among them) or lone surrogates.
+    """
+    if not isinstance(text, str):
+        raise InvalidMessage("The message must be text.")
+    if len(text) > limit:
+        raise InvalidMessage(
+            f"The message is too long: {len(text):,} characters, at most {limit:,} are taken."
+        )
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise InvalidMessage("The message holds a broken character; please retype it.") from None
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    if CONTROLS.search(text):
+        raise InvalidMessage("The message holds control characters; please remove them.")
+    # Composed last: what stood around a removed control may combine.
+    text = composed(BIDI.sub("", text)).strip()
+    if not text:
+        raise InvalidMessage("The message is empty; please write something first.")
+    return text

@@ -1,0 +1,146 @@
+"""Has speech written down by the model's endpoint: `/audio/transcriptions`."""
+
+import asyncio
+import logging
+from pathlib import Path
+
+import aiohttp
+import orjson
+
+from cmw_agent.config.settings import Settings
+from cmw_agent.core.errors import InvalidMessage, ModelFailed
+from cmw_agent.llm.http_client import (
+    CONNECT_SECONDS,
+    RETRIED,
+    RETRIES,
+    NotAStream,
+    RequestRefused,
+    StreamCut,
+    StreamSilent,
+    Unreachable,
+    UpstreamError,
+    has_proxy,
+)
+
+log = logging.getLogger(__name__)
+
+NO_MODEL = "Recordings cannot be written down here: this app runs its demo model."
+MOST_BYTES = 2_000_000  # of an answer
+PAUSE = 0.5  # seconds before the second try, and double before the third
+ENDINGS = {
+    "audio/mpeg": "mp3",
+    "audio/wav": "wav",
+    "audio/ogg": "ogg",
+    "audio/flac": "flac",
+    "audio/webm": "webm",
+    "audio/mp4": "m4a",
+}
+SENTENCES = {
+    "timeout": "Writing down this recording took too long; please send a shorter one.",
+    "unauthorised": "The model's server did not accept this app's key; "
+    "whoever runs this app should check OPENAI_API_KEY.",
+    "no_such_model": "The model's server does not write down recordings; "
+    "whoever runs this app should check CMW_TRANSCRIPTION_MODEL.",
+    "rate_limited": "The model is busy right now; please try again in a minute.",
+    "rejected": "The model's server could not read this recording.",
+}
+
+
+class Transcription:
+    """Asks the endpoint that the settings name, one connection for each recording.
+
+    Args:
+        settings: Endpoint, key, model and time-outs.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._demo = settings.demo
+        base = settings.openai_base_url or "https://api.openai.com/v1"
+        self._url = base.rstrip("/") + "/audio/transcriptions"
+        key = settings.openai_api_key
+        self._headers = {} if key is None else {"authorization": f"Bearer {key.get_secret_value()}"}
+        self._model = settings.transcription_model
+        self._timeout = aiohttp.ClientTimeout(
+            total=settings.turn_timeout,
+            sock_connect=CONNECT_SECONDS,
+            sock_read=settings.model_timeout,
+        )
+
+    def check(self) -> None:
+        """Raise InvalidMessage where nothing can be written down at all."""
+        if self._demo:
+            raise InvalidMessage(NO_MODEL)
+
+    async def text(self, path: Path, media_type: str) -> str:
+        """Return what is said in the recording at `path`.
+
+        Raises:
+            InvalidMessage: There is no endpoint.
+            ModelFailed: The endpoint failed, after as many tries as a chat gets.
+        """
+        self.check()
+        try:
+            return await self._tried(path, media_type)
+        except UpstreamError as error:
+            told = ModelFailed(
+                SENTENCES.get(error.kind, "This recording could not be written down; try again."),
+                kind=error.kind,
+            )
+            log.warning("transcription failed error_id=%s kind=%s", told.error_id, error.kind)
+            raise told from None
+
+    async def _tried(self, path: Path, media_type: str) -> str:
+        async with aiohttp.ClientSession(
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=self._timeout,
+            trust_env=has_proxy(self._url),
+        ) as session:
+            for tries in range(RETRIES + 1):
+                try:
+                    return await self._ask(session, path, media_type)
+                except (RequestRefused, Unreachable, StreamCut) as error:
+                    status = getattr(error, "status_code", None)
+                    if tries == RETRIES or (status is not None and status not in RETRIED):
+                        raise
+                await asyncio.sleep(PAUSE * 2**tries)
+        raise AssertionError("the last try returns or raises")
+
+    async def _ask(self, session: aiohttp.ClientSession, path: Path, media_type: str) -> str:
+        # Made anew for each try: what was sent is used up. The file's own name stays here.
+        with await asyncio.to_thread(path.open, "rb") as recording:
+            form = aiohttp.FormData()
+            form.add_field("model", self._model)
+            form.add_field("response_format", "json")
+            name = f"recording.{ENDINGS.get(media_type, 'mp3')}"
+            form.add_field("file", recording, filename=name, content_type=media_type)
+            try:
+                async with session.post(self._url, data=form, headers=self._headers) as answer:
+                    if answer.status != 200:
+                        raise RequestRefused(answer.status)
+                    return _text_of(await _body(answer))
+            except TimeoutError as error:
+                raise StreamSilent from error
+            except aiohttp.ClientConnectorError as error:
+                raise Unreachable from error
+            except aiohttp.ClientError as error:
+                raise StreamCut from error
+
+
+async def _body(answer: aiohttp.ClientResponse) -> bytes:
+    body = bytearray()
+    async for part in answer.content.iter_chunked(65_536):
+        body += part
+        if len(body) > MOST_BYTES:
+            raise NotAStream
+    return bytes(body)
+
+
+def _text_of(body: bytes) -> str:
+    try:
+        content = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise NotAStream from None
+    text = content.get("text") if isinstance(content, dict) else None
+    if not isinstance(text, str):
+        raise NotAStream
+    return text.replace("\0", "").encode(errors="ignore").decode().strip()

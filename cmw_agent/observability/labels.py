@@ -1,0 +1,23 @@
+"""The words that labels of metrics and attributes of traces may hold.
+
+Whatever else comes is one further word, so that neither a user nor a model makes a new series.
+"""
+
+from typing import get_args
+
+from cmw_agent.core.events import Outcome
+from cmw_agent.observability.observers import REFUSED, REPEATED
+from cmw_agent.tools.builtin import BUILT_IN
+
+OTHER = "other"
+CONNECTED = "connected"  # any tool of a user's accounts, and what a model has invented
+CHANNELS = ("web", "rest", "embed", "whatsapp", "schedule", OTHER)
+ANSWERED = (*get_args(Outcome),)
+OUTCOMES = (*ANSWERED, REFUSED, REPEATED, OTHER)
+SENDS = ("sent", "again", "failed", "uncertain", OTHER)
+RUNS = (*ANSWERED, "limited", "postponed", OTHER)
+REFUSALS = (
+    *("overloaded", "not_found", "in_use", "invalid", "limited", "unavailable", "failed"),
+    OTHER,
+)
+TOOLS = (*(tool.name for tool in BUILT_IN), CONNECTED)

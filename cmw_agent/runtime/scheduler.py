@@ -1,0 +1,299 @@
+"""Scheduler: runs recurring tasks when they are due, each as its owner and in its conversation.
+
+Which process runs an occasion is settled in the database (`memory.queues.schedules`): whoever claims it.
+A run is a turn like any other, under the owner's limits, with nobody there to be asked: what would
+wait for approval is denied. See ``docs/adr/0020-schedules-claimed-from-the-database.md``.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from types import MappingProxyType
+
+from cmw_agent.chat.dependencies import AgentGone
+from cmw_agent.chat.service import ChatService
+from cmw_agent.conversations.sessions import Provenance, Session, SessionRegistry
+from cmw_agent.core.errors import (
+    ConversationInUse,
+    NotFound,
+    Overloaded,
+    Unavailable,
+    UserError,
+    frames,
+)
+from cmw_agent.core.events import TextDelta, TurnFinished
+from cmw_agent.identity.principals import Kind, Principal, SessionKey
+from cmw_agent.limits.limiter import MINUTE, TooMany
+from cmw_agent.observability.observers import Observer
+from memory.errors import ConversationBusy, ConversationNotFound, StoreError
+from memory.queues.schedules import Claimed, Ending, Schedules, Unvisited
+from memory.records import utcnow
+
+log = logging.getLogger(__name__)
+
+AT_ONCE = 8  # runs of one process
+AGAIN = timedelta(minutes=1)  # after which a run is tried that could not begin
+CHANNEL = "schedule"  # under which runs are counted and logged, wherever their answers go
+UNVISITED = timedelta(days=30)
+VISITORS = "v"  # what their ids begin with
+ENDED = (
+    "This recurring task has ended, since you have not been here for 30 days. To have it again, "
+    "write `/schedule` with its times and what is to be done."
+)
+NAME_CHARS = 12  # of a task's id in log lines
+MARK = "⏰"  # before the stored message: the user did not write it just now
+KINDS: Mapping[str, Kind] = MappingProxyType(
+    {"v": "visitor", "a": "account", "r": "client", "w": "widget", "p": "phone"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """An answer that a channel is to send: whose, by which channel, and to whom there."""
+
+    owner: str
+    channel: str
+    recipient: str | None
+    text: str
+
+
+Deliver = Callable[[Delivery], Awaitable[None]]
+
+
+def owner_of(claimed: Claimed) -> Principal:
+    """Return the party as which a task runs: its owner, with no login.
+
+    Raises:
+        ValueError: Nobody of that id can have one; an ephemeral visitor cannot.
+    """
+    return _principal(claimed.owner)
+
+
+def _principal(owner: str) -> Principal:
+    kind = KINDS.get(owner[:1])
+    if kind is None:
+        raise ValueError("no kept principal has such an id")
+    return Principal(owner, kind)
+
+
+def session_key(claimed: Claimed) -> SessionKey:
+    """Return the key of the live session in which a task runs.
+
+    No request leads to it: the guard makes theirs with a secret.
+    """
+    return _session_key(claimed.owner, claimed.schedule.schedule_id)
+
+
+def _session_key(owner: str, schedule_id: str) -> SessionKey:
+    text = f"cmw.schedule\0{owner}\0{schedule_id}"
+    return SessionKey(sha256(text.encode()).hexdigest())
+
+
+class Scheduler:
+    """See the module's text.
+
+    Args:
+        store: Everybody's tasks.
+        chat: Runs the turns.
+        registry: Gets the session of a run for as long as that takes.
+        observer: Is told of each run.
+        origin: The address of the app, for links that tools make.
+        deliver: Sends an answer where its channel sends any; None leaves it in the conversation.
+        clock: The time, with its zone.
+    """
+
+    def __init__(
+        self,
+        store: Schedules,
+        chat: ChatService,
+        registry: SessionRegistry,
+        observer: Observer,
+        *,
+        origin: str = "",
+        deliver: Deliver | None = None,
+        clock: Callable[[], datetime] = utcnow,
+    ) -> None:
+        self._store = store
+        self._chat = chat
+        self._registry = registry
+        self._observer = observer
+        self._origin = origin
+        self._deliver = deliver
+        self._clock = clock
+        self._running: set[asyncio.Task[None]] = set()
+
+    async def tick(self) -> None:
+        """Begin what is due, as far as there is room; to be called every few seconds."""
+        try:
+            if not await self._store.is_due():
+                return
+            while len(self._running) < AT_ONCE and (claimed := await self._claim()) is not None:
+                task = asyncio.create_task(self._work(claimed), name="schedule")
+                self._running.add(task)
+                task.add_done_callback(self._running.discard)
+        except StoreError as error:
+            log.warning("recurring tasks could not be looked for cause=%s", frames(error))
+
+    async def end_unvisited(self) -> int:
+        """End visitors' tasks whose owners have not come for a month, with a note to them.
+
+        Returns how many; to be called now and then.
+        """
+        try:
+            found = await self._store.unvisited(since=self._clock() - UNVISITED, prefix=VISITORS)
+            return sum([await self._end(task) for task in found])
+        except StoreError as error:
+            log.warning("recurring tasks could not be ended cause=%s", frames(error))
+            return 0
+
+    async def _end(self, task: Unvisited) -> bool:
+        principal = _principal(task.owner)
+        key = _session_key(task.owner, task.schedule_id)
+        session = await self._registry.session(key, principal)
+        try:
+            ticket = await session.memory.begin_turn(
+                task.owner,
+                task.session_id,
+                f"{MARK} {task.text}",
+                key=f"schedule {task.schedule_id} unvisited",
+                create=False,
+            )
+            if ticket.fresh:
+                await session.memory.finish_turn(
+                    task.owner,
+                    ticket.turn_id,
+                    status="complete",
+                    content=ENDED,
+                    tool_calls=[],
+                    tokens_used=None,
+                    latency_ms=None,
+                    model_used=None,
+                    error_id=None,
+                )
+        except ConversationBusy:
+            return False  # its owner is back, or it runs: the next time will tell
+        except ConversationNotFound:
+            pass  # it goes with its conversation
+        finally:
+            await self._registry.release(key, principal)
+        return await self._store.cancel(task.owner, task.schedule_id)
+
+    async def rest(self) -> None:
+        """Wait until nothing runs."""
+        while self._running:
+            await asyncio.wait(self._running)
+
+    async def close(self) -> None:
+        """Stop what runs; what came of it is kept."""
+        for task in self._running:
+            task.cancel()
+        await self.rest()
+
+    async def _claim(self) -> Claimed | None:
+        """Claim what is due, unless the process has no room: then it stays due."""
+        return None if not self._chat.has_room else await self._store.claim_due()
+
+    async def _work(self, first: Claimed) -> None:
+        claimed: Claimed | None = first
+        while claimed is not None:
+            try:
+                await self._run(claimed)
+                claimed = await self._claim()
+            except StoreError as error:
+                # Its lease ends by itself, and its next time is stored already.
+                log.warning("a recurring task's end was not stored cause=%s", frames(error))
+                return
+
+    async def _run(self, claimed: Claimed) -> None:
+        try:
+            ending = await self._ended(claimed)
+        except asyncio.CancelledError:
+            await self._finish(claimed, Ending("interrupted"))
+            raise
+        except Exception as error:  # noqa: BLE001 (named in the log; the task counts as failed)
+            self._log(claimed, "failed", error)
+            ending = Ending("failed")
+        await self._finish(claimed, ending)
+
+    async def _finish(self, claimed: Claimed, ending: Ending) -> None:
+        schedule = claimed.schedule.schedule_id
+        await self._store.finish(claimed.owner, schedule, claimed.holder, ending)
+        self._observer.schedule_ran(ending.outcome)
+
+    async def _ended(self, claimed: Claimed) -> Ending:
+        try:
+            finished, text = await self._turn(claimed)
+        except TooMany as error:
+            soon = error.retry_after <= MINUTE
+            return self._postponed() if soon else Ending("limited")
+        except (ConversationInUse, Overloaded, Unavailable):
+            return self._postponed()
+        except AgentGone:
+            return Ending("failed")  # its owner may not use the agent any more, or nobody can
+        except NotFound:
+            return Ending("interrupted")  # its conversation was deleted, and it goes with that
+        except UserError as error:
+            self._log(claimed, "failed", error)
+            return Ending("failed")
+        is_cut = finished.outcome == "interrupted" and finished.sentence is None
+        if self._deliver is not None and not is_cut and (told := text or finished.sentence):
+            await self._deliver(
+                Delivery(claimed.owner, claimed.channel, claimed.schedule.recipient, told)
+            )
+        if is_cut:
+            return Ending("interrupted")  # somebody stopped it
+        return Ending("complete" if finished.outcome == "complete" else "failed")
+
+    async def _turn(self, claimed: Claimed) -> tuple[TurnFinished, str]:
+        principal = owner_of(claimed)
+        await self._chat.admit(principal, None)
+        key = session_key(claimed)
+        session = await self._registry.session(key, principal)
+        self._prepare(session, claimed)
+        occasion = claimed.occasion.astimezone(UTC)
+        try:
+            turn = self._chat.turn(
+                session,
+                f"{MARK} {claimed.schedule.text}",
+                key=f"schedule {claimed.schedule.schedule_id} {occasion:%Y%m%dT%H%M%SZ}",
+                create=False,
+                request_id=claimed.schedule.schedule_id[:NAME_CHARS],
+            )
+            finished, texts = TurnFinished("interrupted"), list[str]()
+            async with turn:
+                async for event in turn:
+                    if isinstance(event, TextDelta):
+                        texts.append(event.text)
+                    elif isinstance(event, TurnFinished):
+                        finished = event
+            return finished, "".join(texts)
+        finally:
+            await self._registry.release(key, principal)
+
+    def _prepare(self, session: Session, claimed: Claimed) -> None:
+        session.conversation_id = claimed.schedule.session_id
+        session.agent_id = claimed.agent_id
+        session.channel = CHANNEL
+        session.origin = self._origin
+        session.can_ask = False
+        session.provenance = Provenance(tenant_id=claimed.tenant_id)
+
+    def _postponed(self) -> Ending:
+        return Ending("postponed", retry_at=self._clock() + AGAIN)
+
+    def _log(self, claimed: Claimed, outcome: str, error: BaseException) -> None:
+        log.error(
+            "recurring task %s principal=%s cause=%s",
+            outcome,
+            _log_name(claimed),
+            frames(error),
+        )
+
+
+def _log_name(claimed: Claimed) -> str:
+    """Return the owner's name for logs, also of one as whom no task can run."""
+    kind = KINDS.get(claimed.owner[:1], "ephemeral")
+    return Principal(claimed.owner, kind).log_name

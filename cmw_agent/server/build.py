@@ -1,0 +1,287 @@
+"""Puts the app together: guard, own routes, the page, its events, and their lifespan."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from fastapi import FastAPI
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from cmw_agent.agent.access import VISITOR
+from cmw_agent.channels.app import Channels, open_channels
+from cmw_agent.config.settings import Settings
+from cmw_agent.core.errors import UserError
+from cmw_agent.identity.principals import Identities, Principal, SessionKey
+from cmw_agent.identity.secret_key import load_keys
+from cmw_agent.observability.metrics_route import MetricsRoute
+from cmw_agent.observability.setup import Watching
+from cmw_agent.runtime.runtime import Runtime
+from cmw_agent.web.api.approvals import ApprovalRoutes
+from cmw_agent.web.api.connections import ConnectionRoutes
+from cmw_agent.web.api.conversations import HistoryRoutes
+from cmw_agent.web.api.files import FileRoutes
+from cmw_agent.web.api.statistics_page import AdminRoutes
+from cmw_agent.web.api.usage import UsageRoutes
+from cmw_agent.web.gradio_transport import environment as _environment  # noqa: F401  (before gradio)
+from cmw_agent.web.gradio_transport.event_server import EventServer
+from cmw_agent.web.gradio_transport.page_cache import Pages
+from cmw_agent.web.login.accounts import Accounts
+from cmw_agent.web.login.consent import ConsentRoutes
+from cmw_agent.web.login.oidc import Provider
+from cmw_agent.web.login.routes import LoginRoutes
+from cmw_agent.web.page.components import STATIC, build_page, functions
+from cmw_agent.web.page.handlers import Handlers
+from cmw_agent.web.page.panel_styles import PANELS
+from cmw_agent.web.page.theme import CSS, theme
+from cmw_agent.web.security.allowed_hosts import AllowedHosts
+from cmw_agent.web.security.guard import NOT_FOUND, PRINCIPAL, Guard, GuardPolicy, may_be_new
+from cmw_agent.web.security.proxy_headers import ProxyHeaders, TrustedProxies
+from cmw_agent.web.security.route_allowlist import API, RouteTable
+from cmw_agent.web.security.visitor_cookie import HEADER, Visitors
+
+import gradio as gr  # isort: skip
+
+SCRIPTS = (
+    "consent",
+    "markup",
+    "parts",
+    "history",
+    "files",
+    "pictures",
+    "connections",
+    "approvals",
+    "usage",
+)  # beside the first
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """The app as it is served, and its parts for tests and tools."""
+
+    asgi: ASGIApp
+    guard: Guard
+    demo: gr.Blocks
+    runtime: Runtime
+    gradio: FastAPI
+    own: Starlette
+    events: EventServer
+    channels: FastAPI
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the app is built from.
+
+    The isolation tests put a broken part in and must see their oracle fail: a check
+    that cannot fail proves nothing.
+    """
+
+    identities: type[Identities] = Identities
+    runtime: type[Runtime] = Runtime
+    handlers: type[Handlers] = Handlers
+    guard: type[Guard] = Guard
+
+
+def build_app(settings: Settings, parts: Parts = Parts()) -> Application:
+    """Return the app for `settings`; nothing is opened before its lifespan begins.
+
+    Raises:
+        StartupError: The data directory or the secret key cannot be used.
+    """
+    configured = settings.secret_key.get_secret_value() if settings.secret_key else None
+    identities = parts.identities(load_keys(configured, settings.data_dir))
+    watching = Watching(settings)
+    runtime = parts.runtime(settings, watching.observer)
+    watching.metrics.read_from(lambda: runtime.live_sessions, lambda: runtime.running_turns)
+    handlers = parts.handlers(runtime)
+    demo = build_page(settings, handlers, runtime.agents.usable(VISITOR))
+    side = _EventSide(runtime)
+    events = EventServer(
+        functions(demo, handlers),
+        refusal=side.refusal,
+        admit=side.admit,
+        page_closed=side.page_closed,
+        budgets=runtime.budgets,
+    )
+    accounts = Accounts(runtime, events)
+    provider = Provider(settings) if settings.accounts else None
+    embedded = settings.frame_ancestors != "'self'"
+    visitors = Visitors(identities, embedded=embedded)
+    consent = ConsentRoutes(
+        identities, visitors, accounts, embedded=embedded, is_open=settings.accounts
+    )
+    login = LoginRoutes(provider, identities, visitors, accounts, consent, embedded=embedded)
+    channels = open_channels(runtime, identities)
+    runtime.deliver = channels.whatsapp.deliver
+    own = _own_app(runtime, identities, events, login, channels, watching)
+    page = _page_app(demo)
+    policy = GuardPolicy(
+        frame_ancestors=settings.frame_ancestors,
+        allowed_origins=settings.allowed_origins,
+        hosts=AllowedHosts.of(settings),
+        max_body=settings.max_body_bytes,
+    )
+    site = _Site(own, events, channels.app, Pages(page))
+    is_live = accounts.is_live if settings.accounts else None
+    guard = parts.guard(site, identities, policy, is_live, budgets=runtime.budgets)
+    front = ProxyHeaders(guard, TrustedProxies.of(settings.trust_proxy))
+    return Application(front, guard, demo, runtime, demo.app, own, events, channels.app)
+
+
+def _page_app(demo: gr.Blocks) -> FastAPI:
+    """Return Gradio's app for the page: its files and its configuration.
+
+    Its lifespan is never run, so Gradio's queue, which nothing uses, never starts.
+    """
+    page = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+    gr.mount_gradio_app(
+        page,
+        demo,
+        path="/",
+        theme=theme(),
+        css=CSS + PANELS,
+        show_error=False,
+        run_history=False,
+        enable_monitoring=False,
+        footer_links=[],
+        max_file_size=1,
+        ssr_mode=False,
+        mcp_server=False,
+        pwa=False,
+    )
+    return page
+
+
+class _Site:
+    """Sends each request to the part that answers it; the guard has let it through."""
+
+    def __init__(
+        self, own: Starlette, events: EventServer, channels: ASGIApp, pages: ASGIApp
+    ) -> None:
+        self._own = own
+        self._events = events
+        self._channels = channels
+        self._pages = pages
+        self._routes = RouteTable()
+        self._own_paths = {route.path for route in own.routes if isinstance(route, Route)}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan" or scope["path"] in self._own_paths:
+            await self._own(scope, receive, send)
+            return
+        route = self._routes.find(scope["method"], scope["path"])
+        if route is not None and route.access == "own":
+            await self._channels(scope, receive, send)
+            return
+        if route is not None and route.template in self._own_paths:
+            await self._own(scope, receive, send)
+            return
+        if route is not None and route.identity != "none":
+            await self._events(scope, receive, send)
+        else:
+            await self._pages(scope, receive, send)
+
+
+def _own_app(
+    runtime: Runtime,
+    identities: Identities,
+    events: EventServer,
+    login: LoginRoutes,
+    channels: Channels,
+    watching: Watching,
+) -> Starlette:
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        async with watching.running(), runtime.running(), channels.running():
+            yield
+            await events.close()
+
+    async def healthz(request: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    async def readyz(request: Request) -> Response:
+        ready = not runtime.is_draining and await runtime.ready()
+        model = "demo" if runtime.settings.demo else "configured"
+        status = "draining" if runtime.is_draining else "ready" if ready else "not ready"
+        return JSONResponse({"status": status, "model": model}, 200 if ready else 503)
+
+    async def visitor(request: Request) -> Response:
+        # With the cookie the page needs no token, and gets none that a script could leak:
+        # only who has proved itself by header gets a token in return.
+        principal = request.scope.get(PRINCIPAL)
+        by_header = identities.verify(request.headers.get(HEADER, ""), "header") is not None
+        if isinstance(principal, Principal) and not by_header:
+            return JSONResponse({"cookie": True, "token": None})
+        if isinstance(principal, Principal):
+            kept = principal
+        elif may_be_new(runtime.budgets, request.scope):
+            kept = identities.new_visitor()
+        else:
+            return JSONResponse({"cookie": False, "token": None})
+        return JSONResponse({"cookie": False, "token": identities.sign(kept, "header")})
+
+    async def script(request: Request) -> Response:
+        return FileResponse(STATIC / request.url.path[1:], media_type="text/javascript")
+
+    async def startup_events(request: Request) -> Response:
+        # Gradio's page asks for this before anything else, to start a queue.
+        return JSONResponse(True)
+
+    return Starlette(
+        routes=[
+            Route("/healthz", healthz),
+            Route("/readyz", readyz),
+            Route("/visitor", visitor),
+            Route("/visitor.js", script),
+            *(Route(f"/{name}.js", script) for name in SCRIPTS),
+            MetricsRoute(watching.metrics, runtime.settings.metrics_token, _closed).route(),
+            *AdminRoutes(runtime.settings, runtime.statistics).routes(),
+            *login.routes(),
+            *HistoryRoutes(
+                lambda: runtime.history,
+                runtime.agents,
+                runtime.budgets,
+                runtime.visited,
+                accounts=runtime.settings.accounts,
+                connections=runtime.settings.connections,
+            ).routes(),
+            *ConnectionRoutes(lambda: runtime.connecting, identities).routes(),
+            *ApprovalRoutes(lambda: runtime.approvals).routes(),
+            *UsageRoutes(lambda: runtime.history).routes(),
+            *FileRoutes(lambda: runtime.files).routes(),
+            Route(f"{API}/startup-events", startup_events),
+        ],
+        lifespan=lifespan,
+    )
+
+
+def _closed() -> Response:
+    return JSONResponse({"detail": NOT_FOUND}, 404)
+
+
+class _EventSide:
+    """What the event server asks the app and tells it."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    def refusal(self, principal: Principal, address: str | None) -> UserError | None:
+        try:
+            return self._runtime.chat.refusal(principal, address)
+        except UserError as error:
+            return error
+
+    async def admit(self, principal: Principal, address: str | None) -> None:
+        await self._runtime.chat.admit(principal, address)
+
+    async def page_closed(self, key: SessionKey, principal: Principal) -> None:
+        with contextlib.suppress(UserError):
+            registry = self._runtime.registry
+            session = registry.find(key, principal)
+            await registry.release(key, principal)
+            if session is not None and session.conversation_id is not None:
+                await self._runtime.history.left(principal, session.conversation_id)

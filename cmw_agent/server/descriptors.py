@@ -1,0 +1,54 @@
+"""File descriptors: raises the process's limit, and fits the connections into what there is."""
+
+import contextlib
+import logging
+import sys
+
+from cmw_agent.config.settings import Settings
+from cmw_agent.limits.budgets import Budgets
+
+if sys.platform != "win32":
+    import resource
+
+log = logging.getLogger(__name__)
+
+OTHER_DESCRIPTORS = 256  # of the database, files, workers, the loop
+PER_TURN = 2  # connections to the model
+
+
+def fit_connections(budgets: Budgets, settings: Settings) -> None:
+    """Raise the limit to what the settings need; take fewer connections where it stays lower.
+
+    Beyond the limit no connection could be taken at all, whoever it is from.
+    """
+    connections = budgets.budget("connections").total
+    others = OTHER_DESCRIPTORS + PER_TURN * settings.max_turns
+    limit = raised_limit(connections + others)
+    if limit >= connections + others:
+        return
+    room = max(limit - others, limit // 2)
+    log.warning(
+        "open files are limited to %d and %d may be needed: connections are bounded to %d; "
+        "raise the limit (ulimit -n, LimitNOFILE=, --ulimit nofile=) or lower CMW_MAX_SESSIONS",
+        limit,
+        connections + others,
+        room,
+    )
+    budgets.shrink("connections", room)
+
+
+def raised_limit(wanted: int) -> int:
+    """Raise the soft limit of open files to `wanted`, as far as may be; return what it is then.
+
+    Where the system has none it is `wanted`.
+    """
+    if sys.platform == "win32":
+        return wanted
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    endless = resource.RLIM_INFINITY
+    if soft != endless and soft < wanted:
+        most = wanted if hard == endless else min(wanted, hard)
+        with contextlib.suppress(OSError, ValueError):  # macOS allows less than it says
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return wanted if soft == endless else soft

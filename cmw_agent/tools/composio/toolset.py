@@ -1,0 +1,127 @@
+"""The connected tools of one run: schemas that all users share, and the one user they run for."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cmw_agent.core.errors import UserError
+from cmw_agent.identity.principals import Principal
+from cmw_agent.tools.composio.catalog import ConnectedTool
+from cmw_agent.tools.composio.connecting import Connecting, Place
+from cmw_agent.tools.composio.connections import NotConnected, Outcome
+
+CONNECT = "connect_account"
+MOST_TOOLS = 100  # of one request; endpoints take 128
+NO_COOKIE = (
+    "Your browser keeps no cookie here, so no account can be connected; please open the chat in "
+    "a tab of its own."
+)
+NOT_HERE = "Nothing was done: the user has not connected this app. Tell them to write"
+NO_CONNECTIONS = f"Nothing was done. Tell the user: {NO_COOKIE}"
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """What came of a tool call: text for the model, and a link that the user is to be shown."""
+
+    text: str
+    ok: bool
+    link: str | None = None
+
+
+class Toolbox:
+    """See the module's text.
+
+    Args:
+        connecting: Every user's accounts.
+        principal: Whose accounts the tools use; one that is not kept can have none.
+        tools: Those that the run may use.
+        toolkits: Slugs of what may be connected.
+        place: Where the user reads the answer; None where no link can be given.
+    """
+
+    def __init__(
+        self,
+        connecting: Connecting,
+        principal: Principal,
+        tools: Sequence[ConnectedTool],
+        toolkits: Sequence[str],
+        place: Place | None,
+    ) -> None:
+        self._connecting = connecting
+        self._principal = principal
+        self._toolkits = tuple(toolkits)
+        self._tools = {tool.name: tool for tool in tools[: MOST_TOOLS - 1]}
+        self._place = place
+
+    @property
+    def schemas(self) -> list[dict[str, Any]]:
+        """What the model is told of the tools."""
+        if not self._toolkits:
+            return []
+        shared: list[Any] = [tool.schema for tool in self._tools.values()]
+        return [*shared, _connect(self._toolkits)]
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the tools."""
+        return [*self._tools, CONNECT] if self._toolkits else []
+
+    def changes(self, name: str) -> bool:
+        """Whether a tool may change something outside; True also for one that is not known."""
+        if name == CONNECT:
+            return False  # it makes a link, which the user may follow or not
+        tool = self._tools.get(name)
+        return tool is None or tool.changes
+
+    async def use(self, name: str, arguments: Mapping[str, Any]) -> Used:
+        """Run a tool for this box's user, once.
+
+        Raises:
+            KeyError: There is no such tool.
+        """
+        if not self._principal.is_kept:
+            return Used(NO_CONNECTIONS, ok=False)
+        if name == CONNECT:
+            return await self._offer(str(arguments.get("toolkit") or ""))
+        tool = self._tools[name]
+        try:
+            outcome: Outcome = await self._connecting.run(self._principal, tool, arguments)
+        except NotConnected as error:
+            return await self._offer(error.toolkit)
+        except UserError as error:
+            return Used(str(error), ok=False)
+        return Used(outcome.text, outcome.ok)
+
+    async def _offer(self, toolkit: str) -> Used:
+        if self._place is None:
+            return Used(f"{NOT_HERE} `/connect {toolkit}`.", ok=False)
+        try:
+            link = await self._connecting.offer(self._principal, self._place, toolkit)
+        except UserError as error:
+            return Used(str(error), ok=False)
+        told = (
+            f"The user has not connected {toolkit} yet. They are shown a button that connects "
+            "it; ask them to use it and to say when they are done."
+        )
+        return Used(told, ok=False, link=link)
+
+
+def _connect(toolkits: Sequence[str]) -> dict[str, Any]:
+    known = json.dumps(list(toolkits))
+    return {
+        "type": "function",
+        "function": {
+            "name": CONNECT,
+            "description": "Show the user a button with which they connect an account of theirs. "
+            f"Use it when they ask to connect one of {known}, or when a tool says that it is "
+            "not connected.",
+            "parameters": {
+                "type": "object",
+                "properties": {"toolkit": {"type": "string", "enum": list(toolkits)}},
+                "required": ["toolkit"],
+                "additionalProperties": False,
+            },
+        },
+    }

@@ -1,0 +1,82 @@
+"""The page's questions before a tool runs: what waits in one's own conversation, and the answer.
+
+Who asks comes from the guard alone. A call that is another's, was decided, is late or never was
+is told alike.
+"""
+
+import json
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from cmw_agent.chat.approval_registry import Approvals
+from cmw_agent.core.errors import InvalidMessage
+from cmw_agent.core.sanitize import mended
+from cmw_agent.identity.principals import Principal
+from cmw_agent.tools.approvals import Asked, seconds_left
+from cmw_agent.web.api.endpoint import body, guarded, text
+
+MOST_BYTES = 65_536  # of an answer with its arguments
+
+
+class ApprovalRoutes:
+    """See the module's text.
+
+    Args:
+        approvals: Returns what waits; raises `Unavailable` before the start and after the end.
+    """
+
+    def __init__(self, approvals: Callable[[], Approvals]) -> None:
+        self._approvals = approvals
+
+    def routes(self) -> list[Route]:
+        """Return the routes, for the app's own router."""
+        answered = partial(guarded, about="approvals")
+        by_method = {"GET": answered(self.waiting), "POST": answered(self.settle)}
+
+        async def endpoint(request: Request) -> Response:
+            method = "GET" if request.method == "HEAD" else request.method
+            return await by_method[method](request)
+
+        return [Route("/approvals", endpoint, methods=list(by_method))]
+
+    async def waiting(self, request: Request, principal: Principal) -> Response:
+        """What waits in a conversation of the one who asks."""
+        conversation = request.query_params.get("c", "")
+        now = time.time()
+        found = self._approvals().pending(principal.id, conversation)
+        return JSONResponse({"waiting": [_item(asked, now) for asked in found]})
+
+    async def settle(self, request: Request, principal: Principal) -> Response:
+        """Approve or deny a call."""
+        content = await body(request, MOST_BYTES)
+        conversation, call = text(content, "conversation"), text(content, "call")
+        answer = content.get("answer")
+        if answer not in ("approved", "denied"):
+            raise InvalidMessage("A call is either approved or denied.", status=400)
+        given, always = content.get("arguments"), content.get("always", False)
+        if not isinstance(given, dict | None) or not isinstance(always, bool):
+            raise InvalidMessage("The arguments must be a JSON object.", status=400)
+        self._approvals().answer(principal.id, conversation, call, answer, given, always=always)
+        return JSONResponse({})
+
+
+def _item(asked: Asked, now: float) -> dict[str, Any]:
+    arguments = mended(dict(asked.arguments))
+    return {
+        "call": asked.approval_id,
+        "name": mended(asked.name),
+        "arguments": arguments,
+        # A browser rounds long numbers: what a user approves is shown as it will be sent.
+        "texts": {
+            name: json.dumps(value, ensure_ascii=False, indent=1)
+            for name, value in arguments.items()
+            if not isinstance(value, str)
+        },
+        "seconds": seconds_left(asked, now),
+    }

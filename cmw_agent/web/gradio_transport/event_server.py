@@ -1,0 +1,452 @@
+"""Serves the page's events: Gradio's own wire protocol, without Gradio's queue.
+
+The page's script joins an event (``POST queue/join``), reads what comes of it from its
+session's event stream (``GET queue/data``, server-sent events), and holds a heartbeat
+(``GET heartbeat/<hash>``) open while it lives. Gradio's server spends more CPU on each of
+these than everything behind them; see ``docs/adr/0006-events-without-gradios-queue.md``.
+
+The protocol is the one that gradio_client 2 and the page call ``sse_v3`` (`messages`).
+"""
+
+import asyncio
+import contextlib
+import inspect
+import logging
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from fastapi import Request
+from starlette.responses import JSONResponse
+from starlette.types import Message, Receive, Scope, Send
+
+from cmw_agent.core.errors import UserError, frames
+from cmw_agent.core.random_ids import Names
+from cmw_agent.identity.principals import Principal, SessionKey
+from cmw_agent.limits.budgets import Budgets
+from cmw_agent.observability.observers import request_of
+from cmw_agent.web.gradio_transport import environment as _environment  # noqa: F401  (before gradio)
+from cmw_agent.web.gradio_transport.mailboxes import UNREAD_SECONDS, Mailbox, Mailboxes
+from cmw_agent.web.gradio_transport.protocol import (
+    UNCHANGED,
+    Notice,
+    completed,
+    edits,
+    encoded,
+    failed,
+    generating,
+    toast,
+)
+from cmw_agent.web.security.guard import NOT_FOUND, PRINCIPAL
+from cmw_agent.web.security.route_allowlist import API
+
+import gradio as gr  # isort: skip
+
+log = logging.getLogger(__name__)
+
+HEARTBEAT_SECONDS = 15.0
+EVENTS_AT_ONCE = 16  # of one session
+EVENT_FIELDS = ("index", "value", "previous_value")  # those that Gradio's classes insist on
+ENDED = "You have signed in or out since; please reload the page."
+RESTARTS = "The app restarts; please try again in a moment."
+STREAM_HEADERS = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-store"),
+    (b"x-accel-buffering", b"no"),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """An event of the page.
+
+    `handler` takes the inputs, the request and, where there is an `event`, its own data;
+    it returns the outputs (a tuple where there are several) or is a generator of them.
+    """
+
+    name: str
+    handler: Callable[..., Any]
+    inputs: int
+    outputs: int
+    event: type[gr.EventData] | None = None
+    starts_turn: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """An event that was sent, with the arguments for its handler.
+
+    A page has put a generator's updates together by itself, and is not sent their sum at the
+    end. A program that calls the event takes its result from there.
+    """
+
+    function: Function
+    arguments: list[Any]
+    from_page: bool
+
+
+class EventServer:
+    """The ASGI app behind the guard for every route that carries a session.
+
+    Args:
+        functions: The page's events by Gradio's index.
+        refusal: Why a principal can begin no turn from an address now, or None when it can.
+        admit: Counts a message of a principal, and of the address it is from, before its turn;
+            raises a `UserError` where there were enough for now.
+        page_closed: Awaited when the heartbeat of a page has gone.
+        budgets: Bounds how many sessions have something to read, and how many heartbeats there are.
+        heartbeat_seconds: How often a stream shows that it lives.
+    """
+
+    def __init__(
+        self,
+        functions: Mapping[int, Function],
+        *,
+        refusal: Callable[[Principal, str | None], UserError | None],
+        admit: Callable[[Principal, str | None], Awaitable[None]],
+        page_closed: Callable[[SessionKey, Principal], Awaitable[None]],
+        budgets: Budgets,
+        heartbeat_seconds: float = HEARTBEAT_SECONDS,
+    ) -> None:
+        self._functions = functions
+        self._refusal = refusal
+        self._admit = admit
+        self._page_closed = page_closed
+        self._beat = heartbeat_seconds
+        self._budgets = budgets
+        self._boxes = Mailboxes(budgets)
+        self._heartbeats: dict[object, tuple[Principal, asyncio.Event]] = {}
+        self._is_leaving = False
+        self._names = Names()
+
+    def __len__(self) -> int:
+        return len(self._boxes)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope["path"].removeprefix(API)
+        if path == "/queue/data":
+            await self._data(scope, receive, send)
+        elif path == "/queue/join":
+            await (await self._join(scope, receive))(scope, receive, send)
+        elif path == "/cancel":
+            await (await self._cancel(scope, receive))(scope, receive, send)
+        else:
+            await self._heartbeat(scope, receive, send)
+
+    async def close(self) -> None:
+        """End every running event."""
+        tasks = [task for _, box in self._boxes for task in box.running.values()]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=UNREAD_SECONDS)
+
+    async def leave(self, seconds: float) -> None:
+        """End every stream and heartbeat, once pages have fetched what came within `seconds`.
+
+        The pages are still there, and go on elsewhere: none of them counts as closed.
+        """
+        tasks = [task for _, box in self._boxes for task in box.running.values()]
+        if tasks:
+            await asyncio.wait(tasks, timeout=seconds)
+        self._is_leaving = True
+        for _, box in self._boxes:
+            lost = b"".join(failed(event, UserError(RESTARTS)) for event in box.open_events)
+            ended = encoded({"msg": "close_stream", "event_id": None})
+            box.farewell = box.take() + lost + ended
+            box.arrived.set()
+        for _, over in list(self._heartbeats.values()):
+            over.set()
+
+    def end_of(self, principal: Principal) -> None:
+        """End every stream and event of a principal, of an account those of its one login."""
+        for key, box in self._boxes:
+            if _is_same(box.principal, principal):
+                lost = b"".join(failed(event, UserError(ENDED)) for event in box.open_events)
+                box.farewell = lost + encoded({"msg": "close_stream", "event_id": None})
+                box.arrived.set()
+                box.abandon()
+                self._boxes.drop(key, box)
+        for holder, over in list(self._heartbeats.values()):
+            if _is_same(holder, principal):
+                over.set()
+
+    # -- joining and cancelling ---------------------------------------------------
+
+    async def _join(self, scope: Scope, receive: Receive) -> JSONResponse:
+        request = Request(scope, receive)
+        body = orjson.loads(await request.body())
+        index, data = body.get("fn_index"), body.get("data")
+        function = self._functions.get(index) if type(index) is int else None
+        if function is None:
+            return _answer(404, "This event is not known; please reload the page.")
+        if not isinstance(data, list) or len(data) != function.inputs:
+            return _answer(422, "The event's inputs are not those that it takes.")
+        principal, address, key = scope[PRINCIPAL], _address(scope), body["session_hash"]
+        try:
+            if function.starts_turn:
+                if (refusal := self._refusal(principal, address)) is not None:
+                    raise refusal
+                await self._admit(principal, address)
+            box = self._boxes.open(key, principal, address)
+        except UserError as error:
+            return _refused(error, scope)
+        if len(box.running) >= EVENTS_AT_ONCE:
+            return _answer(429, "This page asks too much at once.", {"retry-after": "1"})
+        gr_request = gr.Request(request=request, session_hash=key)
+        arguments = [*data, gr_request]
+        if function.event is not None:
+            sent = body.get("event_data")
+            known = sent if isinstance(sent, dict) else {}
+            arguments.append(function.event(None, dict.fromkeys(EVENT_FIELDS) | known))
+        call = Call(function, arguments, from_page=type(body.get("trigger_id")) is int)
+        return JSONResponse({"event_id": self._start(key, box, call)})
+
+    def _start(self, key: str, box: Mailbox, call: Call) -> str:
+        event = self._names.hex(16)
+        box.open_events.add(event)
+        task = asyncio.create_task(self._run(box, event, call), name="event")
+        box.running[event] = task
+
+        def ended(_: asyncio.Task[None]) -> None:
+            box.running.pop(event, None)
+            box.open_events.discard(event)
+            if not box.running and box.reader is None:
+                self._boxes.drop(key, box)
+
+        task.add_done_callback(ended)
+        return event
+
+    async def _cancel(self, scope: Scope, receive: Receive) -> JSONResponse:
+        body = orjson.loads(await Request(scope, receive).body())
+        box, event = self._boxes.get(body["session_hash"]), body.get("event_id")
+        task = box.running.get(event) if box is not None and isinstance(event, str) else None
+        if task is None:
+            return _answer(404, NOT_FOUND)
+        task.cancel()
+        return JSONResponse({"success": True})
+
+    # -- running an event ---------------------------------------------------------
+
+    async def _run(self, box: Mailbox, event: str, call: Call) -> None:
+        with contextlib.suppress(TimeoutError):  # nobody reads: there is nobody to tell
+            try:
+                # Nobody waits for this one: it goes out with the first value.
+                box.messages.append(
+                    encoded({"msg": "process_starts", "event_id": event, "eta": None})
+                )
+                last = await self._values(box, event, call)
+                ending = completed(event, {"data": list(last)})
+            except asyncio.CancelledError:
+                if box.reader is None:
+                    raise
+                _uncancel()
+                ending = completed(event, {})
+            except UserError as error:
+                log.info(
+                    "told error_id=%s kind=%s principal=%s",
+                    error.error_id,
+                    type(error).__name__,
+                    box.principal.log_name,
+                )
+                ending = failed(event, error)
+            except Exception as error:  # noqa: BLE001 (told to the user, named in the log)
+                told = UserError()
+                log.error(  # noqa: TRY400 (its text is not for the log)
+                    "event failed error_id=%s principal=%s cause=%s",
+                    told.error_id,
+                    box.principal.log_name,
+                    frames(error),
+                )
+                ending = failed(event, told)
+            box.end(event, ending)
+            await self._fetched(box)
+
+    async def _values(self, box: Mailbox, event: str, call: Call) -> tuple[Any, ...]:
+        """Send what the handler yields, and return the outputs to end with."""
+        function = call.function
+        made: Any = function.handler(*call.arguments)
+        if not inspect.isasyncgen(made):
+            return _outputs(function, await made)
+        last: tuple[Any, ...] = ()
+        async with contextlib.aclosing(made):
+            async for value in made:
+                if isinstance(value, Notice):
+                    await box.put(toast(event, value))
+                    continue
+                outputs = _outputs(function, value)
+                if not last:
+                    await box.put(generating(event, list(outputs)))
+                else:
+                    changes = [edits(old, new) for old, new in zip(last, outputs, strict=True)]
+                    if any(changes):
+                        await box.put(generating(event, changes))
+                last = outputs
+        return (UNCHANGED,) * len(last) if call.from_page else last
+
+    async def _fetched(self, box: Mailbox) -> None:
+        async with asyncio.timeout(UNREAD_SECONDS):
+            while box.messages:
+                box.fetched.clear()
+                await box.fetched.wait()
+
+    # -- streams ------------------------------------------------------------------
+
+    async def _data(self, scope: Scope, receive: Receive, send: Send) -> None:
+        key = Request(scope).query_params["session_hash"]
+        # A page may ask for a stream just after the last event has ended on its old one;
+        # the new one then waits for the next event.
+        try:
+            box = self._boxes.open(key, scope[PRINCIPAL], _address(scope))
+        except UserError as error:
+            await _refused(error, scope)(scope, receive, send)
+            return
+        reader = box.reader = object()
+        gone = asyncio.create_task(_disconnected(receive), name="stream-watch")
+        gone.add_done_callback(lambda _: box.arrived.set())
+        whole = False
+        try:
+            await send({"type": "http.response.start", "status": 200, "headers": STREAM_HEADERS})
+            with _repeated(self._beat, box.arrived.set):
+                whole = await self._deliver(box, reader, gone, send)
+        finally:
+            gone.cancel()
+            if box.reader is reader:
+                box.reader = None
+                if not whole:
+                    box.abandon()
+                if not box.running:
+                    self._boxes.drop(key, box)
+
+    async def _deliver(
+        self, box: Mailbox, reader: object, gone: "asyncio.Task[None]", send: Send
+    ) -> bool:
+        """Hand messages on until all events are done (True) or the reader has gone (False).
+
+        An arrival without a message is a time to show that the stream lives.
+        """
+        while True:
+            await box.arrived.wait()
+            if gone.done():
+                return False
+            if box.farewell is not None:
+                body = box.farewell
+                await send({"type": "http.response.body", "body": body, "more_body": False})
+                return False
+            if box.reader is not reader:  # the page has opened a newer stream
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+                return True
+            taken = box.take()
+            body = taken or encoded({"msg": "heartbeat", "event_id": None})
+            done = bool(taken) and not box.open_events
+            if done:
+                body += encoded({"msg": "close_stream", "event_id": None})
+            await send({"type": "http.response.body", "body": body, "more_body": not done})
+            if done:
+                return True
+
+    async def _heartbeat(self, scope: Scope, receive: Receive, send: Send) -> None:
+        principal = scope[PRINCIPAL]
+        try:
+            hold = self._budgets.take("heartbeats", principal.id, _address(scope))
+        except UserError as error:
+            await _refused(error, scope)(scope, receive, send)
+            return
+        with hold:
+            await self._live(scope, receive, send, principal)
+
+    async def _live(self, scope: Scope, receive: Receive, send: Send, principal: Principal) -> None:
+        key = SessionKey.parse(scope["path"].rpartition("/")[2])
+        await send({"type": "http.response.start", "status": 200, "headers": STREAM_HEADERS})
+        over = asyncio.Event()
+        if self._is_leaving:
+            over.set()
+        gone = asyncio.create_task(_gone_or_over(receive, over), name="heartbeat-watch")
+        me = object()
+        self._heartbeats[me] = principal, over
+        try:
+            while not gone.done():
+                await send(
+                    {"type": "http.response.body", "body": b"data: ALIVE\n\n", "more_body": True}
+                )
+                await asyncio.wait([gone], timeout=self._beat)
+            if over.is_set():
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            del self._heartbeats[me]
+            gone.cancel()
+            if not self._is_leaving:
+                if (box := self._boxes.get(key.value)) is not None:
+                    box.abandon()
+                await self._page_closed(key, principal)
+
+
+@contextlib.contextmanager
+def _repeated(seconds: float, call: Callable[[], object]) -> Iterator[None]:
+    """Make a call again and again: one timer for a stream costs less than one for each wait."""
+    loop = asyncio.get_running_loop()
+    timer: asyncio.TimerHandle | None = None
+
+    def wait() -> None:
+        nonlocal timer
+        timer = loop.call_later(seconds, run)
+
+    def run() -> None:
+        call()
+        wait()
+
+    wait()
+    try:
+        yield
+    finally:
+        if timer is not None:
+            timer.cancel()
+
+
+async def _disconnected(receive: Receive) -> None:
+    message: Message = {"type": ""}
+    while message["type"] != "http.disconnect":
+        message = await receive()
+
+
+async def _gone_or_over(receive: Receive, over: asyncio.Event) -> None:
+    waits = [asyncio.ensure_future(wait) for wait in (_disconnected(receive), over.wait())]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
+
+
+def _is_same(one: Principal, other: Principal) -> bool:
+    return one == other and one.login == other.login
+
+
+def _answer(status: int, detail: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    return JSONResponse({"detail": detail}, status, headers)
+
+
+def _address(scope: Scope) -> str | None:
+    client = scope.get("client")
+    return client[0] if client else None
+
+
+def _uncancel() -> None:
+    task = asyncio.current_task()
+    if task is not None:
+        task.uncancel()
+
+
+def _outputs(function: Function, value: Any) -> tuple[Any, ...]:
+    if function.outputs == 1:
+        return (value,)
+    return tuple(value) if value is not None else ()
+
+
+def _refused(error: UserError, scope: Scope) -> JSONResponse:
+    level = logging.WARNING if error.status >= 500 else logging.INFO
+    line = "refused error_id=%s status=%d request=%s principal=%s"
+    request, principal = request_of(scope), scope[PRINCIPAL].log_name
+    log.log(level, line, error.error_id, error.status, request, principal)
+    return _answer(error.status, str(error), {"retry-after": str(error.retry_after or 2)})

@@ -1,0 +1,1 @@
+"""The Gradio page: components, handlers, rendering. Imported by `server` alone."""

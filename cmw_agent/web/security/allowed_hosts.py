@@ -1,0 +1,94 @@
+"""The names under which the app answers: a Host outside them is refused (DNS rebinding)."""
+
+import ipaddress
+from collections.abc import Iterable
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from cmw_agent.config.settings import Settings
+
+REFUSED = (
+    "This app does not answer under the name in the request's Host header. Its operator lists "
+    "the names in CMW_ALLOWED_HOSTS; a proxy in front of it must hand on the Host header."
+)
+ON_SPACES = "*.hf.space"
+MOST_CHARS = 255  # of a host's name, as DNS has it: what is longer names nothing
+
+
+@dataclass(frozen=True, slots=True)
+class AllowedHosts:
+    """The names that a Host header may have.
+
+    `names` are lower-case host names, ``*.example.com`` for all below one, ``*`` for any. Names
+    and addresses of this machine always pass, and other IP addresses where `addresses` is set:
+    no DNS answer leads to them.
+    """
+
+    names: frozenset[str] = frozenset({"*"})
+    addresses: bool = True
+
+    @classmethod
+    def of(cls, settings: Settings) -> "AllowedHosts":
+        """Return those of the settings.
+
+        Unless they are listed: this machine's alone where the app listens on a loopback address
+        and trusts no proxy; a Space's own on Spaces; any elsewhere, where a proxy chooses by name.
+        """
+        addresses = (*settings.allowed_origins, settings.public_url or "")
+        known = {name for address in addresses if (name := urlsplit(address).hostname)}
+        if settings.allowed_hosts:
+            return cls(settings.allowed_hosts | known)
+        if settings.space_host:
+            return cls(frozenset({settings.space_host.lower(), ON_SPACES, *known}))
+        if _is_loopback(settings.host) and not settings.trust_proxy:
+            return cls(frozenset(known), addresses=False)
+        return cls()
+
+    def allow(self, host: str | None) -> bool:
+        """Return whether a request with this Host header is answered."""
+        if "*" in self.names:
+            return True
+        name = _name(host or "")
+        if not name:
+            return False
+        if _is_loopback(name):
+            return True
+        if _is_address(name):
+            return self.addresses or name in self.names
+        return name in self.names or any(f"*.{parent}" in self.names for parent in _parents(name))
+
+
+def _name(host: str) -> str:
+    if len(host) > MOST_CHARS + len(":65535"):
+        return ""
+    try:
+        address = urlsplit(f"//{host}")
+        _ = address.port
+    except ValueError:
+        return ""
+    plain = not (address.path or address.query or address.fragment or "@" in host)
+    return (address.hostname or "").rstrip(".") if plain else ""
+
+
+def _parents(name: str) -> Iterable[str]:
+    while "." in name:
+        name = name.partition(".")[2]
+        yield name
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_loopback(name: str) -> bool:
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        address = ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback

@@ -1,0 +1,198 @@
+"""What owners do with their conversations: rename, delete and restore, rate, search.
+
+Functions of one connection; each statement names the owner.
+"""
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from memory.errors import ConversationNotFound
+from memory.records import Feedback, Found
+from memory.schema import UtcDateTime, agent_messages, agent_sessions
+from memory.validation import snippet
+
+MOST_WORDS = 10
+MOST_MATCHES = 200  # messages that are looked at, newest first, for one search
+_WORD = re.compile(r"\w+")
+
+_sessions, _messages = agent_sessions.c, agent_messages.c
+_OWN = sa.and_(
+    _sessions.session_id == sa.bindparam("of_session"),
+    _sessions.owner_id == sa.bindparam("of_owner"),
+)
+_RENAME: Final = (
+    sa.update(agent_sessions)
+    .where(_OWN, _sessions.deleted_at.is_(None))
+    .values(title=sa.bindparam("new_title"))
+)
+_CONTEXT: Final = (
+    sa.select(_sessions.context_data).where(_OWN, _sessions.deleted_at.is_(None)).with_for_update()
+)
+_SET_CONTEXT: Final = (
+    sa.update(agent_sessions)
+    .where(_OWN, _sessions.deleted_at.is_(None))
+    .values(context_data=sa.bindparam("new_context", type_=agent_sessions.c.context_data.type))
+)
+_DELETE: Final = (
+    sa.update(agent_sessions)
+    .where(_OWN, _sessions.deleted_at.is_(None))
+    .values(deleted_at=sa.bindparam("at", type_=UtcDateTime))
+)
+_RESTORE: Final = (
+    sa.update(agent_sessions).where(_OWN, _sessions.deleted_at.is_not(None)).values(deleted_at=None)
+)
+_RATE: Final = (
+    sa.update(agent_messages)
+    .where(
+        _messages.session_id == sa.bindparam("of_session"),
+        _messages.owner_id == sa.bindparam("of_owner"),
+        _messages.seq == sa.bindparam("of_seq"),
+        _messages.role == "assistant",
+        sa.exists().where(_OWN, _sessions.deleted_at.is_(None)),
+    )
+    .values(feedback=sa.bindparam("new_feedback"))
+)
+_IDLE: Final = (
+    sa.update(agent_sessions)
+    .where(_OWN, _sessions.status == "active")
+    .values(status="inactive", ended_at=sa.bindparam("at", type_=UtcDateTime))
+)
+_CONCLUDE: Final = (
+    sa.update(agent_sessions)
+    .where(_OWN, _sessions.deleted_at.is_(None))
+    .values(status="ended", ended_at=sa.bindparam("at", type_=UtcDateTime))
+)
+_BY_TITLE: Final = (
+    sa.select(_sessions.session_id, _sessions.title, _sessions.last_activity_at)
+    .where(
+        _sessions.owner_id == sa.bindparam("of_owner"),
+        _sessions.deleted_at.is_(None),
+        sa.func.lower(_sessions.title).like(sa.bindparam("pattern"), escape="\\"),
+    )
+    .order_by(_sessions.last_activity_at.desc())
+    .limit(sa.bindparam("rows"))
+)
+# The index is asked for the owner and the words together; the join asks for the owner again.
+_MATCHES: Final = {
+    "sqlite": """
+        SELECT m.session_id, m.seq, m.content FROM agent_search
+        JOIN agent_messages m ON m.message_id = agent_search.rowid
+        WHERE agent_search MATCH :words AND m.owner_id = :of_owner AND NOT m.superseded
+        ORDER BY agent_search.rowid DESC LIMIT :rows""",
+    "postgresql": """
+        SELECT m.session_id, m.seq, m.content FROM agent_messages m
+        WHERE m.search @@ (CAST(:owner_lexeme AS tsquery) && to_tsquery('simple', :words))
+        AND m.owner_id = :of_owner AND NOT m.superseded
+        ORDER BY m.message_id DESC LIMIT :rows""",
+}
+_BY_ID: Final = sa.select(_sessions.session_id, _sessions.title, _sessions.last_activity_at).where(
+    _sessions.owner_id == sa.bindparam("of_owner"),
+    _sessions.deleted_at.is_(None),
+    _sessions.session_id.in_(sa.bindparam("ids", expanding=True)),
+)
+
+
+def rename(connection: sa.Connection, owner: str, session_id: str, title: str) -> None:
+    """Raises ConversationNotFound."""
+    _change(connection, _RENAME, owner, session_id, new_title=title)
+
+
+def update_context(
+    connection: sa.Connection, owner: str, session_id: str, *, changes: Mapping[str, Any]
+) -> None:
+    """Merge `changes` into the conversation's context. Raises ConversationNotFound."""
+    own = {"of_session": session_id, "of_owner": owner}
+    row = connection.execute(_CONTEXT, own).one_or_none()
+    if row is None:
+        raise ConversationNotFound
+    merged = {**(row.context_data or {}), **changes}
+    connection.execute(_SET_CONTEXT, {**own, "new_context": merged})
+
+
+def delete(connection: sa.Connection, owner: str, session_id: str, at: datetime) -> None:
+    """Put a conversation out of sight. Raises ConversationNotFound."""
+    _change(connection, _DELETE, owner, session_id, at=at)
+
+
+def restore(connection: sa.Connection, owner: str, session_id: str) -> None:
+    """Take a deletion back. Raises ConversationNotFound, also for what was not deleted."""
+    _change(connection, _RESTORE, owner, session_id)
+
+
+def rate(
+    connection: sa.Connection, owner: str, session_id: str, seq: int, feedback: Feedback | None
+) -> None:
+    """Raises ConversationNotFound when there is no such answer of this owner."""
+    _change(connection, _RATE, owner, session_id, of_seq=seq, new_feedback=feedback)
+
+
+def end(connection: sa.Connection, owner: str, session_id: str, at: datetime) -> bool:
+    """Mark a conversation as inactive; whether it was active."""
+    parameters = {"of_owner": owner, "of_session": session_id, "at": at}
+    return connection.execute(_IDLE, parameters).rowcount > 0
+
+
+def conclude(connection: sa.Connection, owner: str, session_id: str, at: datetime) -> None:
+    """Mark a conversation as ended. Raises ConversationNotFound."""
+    _change(connection, _CONCLUDE, owner, session_id, at=at)
+
+
+def search(connection: sa.Connection, owner: str, query: str, limit: int) -> list[Found]:
+    """Conversations whose title or messages hold the words of `query`, best place first.
+
+    In messages a word also matches the beginning of a longer one; in titles the whole query
+    matches anywhere. Titles come first, each group newest first.
+    """
+    words = _WORD.findall(query)[:MOST_WORDS]
+    if not words:
+        return []
+    titled = connection.execute(
+        _BY_TITLE, {"of_owner": owner, "pattern": f"%{_escaped(query)}%", "rows": limit}
+    )
+    found = {row[0]: Found(row[0], row[1], None, "", row[2]) for row in titled}
+    matches: dict[str, tuple[int, str]] = {}
+    for session_id, seq, content in _matches(connection, owner, words):
+        matches.setdefault(session_id, (seq, snippet(content, words)))
+    wanted = [session_id for session_id in matches if session_id not in found]
+    rows = connection.execute(_BY_ID, {"of_owner": owner, "ids": wanted}).all() if wanted else []
+    known = {row[0]: row for row in rows}
+    for session_id in wanted:
+        if session_id in known:
+            _, title, active = known[session_id]
+            found[session_id] = Found(session_id, title, *matches[session_id], active)
+    return list(found.values())[:limit]
+
+
+def _matches(connection: sa.Connection, owner: str, words: list[str]) -> list[Any]:
+    dialect = connection.dialect.name
+    parameters: dict[str, Any] = {"of_owner": owner, "rows": MOST_MATCHES}
+    if dialect == "sqlite":
+        wanted = " AND ".join(f'content : "{word}" *' for word in words)
+        quoted = owner.replace('"', '""')
+        parameters["words"] = f'owner_id : "{quoted}" AND {wanted}'
+    else:
+        quoted = owner.replace("\\", "\\\\").replace("'", "''")
+        parameters["owner_lexeme"] = f"'owner:{quoted}'"
+        parameters["words"] = " & ".join(f"'{word}':*" for word in words)
+    return list(connection.execute(sa.text(_MATCHES[dialect]), parameters))
+
+
+def _escaped(query: str) -> str:
+    folded = query.strip().lower()
+    return folded.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+
+
+def _change(
+    connection: sa.Connection,
+    statement: sa.Executable,
+    owner: str,
+    session_id: str,
+    **parameters: Any,
+) -> None:
+    own = {"of_owner": owner, "of_session": session_id}
+    if connection.execute(statement, own | parameters).rowcount == 0:
+        raise ConversationNotFound

@@ -1,0 +1,174 @@
+"""How files of users are stored: what is known of each, while its bytes lie elsewhere.
+
+Functions of one connection; each statement names the owner, except for those of the upkeep.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from memory.errors import QuotaExceeded, UnknownFile
+from memory.records import StoredFile
+from memory.schema import UNATTACHED, agent_files, agent_sessions
+
+MOST_FILES = 10  # of one message
+_UPLOADS_LOCK = 0x636D77  # of PostgreSQL, any number of this program's own
+MOST_OF_A_CONVERSATION = 200  # handed out at once, the newest
+
+_files, _sessions = agent_files.c, agent_sessions.c
+_OWNED = _files.owner_id == sa.bindparam("of_owner", type_=sa.Text)
+_ONE = sa.and_(_files.file_id == sa.bindparam("of_file", type_=sa.Text), _OWNED)
+_SHOWN = sa.exists().where(
+    _sessions.session_id == _files.session_id,
+    _sessions.owner_id == sa.bindparam("of_owner", type_=sa.Text),
+    _sessions.deleted_at.is_(None),
+)
+_COLUMNS = [_files[field.name] for field in fields(StoredFile)]
+
+_ALL_USED: Final = sa.select(sa.func.coalesce(sa.func.sum(_files.kept_bytes), 0))
+_USED: Final = _ALL_USED.where(_OWNED)
+_NETWORK_USED: Final = _ALL_USED.where(_files.network == sa.bindparam("of_network", type_=sa.Text))
+_FILE: Final = sa.select(*_COLUMNS).where(_ONE, sa.or_(UNATTACHED, _SHOWN))
+_OF_CONVERSATION: Final = (
+    sa.select(*_COLUMNS)
+    .where(_files.session_id == sa.bindparam("of_session", type_=sa.Text), _OWNED, _SHOWN)
+    .order_by(_files.seq.desc(), _files.created_at.desc(), _files.file_id)
+    .limit(MOST_OF_A_CONVERSATION)
+)
+_OF_MESSAGES: Final = _OF_CONVERSATION.where(
+    _files.seq.in_(sa.bindparam("seqs", expanding=True, type_=sa.Integer))
+)
+_REMOVE: Final = sa.delete(agent_files).where(_ONE, UNATTACHED)
+_FORGET: Final = sa.delete(agent_files).where(_OWNED).returning(_files.file_id)
+_ATTACH: Final = (
+    sa.update(agent_files)
+    .where(
+        _OWNED, UNATTACHED, _files.file_id.in_(sa.bindparam("ids", expanding=True, type_=sa.Text))
+    )
+    .values(
+        session_id=sa.bindparam("to_session", type_=sa.Text),
+        seq=sa.bindparam("to_seq", type_=sa.Integer),
+    )
+)
+_MOVE: Final = (
+    sa.update(agent_files)
+    .where(
+        _OWNED,
+        _files.session_id == sa.bindparam("of_session", type_=sa.Text),
+        _files.seq == sa.bindparam("of_seq", type_=sa.Integer),
+    )
+    .values(seq=sa.bindparam("to_seq", type_=sa.Integer))
+)
+_TAKE_OVER: Final = (
+    sa.update(agent_files)
+    .where(_OWNED, UNATTACHED)
+    .values(owner_id=sa.bindparam("new_owner", type_=sa.Text))
+)
+
+
+@dataclass(frozen=True, slots=True)
+class UsedBytes:
+    """How much files take: the owner's, those from their network where one counts, and all."""
+
+    owner: int
+    network: int | None
+    total: int
+
+
+# says whose bound keeps so many bytes more from being stored; None where they may be
+BoundOf = Callable[[UsedBytes, int], str | None]
+
+
+def add(
+    connection: sa.Connection, owner: str, new: StoredFile, network: str | None, bound_of: BoundOf
+) -> None:
+    """Keep a file that belongs to no message yet. Raises QuotaExceeded."""
+    if connection.dialect.name == "postgresql":
+        # Two uploads at once would each see the room that only one of them may take.
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_UPLOADS_LOCK)))
+    used = used_bytes(connection, owner, network)
+    if (bound := bound_of(used, new.kept_bytes)) is not None:
+        raise QuotaExceeded(used.owner, bound)
+    row = {**asdict(new), "owner_id": owner, "network": network}
+    connection.execute(sa.insert(agent_files), row)
+
+
+def used_bytes(connection: sa.Connection, owner: str, network: str | None) -> UsedBytes:
+    """How much the files of an owner take, those from a network, and all."""
+    own = int(connection.execute(_USED, {"of_owner": owner}).scalar_one())
+    near = None
+    if network is not None:
+        near = int(connection.execute(_NETWORK_USED, {"of_network": network}).scalar_one())
+    return UsedBytes(own, near, int(connection.execute(_ALL_USED).scalar_one()))
+
+
+def file(connection: sa.Connection, owner: str, file_id: str) -> StoredFile:
+    """Raises UnknownFile, also where its conversation was deleted."""
+    row = connection.execute(_FILE, {"of_owner": owner, "of_file": file_id}).one_or_none()
+    if row is None:
+        raise UnknownFile
+    return StoredFile(*row)
+
+
+def of_conversation(
+    connection: sa.Connection, owner: str, session_id: str, seqs: Sequence[int] | None
+) -> list[StoredFile]:
+    """The files of these messages, or of all, in the order in which they came."""
+    own: dict[str, Any] = {"of_owner": owner, "of_session": session_id}
+    if seqs is None:
+        rows = connection.execute(_OF_CONVERSATION, own)
+    else:
+        rows = connection.execute(_OF_MESSAGES, own | {"seqs": list(seqs)})
+    return [StoredFile(*row) for row in rows][::-1]
+
+
+def remove(connection: sa.Connection, owner: str, file_id: str) -> None:
+    """Drop a file that belongs to no message. Raises UnknownFile."""
+    if connection.execute(_REMOVE, {"of_owner": owner, "of_file": file_id}).rowcount == 0:
+        raise UnknownFile
+
+
+def attach(
+    connection: sa.Connection, owner: str, ids: Sequence[str], *, session_id: str, seq: int
+) -> None:
+    """Give an owner's own free files to a message. Raises UnknownFile unless all are such."""
+    parameters = {"of_owner": owner, "ids": list(ids), "to_session": session_id, "to_seq": seq}
+    if connection.execute(_ATTACH, parameters).rowcount != len(ids):
+        raise UnknownFile
+
+
+def move(
+    connection: sa.Connection, owner: str, session_id: str, *, from_seq: int, to_seq: int
+) -> None:
+    """Give the files of a message to the one that takes its place."""
+    own = {"of_owner": owner, "of_session": session_id}
+    connection.execute(_MOVE, own | {"of_seq": from_seq, "to_seq": to_seq})
+
+
+def forget(connection: sa.Connection, owner: str) -> list[str]:
+    """Drop all files of an owner; return their ids."""
+    return list(connection.execute(_FORGET, {"of_owner": owner}).scalars())
+
+
+def take_over(connection: sa.Connection, owner: str, from_owner: str) -> int:
+    """Give the free files of `from_owner` to `owner`, the others follow their conversations.
+
+    Returns how many it gave.
+    """
+    parameters = {"of_owner": from_owner, "new_owner": owner}
+    return connection.execute(_TAKE_OVER, parameters).rowcount
+
+
+def purge(connection: sa.Connection, before: datetime) -> int:
+    """Drop everybody's files that were uploaded before then and never sent; return how many."""
+    statement = sa.delete(agent_files).where(UNATTACHED, _files.created_at < before)
+    return connection.execute(statement).rowcount
+
+
+def known(connection: sa.Connection, ids: Sequence[str]) -> set[str]:
+    """Which of these ids are those of files, whoever owns them."""
+    statement = sa.select(_files.file_id).where(_files.file_id.in_(list(ids)))
+    return set(connection.execute(statement).scalars())

@@ -1,0 +1,167 @@
+"""Reads one owner's rows. Functions of one connection; each statement names the owner."""
+
+from collections.abc import Sequence
+from dataclasses import fields
+from datetime import datetime
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from memory.conversations import context_window as windows
+from memory.errors import ConversationNotFound
+from memory.records import Conversation, Said, StoredMessage
+from memory.schema import UtcDateTime, agent_messages, agent_sessions, agent_turns
+from memory.validation import unpack_tools
+
+_sessions, _messages, _turns = agent_sessions.c, agent_messages.c, agent_turns.c
+# an ordinary conversation's share of an ordinary budget; only longer windows read again
+_FIRST_PAGE = 40
+
+_CONVERSATION_COLUMNS = [_sessions[field.name] for field in fields(Conversation)]
+_MESSAGE_COLUMNS = [_messages[field.name] for field in fields(StoredMessage)]
+_OF_OWNER = sa.and_(_sessions.owner_id == sa.bindparam("of_owner"), _sessions.deleted_at.is_(None))
+
+_CONVERSATION: Final = sa.select(*_CONVERSATION_COLUMNS).where(
+    _sessions.session_id == sa.bindparam("of_session"), _OF_OWNER
+)
+_NEWEST_CONVERSATIONS: Final = (
+    sa.select(*_CONVERSATION_COLUMNS)
+    .where(_OF_OWNER)
+    .order_by(_sessions.last_activity_at.desc(), _sessions.session_id.desc())
+    .limit(sa.bindparam("rows"))
+)
+_OLDER_CONVERSATIONS: Final = _NEWEST_CONVERSATIONS.where(
+    sa.tuple_(_sessions.last_activity_at, _sessions.session_id)
+    < sa.tuple_(
+        sa.bindparam("before_at", type_=UtcDateTime), sa.bindparam("before_id", type_=sa.Text)
+    )
+)
+_SHOWN = sa.and_(
+    _messages.session_id == sa.bindparam("of_session"),
+    _messages.owner_id == sa.bindparam("of_owner"),
+    _messages.superseded.is_(False),
+    sa.exists().where(_sessions.session_id == sa.bindparam("of_session"), _OF_OWNER),
+)
+_NEWEST_MESSAGES: Final = (
+    sa.select(*_MESSAGE_COLUMNS)
+    .where(_SHOWN)
+    .order_by(_messages.seq.desc())
+    .limit(sa.bindparam("rows"))
+)
+_OLDER_MESSAGES: Final = _NEWEST_MESSAGES.where(_messages.seq < sa.bindparam("before_seq"))
+_MESSAGES_AFTER: Final = (
+    sa.select(*_MESSAGE_COLUMNS)
+    .where(_SHOWN, _messages.seq > sa.bindparam("after_seq"))
+    .order_by(_messages.seq)
+    .limit(sa.bindparam("rows"))
+)
+# A conversation may have many rows in the window: of each only what the model is to see.
+_SAID: Final = _OLDER_MESSAGES.with_only_columns(_messages.seq, _messages.role, _messages.content)
+_ANSWER: Final = (
+    sa.select(*_MESSAGE_COLUMNS)
+    .join_from(
+        agent_turns,
+        agent_messages,
+        sa.and_(
+            _messages.session_id == _turns.session_id,
+            _messages.owner_id == _turns.owner_id,
+            _messages.seq == _turns.answer_seq,
+        ),
+    )
+    .where(_turns.turn_id == sa.bindparam("of_turn"), _turns.owner_id == sa.bindparam("of_owner"))
+)
+
+
+def conversation(connection: sa.Connection, owner: str, session_id: str) -> Conversation:
+    """Raises ConversationNotFound."""
+    row = connection.execute(
+        _CONVERSATION, {"of_session": session_id, "of_owner": owner}
+    ).one_or_none()
+    if row is None:
+        raise ConversationNotFound
+    return Conversation(*row)
+
+
+def conversations(
+    connection: sa.Connection, owner: str, limit: int, before: tuple[datetime, str] | None
+) -> list[Conversation]:
+    """Newest activity first."""
+    parameters: dict[str, Any] = {"of_owner": owner, "rows": limit}
+    if before is None:
+        rows = connection.execute(_NEWEST_CONVERSATIONS, parameters)
+    else:
+        parameters |= {"before_at": before[0], "before_id": before[1]}
+        rows = connection.execute(_OLDER_CONVERSATIONS, parameters)
+    return [Conversation(*row) for row in rows]
+
+
+def messages(
+    connection: sa.Connection, owner: str, session_id: str, limit: int, before_seq: int | None
+) -> list[StoredMessage]:
+    """The newest ones, newest first. Raises ConversationNotFound."""
+    found = _page(connection, owner, session_id, limit, before_seq)
+    if not found:
+        conversation(connection, owner, session_id)
+    return found
+
+
+def messages_after(
+    connection: sa.Connection, owner: str, session_id: str, limit: int, after_seq: int
+) -> list[StoredMessage]:
+    """The oldest ones above `after_seq`, oldest first. Raises ConversationNotFound."""
+    own = {"of_session": session_id, "of_owner": owner, "rows": limit, "after_seq": after_seq}
+    found = [_message(row) for row in connection.execute(_MESSAGES_AFTER, own)]
+    if not found:
+        conversation(connection, owner, session_id)
+    return found
+
+
+def window(
+    connection: sa.Connection, owner: str, session_id: str, budget: int, before_seq: int
+) -> list[Said]:
+    """What of the messages below `before_seq` fits into the budget, oldest first.
+
+    Reads newest first and stops when the budget is used up, so that the length of the rest of
+    the conversation does not matter. Raises ConversationNotFound.
+    """
+    found: list[Said] = []
+    most, page_size = windows.most_rows(budget), _FIRST_PAGE
+    while len(found) < most:
+        parameters = {
+            "of_session": session_id,
+            "of_owner": owner,
+            "rows": min(page_size, most - len(found)),
+            "before_seq": before_seq,
+        }
+        page = [Said(*row) for row in connection.execute(_SAID, parameters)]
+        found += page
+        if len(page) < page_size or windows.exceeds(found, budget):
+            break
+        before_seq, page_size = page[-1].seq, 2 * page_size
+    if not found:
+        conversation(connection, owner, session_id)
+    return windows.fit(found, budget)
+
+
+def answer(connection: sa.Connection, owner: str, turn_id: str) -> StoredMessage:
+    """Raises ConversationNotFound."""
+    row = connection.execute(_ANSWER, {"of_turn": turn_id, "of_owner": owner}).one_or_none()
+    if row is None:
+        raise ConversationNotFound
+    return _message(row)
+
+
+def _page(
+    connection: sa.Connection, owner: str, session_id: str, limit: int, before_seq: int | None
+) -> list[StoredMessage]:
+    parameters = {"of_session": session_id, "of_owner": owner, "rows": limit}
+    if before_seq is None:
+        rows = connection.execute(_NEWEST_MESSAGES, parameters)
+    else:
+        rows = connection.execute(_OLDER_MESSAGES, parameters | {"before_seq": before_seq})
+    return [_message(row) for row in rows]
+
+
+def _message(row: Sequence[Any]) -> StoredMessage:
+    seq, role, content, tool_calls, *rest = row
+    return StoredMessage(seq, role, content, unpack_tools(tool_calls), *rest)

@@ -1,0 +1,47 @@
+"""The conversations of those who come through another party: a key of the REST interface.
+
+Each of them is an owner of their own; the tenant sees the list and names them by its own ids.
+"""
+
+from collections.abc import Sequence
+from dataclasses import fields
+from datetime import datetime
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from memory.records import Conversation
+from memory.schema import UtcDateTime, agent_sessions
+
+_sessions = agent_sessions.c
+_NEWEST: Final = (
+    sa.select(*(_sessions[field.name] for field in fields(Conversation)))
+    .where(
+        _sessions.tenant_id == sa.bindparam("of_tenant"),
+        _sessions.agent_id == sa.bindparam("of_agent"),
+        _sessions.deleted_at.is_(None),
+    )
+    .order_by(_sessions.last_activity_at.desc(), _sessions.session_id.desc())
+    .limit(sa.bindparam("rows"))
+)
+_OLDER: Final = _NEWEST.where(
+    sa.tuple_(_sessions.last_activity_at, _sessions.session_id)
+    < sa.tuple_(
+        sa.bindparam("before_at", type_=UtcDateTime), sa.bindparam("before_id", type_=sa.Text)
+    )
+)
+
+
+def conversations(
+    connection: sa.Connection,
+    owner: str,
+    agent_id: str,
+    limit: int,
+    before: tuple[datetime, str] | None,
+) -> Sequence[Conversation]:
+    """Return those that came through the tenant `owner` to an agent, newest activity first."""
+    parameters: dict[str, Any] = {"of_tenant": owner, "of_agent": agent_id, "rows": limit}
+    if before is not None:
+        parameters |= {"before_at": before[0], "before_id": before[1]}
+    statement = _NEWEST if before is None else _OLDER
+    return [Conversation(*row) for row in connection.execute(statement, parameters)]

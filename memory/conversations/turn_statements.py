@@ -1,0 +1,217 @@
+"""The statements that begin and end turns. Each names the owner."""
+
+from typing import Any, Final, cast
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from memory.engine.prepared import Prepared
+from memory.schema import RUNNING, UtcDateTime, agent_messages, agent_sessions, agent_turns
+
+_sessions, _messages, _turns = agent_sessions.c, agent_messages.c, agent_turns.c
+_SESSION: Final = sa.bindparam("of_session", type_=sa.Text)
+_OWNER: Final = sa.bindparam("of_owner", type_=sa.Text)
+_OWN_SESSION = sa.and_(
+    _sessions.session_id == _SESSION,
+    _sessions.owner_id == _OWNER,
+    _sessions.deleted_at.is_(None),
+)
+_OWN_MESSAGES = sa.and_(_messages.session_id == _SESSION, _messages.owner_id == _OWNER)
+_OWN_TURNS = sa.and_(_turns.session_id == _SESSION, _turns.owner_id == _OWNER)
+_ACTIVE: Final = {"status": "active", "ended_at": None}
+_AT = sa.bindparam("at", type_=UtcDateTime)
+_CONTINUED: Final = (
+    _sessions.last_seq,
+    _sessions.summarised_seq,
+    _sessions.has_files,
+    _sessions.agent_id,
+    _sessions.context_data,
+    _sessions.started_at,
+)
+_WITH_FILES = sa.bindparam("with_files", type_=sa.Boolean)
+
+
+def _create_or_extend(insert: Any) -> sa.Executable:
+    new = insert(agent_sessions).values(
+        message_count=2, last_seq=2, has_files=_WITH_FILES, **_ACTIVE
+    )
+    return cast(
+        sa.Executable,
+        new.on_conflict_do_update(
+            index_elements=["session_id"],
+            set_={
+                "message_count": _sessions.message_count + 2,
+                "last_seq": _sessions.last_seq + 2,
+                "last_activity_at": new.excluded.last_activity_at,
+                "has_files": sa.or_(_sessions.has_files, new.excluded.has_files),
+                **_ACTIVE,
+            },
+            where=sa.and_(
+                _sessions.owner_id == new.excluded.owner_id, _sessions.deleted_at.is_(None)
+            ),
+        ).returning(*_CONTINUED),
+    )
+
+
+# Makes the conversation, or counts two more messages when it is this owner's; no row comes back
+# when it is another's. Either way its row stays locked until the commit, so that on PostgreSQL
+# too the turns of one conversation begin one after the other.
+CREATE_OR_EXTEND: Final = Prepared(
+    _create_or_extend(sqlite.insert),
+    (
+        "session_id",
+        "owner_id",
+        "agent_id",
+        "title",
+        "channel",
+        "website_domain",
+        "ip_address",
+        "context_data",
+        "tenant_id",
+        "external_id",
+        "started_at",
+        "last_activity_at",
+    ),
+    postgresql=_create_or_extend(postgresql.insert),
+)
+
+EXTEND: Final = Prepared(
+    sa.update(agent_sessions)
+    .where(_OWN_SESSION)
+    .values(
+        message_count=_sessions.message_count + 2,
+        last_seq=_sessions.last_seq + 2,
+        last_activity_at=_AT,
+        has_files=sa.or_(_sessions.has_files, _WITH_FILES),
+        # what its owner has ended goes on for a recurring task alone, and stays ended
+        status=sa.case((_sessions.status == "ended", "ended"), else_="active"),
+        ended_at=sa.case((_sessions.status == "ended", _sessions.ended_at), else_=None),
+    )
+    .returning(*_CONTINUED)
+)
+
+# A retry supersedes as many messages as it adds, so the count stays. An edited first message
+# takes the title with it.
+REPLACE: Final = (
+    sa.update(agent_sessions)
+    .where(_OWN_SESSION)
+    .values(
+        last_seq=_sessions.last_seq + sa.bindparam("added", type_=sa.Integer),
+        last_activity_at=_AT,
+        title=sa.case(
+            (
+                _sessions.message_count <= 2,
+                sa.func.coalesce(sa.bindparam("new_title", type_=sa.Text), _sessions.title),
+            ),
+            else_=_sessions.title,
+        ),
+        **_ACTIVE,
+    )
+    .returning(*_CONTINUED)
+)
+
+LAST_QUESTION: Final = (
+    sa.select(_messages.seq)
+    .where(_OWN_MESSAGES, _messages.role == "user", _messages.superseded.is_(False))
+    .order_by(_messages.seq.desc())
+    .limit(1)
+)
+
+SUPERSEDE: Final = (
+    sa.update(agent_messages)
+    .where(
+        _OWN_MESSAGES,
+        _messages.seq >= sa.bindparam("from_seq"),
+        _messages.superseded.is_(False),
+    )
+    .values(superseded=True)
+)
+
+_KEY: Final = sa.bindparam("key", type_=sa.Text)
+# A conversation has at most one running turn, and an index that holds no other. SQLite would
+# rather use the one of owner and session, and read every turn of the conversation: what is
+# compared is therefore not the bare column.
+_OWN_RUNNING: Final = sa.and_(
+    _turns.session_id == _SESSION, _turns.owner_id.concat("") == _OWNER, RUNNING
+)
+_TURN: Final = (
+    _turns.turn_id,
+    _turns.idempotency_key,
+    _turns.state,
+    _turns.holder,
+    _turns.lease_expires_at,
+    _turns.user_seq,
+    _turns.answer_seq,
+)
+# Two searches, each by an index of its own: one with OR reads every turn of the conversation.
+KNOWN_OR_RUNNING: Final = Prepared(
+    sa.union_all(
+        sa.select(*_TURN).where(_OWN_TURNS, _turns.idempotency_key == _KEY),
+        sa.select(*_TURN).where(_OWN_RUNNING, _turns.idempotency_key != _KEY),
+    )
+)
+
+INTERRUPT_STALE: Final = (
+    sa.update(agent_turns)
+    .where(_OWN_RUNNING, _turns.lease_expires_at <= _AT)
+    .values(state="interrupted", finished_at=_AT)
+)
+
+ADD_MESSAGES: Final = Prepared(
+    sa.insert(agent_messages),
+    (
+        "session_id",
+        "owner_id",
+        "seq",
+        "role",
+        "content",
+        "status",
+        "created_at",
+        "turn_id",
+        "superseded",
+        "model_used",
+    ),
+)
+ADD_TURN: Final = Prepared(
+    sa.insert(agent_turns),
+    (
+        "turn_id",
+        "session_id",
+        "owner_id",
+        "idempotency_key",
+        "state",
+        "holder",
+        "lease_expires_at",
+        "user_seq",
+        "answer_seq",
+        "started_at",
+    ),
+)
+
+_CHANGE_RUNNING_TURN: Final = (
+    sa.update(agent_turns)
+    .where(_turns.turn_id == sa.bindparam("of_turn"), _turns.owner_id == _OWNER, RUNNING)
+    .returning(_turns.session_id, _turns.answer_seq)
+)
+RENEW_TURN: Final = Prepared(_CHANGE_RUNNING_TURN, ("lease_expires_at",))
+END_TURN: Final = Prepared(_CHANGE_RUNNING_TURN, ("state", "finished_at", "error_id"))
+
+_CHANGE_ANSWER: Final = sa.update(agent_messages).where(
+    _OWN_MESSAGES, _messages.seq == sa.bindparam("of_seq")
+)
+_TOLD: Final = ("content", "tool_calls")
+_COUNTED: Final = (
+    "tokens_used",
+    "latency_ms",
+    "model_used",
+    "input_tokens",
+    "output_tokens",
+    "cost_micros",
+    "tokens_estimated",
+)
+_ENDED: Final = ("status", "error_id")
+KEEP_ANSWER: Final = Prepared(_CHANGE_ANSWER, _TOLD)
+END_ANSWER: Final = Prepared(_CHANGE_ANSWER, (*_TOLD, *_COUNTED, *_ENDED))
+INTERRUPT_ANSWER: Final = Prepared(_CHANGE_ANSWER, _ENDED)
+
+FORGET: Final = sa.delete(agent_sessions).where(_sessions.owner_id == _OWNER)

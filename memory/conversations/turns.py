@@ -1,0 +1,292 @@
+"""How a turn is stored: its beginning, what comes in between, its end.
+
+Functions of one connection, each run inside one transaction. The caller has checked the texts.
+"""
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from memory import connections
+from memory.conversations import files, turn_statements
+from memory.engine.prepared import Prepared
+from memory.errors import ConversationBusy, ConversationMoved, ConversationNotFound
+from memory.queues import inbox, outbox
+from memory.records import MessageStatus, TurnTicket
+from memory.validation import title_of
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """What every new turn needs: whose, where, under which key, until when it may run."""
+
+    owner: str
+    session_id: str
+    key: str
+    holder: str
+    now: datetime
+    lease_expires_at: datetime
+    model: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a conversation comes from; written once, when it is made."""
+
+    agent_id: str
+    channel: str
+    website_domain: str | None
+    ip_address: str | None
+    context: dict[str, Any] | None = None
+    tenant_id: str | None = None
+    external_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How and when a turn ended."""
+
+    now: datetime
+    status: MessageStatus
+    error_id: str | None
+
+
+class TurnKnown(Exception):
+    """The key was used before: rolls back what the repeated request began.
+
+    `stale` says that the conversation has a turn whose lease ran out and is not marked yet.
+    """
+
+    def __init__(self, ticket: TurnTicket, *, stale: bool) -> None:
+        super().__init__()
+        self.ticket = ticket
+        self.stale = stale
+
+
+def begin(
+    connection: sa.Connection,
+    new: Beginning,
+    text: str,
+    origin: Origin | None,
+    attached: Sequence[str] = (),
+) -> TurnTicket:
+    """Store the user's message and an empty answer, and lease the conversation to this turn.
+
+    With an `origin`, a conversation that is not there is made. The message gets the files that
+    are to be `attached`. Raises ConversationNotFound, ConversationBusy, UnknownFile or TurnKnown.
+    """
+    brought = {"with_files": bool(attached)}
+    if origin is None:
+        parameters = _own(new) | {"at": new.now} | brought
+        row = turn_statements.EXTEND.one_or_none(connection, parameters)
+    else:
+        made = _conversation(new, text, origin) | brought
+        row = turn_statements.CREATE_OR_EXTEND.one_or_none(connection, made)
+    if row is None:
+        raise ConversationNotFound
+    _settle_other_turns(connection, new)
+    ticket = _ticket(new, user_seq=row.last_seq - 1, answer_seq=row.last_seq)
+    rows = [_question(new, ticket, text), _answer(new, ticket)]
+    turn_statements.ADD_MESSAGES.run(connection, *rows)
+    _add_turn(connection, new, ticket)
+    if attached:
+        files.attach(
+            connection, new.owner, attached, session_id=new.session_id, seq=ticket.user_seq
+        )
+    return _continued(ticket, row)
+
+
+def begin_again(
+    connection: sa.Connection, new: Beginning, text: str | None, seen: int | None
+) -> TurnTicket:
+    """Supersede the last answer, and with `text` the question too, and lease the conversation.
+
+    Raises ConversationNotFound, ConversationBusy, TurnKnown, or ConversationMoved when the
+    last question is not the one `seen`.
+    """
+    added = 1 if text is None else 2
+    new_title = None if text is None else title_of(text)
+    row = connection.execute(
+        turn_statements.REPLACE, _own(new) | {"at": new.now, "added": added, "new_title": new_title}
+    ).one_or_none()
+    if row is None:
+        raise ConversationNotFound
+    _settle_other_turns(connection, new)
+    last_question = connection.execute(
+        turn_statements.LAST_QUESTION, _own(new)
+    ).scalar_one_or_none()
+    if last_question is None:
+        raise ConversationNotFound
+    if seen is not None and seen != last_question:
+        raise ConversationMoved
+    from_seq = last_question + 1 if text is None else last_question
+    connection.execute(turn_statements.SUPERSEDE, _own(new) | {"from_seq": from_seq})
+    user_seq = last_question if text is None else row.last_seq - 1
+    ticket = _ticket(new, user_seq=user_seq, answer_seq=row.last_seq)
+    rows = [] if text is None else [_question(new, ticket, text)]
+    turn_statements.ADD_MESSAGES.run(connection, *rows, _answer(new, ticket))
+    _add_turn(connection, new, ticket)
+    if row.has_files and text is not None:
+        files.move(connection, new.owner, new.session_id, from_seq=last_question, to_seq=user_seq)
+    return _continued(ticket, row)
+
+
+def interrupt_stale(connection: sa.Connection, new: Beginning) -> None:
+    """Mark this conversation's turn as interrupted when its lease ran out."""
+    connection.execute(turn_statements.INTERRUPT_STALE, _own(new) | {"at": new.now})
+
+
+def checkpoint(
+    connection: sa.Connection,
+    owner: str,
+    turn_id: str,
+    *,
+    lease_expires_at: datetime,
+    answer: dict[str, Any],
+) -> bool:
+    """Write what there is of the answer and renew the lease; False when the turn runs no more."""
+    turn = {"lease_expires_at": lease_expires_at}
+    row = _change_turn(connection, owner, turn_id, turn_statements.RENEW_TURN, turn)
+    if row is not None:
+        turn_statements.KEEP_ANSWER.run(connection, answer | _of_answer(owner, row))
+    return row is not None
+
+
+def finish(
+    connection: sa.Connection, owner: str, turn_id: str, end: End, answer: dict[str, Any]
+) -> bool:
+    """Write the answer for good and release the lease; False when the turn runs no more.
+
+    `answer` holds the further columns of the answer's row; without them it stays as it is.
+    """
+    turn = {"state": end.status, "finished_at": end.now, "error_id": end.error_id}
+    row = _change_turn(connection, owner, turn_id, turn_statements.END_TURN, turn)
+    if row is not None:
+        final = answer | {"status": end.status, "error_id": end.error_id}
+        statement = turn_statements.END_ANSWER if answer else turn_statements.INTERRUPT_ANSWER
+        statement.run(connection, final | _of_answer(owner, row))
+    return row is not None
+
+
+def forget(connection: sa.Connection, owner: str) -> int:
+    """Delete an owner's conversations and files; messages and turns go with them."""
+    files.forget(connection, owner)
+    inbox.forget(connection, owner)
+    outbox.forget(connection, owner)
+    connections.forget(connection, owner)
+    return connection.execute(turn_statements.FORGET, {"of_owner": owner}).rowcount
+
+
+def _change_turn(
+    connection: sa.Connection,
+    owner: str,
+    turn_id: str,
+    statement: Prepared,
+    turn: dict[str, Any],
+) -> Any:
+    return statement.one_or_none(connection, turn | {"of_turn": turn_id, "of_owner": owner})
+
+
+def _of_answer(owner: str, turn: Any) -> dict[str, Any]:
+    return {"of_session": turn.session_id, "of_owner": owner, "of_seq": turn.answer_seq}
+
+
+def _settle_other_turns(connection: sa.Connection, new: Beginning) -> None:
+    rows = turn_statements.KNOWN_OR_RUNNING.rows(connection, _own(new) | {"key": new.key})
+    running = [row for row in rows if row.state == "running"]
+    stale = [row for row in running if row.lease_expires_at <= new.now]
+    for row in rows:
+        if row.idempotency_key == new.key:
+            known = TurnTicket(row.turn_id, new.session_id, row.user_seq, row.answer_seq, False)
+            raise TurnKnown(known, stale=bool(stale))
+    if len(running) > len(stale):
+        raise ConversationBusy(elsewhere=all(row.holder != new.holder for row in running))
+    if stale:
+        interrupt_stale(connection, new)
+
+
+def _own(new: Beginning) -> dict[str, Any]:
+    return {"of_session": new.session_id, "of_owner": new.owner}
+
+
+def _ticket(new: Beginning, *, user_seq: int, answer_seq: int) -> TurnTicket:
+    return TurnTicket(secrets.token_urlsafe(16), new.session_id, user_seq, answer_seq, True)
+
+
+def _continued(ticket: TurnTicket, row: Any) -> TurnTicket:
+    return replace(
+        ticket,
+        summarised=row.summarised_seq or 0,
+        has_files=row.has_files,
+        agent_id=row.agent_id,
+        context=row.context_data or {},
+        born=row.started_at,
+    )
+
+
+def _conversation(new: Beginning, text: str, origin: Origin) -> dict[str, Any]:
+    return {
+        "session_id": new.session_id,
+        "owner_id": new.owner,
+        "agent_id": origin.agent_id,
+        "title": title_of(text),
+        "channel": origin.channel,
+        "website_domain": origin.website_domain,
+        "ip_address": origin.ip_address,
+        "context_data": origin.context,
+        "tenant_id": origin.tenant_id,
+        "external_id": origin.external_id,
+        "started_at": new.now,
+        "last_activity_at": new.now,
+    }
+
+
+def _question(new: Beginning, ticket: TurnTicket, text: str) -> dict[str, Any]:
+    return _message(new, ticket, ticket.user_seq, role="user", content=text, status="complete")
+
+
+def _answer(new: Beginning, ticket: TurnTicket) -> dict[str, Any]:
+    """The answer is interrupted from the start: true without a further write if we die now."""
+    row = _message(
+        new, ticket, ticket.answer_seq, role="assistant", content="", status="interrupted"
+    )
+    return row | {"model_used": new.model}
+
+
+def _message(
+    new: Beginning, ticket: TurnTicket, seq: int, *, role: str, content: str, status: MessageStatus
+) -> dict[str, Any]:
+    return {
+        "session_id": new.session_id,
+        "owner_id": new.owner,
+        "seq": seq,
+        "role": role,
+        "content": content,
+        "status": status,
+        "created_at": new.now,
+        "turn_id": ticket.turn_id,
+        "superseded": False,
+        "model_used": None,
+    }
+
+
+def _add_turn(connection: sa.Connection, new: Beginning, ticket: TurnTicket) -> None:
+    turn_statements.ADD_TURN.run(
+        connection,
+        {
+            "turn_id": ticket.turn_id,
+            "session_id": new.session_id,
+            "owner_id": new.owner,
+            "idempotency_key": new.key,
+            "state": "running",
+            "holder": new.holder,
+            "lease_expires_at": new.lease_expires_at,
+            "user_seq": ticket.user_seq,
+            "answer_seq": ticket.answer_seq,
+            "started_at": new.now,
+        },
+    )

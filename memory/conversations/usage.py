@@ -1,0 +1,61 @@
+"""What one owner's answers used: tokens and money. Each statement names the owner.
+
+Replaced answers count, since they were paid for all the same.
+"""
+
+from datetime import datetime
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from memory.records import Usage
+from memory.schema import UtcDateTime, agent_messages, agent_sessions
+
+_sessions, _messages = agent_sessions.c, agent_messages.c
+_SUMS: Final = (
+    sa.func.coalesce(sa.func.sum(_messages.tokens_used), 0),
+    sa.func.sum(_messages.cost_micros),
+)
+_OF_CONVERSATION: Final = sa.select(*_SUMS).where(
+    _messages.session_id == sa.bindparam("of_session"),
+    _messages.owner_id == sa.bindparam("of_owner"),
+    sa.exists().where(
+        _sessions.session_id == sa.bindparam("of_session"),
+        _sessions.owner_id == sa.bindparam("of_owner"),
+        _sessions.deleted_at.is_(None),
+    ),
+)
+# A message is never younger than its conversation's last activity, and by that there is an
+# index: only conversations that were in use since then are looked into.
+_SINCE: Final = (
+    sa.select(*_SUMS)
+    .join_from(
+        agent_sessions,
+        agent_messages,
+        sa.and_(
+            _messages.session_id == _sessions.session_id, _messages.owner_id == _sessions.owner_id
+        ),
+    )
+    .where(
+        _sessions.owner_id == sa.bindparam("of_owner"),
+        _sessions.last_activity_at >= sa.bindparam("since", type_=UtcDateTime),
+        _messages.created_at >= sa.bindparam("since", type_=UtcDateTime),
+    )
+)
+
+
+def of_conversation(connection: sa.Connection, owner: str, session_id: str) -> Usage:
+    """Nothing for a conversation that is not there."""
+    return _usage(connection, _OF_CONVERSATION, {"of_owner": owner, "of_session": session_id})
+
+
+def since(connection: sa.Connection, owner: str, moment: datetime) -> Usage:
+    """Over all conversations, from `moment` on."""
+    return _usage(connection, _SINCE, {"of_owner": owner, "since": moment})
+
+
+def _usage(
+    connection: sa.Connection, statement: sa.Executable, parameters: dict[str, Any]
+) -> Usage:
+    tokens, cost = connection.execute(statement, parameters).one()
+    return Usage(int(tokens), None if cost is None else int(cost))

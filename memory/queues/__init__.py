@@ -1,0 +1,1 @@
+"""Inbound and outbound messages and recurring tasks, claimed by replicas. Imported by `cmw_agent` through `memory`."""
