@@ -20,8 +20,8 @@ from benchmarks.database import fill
 from benchmarks.processes import endpoint
 from benchmarks.scale import FEW, Processes, house
 from benchmarks.scenarios import opened
-from memory.engine.database import PostgresDatabase, Undo, Work, migrate
-from memory.engine.scopes import EVERYONE, Scope
+from memory.engine.database import PostgresDatabase, Transaction, UndoLog, migrate
+from memory.engine.scopes import EVERYONE, RowScope
 from memory.manager import ConversationMemoryManager
 from tests.databases import ordinary_role, postgres
 
@@ -33,7 +33,7 @@ class Unscoped(PostgresDatabase):
     """The same without a scope in its transactions."""
 
     async def _write(
-        self, work: Work[Any], owner: Scope, undo: Undo[Any] | None, *, is_brief: bool
+        self, work: Transaction[Any], owner: RowScope, undo: UndoLog[Any] | None, *, is_brief: bool
     ) -> Any:
         del owner
         return await super()._write(work, None, undo, is_brief=is_brief)

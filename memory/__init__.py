@@ -11,12 +11,12 @@ needs, which returns numbers alone: `memory.maintenance.recovery`, `memory.maint
 
 from memory.engine.database import Database, migrate, open_database, ping
 from memory.errors import (
-    ConversationBusy,
-    ConversationNotFound,
-    DatabaseFull,
-    DatabaseTooNew,
-    DatabaseUnavailable,
-    InvalidText,
+    ConversationBusyError,
+    ConversationNotFoundError,
+    DatabaseFullError,
+    DatabaseTooNewError,
+    DatabaseUnavailableError,
+    InvalidTextError,
     StoreError,
 )
 from memory.logins import Logins
@@ -33,14 +33,14 @@ from memory.records import (
 
 __all__ = [
     "Conversation",
-    "ConversationBusy",
+    "ConversationBusyError",
     "ConversationMemoryManager",
-    "ConversationNotFound",
+    "ConversationNotFoundError",
     "Database",
-    "DatabaseFull",
-    "DatabaseTooNew",
-    "DatabaseUnavailable",
-    "InvalidText",
+    "DatabaseFullError",
+    "DatabaseTooNewError",
+    "DatabaseUnavailableError",
+    "InvalidTextError",
     "Logins",
     "StoreError",
     "StoredMessage",

@@ -219,7 +219,7 @@ def _connect(
 class ConnectionStore:
     """The connections that one database keeps.
 
-    Each method may raise DatabaseUnavailable, those that write DatabaseFull, and ValueError for
+    Each method may raise DatabaseUnavailableError, those that write DatabaseFullError, and ValueError for
     an owner that is nobody.
     """
 

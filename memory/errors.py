@@ -8,14 +8,14 @@ class StoreError(Exception):
     """Base of every error this package raises on purpose."""
 
 
-class ConversationNotFound(StoreError):
+class ConversationNotFoundError(StoreError):
     """No such conversation or turn, or it is another owner's: the two cannot be told apart."""
 
     def __init__(self) -> None:
         super().__init__("no such conversation")
 
 
-class ConversationBusy(StoreError):
+class ConversationBusyError(StoreError):
     """Another turn of this conversation still runs.
 
     `elsewhere` says that another process runs it, or has died with it: its lease will tell.
@@ -26,14 +26,14 @@ class ConversationBusy(StoreError):
         self.elsewhere = elsewhere
 
 
-class ConversationMoved(StoreError):
+class ConversationMovedError(StoreError):
     """The conversation has gone on since the caller last saw it."""
 
     def __init__(self) -> None:
         super().__init__("the conversation has gone on meanwhile")
 
 
-class InvalidText(StoreError):
+class InvalidTextError(StoreError):
     """A text that no database stores faithfully: it holds NUL or half of a surrogate pair."""
 
     def __init__(self, field: str) -> None:
@@ -41,7 +41,7 @@ class InvalidText(StoreError):
         self.field = field
 
 
-class UnknownFile(StoreError):
+class UnknownFileError(StoreError):
     """No such file, another owner's, or one that a message has already: told alike.
 
     Also where a message is to have more files than it may.
@@ -51,7 +51,7 @@ class UnknownFile(StoreError):
         super().__init__("no such file")
 
 
-class QuotaExceeded(StoreError):
+class QuotaExceededError(StoreError):
     """Files would take more than they may.
 
     `used` is what the owner's take now, `bound` says whose would: the caller's own word.
@@ -63,7 +63,7 @@ class QuotaExceeded(StoreError):
         self.bound = bound
 
 
-class TooManySchedules(StoreError):
+class TooManySchedulesError(StoreError):
     """There are as many recurring tasks as may be; `bound` says whose: the caller's own word."""
 
     def __init__(self, bound: str = "owner") -> None:
@@ -71,21 +71,21 @@ class TooManySchedules(StoreError):
         self.bound = bound
 
 
-class HoldingsChanged(StoreError):
+class HoldingsChangedError(StoreError):
     """What was to be transferred to another owner is no longer what was shown."""
 
     def __init__(self) -> None:
         super().__init__("what was to be transferred has changed")
 
 
-class LoginExists(StoreError):
+class LoginExistsError(StoreError):
     """A login of this id has begun before; it may have ended since."""
 
     def __init__(self) -> None:
         super().__init__("a login of this id has begun before")
 
 
-class DatabaseUnavailable(StoreError):
+class DatabaseUnavailableError(StoreError):
     """The database cannot be reached, is locked for too long, or is no database at all.
 
     Nothing was stored, unless the connection broke during the commit itself: repeat with the same
@@ -93,11 +93,11 @@ class DatabaseUnavailable(StoreError):
     """
 
 
-class DatabaseFull(DatabaseUnavailable):
+class DatabaseFullError(DatabaseUnavailableError):
     """There is no room to write. Reading still works."""
 
 
-class DatabaseTooNew(StoreError):
+class DatabaseTooNewError(StoreError):
     """The tables were made by a later version of this program, which this one must not touch."""
 
     def __init__(self, revision: str) -> None:

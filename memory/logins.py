@@ -13,8 +13,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from memory.conversations.transfer import transfer
 from memory.engine.database import Database
-from memory.engine.scopes import Handover, Scope
-from memory.errors import LoginExists
+from memory.engine.scopes import Handover, RowScope
+from memory.errors import LoginExistsError
 from memory.records import utcnow
 from memory.schema import UtcDateTime, metadata
 from memory.validation import check_owner
@@ -77,7 +77,7 @@ def begin(
 ) -> None:
     """Keep a new login, and make what it takes the owner's; its names hold for all their logins.
 
-    Raises LoginExists, HoldingsChanged.
+    Raises LoginExistsError, HoldingsChangedError.
     """
     held = sorted(names)
     dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
@@ -85,7 +85,7 @@ def begin(
         login_id=login_id, owner_id=owner, created_at=at, names=held
     )
     if connection.execute(new.on_conflict_do_nothing()).rowcount == 0:
-        raise LoginExists
+        raise LoginExistsError
     connection.execute(_RENAME.values(names=held), {"of_owner": owner})
     if taking is not None:
         transfer(connection, owner, taking.from_owner, taking.digest)
@@ -116,7 +116,7 @@ def purge(connection: sa.Connection, at: datetime) -> int:
 class Logins:
     """The logins that one database keeps.
 
-    Each method may raise DatabaseUnavailable, those that write DatabaseFull, and ValueError for
+    Each method may raise DatabaseUnavailableError, those that write DatabaseFullError, and ValueError for
     an owner that is nobody.
     """
 
@@ -135,14 +135,14 @@ class Logins:
 
         Both or neither. `names` are what the provider calls the owner and the owner's groups. They
         hold for all logins of the owner: a changed group counts from the next sign-in, in whatever
-        browser. Raises LoginExists where this login has begun before, HoldingsChanged where what it
+        browser. Raises LoginExistsError where this login has begun before, HoldingsChangedError where what it
         takes is not what was shown.
         """
         check_owner(owner)
         if taking is not None:
             check_owner(taking.from_owner)
         held, at = tuple(names), self._clock()
-        scope: Scope = owner if taking is None else Handover(taking.from_owner, owner)
+        scope: RowScope = owner if taking is None else Handover(taking.from_owner, owner)
         await self._database.write(
             lambda connection: begin(connection, owner, login_id, at, held, taking), owner=scope
         )

@@ -16,14 +16,14 @@ from memory.conversations import files as stored_files
 from memory.conversations.transfer import Holdings
 from memory.engine.database import Database
 from memory.engine.scopes import EVERYONE
-from memory.errors import InvalidText, StoreError, UnknownFile
+from memory.errors import InvalidTextError, StoreError, UnknownFileError
 from memory.records import (
+    ContextMessage,
+    ContextState,
     Conversation,
     Feedback,
-    Found,
-    Known,
     MessageStatus,
-    Said,
+    SearchHit,
     StoredFile,
     StoredMessage,
     ToolRecord,
@@ -33,7 +33,7 @@ from memory.records import (
 )
 from memory.validation import check_id, check_owner, check_texts, is_id, pack_tools, title_of
 
-MOST_ROWS = 500
+MAX_ROWS = 500
 ERASE_SECONDS = 1.0  # that whoever deletes everything waits for it at most
 CLAIM = timedelta(minutes=2)  # longer than a summary may take
 
@@ -42,8 +42,8 @@ class ConversationMemoryManager:
     """Conversations, messages and turns of many owners in one database.
 
     What is another owner's and what does not exist are the same to every method: the same
-    ConversationNotFound, False or nothing. Each method may raise DatabaseUnavailable, those that
-    write DatabaseFull, and ValueError for an owner that is nobody. A method that was cancelled
+    ConversationNotFoundError, False or nothing. Each method may raise DatabaseUnavailableError, those that
+    write DatabaseFullError, and ValueError for an owner that is nobody. A method that was cancelled
     either has changed nothing or, when a turn had begun, leaves that turn interrupted.
 
     A turn holds its conversation for `lease_seconds` after its beginning and after each
@@ -76,7 +76,7 @@ class ConversationMemoryManager:
         website_domain: str | None = None,
         ip_address: str | None = None,
         budget: int | None = None,
-        known: Known | None = None,
+        known: ContextState | None = None,
         files: Sequence[str] = (),
         context: dict[str, Any] | None = None,
         tenant_id: str | None = None,
@@ -89,8 +89,8 @@ class ConversationMemoryManager:
         other arguments describe it and are ignored when it is. With a `budget` in tokens the ticket
         brings the `window` that fits into it, or only what is new in it to a caller who has said
         what it has `known` so far; see `TurnTicket.follows`. The message gets `files`, at most 10
-        of the owner's own that no message has. Raises ConversationNotFound, ConversationBusy while
-        another turn holds the conversation, UnknownFile and InvalidText.
+        of the owner's own that no message has. Raises ConversationNotFoundError, ConversationBusyError while
+        another turn holds the conversation, UnknownFileError and InvalidTextError.
         """
         check_texts(
             text=text,
@@ -104,13 +104,13 @@ class ConversationMemoryManager:
             external_id=external_id,
         )
         new = self._beginning(owner, session_id, key, model)
-        described = turns.Origin(
+        described = turns.ConversationOrigin(
             agent_id, channel, website_domain, ip_address, context, tenant_id, external_id
         )
         origin = described if create else None
         attached = tuple(dict.fromkeys(files))
-        if len(attached) > stored_files.MOST_FILES or not all(map(is_id, attached)):
-            raise UnknownFile
+        if len(attached) > stored_files.MAX_FILES or not all(map(is_id, attached)):
+            raise UnknownFileError
         work = partial(turns.begin, new=new, text=text, origin=origin, attached=attached)
         return await self._begin(new, work, budget, asked=text, known=known)
 
@@ -127,7 +127,7 @@ class ConversationMemoryManager:
         """Begin a turn that answers the last user message anew, or `text` in its place.
 
         What it replaces is kept in the table and no longer shown. Raises as `begin_turn`;
-        ConversationNotFound also when there is nothing to answer, and ConversationMoved when the
+        ConversationNotFoundError also when there is nothing to answer, and ConversationMovedError when the
         last question is not the one with the `seq` that the caller has `seen`.
         """
         check_texts(text=text, key=key)
@@ -137,11 +137,11 @@ class ConversationMemoryManager:
 
     async def window(
         self, owner: str, session_id: str, *, budget: int, before_seq: int
-    ) -> list[Said]:
+    ) -> list[ContextMessage]:
         """What the model sees, oldest first: the newest messages that fit into `budget` tokens.
 
         Only messages below `before_seq` count, which is a ticket's `answer_seq`; `memory.conversations.context_window`
-        says how they are chosen. Raises ConversationNotFound.
+        says how they are chosen. Raises ConversationNotFoundError.
         """
         check_owner(owner)
         check_id(session_id)
@@ -156,7 +156,7 @@ class ConversationMemoryManager:
         """Keep what has come of an answer so far, and renew the lease.
 
         False when the turn is not running any more: its lease was lost, and the caller must stop.
-        Raises InvalidText.
+        Raises InvalidTextError.
         """
         check_owner(owner)
         answer = self._written(content, tool_calls)
@@ -191,7 +191,7 @@ class ConversationMemoryManager:
         """Commit an answer as it is now and release the conversation.
 
         `cost_micros` are millionths of a dollar. False, and nothing written, when the turn is
-        not running any more. Raises InvalidText.
+        not running any more. Raises InvalidTextError.
         """
         check_owner(owner)
         check_texts(model_used=model_used, error_id=error_id)
@@ -206,7 +206,7 @@ class ConversationMemoryManager:
         }
         if not is_id(turn_id):
             return False
-        end = turns.End(self._clock(), status, error_id)
+        end = turns.TurnEnd(self._clock(), status, error_id)
         return await self._database.write(
             lambda connection: turns.finish(connection, owner, turn_id, end, answer),
             is_brief=True,
@@ -214,7 +214,7 @@ class ConversationMemoryManager:
         )
 
     async def conversation(self, owner: str, session_id: str) -> Conversation:
-        """One conversation without its messages. Raises ConversationNotFound."""
+        """One conversation without its messages. Raises ConversationNotFoundError."""
         check_owner(owner)
         check_id(session_id)
         return await self._database.read(
@@ -226,7 +226,7 @@ class ConversationMemoryManager:
     ) -> list[StoredMessage]:
         """The newest messages, or the newest below `before_seq`, oldest first.
 
-        At least one and at most 500, whatever `limit` says. Raises ConversationNotFound.
+        At least one and at most 500, whatever `limit` says. Raises ConversationNotFoundError.
         """
         check_owner(owner)
         check_id(session_id)
@@ -243,7 +243,7 @@ class ConversationMemoryManager:
     ) -> list[StoredMessage]:
         """The oldest messages above `after_seq`, oldest first; none at the end.
 
-        At least one and at most 500, whatever `limit` says. Raises ConversationNotFound.
+        At least one and at most 500, whatever `limit` says. Raises ConversationNotFoundError.
         """
         check_owner(owner)
         check_id(session_id)
@@ -310,33 +310,33 @@ class ConversationMemoryManager:
     async def rename(self, owner: str, session_id: str, title: str) -> None:
         """Give a conversation another title, cut like the first one.
 
-        Raises ConversationNotFound, and InvalidText for an empty title.
+        Raises ConversationNotFoundError, and InvalidTextError for an empty title.
         """
         check_texts(title=title)
         if not (shown := title_of(title)):
-            raise InvalidText("title")
+            raise InvalidTextError("title")
         await self._change(owner, session_id, partial(editing.rename, title=shown))
 
     async def delete(self, owner: str, session_id: str) -> None:
         """Put a conversation out of sight, to be gone for good a while later.
 
         Nothing finds, shows or continues it, but `restore` brings it back. Raises
-        ConversationNotFound.
+        ConversationNotFoundError.
         """
         await self._change(owner, session_id, partial(editing.delete, at=self._clock()))
 
     async def restore(self, owner: str, session_id: str) -> None:
-        """Take a deletion back. Raises ConversationNotFound when there is none."""
+        """Take a deletion back. Raises ConversationNotFoundError when there is none."""
         await self._change(owner, session_id, editing.restore)
 
     async def rate(self, owner: str, session_id: str, seq: int, feedback: Feedback | None) -> None:
-        """Keep what the owner thinks of an answer. Raises ConversationNotFound."""
+        """Keep what the owner thinks of an answer. Raises ConversationNotFoundError."""
         await self._change(owner, session_id, partial(editing.rate, seq=seq, feedback=feedback))
 
     async def update_context(self, owner: str, session_id: str, changes: Mapping[str, Any]) -> None:
         """Merge `changes` into a conversation's context, JSON values by name.
 
-        Raises ConversationNotFound, and InvalidText for what is not storable.
+        Raises ConversationNotFoundError, and InvalidTextError for what is not storable.
         """
         check_texts(context=json.dumps(dict(changes), ensure_ascii=False))
         await self._change(owner, session_id, partial(editing.update_context, changes=changes))
@@ -356,14 +356,14 @@ class ConversationMemoryManager:
     async def conclude(self, owner: str, session_id: str) -> None:
         """Mark a conversation as ended by its owner: what comes next begins another.
 
-        Raises ConversationNotFound.
+        Raises ConversationNotFoundError.
         """
         await self._change(owner, session_id, partial(editing.conclude, at=self._clock()))
 
-    async def search(self, owner: str, query: str, *, limit: int = 20) -> list[Found]:
+    async def search(self, owner: str, query: str, *, limit: int = 20) -> list[SearchHit]:
         """Conversations whose title or messages hold the words of `query`; titles first.
 
-        A word also finds longer ones that begin with it. Raises InvalidText.
+        A word also finds longer ones that begin with it. Raises InvalidTextError.
         """
         check_owner(owner)
         check_texts(query=query)
@@ -381,7 +381,7 @@ class ConversationMemoryManager:
     async def answer(self, owner: str, turn_id: str) -> StoredMessage:
         """The answer that belongs to a turn, as far as it is stored.
 
-        Raises ConversationNotFound when there is no such turn.
+        Raises ConversationNotFoundError when there is no such turn.
         """
         check_owner(owner)
         check_id(turn_id)
@@ -410,13 +410,13 @@ class ConversationMemoryManager:
         owner: str,
         file: StoredFile,
         *,
-        bound_of: stored_files.BoundOf,
+        bound_of: stored_files.FileBound,
         network: str | None = None,
     ) -> None:
         """Keep what is known of an uploaded file, which belongs to no message yet.
 
-        `network` names where it came from, where that counts. Raises QuotaExceeded when
-        `bound_of` says that the file is too much, however many come at once, and InvalidText.
+        `network` names where it came from, where that counts. Raises QuotaExceededError when
+        `bound_of` says that the file is too much, however many come at once, and InvalidTextError.
         """
         check_owner(owner)
         check_texts(
@@ -433,10 +433,10 @@ class ConversationMemoryManager:
         )
 
     async def file(self, owner: str, file_id: str) -> StoredFile:
-        """One file. Raises UnknownFile, also where its conversation was deleted."""
+        """One file. Raises UnknownFileError, also where its conversation was deleted."""
         check_owner(owner)
         if not is_id(file_id):
-            raise UnknownFile
+            raise UnknownFileError
         return await self._database.read(
             lambda connection: stored_files.file(connection, owner, file_id), owner=owner
         )
@@ -457,10 +457,10 @@ class ConversationMemoryManager:
         )
 
     async def remove_file(self, owner: str, file_id: str) -> None:
-        """Forget a file that belongs to no message. Raises UnknownFile."""
+        """Forget a file that belongs to no message. Raises UnknownFileError."""
         check_owner(owner)
         if not is_id(file_id):
-            raise UnknownFile
+            raise UnknownFileError
         await self._database.write(
             lambda connection: stored_files.remove(connection, owner, file_id), owner=owner
         )
@@ -481,7 +481,7 @@ class ConversationMemoryManager:
 
     async def claim_older(
         self, owner: str, session_id: str, *, before_seq: int, least: int
-    ) -> summaries.Part | None:
+    ) -> summaries.SummaryPart | None:
         """Take the part below `before_seq` that no summary covers yet, to summarise it.
 
         None where it has fewer than `least` tokens or another process has taken it; a claim
@@ -509,11 +509,11 @@ class ConversationMemoryManager:
         )
 
     async def store_summary(
-        self, owner: str, session_id: str, part: summaries.Part, summary: str | None
+        self, owner: str, session_id: str, part: summaries.SummaryPart, summary: str | None
     ) -> bool:
         """Keep the summary of a claimed part, or with None give the claim back.
 
-        False when nothing was kept. Raises InvalidText.
+        False when nothing was kept. Raises InvalidTextError.
         """
         check_owner(owner)
         check_texts(summary=summary)
@@ -536,22 +536,20 @@ class ConversationMemoryManager:
             lambda connection: work(connection, owner, session_id), owner=owner
         )
 
-    def _beginning(
-        self, owner: str, session_id: str, key: str, model: str | None
-    ) -> turns.Beginning:
+    def _beginning(self, owner: str, session_id: str, key: str, model: str | None) -> turns.NewTurn:
         check_owner(owner)
         check_id(session_id)
         now = self._clock()
-        return turns.Beginning(owner, session_id, key, self._holder, now, now + self._lease, model)
+        return turns.NewTurn(owner, session_id, key, self._holder, now, now + self._lease, model)
 
     async def _begin(
         self,
-        new: turns.Beginning,
+        new: turns.NewTurn,
         work: Callable[[sa.Connection], TurnTicket],
         budget: int | None,
         *,
         asked: str = "",
-        known: Known | None = None,
+        known: ContextState | None = None,
     ) -> TurnTicket:
         def begun(connection: sa.Connection) -> TurnTicket:
             ticket = work(connection)
@@ -562,7 +560,7 @@ class ConversationMemoryManager:
             if known is not None and goes_on and ticket.user_seq == known.seq + 1:
                 return self._following(connection, new, ticket, asked, known)
             if asked and ticket.user_seq == 1:
-                return replace(ticket, window=(Said(1, "user", asked),))
+                return replace(ticket, window=(ContextMessage(1, "user", asked),))
             seen = reading.window(connection, new.owner, new.session_id, budget, ticket.answer_seq)
             summary, summarised = None, 0
             if seen and seen[0].seq > 1:
@@ -571,21 +569,25 @@ class ConversationMemoryManager:
             return replace(ticket, window=tuple(seen), summary=summary, summarised=summarised)
 
         def undo(ticket: TurnTicket) -> Callable[[sa.Connection], bool]:
-            end = turns.End(self._clock(), "interrupted", None)
+            end = turns.TurnEnd(self._clock(), "interrupted", None)
             return lambda connection: turns.finish(connection, new.owner, ticket.turn_id, end, {})
 
         try:
             return await self._database.write(begun, undo=undo, is_brief=True, owner=new.owner)
-        except turns.TurnKnown as seen_before:
+        except turns.DuplicateRequestError as seen_before:
             if seen_before.stale:
                 await self._database.write(partial(turns.interrupt_stale, new=new), owner=new.owner)
             return seen_before.ticket
 
     @staticmethod
     def _following(
-        connection: sa.Connection, new: turns.Beginning, ticket: TurnTicket, text: str, known: Known
+        connection: sa.Connection,
+        new: turns.NewTurn,
+        ticket: TurnTicket,
+        text: str,
+        known: ContextState,
     ) -> TurnTicket:
-        window = (Said(ticket.user_seq, "user", text),)
+        window = (ContextMessage(ticket.user_seq, "user", text),)
         summary = None
         if ticket.summarised != known.summarised:
             own = {"of_owner": new.owner, "of_session": new.session_id}
@@ -599,4 +601,4 @@ class ConversationMemoryManager:
 
 
 def _rows(limit: int) -> int:
-    return min(max(limit, 1), MOST_ROWS)
+    return min(max(limit, 1), MAX_ROWS)

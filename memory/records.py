@@ -61,7 +61,7 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class ContextMessage:
     """A message as the model is to see it."""
 
     seq: int
@@ -91,7 +91,7 @@ class StoredFile:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class SearchHit:
     """A conversation that a search found: by its title (`seq` is None), or by a message.
 
     `snippet` is the part of the message where the words stand.
@@ -130,7 +130,7 @@ class Conversation:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class ContextState:
     """What a caller has of a conversation already.
 
     These are its messages up to the answer at `seq`, and the summary of those up to `summarised`.
@@ -162,7 +162,7 @@ class TurnTicket:
     user_seq: int
     answer_seq: int
     fresh: bool
-    window: tuple[Said, ...] = ()
+    window: tuple[ContextMessage, ...] = ()
     summary: str | None = None
     summarised: int = 0
     follows: bool = False

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from memory.errors import ConversationNotFound, InvalidText
+from memory.errors import ConversationNotFoundError, InvalidTextError
 from memory.records import ToolRecord
 
 TITLE_LENGTH = 60
@@ -24,10 +24,10 @@ def storable(text: str) -> bool:
 
 
 def check_texts(**fields: str | None) -> None:
-    """Raise InvalidText with the name of the first field that is not storable."""
+    """Raise InvalidTextError with the name of the first field that is not storable."""
     for field, text in fields.items():
         if text is not None and not storable(text):
-            raise InvalidText(field)
+            raise InvalidTextError(field)
 
 
 def check_owner(owner: str) -> None:
@@ -42,9 +42,9 @@ def is_id(identifier: str) -> bool:
 
 
 def check_id(identifier: str) -> None:
-    """Raise ConversationNotFound for what cannot be an id."""
+    """Raise ConversationNotFoundError for what cannot be an id."""
     if not is_id(identifier):
-        raise ConversationNotFound
+        raise ConversationNotFoundError
 
 
 def title_of(text: str) -> str:
@@ -65,7 +65,7 @@ def snippet(text: str, words: list[str]) -> str:
 def pack_tools(tool_calls: Sequence[ToolRecord]) -> list[dict[str, Any]] | None:
     """Tool calls as JSON values; None when there are none.
 
-    Raises InvalidText when a text in them is not storable, or a value is not JSON.
+    Raises InvalidTextError when a text in them is not storable, or a value is not JSON.
     """
     if not tool_calls:
         return None
@@ -73,10 +73,10 @@ def pack_tools(tool_calls: Sequence[ToolRecord]) -> list[dict[str, Any]] | None:
     try:
         text = json.dumps(packed, ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError, RecursionError):
-        raise InvalidText("tool_calls") from None
+        raise InvalidTextError("tool_calls") from None
     # json writes NUL as \u0000; a backslash before it would make it the six harmless characters
     if not storable(text) or re.search(r"(?<!\\)(?:\\\\)*\\u0000", text):
-        raise InvalidText("tool_calls")
+        raise InvalidTextError("tool_calls")
     return packed
 
 

@@ -110,7 +110,7 @@ def browser_hash() -> str:
     return "".join(random.choices(string.ascii_lowercase + string.digits, k=11))
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """The server refused an event; `status` is HTTP's, `detail` what it said."""
 
     def __init__(self, status: int, detail: Any) -> None:
@@ -209,7 +209,7 @@ class Tab:
             self.received += content
             parsed = orjson.loads(content)
             if answer.status != 200:
-                raise Refused(answer.status, parsed.get("detail"))
+                raise RefusedError(answer.status, parsed.get("detail"))
             return str(parsed["event_id"])
 
     async def events(self) -> AsyncIterator[dict[str, Any]]:
@@ -219,7 +219,7 @@ class Tab:
             f"{self.url}{API}/queue/data", params=params, headers=self.headers
         ) as answer:
             if answer.status != 200:
-                raise Refused(answer.status, await answer.text())
+                raise RefusedError(answer.status, await answer.text())
             async for line in answer.content:
                 self.received += line
                 if line.startswith(b"data:"):

@@ -20,7 +20,7 @@ HOUSE = Path(__file__).parents[1]
 START = 120.0  # seconds that a start may take; the first one imports the app
 
 
-class Ended(Exception):
+class ProcessEndedError(Exception):
     """The process ended before it said what was waited for; the text is all that it wrote."""
 
 
@@ -44,7 +44,7 @@ class Process:
         async with asyncio.timeout(START):
             while b"\n" not in self.out:
                 if not self._open:
-                    raise Ended(self.text)
+                    raise ProcessEndedError(self.text)
                 self._changed.clear()
                 await self._changed.wait()
         return self.out.split(b"\n", 1)[0].decode().rsplit(" ", 1)[1]

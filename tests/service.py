@@ -7,7 +7,7 @@ from hashlib import sha256
 
 from cmw_agent.chat.turn import Turn
 from cmw_agent.config.settings import Settings
-from cmw_agent.conversations.sessions import Session
+from cmw_agent.conversations.sessions import LiveSession
 from cmw_agent.core.events import TextDelta, TurnEvent, TurnFinished
 from cmw_agent.identity.principals import Principal, SessionKey
 from cmw_agent.runtime.runtime import Runtime
@@ -35,7 +35,7 @@ async def process(settings: Settings) -> AsyncIterator[Runtime]:
 
 async def session_of(
     runtime: Runtime, name: str = "alice", *, conversation: str | None = None, page: str = ""
-) -> Session:
+) -> LiveSession:
     """Return the session of a visitor's page, with a new conversation or the one named."""
     digest = sha256(name.encode()).hexdigest()
     key = SessionKey(sha256(f"{name} {page}".encode()).hexdigest())

@@ -11,7 +11,7 @@ from cmw_agent.config.agent_profiles import EVERYONE, GROUP, SIGNED_IN, SITE, Pr
 from cmw_agent.config.validators import ApiKey
 from cmw_agent.core.errors import StartupError
 from cmw_agent.identity.channel_principals import tenant
-from cmw_agent.identity.principals import Kind, Principal
+from cmw_agent.identity.principals import Principal, PrincipalKind
 
 NamesOf = Callable[[str], Awaitable[frozenset[str] | None]]
 CHATTING = frozenset({"agents", "v1"})  # scopes with which a key begins turns
@@ -25,7 +25,7 @@ class Asker:
     are those through which a client may have come.
     """
 
-    kind: Kind
+    kind: PrincipalKind
     names: frozenset[str] | None = None
     keys: tuple[ApiKey, ...] = ()
 

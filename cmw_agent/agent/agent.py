@@ -27,12 +27,12 @@ from langchain_core.tools import BaseTool
 from langgraph.graph.state import CompiledStateGraph
 from langsmith import set_runtime_overrides
 
-from cmw_agent.agent.middleware import MissingContext, PersonalRun, RunContext, offered
-from cmw_agent.core.events import AgentEvent, Emit
-from cmw_agent.llm.chat_model import NO_FIELDS, Exchange, Fields, Voice, begin, complete
-from cmw_agent.tools.approvals import Gate
+from cmw_agent.agent.middleware import MissingContextError, PersonalRun, RunContext, offered
+from cmw_agent.core.events import AgentEvent, EventSink
+from cmw_agent.llm.chat_model import NO_FIELDS, Exchange, Fields, RunEvents, begin, complete
+from cmw_agent.tools.approvals import ApprovalGate
 from cmw_agent.tools.builtin import BUILT_IN
-from cmw_agent.tools.toolset import Box
+from cmw_agent.tools.toolset import Toolset
 
 MODEL_CALLS, TOOL_CALLS = 12, 25  # of one turn
 STEPS_PER_CALL = 8  # graph steps of one round: the nodes of model, tools and each middleware
@@ -60,7 +60,7 @@ class _NoModel(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        raise MissingContext
+        raise MissingContextError
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +127,8 @@ class Ask:
     instructions: str | None = None
     summary: str | None = None
     fields: Fields = field(default_factory=lambda: NO_FIELDS)
-    box: Box | None = None
-    gate: Gate | None = None
+    box: Toolset | None = None
+    gate: ApprovalGate | None = None
 
 
 def _unheard(_event: AgentEvent) -> None:
@@ -162,7 +162,9 @@ class CmwAgent:
         """The id of the principal this agent works for."""
         return self._owner
 
-    async def run(self, history: Sequence[Exchange], emit: Emit, ask: Ask | None = None) -> None:
+    async def run(
+        self, history: Sequence[Exchange], emit: EventSink, ask: Ask | None = None
+    ) -> None:
         """Answer the last message of `history`; `emit` gets what happens on the way, at once.
 
         Cancelling the caller aborts the request upstream. Errors of the model
@@ -170,7 +172,7 @@ class CmwAgent:
         """
         ask = ask or Ask()
         instructions = self._told(ask)
-        voice, fields = Voice(emit), ask.fields
+        voice, fields = RunEvents(emit), ask.fields
         # Most answers need no tool, and entering the graph costs as much as all the rest.
         tools = offered(self._graph.tools, ask.box)
         first = await begin(self._model, instructions, history, tools, voice, fields)
@@ -195,7 +197,7 @@ class CmwAgent:
         earlier: str | None,
         said: Sequence[Exchange],
         fields: Fields = NO_FIELDS,
-        emit: Emit = _unheard,
+        emit: EventSink = _unheard,
     ) -> str:
         """Return a summary of `said` and of the summary of what was `earlier`.
 
@@ -207,7 +209,7 @@ class CmwAgent:
         if earlier:
             lines.insert(0, f"Summary of what was said before:\n{earlier}\n")
         asked = [SystemMessage(SUMMARISE), HumanMessage("\n\n".join(lines))]
-        return str((await complete(self._model, asked, (), Voice(emit), fields)).text)
+        return str((await complete(self._model, asked, (), RunEvents(emit), fields)).text)
 
     async def stream(
         self, history: Sequence[Exchange], ask: Ask | None = None

@@ -14,9 +14,9 @@ from langgraph.prebuilt.tool_node import ToolCallRequest
 
 from cmw_agent.core.errors import UserError
 from cmw_agent.core.events import ToolFinished, ToolStarted
-from cmw_agent.llm.chat_model import NO_FIELDS, Fields, Tool, Voice, complete
-from cmw_agent.tools.approvals import Gate
-from cmw_agent.tools.toolset import Box
+from cmw_agent.llm.chat_model import NO_FIELDS, Fields, RunEvents, ToolSchema, complete
+from cmw_agent.tools.approvals import ApprovalGate
+from cmw_agent.tools.toolset import Toolset
 
 MAX_RESULT = 20_000  # characters of a tool's result that the model and the page get
 DENIED = "The user denied this call. Do not try it again unless they ask for it."
@@ -35,10 +35,10 @@ class RunContext:
     owner: str
     model: BaseChatModel = field(repr=False)
     system_message: SystemMessage = field(repr=False)
-    voice: Voice = field(repr=False)
+    voice: RunEvents = field(repr=False)
     fields: Fields = field(default_factory=lambda: NO_FIELDS, repr=False)
-    box: Box | None = field(default=None, repr=False)
-    gate: Gate | None = field(default=None, repr=False)
+    box: Toolset | None = field(default=None, repr=False)
+    gate: ApprovalGate | None = field(default=None, repr=False)
     first: list[AIMessage] = field(default_factory=list, repr=False)
     call_ids: dict[str, int] = field(default_factory=dict, repr=False)
 
@@ -53,7 +53,7 @@ class RunContext:
         return name
 
 
-class MissingContext(Exception):
+class MissingContextError(Exception):
     """The graph was run without a `RunContext`: a defect, never a user's doing."""
 
 
@@ -98,7 +98,7 @@ class PersonalRun(AgentMiddleware[Any, RunContext, Any]):
         return message
 
 
-def offered(tools: Sequence[Any], box: Box | None) -> list[Tool]:
+def offered(tools: Sequence[Any], box: Toolset | None) -> list[ToolSchema]:
     """Return what the model may call: the tools of all and those of the run's user."""
     return [*tools, *(box.schemas if box is not None else ())]
 
@@ -107,16 +107,16 @@ def context_of(runtime: Any) -> RunContext:
     """Return the run's context.
 
     Raises:
-        MissingContext: There is none.
+        MissingContextError: There is none.
     """
     context = runtime.context
     if not isinstance(context, RunContext):
-        raise MissingContext
+        raise MissingContextError
     return context
 
 
 async def _connected(
-    context: RunContext, box: Box, call: ToolCall, shown_id: str
+    context: RunContext, box: Toolset, call: ToolCall, shown_id: str
 ) -> tuple[ToolMessage, str | None]:
     call_id, name = call["id"] or "", call["name"]
     arguments: Mapping[str, Any] = dict(call["args"])

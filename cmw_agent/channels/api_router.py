@@ -8,7 +8,7 @@ from cmw_agent.channels.common.api_keys import Keys
 from cmw_agent.channels.common.callers import Callers
 from cmw_agent.channels.openai.completions import Completions
 from cmw_agent.channels.rest import openapi
-from cmw_agent.channels.rest.dependencies import Shelf
+from cmw_agent.channels.rest.dependencies import ConversationLookup
 from cmw_agent.channels.rest.messages import Rest
 from cmw_agent.channels.rest.sessions import RestSessions
 from cmw_agent.runtime.services import Services
@@ -23,7 +23,7 @@ def add_rest(app: FastAPI, services: Services, callers: Callers, keys: Keys) -> 
         callers: Gives requests their sessions.
         keys: Those of the settings.
     """
-    shelf = Shelf(services, callers)
+    shelf = ConversationLookup(services, callers)
     rest = Rest(shelf)
     routers = (
         rest.router(keys),

@@ -16,8 +16,8 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cmw_agent.channels.api_router import add_rest
-from cmw_agent.channels.common.api_keys import Keys, Unauthorized
-from cmw_agent.channels.common.body_limits import BoundedBodies, Early
+from cmw_agent.channels.common.api_keys import Keys, UnauthorizedError
+from cmw_agent.channels.common.body_limits import BoundedBodies, EarlyResponse
 from cmw_agent.channels.common.callers import Callers
 from cmw_agent.channels.common.problems import INTERFACES, told_at
 from cmw_agent.channels.embed.routes import EmbedRoutes
@@ -25,7 +25,7 @@ from cmw_agent.channels.rest.dependencies import told_of
 from cmw_agent.channels.whatsapp.routes import CLOSED, UNSIGNED, WhatsApp
 from cmw_agent.channels.whatsapp.signature import HEADER
 from cmw_agent.config.settings import Settings
-from cmw_agent.core.errors import NotFound, UserError, frames
+from cmw_agent.core.errors import NotFoundError, UserError, frames
 from cmw_agent.identity.principals import Identities
 from cmw_agent.runtime.services import Services
 
@@ -91,10 +91,10 @@ def _most(settings: Settings, scope: Scope) -> int:
     if scope["path"] != "/whatsapp/incoming":
         return settings.max_body_bytes
     if settings.whatsapp_secret is None:
-        raise NotFound(CLOSED)
+        raise NotFoundError(CLOSED)
     signatures = Headers(scope=scope).getlist(HEADER)
     if len(signatures) != 1 or not SIGNATURE.fullmatch(signatures[0]):
-        raise Unauthorized(UNSIGNED)
+        raise UnauthorizedError(UNSIGNED)
     if settings.whatsapp_bridge_url is None and not settings.whatsapp_inline:
         return max(settings.max_body_bytes, CLOUD_BYTES)
     return settings.max_body_bytes + int(settings.max_file_bytes * BASE64)
@@ -116,7 +116,7 @@ def _told_early(keys: Keys, scope: Scope, error: UserError) -> Response:
 class _Caught:
     """ASGI middleware that tells of what nobody foresaw, and logs it without its text."""
 
-    def __init__(self, app: ASGIApp, told: Early) -> None:
+    def __init__(self, app: ASGIApp, told: EarlyResponse) -> None:
         self._app = app
         self._told = told
 

@@ -6,14 +6,14 @@ from typing import Any
 
 from cmw_agent.core.events import (
     AgentEvent,
-    ApprovalAsked,
+    ApprovalRequested,
     ApprovalSettled,
-    Outcome,
     TextDelta,
     ToolFinished,
     ToolStarted,
     TurnEvent,
     TurnFinished,
+    TurnOutcome,
     UsageReported,
 )
 from cmw_agent.core.sanitize import mended, written_out
@@ -21,7 +21,7 @@ from memory.records import StoredMessage, ToolRecord
 
 
 @dataclass(slots=True)
-class Answer:
+class AnswerAccumulator:
     """What has come of an answer so far."""
 
     texts: list[str] = field(default_factory=list)
@@ -88,8 +88,8 @@ def storable(event: AgentEvent) -> AgentEvent:
             return ToolFinished(mended(call_id), mended(name), mended(result), ok, seconds, link)
         case ApprovalSettled(call_id, answer, arguments, approval_id):
             return ApprovalSettled(mended(call_id), answer, _plain(arguments), approval_id)
-        case ApprovalAsked(call_id, name, approval_id):
-            return ApprovalAsked(mended(call_id), mended(name), approval_id)
+        case ApprovalRequested(call_id, name, approval_id):
+            return ApprovalRequested(mended(call_id), mended(name), approval_id)
     return event
 
 
@@ -112,6 +112,6 @@ def replayed(stored: StoredMessage) -> list[TurnEvent]:
     events = _tool_events(stored.tool_calls)
     if stored.content:
         events.append(TextDelta(stored.content))
-    outcome: Outcome = stored.status
+    outcome: TurnOutcome = stored.status
     events.append(TurnFinished(outcome, None, stored.error_id, stored.tokens_used))
     return events

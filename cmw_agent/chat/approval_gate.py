@@ -5,16 +5,16 @@ import contextlib
 from collections.abc import Mapping
 from typing import Any
 
-from cmw_agent.chat.dependencies import Kit
+from cmw_agent.chat.dependencies import ChatDependencies
 from cmw_agent.chat.turn import Turn
-from cmw_agent.conversations.sessions import Session
+from cmw_agent.conversations.sessions import LiveSession
 from cmw_agent.core.errors import UserError
 from cmw_agent.core.events import (
-    ApprovalAsked,
+    ApprovalRequested,
     ApprovalSettled,
-    Emit,
+    EventSink,
 )
-from cmw_agent.tools.approvals import Asked, Decision
+from cmw_agent.tools.approvals import Decision, PendingApproval
 from cmw_agent.tools.composio.toolset import CONNECT
 from memory.errors import StoreError
 from memory.records import TurnTicket
@@ -22,7 +22,7 @@ from memory.records import TurnTicket
 ALWAYS = "always"  # tools that the user lets run in a conversation without being asked
 
 
-class _Gate:
+class TurnApprovalGate:
     """Asks the owner before a tool changes something outside; the turn's clock stands meanwhile.
 
     `asked` are the calls that wait.
@@ -30,8 +30,8 @@ class _Gate:
 
     def __init__(
         self,
-        kit: Kit,
-        session: Session,
+        kit: ChatDependencies,
+        session: LiveSession,
         turn: Turn,
         ticket: TurnTicket,
         clock: asyncio.Timeout,
@@ -46,7 +46,7 @@ class _Gate:
         self._clock = clock
         self._left = 0.0
         self._always: set[str] = set(ticket.context.get(ALWAYS) or ())
-        self.asked: list[ApprovalAsked] = []
+        self.asked: list[ApprovalRequested] = []
 
     def needed(self, name: str, *, changes: bool) -> bool:
         """Whether the owner is to be asked before a call."""
@@ -61,7 +61,7 @@ class _Gate:
         return changes or settings.approval == "all"
 
     async def ask(
-        self, call_id: str, name: str, arguments: Mapping[str, Any], emit: Emit
+        self, call_id: str, name: str, arguments: Mapping[str, Any], emit: EventSink
     ) -> Decision:
         """Wait for the owner's decision; without anybody to ask, it is a denial."""
         if not self._can_ask:
@@ -69,10 +69,10 @@ class _Gate:
         owner, conversation = self._session.owner, self._ticket.session_id
         approval_id = ""
 
-        def opened(asked: Asked) -> None:
+        def opened(asked: PendingApproval) -> None:
             nonlocal approval_id
             approval_id = asked.approval_id
-            emit(ApprovalAsked(call_id, name, approval_id))
+            emit(ApprovalRequested(call_id, name, approval_id))
 
         self._hold()
         try:

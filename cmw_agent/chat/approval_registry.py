@@ -10,18 +10,18 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
-from cmw_agent.core.errors import NotFound
+from cmw_agent.core.errors import NotFoundError
 from cmw_agent.limits.budgets import Budgets
-from cmw_agent.tools.approvals import Answer, Asked, Decision
+from cmw_agent.tools.approvals import ApprovalOutcome, Decision, PendingApproval
 
 
 @dataclass(slots=True)
 class _Waiting:
-    asked: Asked
+    asked: PendingApproval
     decided: asyncio.Future[Decision] = field(repr=False)
 
 
-class Approvals:
+class ApprovalRegistry:
     """The calls of one process that wait.
 
     Args:
@@ -49,7 +49,7 @@ class Approvals:
         name: str,
         arguments: Mapping[str, Any],
         address: str | None = None,
-        opened: Callable[[Asked], None] | None = None,
+        opened: Callable[[PendingApproval], None] | None = None,
     ) -> Decision:
         """Wait for the owner's decision about a call.
 
@@ -63,19 +63,21 @@ class Approvals:
             opened: Gets the call as soon as it can be decided.
 
         Raises:
-            TooMany, Full: Too many calls wait, of the owner, from the address, or of all.
+            RateLimitError, BudgetFullError: Too many calls wait, of the owner, from the address, or of all.
         """
         with self._budgets.take("approvals", owner, address):
             approval_id = f"{secrets.token_hex(16)}.{_digest(owner, conversation, name, arguments)}"
-            asked = Asked(approval_id, call_id, name, arguments, self._clock() + self._seconds)
+            asked = PendingApproval(
+                approval_id, call_id, name, arguments, self._clock() + self._seconds
+            )
             return await self._decided(owner, conversation, asked, opened)
 
     async def _decided(
         self,
         owner: str,
         conversation: str,
-        asked: Asked,
-        opened: Callable[[Asked], None] | None,
+        asked: PendingApproval,
+        opened: Callable[[PendingApproval], None] | None,
     ) -> Decision:
         waiting = _Waiting(asked, asyncio.get_running_loop().create_future())
         calls = self._waiting.setdefault((owner, conversation), {})
@@ -92,7 +94,7 @@ class Approvals:
             if not calls:
                 self._waiting.pop((owner, conversation), None)
 
-    def pending(self, owner: str, conversation: str) -> list[Asked]:
+    def pending(self, owner: str, conversation: str) -> list[PendingApproval]:
         """Return what waits in a conversation of this owner, oldest first."""
         return [found.asked for found in self._waiting.get((owner, conversation), {}).values()]
 
@@ -101,7 +103,7 @@ class Approvals:
         owner: str,
         conversation: str,
         approval_id: str,
-        answer: Answer,
+        answer: ApprovalOutcome,
         arguments: Mapping[str, Any] | None,
         *,
         always: bool = False,
@@ -109,7 +111,7 @@ class Approvals:
         """Settle a call as its owner says; without `arguments` with those that it was shown with.
 
         Raises:
-            NotFound: As `settle`.
+            NotFoundError: As `settle`.
         """
         if arguments is None:
             found = self._find(owner, conversation, approval_id)
@@ -121,7 +123,7 @@ class Approvals:
         """Give the owner's decision to the call that waits for it.
 
         Raises:
-            NotFound: No such call waits in a conversation of this owner: it is another's, shows
+            NotFoundError: No such call waits in a conversation of this owner: it is another's, shows
                 something else, was decided, or its time is up.
         """
         self._find(owner, conversation, approval_id).decided.set_result(decision)
@@ -134,7 +136,9 @@ class Approvals:
             if hmac.compare_digest(known.encode(), sent):
                 found = waiting
         if found is None or found.decided.done():
-            raise NotFound("This question is not open any more; please look at the conversation.")
+            raise NotFoundError(
+                "This question is not open any more; please look at the conversation."
+            )
         return found
 
 

@@ -9,12 +9,12 @@ from types import MappingProxyType
 from cmw_agent.chat.dependencies import place_of
 from cmw_agent.chat.turn import Command, CommandReply
 from cmw_agent.conversations.export import FORMATS, beginning
-from cmw_agent.conversations.service import History
-from cmw_agent.conversations.sessions import Session
+from cmw_agent.conversations.service import ConversationService
+from cmw_agent.conversations.sessions import LiveSession
 from cmw_agent.core.errors import UserError
 from cmw_agent.identity.principals import Principal
 from cmw_agent.schedules.recurrence import EXAMPLES
-from cmw_agent.schedules.service import KEPT_ONLY, ScheduleBook
+from cmw_agent.schedules.service import KEPT_ONLY, ScheduleService
 from cmw_agent.schedules.toolset import LIST, NAMES
 from cmw_agent.tools.composio.connecting import CODE, Connecting
 from cmw_agent.tools.composio.connections import Toolkit
@@ -23,7 +23,7 @@ from cmw_agent.tools.composio.toolset import NO_COOKIE
 FORM = re.compile(r"/([A-Za-z]{1,20})(?:\s+(.*))?", re.DOTALL)
 EVERYTHING = "everything"
 SHOWN_TOOLS = 60
-MOST_CHARS = 100_000  # of an export as text
+MAX_CHARS = 100_000  # of an export as text
 STATES: Mapping[str, str] = MappingProxyType(
     {
         "connected": "connected",
@@ -82,22 +82,22 @@ class ChatCommands:
         schedules: The recurring tasks of users; None where nobody may have any.
     """
 
-    history: History
+    history: ConversationService
     connecting: Connecting | None
     built_in: tuple[str, ...]
-    schedules: ScheduleBook | None = None
+    schedules: ScheduleService | None = None
 
     def find(self, text: str) -> Command | None:
         """Return the command that `text` is, if it is one."""
         return command_of(text)
 
-    async def run(self, session: Session, command: Command) -> CommandReply:
+    async def run(self, session: LiveSession, command: Command) -> CommandReply:
         """Return the answer to a command, for the session's own user.
 
         Raises:
             UserError: The command cannot be carried out.
         """
-        known: Mapping[str, Callable[[Session, str], Awaitable[str | CommandReply]]] = {
+        known: Mapping[str, Callable[[LiveSession, str], Awaitable[str | CommandReply]]] = {
             "help": self._help,
             "connect": self._connect,
             "disconnect": self._disconnect,
@@ -117,13 +117,13 @@ class ChatCommands:
         text = f"There is no command `/{command.name}`.{meant} `/help` lists them all."
         return CommandReply(text)
 
-    async def _help(self, session: Session, rest: str) -> str:
+    async def _help(self, session: LiveSession, rest: str) -> str:
         hidden = set() if self.connecting is not None else {"connect", "disconnect", "status"}
         hidden |= set() if self.schedules is not None else {"schedule"}
         lines = [f"- `{form}`: {text}" for name, (form, text) in HELP.items() if name not in hidden]
         return "You can write to me as you like, or use one of these:\n\n" + "\n".join(lines)
 
-    async def _connect(self, session: Session, name: str) -> str | CommandReply:
+    async def _connect(self, session: LiveSession, name: str) -> str | CommandReply:
         if self.connecting is None:
             return NONE
         user = _user(session)
@@ -140,13 +140,13 @@ class ChatCommands:
         text = f"Connect {toolkit.name} at this address. {last}"
         return CommandReply(text, toolkit.slug, link)
 
-    async def _confirm(self, session: Session, code: str) -> str:
+    async def _confirm(self, session: LiveSession, code: str) -> str:
         if self.connecting is None:
             return NONE
         toolkit = await self.connecting.confirm(session.principal, code)
         return f"{(await self._named(session.principal, toolkit)).name} is connected."
 
-    async def _disconnect(self, session: Session, name: str) -> str:
+    async def _disconnect(self, session: LiveSession, name: str) -> str:
         if self.connecting is None:
             return NONE
         user = _user(session)
@@ -154,7 +154,7 @@ class ChatCommands:
         gone = await self.connecting.disconnect(user, toolkit.slug)
         return f"{toolkit.name} {'is disconnected' if gone else 'was not connected'}."
 
-    async def _status(self, session: Session, name: str) -> str:
+    async def _status(self, session: LiveSession, name: str) -> str:
         if self.connecting is None:
             return NONE
         user = _user(session)
@@ -163,7 +163,7 @@ class ChatCommands:
             found = [await self._named(user, name)]
         return "\n".join(f"- **{item.name}** (`{item.slug}`): {_state(item)}" for item in found)
 
-    async def _tools(self, session: Session, rest: str) -> str:
+    async def _tools(self, session: LiveSession, rest: str) -> str:
         lines = [f"- `{name}`" for name in self.built_in]
         if self.schedules is not None and session.principal.may_schedule:
             lines += [f"- `{n}`{'' if n == LIST else ' (asks you first)'}" for n in NAMES]
@@ -175,7 +175,7 @@ class ChatCommands:
         more = f"\n- … and {len(lines) - SHOWN_TOOLS} more" if len(lines) > SHOWN_TOOLS else ""
         return "I can use these:\n\n" + "\n".join(lines[:SHOWN_TOOLS]) + more
 
-    async def _schedule(self, session: Session, rest: str) -> str:
+    async def _schedule(self, session: LiveSession, rest: str) -> str:
         book, conversation = self.schedules, session.conversation_id
         if book is None or conversation is None:
             return NO_SCHEDULING
@@ -192,10 +192,10 @@ class ChatCommands:
         when, task = found.groups() if found is not None else (rest, "")
         return await book.add(session.owner, place_of(session, conversation), when, task)
 
-    async def _new(self, session: Session, rest: str) -> str:
+    async def _new(self, session: LiveSession, rest: str) -> str:
         return "A new conversation begins with a session of its own here."
 
-    async def _export(self, session: Session, rest: str) -> str:
+    async def _export(self, session: LiveSession, rest: str) -> str:
         conversation = session.conversation_id or ""
         if session.channel == "web":
             links = [
@@ -205,9 +205,9 @@ class ChatCommands:
             return f"Save this conversation as {', '.join(links[:-1])} or {links[-1]}."
         found = await self.history.conversation(session.principal, conversation)
         pages = self.history.messages(session.principal, conversation)
-        return await beginning(FORMATS["md"], found, pages, MOST_CHARS)
+        return await beginning(FORMATS["md"], found, pages, MAX_CHARS)
 
-    async def _forget(self, session: Session, rest: str) -> str:
+    async def _forget(self, session: LiveSession, rest: str) -> str:
         return (
             "This deletes **all** of your conversations and files for good. "
             f"Write `/forget {EVERYTHING}` if you are sure."
@@ -228,7 +228,7 @@ class ChatCommands:
         )
 
 
-def _user(session: Session) -> Principal:
+def _user(session: LiveSession) -> Principal:
     if not session.principal.is_kept:
         raise UserError(NO_COOKIE, status=403)
     return session.principal

@@ -11,17 +11,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from weakref import WeakValueDictionary
 
-from cmw_agent.conversations.sessions import Session
+from cmw_agent.conversations.sessions import LiveSession
 from cmw_agent.identity.principals import SessionKey
 from cmw_agent.llm.chat_model import Exchange
 from memory.conversations.context_window import cost, surplus
-from memory.records import Known, Said, TurnTicket
+from memory.records import ContextMessage, ContextState, TurnTicket
 
-MOST = 1_000  # of one process, the most recently used; each holds one window
+MAX_ENTRIES = 1_000  # of one process, the most recently used; each holds one window
 
 
 @dataclass(slots=True)
-class Transcript:
+class CachedContext:
     """The window of a conversation as of its last answer.
 
     `seq` is the place of that answer; `said` and `exchanges` run in step, oldest first, and cost
@@ -30,7 +30,7 @@ class Transcript:
 
     conversation_id: str
     seq: int
-    said: list[Said]
+    said: list[ContextMessage]
     exchanges: list[Exchange]
     summary: str | None
     summarised: int
@@ -43,12 +43,12 @@ class Transcript:
         return self.summary if self.said and self.said[0].seq > 1 else None
 
     @property
-    def known(self) -> Known:
+    def known(self) -> ContextState:
         """What the memory needs to tell whether the conversation has gone on elsewhere."""
-        return Known(self.seq, self.summarised, self.born)
+        return ContextState(self.seq, self.summarised, self.born)
 
 
-class Transcripts:
+class ContextCache:
     """The transcripts of one process; each hangs on its own session and goes with it.
 
     Args:
@@ -58,27 +58,27 @@ class Transcripts:
     def __init__(self, budget: int) -> None:
         self._budget = budget
         # in the order of their last answers
-        self._sessions: WeakValueDictionary[SessionKey, Session] = WeakValueDictionary()
+        self._sessions: WeakValueDictionary[SessionKey, LiveSession] = WeakValueDictionary()
 
-    def known(self, session: Session, conversation: str) -> Known | None:
+    def known(self, session: LiveSession, conversation: str) -> ContextState | None:
         """Return what the session knows of the conversation already."""
         held = session.transcript
-        if isinstance(held, Transcript) and held.conversation_id == conversation:
+        if isinstance(held, CachedContext) and held.conversation_id == conversation:
             return held.known
         return None
 
-    def take(self, session: Session, ticket: TurnTicket) -> Transcript:
+    def take(self, session: LiveSession, ticket: TurnTicket) -> CachedContext:
         """Return what the model is to see in the ticket's turn, the new question included.
 
         The session holds nothing until the answer is there (`keep`).
         """
         held, session.transcript = session.transcript, None
-        if not (ticket.follows and isinstance(held, Transcript)):
+        if not (ticket.follows and isinstance(held, CachedContext)):
             exchanges = [Exchange(item.role, item.content) for item in ticket.window]
             said, summary = list(ticket.window), ticket.summary
             place, covered = ticket.user_seq, ticket.summarised
             tokens = sum(map(cost, said))
-            return Transcript(
+            return CachedContext(
                 ticket.session_id, place, said, exchanges, summary, covered, ticket.born, tokens
             )
         if ticket.summarised != held.summarised:
@@ -88,20 +88,20 @@ class Transcripts:
         del held.said[:gone], held.exchanges[:gone]
         return held
 
-    def keep(self, session: Session, held: Transcript, answer_seq: int, answer: str) -> None:
+    def keep(self, session: LiveSession, held: CachedContext, answer_seq: int, answer: str) -> None:
         """Let the session go on from here: its answer is stored."""
         if answer:
-            _add(held, [Said(answer_seq, "assistant", answer)])
+            _add(held, [ContextMessage(answer_seq, "assistant", answer)])
         held.seq = answer_seq
         session.transcript = held
         self._sessions.pop(session.key, None)
         self._sessions[session.key] = session
-        if len(self._sessions) > MOST:
+        if len(self._sessions) > MAX_ENTRIES:
             oldest = self._sessions.pop(next(iter(self._sessions.keys())))
             oldest.transcript = None
 
 
-def _add(held: Transcript, new: Iterable[Said]) -> None:
+def _add(held: CachedContext, new: Iterable[ContextMessage]) -> None:
     for item in new:
         held.said.append(item)
         held.exchanges.append(Exchange(item.role, item.content))

@@ -12,20 +12,20 @@ import secrets
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any
 
-from cmw_agent.chat.approval_registry import Approvals
-from cmw_agent.chat.context_cache import Transcript, Transcripts
-from cmw_agent.chat.dependencies import Commands, Kit
-from cmw_agent.chat.stateless_runner import Passing
-from cmw_agent.chat.summarizer import Summaries
+from cmw_agent.chat.approval_registry import ApprovalRegistry
+from cmw_agent.chat.context_cache import CachedContext, ContextCache
+from cmw_agent.chat.dependencies import ChatDependencies, CommandRunner
+from cmw_agent.chat.stateless_runner import StatelessRunner
+from cmw_agent.chat.summarizer import Summarizer
 from cmw_agent.chat.turn import SETTLE_SECONDS, Turn
-from cmw_agent.chat.turn_runner import KEEP_SECONDS, MODEL, Begin, Shared, Work
+from cmw_agent.chat.turn_runner import KEEP_SECONDS, MODEL, BeginTurn, TurnDependencies, TurnRunner
 from cmw_agent.config.agent_profiles import Profile
-from cmw_agent.conversations.sessions import Session
+from cmw_agent.conversations.sessions import LiveSession
 from cmw_agent.core.errors import (
-    ConversationInUse,
-    InvalidMessage,
-    NotFound,
-    Unavailable,
+    ConversationInUseError,
+    InvalidMessageError,
+    NotFoundError,
+    ServiceUnavailableError,
     UserError,
 )
 from cmw_agent.core.sanitize import checked_message
@@ -48,17 +48,19 @@ class ChatService:
         commands: Does what messages with a slash say; None leaves them to the model.
     """
 
-    def __init__(self, kit: Kit, commands: Commands | None = None) -> None:
+    def __init__(self, kit: ChatDependencies, commands: CommandRunner | None = None) -> None:
         self._kit = kit
         self._settings = kit.settings
-        self._work: dict[Turn, Work | Passing] = {}
+        self._work: dict[Turn, TurnRunner | StatelessRunner] = {}
         self._settling: set[asyncio.Task[bool]] = set()
         self._at_rest = asyncio.Event()
         self._at_rest.set()
         self._keeper: asyncio.Task[None] | None = None
-        self._summaries = Summaries(kit)
-        self._transcripts = Transcripts(kit.settings.history_tokens)
-        self._shared = Shared(kit, self._transcripts, commands, self._settle, self._answered)
+        self._summaries = Summarizer(kit)
+        self._transcripts = ContextCache(kit.settings.history_tokens)
+        self._shared = TurnDependencies(
+            kit, self._transcripts, commands, self._settle, self._answered
+        )
         self._open = True
 
     @property
@@ -67,7 +69,7 @@ class ChatService:
         return len(self._work)
 
     @property
-    def approvals(self) -> Approvals:
+    def approvals(self) -> ApprovalRegistry:
         """The tool calls that wait for their users."""
         return self._kit.approvals
 
@@ -91,7 +93,7 @@ class ChatService:
         Each channel asks for this once, before the turn.
 
         Raises:
-            TooMany: The user, or the address, has sent enough for now.
+            RateLimitError: The user, or the address, has sent enough for now.
         """
         try:
             await self._kit.limits.admit(principal.id, address)
@@ -100,7 +102,7 @@ class ChatService:
 
     def turn(
         self,
-        session: Session,
+        session: LiveSession,
         text: str,
         *,
         key: str,
@@ -126,9 +128,9 @@ class ChatService:
             request_id: Names the request in the logs.
 
         Raises:
-            InvalidMessage: The text is empty, too long or not text.
-            ConversationInUse: A turn runs in this session already.
-            TooMany, Full: As many turns as may be run for the address, or for all.
+            InvalidMessageError: The text is empty, too long or not text.
+            ConversationInUseError: A turn runs in this session already.
+            RateLimitError, BudgetFullError: As many turns as may be run for the address, or for all.
         """
         text = self._checked(text)
         conversation = _conversation_of(session)
@@ -163,7 +165,7 @@ class ChatService:
 
     def again(
         self,
-        session: Session,
+        session: LiveSession,
         *,
         key: str,
         text: str | None = None,
@@ -176,7 +178,7 @@ class ChatService:
         user has `seen`.
 
         Raises:
-            InvalidMessage, ConversationInUse, TooMany, Full: As for `turn`.
+            InvalidMessageError, ConversationInUseError, RateLimitError, BudgetFullError: As for `turn`.
         """
         if text is not None:
             text = self._checked(text)
@@ -197,7 +199,7 @@ class ChatService:
 
     def complete(
         self,
-        session: Session,
+        session: LiveSession,
         said: Sequence[Exchange],
         *,
         instructions: str | None = None,
@@ -216,8 +218,8 @@ class ChatService:
             request_id: Names the request in the logs.
 
         Raises:
-            InvalidMessage: The last message is empty, too long or not text.
-            TooMany, Full: As many turns as may be run for the address, or for all.
+            InvalidMessageError: The last message is empty, too long or not text.
+            RateLimitError, BudgetFullError: As many turns as may be run for the address, or for all.
         """
         *earlier, last = said
         text = self._checked(str(last.content))
@@ -225,11 +227,11 @@ class ChatService:
         turn = Turn(secrets.token_hex(16), text, is_new=True, request_id=request_id)
         asked = [*earlier, Exchange("user", text)]
         hold = self._slot(session)
-        work = Passing(self._kit, session, turn, asked, instructions, model, self._settle)
+        work = StatelessRunner(self._kit, session, turn, asked, instructions, model, self._settle)
         self._start(turn, work, hold)
         return turn
 
-    def take_up(self, session: Session) -> Turn | None:
+    def take_up(self, session: LiveSession) -> Turn | None:
         """Give the session the turn that its owner's closed page has left waiting, if any.
 
         Its iterator begins with what has come so far.
@@ -290,30 +292,30 @@ class ChatService:
     def _must_be_open(self) -> None:
         if not self._open:
             restarts = "The app is about to restart; please try again in a moment."
-            raise self._noted(Unavailable(restarts))
+            raise self._noted(ServiceUnavailableError(restarts))
 
-    def _slot(self, session: Session) -> Hold:
+    def _slot(self, session: LiveSession) -> Hold:
         try:
             return self._kit.budgets.take(TURNS, session.owner, session.address)
         except UserError as error:
             raise self._noted(error) from None
 
-    def _begin(self, session: Session, turn: Turn, begin: Begin, model: str | None) -> Turn:
+    def _begin(self, session: LiveSession, turn: Turn, begin: BeginTurn, model: str | None) -> Turn:
         if not 0 < len(turn.key) <= 100:
-            raise InvalidMessage("The message's key must have 1 to 100 characters.")
+            raise InvalidMessageError("The message's key must have 1 to 100 characters.")
         self._must_be_open()
         if session.turn is not None and session.turn.key != turn.key:
-            raise self._noted(ConversationInUse())
+            raise self._noted(ConversationInUseError())
         hold = self._slot(session)
         first = session.turn
         self._summaries.stop(session)
-        work = Work(self._shared, session, turn, begin, first, model)
+        work = TurnRunner(self._shared, session, turn, begin, first, model)
         if first is None:
             session.turn = turn
         self._start(turn, work, hold)
         return turn
 
-    def _start(self, turn: Turn, work: Work | Passing, hold: Hold) -> None:
+    def _start(self, turn: Turn, work: TurnRunner | StatelessRunner, hold: Hold) -> None:
         self._work[turn] = work
         self._at_rest.clear()
         # A task that is cancelled before its first step never comes to the end of `_run`.
@@ -325,21 +327,21 @@ class ChatService:
     def _checked(self, text: str) -> str:
         try:
             return checked_message(text, self._settings.max_message_chars)
-        except InvalidMessage as error:
+        except InvalidMessageError as error:
             raise self._noted(error) from None
 
     def _noted(self, error: UserError) -> UserError:
         self._kit.observer.refused(kind_of(error))
         return error
 
-    async def _run(self, turn: Turn, work: Work | Passing, hold: Hold) -> None:
+    async def _run(self, turn: Turn, work: TurnRunner | StatelessRunner, hold: Hold) -> None:
         try:
             await work.run()
         finally:
             # Here and not after the task's end: whoever sees that may begin the next turn.
             self._finished(turn, work, hold)
 
-    def _finished(self, turn: Turn, work: Work | Passing, hold: Hold) -> None:
+    def _finished(self, turn: Turn, work: TurnRunner | StatelessRunner, hold: Hold) -> None:
         self._work.pop(turn, None)
         hold.release()
         if not self._work:
@@ -347,7 +349,7 @@ class ChatService:
         if work.session.turn is turn:
             work.session.turn = None
 
-    def _answered(self, session: Session, held: Transcript) -> None:
+    def _answered(self, session: LiveSession, held: CachedContext) -> None:
         if self._open:
             self._summaries.begin(session, held)
 
@@ -372,7 +374,7 @@ class ChatService:
         return task
 
 
-def _conversation_of(session: Session) -> str:
+def _conversation_of(session: LiveSession) -> str:
     if session.conversation_id is None:
-        raise NotFound
+        raise NotFoundError
     return session.conversation_id

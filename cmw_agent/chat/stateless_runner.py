@@ -6,13 +6,13 @@ import time
 from collections.abc import Sequence
 
 from cmw_agent.agent.agent import Ask
-from cmw_agent.chat.answer import Answer, storable
-from cmw_agent.chat.dependencies import Kit
-from cmw_agent.chat.turn import Settle, Turn
+from cmw_agent.chat.answer import AnswerAccumulator, storable
+from cmw_agent.chat.dependencies import ChatDependencies
+from cmw_agent.chat.turn import SettleTurn, Turn
 from cmw_agent.config.agent_profiles import Profile
-from cmw_agent.conversations.sessions import Session
+from cmw_agent.conversations.sessions import LiveSession
 from cmw_agent.core.errors import UserError, frames
-from cmw_agent.core.events import AgentEvent, Outcome, TurnEvent, TurnFinished
+from cmw_agent.core.events import AgentEvent, TurnEvent, TurnFinished, TurnOutcome
 from cmw_agent.limits.limiter import Slot
 from cmw_agent.llm.chat_model import Exchange
 from cmw_agent.llm.factory import explain
@@ -21,7 +21,7 @@ from cmw_agent.observability.observers import REFUSED, Silent, Watch, kind_of, l
 log = logging.getLogger(__name__)
 
 
-class Passing:
+class StatelessRunner:
     """Answers once what the caller has said; limits hold as for turns, and nothing is stored.
 
     Connected tools have no place here: there is no conversation in which their user could be
@@ -42,13 +42,13 @@ class Passing:
 
     def __init__(
         self,
-        kit: Kit,
-        session: Session,
+        kit: ChatDependencies,
+        session: LiveSession,
         turn: Turn,
         said: Sequence[Exchange],
         instructions: str | None,
         model: str | None,
-        settle: Settle,
+        settle: SettleTurn,
     ) -> None:
         self._kit = kit
         self.session = session
@@ -57,7 +57,7 @@ class Passing:
         self._instructions = instructions
         self._model = model
         self._settle = settle
-        self._answer = Answer()
+        self._answer = AnswerAccumulator()
         self._slot: Slot | None = None
         self._watch: Watch = Silent()
 
@@ -141,5 +141,5 @@ class Passing:
             frames(error),
         )
         has_begun = bool(self._answer.text or self._answer.tools)
-        outcome: Outcome = "interrupted" if has_begun else "failed"
+        outcome: TurnOutcome = "interrupted" if has_begun else "failed"
         return TurnFinished(outcome, told.sentence, told.error_id, self._answer.tokens)

@@ -8,29 +8,29 @@ import asyncio
 import logging
 from functools import partial
 
-from cmw_agent.chat.answer import Answer
-from cmw_agent.chat.context_cache import Transcript
-from cmw_agent.chat.dependencies import Kit
-from cmw_agent.conversations.sessions import Session
+from cmw_agent.chat.answer import AnswerAccumulator
+from cmw_agent.chat.context_cache import CachedContext
+from cmw_agent.chat.dependencies import ChatDependencies
+from cmw_agent.conversations.sessions import LiveSession
 from cmw_agent.core.errors import frames
 from cmw_agent.core.sanitize import mended
 from cmw_agent.identity.principals import SessionKey
 from cmw_agent.llm.chat_model import Exchange
-from memory.conversations.summaries import Part
+from memory.conversations.summaries import SummaryPart
 
 log = logging.getLogger(__name__)
 
 AT_ONCE = 8  # of one process
-MOST_WAITING = 1_000  # further ones are taken up after their conversation's next turn
+MAX_WAITING = 1_000  # further ones are taken up after their conversation's next turn
 QUIET_SECONDS = 1.0  # after an answer
 LEAST_MESSAGES = 8  # beyond the window before the database is asked whether they are worth it
 MANY_MESSAGES = 60  # beyond the window, so that a summary waits for no pause
-MOST_SECONDS = 60.0
-MOST_CHARS = 8_000
+MAX_SECONDS = 60.0
+MAX_CHARS = 8_000
 SHARE = 4  # a part is worth a summary from a quarter of the window's budget on
 
 
-class Summaries:
+class Summarizer:
     """The background tasks of one process.
 
     Args:
@@ -38,7 +38,7 @@ class Summaries:
             summarised.
     """
 
-    def __init__(self, kit: Kit) -> None:
+    def __init__(self, kit: ChatDependencies) -> None:
         self._settings = kit.settings
         self._fields = kit.fields
         self._limits = kit.limits
@@ -47,12 +47,12 @@ class Summaries:
         self._due: set[SessionKey] = set()  # those that have been put off long enough
         self._room = asyncio.Semaphore(AT_ONCE)
 
-    def begin(self, session: Session, held: Transcript) -> None:
+    def begin(self, session: LiveSession, held: CachedContext) -> None:
         """Summarise what stands before the window, if it is worth it."""
         first = held.said[0].seq if held.said else 1
         waiting = first - held.summarised
         key = session.key
-        is_full = len(self._tasks) + len(self._pauses) >= MOST_WAITING
+        is_full = len(self._tasks) + len(self._pauses) >= MAX_WAITING
         is_busy = key in self._tasks or key in self._pauses
         if self._settings.demo or is_full or is_busy or waiting <= LEAST_MESSAGES:
             return
@@ -65,7 +65,7 @@ class Summaries:
         else:
             self._pauses[key] = asyncio.get_running_loop().call_later(QUIET_SECONDS, work)
 
-    def stop(self, session: Session) -> None:
+    def stop(self, session: LiveSession) -> None:
         """Stop what is being summarised in this session: its user is back."""
         if (pause := self._pauses.pop(session.key, None)) is not None:
             pause.cancel()
@@ -73,7 +73,7 @@ class Summaries:
         if task is not None and session.key not in self._due:
             task.cancel()
 
-    def _start(self, session: Session, conversation: str, first: int) -> None:
+    def _start(self, session: LiveSession, conversation: str, first: int) -> None:
         key = session.key
         self._pauses.pop(key, None)
         work = self._summarise(session, conversation, first)
@@ -93,13 +93,13 @@ class Summaries:
         for task in tasks:
             task.cancel()
         if tasks:
-            await asyncio.wait(tasks, timeout=MOST_SECONDS)
+            await asyncio.wait(tasks, timeout=MAX_SECONDS)
 
-    async def _summarise(self, session: Session, conversation: str, first: int) -> None:
+    async def _summarise(self, session: LiveSession, conversation: str, first: int) -> None:
         async with self._room:
             await self._summarise_part(session, conversation, first)
 
-    async def _summarise_part(self, session: Session, conversation: str, first: int) -> None:
+    async def _summarise_part(self, session: LiveSession, conversation: str, first: int) -> None:
         memory, owner = session.memory, session.owner
         least = self._settings.history_tokens // SHARE
         try:
@@ -114,14 +114,14 @@ class Summaries:
         except Exception as error:  # noqa: BLE001 (the conversation goes on without it)
             log.warning("no summary cause=%s", frames(error))
 
-    async def _ask(self, session: Session, part: Part) -> str | None:
+    async def _ask(self, session: LiveSession, part: SummaryPart) -> str | None:
         said = [Exchange(item.role, item.content) for item in part.messages]
-        used = Answer()
+        used = AnswerAccumulator()
         try:
-            async with asyncio.timeout(MOST_SECONDS):
+            async with asyncio.timeout(MAX_SECONDS):
                 fields = self._fields.of(session.owner)
                 summary = await session.agent.summarise(part.summary, said, fields, used.add)
-                return mended(summary).strip()[:MOST_CHARS] or None
+                return mended(summary).strip()[:MAX_CHARS] or None
         except TimeoutError:
             return None
         finally:

@@ -11,7 +11,7 @@ from cmw_agent.core.errors import UserError
 from cmw_agent.core.events import TextDelta, TurnEvent
 from cmw_agent.limits.budgets import Hold
 
-Settle = Callable[[Coroutine[Any, Any, bool]], "asyncio.Task[bool]"]
+SettleTurn = Callable[[Coroutine[Any, Any, bool]], "asyncio.Task[bool]"]
 
 SETTLE_SECONDS = 30.0  # how long storing an answer may take
 

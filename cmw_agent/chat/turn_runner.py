@@ -9,18 +9,18 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from cmw_agent.agent.agent import Ask
-from cmw_agent.chat.answer import Answer, replayed, storable
-from cmw_agent.chat.approval_gate import _Gate
-from cmw_agent.chat.context_cache import Transcript, Transcripts
-from cmw_agent.chat.dependencies import Commands, Kit
-from cmw_agent.chat.turn import SETTLE_SECONDS, CommandReply, Settle, Turn
+from cmw_agent.chat.answer import AnswerAccumulator, replayed, storable
+from cmw_agent.chat.approval_gate import TurnApprovalGate
+from cmw_agent.chat.context_cache import CachedContext, ContextCache
+from cmw_agent.chat.dependencies import ChatDependencies, CommandRunner
+from cmw_agent.chat.turn import SETTLE_SECONDS, CommandReply, SettleTurn, Turn
 from cmw_agent.config.agent_profiles import Profile
-from cmw_agent.conversations.sessions import RunningTurn, Session
+from cmw_agent.conversations.sessions import LiveSession, RunningTurn
 from cmw_agent.conversations.store_errors import refusal_for
-from cmw_agent.core.errors import Unavailable, UserError, frames
+from cmw_agent.core.errors import ServiceUnavailableError, UserError, frames
 from cmw_agent.core.events import (
     AgentEvent,
-    ApprovalAsked,
+    ApprovalRequested,
     TextDelta,
     ToolFinished,
     ToolStarted,
@@ -28,7 +28,7 @@ from cmw_agent.core.events import (
     TurnFinished,
     TurnStarted,
 )
-from cmw_agent.limits.limiter import Slot, TooMany
+from cmw_agent.limits.limiter import RateLimitError, Slot
 from cmw_agent.llm.chat_model import Exchange
 from cmw_agent.llm.factory import explain
 from cmw_agent.llm.pricing import cost_micros
@@ -52,21 +52,21 @@ KEEP_SECONDS = 5.0  # how often a running answer's partial text is stored; a lea
 MODEL = "model"  # the one that the user has chosen for a conversation
 CHARS_PER_TOKEN = 4
 
-Begin = Callable[[ConversationMemoryManager, Profile], Coroutine[Any, Any, TurnTicket]]
+BeginTurn = Callable[[ConversationMemoryManager, Profile], Coroutine[Any, Any, TurnTicket]]
 
 
 @dataclass(frozen=True, slots=True)
-class Shared:
+class TurnDependencies:
     """What all turns of a process share: see `ChatService`, which makes it."""
 
-    kit: Kit
-    transcripts: Transcripts
-    commands: Commands | None
-    settle: Settle
-    answered: Callable[[Session, Transcript], None]
+    kit: ChatDependencies
+    transcripts: ContextCache
+    commands: CommandRunner | None
+    settle: SettleTurn
+    answered: Callable[[LiveSession, CachedContext], None]
 
 
-class Work:
+class TurnRunner:
     """Does one turn.
 
     Args:
@@ -80,10 +80,10 @@ class Work:
 
     def __init__(
         self,
-        shared: Shared,
-        session: Session,
+        shared: TurnDependencies,
+        session: LiveSession,
         turn: Turn,
-        begin: Begin,
+        begin: BeginTurn,
         first: RunningTurn | None,
         model: str | None = None,
     ) -> None:
@@ -94,11 +94,11 @@ class Work:
         self._first = first
         self._model = model
         self._can_ask = session.can_ask  # as it is now: another request may be refused meanwhile
-        self._answer = Answer()
+        self._answer = AnswerAccumulator()
         self._ticket: TurnTicket | None = None
         self._stored = False
         self._slot: Slot | None = None
-        self._gate: _Gate | None = None
+        self._gate: TurnApprovalGate | None = None
         self._started = self._kept = time.monotonic()
         self._observer = shared.kit.observer
         self._watch: Watch = Silent()
@@ -120,7 +120,7 @@ class Work:
                 return
             async with self._shared.kit.limits.slot(self.session.owner) as self._slot:
                 await self._run()
-        except TooMany as error:
+        except RateLimitError as error:
             self._refuse(error)
         finally:
             self._tell_end()
@@ -227,7 +227,7 @@ class Work:
         self._turn.emit(await self._store(ticket, TurnFinished("interrupted"), None))
 
     async def _answer_it(
-        self, ticket: TurnTicket, held: Transcript
+        self, ticket: TurnTicket, held: CachedContext
     ) -> tuple[TurnFinished, str | None]:
         settings = self._shared.kit.settings
         clock = asyncio.timeout(settings.turn_timeout)
@@ -256,7 +256,7 @@ class Work:
             self._take(ToolFinished(call, CONNECT, reply.text, True, 0.0, reply.link))
         self._take(TextDelta(reply.text))
 
-    async def _command(self, held: Transcript) -> CommandReply | None:
+    async def _command(self, held: CachedContext) -> CommandReply | None:
         commands = self._shared.commands
         found = commands.find(self._turn.text) if commands is not None else None
         if found is None or commands is None or not held.said:
@@ -278,13 +278,15 @@ class Work:
     async def _ask_agent(
         self,
         ticket: TurnTicket,
-        held: Transcript,
+        held: CachedContext,
         profile: Profile,
         model: str,
         clock: asyncio.Timeout,
     ) -> None:
         kit, session = self._shared.kit, self.session
-        self._gate = _Gate(kit, session, self._turn, ticket, clock, can_ask=self._can_ask)
+        self._gate = TurnApprovalGate(
+            kit, session, self._turn, ticket, clock, can_ask=self._can_ask
+        )
         ask = Ask(
             instructions=profile.prompt,
             summary=held.told,
@@ -296,7 +298,7 @@ class Work:
         self._watch.asked(model)
         await session.agent.run(shown, self._take, ask)
 
-    async def _with_files(self, ticket: TurnTicket, held: Transcript) -> list[Exchange]:
+    async def _with_files(self, ticket: TurnTicket, held: CachedContext) -> list[Exchange]:
         """Return the window, its messages with what their files hold."""
         if not ticket.has_files:
             return held.exchanges
@@ -315,7 +317,7 @@ class Work:
         event = storable(made)
         self._answer.add(event)
         tell(self._watch, event)
-        if isinstance(event, ApprovalAsked) and self._gate is not None:
+        if isinstance(event, ApprovalRequested) and self._gate is not None:
             self._gate.asked.append(event)
         self._turn.emit(event)
 
@@ -356,7 +358,9 @@ class Work:
             _keep_running()
             await asyncio.wait([task], timeout=SETTLE_SECONDS)
         except (StoreError, TimeoutError) as error:
-            told = Unavailable("The answer could not be stored; please copy it before you go on.")
+            told = ServiceUnavailableError(
+                "The answer could not be stored; please copy it before you go on."
+            )
             return self._broken(told, error)
         return finished
 

@@ -16,10 +16,10 @@ from cmw_agent.cli.backup_folder import (
     FILES,
     SECRET,
     STORED,
+    BackupError,
     Entry,
     Manifest,
     Measure,
-    Unusable,
     draft,
     measure,
     read_manifest,
@@ -61,7 +61,7 @@ def back_up(
     """
     source = _database(settings)
     if not source.exists():
-        raise Unusable(f"there is no database at {source}")
+        raise BackupError(f"there is no database at {source}")
     made_at = datetime.now(UTC).isoformat(timespec="seconds")
     with _told(f"the backup {target} cannot be made"), draft(target, force=force) as folder:
         revision = copy(source, folder / DATABASE)
@@ -88,7 +88,7 @@ def restore(settings: Settings, source: Path, *, force: bool = False) -> Restore
     manifest = read_manifest(source)
     _prove(source, manifest)
     if place.exists() and not force:
-        raise Unusable(f"{place} is there; --force puts it aside and the backup in its place")
+        raise BackupError(f"{place} is there; --force puts it aside and the backup in its place")
     stamp = f"before-restore-{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}"
     new, aside = (place.with_name(f"{place.name}.{end}") for end in ("restoring", stamp))
     with _told("the backup cannot be put in place"), _alone(settings, place):
@@ -135,7 +135,7 @@ def _is_there(store: FileStore, file_id: str) -> bool:
 def _database(settings: Settings) -> Path:
     place = sqlite_path(settings.database_url.get_secret_value())
     if place is None:
-        raise Unusable(ELSEWHERE)
+        raise BackupError(ELSEWHERE)
     return place
 
 
@@ -154,21 +154,21 @@ def _copied(stored: Path, folder: Path) -> Iterator[Entry]:
 
 def _copied_key(data_dir: Path, folder: Path) -> Entry:
     if not (data_dir / SECRET).exists():
-        raise Unusable(f"there is no {SECRET} in CMW_DATA_DIR: keep CMW_SECRET_KEY yourself")
+        raise BackupError(f"there is no {SECRET} in CMW_DATA_DIR: keep CMW_SECRET_KEY yourself")
     return _entry(SECRET, take(data_dir / SECRET, folder / SECRET))
 
 
 def _prove(source: Path, manifest: Manifest) -> None:
     """Raises Unusable unless each file is as the manifest says, and the database whole."""
     if manifest.find(DATABASE) is None:
-        raise Unusable(f"{source} is damaged: it has no {DATABASE}")
+        raise BackupError(f"{source} is damaged: it has no {DATABASE}")
     for entry in manifest.entries:
         try:
             measured: Measure | None = measure(source / entry.path)
         except OSError:
             measured = None
         if measured != entry.measure:
-            raise Unusable(f"{source} is damaged: {entry.path} is not what was backed up")
+            raise BackupError(f"{source} is damaged: {entry.path} is not what was backed up")
     with _told(f"{source / DATABASE} cannot be used"):
         tried(source / DATABASE)
 
@@ -176,7 +176,7 @@ def _prove(source: Path, manifest: Manifest) -> None:
 def _taken(source: Path, manifest: Manifest, name: str, target: Path) -> None:
     entry = manifest.find(name)
     if entry is None or take(source / name, target) != entry.measure:
-        raise Unusable(f"{source / name} changed while it was read")
+        raise BackupError(f"{source / name} changed while it was read")
 
 
 def _keep_names(folder: Path, aside: Path) -> None:
@@ -218,7 +218,7 @@ def _alone(settings: Settings, place: Path) -> Iterator[None]:
     with sole_use(settings.database_url.get_secret_value()) as lock:
         # Where nothing can be locked, SQLite's own lock is the last to notice.
         if lock.known and not lock.alone:
-            raise Unusable("the app runs on this database; stop it first")
+            raise BackupError("the app runs on this database; stop it first")
         yield
 
 
@@ -228,6 +228,6 @@ def _told(what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise Unusable(f"{what} ({error.strerror or type(error).__name__})") from error
+        raise BackupError(f"{what} ({error.strerror or type(error).__name__})") from error
     except StoreError as error:
-        raise Unusable(f"{what}: {error}") from error
+        raise BackupError(f"{what}: {error}") from error

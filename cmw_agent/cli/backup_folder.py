@@ -64,7 +64,7 @@ class Manifest(BaseModel):
         return next((entry for entry in self.entries if entry.path == path), None)
 
 
-class Unusable(StartupError):
+class BackupError(StartupError):
     """A backup cannot be made or used; the text is one sentence."""
 
 
@@ -106,10 +106,10 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         return Manifest.model_validate_json((folder / MANIFEST).read_bytes())
     except OSError as error:
-        raise Unusable(f"{folder} holds no backup: {MANIFEST} cannot be read") from error
+        raise BackupError(f"{folder} holds no backup: {MANIFEST} cannot be read") from error
     except ValidationError as error:
         first = ".".join(str(part) for part in error.errors()[0]["loc"]) or "its form"
-        raise Unusable(f"{folder}: {MANIFEST} is damaged at {first}") from None
+        raise BackupError(f"{folder}: {MANIFEST} is damaged at {first}") from None
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -150,9 +150,9 @@ def _check_target(target: Path, *, force: bool) -> None:
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return
     if not _whole(target):
-        raise Unusable(f"{target} is there and is no backup; name a new folder")
+        raise BackupError(f"{target} is there and is no backup; name a new folder")
     if not force:
-        raise Unusable(f"{target} is there; --force replaces it, another name keeps both")
+        raise BackupError(f"{target} is there; --force replaces it, another name keeps both")
 
 
 def _settle(folder: Path) -> None:

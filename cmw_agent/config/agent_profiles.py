@@ -21,8 +21,8 @@ from cmw_agent.config.settings import Settings
 from cmw_agent.core.errors import StartupError
 
 BUILT_IN = "assistant"
-MOST_BYTES = 1_000_000
-MOST_AGENTS = 1000
+MAX_BYTES = 1_000_000
+MAX_AGENTS = 1000
 SHOWN = 60
 Word = Literal["everyone", "signed-in", "site"]
 Access = Word | frozenset[str]
@@ -52,7 +52,7 @@ class Profile:
     access: Access = EVERYONE
 
 
-class _Wrong(Exception):
+class _ProfileError(Exception):
     """A value that is not allowed; the text completes "KEY must be …"."""
 
 
@@ -90,17 +90,17 @@ def _agents(path: Path) -> list[Any]:
     agents = document.get("agents", [])
     if not isinstance(agents, list) or not all(isinstance(agent, dict) for agent in agents):
         raise _problem(path, "", "must hold each agent as a table under [[agents]]")
-    if len(agents) > MOST_AGENTS:
-        raise _problem(path, "", f"must hold at most {MOST_AGENTS} agents")
+    if len(agents) > MAX_AGENTS:
+        raise _problem(path, "", f"must hold at most {MAX_AGENTS} agents")
     return agents
 
 
 def _document(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
-            written = file.read(MOST_BYTES + 1)
-        if len(written) > MOST_BYTES:
-            raise _problem(path, "", f"must have at most {MOST_BYTES} bytes")
+            written = file.read(MAX_BYTES + 1)
+        if len(written) > MAX_BYTES:
+            raise _problem(path, "", f"must have at most {MAX_BYTES} bytes")
         return tomllib.loads(written.decode("utf-8-sig"))
     except FileNotFoundError:
         if not path.is_symlink():
@@ -129,7 +129,7 @@ def _profile(table: dict[str, Any], place: int, built_in: Profile, settings: Set
     for key, value in table.items():
         try:
             changes[key] = READERS[key](value, settings)
-        except _Wrong as wrong:
+        except _ProfileError as wrong:
             raise _problem(path, agent, f"{key} must be {wrong}, not {_quoted(value)}") from None
     if changes["id"] != BUILT_IN:
         changes.setdefault("name", changes["id"])
@@ -141,7 +141,7 @@ def _profile(table: dict[str, Any], place: int, built_in: Profile, settings: Set
 
 def _id(value: object, _settings: Settings) -> str:
     if not isinstance(value, str) or not values.AGENT_ID.fullmatch(value):
-        raise _Wrong(ID_ALLOWED)
+        raise _ProfileError(ID_ALLOWED)
     return value
 
 
@@ -156,19 +156,21 @@ def _prompt(value: object, _settings: Settings) -> str:
 def _model(value: object, settings: Settings) -> str:
     known = tuple(dict.fromkeys((settings.model, *settings.models)))
     if value not in known:
-        raise _Wrong(f"a model of CMW_MODEL or CMW_MODELS ({', '.join(known)})")
+        raise _ProfileError(f"a model of CMW_MODEL or CMW_MODELS ({', '.join(known)})")
     return str(value)
 
 
 def _toolkits(value: object, settings: Settings) -> tuple[str, ...]:
     known = settings.toolkits
     if not _is_texts(value) or not set(value) <= set(known):
-        raise _Wrong(f"a list of toolkits of CMW_TOOLKITS ({', '.join(known) or 'none is set'})")
+        raise _ProfileError(
+            f"a list of toolkits of CMW_TOOLKITS ({', '.join(known) or 'none is set'})"
+        )
     return tuple(dict.fromkeys(value))
 
 
 def _origins(value: object, _settings: Settings) -> frozenset[str]:
-    wrong = _Wrong("a list of origins such as https://example.com:8443")
+    wrong = _ProfileError("a list of origins such as https://example.com:8443")
     if not _is_texts(value) or any("," in part or not part.strip() for part in value):
         raise wrong
     try:
@@ -182,13 +184,13 @@ def _access(value: object, _settings: Settings) -> Access:
         return WORDS[value]
     # A name that is one of the words would look like it, and mean a user of that name.
     if not _is_texts(value) or not value or WORDS.keys() & set(value):
-        raise _Wrong(ACCESS_ALLOWED)
+        raise _ProfileError(ACCESS_ALLOWED)
     try:
         names = frozenset(values.line(name) for name in value)
     except ValueError:
-        raise _Wrong(ACCESS_ALLOWED) from None
+        raise _ProfileError(ACCESS_ALLOWED) from None
     if GROUP in names:
-        raise _Wrong(ACCESS_ALLOWED)
+        raise _ProfileError(ACCESS_ALLOWED)
     return names
 
 
@@ -198,7 +200,7 @@ def _text(value: object, check: Callable[[str], str], allowed: str, most: int) -
     except ValueError:
         text = ""
     if not 0 < len(text) <= most:
-        raise _Wrong(allowed)
+        raise _ProfileError(allowed)
     return text
 
 

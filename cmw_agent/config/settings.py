@@ -599,7 +599,7 @@ def _problem(place: str, written: object, cause: object) -> str:
         for field, info in Settings.model_fields.items()
         if place in (field, variable(field))
     )
-    if isinstance(cause, values.Unusable):
+    if isinstance(cause, values.SettingValueError):
         return f"{name} {cause}"
     allowed = info.json_schema_extra["allowed"] if isinstance(info.json_schema_extra, dict) else ""
     # What was written may hold a password even where it is no valid secret.

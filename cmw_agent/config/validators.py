@@ -2,7 +2,7 @@
 
 Each check takes the text as it was written and returns the one form in which the app
 keeps it. It raises `ValueError`, whose message nobody sees, where the setting's own
-"must be …" says enough, and `Unusable` where it does not.
+"must be …" says enough, and `SettingValueError` where it does not.
 """
 
 import ipaddress
@@ -73,7 +73,7 @@ class KeyScope:
     agents: frozenset[str] | None
 
 
-class Unusable(ValueError):
+class SettingValueError(ValueError):
     """The text is well formed and yet of no use; the message completes "NAME …"."""
 
 
@@ -169,7 +169,7 @@ def database_url(text: str) -> str:
         raise ValueError
     _split(f"postgresql://{rest}")
     if find_spec("asyncpg") is None:
-        raise Unusable("needs the package asyncpg for PostgreSQL (pip install asyncpg)")
+        raise SettingValueError("needs the package asyncpg for PostgreSQL (pip install asyncpg)")
     return f"postgresql+asyncpg://{rest}"
 
 
@@ -339,7 +339,7 @@ def redis_url(text: str) -> str:
     if address.scheme not in ("redis", "rediss", "unix"):
         raise ValueError
     if find_spec("redis") is None:
-        raise Unusable("needs the package redis (pip install redis)")
+        raise SettingValueError("needs the package redis (pip install redis)")
     return address.geturl()
 
 
@@ -359,7 +359,7 @@ def proxies(text: str) -> str:
     """Return a number of proxies, or the addresses and networks of a comma-separated list."""
     parts = [part.strip() for part in text.split(",") if part.strip()]
     if "*" in parts:
-        raise Unusable(
+        raise SettingValueError(
             "takes no * any more: it believed whatever address a client sent; write how many "
             "proxies stand in front of the app, such as 1, or their addresses"
         )

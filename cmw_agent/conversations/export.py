@@ -34,7 +34,7 @@ NOTES: Final[Mapping[str, str]] = MappingProxyType(
 )
 
 
-Pages = AsyncGenerator[list[StoredMessage]]
+MessagePages = AsyncGenerator[list[StoredMessage]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,9 @@ class Format:
         return f"{self.first if is_first else self.between}{text}".encode()
 
 
-async def written(form: Format, conversation: Conversation, pages: Pages) -> AsyncGenerator[bytes]:
+async def written(
+    form: Format, conversation: Conversation, pages: MessagePages
+) -> AsyncGenerator[bytes]:
     """Yield a conversation in a form, in pieces of as many messages as a page has."""
     yield form.head(conversation).encode()
     is_first = True
@@ -78,7 +80,7 @@ async def written(form: Format, conversation: Conversation, pages: Pages) -> Asy
 
 
 async def all_written(
-    conversations: AsyncIterator[Conversation], pages_of: Callable[[Conversation], Pages]
+    conversations: AsyncIterator[Conversation], pages_of: Callable[[Conversation], MessagePages]
 ) -> AsyncGenerator[bytes]:
     """Yield conversations as one JSON document, in pieces.
 
@@ -97,7 +99,9 @@ async def all_written(
     yield b"\n]}\n"
 
 
-async def beginning(form: Format, conversation: Conversation, pages: Pages, max_chars: int) -> str:
+async def beginning(
+    form: Format, conversation: Conversation, pages: MessagePages, max_chars: int
+) -> str:
     """Return the first `max_chars` of what `written` yields, and read no more than that takes."""
     texts, chars = [], 0
     async with contextlib.aclosing(written(form, conversation, pages)) as pieces:

@@ -1,7 +1,7 @@
 """What owners do with their conversations beside talking: list, search, rename, delete, export.
 
 For every channel, as `ChatService` is for turns. Each method takes the principal who asks;
-what is another's and what does not exist are the same `NotFound`.
+what is another's and what does not exist are the same `NotFoundError`.
 """
 
 import asyncio
@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeVar
 
-from cmw_agent.conversations.sessions import Session, SessionRegistry
+from cmw_agent.conversations.sessions import LiveSession, SessionRegistry
 from cmw_agent.conversations.store_errors import refusal_for
-from cmw_agent.core.errors import InvalidMessage, NotFound
+from cmw_agent.core.errors import InvalidMessageError, NotFoundError
 from cmw_agent.files.service import Files
 from cmw_agent.identity.principals import Principal
-from memory.errors import InvalidText, StoreError
+from memory.errors import InvalidTextError, StoreError
 from memory.manager import ConversationMemoryManager
-from memory.records import Conversation, Feedback, Found, StoredMessage, Usage, utcnow
+from memory.records import Conversation, Feedback, SearchHit, StoredMessage, Usage, utcnow
 
 PAGE = 30  # conversations of one page of the list
 MESSAGES_AT_ONCE = 5  # of a conversation that is read whole: each may be large
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Used:
+class UsageSummary:
     """What the last answer, its conversation and the owner's day (by UTC) took."""
 
     answer: Usage
@@ -36,7 +36,7 @@ class Used:
     today: Usage
 
 
-class History:
+class ConversationService:
     """See the module's text.
 
     Args:
@@ -68,7 +68,7 @@ class History:
         memory = self._memory_of(principal)
         return await _told(memory.conversations(principal.id, limit=PAGE, before=before))
 
-    async def search(self, principal: Principal, query: str) -> list[Found]:
+    async def search(self, principal: Principal, query: str) -> list[SearchHit]:
         """Return the conversations that hold the query's words, titles first."""
         memory = self._memory_of(principal)
         return await _told(memory.search(principal.id, query[:QUERY_CHARS]))
@@ -78,8 +78,8 @@ class History:
         memory = self._memory_of(principal)
         try:
             await memory.rename(principal.id, conversation, title)
-        except InvalidText:
-            raise InvalidMessage("Please write a title of letters first.") from None
+        except InvalidTextError:
+            raise InvalidMessageError("Please write a title of letters first.") from None
         except StoreError as error:
             raise refusal_for(error) from error
         return (await _told(memory.conversation(principal.id, conversation))).title
@@ -104,21 +104,21 @@ class History:
         memory = self._memory_of(principal)
         await _told(memory.rate(principal.id, conversation, seq, feedback))
 
-    async def usage(self, principal: Principal, conversation: str) -> Used:
+    async def usage(self, principal: Principal, conversation: str) -> UsageSummary:
         """Return what a conversation's last answer, the conversation and today's answers took.
 
         A conversation that is another's, or not there, took nothing.
         """
         memory = self._memory_of(principal)
         newest: list[StoredMessage] = []
-        with contextlib.suppress(NotFound):
+        with contextlib.suppress(NotFoundError):
             newest = await _told(memory.messages(principal.id, conversation, limit=2))
         answers = [message for message in newest if message.role == "assistant"]
         answer = Usage(0, None)
         if answers:
             answer = Usage(answers[-1].tokens_used or 0, answers[-1].cost_micros)
         midnight = self._clock().astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-        return Used(
+        return UsageSummary(
             answer,
             await _told(memory.cost(principal.id, conversation)),
             await _told(memory.usage_since(principal.id, midnight)),
@@ -175,7 +175,7 @@ class History:
         turns = [session.turn.ended() for session in leaving if session.turn is not None]
         await asyncio.gather(*turns)
 
-    def _in(self, principal: Principal, conversation: str | None) -> Iterator[Session]:
+    def _in(self, principal: Principal, conversation: str | None) -> Iterator[LiveSession]:
         for session in self._registry.of(principal):
             if conversation is None or session.conversation_id == conversation:
                 yield session

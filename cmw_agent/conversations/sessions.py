@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from cmw_agent.agent.agent import CmwAgent
-from cmw_agent.core.errors import Overloaded, UnknownSession
+from cmw_agent.core.errors import OverloadedError, UnknownSessionError
 from cmw_agent.identity.principals import Principal, SessionKey
 from cmw_agent.tools.composio.connecting import PAGE_KINDS, Place
 from memory.manager import ConversationMemoryManager
@@ -45,7 +45,7 @@ class RunningTurn(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Provenance:
+class SessionOrigin:
     """Where a session's conversations come from, as the server has found it out.
 
     `tenant_id` is the party through whom the owner came, and may list the conversation, which
@@ -61,7 +61,7 @@ class Provenance:
 
 
 @dataclass(slots=True, weakref_slot=True, eq=False)
-class Session:
+class LiveSession:
     """One live session.
 
     `conversation_id` is the conversation that the page shows; None before the first
@@ -84,7 +84,7 @@ class Session:
     agent_id: str = "assistant"
     channel: str = "web"
     origin: str = ""
-    provenance: Provenance = field(default_factory=Provenance)
+    provenance: SessionOrigin = field(default_factory=SessionOrigin)
     can_ask: bool = True
     address: str | None = None
     used_at: float = 0.0
@@ -105,7 +105,7 @@ class Session:
         return Place(self.origin, _described(self.principal, self.provenance))
 
 
-def _described(principal: Principal, provenance: Provenance) -> str:
+def _described(principal: Principal, provenance: SessionOrigin) -> str:
     """Return what a stranger is told of a channel's user: nothing that the user has chosen."""
     match principal.kind:
         case "phone":
@@ -149,7 +149,7 @@ class SessionRegistry:
         self._capacity = capacity
         self._idle = idle_seconds
         self._clock = clock
-        self._sessions: OrderedDict[SessionKey, Session] = OrderedDict()
+        self._sessions: OrderedDict[SessionKey, LiveSession] = OrderedDict()
         self._by_owner: dict[str, OrderedDict[SessionKey, None]] = {}
 
     def __len__(self) -> int:
@@ -158,17 +158,17 @@ class SessionRegistry:
     def __contains__(self, key: SessionKey) -> bool:
         return key in self._sessions
 
-    async def session(self, key: SessionKey, principal: Principal) -> Session:
+    async def session(self, key: SessionKey, principal: Principal) -> LiveSession:
         """Return the live session of `key`, made on first use.
 
         Raises:
-            UnknownSession: The key belongs to another principal.
+            UnknownSessionError: The key belongs to another principal.
             Overloaded: The process holds as many busy sessions as it may.
         """
         found = self._sessions.get(key)
         if found is not None:
             if found.principal != principal:
-                raise UnknownSession
+                raise UnknownSessionError
             found.used_at = self._clock()
             self._sessions.move_to_end(key)
             self._by_owner[principal.id].move_to_end(key)
@@ -179,18 +179,20 @@ class SessionRegistry:
         # Nothing is awaited from here on, so a key is never made twice.
         if key in self._sessions:
             return await self.session(key, principal)
-        made = Session(key, principal, self._maker.agent(principal), self._maker.memory(principal))
+        made = LiveSession(
+            key, principal, self._maker.agent(principal), self._maker.memory(principal)
+        )
         made.used_at = self._clock()
         self._sessions[key] = made
         self._by_owner.setdefault(principal.id, OrderedDict())[key] = None
         return made
 
-    def find(self, key: SessionKey, principal: Principal) -> Session | None:
+    def find(self, key: SessionKey, principal: Principal) -> LiveSession | None:
         """Return the live session of `key` if it is this principal's, without making one."""
         found = self._sessions.get(key)
         return found if found is not None and found.principal == principal else None
 
-    def of(self, principal: Principal) -> list[Session]:
+    def of(self, principal: Principal) -> list[LiveSession]:
         """Return all live sessions of this principal."""
         return [self._sessions[key] for key in self._by_owner.get(principal.id, ())]
 
@@ -231,7 +233,7 @@ class SessionRegistry:
         for session in sessions:
             await self._drop(session)
 
-    def _crowd(self, principal: Principal) -> list[Session]:
+    def _crowd(self, principal: Principal) -> list[LiveSession]:
         """Return those of whom one must go before `principal` gets one more session."""
         own = self._by_owner.get(principal.id)
         if own is not None and len(own) >= PER_PRINCIPAL:
@@ -242,14 +244,14 @@ class SessionRegistry:
             return sorted(self._sessions.values(), key=lambda s: s.principal.is_kept)
         return []
 
-    async def _evict(self, candidates: list[Session]) -> None:
+    async def _evict(self, candidates: list[LiveSession]) -> None:
         for session in candidates:
             if session.turn is None:
                 await self._drop(session)
                 return
-        raise Overloaded
+        raise OverloadedError
 
-    async def _drop(self, session: Session) -> bool:
+    async def _drop(self, session: LiveSession) -> bool:
         if self._sessions.get(session.key) is not session or session.turn is not None:
             return False
         del self._sessions[session.key]

@@ -3,20 +3,20 @@
 import logging
 
 from cmw_agent.core.errors import (
-    ConversationChanged,
-    ConversationInUse,
-    InvalidMessage,
-    NotFound,
-    Unavailable,
+    ConversationChangedError,
+    ConversationInUseError,
+    InvalidMessageError,
+    NotFoundError,
+    ServiceUnavailableError,
     UserError,
     frames,
 )
 from memory.errors import (
-    ConversationBusy,
-    ConversationMoved,
-    ConversationNotFound,
-    InvalidText,
-    UnknownFile,
+    ConversationBusyError,
+    ConversationMovedError,
+    ConversationNotFoundError,
+    InvalidTextError,
+    UnknownFileError,
 )
 
 log = logging.getLogger(__name__)
@@ -30,16 +30,16 @@ ELSEWHERE = (
 
 def refusal_for(error: BaseException) -> UserError:
     """Return what a failure of the memory means to a user."""
-    if isinstance(error, ConversationBusy):
-        return ConversationInUse(ELSEWHERE if error.elsewhere else None)
-    if isinstance(error, ConversationMoved):
-        return ConversationChanged()
-    if isinstance(error, ConversationNotFound):
-        return NotFound()
-    if isinstance(error, UnknownFile):
-        return NotFound("An attached file was not found; please attach it again.")
-    if isinstance(error, InvalidText):
-        return InvalidMessage("The message holds characters that cannot be stored.")
-    told = Unavailable()
+    if isinstance(error, ConversationBusyError):
+        return ConversationInUseError(ELSEWHERE if error.elsewhere else None)
+    if isinstance(error, ConversationMovedError):
+        return ConversationChangedError()
+    if isinstance(error, ConversationNotFoundError):
+        return NotFoundError()
+    if isinstance(error, UnknownFileError):
+        return NotFoundError("An attached file was not found; please attach it again.")
+    if isinstance(error, InvalidTextError):
+        return InvalidMessageError("The message holds characters that cannot be stored.")
+    told = ServiceUnavailableError()
     log.error("store failed error_id=%s cause=%s", told.error_id, frames(error))
     return told

@@ -48,35 +48,35 @@ class UserError(Exception):
         return f"{self.sentence} (error {self.error_id})"
 
 
-class MissingSession(UserError):
+class MissingSessionError(UserError):
     """The request carries no session hash."""
 
     status = 400
     sentence = "This request names no session; please reload the page."
 
 
-class MalformedSession(UserError):
+class MalformedSessionError(UserError):
     """The session key has not the form that the guard gives out."""
 
     status = 400
     sentence = "This session is not valid; please reload the page."
 
 
-class UnknownSession(UserError):
+class UnknownSessionError(UserError):
     """The session is another's, or is not there: the two are not told apart."""
 
     status = 404
     sentence = "This session was not found; please reload the page."
 
 
-class NotFound(UserError):
+class NotFoundError(UserError):
     """A conversation or message that is another's, or is not there: told alike."""
 
     status = 404
     sentence = "This conversation was not found."
 
 
-class ConversationInUse(UserError):
+class ConversationInUseError(UserError):
     """The conversation has a running turn already."""
 
     status = 409
@@ -85,35 +85,35 @@ class ConversationInUse(UserError):
     )
 
 
-class ConversationChanged(UserError):
+class ConversationChangedError(UserError):
     """The conversation has gone on in another tab since this page showed it."""
 
     status = 409
     sentence = "This conversation has gone on in another tab; please reload the page."
 
 
-class Overloaded(UserError):
+class OverloadedError(UserError):
     """The process runs as many turns, or holds as many sessions, as it may."""
 
     status = 503
     sentence = "Too many people are chatting right now; please try again in a moment."
 
 
-class Unavailable(UserError):
+class ServiceUnavailableError(UserError):
     """The database or another part of the service cannot be reached."""
 
     status = 503
     sentence = "Conversations cannot be stored right now; please try again in a moment."
 
 
-class InvalidMessage(UserError):
+class InvalidMessageError(UserError):
     """The message is empty, too long, or holds characters that no text holds."""
 
     status = 422
     sentence = "This message cannot be sent."
 
 
-class ModelFailed(UserError):
+class ModelFailedError(UserError):
     """The model's server failed; the sentence says how and who can mend it.
 
     Args:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Outcome = Literal["complete", "interrupted", "failed"]
+TurnOutcome = Literal["complete", "interrupted", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class ToolFinished:
 
 
 @dataclass(frozen=True, slots=True)
-class ApprovalAsked:
+class ApprovalRequested:
     """A call waits for its user's decision; it was told of by `ToolStarted`.
 
     `approval_id` is what the decision must name.
@@ -98,16 +98,16 @@ class TurnFinished:
     answer was cut short for a reason that the user should know.
     """
 
-    outcome: Outcome
+    outcome: TurnOutcome
     sentence: str | None = None
     error_id: str | None = None
     tokens: int | None = None
 
 
 AgentEvent = (
-    TextDelta | ToolStarted | ToolFinished | ApprovalAsked | ApprovalSettled | UsageReported
+    TextDelta | ToolStarted | ToolFinished | ApprovalRequested | ApprovalSettled | UsageReported
 )
 TurnEvent = TurnStarted | AgentEvent | TurnFinished
 
 
-Emit = Callable[[AgentEvent], None]
+EventSink = Callable[[AgentEvent], None]

@@ -5,7 +5,7 @@ import os
 DRAWN = 4_096  # bytes at a time
 
 
-class Names:
+class RandomIdPool:
     """Draws names in hex from the operating system's randomness, for many at a time.
 
     `secrets` asks the system for each name and lets go of the interpreter meanwhile; where a

@@ -5,7 +5,7 @@ import re
 import unicodedata
 from typing import Any
 
-from cmw_agent.core.errors import InvalidMessage
+from cmw_agent.core.errors import InvalidMessageError
 
 # C0 and C1 controls but for tab and line ends: no keyboard makes them, terminals and
 # databases stumble over them.
@@ -23,7 +23,10 @@ SPLITTER = "\u034f"  # the combining grapheme joiner, by which that format ends 
 MARKS = re.compile(rf"[^\w\s\x00-\x7f]{{{(MAX_MARKS - 3) // 2},}}")
 BACKTICKS = re.compile("`+")
 DEEPEST = 20  # levels of a tool's arguments; writers of JSON give up at some hundreds
-LEAST, MOST = -(2**63), 2**64 - 1  # what every reader and writer of JSON here takes as a number
+MIN_INTEGER, MAX_INTEGER = (
+    -(2**63),
+    2**64 - 1,
+)  # what every reader and writer of JSON here takes as a number
 
 
 def mended(value: Any, levels: int = DEEPEST) -> Any:
@@ -47,7 +50,7 @@ def mended(value: Any, levels: int = DEEPEST) -> Any:
 
 def written_out(value: Any) -> Any:
     """Return `value`, a JSON value, with integers of more than 64 bits as text: no digit is lost."""
-    if isinstance(value, int) and not LEAST <= value <= MOST:
+    if isinstance(value, int) and not MIN_INTEGER <= value <= MAX_INTEGER:
         return str(value)
     if isinstance(value, dict):
         return {key: written_out(item) for key, item in value.items()}
@@ -99,24 +102,26 @@ def checked_message(text: object, limit: int) -> str:
         limit: Characters at most.
 
     Raises:
-        InvalidMessage: It is no string, is empty, is longer than `limit`, or holds
+        InvalidMessageError: It is no string, is empty, is longer than `limit`, or holds
             control characters (NUL among them) or lone surrogates.
     """
     if not isinstance(text, str):
-        raise InvalidMessage("The message must be text.")
+        raise InvalidMessageError("The message must be text.")
     if len(text) > limit:
-        raise InvalidMessage(
+        raise InvalidMessageError(
             f"The message is too long: {len(text):,} characters, at most {limit:,} are taken."
         )
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
-        raise InvalidMessage("The message holds a broken character; please retype it.") from None
+        raise InvalidMessageError(
+            "The message holds a broken character; please retype it."
+        ) from None
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     if CONTROLS.search(text):
-        raise InvalidMessage("The message holds control characters; please remove them.")
+        raise InvalidMessageError("The message holds control characters; please remove them.")
     # Composed last: what stood around a removed control may combine.
     text = composed(BIDI.sub("", text)).strip()
     if not text:
-        raise InvalidMessage("The message is empty; please write something first.")
+        raise InvalidMessageError("The message is empty; please write something first.")
     return text

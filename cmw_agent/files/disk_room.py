@@ -8,11 +8,11 @@ import shutil
 from hashlib import sha256
 
 from cmw_agent.config.settings import Settings
-from cmw_agent.core.errors import InvalidMessage, UserError
+from cmw_agent.core.errors import InvalidMessageError, UserError
 from cmw_agent.identity.principals import Principal
-from cmw_agent.limits.budget_sizes import Full
+from cmw_agent.limits.budget_sizes import BudgetFullError
 from cmw_agent.limits.budgets import Budget, Budgets
-from cmw_agent.limits.limiter import HOUR, TooMany, network_of
+from cmw_agent.limits.limiter import HOUR, RateLimitError, network_of
 from memory.conversations.files import UsedBytes
 
 # Made for nothing, by a cookie or an id. Of clients only those have an address whose key is public.
@@ -54,7 +54,7 @@ class DiskRoom:
         )
 
     async def check_disk(self, wanted: int) -> None:
-        """Raise `Full` where `wanted` bytes would leave too little of the disk free."""
+        """Raise `BudgetFullError` where `wanted` bytes would leave too little of the disk free."""
         free = (await asyncio.to_thread(shutil.disk_usage, self._folder)).free
         if free - wanted < self._spare:
             raise self.error("app", 0)
@@ -62,10 +62,10 @@ class DiskRoom:
     def error(self, bound: str, used: int) -> UserError:
         """Return the error for a bound of `bound_of`; `used` are the owner's bytes."""
         if bound == "app":
-            return Full(APP_FULL, retry_after=HOUR)
+            return BudgetFullError(APP_FULL, retry_after=HOUR)
         if bound == "network":
-            return TooMany(NETWORK_FULL, retry_after=HOUR)
-        return InvalidMessage(
+            return RateLimitError(NETWORK_FULL, retry_after=HOUR)
+        return InvalidMessageError(
             f"Your files take {megabytes(used)} of {megabytes(self._budget.per_owner)}, and this "
             "one does not fit; please delete conversations with files first.",
             status=413,

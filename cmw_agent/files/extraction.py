@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 
 from cmw_agent.config.settings import Settings
-from cmw_agent.core.errors import InvalidMessage
+from cmw_agent.core.errors import InvalidMessageError
 from cmw_agent.files import sandbox
 
 log = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 ROOT = Path(__file__).parents[2]
 WORKER = "cmw_agent.files.extraction_worker"
 END_SECONDS = 5.0  # until a killed worker is gone
-MOST_PRINTED = 4_000_000  # bytes: 200,000 characters as JSON, with room to spare
+MAX_PRINTED = 4_000_000  # bytes: 200,000 characters as JSON, with room to spare
 PICTURE_BYTES = 16_000_000
 PASSED_ON = ("PATH", "SYSTEMROOT", "LANG", "LC_ALL")
 SENTENCES = {
@@ -42,7 +42,7 @@ SENTENCES = {
 }
 
 
-class FileRefused(InvalidMessage):
+class FileRefusedError(InvalidMessageError):
     """The file is not taken.
 
     Args:
@@ -54,7 +54,7 @@ class FileRefused(InvalidMessage):
         self.word = word
 
 
-class _Stopped(Exception):
+class _WorkerStoppedError(Exception):
     """The worker was stopped, or ended without an answer; the argument is a word."""
 
 
@@ -84,7 +84,7 @@ class Extraction:
         """Return what is in the file at `source`; of an image write a `picture` for models.
 
         Raises:
-            FileRefused: The file is hostile, damaged or of no known kind.
+            FileRefusedError: The file is hostile, damaged or of no known kind.
         """
         job = {
             "source": str(source),
@@ -96,15 +96,15 @@ class Extraction:
         }
         try:
             found = _understood(await self._run(orjson.dumps(job) + b"\n"))
-        except _Stopped as stopped:
+        except _WorkerStoppedError as stopped:
             log.warning("a file could not be read reason=%s", stopped)
-            raise FileRefused(str(stopped)) from None
+            raise FileRefusedError(str(stopped)) from None
         except (NotImplementedError, OSError) as error:  # no process can be started here
             log.error("no worker could be started cause=%s", type(error).__name__)  # noqa: TRY400
-            raise FileRefused("unavailable") from None
+            raise FileRefusedError("unavailable") from None
         if "refused" in found:
             log.info("a file was refused reason=%s", str(found["refused"])[:20])
-            raise FileRefused(str(found["refused"]))
+            raise FileRefusedError(str(found["refused"]))
         text = found.get("text")
         return Extracted(str(found["media_type"]), text if isinstance(text, str) else None)
 
@@ -127,11 +127,11 @@ class Extraction:
             async with asyncio.timeout(self._seconds):
                 printed = await _talk(worker, job)
                 # One that goes on after it has answered is stopped below.
-                if len(printed) > MOST_PRINTED:
-                    raise _Stopped("printed")
+                if len(printed) > MAX_PRINTED:
+                    raise _WorkerStoppedError("printed")
                 return printed
         except TimeoutError:
-            raise _Stopped("time") from None
+            raise _WorkerStoppedError("time") from None
         finally:
             await asyncio.shield(_end(worker))
 
@@ -150,13 +150,13 @@ def _log_sandbox(offer: sandbox.Offer) -> None:
 
 async def _talk(worker: asyncio.subprocess.Process, job: bytes) -> bytes:
     if worker.stdin is None or worker.stdout is None:
-        raise _Stopped("damaged")
+        raise _WorkerStoppedError("damaged")
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
         worker.stdin.write(job)
         await worker.stdin.drain()
         worker.stdin.close()
     printed = bytearray()
-    while len(printed) <= MOST_PRINTED and (part := await worker.stdout.read(65_536)):
+    while len(printed) <= MAX_PRINTED and (part := await worker.stdout.read(65_536)):
         printed += part
     return bytes(printed)
 
@@ -180,7 +180,7 @@ def _understood(printed: bytes) -> dict[str, Any]:
     try:
         found = orjson.loads(printed)
     except orjson.JSONDecodeError:
-        raise _Stopped("memory") from None  # killed by a limit of the system
+        raise _WorkerStoppedError("memory") from None  # killed by a limit of the system
     if not isinstance(found, dict) or not ("refused" in found or "media_type" in found):
-        raise _Stopped("damaged")
+        raise _WorkerStoppedError("damaged")
     return found

@@ -19,12 +19,12 @@ from typing import Any, BinaryIO
 
 from cmw_agent.files import sandbox
 
-MOST_CHARS = 200_000
+MAX_CHARS = 200_000
 CUT_NOTE = "\n\n[The rest of this file was left out.]"
-MOST_UNPACKED = 200 * 1024 * 1024
-MOST_RATIO = 100
-MOST_ENTRIES = 10_000
-MOST_PIXELS = 50_000_000
+MAX_UNPACKED = 200 * 1024 * 1024
+MAX_RATIO = 100
+MAX_ENTRIES = 10_000
+MAX_PIXELS = 50_000_000
 PICTURE_EDGE = 1568
 PNG_BYTES = 1_000_000
 OPEN_FILES = 128
@@ -53,7 +53,7 @@ OFFICE = {
 ENDINGS = {"application/pdf": ".pdf", "text/html": ".html"}
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """The file is not read; the argument is a fixed word."""
 
 
@@ -85,7 +85,7 @@ def _result(job: dict[str, Any], read: Reader) -> dict[str, str]:
         source, picture = _opened(job)
         sandbox.enter(_readable())
         return read(source, job["media_type"], picture)
-    except Refused as refused:
+    except RefusedError as refused:
         return {"refused": str(refused)}
     except sandbox.SandboxError:
         return {"refused": "unavailable"}
@@ -154,13 +154,13 @@ def _read(source: BinaryIO, media_type: str, picture: BinaryIO | None) -> dict[s
     else:
         text = _plain(source)
     text = text.replace("\0", "").encode(errors="ignore").decode().strip()
-    if len(text) > MOST_CHARS:
-        text = text[:MOST_CHARS] + CUT_NOTE
+    if len(text) > MAX_CHARS:
+        text = text[:MAX_CHARS] + CUT_NOTE
     return {"media_type": media_type, "text": text}
 
 
 def _plain(source: BinaryIO) -> str:
-    most = MOST_CHARS * 4 + 4
+    most = MAX_CHARS * 4 + 4
     head = source.read(most)
     encoding = "utf-16" if head[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     try:
@@ -177,25 +177,25 @@ def _office(source: BinaryIO) -> tuple[str, str]:
         with zipfile.ZipFile(source) as archive:
             entries = archive.infolist()
     except (zipfile.BadZipFile, NotImplementedError, ValueError):
-        raise Refused("damaged") from None
-    if len(entries) > MOST_ENTRIES:
-        raise Refused("bomb")
+        raise RefusedError("damaged") from None
+    if len(entries) > MAX_ENTRIES:
+        raise RefusedError("bomb")
     for entry in entries:
         parts = entry.filename.replace("\\", "/").split("/")
         is_link = (entry.external_attr >> 16) & 0o170000 == 0o120000
         if is_link or ".." in parts or entry.filename.startswith(("/", "\\")):
-            raise Refused("paths")
+            raise RefusedError("paths")
         if entry.flag_bits & 1:
-            raise Refused("locked")
+            raise RefusedError("locked")
     unpacked = sum(entry.file_size for entry in entries)
     packed = max(1, os.fstat(source.fileno()).st_size)
     # A small file may well shrink a hundredfold; a big one that does is made for it.
-    if unpacked > MOST_UNPACKED or (unpacked > 1 << 20 and unpacked > packed * MOST_RATIO):
-        raise Refused("bomb")
+    if unpacked > MAX_UNPACKED or (unpacked > 1 << 20 and unpacked > packed * MAX_RATIO):
+        raise RefusedError("bomb")
     names = {entry.filename for entry in entries}
     found = [kind for name, kind in OFFICE.items() if name in names]
     if len(found) != 1 or len(names) != len(entries):
-        raise Refused("kind")
+        raise RefusedError("kind")
     return found[0]
 
 
@@ -203,7 +203,7 @@ def _converted(source: BinaryIO, ending: str, media_type: str) -> str:
     try:
         from markitdown import StreamInfo, converters  # noqa: PLC0415 (two seconds, and may be absent)
     except ImportError:
-        raise Refused("unavailable") from None
+        raise RefusedError("unavailable") from None
     # One converter, named: nothing guesses, and none of those that ask the network is made.
     made = {
         ".pdf": converters.PdfConverter,
@@ -225,11 +225,11 @@ def _draw(source: BinaryIO, media_type: str, picture: BinaryIO) -> None:
     try:
         image = Image.open(source, formats=[media_type.removeprefix("image/").upper()])
     except Image.DecompressionBombError:
-        raise Refused("pixels") from None
+        raise RefusedError("pixels") from None
     with image as opened:
         width, height = opened.size
-        if width * height > MOST_PIXELS:
-            raise Refused("pixels")
+        if width * height > MAX_PIXELS:
+            raise RefusedError("pixels")
         if opened.format == "JPEG":
             opened.draft("RGB", (PICTURE_EDGE, PICTURE_EDGE))
         upright = ImageOps.exif_transpose(opened)

@@ -1,7 +1,7 @@
 """What users do with files: upload, fetch, remove; and what a model is shown of them.
 
 For every channel. Each method takes the principal who asks; another's file and one that is
-not there are the same `FileMissing`.
+not there are the same `FileMissingError`.
 """
 
 import asyncio
@@ -14,17 +14,23 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from cmw_agent.config.settings import Settings
-from cmw_agent.core.errors import InvalidMessage, NotFound, Unavailable, UserError, frames
+from cmw_agent.core.errors import (
+    InvalidMessageError,
+    NotFoundError,
+    ServiceUnavailableError,
+    UserError,
+    frames,
+)
 from cmw_agent.files.disk_room import DiskRoom, megabytes, network_digest
-from cmw_agent.files.extraction import Extraction, FileRefused
+from cmw_agent.files.extraction import Extraction, FileRefusedError
 from cmw_agent.files.sniffing import HEAD, clean_name, detect
-from cmw_agent.files.storage import FILE_ID, FileStore, Received, TooLarge
+from cmw_agent.files.storage import FILE_ID, FileStore, FileTooLargeError, ReceivedFile
 from cmw_agent.identity.principals import Principal
 from cmw_agent.limits.budgets import Budgets
 from cmw_agent.limits.pace import Pace
 from cmw_agent.llm.transcription import Transcription
-from memory.conversations.files import MOST_FILES
-from memory.errors import InvalidText, QuotaExceeded, StoreError, UnknownFile
+from memory.conversations.files import MAX_FILES
+from memory.errors import InvalidTextError, QuotaExceededError, StoreError, UnknownFileError
 from memory.manager import ConversationMemoryManager
 from memory.records import StoredFile, utcnow
 
@@ -34,12 +40,12 @@ UPLOAD_SECONDS, SILENT_SECONDS = 600.0, 30.0
 LEAST_RATE = 8_192  # bytes a second that an upload must come with on average
 GRACE_SECONDS = 900.0  # from when an upload may begin to be read, beside what reading may take
 SWEPT_AT_ONCE = 500
-MOST_PICTURES = 20  # in what one request to a model holds
+MAX_PICTURES = 20  # in what one request to a model holds
 MemoryOf = Callable[[Principal], ConversationMemoryManager]
 T = TypeVar("T")
 
 
-class FileMissing(NotFound):
+class FileMissingError(NotFoundError):
     """The file is another's, or is not there: told alike."""
 
     sentence = "This file was not found."
@@ -123,13 +129,13 @@ class Files:
         file = await self._find(principal, file_id)
         path = self._store.path(file.file_id)
         if not await asyncio.to_thread(path.is_file):
-            raise FileMissing
+            raise FileMissingError
         return file, path
 
     async def remove(self, principal: Principal, file_id: str) -> None:
         """Delete a file that no message has."""
         if not principal.is_kept or not FILE_ID.fullmatch(file_id):
-            raise FileMissing
+            raise FileMissingError
         await self._told(self._memory_of(principal).remove_file(principal.id, file_id))
         await self._store.drop([file_id])
 
@@ -144,11 +150,11 @@ class Files:
 
     async def _picture(self, own: StoredFile) -> str:
         if own.kind != "image":
-            raise FileMissing
+            raise FileMissingError
         try:
             picture = await asyncio.to_thread(self._store.picture(own.file_id).read_bytes)
         except FileNotFoundError:
-            raise FileMissing from None
+            raise FileMissingError from None
         media_type = "image/png" if picture.startswith(b"\x89PNG") else "image/jpeg"
         return f"data:{media_type};base64,{base64.b64encode(picture).decode()}"
 
@@ -166,8 +172,8 @@ class Files:
         for file in reversed(found):
             part = _named(file, chars)
             chars -= len(part["text"])
-            with contextlib.suppress(FileMissing):
-                if file.kind == "image" and pictures < MOST_PICTURES:
+            with contextlib.suppress(FileMissingError):
+                if file.kind == "image" and pictures < MAX_PICTURES:
                     url = await self._picture(file)
                     part = {"type": "image_url", "image_url": {"url": url}}
                     pictures += 1
@@ -188,7 +194,7 @@ class Files:
 
     def _memory(self, principal: Principal) -> ConversationMemoryManager:
         if not principal.is_kept:
-            raise InvalidMessage(
+            raise InvalidMessageError(
                 "Files need a visit that is kept; please allow this page's cookie and reload it.",
                 status=403,
             )
@@ -196,7 +202,7 @@ class Files:
 
     async def _find(self, principal: Principal, file_id: str) -> StoredFile:
         if not principal.is_kept or not FILE_ID.fullmatch(file_id):
-            raise FileMissing
+            raise FileMissingError
         return await self._told(self._memory_of(principal).file(principal.id, file_id))
 
     def _reader(
@@ -212,37 +218,37 @@ class Files:
         if (bound := self._room.bound_of(used, wanted)) is not None:
             raise self._room.error(bound, used.owner)
 
-    async def _receive(self, file_id: str, body: AsyncIterator[bytes]) -> Received:
+    async def _receive(self, file_id: str, body: AsyncIterator[bytes]) -> ReceivedFile:
         try:
             async with asyncio.timeout(UPLOAD_SECONDS):
                 received = await self._store.receive(
                     file_id, lively(body), most=self._most, head=HEAD
                 )
-        except TooLarge:
+        except FileTooLargeError:
             most = megabytes(self._most)
-            raise InvalidMessage(
+            raise InvalidMessageError(
                 f"This file is too large; at most {most} are taken.", status=413
             ) from None
         except TimeoutError:
-            raise InvalidMessage(
+            raise InvalidMessageError(
                 "The upload took too long; please try again.", status=408
             ) from None
         except OSError as error:
             raise self._failed(error) from None
         if not received.size:
-            raise InvalidMessage("This file is empty.")
+            raise InvalidMessageError("This file is empty.")
         return received
 
     async def _read(
         self,
         file_id: str,
         name: str,
-        received: Received,
+        received: ReceivedFile,
         reader: contextlib.AbstractAsyncContextManager[object],
     ) -> StoredFile:
         found = detect(received.head, name)
         if found is None:
-            raise FileRefused("kind")
+            raise FileRefusedError("kind")
         media_type, kept, text = found.media_type, received.size, None
         if found.kind == "audio":
             text = await self._transcription.text(received.path, media_type)
@@ -260,18 +266,20 @@ class Files:
     async def _told(self, work: Awaitable[T]) -> T:
         try:
             return await work
-        except UnknownFile:
-            raise FileMissing from None
-        except QuotaExceeded as error:
+        except UnknownFileError:
+            raise FileMissingError from None
+        except QuotaExceededError as error:
             raise self._room.error(error.bound, error.used) from None
-        except InvalidText:
-            raise FileRefused("damaged") from None
+        except InvalidTextError:
+            raise FileRefusedError("damaged") from None
         except StoreError as error:
             raise self._failed(error) from None
 
     @staticmethod
     def _failed(error: Exception) -> UserError:
-        told = Unavailable("Files cannot be stored right now; please try again in a moment.")
+        told = ServiceUnavailableError(
+            "Files cannot be stored right now; please try again in a moment."
+        )
         log.error("files failed error_id=%s cause=%s", told.error_id, frames(error))
         return told
 
@@ -307,4 +315,4 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-__all__ = ["MOST_FILES", "FileMissing", "Files"]
+__all__ = ["MAX_FILES", "FileMissingError", "Files"]

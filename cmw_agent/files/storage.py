@@ -17,12 +17,12 @@ WRITTEN_AT_ONCE = 1 << 20
 FILE_ID = re.compile(r"[0-9a-f]{32}")
 
 
-class TooLarge(Exception):
+class FileTooLargeError(Exception):
     """More bytes came than a file may have."""
 
 
 @dataclass(frozen=True, slots=True)
-class Received:
+class ReceivedFile:
     """What came: where it lies, how much it is, and its first bytes."""
 
     path: Path
@@ -57,15 +57,15 @@ class FileStore:
 
     async def receive(
         self, file_id: str, body: AsyncIterator[bytes], *, most: int, head: int
-    ) -> Received:
-        """Write what comes, piece by piece. Raises TooLarge."""
+    ) -> ReceivedFile:
+        """Write what comes, piece by piece. Raises FileTooLargeError."""
         path = self.arriving(file_id)
         await asyncio.to_thread(make_folder, path.parent)
         size, pending, first = 0, bytearray(), bytearray()
         async for part in body:
             size += len(part)
             if size > most:
-                raise TooLarge
+                raise FileTooLargeError
             if len(first) < head:
                 first += part[: head - len(first)]
             pending += part
@@ -73,7 +73,7 @@ class FileStore:
                 await asyncio.to_thread(_append, path, bytes(pending))
                 pending.clear()
         await asyncio.to_thread(_append, path, bytes(pending))
-        return Received(path, size, bytes(first))
+        return ReceivedFile(path, size, bytes(first))
 
     async def keep(self, file_id: str) -> None:
         """Give what arrived, and its picture if there is one, its place."""

@@ -16,7 +16,7 @@ from typing import Literal, Self
 
 from itsdangerous import BadSignature, TimestampSigner
 
-from cmw_agent.core.errors import MalformedSession, MissingSession
+from cmw_agent.core.errors import MalformedSessionError, MissingSessionError
 
 VISITOR_ID = re.compile(r"v[0-9a-f]{32}")
 ACCOUNT_TOKEN = re.compile(r"(a[0-9a-f]{32}):([0-9a-f]{32}):([A-Za-z0-9_-]{0,1100})")
@@ -29,7 +29,7 @@ NAME_CHARS = 200
 MAX_GROUPS = 500
 KEY_FILE = "secret.key"
 
-Kind = Literal["visitor", "account", "ephemeral", "client", "widget", "phone"]
+PrincipalKind = Literal["visitor", "account", "ephemeral", "client", "widget", "phone"]
 Medium = Literal["cookie", "header"]
 
 
@@ -47,7 +47,7 @@ class Principal:
     """
 
     id: str
-    kind: Kind
+    kind: PrincipalKind
     login: str | None = field(default=None, compare=False)
     name: str | None = field(default=None, compare=False)
     groups: frozenset[str] = field(default=frozenset(), compare=False)
@@ -87,13 +87,13 @@ class SessionKey:
         """Return the key in `raw`.
 
         Raises:
-            MissingSession: `raw` is None or empty.
-            MalformedSession: `raw` is not 64 lower-case hex digits.
+            MissingSessionError: `raw` is None or empty.
+            MalformedSessionError: `raw` is not 64 lower-case hex digits.
         """
         if raw is None or raw == "":
-            raise MissingSession
+            raise MissingSessionError
         if not isinstance(raw, str) or not SESSION_KEY.fullmatch(raw):
-            raise MalformedSession
+            raise MalformedSessionError
         return cls(raw)
 
 

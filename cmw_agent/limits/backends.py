@@ -13,10 +13,10 @@ from typing import Any
 from limits.aio.storage import MovingWindowSupport, Storage
 from limits.aio.strategies import FixedWindowRateLimiter, MovingWindowRateLimiter
 
-MOST_KEYS = 100_000
+MAX_KEYS = 100_000
 
 
-class Counters(abc.ABC):
+class LimitBackend(abc.ABC):
     """One place that counts.
 
     Args:
@@ -52,7 +52,7 @@ class ProcessStorage(Storage, MovingWindowSupport):
 
     STORAGE_SCHEME = None
 
-    def __init__(self, clock: Callable[[], float], most: int = MOST_KEYS) -> None:
+    def __init__(self, clock: Callable[[], float], most: int = MAX_KEYS) -> None:
         super().__init__()
         self._clock = clock
         self._most = most
@@ -129,10 +129,10 @@ class ProcessStorage(Storage, MovingWindowSupport):
             kept.popitem(last=False)
 
 
-class ProcessCounters(Counters):
+class ProcessBackend(LimitBackend):
     """Counts of this process. Slots end with it and need no lease."""
 
-    def __init__(self, clock: Callable[[], float] = time.time, most: int = MOST_KEYS) -> None:
+    def __init__(self, clock: Callable[[], float] = time.time, most: int = MAX_KEYS) -> None:
         super().__init__(ProcessStorage(clock, most))
         self._most_owners = most
         self._slots: dict[str, set[str]] = {}

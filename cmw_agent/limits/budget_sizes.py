@@ -11,8 +11,8 @@ from types import MappingProxyType
 from typing import Literal, get_args
 
 from cmw_agent.config.settings import Settings
-from cmw_agent.core.errors import Overloaded
-from cmw_agent.limits.limiter import HOUR, MINUTE, TooMany, readable
+from cmw_agent.core.errors import OverloadedError
+from cmw_agent.limits.limiter import HOUR, MINUTE, RateLimitError, readable
 
 Kind = Literal[
     "turns",
@@ -43,7 +43,7 @@ TASK_OWNERS = 50  # of one network that may have all the recurring tasks that on
 EXTRACTIONS = 4  # workers that read documents; no owner has two
 
 
-class Full(Overloaded):
+class BudgetFullError(OverloadedError):
     """All of the app's budget is used.
 
     Args:
@@ -105,11 +105,11 @@ class Budget:
             return "network"
         return None
 
-    def error(self, bound: Bound) -> "TooMany | Full":
+    def error(self, bound: Bound) -> "RateLimitError | BudgetFullError":
         """Return the error that tells whose bound is reached."""
         wait = readable(self.retry_after)
         sentence = f"{WHO[bound]} too many {self.noun} right now; please try again in {wait}."
-        kind = Full if bound == "app" else TooMany
+        kind = BudgetFullError if bound == "app" else RateLimitError
         return kind(sentence, retry_after=self.retry_after)
 
     @property

@@ -116,7 +116,7 @@ class Hold:
         """Use so much more.
 
         Raises:
-            TooMany, Full: As for `Budgets.take`; what was used before still is.
+            RateLimitError, BudgetFullError: As for `Budgets.take`; what was used before still is.
         """
         if (refusal := self._use.refusal(self._owner, self._network, amount)) is not None:
             raise refusal

@@ -12,11 +12,11 @@ from dataclasses import replace
 
 from cmw_agent.config.settings import Settings
 from cmw_agent.core.errors import UserError
-from cmw_agent.limits.budget_sizes import KINDS, Bound, Budget, Full, Kind, budgets_of
+from cmw_agent.limits.budget_sizes import KINDS, Bound, Budget, BudgetFullError, Kind, budgets_of
 from cmw_agent.limits.budget_use import Hold, Use, Waiter
 from cmw_agent.limits.limiter import network_of
 
-__all__ = ["KINDS", "Bound", "Budget", "Budgets", "Full", "Hold", "Kind", "budgets_of"]
+__all__ = ["KINDS", "Bound", "Budget", "BudgetFullError", "Budgets", "Hold", "Kind", "budgets_of"]
 
 MAX_WAITING = 1_000  # callers of one kind that wait for their turn
 MAX_ENTRIES = 100_000  # who has spent of one kind in which step of its window
@@ -91,7 +91,7 @@ class Budgets:
             amount: How much, in the kind's unit.
 
         Raises:
-            TooMany: The owner, or the address, uses as much as it may.
+            RateLimitError: The owner, or the address, uses as much as it may.
             Full: The app has no more.
         """
         use, network = self._uses[kind], _network(address)
@@ -114,7 +114,7 @@ class Budgets:
         Whoever's network, then owner, uses least goes first, and then who came first.
 
         Raises:
-            TooMany, Full: As for `take`, once `wait_seconds` are over.
+            RateLimitError, BudgetFullError: As for `take`, once `wait_seconds` are over.
         """
         use, network = self._uses[kind], _network(address)
         hold = await self._wait(use, owner, network, amount, wait_seconds)
@@ -125,7 +125,7 @@ class Budgets:
         """Count `amount` for the window of a kind.
 
         Raises:
-            TooMany, Full: As for `take`; nothing is counted then.
+            RateLimitError, BudgetFullError: As for `take`; nothing is counted then.
         """
         use, network, now = self._uses[kind], _network(address), self._clock()
         if use.budget.seconds is None:
@@ -134,7 +134,7 @@ class Budgets:
         if (refusal := use.refusal(owner, network, amount)) is not None:
             raise refusal
         if use.entries >= MAX_ENTRIES:
-            raise Full(retry_after=use.budget.retry_after)
+            raise BudgetFullError(retry_after=use.budget.retry_after)
         use.add(owner, network, amount)
         use.note(now, use.budget.seconds, (owner, network), amount)
 

@@ -18,9 +18,14 @@ from limits.aio.strategies import MovingWindowRateLimiter
 
 from cmw_agent.config.settings import Settings
 from cmw_agent.core.errors import UserError
-from cmw_agent.core.random_ids import Names
-from cmw_agent.limits.backends import Counters, ProcessCounters
-from cmw_agent.limits.redis_backend import LEASE_SECONDS, WAIT_SECONDS, Places, RedisCounters
+from cmw_agent.core.random_ids import RandomIdPool
+from cmw_agent.limits.backends import LimitBackend, ProcessBackend
+from cmw_agent.limits.redis_backend import (
+    LEASE_SECONDS,
+    WAIT_SECONDS,
+    FallbackBackend,
+    RedisCounters,
+)
 
 MINUTE, HOUR, DAY = 60, 3600, 86_400
 SLOT_SECONDS = 5  # when to try again for a slot
@@ -33,7 +38,7 @@ SPENT_SOON = (
 )
 
 
-class TooMany(UserError):
+class RateLimitError(UserError):
     """A limit is reached.
 
     Args:
@@ -69,7 +74,7 @@ class Slot:
             await self._renew()
 
 
-class Limits:
+class RateLimiter:
     """Counts what owners ask for; `open_limits` makes one.
 
     Args:
@@ -78,7 +83,9 @@ class Limits:
         clock: Seconds since 1970.
     """
 
-    def __init__(self, settings: Settings, places: Places, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, settings: Settings, places: FallbackBackend, clock: Callable[[], float]
+    ) -> None:
         self._turns = _minute(settings.turns_per_minute, "turns")
         self._addresses = _minute(settings.turns_per_address, "addresses")
         self._tokens = (
@@ -90,13 +97,13 @@ class Limits:
         self._reserve = settings.history_tokens + ANSWER_TOKENS  # of the day, for each answer
         self._places = places
         self._clock = clock
-        self._names = Names()
+        self._names = RandomIdPool()
 
     async def admit(self, owner: str, address: str | None) -> None:
         """Count one message, for its owner and for the network address it came from.
 
         Raises:
-            TooMany: One of them has sent enough for now, which counts for neither; or the owner
+            RateLimitError: One of them has sent enough for now, which counts for neither; or the owner
                 has used up the tokens of the day.
         """
         digest = _digest(owner)
@@ -119,7 +126,7 @@ class Limits:
         there are no more slots than the rest of the day is worth.
 
         Raises:
-            TooMany: As many answers as may be are being written for the owner already, or the
+            RateLimitError: As many answers as may be are being written for the owner already, or the
                 tokens of the day are used up.
         """
         digest = _digest(owner)
@@ -131,14 +138,14 @@ class Limits:
 
         at_once = self._at_once or MANY
 
-        async def take(counters: Counters) -> tuple[Counters | None, int]:
+        async def take(counters: LimitBackend) -> tuple[LimitBackend | None, int]:
             most = min(at_once, await self._affordable(counters, digest))
             return (counters if await counters.take(digest, name, most) else None), most
 
         holder, most = await self._places.ask(take)
         if holder is None:
             sentence = SPENT_SOON if most < at_once else _busy(at_once)
-            raise TooMany(sentence, retry_after=SLOT_SECONDS)
+            raise RateLimitError(sentence, retry_after=SLOT_SECONDS)
         try:
             yield Slot(
                 lambda: self._places.attempt(holder, holder.renew(digest, name)), self._clock
@@ -147,11 +154,11 @@ class Limits:
             # What cannot be given back now ends by itself.
             await self._places.attempt(holder, holder.give(digest, name))
 
-    async def _affordable(self, counters: Counters, owner: str) -> int:
+    async def _affordable(self, counters: LimitBackend, owner: str) -> int:
         """Return for how many answers at once the tokens that are left of the day suffice.
 
         Raises:
-            TooMany: None are left.
+            RateLimitError: None are left.
         """
         tokens = self._tokens
         if tokens is None:
@@ -160,12 +167,12 @@ class Limits:
         if left > 0:
             return math.ceil(left / self._reserve)
         seconds = DAY - int(self._clock()) % DAY
-        raise TooMany(
+        raise RateLimitError(
             f"You have used today's {tokens.amount:,} tokens; please go on in {readable(seconds)}.",
             retry_after=seconds,
         )
 
-    async def _admit(self, counters: Counters, owner: str, address: str | None) -> None:
+    async def _admit(self, counters: LimitBackend, owner: str, address: str | None) -> None:
         moving = counters.moving
         await self._affordable(counters, owner)
         # The address is only tested before the owner's turn is counted, so that neither pays for
@@ -187,7 +194,7 @@ class Limits:
         window = await moving.get_window_stats(item, key)
         seconds = min(max(math.ceil(window.reset_time - self._clock()), 1), MINUTE)
         messages = "1 message" if item.amount == 1 else f"{item.amount:,} messages"
-        raise TooMany(
+        raise RateLimitError(
             f"{who} sent {messages} in a minute; please go on in {readable(seconds)}.",
             retry_after=seconds,
         )
@@ -202,7 +209,7 @@ async def open_limits(
     *,
     clock: Callable[[], float] = time.time,
     wait_seconds: float = WAIT_SECONDS,
-) -> AsyncIterator[Limits]:
+) -> AsyncIterator[RateLimiter]:
     """Open the limits that the settings name for the block, shared ones where a Redis is set.
 
     Args:
@@ -216,9 +223,9 @@ async def open_limits(
     """
     url = settings.redis_url
     shared = None if url is None else RedisCounters.open(url.get_secret_value(), wait_seconds)
-    places = Places(ProcessCounters(clock), shared, clock, wait_seconds)
+    places = FallbackBackend(ProcessBackend(clock), shared, clock, wait_seconds)
     try:
-        yield Limits(settings, places, clock)
+        yield RateLimiter(settings, places, clock)
     finally:
         await places.close()
 

@@ -10,7 +10,7 @@ from typing import Any, Self, TypeVar
 from limits.aio.storage import RedisStorage
 
 from cmw_agent.core.errors import StartupError
-from cmw_agent.limits.backends import Counters
+from cmw_agent.limits.backends import LimitBackend
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -36,7 +36,7 @@ return 1
 """
 
 
-class RedisCounters(Counters):
+class RedisCounters(LimitBackend):
     """Counts that replicas share, in a Redis server; every wait is bounded."""
 
     def __init__(self, pool: Any, failures: tuple[type[Exception], ...]) -> None:
@@ -107,7 +107,7 @@ class RedisCounters(Counters):
         return f"{PREFIX}:slots/{owner}"
 
 
-class Places:
+class FallbackBackend:
     """Where to count at this moment.
 
     Args:
@@ -119,7 +119,7 @@ class Places:
 
     def __init__(
         self,
-        own: Counters,
+        own: LimitBackend,
         shared: RedisCounters | None,
         clock: Callable[[], float],
         seconds: float,
@@ -130,7 +130,7 @@ class Places:
         self._seconds = seconds
         self._failed_at = self._warned_at = -math.inf
 
-    async def ask(self, work: Callable[[Counters], Awaitable[T]]) -> T:
+    async def ask(self, work: Callable[[LimitBackend], Awaitable[T]]) -> T:
         """Let the shared counters work or, while they cannot be reached, our own."""
         shared = self._shared
         if shared is not None and not 0 <= self._clock() - self._failed_at < PAUSE_SECONDS:
@@ -141,7 +141,7 @@ class Places:
                 self._note(error)
         return await work(self._own)
 
-    async def attempt(self, holder: Counters, work: Awaitable[None]) -> None:
+    async def attempt(self, holder: LimitBackend, work: Awaitable[None]) -> None:
         """Await what its counters alone can do, and which is not needed where they cannot."""
         try:
             async with asyncio.timeout(self._seconds):

@@ -30,18 +30,18 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from langchain_openai import ChatOpenAI
 from pydantic import PrivateAttr
 
-from cmw_agent.core.events import Emit, TextDelta, UsageReported
+from cmw_agent.core.events import EventSink, TextDelta, UsageReported
 from cmw_agent.llm.estimates import is_chargeable, prompt_tokens
-from cmw_agent.llm.http_client import NotAStream
+from cmw_agent.llm.http_client import NotAStreamError
 from memory.conversations.context_window import tokens_in
 
 NO_OBJECT = "the arguments are not a JSON object"
 WITHOUT_CALLS: Mapping[str, Any] = MappingProxyType(
     {"tool_call_chunks": [], "tool_calls": [], "invalid_tool_calls": []}
 )
-MOST_SCHEMAS = 1_000  # tools whose schema a model keeps converted
+MAX_SCHEMAS = 1_000  # tools whose schema a model keeps converted
 
-Tool = BaseTool | dict[str, Any]
+ToolSchema = BaseTool | dict[str, Any]
 Fields = Mapping[str, Any]
 NO_FIELDS: Fields = MappingProxyType({})
 
@@ -75,7 +75,7 @@ class Exchange:
         return HumanMessage(content) if self.role == "user" else AIMessage(content)
 
 
-class Voice:
+class RunEvents:
     """Where the events of one run go.
 
     The text of a further model call of the same run begins a paragraph of its own.
@@ -86,7 +86,7 @@ class Voice:
 
     __slots__ = ("_gap", "_spoke", "emit")
 
-    def __init__(self, emit: Emit) -> None:
+    def __init__(self, emit: EventSink) -> None:
         self.emit = emit
         self._spoke = False
         self._gap = ""
@@ -107,8 +107,8 @@ async def begin(
     model: BaseChatModel,
     instructions: str,
     said: Sequence[Exchange],
-    tools: Sequence[Tool],
-    voice: Voice,
+    tools: Sequence[ToolSchema],
+    voice: RunEvents,
     fields: Fields = NO_FIELDS,
 ) -> AIMessage:
     """Ask `model` for the message that follows what was `said`; otherwise as `complete`."""
@@ -122,8 +122,8 @@ async def begin(
 async def complete(
     model: BaseChatModel,
     messages: Sequence[BaseMessage],
-    tools: Sequence[Tool],
-    voice: Voice,
+    tools: Sequence[ToolSchema],
+    voice: RunEvents,
     fields: Fields = NO_FIELDS,
 ) -> AIMessage:
     """Ask `model` for the message that follows `messages`; `voice` hears it as it comes.
@@ -151,7 +151,7 @@ async def complete(
             voice.emit(_usage_of(messages, _whole(chunks)))
         raise
     if not chunks:
-        raise NotAStream
+        raise NotAStreamError
     whole = _whole(chunks)
     voice.emit(_usage_of(messages, whole))
     message = cast("AIMessage", message_chunk_to_message(whole))
@@ -228,13 +228,13 @@ class CoalescedChatOpenAI(ChatOpenAI):
     """
 
     _base: dict[str, Any] = PrivateAttr(default_factory=dict)
-    _schemas: dict[int, tuple[Tool, dict[str, Any]]] = PrivateAttr(default_factory=dict)
+    _schemas: dict[int, tuple[ToolSchema, dict[str, Any]]] = PrivateAttr(default_factory=dict)
 
     async def complete(
         self,
         messages: Sequence[BaseMessage],
-        tools: Sequence[Tool],
-        voice: Voice,
+        tools: Sequence[ToolSchema],
+        voice: RunEvents,
         fields: Fields,
     ) -> AIMessage:
         """Ask the endpoint; see `complete`."""
@@ -246,8 +246,8 @@ class CoalescedChatOpenAI(ChatOpenAI):
         self,
         instructions: str,
         said: Sequence[Exchange],
-        tools: Sequence[Tool],
-        voice: Voice,
+        tools: Sequence[ToolSchema],
+        voice: RunEvents,
         fields: Fields,
     ) -> AIMessage:
         """Ask the endpoint; see `begin`. Nothing of the conversation passes through LangChain."""
@@ -263,7 +263,7 @@ class CoalescedChatOpenAI(ChatOpenAI):
         payload = {**self._base, **options, "messages": messages}
         return await self._ask(payload, voice, contents)
 
-    def _options(self, tools: Sequence[Tool], fields: Fields) -> dict[str, Any]:
+    def _options(self, tools: Sequence[ToolSchema], fields: Fields) -> dict[str, Any]:
         options: dict[str, Any] = {**fields, "stream": True}
         if self.stream_usage:
             options["stream_options"] = {"include_usage": True}
@@ -272,9 +272,9 @@ class CoalescedChatOpenAI(ChatOpenAI):
         return options
 
     async def _ask(
-        self, payload: dict[str, Any], voice: Voice, contents: Sequence[Any]
+        self, payload: dict[str, Any], voice: RunEvents, contents: Sequence[Any]
     ) -> AIMessage:
-        heard = _Heard(voice)
+        heard = CompletionAccumulator(voice)
         try:
             async with await self.async_client.create(**payload) as stream:
                 async for chunk in stream:
@@ -296,19 +296,19 @@ class CoalescedChatOpenAI(ChatOpenAI):
         payload["messages"].extend(plain)
         return payload
 
-    def _schema(self, tool: Tool) -> dict[str, Any]:
+    def _schema(self, tool: ToolSchema) -> dict[str, Any]:
         known = self._schemas.get(id(tool))  # kept with its tool, so an id is never used again
         if known is None:
-            if len(self._schemas) >= MOST_SCHEMAS:
+            if len(self._schemas) >= MAX_SCHEMAS:
                 self._schemas.clear()
             known = self._schemas[id(tool)] = (tool, convert_to_openai_tool(tool))
         return known[1]
 
 
-class _Heard:
+class CompletionAccumulator:
     """What has come of one completion."""
 
-    def __init__(self, voice: Voice) -> None:
+    def __init__(self, voice: RunEvents) -> None:
         self._voice = voice
         self._texts: list[str] = []
         self._calls = ToolCalls()
@@ -343,7 +343,7 @@ class _Heard:
 
     def message(self) -> AIMessage:
         if not self.has_begun:
-            raise NotAStream
+            raise NotAStreamError
         calls, invalid = self._calls.parsed()
         text = "".join(self._texts)
         return AIMessage(text, tool_calls=calls, invalid_tool_calls=invalid)
@@ -362,20 +362,20 @@ def _plain(message: BaseMessage) -> dict[str, Any] | None:
 
 def _call_chunks(pieces: Any) -> list[ToolCallChunk]:
     if not isinstance(pieces, list):
-        raise NotAStream
+        raise NotAStreamError
     return [_call_chunk(piece) for piece in pieces]
 
 
 def _call_chunk(call: Any) -> ToolCallChunk:
     function = call.get("function") if isinstance(call, dict) else None
     if not isinstance(function, dict):
-        raise NotAStream
+        raise NotAStreamError
     name, arguments = function.get("name"), function.get("arguments")
     call_id, index = call.get("id"), call.get("index")
     if not all(item is None or isinstance(item, str) for item in (name, arguments, call_id)):
-        raise NotAStream
+        raise NotAStreamError
     if not (index is None or isinstance(index, int)):
-        raise NotAStream
+        raise NotAStreamError
     return tool_call_chunk(name=name, args=arguments, id=call_id, index=index)
 
 

@@ -17,9 +17,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from cmw_agent.llm.http_client import (
-    NotAStream,
+    NotAStreamError,
     Reply,
-    StreamCut,
+    StreamCutError,
     Upstream,
 )
 from cmw_agent.llm.sse import Chunk, Merger, SSEParser
@@ -43,7 +43,7 @@ def next_tick(now: float, window: float, shortest: float) -> float:
     return round((now + window) / step) * step
 
 
-class Window:
+class FlushInterval:
     """How long a live stream waits between two updates, in seconds.
 
     The window grows with the number of live streams and with the lag of the event loop,
@@ -115,7 +115,7 @@ class CoalescedCompletions:
         window: Shared by all streams of the process.
     """
 
-    def __init__(self, upstream: Upstream, window: Window) -> None:
+    def __init__(self, upstream: Upstream, window: FlushInterval) -> None:
         self._upstream = upstream
         self._window = window
 
@@ -140,7 +140,7 @@ class CoalescedStream:
             (on iterating).
     """
 
-    def __init__(self, upstream: Upstream, payload: Chunk, window: Window) -> None:
+    def __init__(self, upstream: Upstream, payload: Chunk, window: FlushInterval) -> None:
         self._upstream = upstream
         self._payload = payload
         self._window = window
@@ -180,4 +180,4 @@ class CoalescedStream:
                 await self._window.wait()
                 reply.resume()
         if not merger.finished:
-            raise NotAStream if parser.empty else StreamCut
+            raise NotAStreamError if parser.empty else StreamCutError

@@ -49,7 +49,7 @@ EXPLANATION = (
     "and start the app again."
 )
 
-Call = tuple[str, dict[str, Any]]
+DemoToolCall = tuple[str, dict[str, Any]]
 
 
 class DemoModel(BaseChatModel):
@@ -119,7 +119,7 @@ class DemoModel(BaseChatModel):
         yield _chunk(AIMessageChunk(content="", usage_metadata=usage))
 
 
-def respond(messages: Sequence[BaseMessage], tool_names: Sequence[str]) -> str | Call:
+def respond(messages: Sequence[BaseMessage], tool_names: Sequence[str]) -> str | DemoToolCall:
     """Return the demo's answer to a conversation, or the tool call that it needs first."""
     if messages and isinstance(messages[-1], ToolMessage):
         result = str(messages[-1].text)
@@ -133,7 +133,7 @@ def respond(messages: Sequence[BaseMessage], tool_names: Sequence[str]) -> str |
     return call if call is not None else _answer(asked)
 
 
-def _tool_for(text: str, tool_names: Sequence[str]) -> Call | None:
+def _tool_for(text: str, tool_names: Sequence[str]) -> DemoToolCall | None:
     if "current_time" in tool_names:
         if place := _place_of_time(text):
             return "current_time", {"time_zone": place}
@@ -180,7 +180,7 @@ def _call_id(messages: Sequence[BaseMessage]) -> str:
     return f"demo_{len(messages)}"
 
 
-def _tool_call(call: Call, call_id: str) -> AIMessageChunk:
+def _tool_call(call: DemoToolCall, call_id: str) -> AIMessageChunk:
     name, arguments = call
     chunk = tool_call_chunk(name=name, args=json.dumps(arguments), id=call_id, index=0)
     return AIMessageChunk(content="", tool_call_chunks=[chunk])

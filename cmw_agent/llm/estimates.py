@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from cmw_agent.llm.http_client import StreamSilent
+from cmw_agent.llm.http_client import StreamSilentError
 from memory.conversations.context_window import MESSAGE_TOKENS, tokens_in
 
 IMAGE_TOKENS = 1_000  # of one picture, whatever its size
@@ -24,7 +24,7 @@ def is_chargeable(error: BaseException, *, has_begun: bool) -> bool:
             nothing; one that was stopped, or was too slow, was at work.
     """
     stopped = not isinstance(error, Exception)
-    return has_begun or stopped or isinstance(error, StreamSilent | TimeoutError)
+    return has_begun or stopped or isinstance(error, StreamSilentError | TimeoutError)
 
 
 def prompt_tokens(contents: Iterable[Any], tools: Iterable[Any] = ()) -> int:

@@ -9,15 +9,15 @@ from langgraph.errors import GraphRecursionError
 from pydantic import SecretStr
 
 from cmw_agent.config.settings import Settings
-from cmw_agent.core.errors import ModelFailed
+from cmw_agent.core.errors import ModelFailedError
 from cmw_agent.llm.chat_model import CoalescedChatOpenAI
-from cmw_agent.llm.coalescing import CoalescedCompletions, Window
+from cmw_agent.llm.coalescing import CoalescedCompletions, FlushInterval
 from cmw_agent.llm.demo_model import DemoModel
-from cmw_agent.llm.http_client import StreamSilent, Upstream, UpstreamError
+from cmw_agent.llm.http_client import StreamSilentError, Upstream, UpstreamError
 
 
 @contextlib.asynccontextmanager
-async def open_model(settings: Settings, window: Window) -> AsyncIterator[BaseChatModel]:
+async def open_model(settings: Settings, window: FlushInterval) -> AsyncIterator[BaseChatModel]:
     """Make the app's one chat model and its connections; close them at the end."""
     if settings.demo:
         yield DemoModel(pause=settings.demo_pause)
@@ -50,7 +50,7 @@ async def open_model(settings: Settings, window: Window) -> AsyncIterator[BaseCh
         await upstream.close()
 
 
-def explain(error: BaseException, settings: Settings) -> ModelFailed:
+def explain(error: BaseException, settings: Settings) -> ModelFailedError:
     """Return what `error`, raised while the model was asked, means to a user."""
     kind = classify(error)
     model = settings.model
@@ -74,7 +74,7 @@ def explain(error: BaseException, settings: Settings) -> ModelFailed:
         "too_many_steps": "The model called tools again and again without an answer; "
         "please ask in another way.",
     }
-    return ModelFailed(sentences.get(kind), kind=kind)
+    return ModelFailedError(sentences.get(kind), kind=kind)
 
 
 def classify(error: BaseException) -> str:
@@ -82,6 +82,6 @@ def classify(error: BaseException) -> str:
     if isinstance(error, UpstreamError):
         return error.kind
     if isinstance(error, TimeoutError):
-        return StreamSilent.kind
+        return StreamSilentError.kind
     too_many = isinstance(error, GraphRecursionError | ModelCallLimitExceededError)
     return "too_many_steps" if too_many else UpstreamError.kind

@@ -31,37 +31,37 @@ class UpstreamError(Exception):
     kind = "failed"
 
 
-class StreamCut(UpstreamError):
+class StreamCutError(UpstreamError):
     """The connection ended before the answer did."""
 
     kind = "cut"
 
 
-class StreamSilent(UpstreamError):
+class StreamSilentError(UpstreamError):
     """Nothing came for as long as one read may take."""
 
     kind = "timeout"
 
 
-class NotAStream(UpstreamError):
+class NotAStreamError(UpstreamError):
     """What came is not a stream of chat completion chunks."""
 
     kind = "not_a_stream"
 
 
-class StreamRefused(UpstreamError):
+class StreamRefusedError(UpstreamError):
     """The server reported an error inside the stream."""
 
     kind = "refused"
 
 
-class Unreachable(UpstreamError):
+class UnreachableError(UpstreamError):
     """No connection could be made."""
 
     kind = "unreachable"
 
 
-class RequestRefused(UpstreamError):
+class RequestRefusedError(UpstreamError):
     """The server answered with an HTTP error.
 
     Args:
@@ -75,7 +75,7 @@ class RequestRefused(UpstreamError):
             401: "unauthorised",
             403: "unauthorised",
             404: "no_such_model",
-            408: StreamSilent.kind,
+            408: StreamSilentError.kind,
             429: "rate_limited",
         }
         self.kind = known.get(status_code, "server_error" if status_code >= 500 else "rejected")
@@ -121,14 +121,14 @@ class Upstream:
         often as `RETRIES`, where another try can help.
 
         Raises:
-            RequestRefused: The server answered with an HTTP error.
-            StreamSilent, StreamCut, Unreachable: No answer came.
+            RequestRefusedError: The server answered with an HTTP error.
+            StreamSilentError, StreamCutError, Unreachable: No answer came.
         """
         body = orjson.dumps(payload)
         for tries_left in range(RETRIES, -1, -1):
             try:
                 return await self._try(body)
-            except _Retryable as failure:
+            except _RetryableError as failure:
                 if not tries_left or failure.pause > LONGEST_PAUSE:
                     raise failure.error from failure.__cause__
                 await asyncio.sleep(failure.pause or _backoff(RETRIES - tries_left))
@@ -139,19 +139,19 @@ class Upstream:
             answer = await self._session.post(self._url, data=body, headers=self._headers)
         except aiohttp.SocketTimeoutError as error:
             # Another try would let the user wait as long again.
-            raise StreamSilent from error
+            raise StreamSilentError from error
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            raise _Retryable(Unreachable()) from error
+            raise _RetryableError(UnreachableError()) from error
         except aiohttp.ClientError as error:
             # A kept connection that the server had closed meanwhile, most of all.
-            raise _Retryable(StreamCut()) from error
+            raise _RetryableError(StreamCutError()) from error
         if answer.status == 200:
             return Reply(answer)
         pause = _asked_pause(answer.headers.get("retry-after"))
         answer.close()
         if answer.status in RETRIED:
-            raise _Retryable(RequestRefused(answer.status), pause)
-        raise RequestRefused(answer.status)
+            raise _RetryableError(RequestRefusedError(answer.status), pause)
+        raise RequestRefusedError(answer.status)
 
 
 def has_proxy(url: str) -> bool:
@@ -196,8 +196,8 @@ class Reply:
         What had come before a connection broke is returned first.
 
         Raises:
-            StreamSilent: Nothing came in time.
-            StreamCut: The connection broke.
+            StreamSilentError: Nothing came in time.
+            StreamCutError: The connection broke.
         """
         content = self._content
         try:
@@ -207,7 +207,7 @@ class Reply:
                 parts.append(more)
             return b"".join(parts) if len(parts) > 1 else parts[0]
         except aiohttp.SocketTimeoutError as error:
-            raise StreamSilent from error
+            raise StreamSilentError from error
         except (aiohttp.ClientError, OSError) as error:
             # aiohttp raises first and would drop what nobody has read yet.
             content.set_exception(None)
@@ -215,7 +215,7 @@ class Reply:
             content.set_exception(error)
             if rest:
                 return rest
-            raise StreamCut from error
+            raise StreamCutError from error
 
     def _goes_on(self) -> bool:
         """Let what was held back for want of room come; False where nothing was."""
@@ -257,7 +257,7 @@ class Reply:
         self._answer.release()
 
 
-class _Retryable(Exception):
+class _RetryableError(Exception):
     def __init__(self, error: UpstreamError, pause: float = 0.0) -> None:
         super().__init__()
         self.error = error

@@ -17,7 +17,7 @@ from langchain_core.language_models import BaseChatModel
 
 from cmw_agent.config.settings import Settings
 from cmw_agent.llm.chat_model import CoalescedChatOpenAI
-from cmw_agent.llm.http_client import RequestRefused, UpstreamError
+from cmw_agent.llm.http_client import RequestRefusedError, UpstreamError
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ class RequestFields:
             async with asyncio.timeout(PROBE_SECONDS):
                 async with await model.async_client.create(**asked, stream=True):
                     return True
-        except RequestRefused as error:
+        except RequestRefusedError as error:
             if error.status_code not in REFUSALS:
                 raise
             return False

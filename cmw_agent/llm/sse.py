@@ -4,7 +4,7 @@ from typing import Any
 
 import orjson
 
-from cmw_agent.llm.http_client import NotAStream, StreamRefused, UpstreamError
+from cmw_agent.llm.http_client import NotAStreamError, StreamRefusedError, UpstreamError
 
 Chunk = dict[str, Any]
 
@@ -69,21 +69,21 @@ class SSEParser:
                 if payload:
                     chunks.append(self._parse(payload))
             elif line and not line.startswith((b":", b"event:", b"id:", b"retry:")):
-                raise NotAStream
+                raise NotAStreamError
         if len(rest) > MAX_EVENT:
-            raise NotAStream
+            raise NotAStreamError
 
     def _parse(self, payload: bytes) -> Chunk:
         try:
             chunk = orjson.loads(payload)
         except orjson.JSONDecodeError as error:
-            raise NotAStream from error
+            raise NotAStreamError from error
         if not isinstance(chunk, dict):
-            raise NotAStream
+            raise NotAStreamError
         if chunk.get("error"):
-            raise StreamRefused
+            raise StreamRefusedError
         if not _has_shape(chunk):
-            raise NotAStream
+            raise NotAStreamError
         self.empty = False
         if self._tries_left:
             self._learn(payload, chunk)

@@ -8,16 +8,16 @@ import aiohttp
 import orjson
 
 from cmw_agent.config.settings import Settings
-from cmw_agent.core.errors import InvalidMessage, ModelFailed
+from cmw_agent.core.errors import InvalidMessageError, ModelFailedError
 from cmw_agent.llm.http_client import (
     CONNECT_SECONDS,
     RETRIED,
     RETRIES,
-    NotAStream,
-    RequestRefused,
-    StreamCut,
-    StreamSilent,
-    Unreachable,
+    NotAStreamError,
+    RequestRefusedError,
+    StreamCutError,
+    StreamSilentError,
+    UnreachableError,
     UpstreamError,
     has_proxy,
 )
@@ -25,7 +25,7 @@ from cmw_agent.llm.http_client import (
 log = logging.getLogger(__name__)
 
 NO_MODEL = "Recordings cannot be written down here: this app runs its demo model."
-MOST_BYTES = 2_000_000  # of an answer
+MAX_BYTES = 2_000_000  # of an answer
 PAUSE = 0.5  # seconds before the second try, and double before the third
 ENDINGS = {
     "audio/mpeg": "mp3",
@@ -67,22 +67,22 @@ class Transcription:
         )
 
     def check(self) -> None:
-        """Raise InvalidMessage where nothing can be written down at all."""
+        """Raise InvalidMessageError where nothing can be written down at all."""
         if self._demo:
-            raise InvalidMessage(NO_MODEL)
+            raise InvalidMessageError(NO_MODEL)
 
     async def text(self, path: Path, media_type: str) -> str:
         """Return what is said in the recording at `path`.
 
         Raises:
-            InvalidMessage: There is no endpoint.
-            ModelFailed: The endpoint failed, after as many tries as a chat gets.
+            InvalidMessageError: There is no endpoint.
+            ModelFailedError: The endpoint failed, after as many tries as a chat gets.
         """
         self.check()
         try:
             return await self._tried(path, media_type)
         except UpstreamError as error:
-            told = ModelFailed(
+            told = ModelFailedError(
                 SENTENCES.get(error.kind, "This recording could not be written down; try again."),
                 kind=error.kind,
             )
@@ -98,7 +98,7 @@ class Transcription:
             for tries in range(RETRIES + 1):
                 try:
                     return await self._ask(session, path, media_type)
-                except (RequestRefused, Unreachable, StreamCut) as error:
+                except (RequestRefusedError, UnreachableError, StreamCutError) as error:
                     status = getattr(error, "status_code", None)
                     if tries == RETRIES or (status is not None and status not in RETRIED):
                         raise
@@ -116,22 +116,22 @@ class Transcription:
             try:
                 async with session.post(self._url, data=form, headers=self._headers) as answer:
                     if answer.status != 200:
-                        raise RequestRefused(answer.status)
+                        raise RequestRefusedError(answer.status)
                     return _text_of(await _body(answer))
             except TimeoutError as error:
-                raise StreamSilent from error
+                raise StreamSilentError from error
             except aiohttp.ClientConnectorError as error:
-                raise Unreachable from error
+                raise UnreachableError from error
             except aiohttp.ClientError as error:
-                raise StreamCut from error
+                raise StreamCutError from error
 
 
 async def _body(answer: aiohttp.ClientResponse) -> bytes:
     body = bytearray()
     async for part in answer.content.iter_chunked(65_536):
         body += part
-        if len(body) > MOST_BYTES:
-            raise NotAStream
+        if len(body) > MAX_BYTES:
+            raise NotAStreamError
     return bytes(body)
 
 
@@ -139,8 +139,8 @@ def _text_of(body: bytes) -> str:
     try:
         content = orjson.loads(body)
     except orjson.JSONDecodeError:
-        raise NotAStream from None
+        raise NotAStreamError from None
     text = content.get("text") if isinstance(content, dict) else None
     if not isinstance(text, str):
-        raise NotAStream
+        raise NotAStreamError
     return text.replace("\0", "").encode(errors="ignore").decode().strip()

@@ -5,14 +5,14 @@ Whatever else comes is one further word, so that neither a user nor a model make
 
 from typing import get_args
 
-from cmw_agent.core.events import Outcome
+from cmw_agent.core.events import TurnOutcome
 from cmw_agent.observability.observers import REFUSED, REPEATED
 from cmw_agent.tools.builtin import BUILT_IN
 
 OTHER = "other"
 CONNECTED = "connected"  # any tool of a user's accounts, and what a model has invented
 CHANNELS = ("web", "rest", "embed", "whatsapp", "schedule", OTHER)
-ANSWERED = (*get_args(Outcome),)
+ANSWERED = (*get_args(TurnOutcome),)
 OUTCOMES = (*ANSWERED, REFUSED, REPEATED, OTHER)
 SENDS = ("sent", "again", "failed", "uncertain", OTHER)
 RUNS = (*ANSWERED, "limited", "postponed", OTHER)

@@ -27,7 +27,7 @@ LINE_BREAKS = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]+")
 FIELDS = re.compile(r"(?: [a-z_]+=%(?:\.\d)?[a-z])+$")
 FIELD = re.compile(r" ([a-z_]+)=(%\S+)")
 PLACES = re.compile(r"%%|%[^a-zA-Z%]*[a-zA-Z]")
-MOST_CHARS = 8_192  # of one message or value
+MAX_CHARS = 8_192  # of one message or value
 OWN = ("cmw_agent", "memory")
 # Below WARNING these name URLs with session hashes, or quote requests.
 QUIET = (
@@ -114,7 +114,7 @@ def _cut(record: logging.LogRecord, message: str) -> str:
     if record.name == "asyncio":
         # What follows is the repr of a task or callback: arguments, an exception's text.
         message = message.partition("\n")[0].partition("(")[0].rstrip()
-    return message[:MOST_CHARS]
+    return message[:MAX_CHARS]
 
 
 def _parts(template: str) -> tuple[str, int, tuple[str, ...]]:
@@ -153,7 +153,7 @@ def _entry(_logger: WrappedLogger, _name: str, given: EventDict) -> EventDict:
 def _value(value: Any) -> int | float | bool | str | None:
     if value is None or (isinstance(value, int | float) and math.isfinite(value)):
         return value
-    return LINE_BREAKS.sub(" ", str(value)[:MOST_CHARS])
+    return LINE_BREAKS.sub(" ", str(value)[:MAX_CHARS])
 
 
 def _rendered(_logger: WrappedLogger, _name: str, entry: EventDict) -> str:

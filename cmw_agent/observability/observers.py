@@ -8,7 +8,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from cmw_agent.core.errors import Overloaded, UserError
+from cmw_agent.core.errors import OverloadedError, UserError
 from cmw_agent.core.events import AgentEvent, TextDelta, ToolFinished, ToolStarted, UsageReported
 
 log = logging.getLogger(__name__)
@@ -162,7 +162,7 @@ def request_of(scope: Mapping[str, Any]) -> str:
 
 def kind_of(error: UserError) -> str:
     """Return a fixed word for why a message was not taken."""
-    if isinstance(error, Overloaded):
+    if isinstance(error, OverloadedError):
         return "overloaded"
     match error.status:
         case 404 | 410:

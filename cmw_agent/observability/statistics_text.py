@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from cmw_agent.llm.pricing import dollars
-from memory.reports.figures import Day, Share, Spread, Statistics, Tool
+from memory.reports.figures import Day, Share, Spread, Statistics, ToolStatistics
 
 BAR = 30  # characters of the longest bar
 LABEL = 24
@@ -82,7 +82,7 @@ def _shares(kind: str, shares: Iterable[Share]) -> str:
     return "\n".join([head, *(lines or ["–"])])
 
 
-def _tools(tools: Iterable[Tool]) -> str:
+def _tools(tools: Iterable[ToolStatistics]) -> str:
     head = f"{'tool':<{LABEL}}{'calls':>15}{'errors':>10}{'median ms':>12}{'p95 ms':>12}"
     lines = [
         f"{shown(tool.name, LABEL - 1):<{LABEL}}{tool.calls:>15}{tool.errors:>10}"

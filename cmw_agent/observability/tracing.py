@@ -29,8 +29,8 @@ log = logging.getLogger(__name__)
 
 EXPORT_SECONDS = 5.0  # for one request to the collector
 FLUSH_SECONDS = 5.0  # for what is left at the end
-MOST_WAITING = 8_192  # spans; further ones are dropped while the collector is away
-MOST_TOOLS = 64  # open spans of one turn
+MAX_WAITING = 8_192  # spans; further ones are dropped while the collector is away
+MAX_TOOLS = 64  # open spans of one turn
 
 
 class Traces(Silent):
@@ -104,7 +104,7 @@ class _Drawing:
         """See `Watch`."""
         self._end_call()
         self._free_since = None  # what lies between two tools of one answer is no call
-        if call_id in self._tools or len(self._tools) >= MOST_TOOLS:
+        if call_id in self._tools or len(self._tools) >= MAX_TOOLS:
             return
         span = self._tools[call_id] = self._tracer.start_span("tool", self._within)
         span.set_attribute("cmw.tool", name if name in TOOLS else CONNECTED)
@@ -172,7 +172,7 @@ def _provider(endpoint: str) -> "TracerProvider":
     provider = TracerProvider(
         resource=Resource({"service.name": "cmw-agent"}), shutdown_on_exit=False
     )
-    provider.add_span_processor(BatchSpanProcessor(exporter, max_queue_size=MOST_WAITING))
+    provider.add_span_processor(BatchSpanProcessor(exporter, max_queue_size=MAX_WAITING))
     return provider
 
 

@@ -12,7 +12,7 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 log = logging.getLogger(__name__)
 
 
-class Upkeep:
+class PeriodicTask:
     """Runs `work` every so many seconds inside its block, the first time after as many.
 
     One run at a time: what falls due meanwhile is left out. A run that fails is logged, and the

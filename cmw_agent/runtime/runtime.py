@@ -12,28 +12,28 @@ from langchain_core.language_models import BaseChatModel
 
 from cmw_agent.agent.access import Agents
 from cmw_agent.agent.agent import CmwAgent, Graph, build_graph
-from cmw_agent.chat.approval_registry import Approvals
+from cmw_agent.chat.approval_registry import ApprovalRegistry
 from cmw_agent.chat.commands import ChatCommands
-from cmw_agent.chat.dependencies import AgentGone, Kit
+from cmw_agent.chat.dependencies import AgentRemovedError, ChatDependencies
 from cmw_agent.chat.service import ChatService
 from cmw_agent.config.agent_profiles import load_profiles
 from cmw_agent.config.settings import Settings
-from cmw_agent.conversations.service import History
-from cmw_agent.conversations.sessions import Session, SessionMaker, SessionRegistry
+from cmw_agent.conversations.service import ConversationService
+from cmw_agent.conversations.sessions import LiveSession, SessionMaker, SessionRegistry
 from cmw_agent.conversations.store_errors import refusal_for
-from cmw_agent.core.errors import Unavailable
+from cmw_agent.core.errors import ServiceUnavailableError
 from cmw_agent.files.service import Files
 from cmw_agent.identity.principals import Principal
 from cmw_agent.limits.budgets import Budgets
 from cmw_agent.limits.limiter import open_limits
-from cmw_agent.llm.coalescing import Window
+from cmw_agent.llm.coalescing import FlushInterval
 from cmw_agent.llm.factory import open_model
 from cmw_agent.llm.request_fields import open_request_fields
 from cmw_agent.observability.observers import Observer, Silent
-from cmw_agent.runtime.periodic import Upkeep
+from cmw_agent.runtime.periodic import PeriodicTask
 from cmw_agent.runtime.scheduler import Deliver, Scheduler
 from cmw_agent.runtime.scheduler_loop import open_schedules, scheduling
-from cmw_agent.schedules.service import ScheduleBook
+from cmw_agent.schedules.service import ScheduleService
 from cmw_agent.tools.composio.connecting import Connecting
 from cmw_agent.tools.composio.connections import open_connections
 from memory.connections import ConnectionStore
@@ -123,9 +123,9 @@ class Runtime:
         self.budgets = Budgets.of(settings)
         self._chat: ChatService | None = None
         self._registry: SessionRegistry | None = None
-        self._history: History | None = None
+        self._history: ConversationService | None = None
         self._files: Files | None = None
-        self._kit: Kit | None = None
+        self._kit: ChatDependencies | None = None
         self._maker: SessionMaker | None = None
         self._database: Database | None = None
         self._logins: Logins | None = None
@@ -137,41 +137,41 @@ class Runtime:
     def chat(self) -> ChatService:
         """The service that runs turns."""
         if self._chat is None:
-            raise Unavailable
+            raise ServiceUnavailableError
         return self._chat
 
     @property
     def registry(self) -> SessionRegistry:
         """The live sessions."""
         if self._registry is None:
-            raise Unavailable
+            raise ServiceUnavailableError
         return self._registry
 
     @property
-    def history(self) -> History:
+    def history(self) -> ConversationService:
         """What owners do with their conversations."""
         if self._history is None:
-            raise Unavailable
+            raise ServiceUnavailableError
         return self._history
 
     @property
     def files(self) -> Files:
         """What owners do with files."""
         if self._files is None:
-            raise Unavailable
+            raise ServiceUnavailableError
         return self._files
 
-    async def model(self, session: Session, chosen: str | None) -> str:
+    async def model(self, session: LiveSession, chosen: str | None) -> str:
         """Return the model that answers in a session's conversation.
 
         Raises:
             UserError: The memory fails.
         """
         if self._kit is None:
-            raise Unavailable
+            raise ServiceUnavailableError
         try:
             profile = await self._kit.profile(session, session.agent_id)
-        except AgentGone:
+        except AgentRemovedError:
             return self.settings.model
         return self._kit.model(profile, chosen)
 
@@ -186,7 +186,7 @@ class Runtime:
         if self._kit is not None and self._kit.schedules is not None:
             await self._kit.schedules.visited(principal)
 
-    async def visit(self, session: Session) -> None:
+    async def visit(self, session: LiveSession) -> None:
         """Note that the user of a session is here, as often as visits are known."""
         now = time.monotonic()
         if session.visited_at is None or now - session.visited_at >= NOTED.total_seconds():
@@ -194,51 +194,51 @@ class Runtime:
             await self.visited(session.principal)
 
     @property
-    def approvals(self) -> Approvals:
+    def approvals(self) -> ApprovalRegistry:
         """The tool calls that wait for their users."""
         if self._kit is None:
-            raise Unavailable
+            raise ServiceUnavailableError
         return self._kit.approvals
 
     @property
     def connecting(self) -> Connecting | None:
         """The accounts that users connect; None where the settings allow none."""
         if self._kit is None:
-            raise Unavailable
+            raise ServiceUnavailableError
         return self._kit.connecting
 
     @property
     def logins(self) -> Logins:
         """The logins of accounts."""
         if self._logins is None:
-            raise Unavailable
+            raise ServiceUnavailableError
         return self._logins
 
     @property
     def kept(self) -> ConversationMemoryManager:
         """The memory of everyone whose conversations are kept."""
         if self._kept is None:
-            raise Unavailable
+            raise ServiceUnavailableError
         return self._kept
 
     @property
     def inbox(self) -> Inbox:
         """What came by WhatsApp."""
         if self._inbox is None:
-            raise Unavailable
+            raise ServiceUnavailableError
         return self._inbox
 
     @property
     def outbox(self) -> Outbox:
         """What goes out there."""
         if self._outbox is None:
-            raise Unavailable
+            raise ServiceUnavailableError
         return self._outbox
 
     def memory_of(self, principal: Principal) -> ConversationMemoryManager:
         """Return the memory that holds a principal's conversations."""
         if self._maker is None:
-            raise Unavailable
+            raise ServiceUnavailableError
         return self._maker.memory(principal)
 
     @contextlib.asynccontextmanager
@@ -257,7 +257,7 @@ class Runtime:
             lock = stack.enter_context(sole_use(settings.database_url.get_secret_value()))
             await interrupt_abandoned(database, everything=lock.alone)
             await lock.share()
-            model = await stack.enter_async_context(open_model(settings, Window()))
+            model = await stack.enter_async_context(open_model(settings, FlushInterval()))
             self._database = database
             self._logins = Logins(database)
             self._kept = ConversationMemoryManager(database)
@@ -275,7 +275,7 @@ class Runtime:
             )
             retention = Retention(database)
             self._files = Files(settings, maker.memory, retention.known_files, self.budgets)
-            self._history = History(maker.memory, self._registry, self._files)
+            self._history = ConversationService(maker.memory, self._registry, self._files)
             store = open_schedules(database, settings)
             accounts = ConnectionStore(database)
             kit = self._kit = await self._equipped(stack, model, self._files, store, accounts)
@@ -286,7 +286,7 @@ class Runtime:
             clean_up = partial(self._clean_up, self._registry, retention, self._files, scheduler)
             try:
                 async with (
-                    Upkeep(clean_up, seconds=settings.cleanup_seconds),
+                    PeriodicTask(clean_up, seconds=settings.cleanup_seconds),
                     scheduling(scheduler),
                 ):
                     yield
@@ -304,7 +304,7 @@ class Runtime:
         files: Files,
         store: Schedules,
         accounts: ConnectionStore,
-    ) -> Kit:
+    ) -> ChatDependencies:
         settings = self.settings
         connecting: Connecting | None = None
         if settings.connections:
@@ -312,10 +312,10 @@ class Runtime:
             # so that the first user need not wait for them
             await stack.enter_async_context(_meanwhile(connections.load()))
             connecting = Connecting(connections, accounts)
-        return Kit(
+        return ChatDependencies(
             settings,
             limits=await stack.enter_async_context(open_limits(settings)),
-            approvals=Approvals(settings.approval_seconds, self.budgets),
+            approvals=ApprovalRegistry(settings.approval_seconds, self.budgets),
             budgets=self.budgets,
             agents=self.agents,
             fields=await stack.enter_async_context(open_request_fields(settings, model)),
@@ -325,10 +325,10 @@ class Runtime:
             schedules=self._book(store),
         )
 
-    def _book(self, store: Schedules) -> ScheduleBook | None:
+    def _book(self, store: Schedules) -> ScheduleService | None:
         if not self.settings.schedules_per_user:
             return None
-        return ScheduleBook(store, self.settings, self.budgets.budget("tasks"))
+        return ScheduleService(store, self.settings, self.budgets.budget("tasks"))
 
     def _scheduler(
         self, store: Schedules, chat: ChatService, registry: SessionRegistry
@@ -371,11 +371,11 @@ class Runtime:
             Unavailable: The database does not answer, or is not open.
         """
         if self._database is None:
-            raise Unavailable
+            raise ServiceUnavailableError
         try:
             return await statistics(self._database)
         except StoreError as error:
-            raise Unavailable from error
+            raise ServiceUnavailableError from error
 
     async def _clean_up(
         self,

@@ -13,23 +13,23 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from types import MappingProxyType
 
-from cmw_agent.chat.dependencies import AgentGone
+from cmw_agent.chat.dependencies import AgentRemovedError
 from cmw_agent.chat.service import ChatService
-from cmw_agent.conversations.sessions import Provenance, Session, SessionRegistry
+from cmw_agent.conversations.sessions import LiveSession, SessionOrigin, SessionRegistry
 from cmw_agent.core.errors import (
-    ConversationInUse,
-    NotFound,
-    Overloaded,
-    Unavailable,
+    ConversationInUseError,
+    NotFoundError,
+    OverloadedError,
+    ServiceUnavailableError,
     UserError,
     frames,
 )
 from cmw_agent.core.events import TextDelta, TurnFinished
-from cmw_agent.identity.principals import Kind, Principal, SessionKey
-from cmw_agent.limits.limiter import MINUTE, TooMany
+from cmw_agent.identity.principals import Principal, PrincipalKind, SessionKey
+from cmw_agent.limits.limiter import MINUTE, RateLimitError
 from cmw_agent.observability.observers import Observer
-from memory.errors import ConversationBusy, ConversationNotFound, StoreError
-from memory.queues.schedules import Claimed, Ending, Schedules, Unvisited
+from memory.errors import ConversationBusyError, ConversationNotFoundError, StoreError
+from memory.queues.schedules import ClaimedRun, RunEnd, Schedules, Unvisited
 from memory.records import utcnow
 
 log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ ENDED = (
 )
 NAME_CHARS = 12  # of a task's id in log lines
 MARK = "⏰"  # before the stored message: the user did not write it just now
-KINDS: Mapping[str, Kind] = MappingProxyType(
+KINDS: Mapping[str, PrincipalKind] = MappingProxyType(
     {"v": "visitor", "a": "account", "r": "client", "w": "widget", "p": "phone"}
 )
 
@@ -63,7 +63,7 @@ class Delivery:
 Deliver = Callable[[Delivery], Awaitable[None]]
 
 
-def owner_of(claimed: Claimed) -> Principal:
+def owner_of(claimed: ClaimedRun) -> Principal:
     """Return the party as which a task runs: its owner, with no login.
 
     Raises:
@@ -79,7 +79,7 @@ def _principal(owner: str) -> Principal:
     return Principal(owner, kind)
 
 
-def session_key(claimed: Claimed) -> SessionKey:
+def session_key(claimed: ClaimedRun) -> SessionKey:
     """Return the key of the live session in which a task runs.
 
     No request leads to it: the guard makes theirs with a secret.
@@ -173,9 +173,9 @@ class Scheduler:
                     model_used=None,
                     error_id=None,
                 )
-        except ConversationBusy:
+        except ConversationBusyError:
             return False  # its owner is back, or it runs: the next time will tell
-        except ConversationNotFound:
+        except ConversationNotFoundError:
             pass  # it goes with its conversation
         finally:
             await self._registry.release(key, principal)
@@ -192,12 +192,12 @@ class Scheduler:
             task.cancel()
         await self.rest()
 
-    async def _claim(self) -> Claimed | None:
+    async def _claim(self) -> ClaimedRun | None:
         """Claim what is due, unless the process has no room: then it stays due."""
         return None if not self._chat.has_room else await self._store.claim_due()
 
-    async def _work(self, first: Claimed) -> None:
-        claimed: Claimed | None = first
+    async def _work(self, first: ClaimedRun) -> None:
+        claimed: ClaimedRun | None = first
         while claimed is not None:
             try:
                 await self._run(claimed)
@@ -207,47 +207,47 @@ class Scheduler:
                 log.warning("a recurring task's end was not stored cause=%s", frames(error))
                 return
 
-    async def _run(self, claimed: Claimed) -> None:
+    async def _run(self, claimed: ClaimedRun) -> None:
         try:
             ending = await self._ended(claimed)
         except asyncio.CancelledError:
-            await self._finish(claimed, Ending("interrupted"))
+            await self._finish(claimed, RunEnd("interrupted"))
             raise
         except Exception as error:  # noqa: BLE001 (named in the log; the task counts as failed)
             self._log(claimed, "failed", error)
-            ending = Ending("failed")
+            ending = RunEnd("failed")
         await self._finish(claimed, ending)
 
-    async def _finish(self, claimed: Claimed, ending: Ending) -> None:
+    async def _finish(self, claimed: ClaimedRun, ending: RunEnd) -> None:
         schedule = claimed.schedule.schedule_id
         await self._store.finish(claimed.owner, schedule, claimed.holder, ending)
         self._observer.schedule_ran(ending.outcome)
 
-    async def _ended(self, claimed: Claimed) -> Ending:
+    async def _ended(self, claimed: ClaimedRun) -> RunEnd:
         try:
             finished, text = await self._turn(claimed)
-        except TooMany as error:
+        except RateLimitError as error:
             soon = error.retry_after <= MINUTE
-            return self._postponed() if soon else Ending("limited")
-        except (ConversationInUse, Overloaded, Unavailable):
+            return self._postponed() if soon else RunEnd("limited")
+        except (ConversationInUseError, OverloadedError, ServiceUnavailableError):
             return self._postponed()
-        except AgentGone:
-            return Ending("failed")  # its owner may not use the agent any more, or nobody can
-        except NotFound:
-            return Ending("interrupted")  # its conversation was deleted, and it goes with that
+        except AgentRemovedError:
+            return RunEnd("failed")  # its owner may not use the agent any more, or nobody can
+        except NotFoundError:
+            return RunEnd("interrupted")  # its conversation was deleted, and it goes with that
         except UserError as error:
             self._log(claimed, "failed", error)
-            return Ending("failed")
+            return RunEnd("failed")
         is_cut = finished.outcome == "interrupted" and finished.sentence is None
         if self._deliver is not None and not is_cut and (told := text or finished.sentence):
             await self._deliver(
                 Delivery(claimed.owner, claimed.channel, claimed.schedule.recipient, told)
             )
         if is_cut:
-            return Ending("interrupted")  # somebody stopped it
-        return Ending("complete" if finished.outcome == "complete" else "failed")
+            return RunEnd("interrupted")  # somebody stopped it
+        return RunEnd("complete" if finished.outcome == "complete" else "failed")
 
-    async def _turn(self, claimed: Claimed) -> tuple[TurnFinished, str]:
+    async def _turn(self, claimed: ClaimedRun) -> tuple[TurnFinished, str]:
         principal = owner_of(claimed)
         await self._chat.admit(principal, None)
         key = session_key(claimed)
@@ -273,18 +273,18 @@ class Scheduler:
         finally:
             await self._registry.release(key, principal)
 
-    def _prepare(self, session: Session, claimed: Claimed) -> None:
+    def _prepare(self, session: LiveSession, claimed: ClaimedRun) -> None:
         session.conversation_id = claimed.schedule.session_id
         session.agent_id = claimed.agent_id
         session.channel = CHANNEL
         session.origin = self._origin
         session.can_ask = False
-        session.provenance = Provenance(tenant_id=claimed.tenant_id)
+        session.provenance = SessionOrigin(tenant_id=claimed.tenant_id)
 
-    def _postponed(self) -> Ending:
-        return Ending("postponed", retry_at=self._clock() + AGAIN)
+    def _postponed(self) -> RunEnd:
+        return RunEnd("postponed", retry_at=self._clock() + AGAIN)
 
-    def _log(self, claimed: Claimed, outcome: str, error: BaseException) -> None:
+    def _log(self, claimed: ClaimedRun, outcome: str, error: BaseException) -> None:
         log.error(
             "recurring task %s principal=%s cause=%s",
             outcome,
@@ -293,7 +293,7 @@ class Scheduler:
         )
 
 
-def _log_name(claimed: Claimed) -> str:
+def _log_name(claimed: ClaimedRun) -> str:
     """Return the owner's name for logs, also of one as whom no task can run."""
     kind = KINDS.get(claimed.owner[:1], "ephemeral")
     return Principal(claimed.owner, kind).log_name

@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import AsyncIterator
 
 from cmw_agent.config.settings import Settings
-from cmw_agent.runtime.periodic import Upkeep
+from cmw_agent.runtime.periodic import PeriodicTask
 from cmw_agent.runtime.scheduler import Scheduler
 from cmw_agent.schedules.recurrence import following
 from memory.engine.database import Database
@@ -28,7 +28,7 @@ async def scheduling(scheduler: Scheduler | None) -> AsyncIterator[None]:
         return
     try:
         await scheduler.tick()  # what fell due while the app was down
-        async with Upkeep(scheduler.tick, seconds=TICK_SECONDS):
+        async with PeriodicTask(scheduler.tick, seconds=TICK_SECONDS):
             yield
     finally:
         await scheduler.close()

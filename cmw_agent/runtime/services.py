@@ -3,10 +3,10 @@
 from typing import Protocol
 
 from cmw_agent.agent.access import Agents
-from cmw_agent.chat.approval_registry import Approvals
+from cmw_agent.chat.approval_registry import ApprovalRegistry
 from cmw_agent.chat.service import ChatService
 from cmw_agent.config.settings import Settings
-from cmw_agent.conversations.service import History
+from cmw_agent.conversations.service import ConversationService
 from cmw_agent.conversations.sessions import SessionRegistry
 from cmw_agent.files.service import Files
 from cmw_agent.identity.principals import Principal
@@ -49,7 +49,7 @@ class Services(Protocol):
         """The live sessions."""
 
     @property
-    def history(self) -> History:
+    def history(self) -> ConversationService:
         """What owners do with their conversations."""
 
     @property
@@ -57,7 +57,7 @@ class Services(Protocol):
         """What owners do with files."""
 
     @property
-    def approvals(self) -> Approvals:
+    def approvals(self) -> ApprovalRegistry:
         """The tool calls that wait for their users."""
 
     @property

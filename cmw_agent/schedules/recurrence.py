@@ -27,7 +27,7 @@ from apscheduler.triggers.cron import CronTrigger
 from cmw_agent.core.errors import UserError
 from cmw_agent.tools.builtin.clock import zone_names
 
-MOST_CHARS = 200
+MAX_CHARS = 200
 HORIZON = timedelta(days=9 * 366)  # the 29th of February comes back within eight years
 DAY_MINUTES = 1440
 HOURS = 24
@@ -48,7 +48,7 @@ _TIME = re.compile(r"(\d{1,2})(?::(\d\d))?\s*(am|pm)?", re.ASCII)
 _PART = re.compile(r"(\*|(\w+)(?:-(\w+))?)(?:/(\d{1,2}))?", re.ASCII)
 
 
-class UnknownTime(UserError):
+class UnknownTimeError(UserError):
     """What was written is no time that is understood, or one that is not allowed."""
 
     status = 422
@@ -125,11 +125,11 @@ def understood(text: str) -> tuple[Recurrence, str | None]:
     """Return the times that `text` names, and the time zone where it names one.
 
     Raises:
-        UnknownTime: It names none.
+        UnknownTimeError: It names none.
     """
-    plain = " ".join(text[: MOST_CHARS + 1].lower().split()).rstrip(".")
-    if not plain or len(text) > MOST_CHARS:
-        raise UnknownTime
+    plain = " ".join(text[: MAX_CHARS + 1].lower().split()).rstrip(".")
+    if not plain or len(text) > MAX_CHARS:
+        raise UnknownTimeError
     zone: str | None = None
     if found := _ZONE.fullmatch(plain):
         plain, zone = found[1], known_zone(found[2])
@@ -142,14 +142,16 @@ def known_zone(name: str) -> str:
     """Return the IANA name of a time zone that is written as people do.
 
     Raises:
-        UnknownTime: There is none of that name.
+        UnknownTimeError: There is none of that name.
     """
     names, plain = zone_names(), name.strip().lower()
     found = (
         names.get(plain) or names.get(plain.replace("_", " ")) or names.get(plain.replace(" ", "_"))
     )
     if found is None:
-        raise UnknownTime("There is no such time zone; use an IANA name such as Europe/Berlin.")
+        raise UnknownTimeError(
+            "There is no such time zone; use an IANA name such as Europe/Berlin."
+        )
     return found
 
 
@@ -157,10 +159,10 @@ def stored(cron: str) -> Recurrence:
     """Return the times of a crontab text.
 
     Raises:
-        UnknownTime: It is none.
+        UnknownTimeError: It is none.
     """
     if len(fields := cron.lower().split()) != 5:
-        raise UnknownTime
+        raise UnknownTimeError
     return _from_crontab(fields)
 
 
@@ -219,7 +221,7 @@ def _from_crontab(fields: Sequence[str]) -> Recurrence:
     )
     weekdays = _weekdays(fields[4])
     if len(days) < _DAY.most and len(weekdays) < len(DAYS):
-        raise UnknownTime("Name either days of the month or days of the week, not both.")
+        raise UnknownTimeError("Name either days of the month or days of the week, not both.")
     return Recurrence(minutes, hours, days, months, weekdays)
 
 
@@ -240,14 +242,14 @@ def _weekdays(text: str) -> tuple[int, ...]:
 def _of_part(part: str, field: _Field) -> set[int]:
     found = _PART.fullmatch(part)
     if found is None:
-        raise UnknownTime
+        raise UnknownTimeError
     _, first, last, step = found.groups()
     least = field.least if first is None else _number(first, field)
     most = field.most if first is None or (step and not last) else least
     if last is not None:
         most = _number(last, field)
     if least > most or step == "0" or step == "00":
-        raise UnknownTime
+        raise UnknownTimeError
     return set(range(least, most + 1, int(step or 1)))
 
 
@@ -255,7 +257,7 @@ def _number(text: str, field: _Field) -> int:
     if text in field.names:
         return field.least + field.names.index(text)
     if not text.isascii() or not text.isdigit() or not field.least <= int(text) <= field.most:
-        raise UnknownTime
+        raise UnknownTimeError
     return int(text)
 
 
@@ -283,7 +285,7 @@ def _from_words(plain: str) -> Recurrence:
         step = int(found[1] or 1)
         whole = 60 if found[2] == "minute" else HOURS
         if not 0 < step <= whole or whole % step:
-            raise UnknownTime(
+            raise UnknownTimeError(
                 "That does not divide the hour or the day evenly; choose 2, 3, 4, 6, 8 or 12 "
                 "hours, or 15, 20 or 30 minutes."
             )
@@ -296,7 +298,7 @@ def _from_words(plain: str) -> Recurrence:
         return every.with_times(*_times(found[2]), days=(day,))
     if found := _DAYS_AT.fullmatch(plain.replace("daily", "every day")):
         return every.with_times(*_times(found[2]), weekdays=_named_days(found[1]))
-    raise UnknownTime
+    raise UnknownTimeError
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,7 +330,7 @@ def _named_days(text: str) -> tuple[int, ...]:
         elif single in DAYS or single in {day.lower() for day in FULL_DAYS}:
             found.add(single[:3])
         else:
-            raise UnknownTime
+            raise UnknownTimeError
     return tuple(sorted(DAYS.index(day) for day in found))
 
 
@@ -338,19 +340,19 @@ def _times(text: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
     found = [_time(part) for part in re.split(r" ?(?:,|\band\b) ?", text.strip())]
     minutes = {minute for _, minute in found}
     if len(minutes) > 1:
-        raise UnknownTime("Times of one task share their minute; make two tasks of it.")
+        raise UnknownTimeError("Times of one task share their minute; make two tasks of it.")
     return tuple(minutes), tuple(sorted({hour for hour, _ in found}))
 
 
 def _time(text: str) -> tuple[int, int]:
     found = _TIME.fullmatch(text)
     if found is None:
-        raise UnknownTime
+        raise UnknownTimeError
     hour, minute = int(found[1]), int(found[2] or 0)
     if found[3] and not 1 <= hour <= 12:
-        raise UnknownTime
+        raise UnknownTimeError
     if found[3]:
         hour = hour % 12 + (12 if found[3] == "pm" else 0)
     if hour >= HOURS or minute >= 60:
-        raise UnknownTime
+        raise UnknownTimeError
     return hour, minute

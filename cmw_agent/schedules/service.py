@@ -7,13 +7,18 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from cmw_agent.config.settings import Settings
-from cmw_agent.core.errors import NotFound, Unavailable, UserError
+from cmw_agent.core.errors import NotFoundError, ServiceUnavailableError, UserError
 from cmw_agent.identity.principals import Principal
-from cmw_agent.limits.budget_sizes import Budget, Full
-from cmw_agent.limits.limiter import HOUR, TooMany
+from cmw_agent.limits.budget_sizes import Budget, BudgetFullError
+from cmw_agent.limits.limiter import HOUR, RateLimitError
 from cmw_agent.schedules.recurrence import Recurrence, known_zone, stored, understood, upcoming
-from memory.errors import ConversationNotFound, InvalidText, StoreError, TooManySchedules
-from memory.queues.schedules import MOST_FAILURES, Schedule, Schedules, UsedTasks
+from memory.errors import (
+    ConversationNotFoundError,
+    InvalidTextError,
+    StoreError,
+    TooManySchedulesError,
+)
+from memory.queues.schedules import MAX_FAILURES, Schedule, Schedules, UsedTasks
 from memory.records import utcnow
 
 TASK_CHARS = 2000
@@ -27,7 +32,7 @@ NO_SCHEDULES = "You have no recurring tasks."
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ScheduleTarget:
     """Where a task runs, and where it came from.
 
     Args:
@@ -43,7 +48,7 @@ class Place:
     needs_visits: bool = False
 
 
-class ScheduleBook:
+class ScheduleService:
     """See the module's text. One object for the process.
 
     Args:
@@ -69,7 +74,7 @@ class ScheduleBook:
         self._clock = clock
 
     async def add(
-        self, owner: str, place: Place, when: str, task: str, zone: str | None = None
+        self, owner: str, place: ScheduleTarget, when: str, task: str, zone: str | None = None
     ) -> str:
         """Schedule a task of `owner`; return in words when it runs.
 
@@ -95,14 +100,14 @@ class ScheduleBook:
                 network=place.network,
                 needs_visits=place.needs_visits,
             )
-        except TooManySchedules as error:
+        except TooManySchedulesError as error:
             raise _too_many(error.bound) from None
-        except ConversationNotFound:
-            raise NotFound from None
-        except InvalidText:
+        except ConversationNotFoundError:
+            raise NotFoundError from None
+        except InvalidTextError:
             raise _unusable() from None
         except StoreError as error:
-            raise Unavailable from error
+            raise ServiceUnavailableError from error
         runs = "\n".join(f"- {_moment(run)}" for run in self._upcoming(made))
         return f"Scheduled {times} ({where}): {_short(made.text)}\n\nThe next times are:\n\n{runs}"
 
@@ -135,14 +140,14 @@ class ScheduleBook:
         try:
             await self._store.cancel(owner, task.schedule_id)
         except StoreError as error:
-            raise Unavailable from error
+            raise ServiceUnavailableError from error
         return f"Cancelled: {_short(task.text)}"
 
     async def _all(self, owner: str) -> Sequence[Schedule]:
         try:
             return await self._store.of_owner(owner)
         except StoreError as error:
-            raise Unavailable from error
+            raise ServiceUnavailableError from error
 
     def _check(self, times: Recurrence, task: str, zone: str) -> None:
         least = self._settings.schedule_seconds
@@ -166,7 +171,7 @@ def _line(task: Schedule) -> str:
     times = f"{stored(task.cron)} ({task.time_zone})"
     state = f"next {_moment(task.next_run_at.astimezone(ZoneInfo(task.time_zone)))}"
     if task.is_paused:
-        state = f"**stopped** after it failed {MOST_FAILURES} times; cancel it and make it anew"
+        state = f"**stopped** after it failed {MAX_FAILURES} times; cancel it and make it anew"
     if task.last_run_at is not None:
         last = _moment(task.last_run_at.astimezone(ZoneInfo(task.time_zone)))
         state += f"; last {last}: {task.last_outcome}"
@@ -196,8 +201,10 @@ def _too_many(bound: str) -> UserError:
         )
     if bound == "network":
         sentence = "The visitors of your network have as many recurring tasks as they may."
-        return TooMany(sentence, retry_after=HOUR)
-    return Full("There is no room for further recurring tasks right now.", retry_after=HOUR)
+        return RateLimitError(sentence, retry_after=HOUR)
+    return BudgetFullError(
+        "There is no room for further recurring tasks right now.", retry_after=HOUR
+    )
 
 
 def _unusable() -> UserError:

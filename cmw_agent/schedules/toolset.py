@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from cmw_agent.core.errors import UserError
-from cmw_agent.schedules.service import Place, ScheduleBook
-from cmw_agent.tools.composio.toolset import Used
+from cmw_agent.schedules.service import ScheduleService, ScheduleTarget
+from cmw_agent.tools.composio.toolset import ComposioResult
 
 SCHEDULE, LIST, CANCEL = "schedule_task", "list_schedules", "cancel_schedule"
 NAMES = (SCHEDULE, LIST, CANCEL)
@@ -48,7 +48,7 @@ SCHEMAS: tuple[dict[str, Any], ...] = (
 )
 
 
-class ScheduleBox:
+class ScheduleToolset:
     """See the module's text.
 
     Args:
@@ -59,7 +59,7 @@ class ScheduleBox:
 
     __slots__ = ("_book", "_owner", "_place")
 
-    def __init__(self, book: ScheduleBook, owner: str, place: Place) -> None:
+    def __init__(self, book: ScheduleService, owner: str, place: ScheduleTarget) -> None:
         self._book = book
         self._owner = owner
         self._place = place
@@ -78,7 +78,7 @@ class ScheduleBox:
         """Whether a tool changes something: a task goes on using the user's tokens."""
         return name != LIST
 
-    async def use(self, name: str, arguments: Mapping[str, Any]) -> Used:
+    async def use(self, name: str, arguments: Mapping[str, Any]) -> ComposioResult:
         """Run a tool for this box's user, once.
 
         Raises:
@@ -87,9 +87,9 @@ class ScheduleBox:
         if name not in NAMES:
             raise KeyError(name)
         try:
-            return Used(await self._use(name, arguments), ok=True)
+            return ComposioResult(await self._use(name, arguments), ok=True)
         except UserError as error:
-            return Used(error.sentence, ok=False)
+            return ComposioResult(error.sentence, ok=False)
 
     async def _use(self, name: str, arguments: Mapping[str, Any]) -> str:
         if name == LIST:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from cmw_agent.limits.budgets import Budgets, Hold
 
 LOOPBACK = frozenset({"127.0.0.1", "::1"})
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+PeerNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class ConnectionBounds:
         """Count one more connection from a peer.
 
         Raises:
-            TooMany, Full: It has as many as it may, or the server has.
+            RateLimitError, BudgetFullError: It has as many as it may, or the server has.
         """
         return self._budgets.take("connections", None, None if self._is_proxy(peer) else peer)
 
@@ -70,7 +70,7 @@ class ConnectionBounds:
         )
 
 
-def _network(name: str) -> Network | None:
+def _network(name: str) -> PeerNetwork | None:
     try:
         return ipaddress.ip_network(name, strict=False)
     except ValueError:

@@ -13,7 +13,7 @@ from types import FrameType
 
 import uvicorn
 
-from cmw_agent.core.errors import Unavailable
+from cmw_agent.core.errors import ServiceUnavailableError
 from cmw_agent.runtime.runtime import Runtime
 from cmw_agent.web.gradio_transport.event_server import EventServer
 
@@ -75,5 +75,5 @@ class Server(uvicorn.Server):
     async def _stop_turns(self, seconds: float) -> None:
         try:
             await self._runtime.chat.drain(seconds)
-        except Unavailable:
+        except ServiceUnavailableError:
             log.info("nothing to drain")

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
-from cmw_agent.core.events import Emit
+from cmw_agent.core.events import EventSink
 
-Answer = Literal["approved", "denied", "expired"]
+ApprovalOutcome = Literal["approved", "denied", "expired"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +23,13 @@ class Decision:
     `always` means that this tool may be called in this conversation without asking again.
     """
 
-    answer: Answer
+    answer: ApprovalOutcome
     arguments: Mapping[str, Any]
     always: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class PendingApproval:
     """A call that waits; `until` is in seconds of `time.time`.
 
     `approval_id` is what a decision names; `call_id` is the endpoint's and may come again.
@@ -42,19 +42,19 @@ class Asked:
     until: float
 
 
-def seconds_left(asked: Asked, now: float) -> int:
+def seconds_left(asked: PendingApproval, now: float) -> int:
     """Return how many whole seconds a call still waits, at least 0."""
     return max(0, math.ceil(asked.until - now))
 
 
 @runtime_checkable
-class Gate(Protocol):
+class ApprovalGate(Protocol):
     """Stands before what changes something outside; see `cmw_agent.chat.turn_runner`."""
 
     def needed(self, name: str, *, changes: bool) -> bool:
         """Whether the owner is to be asked before a call."""
 
     async def ask(
-        self, call_id: str, name: str, arguments: Mapping[str, Any], emit: Emit
+        self, call_id: str, name: str, arguments: Mapping[str, Any], emit: EventSink
     ) -> Decision:
         """Wait for the owner's decision about a call; `emit` gets what the owner is shown."""

@@ -5,8 +5,8 @@ from typing import Any, Protocol, runtime_checkable
 
 
 @runtime_checkable
-class Used(Protocol):
-    """What came of a connected tool; see `cmw_agent.tools.composio.toolset.Used`."""
+class ToolResult(Protocol):
+    """What came of a connected tool; see `cmw_agent.tools.composio.toolset.ComposioResult`."""
 
     @property
     def text(self) -> str:
@@ -22,8 +22,8 @@ class Used(Protocol):
 
 
 @runtime_checkable
-class Box(Protocol):
-    """One user's connected tools; see `cmw_agent.tools.composio.toolset.Toolbox`."""
+class Toolset(Protocol):
+    """One user's connected tools; see `cmw_agent.tools.composio.toolset.ComposioToolset`."""
 
     @property
     def schemas(self) -> list[dict[str, Any]]:
@@ -36,11 +36,11 @@ class Box(Protocol):
     def changes(self, name: str) -> bool:
         """Whether a tool may change something outside."""
 
-    async def use(self, name: str, arguments: Mapping[str, Any]) -> Used:
+    async def use(self, name: str, arguments: Mapping[str, Any]) -> ToolResult:
         """Run a tool for this user, once."""
 
 
-class Boxes:
+class CombinedToolset:
     """What a run's boxes hold together; where two have a tool of one name, it is the first's.
 
     Args:
@@ -49,7 +49,7 @@ class Boxes:
 
     __slots__ = ("_boxes",)
 
-    def __init__(self, boxes: Sequence[Box]) -> None:
+    def __init__(self, boxes: Sequence[Toolset]) -> None:
         self._boxes = boxes
 
     @property
@@ -67,7 +67,7 @@ class Boxes:
         box = self._with(name)
         return box is None or box.changes(name)
 
-    async def use(self, name: str, arguments: Mapping[str, Any]) -> Used:
+    async def use(self, name: str, arguments: Mapping[str, Any]) -> ToolResult:
         """Run a tool for the user, once.
 
         Raises:
@@ -78,5 +78,5 @@ class Boxes:
             raise KeyError(name)
         return await box.use(name, arguments)
 
-    def _with(self, name: str) -> Box | None:
+    def _with(self, name: str) -> Toolset | None:
         return next((box for box in self._boxes if name in box.names), None)

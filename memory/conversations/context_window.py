@@ -7,7 +7,7 @@ Only texts count, since only they are shown to the model again.
 
 from collections.abc import Iterator, Sequence
 
-from memory.records import Said
+from memory.records import ContextMessage
 
 # what a message costs beside its text: role, separators
 MESSAGE_TOKENS = 4
@@ -25,7 +25,7 @@ def tokens_in(text: str) -> int:
     return -(-ascii_length // 4) + -(-other_bytes // 2)
 
 
-def cost(message: Said) -> int:
+def cost(message: ContextMessage) -> int:
     """About how many tokens a message takes in the model's input."""
     return MESSAGE_TOKENS + tokens_in(message.content)
 
@@ -35,19 +35,19 @@ def most_rows(budget: int) -> int:
     return max(budget // TOKENS_PER_ROW, 2)
 
 
-def exceeds(newest_first: Sequence[Said], budget: int) -> bool:
+def exceeds(newest_first: Sequence[ContextMessage], budget: int) -> bool:
     """Whether these messages alone use up the budget, so that older ones cannot matter."""
     return sum(cost(message) for message in newest_first if message.content) > budget
 
 
-def fit(newest_first: Sequence[Said], budget: int) -> list[Said]:
+def fit(newest_first: Sequence[ContextMessage], budget: int) -> list[ContextMessage]:
     """The newest exchanges that fit into `budget` tokens, oldest first.
 
     An exchange is a user's message with its answer and goes in whole or not at all, except that
     the newest user message is always there, however long. Answers without text are left out; an
     interrupted one stays with the part that came.
     """
-    kept: list[list[Said]] = []
+    kept: list[list[ContextMessage]] = []
     left = budget
     for exchange in _exchanges(newest_first):
         left -= sum(map(cost, exchange))
@@ -58,7 +58,7 @@ def fit(newest_first: Sequence[Said], budget: int) -> list[Said]:
     return [message for exchange in reversed(kept) for message in exchange]
 
 
-def surplus(said: Sequence[Said], tokens: int, budget: int) -> tuple[int, int]:
+def surplus(said: Sequence[ContextMessage], tokens: int, budget: int) -> tuple[int, int]:
     """How many of the oldest messages go, and the cost of the rest, which `fit` would return.
 
     Its work is that of what goes, however much stays.
@@ -81,12 +81,12 @@ def surplus(said: Sequence[Said], tokens: int, budget: int) -> tuple[int, int]:
     return gone, tokens
 
 
-def _exchanges(newest_first: Sequence[Said]) -> Iterator[list[Said]]:
+def _exchanges(newest_first: Sequence[ContextMessage]) -> Iterator[list[ContextMessage]]:
     """Newest first; within each, the user's message and then its answer.
 
     Answers whose question was not read belong to no exchange.
     """
-    answers: list[Said] = []
+    answers: list[ContextMessage] = []
     for message in newest_first:
         if message.role == "user":
             yield [message, *reversed(answers)]

@@ -10,13 +10,13 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from memory.errors import ConversationNotFound
-from memory.records import Feedback, Found
+from memory.errors import ConversationNotFoundError
+from memory.records import Feedback, SearchHit
 from memory.schema import UtcDateTime, agent_messages, agent_sessions
 from memory.validation import snippet
 
-MOST_WORDS = 10
-MOST_MATCHES = 200  # messages that are looked at, newest first, for one search
+MAX_WORDS = 10
+MAX_MATCHES = 200  # messages that are looked at, newest first, for one search
 _WORD = re.compile(r"\w+")
 
 _sessions, _messages = agent_sessions.c, agent_messages.c
@@ -97,36 +97,36 @@ _BY_ID: Final = sa.select(_sessions.session_id, _sessions.title, _sessions.last_
 
 
 def rename(connection: sa.Connection, owner: str, session_id: str, title: str) -> None:
-    """Raises ConversationNotFound."""
+    """Raises ConversationNotFoundError."""
     _change(connection, _RENAME, owner, session_id, new_title=title)
 
 
 def update_context(
     connection: sa.Connection, owner: str, session_id: str, *, changes: Mapping[str, Any]
 ) -> None:
-    """Merge `changes` into the conversation's context. Raises ConversationNotFound."""
+    """Merge `changes` into the conversation's context. Raises ConversationNotFoundError."""
     own = {"of_session": session_id, "of_owner": owner}
     row = connection.execute(_CONTEXT, own).one_or_none()
     if row is None:
-        raise ConversationNotFound
+        raise ConversationNotFoundError
     merged = {**(row.context_data or {}), **changes}
     connection.execute(_SET_CONTEXT, {**own, "new_context": merged})
 
 
 def delete(connection: sa.Connection, owner: str, session_id: str, at: datetime) -> None:
-    """Put a conversation out of sight. Raises ConversationNotFound."""
+    """Put a conversation out of sight. Raises ConversationNotFoundError."""
     _change(connection, _DELETE, owner, session_id, at=at)
 
 
 def restore(connection: sa.Connection, owner: str, session_id: str) -> None:
-    """Take a deletion back. Raises ConversationNotFound, also for what was not deleted."""
+    """Take a deletion back. Raises ConversationNotFoundError, also for what was not deleted."""
     _change(connection, _RESTORE, owner, session_id)
 
 
 def rate(
     connection: sa.Connection, owner: str, session_id: str, seq: int, feedback: Feedback | None
 ) -> None:
-    """Raises ConversationNotFound when there is no such answer of this owner."""
+    """Raises ConversationNotFoundError when there is no such answer of this owner."""
     _change(connection, _RATE, owner, session_id, of_seq=seq, new_feedback=feedback)
 
 
@@ -137,23 +137,23 @@ def end(connection: sa.Connection, owner: str, session_id: str, at: datetime) ->
 
 
 def conclude(connection: sa.Connection, owner: str, session_id: str, at: datetime) -> None:
-    """Mark a conversation as ended. Raises ConversationNotFound."""
+    """Mark a conversation as ended. Raises ConversationNotFoundError."""
     _change(connection, _CONCLUDE, owner, session_id, at=at)
 
 
-def search(connection: sa.Connection, owner: str, query: str, limit: int) -> list[Found]:
+def search(connection: sa.Connection, owner: str, query: str, limit: int) -> list[SearchHit]:
     """Conversations whose title or messages hold the words of `query`, best place first.
 
     In messages a word also matches the beginning of a longer one; in titles the whole query
     matches anywhere. Titles come first, each group newest first.
     """
-    words = _WORD.findall(query)[:MOST_WORDS]
+    words = _WORD.findall(query)[:MAX_WORDS]
     if not words:
         return []
     titled = connection.execute(
         _BY_TITLE, {"of_owner": owner, "pattern": f"%{_escaped(query)}%", "rows": limit}
     )
-    found = {row[0]: Found(row[0], row[1], None, "", row[2]) for row in titled}
+    found = {row[0]: SearchHit(row[0], row[1], None, "", row[2]) for row in titled}
     matches: dict[str, tuple[int, str]] = {}
     for session_id, seq, content in _matches(connection, owner, words):
         matches.setdefault(session_id, (seq, snippet(content, words)))
@@ -163,13 +163,13 @@ def search(connection: sa.Connection, owner: str, query: str, limit: int) -> lis
     for session_id in wanted:
         if session_id in known:
             _, title, active = known[session_id]
-            found[session_id] = Found(session_id, title, *matches[session_id], active)
+            found[session_id] = SearchHit(session_id, title, *matches[session_id], active)
     return list(found.values())[:limit]
 
 
 def _matches(connection: sa.Connection, owner: str, words: list[str]) -> list[Any]:
     dialect = connection.dialect.name
-    parameters: dict[str, Any] = {"of_owner": owner, "rows": MOST_MATCHES}
+    parameters: dict[str, Any] = {"of_owner": owner, "rows": MAX_MATCHES}
     if dialect == "sqlite":
         wanted = " AND ".join(f'content : "{word}" *' for word in words)
         quoted = owner.replace('"', '""')
@@ -195,4 +195,4 @@ def _change(
 ) -> None:
     own = {"of_owner": owner, "of_session": session_id}
     if connection.execute(statement, own | parameters).rowcount == 0:
-        raise ConversationNotFound
+        raise ConversationNotFoundError

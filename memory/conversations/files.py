@@ -10,13 +10,13 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from memory.errors import QuotaExceeded, UnknownFile
+from memory.errors import QuotaExceededError, UnknownFileError
 from memory.records import StoredFile
 from memory.schema import UNATTACHED, agent_files, agent_sessions
 
-MOST_FILES = 10  # of one message
+MAX_FILES = 10  # of one message
 _UPLOADS_LOCK = 0x636D77  # of PostgreSQL, any number of this program's own
-MOST_OF_A_CONVERSATION = 200  # handed out at once, the newest
+MAX_FILES_OF_CONVERSATION = 200  # handed out at once, the newest
 
 _files, _sessions = agent_files.c, agent_sessions.c
 _OWNED = _files.owner_id == sa.bindparam("of_owner", type_=sa.Text)
@@ -36,7 +36,7 @@ _OF_CONVERSATION: Final = (
     sa.select(*_COLUMNS)
     .where(_files.session_id == sa.bindparam("of_session", type_=sa.Text), _OWNED, _SHOWN)
     .order_by(_files.seq.desc(), _files.created_at.desc(), _files.file_id)
-    .limit(MOST_OF_A_CONVERSATION)
+    .limit(MAX_FILES_OF_CONVERSATION)
 )
 _OF_MESSAGES: Final = _OF_CONVERSATION.where(
     _files.seq.in_(sa.bindparam("seqs", expanding=True, type_=sa.Integer))
@@ -79,19 +79,19 @@ class UsedBytes:
 
 
 # says whose bound keeps so many bytes more from being stored; None where they may be
-BoundOf = Callable[[UsedBytes, int], str | None]
+FileBound = Callable[[UsedBytes, int], str | None]
 
 
 def add(
-    connection: sa.Connection, owner: str, new: StoredFile, network: str | None, bound_of: BoundOf
+    connection: sa.Connection, owner: str, new: StoredFile, network: str | None, bound_of: FileBound
 ) -> None:
-    """Keep a file that belongs to no message yet. Raises QuotaExceeded."""
+    """Keep a file that belongs to no message yet. Raises QuotaExceededError."""
     if connection.dialect.name == "postgresql":
         # Two uploads at once would each see the room that only one of them may take.
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_UPLOADS_LOCK)))
     used = used_bytes(connection, owner, network)
     if (bound := bound_of(used, new.kept_bytes)) is not None:
-        raise QuotaExceeded(used.owner, bound)
+        raise QuotaExceededError(used.owner, bound)
     row = {**asdict(new), "owner_id": owner, "network": network}
     connection.execute(sa.insert(agent_files), row)
 
@@ -106,10 +106,10 @@ def used_bytes(connection: sa.Connection, owner: str, network: str | None) -> Us
 
 
 def file(connection: sa.Connection, owner: str, file_id: str) -> StoredFile:
-    """Raises UnknownFile, also where its conversation was deleted."""
+    """Raises UnknownFileError, also where its conversation was deleted."""
     row = connection.execute(_FILE, {"of_owner": owner, "of_file": file_id}).one_or_none()
     if row is None:
-        raise UnknownFile
+        raise UnknownFileError
     return StoredFile(*row)
 
 
@@ -126,18 +126,18 @@ def of_conversation(
 
 
 def remove(connection: sa.Connection, owner: str, file_id: str) -> None:
-    """Drop a file that belongs to no message. Raises UnknownFile."""
+    """Drop a file that belongs to no message. Raises UnknownFileError."""
     if connection.execute(_REMOVE, {"of_owner": owner, "of_file": file_id}).rowcount == 0:
-        raise UnknownFile
+        raise UnknownFileError
 
 
 def attach(
     connection: sa.Connection, owner: str, ids: Sequence[str], *, session_id: str, seq: int
 ) -> None:
-    """Give an owner's own free files to a message. Raises UnknownFile unless all are such."""
+    """Give an owner's own free files to a message. Raises UnknownFileError unless all are such."""
     parameters = {"of_owner": owner, "ids": list(ids), "to_session": session_id, "to_seq": seq}
     if connection.execute(_ATTACH, parameters).rowcount != len(ids):
-        raise UnknownFile
+        raise UnknownFileError
 
 
 def move(

@@ -8,8 +8,8 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from memory.conversations import context_window as windows
-from memory.errors import ConversationNotFound
-from memory.records import Conversation, Said, StoredMessage
+from memory.errors import ConversationNotFoundError
+from memory.records import ContextMessage, Conversation, StoredMessage
 from memory.schema import UtcDateTime, agent_messages, agent_sessions, agent_turns
 from memory.validation import unpack_tools
 
@@ -73,12 +73,12 @@ _ANSWER: Final = (
 
 
 def conversation(connection: sa.Connection, owner: str, session_id: str) -> Conversation:
-    """Raises ConversationNotFound."""
+    """Raises ConversationNotFoundError."""
     row = connection.execute(
         _CONVERSATION, {"of_session": session_id, "of_owner": owner}
     ).one_or_none()
     if row is None:
-        raise ConversationNotFound
+        raise ConversationNotFoundError
     return Conversation(*row)
 
 
@@ -98,7 +98,7 @@ def conversations(
 def messages(
     connection: sa.Connection, owner: str, session_id: str, limit: int, before_seq: int | None
 ) -> list[StoredMessage]:
-    """The newest ones, newest first. Raises ConversationNotFound."""
+    """The newest ones, newest first. Raises ConversationNotFoundError."""
     found = _page(connection, owner, session_id, limit, before_seq)
     if not found:
         conversation(connection, owner, session_id)
@@ -108,7 +108,7 @@ def messages(
 def messages_after(
     connection: sa.Connection, owner: str, session_id: str, limit: int, after_seq: int
 ) -> list[StoredMessage]:
-    """The oldest ones above `after_seq`, oldest first. Raises ConversationNotFound."""
+    """The oldest ones above `after_seq`, oldest first. Raises ConversationNotFoundError."""
     own = {"of_session": session_id, "of_owner": owner, "rows": limit, "after_seq": after_seq}
     found = [_message(row) for row in connection.execute(_MESSAGES_AFTER, own)]
     if not found:
@@ -118,13 +118,13 @@ def messages_after(
 
 def window(
     connection: sa.Connection, owner: str, session_id: str, budget: int, before_seq: int
-) -> list[Said]:
+) -> list[ContextMessage]:
     """What of the messages below `before_seq` fits into the budget, oldest first.
 
     Reads newest first and stops when the budget is used up, so that the length of the rest of
-    the conversation does not matter. Raises ConversationNotFound.
+    the conversation does not matter. Raises ConversationNotFoundError.
     """
-    found: list[Said] = []
+    found: list[ContextMessage] = []
     most, page_size = windows.most_rows(budget), _FIRST_PAGE
     while len(found) < most:
         parameters = {
@@ -133,7 +133,7 @@ def window(
             "rows": min(page_size, most - len(found)),
             "before_seq": before_seq,
         }
-        page = [Said(*row) for row in connection.execute(_SAID, parameters)]
+        page = [ContextMessage(*row) for row in connection.execute(_SAID, parameters)]
         found += page
         if len(page) < page_size or windows.exceeds(found, budget):
             break
@@ -144,10 +144,10 @@ def window(
 
 
 def answer(connection: sa.Connection, owner: str, turn_id: str) -> StoredMessage:
-    """Raises ConversationNotFound."""
+    """Raises ConversationNotFoundError."""
     row = connection.execute(_ANSWER, {"of_turn": turn_id, "of_owner": owner}).one_or_none()
     if row is None:
-        raise ConversationNotFound
+        raise ConversationNotFoundError
     return _message(row)
 
 

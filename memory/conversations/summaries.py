@@ -10,10 +10,10 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from memory.conversations import context_window as windows
-from memory.records import Said
+from memory.records import ContextMessage
 from memory.schema import UtcDateTime, agent_messages, agent_sessions
 
-MOST_MESSAGES = 200  # of one part; what is beyond comes with the next
+MAX_MESSAGES = 200  # of one part; what is beyond comes with the next
 _sessions, _messages = agent_sessions.c, agent_messages.c
 _OWN = sa.and_(
     _sessions.session_id == sa.bindparam("of_session"),
@@ -42,7 +42,7 @@ _OLDER: Final = (
         _messages.seq < sa.bindparam("before_seq"),
     )
     .order_by(_messages.seq)
-    .limit(MOST_MESSAGES)
+    .limit(MAX_MESSAGES)
 )
 _CLAIM: Final = (
     sa.update(agent_sessions)
@@ -69,7 +69,7 @@ _RELEASE: Final = sa.update(agent_sessions).where(_OWN).values(summarising_until
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class SummaryPart:
     """Messages that no summary covers yet, and the summary of all before them.
 
     `seen` and `upto` are the last places that the old and the new summary cover; `born` is when
@@ -77,7 +77,7 @@ class Part:
     """
 
     summary: str | None
-    messages: tuple[Said, ...]
+    messages: tuple[ContextMessage, ...]
     seen: int
     upto: int
     born: datetime
@@ -92,7 +92,7 @@ def claim(
     least: int,
     at: datetime,
     until: datetime,
-) -> Part | None:
+) -> SummaryPart | None:
     """Take the part below `before_seq` that no summary covers, if it has `least` tokens.
 
     None where there is less, or where another process is at it.
@@ -103,14 +103,16 @@ def claim(
         return None
     summary, seen, born = row
     places = {"after_seq": seen, "before_seq": before_seq}
-    found = tuple(Said(*row) for row in connection.execute(_OLDER, own | places))
+    found = tuple(ContextMessage(*row) for row in connection.execute(_OLDER, own | places))
     if not found or sum(map(windows.cost, found)) < least:
         return None
     taken = connection.execute(_CLAIM, own | {"seen": seen, "born": born, "at": at, "until": until})
-    return Part(summary, found, seen, found[-1].seq, born) if taken.rowcount else None
+    return SummaryPart(summary, found, seen, found[-1].seq, born) if taken.rowcount else None
 
 
-def store(connection: sa.Connection, owner: str, session_id: str, part: Part, summary: str) -> bool:
+def store(
+    connection: sa.Connection, owner: str, session_id: str, part: SummaryPart, summary: str
+) -> bool:
     """Keep a part's summary; False when the part was summarised meanwhile."""
     parameters: dict[str, Any] = {
         "of_owner": owner,

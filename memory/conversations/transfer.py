@@ -13,7 +13,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from memory.conversations import files
-from memory.errors import HoldingsChanged
+from memory.errors import HoldingsChangedError
 from memory.schema import UNATTACHED, agent_files, agent_schedules, agent_sessions
 
 MAX_LISTED = 100  # conversations that are named; the others are counted
@@ -123,18 +123,18 @@ def holdings(connection: sa.Connection, owner: str) -> Holdings:
 def transfer(connection: sa.Connection, owner: str, from_owner: str, digest: str) -> int:
     """Make what `from_owner` has `owner`'s, end its tasks; return how many conversations moved.
 
-    Deleted conversations stay. Raises HoldingsChanged where it is not what has this digest.
+    Deleted conversations stay. Raises HoldingsChangedError where it is not what has this digest.
     """
     own: dict[str, Any] = {"of_owner": from_owner}
     connection.execute(_LOCK, own).all()
     found = holdings(connection, from_owner)
     if not hmac.compare_digest(found.digest, digest):
-        raise HoldingsChanged
+        raise HoldingsChangedError
     free = connection.execute(_FREE_FILES, own).scalar_one()
     connection.execute(_END_TASKS, own)
     statement = _TRANSFER[connection.dialect.name]
     moved = connection.execute(statement, {**own, "new_owner": owner}).rowcount
     # PostgreSQL: a conversation or a file that came since was not shown.
     if moved != found.conversations or files.take_over(connection, owner, from_owner) != free:
-        raise HoldingsChanged
+        raise HoldingsChangedError
     return moved

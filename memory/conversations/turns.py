@@ -14,14 +14,14 @@ import sqlalchemy as sa
 from memory import connections
 from memory.conversations import files, turn_statements
 from memory.engine.prepared import Prepared
-from memory.errors import ConversationBusy, ConversationMoved, ConversationNotFound
+from memory.errors import ConversationBusyError, ConversationMovedError, ConversationNotFoundError
 from memory.queues import inbox, outbox
 from memory.records import MessageStatus, TurnTicket
 from memory.validation import title_of
 
 
 @dataclass(frozen=True, slots=True)
-class Beginning:
+class NewTurn:
     """What every new turn needs: whose, where, under which key, until when it may run."""
 
     owner: str
@@ -34,7 +34,7 @@ class Beginning:
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class ConversationOrigin:
     """Where a conversation comes from; written once, when it is made."""
 
     agent_id: str
@@ -47,7 +47,7 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True)
-class End:
+class TurnEnd:
     """How and when a turn ended."""
 
     now: datetime
@@ -55,7 +55,7 @@ class End:
     error_id: str | None
 
 
-class TurnKnown(Exception):
+class DuplicateRequestError(Exception):
     """The key was used before: rolls back what the repeated request began.
 
     `stale` says that the conversation has a turn whose lease ran out and is not marked yet.
@@ -69,15 +69,15 @@ class TurnKnown(Exception):
 
 def begin(
     connection: sa.Connection,
-    new: Beginning,
+    new: NewTurn,
     text: str,
-    origin: Origin | None,
+    origin: ConversationOrigin | None,
     attached: Sequence[str] = (),
 ) -> TurnTicket:
     """Store the user's message and an empty answer, and lease the conversation to this turn.
 
     With an `origin`, a conversation that is not there is made. The message gets the files that
-    are to be `attached`. Raises ConversationNotFound, ConversationBusy, UnknownFile or TurnKnown.
+    are to be `attached`. Raises ConversationNotFoundError, ConversationBusyError, UnknownFileError or DuplicateRequestError.
     """
     brought = {"with_files": bool(attached)}
     if origin is None:
@@ -87,7 +87,7 @@ def begin(
         made = _conversation(new, text, origin) | brought
         row = turn_statements.CREATE_OR_EXTEND.one_or_none(connection, made)
     if row is None:
-        raise ConversationNotFound
+        raise ConversationNotFoundError
     _settle_other_turns(connection, new)
     ticket = _ticket(new, user_seq=row.last_seq - 1, answer_seq=row.last_seq)
     rows = [_question(new, ticket, text), _answer(new, ticket)]
@@ -101,11 +101,11 @@ def begin(
 
 
 def begin_again(
-    connection: sa.Connection, new: Beginning, text: str | None, seen: int | None
+    connection: sa.Connection, new: NewTurn, text: str | None, seen: int | None
 ) -> TurnTicket:
     """Supersede the last answer, and with `text` the question too, and lease the conversation.
 
-    Raises ConversationNotFound, ConversationBusy, TurnKnown, or ConversationMoved when the
+    Raises ConversationNotFoundError, ConversationBusyError, DuplicateRequestError, or ConversationMovedError when the
     last question is not the one `seen`.
     """
     added = 1 if text is None else 2
@@ -114,15 +114,15 @@ def begin_again(
         turn_statements.REPLACE, _own(new) | {"at": new.now, "added": added, "new_title": new_title}
     ).one_or_none()
     if row is None:
-        raise ConversationNotFound
+        raise ConversationNotFoundError
     _settle_other_turns(connection, new)
     last_question = connection.execute(
         turn_statements.LAST_QUESTION, _own(new)
     ).scalar_one_or_none()
     if last_question is None:
-        raise ConversationNotFound
+        raise ConversationNotFoundError
     if seen is not None and seen != last_question:
-        raise ConversationMoved
+        raise ConversationMovedError
     from_seq = last_question + 1 if text is None else last_question
     connection.execute(turn_statements.SUPERSEDE, _own(new) | {"from_seq": from_seq})
     user_seq = last_question if text is None else row.last_seq - 1
@@ -135,7 +135,7 @@ def begin_again(
     return _continued(ticket, row)
 
 
-def interrupt_stale(connection: sa.Connection, new: Beginning) -> None:
+def interrupt_stale(connection: sa.Connection, new: NewTurn) -> None:
     """Mark this conversation's turn as interrupted when its lease ran out."""
     connection.execute(turn_statements.INTERRUPT_STALE, _own(new) | {"at": new.now})
 
@@ -157,7 +157,7 @@ def checkpoint(
 
 
 def finish(
-    connection: sa.Connection, owner: str, turn_id: str, end: End, answer: dict[str, Any]
+    connection: sa.Connection, owner: str, turn_id: str, end: TurnEnd, answer: dict[str, Any]
 ) -> bool:
     """Write the answer for good and release the lease; False when the turn runs no more.
 
@@ -195,25 +195,25 @@ def _of_answer(owner: str, turn: Any) -> dict[str, Any]:
     return {"of_session": turn.session_id, "of_owner": owner, "of_seq": turn.answer_seq}
 
 
-def _settle_other_turns(connection: sa.Connection, new: Beginning) -> None:
+def _settle_other_turns(connection: sa.Connection, new: NewTurn) -> None:
     rows = turn_statements.KNOWN_OR_RUNNING.rows(connection, _own(new) | {"key": new.key})
     running = [row for row in rows if row.state == "running"]
     stale = [row for row in running if row.lease_expires_at <= new.now]
     for row in rows:
         if row.idempotency_key == new.key:
             known = TurnTicket(row.turn_id, new.session_id, row.user_seq, row.answer_seq, False)
-            raise TurnKnown(known, stale=bool(stale))
+            raise DuplicateRequestError(known, stale=bool(stale))
     if len(running) > len(stale):
-        raise ConversationBusy(elsewhere=all(row.holder != new.holder for row in running))
+        raise ConversationBusyError(elsewhere=all(row.holder != new.holder for row in running))
     if stale:
         interrupt_stale(connection, new)
 
 
-def _own(new: Beginning) -> dict[str, Any]:
+def _own(new: NewTurn) -> dict[str, Any]:
     return {"of_session": new.session_id, "of_owner": new.owner}
 
 
-def _ticket(new: Beginning, *, user_seq: int, answer_seq: int) -> TurnTicket:
+def _ticket(new: NewTurn, *, user_seq: int, answer_seq: int) -> TurnTicket:
     return TurnTicket(secrets.token_urlsafe(16), new.session_id, user_seq, answer_seq, True)
 
 
@@ -228,7 +228,7 @@ def _continued(ticket: TurnTicket, row: Any) -> TurnTicket:
     )
 
 
-def _conversation(new: Beginning, text: str, origin: Origin) -> dict[str, Any]:
+def _conversation(new: NewTurn, text: str, origin: ConversationOrigin) -> dict[str, Any]:
     return {
         "session_id": new.session_id,
         "owner_id": new.owner,
@@ -245,11 +245,11 @@ def _conversation(new: Beginning, text: str, origin: Origin) -> dict[str, Any]:
     }
 
 
-def _question(new: Beginning, ticket: TurnTicket, text: str) -> dict[str, Any]:
+def _question(new: NewTurn, ticket: TurnTicket, text: str) -> dict[str, Any]:
     return _message(new, ticket, ticket.user_seq, role="user", content=text, status="complete")
 
 
-def _answer(new: Beginning, ticket: TurnTicket) -> dict[str, Any]:
+def _answer(new: NewTurn, ticket: TurnTicket) -> dict[str, Any]:
     """The answer is interrupted from the start: true without a further write if we die now."""
     row = _message(
         new, ticket, ticket.answer_seq, role="assistant", content="", status="interrupted"
@@ -258,7 +258,7 @@ def _answer(new: Beginning, ticket: TurnTicket) -> dict[str, Any]:
 
 
 def _message(
-    new: Beginning, ticket: TurnTicket, seq: int, *, role: str, content: str, status: MessageStatus
+    new: NewTurn, ticket: TurnTicket, seq: int, *, role: str, content: str, status: MessageStatus
 ) -> dict[str, Any]:
     return {
         "session_id": new.session_id,
@@ -274,7 +274,7 @@ def _message(
     }
 
 
-def _add_turn(connection: sa.Connection, new: Beginning, ticket: TurnTicket) -> None:
+def _add_turn(connection: sa.Connection, new: NewTurn, ticket: TurnTicket) -> None:
     turn_statements.ADD_TURN.run(
         connection,
         {

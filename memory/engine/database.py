@@ -24,14 +24,14 @@ from sqlalchemy.pool import StaticPool
 from memory import migrations
 from memory.engine import erasure
 from memory.engine.driver_errors import DRIVER_ERRORS, translated
-from memory.engine.group_commit import Writer
+from memory.engine.group_commit import WriteQueue
 from memory.engine.permissions import make_file
-from memory.engine.scopes import EVERYONE, Scope, begun_with
-from memory.errors import DatabaseUnavailable, StoreError
+from memory.engine.scopes import EVERYONE, RowScope, begun_with
+from memory.errors import DatabaseUnavailableError, StoreError
 
 T = TypeVar("T")
-Work = Callable[[sa.Connection], T]
-Undo = Callable[[T], Work[Any]]
+Transaction = Callable[[sa.Connection], T]
+UndoLog = Callable[[T], Transaction[Any]]
 
 _READERS = 2
 _MIGRATION_TRIES, _NO_WAIT = 5, 1.0  # seconds
@@ -51,8 +51,8 @@ class Database(abc.ABC):
     Work must be repeatable until it is committed, and must not touch the event loop.
     """
 
-    async def read(self, work: Work[T], *, owner: Scope = None) -> T:
-        """Run work that changes nothing, on the rows of `owner`. Raises DatabaseUnavailable.
+    async def read(self, work: Transaction[T], *, owner: RowScope = None) -> T:
+        """Run work that changes nothing, on the rows of `owner`. Raises DatabaseUnavailableError.
 
         On PostgreSQL other rows are out of its reach, whatever its statements say.
         """
@@ -60,10 +60,10 @@ class Database(abc.ABC):
 
     async def write(
         self,
-        work: Work[T],
+        work: Transaction[T],
         *,
-        owner: Scope = None,
-        undo: Undo[T] | None = None,
+        owner: RowScope = None,
+        undo: UndoLog[T] | None = None,
         is_brief: bool = False,
     ) -> T:
         """Run work on the rows of `owner` in one transaction and commit it.
@@ -72,8 +72,8 @@ class Database(abc.ABC):
 
         `undo` makes, of what was committed, the work that takes it back when the caller was
         cancelled and so never learns of it. Work that `is_brief` may share its transaction with
-        other such work, and neither learns of the other's exceptions. Raises DatabaseFull or
-        DatabaseUnavailable.
+        other such work, and neither learns of the other's exceptions. Raises DatabaseFullError or
+        DatabaseUnavailableError.
         """
         return await self._write(work, owner, undo, is_brief=is_brief)
 
@@ -81,8 +81,8 @@ class Database(abc.ABC):
         """Remove from the files what deleted rows have left in them, in about `seconds` at most.
 
         Others read and write meanwhile. False where it is not done: time was too short, another
-        caller is at it, or somebody reads; call it again later. Raises DatabaseFull or
-        DatabaseUnavailable.
+        caller is at it, or somebody reads; call it again later. Raises DatabaseFullError or
+        DatabaseUnavailableError.
         """
         del seconds
         return True
@@ -92,11 +92,11 @@ class Database(abc.ABC):
         """Wait for running work and close every connection. Afterwards nothing can be run."""
 
     @abc.abstractmethod
-    async def _read(self, work: Work[T], owner: Scope) -> T: ...
+    async def _read(self, work: Transaction[T], owner: RowScope) -> T: ...
 
     @abc.abstractmethod
     async def _write(
-        self, work: Work[T], owner: Scope, undo: Undo[T] | None, *, is_brief: bool
+        self, work: Transaction[T], owner: RowScope, undo: UndoLog[T] | None, *, is_brief: bool
     ) -> T: ...
 
 
@@ -133,7 +133,7 @@ class SqliteDatabase(Database):
         sa.event.listen(self.engine, "connect", _Pragmas(busy_timeout_ms))
         self._writing_engine = self.engine.execution_options(writes=True)
         sa.event.listen(self._writing_engine, "begin", _begin_immediate)
-        self._writer = Writer(self._writing_engine)
+        self._writer = WriteQueue(self._writing_engine)
         self._readers = (
             self._writer.thread
             if in_memory
@@ -164,7 +164,7 @@ class SqliteDatabase(Database):
         await asyncio.to_thread(self._readers.shutdown, cancel_futures=True)
         self.engine.dispose()
 
-    async def _read(self, work: Work[T], owner: Scope) -> T:
+    async def _read(self, work: Transaction[T], owner: RowScope) -> T:
         del owner  # SQLite has no security by rows
         try:
             job = self._readers.submit(self._reading, work)
@@ -174,7 +174,7 @@ class SqliteDatabase(Database):
         return await self._patiently(outcome, job.cancel, None)
 
     async def _write(
-        self, work: Work[T], owner: Scope, undo: Undo[T] | None, *, is_brief: bool
+        self, work: Transaction[T], owner: RowScope, undo: UndoLog[T] | None, *, is_brief: bool
     ) -> T:
         del owner
         try:
@@ -184,7 +184,7 @@ class SqliteDatabase(Database):
         return await self._patiently(job.outcome, partial(self._writer.withdraw, job), undo)
 
     async def _patiently(
-        self, outcome: asyncio.Future[T], withdraw: Callable[[], bool], undo: Undo[T] | None
+        self, outcome: asyncio.Future[T], withdraw: Callable[[], bool], undo: UndoLog[T] | None
     ) -> T:
         try:
             await asyncio.wait({outcome}, timeout=self._patience)
@@ -193,13 +193,13 @@ class SqliteDatabase(Database):
                 await _take_back(self, outcome, undo, None)
             raise
         if not outcome.done() and withdraw():
-            raise DatabaseUnavailable("the database is unavailable (its queue does not move)")
+            raise DatabaseUnavailableError("the database is unavailable (its queue does not move)")
         if outcome.cancelled():  # by the database's end, not by its caller
             raise _closed()
         # already running, it ends within SQLite's own busy time-out
         return await _result(outcome)
 
-    def _reading(self, work: Work[T]) -> T:
+    def _reading(self, work: Transaction[T]) -> T:
         with self.engine.connect() as connection:
             return work(connection)
 
@@ -228,11 +228,11 @@ class PostgresDatabase(Database):
     async def dispose(self) -> None:
         await self.engine.dispose()
 
-    async def _read(self, work: Work[T], owner: Scope) -> T:
+    async def _read(self, work: Transaction[T], owner: RowScope) -> T:
         return await self._write(work, owner, None, is_brief=True)
 
     async def _write(
-        self, work: Work[T], owner: Scope, undo: Undo[T] | None, *, is_brief: bool
+        self, work: Transaction[T], owner: RowScope, undo: UndoLog[T] | None, *, is_brief: bool
     ) -> T:
         outcome = asyncio.ensure_future(self._transact(work, begun_with(owner)))
         try:
@@ -242,7 +242,7 @@ class PostgresDatabase(Database):
             raise
         return await _result(outcome)
 
-    async def _transact(self, work: Work[T], scope_sql: str) -> T:
+    async def _transact(self, work: Transaction[T], scope_sql: str) -> T:
         for _ in range(_POSTGRES_TRIES - 1):
             try:
                 return await self._attempt(work, scope_sql)
@@ -251,7 +251,7 @@ class PostgresDatabase(Database):
                     raise
         return await self._attempt(work, scope_sql)
 
-    async def _attempt(self, work: Work[T], scope_sql: str) -> T:
+    async def _attempt(self, work: Transaction[T], scope_sql: str) -> T:
         async with self.engine.begin() as connection:
             # SQLAlchemy sends BEGIN with the first statement.
             driver: Any = (await connection.get_raw_connection()).driver_connection
@@ -259,8 +259,8 @@ class PostgresDatabase(Database):
             return await connection.run_sync(work)
 
 
-def _closed() -> DatabaseUnavailable:
-    return DatabaseUnavailable("the database is closed")
+def _closed() -> DatabaseUnavailableError:
+    return DatabaseUnavailableError("the database is closed")
 
 
 async def _result(outcome: asyncio.Future[T]) -> T:
@@ -271,7 +271,7 @@ async def _result(outcome: asyncio.Future[T]) -> T:
 
 
 async def _take_back(
-    database: Database, outcome: asyncio.Future[T], undo: Undo[T] | None, owner: Scope
+    database: Database, outcome: asyncio.Future[T], undo: UndoLog[T] | None, owner: RowScope
 ) -> None:
     """Wait for the end of work whose caller was cancelled, and undo it where it asks for that.
 
@@ -350,7 +350,7 @@ def open_database(url: str, *, busy_timeout_ms: int = 10_000) -> Database:
 async def migrate(database: Database) -> None:
     """Bring the tables to this version's schema; harmless when they are.
 
-    Raises DatabaseTooNew when a later version made them, DatabaseUnavailable when the database
+    Raises DatabaseTooNewError when a later version made them, DatabaseUnavailableError when the database
     is locked, unreadable or not a database.
     """
     script = await asyncio.to_thread(migrations.load)
@@ -361,7 +361,7 @@ async def migrate(database: Database) -> None:
             await database.write(
                 lambda connection: migrations.upgrade(connection, script), owner=EVERYONE
             )
-        except DatabaseUnavailable:
+        except DatabaseUnavailableError:
             # SQLite does not wait for its lock while the journal's mode is being changed, as
             # happens where several processes meet an empty file. What did wait has failed.
             if not tries_left or clock() - began > _NO_WAIT:
@@ -371,7 +371,7 @@ async def migrate(database: Database) -> None:
 
 
 async def ping(database: Database) -> None:
-    """Return when the tables can be read. Raises DatabaseUnavailable otherwise."""
+    """Return when the tables can be read. Raises DatabaseUnavailableError otherwise."""
     await database.read(_ping)
 
 
@@ -379,7 +379,7 @@ async def bypasses_row_security(database: Database) -> bool:
     """Whether PostgreSQL lets the app's role read all rows, whatever the policies say.
 
     It does where the role is a superuser or has BYPASSRLS. False on SQLite, which has no policies.
-    Raises DatabaseUnavailable.
+    Raises DatabaseUnavailableError.
     """
     return await database.read(_bypasses)
 

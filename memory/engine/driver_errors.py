@@ -4,7 +4,7 @@ import sqlite3
 
 import sqlalchemy.exc
 
-from memory.errors import DatabaseFull, DatabaseUnavailable, StoreError
+from memory.errors import DatabaseFullError, DatabaseUnavailableError, StoreError
 
 # what a driver, SQLAlchemy's pool or a time limit raises when the database is at fault
 DRIVER_ERRORS = (sqlalchemy.exc.SQLAlchemyError, sqlite3.Error, OSError, TimeoutError)
@@ -23,9 +23,9 @@ def translated(error: BaseException) -> StoreError:
     code = getattr(cause, "sqlite_errorname", None) or getattr(cause, "sqlstate", None)
     reason = f"{type(cause).__name__} {code}" if code else type(cause).__name__
     if code == "SQLITE_FULL" or code == _POSTGRES_DISK_FULL:
-        return DatabaseFull(f"the database is full ({reason})")
+        return DatabaseFullError(f"the database is full ({reason})")
     if _is_unavailable(error, cause, code):
-        return DatabaseUnavailable(f"the database is unavailable ({reason})")
+        return DatabaseUnavailableError(f"the database is unavailable ({reason})")
     return StoreError(f"the database refused a statement ({reason})")
 
 

@@ -17,10 +17,10 @@ import sqlalchemy as sa
 
 from memory.engine.driver_errors import DRIVER_ERRORS
 
-MOST_TOGETHER = 32  # pieces of work in one transaction, which holds the file's only write lock
+MAX_GROUP_SIZE = 32  # pieces of work in one transaction, which holds the file's only write lock
 
-Work = Callable[[sa.Connection], Any]
-Outcome = tuple[Any, BaseException | None]  # what work returned, or what it raised
+Transaction = Callable[[sa.Connection], Any]
+JobResult = tuple[Any, BaseException | None]  # what work returned, or what it raised
 
 
 class Job:
@@ -31,14 +31,14 @@ class Job:
 
     __slots__ = ("is_brief", "loop", "outcome", "work")
 
-    def __init__(self, work: Work, *, is_brief: bool) -> None:
+    def __init__(self, work: Transaction, *, is_brief: bool) -> None:
         self.work = work
         self.is_brief = is_brief
         self.loop = asyncio.get_running_loop()
         self.outcome: asyncio.Future[Any] = self.loop.create_future()
 
 
-class Writer:
+class WriteQueue:
     """Runs work in the order in which it came, in one thread. It serves one event loop.
 
     Args:
@@ -53,7 +53,7 @@ class Writer:
         self._is_called = False  # the thread will look for what waits
         self._connection: sa.Connection | None = None
 
-    def submit(self, work: Work, *, is_brief: bool) -> Job:
+    def submit(self, work: Transaction, *, is_brief: bool) -> Job:
         """Have work run and committed. Raises RuntimeError when the thread has ended."""
         job = Job(work, is_brief=is_brief)
         with self._lock:
@@ -101,7 +101,7 @@ class Writer:
     def _run(self, jobs: Sequence[Job]) -> None:
         try:
             outcomes = self._transact(jobs)
-        except _NotBegun as failure:
+        except _JobNotStartedError as failure:
             outcomes = [(None, failure.error)] * len(jobs)
         except BaseException as error:  # noqa: BLE001 (its caller's to handle)
             if len(jobs) > 1:
@@ -113,14 +113,14 @@ class Writer:
     def _taken(self) -> list[Job]:
         jobs: list[Job] = []
         with self._lock:
-            while self._waiting and len(jobs) < MOST_TOGETHER:
+            while self._waiting and len(jobs) < MAX_GROUP_SIZE:
                 if jobs and not (jobs[0].is_brief and self._waiting[0].is_brief):
                     break
                 jobs.append(self._waiting.popleft())
             self._is_called = bool(jobs)
         return jobs
 
-    def _transact(self, jobs: Sequence[Job]) -> list[Outcome]:
+    def _transact(self, jobs: Sequence[Job]) -> list[JobResult]:
         """Commit all of `jobs`, or raise and leave nothing of any."""
         with self._begun() as connection:
             if len(jobs) == 1:
@@ -130,8 +130,8 @@ class Writer:
     def _one_by_one(self, jobs: Sequence[Job]) -> None:
         for place, job in enumerate(jobs):
             try:
-                outcome: Outcome = self._transact([job])[0]
-            except _NotBegun as failure:
+                outcome: JobResult = self._transact([job])[0]
+            except _JobNotStartedError as failure:
                 # Each of the others would wait for the lock as long again.
                 _deliver(jobs[place:], [(None, failure.error)] * (len(jobs) - place))
                 return
@@ -147,7 +147,7 @@ class Writer:
             transaction = connection.begin()
         except DRIVER_ERRORS as error:
             self._let_go()
-            raise _NotBegun(error) from None
+            raise _JobNotStartedError(error) from None
         try:
             with transaction:
                 yield connection
@@ -161,7 +161,7 @@ class Writer:
             connection.close()
 
 
-class _NotBegun(Exception):
+class _JobNotStartedError(Exception):
     """There is no transaction, and so nothing has run."""
 
     def __init__(self, error: BaseException) -> None:
@@ -169,7 +169,7 @@ class _NotBegun(Exception):
         self.error = error
 
 
-def _apart(connection: sa.Connection, work: Work) -> Outcome:
+def _apart(connection: sa.Connection, work: Transaction) -> JobResult:
     """Run work so that the others in its transaction do not learn of its failure.
 
     Raises what the database raises: SQLite may have rolled back everything by then.
@@ -178,7 +178,7 @@ def _apart(connection: sa.Connection, work: Work) -> Outcome:
     driver: Any = connection.connection.driver_connection
     driver.execute("SAVEPOINT work")
     try:
-        outcome: Outcome = work(connection), None
+        outcome: JobResult = work(connection), None
     except DRIVER_ERRORS:
         raise
     except BaseException as error:  # noqa: BLE001 (its caller's to handle)
@@ -188,13 +188,13 @@ def _apart(connection: sa.Connection, work: Work) -> Outcome:
     return outcome
 
 
-def _deliver(jobs: Sequence[Job], outcomes: Sequence[Outcome]) -> None:
+def _deliver(jobs: Sequence[Job], outcomes: Sequence[JobResult]) -> None:
     """Tell the event loop, once for all."""
     with contextlib.suppress(RuntimeError):  # closed meanwhile: nobody waits
         jobs[0].loop.call_soon_threadsafe(_settle, jobs, outcomes)
 
 
-def _settle(jobs: Sequence[Job], outcomes: Sequence[Outcome]) -> None:
+def _settle(jobs: Sequence[Job], outcomes: Sequence[JobResult]) -> None:
     for job, (result, error) in zip(jobs, outcomes, strict=True):
         if job.outcome.done():
             continue

@@ -30,10 +30,10 @@ class Handover:
 
 
 # An owner's own rows; those of all; those of two; those of nobody.
-Scope = str | Everyone | Handover | None
+RowScope = str | Everyone | Handover | None
 
 
-def begun_with(scope: Scope) -> str:
+def begun_with(scope: RowScope) -> str:
     """Return what follows BEGIN in the same message to PostgreSQL; it ends with the transaction."""
     match scope:
         case None:

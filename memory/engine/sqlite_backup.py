@@ -17,13 +17,13 @@ from alembic.util import CommandError
 
 from memory import migrations
 from memory.engine.permissions import make_file
-from memory.errors import DatabaseTooNew, DatabaseUnavailable, StoreError
+from memory.errors import DatabaseTooNewError, DatabaseUnavailableError, StoreError
 
 PATIENCE = 30.0  # seconds to wait for another process's lock
 LOG, INDEX = "-wal", "-shm"
 
 
-class DatabaseDamaged(StoreError):
+class DatabaseDamagedError(StoreError):
     """A file is no database of this program, or SQLite finds it damaged."""
 
     def __init__(self, reason: str) -> None:
@@ -44,9 +44,9 @@ def copy(source: Path, target: Path) -> str:
     The copy is what was committed at one moment, tried, and a file by itself.
 
     Raises:
-        DatabaseUnavailable: The source cannot be read or the target cannot be written.
-        DatabaseDamaged: The source is damaged.
-        DatabaseTooNew: A later version of this program made it.
+        DatabaseUnavailableError: The source cannot be read or the target cannot be written.
+        DatabaseDamagedError: The source is damaged.
+        DatabaseTooNewError: A later version of this program made it.
     """
     os.close(make_file(target))
     try:
@@ -57,8 +57,8 @@ def copy(source: Path, target: Path) -> str:
             there.execute("PRAGMA journal_mode=DELETE")
     except sqlite3.Error as error:
         if _name(error) in ("SQLITE_NOTADB", "SQLITE_CORRUPT"):
-            raise DatabaseDamaged(_name(error)) from None
-        raise DatabaseUnavailable(f"it cannot be copied ({_name(error)})") from None
+            raise DatabaseDamagedError(_name(error)) from None
+        raise DatabaseUnavailableError(f"it cannot be copied ({_name(error)})") from None
     return tried(target)
 
 
@@ -66,25 +66,25 @@ def tried(path: Path) -> str:
     """Return the schema's revision of a copy that nobody uses, once it proved whole.
 
     Raises:
-        DatabaseDamaged: It is not whole, or not this program's.
-        DatabaseTooNew: A later version of this program made it.
+        DatabaseDamagedError: It is not whole, or not this program's.
+        DatabaseTooNewError: A later version of this program made it.
     """
     try:
         # immutable: nothing may be written beside a backup, which may lie on a read-only disk
         with _opened(path, "immutable=1") as connection:
             found = connection.execute("PRAGMA integrity_check").fetchall()
             if found != [("ok",)]:
-                raise DatabaseDamaged(f"integrity_check: {len(found)} faults")
+                raise DatabaseDamagedError(f"integrity_check: {len(found)} faults")
             rows = connection.execute("SELECT version_num FROM alembic_version").fetchall()
     except sqlite3.Error as error:
-        raise DatabaseDamaged(_name(error)) from None
+        raise DatabaseDamagedError(_name(error)) from None
     if len(rows) != 1:
-        raise DatabaseDamaged("it has no schema revision")
+        raise DatabaseDamagedError("it has no schema revision")
     revision = str(rows[0][0])
     try:
         migrations.load().get_revision(revision)
     except CommandError:
-        raise DatabaseTooNew(revision) from None
+        raise DatabaseTooNewError(revision) from None
     return revision
 
 
@@ -96,7 +96,7 @@ def put_in_place(draft: Path, place: Path, aside: Path) -> bool:
     log cannot be merged into it: then `aside` has it as it was.
 
     Raises:
-        DatabaseUnavailable: Another program has the old one open.
+        DatabaseUnavailableError: Another program has the old one open.
         OSError: A file cannot be written.
     """
     replaced = place.exists()
@@ -132,7 +132,7 @@ def _merge_log(path: Path) -> None:
     except sqlite3.Error as error:
         # Leaving WAL mode needs the file for oneself. What is damaged goes aside as it is.
         if _name(error).startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-            raise DatabaseUnavailable("another program has it open") from None
+            raise DatabaseUnavailableError("another program has it open") from None
 
 
 def _beside(path: Path, ending: str) -> Path:

@@ -20,7 +20,7 @@ async def faults(database: Database) -> dict[str, int]:
 
     What belongs to a conversation must find one of the same owner, and each reference its row;
     the tables are those that the database has. A SQLite file must be sound besides.
-    Raises DatabaseUnavailable.
+    Raises DatabaseUnavailableError.
     """
     return await database.read(_faults, owner=EVERYONE)
 
@@ -28,7 +28,7 @@ async def faults(database: Database) -> dict[str, int]:
 async def file_ids(database: Database, *, after: str, most: int) -> list[str]:
     """Return ids of files, whoever owns them, in order from behind `after`.
 
-    Raises DatabaseUnavailable.
+    Raises DatabaseUnavailableError.
     """
     statement = sa.select(_files.file_id).where(_files.file_id > after)
     ordered = statement.order_by(_files.file_id).limit(most)

@@ -21,7 +21,7 @@ async def interrupt_abandoned(
 
     `everything` takes the lease for lost in each running turn: right only when the caller knows
     that no other process uses this database, as at the start of a single one. The answers need
-    no change: they are interrupted from the start. Raises DatabaseUnavailable.
+    no change: they are interrupted from the start. Raises DatabaseUnavailableError.
     """
     now = clock()
     due = RUNNING if everything else abandoned(now)

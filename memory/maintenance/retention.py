@@ -66,7 +66,7 @@ class Retention:
 
         Conversations without activity for `days` are deleted, with 0 none; those without for
         `idle_seconds` become inactive. What has a running turn is left alone. Raises
-        DatabaseUnavailable; what was done until then stays done, and the next run does the rest.
+        DatabaseUnavailableError; what was done until then stays done, and the next run does the rest.
         """
         now = self._clock()
         due = _due(now, days, idle_seconds)
@@ -92,7 +92,7 @@ class Retention:
         return Cleaned(purged, expired, interrupted, idle, is_erased)
 
     async def known_files(self, ids: Sequence[str]) -> set[str]:
-        """Return which of these ids are those of stored files. Raises DatabaseUnavailable."""
+        """Return which of these ids are those of stored files. Raises DatabaseUnavailableError."""
         return await self._database.read(
             lambda connection: files.known(connection, ids), owner=EVERYONE
         )

@@ -13,7 +13,7 @@ from alembic.operations import Operations
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 
-from memory.errors import DatabaseTooNew
+from memory.errors import DatabaseTooNewError
 
 HERE = Path(__file__).parent
 # any fixed number: replicas that start together take this lock in turn
@@ -32,7 +32,7 @@ def upgrade(connection: sa.Connection, script: ScriptDirectory) -> None:
     """Apply what is missing, inside the caller's transaction.
 
     A process killed midway so leaves the schema that it found.
-    Raises DatabaseTooNew when the stored revision is not one of ours.
+    Raises DatabaseTooNewError when the stored revision is not one of ours.
     """
     if connection.dialect.name == "postgresql":
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
@@ -42,7 +42,7 @@ def upgrade(connection: sa.Connection, script: ScriptDirectory) -> None:
         try:
             script.get_revision(revision)
         except CommandError:
-            raise DatabaseTooNew(revision) from None
+            raise DatabaseTooNewError(revision) from None
     missing = list(script.iterate_revisions("heads", stored or None))
     for step in reversed(missing):
         step.module.upgrade(Operations(context))

@@ -25,12 +25,12 @@ from memory.schema import channel_messages
 from memory.validation import check_owner, check_texts
 
 RUNNING_SECONDS = 60.0  # after its last renewal
-MOST_WAITING = 20  # messages of one owner
-MOST_READ = 50
+MAX_WAITING = 20  # messages of one owner
+MAX_READ = 50
 UNDATED_SECONDS = 30 * 86_400.0  # for which the id of a message without a time is kept at least
 
-Arrival = Literal["new", "seen", "full"]
-End = Literal["done", "failed"]
+ArrivalState = Literal["new", "seen", "full"]
+InboxState = Literal["done", "failed"]
 _messages = channel_messages.c
 _FREE = {"holder": None, "lease_until": None}
 _EMPTIED = {"owner_id": None, "payload": None, "media": None, **_FREE}
@@ -39,7 +39,7 @@ _SHOWN = [_messages.message_id, _messages.owner_id, _messages.payload]
 
 
 @dataclass(frozen=True, slots=True)
-class NewMessage:
+class NewInboxMessage:
     """A message as it came; `is_dated` says that its own age bounds how long it can be repeated."""
 
     message_id: str
@@ -49,7 +49,7 @@ class NewMessage:
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class InboxMessage:
     """One that was taken; `holder` names that claim, and nobody else may end it."""
 
     message_id: str
@@ -59,7 +59,7 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
-class Incoming:
+class InboxStatistics:
     """How many messages are in each state, and since when the oldest waits."""
 
     counts: Mapping[str, int]
@@ -67,8 +67,12 @@ class Incoming:
 
 
 def add(
-    connection: sa.Connection, owner: str, channel: str, new: NewMessage, values: dict[str, Any]
-) -> Arrival:
+    connection: sa.Connection,
+    owner: str,
+    channel: str,
+    new: NewInboxMessage,
+    values: dict[str, Any],
+) -> ArrivalState:
     """Keep a message unless its id is known or too many of its owner's wait."""
     row: dict[str, Any] = {
         "channel": channel,
@@ -86,12 +90,12 @@ def add(
     waiting = sa.select(sa.func.count()).where(
         _messages.channel == channel, _messages.owner_id == owner, _messages.state == "received"
     )
-    return "full" if connection.execute(waiting).scalar_one() > MOST_WAITING else "new"
+    return "full" if connection.execute(waiting).scalar_one() > MAX_WAITING else "new"
 
 
 def claim(
     connection: sa.Connection, channel: str, holder: str, *, limit: int, until: datetime
-) -> list[Message]:
+) -> list[InboxMessage]:
     """Take messages, the first of each owner without a running one, oldest first."""
     other = channel_messages.alias()
     is_earlier = sa.tuple_(other.c.received_at, other.c.message_id) < sa.tuple_(
@@ -116,10 +120,10 @@ def claim(
         .values(state="running", holder=holder, lease_until=until)
         .returning(*_SHOWN, _messages.holder)
     )
-    return [Message(*row) for row in connection.execute(taken)]
+    return [InboxMessage(*row) for row in connection.execute(taken)]
 
 
-def put_back(connection: sa.Connection, channel: str, taken: Sequence[Message]) -> None:
+def put_back(connection: sa.Connection, channel: str, taken: Sequence[InboxMessage]) -> None:
     """Take a claim back of which nobody has learnt."""
     statement = (
         sa.update(channel_messages).where(_held(channel, taken)).values(state="received", **_FREE)
@@ -127,7 +131,9 @@ def put_back(connection: sa.Connection, channel: str, taken: Sequence[Message]) 
     connection.execute(statement)
 
 
-def waiting(connection: sa.Connection, owner: str, channel: str, since: datetime) -> list[Message]:
+def waiting(
+    connection: sa.Connection, owner: str, channel: str, since: datetime
+) -> list[InboxMessage]:
     """Return what an owner has sent since then and nobody has taken, oldest first."""
     statement = (
         sa.select(*_SHOWN)
@@ -138,9 +144,9 @@ def waiting(connection: sa.Connection, owner: str, channel: str, since: datetime
             _messages.received_at >= since,
         )
         .order_by(_messages.received_at, _messages.message_id)
-        .limit(MOST_READ)
+        .limit(MAX_READ)
     )
-    return [Message(*row) for row in connection.execute(statement)]
+    return [InboxMessage(*row) for row in connection.execute(statement)]
 
 
 def media(connection: sa.Connection, owner: str, channel: str, message_id: str) -> bytes | None:
@@ -179,7 +185,7 @@ def change(
 
 
 def renew(
-    connection: sa.Connection, channel: str, taken: Sequence[Message], until: datetime
+    connection: sa.Connection, channel: str, taken: Sequence[InboxMessage], until: datetime
 ) -> None:
     """Keep messages that are being dealt with."""
     statement = sa.update(channel_messages).where(_held(channel, taken))
@@ -187,8 +193,8 @@ def renew(
 
 
 def lose(
-    connection: sa.Connection, channel: str, now: datetime, own: Sequence[Message]
-) -> list[Message]:
+    connection: sa.Connection, channel: str, now: datetime, own: Sequence[InboxMessage]
+) -> list[InboxMessage]:
     """Give up the messages whose process has died, which `own` are not; return them as they were."""
     dead = sa.and_(
         _messages.channel == channel,
@@ -197,7 +203,7 @@ def lose(
         ~_held(channel, own),
     )
     found = [
-        Message(*row)
+        InboxMessage(*row)
         for row in connection.execute(
             sa.select(*_SHOWN).where(dead).with_for_update(skip_locked=True)
         )
@@ -221,13 +227,13 @@ def backlog(connection: sa.Connection, channel: str) -> int:
     return int(connection.execute(waiting).scalar_one())
 
 
-def figures(connection: sa.Connection, channel: str) -> Incoming:
+def figures(connection: sa.Connection, channel: str) -> InboxStatistics:
     """What is stored of all owners, without a text or a name."""
     own = _messages.channel == channel
     counted = sa.select(_messages.state, sa.func.count()).where(own).group_by(_messages.state)
     counts = {state: int(count) for state, count in connection.execute(counted)}
     oldest = sa.select(sa.func.min(_messages.received_at)).where(own, _messages.state == "received")
-    return Incoming(counts, connection.execute(oldest).scalar_one())
+    return InboxStatistics(counts, connection.execute(oldest).scalar_one())
 
 
 def is_due(connection: sa.Connection, channel: str, now: datetime) -> bool:
@@ -264,7 +270,7 @@ def forget(connection: sa.Connection, owner: str) -> None:
     connection.execute(sa.update(channel_messages).where(own).values(payload=None, media=None))
 
 
-def _held(channel: str, taken: Sequence[Message]) -> sa.ColumnElement[bool]:
+def _held(channel: str, taken: Sequence[InboxMessage]) -> sa.ColumnElement[bool]:
     """Return the condition that a message is one of these, and still with whom has taken it."""
     return sa.and_(
         _messages.channel == channel,
@@ -277,7 +283,7 @@ def _held(channel: str, taken: Sequence[Message]) -> sa.ColumnElement[bool]:
 class Inbox:
     """The messages of one channel.
 
-    Each method may raise DatabaseUnavailable, those that write DatabaseFull.
+    Each method may raise DatabaseUnavailableError, those that write DatabaseFullError.
 
     Args:
         database: Where they are.
@@ -293,13 +299,13 @@ class Inbox:
         self._clock = clock
 
     async def add(
-        self, owner: str, new: NewMessage, *, busy: Sequence[NewSend] = (), taken_by: str = ""
-    ) -> Arrival:
+        self, owner: str, new: NewInboxMessage, *, busy: Sequence[NewSend] = (), taken_by: str = ""
+    ) -> ArrivalState:
         """Keep a message until it is dealt with.
 
         With `taken_by`, the caller deals with it at once, as a holder of that name, which no other
         claim has. One too many of an owner's is answered with `busy` and nothing else. Raises
-        InvalidText.
+        InvalidTextError.
         """
         check_owner(owner)
         check_texts(message_id=new.message_id)
@@ -309,7 +315,7 @@ class Inbox:
         if taken_by:
             values |= {"state": "running", "holder": taken_by, "lease_until": lease}
 
-        def work(connection: sa.Connection) -> Arrival:
+        def work(connection: sa.Connection) -> ArrivalState:
             arrival = add(connection, owner, channel, new, values)
             if arrival == "full":
                 ended = {"state": "failed", "ended_at": now, **_EMPTIED}
@@ -319,15 +325,17 @@ class Inbox:
 
         return await self._database.write(work, owner=owner)
 
-    async def answered(self, owner: str, new: NewMessage, sends: Sequence[NewSend] = ()) -> Arrival:
+    async def answered(
+        self, owner: str, new: NewInboxMessage, sends: Sequence[NewSend] = ()
+    ) -> ArrivalState:
         """Keep the id of a message that needs no more than `sends` as its answer."""
         check_owner(owner)
         check_texts(message_id=new.message_id)
         now, channel = self._clock(), self._channel
-        bare = NewMessage(new.message_id, {}, None, new.is_dated)
+        bare = NewInboxMessage(new.message_id, {}, None, new.is_dated)
         values = {"state": "done", "received_at": now, "ended_at": now, **_EMPTIED}
 
-        def work(connection: sa.Connection) -> Arrival:
+        def work(connection: sa.Connection) -> ArrivalState:
             arrival = add(connection, owner, channel, bare, values)
             if arrival != "seen":
                 outbox.add(connection, owner, channel, sends, now)
@@ -335,7 +343,7 @@ class Inbox:
 
         return await self._database.write(work, owner=owner)
 
-    async def claim(self, limit: int) -> list[Message]:
+    async def claim(self, limit: int) -> list[InboxMessage]:
         """Take up to so many messages, which are then to be ended by the caller."""
         now, channel = self._clock(), self._channel
         if not await self._database.read(
@@ -349,7 +357,7 @@ class Inbox:
             owner=EVERYONE,
         )
 
-    async def waiting(self, owner: str, since: datetime) -> list[Message]:
+    async def waiting(self, owner: str, since: datetime) -> list[InboxMessage]:
         """Return what the owner has sent since then and nobody has taken, oldest first."""
         check_owner(owner)
         channel = self._channel
@@ -375,12 +383,17 @@ class Inbox:
         return await self._change(owner, message_id, holder, values)
 
     async def finish(
-        self, owner: str, message_id: str, holder: str, state: End, sends: Sequence[NewSend] = ()
+        self,
+        owner: str,
+        message_id: str,
+        holder: str,
+        state: InboxState,
+        sends: Sequence[NewSend] = (),
     ) -> bool:
         """End a message and keep its answer, both or neither.
 
         False, and nothing kept, where it is not with this holder any more: it was given up, or
-        given back and taken by another. Raises InvalidText.
+        given back and taken by another. Raises InvalidTextError.
         """
         check_owner(owner)
         for item in sends:
@@ -395,7 +408,7 @@ class Inbox:
 
         return await self._database.write(work, owner=owner)
 
-    async def renew(self, taken: Sequence[Message]) -> None:
+    async def renew(self, taken: Sequence[InboxMessage]) -> None:
         """Keep messages that this process deals with."""
         until, channel = self._clock() + timedelta(seconds=RUNNING_SECONDS), self._channel
         if taken:
@@ -404,7 +417,7 @@ class Inbox:
             )
 
     async def lose(
-        self, notice: Callable[[Message], Sequence[NewSend]], own: Sequence[Message] = ()
+        self, notice: Callable[[InboxMessage], Sequence[NewSend]], own: Sequence[InboxMessage] = ()
     ) -> int:
         """Give up the messages of dead processes, and tell who sent them; return how many.
 
@@ -431,7 +444,7 @@ class Inbox:
             lambda connection: backlog(connection, channel), owner=EVERYONE
         )
 
-    async def figures(self) -> Incoming:
+    async def figures(self) -> InboxStatistics:
         """What is stored, in numbers."""
         channel = self._channel
         return await self._database.read(
@@ -461,5 +474,5 @@ class Inbox:
             owner=owner,
         )
 
-    def _ended(self, state: End) -> dict[str, Any]:
+    def _ended(self, state: InboxState) -> dict[str, Any]:
         return {"state": state, "ended_at": self._clock(), **_EMPTIED}

@@ -25,9 +25,9 @@ from memory.schema import channel_sends
 from memory.validation import check_owner, check_texts
 
 SENDING_SECONDS = 120.0  # longer than a send may take
-MOST_NAMED = 20  # failures
+MAX_NAMED = 20  # failures
 
-End = Literal["sent", "failed", "uncertain"]
+OutboxState = Literal["sent", "failed", "uncertain"]
 NAMES = "#names"  # behind a channel's name: where the names are that sends were made under
 _sends = channel_sends.c
 _EMPTIED = {"owner_id": None, "recipient": None, "payload": None, "lease_until": None}
@@ -56,7 +56,7 @@ class Send:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class SendState:
     """How far a send has come, and since when that is its end."""
 
     state: str
@@ -64,7 +64,7 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class SendFailure:
     """A send that did not arrive, or perhaps did not."""
 
     send_id: str
@@ -75,12 +75,12 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
-class Outgoing:
+class OutboxStatistics:
     """How many sends are in each state, since when the oldest waits, the newest failures."""
 
     counts: Mapping[str, int]
     oldest: datetime | None
-    failures: tuple[Failure, ...]
+    failures: tuple[SendFailure, ...]
 
 
 def add(
@@ -203,7 +203,7 @@ def change(connection: sa.Connection, owner: str, send_id: str, values: dict[str
 
 def standing(
     connection: sa.Connection, owner: str, channel: str, ids: Sequence[str]
-) -> list[Standing]:
+) -> list[SendState]:
     """Return how far those of an owner's sends have come that are there, in order of `ids`."""
     # What has ended names no owner any more, and says nothing but this.
     own = sa.or_(_sends.owner_id == owner, _sends.ended_at.is_not(None))
@@ -211,7 +211,7 @@ def standing(
         _sends.channel == channel, _sends.send_id.in_(ids), own
     )
     found = {
-        row.send_id: Standing(row.state, row.ended_at) for row in connection.execute(statement)
+        row.send_id: SendState(row.state, row.ended_at) for row in connection.execute(statement)
     }
     return [found[send_id] for send_id in ids if send_id in found]
 
@@ -226,7 +226,7 @@ def expire(connection: sa.Connection, channel: str, now: datetime) -> int:
     return connection.execute(statement).rowcount
 
 
-def figures(connection: sa.Connection, channel: str) -> Outgoing:
+def figures(connection: sa.Connection, channel: str) -> OutboxStatistics:
     """What is stored of all owners, without a text or a name."""
     own = _sends.channel == channel
     counted = sa.select(_sends.state, sa.func.count()).where(own).group_by(_sends.state)
@@ -236,10 +236,10 @@ def figures(connection: sa.Connection, channel: str) -> Outgoing:
         sa.select(_sends.send_id, _sends.state, _sends.error_kind, _sends.attempts, _sends.ended_at)
         .where(own, _sends.state.in_(["failed", "uncertain"]))
         .order_by(_sends.ended_at.desc())
-        .limit(MOST_NAMED)
+        .limit(MAX_NAMED)
     )
-    failures = tuple(Failure(*row) for row in connection.execute(failed))
-    return Outgoing(counts, connection.execute(waiting).scalar_one(), failures)
+    failures = tuple(SendFailure(*row) for row in connection.execute(failed))
+    return OutboxStatistics(counts, connection.execute(waiting).scalar_one(), failures)
 
 
 def is_due(connection: sa.Connection, channel: str, now: datetime) -> bool:
@@ -265,7 +265,7 @@ def forget(connection: sa.Connection, owner: str) -> None:
 class Outbox:
     """The sends of one channel.
 
-    Each method may raise DatabaseUnavailable, those that write DatabaseFull.
+    Each method may raise DatabaseUnavailableError, those that write DatabaseFullError.
 
     Args:
         database: Where they are.
@@ -283,7 +283,7 @@ class Outbox:
     async def add(self, owner: str, new: Sequence[NewSend]) -> None:
         """Keep sends, in their order, until they are sent; a known id changes nothing.
 
-        Raises InvalidText.
+        Raises InvalidTextError.
         """
         check_owner(owner)
         for item in new:
@@ -297,7 +297,7 @@ class Outbox:
         """Keep sends like `add`, under a name that stands for this content until it is purged.
 
         Repeated with the same content it changes nothing; False, and nothing kept, where the name
-        came with another content before. Raises InvalidText.
+        came with another content before. Raises InvalidTextError.
         """
         check_owner(owner)
         check_texts(name=name, content=content)
@@ -323,7 +323,9 @@ class Outbox:
             owner=EVERYONE,
         )
 
-    async def end(self, owner: str, send_id: str, state: End, kind: str | None = None) -> bool:
+    async def end(
+        self, owner: str, send_id: str, state: OutboxState, kind: str | None = None
+    ) -> bool:
         """Say what became of a send, and why it failed; False where another has given it up."""
         check_owner(owner)
         values = {"state": state, "error_kind": kind, "ended_at": self._clock(), **_EMPTIED}
@@ -340,7 +342,7 @@ class Outbox:
             lambda connection: change(connection, owner, send_id, values), owner=owner
         )
 
-    async def standing(self, owner: str, ids: Sequence[str]) -> list[Standing]:
+    async def standing(self, owner: str, ids: Sequence[str]) -> list[SendState]:
         """Return how far sends have come, in order of their ids.
 
         Another's that has not ended, and one that is not there, are left out. Of one that has
@@ -363,7 +365,7 @@ class Outbox:
             lambda connection: expire(connection, channel, now), owner=EVERYONE
         )
 
-    async def figures(self) -> Outgoing:
+    async def figures(self) -> OutboxStatistics:
         """What is stored, in numbers."""
         channel = self._channel
         return await self._database.read(

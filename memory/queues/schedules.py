@@ -14,20 +14,20 @@ import sqlalchemy as sa
 
 from memory.engine.database import Database
 from memory.engine.scopes import EVERYONE
-from memory.errors import ConversationNotFound, TooManySchedules
+from memory.errors import ConversationNotFoundError, TooManySchedulesError
 from memory.records import utcnow
 from memory.schema import UtcDateTime, agent_schedules, agent_sessions
 from memory.validation import check_id, check_owner, check_texts, is_id
 
-MOST_FAILURES = 5  # in a row; then a task runs no more
+MAX_FAILURES = 5  # in a row; then a task runs no more
 LATE = timedelta(hours=1)  # what was missed by more is left out
-MOST_MISSED = 100  # tasks that one claim puts off to their next time
+MAX_MISSED = 100  # tasks that one claim puts off to their next time
 RUNNING_OF_NETWORK = 2  # at once, of the visitors of one network
 NOTED = timedelta(hours=1)  # how exactly a last visit is known
 _CLAIMS_LOCK, _ADDING_LOCK = 0x636D78, 0x636D79  # of PostgreSQL, any numbers of this program's own
 
-Outcome = Literal["running", "complete", "failed", "interrupted", "limited", "postponed"]
-Following = Callable[[str, str, datetime], datetime | None]
+RunOutcome = Literal["running", "complete", "failed", "interrupted", "limited", "postponed"]
+NextTime = Callable[[str, str, datetime], datetime | None]
 
 _schedules, _sessions = agent_schedules.c, agent_sessions.c
 _OWN = sa.and_(
@@ -58,18 +58,18 @@ class Schedule:
     next_run_at: datetime
     created_at: datetime
     last_run_at: datetime | None
-    last_outcome: Outcome | None
+    last_outcome: RunOutcome | None
     runs: int
     failures: int
 
     @property
     def is_paused(self) -> bool:
         """Whether it has failed too often to be run again."""
-        return self.failures >= MOST_FAILURES and self.last_outcome != "running"
+        return self.failures >= MAX_FAILURES and self.last_outcome != "running"
 
 
 @dataclass(frozen=True, slots=True)
-class Claimed:
+class ClaimedRun:
     """One occasion of one task, which `holder` alone runs.
 
     `occasion` is when it was due; `agent_id`, `channel` and `tenant_id` are those of its
@@ -86,10 +86,10 @@ class Claimed:
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
+class RunEnd:
     """How a run ended. With `retry_at` it was not begun, and is due then, if not before."""
 
-    outcome: Outcome
+    outcome: RunOutcome
     retry_at: datetime | None = None
 
 
@@ -103,7 +103,7 @@ class UsedTasks:
 
 
 # says whose bound keeps a further task from being added; None where it may be
-BoundOf = Callable[[UsedTasks], str | None]
+ScheduleBound = Callable[[UsedTasks], str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,20 +167,20 @@ def add(
     owner: str,
     new: Schedule,
     *,
-    bound_of: BoundOf,
+    bound_of: ScheduleBound,
     network: str | None,
     visited_at: datetime | None,
 ) -> None:
-    """Keep a new task. Raises ConversationNotFound, and TooManySchedules as `bound_of` says."""
+    """Keep a new task. Raises ConversationNotFoundError, and TooManySchedulesError as `bound_of` says."""
     if connection.dialect.name == "postgresql":
         # Two at once would each see the room that only one of them may take.
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ADDING_LOCK)))
     parent = {"of_owner": owner, "of_session": new.session_id}
     if connection.execute(_PARENT, parent).first() is None:
-        raise ConversationNotFound
+        raise ConversationNotFoundError
     # Those of a conversation that can still be restored count too.
     if (bound := bound_of(_used(connection, owner, network))) is not None:
-        raise TooManySchedules(bound)
+        raise TooManySchedulesError(bound)
     row = {field.name: getattr(new, field.name) for field in fields(Schedule)}
     more = {"owner_id": owner, "network": network, "visited_at": visited_at}
     connection.execute(_ADD, row | more)
@@ -227,7 +227,7 @@ def cancel(connection: sa.Connection, owner: str, schedule_id: str) -> bool:
 
 
 def finish(
-    connection: sa.Connection, owner: str, schedule_id: str, holder: str, ending: Ending
+    connection: sa.Connection, owner: str, schedule_id: str, holder: str, ending: RunEnd
 ) -> bool:
     """Keep how a run ended; whether it was still this holder's."""
     ran, failures = int(ending.outcome in ("complete", "failed")), _schedules.failures
@@ -255,8 +255,8 @@ def is_due(connection: sa.Connection, now: datetime) -> bool:
 
 
 def claim_due(
-    connection: sa.Connection, now: datetime, lease_until: datetime, following: Following
-) -> Claimed | None:
+    connection: sa.Connection, now: datetime, lease_until: datetime, following: NextTime
+) -> ClaimedRun | None:
     """Take one due occasion of anybody's task, and put the task off to its next time.
 
     Whoever had none begun for longest is next: an owner, or all visitors of a network together.
@@ -265,7 +265,7 @@ def claim_due(
     if connection.dialect.name == "postgresql":
         # Two at once would each see that an owner has none running.
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_CLAIMS_LOCK)))
-    for _ in range(MOST_MISSED):
+    for _ in range(MAX_MISSED):
         # Another process's claim holds its row. SQLite has one writer and no row locks.
         found = connection.execute(
             _in_turn(now).limit(1).with_for_update(skip_locked=True, of=agent_schedules)
@@ -296,7 +296,7 @@ def claim_due(
         row = connection.execute(_MOVE, {**parameters, **taken}).mappings().one_or_none()
         if row is not None:
             schedule = _schedule(row, lease_until, now)
-            return Claimed(
+            return ClaimedRun(
                 found.owner_id,
                 schedule,
                 found.next_run_at,
@@ -327,7 +327,7 @@ def _due(now: datetime) -> sa.Select[Any]:
             _sessions.owner_id == _schedules.owner_id,
             _schedules.next_run_at <= now,
             sa.or_(_schedules.lease_until.is_(None), _schedules.lease_until <= now),
-            _schedules.failures < MOST_FAILURES,
+            _schedules.failures < MAX_FAILURES,
             _sessions.deleted_at.is_(None),
         )
     )
@@ -373,7 +373,7 @@ def _schedule(row: sa.RowMapping, lease_until: datetime | None, now: datetime) -
 class Schedules:
     """The recurring tasks that one database keeps.
 
-    Each method may raise DatabaseUnavailable, those that write DatabaseFull, and those with an
+    Each method may raise DatabaseUnavailableError, those that write DatabaseFullError, and those with an
     owner ValueError for an owner that is nobody.
 
     Args:
@@ -387,7 +387,7 @@ class Schedules:
         self,
         database: Database,
         *,
-        following: Following,
+        following: NextTime,
         lease_seconds: float = 600.0,
         clock: Callable[[], datetime] = utcnow,
     ) -> None:
@@ -405,15 +405,15 @@ class Schedules:
         cron: str,
         time_zone: str,
         recipient: str | None = None,
-        bound_of: BoundOf,
+        bound_of: ScheduleBound,
         network: str | None = None,
         needs_visits: bool = False,
     ) -> Schedule:
         """Keep a new task in a conversation of the owner's own.
 
         `network` names where it came from, where that counts; one that `needs_visits` is found by
-        `unvisited` when its owner has not come for long. Raises ConversationNotFound,
-        TooManySchedules where `bound_of` says so, InvalidText, and ValueError for a time that
+        `unvisited` when its owner has not come for long. Raises ConversationNotFoundError,
+        TooManySchedulesError where `bound_of` says so, InvalidTextError, and ValueError for a time that
         never comes.
         """
         check_owner(owner)
@@ -468,7 +468,7 @@ class Schedules:
             lambda connection: cancel(connection, owner, schedule_id), owner=owner
         )
 
-    async def finish(self, owner: str, schedule_id: str, holder: str, ending: Ending) -> bool:
+    async def finish(self, owner: str, schedule_id: str, holder: str, ending: RunEnd) -> bool:
         """Keep how a claimed run ended; False where it was not this holder's any more."""
         check_owner(owner)
         return await self._database.write(
@@ -502,7 +502,7 @@ class Schedules:
         now = self._clock()
         return await self._database.read(lambda connection: is_due(connection, now), owner=EVERYONE)
 
-    async def claim_due(self) -> Claimed | None:
+    async def claim_due(self) -> ClaimedRun | None:
         """Take one due occasion of anybody's task, to be run as its owner; None for none.
 
         Nobody else gets it, and it is not due again, whatever becomes of the caller.
@@ -515,10 +515,10 @@ class Schedules:
         )
 
 
-def _given_back(claimed: Claimed | None) -> Callable[[sa.Connection], bool]:
+def _given_back(claimed: ClaimedRun | None) -> Callable[[sa.Connection], bool]:
     """The work that makes an occasion due again whose claimer never learned of it."""
     if claimed is None:
         return lambda _: False
-    ending = Ending("postponed", retry_at=claimed.occasion)
+    ending = RunEnd("postponed", retry_at=claimed.occasion)
     taken = claimed.schedule.schedule_id
     return lambda connection: finish(connection, claimed.owner, taken, claimed.holder, ending)

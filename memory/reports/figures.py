@@ -71,7 +71,7 @@ class Share:
 
 
 @dataclass(frozen=True, slots=True)
-class Tool:
+class ToolStatistics:
     """How a tool was used; `latency_ms` is of all its calls, those that failed too."""
 
     name: str
@@ -100,7 +100,7 @@ class Statistics:
     sites: tuple[Share, ...]
     channels: tuple[Share, ...]
     models: tuple[Share, ...]
-    tools: tuple[Tool, ...]
+    tools: tuple[ToolStatistics, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """The same as values of JSON; times in ISO 8601."""

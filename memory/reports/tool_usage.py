@@ -9,17 +9,17 @@ from typing import Any
 import sqlalchemy as sa
 
 from memory.reports import percentiles
-from memory.reports.figures import Spread, Tool
+from memory.reports.figures import Spread, ToolStatistics
 from memory.schema import agent_messages, agent_sessions
 
-MOST_TOOLS = 50
+MAX_TOOLS = 50
 NAME_CHARS = 64
 OTHER = "other"
 
 _sessions, _messages = agent_sessions.c, agent_messages.c
 
 
-def tools(connection: sa.Connection) -> tuple[Tool, ...]:
+def tools(connection: sa.Connection) -> tuple[ToolStatistics, ...]:
     """The most used tools, most calls first. Replaced answers count: their tools did run."""
     calls = _calls(connection)
     each = calls.subquery().c
@@ -28,7 +28,7 @@ def tools(connection: sa.Connection) -> tuple[Tool, ...]:
         sa.select(each.name, number, sa.func.sum(each.failed), sa.func.avg(each.milliseconds))
         .group_by(each.name)
         .order_by(number.desc(), each.name)
-        .limit(MOST_TOOLS)
+        .limit(MAX_TOOLS)
     ).all()
     values = calls.subquery().c
     # Models may make up any number of names: percentiles are worked out for those shown alone.
@@ -39,7 +39,7 @@ def tools(connection: sa.Connection) -> tuple[Tool, ...]:
         ),
     )
     return tuple(
-        Tool(name, int(count), int(failed), Spread(float(mean), *ranks[name]))
+        ToolStatistics(name, int(count), int(failed), Spread(float(mean), *ranks[name]))
         for name, count, failed, mean in most
     )
 

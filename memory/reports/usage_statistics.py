@@ -19,7 +19,7 @@ from memory.reports.tool_usage import tools
 from memory.schema import agent_messages, agent_sessions, agent_turns
 
 DAYS = 30
-MOST_SHARES = 20  # of sites, channels and models: the largest
+MAX_SHARES = 20  # of sites, channels and models: the largest
 
 _sessions, _messages, _turns = agent_sessions.c, agent_messages.c, agent_turns.c
 _THERE = _sessions.deleted_at == sa.null()
@@ -28,7 +28,7 @@ _TURNS = sa.join(agent_turns, agent_sessions, _turns.session_id == _sessions.ses
 
 
 async def statistics(database: Database, *, clock: Callable[[], datetime] = utcnow) -> Statistics:
-    """The figures of this moment. Raises DatabaseUnavailable."""
+    """The figures of this moment. Raises DatabaseUnavailableError."""
     now = clock()
     return await database.read(lambda connection: _statistics(connection, now), owner=EVERYONE)
 
@@ -225,7 +225,7 @@ def _largest(
     size: sa.ColumnElement[Any],
     name: sa.ColumnElement[Any],
 ) -> tuple[Share, ...]:
-    rows = connection.execute(statement.order_by(size.desc(), name).limit(MOST_SHARES))
+    rows = connection.execute(statement.order_by(size.desc(), name).limit(MAX_SHARES))
     return tuple(Share(found, *(int(number) for number in numbers)) for found, *numbers in rows)
 
 

@@ -14,10 +14,10 @@ from cmw_agent.web.api.statistics_page import statistics_page
 from memory.engine.database import Database
 from memory.engine.scopes import EVERYONE
 from memory.records import MessageStatus, ToolRecord
-from memory.reports.figures import Share, Spread, Statistics, Tool
+from memory.reports.figures import Share, Spread, Statistics, ToolStatistics
 from memory.reports.percentiles import by_key
-from memory.reports.tool_usage import MOST_TOOLS
-from memory.reports.usage_statistics import DAYS, MOST_SHARES, statistics
+from memory.reports.tool_usage import MAX_TOOLS
+from memory.reports.usage_statistics import DAYS, MAX_SHARES, statistics
 from tests.contract.conftest import ALICE, BOB, LEASE, Clock, Store
 
 DAY = 86_400.0
@@ -196,12 +196,12 @@ async def test_sites_channels_and_models_have_their_shares(
 async def test_of_many_sites_only_the_largest_are_named(
     store: Store, database: Database, clock: Clock
 ) -> None:
-    for number in range(MOST_SHARES + 3):
+    for number in range(MAX_SHARES + 3):
         await exchange(store, f"s{number}", site=f"site{number}.example")
     await exchange(store, "large", site="large.example")
     await exchange(store, "large", site="large.example")
     found = (await statistics(database, clock=clock)).sites
-    assert len(found) == MOST_SHARES
+    assert len(found) == MAX_SHARES
     assert found[0] == Share("large.example", 1, 4, 20)
 
 
@@ -285,7 +285,7 @@ async def test_tools_are_counted_one_by_one(store: Store, database: Database, cl
     assert (latency.mean, latency.p50, latency.p95) == pytest.approx(
         (reference.mean(values), reference.median(values), cuts[-1])
     )
-    assert clock_tool == Tool("clock", 12, 0, Spread(10, 10, 10))
+    assert clock_tool == ToolStatistics("clock", 12, 0, Spread(10, 10, 10))
 
 
 async def test_tools_of_replaced_answers_ran_and_those_of_deleted_ones_are_gone(
@@ -333,12 +333,12 @@ async def test_what_is_no_name_of_a_tool_is_told_under_one_heading(
 async def test_of_many_tools_only_the_most_used_are_named(
     store: Store, database: Database, clock: Clock
 ) -> None:
-    invented = [used(f"tool{number:04}", number) for number in range(MOST_TOOLS + 20)]
+    invented = [used(f"tool{number:04}", number) for number in range(MAX_TOOLS + 20)]
     await exchange(store, "s1", tools=invented)
-    await exchange(store, "s2", tools=[used(f"tool{MOST_TOOLS + 19:04}", 1000)])
+    await exchange(store, "s2", tools=[used(f"tool{MAX_TOOLS + 19:04}", 1000)])
     found = (await statistics(database, clock=clock)).tools
-    assert len(found) == MOST_TOOLS
+    assert len(found) == MAX_TOOLS
     most = found[0]
-    assert (most.name, most.calls) == (f"tool{MOST_TOOLS + 19:04}", 2)
-    assert most.latency_ms.p50 == (1000 + MOST_TOOLS + 19) / 2
-    assert [tool.name for tool in found[1:]] == [f"tool{n:04}" for n in range(MOST_TOOLS - 1)]
+    assert (most.name, most.calls) == (f"tool{MAX_TOOLS + 19:04}", 2)
+    assert most.latency_ms.p50 == (1000 + MAX_TOOLS + 19) / 2
+    assert [tool.name for tool in found[1:]] == [f"tool{n:04}" for n in range(MAX_TOOLS - 1)]

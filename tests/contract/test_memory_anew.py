@@ -1,6 +1,6 @@
 """A conversation that was forgotten and begun anew under the same id is another one."""
 
-from memory.records import Known
+from memory.records import ContextState
 from tests.contract.conftest import ALICE, Clock, Store
 
 
@@ -9,7 +9,7 @@ async def test_who_knows_a_forgotten_conversation_is_told_the_new_one_whole(
 ) -> None:
     first = await store.begin_turn(ALICE, "c1", "one", key="1", create=True, budget=1000)
     await store.finish(ALICE, first.turn_id, "yes")
-    known = Known(first.answer_seq, 0, first.born)
+    known = ContextState(first.answer_seq, 0, first.born)
     await store.forget(ALICE)
     clock.advance(1)
     await store.exchange(ALICE, "c1", "two", "yes")

@@ -6,16 +6,16 @@ import pytest
 
 from memory.engine.database import Database
 from memory.engine.scopes import EVERYONE
-from memory.errors import InvalidText
+from memory.errors import InvalidTextError
 from memory.queues.inbox import (
-    MOST_WAITING,
+    MAX_WAITING,
     RUNNING_SECONDS,
     UNDATED_SECONDS,
     Inbox,
-    Message,
-    NewMessage,
+    InboxMessage,
+    NewInboxMessage,
 )
-from memory.queues.outbox import SENDING_SECONDS, NewSend, Outbox, Standing
+from memory.queues.outbox import SENDING_SECONDS, NewSend, Outbox, SendState
 from memory.schema import channel_messages, channel_sends
 from tests.contract.conftest import ALICE, BOB, Clock, Store, rows_of
 
@@ -33,15 +33,15 @@ async def boxes(database: Database, clock: Clock) -> tuple[Inbox, Outbox]:
 Boxes = tuple[Inbox, Outbox]
 
 
-def new(name: str, *, is_dated: bool = True) -> NewMessage:
-    return NewMessage(name, {"text": f"{name} ☀"}, name.encode(), is_dated)
+def new(name: str, *, is_dated: bool = True) -> NewInboxMessage:
+    return NewInboxMessage(name, {"text": f"{name} ☀"}, name.encode(), is_dated)
 
 
 def send(name: str, to: str = "kim") -> NewSend:
     return NewSend(name, to, "bridge", f"{name} ☀")
 
 
-def names(found: list[Message]) -> list[str]:
+def names(found: list[InboxMessage]) -> list[str]:
     return [item.message_id for item in found]
 
 
@@ -57,7 +57,7 @@ async def test_a_message_is_taken_by_one_and_comes_whole(boxes: Boxes) -> None:
     await inbox.add(ALICE, new("m1"))
     taken = await asyncio.gather(*(inbox.claim(10) for _ in range(4)))
     (one,) = [item for some in taken for item in some]
-    assert one == Message("m1", ALICE, {"text": "m1 ☀"}, one.holder)
+    assert one == InboxMessage("m1", ALICE, {"text": "m1 ☀"}, one.holder)
     assert await inbox.media(ALICE, "m1") == b"m1"
     assert await inbox.media(BOB, "m1") is None
     assert await inbox.finish(ALICE, "m1", one.holder, "done")
@@ -150,13 +150,13 @@ async def test_an_owner_reads_on_in_their_own_messages_alone(boxes: Boxes, clock
 
 async def test_one_message_too_many_is_answered_and_not_kept(boxes: Boxes, clock: Clock) -> None:
     inbox, outbox = boxes
-    for number in range(MOST_WAITING):
+    for number in range(MAX_WAITING):
         assert await inbox.add(ALICE, new(f"m{number}")) == "new"
         clock.advance(1)
     assert await inbox.add(ALICE, new("more"), busy=[send("busy")]) == "full"
     assert await inbox.add(ALICE, new("more"), busy=[send("busy")]) == "seen"
     assert await inbox.add(BOB, new("other")) == "new"
-    assert dict((await inbox.figures()).counts) == {"received": MOST_WAITING + 1, "failed": 1}
+    assert dict((await inbox.figures()).counts) == {"received": MAX_WAITING + 1, "failed": 1}
     assert [item.text for item in await outbox.claim(10)] == ["busy ☀"]
 
 
@@ -187,21 +187,21 @@ async def test_an_owner_learns_how_far_their_sends_have_come(boxes: Boxes, clock
     _, outbox = boxes
     ids = ["s1", "s2"]
     await outbox.add(ALICE, [send("s1"), send("s2")])
-    assert await outbox.standing(ALICE, ids) == [Standing("pending", None)] * 2
+    assert await outbox.standing(ALICE, ids) == [SendState("pending", None)] * 2
     assert await outbox.standing(BOB, ids) == []
     assert await outbox.standing(ALICE, ["s3"]) == []
     await outbox.claim(1)
     assert await outbox.standing(ALICE, ids[::-1]) == [
-        Standing("pending", None),
-        Standing("sending", None),
+        SendState("pending", None),
+        SendState("sending", None),
     ]
     clock.advance(1)
     await outbox.end(ALICE, "s1", "sent")
-    sent = Standing("sent", clock())
+    sent = SendState("sent", clock())
     await outbox.claim(1)
     clock.advance(1)
     await outbox.end(ALICE, "s2", "failed", "http_400")
-    assert await outbox.standing(ALICE, ids) == [sent, Standing("failed", clock())]
+    assert await outbox.standing(ALICE, ids) == [sent, SendState("failed", clock())]
     with pytest.raises(ValueError, match="owner"):
         await outbox.standing("", ids)
 
@@ -292,9 +292,9 @@ async def test_what_cannot_be_stored_is_refused(boxes: Boxes) -> None:
     await inbox.add(ALICE, new("m1"), taken_by="h")
     for text in ("\0", "\ud800"):
         wrong = NewSend("s", "kim", "bridge", text)
-        with pytest.raises(InvalidText):
+        with pytest.raises(InvalidTextError):
             await outbox.add(ALICE, [wrong])
-        with pytest.raises(InvalidText):
+        with pytest.raises(InvalidTextError):
             await inbox.finish(ALICE, "m1", "h", "done", [wrong])
     with pytest.raises(ValueError, match="owner"):
         await inbox.add("", new("m2"))

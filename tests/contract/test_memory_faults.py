@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from memory.engine.database import SqliteDatabase, migrate, open_database, ping
-from memory.errors import DatabaseFull, DatabaseUnavailable, StoreError
+from memory.errors import DatabaseFullError, DatabaseUnavailableError, StoreError
 from tests.contract.conftest import (
     ALICE,
     BOB,
@@ -75,7 +75,7 @@ async def test_whatever_call_fails_a_turn_is_whole_or_absent(
         faults.arm(fail_at)
         try:
             await scene(session_id)
-        except DatabaseUnavailable:
+        except DatabaseUnavailableError:
             failures += 1
         else:
             break
@@ -96,7 +96,7 @@ async def test_a_turn_whose_end_failed_can_be_ended_again(
     before = await rows_of(sqlite_file)
     for fail_at in (1, 2, 3, 4):  # begin, turn, answer, commit
         faults.arm(fail_at)
-        with pytest.raises(DatabaseUnavailable):
+        with pytest.raises(DatabaseUnavailableError):
             await file_store.finish(ALICE, ticket.turn_id, "first")
         faults.arm(0)
         assert await rows_of(sqlite_file) == before
@@ -122,7 +122,7 @@ async def test_a_full_disk_is_named_and_reading_goes_on(
         file_store.checkpoint(ALICE, ticket.turn_id, content=CANARY * 10_000, tool_calls=[]),
         file_store.finish(ALICE, ticket.turn_id, CANARY * 10_000),
     ):
-        with pytest.raises(DatabaseFull) as caught:
+        with pytest.raises(DatabaseFullError) as caught:
             await call
         assert CANARY not in "".join(traceback.format_exception(caught.value))
     assert await rows_of(sqlite_file) == before
@@ -138,12 +138,12 @@ async def test_a_lock_held_too_long_is_named_and_reading_goes_on(
 ) -> None:
     await file_store.exchange(ALICE, "s1", "one", "first")
     with locked(sqlite_file):
-        with pytest.raises(DatabaseUnavailable) as caught:
+        with pytest.raises(DatabaseUnavailableError) as caught:
             await file_store.begin(ALICE, "s1", CANARY)
         assert await file_store.texts(ALICE, "s1") == [("user", "one"), ("assistant", "first")]
         await ping(sqlite_file)
     assert CANARY not in "".join(traceback.format_exception(caught.value))
-    assert not isinstance(caught.value, DatabaseFull)
+    assert not isinstance(caught.value, DatabaseFullError)
     assert (await file_store.begin(ALICE, "s1", "two")).fresh
 
 
@@ -155,7 +155,7 @@ async def test_those_who_queue_behind_a_lock_are_told_in_time(
         outcomes = await asyncio.gather(
             *(file_store.begin(ALICE, f"s{i}", "one") for i in range(20)), return_exceptions=True
         )
-    assert [type(outcome) for outcome in outcomes] == [DatabaseUnavailable] * 20
+    assert [type(outcome) for outcome in outcomes] == [DatabaseUnavailableError] * 20
     assert not any((await rows_of(sqlite_file)).values())
     assert (await file_store.begin(ALICE, "s1", "one")).fresh
 
@@ -181,14 +181,14 @@ async def test_a_file_serves_readers_beside_its_writer(
 async def test_a_closed_database_says_so(sqlite_file: SqliteDatabase, file_store: Store) -> None:
     await sqlite_file.dispose()
     for call in (file_store.begin(ALICE, "s1", "one"), file_store.conversation(ALICE, "s1")):
-        with pytest.raises(DatabaseUnavailable):
+        with pytest.raises(DatabaseUnavailableError):
             await call
     await sqlite_file.dispose()
 
 
 async def test_unmigrated_tables_fail_the_ping(tmp_path: Path) -> None:
     database = open_database(f"sqlite:///{tmp_path / 'new.db'}")
-    with pytest.raises(DatabaseUnavailable):
+    with pytest.raises(DatabaseUnavailableError):
         await ping(database)
     await migrate(database)
     await ping(database)
@@ -223,7 +223,7 @@ def test_an_unusable_address_is_refused_without_repeating_it(url: str) -> None:
 
 async def test_an_unreachable_server_is_unavailable() -> None:
     database = open_database("postgresql://user:canary@127.0.0.1:1/x", busy_timeout_ms=2000)
-    with pytest.raises(DatabaseUnavailable) as caught:
+    with pytest.raises(DatabaseUnavailableError) as caught:
         await migrate(database)
     assert "canary" not in "".join(traceback.format_exception(caught.value))
     await database.dispose()

@@ -9,7 +9,7 @@ import pytest
 
 from memory.conversations.files import UsedBytes
 from memory.engine.database import Database
-from memory.errors import ConversationNotFound, QuotaExceeded, UnknownFile
+from memory.errors import ConversationNotFoundError, QuotaExceededError, UnknownFileError
 from memory.maintenance.retention import Retention
 from memory.records import StoredFile
 from tests.contract.conftest import ALICE, BOB, Clock, Store, rows_of
@@ -83,7 +83,7 @@ async def test_what_cannot_be_attached_stores_nothing(
     }[case]
     before = await rows_of(database)
     for session in ("s0", "new"):
-        with pytest.raises(UnknownFile):
+        with pytest.raises(UnknownFileError):
             await store.begin_turn(
                 ALICE, session, "mine", key="k2", create=True, files=[own, *wrong]
             )
@@ -98,7 +98,7 @@ async def test_another_s_file_is_one_that_is_not_there(
     before = await rows_of(database)
     for wanted in (file_id, "0" * 32, file_id[:-1], file_id.upper() + "x", "", "%", "\0"):
         for call in (store.file, store.remove_file):
-            with pytest.raises(UnknownFile, match="no such file"):
+            with pytest.raises(UnknownFileError, match="no such file"):
                 await call(BOB, wanted)
     assert await store.files_of(BOB, "s1") == await store.files_of(BOB, "s1", [1]) == []
     assert await store.forget_files(BOB) == []
@@ -111,7 +111,7 @@ async def test_only_a_file_without_a_message_can_be_removed(store: Store, clock:
     await asked(store, ALICE, "s1", given)
     await store.remove_file(ALICE, free)
     for gone in (free, given):
-        with pytest.raises(UnknownFile):
+        with pytest.raises(UnknownFileError):
             await store.remove_file(ALICE, gone)
     assert [f.file_id for f in await store.files_of(ALICE, "s1")] == [given]
 
@@ -121,7 +121,7 @@ async def test_uploads_at_once_cannot_all_take_the_last_room(store: Store, clock
     told = await asyncio.gather(
         *(store.add_file(ALICE, file, bound_of=own_room) for file in files), return_exceptions=True
     )
-    assert sum(isinstance(error, QuotaExceeded) for error in told) == 4
+    assert sum(isinstance(error, QuotaExceededError) for error in told) == 4
     assert (await store.used_bytes(ALICE)).owner == 800
     await store.add_file(BOB, a_file(clock, 400), bound_of=own_room)
 
@@ -133,7 +133,7 @@ async def test_files_go_with_their_conversation_and_hide_with_it(
     await asked(store, ALICE, "s1", given)
     await store.delete(ALICE, "s1")
     assert await store.files_of(ALICE, "s1") == []
-    with pytest.raises(UnknownFile):
+    with pytest.raises(UnknownFileError):
         await store.file(ALICE, given)
     await store.restore(ALICE, "s1")
     assert (await store.file(ALICE, given)).session_id == "s1"
@@ -194,7 +194,7 @@ async def test_forgetting_takes_all_files_of_one_owner(
 async def test_files_need_a_conversation_of_the_same_owner(store: Store, clock: Clock) -> None:
     await store.exchange(BOB, "bobs", "hi", "ho")
     own = await added(store, clock)
-    with pytest.raises(ConversationNotFound):
+    with pytest.raises(ConversationNotFoundError):
         await asked(store, ALICE, "bobs", own)
     assert (await store.file(ALICE, own)).session_id is None
 
@@ -212,10 +212,10 @@ async def test_the_bytes_of_a_network_and_of_all_count_beside_the_owners(
         await store.add_file(owner, file, network=network, bound_of=bound_of)
     assert await store.used_bytes(ALICE, "n1") == UsedBytes(400, 800, 1_200)
     assert await store.used_bytes(ALICE) == UsedBytes(400, None, 1_200)
-    with pytest.raises(QuotaExceeded) as refused:
+    with pytest.raises(QuotaExceededError) as refused:
         await store.add_file("vcarol", a_file(clock, 300), network="n1", bound_of=bound_of)
     assert (refused.value.bound, refused.value.used) == ("network", 0)
-    with pytest.raises(QuotaExceeded) as refused:
+    with pytest.raises(QuotaExceededError) as refused:
         await store.add_file("vcarol", a_file(clock, 400), network="n2", bound_of=bound_of)
     assert refused.value.bound == "app"
     await store.forget_files(ALICE)
@@ -235,5 +235,5 @@ async def test_uploads_at_once_of_different_owners_cannot_all_take_the_last_room
         ),
         return_exceptions=True,
     )
-    assert sum(isinstance(error, QuotaExceeded) for error in told) == 4
+    assert sum(isinstance(error, QuotaExceededError) for error in told) == 4
     assert (await store.used_bytes("v0")).total == 800

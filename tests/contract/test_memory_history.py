@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from memory.conversations.editing import MOST_MATCHES
+from memory.conversations.editing import MAX_MATCHES
 from memory.engine.database import Database
 from memory.engine.scopes import EVERYONE
-from memory.errors import ConversationNotFound, HoldingsChanged, InvalidText
+from memory.errors import ConversationNotFoundError, HoldingsChangedError, InvalidTextError
 from memory.logins import Logins, Taking
 from tests.contract.conftest import ALICE, BOB, Clock, Store, rows_of
 
@@ -32,7 +32,7 @@ async def test_a_title_that_is_none_is_refused_and_the_old_one_stays(
     store: Store, title: str
 ) -> None:
     await store.exchange(ALICE, "a", "first words", "answer")
-    with pytest.raises(InvalidText):
+    with pytest.raises(InvalidTextError):
         await store.rename(ALICE, "a", title)
     assert (await store.conversation(ALICE, "a")).title == "first words"
 
@@ -57,13 +57,13 @@ async def test_a_deleted_conversation_is_nowhere_until_it_is_restored(
         store.rate(ALICE, "a", 2, "like"),
         store.delete(ALICE, "a"),
     ):
-        with pytest.raises(ConversationNotFound):
+        with pytest.raises(ConversationNotFoundError):
             await call
     await store.restore(ALICE, "a")
     assert await rows_of(database) == before
     assert await found(store, ALICE, "needle") == [("a", None)]
     assert await store.finish(ALICE, ticket.turn_id, "done")
-    with pytest.raises(ConversationNotFound):
+    with pytest.raises(ConversationNotFoundError):
         await store.restore(ALICE, "a")
 
 
@@ -80,7 +80,7 @@ async def test_an_answer_is_rated_and_the_rating_taken_back(store: Store) -> Non
     await store.rate(ALICE, "a", 2, None)
     assert await ratings() == [None, None]
     for seq in (1, 3, -1):  # a question, and what is not there
-        with pytest.raises(ConversationNotFound):
+        with pytest.raises(ConversationNotFoundError):
             await store.rate(ALICE, "a", seq, "like")
 
 
@@ -167,7 +167,7 @@ async def test_one_conversation_is_found_once_at_its_newest_place(store: Store) 
 
 async def test_a_search_looks_at_so_many_messages_and_no_more(store: Store) -> None:
     await store.exchange(ALICE, "old", "question", "word")
-    for _ in range(MOST_MATCHES // 2):
+    for _ in range(MAX_MATCHES // 2):
         await store.exchange(ALICE, "a", "word", "word")
     assert await found(store, ALICE, "word") == [("a", None)]
 
@@ -185,7 +185,7 @@ async def test_what_a_visitor_wrote_becomes_the_accounts_whole_and_once(
         *(logins.begin("account", f"login-{n}", taking=taking) for n in range(4)),
         return_exceptions=True,
     )
-    assert Counter(map(type, taken)) == {HoldingsChanged: 3, type(None): 1}
+    assert Counter(map(type, taken)) == {HoldingsChangedError: 3, type(None): 1}
     after = await rows_of(database)
     assert len(after.pop("agent_logins")) == 1
     del before["agent_logins"]

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from memory.engine.database import Database
 from memory.engine.scopes import EVERYONE
-from memory.errors import ConversationNotFound, StoreError
+from memory.errors import ConversationNotFoundError, StoreError
 from memory.manager import ConversationMemoryManager
 from memory.schema import agent_messages, agent_turns
 from tests.contract.conftest import ALICE, BOB, Store, rows_of
@@ -77,7 +77,7 @@ async def test_a_foreign_conversation_is_an_absent_one(
 ) -> None:
     before = await rows_of(database)
     absent = await outcome(BY_CONVERSATION[method](store, "nothing-is-called-so"))
-    assert absent == (ConversationNotFound, "no such conversation")
+    assert absent == (ConversationNotFoundError, "no such conversation")
     for name, variant in VARIANTS.items():
         assert await outcome(BY_CONVERSATION[method](store, variant(THEIRS))) == absent, name
         assert turn_of_alice
@@ -90,7 +90,7 @@ async def test_a_foreign_turn_is_an_absent_one(
 ) -> None:
     before = await rows_of(database)
     absent = await outcome(BY_TURN[method](store, "nothing-is-called-so"))
-    assert absent in (False, (ConversationNotFound, "no such conversation"))
+    assert absent in (False, (ConversationNotFoundError, "no such conversation"))
     for name, variant in VARIANTS.items():
         assert await outcome(BY_TURN[method](store, variant(turn_of_alice))) == absent, name
     assert await rows_of(database) == before
@@ -100,7 +100,7 @@ async def test_a_foreign_conversation_cannot_be_made_again(
     store: Store, database: Database, turn_of_alice: str
 ) -> None:
     before = await rows_of(database)
-    with pytest.raises(ConversationNotFound):
+    with pytest.raises(ConversationNotFoundError):
         await store.begin(BOB, THEIRS, "mine")
     assert await rows_of(database) == before
     assert turn_of_alice
@@ -110,7 +110,7 @@ async def test_a_foreign_conversation_cannot_be_made_again(
 async def test_no_conversation_is_made_under_what_cannot_be_an_id(
     store: Store, database: Database, malformed: str
 ) -> None:
-    with pytest.raises(ConversationNotFound):
+    with pytest.raises(ConversationNotFoundError):
         await store.begin(BOB, malformed, "mine")
     assert not any((await rows_of(database)).values())
 

@@ -5,7 +5,7 @@ import sqlalchemy as sa
 
 from memory.conversations.context_window import most_rows
 from memory.engine.database import SqliteDatabase
-from memory.errors import ConversationNotFound
+from memory.errors import ConversationNotFoundError
 from tests.contract.conftest import ALICE, BOB, Clock, Store
 
 
@@ -27,7 +27,7 @@ async def test_an_absent_conversation_is_not_an_empty_one(store: Store) -> None:
         store.conversation(ALICE, "s1"),
         store.answer(ALICE, "t1"),
     ):
-        with pytest.raises(ConversationNotFound):
+        with pytest.raises(ConversationNotFoundError):
             await reading
 
 

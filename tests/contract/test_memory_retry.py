@@ -5,7 +5,7 @@ import sqlalchemy as sa
 
 from memory.engine.database import Database
 from memory.engine.scopes import EVERYONE
-from memory.errors import ConversationNotFound
+from memory.errors import ConversationNotFoundError
 from memory.schema import agent_messages
 from tests.contract.conftest import ALICE, LEASE, Clock, Store, rows_of
 
@@ -110,6 +110,6 @@ async def test_a_turn_with_a_lost_lease_can_be_retried(store: Store, clock: Cloc
 async def test_without_a_conversation_there_is_nothing_to_retry(
     store: Store, database: Database
 ) -> None:
-    with pytest.raises(ConversationNotFound):
+    with pytest.raises(ConversationNotFoundError):
         await store.begin_retry(ALICE, "s1", key="k", text="one")
     assert not any((await rows_of(database)).values())

@@ -9,9 +9,16 @@ import sqlalchemy as sa
 
 from memory.engine.database import Database
 from memory.engine.scopes import EVERYONE
-from memory.errors import ConversationNotFound, InvalidText, TooManySchedules
+from memory.errors import ConversationNotFoundError, InvalidTextError, TooManySchedulesError
 from memory.maintenance.retention import Retention
-from memory.queues.schedules import MOST_FAILURES, BoundOf, Ending, Outcome, Schedule, Schedules
+from memory.queues.schedules import (
+    MAX_FAILURES,
+    RunEnd,
+    RunOutcome,
+    Schedule,
+    ScheduleBound,
+    Schedules,
+)
 from memory.schema import agent_schedules
 from tests.contract.conftest import ALICE, BOB, Clock, Store
 
@@ -36,7 +43,7 @@ def schedules(database: Database, clock: Clock) -> Schedules:
     return tasks(database, clock)
 
 
-def of_owner(most: int) -> BoundOf:
+def of_owner(most: int) -> ScheduleBound:
     """A bound of so many tasks of one owner."""
     return lambda used: "owner" if used.owner >= most else None
 
@@ -78,7 +85,7 @@ async def test_nobody_else_sees_cancels_or_finishes_a_task(
         assert claimed is not None
         other = BOB if claimed.owner == ALICE else ALICE
         ended = await schedules.finish(
-            other, claimed.schedule.schedule_id, claimed.holder, Ending("complete")
+            other, claimed.schedule.schedule_id, claimed.holder, RunEnd("complete")
         )
         assert not ended
     assert (await only(schedules)).runs == 0
@@ -93,7 +100,7 @@ async def test_a_task_cannot_be_put_into_another_s_conversation(
 ) -> None:
     await added(schedules, store)
     for session in ("s1", "not there", "\0"):
-        with pytest.raises(ConversationNotFound):
+        with pytest.raises(ConversationNotFoundError):
             await schedules.add(
                 BOB, session, text="x", cron="0 * * * *", time_zone="UTC", bound_of=of_owner(10)
             )
@@ -109,7 +116,7 @@ async def test_an_owner_has_no_more_tasks_than_are_allowed(
         *(added(schedules, store, session=f"s{1 + n % 2}", bound_of=of_owner(3)) for n in range(8)),
         return_exceptions=True,
     )
-    refused = [one for one in outcomes if isinstance(one, TooManySchedules)]
+    refused = [one for one in outcomes if isinstance(one, TooManySchedulesError)]
     assert (len(refused), len(await schedules.of_owner(ALICE))) == (5, 3)
     await added(schedules, store, BOB, "s3", bound_of=of_owner(3))
 
@@ -117,7 +124,7 @@ async def test_an_owner_has_no_more_tasks_than_are_allowed(
 async def test_what_cannot_be_stored_or_never_comes_is_refused(
     schedules: Schedules, store: Store
 ) -> None:
-    with pytest.raises(InvalidText):
+    with pytest.raises(InvalidTextError):
         await added(schedules, store, text="a\0b")
     with pytest.raises(ValueError, match="never"):
         await added(schedules, store, cron="never")
@@ -142,8 +149,8 @@ async def test_an_occasion_is_claimed_once_and_with_what_its_run_needs(
     assert not await schedules.is_due()
     assert await schedules.claim_due() is None
     assert (await only(schedules)).last_outcome == "running"
-    assert await schedules.finish(ALICE, made.schedule_id, claimed.holder, Ending("complete"))
-    assert not await schedules.finish(ALICE, made.schedule_id, claimed.holder, Ending("complete"))
+    assert await schedules.finish(ALICE, made.schedule_id, claimed.holder, RunEnd("complete"))
+    assert not await schedules.finish(ALICE, made.schedule_id, claimed.holder, RunEnd("complete"))
     stored = await only(schedules)
     assert (stored.runs, stored.failures, stored.last_outcome) == (1, 0, "complete")
     assert stored.last_run_at == made.next_run_at
@@ -178,7 +185,7 @@ async def test_a_run_whose_process_died_is_not_run_again_and_can_be_seen(
     assert again is not None
     assert again.occasion > lost.occasion
     assert not await schedules.finish(
-        ALICE, lost.schedule.schedule_id, lost.holder, Ending("complete")
+        ALICE, lost.schedule.schedule_id, lost.holder, RunEnd("complete")
     )
 
 
@@ -207,23 +214,23 @@ async def test_what_was_missed_runs_once_if_it_is_not_old(
     assert claimed.schedule.next_run_at > clock()
 
 
-async def ended(schedules: Schedules, clock: Clock, outcome: Outcome) -> None:
+async def ended(schedules: Schedules, clock: Clock, outcome: RunOutcome) -> None:
     clock.now = max(clock.now, (await only(schedules)).next_run_at)
     claimed = await schedules.claim_due()
     assert claimed is not None
-    await schedules.finish(ALICE, claimed.schedule.schedule_id, claimed.holder, Ending(outcome))
+    await schedules.finish(ALICE, claimed.schedule.schedule_id, claimed.holder, RunEnd(outcome))
 
 
 async def test_a_task_that_fails_again_and_again_is_stopped(
     schedules: Schedules, store: Store, clock: Clock
 ) -> None:
     await added(schedules, store)
-    for _ in range(MOST_FAILURES - 1):
+    for _ in range(MAX_FAILURES - 1):
         await ended(schedules, clock, "failed")
     await ended(schedules, clock, "limited")
     await ended(schedules, clock, "complete")
     assert (await only(schedules)).failures == 0
-    for _ in range(MOST_FAILURES):
+    for _ in range(MAX_FAILURES):
         assert not (await only(schedules)).is_paused
         await ended(schedules, clock, "failed")
     assert (await only(schedules)).is_paused
@@ -236,7 +243,7 @@ async def test_a_task_that_kills_its_process_is_stopped_too(
     schedules: Schedules, store: Store, clock: Clock
 ) -> None:
     await added(schedules, store)
-    for _ in range(MOST_FAILURES):
+    for _ in range(MAX_FAILURES):
         clock.now = (await only(schedules)).next_run_at
         assert await schedules.claim_due() is not None
         clock.advance(LEASE + 1)
@@ -253,7 +260,7 @@ async def test_a_run_that_could_not_begin_is_due_again_before_its_next_time(
         clock.now = (await only(schedules)).next_run_at
         claimed = await schedules.claim_due()
         assert claimed is not None
-        ending = Ending("postponed", retry_at=clock() + timedelta(seconds=retry))
+        ending = RunEnd("postponed", retry_at=clock() + timedelta(seconds=retry))
         await schedules.finish(ALICE, made.schedule_id, claimed.holder, ending)
         stored = await only(schedules)
         assert (stored.failures, stored.runs, stored.last_outcome) == (0, 0, "postponed")

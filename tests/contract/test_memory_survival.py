@@ -14,7 +14,7 @@ import pytest
 import sqlalchemy as sa
 
 from memory.engine.database import Database, SqliteDatabase, migrate, open_database
-from memory.errors import ConversationBusy, ConversationNotFound, DatabaseUnavailable
+from memory.errors import ConversationBusyError, ConversationNotFoundError, DatabaseUnavailableError
 from memory.maintenance.recovery import interrupt_abandoned
 from tests.contract.conftest import ALICE, BOB, Store, path_of, whole_or_absent
 
@@ -74,7 +74,7 @@ async def test_a_turn_cancelled_before_its_turn_came_leaves_nothing(
         await queued
     pause.opened.set()
     assert (await first).fresh
-    with pytest.raises(ConversationNotFound):
+    with pytest.raises(ConversationNotFoundError):
         await store.conversation(ALICE, "s2")
 
 
@@ -85,11 +85,11 @@ async def test_a_queue_that_does_not_move_is_not_waited_for(
     pause = Pause(sqlite_file)
     first = asyncio.create_task(file_store.begin(BOB, "s1", "first"))
     await pause.arrival()
-    with pytest.raises(DatabaseUnavailable):
+    with pytest.raises(DatabaseUnavailableError):
         await file_store.begin(ALICE, "s2", "never")
     pause.opened.set()
     assert (await first).fresh
-    with pytest.raises(ConversationNotFound):
+    with pytest.raises(ConversationNotFoundError):
         await file_store.conversation(ALICE, "s2")
 
 
@@ -130,7 +130,7 @@ async def test_two_processes_write_one_file_without_error(sqlite_file: SqliteDat
     first, second = await asyncio.gather(
         *(store.begin(ALICE, "shared", "hi") for store in stores), return_exceptions=True
     )
-    assert {type(first), type(second)} > {ConversationBusy}
+    assert {type(first), type(second)} > {ConversationBusyError}
     await other.dispose()
     await patient.dispose()
 
@@ -146,7 +146,7 @@ async def test_broken_connections_are_replaced(postgres_server: str) -> None:
         " WHERE pid != pg_backend_pid() AND backend_type = 'client backend'"
     )
     await admin.read(lambda connection: connection.execute(kill).all())
-    with pytest.raises(DatabaseUnavailable):
+    with pytest.raises(DatabaseUnavailableError):
         await store.begin(ALICE, session_id, "while it is down")
     tickets = await asyncio.gather(
         *(store.exchange(ALICE, f"{session_id}{i}", "3", "4") for i in range(5))

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from memory.engine.database import Database
-from memory.errors import InvalidText
+from memory.errors import InvalidTextError
 from tests.contract.conftest import ALICE, TOOL, Store, rows_of
 
 
@@ -26,7 +26,7 @@ async def test_what_a_database_cannot_keep_is_refused_by_name(
         store.checkpoint(ALICE, ticket.turn_id, content=text, tool_calls=[]),
         store.checkpoint(ALICE, ticket.turn_id, content="fine", tool_calls=[bad_tool]),
     ):
-        with pytest.raises(InvalidText) as caught:
+        with pytest.raises(InvalidTextError) as caught:
             await call
         assert text not in str(caught.value)
     assert await rows_of(database) == before
@@ -36,7 +36,7 @@ async def test_what_a_database_cannot_keep_is_refused_by_name(
 async def test_tool_calls_that_are_not_json_are_refused(store: Store, value: object) -> None:
     ticket = await store.begin(ALICE, "s1", "Hello")
     tool = dataclasses.replace(TOOL, arguments={"x": value})
-    with pytest.raises(InvalidText):
+    with pytest.raises(InvalidTextError):
         await store.checkpoint(ALICE, ticket.turn_id, content="", tool_calls=[tool])
 
 

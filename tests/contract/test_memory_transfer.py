@@ -8,7 +8,7 @@ import pytest
 
 from memory.conversations.transfer import MAX_LISTED
 from memory.engine.database import Database
-from memory.errors import ConversationNotFound, HoldingsChanged, LoginExists
+from memory.errors import ConversationNotFoundError, HoldingsChangedError, LoginExistsError
 from memory.logins import Logins, Taking
 from memory.queues.schedules import Schedules
 from memory.records import StoredFile
@@ -84,7 +84,7 @@ async def test_tasks_end_and_permissions_and_deleted_conversations_stay_behind(
     assert contexts == {"a": {"model": "möre"}, "bare": None, "allowed": None}
     assert await schedules.of_owner(ACCOUNT) == await schedules.of_owner(ALICE) == []
     assert (await store.file(ACCOUNT, "f1")).name == "notes.txt"
-    with pytest.raises(ConversationNotFound):
+    with pytest.raises(ConversationNotFoundError):
         await store.restore(ACCOUNT, "gone")
     await store.restore(ALICE, "gone")
     assert [c.session_id for c in await store.conversations(BOB)] == ["b"]
@@ -113,10 +113,10 @@ async def test_what_was_not_shown_moves_nothing_and_signs_nobody_in(
     taking = Taking(ALICE, (await store.holdings(ALICE)).digest)
     await CHANGES[change](store, clock)
     before = await rows_of(database)
-    with pytest.raises(HoldingsChanged):
+    with pytest.raises(HoldingsChangedError):
         await logins.begin(ACCOUNT, "login", taking=taking)
     for wrong in (replace(taking, digest=""), replace(taking, from_owner=BOB)):
-        with pytest.raises(HoldingsChanged):
+        with pytest.raises(HoldingsChangedError):
             await logins.begin(ACCOUNT, "login", taking=wrong)
     assert await rows_of(database) == before
     assert not await logins.is_live(ACCOUNT, "login")
@@ -132,7 +132,7 @@ async def test_a_login_begins_once_and_takes_nothing_the_second_time(
         before = await rows_of(database)
         for owner in (ACCOUNT, "other"):
             for what in (taking, None):
-                with pytest.raises(LoginExists):
+                with pytest.raises(LoginExistsError):
                     await logins.begin(owner, "login", taking=what)
         assert await rows_of(database) == before
         await logins.end(ACCOUNT, "login")
@@ -160,7 +160,7 @@ async def test_what_comes_while_a_sign_in_runs_moves_with_it_or_not_at_all(
             store.begin(visitor, f"late {n}", "planted"),
             return_exceptions=True,
         )
-        assert outcome is None or isinstance(outcome, HoldingsChanged)
+        assert outcome is None or isinstance(outcome, HoldingsChangedError)
         moved = [c.session_id for c in await store.conversations(account)]
         assert moved == ([] if outcome else [f"c{n}"])
         assert await schedules.of_owner(account) == []

@@ -7,7 +7,7 @@ from datetime import timedelta, timezone
 import pytest
 
 from memory.engine.database import Database
-from memory.errors import ConversationBusy, ConversationNotFound
+from memory.errors import ConversationBusyError, ConversationNotFoundError
 from memory.maintenance.recovery import interrupt_abandoned
 from memory.records import TurnTicket
 from tests.contract.conftest import ALICE, BOB, LEASE, TOOL, Clock, Store, rows_of
@@ -73,7 +73,7 @@ async def test_further_messages_leave_the_conversation_as_it_was_made(
 async def test_without_create_an_absent_conversation_stays_absent(
     store: Store, database: Database
 ) -> None:
-    with pytest.raises(ConversationNotFound):
+    with pytest.raises(ConversationNotFoundError):
         await store.begin_turn(ALICE, "s1", "Hello", key="k1", create=False)
     assert not any((await rows_of(database)).values())
 
@@ -127,9 +127,9 @@ async def test_a_checkpoint_keeps_what_came_as_interrupted(store: Store) -> None
 async def test_one_conversation_has_one_turn_at_a_time(store: Store, database: Database) -> None:
     await store.begin(ALICE, "s1", "first")
     before = await rows_of(database)
-    with pytest.raises(ConversationBusy):
+    with pytest.raises(ConversationBusyError):
         await store.begin(ALICE, "s1", "second")
-    with pytest.raises(ConversationBusy):
+    with pytest.raises(ConversationBusyError):
         await store.begin_retry(ALICE, "s1", key="k2")
     assert await rows_of(database) == before
     await store.begin(ALICE, "s2", "elsewhere")
@@ -145,7 +145,7 @@ async def test_the_end_of_a_turn_frees_the_conversation(store: Store) -> None:
 async def test_a_lost_lease_lets_the_next_turn_begin(store: Store, clock: Clock) -> None:
     lost = await store.begin(ALICE, "s1", "first")
     clock.advance(LEASE - 0.001)
-    with pytest.raises(ConversationBusy):
+    with pytest.raises(ConversationBusyError):
         await store.begin(ALICE, "s1", "too early")
     clock.advance(0.001)
     ticket = await store.begin(ALICE, "s1", "second")
@@ -166,7 +166,7 @@ async def test_a_checkpoint_renews_the_lease(store: Store, clock: Clock) -> None
     for _ in range(3):
         clock.advance(LEASE - 1)
         assert await store.checkpoint(ALICE, ticket.turn_id, content="…", tool_calls=[])
-    with pytest.raises(ConversationBusy):
+    with pytest.raises(ConversationBusyError):
         await store.begin(ALICE, "s1", "second")
 
 
@@ -186,7 +186,7 @@ async def test_leases_compare_right_across_time_zones(database: Database, clock:
         return clock.now.astimezone(timezone(timedelta(hours=9)))
 
     other = Store(database, lease_seconds=LEASE, clock=elsewhere)  # type: ignore[arg-type]
-    with pytest.raises(ConversationBusy):
+    with pytest.raises(ConversationBusyError):
         await other.begin(ALICE, "s1", "second")
     clock.advance(LEASE)
     assert (await other.begin(ALICE, "s1", "second")).fresh
@@ -261,7 +261,7 @@ async def test_of_ten_different_requests_one_wins_and_nine_hear_busy(store: Stor
         *(store.begin(ALICE, "s1", f"text {i}") for i in range(10)), return_exceptions=True
     )
     assert sum(isinstance(outcome, TurnTicket) for outcome in outcomes) == 1
-    assert sum(isinstance(outcome, ConversationBusy) for outcome in outcomes) == 9
+    assert sum(isinstance(outcome, ConversationBusyError) for outcome in outcomes) == 9
     assert len(await store.texts(ALICE, "s1")) == 2
 
 

@@ -21,7 +21,7 @@ from memory.engine.prepared import Prepared
 from memory.engine.scopes import EVERYONE
 from memory.maintenance import retention
 from memory.queues import inbox, outbox, schedules
-from memory.queues.inbox import NewMessage
+from memory.queues.inbox import NewInboxMessage
 from memory.queues.outbox import NewSend
 from memory.schema import (
     agent_schedules,
@@ -36,16 +36,16 @@ from tests.contract.worlds import BEFORE, LATER, NOW, STRANGER, TASK, in_world, 
 
 MODULES: Final = (
     "connections",
-    "files",
-    "history",
+    "conversations.files",
+    "conversations.editing",
     "logins",
-    "reading",
-    "schedules",
-    "statements",
-    "summaries",
-    "tenants",
-    "transfer",
-    "usage",
+    "conversations.reading",
+    "queues.schedules",
+    "conversations.turn_statements",
+    "conversations.summaries",
+    "conversations.tenants",
+    "conversations.transfer",
+    "conversations.usage",
 )
 # parameters with which Alice finds something
 VALUES: Final[dict[str, Any]] = {
@@ -93,25 +93,25 @@ VALUES: Final[dict[str, Any]] = {
 MORE: Final[dict[str, dict[str, Any]]] = {
     "connections._MOVE": {"state": "returned"},
     "connections._REPLACE": {"of_connection": "another"},
-    "files._ATTACH": {"ids": ["free"]},
-    "files._MOVE": {"of_seq": 1},
-    "files._REMOVE": {"of_file": "free"},
-    "history._RATE": {"of_seq": 2},
-    "history._RESTORE": {"of_session": "gone"},
+    "conversations.files._ATTACH": {"ids": ["free"]},
+    "conversations.files._MOVE": {"of_seq": 1},
+    "conversations.files._REMOVE": {"of_file": "free"},
+    "conversations.editing._RATE": {"of_seq": 2},
+    "conversations.editing._RESTORE": {"of_session": "gone"},
     "logins._RENAME": {"names": ["mine"]},
-    "schedules._FINISH": {"failures": 0},
-    "schedules._MOVE": {"failures": 0},
-    "statements.END_ANSWER": {"content": "mine", "of_seq": 2},
-    "statements.END_TURN": {"finished_at": NOW, "state": "complete"},
-    "statements.INTERRUPT_ANSWER": {"error_id": "mine", "of_seq": 2},
-    "statements.KEEP_ANSWER": {"content": "mine", "of_seq": 2},
-    "statements.KNOWN_OR_RUNNING": {"key": "key"},
-    "statements.RENEW_TURN": {"lease_expires_at": LATER},
-    "statements._CHANGE_ANSWER": {"content": "mine", "of_seq": 2},
-    "statements._CHANGE_RUNNING_TURN": {"state": "complete"},
+    "queues.schedules._FINISH": {"failures": 0},
+    "queues.schedules._MOVE": {"failures": 0},
+    "conversations.turn_statements.END_ANSWER": {"content": "mine", "of_seq": 2},
+    "conversations.turn_statements.END_TURN": {"finished_at": NOW, "state": "complete"},
+    "conversations.turn_statements.INTERRUPT_ANSWER": {"error_id": "mine", "of_seq": 2},
+    "conversations.turn_statements.KEEP_ANSWER": {"content": "mine", "of_seq": 2},
+    "conversations.turn_statements.KNOWN_OR_RUNNING": {"key": "key"},
+    "conversations.turn_statements.RENEW_TURN": {"lease_expires_at": LATER},
+    "conversations.turn_statements._CHANGE_ANSWER": {"content": "mine", "of_seq": 2},
+    "conversations.turn_statements._CHANGE_RUNNING_TURN": {"state": "complete"},
 }
 # a union, whose second part finds the turn by another key
-AGAIN: Final = {"statements.KNOWN_OR_RUNNING": {"key": "another"}}
+AGAIN: Final = {"conversations.turn_statements.KNOWN_OR_RUNNING": {"key": "another"}}
 # what a new conversation would consist of
 CREATED: Final[dict[str, Any]] = {
     "session_id": "hers",
@@ -171,9 +171,9 @@ def tables_of(statement: sa.Executable) -> set[sa.Table]:
 def parameters_of(name: str, owner: str, dialect: str) -> dict[str, Any]:
     """Return what a statement is run with as this owner, with Alice's ids."""
     values = {**VALUES, "of_owner": owner, "of_tenant": owner, **MORE.get(name, {})}
-    if name == "statements.CREATE_OR_EXTEND":
+    if name == "conversations.turn_statements.CREATE_OR_EXTEND":
         values |= CREATED | {"owner_id": owner}
-    if name == "history._MATCHES":
+    if name == "conversations.editing._MATCHES":
         words = 'owner_id : "user:alice" AND content : "secret" *'
         values |= {"words": words if dialect == "sqlite" else "'secret':*"}
         values |= {"owner_lexeme": f"'owner:{ALICE}'"}
@@ -275,7 +275,7 @@ async def test_another_s_turn_holds_no_conversation(database: Database) -> None:
 def arrives(connection: sa.Connection, owner: str, message_id: str, at: datetime) -> str:
     """Let a message come in."""
     values = {"state": "received", "received_at": at}
-    new = NewMessage(message_id, {"text": "secret"}, b"secret")
+    new = NewInboxMessage(message_id, {"text": "secret"}, b"secret")
     return inbox.add(connection, owner, "phone", new, values)
 
 
@@ -283,7 +283,7 @@ async def test_one_owner_s_messages_fill_no_other_s_queue(database: Database) ->
     def work(connection: sa.Connection) -> None:
         arrivals = [
             arrives(connection, ALICE, f"hers-{number:02}", NOW)
-            for number in range(inbox.MOST_WAITING + 1)
+            for number in range(inbox.MAX_WAITING + 1)
         ]
         assert arrivals[-2:] == ["new", "full"]
         assert arrives(connection, BOB, "bobs", LATER) == "new"

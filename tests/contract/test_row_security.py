@@ -10,11 +10,11 @@ import sqlalchemy as sa
 
 from memory.connections import ConnectionStore
 from memory.engine.database import Database, bypasses_row_security, migrate, open_database
-from memory.engine.scopes import EVERYONE, Handover, Scope
-from memory.errors import ConversationNotFound, StoreError
+from memory.engine.scopes import EVERYONE, Handover, RowScope
+from memory.errors import ConversationNotFoundError, StoreError
 from memory.logins import Logins
 from memory.maintenance.retention import Retention
-from memory.queues.inbox import Inbox, NewMessage
+from memory.queues.inbox import Inbox, NewInboxMessage
 from memory.queues.outbox import NewSend, Outbox
 from memory.queues.schedules import Schedules
 from memory.records import StoredFile
@@ -49,13 +49,13 @@ async def fill(database: Database, owner: str, clock: Clock) -> None:
         owner, f"of-{name}", text="a", cron="0 7 * * *", time_zone="UTC", bound_of=lambda *_: None
     )
     inbox, outbox = Inbox(database, "c", clock=clock), Outbox(database, "c", clock=clock)
-    await inbox.add(owner, NewMessage(f"m-{name}", {"text": "a"}))
+    await inbox.add(owner, NewInboxMessage(f"m-{name}", {"text": "a"}))
     await outbox.add(owner, [NewSend(f"s-{name}", "them", "text", "a")])
     await Logins(database, clock=clock).begin(owner, f"l-{name}")
     await ConnectionStore(database, clock=clock).offer(owner, f"k-{name}", "asana")
 
 
-async def owners(database: Database, table: sa.Table, scope: Scope) -> set[Any]:
+async def owners(database: Database, table: sa.Table, scope: RowScope) -> set[Any]:
     """Whose rows a statement without an owner finds."""
     forgetful = sa.select(table.c.owner_id)
     return await database.read(
@@ -126,7 +126,7 @@ async def test_a_scope_ends_with_its_transaction(postgres_server: str, filled: D
 
 async def test_what_is_another_s_is_as_if_it_were_not_there(filled: Database) -> None:
     store = Store(filled)
-    with pytest.raises(ConversationNotFound):
+    with pytest.raises(ConversationNotFoundError):
         await store.begin(BOB, "of-alice", "mine now")
     assert await store.texts(ALICE, "of-alice") == [
         ("user", "a question"),

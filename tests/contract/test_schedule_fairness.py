@@ -6,8 +6,8 @@ from datetime import timedelta
 import pytest
 
 from memory.engine.database import Database
-from memory.errors import TooManySchedules
-from memory.queues.schedules import RUNNING_OF_NETWORK, Claimed, Ending, Schedules, UsedTasks
+from memory.errors import TooManySchedulesError
+from memory.queues.schedules import RUNNING_OF_NETWORK, ClaimedRun, RunEnd, Schedules, UsedTasks
 from tests.contract.conftest import ALICE, BOB, Clock, Store
 from tests.contract.test_memory_schedules import added, schedules, tasks
 
@@ -17,14 +17,14 @@ pytestmark = pytest.mark.parametrize("database", ["sqlite-file", "postgresql"], 
 DAY = timedelta(days=1)
 
 
-async def claimed_by(schedules: Schedules) -> Claimed:
+async def claimed_by(schedules: Schedules) -> ClaimedRun:
     claimed = await schedules.claim_due()
     assert claimed is not None
     return claimed
 
 
-async def finished(schedules: Schedules, claimed: Claimed) -> None:
-    ending = Ending("complete")
+async def finished(schedules: Schedules, claimed: ClaimedRun) -> None:
+    ending = RunEnd("complete")
     schedule = claimed.schedule.schedule_id
     assert await schedules.finish(claimed.owner, schedule, claimed.holder, ending)
 
@@ -78,7 +78,7 @@ async def test_the_visitors_of_a_network_are_one_party_and_hold_few_runs(
         await added(schedules, store, f"v{number}", f"s{number}", network="n1")
     await added(schedules, store, BOB, "b1")
     clock.advance(60)
-    claims: list[Claimed] = []
+    claims: list[ClaimedRun] = []
     while (claimed := await schedules.claim_due()) is not None:
         claims.append(claimed)
         clock.advance(1)
@@ -104,11 +104,11 @@ async def test_tasks_are_bounded_for_a_network_and_over_all_also_at_once(
     for number in range(6):
         await store.exchange(f"v{number} n1", f"s{number}n1", "hello", "hi")
     outcomes = await asyncio.gather(*(add(n, "n1") for n in range(6)), return_exceptions=True)
-    refused = [one.bound for one in outcomes if isinstance(one, TooManySchedules)]
+    refused = [one.bound for one in outcomes if isinstance(one, TooManySchedulesError)]
     assert refused == ["network"] * 3
     await add(1, None)
     await add(2, "n2")
-    with pytest.raises(TooManySchedules) as full:
+    with pytest.raises(TooManySchedulesError) as full:
         await add(3, None)
     assert full.value.bound == "app"
 

@@ -34,7 +34,7 @@ FILE = """INSERT INTO agent_files (file_id, owner_id, session_id, seq, name, med
     '2030-01-01 00:00:00')"""
 
 
-class TakenBack(Exception):
+class RollbackError(Exception):
     """Ends a transaction in which something was broken."""
 
     def __init__(self, found: dict[str, int]) -> None:
@@ -74,9 +74,9 @@ async def test_what_is_broken_is_counted(name: str, filled: Database) -> None:
         else:
             connection.exec_driver_sql("SET LOCAL session_replication_role = replica")
         assert connection.execute(sa.text(statement)).rowcount >= 1
-        raise TakenBack(_faults(connection))
+        raise RollbackError(_faults(connection))
 
-    with pytest.raises(TakenBack) as caught:
+    with pytest.raises(RollbackError) as caught:
         await filled.write(broken, owner=EVERYONE)
     assert caught.value.found[law] >= 1
     assert set((await faults(filled)).values()) == {0}

@@ -11,8 +11,13 @@ import pytest
 import sqlalchemy as sa
 
 from memory.engine.database import SqliteDatabase
-from memory.engine.group_commit import MOST_TOGETHER
-from memory.errors import ConversationBusy, ConversationNotFound, DatabaseUnavailable, UnknownFile
+from memory.engine.group_commit import MAX_GROUP_SIZE
+from memory.errors import (
+    ConversationBusyError,
+    ConversationNotFoundError,
+    DatabaseUnavailableError,
+    UnknownFileError,
+)
 from memory.records import TurnTicket
 from tests.contract.conftest import ALICE, BOB, Store, whole_or_absent
 from tests.driver import Overheard
@@ -101,7 +106,7 @@ async def test_what_waits_is_committed_together(
 
 
 async def test_a_transaction_is_not_shared_without_end(line: Line, file_store: Store) -> None:
-    count = MOST_TOGETHER + 1
+    count = MAX_GROUP_SIZE + 1
     begun = [await line.join(file_store.begin(ALICE, f"s{i}", "text")) for i in range(count)]
     await line.leave(*begun)
     assert line.commits == 2
@@ -152,12 +157,12 @@ async def test_a_refusal_takes_back_its_own_and_nobody_else_s(
     assert last.fresh
     assert stolen is False
     assert [type(e) for e in (files, turned_away, foreign)] == [
-        UnknownFile,
-        ConversationBusy,
-        ConversationNotFound,
+        UnknownFileError,
+        ConversationBusyError,
+        ConversationNotFoundError,
     ]
     assert (again.fresh, again.turn_id) == (False, busy.turn_id)
-    with pytest.raises(ConversationNotFound):
+    with pytest.raises(ConversationNotFoundError):
         await file_store.texts(ALICE, "files")
     assert await file_store.texts(ALICE, "busy") == [("user", "one"), ("assistant", "")]
     assert await file_store.texts(BOB, "bobs") == [("user", "his"), ("assistant", "answer")]
@@ -183,7 +188,7 @@ async def test_a_failure_of_a_shared_transaction_costs_nobody_the_turn(
 
         outcomes = await line.leave(*tasks, hearer=refuse)
         if fail_at == 1:  # there was no transaction at all
-            assert [type(e) for e in outcomes] == [DatabaseUnavailable] * 3
+            assert [type(e) for e in outcomes] == [DatabaseUnavailableError] * 3
             continue
         assert all(isinstance(ticket, TurnTicket) and ticket.fresh for ticket in outcomes)
         for name in names:
@@ -209,7 +214,7 @@ async def test_a_lock_met_while_each_is_tried_alone_is_waited_for_once(
 
     first, *others = await line.leave(*tasks, hearer=refuse)
     assert first.fresh
-    assert [type(e) for e in others] == [DatabaseUnavailable] * 3
+    assert [type(e) for e in others] == [DatabaseUnavailableError] * 3
     assert begins == 3
 
 
@@ -222,7 +227,7 @@ async def test_who_goes_while_it_waits_leaves_nothing(line: Line, file_store: St
     (ticket,) = await line.leave(kept)
     assert ticket.fresh
     assert line.commits == 1
-    with pytest.raises(ConversationNotFound):
+    with pytest.raises(ConversationNotFoundError):
         await file_store.texts(ALICE, "gone")
 
 
@@ -267,7 +272,7 @@ async def test_a_database_that_closes_lets_nobody_wait(
             await asyncio.sleep(0)
     line._opened.set()
     await closing
-    assert await waiting is DatabaseUnavailable
+    assert await waiting is DatabaseUnavailableError
     for late in ("s2", "s3"):
-        with pytest.raises(DatabaseUnavailable, match="closed"):
+        with pytest.raises(DatabaseUnavailableError, match="closed"):
             await file_store.begin(ALICE, late, "text")

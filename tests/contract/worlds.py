@@ -46,7 +46,7 @@ TASK: Final = {
 Owners = Mapping[sa.Table, str]
 
 
-class TakenBack(Exception):
+class RollbackError(Exception):
     """Ends a transaction of which nothing is to stay."""
 
 
@@ -140,9 +140,9 @@ async def rolled_back(database: Database, work: Callable[[sa.Connection], None])
 
     def undone(connection: sa.Connection) -> None:
         work(connection)
-        raise TakenBack
+        raise RollbackError
 
-    with pytest.raises(TakenBack):
+    with pytest.raises(RollbackError):
         await database.write(undone, owner=EVERYONE)
 
 

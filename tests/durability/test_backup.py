@@ -17,7 +17,7 @@ import pytest
 
 from cmw_agent.cli import commands
 from cmw_agent.cli.backup import back_up, check, restore
-from cmw_agent.cli.backup_folder import MANIFEST, Unusable, measure, read_manifest
+from cmw_agent.cli.backup_folder import MANIFEST, BackupError, measure, read_manifest
 from cmw_agent.config.settings import Settings
 from memory.engine import sqlite_backup
 from memory.engine.database import Database, SqliteDatabase, migrate, open_database
@@ -169,7 +169,7 @@ async def test_a_running_app_is_backed_up_and_not_overwritten(tmp_path: Path) ->
         await asyncio.to_thread(back_up, settings, tmp_path / "backup")
         await tab.send("what the backup does not hold")
         before = picture_of(tmp_path / "data")
-        with pytest.raises(Unusable, match="stop it first"):
+        with pytest.raises(BackupError, match="stop it first"):
             await asyncio.to_thread(restore, settings, tmp_path / "backup", force=True)
         assert picture_of(tmp_path / "data") == before
     restore(settings, tmp_path / "backup", force=True)
@@ -184,7 +184,7 @@ async def test_any_program_that_has_the_database_open_is_noticed(tmp_path: Path)
     back_up(settings, tmp_path / "backup")
     with closing(sqlite3.connect(tmp_path / "data" / "chat.db")) as other:
         other.execute("SELECT count(*) FROM agent_turns").fetchall()
-        with pytest.raises(Unusable, match="another program has it open"):
+        with pytest.raises(BackupError, match="another program has it open"):
             restore(settings, tmp_path / "backup", force=True)
     assert not list((tmp_path / "data").glob("*.restoring"))
     assert count(tmp_path / "data") == (1, 2, 1)
@@ -195,7 +195,7 @@ async def test_the_app_cannot_start_in_the_middle_of_a_restore(tmp_path: Path) -
     back_up(settings, tmp_path / "backup")
     with sole_use(settings.database_url.get_secret_value()) as lock:
         assert lock.alone
-        with pytest.raises(Unusable, match="stop it first"):
+        with pytest.raises(BackupError, match="stop it first"):
             restore(settings, tmp_path / "backup", force=True)
 
 
@@ -206,7 +206,7 @@ async def test_what_is_replaced_stays_aside_with_its_files(tmp_path: Path) -> No
     later = stored(tmp_path / "data").with_name("ab" + "1" * 30)
     later.write_bytes(b"later")
     stored(tmp_path / "data").write_bytes(b"spoilt")
-    with pytest.raises(Unusable, match="--force"):
+    with pytest.raises(BackupError, match="--force"):
         restore(settings, tmp_path / "backup")
     assert count(tmp_path / "data")[2] == 2
     done = restore(settings, tmp_path / "backup", force=True)
@@ -312,7 +312,7 @@ async def test_what_is_not_whole_is_refused_and_nothing_is_replaced(
     back_up(settings, tmp_path / "backup")
     SPOILT[name](tmp_path / "backup")
     before = picture_of(tmp_path / "data")
-    with pytest.raises(Unusable) as caught:
+    with pytest.raises(BackupError) as caught:
         restore(settings, tmp_path / "backup", force=True)
     assert "\n" not in str(caught.value)
     assert picture_of(tmp_path / "data") == before
@@ -321,7 +321,7 @@ async def test_what_is_not_whole_is_refused_and_nothing_is_replaced(
 async def test_a_damaged_database_is_not_backed_up(tmp_path: Path) -> None:
     settings = await fill(tmp_path / "data", "one")
     spoil_database(tmp_path / "data")
-    with pytest.raises(Unusable, match="damaged"):
+    with pytest.raises(BackupError, match="damaged"):
         back_up(settings, tmp_path / "backup")
     assert not (tmp_path / "backup").exists()
     assert beside(tmp_path) == []
@@ -335,13 +335,13 @@ async def test_a_target_in_use_is_replaced_only_where_it_is_a_backup_and_forced(
     precious.mkdir()
     (precious / "diary").write_text("mine")
     for force in (False, True):
-        with pytest.raises(Unusable, match="no backup"):
+        with pytest.raises(BackupError, match="no backup"):
             back_up(settings, precious, force=force)
     assert (precious / "diary").read_text() == "mine"
     back_up(settings, tmp_path / "backup")
     first = (tmp_path / "backup" / MANIFEST).read_bytes()
     await fill(tmp_path / "data", "two")
-    with pytest.raises(Unusable, match="--force"):
+    with pytest.raises(BackupError, match="--force"):
         back_up(settings, tmp_path / "backup")
     assert (tmp_path / "backup" / MANIFEST).read_bytes() == first
     back_up(settings, tmp_path / "backup", force=True)
@@ -408,7 +408,7 @@ async def test_a_file_whose_bytes_are_gone_is_counted(tmp_path: Path) -> None:
 def test_of_postgresql_each_says_what_to_use(tmp_path: Path) -> None:
     settings = settings_for(tmp_path, database_url=POSTGRES)
     for act in (back_up, restore):
-        with pytest.raises(Unusable, match="pg_dump") as caught:
+        with pytest.raises(BackupError, match="pg_dump") as caught:
             act(settings, tmp_path / "backup")
         assert "docs/deployment.md" in str(caught.value)
         assert "secret" not in str(caught.value)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cmw_agent.cli.backup import back_up, restore
-from cmw_agent.cli.backup_folder import MANIFEST, Unusable, draft
+from cmw_agent.cli.backup_folder import MANIFEST, BackupError, draft
 from memory.engine.process_lock import FileLock
 from tests.durability.test_backup import beside, fill, stored
 from tests.harness import settings_for
@@ -55,7 +55,7 @@ async def test_a_whole_backup_is_there_before_each_step_of_its_replacement(tmp_p
         assert one_is_whole(copy)
         away += not (copy / "backup").exists()
         settings = settings_for(copy / "data")
-        with pytest.raises(Unusable, match="--force"):
+        with pytest.raises(BackupError, match="--force"):
             back_up(settings, copy / "backup")
         assert turns_of(copy / "backup", copy / "before") in (1, 2)
         back_up(settings, copy / "backup", force=True)
@@ -82,7 +82,7 @@ async def test_a_second_backup_that_dies_too_leaves_a_whole_one(tmp_path: Path) 
 async def test_a_backup_that_appeared_meanwhile_is_not_replaced_unasked(tmp_path: Path) -> None:
     settings = await fill(tmp_path / "data", "one")
     with (
-        pytest.raises(Unusable, match="--force"),
+        pytest.raises(BackupError, match="--force"),
         draft(tmp_path / "backup", force=False) as folder,
     ):
         (folder / MANIFEST).write_text("later")

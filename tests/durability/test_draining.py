@@ -13,7 +13,7 @@ import pytest
 
 from tests.doubles.openai_server import OpenAIDouble
 from tests.doubles.openai_steps import Gate, Request, Step, Text
-from tests.harness import WAIT, Browser, Event, Refused, Tab, canary, last_text, texts
+from tests.harness import WAIT, Browser, Event, RefusedError, Tab, canary, last_text, texts
 from tests.isolation.test_tools import asked, create
 from tests.isolation.toolhouse import settle, toolhouse
 from tests.processes import HOUSE, Process, started
@@ -107,7 +107,7 @@ async def test_a_running_answer_is_finished_and_nothing_new_begins(tmp_path: Pat
     ):
         other = await running.browser.open()
         await running.told(signal.SIGTERM)
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(RefusedError) as refused:
             await other.send(late := f"hello {canary()}")
         assert refused.value.status == 503
         assert "about to restart; please try again" in refused.value.detail

@@ -18,7 +18,7 @@ from alembic.operations import Operations
 from alembic.script import ScriptDirectory
 
 from memory.engine.database import Database, migrate, open_database, ping
-from memory.errors import DatabaseTooNew, DatabaseUnavailable
+from memory.errors import DatabaseTooNewError, DatabaseUnavailableError
 from memory.manager import ConversationMemoryManager
 from memory.migrations import HERE
 from memory.records import Usage
@@ -153,7 +153,7 @@ async def test_tables_of_a_later_version_are_left_alone(tmp_path: Path) -> None:
     connection.commit()
     connection.close()
     before = path.read_bytes()
-    with pytest.raises(DatabaseTooNew, match="from-the-future"):
+    with pytest.raises(DatabaseTooNewError, match="from-the-future"):
         await migrated(path)
     assert path.read_bytes() == before
 
@@ -161,14 +161,14 @@ async def test_tables_of_a_later_version_are_left_alone(tmp_path: Path) -> None:
 async def test_what_is_no_database_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "notes.txt"
     path.write_text("dear diary " * 1000)
-    with pytest.raises(DatabaseUnavailable):
+    with pytest.raises(DatabaseUnavailableError):
         await migrated(path)
     assert path.read_text() == "dear diary " * 1000
 
 
 async def test_what_cannot_be_opened_is_unavailable(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "absent" / "chat.db"):
-        with pytest.raises(DatabaseUnavailable):
+        with pytest.raises(DatabaseUnavailableError):
             await migrated(path)
     assert not (tmp_path / "absent").exists()
 
@@ -178,7 +178,7 @@ async def test_a_database_that_others_keep_locked_is_unavailable(tmp_path: Path)
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")
     database = open_database(f"sqlite:///{path}", busy_timeout_ms=100)
-    with pytest.raises(DatabaseUnavailable):
+    with pytest.raises(DatabaseUnavailableError):
         await migrate(database)
     other.execute("ROLLBACK")
     other.close()

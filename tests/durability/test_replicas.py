@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from cmw_agent.config.settings import Settings
-from cmw_agent.core.errors import ConversationInUse, Unavailable
+from cmw_agent.core.errors import ConversationInUseError, ServiceUnavailableError
 from cmw_agent.runtime.runtime import Runtime
 from tests.contract.conftest import postgres_server
 from tests.databases import postgres
@@ -44,7 +44,7 @@ async def test_of_two_processes_one_at_a_time_answers_in_a_conversation(
             turn = here.chat.turn(first, "one two three", key="k1")
             running = asyncio.create_task(told(turn))
             await endpoint.wait_held()
-            with pytest.raises(ConversationInUse):
+            with pytest.raises(ConversationInUseError):
                 await told(there.chat.turn(second, "another", key="k2"))
             endpoint.release_all()
             assert answer_of(await running) == "You said: one two three"
@@ -103,7 +103,7 @@ async def test_a_restart_of_the_database_costs_the_turns_meanwhile_and_nothing_e
             session = await session_of(runtime)
             assert answer_of(await told(runtime.chat.turn(session, "before", key="k1")))
             await asyncio.to_thread(own_server.stop)
-            with pytest.raises(Unavailable):
+            with pytest.raises(ServiceUnavailableError):
                 await told(runtime.chat.turn(session, "meanwhile", key="k2"))
             assert not await runtime.ready()
             await asyncio.to_thread(own_server.start)

@@ -6,11 +6,11 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from cmw_agent.conversations.sessions import Session
+from cmw_agent.conversations.sessions import LiveSession
 from cmw_agent.runtime.runtime import Runtime
 from cmw_agent.runtime.scheduler import Delivery
-from cmw_agent.schedules.service import ScheduleBook
-from memory.queues.schedules import MOST_FAILURES, Schedule
+from cmw_agent.schedules.service import ScheduleService
+from memory.queues.schedules import MAX_FAILURES, Schedule
 from tests.doubles.openai_server import OpenAIDouble
 from tests.harness import Browser, canary, served, settings_for, texts
 from tests.rows import messages, rows, sound
@@ -21,20 +21,20 @@ EVERY_TASK = "SELECT * FROM agent_schedules"
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC).timestamp()
 
 
-async def say(runtime: Runtime, session: Session, text: str) -> str:
+async def say(runtime: Runtime, session: LiveSession, text: str) -> str:
     return answer_of(await told(runtime.chat.turn(session, text, key=canary())))
 
 
 async def scheduled(
     runtime: Runtime, clock: Hands, task: str = "the news", name: str = "alice"
-) -> Session:
+) -> LiveSession:
     """A session of a user who has scheduled a task for a time that is far."""
     session = await session_of(runtime, name)
     assert "Scheduled" in await say(runtime, session, f"/schedule {clock.far}: {task}")
     return session
 
 
-async def stored(runtime: Runtime, clock: Hands, session: Session) -> Schedule:
+async def stored(runtime: Runtime, clock: Hands, session: LiveSession) -> Schedule:
     (found,) = await store_of(runtime, clock).of_owner(session.owner)
     return found
 
@@ -69,7 +69,7 @@ async def test_after_a_crash_an_occasion_is_not_run_again_and_the_list_says_so(
         clock.advance(seconds=LEASE + 1)
         await ran(scheduler)
         assert heard.outcomes == []
-        book = ScheduleBook(
+        book = ScheduleService(
             store_of(runtime, clock), runtime.settings, runtime.budgets.budget("tasks"), clock
         )
         assert ": interrupted" in await book.overview(session.owner)
@@ -212,10 +212,10 @@ async def test_a_task_that_always_fails_is_stopped_and_its_user_is_told(tmp_path
             session = await scheduled(runtime, clock)
             scheduler = scheduler_of(runtime, clock, heard)
             clock.jump()
-            for _ in range(MOST_FAILURES + 2):
+            for _ in range(MAX_FAILURES + 2):
                 await ran(scheduler)
                 clock.advance(days=1)
-            assert heard.outcomes == ["failed"] * MOST_FAILURES
+            assert heard.outcomes == ["failed"] * MAX_FAILURES
             assert "**stopped**" in await say(runtime, session, "/schedule list")
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from cmw_agent.agent.agent import SUMMARISE
 from cmw_agent.chat.service import ChatService
-from cmw_agent.conversations.sessions import Session
+from cmw_agent.conversations.sessions import LiveSession
 from tests.doubles.openai_server import OpenAIDouble
 from tests.doubles.openai_steps import Gate, Request, Step, Text
 from tests.harness import canary, settings_for
@@ -45,7 +45,7 @@ def at_rest(chat: ChatService) -> bool:
     return not chat._summaries._tasks and not chat._summaries._pauses
 
 
-async def talk(chat: ChatService, session: Session, *said: str) -> None:
+async def talk(chat: ChatService, session: LiveSession, *said: str) -> None:
     for text in said:
         assert ending(await told(chat.turn(session, text, key=canary()))).outcome == "complete"
 

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from cmw_agent.agent.agent import SUMMARISE
-from cmw_agent.chat.context_cache import Transcript
-from cmw_agent.conversations.sessions import Session
+from cmw_agent.chat.context_cache import CachedContext
+from cmw_agent.conversations.sessions import LiveSession
 from cmw_agent.runtime.runtime import Runtime
 from tests.doubles.openai_server import OpenAIDouble
 from tests.doubles.openai_steps import Cut, Request, Step, Text
@@ -31,7 +31,7 @@ def shown(request: Request) -> list[tuple[str, str]]:
     return [(m["role"], str(m["content"])) for m in request.messages[1:]]
 
 
-async def stored(session: Session) -> list[tuple[str, str]]:
+async def stored(session: LiveSession) -> list[tuple[str, str]]:
     """What the memory would show the model of the last turn."""
     conversation = str(session.conversation_id)
     newest = (await session.memory.messages(session.owner, conversation, limit=1))[-1]
@@ -41,7 +41,7 @@ async def stored(session: Session) -> list[tuple[str, str]]:
     return [(item.role, item.content) for item in window]
 
 
-async def say(runtime: Runtime, session: Session, text: str) -> str:
+async def say(runtime: Runtime, session: LiveSession, text: str) -> str:
     return ending(await told(runtime.chat.turn(session, text, key=canary()))).outcome
 
 
@@ -63,7 +63,7 @@ async def test_what_is_kept_is_what_would_be_read(tmp_path: Path) -> None:
         for number in range(60):
             length = chance.choice([1, 1, 2, 5, 40, 300])
             text = f"{'word ' * chance.choice([1, 1, 3, 120])}".split()
-            kept += isinstance(session.transcript, Transcript)
+            kept += isinstance(session.transcript, CachedContext)
             await say(runtime, session, f"n{number} {length} {' '.join(text)}")
             asked = [r for r in endpoint.requests if r.last_user.startswith(f"n{number} ")]
             assert shown(asked[-1]) == await stored(session), number

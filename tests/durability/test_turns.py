@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from cmw_agent.chat.turn import Turn
 from cmw_agent.config.settings import Settings
-from cmw_agent.core.errors import ConversationInUse, Unavailable
+from cmw_agent.core.errors import ConversationInUseError, ServiceUnavailableError
 from cmw_agent.core.events import TextDelta, TurnFinished
 from tests.doubles.openai_server import OpenAIDouble
 from tests.doubles.openai_steps import Gate, Request, Start, Step, Text
@@ -266,7 +266,7 @@ async def test_the_end_of_the_process_stores_running_turns_as_interrupted(tmp_pa
         assert [(m["content"], m["status"]) for m in answers] == [("You ", "interrupted")] * 5
         assert [turn["state"] for turn in turns(tmp_path)] == ["interrupted"] * 5
         await endpoint.wait_aborted(5, within=LET_GO)
-        with pytest.raises(Unavailable):
+        with pytest.raises(ServiceUnavailableError):
             chat.turn(session, "too late", key="l")
 
 
@@ -305,10 +305,10 @@ async def test_a_second_message_waits_its_turn(tmp_path: Path) -> None:
         session = await session_of(runtime)
         first = runtime.chat.turn(session, "one", key="1")
         await endpoint.wait_held("one")
-        with pytest.raises(ConversationInUse):
+        with pytest.raises(ConversationInUseError):
             runtime.chat.turn(session, "two", key="2")
         other = await session_of(runtime, conversation=session.conversation_id, page="two")
-        with pytest.raises(ConversationInUse):
+        with pytest.raises(ConversationInUseError):
             await told(runtime.chat.turn(other, "two", key="2"))
         endpoint.release("one")
         assert answer_of([event async for event in first]) == "You said: one"

@@ -17,18 +17,18 @@ import orjson
 import pytest
 
 from cmw_agent.channels.common.callers import Callers
-from cmw_agent.channels.whatsapp.answering import INTERRUPTED, Answerer, owner_of
-from cmw_agent.channels.whatsapp.approvals import Bell
-from cmw_agent.channels.whatsapp.client import Wire
+from cmw_agent.channels.whatsapp.answering import INTERRUPTED, WhatsAppAnswerer, owner_of
+from cmw_agent.channels.whatsapp.approvals import WakeSignal
+from cmw_agent.channels.whatsapp.client import WhatsAppClient
 from cmw_agent.channels.whatsapp.inbound import parsed
-from cmw_agent.channels.whatsapp.sender import MOST_ATTEMPTS, Sender
+from cmw_agent.channels.whatsapp.sender import MAX_ATTEMPTS, Sender
 from cmw_agent.channels.whatsapp.worker import LOST, RENEW_SECONDS, UNBEGUN, Worker, notice
 from cmw_agent.config.settings import Settings
-from cmw_agent.core.errors import Unavailable
+from cmw_agent.core.errors import ServiceUnavailableError
 from cmw_agent.identity.principals import Identities, Principal
 from cmw_agent.observability.observers import Silent
 from memory.engine.database import Database, migrate, open_database
-from memory.queues.inbox import Inbox, Message, NewMessage
+from memory.queues.inbox import Inbox, InboxMessage, NewInboxMessage
 from memory.queues.outbox import NewSend, Outbox
 from memory.records import utcnow
 from tests.contract.conftest import Clock
@@ -200,23 +200,23 @@ async def test_a_restart_ends_what_runs_and_says_so_and_takes_up_what_waits(
 class Shop:
     """A worker of its own beside an app that has none, and a clock for it."""
 
-    def __init__(self, app: Served, wire: Wire, folder: Path) -> None:
-        self.runtime, self.bell, self.folder = app.application.runtime, Bell(), folder
+    def __init__(self, app: Served, wire: WhatsAppClient, folder: Path) -> None:
+        self.runtime, self.bell, self.folder = app.application.runtime, WakeSignal(), folder
         self.url = app.url
         self.seconds = 0.0
         callers = Callers(self.runtime, Identities(("k" * 32,)))
-        answerer = Answerer(self.runtime, callers, wire, self.bell)
+        answerer = WhatsAppAnswerer(self.runtime, callers, wire, self.bell)
         sender = Sender(self.runtime.outbox, wire, Silent())
         self.worker = Worker(self.runtime, answerer, sender, self.bell, clock=lambda: self.seconds)
 
-    async def takes(self, body: dict[str, Any], holder: str = "") -> Message:
+    async def takes(self, body: dict[str, Any], holder: str = "") -> InboxMessage:
         """Let a message be stored, and taken by the holder if there is one; return it."""
         (found,) = parsed(body)
         owner = owner_of(found.message, self.runtime.settings.whatsapp_agent).id
-        new = NewMessage(found.message.message_id, found.message.as_json())
+        new = NewInboxMessage(found.message.message_id, found.message.as_json())
         await self.runtime.inbox.add(owner, new, taken_by=holder)
         self.bell.ring()
-        return Message(new.message_id, owner, new.payload, holder)
+        return InboxMessage(new.message_id, owner, new.payload, holder)
 
     async def until(self, **states: int) -> None:
         async with asyncio.timeout(WAIT):
@@ -242,7 +242,7 @@ async def shop(
 ) -> AsyncIterator[Shop]:
     settings = settings_for(folder, openai_base_url=endpoint.base_url, model="script")
     async with served(settings) as app, aiohttp.ClientSession() as client:
-        wire = Wire(outside or settings, client, media_seconds=MEDIA_SECONDS)
+        wire = WhatsAppClient(outside or settings, client, media_seconds=MEDIA_SECONDS)
         at = Shop(app, wire, folder)
         async with at.worker.running() if is_open else contextlib.nullcontext():
             yield at
@@ -333,7 +333,7 @@ async def test_a_renewal_that_failed_is_tried_again_at_once(
         at.seconds += RENEW_SECONDS
         at.bell.ring()
         # the first may be of a round that had begun before
-        await until(lambda: sum(r.module == "whatsapp_worker" for r in caplog.records) >= 2)
+        await until(lambda: sum(r.module == "worker" for r in caplog.records) >= 2)
         at.does("ALTER TABLE away RENAME TO channel_messages")
         at.bell.ring()
         held = "SELECT 1 FROM channel_messages WHERE lease_until NOT LIKE '2000%'"
@@ -411,13 +411,13 @@ async def test_who_sent_a_file_that_does_not_come_to_its_end_is_told(tmp_path: P
 async def test_the_time_for_a_file_ends_nothing_that_whoever_reads_it_does(tmp_path: Path) -> None:
     async with whatsapp_cloud() as cloud, aiohttp.ClientSession() as client:
         cloud.files, cloud.stalled = {"77": b"only the first of these"}, {"77"}
-        wire = Wire(cloud_settings(tmp_path, cloud), client, media_seconds=MEDIA_SECONDS)
+        wire = WhatsAppClient(cloud_settings(tmp_path, cloud), client, media_seconds=MEDIA_SECONDS)
         is_over = asyncio.Event()
         async with contextlib.aclosing(wire.media("77")) as body:
             assert await anext(body) == b"o"
             asyncio.get_running_loop().call_later(MEDIA_SECONDS + 0.5, is_over.set)
             await is_over.wait()
-            with pytest.raises(Unavailable):
+            with pytest.raises(ServiceUnavailableError):
                 await anext(body)
 
 
@@ -508,7 +508,7 @@ async def test_what_a_killed_process_was_doing_is_seen_and_never_done_again(
 class Post:
     """An outbox with a clock that the test moves, and what sends from it."""
 
-    def __init__(self, database: Database, bridge: Bridge, wire: Wire) -> None:
+    def __init__(self, database: Database, bridge: Bridge, wire: WhatsAppClient) -> None:
         self.clock = Clock()
         self.outbox = Outbox(database, "whatsapp", clock=self.clock)
         self.sender = Sender(self.outbox, wire, Silent())
@@ -531,7 +531,7 @@ async def post(tmp_path: Path) -> AsyncIterator[Post]:
     await migrate(database)
     async with whatsapp_bridge() as bridge, aiohttp.ClientSession() as client:
         settings = whatsapp_settings(tmp_path, bridge)
-        yield Post(database, bridge, Wire(settings, client))
+        yield Post(database, bridge, WhatsAppClient(settings, client))
     await database.dispose()
 
 
@@ -567,13 +567,13 @@ async def test_the_other_side_s_wish_for_a_pause_counts(post: Post) -> None:
 async def test_after_so_many_attempts_it_has_failed_visibly(post: Post) -> None:
     await post.outbox.add("owner", texts("one"))
     post.bridge.plan = [500] * 100
-    for attempt in range(MOST_ATTEMPTS):
+    for attempt in range(MAX_ATTEMPTS):
         assert await post.deliver() == 1, attempt
         post.clock.advance(5_000)
     assert await post.deliver() == 0
     figures = await post.outbox.figures()
     assert [(f.state, f.kind, f.attempts) for f in figures.failures] == [
-        ("failed", "http_500", MOST_ATTEMPTS)
+        ("failed", "http_500", MAX_ATTEMPTS)
     ]
 
 

@@ -16,7 +16,7 @@ from langchain_core.tools import BaseTool, StructuredTool
 from cmw_agent.agent.agent import CmwAgent, build_graph
 from cmw_agent.core.events import TextDelta, ToolFinished
 from cmw_agent.llm.chat_model import Exchange
-from cmw_agent.llm.coalescing import Window
+from cmw_agent.llm.coalescing import FlushInterval
 from cmw_agent.llm.factory import open_model
 from cmw_agent.server.build import Parts
 from cmw_agent.web.page.handlers import Handlers
@@ -28,7 +28,7 @@ from tests.harness import (
     WAIT,
     Browser,
     Event,
-    Refused,
+    RefusedError,
     Tab,
     canary,
     last_text,
@@ -256,7 +256,7 @@ async def test_more_sessions_than_the_process_holds_are_told_to_wait(tmp_path: P
         asking = asyncio.create_task(inside.tab.send("hello"))
         await inside.endpoint.wait_held()
         async with Browser(inside.browser.url) as other:
-            with pytest.raises(Refused) as refused:
+            with pytest.raises(RefusedError) as refused:
                 await other.open()
         assert refused.value.status == 503
         too_many = "The app has too many open pages right now; please try again in 5 seconds."
@@ -273,7 +273,7 @@ async def answered(tools: list[BaseTool], endpoint: OpenAIDouble, folder: Path) 
         folder, openai_base_url=endpoint.base_url, model='tool:broken:{"word":"hello"}'
     )
     graph = build_graph(tools)
-    async with open_model(settings, Window(0.01)) as model:
+    async with open_model(settings, FlushInterval(0.01)) as model:
         agent = CmwAgent(graph, owner="v1", model=model, instructions="Be kind.")
         return [event async for event in agent.stream([Exchange("user", "go")])]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 import pytest
 
-from cmw_agent.files.extraction import Extraction, FileRefused
+from cmw_agent.files.extraction import Extraction, FileRefusedError
 from tests import papers
 from tests.harness import Browser, served, settings_for
 from tests.isolation.test_files import put
@@ -104,7 +104,7 @@ async def test_a_worker_gone_wrong_is_killed_with_all_it_started(
     reader = Extraction(
         settings_for(tmp_path, extraction_seconds=seconds), module="tests.hostile.hanging_worker"
     )
-    with pytest.raises(FileRefused) as told:
+    with pytest.raises(FileRefusedError) as told:
         await reader.read(source, "text/plain", tmp_path / "picture")
     assert told.value.word == word
     if how == "hang":
@@ -116,7 +116,7 @@ async def test_a_document_that_needs_too_much_memory_is_refused(tmp_path: Path) 
     # of each paragraph the reader makes objects a hundred times its size
     (tmp_path / "source").write_bytes(b"<p>x</p>" * 400_000)
     reader = Extraction(settings_for(tmp_path, extraction_megabytes=440, extraction_seconds=240))
-    with pytest.raises(FileRefused) as told:
+    with pytest.raises(FileRefusedError) as told:
         await reader.read(tmp_path / "source", "text/html", tmp_path / "picture")
     assert told.value.word == "memory"
 

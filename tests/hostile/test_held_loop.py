@@ -19,9 +19,9 @@ from langchain_core.outputs import ChatGenerationChunk, ChatResult
 
 from cmw_agent.conversations.export import FORMATS
 from cmw_agent.core.sanitize import MAX_MARKS, checked_message
+from cmw_agent.llm.chat_model import RunEvents, complete
 from cmw_agent.llm.chat_model import ToolCalls as CallsInPieces
-from cmw_agent.llm.chat_model import Voice, complete
-from cmw_agent.llm.coalescing import Window
+from cmw_agent.llm.coalescing import FlushInterval
 from cmw_agent.llm.demo_model import respond
 from cmw_agent.llm.factory import open_model
 from cmw_agent.llm.sse import SSEParser
@@ -144,7 +144,7 @@ def unfinished(size: int) -> list[str]:
 
 async def answer_of(pieces: list[str]) -> AIMessage:
     model = Piecemeal(pieces=pieces)
-    return await complete(model, [HumanMessage("go")], (), Voice(lambda _: None))
+    return await complete(model, [HumanMessage("go")], (), RunEvents(lambda _: None))
 
 
 async def streamed(pieces: list[str], folder: Path) -> AIMessage:
@@ -155,8 +155,8 @@ async def streamed(pieces: list[str], folder: Path) -> AIMessage:
 
     async with OpenAIDouble(scripts={"caller": script}) as endpoint:
         settings = settings_for(folder, openai_base_url=endpoint.base_url, model="caller")
-        async with open_model(settings, Window(0.001)) as model:
-            return await complete(model, [HumanMessage("go")], (), Voice(lambda _: None))
+        async with open_model(settings, FlushInterval(0.001)) as model:
+            return await complete(model, [HumanMessage("go")], (), RunEvents(lambda _: None))
 
 
 def test_the_arguments_of_a_call_are_put_together_in_linear_time() -> None:

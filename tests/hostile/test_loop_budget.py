@@ -13,9 +13,9 @@ import pytest
 from langchain_core.messages import SystemMessage
 
 from cmw_agent.agent.middleware import RunContext
-from cmw_agent.channels.common.turn_streams import Told
-from cmw_agent.channels.openai.streams import Voiced
-from cmw_agent.channels.whatsapp.approval_text import Unshowable, question
+from cmw_agent.channels.common.turn_streams import TurnResult
+from cmw_agent.channels.openai.streams import ChatCompletionBuilder
+from cmw_agent.channels.whatsapp.approval_text import ApprovalNotShowableError, question
 from cmw_agent.channels.whatsapp.formatting import split, whatsapp
 from cmw_agent.chat.approval_registry import _digest
 from cmw_agent.conversations.export import FORMATS, beginning
@@ -23,14 +23,14 @@ from cmw_agent.core.events import TextDelta
 from cmw_agent.core.sanitize import MAX_MARKS, checked_message
 from cmw_agent.files.sniffing import clean_name
 from cmw_agent.llm.chat_model import _object
-from cmw_agent.schedules.recurrence import UnknownTime, understood
+from cmw_agent.schedules.recurrence import UnknownTimeError, understood
 from cmw_agent.server.http_protocol import MAX_HEADER_BYTES
-from cmw_agent.tools.approvals import Asked
+from cmw_agent.tools.approvals import PendingApproval
 from cmw_agent.tools.builtin.arithmetic import evaluate
 from cmw_agent.web.page.rendering import tool_step
 from cmw_agent.web.security.allowed_hosts import AllowedHosts
 from memory.conversations.context_window import fit, surplus
-from memory.records import Said, StoredMessage, ToolRecord
+from memory.records import ContextMessage, StoredMessage, ToolRecord
 from memory.validation import pack_tools
 from tests.hostile import text_work
 from tests.hostile.growth import grows_no_faster
@@ -45,9 +45,9 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
         "cmw_agent.channels.common.turn_streams._watch",
         "cmw_agent.channels.common.turn_streams.to_its_end",
         "cmw_agent.channels.whatsapp.routes.WhatsApp.incoming",
-        "cmw_agent.channels.whatsapp.approvals.Questions._answered",
-        "cmw_agent.channels.whatsapp.approvals.Questions.ask",
-        "cmw_agent.channels.whatsapp.answering.Answerer._type",
+        "cmw_agent.channels.whatsapp.approvals.ApprovalPrompts._answered",
+        "cmw_agent.channels.whatsapp.approvals.ApprovalPrompts.ask",
+        "cmw_agent.channels.whatsapp.answering.WhatsAppAnswerer._type",
         "cmw_agent.channels.whatsapp.worker.Worker._leave_untouched",
         "cmw_agent.channels.whatsapp.worker.Worker._run",
         "cmw_agent.chat.service.ChatService._keep",
@@ -64,13 +64,13 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
         "cmw_agent.web.gradio_transport.event_server.EventServer._live",
         "cmw_agent.web.gradio_transport.event_server._disconnected",
         "cmw_agent.web.page.handlers.Handlers._page",
-        "cmw_agent.web.gradio_transport.mailboxes.Mailbox.put",
+        "cmw_agent.web.gradio_transport.mailboxes.EventBuffer.put",
         "memory.engine.database.SqliteDatabase._merged",
         "memory.engine.process_lock.FileLock.share",
     ),
     "bytes are collected in a bytearray or a list, up to a bound": (
         "cmw_agent.channels.common.body_limits.BoundedBodies._whole",
-        "cmw_agent.channels.whatsapp.client.Wire.media",
+        "cmw_agent.channels.whatsapp.client.WhatsAppClient.media",
         "cmw_agent.channels.whatsapp.client._bounded",
         "cmw_agent.files.extraction._talk",
         "cmw_agent.files.storage.FileStore.receive",
@@ -79,7 +79,7 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
         "cmw_agent.web.security.page_bodies.PageBodies._whole",
     ),
     "numbers are added or rounded": (
-        "cmw_agent.chat.answer.Answer.add",
+        "cmw_agent.chat.answer.AnswerAccumulator.add",
         "cmw_agent.cli.backup.check",
         "cmw_agent.limits.budget_use.Hold.grow",
         "cmw_agent.limits.budget_use.Use.add",
@@ -89,11 +89,11 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
         "cmw_agent.files.service.Files.sweep",
         "cmw_agent.observability.tracing._Drawing.counted",
         "cmw_agent.conversations.sessions.SessionRegistry.expire",
-        "cmw_agent.llm.coalescing.Window._end",
+        "cmw_agent.llm.coalescing.FlushInterval._end",
         "cmw_agent.llm.coalescing.next_tick",
         "cmw_agent.chat.context_cache._add",
         "cmw_agent.server.http_protocol.BoundedProtocol.data_received",
-        "cmw_agent.chat.turn_runner.Work._finish",
+        "cmw_agent.chat.turn_runner.TurnRunner._finish",
         "memory.maintenance.retention.Retention._in_batches",
     ),
     "a few entries, bounded by a constant, are looked at": (
@@ -105,12 +105,12 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
         "cmw_agent.web.page.handlers.Handlers._stream",
         "cmw_agent.web.page.handlers.Handlers.send",
         "cmw_agent.web.gradio_transport.page_cache.Pages.__call__",
-        "memory.engine.group_commit.Writer._taken",
+        "memory.engine.group_commit.WriteQueue._taken",
     ),
     "pages of rows, one statement each": (
-        "cmw_agent.conversations.service.History.conversations",
-        "cmw_agent.conversations.service.History.messages",
-        "cmw_agent.tools.composio.catalog.Wire.pages",
+        "cmw_agent.conversations.service.ConversationService.conversations",
+        "cmw_agent.conversations.service.ConversationService.messages",
+        "cmw_agent.tools.composio.catalog.ComposioClient.pages",
         "memory.conversations.reading.window",
     ),
     "files of one message, of which there are few": ("cmw_agent.files.service.Files.contents",),
@@ -170,7 +170,7 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
     "each entry is put in once and taken out once": ("cmw_agent.limits.budget_use.Use.forget",),
     "each round serves one of those who wait, or pushes one out, of a number that is bounded": (
         "cmw_agent.limits.budget_use.Use.grant",
-        "cmw_agent.web.gradio_transport.mailboxes.Mailboxes.open",
+        "cmw_agent.web.gradio_transport.mailboxes.EventBuffers.open",
     ),
     "one list made of a few": ("cmw_agent.web.login.oidc._groups",),
     "one pass over a number": ("cmw_agent.conversations.sessions._described",),
@@ -221,7 +221,7 @@ def tolerant(work: Callable[[Any], object], *refused: type[Exception]) -> Callab
 
 
 def asked_for(text: str) -> object:
-    return question(Asked("approval", "call", "SEND", {"text": text}, 2.0))
+    return question(PendingApproval("approval", "call", "SEND", {"text": text}, 2.0))
 
 
 def heard(kind: Callable[[], Any]) -> Callable[[int], object]:
@@ -234,8 +234,11 @@ def heard(kind: Callable[[], Any]) -> Callable[[int], object]:
     return work
 
 
-def exchanges(size: int) -> list[Said]:
-    return [Said(size - place, "user" if place % 2 else "assistant", "hi") for place in range(size)]
+def exchanges(size: int) -> list[ContextMessage]:
+    return [
+        ContextMessage(size - place, "user" if place % 2 else "assistant", "hi")
+        for place in range(size)
+    ]
 
 
 def packed(text: str) -> object:
@@ -284,12 +287,14 @@ CASES = {
     ),
     "a question's arguments": Case(
         "cmw_agent.channels.whatsapp.approval_text.question",
-        work=tolerant(asked_for, Unshowable),
+        work=tolerant(asked_for, ApprovalNotShowableError),
         made=lambda size: "\u202e" * size,
         size=256_000,
     ),
-    "an answer in pieces": Case(work=heard(Told), made=lambda n: n, size=16_000),
-    "a completion in pieces": Case(work=heard(lambda: Voiced("m")), made=lambda n: n, size=16_000),
+    "an answer in pieces": Case(work=heard(TurnResult), made=lambda n: n, size=16_000),
+    "a completion in pieces": Case(
+        work=heard(lambda: ChatCompletionBuilder("m")), made=lambda n: n, size=16_000
+    ),
     "arguments that nest": Case(
         "cmw_agent.llm.chat_model._object", work=_object, made=lambda size: '{"a":' * (size // 5)
     ),
@@ -344,7 +349,7 @@ CASES = {
         "cmw_agent.schedules.recurrence._weekdays",
         "cmw_agent.schedules.recurrence.following",
         "cmw_agent.schedules.recurrence.upcoming",
-        work=tolerant(understood, UnknownTime),
+        work=tolerant(understood, UnknownTimeError),
         made=lambda size: "every mon in in " * (size // 16),
     ),
     "marks": Case(

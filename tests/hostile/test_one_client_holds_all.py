@@ -8,13 +8,13 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from cmw_agent.chat.approval_registry import Approvals
+from cmw_agent.chat.approval_registry import ApprovalRegistry
 from cmw_agent.identity.principals import Principal
-from cmw_agent.limits.budgets import Budget, Budgets, Full
-from cmw_agent.limits.limiter import TooMany
-from cmw_agent.web.gradio_transport.mailboxes import Mailboxes
+from cmw_agent.limits.budgets import Budget, BudgetFullError, Budgets
+from cmw_agent.limits.limiter import RateLimitError
+from cmw_agent.web.gradio_transport.mailboxes import EventBuffers
 from cmw_agent.web.security.route_allowlist import API
-from tests.harness import Browser, Refused, browser_hash, last_text, served, settings_for
+from tests.harness import Browser, RefusedError, browser_hash, last_text, served, settings_for
 from tests.isolation.world import world
 from tests.service import until
 
@@ -31,9 +31,9 @@ def visitor(name: str, kind: str = "visitor") -> Principal:
     return Principal(name, kind)  # type: ignore[arg-type]
 
 
-def mailboxes(per_owner: int, per_network: int, total: int) -> Mailboxes:
+def mailboxes(per_owner: int, per_network: int, total: int) -> EventBuffers:
     budget = Budget("mailboxes", "open pages", per_owner, per_network, total)
-    return Mailboxes(Budgets({"mailboxes": budget}))
+    return EventBuffers(Budgets({"mailboxes": budget}))
 
 
 async def test_turns_of_many_cookies_at_one_address_leave_room_for_others(tmp_path: Path) -> None:
@@ -47,7 +47,7 @@ async def test_turns_of_many_cookies_at_one_address_leave_room_for_others(tmp_pa
             running.append(asyncio.create_task(tab.send("mine")))
         await here.endpoint.wait_held(count=2)
         third = await (await stack.enter_async_context(browser(here.url, ONE))).open()
-        with pytest.raises(Refused, match="Your network has too many answers") as refusal:
+        with pytest.raises(RefusedError, match="Your network has too many answers") as refusal:
             await third.send("one more")
         assert refusal.value.status == 429
         other = await (await stack.enter_async_context(browser(here.url, OTHER))).open()
@@ -62,12 +62,12 @@ async def test_turns_of_many_cookies_at_one_address_leave_room_for_others(tmp_pa
 async def test_open_questions_of_one_address_leave_room_for_others() -> None:
     budget = Budget("approvals", "open questions", 10, 2, 4)
     budgets = Budgets({"approvals": budget})
-    approvals = Approvals(60, budgets)
+    approvals = ApprovalRegistry(60, budgets)
     waits = [
         asyncio.create_task(approvals.ask(f"v{n}", "c", "call", "T", {}, ONE)) for n in range(2)
     ]
     await until(lambda: len(approvals) == 2)
-    with pytest.raises(TooMany, match="Your network has too many open questions"):
+    with pytest.raises(RateLimitError, match="Your network has too many open questions"):
         await approvals.ask("v3", "c", "call", "T", {}, ONE)
     waits.append(asyncio.create_task(approvals.ask("v4", "c", "call", "T", {}, OTHER)))
     await until(lambda: len(approvals) == 3)
@@ -106,7 +106,7 @@ def test_mailboxes_of_one_network_leave_room_for_others() -> None:
     boxes = mailboxes(50, 4, 8)
     for number in range(4):
         boxes.open(f"k{number}", visitor(f"v{number}"), ONE).reader = object()
-    with pytest.raises(TooMany, match="Your network has too many open pages"):
+    with pytest.raises(RateLimitError, match="Your network has too many open pages"):
         boxes.open("k5", visitor("v5"), ONE)
     boxes.open("k6", visitor("v6"), OTHER)
 
@@ -136,7 +136,7 @@ def test_nobody_makes_room_who_is_read_or_has_one_page_alone() -> None:
     boxes = mailboxes(50, 2, 2)
     boxes.open("a", visitor("v1"), "192.0.2.1")
     boxes.open("b", visitor("v2"), "192.0.2.2").reader = object()
-    with pytest.raises(Full, match="The app has too many open pages"):
+    with pytest.raises(BudgetFullError, match="The app has too many open pages"):
         boxes.open("c", visitor("v3"), "192.0.2.3")
 
 

@@ -93,7 +93,7 @@ def test_what_the_app_takes_for_offered_is_what_the_kernel_has() -> None:
 # Landlock's call answers as on a kernel without it: a filter of the test's own sees to that.
 WITHOUT_LANDLOCK = """
 import ctypes, logging, pathlib, struct, sys
-from cmw_agent import sandbox
+from cmw_agent.files import sandbox
 deny = [(0x20, 0, 0, 0), (0x15, 0, 1, 444), (0x06, 0, 0, 0x00050000 | 38), (0x06, 0, 0, 0x7FFF0000)]
 program = b"".join(struct.pack("HBBI", *step) for step in deny)
 buffer = ctypes.create_string_buffer(program)

@@ -11,8 +11,14 @@ import aiohttp
 import pytest
 
 from cmw_agent.channels.whatsapp.answering import owner_of
-from cmw_agent.channels.whatsapp.approvals import FAILED, FULL, TOO_LONG, Bell, Questions
-from cmw_agent.channels.whatsapp.inbound import Incoming, parsed
+from cmw_agent.channels.whatsapp.approvals import (
+    FAILED,
+    FULL,
+    TOO_LONG,
+    ApprovalPrompts,
+    WakeSignal,
+)
+from cmw_agent.channels.whatsapp.inbound import InboundMessage, parsed
 from cmw_agent.channels.whatsapp.worker import AT_ONCE
 from cmw_agent.tools.approvals import Decision
 from tests.doubles.openai_server import OpenAIDouble
@@ -50,7 +56,7 @@ class Desk:
     def __init__(self, app: Served, folder: Path, most: int) -> None:
         self.runtime = app.application.runtime
         self.folder = folder
-        self.questions = Questions(self.runtime, Bell(), most)
+        self.questions = ApprovalPrompts(self.runtime, WakeSignal(), most)
 
     @contextlib.asynccontextmanager
     async def asking(
@@ -59,7 +65,7 @@ class Desk:
         """Let a call of whoever has sent this wait, and ask about it, during the block."""
         (found,) = parsed(body)
         principal = owner_of(found.message, "assistant")
-        incoming = Incoming.from_json(found.message.as_json() | changes)
+        incoming = InboundMessage.from_json(found.message.as_json() | changes)
         wait = self.runtime.approvals.ask(principal.id, "c", "call", "MAIL", arguments)
         call = asyncio.create_task(wait)
         ask = asyncio.create_task(self.questions.ask(principal, "c", incoming))
@@ -117,6 +123,6 @@ async def test_what_cannot_be_shown_or_asked_is_denied_at_once_and_named_in_the_
             async with at.asking(message(LEE, "x"), {"a": "hush"}, chat="\0") as call:
                 assert (await call).answer == "denied"
         assert "a question failed" in caplog.text
-        assert "whatsapp_questions" in caplog.text
+        assert "channels.whatsapp.approvals" in caplog.text
         assert "hush" not in caplog.text
         assert FAILED not in at.told()

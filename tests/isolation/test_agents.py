@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from cmw_agent.chat.dependencies import AgentGone
+from cmw_agent.chat.dependencies import AgentRemovedError
 from cmw_agent.core.errors import StartupError
 from cmw_agent.web.security.route_allowlist import CHANNELS, OPEN
 from tests.harness import Browser, Event, Tab, canary, last_text, served
@@ -29,7 +29,7 @@ from tests.scheduled import Hands, Heard, ran, scheduler_of
 shared = pytest.mark.asyncio(loop_scope="module")
 
 SITE, OTHER = "https://shop.example", "https://other.example"
-GONE = AgentGone.sentence
+GONE = AgentRemovedError.sentence
 FAR = Hands().far
 RESTRICTED = {"members", "staff", "desk"}  # not for everyone
 AGENTS = f"""

@@ -13,7 +13,7 @@ from urllib.parse import quote
 import orjson
 import pytest
 
-from cmw_agent.chat.approval_registry import Approvals
+from cmw_agent.chat.approval_registry import ApprovalRegistry
 from cmw_agent.tools.approvals import Decision
 from tests.harness import WAIT, Browser, canary, served, settings_for
 from tests.rows import rows
@@ -68,7 +68,7 @@ async def chat(folder: Path, browser: Browser) -> Chat:
 
 
 @contextlib.asynccontextmanager
-async def people(folder: Path) -> AsyncIterator[tuple[Approvals, Chat, Chat]]:
+async def people(folder: Path) -> AsyncIterator[tuple[ApprovalRegistry, Chat, Chat]]:
     """What waits, and two with a conversation each."""
     async with (
         served(settings_for(folder)) as app,
@@ -81,7 +81,7 @@ async def people(folder: Path) -> AsyncIterator[tuple[Approvals, Chat, Chat]]:
 
 @contextlib.asynccontextmanager
 async def asking(
-    approvals: Approvals,
+    approvals: ApprovalRegistry,
     chat: Chat,
     call: str = "call-1",
     name: str = "ASANA_CREATE_TASK",

@@ -16,7 +16,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from cmw_agent.agent.agent import CmwAgent
 from cmw_agent.agent.middleware import RunContext
-from cmw_agent.conversations.sessions import Session
+from cmw_agent.conversations.sessions import LiveSession
 from cmw_agent.identity.principals import Principal, SessionKey
 from memory import connections
 from memory.conversations import reading, transfer, turn_statements, usage
@@ -97,24 +97,24 @@ ROWLESS = {
 DOORS = {
     "cmw_agent.conversations.sessions": {"SessionMaker", "SessionRegistry"},
     "cmw_agent.chat.service": {"ChatService"},
-    "cmw_agent.conversations.service": {"History"},
+    "cmw_agent.conversations.service": {"ConversationService"},
     "cmw_agent.files.service": {"Files"},
     "cmw_agent.web.api.files": {"FileRoutes"},
-    "cmw_agent.limits.limiter": {"Limits"},
+    "cmw_agent.limits.limiter": {"RateLimiter"},
     "cmw_agent.web.page.handlers": {"Handlers"},
     "cmw_agent.web.api.conversations": {"HistoryRoutes"},
     "cmw_agent.web.api.connections": {"ConnectionRoutes"},
     "cmw_agent.web.api.approvals": {"ApprovalRoutes"},
     "cmw_agent.web.api.usage": {"UsageRoutes"},
     "cmw_agent.channels.rest.messages": {"Rest"},
-    "cmw_agent.channels.rest.dependencies": {"Shelf"},
+    "cmw_agent.channels.rest.dependencies": {"ConversationLookup"},
     "cmw_agent.channels.rest.sessions": {"RestSessions"},
     "cmw_agent.channels.openai.completions": {"Completions"},
     "cmw_agent.channels.embed.routes": {"EmbedRoutes"},
-    "cmw_agent.tools.approvals": {"Approvals"},
+    "cmw_agent.chat.approval_registry": {"ApprovalRegistry"},
     "cmw_agent.tools.composio.connections": {"Connections"},
     "cmw_agent.tools.composio.connecting": {"Connecting"},
-    "cmw_agent.schedules.service": {"ScheduleBook"},
+    "cmw_agent.schedules.service": {"ScheduleService"},
     "cmw_agent.runtime.scheduler": {"Scheduler"},
     "cmw_agent.web.login.accounts": {"Accounts"},
     "cmw_agent.web.login.routes": {"LoginRoutes"},
@@ -249,8 +249,8 @@ def test_nothing_personal_can_be_made_without_its_owner() -> None:
     for made, needed in (
         (CmwAgent, "owner"),
         (RunContext, "owner"),
-        (Session, "principal"),
-        (Session, "key"),
+        (LiveSession, "principal"),
+        (LiveSession, "key"),
         (Principal, "id"),
         (SessionKey, "value"),
     ):

@@ -11,17 +11,17 @@ from typing import Any, Literal, cast
 import pytest
 
 from cmw_agent.agent.agent import Ask, CmwAgent
-from cmw_agent.conversations.service import History
-from cmw_agent.conversations.sessions import Session, SessionMaker
-from cmw_agent.core.events import Emit
+from cmw_agent.conversations.service import ConversationService
+from cmw_agent.conversations.sessions import LiveSession, SessionMaker
+from cmw_agent.core.events import EventSink
 from cmw_agent.identity.principals import Identities, Principal, SessionKey
 from cmw_agent.llm.chat_model import Exchange
 from cmw_agent.runtime.runtime import Runtime
 from cmw_agent.server.build import Parts
 from cmw_agent.web.page.handlers import Handlers, Page
-from cmw_agent.web.security.guard import Guard, _Call
+from cmw_agent.web.security.guard import Guard, _GuardedRequest
 from memory.manager import ConversationMemoryManager
-from memory.records import Said, TurnTicket
+from memory.records import ContextMessage, TurnTicket
 from tests.doubles.whatsapp_bridge import whatsapp_bridge
 from tests.harness import WAIT, Browser
 from tests.isolation.channel_storm import AGENTS, channel_storm, guests, settings_of_channels
@@ -82,7 +82,9 @@ def runtime_with(spoil: Callable[[SessionMaker], SessionMaker]) -> type[Runtime]
         async def running(self) -> AsyncIterator[None]:
             async with super().running():
                 self.registry._maker = self._maker = spoil(self.registry._maker)
-                self._history = History(self.registry._maker.memory, self.registry, self.files)
+                self._history = ConversationService(
+                    self.registry._maker.memory, self.registry, self.files
+                )
                 yield
 
     return Spoilt
@@ -115,7 +117,9 @@ class RememberingAgent(CmwAgent):
 
     heard: tuple[Exchange, ...] = ()
 
-    async def run(self, history: Sequence[Exchange], emit: Emit, ask: Ask | None = None) -> None:
+    async def run(
+        self, history: Sequence[Exchange], emit: EventSink, ask: Ask | None = None
+    ) -> None:
         self.heard = (*self.heard, *history)
         await super().run(self.heard, emit, ask)
 
@@ -154,7 +158,7 @@ class CachedWindow(ConversationMemoryManager):
 
     def __init__(self, memory: ConversationMemoryManager) -> None:
         super().__init__(memory._database)
-        self._cache: dict[int, tuple[Said, ...]] = {}
+        self._cache: dict[int, tuple[ContextMessage, ...]] = {}
 
     async def begin_turn(self, *args: Any, **named: Any) -> TurnTicket:
         ticket = await super().begin_turn(*args, **named)
@@ -167,7 +171,7 @@ class SharedPage(Handlers):
 
     shown: Page | None = None
 
-    async def _page(self, session: Session) -> Page:
+    async def _page(self, session: LiveSession) -> Page:
         page = await super()._page(session)
         if page.messages and self.shown is None:
             self.shown = page
@@ -177,7 +181,7 @@ class SharedPage(Handlers):
 class UnboundGuard(Guard):
     """Takes the client's hash for the session's key, whoever sends it."""
 
-    def _bind(self, call: _Call, client_hash: object) -> str:
+    def _bind(self, call: _GuardedRequest, client_hash: object) -> str:
         super()._bind(call, client_hash)
         call.key = SessionKey(sha256(str(client_hash).encode()).hexdigest())
         return call.key.value

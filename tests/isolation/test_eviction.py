@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 import pytest_asyncio
 
-from tests.harness import Browser, Event, Refused, Tab, canary, last_text, texts
+from tests.harness import Browser, Event, RefusedError, Tab, canary, last_text, texts
 from tests.isolation.world import Following, World, world
 
 HASHES = 1_000
@@ -27,7 +27,7 @@ async def flood(here: World, tab: Tab) -> None:
             mine._functions = tab._functions
             try:
                 await mine.join("open_page", [])
-            except Refused as refused:
+            except RefusedError as refused:
                 if refused.status not in (429, 503):
                     raise
             assert len(here.sessions()) <= ROOM

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import WAIT, Browser, Refused, last_text
+from tests.harness import WAIT, Browser, RefusedError, last_text
 from tests.isolation.world import world
 
 VICTIM = "198.51.100.7"
@@ -53,7 +53,7 @@ async def test_forged_addresses_are_counted_as_the_one_they_come_from(
                 try:
                     await tab.send("hello")
                     statuses.append(200)
-                except Refused as refused:
+                except RefusedError as refused:
                     statuses.append(refused.status)
         assert statuses == [200] * 3 + [429] * 2
         async with Browser(here.url) as browser:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cmw_agent.conversations.sessions import Session
+from cmw_agent.conversations.sessions import LiveSession
 from cmw_agent.identity.channel_principals import conversation_after
 from cmw_agent.runtime.runtime import Runtime
 from tests.doubles.openai_server import OpenAIDouble
@@ -22,7 +22,7 @@ class Two:
     there: Runtime
     endpoint: OpenAIDouble
 
-    async def session(self, runtime: Runtime) -> Session:
+    async def session(self, runtime: Runtime) -> LiveSession:
         made = await session_of(runtime)
         made.conversation_id = conversation_after(made.principal, None)
         return made

@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 
 from memory.records import new_conversation_id
-from tests.harness import API, Browser, Event, Refused, Tab, canary, last_text, texts
+from tests.harness import API, Browser, Event, RefusedError, Tab, canary, last_text, texts
 from tests.isolation.world import Following, Row, World, world
 
 shared = pytest.mark.asyncio(loop_scope="module")
@@ -240,7 +240,7 @@ async def test_a_guessed_function_runs_nothing(case: Case) -> None:
     before = case.here.rows()
     indices: tuple[Any, ...] = (-1, 10_000, 10**30, None, "0", "send", 0.0, True, [], {}, "../", "")
     for index in indices:
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(RefusedError) as refused:
             await case.b.join("send", ["x", "", "", None], fn_index=index)
         assert refused.value.status in (400, 404, 422), index
     assert case.here.rows() == before

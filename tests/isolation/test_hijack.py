@@ -14,10 +14,10 @@ from typing import Any
 import aiohttp
 import pytest
 
-from cmw_agent.conversations.sessions import Session
+from cmw_agent.conversations.sessions import LiveSession
 from cmw_agent.identity.principals import SessionKey
 from cmw_agent.server.build import Parts
-from cmw_agent.web.security.guard import Guard, _Call
+from cmw_agent.web.security.guard import Guard, _GuardedRequest
 from tests.harness import API, WAIT, Browser, Tab, canary, last_text
 from tests.isolation.world import Following, World, world
 from tests.service import until
@@ -127,7 +127,7 @@ async def listening(tab: Tab) -> AsyncIterator[asyncio.Task[None]]:
             await asyncio.wait([task])
 
 
-def live(here: World) -> Session:
+def live(here: World) -> LiveSession:
     """Return A's live session, the only one whose turn runs."""
     (session,) = [s for s in here.sessions().values() if s.turn is not None]
     return session
@@ -274,7 +274,7 @@ async def test_the_owner_may_do_all_that_the_stranger_may_not(tmp_path: Path) ->
 class UnboundGuard(Guard):
     """Takes the client's hash for the session's key, whoever sends it."""
 
-    def _bind(self, call: _Call, client_hash: object) -> str:
+    def _bind(self, call: _GuardedRequest, client_hash: object) -> str:
         super()._bind(call, client_hash)
         call.key = SessionKey(sha256(str(client_hash).encode()).hexdigest())
         return call.key.value

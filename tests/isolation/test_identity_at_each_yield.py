@@ -21,7 +21,7 @@ from langchain_core.messages import HumanMessage
 from langchain_core.tools import BaseTool, tool
 
 from cmw_agent.agent.agent import CmwAgent, build_graph
-from cmw_agent.agent.middleware import MissingContext, PersonalRun, RunContext
+from cmw_agent.agent.middleware import MissingContextError, PersonalRun, RunContext
 from cmw_agent.conversations.sessions import SessionMaker
 from cmw_agent.identity.principals import Principal
 from cmw_agent.runtime.runtime import Runtime
@@ -215,5 +215,5 @@ async def test_the_oracle_notices_an_owner_kept_beside_the_run(tmp_path: Path) -
 
 
 async def test_a_run_of_nobody_fails() -> None:
-    with pytest.raises(MissingContext):
+    with pytest.raises(MissingContextError):
         await build_graph([]).compiled.ainvoke({"messages": [HumanMessage("hello")]})

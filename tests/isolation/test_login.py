@@ -19,7 +19,7 @@ from cmw_agent.identity.principals import Identities, Principal, new_login
 from cmw_agent.web.login.routes import local_path
 from memory.engine.database import open_database
 from memory.logins import Logins
-from tests.harness import WAIT, Browser, Refused, Tab, canary, last_text, served, settings_for
+from tests.harness import WAIT, Browser, RefusedError, Tab, canary, last_text, served, settings_for
 from tests.isolation import provider as idp
 from tests.isolation.provider import (
     CLIENT,
@@ -450,7 +450,7 @@ async def test_after_sign_out_the_old_cookie_is_dead(tmp_path: Path, there: str)
         assert secret.encode() in stolen.received
         assert await sign_out(alice) == 200
         assert proven(alice).kind == "visitor"
-        with pytest.raises(Refused, match=SIGNED_OUT):
+        with pytest.raises(RefusedError, match=SIGNED_OUT):
             await stolen.join("send", ["once more", "", "", None])
         assert await listed(thief) == []
         await alice.open()
@@ -516,7 +516,7 @@ async def test_sign_out_takes_effect_on_another_replica_within_two_seconds(
         assert (await tab.send("hello")).error is None
         await sign_out(alice)
         began = time.monotonic()
-        with pytest.raises(Refused, match=SIGNED_OUT):
+        with pytest.raises(RefusedError, match=SIGNED_OUT):
             async with asyncio.timeout(WAIT):
                 while True:
                     is_late = time.monotonic() - began >= 2
@@ -574,7 +574,7 @@ async def test_an_account_whose_login_was_ended_is_refused_at_its_next_action(
         assert await Logins(database).end(account.id, str(account.login))
         await database.dispose()
         await asyncio.sleep(1.1)
-        with pytest.raises(Refused, match=SIGNED_OUT) as stopped:
+        with pytest.raises(RefusedError, match=SIGNED_OUT) as stopped:
             await tab.join("send", ["once more", "", "", None])
         assert stopped.value.status == 401
         async with root.http.post(f"{root.url}/history/forget", json={"sure": True}) as answer:

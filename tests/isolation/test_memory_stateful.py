@@ -19,7 +19,7 @@ from hypothesis.stateful import (
 )
 
 from memory.engine.database import migrate, open_database
-from memory.errors import ConversationBusy, ConversationNotFound
+from memory.errors import ConversationBusyError, ConversationNotFoundError
 from memory.manager import ConversationMemoryManager
 from memory.records import MessageStatus, TurnTicket
 from tests.contract.conftest import LEASE, Clock, postgres_server
@@ -91,9 +91,9 @@ class Owners(RuleBasedStateMachine):
 
     def expected_refusal(self, known: Known | None) -> type[Exception] | None:
         if known is None:
-            return ConversationNotFound
+            return ConversationNotFoundError
         if known.running is not None and self.passed < known.lease_ends:
-            return ConversationBusy
+            return ConversationBusyError
         return None
 
     def attempt(self, call: Coroutine[Any, Any, T], refusal: type[Exception] | None) -> T | None:
@@ -157,7 +157,7 @@ class Owners(RuleBasedStateMachine):
         key, ticket = tickets[pick % len(tickets)]
         again = self.attempt(
             self.memory.begin_turn(owner, session_id, text, key=key, create=False),
-            None if known else ConversationNotFound,
+            None if known else ConversationNotFoundError,
         )
         if known is not None:
             assert again == dataclasses.replace(ticket, fresh=False, agent_id="", born=None)
@@ -199,7 +199,7 @@ class Owners(RuleBasedStateMachine):
     @rule(owner=owners, session_id=conversations, title=texts.filter(str.strip))
     def rename(self, owner: str, session_id: str, title: str) -> None:
         known = self.visible(owner, session_id)
-        refusal = None if known else ConversationNotFound
+        refusal = None if known else ConversationNotFoundError
         self.attempt(self.memory.rename(owner, session_id, title), refusal)
         if known is not None:
             known.title = " ".join(title.split())
@@ -207,7 +207,7 @@ class Owners(RuleBasedStateMachine):
     @rule(owner=owners, session_id=conversations)
     def delete(self, owner: str, session_id: str) -> None:
         known = self.visible(owner, session_id)
-        refusal = None if known else ConversationNotFound
+        refusal = None if known else ConversationNotFoundError
         self.attempt(self.memory.delete(owner, session_id), refusal)
         if known is not None:
             known.deleted = True
@@ -216,7 +216,7 @@ class Owners(RuleBasedStateMachine):
     def restore(self, owner: str, session_id: str) -> None:
         known = self.model.get((owner, session_id))
         deleted = known is not None and known.deleted
-        refusal = None if deleted else ConversationNotFound
+        refusal = None if deleted else ConversationNotFoundError
         self.attempt(self.memory.restore(owner, session_id), refusal)
         if known is not None:
             known.deleted = False
@@ -257,7 +257,7 @@ class Owners(RuleBasedStateMachine):
     @rule(owner=owners, session_id=conversations)
     def look(self, owner: str, session_id: str) -> None:
         known = self.visible(owner, session_id)
-        refusal = None if known else ConversationNotFound
+        refusal = None if known else ConversationNotFoundError
         window = self.attempt(
             self.memory.window(owner, session_id, budget=10**4, before_seq=10**6), refusal
         )

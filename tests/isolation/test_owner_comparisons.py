@@ -13,16 +13,16 @@ import aiohttp
 import pytest
 
 from cmw_agent.channels.common.callers import Caller, Callers
-from cmw_agent.channels.whatsapp.answering import Answerer, Progress, owner_of
-from cmw_agent.channels.whatsapp.approvals import Bell
-from cmw_agent.channels.whatsapp.client import Wire
-from cmw_agent.channels.whatsapp.inbound import Incoming
-from cmw_agent.core.errors import UnknownSession
+from cmw_agent.channels.whatsapp.answering import Progress, WhatsAppAnswerer, owner_of
+from cmw_agent.channels.whatsapp.approvals import WakeSignal
+from cmw_agent.channels.whatsapp.client import WhatsAppClient
+from cmw_agent.channels.whatsapp.inbound import InboundMessage
+from cmw_agent.core.errors import UnknownSessionError
 from cmw_agent.identity.principals import Identities, Principal, SessionKey
 from cmw_agent.runtime.runtime import Runtime
 from cmw_agent.web.gradio_transport.event_server import EventServer
 from cmw_agent.web.login.accounts import Accounts
-from memory.queues.inbox import Message
+from memory.queues.inbox import InboxMessage
 from tests.doubles.openai_server import OpenAIDouble
 from tests.harness import WAIT, settings_for
 from tests.rows import count
@@ -59,24 +59,24 @@ async def test_no_caller_gets_the_session_of_another(tmp_path: Path) -> None:
     async with process(settings_for(tmp_path)) as runtime:
         callers = Callers(runtime, IDENTITIES)
         hers = Caller(ALICE, "main", "conversation", "rest")
-        with pytest.raises(UnknownSession):
+        with pytest.raises(UnknownSessionError):
             await callers.session(BOB, hers)
         assert (runtime.registry.of(ALICE), runtime.registry.of(BOB)) == ([], [])
         assert (await callers.session(ALICE, hers)).principal == ALICE
 
 
 async def test_a_message_stored_for_another_is_not_answered(tmp_path: Path) -> None:
-    incoming = Incoming("m1", "491511@c.us", "491511@c.us", "hello", "text", "bridge")
+    incoming = InboundMessage("m1", "491511@c.us", "491511@c.us", "hello", "text", "bridge")
     settings = settings_for(tmp_path)
     principal = owner_of(incoming, settings.whatsapp_agent)
     async with process(settings) as runtime, aiohttp.ClientSession() as http:
-        wire, bell = Wire(settings, http), Bell()
-        answerer = Answerer(runtime, Callers(runtime, IDENTITIES), wire, bell)
-        foreign = Message("m1", "p-another", incoming.as_json())
-        with pytest.raises(UnknownSession):
+        wire, bell = WhatsAppClient(settings, http), WakeSignal()
+        answerer = WhatsAppAnswerer(runtime, Callers(runtime, IDENTITIES), wire, bell)
+        foreign = InboxMessage("m1", "p-another", incoming.as_json())
+        with pytest.raises(UnknownSessionError):
             await answerer.answer(foreign, Progress(), can_ask=False)
         assert count(tmp_path) == (0, 0, 0)
-        own = Message("m1", principal.id, incoming.as_json())
+        own = InboxMessage("m1", principal.id, incoming.as_json())
         assert await answerer.answer(own, Progress(), can_ask=False)
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cmw_agent.conversations.sessions import Session
+from cmw_agent.conversations.sessions import LiveSession
 from cmw_agent.identity.principals import Principal, SessionKey
 from cmw_agent.runtime.runtime import Runtime
 from cmw_agent.schedules.toolset import NAMES
@@ -153,7 +153,7 @@ async def obeying(folder: Path, **changes: Any) -> AsyncIterator[tuple[Runtime, 
             yield runtime, endpoint
 
 
-async def say(runtime: Runtime, session: Session, text: str) -> str:
+async def say(runtime: Runtime, session: LiveSession, text: str) -> str:
     return answer_of(await told(runtime.chat.turn(session, text, key=canary())))
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from cmw_agent.conversations.sessions import Session
+from cmw_agent.conversations.sessions import LiveSession
 from cmw_agent.identity.principals import Principal, SessionKey
 from cmw_agent.server.build import Parts
 from tests.doubles.openai_server import OpenAIDouble
@@ -55,11 +55,11 @@ class World:
                 (session_id,),
             ).fetchall()
 
-    def sessions(self) -> dict[SessionKey, Session]:
+    def sessions(self) -> dict[SessionKey, LiveSession]:
         """Return the live sessions, as the registry holds them."""
         return dict(self.app.application.runtime.registry._sessions)
 
-    def only_session(self) -> Session:
+    def only_session(self) -> LiveSession:
         """Return the one live session that there is."""
         (session,) = self.sessions().values()
         return session

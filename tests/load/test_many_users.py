@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from cmw_agent.chat.turn import Turn
-from cmw_agent.core.events import ApprovalAsked, TurnEvent
+from cmw_agent.core.events import ApprovalRequested, TurnEvent
 from tests.doubles.openai_models import tokens_answer
 from tests.doubles.openai_server import OpenAIDouble
 from tests.harness import (
     WAIT,
     Browser,
     Event,
-    Refused,
+    RefusedError,
     canary,
     last_text,
     served,
@@ -70,7 +70,7 @@ async def test_a_full_house_says_so_stores_nothing_and_opens_again(tmp_path: Pat
         tabs = [await browser.open() for _ in range(4)]
         running = [asyncio.create_task(tab.send(f"turn {n}")) for n, tab in enumerate(tabs[:3])]
         await endpoint.wait_held(count=3)
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(RefusedError) as refused:
             await tabs[3].send("one too many")
         assert refused.value.status == 503
         assert "The app has too many answers" in str(refused.value.detail)
@@ -122,7 +122,7 @@ async def test_who_waits_for_a_word_takes_nobody_s_place(tmp_path: Path) -> None
         async with process(settings) as runtime:
             waiting = runtime.chat.turn(await session_of(runtime, "alice"), ask, key="1")
             asked = [event async for event in until_asked(waiting)]
-            assert any(isinstance(event, ApprovalAsked) for event in asked)
+            assert any(isinstance(event, ApprovalRequested) for event in asked)
             other = await session_of(runtime, "bob")
             assert answer_of(await told(runtime.chat.turn(other, "hello", key="2"))).endswith(
                 "hello"
@@ -136,5 +136,5 @@ async def until_asked(turn: Turn) -> AsyncIterator[TurnEvent]:
     async with asyncio.timeout(WAIT):
         async for event in turn:
             yield event
-            if isinstance(event, ApprovalAsked):
+            if isinstance(event, ApprovalRequested):
                 return

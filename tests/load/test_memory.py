@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from cmw_agent.agent.agent import CmwAgent
-from cmw_agent.web.gradio_transport.mailboxes import Mailbox
+from cmw_agent.web.gradio_transport.mailboxes import EventBuffer
 from tests.doubles.openai_server import OpenAIDouble
 from tests.harness import WAIT, Browser, last_text, served, settings_for
 from tests.service import until
@@ -79,7 +79,7 @@ async def batch(url: str, first: int) -> None:
 @pytest.mark.slow
 async def test_two_thousand_sessions_leave_nothing_behind(tmp_path: Path) -> None:
     # A test that failed before this one may still be holding its own.
-    mailboxes, agents = live(Mailbox), live(CmwAgent)
+    mailboxes, agents = live(EventBuffer), live(CmwAgent)
     async with (
         OpenAIDouble(default="echo", keep=0) as endpoint,
         served(settings_for(tmp_path, openai_base_url=endpoint.base_url, model="echo")) as app,
@@ -91,7 +91,7 @@ async def test_two_thousand_sessions_leave_nothing_behind(tmp_path: Path) -> Non
         for first in range(AT_ONCE, SESSIONS, AT_ONCE):
             await batch(app.url, first)
         await until(lambda: len(registry) == 0)
-        await until(lambda: live(Mailbox) <= mailboxes, every=0.5)
+        await until(lambda: live(EventBuffer) <= mailboxes, every=0.5)
         # What looks after a closed page may take a moment longer than the registry.
         await until(lambda: live(CmwAgent) <= agents, every=0.5)
         grown = {

@@ -10,7 +10,7 @@ import aiohttp
 import orjson
 import pytest
 
-from cmw_agent.web.gradio_transport.mailboxes import UNREAD_MESSAGES, Mailbox
+from cmw_agent.web.gradio_transport.mailboxes import UNREAD_MESSAGES, EventBuffer
 from tests.doubles.openai_server import OpenAIDouble
 from tests.doubles.openai_steps import Request, Start, Step, Text
 from tests.harness import API, WAIT, Browser, Event, applied, last_text, served, settings_for
@@ -36,7 +36,7 @@ def small_socket(address: Any) -> socket.socket:
 
 def most_unread() -> int:
     """Return how many messages wait in the fullest mailbox."""
-    boxes = [found for found in gc.get_objects() if type(found) is Mailbox]
+    boxes = [found for found in gc.get_objects() if type(found) is EventBuffer]
     return max((len(box.messages) for box in boxes), default=0)
 
 

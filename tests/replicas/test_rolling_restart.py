@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 
 from tests.contract.conftest import postgres_server
-from tests.harness import Browser, Refused, last_text, texts
+from tests.harness import Browser, RefusedError, last_text, texts
 from tests.isolation.storm import canaries
 from tests.processes import Process
 from tests.redis import redis_url
@@ -137,7 +137,7 @@ async def beside(person: Person) -> int:
     text = person.note()
     try:
         event = await tab.send(text)
-    except Refused as error:
+    except RefusedError as error:
         person.said.remove(text)
         person.refused.append(text)
         return error.status
@@ -185,6 +185,6 @@ async def test_replicas_count_together(world: House) -> None:
             try:
                 await tabs[number % 2].send(f"note {number}")
                 statuses.append(200)
-            except Refused as error:
+            except RefusedError as error:
                 statuses.append(error.status)
         assert statuses == [200] * TURNS_PER_MINUTE + [429, 429]

@@ -13,7 +13,7 @@ from cmw_agent.config.settings import Settings, SettingsError, load_settings
 from cmw_agent.config.validators import ApiKey
 from cmw_agent.core.errors import StartupError
 from cmw_agent.identity.channel_principals import tenant
-from cmw_agent.identity.principals import MAX_GROUPS, Kind, Principal, new_login
+from cmw_agent.identity.principals import MAX_GROUPS, Principal, PrincipalKind, new_login
 from tests.harness import settings_for
 
 PACKAGE = Path(__file__).parents[2] / "cmw_agent"
@@ -84,7 +84,7 @@ def test_an_agent_is_used_by_those_alone_whom_its_access_names(
 
 @pytest.mark.parametrize("kind", ["visitor", "ephemeral", "widget", "phone", "client"])
 def test_names_open_nothing_to_who_is_no_account(
-    kind: Kind, profiles: Mapping[str, Profile]
+    kind: PrincipalKind, profiles: Mapping[str, Profile]
 ) -> None:
     named = Asker(kind, names=frozenset({"alice", "group:staff"}))
     assert not may_use(profiles["staff"], named)

@@ -17,7 +17,16 @@ from cmw_agent.identity.principals import Identities, Principal
 from cmw_agent.server.build import Parts
 from cmw_agent.web.api.statistics_page import is_admin, statistics_page
 from cmw_agent.web.api.svg_charts import HEIGHT, Bar, bars, lying
-from memory.reports.figures import Answers, Day, Messages, Sessions, Share, Spread, Statistics, Tool
+from memory.reports.figures import (
+    Answers,
+    Day,
+    Messages,
+    Sessions,
+    Share,
+    Spread,
+    Statistics,
+    ToolStatistics,
+)
 from tests.harness import Served, served, settings_for
 from tests.isolation.wire import Answer, ask
 
@@ -49,8 +58,8 @@ PAID = replace(
     days=tuple(replace(day, cost_micros=n * 50) for n, day in enumerate(FIGURES.days)),
     models=(Share("m1", 1, 2, 3, 1_500_000), Share("m2", 1, 2, 3, 99)),
     tools=(
-        Tool("calculate", 1500, 3, Spread(20.0, 10.0, 1250.0)),
-        Tool("clock", 1, 0, Spread(2.0, 2.0, 2.0)),
+        ToolStatistics("calculate", 1500, 3, Spread(20.0, 10.0, 1250.0)),
+        ToolStatistics("clock", 1, 0, Spread(2.0, 2.0, 2.0)),
     ),
 )
 
@@ -127,7 +136,7 @@ def test_the_page_needs_nothing_else_and_runs_nothing(figures: Statistics) -> No
     ],
 )
 def test_a_name_is_text_and_nothing_else(name: str) -> None:
-    tool = Tool("calculate", 1, 0, NONE)
+    tool = ToolStatistics("calculate", 1, 0, NONE)
     plain = Reader(statistics_page(replace(FIGURES, tools=(tool,))))
     marked = replace(
         FIGURES,

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from cmw_agent.core.errors import UserError
-from cmw_agent.limits.budgets import KINDS, Budget, Budgets, Full, Hold, Kind, budgets_of
-from cmw_agent.limits.limiter import TooMany
+from cmw_agent.limits.budgets import KINDS, Budget, BudgetFullError, Budgets, Hold, Kind, budgets_of
+from cmw_agent.limits.limiter import RateLimitError
 from tests.harness import settings_for
 from tests.service import until
 
@@ -35,7 +35,7 @@ def test_one_address_holds_its_share_and_no_more_however_many_owners_it_invents(
     budgets = held(10, 50, 100)
     for number in range(50):
         budgets.take("turns", f"owner {number}", "192.0.2.1")
-    with pytest.raises(TooMany, match="Your network has too many answers") as refusal:
+    with pytest.raises(RateLimitError, match="Your network has too many answers") as refusal:
         budgets.take("turns", "one more", "192.0.2.1")
     assert refusal.value.retry_after >= 1
     assert refused(budgets, "somebody", "192.0.2.2") is None
@@ -61,7 +61,7 @@ def test_who_uses_nothing_may_have_the_last_that_is_free() -> None:
     budgets = held(10, 1, 2)
     budgets.take("turns", "a", "192.0.2.1")
     budgets.take("turns", "b", "192.0.2.2")
-    with pytest.raises(Full, match="The app has") as refusal:
+    with pytest.raises(BudgetFullError, match="The app has") as refusal:
         budgets.take("turns", "c", "192.0.2.3")
     assert refusal.value.status == 503
     assert refusal.value.retry_after >= 1
@@ -71,7 +71,7 @@ def test_an_owner_is_bounded_at_all_addresses_together() -> None:
     budgets = held(2, 50, 100)
     budgets.take("turns", "a", "192.0.2.1")
     budgets.take("turns", "a", "192.0.2.2")
-    with pytest.raises(TooMany, match="You have"):
+    with pytest.raises(RateLimitError, match="You have"):
         budgets.take("turns", "a", "192.0.2.3")
 
 
@@ -79,27 +79,27 @@ def test_an_ipv6_network_of_64_bits_is_one_address_and_so_is_a_mapped_one() -> N
     budgets = held(10, 2, 100)
     budgets.take("turns", "a", "2001:db8::1")
     budgets.take("turns", "b", "2001:db8::ffff:1")
-    assert isinstance(refused(budgets, "c", "2001:db8:0:0:9::3"), TooMany)
+    assert isinstance(refused(budgets, "c", "2001:db8:0:0:9::3"), RateLimitError)
     assert refused(budgets, "c", "2001:db8:0:1::3") is None
     budgets.take("turns", "a", "192.0.2.1")
     budgets.take("turns", "b", "::ffff:192.0.2.1")
-    assert isinstance(refused(budgets, "c", "192.0.2.1"), TooMany)
+    assert isinstance(refused(budgets, "c", "192.0.2.1"), RateLimitError)
 
 
 def test_who_comes_without_an_address_counts_for_all_and_for_the_owner_alone() -> None:
     budgets = held(3, 1, 4)
     for _ in range(3):
         budgets.take("turns", "a", None)
-    assert isinstance(refused(budgets, "a", None), TooMany)
+    assert isinstance(refused(budgets, "a", None), RateLimitError)
     budgets.take("turns", "b", None)
-    assert isinstance(refused(budgets, "c", None), Full)
+    assert isinstance(refused(budgets, "c", None), BudgetFullError)
 
 
 def test_the_whole_is_one_addresss_where_the_share_is_one() -> None:
     budgets = held(10, 4, 4)
     for number in range(4):
         budgets.take("turns", f"{number}", "192.0.2.1")
-    assert isinstance(refused(budgets, "x", "192.0.2.1"), Full)
+    assert isinstance(refused(budgets, "x", "192.0.2.1"), BudgetFullError)
 
 
 def test_what_is_released_is_free_again_once_and_no_name_stays() -> None:
@@ -177,7 +177,7 @@ async def test_of_those_who_wait_the_one_whose_network_holds_least_goes_first() 
 async def test_a_wait_that_is_over_or_cancelled_keeps_nothing() -> None:
     budgets = held(1, 1, 1)
     holder = budgets.take("turns", "a", "192.0.2.1")
-    with pytest.raises(Full):
+    with pytest.raises(BudgetFullError):
         async with budgets.hold("turns", "b", "192.0.2.2", wait_seconds=0.01):
             pytest.fail("there was no room")
 
@@ -203,7 +203,7 @@ def test_what_is_spent_counts_until_its_window_is_over() -> None:
     budgets = Budgets({"new_cookies": budget}, clock)
     for _ in range(3):
         budgets.spend("new_cookies", None, "192.0.2.1")
-    with pytest.raises(TooMany, match=r"Your network has .*; please try again in 1 minute"):
+    with pytest.raises(RateLimitError, match=r"Your network has .*; please try again in 1 minute"):
         budgets.spend("new_cookies", None, "192.0.2.1")
     budgets.spend("new_cookies", None, "192.0.2.2")
     clock.now += 60
@@ -222,7 +222,7 @@ def test_an_amount_that_is_too_much_is_refused_whole() -> None:
     budget = Budget("disk_bytes", "bytes of files", 100, 500, 1000, 60.0)
     budgets = Budgets({"disk_bytes": budget}, Clock())
     budgets.spend("disk_bytes", "a", "192.0.2.1", 60)
-    with pytest.raises(TooMany):
+    with pytest.raises(RateLimitError):
         budgets.spend("disk_bytes", "a", "192.0.2.1", 41)
     assert budgets.used("disk_bytes") == 60
     budgets.spend("disk_bytes", "a", "192.0.2.1", 40)

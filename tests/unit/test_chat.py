@@ -11,16 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cmw_agent.chat.answer import Answer, replayed, storable
+from cmw_agent.chat.answer import AnswerAccumulator, replayed, storable
 from cmw_agent.chat.turn import Turn
 from cmw_agent.conversations.store_errors import refusal_for
 from cmw_agent.core.errors import (
-    ConversationChanged,
-    ConversationInUse,
-    InvalidMessage,
-    NotFound,
-    Overloaded,
-    Unavailable,
+    ConversationChangedError,
+    ConversationInUseError,
+    InvalidMessageError,
+    NotFoundError,
+    OverloadedError,
+    ServiceUnavailableError,
 )
 from cmw_agent.core.events import (
     AgentEvent,
@@ -31,12 +31,12 @@ from cmw_agent.core.events import (
     UsageReported,
 )
 from memory.errors import (
-    ConversationBusy,
-    ConversationMoved,
-    ConversationNotFound,
-    DatabaseFull,
-    DatabaseUnavailable,
-    InvalidText,
+    ConversationBusyError,
+    ConversationMovedError,
+    ConversationNotFoundError,
+    DatabaseFullError,
+    DatabaseUnavailableError,
+    InvalidTextError,
     StoreError,
 )
 from memory.records import StoredMessage, ToolRecord
@@ -60,7 +60,7 @@ JSON = st.recursive(
 
 
 def test_an_answer_gathers_text_tools_and_tokens() -> None:
-    answer = Answer()
+    answer = AnswerAccumulator()
     for event in (
         TextDelta("a"),
         ToolStarted("1", "calculate", {"expression": "1"}),
@@ -82,7 +82,11 @@ def test_an_answer_gathers_text_tools_and_tokens() -> None:
 
 
 def test_an_answer_of_which_nothing_came_is_empty() -> None:
-    assert (Answer().text, Answer().tools, Answer().tokens) == ("", [], None)
+    assert (AnswerAccumulator().text, AnswerAccumulator().tools, AnswerAccumulator().tokens) == (
+        "",
+        [],
+        None,
+    )
 
 
 @given(st.text(), JSON, st.text())
@@ -92,7 +96,7 @@ def test_what_a_model_says_can_always_be_stored(text: str, value: object, result
         ToolStarted(text, text, {text: value}),
         ToolFinished(text, text, result, True, 0.1),
     ]
-    answer = Answer()
+    answer = AnswerAccumulator()
     for event in events:
         answer.add(storable(event))
     assert is_storable(answer.text)
@@ -152,10 +156,10 @@ async def test_a_refusal_comes_once_and_ends_the_turn() -> None:
     turn = Turn("k", "hi", is_new=True)
 
     async def work() -> None:
-        turn.refuse(ConversationInUse())
+        turn.refuse(ConversationInUseError())
 
     turn.start(work())
-    with pytest.raises(ConversationInUse):
+    with pytest.raises(ConversationInUseError):
         await anext(turn)
     assert await drained(turn) == []
 
@@ -183,13 +187,13 @@ async def test_leaving_the_block_stops_the_work_and_waits_for_it() -> None:
 @pytest.mark.parametrize(
     ("error", "told_as"),
     [
-        (ConversationBusy(), ConversationInUse),
-        (ConversationMoved(), ConversationChanged),
-        (ConversationNotFound(), NotFound),
-        (InvalidText("text"), InvalidMessage),
-        (DatabaseUnavailable(SECRET), Unavailable),
-        (DatabaseFull(SECRET), Unavailable),
-        (StoreError(SECRET), Unavailable),
+        (ConversationBusyError(), ConversationInUseError),
+        (ConversationMovedError(), ConversationChangedError),
+        (ConversationNotFoundError(), NotFoundError),
+        (InvalidTextError("text"), InvalidMessageError),
+        (DatabaseUnavailableError(SECRET), ServiceUnavailableError),
+        (DatabaseFullError(SECRET), ServiceUnavailableError),
+        (StoreError(SECRET), ServiceUnavailableError),
     ],
 )
 def test_each_failure_of_the_memory_has_a_meaning(
@@ -199,7 +203,7 @@ def test_each_failure_of_the_memory_has_a_meaning(
     assert type(told) is told_as
     assert SECRET not in f"{told} {caplog.text}"
     # What is the service's fault stands in the log under the id that the user reads.
-    assert (told.error_id in caplog.text) == (told_as is Unavailable)
+    assert (told.error_id in caplog.text) == (told_as is ServiceUnavailableError)
 
 
 def test_a_stored_answer_is_told_as_it_was() -> None:
@@ -235,7 +239,7 @@ async def test_a_full_or_closed_service_begins_nothing(tmp_path: Path) -> None:
             chat = runtime.chat
             sessions = [await session_of(runtime, f"user {number}") for number in range(3)]
             running = [chat.turn(session, "hi", key="k") for session in sessions[:2]]
-            with pytest.raises(Overloaded):
+            with pytest.raises(OverloadedError):
                 chat.turn(sessions[2], "hi", key="k")
             await endpoint.wait_held(count=2)
             assert count(tmp_path) == (2, 4, 2)
@@ -246,15 +250,15 @@ async def test_a_full_or_closed_service_begins_nothing(tmp_path: Path) -> None:
             await endpoint.wait_held()
             endpoint.release_all()
             assert answer_of(await third) == "You said: hi"
-        assert isinstance(chat.refusal(sessions[0].principal, None), Unavailable)
-        with pytest.raises(Unavailable):
+        assert isinstance(chat.refusal(sessions[0].principal, None), ServiceUnavailableError)
+        with pytest.raises(ServiceUnavailableError):
             chat.turn(sessions[0], "hi", key="l")
 
 
 @pytest.mark.parametrize("key", ["", "x" * 101])
 async def test_a_key_of_no_use_is_refused(key: str, tmp_path: Path) -> None:
     async with process(settings_for(tmp_path)) as runtime:
-        with pytest.raises(InvalidMessage):
+        with pytest.raises(InvalidMessageError):
             runtime.chat.turn(await session_of(runtime), "hi", key=key)
 
 
@@ -262,9 +266,9 @@ async def test_a_session_without_a_conversation_begins_nothing(tmp_path: Path) -
     async with process(settings_for(tmp_path)) as runtime:
         session = await session_of(runtime)
         session.conversation_id = None
-        with pytest.raises(NotFound):
+        with pytest.raises(NotFoundError):
             runtime.chat.turn(session, "hi", key="k")
-        with pytest.raises(NotFound):
+        with pytest.raises(NotFoundError):
             runtime.chat.again(session, key="k")
 
 
@@ -283,7 +287,7 @@ async def test_anothers_conversation_is_not_there(tmp_path: Path) -> None:
                 lambda: runtime.chat.again(bob, key="n", text="mine"),
             ]
             for ask in asking:
-                with pytest.raises(NotFound):
+                with pytest.raises(NotFoundError):
                     await told(ask())
             assert messages(tmp_path) == before
             assert endpoint.request_count == 1
@@ -297,7 +301,7 @@ async def test_a_repeated_message_whose_answer_cannot_be_read_is_refused(tmp_pat
             await told(runtime.chat.turn(session, "hello", key="k"))
             with contextlib.closing(sqlite3.connect(tmp_path / "chat.db")) as other:
                 other.execute("ALTER TABLE agent_messages RENAME TO gone")
-            with logbook() as book, pytest.raises(Unavailable) as refused:
+            with logbook() as book, pytest.raises(ServiceUnavailableError) as refused:
                 await told(runtime.chat.turn(session, "hello", key="k"))
             assert book.naming(refused.value.error_id)
             assert endpoint.request_count == 1
@@ -313,7 +317,7 @@ async def test_an_edited_message_is_answered_in_the_place_of_the_old_one(tmp_pat
             await told(runtime.chat.turn(session, "two", key="2"))
             edited = await told(runtime.chat.again(session, key="3", text="three"))
             assert answer_of(edited) == "You said: three"
-            with pytest.raises(ConversationChanged):
+            with pytest.raises(ConversationChangedError):
                 await told(runtime.chat.again(session, key="4", seen=1))
             assert endpoint.requests[-1].user_texts == ["one", "three"]
             shown = [m["content"] for m in messages(tmp_path) if not m["superseded"]]

@@ -15,7 +15,7 @@ import pytest_asyncio
 from starlette.types import Message
 
 from cmw_agent.channels.common.turn_streams import EVENTS, TurnResponse, begun, server_sent
-from cmw_agent.channels.openai.streams import Voiced, written
+from cmw_agent.channels.openai.streams import ChatCompletionBuilder, written
 from cmw_agent.llm.chat_model import Exchange
 from tests.doubles.openai_server import OpenAIDouble
 from tests.harness import settings_for
@@ -136,7 +136,7 @@ async def test_a_response_leaves_its_turn_however_it_ends(
         else:
             turn = runtime.chat.complete(session, [Exchange("user", "a b c d")])
             first = await begun(turn)
-            events = written(turn, first, Voiced("m"), with_usage=False)
+            events = written(turn, first, ChatCompletionBuilder("m"), with_usage=False)
         response = TurnResponse(turn, events)
         assert runtime.chat.running == 1
         running = asyncio.create_task(response(SCOPE, receive, send))

@@ -24,11 +24,11 @@ from cmw_agent.tools.composio.catalog import ConnectedTool, connected_tool
 from cmw_agent.tools.composio.connections import (
     MAX_RESULT,
     Connections,
-    ConnectionsFailed,
+    ConnectionsError,
     ConnectionUser,
-    NotConnected,
+    NotConnectedError,
     Toolkit,
-    UnknownToolkit,
+    UnknownToolkitError,
     open_connections,
 )
 from tests.doubles.composio_server import Composio, Drop, Hold, Refusal, Reply, composio_server
@@ -127,7 +127,7 @@ async def test_two_users_get_different_links_and_their_own_tasks(
     composio.connect(ALICE.value)
     await create(connections, ALICE, "hers", her_account)
     for account in (his_account, her_account):
-        with pytest.raises(NotConnected):
+        with pytest.raises(NotConnectedError):
             await tasks(connections, BOB, account)
     composio.connect(BOB.value)
     await create(connections, BOB, "his", his_account)
@@ -267,7 +267,7 @@ async def test_a_tool_runs_on_the_account_that_is_named_and_on_no_other_one_of_i
     assert call.body["connected_account_id"] == mine[1]
     composio.accounts[mine[1]].status = "EXPIRED"
     for account in (mine[1], composio.add_account(BOB.value), "ca_never"):
-        with pytest.raises(NotConnected):
+        with pytest.raises(NotConnectedError):
             await create(connections, ALICE, "two", account)
     assert composio.tasks == {ALICE.value: ["one"]}
 
@@ -282,7 +282,7 @@ async def test_disconnecting_takes_every_account_of_that_toolkit_and_no_other(
     assert await connections.disconnect(ALICE, "asana")
     assert set(composio.accounts) == others
     assert not await connections.disconnect(ALICE, "asana")
-    with pytest.raises(NotConnected):
+    with pytest.raises(NotConnectedError):
         await tasks(connections, ALICE)
 
 
@@ -430,7 +430,7 @@ async def test_a_link_elsewhere_is_never_shown(
         "POST /connected_accounts/link",
         Reply(201, {"redirect_url": address, "connected_account_id": "ca_1"}),
     )
-    with pytest.raises(ConnectionsFailed) as failed:
+    with pytest.raises(ConnectionsError) as failed:
         await connections.link(ALICE, "asana", CALLBACK)
     assert failed.value.status == 502
     assert "evil" not in str(failed.value)
@@ -441,9 +441,9 @@ async def test_only_what_is_configured_can_be_connected(
 ) -> None:
     composio.add_toolkit("gmail")
     for toolkit in ("gmail", "", "default", "ASANA", "../asana"):
-        with pytest.raises(UnknownToolkit):
+        with pytest.raises(UnknownToolkitError):
             await connections.link(ALICE, toolkit, CALLBACK)
-        with pytest.raises(UnknownToolkit):
+        with pytest.raises(UnknownToolkitError):
             await connections.disconnect(ALICE, toolkit)
         assert await connections.tools([toolkit]) == ()
     assert composio.calls == []
@@ -481,7 +481,7 @@ async def test_not_connected_is_understood_in_each_way_it_is_told(
     composio.refusal = refusal
     account = composio.add_account(ALICE.value, status="EXPIRED")
     composio.add_account(BOB.value)
-    with pytest.raises(NotConnected) as told:
+    with pytest.raises(NotConnectedError) as told:
         await tasks(connections, ALICE, account)
     assert told.value.toolkit == "asana"
     assert len(composio.to("POST /tools/execute")) == 1
@@ -536,7 +536,7 @@ async def test_a_link_and_a_deletion_are_never_tried_again(
     composio.add_account(ALICE.value)
     for route in ("POST /auth_configs", "POST /connected_accounts/link", "DELETE"):
         composio.answer(route, Reply(500, {}, AT_ONCE))
-        with pytest.raises(ConnectionsFailed):
+        with pytest.raises(ConnectionsError):
             if route == "DELETE":
                 await connections.disconnect(ALICE, "asana")
             else:
@@ -550,7 +550,7 @@ async def test_reading_is_tried_a_second_time(composio: Composio, connections: C
     assert states(await connections.toolkits(ALICE, account))["asana"] == "connected"
     for _ in range(2):
         composio.answer("GET /connected_accounts", Reply(500, {}, AT_ONCE))
-    with pytest.raises(ConnectionsFailed):
+    with pytest.raises(ConnectionsError):
         await connections.toolkits(ALICE, {})
 
 
@@ -711,7 +711,7 @@ async def test_an_unreachable_service_gives_no_tools_and_one_sentence(composio: 
     with refused_url() as url:
         async with opened(composio, url=url) as connections:
             assert await connections.tools(["asana"]) == ()
-            with pytest.raises(ConnectionsFailed) as failed:
+            with pytest.raises(ConnectionsError) as failed:
                 await connections.toolkits(ALICE, {})
     assert isinstance(failed.value, UserError)
     assert composio.key not in str(failed.value)
@@ -736,7 +736,7 @@ async def test_neither_key_nor_words_of_others_are_logged(
         ALICE, await tool(connections, "ASANA_GET_TASKS"), {"a": "canary-8"}, account_id=None
     )
     composio.answer("POST /connected_accounts/link", Reply(400, secret))
-    with pytest.raises(ConnectionsFailed) as failed:
+    with pytest.raises(ConnectionsError) as failed:
         await connections.link(ALICE, "asana", CALLBACK)
     ours = "\n".join(
         record.getMessage() for record in caplog.records if record.name.startswith("cmw_agent")

@@ -10,8 +10,8 @@ from starlette.types import Message, Scope
 
 from cmw_agent.identity.principals import Principal, SessionKey
 from cmw_agent.limits.budgets import Budgets
-from cmw_agent.web.gradio_transport.event_server import EventServer, Function
-from cmw_agent.web.gradio_transport.mailboxes import UNREAD_MESSAGES, Mailbox
+from cmw_agent.web.gradio_transport.event_server import EventServer, PageEvent
+from cmw_agent.web.gradio_transport.mailboxes import UNREAD_MESSAGES, EventBuffer
 from cmw_agent.web.gradio_transport.protocol import edits
 from cmw_agent.web.page import rendering
 from cmw_agent.web.security.guard import PRINCIPAL
@@ -46,7 +46,7 @@ def test_text_that_grows_is_sent_as_what_it_grew_by(
 
 
 async def test_a_writer_waits_for_a_slow_reader_and_loses_nothing() -> None:
-    box = Mailbox(Principal("v1", "visitor"))
+    box = EventBuffer(Principal("v1", "visitor"))
     written: list[int] = []
 
     async def write() -> None:
@@ -82,7 +82,7 @@ async def test_a_stream_and_a_heartbeat_show_that_they_live_while_nothing_comes(
         closed.set()
 
     server = EventServer(
-        {1: Function("slow", handler, 0, 1)},
+        {1: PageEvent("slow", handler, 0, 1)},
         refusal=lambda _principal, _address: None,
         admit=admit,
         page_closed=page_closed,

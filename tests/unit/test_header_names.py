@@ -7,7 +7,7 @@ from pydantic import SecretStr
 from starlette.datastructures import Headers
 from starlette.requests import Request
 
-from cmw_agent.channels.common.api_keys import Keys, Unauthorized
+from cmw_agent.channels.common.api_keys import Keys, UnauthorizedError
 from cmw_agent.config.validators import ApiKey
 from cmw_agent.identity.principals import Identities, Principal
 from cmw_agent.observability.metrics import Metrics
@@ -76,14 +76,14 @@ def test_a_bearer_token_is_taken_as_it_was_sent() -> None:
     for strange in STRANGE:
         for sent in (f"Bearer {strange}{'k' * 32}", f"Bearer {'k' * 32}{strange}"):
             asked = request(("authorization", sent))
-            with pytest.raises(Unauthorized):
+            with pytest.raises(UnauthorizedError):
                 keys.of(asked, "agents")
             assert not route._has_token(asked), ascii(sent)
         asked = request(("authorization", f"Bearer{strange}{'k' * 32}"))
-        with pytest.raises(Unauthorized):
+        with pytest.raises(UnauthorizedError):
             keys.of(asked, "agents")
     twice = request(*[("authorization", f"Bearer {'k' * 32}")] * 2)
-    with pytest.raises(Unauthorized):
+    with pytest.raises(UnauthorizedError):
         keys.of(twice, "agents")
     assert not route._has_token(twice)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cmw_agent.core.errors import MalformedSession, MissingSession, StartupError
+from cmw_agent.core.errors import MalformedSessionError, MissingSessionError, StartupError
 from cmw_agent.identity.principals import KEY_FILE, Identities, Principal, SessionKey
 from cmw_agent.identity.secret_key import load_keys
 from tests.harness import Browser, served, settings_for
@@ -23,7 +23,7 @@ VISITOR = Principal("v" + "0" * 32, "visitor")
 
 @pytest.mark.parametrize("raw", [None, ""])
 def test_no_session_key_is_made_of_nothing(raw: object) -> None:
-    with pytest.raises(MissingSession):
+    with pytest.raises(MissingSessionError):
         SessionKey.parse(raw)
 
 
@@ -31,7 +31,7 @@ def test_no_session_key_is_made_of_nothing(raw: object) -> None:
     "raw", ["abc", "g" * 64, "A" * 64, "a" * 63, "a" * 65, "a" * 64 + "\n", 0, False, [], b"a" * 64]
 )
 def test_what_the_guard_did_not_make_is_no_session_key(raw: object) -> None:
-    with pytest.raises(MalformedSession):
+    with pytest.raises(MalformedSessionError):
         SessionKey.parse(raw)
 
 

@@ -16,8 +16,8 @@ import pytest
 from redis.asyncio import Redis
 
 from cmw_agent.core.errors import StartupError, UserError
-from cmw_agent.limits.backends import ProcessCounters, ProcessStorage
-from cmw_agent.limits.limiter import DAY, Limits, TooMany, open_limits, readable
+from cmw_agent.limits.backends import ProcessBackend, ProcessStorage
+from cmw_agent.limits.limiter import DAY, RateLimiter, RateLimitError, open_limits, readable
 from cmw_agent.limits.redis_backend import LEASE_SECONDS, PAUSE_SECONDS, WARN_SECONDS, RedisCounters
 from tests.harness import WAIT, canary, settings_for
 from tests.redis import redis_url, started
@@ -39,7 +39,7 @@ class Clock:
         return self.now
 
 
-Opener = Callable[..., AbstractAsyncContextManager[Limits]]
+Opener = Callable[..., AbstractAsyncContextManager[RateLimiter]]
 
 
 @pytest.fixture
@@ -55,19 +55,21 @@ async def opened(request: pytest.FixtureRequest, folder: Path) -> Opener:
         async with Redis.from_url(url) as client:
             await client.flushall()
 
-    def open_one(clock: Clock | None = None, **changes: Any) -> AbstractAsyncContextManager[Limits]:
+    def open_one(
+        clock: Clock | None = None, **changes: Any
+    ) -> AbstractAsyncContextManager[RateLimiter]:
         settings = settings_for(folder, redis_url=url, **changes)
         return open_limits(settings, clock=clock or Clock(time.time()), wait_seconds=WAIT)
 
     return open_one
 
 
-async def admitted(limits: Limits, owner: str, address: str | None, most: int = 50) -> int:
+async def admitted(limits: RateLimiter, owner: str, address: str | None, most: int = 50) -> int:
     """Return how many messages are admitted before one is refused."""
     for number in range(most):
         try:
             await limits.admit(owner, address)
-        except TooMany:
+        except RateLimitError:
             return number
     return most
 
@@ -79,7 +81,7 @@ async def test_an_owner_sends_as_many_messages_as_may_be(opened: Opener) -> None
     async with opened(turns_per_minute=3) as limits:
         assert await admitted(limits, ALICE, HOME) == 3
         assert await admitted(limits, BOB, None) == 3
-        with pytest.raises(TooMany) as caught:
+        with pytest.raises(RateLimitError) as caught:
             await limits.admit(ALICE, None)
     refused = caught.value
     assert isinstance(refused, UserError)
@@ -92,7 +94,7 @@ async def test_an_owner_sends_as_many_messages_as_may_be(opened: Opener) -> None
 async def test_one_message_is_told_as_one(opened: Opener) -> None:
     async with opened(turns_per_minute=1) as limits:
         await limits.admit(ALICE, None)
-        with pytest.raises(TooMany, match=r"^You have sent 1 message in a minute; "):
+        with pytest.raises(RateLimitError, match=r"^You have sent 1 message in a minute; "):
             await limits.admit(ALICE, None)
 
 
@@ -100,7 +102,9 @@ async def test_an_address_counts_whoever_asks(opened: Opener) -> None:
     async with opened(turns_per_minute=3, turns_per_address=5) as limits:
         assert await admitted(limits, "v1", HOME) == 3
         assert await admitted(limits, "v2", HOME) == 2
-        with pytest.raises(TooMany, match=r"^Your network has sent 5 messages in a minute; "):
+        with pytest.raises(
+            RateLimitError, match=r"^Your network has sent 5 messages in a minute; "
+        ):
             await limits.admit("v3", HOME)
         assert await admitted(limits, "v3", OFFICE) == 3
 
@@ -109,7 +113,7 @@ async def test_what_the_address_is_refused_does_not_count_for_the_owner(opened: 
     async with opened(turns_per_minute=4, turns_per_address=2) as limits:
         assert await admitted(limits, BOB, HOME) == 2
         for _ in range(10):
-            with pytest.raises(TooMany):
+            with pytest.raises(RateLimitError):
                 await limits.admit(ALICE, HOME)
         assert await admitted(limits, ALICE, None) == 4
 
@@ -118,11 +122,11 @@ async def test_what_the_owner_is_refused_does_not_count_for_the_address(opened: 
     async with opened(turns_per_minute=1, turns_per_address=3) as limits:
         await limits.admit(ALICE, HOME)
         for _ in range(10):
-            with pytest.raises(TooMany):
+            with pytest.raises(RateLimitError):
                 await limits.admit(ALICE, HOME)
         for owner in ("v1", "v2"):
             await limits.admit(owner, HOME)
-        with pytest.raises(TooMany):
+        with pytest.raises(RateLimitError):
             await limits.admit("v3", HOME)
 
 
@@ -153,7 +157,7 @@ async def test_at_once_no_more_are_admitted_than_one_after_the_other(opened: Ope
             *(limits.admit(ALICE, HOME) for _ in range(40)), return_exceptions=True
         )
     assert tries.count(None) == 7
-    assert all(isinstance(refused, TooMany) for refused in tries if refused is not None)
+    assert all(isinstance(refused, RateLimitError) for refused in tries if refused is not None)
 
 
 async def test_nought_sets_no_limit(opened: Opener) -> None:
@@ -183,7 +187,7 @@ async def test_a_minute_moves_on() -> None:
         await limits.admit(ALICE, None)
         clock.now += 48.5
         await limits.admit(ALICE, None)
-        with pytest.raises(TooMany, match=r"in 12 seconds\.") as caught:
+        with pytest.raises(RateLimitError, match=r"in 12 seconds\.") as caught:
             await limits.admit(ALICE, None)
         assert caught.value.retry_after == 12
         clock.now += 12
@@ -192,7 +196,7 @@ async def test_a_minute_moves_on() -> None:
         assert await admitted(limits, ALICE, None) == 2
 
 
-def process_limits(clock: Clock, **changes: Any) -> AbstractAsyncContextManager[Limits]:
+def process_limits(clock: Clock, **changes: Any) -> AbstractAsyncContextManager[RateLimiter]:
     return open_limits(settings_for(Path("unused"), **changes), clock=clock)
 
 
@@ -208,7 +212,7 @@ async def test_tokens_are_used_up_for_the_day(opened: Opener) -> None:
         await limits.charge(ALICE, 39_999)
         await limits.admit(ALICE, HOME)
         await limits.charge(ALICE, 50_000)
-        with pytest.raises(TooMany) as caught:
+        with pytest.raises(RateLimitError) as caught:
             await limits.admit(ALICE, HOME)
         refused = caught.value
         assert refused.sentence == (
@@ -217,7 +221,7 @@ async def test_tokens_are_used_up_for_the_day(opened: Opener) -> None:
         assert (refused.status, refused.retry_after) == (429, 16_200)
         await limits.admit(BOB, HOME)
         clock.now += refused.retry_after - 1
-        with pytest.raises(TooMany, match="in 1 second"):
+        with pytest.raises(RateLimitError, match="in 1 second"):
             await limits.admit(ALICE, HOME)
         clock.now += 1
         await limits.admit(ALICE, HOME)
@@ -228,7 +232,7 @@ async def test_who_has_no_tokens_left_is_not_charged_messages(opened: Opener) ->
     async with opened(clock, tokens_per_day=1, turns_per_address=1) as limits:
         await limits.charge(ALICE, 1)
         for _ in range(3):
-            with pytest.raises(TooMany, match="tokens"):
+            with pytest.raises(RateLimitError, match="tokens"):
                 await limits.admit(ALICE, HOME)
         await limits.admit(BOB, HOME)
 
@@ -258,7 +262,7 @@ async def test_slots_are_given_back(opened: Opener) -> None:
         for _ in range(3):
             async with limits.slot(ALICE) as first, limits.slot(ALICE):
                 await first.renew()
-                with pytest.raises(TooMany, match=r"^2 answers are being written") as caught:
+                with pytest.raises(RateLimitError, match=r"^2 answers are being written") as caught:
                     async with limits.slot(ALICE):
                         pytest.fail("a third slot")
                 assert caught.value.retry_after == 5
@@ -283,7 +287,7 @@ async def test_a_slot_is_given_back_however_its_block_ends(opened: Opener) -> No
 
         held = asyncio.create_task(hold())
         await entered.wait()
-        with pytest.raises(TooMany, match=r"^An answer is being written for you already"):
+        with pytest.raises(RateLimitError, match=r"^An answer is being written for you already"):
             async with limits.slot(ALICE):
                 pass
         held.cancel()
@@ -298,7 +302,7 @@ async def test_many_at_once_get_the_slots_that_there_are(opened: Opener) -> None
             *(stack.enter_async_context(limits.slot(ALICE)) for n in range(20)),
             return_exceptions=True,
         )
-        assert sum(isinstance(found, TooMany) for found in tries) == 16
+        assert sum(isinstance(found, RateLimitError) for found in tries) == 16
 
 
 # -- in the process ----------------------------------------------------------------------------
@@ -336,7 +340,7 @@ async def test_neither_thread_nor_task_is_left_by_a_hundred_thousand_owners() ->
 
 
 async def test_slots_have_a_cap_and_leave_nothing() -> None:
-    counters = ProcessCounters(Clock(NOON), most=2)
+    counters = ProcessBackend(Clock(NOON), most=2)
     assert [await counters.take(owner, "t", 1) for owner in "abc"] == [True, True, False]
     await counters.give("a", "t")
     await counters.give("a", "t")
@@ -367,13 +371,13 @@ async def test_replicas_count_together(redis_url: str, client: Any, folder: Path
         assert await admitted(one, ALICE, HOME, 3) == 3
         assert await admitted(other, ALICE, HOME) == 1
         async with one.slot(BOB):
-            with pytest.raises(TooMany):
+            with pytest.raises(RateLimitError):
                 async with other.slot(BOB):
                     pass
         async with other.slot(BOB):
             pass
         await one.charge(BOB, 10)
-        with pytest.raises(TooMany, match="tokens"):
+        with pytest.raises(RateLimitError, match="tokens"):
             await other.admit(BOB, None)
 
 
@@ -414,7 +418,7 @@ async def test_the_slots_of_a_killed_replica_come_free(
         before, _ = await client.time()
         assert await killed.take(digest, "t1", 1)
         await killed.close()
-        with pytest.raises(TooMany):
+        with pytest.raises(RateLimitError):
             async with limits.slot(ALICE):
                 pass
         # As it is when the lease has run out.
@@ -442,7 +446,7 @@ async def test_a_slot_is_renewed_now_and_then(redis_url: str, client: Any, folde
         clock.now += LEASE_SECONDS / 2
         await slot.renew()
         assert await client.zrange(key, 0, -1) == [name]
-        with pytest.raises(TooMany):
+        with pytest.raises(RateLimitError):
             async with limits.slot(ALICE):
                 pass
 
@@ -470,7 +474,7 @@ async def test_while_redis_is_away_the_process_counts_and_then_redis_again(
             await held.renew()
             await slot.__aexit__(None, None, None)
             async with limits.slot(ALICE):
-                with pytest.raises(TooMany):
+                with pytest.raises(RateLimitError):
                     async with limits.slot(ALICE):
                         pass
         assert [record.levelname for record in caplog.records] == ["WARNING"]
@@ -527,6 +531,6 @@ async def test_a_password_stands_nowhere(
 
 
 def test_a_refusal_says_at_least_a_second() -> None:
-    assert TooMany("Wait.", retry_after=0).retry_after == 1
-    assert TooMany().retry_after == 60
-    assert math.isfinite(TooMany().status)
+    assert RateLimitError("Wait.", retry_after=0).retry_after == 1
+    assert RateLimitError().retry_after == 60
+    assert math.isfinite(RateLimitError().status)

@@ -16,7 +16,7 @@ from cmw_agent.core.errors import frames
 from cmw_agent.observability.log_config import (
     FORMAT,
     LINE_BREAKS,
-    MOST_CHARS,
+    MAX_CHARS,
     QUIET,
     JsonFormatter,
     OneLineFormatter,
@@ -27,7 +27,7 @@ from tests.logbook import restored
 from tests.rest import KEYS, Client, Reply, client
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     status_code = 503
 
 
@@ -61,7 +61,7 @@ def test_no_sign_that_ends_a_line_gets_through(end: str) -> None:
 def test_an_exception_is_named_with_its_places_and_never_quoted() -> None:
     secret = canary()
     inner = caught(ValueError(f"{secret} /data/chat.db"))
-    error = caught(Refused(secret), inner)
+    error = caught(RefusedError(secret), inner)
     error.add_note(secret)
     line = line_of("it failed", error=error)
     assert secret not in line
@@ -86,10 +86,10 @@ def test_a_long_or_circular_chain_of_causes_ends() -> None:
 def test_a_deep_trace_is_cut() -> None:
     def deeper(levels: int) -> None:
         if not levels:
-            raise Refused
+            raise RefusedError
         deeper(levels - 1)
 
-    with pytest.raises(Refused) as found:
+    with pytest.raises(RefusedError) as found:
         deeper(200)
     assert frames(found.value).count(":deeper") == 12
     assert len(frames(found.value)) < 1000
@@ -175,7 +175,7 @@ def test_a_field_does_not_take_the_place_of_what_every_line_has() -> None:
 
 
 def test_text_and_json_say_the_same() -> None:
-    error = caught(Refused(canary()), caught(ValueError(canary())))
+    error = caught(RefusedError(canary()), caught(ValueError(canary())))
     said = ("turn %s kind=%s count=%d", "failed", "rate\nlimited", 7)
     line, entry = line_of(*said, error=error), entry_of(*said, error=error)
     assert entry["cause"] == frames(error)
@@ -193,8 +193,8 @@ def test_a_call_whose_arguments_do_not_fit_tells_none_of_them() -> None:
 
 
 def test_a_long_value_is_cut() -> None:
-    assert len(entry_of("said %s kind=%s", "x" * 10**6, "y" * 10**6)["event"]) == MOST_CHARS
-    assert len(line_of("said %s", "x" * 10**6)) < MOST_CHARS + 100
+    assert len(entry_of("said %s kind=%s", "x" * 10**6, "y" * 10**6)["event"]) == MAX_CHARS
+    assert len(line_of("said %s", "x" * 10**6)) < MAX_CHARS + 100
 
 
 class Unwritable:

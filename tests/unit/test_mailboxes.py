@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import pytest
 
 from cmw_agent.core.errors import UserError
-from cmw_agent.identity.principals import Kind, Principal
+from cmw_agent.identity.principals import Principal, PrincipalKind
 from cmw_agent.limits.budgets import Budget, Budgets
-from cmw_agent.web.gradio_transport.mailboxes import Mailbox, Mailboxes
+from cmw_agent.web.gradio_transport.mailboxes import EventBuffer, EventBuffers
 
 CAPACITY = 8
 PER_OWNER = 6
@@ -16,13 +16,13 @@ READER = object()
 HERE, ELSEWHERE, NEW = "192.0.2.1", "198.51.100.1", "203.0.113.1"
 
 
-def mailboxes(capacity: int = CAPACITY) -> Mailboxes:
+def mailboxes(capacity: int = CAPACITY) -> EventBuffers:
     """Return none yet, with room for `capacity`, whatever address they are opened from."""
     budget = Budget("mailboxes", "open pages", PER_OWNER, capacity, capacity)
-    return Mailboxes(Budgets({"mailboxes": budget}))
+    return EventBuffers(Budgets({"mailboxes": budget}))
 
 
-def people(kind: Kind, letter: str) -> Iterator[Principal]:
+def people(kind: PrincipalKind, letter: str) -> Iterator[Principal]:
     """Principals whom nobody has ever been before."""
     number = 0
     while True:
@@ -30,7 +30,7 @@ def people(kind: Kind, letter: str) -> Iterator[Principal]:
         yield Principal(f"{letter}{number}", kind)
 
 
-def crowd(kind: Kind) -> Iterator[Principal]:
+def crowd(kind: PrincipalKind) -> Iterator[Principal]:
     """Those who flood: each invents itself anew, or one opens page after page."""
     if kind == "ephemeral":
         return people("ephemeral", "e")
@@ -42,12 +42,14 @@ def victim(number: int) -> Principal:
     return Principal(f"a{number}", "account")
 
 
-def holds(boxes: Mailboxes, key: str, box: Mailbox) -> bool:
+def holds(boxes: EventBuffers, key: str, box: EventBuffer) -> bool:
     return boxes.get(key) is box and not box.fetched.is_set()
 
 
 @pytest.mark.parametrize("kind", ["ephemeral", "visitor"])
-def test_a_flood_pushes_out_no_mailbox_of_others_though_nobody_reads_it(kind: Kind) -> None:
+def test_a_flood_pushes_out_no_mailbox_of_others_though_nobody_reads_it(
+    kind: PrincipalKind,
+) -> None:
     boxes = mailboxes()
     victims = {f"victim-{n}": boxes.open(f"victim-{n}", victim(n), ELSEWHERE) for n in range(3)}
     for number, who in zip(range(CAPACITY * 4), crowd(kind), strict=False):

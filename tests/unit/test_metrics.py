@@ -11,14 +11,14 @@ from starlette.responses import Response
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from cmw_agent.core.errors import (
-    ConversationInUse,
-    InvalidMessage,
-    NotFound,
-    Overloaded,
-    Unavailable,
+    ConversationInUseError,
+    InvalidMessageError,
+    NotFoundError,
+    OverloadedError,
+    ServiceUnavailableError,
     UserError,
 )
-from cmw_agent.limits.limiter import TooMany
+from cmw_agent.limits.limiter import RateLimitError
 from cmw_agent.observability.labels import REFUSALS
 from cmw_agent.observability.metrics import Metrics
 from cmw_agent.observability.metrics_route import MetricsRoute
@@ -182,8 +182,14 @@ def test_a_count_that_all_replicas_share_says_that_it_is_not_to_be_summed(name: 
 
 def test_every_reason_for_a_refusal_has_a_series() -> None:
     errors = (
-        *(Overloaded(), Unavailable(), NotFound(), ConversationInUse(), InvalidMessage()),
-        *(TooMany(), UserError(), UserError(status=418)),
+        *(
+            OverloadedError(),
+            ServiceUnavailableError(),
+            NotFoundError(),
+            ConversationInUseError(),
+            InvalidMessageError(),
+        ),
+        *(RateLimitError(), UserError(), UserError(status=418)),
     )
     assert {kind_of(error) for error in errors} == set(REFUSALS) - {"other"}
 

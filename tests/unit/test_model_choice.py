@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from cmw_agent.core.errors import StartupError
-from cmw_agent.limits.limiter import TooMany
+from cmw_agent.limits.limiter import RateLimitError
 from cmw_agent.server.build import build_app
 from tests.doubles.openai_server import OpenAIDouble
-from tests.harness import Browser, Refused, Tab, canary, last_text, served, settings_for
+from tests.harness import Browser, RefusedError, Tab, canary, last_text, served, settings_for
 from tests.rows import rows
 from tests.service import ending, process, session_of, told
 
@@ -139,7 +139,7 @@ async def test_a_flood_of_one_user_is_told_to_wait_and_reaches_nobody_else(tmp_p
             try:
                 await tab.send(f"flood {number}")
                 statuses.append(200)
-            except Refused as refused:
+            except RefusedError as refused:
                 statuses.append(refused.status)
                 sentences.add(str(refused.detail).partition(";")[0])
         assert statuses == [200] * 3 + [429] * 5
@@ -172,7 +172,7 @@ async def test_invented_sessions_from_one_address_are_counted_together(tmp_path:
                 tab.headers["x-forwarded-for"] = f"203.0.113.{number}"
                 try:
                     await tab.send("hello")
-                except Refused as error:
+                except RefusedError as error:
                     refused += error.status == 429
         assert refused == 3
 
@@ -202,7 +202,7 @@ async def test_one_user_has_so_many_answers_written_at_once(tmp_path: Path) -> N
             other = await session_of(runtime, "bob")
             first = runtime.chat.turn(one, "first", key=canary())
             await endpoint.wait_held("first")
-            with pytest.raises(TooMany, match=r"answers? (is|are) being written|at once"):
+            with pytest.raises(RateLimitError, match=r"answers? (is|are) being written|at once"):
                 await told(runtime.chat.turn(two, "second", key=canary()))
             theirs = runtime.chat.turn(other, "theirs", key=canary())
             await endpoint.wait_held("theirs")

@@ -12,8 +12,8 @@ from langchain_core.language_models import BaseChatModel
 from langchain_openai import ChatOpenAI
 
 from cmw_agent.config.settings import Settings
-from cmw_agent.llm.chat_model import Exchange, Voice, begin
-from cmw_agent.llm.coalescing import Window
+from cmw_agent.llm.chat_model import Exchange, RunEvents, begin
+from cmw_agent.llm.coalescing import FlushInterval
 from cmw_agent.llm.demo_model import DemoModel
 from cmw_agent.llm.factory import classify, explain, open_model
 from cmw_agent.llm.http_client import Upstream, UpstreamError
@@ -33,7 +33,7 @@ async def said(model: BaseChatModel, text: str) -> str:
 
 async def failure(settings: Settings, text: str) -> Exception:
     """Return what asking the settings' model raises."""
-    async with open_model(settings, Window(0.01)) as model:
+    async with open_model(settings, FlushInterval(0.01)) as model:
         try:
             answer = await said(model, text)
         except Exception as error:  # noqa: BLE001 (whatever it is, it must be explained)
@@ -105,7 +105,7 @@ def test_no_text_of_an_error_reaches_the_sentence(tmp_path: Path) -> None:
 
 
 async def test_without_key_and_address_the_demo_model_answers(tmp_path: Path) -> None:
-    async with open_model(settings_for(tmp_path), Window()) as model:
+    async with open_model(settings_for(tmp_path), FlushInterval()) as model:
         assert isinstance(model, DemoModel)
 
 
@@ -115,7 +115,7 @@ async def test_the_key_goes_to_the_endpoint_and_nowhere_else(
 ) -> None:
     async with OpenAIDouble() as endpoint:
         settings = settings_for(tmp_path, openai_base_url=endpoint.base_url, openai_api_key=key)
-        async with open_model(settings, Window(0.01)) as model:
+        async with open_model(settings, FlushInterval(0.01)) as model:
             assert await said(model, "hi") == "You said: hi"
             assert KEY not in f"{model!r} {model} {settings!r}"
             assert endpoint.requests[0].authorization == header
@@ -130,7 +130,7 @@ async def test_tokens_are_counted_unless_a_setting_says_no(usage: bool, tmp_path
             model="echo" if usage else "strict",
             stream_usage=usage,
         )
-        async with open_model(settings, Window(0.01)) as model:
+        async with open_model(settings, FlushInterval(0.01)) as model:
             chunks = [chunk async for chunk in model.astream("one two")]
     counted = [c for c in chunks if getattr(c, "usage_metadata", None)]
     assert len(counted) == usage
@@ -145,7 +145,7 @@ async def test_many_streams_of_one_model_run_at_once_and_share_no_cookie(tmp_pat
         settings = settings_for(
             tmp_path, openai_base_url=endpoint.base_url, model="held", max_turns=60
         )
-        async with open_model(settings, Window(0.01)) as model:
+        async with open_model(settings, FlushInterval(0.01)) as model:
             # More than the hundred connections that HTTP clients hold by default.
             texts = [f"t{number}" for number in range(110)]
             asking = [asyncio.create_task(said(model, text)) for text in texts]
@@ -174,8 +174,8 @@ async def test_what_one_model_keeps_for_all_is_nobody_s(tmp_path: Path) -> None:
     word = canary()
     async with OpenAIDouble() as endpoint:
         settings = settings_for(tmp_path, openai_base_url=endpoint.base_url)
-        async with open_model(settings, Window(0.01)) as model:
-            voice = Voice(lambda _: None)
+        async with open_model(settings, FlushInterval(0.01)) as model:
+            voice = RunEvents(lambda _: None)
             await begin(model, f"Told {word}.", [Exchange("user", f"Said {word}.")], (), voice)
             assert str(endpoint.requests[-1].body["messages"]).count(word) == 2
             assert isinstance(model, ChatOpenAI)
@@ -186,7 +186,7 @@ async def test_what_one_model_keeps_for_all_is_nobody_s(tmp_path: Path) -> None:
 async def test_the_connections_are_closed_with_the_app(tmp_path: Path) -> None:
     async with OpenAIDouble() as endpoint:
         settings = settings_for(tmp_path, openai_base_url=endpoint.base_url)
-        async with open_model(settings, Window(0.01)) as model:
+        async with open_model(settings, FlushInterval(0.01)) as model:
             await said(model, "hi")
         assert isinstance(model, ChatOpenAI)
         with pytest.raises(RuntimeError):
@@ -200,7 +200,7 @@ async def test_the_key_does_not_follow_a_redirect_to_another_server(tmp_path: Pa
             settings = settings_for(
                 tmp_path, openai_base_url=endpoint.base_url, openai_api_key=KEY, model="moved"
             )
-            async with open_model(settings, Window(0.01)) as model:
+            async with open_model(settings, FlushInterval(0.01)) as model:
                 with contextlib.suppress(UpstreamError):
                     await said(model, "hi")
         assert endpoint.requests[0].authorization == f"Bearer {KEY}"
@@ -214,11 +214,11 @@ async def test_a_proxy_of_the_environment_is_used_where_it_is_meant_to_be(
         monkeypatch.setenv("http_proxy", proxy.url.replace("//", "//user:word@"))
         monkeypatch.setenv("no_proxy", "127.0.0.1")
         near = settings_for(tmp_path, openai_base_url=endpoint.base_url, openai_api_key=KEY)
-        async with open_model(near, Window(0.01)) as model:
+        async with open_model(near, FlushInterval(0.01)) as model:
             await said(model, "hello")
         assert proxy.asked == []
         far = settings_for(tmp_path, openai_base_url="http://models.invalid/v1", openai_api_key=KEY)
-        async with open_model(far, Window(0.01)) as model:
+        async with open_model(far, FlushInterval(0.01)) as model:
             assert await said(model, "hello")
         assert proxy.asked == ["http://models.invalid/v1/chat/completions"]
         assert "Proxy-Authorization: Basic dXNlcjp3b3Jk" in proxy.heads[0]
@@ -232,6 +232,6 @@ async def test_a_netrc_file_changes_nothing(
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     async with OpenAIDouble() as endpoint:
         settings = settings_for(tmp_path, openai_base_url=endpoint.base_url, openai_api_key=KEY)
-        async with open_model(settings, Window(0.01)) as model:
+        async with open_model(settings, FlushInterval(0.01)) as model:
             assert await said(model, "hello")
         assert endpoint.requests[-1].headers["authorization"] == f"Bearer {KEY}"

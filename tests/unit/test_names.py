@@ -2,11 +2,11 @@
 
 import re
 
-from cmw_agent.core.random_ids import DRAWN, Names
+from cmw_agent.core.random_ids import DRAWN, RandomIdPool
 
 
 def test_names_have_their_length_and_never_come_twice() -> None:
-    names, others = Names(), Names()
+    names, others = RandomIdPool(), RandomIdPool()
     made = [names.hex(16) for _ in range(DRAWN)] + [others.hex(16) for _ in range(DRAWN)]
     assert all(re.fullmatch("[0-9a-f]{32}", name) for name in made)
     assert len(set(made)) == len(made)
@@ -15,6 +15,6 @@ def test_names_have_their_length_and_never_come_twice() -> None:
 
 
 def test_lengths_may_change_and_be_more_than_is_drawn_at_a_time() -> None:
-    names = Names()
+    names = RandomIdPool()
     for length in (1, DRAWN - 2, 5, DRAWN + 1, 16):
         assert len(names.hex(length)) == 2 * length

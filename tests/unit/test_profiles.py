@@ -7,8 +7,8 @@ import pytest
 
 from cmw_agent.config.agent_profiles import (
     BUILT_IN,
-    MOST_AGENTS,
-    MOST_BYTES,
+    MAX_AGENTS,
+    MAX_BYTES,
     READERS,
     Profile,
     load_profiles,
@@ -225,8 +225,8 @@ def test_a_wrong_id_is_named(tmp_path: Path, name: str) -> None:
         ("agents = [\n", "must be valid TOML (Invalid value (at end of document))"),
         (b"# \xff\n", "cannot be read: it must be UTF-8 text"),
         ("a = " + "[" * 5000, "must be valid TOML"),
-        ("#" * (MOST_BYTES + 1), "must have at most 1000000 bytes"),
-        ("[[agents]]\n" * (MOST_AGENTS + 1), "must hold at most 1000 agents"),
+        ("#" * (MAX_BYTES + 1), "must have at most 1000000 bytes"),
+        ("[[agents]]\n" * (MAX_AGENTS + 1), "must hold at most 1000 agents"),
     ],
 )
 def test_what_is_wrong_with_the_file_is_said_in_one_line(

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cmw_agent.schedules.recurrence import (
-    UnknownTime,
+    UnknownTimeError,
     following,
     known_zone,
     stored,
@@ -61,7 +61,7 @@ def test_what_people_write_has_one_form(text: str, cron: str) -> None:
     ],
 )  # fmt: skip
 def test_what_is_no_time_is_refused_in_a_sentence(text: str) -> None:
-    with pytest.raises(UnknownTime) as refused:
+    with pytest.raises(UnknownTimeError) as refused:
         understood(text)
     assert refused.value.sentence.endswith(".")
     assert len(refused.value.sentence) < 200

@@ -9,8 +9,8 @@ import pytest
 from cmw_agent.agent.agent import CmwAgent, Graph, build_graph
 from cmw_agent.chat.turn import Turn
 from cmw_agent.conversations import sessions
-from cmw_agent.conversations.sessions import PER_PRINCIPAL, Session, SessionRegistry
-from cmw_agent.core.errors import Overloaded, UnknownSession
+from cmw_agent.conversations.sessions import PER_PRINCIPAL, LiveSession, SessionRegistry
+from cmw_agent.core.errors import OverloadedError, UnknownSessionError
 from cmw_agent.identity.principals import Identities, Principal, SessionKey
 from cmw_agent.llm.demo_model import DemoModel
 from memory.engine.database import Database, migrate, open_database
@@ -94,11 +94,11 @@ def nobody(number: int) -> Principal:
     return IDENTITIES.ephemeral(f"invented{number}", "192.0.2.1")
 
 
-async def page(registry: SessionRegistry, principal: Principal, name: object = 0) -> Session:
+async def page(registry: SessionRegistry, principal: Principal, name: object = 0) -> LiveSession:
     return await registry.session(key(principal, name), principal)
 
 
-def running(session: Session) -> Turn:
+def running(session: LiveSession) -> Turn:
     """Let a turn run in `session` until it is stopped."""
     turn = session.turn = Turn("key", "text", is_new=True)
 
@@ -147,9 +147,9 @@ async def test_many_requests_at_once_make_one_session_in_a_full_registry(
 async def test_another_s_key_is_an_unknown_session(registry: SessionRegistry) -> None:
     made = await page(registry, A)
     used = made.used_at
-    with pytest.raises(UnknownSession):
+    with pytest.raises(UnknownSessionError):
         await registry.session(made.key, B)
-    with pytest.raises(UnknownSession):
+    with pytest.raises(UnknownSessionError):
         await registry.session(made.key, Principal(A.id, "ephemeral"))
     assert registry.find(made.key, B) is None
     assert made.used_at == used
@@ -229,7 +229,7 @@ async def test_a_registry_of_busy_sessions_takes_no_further_one(
     busy = [await page(registry, IDENTITIES.new_visitor()) for _ in range(ROOM)]
     for session in busy:
         running(session)
-    with pytest.raises(Overloaded):
+    with pytest.raises(OverloadedError):
         await page(registry, A)
     assert all(session.key in registry for session in busy)
     await registry.close()
@@ -327,14 +327,14 @@ async def test_the_end_stops_every_turn_and_lets_all_go(registry: SessionRegistr
 # -- what stays of them -------------------------------------------------------------------------
 
 
-async def wrote(session: Session) -> str:
+async def wrote(session: LiveSession) -> str:
     """Store a message in a conversation of this session's owner; return its id."""
     conversation = new_conversation_id()
     await session.memory.begin_turn(session.owner, conversation, "text", key="k", create=True)
     return conversation
 
 
-async def kept(session: Session) -> int:
+async def kept(session: LiveSession) -> int:
     return len(await session.memory.conversations(session.owner))
 
 
@@ -395,4 +395,4 @@ async def test_no_session_leaves_a_trace_in_the_registry(registry: SessionRegist
 def test_the_registry_knows_no_session_without_a_principal() -> None:
     assert not hasattr(sessions, "default_session")
     with pytest.raises(TypeError):
-        Session()  # type: ignore[call-arg]
+        LiveSession()  # type: ignore[call-arg]

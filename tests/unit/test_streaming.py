@@ -13,14 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from langchain_openai import ChatOpenAI
 
-from cmw_agent.llm.coalescing import Window, next_tick
+from cmw_agent.llm.coalescing import FlushInterval, next_tick
 from cmw_agent.llm.factory import open_model
 from cmw_agent.llm.http_client import (
-    NotAStream,
-    RequestRefused,
-    StreamCut,
-    StreamRefused,
-    StreamSilent,
+    NotAStreamError,
+    RequestRefusedError,
+    StreamCutError,
+    StreamRefusedError,
+    StreamSilentError,
     UpstreamError,
 )
 from cmw_agent.llm.sse import MAX_EVENT, Chunk, Merger, SSEParser
@@ -148,16 +148,16 @@ def test_what_follows_done_is_not_read() -> None:
 @pytest.mark.parametrize(
     ("line", "fault"),
     [
-        (b"<!doctype html>", NotAStream),
-        (b'{"error": 1}', NotAStream),
-        (b"data: [1]", NotAStream),
-        (b'data: "x"', NotAStream),
-        (b"data: {", NotAStream),
-        (b'data: {"choices": "abc"}', NotAStream),
-        (b'data: {"choices": [1]}', NotAStream),
-        (b'data: {"choices": [{"delta": "x"}]}', NotAStream),
-        (b'data: {"id": "\\ud800"}', NotAStream),
-        (b'data: {"choices": [], "error": {"message": "no"}}', StreamRefused),
+        (b"<!doctype html>", NotAStreamError),
+        (b'{"error": 1}', NotAStreamError),
+        (b"data: [1]", NotAStreamError),
+        (b'data: "x"', NotAStreamError),
+        (b"data: {", NotAStreamError),
+        (b'data: {"choices": "abc"}', NotAStreamError),
+        (b'data: {"choices": [1]}', NotAStreamError),
+        (b'data: {"choices": [{"delta": "x"}]}', NotAStreamError),
+        (b'data: {"id": "\\ud800"}', NotAStreamError),
+        (b'data: {"choices": [], "error": {"message": "no"}}', StreamRefusedError),
     ],
 )
 def test_a_faulty_line_ends_the_stream_after_what_came_before(
@@ -174,7 +174,7 @@ def test_an_event_without_end_is_refused() -> None:
     parser.feed(b"data: " + b"x" * (MAX_EVENT - 6))
     assert parser.fault is None
     parser.feed(b"x")
-    assert isinstance(parser.fault, NotAStream)
+    assert isinstance(parser.fault, NotAStreamError)
 
 
 @given(CHUNKS, st.lists(st.integers(1, 5)))
@@ -220,7 +220,7 @@ def test_an_end_that_carries_usage_is_an_end() -> None:
 
 
 def test_the_window_grows_with_the_streams_and_stays_bounded() -> None:
-    window = Window(shortest=0.1, longest=0.5, streams_per_step=1)
+    window = FlushInterval(shortest=0.1, longest=0.5, streams_per_step=1)
     with contextlib.ExitStack() as stack:
         seen = [window.seconds()]
         for _ in range(9):
@@ -252,7 +252,7 @@ def test_a_window_ends_near_its_time_and_together_with_others(
 
 
 async def test_windows_that_end_together_wake_all_but_those_that_have_gone() -> None:
-    window = Window(0.01)
+    window = FlushInterval(0.01)
     waits = [asyncio.ensure_future(window.wait()) for _ in range(20)]
     await asyncio.sleep(0)
     waits[3].cancel()
@@ -267,10 +267,10 @@ async def test_windows_that_end_together_wake_all_but_those_that_have_gone() -> 
 
 @contextlib.asynccontextmanager
 async def source(
-    endpoint: OpenAIDouble, folder: Path, window: Window | None = None, **changes: Any
+    endpoint: OpenAIDouble, folder: Path, window: FlushInterval | None = None, **changes: Any
 ) -> AsyncIterator[Any]:
     settings = settings_for(folder, openai_base_url=endpoint.base_url, **changes)
-    async with open_model(settings, window or Window(0.01)) as model:
+    async with open_model(settings, window or FlushInterval(0.01)) as model:
         assert isinstance(model, ChatOpenAI)
         yield model.async_client
 
@@ -305,7 +305,7 @@ async def test_the_first_text_is_handed_on_while_the_model_still_speaks(tmp_path
         assert text_of([chunk async for chunk in chunks]) == "said: one two three"
 
 
-class Held(Window):
+class Held(FlushInterval):
     """A window that stays open until the test shuts it."""
 
     def __init__(self) -> None:
@@ -354,7 +354,7 @@ async def test_text_that_came_before_its_reader_looked_outlives_the_cut(tmp_path
         await until(lambda: content.exception() is not None)
         chunks = aiter(stream)
         assert text_of([await anext(chunks)]) == "all of it"
-        with pytest.raises(StreamCut):
+        with pytest.raises(StreamCutError):
             await anext(chunks)
 
 
@@ -378,20 +378,20 @@ async def test_tool_calls_usage_and_finish_come_through(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("model", "error", "before"),
     [
-        ("not-sse", NotAStream, ""),
-        ("bad-json", NotAStream, "You "),
-        ("error-in-stream", StreamRefused, "You said: one two three"),
-        ("cut-3", StreamCut, "one word follows "),
-        ("cut-0", StreamCut, ""),
-        ("hang", StreamSilent, "You "),
-        ("fail-401", RequestRefused, ""),
-        ("fail-404", RequestRefused, ""),
+        ("not-sse", NotAStreamError, ""),
+        ("bad-json", NotAStreamError, "You "),
+        ("error-in-stream", StreamRefusedError, "You said: one two three"),
+        ("cut-3", StreamCutError, "one word follows "),
+        ("cut-0", StreamCutError, ""),
+        ("hang", StreamSilentError, "You "),
+        ("fail-401", RequestRefusedError, ""),
+        ("fail-404", RequestRefusedError, ""),
     ],
 )
 async def test_what_breaks_a_stream_has_a_name_and_comes_after_the_text(
     model: str, error: type[Exception], before: str, tmp_path: Path
 ) -> None:
-    window, patience = Window(0.01), 1 if error is StreamSilent else WAIT
+    window, patience = FlushInterval(0.01), 1 if error is StreamSilentError else WAIT
     async with (
         OpenAIDouble() as endpoint,
         source(endpoint, tmp_path, window, model_timeout=patience) as completions,
@@ -409,7 +409,7 @@ async def test_what_breaks_a_stream_has_a_name_and_comes_after_the_text(
 async def test_all_text_before_a_cut_is_handed_on(tmp_path: Path) -> None:
     async with OpenAIDouble(rate=500) as endpoint, source(endpoint, tmp_path) as completions:
         texts = []
-        with pytest.raises(StreamCut):
+        with pytest.raises(StreamCutError):
             async with await stream_of(completions, "cut-20") as stream:
                 async for chunk in stream:
                     texts.append(text_of([chunk]))  # noqa: PERF401 (kept when the stream breaks)
@@ -433,7 +433,7 @@ async def test_an_answer_without_done_is_whole_when_it_said_that_it_ends(
         OpenAIDouble(scripts={"no-done": lambda _: [answer]}) as endpoint,
         source(endpoint, tmp_path) as completions,
     ):
-        with contextlib.nullcontext() if whole else pytest.raises(StreamCut):
+        with contextlib.nullcontext() if whole else pytest.raises(StreamCutError):
             assert text_of(await read(completions, "no-done")) == "all"
 
 
@@ -458,7 +458,7 @@ async def test_cancelling_a_reader_of_a_silent_model_aborts_the_request(tmp_path
 async def test_no_cookie_of_the_endpoint_ever_goes_back(tmp_path: Path) -> None:
     async with OpenAIDouble() as endpoint, source(endpoint, tmp_path) as completions:
         for model in ("echo", "tokens-5", "fail-404", "echo"):
-            with contextlib.suppress(RequestRefused):
+            with contextlib.suppress(RequestRefusedError):
                 await read(completions, model)
         assert len({request.set_cookie for request in endpoint.requests}) == 4
         assert [request.cookie for request in endpoint.requests] == [None] * 4
@@ -472,7 +472,7 @@ async def test_an_answer_that_is_not_streamed_is_never_asked_for(tmp_path: Path)
 
 
 async def test_an_upstream_error_tells_its_kind_and_nothing_else() -> None:
-    plain = [error for error in UpstreamError.__subclasses__() if error is not RequestRefused]
+    plain = [error for error in UpstreamError.__subclasses__() if error is not RequestRefusedError]
     assert {error().kind for error in plain} == {
         "cut",
         "timeout",
@@ -481,4 +481,4 @@ async def test_an_upstream_error_tells_its_kind_and_nothing_else() -> None:
         "unreachable",
     }
     assert [str(error()) for error in plain] == [""] * 5
-    assert str(RequestRefused(404)) == "404"
+    assert str(RequestRefusedError(404)) == "404"

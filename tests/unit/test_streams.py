@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from cmw_agent.channels.common.turn_streams import EVENTS, begun, server_sent
-from cmw_agent.channels.openai.streams import Voiced, written
+from cmw_agent.channels.openai.streams import ChatCompletionBuilder, written
 from cmw_agent.chat.turn import Turn
-from cmw_agent.core.errors import Unavailable
+from cmw_agent.core.errors import ServiceUnavailableError
 from cmw_agent.core.events import TextDelta, TurnStarted
 from tests.isolation.world import world
 from tests.rest import KEYS, client
@@ -34,7 +34,7 @@ async def silent(turn: Turn) -> None:
 
 
 async def refused(turn: Turn) -> None:
-    turn.refuse(Unavailable("Please try again.", error_id="e" * 8))
+    turn.refuse(ServiceUnavailableError("Please try again.", error_id="e" * 8))
 
 
 async def streamed(channel: str, ending: Ending) -> list[bytes]:
@@ -54,7 +54,7 @@ async def streamed(channel: str, ending: Ending) -> list[bytes]:
     pieces: AsyncIterator[bytes] = (
         server_sent(turn, first)
         if channel == "rest"
-        else written(turn, first, Voiced("m"), with_usage=False)
+        else written(turn, first, ChatCompletionBuilder("m"), with_usage=False)
     )
     found: list[bytes] = []
     async for piece in pieces:
@@ -135,7 +135,9 @@ async def test_what_is_stopped_before_it_begins_is_to_be_sent_again() -> None:
     turn = Turn("k", "text", is_new=True)
     turn.start(asyncio.sleep(0))
     turn.stop()
-    with pytest.raises(Unavailable, match="stopped before it was stored; please send it again"):
+    with pytest.raises(
+        ServiceUnavailableError, match="stopped before it was stored; please send it again"
+    ):
         await begun(turn)
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cmw_agent.core.errors import InvalidMessage
+from cmw_agent.core.errors import InvalidMessageError
 from cmw_agent.core.sanitize import BIDI, CONTROLS, checked_message, mended
 
 
@@ -15,7 +15,7 @@ from cmw_agent.core.sanitize import BIDI, CONTROLS, checked_message, mended
 def test_what_is_taken_is_whole_text_and_taking_it_again_changes_nothing(text: str) -> None:
     try:
         taken = checked_message(text, 1000)
-    except InvalidMessage:
+    except InvalidMessageError:
         return
     assert taken == taken.strip() != ""
     assert taken.encode()
@@ -46,7 +46,7 @@ def test_plain_text_of_any_script_stays_as_it_is(text: str) -> None:
     ],
 )
 def test_what_is_no_message_is_refused_with_a_reason(text: object, word: str) -> None:
-    with pytest.raises(InvalidMessage, match=word):
+    with pytest.raises(InvalidMessageError, match=word):
         checked_message(text, 100)
 
 

@@ -10,9 +10,9 @@ import pytest
 
 from cmw_agent.agent.agent import SUMMARISE
 from cmw_agent.chat.turn import Turn
-from cmw_agent.conversations.sessions import Session
+from cmw_agent.conversations.sessions import LiveSession
 from cmw_agent.core.events import TextDelta
-from cmw_agent.limits.limiter import TooMany, _digest
+from cmw_agent.limits.limiter import RateLimitError, _digest
 from cmw_agent.llm.chat_model import Exchange
 from cmw_agent.runtime.runtime import Runtime
 from tests.doubles.openai_server import OpenAIDouble
@@ -59,13 +59,13 @@ async def limited(
             yield runtime, endpoint
 
 
-def begun(runtime: Runtime, session: Session, channel: str) -> Turn:
+def begun(runtime: Runtime, session: LiveSession, channel: str) -> Turn:
     if channel == "stateless":
         return runtime.chat.complete(session, [Exchange("user", LONG)])
     return runtime.chat.turn(session, LONG, key=canary())
 
 
-async def charged(runtime: Runtime, session: Session) -> int:
+async def charged(runtime: Runtime, session: LiveSession) -> int:
     """Return how many tokens of the day the session's owner has been charged."""
     limits = runtime.chat._kit.limits
     tokens = limits._tokens
@@ -94,7 +94,7 @@ async def test_an_answer_that_is_stopped_is_charged_what_it_took(
         session = await session_of(runtime)
         await runtime.chat.admit(session.principal, None)
         await stopped(begun(runtime, session, channel))
-        with pytest.raises(TooMany, match="You have used today's 200 tokens"):
+        with pytest.raises(RateLimitError, match="You have used today's 200 tokens"):
             await runtime.chat.admit(session.principal, None)
         await runtime.chat.admit((await session_of(runtime, "bob")).principal, None)
 
@@ -109,7 +109,7 @@ async def test_an_answer_that_is_stopped_before_its_first_word_is_charged_its_pr
         await endpoint.wait_held()
         turn.stop()
         await turn.ended()
-        with pytest.raises(TooMany):
+        with pytest.raises(RateLimitError):
             await runtime.chat.admit(session.principal, None)
 
 
@@ -121,7 +121,7 @@ async def test_an_answer_that_breaks_or_is_not_counted_is_charged(
     async with limited(tmp_path, model) as (runtime, _):
         session = await session_of(runtime)
         await told(begun(runtime, session, channel))
-        with pytest.raises(TooMany):
+        with pytest.raises(RateLimitError):
             await runtime.chat.admit(session.principal, None)
 
 
@@ -160,7 +160,7 @@ async def test_answers_at_once_cannot_all_pass_before_the_first_is_counted(tmp_p
         await until(lambda: sum(task.done() for task in reading) == 18)
         endpoint.release_all()
         outcomes = await asyncio.gather(*reading, return_exceptions=True)
-        refused = [found for found in outcomes if isinstance(found, TooMany)]
+        refused = [found for found in outcomes if isinstance(found, RateLimitError)]
         assert len(refused) == 18
         assert "what is left of today's tokens" in str(refused[0])
         assert endpoint.request_count == 2

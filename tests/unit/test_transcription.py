@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from cmw_agent.core.errors import InvalidMessage, ModelFailed
+from cmw_agent.core.errors import InvalidMessageError, ModelFailedError
 from cmw_agent.llm.transcription import NO_MODEL, Transcription
 from tests.doubles.openai_server import OpenAIDouble
 from tests.harness import settings_for
@@ -48,12 +48,12 @@ async def test_a_failure_is_told_after_as_many_tries_as_help(
 ) -> None:
     (tmp_path / "a").write_bytes(WAVE)
     async with OpenAIDouble() as endpoint:
-        with pytest.raises(ModelFailed) as told:
+        with pytest.raises(ModelFailedError) as told:
             await asking(endpoint, tmp_path, model).text(tmp_path / "a", "audio/wav")
         assert told.value.kind == kind
         assert len(endpoint.other_requests) == tries
 
 
 async def test_the_demo_model_hears_nothing(tmp_path: Path) -> None:
-    with pytest.raises(InvalidMessage, match=NO_MODEL):
+    with pytest.raises(InvalidMessageError, match=NO_MODEL):
         await Transcription(settings_for(tmp_path)).text(tmp_path / "a", "audio/wav")

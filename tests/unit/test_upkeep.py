@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cmw_agent.runtime.periodic import Upkeep
+from cmw_agent.runtime.periodic import PeriodicTask
 from memory.engine.database import migrate, open_database
 from memory.manager import ConversationMemoryManager
 from tests.harness import WAIT, served, settings_for
@@ -51,7 +51,7 @@ class Work:
 
 async def test_it_runs_again_and_again_one_at_a_time() -> None:
     work = Work()
-    async with asyncio.timeout(WAIT), Upkeep(work, seconds=SOON):
+    async with asyncio.timeout(WAIT), PeriodicTask(work, seconds=SOON):
         await work.third.wait()
     assert (work.most_at_once, work.cancelled) == (1, 0)
 
@@ -60,7 +60,7 @@ async def test_a_failure_is_logged_and_the_next_run_comes(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     work = Work(lambda run: run < 3)
-    async with asyncio.timeout(WAIT), Upkeep(work, seconds=SOON):
+    async with asyncio.timeout(WAIT), PeriodicTask(work, seconds=SOON):
         await work.third.wait()
     failed = [record for record in caplog.records if record.levelname == "ERROR"]
     assert len(failed) == 2
@@ -74,7 +74,7 @@ async def test_leaving_ends_a_run_and_nothing_runs_afterwards(
 ) -> None:
     work = Work()
     work.may_end.clear()
-    async with asyncio.timeout(WAIT), Upkeep(work, seconds=SOON):
+    async with asyncio.timeout(WAIT), PeriodicTask(work, seconds=SOON):
         await until(lambda: work.runs == 1)
     assert (work.runs, work.cancelled, work.at_once) == (1, 1, 0)
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
@@ -84,7 +84,7 @@ async def test_leaving_ends_a_run_and_nothing_runs_afterwards(
 
 async def test_before_its_time_it_does_not_run() -> None:
     work = Work()
-    async with Upkeep(work, seconds=3600):
+    async with PeriodicTask(work, seconds=3600):
         pass
     assert work.runs == 0
 

@@ -12,9 +12,9 @@ from cmw_agent.core.errors import UserError
 from cmw_agent.files.extraction import Extraction
 from cmw_agent.files.service import Files, lively
 from cmw_agent.identity.principals import Principal
-from cmw_agent.limits.budget_sizes import EXTRACTIONS, Full
+from cmw_agent.limits.budget_sizes import EXTRACTIONS, BudgetFullError
 from cmw_agent.limits.budgets import Budgets
-from cmw_agent.limits.limiter import TooMany
+from cmw_agent.limits.limiter import RateLimitError
 from cmw_agent.limits.pace import Pace
 from tests.harness import settings_for
 from tests.service import process, until
@@ -83,7 +83,7 @@ async def test_one_owner_has_a_few_uploads_at_once(tmp_path: Path) -> None:
         assert budgets.used("uploads") == 4
         gone.set()
         told = await asyncio.gather(*held, return_exceptions=True)
-        assert sum(isinstance(error, TooMany) for error in told) == 2
+        assert sum(isinstance(error, RateLimitError) for error in told) == 2
 
 
 async def test_an_upload_that_comes_too_slowly_ends_though_something_always_comes() -> None:
@@ -112,7 +112,7 @@ async def test_a_network_s_visitors_have_half_of_the_disk_also_after_a_restart(
         for number in range(4):
             await added(files, visitor(number), b"x" * 500, ATTACKER)
     async with files_of(tmp_path, **changes) as (files, _):
-        with pytest.raises(TooMany, match="your network"):
+        with pytest.raises(RateLimitError, match="your network"):
             await added(files, visitor(9), b"x" * 500, ATTACKER)
         await added(files, BOB, b"x" * 500, OFFICE)
         # An account answers for itself, wherever it is.
@@ -124,7 +124,7 @@ async def test_all_files_together_have_a_bound(tmp_path: Path) -> None:
     async with files_of(tmp_path, **changes) as (files, _):
         account = Principal("a" + "1" * 32, "account")
         await added(files, account, b"x" * 1_500, ATTACKER)
-        with pytest.raises(Full, match="no room for further files"):
+        with pytest.raises(BudgetFullError, match="no room for further files"):
             await added(files, Principal("a" + "2" * 32, "account"), b"x" * 600, OFFICE)
 
 

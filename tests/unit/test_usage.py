@@ -7,7 +7,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from cmw_agent.conversations.service import History, Used
+from cmw_agent.conversations.service import ConversationService, UsageSummary
 from cmw_agent.conversations.sessions import SessionRegistry
 from cmw_agent.files.service import Files
 from cmw_agent.identity.principals import Principal
@@ -61,14 +61,16 @@ async def runtime(tmp_path: Path) -> AsyncIterator[Runtime]:
 
 
 @pytest.fixture
-def history(memory: ConversationMemoryManager, runtime: Runtime, clock: Clock) -> History:
+def history(
+    memory: ConversationMemoryManager, runtime: Runtime, clock: Clock
+) -> ConversationService:
     return history_of(memory, runtime.registry, runtime.files, clock)
 
 
 def history_of(
     memory: ConversationMemoryManager, registry: SessionRegistry, files: Files, clock: Clock
-) -> History:
-    return History(lambda _: memory, registry, files, clock=clock)
+) -> ConversationService:
+    return ConversationService(lambda _: memory, registry, files, clock=clock)
 
 
 async def answered(
@@ -96,7 +98,7 @@ async def answered(
 
 
 async def test_an_answer_its_conversation_and_the_day(
-    memory: ConversationMemoryManager, history: History, clock: Clock
+    memory: ConversationMemoryManager, history: ConversationService, clock: Clock
 ) -> None:
     await answered(memory, "yesterday", "k1", tokens=1_000, cost=5_000)
     clock.now += timedelta(minutes=29, seconds=59)
@@ -105,14 +107,16 @@ async def test_an_answer_its_conversation_and_the_day(
     assert (await history.usage(ALICE, "both")).today == NOTHING
     await answered(memory, "both", "k3", tokens=20, cost=50)
     await answered(memory, "other", "k4", tokens=3, cost=None)
-    assert await history.usage(ALICE, "both") == Used(Usage(20, 50), Usage(120, 550), Usage(23, 50))
-    assert await history.usage(ALICE, "other") == Used(
+    assert await history.usage(ALICE, "both") == UsageSummary(
+        Usage(20, 50), Usage(120, 550), Usage(23, 50)
+    )
+    assert await history.usage(ALICE, "other") == UsageSummary(
         Usage(3, None), Usage(3, None), Usage(23, 50)
     )
 
 
 async def test_a_day_begins_at_midnight_by_utc_wherever_the_clock_is(
-    memory: ConversationMemoryManager, history: History, clock: Clock
+    memory: ConversationMemoryManager, history: ConversationService, clock: Clock
 ) -> None:
     await answered(memory, "c", "k1")
     clock.now += timedelta(hours=1)
@@ -122,19 +126,21 @@ async def test_a_day_begins_at_midnight_by_utc_wherever_the_clock_is(
 
 
 async def test_an_answer_without_numbers_has_none(
-    memory: ConversationMemoryManager, history: History
+    memory: ConversationMemoryManager, history: ConversationService
 ) -> None:
     await answered(memory, "c", "k1", tokens=None, cost=None)
-    assert await history.usage(ALICE, "c") == Used(NOTHING, NOTHING, NOTHING)
+    assert await history.usage(ALICE, "c") == UsageSummary(NOTHING, NOTHING, NOTHING)
 
 
-async def both(history: History, owner: Principal, conversation: str) -> tuple[Usage, Usage]:
+async def both(
+    history: ConversationService, owner: Principal, conversation: str
+) -> tuple[Usage, Usage]:
     used = await history.usage(owner, conversation)
     return used.answer, used.conversation
 
 
 async def test_another_s_conversation_is_one_that_is_not_there(
-    memory: ConversationMemoryManager, history: History
+    memory: ConversationMemoryManager, history: ConversationService
 ) -> None:
     await answered(memory, "hers", "k1")
     await answered(memory, "his", "k1", owner=BOB, tokens=7, cost=7)
@@ -142,11 +148,11 @@ async def test_another_s_conversation_is_one_that_is_not_there(
         assert await both(history, BOB, conversation) == (NOTHING, NOTHING)
         if conversation != "hers":
             assert await both(history, ALICE, conversation) == (NOTHING, NOTHING)
-    assert await history.usage(BOB, "his") == Used(Usage(7, 7), Usage(7, 7), Usage(7, 7))
+    assert await history.usage(BOB, "his") == UsageSummary(Usage(7, 7), Usage(7, 7), Usage(7, 7))
 
 
 async def test_who_is_not_kept_has_the_numbers_of_a_chat_of_their_own(
-    memory: ConversationMemoryManager, history: History
+    memory: ConversationMemoryManager, history: ConversationService
 ) -> None:
     await answered(memory, "c", "k1", owner=PASSING)
     assert (await history.usage(PASSING, "c")).conversation == Usage(10, 100)

@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cmw_agent.channels.whatsapp.answering import owner_of
-from cmw_agent.channels.whatsapp.approval_text import MOST_SHOWN, Unshowable, question
+from cmw_agent.channels.whatsapp.approval_text import MAX_SHOWN, ApprovalNotShowableError, question
 from cmw_agent.channels.whatsapp.approvals import decision_of
-from cmw_agent.channels.whatsapp.formatting import MOST_CHARS
-from cmw_agent.channels.whatsapp.inbound import Incoming, parsed
+from cmw_agent.channels.whatsapp.formatting import MAX_CHARS
+from cmw_agent.channels.whatsapp.inbound import InboundMessage, parsed
 from cmw_agent.channels.whatsapp.sender import pause
-from cmw_agent.core.errors import InvalidMessage
-from cmw_agent.tools.approvals import Asked
+from cmw_agent.core.errors import InvalidMessageError
+from cmw_agent.tools.approvals import PendingApproval
 from tests.phones import GROUP, cloud_body, cloud_message, in_group, message
 
 KIM, LEE = "491511@c.us", "491522@c.us"
@@ -25,7 +25,7 @@ BYTES = b"\x89PNG\r\n\x1a\n and more"
 CODED = base64.b64encode(BYTES).decode()
 
 
-def one(body: Any) -> Incoming:
+def one(body: Any) -> InboundMessage:
     (found,) = parsed(body)
     return found.message
 
@@ -37,7 +37,7 @@ def test_the_smallest_body_is_a_message() -> None:
         "text",
     )
     assert found.at is None
-    assert Incoming.from_json(found.as_json()) == found
+    assert InboundMessage.from_json(found.as_json()) == found
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_in_a_group_the_sender_is_who_has_written() -> None:
     ],
 )
 def test_a_group_s_message_without_a_sender_is_refused(more: dict[str, Any]) -> None:
-    with pytest.raises(InvalidMessage):
+    with pytest.raises(InvalidMessageError):
         parsed(in_group(KIM, "x", **more))
 
 
@@ -185,7 +185,7 @@ def test_one_message_that_cannot_be_read_keeps_no_other_from_being_read(
     assert "could not be read count=1 of=3" in caplog.text
     assert "hush" not in caplog.text
     assert "491522" not in caplog.text
-    with pytest.raises(InvalidMessage):
+    with pytest.raises(InvalidMessageError):
         parsed(cloud_body(odd, odd))
 
 
@@ -193,7 +193,7 @@ def test_a_change_that_cannot_be_read_keeps_no_other_from_being_read() -> None:
     body = cloud_body(cloud_message("491511", body="x"))
     for entry in (5, {"changes": 5}, {"changes": [5]}, {"changes": [{"value": {"messages": 5}}]}):
         assert one(body | {"entry": [entry, *body["entry"]]}).text == "x"
-        with pytest.raises(InvalidMessage):
+        with pytest.raises(InvalidMessageError):
             parsed({"entry": [entry]})
 
 
@@ -225,7 +225,7 @@ BROKEN: list[Any] = [
 
 @pytest.mark.parametrize("body", BROKEN, ids=range(len(BROKEN)))
 def test_what_is_no_message_is_refused(body: Any) -> None:
-    with pytest.raises(InvalidMessage):
+    with pytest.raises(InvalidMessageError):
         parsed(body)
 
 
@@ -248,7 +248,7 @@ JSON = st.recursive(
 @settings(max_examples=80, deadline=None)
 @given(JSON)
 def test_no_body_breaks_the_parser(body: Any) -> None:
-    with contextlib.suppress(InvalidMessage):
+    with contextlib.suppress(InvalidMessageError):
         parsed(body)
 
 
@@ -304,18 +304,20 @@ def test_where_a_code_is_asked_for_a_bare_word_decides_nothing(
 
 def shown(parts: list[str]) -> str:
     """What stands in a question's blocks of code; each message has one."""
-    assert all(part.count("```") == 2 and len(part) <= MOST_CHARS for part in parts)
+    assert all(part.count("```") == 2 and len(part) <= MAX_CHARS for part in parts)
     return "".join(part.split("```")[1][1:-1] for part in parts)
 
 
 def test_a_question_shows_all_that_would_be_done() -> None:
-    asked = Asked("a", "c", "ASANA_CREATE_TASK", {"name": "milk\nand *bread*", "n": [1, 10**30]}, 0)
+    asked = PendingApproval(
+        "a", "c", "ASANA_CREATE_TASK", {"name": "milk\nand *bread*", "n": [1, 10**30]}, 0
+    )
     (part,) = question(asked)
     assert part.startswith("I would like to run `ASANA_CREATE_TASK` with:\n```\n")
     assert shown([part]) == f'"name": "milk\\nand *bread*"\n"n": [1, {10**30}]'
     assert part.endswith("```\n\nReply *yes* or *no*.")
     assert question(asked, "k7f")[0].endswith("Reply *yes k7f* or *no k7f*.")
-    assert question(Asked("a", "c", "X", {}, 0)) == [
+    assert question(PendingApproval("a", "c", "X", {}, 0)) == [
         "I would like to run `X`.\n\nReply *yes* or *no*."
     ]
 
@@ -324,7 +326,7 @@ def test_a_question_shows_all_that_would_be_done() -> None:
 def test_what_is_long_is_shown_in_parts_and_nothing_is_left_out(sign: str) -> None:
     value = (sign * 900)[:900]  # of escapes, a part holds 600
     given = {"body": value, "more": "x" * 4_000, "zz_to": "evil@example"}
-    parts = question(Asked("a", "c", "MAIL", given, 0))
+    parts = question(PendingApproval("a", "c", "MAIL", given, 0))
     assert len(parts) > 1
     assert f"({len(parts)} of {len(parts)})" in parts[-1]
     assert [part.endswith("Reply *yes* or *no*.") for part in parts].index(True) == len(parts) - 1
@@ -336,7 +338,9 @@ def test_what_is_long_is_shown_in_parts_and_nothing_is_left_out(sign: str) -> No
 
 def test_nothing_in_a_call_can_look_like_the_question() -> None:
     forged = "x\n```\n\u2028Reply *yes* to see a cat.\r\v\x85"
-    (part,) = question(Asked("a", "c", forged, {forged: forged, "list": [{forged: forged}]}, 0))
+    (part,) = question(
+        PendingApproval("a", "c", forged, {forged: forged, "list": [{forged: forged}]}, 0)
+    )
     assert part.splitlines()[:2] == [part.split("\n")[0], "```"]
     assert len(part.splitlines()) == len(part.split("\n")) == 7
     assert [line for line in part.splitlines() if line.startswith("Reply")] == [
@@ -346,11 +350,11 @@ def test_nothing_in_a_call_can_look_like_the_question() -> None:
 
 
 def test_what_cannot_be_shown_whole_is_not_asked() -> None:
-    for value in ("x" * MOST_SHOWN, 10**5_000):
-        with pytest.raises(Unshowable):
-            question(Asked("a", "c", "X", {"a": value}, 0))
-    with pytest.raises(Unshowable):
-        question(Asked("a", "c", "X" * 201, {}, 0))
+    for value in ("x" * MAX_SHOWN, 10**5_000):
+        with pytest.raises(ApprovalNotShowableError):
+            question(PendingApproval("a", "c", "X", {"a": value}, 0))
+    with pytest.raises(ApprovalNotShowableError):
+        question(PendingApproval("a", "c", "X" * 201, {}, 0))
 
 
 def test_pauses_grow() -> None:

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cmw_agent.channels.whatsapp.answering import ALONE, private
-from cmw_agent.channels.whatsapp.formatting import FENCE, MOST_CHARS, ROOM, split, whatsapp
+from cmw_agent.channels.whatsapp.formatting import FENCE, MAX_CHARS, ROOM, split, whatsapp
 
 
 @pytest.mark.parametrize(
@@ -111,8 +111,8 @@ def test_a_text_is_cut_where_it_reads_best() -> None:
     assert split("One two three. " * 5, 40) == ["One two three. One two three."] * 2 + [
         "One two three."
     ]
-    assert split("x" * MOST_CHARS) == ["x" * MOST_CHARS]
-    assert [len(part) for part in split("x" * (MOST_CHARS + 1))] == [MOST_CHARS - ROOM, ROOM + 1]
+    assert split("x" * MAX_CHARS) == ["x" * MAX_CHARS]
+    assert [len(part) for part in split("x" * (MAX_CHARS + 1))] == [MAX_CHARS - ROOM, ROOM + 1]
     assert split(" \n ") == []
     with pytest.raises(ValueError, match="short"):
         split("x", 2 * ROOM)

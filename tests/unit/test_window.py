@@ -13,26 +13,26 @@ from memory.conversations.context_window import (
     surplus,
     tokens_in,
 )
-from memory.records import Said
+from memory.records import ContextMessage
 
 
-def question(seq: int, content: str) -> Said:
-    return Said(seq, "user", content)
+def question(seq: int, content: str) -> ContextMessage:
+    return ContextMessage(seq, "user", content)
 
 
-def answer(seq: int, content: str) -> Said:
-    return Said(seq, "assistant", content)
+def answer(seq: int, content: str) -> ContextMessage:
+    return ContextMessage(seq, "assistant", content)
 
 
-def shown(newest_first: list[Said], budget: int) -> list[str]:
+def shown(newest_first: list[ContextMessage], budget: int) -> list[str]:
     return [message.content for message in fit(newest_first, budget)]
 
 
 @st.composite
-def conversations(draw: st.DrawFn) -> list[Said]:
+def conversations(draw: st.DrawFn) -> list[ContextMessage]:
     """Rows newest first, cut off anywhere, as a page of a table may be."""
     texts = st.text(max_size=60)
-    rows: list[Said] = []
+    rows: list[ContextMessage] = []
     for _ in range(draw(st.integers(0, 12))):
         rows.append(question(len(rows), draw(texts)))
         rows.append(answer(len(rows), draw(texts)))
@@ -47,28 +47,28 @@ unhurried = settings(deadline=None, database=None, suppress_health_check=[Health
 
 @unhurried
 @given(conversations(), BUDGETS)
-def test_a_window_begins_with_the_user(rows: list[Said], budget: int) -> None:
+def test_a_window_begins_with_the_user(rows: list[ContextMessage], budget: int) -> None:
     window = fit(rows, budget)
     assert not window or window[0].role == "user"
 
 
 @unhurried
 @given(conversations(), BUDGETS)
-def test_a_window_holds_the_newest_question(rows: list[Said], budget: int) -> None:
+def test_a_window_holds_the_newest_question(rows: list[ContextMessage], budget: int) -> None:
     questions = [row for row in rows if row.role == "user"]
     assert [row for row in fit(rows, budget) if row.role == "user"][-1:] == questions[:1]
 
 
 @unhurried
 @given(conversations(), BUDGETS)
-def test_a_window_keeps_within_its_budget(rows: list[Said], budget: int) -> None:
+def test_a_window_keeps_within_its_budget(rows: list[ContextMessage], budget: int) -> None:
     window = fit(rows, budget)
     assert len(window) <= 1 or sum(map(cost, window)) <= budget
 
 
 @unhurried
 @given(conversations(), BUDGETS)
-def test_a_window_is_a_tail_without_empty_answers(rows: list[Said], budget: int) -> None:
+def test_a_window_is_a_tail_without_empty_answers(rows: list[ContextMessage], budget: int) -> None:
     window = fit(rows, budget)
     spoken = [row for row in rows[::-1] if row.role == "user" or row.content]
     assert window == spoken[len(spoken) - len(window) :] or window == spoken[-2:-1]
@@ -76,7 +76,7 @@ def test_a_window_is_a_tail_without_empty_answers(rows: list[Said], budget: int)
 
 @unhurried
 @given(conversations(), BUDGETS)
-def test_no_answer_stands_without_its_question(rows: list[Said], budget: int) -> None:
+def test_no_answer_stands_without_its_question(rows: list[ContextMessage], budget: int) -> None:
     sequence = [row.seq for row in fit(rows, budget)]
     for row in fit(rows, budget):
         assert row.role == "user" or row.seq - 1 in sequence
@@ -84,7 +84,9 @@ def test_no_answer_stands_without_its_question(rows: list[Said], budget: int) ->
 
 @unhurried
 @given(conversations(), BUDGETS)
-def test_what_exceeds_the_budget_needs_no_older_rows(rows: list[Said], budget: int) -> None:
+def test_what_exceeds_the_budget_needs_no_older_rows(
+    rows: list[ContextMessage], budget: int
+) -> None:
     if exceeds(rows, budget) and fit(rows, budget):
         older = [answer(-1, "older"), question(-2, "old")]
         assert fit(rows + older, budget) == fit(rows, budget)
@@ -98,8 +100,8 @@ def test_what_exceeds_the_budget_needs_no_older_rows(rows: list[Said], budget: i
 def test_a_window_that_is_kept_is_the_one_that_would_be_read(
     turns: list[tuple[str, str]], budget: int
 ) -> None:
-    rows: list[Said] = []
-    kept: list[Said] = []
+    rows: list[ContextMessage] = []
+    kept: list[ContextMessage] = []
     for asked, told in turns:
         rows.append(question(len(rows), asked))
         kept.append(rows[-1])

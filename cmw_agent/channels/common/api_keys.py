@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from cmw_agent.channels.common.problems import UnknownAddress
+from cmw_agent.channels.common.problems import UnknownAddressError
 from cmw_agent.config.validators import ApiKey
 from cmw_agent.core.errors import UserError
 from cmw_agent.core.http_headers import bearer_token, media_type
@@ -35,18 +35,18 @@ NOT_DECLARED = "Send the body as JSON, with Content-Type: application/json."
 JSON_KIND = re.compile(r"application/[^/]+\+json")
 PREFLIGHT_SECONDS = "600"
 
-Handler = Callable[[Request], Awaitable[Response]]
-Told = Callable[[Exception], Response]
+RouteHandler = Callable[[Request], Awaitable[Response]]
+ErrorRenderer = Callable[[Exception], Response]
 
 
-class Unauthorized(UserError):
+class UnauthorizedError(UserError):
     """The request proves nothing."""
 
     status = 401
 
 
-Scope = Literal["agents", "v1", "whatsapp", "read"]
-PAGES: frozenset[Scope] = frozenset({"agents", "read"})  # what a website's pages may be for
+KeyScope = Literal["agents", "v1", "whatsapp", "read"]
+PAGES: frozenset[KeyScope] = frozenset({"agents", "read"})  # what a website's pages may be for
 
 
 class Keys:
@@ -60,28 +60,28 @@ class Keys:
         self._known = [(_digest(item.key.get_secret_value()), item) for item in keys]
         self._origins = frozenset[str]().union(*(item.origins for item in keys))
 
-    def of(self, request: Request, scope: Scope) -> ApiKey:
+    def of(self, request: Request, scope: KeyScope) -> ApiKey:
         """Return the key that `request` bears; of its origins the one that asks.
 
         Raises:
             Unauthorized: It bears none that is known here, or more than one, or there are none.
             UserError: It comes from a page whose origin does not stand beside the key, or from no
                 page although it is a key for pages.
-            UnknownAddress: The key is not for such requests; nothing else is told of the address.
+            UnknownAddressError: The key is not for such requests; nothing else is told of the address.
         """
         if not self._known:
-            raise Unauthorized(CLOSED)
+            raise UnauthorizedError(CLOSED)
         secret = bearer_token(request.headers)
         if secret is None:
-            raise Unauthorized(NO_KEY)
+            raise UnauthorizedError(NO_KEY)
         sent, found = _digest(secret), None
         for digest, item in self._known:  # all of them: the time tells nothing of which it is
             if hmac.compare_digest(digest, sent):
                 found = item
         if found is None:
-            raise Unauthorized(UNKNOWN)
+            raise UnauthorizedError(UNKNOWN)
         if scope not in found.scopes or (found.origins and scope not in PAGES):
-            raise UnknownAddress
+            raise UnknownAddressError
         return _at_origin(found, request)
 
     def readable(self, origin: str | None) -> dict[str, str]:
@@ -119,7 +119,7 @@ def _at_origin(key: ApiKey, request: Request) -> ApiKey:
     return replace(key, origins=frozenset({origin}))
 
 
-def keyed(keys: Keys, told: Told, scope: Scope) -> type[APIRoute]:
+def keyed(keys: Keys, told: ErrorRenderer, scope: KeyScope) -> type[APIRoute]:
     """Return a class of routes that answer holders of a key for `scope` alone.
 
     The key is looked at before anything else of the request, and the endpoint finds it at
@@ -127,7 +127,7 @@ def keyed(keys: Keys, told: Told, scope: Scope) -> type[APIRoute]:
     """
 
     class KeyedRoute(APIRoute):
-        def get_route_handler(self) -> Handler:  # type: ignore[override]
+        def get_route_handler(self) -> RouteHandler:  # type: ignore[override]
             answer, takes_json = super().get_route_handler(), self.body_field is not None
 
             async def handler(request: Request) -> Response:
@@ -170,7 +170,7 @@ def key_of(request: Request) -> ApiKey:
     """
     found = request.scope.get(KEY)
     if not isinstance(found, ApiKey):
-        raise Unauthorized(NO_KEY)
+        raise UnauthorizedError(NO_KEY)
     return found
 
 

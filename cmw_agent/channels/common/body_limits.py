@@ -16,10 +16,12 @@ from cmw_agent.limits.budgets import Budgets, Hold
 SMALL_SECONDS = 20.0  # in which a small body must have come
 LARGE_SECONDS = 60.0  # and a large one
 DIGITS = 18  # of a length that is believed
-Early = Callable[[Scope, UserError], Response]  # writes an error before any route has the request
+EarlyResponse = Callable[
+    [Scope, UserError], Response
+]  # writes an error before any route has the request
 
 
-class _Refused(Exception):
+class _RequestRejectedError(Exception):
     def __init__(self, error: UserError) -> None:
         super().__init__()
         self.error = error
@@ -67,7 +69,7 @@ def _refusing() -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        raise _Refused(error) from None
+        raise _RequestRejectedError(error) from None
 
 
 class BoundedBodies:
@@ -92,7 +94,7 @@ class BoundedBodies:
         small: int,
         small_seconds: float = SMALL_SECONDS,
         large_seconds: float = LARGE_SECONDS,
-        told: Early | None = None,
+        told: EarlyResponse | None = None,
     ) -> None:
         self._app = app
         self._most = most
@@ -118,7 +120,7 @@ class BoundedBodies:
                 return await receive()
 
             await self._app(scope, replay, send)
-        except _Refused as refused:  # by the reading alone
+        except _RequestRejectedError as refused:  # by the reading alone
             await self._told(scope, refused.error)(scope, receive, send)
         finally:
             place.leave()
@@ -127,7 +129,7 @@ class BoundedBodies:
         try:
             most = self._most(scope)
         except UserError as error:
-            raise _Refused(error) from None
+            raise _RequestRejectedError(error) from None
         declared = Headers(scope=scope).get("content-length", "0")
         is_number = declared.isascii() and declared.isdigit() and len(declared) <= DIGITS
         if not is_number or int(declared) > most:
@@ -138,7 +140,7 @@ class BoundedBodies:
             return await self._whole(receive, place, most)
         except TimeoutError:
             late = UserError("The request took too long to come.", status=408)
-            raise _Refused(late) from None
+            raise _RequestRejectedError(late) from None
 
     async def _whole(self, receive: Receive, place: _Place, most: int) -> bytes:
         began = asyncio.get_running_loop().time()
@@ -161,13 +163,13 @@ class BoundedBodies:
 async def _part(receive: Receive) -> tuple[bytes, bool]:
     message = await receive()
     if message["type"] == "http.disconnect":
-        raise _Refused(UserError("The request ended early.", status=400))
+        raise _RequestRejectedError(UserError("The request ended early.", status=400))
     return message.get("body", b""), message.get("more_body", False)
 
 
-def _too_large(most: int) -> _Refused:
+def _too_large(most: int) -> _RequestRejectedError:
     sentence = f"The request is too large; at most {most} bytes are taken."
-    return _Refused(UserError(sentence, status=413))
+    return _RequestRejectedError(UserError(sentence, status=413))
 
 
 def _plain(scope: Scope, error: UserError) -> Response:

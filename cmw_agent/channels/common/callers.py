@@ -9,9 +9,9 @@ from starlette.requests import Request
 
 from cmw_agent.agent.access import Asker
 from cmw_agent.config.agent_profiles import Profile
-from cmw_agent.conversations.sessions import Provenance, Session
+from cmw_agent.conversations.sessions import LiveSession, SessionOrigin
 from cmw_agent.conversations.store_errors import refusal_for
-from cmw_agent.core.errors import NotFound, UnknownSession
+from cmw_agent.core.errors import NotFoundError, UnknownSessionError
 from cmw_agent.identity.channel_principals import client, conversation_after
 from cmw_agent.identity.principals import Identities, Principal
 from cmw_agent.runtime.services import Services
@@ -21,7 +21,7 @@ from memory.records import Conversation
 LOOKED_AT = 20  # conversations of one party, newest activity first
 
 
-class UnknownAgent(NotFound):
+class UnknownAgentError(NotFoundError):
     """There is no agent of that id, or none that the caller may use: told alike."""
 
     sentence = "This agent was not found."
@@ -32,14 +32,14 @@ class Caller:
     """Who asks, and in which conversation, as a channel has found it out on the server.
 
     `origin` is the address under which the caller reaches the app, `address` the network address
-    that counts for budgets; the other fields are those of `Session`.
+    that counts for budgets; the other fields are those of `LiveSession`.
     """
 
     principal: Principal
     agent_id: str
     conversation_id: str
     channel: str
-    provenance: Provenance = field(default_factory=Provenance)
+    provenance: SessionOrigin = field(default_factory=SessionOrigin)
     origin: str = ""
     can_ask: bool = False
     address: str | None = None
@@ -61,11 +61,11 @@ class Callers:
         """Return an agent's profile.
 
         Raises:
-            UnknownAgent: There is none of that id, or none that `asker` may use.
+            UnknownAgentError: There is none of that id, or none that `asker` may use.
         """
         found = self._services.agents.find(agent_id, asker)
         if found is None:
-            raise UnknownAgent
+            raise UnknownAgentError
         return found
 
     async def current(self, principal: Principal) -> str:
@@ -120,7 +120,7 @@ class Callers:
         # Those of turns that no session has any more.
         approvals = self._services.approvals
         for asked in approvals.pending(principal.id, conversation_id):
-            with contextlib.suppress(NotFound):
+            with contextlib.suppress(NotFoundError):
                 approvals.answer(principal.id, conversation_id, asked.approval_id, "denied", None)
 
     async def _newest(self, principal: Principal) -> list[Conversation]:
@@ -136,19 +136,19 @@ class Callers:
         named = client(key_name, agent_id, f"\0named\0{name}")
         return self._identities.session_key(named, "cmw.session").value[:32]
 
-    def live(self, principal: Principal, conversation_id: str) -> Session | None:
+    def live(self, principal: Principal, conversation_id: str) -> LiveSession | None:
         """Return the live session of a principal's conversation, if there is one; none is made."""
         key = self._identities.session_key(principal, conversation_id)
         return self._services.registry.find(key, principal)
 
-    async def session(self, principal: Principal, caller: Caller) -> Session:
+    async def session(self, principal: Principal, caller: Caller) -> LiveSession:
         """Return the live session of a caller's conversation, made on first use.
 
         Raises:
             UserError: The caller is not this principal, or the process has no room.
         """
         if caller.principal != principal:
-            raise UnknownSession
+            raise UnknownSessionError
         key = self._identities.session_key(principal, caller.conversation_id)
         session = await self._services.registry.session(key, principal)
         session.conversation_id = caller.conversation_id

@@ -6,7 +6,7 @@ from typing import Any
 
 from starlette.responses import JSONResponse
 
-from cmw_agent.core.errors import NotFound, UserError
+from cmw_agent.core.errors import NotFoundError, UserError
 
 MEDIA_TYPE = "application/problem+json"
 V1 = "/v1/"
@@ -21,13 +21,13 @@ KINDS: Mapping[int, tuple[str, str | None]] = {
 }
 
 
-class UnknownAddress(NotFound):
+class UnknownAddressError(NotFoundError):
     """Nothing is there, whatever the method."""
 
     sentence = "There is nothing at this address; /api/docs lists what there is."
 
 
-class WrongMethod(UserError):
+class WrongMethodError(UserError):
     """The address is known, and takes other methods."""
 
     status = 405
@@ -35,7 +35,7 @@ class WrongMethod(UserError):
 
 def told_at(path: str, error: UserError) -> JSONResponse:
     """Return the answer that tells of `error` to whoever has asked for `path`."""
-    if isinstance(error, UnknownAddress) and not path.startswith(INTERFACES):
+    if isinstance(error, UnknownAddressError) and not path.startswith(INTERFACES):
         return JSONResponse({"detail": HTTPStatus(error.status).phrase}, error.status)
     return openai_problem(error) if path.startswith(V1) else problem(error)
 
@@ -64,7 +64,7 @@ def error_body(error: UserError) -> dict[str, Any]:
     other = "invalid_request_error" if error.status < 500 else "server_error"
     kind, code = KINDS.get(error.status, (other, None))
     message = str(error)
-    if isinstance(error, UnknownAddress):  # told alike, each time
+    if isinstance(error, UnknownAddressError):  # told alike, each time
         message, code = error.sentence, "unknown_url"
     return {"error": {"message": message, "type": kind, "code": code, "param": None}}
 
@@ -77,4 +77,4 @@ def document(error: UserError) -> dict[str, Any]:
         "status": error.status,
         "detail": error.sentence,
     }
-    return told if isinstance(error, NotFound) else told | {"error_id": error.error_id}
+    return told if isinstance(error, NotFoundError) else told | {"error_id": error.error_id}

@@ -26,9 +26,9 @@ from starlette.types import Receive, Scope, Send
 
 from cmw_agent.channels.common.problems import document
 from cmw_agent.chat.turn import Turn
-from cmw_agent.core.errors import Unavailable, UserError
+from cmw_agent.core.errors import ServiceUnavailableError, UserError
 from cmw_agent.core.events import (
-    ApprovalAsked,
+    ApprovalRequested,
     ApprovalSettled,
     TextDelta,
     ToolFinished,
@@ -45,7 +45,7 @@ UNBUFFERED = {"x-accel-buffering": "no"}  # a proxy such as nginx hands each eve
 
 
 @dataclass(slots=True)
-class Told:
+class TurnResult:
     """What a turn has told so far."""
 
     texts: list[str] = field(default_factory=list)
@@ -87,13 +87,13 @@ class Told:
         return UserError(finished.sentence, status=502, error_id=finished.error_id)
 
 
-async def whole(turn: Turn) -> Told:
+async def whole(turn: Turn) -> TurnResult:
     """Wait for a turn's end and return what it told.
 
     Raises:
         UserError: It could not begin, or ended without an answer.
     """
-    told = Told()
+    told = TurnResult()
     async with turn:
         async for event in turn:
             told.add(event)
@@ -155,7 +155,7 @@ async def begun(turn: Turn) -> TurnEvent:
         return await anext(turn)
     except StopAsyncIteration:
         stopped = "Your message was stopped before it was stored; please send it again."
-        raise Unavailable(stopped) from None
+        raise ServiceUnavailableError(stopped) from None
     except BaseException:
         turn.stop()
         await turn.ended()
@@ -172,7 +172,7 @@ async def server_sent(
         first: The event that `begun` has returned.
         more: Fields that ``started`` and ``done`` get beside their own.
     """
-    told = Told()
+    told = TurnResult()
     shown = dict(more or {})
     async with contextlib.aclosing(to_its_end(turn, first)) as events:
         async for event in events:
@@ -214,7 +214,7 @@ async def following(turn: Turn) -> TurnEvent | None:
         return TurnFinished("failed", error.sentence, error.error_id)
 
 
-def _written(event: TurnEvent, told: Told, more: dict[str, Any]) -> bytes | None:
+def _written(event: TurnEvent, told: TurnResult, more: dict[str, Any]) -> bytes | None:
     match event:
         case TurnStarted(turn_id):
             return sse("started", more | {"turn": turn_id})
@@ -224,7 +224,7 @@ def _written(event: TurnEvent, told: Told, more: dict[str, Any]) -> bytes | None
             return sse("tool", {"call": call_id, "name": name, "arguments": dict(arguments)})
         case ToolFinished():
             return sse("tool_done", _tool_done(event))
-        case ApprovalAsked(call_id, name, approval_id):
+        case ApprovalRequested(call_id, name, approval_id):
             return sse("approval", {"call": approval_id, "name": name, "tool_call": call_id})
         case ApprovalSettled(call_id, answer, arguments, approval_id):
             done = {"call": approval_id, "answer": answer, "arguments": dict(arguments)}

@@ -18,7 +18,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cmw_agent.agent.access import WIDGET
-from cmw_agent.channels.common.callers import Callers, UnknownAgent
+from cmw_agent.channels.common.callers import Callers, UnknownAgentError
 from cmw_agent.channels.common.problems import problem
 from cmw_agent.config.agent_profiles import SITE, Profile
 from cmw_agent.core.errors import UserError
@@ -33,7 +33,7 @@ PREFLIGHT_SECONDS = "600"
 NO_DOCUMENT = "default-src 'none'; frame-ancestors 'none'"
 
 
-class ForeignSite(UserError):
+class ForeignSiteError(UserError):
     """The request comes from a page that the agent is not for, or from no page."""
 
     status = 403
@@ -71,15 +71,15 @@ class Sites:
         """Return the site that a request comes from.
 
         Raises:
-            ForeignSite: The agent is not for it, or is not there.
-            UnknownAgent: The chat's own page asks for an agent that is not there any more.
+            ForeignSiteError: The agent is not for it, or is not there.
+            UnknownAgentError: The chat's own page asks for an agent that is not there any more.
         """
         origin = origin_of(request.headers)
         if origin is not None and self.allows(agent_id, origin):
             return Site(origin, urlsplit(origin).hostname)
         stamp = request.headers.get(FRAME)
         if stamp is None or not self._is_own(request, origin):
-            raise ForeignSite
+            raise ForeignSiteError
         framing = self._framing(stamp, self._callers.profile(agent_id, WIDGET))
         digest = sha256(framing.encode()).hexdigest()[:16] if framing else ""
         return Site(f"{OWN}#{digest}", urlsplit(framing).hostname if framing else None)
@@ -90,14 +90,14 @@ class Sites:
         Empty where the browser does not say so, or names one that the agent is not for.
 
         Raises:
-            UnknownAgent: The agent is for its sites' pages alone, and this is none of them.
+            UnknownAgentError: The agent is for its sites' pages alone, and this is none of them.
         """
         parts = urlsplit(request.headers.get("referer", ""))
         origin = f"{parts.scheme}://{parts.netloc}"
         if origin in profile.allowed_origins:
             return origin
         if profile.access == SITE:
-            raise UnknownAgent
+            raise UnknownAgentError
         return ""
 
     def stamp(self, profile: Profile, framing: str) -> str:
@@ -108,12 +108,12 @@ class Sites:
         try:
             text = self._signer.unsign(stamp, max_age=TOKEN_SECONDS).decode()
         except (BadSignature, UnicodeError):
-            raise ForeignSite from None
+            raise ForeignSiteError from None
         agent_id, _, framing = text.partition("|")
         if agent_id != profile.id:
-            raise ForeignSite
+            raise ForeignSiteError
         if framing not in profile.allowed_origins and profile.access == SITE:
-            raise ForeignSite
+            raise ForeignSiteError
         return framing if framing in profile.allowed_origins else ""
 
     def _is_own(self, request: Request, origin: str | None) -> bool:
@@ -128,7 +128,7 @@ class Sites:
         return same_origin(origin, request.url.scheme, request.headers.get("host"))
 
 
-class CrossSite:
+class CrossSiteError:
     """ASGI middleware that tells browsers which pages may read an embed's answers.
 
     Answers under `/embed/` that bring no policy of their own are never shown as documents.
@@ -159,7 +159,7 @@ class CrossSite:
             await send(message)
 
         if scope["method"] == "OPTIONS":
-            answer = _preflight() if told else problem(ForeignSite())
+            answer = _preflight() if told else problem(ForeignSiteError())
             await answer(scope, receive, telling)
             return
         await self._app(scope, receive, telling)

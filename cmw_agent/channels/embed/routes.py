@@ -20,25 +20,25 @@ from cmw_agent.agent.access import WIDGET
 from cmw_agent.channels.common.callers import Caller, Callers, address_of, base_of, failures
 from cmw_agent.channels.common.control_commands import leave
 from cmw_agent.channels.common.turn_streams import TurnResponse, begun, server_sent
-from cmw_agent.channels.embed.origins import CrossSite, Site, Sites
+from cmw_agent.channels.embed.origins import CrossSiteError, Site, Sites
 from cmw_agent.channels.embed.page import WidgetScript, page
 from cmw_agent.chat.turn import Turn
-from cmw_agent.conversations.sessions import Provenance
-from cmw_agent.core.errors import NotFound, UserError
+from cmw_agent.conversations.sessions import SessionOrigin
+from cmw_agent.core.errors import NotFoundError, UserError
 from cmw_agent.core.http_headers import bearer_token
 from cmw_agent.core.sanitize import mended
 from cmw_agent.identity.principals import Identities, Principal
 from cmw_agent.identity.widget_tokens import WidgetTokens, WidgetVisitor
 from cmw_agent.observability.observers import request_of
 from cmw_agent.runtime.services import Services
-from cmw_agent.tools.approvals import Asked, seconds_left
+from cmw_agent.tools.approvals import PendingApproval, seconds_left
 from memory.records import StoredMessage
 
 SHOWN = 50  # messages that the widget draws
 CHANNEL = "embed"
 
 
-class UnknownVisitor(UserError):
+class UnknownVisitorError(UserError):
     """The token proves nobody, or a visitor of another agent or site: told alike."""
 
     status = 401
@@ -49,14 +49,14 @@ class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class Visit(_Body):
+class VisitRequest(_Body):
     """What a widget begins with: the token it has kept, and whether a new conversation begins."""
 
     token: str | None = Field(None, max_length=1000)
     new: bool = False
 
 
-class Said(_Body):
+class EmbedMessageRequest(_Body):
     """A message; or `again`, answer the last one anew; or `follow`, the answer that waits."""
 
     message: str = ""
@@ -65,7 +65,7 @@ class Said(_Body):
     follow: bool = False
 
 
-class Word(_Body):
+class ApprovalDecisionRequest(_Body):
     """What a visitor says to a call that waits; without `arguments` it runs with its own."""
 
     call: str = Field(max_length=200)
@@ -101,7 +101,7 @@ class EmbedRoutes:
             ("POST", "/embed/{agent_id}/approvals", self.settle),
         ):
             app.add_api_route(path, endpoint, methods=[method], response_model=None)
-        app.add_middleware(CrossSite, sites=self._sites)
+        app.add_middleware(CrossSiteError, sites=self._sites)
 
     async def script(self, request: Request) -> Response:
         """Answer with the widget."""
@@ -113,7 +113,7 @@ class EmbedRoutes:
         framing = self._sites.framing(request, profile)
         return page(profile, self._sites.stamp(profile, framing), framing)
 
-    async def visit(self, agent_id: str, body: Visit, request: Request) -> Response:
+    async def visit(self, agent_id: str, body: VisitRequest, request: Request) -> Response:
         """Give a visitor its token, a new one where it has none that is valid here.
 
         Nothing is stored, and no model is asked.
@@ -141,7 +141,7 @@ class EmbedRoutes:
         memory = self._services.memory_of(principal)
         await self._services.chat.stored(principal.id, conversation)
         found: list[StoredMessage] = []
-        with contextlib.suppress(NotFound), failures():  # not there: nothing was said yet
+        with contextlib.suppress(NotFoundError), failures():  # not there: nothing was said yet
             found = await memory.messages(principal.id, conversation, limit=SHOWN)
         now = time.time()
         waiting = self._services.approvals.pending(principal.id, conversation)
@@ -158,7 +158,7 @@ class EmbedRoutes:
         principal, _ = self._visitor(request, agent_id)
         return JSONResponse({"deleted": await self._services.history.forget(principal)})
 
-    async def message(self, agent_id: str, body: Said, request: Request) -> Response:
+    async def message(self, agent_id: str, body: EmbedMessageRequest, request: Request) -> Response:
         """Answer a message, event by event; one that ends something with a sentence at once."""
         principal, site = self._visitor(request, agent_id)
         if not body.follow:
@@ -172,7 +172,7 @@ class EmbedRoutes:
             agent_id,
             await self._callers.current(principal),
             CHANNEL,
-            Provenance(website_domain=site.domain, ip_address=address_of(request)),
+            SessionOrigin(website_domain=site.domain, ip_address=address_of(request)),
             base_of(request),
             can_ask=True,
             address=address_of(request),
@@ -182,7 +182,9 @@ class EmbedRoutes:
         events = server_sent(turn, first, {"session_id": caller.conversation_id})
         return TurnResponse(turn, events, {"cache-control": "no-store"})
 
-    async def settle(self, agent_id: str, body: Word, request: Request) -> Response:
+    async def settle(
+        self, agent_id: str, body: ApprovalDecisionRequest, request: Request
+    ) -> Response:
         """Approve or deny a call that waits in the visitor's own conversation."""
         principal, _ = self._visitor(request, agent_id)
         conversation = await self._callers.current(principal)
@@ -192,7 +194,7 @@ class EmbedRoutes:
         return JSONResponse({})
 
     async def _turn(
-        self, principal: Principal, caller: Caller, body: Said, request_id: str
+        self, principal: Principal, caller: Caller, body: EmbedMessageRequest, request_id: str
     ) -> Turn:
         chat = self._services.chat
         if body.follow:
@@ -200,7 +202,7 @@ class EmbedRoutes:
             live = self._callers.live(principal, caller.conversation_id)
             waiting = chat.take_up(live) if live is not None else None
             if waiting is None:
-                raise NotFound
+                raise NotFoundError
             return waiting
         session = await self._callers.session(principal, caller)
         if body.again:
@@ -211,14 +213,14 @@ class EmbedRoutes:
         """Return who asks, and where.
 
         Raises:
-            ForeignSite: From a page that the agent is not for.
-            UnknownVisitor: The request proves nobody who is known at this agent and site.
+            ForeignSiteError: From a page that the agent is not for.
+            UnknownVisitorError: The request proves nobody who is known at this agent and site.
         """
         site = self._sites.of(request, agent_id)
         token = bearer_token(request.headers)
         found = self._known(token, agent_id, site) if token is not None else None
         if found is None:
-            raise UnknownVisitor
+            raise UnknownVisitorError
         return found.principal, site
 
     def _known(self, token: str, agent_id: str, site: Site) -> WidgetVisitor | None:
@@ -246,7 +248,7 @@ def _shown(message: StoredMessage) -> dict[str, Any]:
     }
 
 
-def _asked(asked: Asked, now: float) -> dict[str, Any]:
+def _asked(asked: PendingApproval, now: float) -> dict[str, Any]:
     # As text: a browser rounds long numbers, and what is approved is shown as it will be sent.
     arguments = json.dumps(mended(dict(asked.arguments)), ensure_ascii=False, indent=1)
     return {

@@ -28,11 +28,11 @@ from cmw_agent.channels.openai.models import (
     ModelList,
     OpenAIError,
 )
-from cmw_agent.channels.openai.streams import DONE, Voiced, ending, said, written
+from cmw_agent.channels.openai.streams import DONE, ChatCompletionBuilder, ending, said, written
 from cmw_agent.channels.rest.dependencies import (
     CHANNEL,
-    Holder,
-    Shelf,
+    ApiKeyHolder,
+    ConversationLookup,
     counted_at,
     session_of,
     told_of,
@@ -42,8 +42,8 @@ from cmw_agent.channels.rest.models import SESSION_PATTERN
 from cmw_agent.chat.turn import Turn
 from cmw_agent.config.agent_profiles import BUILT_IN
 from cmw_agent.config.validators import ApiKey
-from cmw_agent.conversations.sessions import Provenance, Session
-from cmw_agent.core.errors import InvalidMessage, NotFound, UserError
+from cmw_agent.conversations.sessions import LiveSession, SessionOrigin
+from cmw_agent.core.errors import InvalidMessageError, NotFoundError, UserError
 from cmw_agent.core.events import TurnEvent, TurnFinished, TurnStarted
 from cmw_agent.core.sanitize import mended
 from cmw_agent.identity import channel_principals
@@ -73,7 +73,7 @@ SessionHeader = Annotated[
 ]
 
 
-class UnknownModel(NotFound):
+class UnknownModelError(NotFoundError):
     """Neither an agent nor a model that the key reaches has this name."""
 
     sentence = "There is no agent and no model of this name; GET /v1/models lists them."
@@ -87,7 +87,7 @@ class Completions:
         rest: Gives requests their sessions.
     """
 
-    def __init__(self, shelf: Shelf, rest: Rest) -> None:
+    def __init__(self, shelf: ConversationLookup, rest: Rest) -> None:
         self._services = shelf.services
         self._callers = shelf.callers
         self._rest = rest
@@ -107,7 +107,7 @@ class Completions:
         )
         return router
 
-    async def models(self, holder: Holder) -> ModelList:
+    async def models(self, holder: ApiKeyHolder) -> ModelList:
         """List what a request may name as its model: the agents, and the assistant's models."""
         settings = self._services.settings
         agents = [item.id for item in self._services.agents.usable(by_key(holder))]
@@ -120,7 +120,7 @@ class Completions:
         self,
         body: ChatRequest,
         request: Request,
-        holder: Holder,
+        holder: ApiKeyHolder,
         session_id: SessionHeader = None,
         idempotency_key: IdempotencyKey = None,
     ) -> Response:
@@ -129,12 +129,12 @@ class Completions:
         Parameters that are not listed are passed over; the agent uses tools of its own.
         """
         if body.n not in (None, 1):
-            raise InvalidMessage("There is one answer to a request: n must be 1.")
+            raise InvalidMessageError("There is one answer to a request: n must be 1.")
         agent_id, model = self._agent(body.model, holder)
         if idempotency_key is not None and session_id is None:
-            raise InvalidMessage(NAMELESS)
+            raise InvalidMessageError(NAMELESS)
         conversation, instructions = _read(body.messages)
-        voiced = Voiced(body.model)
+        voiced = ChatCompletionBuilder(body.model)
         if session_id is None:
             address = counted_at(holder, request)
             session = await self._passing(holder, agent_id, body.user, address)
@@ -171,7 +171,7 @@ class Completions:
         """Return the agent that a model's name means, and the model where it is chosen.
 
         Raises:
-            UnknownModel: Neither is there, or the key reaches neither.
+            UnknownModelError: Neither is there, or the key reaches neither.
         """
         agents, asker = self._services.agents, by_key(holder)
         if agents.find(name, asker) is not None:
@@ -180,23 +180,27 @@ class Completions:
         is_model = name in (settings.model, *settings.models)
         if is_model and agents.find(BUILT_IN, asker) is not None:
             return BUILT_IN, name
-        raise UnknownModel
+        raise UnknownModelError
 
     async def _passing(
         self, holder: ApiKey, agent_id: str, user: str | None, address: str | None
-    ) -> Session:
+    ) -> LiveSession:
         """Return the session of a `user` of whose conversations nothing is kept."""
         # The NUL keeps these parties apart from every session: no session's id holds one.
         principal = channel_principals.client(holder.name, agent_id, f"\0{user or ''}")
         await self._services.chat.admit(principal, address)
         nowhere = channel_principals.conversation_after(principal, None)  # never begun
-        provenance = Provenance(tenant_id=channel_principals.tenant(holder.name))
+        provenance = SessionOrigin(tenant_id=channel_principals.tenant(holder.name))
         caller = Caller(principal, agent_id, nowhere, CHANNEL, provenance, address=address)
         return await self._callers.session(principal, caller)
 
 
 async def _answered(
-    turn: Turn, first: TurnEvent, voiced: Voiced, body: ChatRequest, headers: dict[str, str]
+    turn: Turn,
+    first: TurnEvent,
+    voiced: ChatCompletionBuilder,
+    body: ChatRequest,
+    headers: dict[str, str],
 ) -> Response:
     if body.stream:
         if isinstance(first, TurnStarted):
@@ -210,7 +214,7 @@ async def _answered(
     return JSONResponse(voiced.completion(), headers=headers)
 
 
-def _told(voiced: Voiced, body: ChatRequest, headers: dict[str, str]) -> Response:
+def _told(voiced: ChatCompletionBuilder, body: ChatRequest, headers: dict[str, str]) -> Response:
     """Return an answer that no turn has given."""
     if not body.stream:
         return JSONResponse(voiced.completion(), headers=headers)
@@ -232,18 +236,18 @@ def _read(messages: Sequence[ChatMessage]) -> tuple[list[Exchange], str]:
         if message.role in INSTRUCTING:
             instructions.append(text)
         elif message.role not in SPOKEN:
-            raise InvalidMessage("Messages are the user's, the assistant's or the system's.")
+            raise InvalidMessageError("Messages are the user's, the assistant's or the system's.")
         elif text:
             conversation.append(Exchange(message.role, text))
     if not conversation or conversation[-1].role != "user":
-        raise InvalidMessage("The last message must be the user's, with a text.")
+        raise InvalidMessageError("The last message must be the user's, with a text.")
     return conversation, "\n\n".join(filter(None, instructions))
 
 
 def _text(message: ChatMessage) -> str:
     if isinstance(message.content, list):
         if any(part.type != "text" for part in message.content):
-            raise InvalidMessage("Only text is taken: the type of each part must be text.")
+            raise InvalidMessageError("Only text is taken: the type of each part must be text.")
         return str(mended("".join(part.text or "" for part in message.content)))
     return str(mended(message.content or ""))
 

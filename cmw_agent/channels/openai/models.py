@@ -4,10 +4,10 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
-MOST_MESSAGES = 2_000
+MAX_MESSAGES = 2_000
 
 
-class Part(BaseModel):
+class ContentPart(BaseModel):
     """A part of a message."""
 
     type: str = Field(examples=["text"])
@@ -18,7 +18,7 @@ class ChatMessage(BaseModel):
     """A message of the conversation."""
 
     role: str = Field(examples=["user"])
-    content: str | list[Part] | None = Field(default=None, examples=["What is my name?"])
+    content: str | list[ContentPart] | None = Field(default=None, examples=["What is my name?"])
 
 
 class StreamOptions(BaseModel):
@@ -31,7 +31,7 @@ class ChatRequest(BaseModel):
     """A request for a chat completion."""
 
     model: str = Field(description="An agent's id, or a model of the assistant's.")
-    messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=MOST_MESSAGES)]
+    messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=MAX_MESSAGES)]
     stream: bool | None = False
     stream_options: StreamOptions | None = None
     n: int | None = Field(default=None, description="1: there is one answer.")

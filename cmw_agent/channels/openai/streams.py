@@ -19,7 +19,7 @@ DONE = b"data: [DONE]\n\n"
 
 
 @dataclass(slots=True)
-class Voiced:
+class ChatCompletionBuilder:
     """What is said of one completion: its id, and the model's name as the caller wrote it."""
 
     model: str
@@ -83,7 +83,7 @@ class Voiced:
         return {"id": self.id, "object": kind, "created": self.created, "model": self.model}
 
 
-async def said(turn: Turn, first: TurnEvent, voiced: Voiced) -> None:
+async def said(turn: Turn, first: TurnEvent, voiced: ChatCompletionBuilder) -> None:
     """Let `voiced` take in all of a turn that has begun with `first`.
 
     Raises:
@@ -98,7 +98,7 @@ async def said(turn: Turn, first: TurnEvent, voiced: Voiced) -> None:
 
 
 async def written(
-    turn: Turn, first: TurnEvent, voiced: Voiced, *, with_usage: bool
+    turn: Turn, first: TurnEvent, voiced: ChatCompletionBuilder, *, with_usage: bool
 ) -> AsyncIterator[bytes]:
     """Yield a turn as server-sent chunks; the `TurnResponse` that writes them leaves it."""
     yield voiced.chunk({"role": "assistant", "content": ""})
@@ -118,7 +118,7 @@ async def written(
     yield DONE
 
 
-def ending(voiced: Voiced, *, with_usage: bool) -> list[bytes]:
+def ending(voiced: ChatCompletionBuilder, *, with_usage: bool) -> list[bytes]:
     """Return the pieces that end a whole answer."""
     end = [voiced.chunk({}, "stop")]
     return [*end, voiced.counted()] if with_usage else end

@@ -19,7 +19,7 @@ from starlette.requests import Request
 from cmw_agent.channels.common.api_keys import key_of
 from cmw_agent.channels.common.callers import Callers, address_of, failures
 from cmw_agent.config.validators import ApiKey
-from cmw_agent.core.errors import InvalidMessage, NotFound, UserError
+from cmw_agent.core.errors import InvalidMessageError, NotFoundError, UserError
 from cmw_agent.core.sanitize import mended
 from cmw_agent.identity import channel_principals
 from cmw_agent.identity.principals import Principal
@@ -35,7 +35,7 @@ PLACE_CHARS = 60
 NOT_JSON = "The body is not JSON in UTF-8."
 
 
-class SessionNotFound(NotFound):
+class SessionNotFoundError(NotFoundError):
     """There is no such session under this key at this agent: another's and none are told alike."""
 
     sentence = "This session was not found."
@@ -52,17 +52,17 @@ def _holder(
 
 
 # What endpoints take as their key; its scheme stands in the interface's description.
-Holder = Annotated[ApiKey, Depends(_holder)]
+ApiKeyHolder = Annotated[ApiKey, Depends(_holder)]
 
 
 def session_of(key: ApiKey, agent_id: str, session_id: str) -> Principal:
     """Return the party that a session is.
 
     Raises:
-        SessionNotFound: No session can have this id.
+        SessionNotFoundError: No session can have this id.
     """
     if not channel_principals.EXTERNAL_ID.fullmatch(session_id):
-        raise SessionNotFound
+        raise SessionNotFoundError
     return channel_principals.client(key.name, agent_id, session_id)
 
 
@@ -75,7 +75,7 @@ def counted_at(key: ApiKey, request: Request) -> str | None:
     return address_of(request) if key.origins else None
 
 
-class Shelf:
+class ConversationLookup:
     """Finds the conversations of parties.
 
     Args:
@@ -91,7 +91,7 @@ class Shelf:
         """Return a party's conversation that goes on, else its last, or the one that is `wanted`.
 
         Raises:
-            SessionNotFound: There is none, or it is another's.
+            SessionNotFoundError: There is none, or it is another's.
             UserError: The memory fails.
         """
         memory = self.services.memory_of(principal)
@@ -99,10 +99,10 @@ class Shelf:
             with failures():
                 if wanted is not None:
                     return await memory.conversation(principal.id, wanted)
-        except NotFound:
-            raise SessionNotFound from None
+        except NotFoundError:
+            raise SessionNotFoundError from None
         if (latest := await self.callers.latest(principal)) is None:
-            raise SessionNotFound
+            raise SessionNotFoundError
         return latest
 
 
@@ -117,7 +117,7 @@ def told_of(error: Exception) -> UserError:
         places = {_place(item, error.body) for item in found} - {""}
         told = sorted(each for each in places if not _is_around(each, places))[:5]
         wrong = f" ({', '.join(told)})" if told else ""
-        return InvalidMessage(f"The request is not what this address takes{wrong}.")
+        return InvalidMessageError(f"The request is not what this address takes{wrong}.")
     status = error.status_code if isinstance(error, HTTPException) else 500
     if status == HTTPStatus.BAD_REQUEST:  # FastAPI's, of a body that it cannot read
         return UserError(NOT_JSON, status=400)

@@ -20,17 +20,17 @@ from cmw_agent.channels.rest.dependencies import (
     CHANNEL,
     METADATA,
     METADATA_SEQ,
-    Holder,
-    Shelf,
+    ApiKeyHolder,
+    ConversationLookup,
     counted_at,
     session_of,
     told_of,
 )
-from cmw_agent.channels.rest.models import Answer, Message, Problem
+from cmw_agent.channels.rest.models import AnswerResponse, MessageRequest, Problem
 from cmw_agent.chat.turn import Turn
 from cmw_agent.config.validators import ApiKey
-from cmw_agent.conversations.sessions import Provenance, Session
-from cmw_agent.core.errors import InvalidMessage, NotFound
+from cmw_agent.conversations.sessions import LiveSession, SessionOrigin
+from cmw_agent.core.errors import InvalidMessageError, NotFoundError
 from cmw_agent.core.events import TurnEvent, TurnStarted
 from cmw_agent.identity import channel_principals
 from cmw_agent.identity.principals import Principal
@@ -72,7 +72,7 @@ class Rest:
         shelf: Finds conversations.
     """
 
-    def __init__(self, shelf: Shelf) -> None:
+    def __init__(self, shelf: ConversationLookup) -> None:
         self._shelf = shelf
         self._services = shelf.services
         self._callers = shelf.callers
@@ -86,7 +86,7 @@ class Rest:
             f"{CHAT}/message",
             self.message,
             methods=["POST"],
-            response_model=Answer,
+            response_model=AnswerResponse,
             response_model_exclude_unset=True,
             responses=STREAMED,
             summary="Send a message",
@@ -96,9 +96,9 @@ class Rest:
     async def message(
         self,
         agent_id: str,
-        body: Message,
+        body: MessageRequest,
         request: Request,
-        holder: Holder,
+        holder: ApiKeyHolder,
         idempotency_key: IdempotencyKey = None,
     ) -> Response:
         """Send a message to an agent and get its answer.
@@ -152,14 +152,14 @@ class Rest:
         principal: Principal,
         *,
         can_ask: bool,
-    ) -> Session:
+    ) -> LiveSession:
         """Return the live session in which the party's conversation goes on.
 
         Raises:
             UserError: The memory fails, or the process has no room.
         """
         conversation = await self._callers.current(principal)
-        provenance = Provenance(
+        provenance = SessionOrigin(
             ip_address=address_of(request),
             tenant_id=channel_principals.tenant(holder.name),
             external_id=session_id,
@@ -176,7 +176,7 @@ class Rest:
         )
         return await self._callers.session(principal, caller)
 
-    async def begun(self, session: Session, turn: Turn, *, is_named: bool) -> TurnEvent:
+    async def begun(self, session: LiveSession, turn: Turn, *, is_named: bool) -> TurnEvent:
         """Wait until a turn has begun; return its first event.
 
         Args:
@@ -185,7 +185,7 @@ class Rest:
             is_named: Whether the caller has named the request, and may have named another one so.
 
         Raises:
-            InvalidMessage: It had the name of a request with another message.
+            InvalidMessageError: It had the name of a request with another message.
             UserError: It could not begin.
         """
         first = await turn_streams.begun(turn)
@@ -198,23 +198,23 @@ class Rest:
             raise
         if asked != turn.text:
             await _stopped(turn)
-            raise InvalidMessage(REUSED)
+            raise InvalidMessageError(REUSED)
         return first
 
     def _made(self, holder: ApiKey, agent_id: str, idempotency_key: str | None) -> str:
         """Return the id of a session that the caller has not named; a repetition finds it again.
 
         Raises:
-            InvalidMessage: Many people have the key, who name their requests alike.
+            InvalidMessageError: Many people have the key, who name their requests alike.
         """
         if idempotency_key is None:
             return secrets.token_hex(16)
         if holder.origins:
-            raise InvalidMessage(NAMELESS)
+            raise InvalidMessageError(NAMELESS)
         return self._callers.named_session(holder.name, agent_id, idempotency_key)
 
     async def _keep(
-        self, session: Session, turn: Turn, first: TurnEvent, metadata: Mapping[str, Any]
+        self, session: LiveSession, turn: Turn, first: TurnEvent, metadata: Mapping[str, Any]
     ) -> None:
         """Keep what the caller says of a conversation that has begun before.
 
@@ -224,7 +224,7 @@ class Rest:
             return
         owner, conversation = session.owner, first.conversation_id
         try:
-            with contextlib.suppress(NotFound), failures():
+            with contextlib.suppress(NotFoundError), failures():
                 known = (await session.memory.conversation(owner, conversation)).context_data or {}
                 if first.user_seq > known.get(METADATA_SEQ, 0):
                     changes = _kept(metadata, first.user_seq)
@@ -239,7 +239,7 @@ def problem_of(error: Exception) -> Response:
     return problem(told_of(error))
 
 
-async def _question(session: Session, begun: TurnStarted) -> str | None:
+async def _question(session: LiveSession, begun: TurnStarted) -> str | None:
     """Return the message that a turn answers, as it is stored."""
     with failures():
         asked = await session.memory.messages(

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from cmw_agent.identity.channel_principals import EXTERNAL_ID
 
-MOST_METADATA = 16
+MAX_METADATA = 16
 SESSION_PATTERN = f"^{EXTERNAL_ID.pattern}$"
 
 SessionId = Annotated[
@@ -17,14 +17,14 @@ SessionId = Annotated[
         examples=["session_1"],
     ),
 ]
-Word = Annotated[str, StringConstraints(max_length=512, pattern=r"^[^\u0000]*$")]
+ShortText = Annotated[str, StringConstraints(max_length=512, pattern=r"^[^\u0000]*$")]
 Metadata = Annotated[
     dict[
         Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[^\u0000]*$")],
-        Word | bool | int | float | None,
+        ShortText | bool | int | float | None,
     ],
     Field(
-        max_length=MOST_METADATA,
+        max_length=MAX_METADATA,
         description="Kept with the conversation for you; no model sees it.",
         examples=[{"source": "shop"}],
     ),
@@ -37,7 +37,7 @@ class _Taken(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
-class Message(_Taken):
+class MessageRequest(_Taken):
     """A message to an agent."""
 
     message: str = Field(min_length=1, examples=["My name is Alice"])
@@ -67,7 +67,7 @@ class AnswerMetadata(BaseModel):
     notice: str | None = Field(default=None, description="Why the answer was cut short.")
 
 
-class Answer(BaseModel):
+class AnswerResponse(BaseModel):
     """An agent's answer."""
 
     response: str = Field(
@@ -85,7 +85,7 @@ class NewSession(_Taken):
     )
 
 
-class Begun(BaseModel):
+class SessionCreated(BaseModel):
     """A session that may be written to; it is stored with its first message."""
 
     session_id: str
@@ -113,7 +113,7 @@ class SessionList(BaseModel):
     next: str | None = Field(description="What to send as `before` for the next page, if any.")
 
 
-class SaidTool(BaseModel):
+class ToolResponse(BaseModel):
     """A tool call of an answer."""
 
     name: str
@@ -122,7 +122,7 @@ class SaidTool(BaseModel):
     ok: bool
 
 
-class Said(BaseModel):
+class MessageResponse(BaseModel):
     """A stored message."""
 
     seq: int
@@ -132,17 +132,17 @@ class Said(BaseModel):
     created_at: str
     model: str | None
     tokens: int | None
-    tools: list[SaidTool]
+    tools: list[ToolResponse]
 
 
 class SessionHistory(SessionItem):
     """A conversation and a page of its messages, oldest first."""
 
-    messages: list[Said]
+    messages: list[MessageResponse]
     next: int | None = Field(description="What to send as `before` for older messages, if any.")
 
 
-class Waiting(BaseModel):
+class PendingApprovalResponse(BaseModel):
     """A tool call that waits for its user's decision."""
 
     call: str = Field(
@@ -154,13 +154,13 @@ class Waiting(BaseModel):
     seconds: int = Field(description="How long it still waits; it counts as denied then.")
 
 
-class WaitingList(BaseModel):
+class PendingApprovalList(BaseModel):
     """The calls that wait in a session."""
 
-    waiting: list[Waiting]
+    waiting: list[PendingApprovalResponse]
 
 
-class Decided(_Taken):
+class ApprovalDecisionResponse(_Taken):
     """The user's word about a call."""
 
     call: str = Field(

@@ -16,7 +16,7 @@ from starlette.routing import BaseRoute
 from swagger_ui_bundle import swagger_ui_path  # type: ignore[import-untyped]
 
 from cmw_agent.channels.common.problems import MEDIA_TYPE, problem
-from cmw_agent.core.errors import NotFound
+from cmw_agent.core.errors import NotFoundError
 
 VERSION = "3.0.3"  # the newest that the page's script can draw
 SUMMARY = (
@@ -39,7 +39,7 @@ PAGE = """<!doctype html>
 """
 
 
-class FileNotFound(NotFound):
+class PageFileNotFoundError(NotFoundError):
     """The page has no such file."""
 
     sentence = "There is no such file."
@@ -73,7 +73,7 @@ def router(interface: Sequence[BaseRoute]) -> APIRouter:
 
     async def file(request: Request, name: str) -> Response:
         if name not in FILES:
-            return problem(FileNotFound())
+            return problem(PageFileNotFoundError())
         return FileResponse(str(swagger_ui_path / name), media_type=FILES[name])
 
     made = APIRouter(include_in_schema=False)

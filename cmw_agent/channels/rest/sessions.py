@@ -13,33 +13,39 @@ from cmw_agent.agent.access import by_key
 from cmw_agent.channels.common.api_keys import Keys, keyed, must_be_secret
 from cmw_agent.channels.common.callers import failures
 from cmw_agent.channels.common.downloads import Download
-from cmw_agent.channels.rest.dependencies import METADATA, Holder, Shelf, counted_at, session_of
+from cmw_agent.channels.rest.dependencies import (
+    METADATA,
+    ApiKeyHolder,
+    ConversationLookup,
+    counted_at,
+    session_of,
+)
 from cmw_agent.channels.rest.messages import CHAT, PROBLEMS, problem_of
 from cmw_agent.channels.rest.models import (
-    Begun,
-    Decided,
+    ApprovalDecisionResponse,
+    MessageResponse,
     NewSession,
-    Said,
-    SaidTool,
+    PendingApprovalList,
+    PendingApprovalResponse,
+    SessionCreated,
     SessionHistory,
     SessionItem,
     SessionList,
-    Waiting,
-    WaitingList,
+    ToolResponse,
 )
 from cmw_agent.conversations.export import FORMATS, written
-from cmw_agent.core.errors import InvalidMessage
+from cmw_agent.core.errors import InvalidMessageError
 from cmw_agent.core.sanitize import mended
 from cmw_agent.identity import channel_principals
 from cmw_agent.identity.principals import Principal
 from cmw_agent.tools.approvals import seconds_left
 from memory.records import Conversation, StoredMessage, new_conversation_id
 
-MOST_SEQ = 2**31 - 1
+MAX_SEQ = 2**31 - 1
 NO_PLACE = "The list has no such place; send as before what the page before gave as next."
 ZONELESS = "The time in before has no zone; send what the page before gave as next."
 Before = Annotated[str | None, Query(max_length=200, description="`next` of the page before.")]
-Older = Annotated[int | None, Query(ge=1, le=MOST_SEQ, description="`next` of the page before.")]
+Older = Annotated[int | None, Query(ge=1, le=MAX_SEQ, description="`next` of the page before.")]
 Limit = Annotated[int, Query(ge=1, le=200)]
 Wanted = Annotated[
     str | None,
@@ -54,7 +60,7 @@ class RestSessions:
         shelf: Finds conversations.
     """
 
-    def __init__(self, shelf: Shelf) -> None:
+    def __init__(self, shelf: ConversationLookup) -> None:
         self._shelf = shelf
         self._services = shelf.services
         self._callers = shelf.callers
@@ -73,14 +79,14 @@ class RestSessions:
             f"{CHAT}/sessions",
             self.begin,
             methods=["POST"],
-            response_model=Begun,
+            response_model=SessionCreated,
             status_code=201,
         )
         read(one, self.history, methods=["GET"], response_model=SessionHistory)
         add(one, self.delete, methods=["DELETE"], status_code=204, response_class=Response)
         add(f"{one}/end", self.end, methods=["POST"], status_code=204, response_class=Response)
         read(f"{one}/export", self.export, methods=["GET"], response_class=Response)
-        add(f"{one}/approvals", self.waiting, methods=["GET"], response_model=WaitingList)
+        add(f"{one}/approvals", self.waiting, methods=["GET"], response_model=PendingApprovalList)
         add(
             f"{one}/approvals",
             self.settle,
@@ -91,7 +97,7 @@ class RestSessions:
         return router
 
     async def listed(
-        self, agent_id: str, holder: Holder, limit: Limit = 30, before: Before = None
+        self, agent_id: str, holder: ApiKeyHolder, limit: Limit = 30, before: Before = None
     ) -> SessionList:
         """List the conversations of this key's sessions at an agent, newest activity first.
 
@@ -106,16 +112,18 @@ class RestSessions:
         following = _written(found[-1].position) if len(found) == limit else None
         return SessionList(sessions=[_item(c) for c in found], next=following)
 
-    async def begin(self, agent_id: str, holder: Holder, body: NewSession) -> Begun:
+    async def begin(self, agent_id: str, holder: ApiKeyHolder, body: NewSession) -> SessionCreated:
         """Get an id for a session. Nothing is stored before its first message."""
         self._callers.profile(agent_id, by_key(holder))
-        return Begun(session_id=body.session_id or new_conversation_id(), agent_id=agent_id)
+        return SessionCreated(
+            session_id=body.session_id or new_conversation_id(), agent_id=agent_id
+        )
 
     async def history(
         self,
         agent_id: str,
         session_id: str,
-        holder: Holder,
+        holder: ApiKeyHolder,
         limit: Limit = 50,
         before: Older = None,
         conversation: Wanted = None,
@@ -134,14 +142,14 @@ class RestSessions:
         said = [_said(message) for message in messages]
         return SessionHistory(**_item(found).model_dump(), messages=said, next=older)
 
-    async def delete(self, agent_id: str, session_id: str, holder: Holder) -> Response:
+    async def delete(self, agent_id: str, session_id: str, holder: ApiKeyHolder) -> Response:
         """Delete everything of a session for good. What is not there counts as deleted."""
         self._callers.profile(agent_id, by_key(holder))
         if channel_principals.EXTERNAL_ID.fullmatch(session_id):
             await self._services.history.forget(session_of(holder, agent_id, session_id))
         return Response(status_code=204)
 
-    async def end(self, agent_id: str, session_id: str, holder: Holder) -> Response:
+    async def end(self, agent_id: str, session_id: str, holder: ApiKeyHolder) -> Response:
         """End a session's conversation: it can be read, and the next message begins another.
 
         An answer that is being written in it is stopped, and calls that wait there are denied.
@@ -156,7 +164,7 @@ class RestSessions:
         self,
         agent_id: str,
         session_id: str,
-        holder: Holder,
+        holder: ApiKeyHolder,
         request: Request,
         format: Literal["md", "json", "html"] = "md",  # noqa: A002 (the query's name)
         conversation: Wanted = None,
@@ -175,16 +183,18 @@ class RestSessions:
         pieces = written(form, found, history.messages(principal, found.session_id))
         return Download(pieces, hold, media_type=form.media_type, headers=headers)
 
-    async def waiting(self, agent_id: str, session_id: str, holder: Holder) -> WaitingList:
+    async def waiting(
+        self, agent_id: str, session_id: str, holder: ApiKeyHolder
+    ) -> PendingApprovalList:
         """List the tool calls that wait for the user's word in a streamed answer."""
         self._callers.profile(agent_id, by_key(holder))
         principal = session_of(holder, agent_id, session_id)
         found = await self._shelf.conversation(principal)
         now = time.time()
         pending = self._services.approvals.pending(principal.id, found.session_id)
-        return WaitingList(
+        return PendingApprovalList(
             waiting=[
-                Waiting(
+                PendingApprovalResponse(
                     call=asked.approval_id,
                     name=mended(asked.name),
                     arguments=mended(dict(asked.arguments)),
@@ -195,7 +205,7 @@ class RestSessions:
         )
 
     async def settle(
-        self, agent_id: str, session_id: str, holder: Holder, body: Decided
+        self, agent_id: str, session_id: str, holder: ApiKeyHolder, body: ApprovalDecisionResponse
     ) -> Response:
         """Approve or deny a call that waits."""
         self._callers.profile(agent_id, by_key(holder))
@@ -222,7 +232,7 @@ def _cursor(text: str | None) -> tuple[datetime, str] | None:
     """Return the place in the list that `_written` has written.
 
     Raises:
-        InvalidMessage: It is no such place.
+        InvalidMessageError: It is no such place.
     """
     if text is None:
         return None
@@ -230,10 +240,10 @@ def _cursor(text: str | None) -> tuple[datetime, str] | None:
     try:
         when = datetime.fromisoformat(at)
         if when.tzinfo is None:
-            raise InvalidMessage(ZONELESS)
+            raise InvalidMessageError(ZONELESS)
         return when.astimezone(UTC), conversation
     except (ValueError, OverflowError):
-        raise InvalidMessage(NO_PLACE) from None
+        raise InvalidMessageError(NO_PLACE) from None
 
 
 def _item(conversation: Conversation) -> SessionItem:
@@ -251,8 +261,8 @@ def _item(conversation: Conversation) -> SessionItem:
     )
 
 
-def _said(message: StoredMessage) -> Said:
-    return Said(
+def _said(message: StoredMessage) -> MessageResponse:
+    return MessageResponse(
         seq=message.seq,
         role=message.role,
         content=message.content,
@@ -261,7 +271,7 @@ def _said(message: StoredMessage) -> Said:
         model=message.model_used,
         tokens=message.tokens_used,
         tools=[
-            SaidTool(name=call.name, arguments=call.arguments, result=call.result, ok=call.ok)
+            ToolResponse(name=call.name, arguments=call.arguments, result=call.result, ok=call.ok)
             for call in message.tool_calls
         ],
     )

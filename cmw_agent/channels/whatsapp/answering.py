@@ -7,40 +7,44 @@ from dataclasses import dataclass
 
 from cmw_agent.channels.common.callers import Caller, Callers
 from cmw_agent.channels.common.control_commands import leave
-from cmw_agent.channels.common.turn_streams import Told, begun
-from cmw_agent.channels.whatsapp.approvals import Bell, Questions
-from cmw_agent.channels.whatsapp.client import Wire
+from cmw_agent.channels.common.turn_streams import TurnResult, begun
+from cmw_agent.channels.whatsapp.approvals import ApprovalPrompts, WakeSignal
+from cmw_agent.channels.whatsapp.client import WhatsAppClient
 from cmw_agent.channels.whatsapp.formatting import unlinked, unoffered, whatsapp
-from cmw_agent.channels.whatsapp.inbound import Incoming, Kind, digest
+from cmw_agent.channels.whatsapp.inbound import InboundMessage, MessageKind, digest
 from cmw_agent.chat.commands import command_of
 from cmw_agent.chat.turn import Turn
-from cmw_agent.conversations.sessions import Provenance, Session
+from cmw_agent.conversations.sessions import LiveSession, SessionOrigin
 from cmw_agent.core.errors import (
-    ConversationInUse,
-    Overloaded,
-    Unavailable,
-    UnknownSession,
+    ConversationInUseError,
+    OverloadedError,
+    ServiceUnavailableError,
+    UnknownSessionError,
     UserError,
 )
-from cmw_agent.core.events import ApprovalAsked, TurnEvent
+from cmw_agent.core.events import ApprovalRequested, TurnEvent
 from cmw_agent.core.long_texts import off_loop
 from cmw_agent.identity import channel_principals
 from cmw_agent.identity.principals import Principal
-from cmw_agent.limits.limiter import TooMany
+from cmw_agent.limits.limiter import RateLimitError
 from cmw_agent.runtime.services import Services
-from memory.queues.inbox import Message, NewMessage
+from memory.queues.inbox import InboxMessage, NewInboxMessage
 from memory.records import utcnow
 
 CHANNEL = "whatsapp"
 TRIES, BUSY_SECONDS = 12, 2.0  # where there is no room, or another process holds the conversation
 TYPING_SECONDS = 20.0  # after which WhatsApp forgets that somebody types
-NAMES: Mapping[Kind, str] = {"image": "picture", "audio": "recording", "document": "document"}
+NAMES: Mapping[MessageKind, str] = {
+    "image": "picture",
+    "audio": "recording",
+    "document": "document",
+}
 INTERRUPTED = "_The answer was interrupted; please ask again._"
 SILENT = "(I have no answer to that.)"
 ALONE = "Please write to me alone to connect an account."
 
 
-class NotBegun(Exception):
+class TurnNotStartedError(Exception):
     """The process takes no new turn: another one is to deal with the message."""
 
 
@@ -58,12 +62,12 @@ class Progress:
     is_reply: bool = False
 
 
-def owner_of(incoming: Incoming, agent_id: str) -> Principal:
+def owner_of(incoming: InboundMessage, agent_id: str) -> Principal:
     """Return who has sent a message: in a group another than alone."""
     return channel_principals.phone(incoming.chat, incoming.sender, agent_id)
 
 
-class Answerer:
+class WhatsAppAnswerer:
     """See the module's text.
 
     Args:
@@ -73,32 +77,34 @@ class Answerer:
         bell: Rung when something came.
     """
 
-    def __init__(self, services: Services, callers: Callers, wire: Wire, bell: Bell) -> None:
+    def __init__(
+        self, services: Services, callers: Callers, wire: WhatsAppClient, bell: WakeSignal
+    ) -> None:
         self._services = services
         self._callers = callers
         self._wire = wire
-        self._questions = Questions(services, bell)
+        self._questions = ApprovalPrompts(services, bell)
 
     def is_waiting(self, owner: str) -> bool:
         """Whether this owner's turn waits for their word, and takes no one's place meanwhile."""
         return self._questions.is_waiting(owner)
 
-    async def answer(self, message: Message, progress: Progress, *, can_ask: bool) -> str:
+    async def answer(self, message: InboxMessage, progress: Progress, *, can_ask: bool) -> str:
         """Return the answer in WhatsApp's own form; an empty one where none is to be sent.
 
         Raises:
-            NotBegun: The process is about to end, and nothing was done.
+            TurnNotStartedError: The process is about to end, and nothing was done.
             StoreError: The memory fails.
         """
-        incoming = Incoming.from_json(message.payload)
+        incoming = InboundMessage.from_json(message.payload)
         principal = owner_of(incoming, self._services.settings.whatsapp_agent)
         if principal.id != message.owner:
-            raise UnknownSession
+            raise UnknownSessionError
         async with self._typing(incoming):
             try:
                 await self._services.chat.admit(principal, None)
                 text = await self._answer(message, incoming, principal, progress, can_ask=can_ask)
-            except TooMany as error:
+            except RateLimitError as error:
                 return await self._slowed(principal, error)
             except UserError as error:
                 return str(error)
@@ -106,8 +112,8 @@ class Answerer:
 
     async def _answer(
         self,
-        message: Message,
-        incoming: Incoming,
+        message: InboxMessage,
+        incoming: InboundMessage,
         principal: Principal,
         progress: Progress,
         *,
@@ -126,7 +132,7 @@ class Answerer:
             agent_id,
             await self._callers.current(principal),
             CHANNEL,
-            Provenance(recipient=f"{incoming.via} {incoming.chat}"),
+            SessionOrigin(recipient=f"{incoming.via} {incoming.chat}"),
             origin=str(message.payload.get("origin", "")),
             can_ask=can_ask,
         )
@@ -138,7 +144,7 @@ class Answerer:
         return _text_of(told)
 
     async def _files(
-        self, message: Message, incoming: Incoming, principal: Principal
+        self, message: InboxMessage, incoming: InboundMessage, principal: Principal
     ) -> tuple[str, ...]:
         if incoming.kind == "text":
             return ()
@@ -150,28 +156,28 @@ class Answerer:
                 async with contextlib.aclosing(body):
                     add = self._services.files.add
                     return ((await add(principal, name, incoming.media_type, body)).file_id,)
-            except Overloaded:
+            except OverloadedError:
                 if not tries_left:
                     raise
             await asyncio.sleep(BUSY_SECONDS)
         raise AssertionError("the last try returns or raises")
 
-    async def _brought(self, message: Message) -> AsyncGenerator[bytes, None]:
+    async def _brought(self, message: InboxMessage) -> AsyncGenerator[bytes, None]:
         """Yield the bytes that came with a message, fetched now and kept by nobody."""
         if media := await self._services.inbox.media(message.owner, message.message_id):
             yield media
 
     async def _begun(
-        self, session: Session, text: str, key: str, files: tuple[str, ...]
+        self, session: LiveSession, text: str, key: str, files: tuple[str, ...]
     ) -> tuple[Turn, TurnEvent]:
         for tries_left in range(TRIES - 1, -1, -1):
             chat = self._services.chat
             if not chat.is_open:
-                raise NotBegun
+                raise TurnNotStartedError
             try:
                 turn = chat.turn(session, text, key=key, files=files, request_id=key[:12])
                 return turn, await begun(turn)
-            except (ConversationInUse, Overloaded, Unavailable):
+            except (ConversationInUseError, OverloadedError, ServiceUnavailableError):
                 if not tries_left:
                     raise
             await asyncio.sleep(BUSY_SECONDS)
@@ -183,16 +189,16 @@ class Answerer:
         first: TurnEvent,
         principal: Principal,
         conversation: str,
-        incoming: Incoming,
-    ) -> Told:
-        told = Told()
+        incoming: InboundMessage,
+    ) -> TurnResult:
+        told = TurnResult()
         asking: asyncio.Task[None] | None = None
         try:
             async with turn:
                 told.add(first)
                 async for event in turn:
                     told.add(event)
-                    if isinstance(event, ApprovalAsked) and asking is None:
+                    if isinstance(event, ApprovalRequested) and asking is None:
                         question = self._questions.ask(principal, conversation, incoming)
                         asking = asyncio.create_task(question, name="whatsapp-question")
         finally:
@@ -201,15 +207,15 @@ class Answerer:
                 await asyncio.wait([asking])
         return told
 
-    async def _slowed(self, principal: Principal, error: TooMany) -> str:
+    async def _slowed(self, principal: Principal, error: RateLimitError) -> str:
         """Say that there were too many messages, once in a minute."""
         minute = str(int(utcnow().timestamp()) // 60)
-        marker = NewMessage(digest("limit", principal.id, minute), {})
+        marker = NewInboxMessage(digest("limit", principal.id, minute), {})
         arrival = await self._services.inbox.answered(principal.id, marker)
         return error.sentence if arrival == "new" else ""
 
     @contextlib.asynccontextmanager
-    async def _typing(self, incoming: Incoming) -> AsyncIterator[None]:
+    async def _typing(self, incoming: InboundMessage) -> AsyncIterator[None]:
         shown = asyncio.Event()
         task = asyncio.create_task(self._type(incoming, shown), name="whatsapp-typing")
         try:
@@ -220,7 +226,7 @@ class Answerer:
             task.cancel()
             await asyncio.wait([task])
 
-    async def _type(self, incoming: Incoming, shown: asyncio.Event) -> None:
+    async def _type(self, incoming: InboundMessage, shown: asyncio.Event) -> None:
         way, chat, message_id = incoming.via, incoming.chat, incoming.message_id
         try:
             while True:
@@ -259,7 +265,7 @@ def private(markdown: str) -> str:
     return f"{shown}\n\n{ALONE}".strip() if count or more else shown
 
 
-def _text_of(told: Told) -> str:
+def _text_of(told: TurnResult) -> str:
     """Return what a turn has told, as Markdown."""
     if (failure := told.failure) is not None:
         return str(failure)

@@ -10,19 +10,19 @@ import re
 from collections.abc import Iterator
 
 from cmw_agent.channels.whatsapp.formatting import FENCE
-from cmw_agent.tools.approvals import Asked
+from cmw_agent.tools.approvals import PendingApproval
 
-MOST_SHOWN = 12_000  # characters of a call
+MAX_SHOWN = 12_000  # characters of a call
 NAME_CHARS = 200
 PART_CHARS = 3_600  # of a call, in one message: it leaves room for the words around them
 ESCAPED = re.compile(r"\\u[0-9a-f]{4}|\\.|[^\\]", re.DOTALL)  # what is not to be cut
 
 
-class Unshowable(Exception):
+class ApprovalNotShowableError(Exception):
     """A call cannot be shown as a whole, so that nobody can approve it."""
 
 
-def question(asked: Asked, code: str = "") -> list[str]:
+def question(asked: PendingApproval, code: str = "") -> list[str]:
     """Return what the owner is asked about a call, in one message or several.
 
     Args:
@@ -33,14 +33,14 @@ def question(asked: Asked, code: str = "") -> list[str]:
         Unshowable: It is too long, or cannot be written down.
     """
     try:
-        if len(asked.name) > NAME_CHARS or len(_json(dict(asked.arguments))) > 2 * MOST_SHOWN:
-            raise Unshowable  # before the work of writing it sign by sign
+        if len(asked.name) > NAME_CHARS or len(_json(dict(asked.arguments))) > 2 * MAX_SHOWN:
+            raise ApprovalNotShowableError  # before the work of writing it sign by sign
         name = _written(asked.name)[1:-1]
         lines = [f"{_written(key)}: {_written(value)}" for key, value in asked.arguments.items()]
     except (ValueError, TypeError, RecursionError):
-        raise Unshowable from None
-    if len(name) > NAME_CHARS or sum(len(line) + 1 for line in lines) > MOST_SHOWN:
-        raise Unshowable
+        raise ApprovalNotShowableError from None
+    if len(name) > NAME_CHARS or sum(len(line) + 1 for line in lines) > MAX_SHOWN:
+        raise ApprovalNotShowableError
     named = f" {code}" if code else ""
     end = f"\n\nReply *yes{named}* or *no{named}*."
     blocks = list(_blocks(lines))

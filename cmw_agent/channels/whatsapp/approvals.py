@@ -15,14 +15,14 @@ import secrets
 from collections.abc import Sequence
 from datetime import datetime
 
-from cmw_agent.channels.whatsapp.approval_text import Unshowable, question
-from cmw_agent.channels.whatsapp.inbound import Incoming, digest
-from cmw_agent.core.errors import NotFound, frames
+from cmw_agent.channels.whatsapp.approval_text import ApprovalNotShowableError, question
+from cmw_agent.channels.whatsapp.inbound import InboundMessage, digest
+from cmw_agent.core.errors import NotFoundError, frames
 from cmw_agent.identity.principals import Principal
 from cmw_agent.runtime.services import Services
-from cmw_agent.tools.approvals import Answer, Asked, Decision
-from memory.errors import InvalidText, StoreError
-from memory.queues.inbox import NewMessage
+from cmw_agent.tools.approvals import ApprovalOutcome, Decision, PendingApproval
+from memory.errors import InvalidTextError, StoreError
+from memory.queues.inbox import NewInboxMessage
 from memory.queues.outbox import NewSend
 from memory.records import utcnow
 
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 POLL_SECONDS = 1.0  # for what another replica has stored
 PENDING_SECONDS = 0.2  # for the next call of a turn that has asked already
-MOST_WAITING = 256  # people of this process who are being asked
+MAX_WAITING = 256  # people of this process who are being asked
 LATE_SECONDS = 300  # after the end of a question, in which a late word may be meant for it
 LETTERS, DIGITS = "abcdefghjkmnpqrstuvwxyz", "23456789"  # without those that look alike
 TOO_LONG = (
@@ -46,11 +46,11 @@ YES = frozenset({"yes", "y", "ok", "okay", "approve", "approved", "1", "да", "
 NO = frozenset({"no", "n", "deny", "denied", "cancel", "stop", "2", "нет", "nein", "👎"})
 
 
-class NotAsked(Exception):
+class ApprovalPromptError(Exception):
     """The question did not arrive, or perhaps did not."""
 
 
-class Bell:
+class WakeSignal:
     """Tells everyone who waits in this process that something has come."""
 
     def __init__(self) -> None:
@@ -73,7 +73,7 @@ async def heard(event: asyncio.Event, seconds: float) -> None:
             await event.wait()
 
 
-class Questions:
+class ApprovalPrompts:
     """See the module's text.
 
     Args:
@@ -82,7 +82,7 @@ class Questions:
         most: How many people may be asked at once.
     """
 
-    def __init__(self, services: Services, bell: Bell, most: int = MOST_WAITING) -> None:
+    def __init__(self, services: Services, bell: WakeSignal, most: int = MAX_WAITING) -> None:
         self._services = services
         self._bell = bell
         self._most = most
@@ -92,7 +92,7 @@ class Questions:
         """Whether this owner is being asked, so that their turn does nothing meanwhile."""
         return owner in self._waiting
 
-    async def ask(self, principal: Principal, conversation: str, incoming: Incoming) -> None:
+    async def ask(self, principal: Principal, conversation: str, incoming: InboundMessage) -> None:
         """Ask one after the other about the calls that wait, until this is cancelled.
 
         Args:
@@ -101,7 +101,7 @@ class Questions:
             incoming: The message that led to them: the question goes where it came from.
         """
         approvals = self._services.approvals
-        settled: list[Asked] = []
+        settled: list[PendingApproval] = []
         while True:
             event = self._bell.next()
             pending = approvals.pending(principal.id, conversation)
@@ -113,13 +113,17 @@ class Questions:
             settled.append(asked)
             if answer is None:
                 continue
-            with contextlib.suppress(NotFound):  # its time was up
+            with contextlib.suppress(NotFoundError):  # its time was up
                 decision = Decision(answer, dict(asked.arguments))
                 approvals.settle(principal.id, conversation, asked.approval_id, decision)
 
     async def _decided(
-        self, principal: Principal, conversation: str, incoming: Incoming, asked: Asked
-    ) -> Answer | None:
+        self,
+        principal: Principal,
+        conversation: str,
+        incoming: InboundMessage,
+        asked: PendingApproval,
+    ) -> ApprovalOutcome | None:
         """Return what becomes of a call; None where its time is up."""
         owner = principal.id
         if owner in self._waiting or len(self._waiting) >= self._most:
@@ -128,9 +132,9 @@ class Questions:
         self._waiting.add(owner)
         try:
             return await self._answered(principal, conversation, incoming, asked)
-        except Unshowable:
+        except ApprovalNotShowableError:
             told = TOO_LONG
-        except NotAsked:
+        except ApprovalPromptError:
             log.warning("a question was not sent owner=%s", principal.log_name)
             told = FAILED
         except Exception as error:  # noqa: BLE001 (denied, told, named in the log)
@@ -142,8 +146,12 @@ class Questions:
         return "denied"
 
     async def _answered(
-        self, principal: Principal, conversation: str, incoming: Incoming, asked: Asked
-    ) -> Answer | None:
+        self,
+        principal: Principal,
+        conversation: str,
+        incoming: InboundMessage,
+        asked: PendingApproval,
+    ) -> ApprovalOutcome | None:
         made = "".join(secrets.choice(signs) for signs in (LETTERS, DIGITS, LETTERS))
         question(asked, made)  # before the database is asked for anything
         name, ids = _name(), list[str]()
@@ -159,17 +167,17 @@ class Questions:
                 since = since or await self._sent(principal, ids)
                 if since and (answer := await self._answer(principal, since, code)):
                     return answer
-            except InvalidText:
+            except InvalidTextError:
                 raise
             except StoreError:
                 log.warning("a question waits for the database owner=%s", principal.log_name)
             await heard(event, POLL_SECONDS)
         return None
 
-    def _pending(self, principal: Principal, conversation: str) -> list[Asked]:
+    def _pending(self, principal: Principal, conversation: str) -> list[PendingApproval]:
         return self._services.approvals.pending(principal.id, conversation)
 
-    async def _needs_code(self, principal: Principal, incoming: Incoming) -> bool:
+    async def _needs_code(self, principal: Principal, incoming: InboundMessage) -> bool:
         """Whether a bare word could be meant for something else; every replica finds the same."""
         if incoming.is_group:
             return True
@@ -177,18 +185,18 @@ class Questions:
         span = int(utcnow().timestamp()) // length
         is_new = True
         for number in (span, span - 1):
-            marker = NewMessage(digest("question", principal.id, str(number)), {})
+            marker = NewInboxMessage(digest("question", principal.id, str(number)), {})
             is_new &= await self._services.inbox.answered(principal.id, marker) != "seen"
         return not is_new
 
-    async def _tell(self, principal: Principal, incoming: Incoming, sentence: str) -> None:
+    async def _tell(self, principal: Principal, incoming: InboundMessage, sentence: str) -> None:
         try:
             await self._send(principal, incoming, _name(), [sentence])
         except StoreError:
             log.warning("a denial could not be told owner=%s", principal.log_name)
 
     async def _send(
-        self, principal: Principal, incoming: Incoming, name: str, texts: Sequence[str]
+        self, principal: Principal, incoming: InboundMessage, name: str, texts: Sequence[str]
     ) -> list[str]:
         sends = [
             NewSend(f"{name}.{place}", incoming.chat, incoming.via, text)
@@ -202,16 +210,18 @@ class Questions:
         """Return since when all parts of a question are sent; None while some are to be.
 
         Raises:
-            NotAsked: One of them never will be, or nobody knows.
+            ApprovalPromptError: One of them never will be, or nobody knows.
             StoreError: The memory fails.
         """
         found = await self._services.outbox.standing(principal.id, ids)
         if len(found) < len(ids) or any(part.state in ("failed", "uncertain") for part in found):
-            raise NotAsked
+            raise ApprovalPromptError
         ends = [part.ended_at for part in found if part.ended_at is not None]
         return max(ends) if len(ends) == len(ids) else None
 
-    async def _answer(self, principal: Principal, since: datetime, code: str) -> Answer | None:
+    async def _answer(
+        self, principal: Principal, since: datetime, code: str
+    ) -> ApprovalOutcome | None:
         inbox = self._services.inbox
         for message in await inbox.waiting(principal.id, since):
             answer = decision_of(message.payload.get("text"), code)
@@ -225,7 +235,7 @@ def _name() -> str:
     return f"q.{secrets.token_hex(16)}"
 
 
-def decision_of(text: object, code: str = "") -> Answer | None:
+def decision_of(text: object, code: str = "") -> ApprovalOutcome | None:
     """Return what a message decides, or None where it is no such word.
 
     With a code, the word must be followed by it; without one, it must stand alone.

@@ -17,17 +17,17 @@ import orjson
 from pydantic import SecretStr
 
 from cmw_agent.config.settings import Settings
-from cmw_agent.core.errors import InvalidMessage, Unavailable, UserError
+from cmw_agent.core.errors import InvalidMessageError, ServiceUnavailableError, UserError
 
 CONNECT_SECONDS, SEND_SECONDS = 10.0, 30.0
 TYPING_SECONDS, HEALTH_SECONDS = 2.0, 3.0
 MEDIA_SECONDS = 60.0
 MEDIA_HOST = "lookaside.fbsbx.com"  # where Meta keeps files
-MOST_BYTES = 262_144  # of an answer that is no file
+MAX_BYTES = 262_144  # of an answer that is no file
 RETRIED = frozenset({408, 425, 429})  # beside all from 500 on
 
 
-class NotSent(Exception):
+class SendError(Exception):
     """A text was not sent, or perhaps was.
 
     Args:
@@ -48,7 +48,7 @@ class NotSent(Exception):
         self.retry_after = retry_after
 
 
-class Wire:
+class WhatsAppClient:
     """Speaks to whatever the settings name.
 
     Args:
@@ -82,10 +82,10 @@ class Wire:
         """Send a text, which has at most WhatsApp's length.
 
         Raises:
-            NotSent: It did not go out, or nobody knows.
+            SendError: It did not go out, or nobody knows.
         """
         if not self.can_send(kind):
-            raise NotSent("not_configured", may_retry=False)
+            raise SendError("not_configured", may_retry=False)
         if kind == "bridge":
             body: dict[str, Any] = {"chatId": recipient, "message": text}
             await self._post(f"{self._bridge}/send/text", body, self._bridge_headers())
@@ -113,7 +113,7 @@ class Wire:
             body["typing_indicator"] = {"type": "text"}
         else:
             return
-        with contextlib.suppress(NotSent):
+        with contextlib.suppress(SendError):
             await self._post(url, body, headers, seconds=TYPING_SECONDS)
 
     async def media(self, media_id: str) -> AsyncGenerator[bytes, None]:
@@ -140,7 +140,7 @@ class Wire:
                     if size > self._most:
                         raise too_large(self._most)
                     yield part
-        except (aiohttp.ClientError, TimeoutError, NotSent):
+        except (aiohttp.ClientError, TimeoutError, SendError):
             raise _unfetched() from None
 
     async def _place(self, media_id: str) -> str:
@@ -204,11 +204,11 @@ class Wire:
                 # what it says is of no use, and may be anything
                 _check(answer)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            raise NotSent("unreachable", may_retry=True) from error
+            raise SendError("unreachable", may_retry=True) from error
         except TimeoutError as error:
-            raise NotSent("timeout", may_retry=False, is_known=False) from error
+            raise SendError("timeout", may_retry=False, is_known=False) from error
         except aiohttp.ClientError as error:
-            raise NotSent("cut", may_retry=False, is_known=False) from error
+            raise SendError("cut", may_retry=False, is_known=False) from error
 
     def _messages(self) -> str:
         return f"{self._graph}/{quote(self._number or '', safe='')}/messages"
@@ -222,7 +222,7 @@ class Wire:
 
 def too_large(most: int) -> UserError:
     """Return what is told of a file that is too large."""
-    return InvalidMessage(
+    return InvalidMessageError(
         f"This file is too large; at most {most / 1e6:.1f} MB are taken.", status=413
     )
 
@@ -235,7 +235,7 @@ def _check(answer: aiohttp.ClientResponse) -> None:
     if 200 <= answer.status < 300:
         return
     asked = answer.headers.get("retry-after", "")
-    raise NotSent(
+    raise SendError(
         f"http_{answer.status}",
         may_retry=answer.status in RETRIED or answer.status >= 500,
         retry_after=float(asked) if asked.isascii() and asked.isdigit() else 0,
@@ -246,7 +246,7 @@ async def _bounded(answer: aiohttp.ClientResponse) -> bytes:
     body = bytearray()
     async for part in answer.content.iter_chunked(65_536):
         body += part
-        if len(body) > MOST_BYTES:
+        if len(body) > MAX_BYTES:
             raise _unfetched()
     return bytes(body)
 
@@ -260,4 +260,6 @@ def _json(body: bytes) -> dict[str, Any]:
 
 
 def _unfetched() -> UserError:
-    return Unavailable("Your file could not be fetched from WhatsApp; please send it again.")
+    return ServiceUnavailableError(
+        "Your file could not be fetched from WhatsApp; please send it again."
+    )

@@ -7,10 +7,10 @@ WhatsApp knows ``*bold*``, ``_italic_``, ``~struck~``, code, lists and quotes
 import re
 from collections.abc import Iterator
 
-MOST_CHARS = 4096
+MAX_CHARS = 4096
 FENCE = "```"
 ROOM = 2 * len(FENCE) + 2  # for a fence that is closed and opened again
-MOST_GROWTH = 8  # of a table's rows by the names of its columns
+MAX_GROWTH = 8  # of a table's rows by the names of its columns
 BOLD, STRUCK = "\ue000", "\ue001"  # stand for signs that later steps must not read again
 
 # Users choose the texts: no two starts of an expression may read the same stretch of one. So what
@@ -59,7 +59,7 @@ def unoffered(markdown: str) -> tuple[str, int]:
     return text, count + more
 
 
-def split(text: str, most: int = MOST_CHARS) -> list[str]:
+def split(text: str, most: int = MAX_CHARS) -> list[str]:
     """Return `text` in parts of at most `most` characters, none of them empty.
 
     It is cut at the ends of paragraphs, lines, sentences or words, in this order of preference; a
@@ -169,7 +169,7 @@ def _without_tables(lines: list[str]) -> Iterator[str]:
 def _table(names: list[str], rows: list[str]) -> Iterator[str]:
     """Yield a table's rows; long names, which many short rows would repeat, stand there once."""
     told = sum(map(len, names)) * len(rows)
-    if told > MOST_GROWTH * sum(map(len, rows)):
+    if told > MAX_GROWTH * sum(map(len, rows)):
         yield ", ".join(filter(None, names))
         names = [""] * len(names)
     for row in rows:

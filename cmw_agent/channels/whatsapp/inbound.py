@@ -15,11 +15,11 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any, Literal
 
-from cmw_agent.core.errors import InvalidMessage
+from cmw_agent.core.errors import InvalidMessageError
 
 log = logging.getLogger(__name__)
 
-Kind = Literal["text", "image", "audio", "document", "other"]
+MessageKind = Literal["text", "image", "audio", "document", "other"]
 Via = Literal["bridge", "cloud"]
 
 ADDRESS = re.compile(r"[A-Za-z0-9._:+-]{1,80}@[a-z.]{2,30}")  # of the bridge: number@c.us
@@ -27,10 +27,10 @@ NUMBER = re.compile(r"[A-Za-z0-9._-]{1,120}")  # of the Cloud API
 NAMED = re.compile(r"[\x21-\x7e]{1,300}")  # an id
 GROUP = "@g.us"
 BROADCASTS = ("@broadcast", "@newsletter")
-MOST_MESSAGES = 100  # of one body
+MAX_MESSAGES = 100  # of one body
 MILLISECONDS = 10**11  # from here on a time is not in seconds
 THUMBNAIL = re.compile(r"(data:|/9j/|iVBOR)|[A-Za-z0-9+/=\s]{400,}")  # in the place of a caption
-KINDS: Mapping[str, Kind] = {
+KINDS: Mapping[str, MessageKind] = {
     "chat": "text",
     "text": "text",
     "image": "image",
@@ -46,7 +46,7 @@ SILENT = frozenset(  # what nobody expects an answer to
 
 
 @dataclass(frozen=True, slots=True)
-class Incoming:
+class InboundMessage:
     """One message.
 
     `chat` is where the answer goes, `sender` who has written: two names in a group, one otherwise.
@@ -58,7 +58,7 @@ class Incoming:
     chat: str
     sender: str
     text: str
-    kind: Kind
+    kind: MessageKind
     via: Via
     is_group: bool = False
     at: float | None = None
@@ -72,7 +72,7 @@ class Incoming:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> "Incoming":
+    def from_json(cls, values: Mapping[str, Any]) -> "InboundMessage":
         """Return the message that `as_json` has written."""
         return cls(**{field.name: values[field.name] for field in fields(cls)})
 
@@ -85,10 +85,10 @@ class Incoming:
 
 
 @dataclass(frozen=True, slots=True)
-class Delivered:
+class InboundDelivery:
     """A message, and the bytes of its file where they came with it."""
 
-    message: Incoming
+    message: InboundMessage
     media: bytes | None = None
 
 
@@ -97,7 +97,7 @@ def digest(*parts: str) -> str:
     return sha256("\0".join(("cmw.whatsapp", *parts)).encode()).hexdigest()
 
 
-def parsed(body: object, number_id: str | None = None) -> list[Delivered]:
+def parsed(body: object, number_id: str | None = None) -> list[InboundDelivery]:
     """Return the messages in a body, those that ask for no answer left out.
 
     Of several, those that cannot be read are left out as well, and counted in the log: Meta would
@@ -108,18 +108,18 @@ def parsed(body: object, number_id: str | None = None) -> list[Delivered]:
         number_id: The phone number's id at the Cloud API; what came to another one is left out.
 
     Raises:
-        InvalidMessage: The body is neither the bridge's nor the Cloud API's, or none of its
+        InvalidMessageError: The body is neither the bridge's nor the Cloud API's, or none of its
             messages can be read.
     """
     if not isinstance(body, dict):
         raise _wrong("a JSON object")
     if "entry" in body:
-        return [Delivered(message) for message in _cloud(body, number_id)]
+        return [InboundDelivery(message) for message in _cloud(body, number_id)]
     found = _bridge(body)
     return [] if found is None else [found]
 
 
-def _bridge(body: dict[str, Any]) -> Delivered | None:
+def _bridge(body: dict[str, Any]) -> InboundDelivery | None:
     chat = _text(body, "from")
     if body.get("fromMe") is True or body.get("isMe") is True or chat.endswith(BROADCASTS):
         return None
@@ -130,7 +130,7 @@ def _bridge(body: dict[str, Any]) -> Delivered | None:
         raise _wrong("from, an address such as 491511234567@c.us")
     is_group = body.get("isGroupMsg") is True or chat.endswith(GROUP)
     kind, media = _kind(body), _bytes(body.get("mediaBase64"))
-    message = Incoming(
+    message = InboundMessage(
         message_id=_id(body.get("id")),
         chat=chat,
         sender=_member(body, chat) if is_group else chat,
@@ -143,7 +143,7 @@ def _bridge(body: dict[str, Any]) -> Delivered | None:
         filename=_clean(body.get("mediaFilename") or body.get("filename")),
         has_media=media is not None,
     )
-    return Delivered(message, media)
+    return InboundDelivery(message, media)
 
 
 def _member(body: dict[str, Any], chat: str) -> str:
@@ -159,7 +159,7 @@ def _member(body: dict[str, Any], chat: str) -> str:
     return str(found)
 
 
-def _kind(body: dict[str, Any]) -> Kind:
+def _kind(body: dict[str, Any]) -> MessageKind:
     named = body.get("type")
     if isinstance(named, str) and named:
         return KINDS.get(named, "other")
@@ -170,7 +170,7 @@ def _kind(body: dict[str, Any]) -> Kind:
     return KINDS.get(first, "other" if first == "video" else "document")
 
 
-def _said(body: dict[str, Any], kind: Kind) -> str:
+def _said(body: dict[str, Any], kind: MessageKind) -> str:
     text = _clean(body.get("body"))
     if kind == "text":
         return text
@@ -191,15 +191,15 @@ def _bytes(value: object) -> bytes | None:
         raise _wrong("mediaBase64 in base64") from None
 
 
-def _cloud(body: dict[str, Any], number_id: str | None) -> list[Incoming]:
-    found: list[Incoming] = []
-    read, odd = 0, list[InvalidMessage]()
+def _cloud(body: dict[str, Any], number_id: str | None) -> list[InboundMessage]:
+    found: list[InboundMessage] = []
+    read, odd = 0, list[InvalidMessageError]()
     for count, item in enumerate(_cloud_items(body, number_id), 1):
-        if count > MOST_MESSAGES:
-            raise _wrong(f"at most {MOST_MESSAGES} messages")
+        if count > MAX_MESSAGES:
+            raise _wrong(f"at most {MAX_MESSAGES} messages")
         try:
             message = _cloud_message(item)
-        except InvalidMessage as error:
+        except InvalidMessageError as error:
             odd.append(error)
             continue
         read += 1
@@ -230,8 +230,8 @@ def _cloud_items(body: dict[str, Any], number_id: str | None) -> Iterator[object
                 yield from _listed(value, "messages")
 
 
-def _cloud_message(item: object) -> Incoming | None:
-    """Return a message; None for one that asks for no answer. Raises InvalidMessage."""
+def _cloud_message(item: object) -> InboundMessage | None:
+    """Return a message; None for one that asks for no answer. Raises InvalidMessageError."""
     if not isinstance(item, dict):
         raise _wrong("entry, changes and messages, each a list of objects")
     if isinstance(named := item.get("type"), str) and named in SILENT:
@@ -247,7 +247,7 @@ def _cloud_message(item: object) -> Incoming | None:
     part = part if isinstance(part, dict) else {}
     kind = "text" if named in ("button", "interactive") else KINDS.get(named, "other")
     media_id = part.get("id") if kind not in ("text", "other") else None
-    return Incoming(
+    return InboundMessage(
         message_id=_id(item.get("id")),
         chat=chat,
         sender=sender,
@@ -315,5 +315,5 @@ def _clean(value: object) -> str:
     )
 
 
-def _wrong(wanted: str) -> InvalidMessage:
-    return InvalidMessage(f"The message must have {wanted}.")
+def _wrong(wanted: str) -> InvalidMessageError:
+    return InvalidMessageError(f"The message must have {wanted}.")

@@ -21,19 +21,38 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from cmw_agent.agent.access import PHONE
-from cmw_agent.channels.common.api_keys import Keys, Unauthorized
+from cmw_agent.channels.common.api_keys import Keys, UnauthorizedError
 from cmw_agent.channels.common.callers import Callers, base_of
-from cmw_agent.channels.whatsapp.answering import CHANNEL, Answerer, alone, owner_of, private
-from cmw_agent.channels.whatsapp.approvals import Bell
-from cmw_agent.channels.whatsapp.client import Wire, too_large
+from cmw_agent.channels.whatsapp.answering import (
+    CHANNEL,
+    WhatsAppAnswerer,
+    alone,
+    owner_of,
+    private,
+)
+from cmw_agent.channels.whatsapp.approvals import WakeSignal
+from cmw_agent.channels.whatsapp.client import WhatsAppClient, too_large
 from cmw_agent.channels.whatsapp.formatting import split
-from cmw_agent.channels.whatsapp.inbound import ADDRESS, GROUP, Delivered, Incoming, digest, parsed
+from cmw_agent.channels.whatsapp.inbound import (
+    ADDRESS,
+    GROUP,
+    InboundDelivery,
+    InboundMessage,
+    digest,
+    parsed,
+)
 from cmw_agent.channels.whatsapp.sender import Sender
 from cmw_agent.channels.whatsapp.signature import HEADER, Signatures
 from cmw_agent.channels.whatsapp.worker import Worker
 from cmw_agent.config.settings import Settings
 from cmw_agent.conversations.store_errors import refusal_for
-from cmw_agent.core.errors import InvalidMessage, NotFound, StartupError, Unavailable, UserError
+from cmw_agent.core.errors import (
+    InvalidMessageError,
+    NotFoundError,
+    ServiceUnavailableError,
+    StartupError,
+    UserError,
+)
 from cmw_agent.core.http_headers import media_type
 from cmw_agent.core.long_texts import off_loop
 from cmw_agent.core.sanitize import checked_message
@@ -41,7 +60,7 @@ from cmw_agent.identity import channel_principals
 from cmw_agent.runtime.scheduler import Delivery
 from cmw_agent.runtime.services import Services
 from memory.errors import StoreError
-from memory.queues.inbox import Message, NewMessage
+from memory.queues.inbox import InboxMessage, NewInboxMessage
 from memory.queues.outbox import NewSend
 from memory.records import utcnow
 
@@ -66,9 +85,9 @@ SLOW = "The answer took too long; please try again."
 class _Live:
     """What is there while the process runs."""
 
-    wire: Wire
+    wire: WhatsAppClient
     worker: Worker
-    bell: Bell
+    bell: WakeSignal
 
 
 class WhatsApp:
@@ -112,12 +131,12 @@ class WhatsApp:
         if not (self._settings.whatsapp_secret or self._can_send()):
             yield
             return
-        bell = Bell()
+        bell = WakeSignal()
         async with aiohttp.ClientSession(
             cookie_jar=aiohttp.DummyCookieJar(), trust_env=True
         ) as client:
-            wire = Wire(self._settings, client)
-            answerer = Answerer(self._services, self._callers, wire, bell)
+            wire = WhatsAppClient(self._settings, client)
+            answerer = WhatsAppAnswerer(self._services, self._callers, wire, bell)
             sender = Sender(self._services.outbox, wire, self._services.observer)
             worker = Worker(self._services, answerer, sender, bell)
             async with worker.running():
@@ -158,7 +177,7 @@ class WhatsApp:
     async def incoming(self, request: Request) -> Response:
         """Take what was delivered: it is stored when this answers, and dealt with afterwards."""
         if self._settings.whatsapp_secret is None:
-            raise NotFound(CLOSED)
+            raise NotFoundError(CLOSED)
         # not `request.body()`, which keeps the bytes as long as the request
         body = b"".join([part async for part in request.stream()])
         if len(body) < LARGE:
@@ -185,12 +204,12 @@ class WhatsApp:
         key = self._keys.of(request, "whatsapp")
         body = _json(request, await request.body())
         if not isinstance(body, dict):
-            raise InvalidMessage("The request must be a JSON object.")
+            raise InvalidMessageError("The request must be a JSON object.")
         kind, recipient = self._recipient(body.get("to"))
         text = checked_message(body.get("message"), self._settings.max_message_chars)
         named = request.headers.get("idempotency-key")
         if named is not None and not 0 < len(named) <= KEY_CHARS:
-            raise InvalidMessage("The Idempotency-Key must have 1 to 100 characters.")
+            raise InvalidMessageError("The Idempotency-Key must have 1 to 100 characters.")
         made = digest("send", key.name, named) if named else digest("send", secrets.token_hex(32))
         content = digest("content", made, kind, recipient, text)
         sends = [
@@ -200,7 +219,7 @@ class WhatsApp:
         live, owner = self._here(), channel_principals.tenant(key.name)
         with _failures():
             if not await self._services.outbox.add_named(owner, made, content, sends):
-                raise InvalidMessage(REUSED)
+                raise InvalidMessageError(REUSED)
         live.bell.ring()
         return JSONResponse({"id": made}, 202)
 
@@ -232,13 +251,13 @@ class WhatsApp:
         }
         return JSONResponse(told)
 
-    def _understood(self, request: Request, body: bytes) -> list[Delivered]:
+    def _understood(self, request: Request, body: bytes) -> list[InboundDelivery]:
         """Return what a signed body holds; nothing of it is read before the signature."""
         if not self._signatures.verify(body, request.headers.getlist(HEADER)):
-            raise Unauthorized(UNSIGNED)
+            raise UnauthorizedError(UNSIGNED)
         return parsed(_json(request, body), self._settings.whatsapp_phone_number_id)
 
-    async def _replied(self, live: _Live, item: Delivered, origin: str) -> str | None:
+    async def _replied(self, live: _Live, item: InboundDelivery, origin: str) -> str | None:
         """Answer a message in the reply to its own request."""
         incoming = item.message
         if not self._is_current(incoming):
@@ -248,7 +267,7 @@ class WhatsApp:
         if (sentence := self._refusal(item)) is not None:
             arrival = await self._services.inbox.answered(owner, new)
             return sentence or None if arrival == "new" else None
-        message = Message(new.message_id, owner, new.payload, secrets.token_hex(8))
+        message = InboxMessage(new.message_id, owner, new.payload, secrets.token_hex(8))
         if await self._services.inbox.add(owner, new, taken_by=message.holder) != "new":
             return None
         del item, new  # and the file with them, while the turn lasts
@@ -259,7 +278,7 @@ class WhatsApp:
             return SLOW
         return task.result() or None
 
-    async def _stored(self, item: Delivered, origin: str) -> None:
+    async def _stored(self, item: InboundDelivery, origin: str) -> None:
         """Keep a message, or the answer to one that needs no turn."""
         incoming = item.message
         if not self._is_current(incoming):
@@ -274,7 +293,7 @@ class WhatsApp:
             sends = _polite(owner, incoming, sentence) if sentence else []
             await self._services.inbox.answered(owner, new, sends)
 
-    def _refusal(self, item: Delivered) -> str | None:
+    def _refusal(self, item: InboundDelivery) -> str | None:
         """Return what answers a message without a turn, perhaps nothing; None where one must."""
         incoming = item.message
         if incoming.kind == "other":
@@ -288,7 +307,7 @@ class WhatsApp:
             return too_large(most).sentence
         return None
 
-    def _is_current(self, incoming: Incoming) -> bool:
+    def _is_current(self, incoming: InboundMessage) -> bool:
         return incoming.is_current(utcnow(), self._settings.whatsapp_window_seconds, AHEAD)
 
     def _recipient(self, to: object) -> tuple[str, str]:
@@ -302,7 +321,7 @@ class WhatsApp:
         elif isinstance(to, str) and ADDRESS.fullmatch(to):
             kind, address = "bridge", to
         else:
-            raise InvalidMessage(
+            raise InvalidMessageError(
                 "The request must name in `to` a number, or an address of WhatsApp."
             )
         if not ways[kind]:
@@ -319,7 +338,7 @@ class WhatsApp:
 
     def _here(self) -> _Live:
         if self._live is None:
-            raise Unavailable
+            raise ServiceUnavailableError
         return self._live
 
 
@@ -340,15 +359,15 @@ def _json(request: Request, body: bytes) -> Any:
         raise UserError("The request is not JSON.", status=400) from None
 
 
-def _new(item: Delivered, owner: str, origin: str, *, inline: bool) -> NewMessage:
+def _new(item: InboundDelivery, owner: str, origin: str, *, inline: bool) -> NewInboxMessage:
     incoming = item.message
     # Senders make parts of the ids themselves, so that one's must not stand for another's.
     message_id = digest("message", incoming.via, owner, incoming.message_id)
     payload = incoming.as_json() | {"origin": origin, "inline": inline}
-    return NewMessage(message_id, payload, item.media, is_dated=incoming.at is not None)
+    return NewInboxMessage(message_id, payload, item.media, is_dated=incoming.at is not None)
 
 
-def _polite(owner: str, incoming: Incoming, sentence: str) -> list[NewSend]:
+def _polite(owner: str, incoming: InboundMessage, sentence: str) -> list[NewSend]:
     """Return a sentence that is told once in a minute, however often it is due."""
     minute = str(int(utcnow().timestamp()) // 60)
     send_id = digest("polite", owner, sentence, minute)

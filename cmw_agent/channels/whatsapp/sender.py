@@ -6,16 +6,16 @@ A bridge that passes a text on and answers with an error all the same gets it a 
 import logging
 from typing import Literal
 
-from cmw_agent.channels.whatsapp.client import NotSent, Wire
+from cmw_agent.channels.whatsapp.client import SendError, WhatsAppClient
 from cmw_agent.observability.observers import Observer
 from memory.queues.outbox import Outbox, Send
 
 log = logging.getLogger(__name__)
 
 CHANNEL = "whatsapp"
-MOST_ATTEMPTS = 8
+MAX_ATTEMPTS = 8
 FIRST_SECONDS, FACTOR, LONGEST_SECONDS = 1.0, 4.0, 4096.0  # between two attempts
-MOST_AT_ONCE = 8
+MAX_AT_ONCE = 8
 
 
 class Sender:
@@ -27,12 +27,12 @@ class Sender:
         observer: Is told of each attempt.
     """
 
-    def __init__(self, outbox: Outbox, wire: Wire, observer: Observer) -> None:
+    def __init__(self, outbox: Outbox, wire: WhatsAppClient, observer: Observer) -> None:
         self._outbox = outbox
         self._wire = wire
         self._observer = observer
 
-    async def due(self, room: int = MOST_AT_ONCE) -> list[Send]:
+    async def due(self, room: int = MAX_AT_ONCE) -> list[Send]:
         """Return what this process is to deliver now, and give up what dead ones were sending."""
         given_up = await self._outbox.expire()
         if given_up:
@@ -43,7 +43,7 @@ class Sender:
         """Send a text and keep what became of it."""
         try:
             await self._wire.send(send.kind, send.recipient, send.text)
-        except NotSent as error:
+        except SendError as error:
             await self._failed(send, error)
         else:
             self._observer.sent(CHANNEL, "sent")
@@ -54,8 +54,8 @@ class Sender:
         found = await self._outbox.figures()
         self._observer.sends_waiting(found.counts.get("pending", 0))
 
-    async def _failed(self, send: Send, error: NotSent) -> None:
-        is_last = send.attempts >= MOST_ATTEMPTS
+    async def _failed(self, send: Send, error: SendError) -> None:
+        is_last = send.attempts >= MAX_ATTEMPTS
         if error.may_retry and not is_last:
             seconds = max(pause(send.attempts), min(error.retry_after, LONGEST_SECONDS))
             self._observer.sent(CHANNEL, "again")

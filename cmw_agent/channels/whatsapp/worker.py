@@ -12,16 +12,16 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any
 
-from cmw_agent.channels.whatsapp.answering import Answerer, NotBegun, Progress
-from cmw_agent.channels.whatsapp.approvals import Bell, heard
+from cmw_agent.channels.whatsapp.answering import Progress, TurnNotStartedError, WhatsAppAnswerer
+from cmw_agent.channels.whatsapp.approvals import WakeSignal, heard
 from cmw_agent.channels.whatsapp.formatting import split
-from cmw_agent.channels.whatsapp.inbound import Incoming, digest
-from cmw_agent.channels.whatsapp.sender import MOST_AT_ONCE, Sender
+from cmw_agent.channels.whatsapp.inbound import InboundMessage, digest
+from cmw_agent.channels.whatsapp.sender import MAX_AT_ONCE, Sender
 from cmw_agent.core.errors import UserError, frames
 from cmw_agent.identity.principals import Principal
 from cmw_agent.runtime.services import Services
 from memory.errors import StoreError
-from memory.queues.inbox import End, Message
+from memory.queues.inbox import InboxMessage, InboxState
 from memory.queues.outbox import NewSend
 
 log = logging.getLogger(__name__)
@@ -51,9 +51,9 @@ class Worker:
     def __init__(
         self,
         services: Services,
-        answerer: Answerer,
+        answerer: WhatsAppAnswerer,
         sender: Sender,
-        bell: Bell,
+        bell: WakeSignal,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -61,8 +61,8 @@ class Worker:
         self._answerer = answerer
         self._sender = sender
         self._bell = bell
-        self._messages: dict[asyncio.Task[Any], tuple[Message, Progress]] = {}
-        self._untouched: list[tuple[Message, bool]] = []
+        self._messages: dict[asyncio.Task[Any], tuple[InboxMessage, Progress]] = {}
+        self._untouched: list[tuple[InboxMessage, bool]] = []
         self._sends: set[asyncio.Task[None]] = set()
         self._clock = clock
         self._renewed = self._counted = clock()
@@ -78,7 +78,7 @@ class Worker:
             await asyncio.wait([loop])
             await self._close()
 
-    def reply(self, message: Message) -> asyncio.Task[str]:
+    def reply(self, message: InboxMessage) -> asyncio.Task[str]:
         """Begin to answer a message that the caller has taken; the task returns the answer.
 
         However it ends, no other process takes the message: its answer would be a second one.
@@ -116,7 +116,7 @@ class Worker:
         if room > 0 and self._services.chat.has_room:
             for message in await inbox.claim(room):
                 self._begin(message)
-        for send in await self._sender.due(MOST_AT_ONCE - len(self._sends)):
+        for send in await self._sender.due(MAX_AT_ONCE - len(self._sends)):
             task = asyncio.create_task(self._sent(self._sender.deliver(send)), name="whatsapp-send")
             self._sends.add(task)
             task.add_done_callback(self._sends.discard)
@@ -129,7 +129,7 @@ class Worker:
             await self._services.inbox.renew([message for message, _ in self._messages.values()])
             self._renewed = now
 
-    def _begin(self, message: Message) -> None:
+    def _begin(self, message: InboxMessage) -> None:
         progress = Progress()
         task = asyncio.create_task(self._deal(message, progress), name="whatsapp-message")
         self._messages[task] = (message, progress)
@@ -150,11 +150,11 @@ class Worker:
         except Exception as error:  # noqa: BLE001 (named in the log, visible in the outbox)
             log.error("a send failed cause=%s", frames(error))  # noqa: TRY400
 
-    async def _deal(self, message: Message, progress: Progress) -> None:
+    async def _deal(self, message: InboxMessage, progress: Progress) -> None:
         """Answer a message, and keep its answer for the sender."""
         try:
             text = await self._answered(message, progress, can_ask=True)
-        except NotBegun:
+        except TurnNotStartedError:
             await self._give_back(message)
         except asyncio.CancelledError:
             if not progress.has_begun:
@@ -163,31 +163,33 @@ class Worker:
         else:
             await self._finish(message, "done", replies(message, text))
 
-    async def _replied(self, message: Message, progress: Progress) -> str:
+    async def _replied(self, message: InboxMessage, progress: Progress) -> str:
         """Answer a message to the request that has brought it."""
-        state: End = "failed"
+        state: InboxState = "failed"
         try:
             text = await self._answered(message, progress, can_ask=False)
             state = "done"
-        except NotBegun:
+        except TurnNotStartedError:
             text = UNBEGUN
         finally:
             await self._finish(message, state)
         return text
 
-    async def _answered(self, message: Message, progress: Progress, *, can_ask: bool) -> str:
-        """Return the answer. Raises NotBegun where the process ends, and nothing was done."""
+    async def _answered(self, message: InboxMessage, progress: Progress, *, can_ask: bool) -> str:
+        """Return the answer. Raises TurnNotStartedError where the process ends, and nothing was done."""
         progress.was_touched = True
         try:
             return await self._answerer.answer(message, progress, can_ask=can_ask)
-        except NotBegun:
+        except TurnNotStartedError:
             raise
         except Exception as error:  # noqa: BLE001 (told to the user, named in the log)
             told = UserError()
             log.error("message failed error_id=%s cause=%s", told.error_id, frames(error))  # noqa: TRY400
             return str(told)
 
-    async def _finish(self, message: Message, state: End, sends: Sequence[NewSend] = ()) -> None:
+    async def _finish(
+        self, message: InboxMessage, state: InboxState, sends: Sequence[NewSend] = ()
+    ) -> None:
         inbox = self._services.inbox
         with _noted(message):
             key, holder = message.message_id, message.holder
@@ -195,7 +197,7 @@ class Worker:
                 name = Principal(message.owner, "phone").log_name
                 log.warning("an answer came too late message=%s owner=%s", key[:12], name)
 
-    async def _give_back(self, message: Message) -> None:
+    async def _give_back(self, message: InboxMessage) -> None:
         with _noted(message):
             key, holder = message.message_id, message.holder
             await self._services.inbox.give_back(message.owner, key, holder)
@@ -223,26 +225,26 @@ class Worker:
         await self._leave_untouched()
 
 
-def replies(message: Message, text: str) -> Sequence[NewSend]:
+def replies(message: InboxMessage, text: str) -> Sequence[NewSend]:
     """Return an answer as what is to be sent; each part has one id, however often it is made."""
-    incoming = Incoming.from_json(message.payload)
+    incoming = InboundMessage.from_json(message.payload)
     return [
         NewSend(f"{message.message_id}.{place}", incoming.chat, incoming.via, part)
         for place, part in enumerate(split(text))
     ]
 
 
-def notice(message: Message) -> Sequence[NewSend]:
+def notice(message: InboxMessage) -> Sequence[NewSend]:
     """Return what is told to whom a process that died has not answered."""
     if not message.payload or message.payload.get("inline"):
         return ()
-    incoming = Incoming.from_json(message.payload)
+    incoming = InboundMessage.from_json(message.payload)
     send_id = digest("lost", message.owner, message.message_id)
     return [NewSend(send_id, incoming.chat, incoming.via, LOST)]
 
 
 @contextlib.contextmanager
-def _noted(message: Message) -> Any:
+def _noted(message: InboxMessage) -> Any:
     try:
         yield
     except StoreError:

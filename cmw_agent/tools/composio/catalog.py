@@ -27,10 +27,10 @@ SECONDS = 30.0  # one call of Composio, from its beginning to its end
 CONNECTIONS = 500  # at once; more calls than that wait for a free one
 MAX_BODY = 8 * 1024 * 1024  # bytes of one answer
 PAGE = 100  # items; larger pages would hold up the event loop while they are read
-MOST_PAGES = 20
+MAX_PAGES = 20
 FRESH_SECONDS = 3600.0
 RETRY_SECONDS = 30.0
-MOST_TOOLS = 1_000  # of one toolkit
+MAX_TOOLS = 1_000  # of one toolkit
 NAME_CHARS = 64  # what OpenAI's endpoint takes for a function's name
 DESCRIPTION_CHARS = 1_024
 SLUG = re.compile(r"[A-Za-z0-9_-]{1,200}")
@@ -43,7 +43,7 @@ Fetch = Callable[[str], Awaitable[Iterable[Item]]]
 log = logging.getLogger(__name__)
 
 
-class Failure(Exception):
+class ComposioError(Exception):
     """A call of Composio failed.
 
     Args:
@@ -79,7 +79,7 @@ class Failure(Exception):
         return f"no usable answer came ({self.kind}); whether it was done is not known."
 
 
-class _TooLarge(Exception):
+class _ResponseTooLargeError(Exception):
     """An answer is larger than `MAX_BODY`."""
 
 
@@ -92,7 +92,7 @@ class _Bounded(httpx.AsyncByteStream):
         async for part in self._stream:
             left -= len(part)
             if left < 0:
-                raise _TooLarge
+                raise _ResponseTooLargeError
             yield part
 
     async def aclose(self) -> None:
@@ -104,7 +104,7 @@ async def _bound(response: httpx.Response) -> None:
         response.stream = _Bounded(response.stream)
 
 
-class Wire:
+class ComposioClient:
     """Asks Composio through one client for all users.
 
     Args:
@@ -141,28 +141,28 @@ class Wire:
                 answer = await call(*path, **fields, request_options=options)
                 return await answer.parse(to=object)
         except TimeoutError as error:
-            raise Failure("timeout") from error
-        except _TooLarge as error:
-            raise Failure("too_large") from error
+            raise ComposioError("timeout") from error
+        except _ResponseTooLargeError as error:
+            raise ComposioError("too_large") from error
         except (ValueError, RecursionError) as error:
-            raise Failure("malformed") from error
+            raise ComposioError("malformed") from error
         except self._error as error:
             raise _failure(error) from error
 
     async def pages(
         self, call: Callable[..., Awaitable[Any]], **fields: Any
     ) -> list[dict[str, Any]]:
-        """Return the items of all pages of a list, `MOST_PAGES` at most.
+        """Return the items of all pages of a list, `MAX_PAGES` at most.
 
         Raises:
             Failure: A page could not be read.
         """
         items: list[dict[str, Any]] = []
         cursor: dict[str, str] = {}
-        for _ in range(MOST_PAGES):
+        for _ in range(MAX_PAGES):
             page = await self.ask(call, tries=2, limit=PAGE, **fields, **cursor)
             if not isinstance(page, dict) or not isinstance(page.get("items"), list):
-                raise Failure("malformed")
+                raise ComposioError("malformed")
             items += [item for item in page["items"] if isinstance(item, dict)]
             if not isinstance(page.get("next_cursor"), str):
                 break
@@ -170,25 +170,27 @@ class Wire:
         return items
 
 
-def _failure(error: Exception) -> Failure:
+def _failure(error: Exception) -> ComposioError:
     status = getattr(error, "status_code", None)
     if isinstance(status, int) and status >= 300:
         body = getattr(error, "body", None)
         told = body.get("error") if isinstance(body, dict) else None
         fields = told if isinstance(told, dict) else {}
         slug, message = fields.get("slug"), fields.get("message")
-        return Failure("refused", status=status, slug=str(slug or ""), message=str(message or ""))
+        return ComposioError(
+            "refused", status=status, slug=str(slug or ""), message=str(message or "")
+        )
     if status is not None:
-        return Failure("malformed", status=None)
+        return ComposioError("malformed", status=None)
     cause = error.__cause__
     if isinstance(cause, httpx.TimeoutException):
-        return Failure("timeout")
-    return Failure("unreachable" if isinstance(cause, httpx.ConnectError) else "cut")
+        return ComposioError("timeout")
+    return ComposioError("unreachable" if isinstance(cause, httpx.ConnectError) else "cut")
 
 
 @asynccontextmanager
-async def open_wire(base_url: str, key: str, seconds: float) -> AsyncIterator[Wire]:
-    """Open the client; see `Wire`. Its import takes seconds, so that a thread does it."""
+async def open_wire(base_url: str, key: str, seconds: float) -> AsyncIterator[ComposioClient]:
+    """Open the client; see `ComposioClient`. Its import takes seconds, so that a thread does it."""
     composio = await asyncio.to_thread(importlib.import_module, "composio_client")
     http = httpx.AsyncClient(
         # All users share it: a cookie of one would go out with another's request.
@@ -201,7 +203,7 @@ async def open_wire(base_url: str, key: str, seconds: float) -> AsyncIterator[Wi
         client = composio.AsyncComposio(
             auth=composio.ProjectAuth(key), base_url=base_url, http_client=http, timeout=seconds
         )
-        yield Wire(client, composio.ComposioError, seconds)
+        yield ComposioClient(client, composio.ComposioError, seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +236,7 @@ class ConnectedTool:
 
 
 @dataclass(slots=True)
-class _Shelf:
+class ToolkitCacheEntry:
     """One toolkit, as far as it is known."""
 
     title: str
@@ -262,7 +264,9 @@ class Catalog:
     ) -> None:
         self._fetch = fetch
         self._clock = clock
-        self._shelves = {slug: _Shelf(slug.replace("_", " ").title()) for slug in toolkits}
+        self._shelves = {
+            slug: ToolkitCacheEntry(slug.replace("_", " ").title()) for slug in toolkits
+        }
 
     async def tools(self, toolkits: Sequence[str]) -> tuple[ConnectedTool, ...]:
         """Return the tools of those `toolkits` that are there; none of one that cannot be read."""
@@ -297,7 +301,7 @@ class Catalog:
             shelf.fetching = asyncio.create_task(self._fill(slug, shelf), name=f"tools-{slug}")
         return shelf.fetching
 
-    async def _fill(self, slug: str, shelf: _Shelf) -> None:
+    async def _fill(self, slug: str, shelf: ToolkitCacheEntry) -> None:
         try:
             items = [item for item in await self._fetch(slug) if _usable(item)]
             known = {tool.slug: tool for tool in shelf.tools}
@@ -362,7 +366,7 @@ def _usable(item: Item) -> bool:
 def _ranked(items: Sequence[Item]) -> list[Item]:
     # What Composio calls important comes first, for those who can take only some.
     first = sorted(items, key=lambda item: "important" not in (item.get("tags") or ()))
-    return list({item["slug"]: item for item in first[:MOST_TOOLS]}.values())
+    return list({item["slug"]: item for item in first[:MAX_TOOLS]}.values())
 
 
 def _same(known: Mapping[str, ConnectedTool], tool: ConnectedTool) -> ConnectedTool:

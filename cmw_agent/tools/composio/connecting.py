@@ -14,15 +14,15 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any
 
-from cmw_agent.core.errors import NotFound, Unavailable, UserError
+from cmw_agent.core.errors import NotFoundError, ServiceUnavailableError, UserError
 from cmw_agent.identity.principals import Principal
 from cmw_agent.tools.composio.catalog import ConnectedTool
 from cmw_agent.tools.composio.connections import (
     Connections,
     ConnectionUser,
-    NotConnected,
-    Outcome,
+    NotConnectedError,
     Toolkit,
+    ToolOutcome,
 )
 from memory.connections import ConnectionStore, StoredConnection
 from memory.errors import StoreError
@@ -37,7 +37,7 @@ WRONG_CODE = (
 )
 
 
-class UnknownCode(UserError):
+class UnknownCodeError(UserError):
     """No connection of this user waits for that code."""
 
     status = 404
@@ -126,18 +126,18 @@ class Connecting:
 
     async def run(
         self, principal: Principal, tool: ConnectedTool, arguments: Mapping[str, Any]
-    ) -> Outcome:
+    ) -> ToolOutcome:
         """Run a tool on the account that its user has finished connecting, once.
 
         Raises:
-            NotConnected: There is none; whatever Composio has besides is not used.
+            NotConnectedError: There is none; whatever Composio has besides is not used.
         """
         account: str | None = None
         if tool.needs_account:
             with _stored():
                 account = (await self._store.connected(principal.id)).get(tool.toolkit)
             if account is None:
-                raise NotConnected(tool.toolkit)
+                raise NotConnectedError(tool.toolkit)
         return await self._connections.run(
             ConnectionUser.of(principal), tool, arguments, account_id=account
         )
@@ -146,7 +146,7 @@ class Connecting:
         """Return a link of the app's own at which a principal connects an account.
 
         Raises:
-            UnknownToolkit: `toolkit` is not configured.
+            UnknownToolkitError: `toolkit` is not configured.
             UserError: The database could not be asked.
         """
         self._connections.check(toolkit)
@@ -161,11 +161,11 @@ class Connecting:
         """Return the open link of a ticket, for whoever may follow it.
 
         Raises:
-            NotFound: There is none, its time is up, or it is another browser's.
+            NotFoundError: There is none, its time is up, or it is another browser's.
         """
         found = await self.known(ticket)
         if found is None or (found.is_page and not visiting.is_of(found.owner)):
-            raise NotFound
+            raise NotFoundError
         return found
 
     async def known(self, ticket: str) -> Attempt | None:
@@ -186,19 +186,19 @@ class Connecting:
             back: Where Composio sends the browser afterwards.
 
         Raises:
-            NotFound: As `attempt`; or the link was followed before.
+            NotFoundError: As `attempt`; or the link was followed before.
             UserError: Composio failed.
         """
         found = await self.attempt(ticket, visiting)
         if found.stored.state != "offered":
-            raise NotFound
+            raise NotFoundError
         user = ConnectionUser.of_owner(found.owner)
         address, account = await self._connections.link(user, found.stored.toolkit, back)
         with _stored():
             secret = digest(visiting.secrets[0])
             begun = await self._store.begin(found.owner, ticket, secret, account)
         if not begun:
-            raise NotFound
+            raise NotFoundError
         return address
 
     async def finish(self, visiting: Visiting, ticket: str) -> tuple[Attempt, str | None]:
@@ -213,18 +213,18 @@ class Connecting:
             for; None on the page, where the connection is finished now.
 
         Raises:
-            NotFound: Another browser comes back, or the link was not begun. What was connected
+            NotFoundError: Another browser comes back, or the link was not begun. What was connected
                 by such a visit is deleted at Composio and never used.
             UserError: The account is not there; nothing was connected.
         """
         found = await self.known(ticket)
         if found is None or found.stored.state != "begun":
-            raise NotFound
+            raise NotFoundError
         begun = found.stored
         mine = not found.is_page or visiting.is_of(found.owner)
         if not mine or begun.browser not in [digest(secret) for secret in visiting.secrets]:
             await self._give_up(found)
-            raise NotFound
+            raise NotFoundError
         user, account = ConnectionUser.of_owner(found.owner), begun.account_id or ""
         if not await self._connections.is_active(user, begun.toolkit, account):
             await self._give_up(found)
@@ -232,26 +232,26 @@ class Connecting:
         if found.is_page:
             with _stored():
                 if not await self._store.finish(found.owner, begun):
-                    raise NotFound
+                    raise NotFoundError
             await self._clear(user, begun.toolkit, account)
             return found, None
         code = "".join(secrets.choice(SIGNS) for _ in range(8))
         code = f"{code[:4]}-{code[4:]}"
         with _stored():
             if not await self._store.await_code(found.owner, ticket, digest(code)):
-                raise NotFound
+                raise NotFoundError
         return found, code
 
     async def confirm(self, principal: Principal, code: str) -> str:
         """Finish the connection that waits for this code; return its toolkit.
 
         Raises:
-            UnknownCode: None of this principal's waits for it.
+            UnknownCodeError: None of this principal's waits for it.
         """
         with _stored():
             found = await self._store.confirm(principal.id, digest(code))
         if found is None:
-            raise UnknownCode
+            raise UnknownCodeError
         await self._clear(ConnectionUser.of(principal), found.toolkit, found.account_id)
         return found.toolkit
 
@@ -259,7 +259,7 @@ class Connecting:
         """Delete every account of `toolkit` that a principal has; whether there was one.
 
         Raises:
-            UnknownToolkit: `toolkit` is not configured.
+            UnknownToolkitError: `toolkit` is not configured.
             UserError: Composio or the database failed; some accounts may be gone already.
         """
         found = await self._connections.disconnect(ConnectionUser.of(principal), toolkit)
@@ -285,7 +285,7 @@ def _stored() -> Iterator[None]:
     try:
         yield
     except StoreError as error:
-        raise Unavailable from error
+        raise ServiceUnavailableError from error
 
 
 def digest(secret: str) -> str:

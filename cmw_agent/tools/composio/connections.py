@@ -23,9 +23,9 @@ from cmw_agent.identity.principals import Principal
 from cmw_agent.tools.composio.catalog import (
     SECONDS,
     Catalog,
+    ComposioClient,
+    ComposioError,
     ConnectedTool,
-    Failure,
-    Wire,
     open_wire,
 )
 
@@ -50,8 +50,8 @@ MAYBE_NOT_CONNECTED = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 
-State = Literal["connected", "waiting", "expired", "none"]
-STATES: Mapping[str, State] = {
+ConnectionState = Literal["connected", "waiting", "expired", "none"]
+STATES: Mapping[str, ConnectionState] = {
     "ACTIVE": "connected",
     "INITIALIZING": "waiting",
     "INITIATED": "waiting",
@@ -60,7 +60,7 @@ STATES: Mapping[str, State] = {
     "INACTIVE": "expired",
     "REVOKED": "expired",
 }
-BEST_FIRST: tuple[State, ...] = ("connected", "waiting", "expired")
+BEST_FIRST: tuple[ConnectionState, ...] = ("connected", "waiting", "expired")
 
 log = logging.getLogger(__name__)
 
@@ -74,12 +74,12 @@ class Toolkit:
 
     slug: str
     name: str
-    state: State
+    state: ConnectionState
     needs_account: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ToolOutcome:
     """What a tool gave, as text for the model; `ok` is False where it failed."""
 
     text: str
@@ -121,7 +121,7 @@ class ConnectionUser:
         return self.value
 
 
-class NotConnected(Exception):
+class NotConnectedError(Exception):
     """The user has no active account of `toolkit`, and is to be offered a link."""
 
     def __init__(self, toolkit: str) -> None:
@@ -129,14 +129,14 @@ class NotConnected(Exception):
         self.toolkit = toolkit
 
 
-class ConnectionsFailed(UserError):
+class ConnectionsError(UserError):
     """Composio failed; what exactly is in the log under the error's id."""
 
     status = 502
     sentence = "The service that connects accounts did not answer as it should; please try again."
 
 
-class UnknownToolkit(UserError):
+class UnknownToolkitError(UserError):
     """No toolkit of that name can be connected here."""
 
     status = 404
@@ -153,7 +153,10 @@ class Connections:
     """
 
     def __init__(
-        self, wire: Wire, toolkits: Sequence[str], clock: Callable[[], float] = time.monotonic
+        self,
+        wire: ComposioClient,
+        toolkits: Sequence[str],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._wire = wire
         self._slugs = tuple(toolkits)
@@ -184,7 +187,7 @@ class Connections:
                 Composio has of this user is left out.
 
         Raises:
-            ConnectionsFailed: Composio could not be asked.
+            ConnectionsError: Composio could not be asked.
         """
         with _told("reading the state"):
             listed = await self._accounts(user, self._slugs)
@@ -207,8 +210,8 @@ class Connections:
                 nothing: `toolkits` says whether an account is there.
 
         Raises:
-            UnknownToolkit: `toolkit` is not configured.
-            ConnectionsFailed: Composio failed, or gave an address that is not its own.
+            UnknownToolkitError: `toolkit` is not configured.
+            ConnectionsError: Composio failed, or gave an address that is not its own.
         """
         self.check(toolkit)
         with _told("making a link"):
@@ -220,23 +223,23 @@ class Connections:
             )
             address = link.get("redirect_url") if isinstance(link, dict) else None
             if not isinstance(address, str) or not LINK.fullmatch(address):
-                raise Failure("foreign_link")
+                raise ComposioError("foreign_link")
             account = link.get("connected_account_id")
             if not isinstance(account, str) or not ACCOUNT.fullmatch(account):
-                raise Failure("malformed")
+                raise ComposioError("malformed")
             return address, account
 
     async def is_active(self, user: ConnectionUser, toolkit: str, account_id: str) -> bool:
         """Whether an account is there, is this user's, and can be used.
 
         Raises:
-            ConnectionsFailed: Composio could not be asked.
+            ConnectionsError: Composio could not be asked.
         """
         accounts = self._wire.client.connected_accounts.with_raw_response
         with _told("reading an account"):
             try:
                 account = await self._wire.ask(accounts.retrieve, account_id, tries=2)
-            except Failure as failure:
+            except ComposioError as failure:
                 if failure.status_code == 404:
                     return False
                 raise
@@ -246,7 +249,7 @@ class Connections:
         """Delete one account, if it is this user's.
 
         Raises:
-            ConnectionsFailed: Composio failed.
+            ConnectionsError: Composio failed.
         """
         with _told("deleting an account"):
             await self._delete(user, toolkit, account_id)
@@ -259,8 +262,8 @@ class Connections:
         The account of the id `but` stays.
 
         Raises:
-            UnknownToolkit: `toolkit` is not configured.
-            ConnectionsFailed: Composio failed; some accounts may be gone already.
+            UnknownToolkitError: `toolkit` is not configured.
+            ConnectionsError: Composio failed; some accounts may be gone already.
         """
         self.check(toolkit)
         found = False
@@ -277,7 +280,7 @@ class Connections:
         arguments: Mapping[str, Any],
         *,
         account_id: str | None,
-    ) -> Outcome:
+    ) -> ToolOutcome:
         """Run `tool` on an account of `user`, once: a failed call is never tried again.
 
         Args:
@@ -288,11 +291,11 @@ class Connections:
             arguments: What the model wants, as the tool's schema describes it.
 
         Raises:
-            NotConnected: The user has no active account of the tool's toolkit.
+            NotConnectedError: The user has no active account of the tool's toolkit.
         """
         sent = _permitted(tool, arguments)
         if sent is None:
-            return Outcome(f"{tool.slug} was not run: its arguments cannot be sent.", ok=False)
+            return ToolOutcome(f"{tool.slug} was not run: its arguments cannot be sent.", ok=False)
         named = {"connected_account_id": account_id}
         on_account: dict[str, Any] = named if account_id is not None else {}
         try:
@@ -304,23 +307,23 @@ class Connections:
                 arguments=sent,
                 **on_account,
             )
-            return Outcome(_result(answer), ok=True)
-        except Failure as failure:
+            return ToolOutcome(_result(answer), ok=True)
+        except ComposioError as failure:
             return await self._failed(user, tool, account_id, failure)
 
     async def _failed(
-        self, user: ConnectionUser, tool: ConnectedTool, account_id: str | None, why: Failure
-    ) -> Outcome:
+        self, user: ConnectionUser, tool: ConnectedTool, account_id: str | None, why: ComposioError
+    ) -> ToolOutcome:
         log.info("tool %s failed: %s, status %s", tool.slug, why.kind, why.status_code)
         if NOT_CONNECTED.search(why.slug):
-            raise NotConnected(tool.toolkit)
+            raise NotConnectedError(tool.toolkit)
         # A service may say such words of something else: what counts is whether an account
         # is there.
         if MAYBE_NOT_CONNECTED.search(why.message) and not await self._may_have(
             user, tool.toolkit, account_id
         ):
-            raise NotConnected(tool.toolkit)
-        return Outcome(_text(f"{tool.slug} failed: {why.explained}"), ok=False)
+            raise NotConnectedError(tool.toolkit)
+        return ToolOutcome(_text(f"{tool.slug} failed: {why.explained}"), ok=False)
 
     async def _may_have(self, user: ConnectionUser, toolkit: str, account_id: str | None) -> bool:
         if account_id is None:
@@ -329,7 +332,7 @@ class Connections:
             listed = await self._accounts(user, (toolkit,))
             accounts = [item for item in listed if item.get("id") == account_id]
             return _state(accounts, toolkit) == "connected"
-        except Failure:
+        except ComposioError:
             return True
 
     async def _accounts(
@@ -354,7 +357,7 @@ class Connections:
                 log.error("an account that is not the user's was left alone")
                 return False
             await self._wire.ask(accounts.delete, account_id)
-        except Failure as failure:
+        except ComposioError as failure:
             if failure.status_code != 404:  # else gone meanwhile
                 raise
         return True
@@ -372,7 +375,7 @@ class Connections:
             )
         config = made.get("auth_config") if isinstance(made, dict) else None
         if not isinstance(config, dict) or not isinstance(config.get("id"), str):
-            raise Failure("malformed")
+            raise ComposioError("malformed")
         return str(config["id"])
 
     async def _find_auth_config(self, toolkit: str) -> str | None:
@@ -403,9 +406,9 @@ class Connections:
         return self._catalog.title(toolkit) if toolkit in self._slugs else toolkit
 
     def check(self, toolkit: str) -> None:
-        """Raise `UnknownToolkit` for one that is not configured."""
+        """Raise `UnknownToolkitError` for one that is not configured."""
         if toolkit not in self._slugs:
-            raise UnknownToolkit
+            raise UnknownToolkitError
 
 
 @asynccontextmanager
@@ -438,11 +441,11 @@ async def open_connections(
 
 @contextmanager
 def _told(doing: str) -> Iterator[None]:
-    """Tell a user of a `Failure` in a sentence, and the log in detail."""
+    """Tell a user of a `ComposioError` in a sentence, and the log in detail."""
     try:
         yield
-    except Failure as failure:
-        error = ConnectionsFailed()
+    except ComposioError as failure:
+        error = ConnectionsError()
         log.warning(
             "%s failed: %s %r (error %s) %s",
             doing,
@@ -454,7 +457,7 @@ def _told(doing: str) -> Iterator[None]:
         raise error from failure
 
 
-def _state(accounts: Sequence[Mapping[str, Any]], toolkit: str) -> State:
+def _state(accounts: Sequence[Mapping[str, Any]], toolkit: str) -> ConnectionState:
     found = {
         "expired" if account.get("is_disabled") else STATES.get(str(account.get("status")))
         for account in accounts
@@ -488,9 +491,11 @@ def _permitted(tool: ConnectedTool, arguments: Mapping[str, Any]) -> dict[str, A
 
 def _result(answer: object) -> str:
     if not isinstance(answer, dict):
-        raise Failure("malformed")
+        raise ComposioError("malformed")
     if answer.get("successful") is not True:
-        raise Failure("unsuccessful", message=_text(answer.get("error") or answer.get("data")))
+        raise ComposioError(
+            "unsuccessful", message=_text(answer.get("error") or answer.get("data"))
+        )
     return _text(answer.get("data"))
 
 

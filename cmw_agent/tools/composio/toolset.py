@@ -9,10 +9,10 @@ from cmw_agent.core.errors import UserError
 from cmw_agent.identity.principals import Principal
 from cmw_agent.tools.composio.catalog import ConnectedTool
 from cmw_agent.tools.composio.connecting import Connecting, Place
-from cmw_agent.tools.composio.connections import NotConnected, Outcome
+from cmw_agent.tools.composio.connections import NotConnectedError, ToolOutcome
 
 CONNECT = "connect_account"
-MOST_TOOLS = 100  # of one request; endpoints take 128
+MAX_TOOLS = 100  # of one request; endpoints take 128
 NO_COOKIE = (
     "Your browser keeps no cookie here, so no account can be connected; please open the chat in "
     "a tab of its own."
@@ -22,7 +22,7 @@ NO_CONNECTIONS = f"Nothing was done. Tell the user: {NO_COOKIE}"
 
 
 @dataclass(frozen=True, slots=True)
-class Used:
+class ComposioResult:
     """What came of a tool call: text for the model, and a link that the user is to be shown."""
 
     text: str
@@ -30,7 +30,7 @@ class Used:
     link: str | None = None
 
 
-class Toolbox:
+class ComposioToolset:
     """See the module's text.
 
     Args:
@@ -52,7 +52,7 @@ class Toolbox:
         self._connecting = connecting
         self._principal = principal
         self._toolkits = tuple(toolkits)
-        self._tools = {tool.name: tool for tool in tools[: MOST_TOOLS - 1]}
+        self._tools = {tool.name: tool for tool in tools[: MAX_TOOLS - 1]}
         self._place = place
 
     @property
@@ -75,37 +75,37 @@ class Toolbox:
         tool = self._tools.get(name)
         return tool is None or tool.changes
 
-    async def use(self, name: str, arguments: Mapping[str, Any]) -> Used:
+    async def use(self, name: str, arguments: Mapping[str, Any]) -> ComposioResult:
         """Run a tool for this box's user, once.
 
         Raises:
             KeyError: There is no such tool.
         """
         if not self._principal.is_kept:
-            return Used(NO_CONNECTIONS, ok=False)
+            return ComposioResult(NO_CONNECTIONS, ok=False)
         if name == CONNECT:
             return await self._offer(str(arguments.get("toolkit") or ""))
         tool = self._tools[name]
         try:
-            outcome: Outcome = await self._connecting.run(self._principal, tool, arguments)
-        except NotConnected as error:
+            outcome: ToolOutcome = await self._connecting.run(self._principal, tool, arguments)
+        except NotConnectedError as error:
             return await self._offer(error.toolkit)
         except UserError as error:
-            return Used(str(error), ok=False)
-        return Used(outcome.text, outcome.ok)
+            return ComposioResult(str(error), ok=False)
+        return ComposioResult(outcome.text, outcome.ok)
 
-    async def _offer(self, toolkit: str) -> Used:
+    async def _offer(self, toolkit: str) -> ComposioResult:
         if self._place is None:
-            return Used(f"{NOT_HERE} `/connect {toolkit}`.", ok=False)
+            return ComposioResult(f"{NOT_HERE} `/connect {toolkit}`.", ok=False)
         try:
             link = await self._connecting.offer(self._principal, self._place, toolkit)
         except UserError as error:
-            return Used(str(error), ok=False)
+            return ComposioResult(str(error), ok=False)
         told = (
             f"The user has not connected {toolkit} yet. They are shown a button that connects "
             "it; ask them to use it and to say when they are done."
         )
-        return Used(told, ok=False, link=link)
+        return ComposioResult(told, ok=False, link=link)
 
 
 def _connect(toolkits: Sequence[str]) -> dict[str, Any]:

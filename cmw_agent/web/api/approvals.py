@@ -14,14 +14,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from cmw_agent.chat.approval_registry import Approvals
-from cmw_agent.core.errors import InvalidMessage
+from cmw_agent.chat.approval_registry import ApprovalRegistry
+from cmw_agent.core.errors import InvalidMessageError
 from cmw_agent.core.sanitize import mended
 from cmw_agent.identity.principals import Principal
-from cmw_agent.tools.approvals import Asked, seconds_left
+from cmw_agent.tools.approvals import PendingApproval, seconds_left
 from cmw_agent.web.api.endpoint import body, guarded, text
 
-MOST_BYTES = 65_536  # of an answer with its arguments
+MAX_BODY_BYTES = 65_536  # of an answer with its arguments
 
 
 class ApprovalRoutes:
@@ -31,7 +31,7 @@ class ApprovalRoutes:
         approvals: Returns what waits; raises `Unavailable` before the start and after the end.
     """
 
-    def __init__(self, approvals: Callable[[], Approvals]) -> None:
+    def __init__(self, approvals: Callable[[], ApprovalRegistry]) -> None:
         self._approvals = approvals
 
     def routes(self) -> list[Route]:
@@ -54,19 +54,19 @@ class ApprovalRoutes:
 
     async def settle(self, request: Request, principal: Principal) -> Response:
         """Approve or deny a call."""
-        content = await body(request, MOST_BYTES)
+        content = await body(request, MAX_BODY_BYTES)
         conversation, call = text(content, "conversation"), text(content, "call")
         answer = content.get("answer")
         if answer not in ("approved", "denied"):
-            raise InvalidMessage("A call is either approved or denied.", status=400)
+            raise InvalidMessageError("A call is either approved or denied.", status=400)
         given, always = content.get("arguments"), content.get("always", False)
         if not isinstance(given, dict | None) or not isinstance(always, bool):
-            raise InvalidMessage("The arguments must be a JSON object.", status=400)
+            raise InvalidMessageError("The arguments must be a JSON object.", status=400)
         self._approvals().answer(principal.id, conversation, call, answer, given, always=always)
         return JSONResponse({})
 
 
-def _item(asked: Asked, now: float) -> dict[str, Any]:
+def _item(asked: PendingApproval, now: float) -> dict[str, Any]:
     arguments = mended(dict(asked.arguments))
     return {
         "call": asked.approval_id,

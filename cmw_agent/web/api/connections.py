@@ -18,11 +18,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from cmw_agent.core.errors import NotFound, UserError, frames
+from cmw_agent.core.errors import NotFoundError, UserError, frames
 from cmw_agent.identity.principals import Identities, Principal
 from cmw_agent.observability.observers import request_of
 from cmw_agent.tools.composio.connecting import Attempt, Connecting, Place, Visiting
-from cmw_agent.tools.composio.connections import Toolkit, UnknownToolkit
+from cmw_agent.tools.composio.connections import Toolkit, UnknownToolkitError
 from cmw_agent.web.api import connecting_pages as pages
 from cmw_agent.web.api.endpoint import body, guarded, text
 from cmw_agent.web.security.guard import PRINCIPAL
@@ -91,7 +91,7 @@ class ConnectionRoutes:
         """
         connecting, ticket = self._connecting(), request.query_params.get("ticket", "")
         if connecting is None:
-            raise NotFound
+            raise NotFoundError
         visiting = self._visiting(request, secrets.token_urlsafe(32))
         found = await connecting.attempt(ticket, visiting)
         held = visiting.secrets[0]
@@ -115,7 +115,7 @@ class ConnectionRoutes:
         try:
             ticket = self._states.unsign(state, max_age=STATE_SECONDS).decode()
         except (BadSignature, UnicodeError):
-            raise NotFound from None
+            raise NotFoundError from None
         found, code = await connecting.finish(self._visiting(request), ticket)
         name = connecting.title(found.stored.toolkit)
         if code is None:
@@ -147,9 +147,9 @@ class ConnectionRoutes:
     def _for(self, principal: Principal) -> Connecting:
         connecting = self._connecting()
         if connecting is None:
-            raise UnknownToolkit
+            raise UnknownToolkitError
         if not principal.is_kept:
-            raise NotFound
+            raise NotFoundError
         return connecting
 
     def _answer(self, *toolkits: dict[str, Any], kept: bool) -> Response:
@@ -165,7 +165,7 @@ def _paged(
     async def endpoint(request: Request) -> Response:
         try:
             return await answer(request)
-        except NotFound:
+        except NotFoundError:
             return pages.gone()
         except UserError as error:
             return pages.refused(str(error), error.status)

@@ -18,8 +18,8 @@ from starlette.routing import Route
 from cmw_agent.agent.access import Agents
 from cmw_agent.channels.common.downloads import Download
 from cmw_agent.conversations.export import FORMATS, all_written, written
-from cmw_agent.conversations.service import PAGE, History
-from cmw_agent.core.errors import InvalidMessage, NotFound
+from cmw_agent.conversations.service import PAGE, ConversationService
+from cmw_agent.core.errors import InvalidMessageError, NotFoundError
 from cmw_agent.identity.principals import Principal
 from cmw_agent.limits.budgets import Budgets
 from cmw_agent.web.api.endpoint import body, guarded, text
@@ -43,7 +43,7 @@ class HistoryRoutes:
 
     def __init__(
         self,
-        history: Callable[[], History],
+        history: Callable[[], ConversationService],
         agents: Agents,
         budgets: Budgets,
         visited: Callable[[Principal], Awaitable[None]],
@@ -128,7 +128,7 @@ class HistoryRoutes:
         """One conversation as a file."""
         ending = request.query_params.get("format", "md")
         if ending not in FORMATS:
-            raise InvalidMessage("A conversation can be saved as md, json or html.")
+            raise InvalidMessageError("A conversation can be saved as md, json or html.")
         wanted = request.query_params.get("id", "")
         history, form = self._history(), FORMATS[ending]
         conversation = await history.conversation(principal, wanted)
@@ -142,7 +142,7 @@ class HistoryRoutes:
 
         async def messages(conversation: Conversation) -> AsyncGenerator[list[StoredMessage]]:
             # One that is deleted while the others are read ends there.
-            with contextlib.suppress(NotFound):
+            with contextlib.suppress(NotFoundError):
                 async for page in history.messages(principal, conversation.session_id):
                     yield page
 
@@ -182,7 +182,9 @@ class HistoryRoutes:
         """Delete everything of the one who asks."""
         content = await body(request)
         if content.get("sure") is not True:
-            raise InvalidMessage("Nothing was deleted: the request does not say that it is sure.")
+            raise InvalidMessageError(
+                "Nothing was deleted: the request does not say that it is sure."
+            )
         return JSONResponse({"deleted": await self._history().forget(principal)})
 
 
@@ -209,9 +211,9 @@ def _cursor(text: str | None) -> tuple[datetime, str] | None:
     try:
         when = datetime.fromisoformat(at)
     except ValueError:
-        raise InvalidMessage("The list has no such place.", status=400) from None
+        raise InvalidMessageError("The list has no such place.", status=400) from None
     if when.tzinfo is None:
-        raise InvalidMessage("The list has no such place.", status=400)
+        raise InvalidMessageError("The list has no such place.", status=400)
     return when, conversation
 
 

@@ -9,7 +9,7 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from cmw_agent.core.errors import InvalidMessage, NotFound, UserError, frames
+from cmw_agent.core.errors import InvalidMessageError, NotFoundError, UserError, frames
 from cmw_agent.identity.principals import Principal
 from cmw_agent.observability.observers import request_of
 from cmw_agent.web.security.guard import PRINCIPAL
@@ -18,12 +18,12 @@ from cmw_agent.web.security.visitor_cookie import HEADER
 
 log = logging.getLogger(__name__)
 
-MOST_BYTES = 8_192  # of a request's body: an id and a title
-Answerer = Callable[[Request, Principal], Awaitable[Response]]
+MAX_BODY_BYTES = 8_192  # of a request's body: an id and a title
+Endpoint = Callable[[Request, Principal], Awaitable[Response]]
 
 
 def guarded(
-    answer: Answerer, about: str, *, nobody: Callable[[], Response] | None = None
+    answer: Endpoint, about: str, *, nobody: Callable[[], Response] | None = None
 ) -> Callable[[Request], Awaitable[Response]]:
     """Return the endpoint that lets `answer` answer who asks, and tells of failures.
 
@@ -36,7 +36,7 @@ def guarded(
     async def endpoint(request: Request) -> Response:
         principal = request.scope.get(PRINCIPAL)
         if not isinstance(principal, Principal):
-            return nobody() if nobody is not None else _told(NotFound())
+            return nobody() if nobody is not None else _told(NotFoundError())
         try:
             return await answer(request, principal)
         except UserError as error:
@@ -70,28 +70,28 @@ def home(request: Request) -> str:
 
 def _told(error: UserError) -> Response:
     # Whether it is another's or not there at all must show nowhere, in no id either.
-    detail = error.sentence if isinstance(error, NotFound) else str(error)
+    detail = error.sentence if isinstance(error, NotFoundError) else str(error)
     wait = {} if error.retry_after is None else {"retry-after": str(error.retry_after)}
     return JSONResponse({"detail": detail}, error.status, wait)
 
 
-async def body(request: Request, most: int = MOST_BYTES) -> dict[str, Any]:
+async def body(request: Request, most: int = MAX_BODY_BYTES) -> dict[str, Any]:
     """Return the JSON object that a request holds.
 
     Raises:
-        InvalidMessage: It holds none, or more than `most` bytes, or takes too long to come.
+        InvalidMessageError: It holds none, or more than `most` bytes, or takes too long to come.
     """
     try:
         async with asyncio.timeout(BODY_SECONDS):
             read = await _read(request, most)
     except TimeoutError:
-        raise InvalidMessage("The request took too long to come.", status=408) from None
+        raise InvalidMessageError("The request took too long to come.", status=408) from None
     try:
         content = orjson.loads(read)
     except orjson.JSONDecodeError:
         content = None
     if not isinstance(content, dict):
-        raise InvalidMessage("The request must be a JSON object.", status=400)
+        raise InvalidMessageError("The request must be a JSON object.", status=400)
     return content
 
 
@@ -100,7 +100,7 @@ async def _read(request: Request, most: int) -> bytes:
     async for part in request.stream():
         read += part
         if len(read) > most:
-            raise InvalidMessage("The request is too large.", status=413)
+            raise InvalidMessageError("The request is too large.", status=413)
     return bytes(read)
 
 
@@ -108,9 +108,9 @@ def text(content: dict[str, Any], name: str) -> str:
     """Return the text of that name.
 
     Raises:
-        InvalidMessage: There is none.
+        InvalidMessageError: There is none.
     """
     value = content.get(name)
     if not isinstance(value, str):
-        raise InvalidMessage(f"The request must name the {name}.", status=400)
+        raise InvalidMessageError(f"The request must name the {name}.", status=400)
     return value

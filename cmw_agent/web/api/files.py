@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from cmw_agent.core.errors import InvalidMessage, NotFound, UserError, frames
+from cmw_agent.core.errors import InvalidMessageError, NotFoundError, UserError, frames
 from cmw_agent.files.service import Files
 from cmw_agent.identity.principals import Principal
 from cmw_agent.web.api.endpoint import body, text
@@ -21,10 +21,10 @@ from cmw_agent.web.security.route_allowlist import FILE_NAME
 
 log = logging.getLogger(__name__)
 
-MOST_BYTES = 1_024  # of a request that names a file
+MAX_BODY_BYTES = 1_024  # of a request that names a file
 SHOWN = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 NOBODY = "Files need a visit that is kept; please allow this page's cookie and reload it."
-Answerer = Callable[[Request, Principal], Awaitable[Response]]
+Endpoint = Callable[[Request, Principal], Awaitable[Response]]
 
 
 class FileRoutes:
@@ -76,11 +76,11 @@ class FileRoutes:
 
     async def remove(self, request: Request, principal: Principal) -> Response:
         """Delete a file that no message has."""
-        await self._files().remove(principal, text(await body(request, MOST_BYTES), "id"))
+        await self._files().remove(principal, text(await body(request, MAX_BODY_BYTES), "id"))
         return JSONResponse({})
 
 
-def _guarded(answer: Answerer) -> Callable[[Request], Awaitable[Response]]:
+def _guarded(answer: Endpoint) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
         principal = request.scope.get(PRINCIPAL)
         if not isinstance(principal, Principal):
@@ -89,12 +89,12 @@ def _guarded(answer: Answerer) -> Callable[[Request], Awaitable[Response]]:
             return JSONResponse({"detail": NOT_FOUND}, 404)
         try:
             return await answer(request, principal)
-        except NotFound:
+        except NotFoundError:
             return JSONResponse({"detail": NOT_FOUND}, 404)
         except UserError as error:
             told = error
         except ClientDisconnect:
-            told = InvalidMessage("The upload ended early.", status=400)
+            told = InvalidMessageError("The upload ended early.", status=400)
         except Exception as error:  # noqa: BLE001 (told to the user, named in the log)
             told = UserError()
             log.error("files failed error_id=%s cause=%s", told.error_id, frames(error))  # noqa: TRY400

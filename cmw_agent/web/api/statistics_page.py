@@ -17,7 +17,7 @@ from cmw_agent.llm.pricing import dollars
 from cmw_agent.observability.statistics_text import number, shown
 from cmw_agent.web.api.svg_charts import Bar, bars, lying
 from cmw_agent.web.security.guard import NOT_FOUND, PRINCIPAL
-from memory.reports.figures import Day, Share, Spread, Statistics, Tool
+from memory.reports.figures import Day, Share, Spread, Statistics, ToolStatistics
 
 NAME = 60  # characters of a site's, channel's, model's or tool's name
 STYLE = """
@@ -177,7 +177,7 @@ def _shares(title: str, shares: Sequence[Share], *, counted: str = "messages") -
     return _section(title, head, rows)
 
 
-def _tools(tools: Sequence[Tool]) -> str:
+def _tools(tools: Sequence[ToolStatistics]) -> str:
     most = max((tool.calls for tool in tools), default=0) or 1
     rows = "".join(
         f"<tr><td>{escape(shown(tool.name, NAME))}{lying(tool.calls / most)}</td>"

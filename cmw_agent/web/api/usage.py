@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from cmw_agent.conversations.service import History
+from cmw_agent.conversations.service import ConversationService
 from cmw_agent.identity.principals import Principal
 from cmw_agent.llm.pricing import dollars
 from cmw_agent.web.api.endpoint import guarded
@@ -20,7 +20,7 @@ class UsageRoutes:
         history: Returns the use cases; raises `Unavailable` before the start and after the end.
     """
 
-    def __init__(self, history: Callable[[], History]) -> None:
+    def __init__(self, history: Callable[[], ConversationService]) -> None:
         self._history = history
 
     def routes(self) -> list[Route]:

@@ -22,12 +22,12 @@ from starlette.responses import JSONResponse
 from starlette.types import Message, Receive, Scope, Send
 
 from cmw_agent.core.errors import UserError, frames
-from cmw_agent.core.random_ids import Names
+from cmw_agent.core.random_ids import RandomIdPool
 from cmw_agent.identity.principals import Principal, SessionKey
 from cmw_agent.limits.budgets import Budgets
 from cmw_agent.observability.observers import request_of
 from cmw_agent.web.gradio_transport import environment as _environment  # noqa: F401  (before gradio)
-from cmw_agent.web.gradio_transport.mailboxes import UNREAD_SECONDS, Mailbox, Mailboxes
+from cmw_agent.web.gradio_transport.mailboxes import UNREAD_SECONDS, EventBuffer, EventBuffers
 from cmw_agent.web.gradio_transport.protocol import (
     UNCHANGED,
     Notice,
@@ -58,7 +58,7 @@ STREAM_HEADERS = [
 
 
 @dataclass(frozen=True, slots=True)
-class Function:
+class PageEvent:
     """An event of the page.
 
     `handler` takes the inputs, the request and, where there is an `event`, its own data;
@@ -74,14 +74,14 @@ class Function:
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class EventCall:
     """An event that was sent, with the arguments for its handler.
 
     A page has put a generator's updates together by itself, and is not sent their sum at the
     end. A program that calls the event takes its result from there.
     """
 
-    function: Function
+    function: PageEvent
     arguments: list[Any]
     from_page: bool
 
@@ -101,7 +101,7 @@ class EventServer:
 
     def __init__(
         self,
-        functions: Mapping[int, Function],
+        functions: Mapping[int, PageEvent],
         *,
         refusal: Callable[[Principal, str | None], UserError | None],
         admit: Callable[[Principal, str | None], Awaitable[None]],
@@ -115,10 +115,10 @@ class EventServer:
         self._page_closed = page_closed
         self._beat = heartbeat_seconds
         self._budgets = budgets
-        self._boxes = Mailboxes(budgets)
+        self._boxes = EventBuffers(budgets)
         self._heartbeats: dict[object, tuple[Principal, asyncio.Event]] = {}
         self._is_leaving = False
-        self._names = Names()
+        self._names = RandomIdPool()
 
     def __len__(self) -> int:
         return len(self._boxes)
@@ -200,10 +200,10 @@ class EventServer:
             sent = body.get("event_data")
             known = sent if isinstance(sent, dict) else {}
             arguments.append(function.event(None, dict.fromkeys(EVENT_FIELDS) | known))
-        call = Call(function, arguments, from_page=type(body.get("trigger_id")) is int)
+        call = EventCall(function, arguments, from_page=type(body.get("trigger_id")) is int)
         return JSONResponse({"event_id": self._start(key, box, call)})
 
-    def _start(self, key: str, box: Mailbox, call: Call) -> str:
+    def _start(self, key: str, box: EventBuffer, call: EventCall) -> str:
         event = self._names.hex(16)
         box.open_events.add(event)
         task = asyncio.create_task(self._run(box, event, call), name="event")
@@ -229,7 +229,7 @@ class EventServer:
 
     # -- running an event ---------------------------------------------------------
 
-    async def _run(self, box: Mailbox, event: str, call: Call) -> None:
+    async def _run(self, box: EventBuffer, event: str, call: EventCall) -> None:
         with contextlib.suppress(TimeoutError):  # nobody reads: there is nobody to tell
             try:
                 # Nobody waits for this one: it goes out with the first value.
@@ -263,7 +263,7 @@ class EventServer:
             box.end(event, ending)
             await self._fetched(box)
 
-    async def _values(self, box: Mailbox, event: str, call: Call) -> tuple[Any, ...]:
+    async def _values(self, box: EventBuffer, event: str, call: EventCall) -> tuple[Any, ...]:
         """Send what the handler yields, and return the outputs to end with."""
         function = call.function
         made: Any = function.handler(*call.arguments)
@@ -285,7 +285,7 @@ class EventServer:
                 last = outputs
         return (UNCHANGED,) * len(last) if call.from_page else last
 
-    async def _fetched(self, box: Mailbox) -> None:
+    async def _fetched(self, box: EventBuffer) -> None:
         async with asyncio.timeout(UNREAD_SECONDS):
             while box.messages:
                 box.fetched.clear()
@@ -320,7 +320,7 @@ class EventServer:
                     self._boxes.drop(key, box)
 
     async def _deliver(
-        self, box: Mailbox, reader: object, gone: "asyncio.Task[None]", send: Send
+        self, box: EventBuffer, reader: object, gone: "asyncio.Task[None]", send: Send
     ) -> bool:
         """Hand messages on until all events are done (True) or the reader has gone (False).
 
@@ -438,7 +438,7 @@ def _uncancel() -> None:
         task.uncancel()
 
 
-def _outputs(function: Function, value: Any) -> tuple[Any, ...]:
+def _outputs(function: PageEvent, value: Any) -> tuple[Any, ...]:
     if function.outputs == 1:
         return (value,)
     return tuple(value) if value is not None else ()

@@ -15,7 +15,7 @@ UNREAD_MESSAGES = 32  # that wait for a slow reader before its events pause
 
 
 @dataclass(slots=True)
-class Mailbox:
+class EventBuffer:
     """What waits to be read by one session's page.
 
     `running` holds the tasks of its events until what they gave was fetched, `open_events`
@@ -69,7 +69,7 @@ class Mailbox:
         return taken
 
 
-class Mailboxes:
+class EventBuffers:
     """The mailboxes of all sessions, by the session's key.
 
     A flood of invented sessions pushes out only other inventions: where a budget is used up, a
@@ -83,23 +83,23 @@ class Mailboxes:
 
     def __init__(self, budgets: Budgets) -> None:
         self._budgets = budgets
-        self._boxes: dict[str, Mailbox] = {}
+        self._boxes: dict[str, EventBuffer] = {}
 
     def __len__(self) -> int:
         return len(self._boxes)
 
-    def __iter__(self) -> Iterator[tuple[str, Mailbox]]:
+    def __iter__(self) -> Iterator[tuple[str, EventBuffer]]:
         return iter(list(self._boxes.items()))
 
-    def get(self, key: str) -> Mailbox | None:
+    def get(self, key: str) -> EventBuffer | None:
         """Return a session's mailbox, if it has one. Whose it is the guard has checked."""
         return self._boxes.get(key)
 
-    def open(self, key: str, principal: Principal, address: str | None) -> Mailbox:
+    def open(self, key: str, principal: Principal, address: str | None) -> EventBuffer:
         """Return a session's mailbox, made where it has none.
 
         Raises:
-            TooMany, Full: There is no room for another one of the principal, from the address, or
+            RateLimitError, BudgetFullError: There is no room for another one of the principal, from the address, or
                 at all.
         """
         box = self._boxes.get(key)
@@ -109,10 +109,10 @@ class Mailboxes:
         while (bound := self._budgets.bound(MAILBOXES, principal.id, network)) is not None:
             self._make_room(bound, principal, network)
         hold = self._budgets.take(MAILBOXES, principal.id, network)
-        box = self._boxes[key] = Mailbox(principal, hold, network)
+        box = self._boxes[key] = EventBuffer(principal, hold, network)
         return box
 
-    def drop(self, key: str, box: Mailbox) -> None:
+    def drop(self, key: str, box: EventBuffer) -> None:
         """Forget a session's mailbox, unless it has another one by now."""
         if self._boxes.get(key) is box:
             del self._boxes[key]
@@ -123,7 +123,7 @@ class Mailboxes:
         """Push out a mailbox that nobody reads.
 
         Raises:
-            TooMany, Full: There is none that may be.
+            RateLimitError, BudgetFullError: There is none that may be.
         """
         unread = [(key, box) for key, box in self._boxes.items() if box.reader is None]
         if bound == "owner":
@@ -140,9 +140,9 @@ class Mailboxes:
         box.abandon()
         self.drop(key, box)
 
-    def _network_use(self, item: tuple[str, Mailbox]) -> int:
+    def _network_use(self, item: tuple[str, EventBuffer]) -> int:
         return self._budgets.used_by(MAILBOXES, item[1].network)
 
-    def _is_crowd(self, item: tuple[str, Mailbox]) -> bool:
+    def _is_crowd(self, item: tuple[str, EventBuffer]) -> bool:
         principal = item[1].principal
         return not principal.is_kept or self._budgets.used_by_owner(MAILBOXES, principal.id) > 1

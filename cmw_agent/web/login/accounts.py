@@ -12,21 +12,21 @@ from cmw_agent.identity.principals import Principal
 from cmw_agent.runtime.runtime import Runtime
 from cmw_agent.web.gradio_transport.event_server import EventServer
 from memory.conversations.transfer import Holdings
-from memory.errors import HoldingsChanged, LoginExists, StoreError
+from memory.errors import HoldingsChangedError, LoginExistsError, StoreError
 from memory.logins import Taking
 
 TRUSTED_SECONDS = 1.0  # how long a login that was live is taken to be so still
 REMEMBERED = 10_000
 
 
-class LoginUsed(UserError):
+class LoginUsedError(UserError):
     """A sign-in that has been completed before."""
 
     status = 400
     sentence = "This sign-in is over; please sign in again."
 
 
-class ListChanged(UserError):
+class ListChangedError(UserError):
     """The visitor's conversations are no longer those that were listed."""
 
     status = 409
@@ -94,8 +94,8 @@ class Accounts:
             digest: Of what the person has agreed to transfer; None leaves it all to the visitor.
 
         Raises:
-            LoginUsed: This login has begun before.
-            ListChanged: The visitor no longer has what the digest stands for.
+            LoginUsedError: This login has begun before.
+            ListChangedError: The visitor no longer has what the digest stands for.
         """
         taking = Taking(visitor.id, digest) if visitor is not None and digest is not None else None
         if visitor is not None:
@@ -104,10 +104,10 @@ class Accounts:
             await self._runtime.logins.begin(
                 account.id, str(account.login), names_of(account), taking
             )
-        except LoginExists:
-            raise LoginUsed from None
-        except HoldingsChanged:
-            raise ListChanged from None
+        except LoginExistsError:
+            raise LoginUsedError from None
+        except HoldingsChangedError:
+            raise ListChangedError from None
         except StoreError as error:
             raise refusal_for(error) from error
         if visitor is not None:

@@ -14,11 +14,11 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from cmw_agent.core.errors import InvalidMessage
+from cmw_agent.core.errors import InvalidMessageError
 from cmw_agent.core.http_headers import media_type
 from cmw_agent.identity.principals import Identities, Principal
 from cmw_agent.web.api.endpoint import body, cookie_principal, guarded, home, text
-from cmw_agent.web.login.accounts import Accounts, LoginUsed
+from cmw_agent.web.login.accounts import Accounts, LoginUsedError
 from cmw_agent.web.login.consent_page import consent_page
 from cmw_agent.web.security.guard import NOT_FOUND
 from cmw_agent.web.security.visitor_cookie import Visitors, cookie_name, cookies, set_cookie
@@ -109,15 +109,15 @@ class ConsentRoutes:
     async def decide(self, request: Request, principal: Principal) -> Response:
         """Complete the sign-in, with or without what was listed."""
         if media_type(request.headers) != "application/json":
-            raise InvalidMessage("The request must be application/json.", status=415)
+            raise InvalidMessageError("The request must be application/json.", status=415)
         content = await body(request)
         choice = content.get("choice")
         if choice not in ("move", "leave"):
-            raise InvalidMessage("The conversations are either moved or left.", status=400)
+            raise InvalidMessageError("The conversations are either moved or left.", status=400)
         digest = text(content, "shown") if choice == "move" else None
         pending = self._pending(request, principal)
         if pending is None:
-            raise LoginUsed
+            raise LoginUsedError
         await self._accounts.sign_in(pending.principal, principal, digest)
         # The path may name a conversation, which is the account's only when it has moved.
         answer = JSONResponse({"next": pending.path if choice == "move" else home(request)})

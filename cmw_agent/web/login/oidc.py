@@ -32,14 +32,14 @@ GROUP_CLAIMS = ("groups", "roles")
 ENDPOINTS = ("authorization_endpoint", "token_endpoint", "jwks_uri")
 
 
-class SignInFailed(UserError):
+class SignInError(UserError):
     """The sign-in did not prove who it is."""
 
     status = 400
     sentence = "The sign-in could not be verified; please try again."
 
 
-class ProviderDown(UserError):
+class ProviderDownError(UserError):
     """The provider cannot be reached, or does not answer as one."""
 
     status = 502
@@ -76,7 +76,7 @@ class Provider:
         """Return where to send the browser to sign in.
 
         Raises:
-            ProviderDown: The provider does not say where.
+            ProviderDownError: The provider does not say where.
         """
         async with self._client(redirect_uri) as client:
             found = await self._described(client)
@@ -92,8 +92,8 @@ class Provider:
         """Return the account that `code` stands for, with a new login.
 
         Raises:
-            ProviderDown: The provider cannot be reached.
-            SignInFailed: It refuses the code, or what it signed is not for this sign-in.
+            ProviderDownError: The provider cannot be reached.
+            SignInError: It refuses the code, or what it signed is not for this sign-in.
         """
         async with self._client(redirect_uri) as client:
             found = await self._described(client)
@@ -104,9 +104,9 @@ class Provider:
                 keys = await _fetched(client, found["jwks_uri"])
                 return self._verified(found["issuer"], tokens["id_token"], keys, known.nonce)
             except (OAuthError, JoseError, LookupError, TypeError, ValueError) as error:
-                raise _told(SignInFailed(), error) from None
+                raise _told(SignInError(), error) from None
             except httpx2.HTTPError as error:
-                raise _told(ProviderDown(), error) from None
+                raise _told(ProviderDownError(), error) from None
 
     def _client(self, redirect_uri: str) -> AsyncOAuth2Client:
         return AsyncOAuth2Client(
@@ -128,7 +128,7 @@ class Provider:
             found = await _fetched(client, self._address + DISCOVERY)
             _check_description(found, self._address)
         except (httpx2.HTTPError, LookupError, TypeError, AttributeError, ValueError) as error:
-            raise _told(ProviderDown(), error) from None
+            raise _told(ProviderDownError(), error) from None
         self._description = now, found
         return found
 

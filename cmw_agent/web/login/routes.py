@@ -23,7 +23,7 @@ from cmw_agent.identity.principals import Identities, Principal
 from cmw_agent.web.api.endpoint import cookie_principal, home
 from cmw_agent.web.login.accounts import Accounts
 from cmw_agent.web.login.consent import ConsentRoutes
-from cmw_agent.web.login.oidc import Provider, Secrets, SignInFailed
+from cmw_agent.web.login.oidc import Provider, Secrets, SignInError
 from cmw_agent.web.security.guard import NOT_FOUND
 from cmw_agent.web.security.visitor_cookie import Visitors, cookie_name, cookies, set_cookie
 
@@ -40,7 +40,7 @@ ERROR_PAGE = (
 
 
 @dataclass(frozen=True, slots=True)
-class Begun:
+class LoginAttempt:
     """A sign-in that has begun: by whom, its secrets, and where it leads."""
 
     visitor: str | None
@@ -121,7 +121,7 @@ class LoginRoutes:
         asker = cookie_principal(request)
         if asker is not None and asker.kind == "account":
             return RedirectResponse(path, 303)
-        begun = Begun(
+        begun = LoginAttempt(
             visitor=asker.id if asker else None,
             state=secrets.token_urlsafe(32),
             nonce=secrets.token_urlsafe(32),
@@ -139,7 +139,7 @@ class LoginRoutes:
         begun = self._begun(request, visitor)
         code = request.query_params.get("code")
         if not code or "error" in request.query_params:
-            raise SignInFailed(REFUSED)
+            raise SignInError(REFUSED)
         account = await provider.account(_callback_address(request), code, begun.secrets)
         if visitor is not None and not (await self._accounts.holdings(visitor)).is_empty:
             answer = self._consent.ask(request, account, visitor, begun.path)
@@ -150,11 +150,11 @@ class LoginRoutes:
         self._set(request, answer, "", 0)
         return answer
 
-    def _begun(self, request: Request, visitor: Principal | None) -> Begun:
+    def _begun(self, request: Request, visitor: Principal | None) -> LoginAttempt:
         """Return the sign-in that this request ends; another's is none.
 
         Raises:
-            SignInFailed: This browser, as this visitor, has begun no such sign-in.
+            SignInError: This browser, as this visitor, has begun no such sign-in.
         """
         state = request.query_params.get("state", "").encode()
         for cookie in cookies(request.headers, cookie_name(request.scope, COOKIE)):
@@ -165,7 +165,7 @@ class LoginRoutes:
             if begun.visitor != (visitor.id if visitor else None):
                 break
             return begun
-        raise SignInFailed
+        raise SignInError
 
     async def _logout(self, request: Request, provider: Provider) -> Response:
         answer = JSONResponse({})  # asked by the page's script, which loads the page anew
@@ -203,9 +203,9 @@ def _callback_address(request: Request) -> str:
     return f"{request.base_url}login/callback"
 
 
-def _packed(begun: Begun) -> str:
+def _packed(begun: LoginAttempt) -> str:
     return base64.urlsafe_b64encode(orjson.dumps(asdict(begun))).decode()
 
 
-def _unpacked(packed: str) -> Begun:
-    return Begun(**orjson.loads(base64.urlsafe_b64decode(packed)))
+def _unpacked(packed: str) -> LoginAttempt:
+    return LoginAttempt(**orjson.loads(base64.urlsafe_b64decode(packed)))

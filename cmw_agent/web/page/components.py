@@ -13,7 +13,7 @@ from typing import Any
 from cmw_agent.config.agent_profiles import Profile
 from cmw_agent.config.settings import Settings
 from cmw_agent.web.gradio_transport import environment as _environment  # noqa: F401  (before gradio)
-from cmw_agent.web.gradio_transport.event_server import Function
+from cmw_agent.web.gradio_transport.event_server import PageEvent
 from cmw_agent.web.page.handlers import Handlers
 
 import gradio as gr  # isort: skip
@@ -227,11 +227,11 @@ def _event_of(name: str) -> type[gr.EventData] | None:
     return {"edit": gr.EditData, "rate": gr.LikeData}.get(name)
 
 
-def functions(demo: gr.Blocks, handlers: Handlers) -> dict[int, Function]:
+def functions(demo: gr.Blocks, handlers: Handlers) -> dict[int, PageEvent]:
     """Return the page's events by Gradio's index, for the event server."""
     turns = ("send", "retry", "edit", "chat")
     return {
-        index: Function(
+        index: PageEvent(
             name=block.name,
             handler=getattr(handlers, block.name),
             inputs=len(block.inputs),

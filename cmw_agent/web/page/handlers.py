@@ -18,9 +18,9 @@ import orjson
 from cmw_agent.chat.commands import EVERYTHING, command_of
 from cmw_agent.chat.turn import SETTLE_SECONDS, Command, Turn
 from cmw_agent.chat.turn_runner import MODEL
-from cmw_agent.conversations.sessions import Session
+from cmw_agent.conversations.sessions import LiveSession
 from cmw_agent.conversations.store_errors import refusal_for
-from cmw_agent.core.errors import InvalidMessage, MissingSession, NotFound, UserError
+from cmw_agent.core.errors import InvalidMessageError, MissingSessionError, NotFoundError, UserError
 from cmw_agent.core.events import TextDelta, TurnFinished, TurnStarted
 from cmw_agent.identity.principals import Principal, SessionKey
 from cmw_agent.observability.observers import request_of
@@ -28,15 +28,15 @@ from cmw_agent.runtime.runtime import Runtime
 from cmw_agent.web.gradio_transport.protocol import UNCHANGED, Notice
 from cmw_agent.web.page import rendering
 from cmw_agent.web.security.guard import PRINCIPAL
-from memory.errors import ConversationNotFound, StoreError
+from memory.errors import ConversationNotFoundError, StoreError
 from memory.records import Conversation, StoredFile, StoredMessage, new_conversation_id
 
 Opened = tuple[Any, str, Any]  # messages, conversation id (and EARLIER for more), model
 Shown = tuple[list[rendering.Drawn], Any]  # messages, conversation id as for `Opened`
 
 EARLIER = "+"  # after a conversation's id: the page does not show its beginning
-MOST_SHOWN = 400  # messages that a page shows, however often it asks for earlier ones
-MOST_LIVE = rendering.SHOWN + 10  # drawn messages above a new question; more would cost each answer
+MAX_SHOWN = 400  # messages that a page shows, however often it asks for earlier ones
+MAX_LIVE = rendering.SHOWN + 10  # drawn messages above a new question; more would cost each answer
 SIGN_IN_NOTE = "Nobody answers you here yet; please sign in."
 NOT_FOUND_NOTE = "This conversation was not found. Here is a new one."
 
@@ -107,7 +107,7 @@ class Handlers:
         page = await self._page(session)
         if session.turn is not None or not page.has_earlier:
             return page.messages, page.shown_id
-        room = min(len(set(page.places)) + rendering.SHOWN, MOST_SHOWN)
+        room = min(len(set(page.places)) + rendering.SHOWN, MAX_SHOWN)
         page = await self._stored_page(session, page.conversation_id, room)
         if session.conversation_id == page.conversation_id:
             session.view = page
@@ -129,7 +129,7 @@ class Handlers:
         page = await self._page(session)
         place = _place_of(given)
         if place is None or not 0 <= place < len(page.places):
-            raise NotFound("This answer was not found; please reload the page.")
+            raise NotFoundError("This answer was not found; please reload the page.")
         liked: object = given.liked
         feedback = rendering.FEEDBACK.get(liked) if isinstance(liked, bool | str) else None
         await self._runtime.history.rate(
@@ -168,7 +168,7 @@ class Handlers:
             request_id=_request_id(request),
         )
         kept = (
-            page.messages if len(page.messages) <= MOST_LIVE else page.messages[-rendering.SHOWN :]
+            page.messages if len(page.messages) <= MAX_LIVE else page.messages[-rendering.SHOWN :]
         )
         asked = [rendering.message("user", turn.text)]
         if ids:
@@ -177,7 +177,7 @@ class Handlers:
             async for shown in values:
                 yield shown
 
-    async def _leave(self, session: Session, command: Command | None) -> Notice | None:
+    async def _leave(self, session: LiveSession, command: Command | None) -> Notice | None:
         """Carry out a command that ends the conversation; None where the message is no such."""
         if command is not None and command.name == "new":
             return Notice("This is a new conversation.", "New chat", "info")
@@ -186,7 +186,7 @@ class Handlers:
         count = await self._runtime.history.forget(session.principal)
         return Notice(f"Deleted conversations: {count}.", "Everything was deleted", "info")
 
-    async def _attached(self, session: Session, ids: Sequence[str]) -> list[StoredFile]:
+    async def _attached(self, session: LiveSession, ids: Sequence[str]) -> list[StoredFile]:
         try:
             return [await session.memory.file(session.owner, one) for one in ids]
         except StoreError:
@@ -248,7 +248,7 @@ class Handlers:
 
     # -- the session behind a request ---------------------------------------------
 
-    async def _session(self, request: gr.Request, *, adopt: bool = False) -> Session:
+    async def _session(self, request: gr.Request, *, adopt: bool = False) -> LiveSession:
         key, principal = _asker(request)
         session = await self._runtime.registry.session(key, principal)
         if adopt and session.conversation_id is None:
@@ -262,7 +262,7 @@ class Handlers:
         await self._runtime.visit(session)
         return session
 
-    async def _turn_to(self, session: Session, wanted: object) -> Notice | None:
+    async def _turn_to(self, session: LiveSession, wanted: object) -> Notice | None:
         """Give the session the agent that is `wanted`, else its own, else any that it may use.
 
         An agent that the session's user may not use is one that there is not. Returns what to say
@@ -277,17 +277,17 @@ class Handlers:
         session.agent_id = wanted if isinstance(wanted, str) and wanted in found else own
         return None
 
-    async def _adopt(self, session: Session, wanted: str) -> Conversation | None:
+    async def _adopt(self, session: LiveSession, wanted: str) -> Conversation | None:
         try:
             found = await session.memory.conversation(session.owner, wanted)
-        except ConversationNotFound:
+        except ConversationNotFoundError:
             return None
         except StoreError as error:
             raise refusal_for(error) from error
         session.conversation_id, session.agent_id = wanted, found.agent_id
         return found
 
-    async def _page(self, session: Session) -> Page:
+    async def _page(self, session: LiveSession) -> Page:
         while True:
             if session.conversation_id is None:
                 session.conversation_id = new_conversation_id()
@@ -301,13 +301,13 @@ class Handlers:
                 return page
 
     async def _stored_page(
-        self, session: Session, conversation_id: str, room: int = rendering.SHOWN
+        self, session: LiveSession, conversation_id: str, room: int = rendering.SHOWN
     ) -> Page:
         files: rendering.FilesBySeq = rendering.NO_FILES
         try:
             stored = await session.memory.messages(session.owner, conversation_id, limit=room)
             files = await self._files_of(session, conversation_id, stored)
-        except ConversationNotFound:
+        except ConversationNotFoundError:
             stored = []
         except StoreError as error:
             raise refusal_for(error) from error
@@ -322,7 +322,7 @@ class Handlers:
         )
 
     async def _files_of(
-        self, session: Session, conversation_id: str, stored: Sequence[StoredMessage]
+        self, session: LiveSession, conversation_id: str, stored: Sequence[StoredMessage]
     ) -> rendering.FilesBySeq:
         if not stored:
             return rendering.NO_FILES
@@ -337,7 +337,7 @@ class Handlers:
         page = await self._page(session)
         place = _last_user(page.messages)
         if place is None:
-            raise NotFound("There is nothing to answer once more yet.")
+            raise NotFoundError("There is nothing to answer once more yet.")
         turn = self._runtime.chat.again(
             session,
             key=_key(""),
@@ -353,7 +353,7 @@ class Handlers:
 
     async def _stream(
         self,
-        session: Session,
+        session: LiveSession,
         page: Page,
         turn: Turn,
         above: Sequence[rendering.Drawn] | None = None,
@@ -393,7 +393,7 @@ class Handlers:
         yield shown.messages, shown.shown_id
 
     async def _caught_up(
-        self, session: Session, event: TurnStarted, asked: Sequence[rendering.Drawn]
+        self, session: LiveSession, event: TurnStarted, asked: Sequence[rendering.Drawn]
     ) -> tuple[rendering.LiveAnswer, list[int]]:
         """Return what stands above an answer, and its places, from the memory.
 
@@ -410,10 +410,10 @@ class Handlers:
 
 def _asker(request: gr.Request | None) -> tuple[SessionKey, Principal]:
     if request is None or request.request is None:
-        raise MissingSession
+        raise MissingSessionError
     principal = request.request.scope.get(PRINCIPAL)
     if not isinstance(principal, Principal):
-        raise MissingSession
+        raise MissingSessionError
     return SessionKey.parse(request.session_hash), principal
 
 
@@ -435,7 +435,7 @@ def _files(sent: object) -> tuple[str, ...]:
     except orjson.JSONDecodeError:
         found = None
     if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
-        raise InvalidMessage("The attached files are not named as they should be.")
+        raise InvalidMessageError("The attached files are not named as they should be.")
     return tuple(found)
 
 

@@ -13,14 +13,14 @@ from typing import Any
 
 from cmw_agent.core.connect_links import TICKET_LINK, plain
 from cmw_agent.core.events import (
-    ApprovalAsked,
+    ApprovalRequested,
     ApprovalSettled,
-    Outcome,
     TextDelta,
     ToolFinished,
     ToolStarted,
     TurnEvent,
     TurnFinished,
+    TurnOutcome,
 )
 from cmw_agent.core.sanitize import fence_for
 from memory.records import Feedback, StoredFile, StoredMessage
@@ -111,7 +111,9 @@ def attachments(files: Sequence[StoredFile]) -> Drawn:
     return drawn
 
 
-def note(outcome: Outcome, sentence: str | None = None, error_id: str | None = None) -> str | None:
+def note(
+    outcome: TurnOutcome, sentence: str | None = None, error_id: str | None = None
+) -> str | None:
     """Return what to write below an answer that is not whole; None below a whole one."""
     suffix = f" (error `{error_id}`)" if error_id else ""
     if outcome == "failed":
@@ -167,7 +169,7 @@ class LiveAnswer:
                 self._text = []
                 self._steps[call_id] = (len(self._parts), event)
                 self._parts.append(tool_step(name, arguments))
-            case ApprovalAsked(call_id, name):
+            case ApprovalRequested(call_id, name):
                 self._restep(call_id, name, asks=True)
             case ApprovalSettled(call_id, _, arguments):
                 if (known := self._steps.get(call_id)) is not None:

@@ -12,7 +12,7 @@ REFUSED = (
     "the names in CMW_ALLOWED_HOSTS; a proxy in front of it must hand on the Host header."
 )
 ON_SPACES = "*.hf.space"
-MOST_CHARS = 255  # of a host's name, as DNS has it: what is longer names nothing
+MAX_CHARS = 255  # of a host's name, as DNS has it: what is longer names nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class AllowedHosts:
 
 
 def _name(host: str) -> str:
-    if len(host) > MOST_CHARS + len(":65535"):
+    if len(host) > MAX_CHARS + len(":65535"):
         return ""
     try:
         address = urlsplit(f"//{host}")

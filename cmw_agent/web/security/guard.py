@@ -19,10 +19,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cmw_agent.channels.common.api_keys import NOT_DECLARED
-from cmw_agent.channels.common.problems import UnknownAddress, WrongMethod, told_at
+from cmw_agent.channels.common.problems import UnknownAddressError, WrongMethodError, told_at
 from cmw_agent.core.errors import UserError
 from cmw_agent.core.origins import same_origin
-from cmw_agent.core.random_ids import Names
+from cmw_agent.core.random_ids import RandomIdPool
 from cmw_agent.identity.principals import CLIENT_HASH, Identities, Principal, SessionKey
 from cmw_agent.limits.budgets import Budgets
 from cmw_agent.observability.observers import REQUEST
@@ -73,7 +73,7 @@ class GuardPolicy:
     max_body: int = 262_144
 
 
-class _Refused(Exception):
+class _RequestRejectedError(Exception):
     """The request is answered here, with `status` and a sentence."""
 
     def __init__(self, status: int, detail: str, headers: dict[str, str] | None = None) -> None:
@@ -81,7 +81,7 @@ class _Refused(Exception):
 
 
 @dataclass(slots=True)
-class _Call:
+class _GuardedRequest:
     """One request on its way through the guard."""
 
     scope: Scope
@@ -121,7 +121,7 @@ class Guard:
         self._budgets = budgets
         self._bodies = PageBodies(budgets, policy.max_body)
         self._routes = RouteTable()
-        self._names = Names()
+        self._names = RandomIdPool()
         self._headers = [
             (
                 b"content-security-policy",
@@ -156,7 +156,7 @@ class Guard:
             await self._finish(self._closed(scope), scope, receive, send, request)
             return
         scope = {**scope, REQUEST: request}
-        call = _Call(scope, receive, route, headers)
+        call = _GuardedRequest(scope, receive, route, headers)
         if route.is_form(headers.get("content-type", ""), headers.get(FILE_NAME)):
             await self._finish(_form(route, scope["path"]), scope, receive, send, request)
             return
@@ -166,7 +166,7 @@ class Guard:
         try:
             self._check_origin(call)
             await self._identify(call)
-        except _Refused as refused:
+        except _RequestRejectedError as refused:
             await self._finish(refused.response, scope, receive, send, request)
             return
         await self._app(call.scope, call.receive, self._secured(send, scope, request, call))
@@ -177,10 +177,10 @@ class Guard:
         found = [] if _has_encoded_slash(scope) else self._methods(path)
         if found:
             methods = " or ".join(method for method in found if method != "OPTIONS")
-            response = told_at(path, WrongMethod(f"Please use {methods} at this address."))
+            response = told_at(path, WrongMethodError(f"Please use {methods} at this address."))
             response.headers["Allow"] = ", ".join(found)
             return response
-        return told_at(path, UnknownAddress())
+        return told_at(path, UnknownAddressError())
 
     def _methods(self, path: str) -> list[str]:
         """Return the methods of a channel's address; none where it is the page's, or nobody's."""
@@ -194,7 +194,7 @@ class Guard:
 
     # -- who asks -----------------------------------------------------------------
 
-    def _check_origin(self, call: _Call) -> None:
+    def _check_origin(self, call: _GuardedRequest) -> None:
         # A request that a foreign page makes with this browser's cookie. Browsers
         # say so; other clients send neither header and carry no foreign cookie.
         if call.route.method == "GET" and call.route.identity == "none":
@@ -206,11 +206,11 @@ class Guard:
                 return
             other = "http" if scheme == "https" else "https"
             is_scheme = same_origin(origin, other, host)
-            raise _Refused(403, OTHER_SCHEME if is_scheme else CROSS_SITE)
+            raise _RequestRejectedError(403, OTHER_SCHEME if is_scheme else CROSS_SITE)
         if call.headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
-            raise _Refused(403, CROSS_SITE)
+            raise _RequestRejectedError(403, CROSS_SITE)
 
-    async def _identify(self, call: _Call) -> None:
+    async def _identify(self, call: _GuardedRequest) -> None:
         visit = self._visitors.recognise(call.scope, call.headers)
         call.principal = visit.principal
         if call.route.identity == "body":
@@ -222,7 +222,7 @@ class Guard:
         # Last, since a body may be long in coming, and its sender signed out meanwhile.
         if not await self._is_signed_in(call.principal):
             if call.route.identity != "none" or call.route.method != "GET":
-                raise _Refused(401, SIGNED_OUT)
+                raise _RequestRejectedError(401, SIGNED_OUT)
             call.principal, visit = None, Visit()
         # Only here: a cookie set halfway through a visit would change who asks.
         is_begin = call.route.template in ("/", "/config")
@@ -238,20 +238,22 @@ class Guard:
         try:
             return await self._is_live(principal)
         except UserError as error:
-            raise _Refused(error.status, str(error)) from None
+            raise _RequestRejectedError(error.status, str(error)) from None
 
-    def _bind(self, call: _Call, client_hash: object) -> str:
+    def _bind(self, call: _GuardedRequest, client_hash: object) -> str:
         if client_hash is None or client_hash == "":
-            raise _Refused(400, "This request names no session; please reload the page.")
+            raise _RequestRejectedError(
+                400, "This request names no session; please reload the page."
+            )
         if not isinstance(client_hash, str) or not CLIENT_HASH.fullmatch(client_hash):
-            raise _Refused(400, "This session is not valid; please reload the page.")
+            raise _RequestRejectedError(400, "This session is not valid; please reload the page.")
         if call.principal is None:
             peer = call.scope.get("client")
             call.principal = self._identities.ephemeral(client_hash, peer[0] if peer else "")
         call.key = self._identities.session_key(call.principal, client_hash)
         return call.key.value
 
-    async def _bind_body(self, call: _Call) -> None:
+    async def _bind_body(self, call: _GuardedRequest) -> None:
         try:
             body = await self._bodies.read(call.scope, call.receive)
         except UserError as error:
@@ -259,18 +261,18 @@ class Guard:
         try:
             content: Any = orjson.loads(body)
         except orjson.JSONDecodeError:
-            raise _Refused(400, "The request is not valid JSON in UTF-8.") from None
+            raise _RequestRejectedError(400, "The request is not valid JSON in UTF-8.") from None
         if not isinstance(content, dict):
-            raise _Refused(400, "The request must be a JSON object.")
+            raise _RequestRejectedError(400, "The request must be a JSON object.")
         content["session_hash"] = self._bind(call, content.get("session_hash"))
         try:
             bound = orjson.dumps(content)
         except orjson.JSONEncodeError:  # orjson reads deeper nesting than it writes
-            raise _Refused(400, "The request is nested too deeply.") from None
+            raise _RequestRejectedError(400, "The request is nested too deeply.") from None
         self._replace_body(call, bound)
 
     @staticmethod
-    def _replace_body(call: _Call, body: bytes) -> None:
+    def _replace_body(call: _GuardedRequest, body: bytes) -> None:
         headers = MutableHeaders(raw=list(call.scope["headers"]))
         headers["content-length"] = str(len(body))
         headers["content-type"] = "application/json"
@@ -285,25 +287,27 @@ class Guard:
 
         call.receive = receive
 
-    def _bind_query(self, call: _Call) -> None:
+    def _bind_query(self, call: _GuardedRequest) -> None:
         try:
             query = parse_qsl(call.scope["query_string"].decode("ascii"), True, max_num_fields=50)
         except ValueError:
-            raise _Refused(400, "The request's query is not valid.") from None
+            raise _RequestRejectedError(400, "The request's query is not valid.") from None
         hashes = [value for name, value in query if name == "session_hash"]
         bound = self._bind(call, hashes[0] if len(hashes) == 1 else None)
         kept = [(name, value) for name, value in query if name != "session_hash"]
         encoded = urlencode([*kept, ("session_hash", bound)]).encode("ascii")
         call.scope = {**call.scope, "query_string": encoded}
 
-    def _bind_path(self, call: _Call) -> None:
+    def _bind_path(self, call: _GuardedRequest) -> None:
         head, _, client_hash = call.scope["path"].rpartition("/")
         path = f"{head}/{self._bind(call, client_hash)}"
         call.scope = {**call.scope, "path": path, "raw_path": path.encode("ascii")}
 
     # -- the answer ---------------------------------------------------------------
 
-    def _secured(self, send: Send, scope: Scope, request: str, call: _Call | None = None) -> Send:
+    def _secured(
+        self, send: Send, scope: Scope, request: str, call: _GuardedRequest | None = None
+    ) -> Send:
         is_https = scope.get("scheme") == "https"
 
         async def secured(message: Message) -> None:
@@ -318,7 +322,9 @@ class Guard:
 
         return secured
 
-    def _response_headers(self, message: Message, call: _Call | None) -> list[tuple[bytes, bytes]]:
+    def _response_headers(
+        self, message: Message, call: _GuardedRequest | None
+    ) -> list[tuple[bytes, bytes]]:
         given = message.get("headers", [])
         if call is not None and call.route.access == "own":
             # These answer other sites' pages, by headers of their own; the rest is as everywhere.
@@ -352,9 +358,9 @@ def may_be_new(budgets: Budgets, scope: Scope) -> bool:
     return True
 
 
-def _told(error: UserError) -> _Refused:
+def _told(error: UserError) -> _RequestRejectedError:
     wait = {} if error.retry_after is None else {"retry-after": str(error.retry_after)}
-    return _Refused(error.status, error.sentence, wait)
+    return _RequestRejectedError(error.status, error.sentence, wait)
 
 
 def _has_encoded_slash(scope: Scope) -> bool:
@@ -370,7 +376,7 @@ def _form(route: Route, path: str) -> Response:
     return JSONResponse({"detail": NO_NAME if route.takes == "file" else NOT_DECLARED}, 415)
 
 
-def _log_answer(status: int, request: str, call: _Call | None) -> None:
+def _log_answer(status: int, request: str, call: _GuardedRequest | None) -> None:
     level = logging.INFO if status >= 500 else logging.DEBUG
     if not log.isEnabledFor(level):
         return

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Identity = Literal["none", "body", "query", "path"]
-Access = Literal["page", "own"]
+RouteAccess = Literal["page", "own"]
 Takes = Literal["json", "file"]
 Caching = Literal["no-store", "no-cache", "public, max-age=31536000, immutable"]
 FOREVER: Caching = "public, max-age=31536000, immutable"  # the file's name holds its hash
@@ -39,7 +39,7 @@ class Route:
     template: str
     identity: Identity = "none"
     caching: Caching = "no-store"
-    access: Access = "page"
+    access: RouteAccess = "page"
     takes: Takes = "json"
 
     @property
