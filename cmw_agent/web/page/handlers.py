@@ -10,13 +10,14 @@ import contextlib
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import gradio as gr
 import orjson
 
-from cmw_agent.chat.commands import EVERYTHING, command_of
-from cmw_agent.chat.turn import SETTLE_SECONDS, Command, Turn
+from cmw_agent.chat.commands import ControlReply, run_control_command
+from cmw_agent.chat.turn import SETTLE_SECONDS, Turn
 from cmw_agent.chat.turn_runner import MODEL
 from cmw_agent.conversations.sessions import LiveSession
 from cmw_agent.conversations.store_errors import refusal_for
@@ -139,21 +140,28 @@ class Handlers:
     async def new_chat(self, request: gr.Request) -> Shown:
         """Turn to a new conversation; a running answer is stopped and kept."""
         session = await self._session(request)
+        await self._begin_new(session)
+        page = await self._page(session)
+        return page.messages, page.shown_id
+
+    async def _begin_new(self, session: LiveSession) -> None:
         session.conversation_id = session.view = None  # first: the answer's own event looks at it
         if session.turn is not None:
             session.turn.stop()
             await session.turn.ended()
         await self._turn_to(session, None)
-        page = await self._page(session)
-        return page.messages, page.shown_id
+
+    async def _control(self, session: LiveSession, text: str) -> ControlReply | None:
+        begin_new = partial(self._begin_new, session)
+        return await run_control_command(text, self._runtime.history, session.principal, begin_new)
 
     async def send(
         self, text: str, key: str, files: str, model: object, request: gr.Request
     ) -> AsyncGenerator[Notice | Shown, None]:
         """Store the message, then stream the conversation with the growing answer."""
         session = await self._session(request, adopt=True)
-        if (notice := await self._leave(session, command_of(text))) is not None:
-            yield notice
+        if (reply := await self._control(session, text)) is not None:
+            yield _notice(reply)
             yield await self.new_chat(request)
             return
         page = await self._page(session)
@@ -176,15 +184,6 @@ class Handlers:
         async with contextlib.aclosing(self._stream(session, page, turn, kept, asked)) as values:
             async for shown in values:
                 yield shown
-
-    async def _leave(self, session: LiveSession, command: Command | None) -> Notice | None:
-        """Carry out a command that ends the conversation; None where the message is no such."""
-        if command is not None and command.name == "new":
-            return Notice("This is a new conversation.", "New chat", "info")
-        if command is None or command != Command("forget", EVERYTHING):
-            return None
-        count = await self._runtime.history.forget(session.principal)
-        return Notice(f"Deleted conversations: {count}.", "Everything was deleted", "info")
 
     async def _attached(self, session: LiveSession, ids: Sequence[str]) -> list[StoredFile]:
         try:
@@ -210,6 +209,10 @@ class Handlers:
             yield Notice("Only your last message can be edited.", "Not changed")
             yield list(page.messages), UNCHANGED
             return
+        if (reply := await self._control(session, value)) is not None:
+            yield _notice(reply)
+            yield await self.new_chat(request)
+            return
         try:
             async with contextlib.aclosing(self._again(request, value)) as values:
                 async for shown in values:
@@ -232,6 +235,9 @@ class Handlers:
         Yields the answer as it grows; the last value is the whole answer.
         """
         session = await self._session(request, adopt=True)
+        if (reply := await self._control(session, message)) is not None:
+            yield reply.text
+            return
         await self._page(session)
         session.view = None
         text = ""
@@ -406,6 +412,12 @@ class Handlers:
         files = await self._files_of(session, event.conversation_id, stored)
         places = [*rendering.places(stored, files), *[event.user_seq] * len(asked)]
         return rendering.LiveAnswer([*rendering.history(stored, files), *asked]), places
+
+
+def _notice(reply: ControlReply) -> Notice:
+    if reply.deleted is None:
+        return Notice("This is a new conversation.", "New chat", "info")
+    return Notice(f"Deleted conversations: {reply.deleted}.", "Everything was deleted", "info")
 
 
 def _asker(request: gr.Request | None) -> tuple[SessionKey, Principal]:
