@@ -16,7 +16,6 @@ from cmw_agent.chat.dependencies import ChatDependencies, CommandRunner
 from cmw_agent.chat.turn import SETTLE_SECONDS, CommandReply, SettleTurn, Turn
 from cmw_agent.config.agent_profiles import Profile
 from cmw_agent.conversations.sessions import LiveSession, RunningTurn
-from cmw_agent.conversations.store_errors import refusal_for
 from cmw_agent.core.errors import ServiceUnavailableError, UserError, frames
 from cmw_agent.core.events import (
     AgentEvent,
@@ -28,6 +27,7 @@ from cmw_agent.core.events import (
     TurnFinished,
     TurnStarted,
 )
+from cmw_agent.core.store_errors import refusal_for
 from cmw_agent.limits.limiter import RateLimitError, Slot
 from cmw_agent.llm.chat_model import Exchange
 from cmw_agent.llm.factory import explain

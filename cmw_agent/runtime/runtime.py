@@ -20,8 +20,8 @@ from cmw_agent.config.agent_profiles import load_profiles
 from cmw_agent.config.settings import Settings
 from cmw_agent.conversations.service import ConversationService
 from cmw_agent.conversations.sessions import LiveSession, SessionMaker, SessionRegistry
-from cmw_agent.conversations.store_errors import refusal_for
 from cmw_agent.core.errors import ServiceUnavailableError
+from cmw_agent.core.store_errors import mapped_store_errors
 from cmw_agent.files.service import Files
 from cmw_agent.identity.principals import Principal
 from cmw_agent.limits.budgets import Budgets
@@ -176,10 +176,8 @@ class Runtime:
         return self._kit.model(profile, chosen)
 
     async def _names_of(self, account: str) -> frozenset[str] | None:
-        try:
+        with mapped_store_errors():
             return await self.logins.names(account)
-        except StoreError as error:
-            raise refusal_for(error) from error
 
     async def visited(self, principal: Principal) -> None:
         """Note that a principal's page is open."""

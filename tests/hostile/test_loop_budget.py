@@ -69,14 +69,10 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
         "memory.engine.process_lock.FileLock.share",
     ),
     "bytes are collected in a bytearray or a list, up to a bound": (
-        "cmw_agent.channels.common.body_limits.BoundedBodies._whole",
         "cmw_agent.channels.whatsapp.client.WhatsAppClient.media",
-        "cmw_agent.channels.whatsapp.client._bounded",
+        "cmw_agent.core.bodies.read_request_body",
         "cmw_agent.files.extraction._talk",
         "cmw_agent.files.storage.FileStore.receive",
-        "cmw_agent.llm.transcription._body",
-        "cmw_agent.web.api.endpoint._read",
-        "cmw_agent.web.security.page_bodies.PageBodies._whole",
     ),
     "numbers are added or rounded": (
         "cmw_agent.chat.answer.AnswerAccumulator.add",
@@ -152,7 +148,7 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
     ),
     "escaped once": (
         "cmw_agent.conversations.export._html_head",
-        "cmw_agent.web.login.routes.LoginRoutes._answered.endpoint",
+        "cmw_agent.web.login.routes._error_page",
         "cmw_agent.web.page.components._agents",
         "cmw_agent.web.page.components.heading",
     ),
@@ -267,18 +263,15 @@ def nested(size: int) -> dict[str, Any]:
 
 CASES = {
     "headings": Case(
-        "cmw_agent.channels.whatsapp.formatting._heading",
         "cmw_agent.channels.whatsapp.formatting.whatsapp",
         work=whatsapp,
         made=lambda size: "# " + "**" * (size // 2),
     ),
     "pairs": Case(
-        "cmw_agent.channels.whatsapp.formatting._paired_line",
         work=whatsapp,
         made=lambda size: "**a** ~~b " * (size // 10),
     ),
     "tables": Case(
-        "cmw_agent.channels.whatsapp.formatting._without_tables",
         work=whatsapp,
         made=lambda size: "| a |\n|---|\n" * (size // 12),
     ),

@@ -8,13 +8,14 @@ a quarter of an hour; see ``docs/adr/0023-connecting-is-finished-where-it-began.
 import hmac
 import re
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any
 
-from cmw_agent.core.errors import NotFoundError, ServiceUnavailableError, UserError
+from cmw_agent.core.errors import NotFoundError, UserError
+from cmw_agent.core.store_errors import mapped_store_errors
 from cmw_agent.identity.principals import Principal
 from cmw_agent.tools.composio.catalog import ConnectedTool
 from cmw_agent.tools.composio.connections import (
@@ -25,7 +26,6 @@ from cmw_agent.tools.composio.connections import (
     ToolOutcome,
 )
 from memory.connections import ConnectionStore, StoredConnection
-from memory.errors import StoreError
 
 PAGE_KINDS = frozenset({"visitor", "account"})  # whose browser proves them to the app
 TICKET = re.compile(r"[A-Za-z0-9_-]{43}")
@@ -113,7 +113,7 @@ class Connecting:
         Raises:
             UserError: Composio or the database could not be asked.
         """
-        with _stored():
+        with mapped_store_errors():
             accounts = await self._store.connected(principal.id)
             waiting = await self._store.waiting(principal.id)
         found = await self._connections.toolkits(ConnectionUser.of(principal), accounts)
@@ -134,7 +134,7 @@ class Connecting:
         """
         account: str | None = None
         if tool.needs_account:
-            with _stored():
+            with mapped_store_errors():
                 account = (await self._store.connected(principal.id)).get(tool.toolkit)
             if account is None:
                 raise NotConnectedError(tool.toolkit)
@@ -152,7 +152,7 @@ class Connecting:
         self._connections.check(toolkit)
         ConnectionUser.of(principal)
         ticket = secrets.token_urlsafe(32)
-        with _stored():
+        with mapped_store_errors():
             await self._store.offer(principal.id, ticket, toolkit, place.description)
         path = f"connections/connect?ticket={ticket}"
         return path if place.description is None else f"{place.base_url}/{path}"
@@ -172,7 +172,7 @@ class Connecting:
         """Return the open link of a ticket, whoever asks; None where there is none."""
         if not TICKET.fullmatch(ticket):
             return None
-        with _stored():
+        with mapped_store_errors():
             owner = await self._store.whose(ticket)
             stored = await self._store.find(owner, ticket) if owner is not None else None
         return Attempt(owner, stored) if owner is not None and stored is not None else None
@@ -194,7 +194,7 @@ class Connecting:
             raise NotFoundError
         user = ConnectionUser.of_owner(found.owner)
         address, account = await self._connections.link(user, found.stored.toolkit, back)
-        with _stored():
+        with mapped_store_errors():
             secret = digest(visiting.secrets[0])
             begun = await self._store.begin(found.owner, ticket, secret, account)
         if not begun:
@@ -230,14 +230,14 @@ class Connecting:
             await self._give_up(found)
             raise UserError("The account was not connected; please begin again.", status=409)
         if found.is_page:
-            with _stored():
+            with mapped_store_errors():
                 if not await self._store.finish(found.owner, begun):
                     raise NotFoundError
             await self._clear(user, begun.toolkit, account)
             return found, None
         code = "".join(secrets.choice(SIGNS) for _ in range(8))
         code = f"{code[:4]}-{code[4:]}"
-        with _stored():
+        with mapped_store_errors():
             if not await self._store.await_code(found.owner, ticket, digest(code)):
                 raise NotFoundError
         return found, code
@@ -248,7 +248,7 @@ class Connecting:
         Raises:
             UnknownCodeError: None of this principal's waits for it.
         """
-        with _stored():
+        with mapped_store_errors():
             found = await self._store.confirm(principal.id, digest(code))
         if found is None:
             raise UnknownCodeError
@@ -263,7 +263,7 @@ class Connecting:
             UserError: Composio or the database failed; some accounts may be gone already.
         """
         found = await self._connections.disconnect(ConnectionUser.of(principal), toolkit)
-        with _stored():
+        with mapped_store_errors():
             await self._store.remove(principal.id, toolkit)
         return found
 
@@ -274,18 +274,9 @@ class Connecting:
 
     async def _give_up(self, found: Attempt) -> None:
         user = ConnectionUser.of_owner(found.owner)
-        with _stored():
+        with mapped_store_errors():
             await self._store.drop(found.owner, found.stored.connection_id)
         await self._connections.delete(user, found.stored.toolkit, found.stored.account_id or "")
-
-
-@contextmanager
-def _stored() -> Iterator[None]:
-    """Tell a user of a failed database in a sentence."""
-    try:
-        yield
-    except StoreError as error:
-        raise ServiceUnavailableError from error
 
 
 def digest(secret: str) -> str:

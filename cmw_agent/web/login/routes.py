@@ -18,9 +18,9 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from cmw_agent.core.errors import UserError, frames
+from cmw_agent.core.errors import UserError
 from cmw_agent.identity.principals import Identities, Principal
-from cmw_agent.web.api.endpoint import cookie_principal, home
+from cmw_agent.web.api.endpoint import cookie_principal, endpoint, home
 from cmw_agent.web.login.accounts import Accounts
 from cmw_agent.web.login.consent import ConsentRoutes
 from cmw_agent.web.login.oidc import Provider, Secrets, SignInError
@@ -96,25 +96,12 @@ class LoginRoutes:
     def _answered(
         self, answer: Callable[[Request, Provider], Awaitable[Response]]
     ) -> Callable[[Request], Awaitable[Response]]:
-        async def endpoint(request: Request) -> Response:
+        async def of_provider(request: Request) -> Response:
             if self._provider is None:
                 return JSONResponse({"detail": NOT_FOUND}, 404)
-            try:
-                return await answer(request, self._provider)
-            except UserError as error:
-                log.info("told error_id=%s kind=%s", error.error_id, type(error).__name__)
-                told = error
-            except Exception as error:  # noqa: BLE001 (told to the user, named in the log)
-                told = UserError()
-                log.error("sign-in failed error_id=%s cause=%s", told.error_id, frames(error))  # noqa: TRY400
-            if request.method == "POST":
-                return JSONResponse({"detail": str(told)}, told.status)
-            page = ERROR_PAGE.format(
-                sentence=html.escape(str(told)), home=html.escape(home(request))
-            )
-            return HTMLResponse(page, told.status)
+            return await answer(request, self._provider)
 
-        return endpoint
+        return endpoint(of_provider, "sign-in", _error_page)
 
     async def _login(self, request: Request, provider: Provider) -> Response:
         path = local_path(request.query_params.get("next"), home(request))
@@ -181,6 +168,14 @@ class LoginRoutes:
     def _set(self, request: Request, answer: Response, value: str, seconds: int) -> None:
         written = set_cookie(request.scope, COOKIE, value, seconds, embedded=self._embedded)
         answer.headers.append("set-cookie", written)
+
+
+def _error_page(request: Request, error: UserError) -> Response:
+    log.info("told error_id=%s kind=%s", error.error_id, type(error).__name__)
+    if request.method == "POST":
+        return JSONResponse({"detail": str(error)}, error.status)
+    sentence, back = html.escape(str(error)), html.escape(home(request))
+    return HTMLResponse(ERROR_PAGE.format(sentence=sentence, home=back), error.status)
 
 
 def local_path(wanted: str | None, otherwise: str) -> str:

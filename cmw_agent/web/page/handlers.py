@@ -20,9 +20,9 @@ from cmw_agent.chat.commands import ControlReply, run_control_command
 from cmw_agent.chat.turn import SETTLE_SECONDS, Turn
 from cmw_agent.chat.turn_runner import MODEL
 from cmw_agent.conversations.sessions import LiveSession
-from cmw_agent.conversations.store_errors import refusal_for
 from cmw_agent.core.errors import InvalidMessageError, MissingSessionError, NotFoundError, UserError
 from cmw_agent.core.events import TextDelta, TurnFinished, TurnStarted
+from cmw_agent.core.store_errors import mapped_store_errors
 from cmw_agent.identity.principals import Principal, SessionKey
 from cmw_agent.observability.observers import request_of
 from cmw_agent.runtime.runtime import Runtime
@@ -284,12 +284,11 @@ class Handlers:
         return None
 
     async def _adopt(self, session: LiveSession, wanted: str) -> Conversation | None:
-        try:
-            found = await session.memory.conversation(session.owner, wanted)
-        except ConversationNotFoundError:
-            return None
-        except StoreError as error:
-            raise refusal_for(error) from error
+        with mapped_store_errors():
+            try:
+                found = await session.memory.conversation(session.owner, wanted)
+            except ConversationNotFoundError:
+                return None
         session.conversation_id, session.agent_id = wanted, found.agent_id
         return found
 
@@ -310,13 +309,10 @@ class Handlers:
         self, session: LiveSession, conversation_id: str, room: int = rendering.SHOWN
     ) -> Page:
         files: rendering.FilesBySeq = rendering.NO_FILES
-        try:
+        stored: list[StoredMessage] = []
+        with mapped_store_errors(), contextlib.suppress(ConversationNotFoundError):
             stored = await session.memory.messages(session.owner, conversation_id, limit=room)
             files = await self._files_of(session, conversation_id, stored)
-        except ConversationNotFoundError:
-            stored = []
-        except StoreError as error:
-            raise refusal_for(error) from error
         questions = [item.seq for item in stored if item.role == "user"]
         return Page(
             conversation_id,
@@ -371,7 +367,7 @@ class Handlers:
         """
         live = rendering.LiveAnswer([*(above or ()), *asked])
         shown = Page(page.conversation_id, [])
-        try:
+        with mapped_store_errors():
             async with turn:
                 async for event in turn:
                     if isinstance(event, TurnStarted):
@@ -386,8 +382,6 @@ class Handlers:
                             live, shown.places = await self._caught_up(session, event, asked)
                     live.add(event)
                     yield live.drawn(), UNCHANGED
-        except StoreError as error:
-            raise refusal_for(error) from error
         if session.conversation_id != page.conversation_id:
             # The page has turned to a new chat: that is what the last value must show.
             yield list((await self._page(session)).messages), UNCHANGED
