@@ -65,7 +65,7 @@ class ConversationMemoryManager:
     async def begin_turn(
         self,
         owner: str,
-        session_id: str,
+        conversation_id: str,
         text: str,
         *,
         key: str,
@@ -103,7 +103,7 @@ class ConversationMemoryManager:
             tenant_id=tenant_id,
             external_id=external_id,
         )
-        new = self._beginning(owner, session_id, key, model)
+        new = self._beginning(owner, conversation_id, key, model)
         described = turns.ConversationOrigin(
             agent_id, channel, website_domain, ip_address, context, tenant_id, external_id
         )
@@ -117,7 +117,7 @@ class ConversationMemoryManager:
     async def begin_retry(
         self,
         owner: str,
-        session_id: str,
+        conversation_id: str,
         *,
         key: str,
         text: str | None = None,
@@ -131,12 +131,12 @@ class ConversationMemoryManager:
         last question is not the one with the `seq` that the caller has `seen`.
         """
         check_texts(text=text, key=key)
-        new = self._beginning(owner, session_id, key, None)
+        new = self._beginning(owner, conversation_id, key, None)
         work = partial(turns.begin_again, new=new, text=text, seen=seen)
         return await self._begin(new, work, budget)
 
     async def window(
-        self, owner: str, session_id: str, *, budget: int, before_seq: int
+        self, owner: str, conversation_id: str, *, budget: int, before_seq: int
     ) -> list[ContextMessage]:
         """What the model sees, oldest first: the newest messages that fit into `budget` tokens.
 
@@ -144,9 +144,11 @@ class ConversationMemoryManager:
         says how they are chosen. Raises ConversationNotFoundError.
         """
         check_owner(owner)
-        check_id(session_id)
+        check_id(conversation_id)
         return await self._database.read(
-            lambda connection: reading.window(connection, owner, session_id, budget, before_seq),
+            lambda connection: reading.window(
+                connection, owner, conversation_id, budget, before_seq
+            ),
             owner=owner,
         )
 
@@ -213,43 +215,43 @@ class ConversationMemoryManager:
             owner=owner,
         )
 
-    async def conversation(self, owner: str, session_id: str) -> Conversation:
+    async def conversation(self, owner: str, conversation_id: str) -> Conversation:
         """One conversation without its messages. Raises ConversationNotFoundError."""
         check_owner(owner)
-        check_id(session_id)
+        check_id(conversation_id)
         return await self._database.read(
-            lambda connection: reading.conversation(connection, owner, session_id), owner=owner
+            lambda connection: reading.conversation(connection, owner, conversation_id), owner=owner
         )
 
     async def messages(
-        self, owner: str, session_id: str, *, limit: int = 40, before_seq: int | None = None
+        self, owner: str, conversation_id: str, *, limit: int = 40, before_seq: int | None = None
     ) -> list[StoredMessage]:
         """The newest messages, or the newest below `before_seq`, oldest first.
 
         At least one and at most 500, whatever `limit` says. Raises ConversationNotFoundError.
         """
         check_owner(owner)
-        check_id(session_id)
+        check_id(conversation_id)
         newest_first = await self._database.read(
             lambda connection: reading.messages(
-                connection, owner, session_id, _rows(limit), before_seq
+                connection, owner, conversation_id, _rows(limit), before_seq
             ),
             owner=owner,
         )
         return newest_first[::-1]
 
     async def messages_after(
-        self, owner: str, session_id: str, *, after_seq: int, limit: int = 40
+        self, owner: str, conversation_id: str, *, after_seq: int, limit: int = 40
     ) -> list[StoredMessage]:
         """The oldest messages above `after_seq`, oldest first; none at the end.
 
         At least one and at most 500, whatever `limit` says. Raises ConversationNotFoundError.
         """
         check_owner(owner)
-        check_id(session_id)
+        check_id(conversation_id)
         return await self._database.read(
             lambda connection: reading.messages_after(
-                connection, owner, session_id, _rows(limit), after_seq
+                connection, owner, conversation_id, _rows(limit), after_seq
             ),
             owner=owner,
         )
@@ -307,7 +309,7 @@ class ConversationMemoryManager:
             await self._database.erase(ERASE_SECONDS)
         return gone
 
-    async def rename(self, owner: str, session_id: str, title: str) -> None:
+    async def rename(self, owner: str, conversation_id: str, title: str) -> None:
         """Give a conversation another title, cut like the first one.
 
         Raises ConversationNotFoundError, and InvalidTextError for an empty title.
@@ -315,50 +317,56 @@ class ConversationMemoryManager:
         check_texts(title=title)
         if not (shown := title_of(title)):
             raise InvalidTextError("title")
-        await self._change(owner, session_id, partial(editing.rename, title=shown))
+        await self._change(owner, conversation_id, partial(editing.rename, title=shown))
 
-    async def delete(self, owner: str, session_id: str) -> None:
+    async def delete(self, owner: str, conversation_id: str) -> None:
         """Put a conversation out of sight, to be gone for good a while later.
 
         Nothing finds, shows or continues it, but `restore` brings it back. Raises
         ConversationNotFoundError.
         """
-        await self._change(owner, session_id, partial(editing.delete, at=self._clock()))
+        await self._change(owner, conversation_id, partial(editing.delete, at=self._clock()))
 
-    async def restore(self, owner: str, session_id: str) -> None:
+    async def restore(self, owner: str, conversation_id: str) -> None:
         """Take a deletion back. Raises ConversationNotFoundError when there is none."""
-        await self._change(owner, session_id, editing.restore)
+        await self._change(owner, conversation_id, editing.restore)
 
-    async def rate(self, owner: str, session_id: str, seq: int, feedback: Feedback | None) -> None:
+    async def rate(
+        self, owner: str, conversation_id: str, seq: int, feedback: Feedback | None
+    ) -> None:
         """Keep what the owner thinks of an answer. Raises ConversationNotFoundError."""
-        await self._change(owner, session_id, partial(editing.rate, seq=seq, feedback=feedback))
+        await self._change(
+            owner, conversation_id, partial(editing.rate, seq=seq, feedback=feedback)
+        )
 
-    async def update_context(self, owner: str, session_id: str, changes: Mapping[str, Any]) -> None:
+    async def update_context(
+        self, owner: str, conversation_id: str, changes: Mapping[str, Any]
+    ) -> None:
         """Merge `changes` into a conversation's context, JSON values by name.
 
         Raises ConversationNotFoundError, and InvalidTextError for what is not storable.
         """
         check_texts(context=json.dumps(dict(changes), ensure_ascii=False))
-        await self._change(owner, session_id, partial(editing.update_context, changes=changes))
+        await self._change(owner, conversation_id, partial(editing.update_context, changes=changes))
 
-    async def end(self, owner: str, session_id: str) -> bool:
+    async def end(self, owner: str, conversation_id: str) -> bool:
         """Mark a conversation as inactive until its next turn; whether it was active."""
         check_owner(owner)
-        if not is_id(session_id):
+        if not is_id(conversation_id):
             return False
         at = self._clock()
         return await self._database.write(
-            lambda connection: editing.end(connection, owner, session_id, at),
+            lambda connection: editing.end(connection, owner, conversation_id, at),
             is_brief=True,
             owner=owner,
         )
 
-    async def conclude(self, owner: str, session_id: str) -> None:
+    async def conclude(self, owner: str, conversation_id: str) -> None:
         """Mark a conversation as ended by its owner: what comes next begins another.
 
         Raises ConversationNotFoundError.
         """
-        await self._change(owner, session_id, partial(editing.conclude, at=self._clock()))
+        await self._change(owner, conversation_id, partial(editing.conclude, at=self._clock()))
 
     async def search(self, owner: str, query: str, *, limit: int = 20) -> list[SearchHit]:
         """Conversations whose title or messages hold the words of `query`; titles first.
@@ -389,13 +397,14 @@ class ConversationMemoryManager:
             lambda connection: reading.answer(connection, owner, turn_id), owner=owner
         )
 
-    async def cost(self, owner: str, session_id: str) -> Usage:
+    async def cost(self, owner: str, conversation_id: str) -> Usage:
         """What the answers of a conversation used; nothing for one that is not there."""
         check_owner(owner)
-        if not is_id(session_id):
+        if not is_id(conversation_id):
             return Usage(0, None)
         return await self._database.read(
-            lambda connection: usage.of_conversation(connection, owner, session_id), owner=owner
+            lambda connection: usage.of_conversation(connection, owner, conversation_id),
+            owner=owner,
         )
 
     async def usage_since(self, owner: str, since: datetime) -> Usage:
@@ -442,17 +451,19 @@ class ConversationMemoryManager:
         )
 
     async def files_of(
-        self, owner: str, session_id: str, seqs: Sequence[int] | None = None
+        self, owner: str, conversation_id: str, seqs: Sequence[int] | None = None
     ) -> list[StoredFile]:
         """The files of a conversation's messages, or of those at `seqs`, oldest first.
 
         The newest 200; nothing for a conversation that is not there.
         """
         check_owner(owner)
-        if not is_id(session_id):
+        if not is_id(conversation_id):
             return []
         return await self._database.read(
-            lambda connection: stored_files.of_conversation(connection, owner, session_id, seqs),
+            lambda connection: stored_files.of_conversation(
+                connection, owner, conversation_id, seqs
+            ),
             owner=owner,
         )
 
@@ -480,7 +491,7 @@ class ConversationMemoryManager:
         )
 
     async def claim_older(
-        self, owner: str, session_id: str, *, before_seq: int, least: int
+        self, owner: str, conversation_id: str, *, before_seq: int, least: int
     ) -> summaries.SummaryPart | None:
         """Take the part below `before_seq` that no summary covers yet, to summarise it.
 
@@ -488,13 +499,13 @@ class ConversationMemoryManager:
         that was not stored ends by itself after two minutes.
         """
         check_owner(owner)
-        check_id(session_id)
+        check_id(conversation_id)
         at = self._clock()
         return await self._database.write(
             lambda connection: summaries.claim(
                 connection,
                 owner,
-                session_id,
+                conversation_id,
                 before_seq=before_seq,
                 least=least,
                 at=at,
@@ -502,14 +513,14 @@ class ConversationMemoryManager:
             ),
             undo=lambda part: (
                 lambda connection: (
-                    part is not None and summaries.release(connection, owner, session_id)
+                    part is not None and summaries.release(connection, owner, conversation_id)
                 )
             ),
             owner=owner,
         )
 
     async def store_summary(
-        self, owner: str, session_id: str, part: summaries.SummaryPart, summary: str | None
+        self, owner: str, conversation_id: str, part: summaries.SummaryPart, summary: str | None
     ) -> bool:
         """Keep the summary of a claimed part, or with None give the claim back.
 
@@ -519,28 +530,33 @@ class ConversationMemoryManager:
         check_texts(summary=summary)
         if summary is None:
             await self._database.write(
-                lambda connection: summaries.release(connection, owner, session_id), owner=owner
+                lambda connection: summaries.release(connection, owner, conversation_id),
+                owner=owner,
             )
             return False
         return await self._database.write(
-            lambda connection: summaries.store(connection, owner, session_id, part, summary),
+            lambda connection: summaries.store(connection, owner, conversation_id, part, summary),
             owner=owner,
         )
 
     async def _change(
-        self, owner: str, session_id: str, work: Callable[[sa.Connection, str, str], None]
+        self, owner: str, conversation_id: str, work: Callable[[sa.Connection, str, str], None]
     ) -> None:
         check_owner(owner)
-        check_id(session_id)
+        check_id(conversation_id)
         await self._database.write(
-            lambda connection: work(connection, owner, session_id), owner=owner
+            lambda connection: work(connection, owner, conversation_id), owner=owner
         )
 
-    def _beginning(self, owner: str, session_id: str, key: str, model: str | None) -> turns.NewTurn:
+    def _beginning(
+        self, owner: str, conversation_id: str, key: str, model: str | None
+    ) -> turns.NewTurn:
         check_owner(owner)
-        check_id(session_id)
+        check_id(conversation_id)
         now = self._clock()
-        return turns.NewTurn(owner, session_id, key, self._holder, now, now + self._lease, model)
+        return turns.NewTurn(
+            owner, conversation_id, key, self._holder, now, now + self._lease, model
+        )
 
     async def _begin(
         self,
@@ -561,10 +577,12 @@ class ConversationMemoryManager:
                 return self._following(connection, new, ticket, asked, known)
             if asked and ticket.user_seq == 1:
                 return replace(ticket, window=(ContextMessage(1, "user", asked),))
-            seen = reading.window(connection, new.owner, new.session_id, budget, ticket.answer_seq)
+            seen = reading.window(
+                connection, new.owner, new.conversation_id, budget, ticket.answer_seq
+            )
             summary, summarised = None, 0
             if seen and seen[0].seq > 1:
-                own = {"of_owner": new.owner, "of_session": new.session_id}
+                own = {"owner_id_": new.owner, "conversation_id_": new.conversation_id}
                 summary, summarised = connection.execute(summaries.SUMMARY, own).one()
             return replace(ticket, window=tuple(seen), summary=summary, summarised=summarised)
 
@@ -590,7 +608,7 @@ class ConversationMemoryManager:
         window = (ContextMessage(ticket.user_seq, "user", text),)
         summary = None
         if ticket.summarised != known.summarised:
-            own = {"of_owner": new.owner, "of_session": new.session_id}
+            own = {"owner_id_": new.owner, "conversation_id_": new.conversation_id}
             summary, _ = connection.execute(summaries.SUMMARY, own).one()
         return replace(ticket, window=window, summary=summary, follows=True)
 

@@ -79,7 +79,7 @@ class StoredFile:
     """
 
     file_id: str
-    session_id: str | None
+    conversation_id: str | None
     seq: int | None
     name: str
     media_type: str
@@ -97,7 +97,7 @@ class SearchHit:
     `snippet` is the part of the message where the words stand.
     """
 
-    session_id: str
+    conversation_id: str
     title: str
     seq: int | None
     snippet: str
@@ -108,7 +108,7 @@ class SearchHit:
 class Conversation:
     """One conversation of one owner. `message_count` leaves out superseded messages."""
 
-    session_id: str
+    conversation_id: str
     agent_id: str
     title: str
     website_domain: str | None
@@ -126,7 +126,7 @@ class Conversation:
     @property
     def position(self) -> tuple[datetime, str]:
         """Where it stands in the list of conversations: what the next page begins after."""
-        return (self.last_activity_at, self.session_id)
+        return (self.last_activity_at, self.conversation_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +158,7 @@ class TurnTicket:
     """
 
     turn_id: str
-    session_id: str
+    conversation_id: str
     user_seq: int
     answer_seq: int
     fresh: bool

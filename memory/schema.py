@@ -3,7 +3,9 @@
 A composite foreign key keeps a message or turn from naming another owner than its conversation.
 """
 
+from dataclasses import fields
 from datetime import UTC, datetime
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -313,3 +315,24 @@ channel_sends = sa.Table(
     sa.Index("channel_sends_by_recipient", "recipient", "created_at"),
     sa.Index("channel_sends_by_state", "channel", "state", "next_at"),
 )
+
+
+def columns_of(table: sa.Table, record: type[Any]) -> list[sa.ColumnElement[Any]]:
+    """Return the columns that hold the fields of a record, each under its field's name.
+
+    The id of a conversation is the column `session_id`; all others are named like their fields.
+    """
+    return [
+        table.c.session_id.label(field.name)
+        if field.name == "conversation_id"
+        else table.c[field.name]
+        for field in fields(record)
+    ]
+
+
+def row_of(record: Any) -> dict[str, Any]:
+    """Return the values of a record by the names of their columns; see `columns_of`."""
+    return {
+        "session_id" if field.name == "conversation_id" else field.name: getattr(record, field.name)
+        for field in fields(record)
+    }

@@ -79,7 +79,14 @@ class ContextCache:
             place, covered = ticket.user_seq, ticket.summarised
             tokens = sum(map(cost, said))
             return CachedContext(
-                ticket.session_id, place, said, exchanges, summary, covered, ticket.born, tokens
+                ticket.conversation_id,
+                place,
+                said,
+                exchanges,
+                summary,
+                covered,
+                ticket.born,
+                tokens,
             )
         if ticket.summarised != held.summarised:
             held.summary, held.summarised = ticket.summary, ticket.summarised

@@ -22,13 +22,13 @@ def tenant(key_name: str) -> str:
     return "k" + _digest("cmw.tenant", key_name)
 
 
-def client(key_name: str, agent_id: str, session_id: str) -> Principal:
+def client(key_name: str, agent_id: str, external_id: str) -> Principal:
     """Return the party that a session of the REST interface is.
 
     The same id under another key, or at another agent, is another party. Whoever can guess
-    `session_id` can tell the party by its id.
+    `external_id` can tell the party by its id.
     """
-    return Principal("r" + _digest("cmw.client", key_name, agent_id, session_id), "client")
+    return Principal("r" + _digest("cmw.client", key_name, agent_id, external_id), "client")
 
 
 def phone(chat: str, sender: str, agent_id: str) -> Principal:

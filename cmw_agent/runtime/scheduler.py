@@ -156,7 +156,7 @@ class Scheduler:
         try:
             ticket = await session.memory.begin_turn(
                 task.owner,
-                task.session_id,
+                task.conversation_id,
                 f"{MARK} {task.text}",
                 key=f"schedule {task.schedule_id} unvisited",
                 create=False,
@@ -274,7 +274,7 @@ class Scheduler:
             await self._registry.release(key, principal)
 
     def _prepare(self, session: LiveSession, claimed: ClaimedRun) -> None:
-        session.conversation_id = claimed.schedule.session_id
+        session.conversation_id = claimed.schedule.conversation_id
         session.agent_id = claimed.agent_id
         session.channel = CHANNEL
         session.origin = self._origin

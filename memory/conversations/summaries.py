@@ -16,8 +16,8 @@ from memory.schema import UtcDateTime, agent_messages, agent_sessions
 MAX_MESSAGES = 200  # of one part; what is beyond comes with the next
 _sessions, _messages = agent_sessions.c, agent_messages.c
 _OWN = sa.and_(
-    _sessions.session_id == sa.bindparam("of_session"),
-    _sessions.owner_id == sa.bindparam("of_owner"),
+    _sessions.session_id == sa.bindparam("conversation_id_"),
+    _sessions.owner_id == sa.bindparam("owner_id_"),
     _sessions.deleted_at.is_(None),
 )
 # The same one, too: one that was deleted may have been begun anew under the same id.
@@ -34,8 +34,8 @@ _STATE: Final = sa.select(
 _OLDER: Final = (
     sa.select(_messages.seq, _messages.role, _messages.content)
     .where(
-        _messages.session_id == sa.bindparam("of_session"),
-        _messages.owner_id == sa.bindparam("of_owner"),
+        _messages.session_id == sa.bindparam("conversation_id_"),
+        _messages.owner_id == sa.bindparam("owner_id_"),
         _messages.superseded.is_(False),
         _messages.content != "",
         _messages.seq > sa.bindparam("after_seq"),
@@ -86,7 +86,7 @@ class SummaryPart:
 def claim(
     connection: sa.Connection,
     owner: str,
-    session_id: str,
+    conversation_id: str,
     *,
     before_seq: int,
     least: int,
@@ -97,7 +97,7 @@ def claim(
 
     None where there is less, or where another process is at it.
     """
-    own = {"of_owner": owner, "of_session": session_id}
+    own = {"owner_id_": owner, "conversation_id_": conversation_id}
     row = connection.execute(_STATE, own).one_or_none()
     if row is None:
         return None
@@ -111,12 +111,12 @@ def claim(
 
 
 def store(
-    connection: sa.Connection, owner: str, session_id: str, part: SummaryPart, summary: str
+    connection: sa.Connection, owner: str, conversation_id: str, part: SummaryPart, summary: str
 ) -> bool:
     """Keep a part's summary; False when the part was summarised meanwhile."""
     parameters: dict[str, Any] = {
-        "of_owner": owner,
-        "of_session": session_id,
+        "owner_id_": owner,
+        "conversation_id_": conversation_id,
         "seen": part.seen,
         "born": part.born,
         "upto": part.upto,
@@ -125,7 +125,7 @@ def store(
     return connection.execute(_STORE, parameters).rowcount > 0
 
 
-def release(connection: sa.Connection, owner: str, session_id: str) -> bool:
+def release(connection: sa.Connection, owner: str, conversation_id: str) -> bool:
     """Give a claim back; whether there was such a conversation."""
-    own = {"of_owner": owner, "of_session": session_id}
+    own = {"owner_id_": owner, "conversation_id_": conversation_id}
     return connection.execute(_RELEASE, own).rowcount > 0

@@ -25,7 +25,7 @@ class NewTurn:
     """What every new turn needs: whose, where, under which key, until when it may run."""
 
     owner: str
-    session_id: str
+    conversation_id: str
     key: str
     holder: str
     now: datetime
@@ -95,7 +95,11 @@ def begin(
     _add_turn(connection, new, ticket)
     if attached:
         files.attach(
-            connection, new.owner, attached, session_id=new.session_id, seq=ticket.user_seq
+            connection,
+            new.owner,
+            attached,
+            conversation_id=new.conversation_id,
+            seq=ticket.user_seq,
         )
     return _continued(ticket, row)
 
@@ -131,7 +135,9 @@ def begin_again(
     turn_statements.ADD_MESSAGES.run(connection, *rows, _answer(new, ticket))
     _add_turn(connection, new, ticket)
     if row.has_files and text is not None:
-        files.move(connection, new.owner, new.session_id, from_seq=last_question, to_seq=user_seq)
+        files.move(
+            connection, new.owner, new.conversation_id, from_seq=last_question, to_seq=user_seq
+        )
     return _continued(ticket, row)
 
 
@@ -178,7 +184,7 @@ def forget(connection: sa.Connection, owner: str) -> int:
     inbox.forget(connection, owner)
     outbox.forget(connection, owner)
     connections.forget(connection, owner)
-    return connection.execute(turn_statements.FORGET, {"of_owner": owner}).rowcount
+    return connection.execute(turn_statements.FORGET, {"owner_id_": owner}).rowcount
 
 
 def _change_turn(
@@ -188,11 +194,11 @@ def _change_turn(
     statement: Prepared,
     turn: dict[str, Any],
 ) -> Any:
-    return statement.one_or_none(connection, turn | {"of_turn": turn_id, "of_owner": owner})
+    return statement.one_or_none(connection, turn | {"turn_id_": turn_id, "owner_id_": owner})
 
 
 def _of_answer(owner: str, turn: Any) -> dict[str, Any]:
-    return {"of_session": turn.session_id, "of_owner": owner, "of_seq": turn.answer_seq}
+    return {"conversation_id_": turn.session_id, "owner_id_": owner, "seq_": turn.answer_seq}
 
 
 def _settle_other_turns(connection: sa.Connection, new: NewTurn) -> None:
@@ -201,7 +207,9 @@ def _settle_other_turns(connection: sa.Connection, new: NewTurn) -> None:
     stale = [row for row in running if row.lease_expires_at <= new.now]
     for row in rows:
         if row.idempotency_key == new.key:
-            known = TurnTicket(row.turn_id, new.session_id, row.user_seq, row.answer_seq, False)
+            known = TurnTicket(
+                row.turn_id, new.conversation_id, row.user_seq, row.answer_seq, False
+            )
             raise DuplicateRequestError(known, stale=bool(stale))
     if len(running) > len(stale):
         raise ConversationBusyError(elsewhere=all(row.holder != new.holder for row in running))
@@ -210,11 +218,11 @@ def _settle_other_turns(connection: sa.Connection, new: NewTurn) -> None:
 
 
 def _own(new: NewTurn) -> dict[str, Any]:
-    return {"of_session": new.session_id, "of_owner": new.owner}
+    return {"conversation_id_": new.conversation_id, "owner_id_": new.owner}
 
 
 def _ticket(new: NewTurn, *, user_seq: int, answer_seq: int) -> TurnTicket:
-    return TurnTicket(secrets.token_urlsafe(16), new.session_id, user_seq, answer_seq, True)
+    return TurnTicket(secrets.token_urlsafe(16), new.conversation_id, user_seq, answer_seq, True)
 
 
 def _continued(ticket: TurnTicket, row: Any) -> TurnTicket:
@@ -230,7 +238,7 @@ def _continued(ticket: TurnTicket, row: Any) -> TurnTicket:
 
 def _conversation(new: NewTurn, text: str, origin: ConversationOrigin) -> dict[str, Any]:
     return {
-        "session_id": new.session_id,
+        "session_id": new.conversation_id,
         "owner_id": new.owner,
         "agent_id": origin.agent_id,
         "title": title_of(text),
@@ -261,7 +269,7 @@ def _message(
     new: NewTurn, ticket: TurnTicket, seq: int, *, role: str, content: str, status: MessageStatus
 ) -> dict[str, Any]:
     return {
-        "session_id": new.session_id,
+        "session_id": new.conversation_id,
         "owner_id": new.owner,
         "seq": seq,
         "role": role,
@@ -279,7 +287,7 @@ def _add_turn(connection: sa.Connection, new: NewTurn, ticket: TurnTicket) -> No
         connection,
         {
             "turn_id": ticket.turn_id,
-            "session_id": new.session_id,
+            "session_id": new.conversation_id,
             "owner_id": new.owner,
             "idempotency_key": new.key,
             "state": "running",

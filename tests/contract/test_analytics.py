@@ -25,7 +25,7 @@ DAY = 86_400.0
 
 async def exchange(
     store: Store,
-    session_id: str,
+    conversation_id: str,
     *,
     owner: str = ALICE,
     latency: int | None = 100,
@@ -40,9 +40,9 @@ async def exchange(
 ) -> None:
     ticket = await store.begin_turn(
         owner,
-        session_id,
+        conversation_id,
         text,
-        key=f"{session_id}-{random.random()}",
+        key=f"{conversation_id}-{random.random()}",
         create=True,
         channel=channel,
         website_domain=site,
@@ -207,11 +207,11 @@ async def test_of_many_sites_only_the_largest_are_named(
 
 async def filled(store: Store, database: Database, clock: Clock, canary: str) -> Statistics:
     for number in range(3):
-        owner, session_id = f"user:{canary}-owner{number}", f"{canary}-session{number}"
-        await exchange(store, session_id, owner=owner, text=f"{canary} text {number}")
-        await store.rename(owner, session_id, f"{canary} title")
+        owner, conversation_id = f"user:{canary}-owner{number}", f"{canary}-session{number}"
+        await exchange(store, conversation_id, owner=owner, text=f"{canary} text {number}")
+        await store.rename(owner, conversation_id, f"{canary} title")
         await store.begin_turn(
-            owner, session_id, canary, key=f"{canary}-key", create=True, ip_address=canary
+            owner, conversation_id, canary, key=f"{canary}-key", create=True, ip_address=canary
         )
         clock.advance(LEASE)
     return await statistics(database, clock=clock)

@@ -50,7 +50,7 @@ async def test_a_file_is_kept_as_it_was_and_given_to_one_message(
         ALICE, "s1", "look", key="k", create=True, files=[file.file_id, file.file_id]
     )
     assert ticket.has_files
-    of_message = replace(file, session_id="s1", seq=ticket.user_seq)
+    of_message = replace(file, conversation_id="s1", seq=ticket.user_seq)
     assert await store.files_of(ALICE, "s1") == [of_message]
     assert await store.files_of(ALICE, "s1", [ticket.user_seq]) == [of_message]
     assert await store.files_of(ALICE, "s1", [ticket.answer_seq]) == []
@@ -136,7 +136,7 @@ async def test_files_go_with_their_conversation_and_hide_with_it(
     with pytest.raises(UnknownFileError):
         await store.file(ALICE, given)
     await store.restore(ALICE, "s1")
-    assert (await store.file(ALICE, given)).session_id == "s1"
+    assert (await store.file(ALICE, given)).conversation_id == "s1"
     await store.delete(ALICE, "s1")
     clock.advance(3601)
     await Retention(database, clock=clock).clean(days=0, idle_seconds=1e9)
@@ -196,7 +196,7 @@ async def test_files_need_a_conversation_of_the_same_owner(store: Store, clock: 
     own = await added(store, clock)
     with pytest.raises(ConversationNotFoundError):
         await asked(store, ALICE, "bobs", own)
-    assert (await store.file(ALICE, own)).session_id is None
+    assert (await store.file(ALICE, own)).conversation_id is None
 
 
 async def test_the_bytes_of_a_network_and_of_all_count_beside_the_owners(

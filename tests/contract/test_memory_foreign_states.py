@@ -54,17 +54,17 @@ async def outcome(call: Awaitable[object]) -> object:
 
 async def conversation_in(store: Store, state: str) -> str:
     """Give Alice a conversation in a state; return its id."""
-    session_id = f"hers-{state}"
-    await store.exchange(ALICE, session_id, "Alice's secret", "kept")
-    await STATES[state](store, ALICE, session_id)
-    return session_id
+    conversation_id = f"hers-{state}"
+    await store.exchange(ALICE, conversation_id, "Alice's secret", "kept")
+    await STATES[state](store, ALICE, conversation_id)
+    return conversation_id
 
 
 def test_every_method_that_names_a_conversation_is_tried() -> None:
     naming = {
         name
         for name, method in inspect.getmembers(ConversationMemoryManager, inspect.isfunction)
-        if not name.startswith("_") and "session_id" in inspect.signature(method).parameters
+        if not name.startswith("_") and "conversation_id" in inspect.signature(method).parameters
     }
     assert naming == {*CALLS, *ELSEWHERE}
 

@@ -16,7 +16,7 @@ from tests.contract.conftest import ALICE, BOB, Clock, Store, rows_of
 
 
 async def found(store: Store, owner: str, query: str) -> list[tuple[str, int | None]]:
-    return [(item.session_id, item.seq) for item in await store.search(owner, query)]
+    return [(item.conversation_id, item.seq) for item in await store.search(owner, query)]
 
 
 async def test_a_renamed_conversation_keeps_its_new_title(store: Store) -> None:
@@ -211,7 +211,7 @@ async def test_a_list_is_the_newest_first_without_what_is_deleted(
         await store.exchange(ALICE, name, name, "answer")
         clock.advance(60)
     await store.delete(ALICE, "b")
-    assert [c.session_id for c in await store.conversations(ALICE)] == ["c", "a"]
+    assert [c.conversation_id for c in await store.conversations(ALICE)] == ["c", "a"]
 
 
 async def test_the_search_index_holds_what_the_messages_hold(

@@ -225,8 +225,8 @@ async def test_a_repeated_key_marks_a_stale_turn(
 
 async def test_a_key_is_of_one_owner_and_one_conversation(store: Store) -> None:
     tickets = [
-        await store.begin(owner, session_id, "Hello", key="same")
-        for owner, session_id in ((ALICE, "a1"), (ALICE, "a2"), (BOB, "b1"))
+        await store.begin(owner, conversation_id, "Hello", key="same")
+        for owner, conversation_id in ((ALICE, "a1"), (ALICE, "a2"), (BOB, "b1"))
     ]
     assert all(ticket.fresh for ticket in tickets)
     assert len({ticket.turn_id for ticket in tickets}) == 3
@@ -241,9 +241,9 @@ async def test_ten_requests_with_one_key_are_one_turn(store: Store) -> None:
 
 async def test_many_who_begin_one_conversation_at_once_begin_it_once(store: Store) -> None:
     for round_ in range(40):
-        session_id = f"s{round_}"
+        conversation_id = f"s{round_}"
         tickets = await asyncio.gather(
-            *(store.begin(ALICE, session_id, "Hi", key="k") for _ in range(10))
+            *(store.begin(ALICE, conversation_id, "Hi", key="k") for _ in range(10))
         )
         assert sorted(ticket.fresh for ticket in tickets) == [False] * 9 + [True]
         assert len({ticket.turn_id for ticket in tickets}) == 1

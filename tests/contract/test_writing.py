@@ -166,8 +166,8 @@ async def test_a_refusal_takes_back_its_own_and_nobody_else_s(
         await file_store.texts(ALICE, "files")
     assert await file_store.texts(ALICE, "busy") == [("user", "one"), ("assistant", "")]
     assert await file_store.texts(BOB, "bobs") == [("user", "his"), ("assistant", "answer")]
-    for session_id, text in (("s1", "first"), ("s2", "last")):
-        assert (await file_store.texts(ALICE, session_id))[0] == ("user", text)
+    for conversation_id, text in (("s1", "first"), ("s2", "last")):
+        assert (await file_store.texts(ALICE, conversation_id))[0] == ("user", text)
     await whole_or_absent(sqlite_file)
 
 

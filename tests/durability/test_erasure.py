@@ -91,7 +91,7 @@ async def test_after_the_clean_up_no_byte_of_what_was_due_is_left(tmp_path: Path
             await told(runtime.chat.turn(session, f"is {word}", key="1", files=[file.file_id]))
         alice = await session_of(runtime, "alice")
         (one,) = await runtime.history.page(alice.principal)
-        await runtime.history.delete(alice.principal, one.session_id)
+        await runtime.history.delete(alice.principal, one.conversation_id)
         database = runtime._database
         assert database is not None
         later = Retention(database, clock=lambda: utcnow() + timedelta(hours=2))

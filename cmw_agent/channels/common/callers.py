@@ -78,8 +78,8 @@ class Callers:
         """
         last = await self.latest(principal)
         if last is not None and last.status != "ended":
-            return last.session_id
-        return conversation_after(principal, last.session_id if last else None)
+            return last.conversation_id
+        return conversation_after(principal, last.conversation_id if last else None)
 
     async def latest(self, principal: Principal) -> Conversation | None:
         """Return the conversation that goes on, or else the one that began last; None for none.
@@ -107,8 +107,8 @@ class Callers:
         for item in await self._newest(principal):
             if item.status != "ended":
                 with failures():
-                    await memory.conclude(principal.id, item.session_id)
-                await self._leave(principal, item.session_id)
+                    await memory.conclude(principal.id, item.conversation_id)
+                await self._leave(principal, item.conversation_id)
 
     async def _leave(self, principal: Principal, conversation_id: str) -> None:
         live = self._services.registry.of(principal)

@@ -55,15 +55,15 @@ def _holder(
 ApiKeyHolder = Annotated[ApiKey, Depends(_holder)]
 
 
-def session_of(key: ApiKey, agent_id: str, session_id: str) -> Principal:
+def session_of(key: ApiKey, agent_id: str, external_id: str) -> Principal:
     """Return the party that a session is.
 
     Raises:
         SessionNotFoundError: No session can have this id.
     """
-    if not channel_principals.EXTERNAL_ID.fullmatch(session_id):
+    if not channel_principals.EXTERNAL_ID.fullmatch(external_id):
         raise SessionNotFoundError
-    return channel_principals.client(key.name, agent_id, session_id)
+    return channel_principals.client(key.name, agent_id, external_id)
 
 
 def counted_at(key: ApiKey, request: Request) -> str | None:
