@@ -76,7 +76,7 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
         "cmw_agent.files.storage.FileStore.receive",
         "cmw_agent.llm.transcription._body",
         "cmw_agent.web.api.endpoint._read",
-        "cmw_agent.web.security.page_bodies.PageBodies._whole",
+        "cmw_agent.web.security.page_bodies.PageBodies._read_parts",
     ),
     "numbers are added or rounded": (
         "cmw_agent.chat.answer.AnswerAccumulator.add",
@@ -130,7 +130,7 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
         "cmw_agent.web.login.consent.ConsentRoutes._pending",
         "cmw_agent.web.gradio_transport.event_server.EventServer._cancel",
         "cmw_agent.web.gradio_transport.event_server.EventServer._join",
-        "cmw_agent.web.security.guard.Guard._bind_body",
+        "cmw_agent.web.security.session_binding.bind_body",
         "cmw_agent.web.api.endpoint.body",
         "cmw_agent.web.page.handlers._files",
         "cmw_agent.web.login.routes._unpacked",

@@ -121,7 +121,7 @@ class ConsentRoutes:
         await self._accounts.sign_in(pending.principal, principal, digest)
         # The path may name a conversation, which is the account's only when it has moved.
         answer = JSONResponse({"next": pending.path if choice == "move" else home(request)})
-        become = self._visitors.cookie_of(request.scope, pending.principal)
+        become = self._visitors.cookie_for(request.scope, pending.principal)
         answer.headers.append("set-cookie", become)
         self._set(request, answer, "", 0)
         return answer

@@ -176,7 +176,7 @@ class LoginRoutes:
         return answer
 
     def _become(self, request: Request, answer: Response, principal: Principal) -> None:
-        answer.headers.append("set-cookie", self._visitors.cookie_of(request.scope, principal))
+        answer.headers.append("set-cookie", self._visitors.cookie_for(request.scope, principal))
 
     def _set(self, request: Request, answer: Response, value: str, seconds: int) -> None:
         written = set_cookie(request.scope, COOKIE, value, seconds, embedded=self._embedded)
