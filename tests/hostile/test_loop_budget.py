@@ -101,7 +101,7 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
         "cmw_agent.limits.backends.ProcessStorage._recent",
         "cmw_agent.core.errors.frames",
         "cmw_agent.observability.loop_watchdog.trail",
-        "cmw_agent.web.login.accounts._bound",
+        "cmw_agent.web.login.accounts._evict_oldest",
         "cmw_agent.web.page.handlers.Handlers._stream",
         "cmw_agent.web.page.handlers.Handlers.send",
         "cmw_agent.web.gradio_transport.page_cache.Pages.__call__",
@@ -133,7 +133,7 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
         "cmw_agent.web.security.session_binding.bind_body",
         "cmw_agent.web.api.endpoint.body",
         "cmw_agent.web.page.handlers._files",
-        "cmw_agent.web.login.routes._unpacked",
+        "cmw_agent.web.login.routes._unpack",
     ),
     "JSON is written in linear time, of values that `mended` has made shallow": (
         "cmw_agent.channels.embed.routes._asked",
@@ -152,7 +152,7 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
     ),
     "escaped once": (
         "cmw_agent.conversations.export._html_head",
-        "cmw_agent.web.login.routes.LoginRoutes._answered.endpoint",
+        "cmw_agent.web.login.routes._error_response",
         "cmw_agent.web.page.components._agents",
         "cmw_agent.web.page.components.heading",
     ),
