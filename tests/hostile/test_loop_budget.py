@@ -102,7 +102,6 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
         "cmw_agent.core.errors.frames",
         "cmw_agent.observability.loop_watchdog.trail",
         "cmw_agent.web.login.accounts._evict_oldest",
-        "cmw_agent.web.page.handlers.Handlers._stream",
         "cmw_agent.web.page.handlers.Handlers.send",
         "cmw_agent.web.gradio_transport.page_cache.Pages.__call__",
         "memory.engine.group_commit.WriteQueue._taken",
@@ -132,7 +131,7 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
         "cmw_agent.web.gradio_transport.event_server.EventServer._join",
         "cmw_agent.web.security.session_binding.bind_body",
         "cmw_agent.web.api.endpoint.body",
-        "cmw_agent.web.page.handlers._files",
+        "cmw_agent.web.page.page_request.file_ids",
         "cmw_agent.web.login.routes._unpack",
     ),
     "JSON is written in linear time, of values that `mended` has made shallow": (
