@@ -206,13 +206,11 @@ class Handlers:
             await session.turn.ended()
 
     async def chat(self, message: str, request: gr.Request) -> AsyncIterator[str]:
-        """Answer a message of a program (`gradio_client`) in the caller's own session.
+        """Answer a message on the caller's own session, for programs.
 
-        Yields the answer's text as it grows; the last value is the whole answer.
-
-        Raises:
-            UserError: The turn could not begin, or ended without a complete answer.
+        Yields the answer as it grows; the last value is the whole answer.
         """
+        # Gradio serves this docstring as the description of `/chat`.
         session = await self._session(request, adopt=True)
         await self._page(session)
         session.view = None
