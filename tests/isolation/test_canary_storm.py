@@ -19,7 +19,8 @@ from cmw_agent.llm.chat_model import Exchange
 from cmw_agent.runtime.runtime import Runtime
 from cmw_agent.server.build import Parts
 from cmw_agent.web.page.handlers import Handlers, Page
-from cmw_agent.web.security.guard import Guard, _GuardedRequest
+from cmw_agent.web.security.guard import Guard
+from cmw_agent.web.security.session_binding import GuardedRequest
 from memory.manager import ConversationMemoryManager
 from memory.records import ContextMessage, TurnTicket
 from tests.doubles.whatsapp_bridge import whatsapp_bridge
@@ -183,10 +184,10 @@ class SharedPage(Handlers):
 class UnboundGuard(Guard):
     """Takes the client's hash for the session's key, whoever sends it."""
 
-    def _bind(self, call: _GuardedRequest, client_hash: object) -> str:
-        super()._bind(call, client_hash)
-        call.key = SessionKey(sha256(str(client_hash).encode()).hexdigest())
-        return call.key.value
+    def _bind(self, request: GuardedRequest, client_hash: object) -> str:
+        super()._bind(request, client_hash)
+        request.key = SessionKey(sha256(str(client_hash).encode()).hexdigest())
+        return request.key.value
 
 
 class OneVisitor(Identities):
