@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
 
 from langchain.agents.middleware.model_call_limit import ModelCallLimitExceededError
 from langchain_core.language_models import BaseChatModel
@@ -10,10 +11,22 @@ from pydantic import SecretStr
 
 from cmw_agent.config.settings import Settings
 from cmw_agent.core.errors import ModelFailedError
-from cmw_agent.llm.chat_model import CoalescedChatOpenAI
 from cmw_agent.llm.coalescing import CoalescedCompletions, FlushInterval
 from cmw_agent.llm.demo_model import DemoModel
 from cmw_agent.llm.http_client import StreamSilentError, Upstream, UpstreamError
+
+if TYPE_CHECKING:
+    from cmw_agent.llm.coalesced_model import CoalescedChatOpenAI
+
+
+def import_model_class() -> "type[CoalescedChatOpenAI]":
+    """Return the class of endpoints' models, whose import takes a second and 20 MB.
+
+    A process with the demo model saves both. Others call this before their event loop runs.
+    """
+    from cmw_agent.llm.coalesced_model import CoalescedChatOpenAI  # noqa: PLC0415
+
+    return CoalescedChatOpenAI
 
 
 @contextlib.asynccontextmanager
@@ -27,6 +40,7 @@ async def open_model(settings: Settings, interval: FlushInterval) -> AsyncIterat
     if settings.demo:
         yield DemoModel(pause=settings.demo_pause)
         return
+    model_class = import_model_class()
     key = settings.openai_api_key
     base_url = settings.openai_base_url or "https://api.openai.com/v1"
     upstream = Upstream(
@@ -38,7 +52,7 @@ async def open_model(settings: Settings, interval: FlushInterval) -> AsyncIterat
     )
     completions = CoalescedCompletions(upstream, interval)
     try:
-        yield CoalescedChatOpenAI(
+        yield model_class(
             model_name=settings.model,
             openai_api_base=base_url,
             openai_api_key=SecretStr("unused"),

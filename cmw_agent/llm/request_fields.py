@@ -15,7 +15,7 @@ from typing import Any, Literal
 from langchain_core.language_models import BaseChatModel
 
 from cmw_agent.config.settings import Settings
-from cmw_agent.llm.chat_model import CoalescedChatOpenAI
+from cmw_agent.llm.coalescing import CoalescedCompletions
 from cmw_agent.llm.http_client import RequestRefusedError, UpstreamError
 
 log = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ class RequestFields:
             fields[self._salt] = _opaque("cache", owner)
         return fields
 
-    async def probe(self, model: CoalescedChatOpenAI) -> None:
+    async def probe(self, completions: CoalescedCompletions) -> None:
         """Find out which fields the server accepts, with one short request for each.
 
         The first accepted field for the user id is used from then on; a cache key that the
@@ -68,10 +68,10 @@ class RequestFields:
         """
         try:
             for field in USER_FIELDS:
-                if await self._accepts(model, field):
+                if await self._accepts(completions, field):
                     self.user_field = field
                     break
-            if self._salt is not None and not await self._accepts(model, self._salt):
+            if self._salt is not None and not await self._accepts(completions, self._salt):
                 log.warning("the endpoint refuses %s, which is not sent", self._salt)
                 self._salt = None
         except (UpstreamError, TimeoutError) as error:
@@ -80,12 +80,12 @@ class RequestFields:
             return
         log.info("the user id is sent to the endpoint in field=%s", self.user_field)
 
-    async def _accepts(self, model: CoalescedChatOpenAI, field: str) -> bool:
+    async def _accepts(self, completions: CoalescedCompletions, field: str) -> bool:
         payload = {"model": self._model, "messages": [{"role": "user", "content": "ping"}]}
         payload[field] = _opaque("user", "probe")
         try:
             async with asyncio.timeout(PROBE_SECONDS):
-                async with await model.async_client.create(**payload, stream=True):
+                async with await completions.create(**payload, stream=True):
                     return True
         except RequestRefusedError as error:
             if error.status_code not in REFUSALS:
@@ -100,8 +100,9 @@ async def open_request_fields(
     """Yield the app's `RequestFields`; with ``auto``, probe the endpoint in the background."""
     fields = RequestFields(settings)
     probe: asyncio.Task[None] | None = None
-    if settings.user_field == "auto" and isinstance(model, CoalescedChatOpenAI):
-        probe = asyncio.create_task(fields.probe(model), name="endpoint-probe")
+    completions = getattr(model, "async_client", None)  # another kind of model has none
+    if settings.user_field == "auto" and isinstance(completions, CoalescedCompletions):
+        probe = asyncio.create_task(fields.probe(completions), name="endpoint-probe")
     try:
         yield fields
     finally:
