@@ -28,7 +28,7 @@ class HasBrowser(Protocol):
 
 async def connected(app: Served, double: Composio, owner: str, toolkit: str = "asana") -> str:
     """Give an owner an account that they have finished connecting; return its id."""
-    database = app.application.runtime._database
+    database = app.application.runtime.services.database
     assert database is not None
     user = ConnectionUser.of_owner(owner)
     account = double.add_account(user.value, toolkit)

@@ -29,7 +29,8 @@ from langsmith import set_runtime_overrides
 
 from cmw_agent.agent.middleware import MissingContextError, PersonalRun, RunContext, offered
 from cmw_agent.core.events import AgentEvent, EventSink
-from cmw_agent.llm.chat_model import NO_FIELDS, Exchange, Fields, RunEvents, begin, complete
+from cmw_agent.llm.chat_model import NO_FIELDS, Exchange, Fields, begin, complete
+from cmw_agent.llm.run_events import RunEvents
 from cmw_agent.tools.approvals import ApprovalGate
 from cmw_agent.tools.builtin import BUILT_IN
 from cmw_agent.tools.toolset import Toolset

@@ -14,7 +14,8 @@ from langgraph.prebuilt.tool_node import ToolCallRequest
 
 from cmw_agent.core.errors import UserError
 from cmw_agent.core.events import ToolFinished, ToolStarted
-from cmw_agent.llm.chat_model import NO_FIELDS, Fields, RunEvents, ToolSchema, complete
+from cmw_agent.llm.chat_model import NO_FIELDS, Fields, ToolSchema, complete
+from cmw_agent.llm.run_events import RunEvents
 from cmw_agent.tools.approvals import ApprovalGate
 from cmw_agent.tools.toolset import Toolset
 

@@ -16,7 +16,7 @@ async def long_conversation(app: Served, folder: Path) -> str:
     """Make the visitor's conversation, of whom there is one alone, a long one; return its id."""
     (row,) = rows(folder, "SELECT owner_id, session_id FROM agent_sessions")
     owner, conversation = Principal(row["owner_id"], "visitor"), row["session_id"]
-    memory = app.application.runtime.kept
+    memory = app.application.runtime.memory
     for number in range(EXCHANGES):
         ticket = await memory.begin_turn(
             owner.id, conversation, PARAGRAPH, key=f"{number}", create=False

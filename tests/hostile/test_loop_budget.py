@@ -22,7 +22,7 @@ from cmw_agent.conversations.export import FORMATS, beginning
 from cmw_agent.core.events import TextDelta
 from cmw_agent.core.sanitize import MAX_MARKS, checked_message
 from cmw_agent.files.sniffing import clean_name
-from cmw_agent.llm.chat_model import _object
+from cmw_agent.llm.accumulator import _json_object
 from cmw_agent.schedules.recurrence import UnknownTimeError, understood
 from cmw_agent.server.http_protocol import MAX_HEADER_BYTES
 from cmw_agent.tools.approvals import PendingApproval
@@ -124,7 +124,7 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
         "cmw_agent.channels.whatsapp.client._json",
         "cmw_agent.files.extraction._understood",
         "cmw_agent.llm.sse.SSEParser._parse",
-        "cmw_agent.llm.sse._Frame.around",
+        "cmw_agent.llm.sse._Template.of",
         "cmw_agent.llm.transcription._text_of",
         "cmw_agent.web.login.consent.ConsentRoutes._pending",
         "cmw_agent.web.gradio_transport.event_server.EventServer._cancel",
@@ -295,11 +295,13 @@ CASES = {
         work=heard(lambda: ChatCompletionBuilder("m")), made=lambda n: n, size=16_000
     ),
     "arguments that nest": Case(
-        "cmw_agent.llm.chat_model._object", work=_object, made=lambda size: '{"a":' * (size // 5)
+        "cmw_agent.llm.accumulator._json_object",
+        work=_json_object,
+        made=lambda size: '{"a":' * (size // 5),
     ),
     "arguments of digits": Case(
-        "cmw_agent.llm.chat_model._object",
-        work=_object,
+        "cmw_agent.llm.accumulator._json_object",
+        work=_json_object,
         made=lambda size: '{"a":[' + ("9" * 4_000 + ",") * (size // 4_000) + "1]}",
         size=256_000,
     ),

@@ -83,9 +83,11 @@ def runtime_with(spoil: Callable[[SessionMaker], SessionMaker]) -> type[Runtime]
         @contextlib.asynccontextmanager
         async def running(self) -> AsyncIterator[None]:
             async with super().running():
-                self.registry._maker = self._maker = spoil(self.registry._maker)
-                self._history = ConversationService(
-                    self.registry._maker.memory, self.registry, self.files
+                maker = self.registry._maker = spoil(self.registry._maker)
+                self._services = replace(
+                    self.services,
+                    session_maker=maker,
+                    history=ConversationService(maker.memory, self.registry, self.files),
                 )
                 yield
 

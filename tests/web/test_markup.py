@@ -94,7 +94,7 @@ PIXEL = "data:image/gif;base64,R0lGODlhAQABAAAAACH5BAEKAAEALAAAAAABAAEAAAICTAEAO
 
 
 def memory_of(app: Served) -> ConversationMemoryManager:
-    database = app.application.runtime._database
+    database = app.application.runtime.services.database
     assert database is not None
     return ConversationMemoryManager(database)
 
@@ -170,7 +170,7 @@ async def test_a_picture_that_its_user_attached_is_fetched_and_drawn(
         yield b64decode(PIXEL.partition(",")[2])
 
     file = await runtime.files.add(Principal(owner, "visitor"), "dot.gif", "image/gif", content())
-    ticket = await runtime.kept.begin_turn(
+    ticket = await runtime.memory.begin_turn(
         owner, conversation, "look", key="k", create=True, files=[file.file_id]
     )
     await _finish(memory_of(app), owner, ticket.turn_id, "seen")

@@ -113,7 +113,7 @@ async def _finish(
 async def test_payloads_in_a_history_are_inert(app: Served, people: People) -> None:
     page = await people.open(app)
     people.watch.tolerates(*BLOCKED)
-    database = app.application.runtime._database
+    database = app.application.runtime.services.database
     assert database is not None
     memory, owner = ConversationMemoryManager(database), await _owner(page)
     async with other_site() as foreign:
@@ -173,7 +173,7 @@ async def test_payloads_as_names_of_files_are_inert(app: Served, people: People)
             name = payload.replace("FOREIGN", foreign.origin)
             ids.append((await runtime.files.add(principal, name, "", content())).file_id)
         for number in range(0, len(ids), 9):
-            ticket = await runtime.kept.begin_turn(
+            ticket = await runtime.memory.begin_turn(
                 owner,
                 conversation,
                 "look",
@@ -181,7 +181,7 @@ async def test_payloads_as_names_of_files_are_inert(app: Served, people: People)
                 create=True,
                 files=ids[number : number + 9],
             )
-            await _finish(runtime.kept, owner, ticket.turn_id)
+            await _finish(runtime.memory, owner, ticket.turn_id)
         await page.open(f"?c={conversation}")
         await expect(page.log.locator("a[href*='files/']")).to_have_count(len(ids))
         await _harmless(page)

@@ -14,7 +14,7 @@ from cmw_agent.conversations.store_errors import refusal_for
 from cmw_agent.core.errors import NotFoundError, UnknownSessionError
 from cmw_agent.identity.channel_principals import client, conversation_after
 from cmw_agent.identity.principals import Identities, Principal
-from cmw_agent.runtime.services import Services
+from cmw_agent.runtime.runtime import Runtime
 from memory.errors import StoreError
 from memory.records import Conversation
 
@@ -53,7 +53,7 @@ class Callers:
         identities: Derives the sessions' keys.
     """
 
-    def __init__(self, services: Services, identities: Identities) -> None:
+    def __init__(self, services: Runtime, identities: Identities) -> None:
         self._services = services
         self._identities = identities
 

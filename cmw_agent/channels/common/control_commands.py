@@ -4,16 +4,14 @@ from cmw_agent.channels.common.callers import Callers
 from cmw_agent.chat.commands import EVERYTHING, command_of
 from cmw_agent.chat.turn import Command
 from cmw_agent.identity.principals import Principal
-from cmw_agent.runtime.services import Services
+from cmw_agent.runtime.runtime import Runtime
 
 BEGUN = "This conversation has ended. Your next message begins a new one."
 FORGOTTEN = "All of your conversations and files here were deleted for good."
 NOTHING = "There was nothing of yours to delete."
 
 
-async def leave(
-    services: Services, callers: Callers, principal: Principal, text: str
-) -> str | None:
+async def leave(services: Runtime, callers: Callers, principal: Principal, text: str) -> str | None:
     """Carry out `text` where it ends a conversation or deletes everything of `principal`.
 
     Whoever calls has proved on the server that it is this principal. Nothing of the command is

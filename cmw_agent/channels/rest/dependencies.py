@@ -23,7 +23,7 @@ from cmw_agent.core.errors import InvalidMessageError, NotFoundError, UserError
 from cmw_agent.core.sanitize import mended
 from cmw_agent.identity import channel_principals
 from cmw_agent.identity.principals import Principal
-from cmw_agent.runtime.services import Services
+from cmw_agent.runtime.runtime import Runtime
 from memory.records import Conversation
 
 log = logging.getLogger(__name__)
@@ -83,7 +83,7 @@ class ConversationLookup:
         callers: Knows the agents.
     """
 
-    def __init__(self, services: Services, callers: Callers) -> None:
+    def __init__(self, services: Runtime, callers: Callers) -> None:
         self.services = services
         self.callers = callers
 

@@ -77,7 +77,7 @@ class Accounts:
     async def holdings(self, principal: Principal) -> Holdings:
         """Return a summary of the data of a visitor that a sign-in can transfer."""
         try:
-            return await self._runtime.kept.holdings(principal.id)
+            return await self._runtime.memory.holdings(principal.id)
         except StoreError as error:
             raise refusal_for(error) from error
 

@@ -5,7 +5,6 @@ Only the provider's discovery document is cached.
 
 import logging
 import time
-from dataclasses import dataclass
 from typing import Any
 
 import httpx2
@@ -18,6 +17,7 @@ from joserfc.jwk import KeySet
 from cmw_agent.config.settings import Settings
 from cmw_agent.core.errors import UserError, frames
 from cmw_agent.identity.principals import Principal, new_login
+from cmw_agent.web.login.sign_in import ProviderDownError, Secrets, SignInError
 
 log = logging.getLogger(__name__)
 
@@ -30,29 +30,6 @@ MAX_SUBJECT_CHARS = 255  # OpenID Connect Core 1.0, section 2
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512")
 GROUP_CLAIMS = ("groups", "roles")
 ENDPOINTS = ("authorization_endpoint", "token_endpoint", "jwks_uri")
-
-
-class SignInError(UserError):
-    """The provider's response does not prove an identity for this sign-in."""
-
-    status = 400
-    sentence = "The sign-in could not be verified; please try again."
-
-
-class ProviderDownError(UserError):
-    """The provider cannot be reached, or does not respond as an OpenID provider."""
-
-    status = 502
-    sentence = "The sign-in service cannot be reached right now; please try again in a moment."
-
-
-@dataclass(frozen=True, slots=True)
-class Secrets:
-    """Random values that bind the provider's response to one sign-in of one browser."""
-
-    state: str
-    nonce: str
-    verifier: str
 
 
 class Provider:

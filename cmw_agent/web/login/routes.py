@@ -11,6 +11,7 @@ import logging
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 import orjson
 from starlette.requests import Request
@@ -22,9 +23,12 @@ from cmw_agent.identity.principals import Identities, Principal
 from cmw_agent.web.api.endpoint import cookie_principal, home
 from cmw_agent.web.login.accounts import Accounts
 from cmw_agent.web.login.consent import ConsentRoutes
-from cmw_agent.web.login.oidc import Provider, Secrets, SignInError
+from cmw_agent.web.login.sign_in import Secrets, SignInError
 from cmw_agent.web.security.guard import NOT_FOUND
 from cmw_agent.web.security.visitor_cookie import Visitors, cookie_name, cookies, set_cookie
+
+if TYPE_CHECKING:
+    from cmw_agent.web.login.oidc import Provider
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +80,7 @@ class LoginRoutes:
 
     def __init__(
         self,
-        provider: Provider | None,
+        provider: "Provider | None",
         identities: Identities,
         visitors: Visitors,
         accounts: Accounts,
@@ -101,7 +105,7 @@ class LoginRoutes:
         ]
 
     def _endpoint(
-        self, handler: Callable[[Request, Provider], Awaitable[Response]]
+        self, handler: Callable[[Request, "Provider"], Awaitable[Response]]
     ) -> Callable[[Request], Awaitable[Response]]:
         """Return an endpoint that runs `handler` and turns its errors into responses."""
 
@@ -122,7 +126,7 @@ class LoginRoutes:
 
         return endpoint
 
-    async def _login(self, request: Request, provider: Provider) -> Response:
+    async def _login(self, request: Request, provider: "Provider") -> Response:
         path = local_path(request.query_params.get("next"), home(request))
         principal = cookie_principal(request)
         if principal is not None and principal.kind == "account":
@@ -141,7 +145,7 @@ class LoginRoutes:
         )
         return response
 
-    async def _callback(self, request: Request, provider: Provider) -> Response:
+    async def _callback(self, request: Request, provider: "Provider") -> Response:
         visitor = cookie_principal(request)
         attempt = self._attempt(request, visitor)
         code = request.query_params.get("code")
@@ -174,7 +178,7 @@ class LoginRoutes:
             return attempt
         raise SignInError
 
-    async def _logout(self, request: Request, provider: Provider) -> Response:
+    async def _logout(self, request: Request, provider: "Provider") -> Response:
         response = JSONResponse({})  # the page's script asks, and loads the page again
         account = cookie_principal(request)
         if account is not None and account.kind == "account":
