@@ -4,10 +4,12 @@ import asyncio
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 from starlette.requests import Request
 
 from cmw_agent.agent.access import Asker
+from cmw_agent.chat.commands import run_control_command
 from cmw_agent.config.agent_profiles import Profile
 from cmw_agent.conversations.sessions import LiveSession, SessionOrigin
 from cmw_agent.conversations.store_errors import refusal_for
@@ -135,6 +137,19 @@ class Callers:
         """
         named = client(key_name, agent_id, f"\0named\0{name}")
         return self._identities.session_key(named, "cmw.session").value[:32]
+
+    async def run_control_command(self, principal: Principal, text: str) -> str | None:
+        """Carry out `text` where it is a control command, such as `/new`, and return its answer.
+
+        None where a turn is to answer the message.
+
+        Raises:
+            UserError: The memory fails.
+        """
+        begin_new = partial(self.begin_anew, principal)
+        history = self._services.history
+        reply = await run_control_command(text, history, principal, begin_new)
+        return reply.text if reply is not None else None
 
     def live(self, principal: Principal, conversation_id: str) -> LiveSession | None:
         """Return the live session of a principal's conversation, if there is one; none is made."""

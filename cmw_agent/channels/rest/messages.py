@@ -13,7 +13,6 @@ from cmw_agent.agent.access import by_key
 from cmw_agent.channels.common import turn_streams
 from cmw_agent.channels.common.api_keys import Keys, keyed
 from cmw_agent.channels.common.callers import Caller, address_of, base_of, failures
-from cmw_agent.channels.common.control_commands import leave
 from cmw_agent.channels.common.problems import problem
 from cmw_agent.channels.common.turn_streams import EVENTS, TurnResponse
 from cmw_agent.channels.rest.dependencies import (
@@ -118,7 +117,7 @@ class Rest:
         is_streamed = EVENTS in request.headers.get("accept", "")
         await self._services.chat.admit(principal, counted_at(holder, request))
         more = {"session_id": external_id}
-        left = await leave(self._services, self._callers, principal, body.message)
+        left = await self._callers.run_control_command(principal, body.message)
         if left is not None:
             return _said(left, more, is_streamed=is_streamed)
         session = await self.session(

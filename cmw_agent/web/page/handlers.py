@@ -8,12 +8,13 @@ browser sends is looked up only among the principal's own conversations.
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from functools import partial
 from typing import Any
 
 import gradio as gr
 
-from cmw_agent.chat.commands import EVERYTHING, command_of
-from cmw_agent.chat.turn import SETTLE_SECONDS, Command, Turn
+from cmw_agent.chat.commands import ControlReply, run_control_command
+from cmw_agent.chat.turn import SETTLE_SECONDS, Turn
 from cmw_agent.chat.turn_runner import MODEL
 from cmw_agent.conversations.sessions import LiveSession
 from cmw_agent.conversations.store_errors import refusal_for
@@ -117,21 +118,28 @@ class Handlers:
     async def new_chat(self, request: gr.Request) -> Shown:
         """Begin a new conversation; a running answer is stopped, and what has come of it is stored."""
         session = await self._session(request)
+        await self._begin_new(session)
+        page = await self._page(session)
+        return page.messages, page.shown_id
+
+    async def _begin_new(self, session: LiveSession) -> None:
         session.conversation_id = session.view = None  # first: the running event reads it
         if session.turn is not None:
             session.turn.stop()
             await session.turn.ended()
         await self._select_agent(session, None)
-        page = await self._page(session)
-        return page.messages, page.shown_id
+
+    async def _control(self, session: LiveSession, text: str) -> ControlReply | None:
+        begin_new = partial(self._begin_new, session)
+        return await run_control_command(text, self._runtime.history, session.principal, begin_new)
 
     async def send(
         self, text: str, key: str, files: str, model: object, request: gr.Request
     ) -> AsyncGenerator[Notice | Shown, None]:
         """Store the message, then stream the conversation with the growing answer."""
         session = await self._session(request, adopt=True)
-        if (notice := await self._leave(session, command_of(text))) is not None:
-            yield notice
+        if (reply := await self._control(session, text)) is not None:
+            yield _notice(reply)
             yield await self.new_chat(request)
             return
         page = await self._page(session)
@@ -155,15 +163,6 @@ class Handlers:
         ) as values:
             async for shown in values:
                 yield shown
-
-    async def _leave(self, session: LiveSession, command: Command | None) -> Notice | None:
-        """Carry out a command that ends the conversation; None where the message is no such."""
-        if command is not None and command.name == "new":
-            return Notice("This is a new conversation.", "New chat", "info")
-        if command is None or command != Command("forget", EVERYTHING):
-            return None
-        count = await self._runtime.history.forget(session.principal)
-        return Notice(f"Deleted conversations: {count}.", "Everything was deleted", "info")
 
     async def _attached(self, session: LiveSession, ids: Sequence[str]) -> list[StoredFile]:
         try:
@@ -189,6 +188,10 @@ class Handlers:
             yield Notice("Only your last message can be edited.", "Not changed")
             yield list(page.messages), UNCHANGED
             return
+        if (reply := await self._control(session, value)) is not None:
+            yield _notice(reply)
+            yield await self.new_chat(request)
+            return
         try:
             async with contextlib.aclosing(self._regenerate(request, value)) as values:
                 async for shown in values:
@@ -212,6 +215,9 @@ class Handlers:
         """
         # Gradio serves this docstring as the description of `/chat`.
         session = await self._session(request, adopt=True)
+        if (reply := await self._control(session, message)) is not None:
+            yield reply.text
+            return
         await self._page(session)
         session.view = None
         text = ""
@@ -332,6 +338,12 @@ class Handlers:
             return
         session.view = turn_view.result()
         yield session.view.messages, session.view.shown_id
+
+
+def _notice(reply: ControlReply) -> Notice:
+    if reply.deleted is None:
+        return Notice("This is a new conversation.", "New chat", "info")
+    return Notice(f"Deleted conversations: {reply.deleted}.", "Everything was deleted", "info")
 
 
 def _last_question(messages: list[rendering.DrawnMessage]) -> int | None:
