@@ -11,7 +11,8 @@ from typing import Any
 from langchain_core.language_models import BaseChatModel
 
 from cmw_agent.agent.access import Agents
-from cmw_agent.agent.agent import CmwAgent, Graph, build_graph
+from cmw_agent.agent.agent import CmwAgent
+from cmw_agent.agent.tool_loop import ToolLoop
 from cmw_agent.chat.approval_registry import ApprovalRegistry
 from cmw_agent.chat.commands import ChatCommands
 from cmw_agent.chat.dependencies import AgentRemovedError, ChatDependencies
@@ -67,20 +68,20 @@ class _Maker:
     def __init__(
         self,
         settings: Settings,
-        graph: Graph,
+        loop: ToolLoop,
         model: BaseChatModel,
         kept: ConversationMemoryManager,
         short_lived: ConversationMemoryManager,
     ) -> None:
         self._settings = settings
-        self._graph = graph
+        self._loop = loop
         self._model = model
         self._kept = kept
         self._short_lived = short_lived
 
     def agent(self, principal: Principal) -> CmwAgent:
         return CmwAgent(
-            self._graph,
+            self._loop,
             owner=principal.id,
             model=self._model,
             instructions=self._settings.system_prompt,
@@ -262,11 +263,11 @@ class Runtime:
             self._logins = Logins(database)
             self._kept = ConversationMemoryManager(database)
             self._inbox, self._outbox = Inbox(database, WHATSAPP), Outbox(database, WHATSAPP)
-            graph = build_graph(
+            loop = ToolLoop(
                 model_calls=settings.max_model_calls, tool_calls=settings.max_tool_calls
             )
             maker = self._maker = _Maker(
-                settings, graph, model, self._kept, ConversationMemoryManager(short_lived)
+                settings, loop, model, self._kept, ConversationMemoryManager(short_lived)
             )
             self._registry = SessionRegistry(
                 maker,
@@ -279,7 +280,7 @@ class Runtime:
             store = open_schedules(database, settings)
             accounts = ConnectionStore(database)
             kit = self._kit = await self._equipped(stack, model, self._files, store, accounts)
-            names = tuple(tool.name for tool in graph.tools)
+            names = tuple(tool.name for tool in loop.tools)
             commands = ChatCommands(self._history, kit.connecting, names, kit.schedules)
             self._chat = ChatService(kit, commands)
             scheduler = self._scheduler(store, self._chat, self._registry)
