@@ -293,7 +293,7 @@ class TurnRunner:
             instructions=profile.prompt,
             summary=held.told,
             fields=kit.fields.of(session.owner, model),
-            box=await kit.box(session, profile),
+            toolset=await kit.box(session, profile),
             gate=self._gate,
         )
         shown = await self._with_files(ticket, held)

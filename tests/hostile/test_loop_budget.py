@@ -10,9 +10,8 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any
 
 import pytest
-from langchain_core.messages import SystemMessage
 
-from cmw_agent.agent.middleware import RunContext
+from cmw_agent.agent.tool_loop import RunContext
 from cmw_agent.channels.common.turn_streams import TurnResult
 from cmw_agent.channels.openai.streams import ChatCompletionBuilder
 from cmw_agent.channels.whatsapp.approval_text import ApprovalNotShowableError, question
@@ -41,7 +40,6 @@ from tests.unit.test_view import stored
 
 JUDGED: Mapping[str, tuple[str, ...]] = {
     "each round waits for something else, and works on no text": (
-        "cmw_agent.agent.agent.CmwAgent.stream",
         "cmw_agent.channels.common.turn_streams._watch",
         "cmw_agent.channels.common.turn_streams.to_its_end",
         "cmw_agent.channels.whatsapp.routes.WhatsApp.incoming",
@@ -253,8 +251,8 @@ def begun(messages: list[StoredMessage]) -> str:
 
 def named(ids: list[str]) -> list[str]:
     nothing: Any = None
-    context = RunContext("owner", nothing, SystemMessage(""), nothing)
-    return [context.named(call_id) for call_id in ids]
+    context = RunContext("owner", nothing, "", nothing)
+    return [context.event_id(call_id) for call_id in ids]
 
 
 def nested(size: int) -> dict[str, Any]:
@@ -319,7 +317,7 @@ CASES = {
         size=256_000,
     ),
     "ids of calls that repeat": Case(
-        "cmw_agent.agent.middleware.RunContext.named",
+        "cmw_agent.agent.tool_loop.RunContext.event_id",
         work=named,
         made=lambda size: ["call_0"] * size,
         size=8_000,

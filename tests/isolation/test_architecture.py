@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from cmw_agent.agent.agent import CmwAgent
-from cmw_agent.agent.middleware import RunContext
+from cmw_agent.agent.tool_loop import RunContext
 from cmw_agent.conversations.sessions import LiveSession
 from cmw_agent.identity.principals import Principal, SessionKey
 from memory import connections

@@ -105,7 +105,7 @@ class OneAgentForAll:
         if self._agent is None:
             made = self._maker.agent(principal)
             self._agent = RememberingAgent(
-                made._graph,
+                made._loop,
                 owner=made.owner,
                 model=made._model,
                 instructions=made._instructions,
