@@ -155,7 +155,7 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
     ),
     "not on the loop of the app: commands, start, a thread of its own": (
         "cmw_agent.cli.backup_folder._measured",
-        "cmw_agent.cli.commands._done",
+        "cmw_agent.cli.commands._run",
         "cmw_agent.cli.commands.database_of",
         "cmw_agent.observability.loop_watchdog.Watchdog._watch",
         "cmw_agent.config.agent_profiles._profile",

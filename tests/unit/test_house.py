@@ -124,9 +124,19 @@ def test_the_space_runs_the_gradio_that_is_locked() -> None:
     assert f"license: {project()['license'].lower()}\n" in front
 
 
-def test_the_version_stands_in_one_form() -> None:
-    assert project()["version"] == cmw_agent.__version__
-    assert "## [Unreleased]" in read("CHANGELOG.md")
+def test_the_version_stands_in_one_place() -> None:
+    tool = tomllib.loads(read("pyproject.toml"))["tool"]
+    assert "version" not in project()
+    assert project()["dynamic"] == ["version"]
+    assert tool["hatch"]["version"] == {"path": "cmw_agent/__init__.py"}
+
+
+def test_the_changelog_tells_of_this_version() -> None:
+    headings = re.findall(r"^## (.+)$", read("CHANGELOG.md"), re.MULTILINE)
+    assert headings[0] == "[Unreleased]"
+    released = re.fullmatch(r"\[(\d+\.\d+\.\d+)\] - \d{4}-\d\d-\d\d", headings[1])
+    assert released is not None
+    assert released[1] == cmw_agent.__version__
 
 
 def test_no_house_file_knows_a_machine_or_a_registry() -> None:
