@@ -184,7 +184,7 @@ class Runtime:
     async def visited(self, principal: Principal) -> None:
         """Note that a principal's page is open."""
         if self._kit is not None and self._kit.schedules is not None:
-            await self._kit.schedules.visited(principal)
+            await self._kit.schedules.note_visit(principal)
 
     async def visit(self, session: LiveSession) -> None:
         """Note that the user of a session is here, as often as visits are known."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cmw_agent.files import sandbox
+from cmw_agent.files import extraction_worker, sandbox
 from cmw_agent.files.extraction import PASSED_ON, Extraction
 from tests.harness import settings_for
 
@@ -125,3 +125,11 @@ def test_without_landlock_there_is_a_warning_and_the_rest_of_the_sandbox(tmp_pat
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("WARNING this system offers no whole sandbox")
     assert "landlock=0 seccomp=True" in done.stdout
+
+
+def test_the_folder_of_the_app_as_a_whole_is_not_readable(monkeypatch: pytest.MonkeyPatch) -> None:
+    root = Path(__file__).resolve().parents[2]  # `.env` and the data folder may be in it
+    monkeypatch.syspath_prepend(root)
+    readable = {path.resolve() for path in extraction_worker._readable()}
+    assert root not in readable
+    assert root / "cmw_agent" in readable
