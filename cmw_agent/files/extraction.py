@@ -78,7 +78,7 @@ class Extraction:
         self._seconds = settings.extraction_seconds
         self._megabytes = settings.extraction_megabytes
         self._module = module
-        _log_sandbox(sandbox.offered())
+        _log_sandbox(sandbox.features())
 
     async def read(self, source: Path, media_type: str, picture: Path) -> Extracted:
         """Return the actual media type and the text of a file; write the picture of an image.
@@ -141,15 +141,15 @@ class Extraction:
             await asyncio.shield(_end(worker))
 
 
-def _log_sandbox(offer: sandbox.Offer) -> None:
-    if offer.is_whole:
+def _log_sandbox(features: sandbox.SandboxFeatures) -> None:
+    if features.is_whole:
         log.info("documents are read in a sandbox without the data folder and the network")
         return
     log.warning(
         "this system offers no whole sandbox for reading documents; put the app into a container "
         "where strangers upload landlock=%d seccomp=%s",
-        offer.landlock,
-        offer.seccomp,
+        features.landlock,
+        features.seccomp,
     )
 
 

@@ -128,7 +128,7 @@ class SandboxError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
+class SandboxFeatures:
     """The sandbox features of this system.
 
     Args:
@@ -145,17 +145,17 @@ class Offer:
         return self.landlock > 0 and self.seccomp
 
 
-def offered() -> Offer:
+def features() -> SandboxFeatures:
     """Return the sandbox features of the kernel; changes nothing."""
     if not sys.platform.startswith("linux"):
-        return Offer(0, False)
+        return SandboxFeatures(0, False)
     libc = _libc()
     version = libc.syscall(_CREATE_RULESET, None, 0, _CREATE_RULESET_VERSION)
     can_filter = libc.prctl(_PR_GET_SECCOMP, 0, 0, 0, 0) >= 0
-    return Offer(max(0, version), can_filter and platform.machine() in _MACHINES)
+    return SandboxFeatures(max(0, version), can_filter and platform.machine() in _MACHINES)
 
 
-def enter(readable: Iterable[Path]) -> Offer:
+def enter(readable: Iterable[Path]) -> SandboxFeatures:
     """Enter the sandbox until the process ends, with the features that the kernel offers.
 
     Open files stay open. Nothing else can be written, executed or connected to.
@@ -167,17 +167,17 @@ def enter(readable: Iterable[Path]) -> Offer:
         The features that are in effect.
 
     Raises:
-        SandboxError: An offered feature could not be put into effect.
+        SandboxError: An available feature could not be put into effect.
     """
-    offer = offered()
-    if offer.landlock or offer.seccomp:
+    available = features()
+    if available.landlock or available.seccomp:
         libc = _libc()
         _checked(libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
-        if offer.landlock:
-            _restrict_files(libc, offer.landlock, readable)
-        if offer.seccomp:
+        if available.landlock:
+            _restrict_files(libc, available.landlock, readable)
+        if available.seccomp:
             _restrict_calls(libc)
-    return offer
+    return available
 
 
 def _restrict_files(libc: ctypes.CDLL, version: int, readable: Iterable[Path]) -> None:

@@ -5,7 +5,6 @@ exist raise the same `FileMissingError`.
 """
 
 import asyncio
-import base64
 import contextlib
 import logging
 import secrets
@@ -21,6 +20,7 @@ from cmw_agent.core.errors import (
     UserError,
     frames,
 )
+from cmw_agent.files.content import content_parts
 from cmw_agent.files.disk_room import DiskRoom, megabytes, network_digest
 from cmw_agent.files.extraction import Extraction, FileRefusedError
 from cmw_agent.files.sniffing import HEAD, clean_name, detect
@@ -45,7 +45,6 @@ log = logging.getLogger(__name__)
 UPLOAD_SECONDS = 600.0  # maximum duration of one upload
 GRACE_SECONDS = 900.0  # added to the longest upload and extraction before bytes may be swept
 SWEEP_BATCH = 500  # files
-MAX_PICTURES = 20  # per request to a model
 MemoryOf = Callable[[Principal], ConversationMemoryManager]
 T = TypeVar("T")
 
@@ -62,7 +61,7 @@ class Files:
     Args:
         settings: Data folder, limits and endpoint.
         memory_of: Returns the memory that stores a principal's files.
-        known: Returns which of the given ids belong to stored files, for `sweep`.
+        known_files: Returns which of the given ids belong to stored files, for `sweep`.
         budgets: Limits uploads, bytes on disk, and extraction workers.
         extraction: Reads documents and pictures; made from the settings by default.
 
@@ -74,13 +73,13 @@ class Files:
         self,
         settings: Settings,
         memory_of: MemoryOf,
-        known: Callable[[Sequence[str]], Awaitable[set[str]]],
+        known_files: Callable[[Sequence[str]], Awaitable[set[str]]],
         budgets: Budgets,
         extraction: Extraction | None = None,
     ) -> None:
         self._store = FileStore(settings.data_dir / "files")
         self._memory_of = memory_of
-        self._known = known
+        self._known_files = known_files
         self._extraction = extraction or Extraction(settings)
         self._transcription = Transcription(settings)
         self._budgets = budgets
@@ -149,15 +148,6 @@ class Files:
         memory = self._memory_of(principal)
         await self._store.drop(await self._user_errors(memory.forget_files(principal.id)))
 
-    async def _data_url(self, image: StoredFile) -> str:
-        """Return the scaled picture of an image as ``data:`` URL."""
-        try:
-            picture = await asyncio.to_thread(self._store.picture(image.file_id).read_bytes)
-        except FileNotFoundError:
-            raise FileMissingError from None
-        media_type = "image/png" if picture.startswith(b"\x89PNG") else "image/jpeg"
-        return f"data:{media_type};base64,{base64.b64encode(picture).decode()}"
-
     async def contents(
         self, principal: Principal, conversation: str, seqs: Sequence[int], *, chars: int
     ) -> dict[int, list[dict[str, Any]]]:
@@ -175,26 +165,15 @@ class Files:
         """
         memory = self._memory(principal)
         files = await self._user_errors(memory.files_of(principal.id, conversation, seqs))
-        parts: dict[int, list[dict[str, Any]]] = {}
-        pictures = 0
-        for file in reversed(files):
-            part = _text_part(file, chars)
-            chars -= len(part["text"])
-            with contextlib.suppress(FileMissingError):
-                if file.kind == "image" and pictures < MAX_PICTURES:
-                    url = await self._data_url(file)
-                    part = {"type": "image_url", "image_url": {"url": url}}
-                    pictures += 1
-            parts.setdefault(file.seq or 0, []).insert(0, part)
-        return parts
+        return await content_parts(self._store, files, chars)
 
     async def sweep(self) -> int:
         """Delete bytes without a row, if they are older than any running upload; return how many."""
         ids, count = list(await self._store.older_than(self._min_age)), 0
         for start in range(0, len(ids), SWEEP_BATCH):
             batch = ids[start : start + SWEEP_BATCH]
-            known = await self._known(batch)
-            unknown = [file_id for file_id in batch if file_id not in known]
+            known_ids = await self._known_files(batch)
+            unknown = [file_id for file_id in batch if file_id not in known_ids]
             await self._store.drop(unknown)
             count += len(unknown)
         return count
@@ -292,15 +271,6 @@ class Files:
         )
         log.error("files failed error_id=%s cause=%s", error.error_id, frames(cause))
         return error
-
-
-def _text_part(file: StoredFile, chars: int) -> dict[str, Any]:
-    head = f"[File: {file.name}]"
-    if file.text is None:
-        return {"type": "text", "text": head}
-    room = max(0, chars - len(head) - 1)
-    text = file.text if len(file.text) <= room else file.text[:room] + "\n[The rest was left out.]"
-    return {"type": "text", "text": f"{head}\n{text}"}
 
 
 def _size(path: Path) -> int:

@@ -27,9 +27,9 @@ UNLIMITED = 0
 _ACQUIRE = """
 local now = tonumber(redis.call('TIME')[1])
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
-local most = tonumber(ARGV[2])
+local max_slots = tonumber(ARGV[2])
 local held = redis.call('ZSCORE', KEYS[1], ARGV[1])
-if most > 0 and not held and redis.call('ZCARD', KEYS[1]) >= most then return 0 end
+if max_slots > 0 and not held and redis.call('ZCARD', KEYS[1]) >= max_slots then return 0 end
 redis.call('ZADD', KEYS[1], now + ARGV[3], ARGV[1])
 redis.call('EXPIRE', KEYS[1], ARGV[3])
 return 1

@@ -114,7 +114,7 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
         "cmw_agent.tools.composio.client.ComposioClient.list_all",
         "memory.conversations.reading.window",
     ),
-    "files of one message, of which there are few": ("cmw_agent.files.service.Files.contents",),
+    "files of one message, of which there are few": ("cmw_agent.files.content.content_parts",),
     "one copy of what is sent anyway": (
         "cmw_agent.agent.agent.CmwAgent.summarise",
         "cmw_agent.web.gradio_transport.event_server.EventServer._deliver",
@@ -164,8 +164,8 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
         "cmw_agent.observability.loop_watchdog.Watchdog._watch",
         "cmw_agent.config.agent_profiles._profile",
         "cmw_agent.config.settings._unknown_names",
-        "cmw_agent.config.validators._api_key",
-        "cmw_agent.config.validators.frame_ancestors",
+        "cmw_agent.config.key_validators._api_key",
+        "cmw_agent.config.network_validators.frame_ancestors",
         "cmw_agent.web.security.route_allowlist.Route.pattern",
     ),
     "each entry is put in once and taken out once": (

@@ -138,8 +138,13 @@ class Connecting:
             ConnectionUser.of(principal), tool, arguments, account_id=account
         )
 
-    async def offer(self, principal: Principal, place: Place, toolkit: str) -> str:
+    async def offer(self, principal: Principal, origin: Place, toolkit: str) -> str:
         """Return a link of the app at which a principal connects an account.
+
+        Args:
+            principal: Owner of the new account.
+            origin: Where the principal asks for the connection.
+            toolkit: Slug of the toolkit.
 
         Raises:
             UnknownToolkitError: `toolkit` is not configured.
@@ -149,9 +154,9 @@ class Connecting:
         ConnectionUser.of(principal)
         ticket = secrets.token_urlsafe(32)
         with _store_errors():
-            await self._store.offer(principal.id, ticket, toolkit, place.description)
+            await self._store.offer(principal.id, ticket, toolkit, origin.description)
         path = f"connections/connect?ticket={ticket}"
-        return path if place.description is None else f"{place.base_url}/{path}"
+        return path if origin.description is None else f"{origin.base_url}/{path}"
 
     async def attempt(self, ticket: str, visiting: Visiting) -> Attempt:
         """Return the unfinished connection of a ticket, if this browser may follow its link.

@@ -6,7 +6,6 @@ an account is changed only after reading that it belongs to that user. See
 """
 
 import logging
-import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -15,9 +14,9 @@ from typing import Any
 from cmw_agent.config.settings import Settings
 from cmw_agent.core.errors import UserError, frames
 from cmw_agent.tools.composio.accounts import (
+    ConnectedAccounts,
     ConnectionUser,
     Toolkit,
-    belongs_to,
     toolkit_slug,
     toolkit_state,
 )
@@ -33,9 +32,6 @@ from cmw_agent.tools.composio.tool_calls import (
     permitted_arguments,
     result_text,
 )
-
-LINK = re.compile(r"https://connect\.composio\.dev/link/[A-Za-z0-9_~-]+(\?[A-Za-z0-9_~.=&%-]*)?")
-ACCOUNT = re.compile(r"[A-Za-z0-9_-]{1,200}")
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +71,7 @@ class Connections:
         self._slugs = tuple(toolkits)
         self._catalog = Catalog(self._tool_items, self._slugs, clock)
         self._auth_configs = AuthConfigs(client, self._slugs)
+        self._accounts = ConnectedAccounts(client)
 
     async def tools(self, toolkits: Sequence[str]) -> tuple[ConnectedTool, ...]:
         """Return the tools of `toolkits`, important ones first; they are shared by all users.
@@ -103,7 +100,7 @@ class Connections:
             ConnectionsError: Composio failed.
         """
         with _user_errors("reading the state"):
-            listed = await self._accounts(user, self._slugs)
+            listed = await self._accounts.list_of(user, self._slugs)
         accounts = [item for item in listed if connected.get(toolkit_slug(item)) == item.get("id")]
         await self._catalog.tools(self._slugs)  # loads their names
         return [
@@ -134,19 +131,8 @@ class Connections:
         """
         self.check(toolkit)
         with _user_errors("making a link"):
-            link = await self._client.call(
-                self._client.client.link.with_raw_response.create,
-                auth_config_id=await self._auth_configs.id_of(toolkit),
-                user_id=user.value,
-                callback_url=callback_url,
-            )
-            url = link.get("redirect_url") if isinstance(link, dict) else None
-            if not isinstance(url, str) or not LINK.fullmatch(url):
-                raise ComposioError("foreign_link")
-            account_id = link.get("connected_account_id")
-            if not isinstance(account_id, str) or not ACCOUNT.fullmatch(account_id):
-                raise ComposioError("malformed")
-            return url, account_id
+            auth_config_id = await self._auth_configs.id_of(toolkit)
+            return await self._accounts.new_link(user, auth_config_id, callback_url)
 
     async def is_active(self, user: ConnectionUser, toolkit: str, account_id: str) -> bool:
         """Return whether an account exists, belongs to `user` and can be used.
@@ -154,17 +140,8 @@ class Connections:
         Raises:
             ConnectionsError: Composio failed.
         """
-        accounts = self._client.client.connected_accounts.with_raw_response
         with _user_errors("reading an account"):
-            try:
-                account = await self._client.call(accounts.retrieve, account_id, tries=2)
-            except ComposioError as error:
-                if error.status_code == 404:
-                    return False
-                raise
-        if not belongs_to(account, user, toolkit):
-            return False
-        return toolkit_state([account], toolkit) == "connected"
+            return await self._accounts.is_active(user, toolkit, account_id)
 
     async def delete(self, user: ConnectionUser, toolkit: str, account_id: str) -> None:
         """Delete one account if it belongs to `user`.
@@ -173,7 +150,7 @@ class Connections:
             ConnectionsError: Composio failed.
         """
         with _user_errors("deleting an account"):
-            await self._delete(user, toolkit, account_id)
+            await self._accounts.delete(user, toolkit, account_id)
 
     async def disconnect(
         self, user: ConnectionUser, toolkit: str, *, but: str | None = None
@@ -190,10 +167,12 @@ class Connections:
         self.check(toolkit)
         is_deleted = False
         with _user_errors("disconnecting"):
-            for account in await self._accounts(user, (toolkit,)):
+            for account in await self._accounts.list_of(user, (toolkit,)):
                 account_id = str(account.get("id") or "")
                 if but is None or account.get("id") != but:
-                    is_deleted = await self._delete(user, toolkit, account_id) or is_deleted
+                    is_deleted = (
+                        await self._accounts.delete(user, toolkit, account_id) or is_deleted
+                    )
         return is_deleted
 
     async def run(
@@ -251,38 +230,11 @@ class Connections:
         if account_id is None:
             return True  # the tool needs no account, so its error is about something else
         try:
-            listed = await self._accounts(user, (toolkit,))
+            listed = await self._accounts.list_of(user, (toolkit,))
             accounts = [item for item in listed if item.get("id") == account_id]
             return toolkit_state(accounts, toolkit) == "connected"
         except ComposioError:
             return True
-
-    async def _accounts(
-        self, user: ConnectionUser, toolkits: Sequence[str]
-    ) -> list[dict[str, Any]]:
-        listed = await self._client.list_all(
-            self._client.client.connected_accounts.with_raw_response.list,
-            user_ids=[user.value],
-            toolkit_slugs=list(toolkits),
-        )
-        own = [account for account in listed if account.get("user_id") == user.value]
-        if len(own) < len(listed):
-            log.error("%d accounts of others were listed and left out", len(listed) - len(own))
-        return own
-
-    async def _delete(self, user: ConnectionUser, toolkit: str, account_id: str) -> bool:
-        accounts = self._client.client.connected_accounts.with_raw_response
-        try:
-            account = await self._client.call(accounts.retrieve, account_id, tries=2)
-            # Read again: a list may be outdated or wrong, and deleting cannot be undone.
-            if not belongs_to(account, user, toolkit):
-                log.error("an account that is not the user's was left alone")
-                return False
-            await self._client.call(accounts.delete, account_id)
-        except ComposioError as error:
-            if error.status_code != 404:  # 404: deleted meanwhile
-                raise
-        return True
 
     async def _tool_items(self, toolkit: str) -> list[dict[str, Any]]:
         with _user_errors(f"reading the tools of {toolkit}"):

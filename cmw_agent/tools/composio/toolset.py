@@ -38,7 +38,7 @@ class ComposioToolset:
         principal: Owner of the accounts; an ephemeral principal has none.
         tools: The tools that the run may use.
         toolkits: Slugs of the toolkits that the user may connect.
-        place: Where the user reads the answer; None if no link can be shown there.
+        origin: Where the user reads the answer; None if no link can be shown there.
     """
 
     def __init__(
@@ -47,13 +47,13 @@ class ComposioToolset:
         principal: Principal,
         tools: Sequence[ConnectedTool],
         toolkits: Sequence[str],
-        place: Place | None,
+        origin: Place | None,
     ) -> None:
         self._connecting = connecting
         self._principal = principal
         self._toolkits = tuple(toolkits)
         self._tools = {tool.name: tool for tool in tools[: MAX_TOOLS - 1]}
-        self._place = place
+        self._origin = origin
 
     @property
     def schemas(self) -> list[dict[str, Any]]:
@@ -95,10 +95,10 @@ class ComposioToolset:
         return ComposioResult(outcome.text, outcome.ok)
 
     async def _offer(self, toolkit: str) -> ComposioResult:
-        if self._place is None:
+        if self._origin is None:
             return ComposioResult(f"{NOT_HERE} `/connect {toolkit}`.", ok=False)
         try:
-            link = await self._connecting.offer(self._principal, self._place, toolkit)
+            link = await self._connecting.offer(self._principal, self._origin, toolkit)
         except UserError as error:
             return ComposioResult(str(error), ok=False)
         text = (
