@@ -6,8 +6,8 @@ from typing import Protocol
 
 import aiohttp
 
+from cmw_agent.tools.composio.accounts import ConnectionUser
 from cmw_agent.tools.composio.connecting import digest
-from cmw_agent.tools.composio.connections import ConnectionUser
 from memory.connections import ConnectionStore
 from tests.doubles.composio_server import Call, Composio
 from tests.harness import Served

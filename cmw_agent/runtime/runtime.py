@@ -160,7 +160,7 @@ class Runtime:
         """Note that a principal's page is open."""
         services = self._services
         if services is not None and services.dependencies.schedules is not None:
-            await services.dependencies.schedules.visited(principal)
+            await services.dependencies.schedules.note_visit(principal)
 
     async def visit(self, session: LiveSession) -> None:
         """Note that the user of a session is here, at most once in `NOTED`."""

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from cmw_agent.identity import channel_principals
-from cmw_agent.tools.composio.connections import ConnectionUser
+from cmw_agent.tools.composio.accounts import ConnectionUser
 from tests.accounts import TICKET, finish, follow, last_link, visit
 from tests.doubles.composio_server import Reply
 from tests.harness import Browser, Event, Tab, last_text, texts

@@ -15,7 +15,7 @@ import pytest_asyncio
 from itsdangerous import TimestampSigner
 
 from cmw_agent.identity.principals import Identities
-from cmw_agent.tools.composio.connections import ConnectionUser
+from cmw_agent.tools.composio.accounts import ConnectionUser
 from tests.accounts import connected
 from tests.harness import Browser, Tab, canary, last_text
 from tests.isolation import provider as idp
