@@ -3,7 +3,8 @@
 A pure ASGI middleware in front of the whole app. It gives each browser a signed
 visitor cookie, binds every inbound Gradio session hash to the principal that sends
 it, answers 404 on every route that the page does not need, checks the origin of
-requests that change something and that no form has sent them, caps bodies and sets the security headers. It keeps
+requests that change something and that no form has sent them, caps bodies and sets
+the security headers. Channels check keys, origins, forms and bodies themselves. It keeps
 no state of its own, so every replica that shares the secret key decides alike.
 """
 
@@ -157,11 +158,13 @@ class Guard:
             return
         scope = {**scope, REQUEST: request}
         call = _Call(scope, receive, route, headers)
-        if route.is_form(headers.get("content-type", ""), headers.get(FILE_NAME)):
-            await self._finish(_form(route, scope["path"]), scope, receive, send, request)
-            return
-        if route.access == "own":
+        if route.access == "own":  # of forms too: pages of other sites may read what is refused
             await self._app(scope, receive, self._secured(send, scope, request, call))
+            return
+        if route.is_form(headers.get("content-type", ""), headers.get(FILE_NAME)):
+            sentence = NO_NAME if route.takes == "file" else NOT_DECLARED
+            refusal = JSONResponse({"detail": sentence}, 415)
+            await self._finish(refusal, scope, receive, send, request)
             return
         try:
             self._check_origin(call)
@@ -361,13 +364,6 @@ def _has_encoded_slash(scope: Scope) -> bool:
     # In the decoded path it reads as one that parts names, and one address would have two routes.
     raw: bytes = scope.get("raw_path") or b""
     return b"%" in raw and b"%2f" in raw.lower()
-
-
-def _form(route: Route, path: str) -> Response:
-    """Return the answer to what a form could have sent."""
-    if route.access == "own":
-        return told_at(path, UserError(NOT_DECLARED, status=415))
-    return JSONResponse({"detail": NO_NAME if route.takes == "file" else NOT_DECLARED}, 415)
 
 
 def _log_answer(status: int, request: str, call: _Call | None) -> None:

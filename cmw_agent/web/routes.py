@@ -16,10 +16,6 @@ Caching = Literal["no-store", "no-cache", "public, max-age=31536000, immutable"]
 FOREVER: Caching = "public, max-age=31536000, immutable"  # the file's name holds its hash
 API = "/gradio_api"
 FILE_NAME = "x-file-name"  # the header of an upload
-# What a page of another site, or a form in a message, can send without being asked.
-FORM_TYPES = frozenset(
-    {"application/x-www-form-urlencoded", "multipart/form-data", "text/plain", ""}
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +28,8 @@ class Route:
     a file with its name in a header; no form can send either, and all else is answered 415.
     `template` is the path as the app's own route table writes it. Routes whose `access` is
     ``own`` know their callers by something else than the page's cookie (a key, a token, a
-    signature), answer other sites' pages by rules of their own, and are another app's.
+    signature), answer other sites' pages and refuse forms by rules of their own, and are another
+    app's.
     """
 
     method: str
@@ -59,8 +56,6 @@ class Route:
         declared = content_type.partition(";")[0].strip().lower()
         if self.takes == "file":
             return file_name is None
-        if self.access == "own":  # a key, a token or a signature tells them from a form; see there
-            return declared in FORM_TYPES - {""}
         return declared != "application/json"
 
     @property
