@@ -23,6 +23,7 @@ from cmw_agent.budgets import Budgets
 from cmw_agent.channels.keys import NOT_DECLARED
 from cmw_agent.channels.problems import UnknownAddress, WrongMethod, told_at
 from cmw_agent.errors import UserError
+from cmw_agent.headers import media_type
 from cmw_agent.identity import CLIENT_HASH, Identities, Principal, SessionKey
 from cmw_agent.names import Names
 from cmw_agent.observers import REQUEST
@@ -161,7 +162,7 @@ class Guard:
         if route.access == "own":  # of forms too: pages of other sites may read what is refused
             await self._app(scope, receive, self._secured(send, scope, request, call))
             return
-        if route.is_form(headers.get("content-type", ""), headers.get(FILE_NAME)):
+        if route.is_form(media_type(headers), headers.get(FILE_NAME)):
             sentence = NO_NAME if route.takes == "file" else NOT_DECLARED
             refusal = JSONResponse({"detail": sentence}, 415)
             await self._finish(refusal, scope, receive, send, request)

@@ -44,16 +44,15 @@ class Route:
         """Whether a request to this route may change something."""
         return self.method not in ("GET", "OPTIONS")
 
-    def is_form(self, content_type: str, file_name: str | None) -> bool:
+    def is_form(self, declared: str, file_name: str | None) -> bool:
         """Return whether a form could have sent a request with these headers, or worse.
 
         Args:
-            content_type: The value of Content-Type; empty where it is absent.
+            declared: The media type that Content-Type names; empty where it is absent.
             file_name: The value of the header that names an upload.
         """
         if not self.changes:
             return False
-        declared = content_type.partition(";")[0].strip().lower()
         if self.takes == "file":
             return file_name is None
         return declared != "application/json"
