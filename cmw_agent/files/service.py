@@ -144,10 +144,6 @@ class Files:
         memory = self._memory_of(principal)
         await self._store.drop(await self._told(memory.forget_files(principal.id)))
 
-    async def image_url(self, principal: Principal, file: StoredFile) -> str:
-        """Return the picture for models as a ``data:`` URL."""
-        return await self._picture(await self._find(principal, file.file_id))
-
     async def _picture(self, own: StoredFile) -> str:
         if own.kind != "image":
             raise FileMissingError

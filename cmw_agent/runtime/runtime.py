@@ -58,7 +58,7 @@ ABOVE_POLICIES = (
     "the role in CMW_DATABASE_URL is a superuser or has BYPASSRLS: row-level security does not "
     "hold for it; give the app an ordinary role"
 )
-SHORT_LIVED = "sqlite+aiosqlite:///:memory:"
+SHORT_LIVED = "sqlite:///:memory:"
 
 
 class _Maker:

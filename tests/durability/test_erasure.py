@@ -13,7 +13,7 @@ import pytest
 from cmw_agent.runtime.runtime import Runtime
 from memory.engine.database import SqliteDatabase
 from memory.maintenance.retention import Retention
-from memory.records import utcnow
+from memory.records import ConversationOrigin, NewTurn, utcnow
 from tests.contract.conftest import (
     ALICE,
     BOB,
@@ -148,6 +148,8 @@ async def test_an_ephemeral_visitor_s_database_has_nothing_to_erase(tmp_path: Pa
         maker = runtime._maker
         assert maker is not None
         short_lived = maker._short_lived  # type: ignore[attr-defined]
-        await short_lived.begin_turn("e1", "one", word, key="1", create=True)
+        await short_lived.begin_turn(
+            "e1", NewTurn("one", word, key="1", origin=ConversationOrigin())
+        )
         assert await short_lived.forget("e1") == 1
     assert holding(tmp_path, word) == []
