@@ -20,6 +20,7 @@ from benchmarks.processes import CLIENT_CORE, Server, contender, free_port
 from cmw_agent.identity.principals import Identities, Principal
 from memory.engine.database import migrate, open_database
 from memory.manager import ConversationMemoryManager
+from memory.records import ConversationOrigin, NewTurn
 
 EXPORTS = 20
 TURNS, MESSAGE = 128, "lorem ipsum dolor " * 13_889  # of 250 kB, two in each turn: 64 MB
@@ -36,9 +37,9 @@ async def fill(folder: Path, owner: str) -> None:
         await migrate(database)
         memory = ConversationMemoryManager(database)
         for number in range(TURNS):
-            ticket = await memory.begin_turn(
-                owner, CONVERSATION, MESSAGE, key=str(number), create=number == 0
-            )
+            origin = ConversationOrigin() if number == 0 else None
+            turn = NewTurn(CONVERSATION, MESSAGE, key=str(number), origin=origin)
+            ticket = await memory.begin_turn(owner, turn)
             await memory.finish_turn(
                 owner, ticket.turn_id, status="complete", content=MESSAGE, tool_calls=[],
                 tokens_used=7, latency_ms=7, model_used="m", error_id=None,

@@ -47,7 +47,7 @@ class StoredConnection:
     expires_at: datetime | None
 
 
-_COLUMNS = columns_of(agent_connections, StoredConnection)
+_COLUMNS = tuple(columns_of(agent_connections, StoredConnection))
 _ADD: Final = sa.insert(agent_connections)
 _FIND: Final = sa.select(*_COLUMNS).where(_ONE, _OPEN)
 _SURPLUS: Final = (

@@ -3,6 +3,7 @@
 A composite foreign key keeps a message or turn from naming another owner than its conversation.
 """
 
+from collections.abc import Iterator
 from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Any
@@ -317,22 +318,21 @@ channel_sends = sa.Table(
 )
 
 
-def columns_of(table: sa.Table, record: type[Any]) -> list[sa.ColumnElement[Any]]:
-    """Return the columns that hold the fields of a record, each under its field's name.
+def columns_of(table: sa.Table, record: type[Any]) -> Iterator[sa.ColumnElement[Any]]:
+    """Yield the columns that hold the fields of a record, each under its field's name.
 
     The id of a conversation is the column `session_id`; all others are named like their fields.
     """
-    return [
-        table.c.session_id.label(field.name)
-        if field.name == "conversation_id"
-        else table.c[field.name]
-        for field in fields(record)
-    ]
+    for field in fields(record):
+        if field.name == "conversation_id":
+            yield table.c.session_id.label(field.name)
+        else:
+            yield table.c[field.name]
 
 
 def row_of(record: Any) -> dict[str, Any]:
     """Return the values of a record by the names of their columns; see `columns_of`."""
-    return {
-        "session_id" if field.name == "conversation_id" else field.name: getattr(record, field.name)
-        for field in fields(record)
-    }
+    row = {field.name: getattr(record, field.name) for field in fields(record)}
+    if "conversation_id" in row:
+        row["session_id"] = row.pop("conversation_id")
+    return row

@@ -76,7 +76,7 @@ class ContextCache:
         if not (ticket.follows and isinstance(held, CachedContext)):
             exchanges = [Exchange(item.role, item.content) for item in ticket.window]
             said, summary = list(ticket.window), ticket.summary
-            place, covered = ticket.user_seq, ticket.summarised
+            place, covered = ticket.user_seq, ticket.summarized_through_seq
             tokens = sum(map(cost, said))
             return CachedContext(
                 ticket.conversation_id,
@@ -85,11 +85,11 @@ class ContextCache:
                 exchanges,
                 summary,
                 covered,
-                ticket.born,
+                ticket.conversation_created_at,
                 tokens,
             )
-        if ticket.summarised != held.summarised:
-            held.summary, held.summarised = ticket.summary, ticket.summarised
+        if ticket.summarized_through_seq != held.summarised:
+            held.summary, held.summarised = ticket.summary, ticket.summarized_through_seq
         _add(held, ticket.window)
         gone, held.tokens = surplus(held.said, held.tokens, self._budget)
         del held.said[:gone], held.exchanges[:gone]

@@ -30,7 +30,7 @@ from cmw_agent.limits.limiter import MINUTE, RateLimitError
 from cmw_agent.observability.observers import Observer
 from memory.errors import ConversationBusyError, ConversationNotFoundError, StoreError
 from memory.queues.schedules import ClaimedRun, RunEnd, Schedules, Unvisited
-from memory.records import utcnow
+from memory.records import NewTurn, utcnow
 
 log = logging.getLogger(__name__)
 
@@ -156,10 +156,11 @@ class Scheduler:
         try:
             ticket = await session.memory.begin_turn(
                 task.owner,
-                task.conversation_id,
-                f"{MARK} {task.text}",
-                key=f"schedule {task.schedule_id} unvisited",
-                create=False,
+                NewTurn(
+                    task.conversation_id,
+                    f"{MARK} {task.text}",
+                    key=f"schedule {task.schedule_id} unvisited",
+                ),
             )
             if ticket.fresh:
                 await session.memory.finish_turn(

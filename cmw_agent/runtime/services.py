@@ -49,7 +49,7 @@ ABOVE_POLICIES = (
     "the role in CMW_DATABASE_URL is a superuser or has BYPASSRLS: row-level security does not "
     "hold for it; give the app an ordinary role"
 )
-EPHEMERAL_DATABASE = "sqlite+aiosqlite:///:memory:"
+EPHEMERAL_DATABASE = "sqlite:///:memory:"
 
 
 class PersonalSessionMaker:

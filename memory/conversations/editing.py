@@ -56,12 +56,12 @@ _RATE: Final = (
     )
     .values(feedback=sa.bindparam("new_feedback"))
 )
-_IDLE: Final = (
+_MARK_INACTIVE: Final = (
     sa.update(agent_sessions)
     .where(_OWN, _sessions.status == "active")
     .values(status="inactive", ended_at=sa.bindparam("at", type_=UtcDateTime))
 )
-_CONCLUDE: Final = (
+_CLOSE: Final = (
     sa.update(agent_sessions)
     .where(_OWN, _sessions.deleted_at.is_(None))
     .values(status="ended", ended_at=sa.bindparam("at", type_=UtcDateTime))
@@ -130,15 +130,17 @@ def rate(
     _change(connection, _RATE, owner, conversation_id, seq_=seq, new_feedback=feedback)
 
 
-def end(connection: sa.Connection, owner: str, conversation_id: str, at: datetime) -> bool:
-    """Mark a conversation as inactive; whether it was active."""
+def mark_inactive(
+    connection: sa.Connection, owner: str, conversation_id: str, at: datetime
+) -> bool:
+    """Mark a conversation as inactive; return whether it was active."""
     parameters = {"owner_id_": owner, "conversation_id_": conversation_id, "at": at}
-    return connection.execute(_IDLE, parameters).rowcount > 0
+    return connection.execute(_MARK_INACTIVE, parameters).rowcount > 0
 
 
-def conclude(connection: sa.Connection, owner: str, conversation_id: str, at: datetime) -> None:
+def close(connection: sa.Connection, owner: str, conversation_id: str, at: datetime) -> None:
     """Mark a conversation as ended. Raises ConversationNotFoundError."""
-    _change(connection, _CONCLUDE, owner, conversation_id, at=at)
+    _change(connection, _CLOSE, owner, conversation_id, at=at)
 
 
 def search(connection: sa.Connection, owner: str, query: str, limit: int) -> list[SearchHit]:

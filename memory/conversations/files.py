@@ -26,7 +26,7 @@ _SHOWN = sa.exists().where(
     _sessions.owner_id == sa.bindparam("owner_id_", type_=sa.Text),
     _sessions.deleted_at.is_(None),
 )
-_COLUMNS = columns_of(agent_files, StoredFile)
+_COLUMNS = tuple(columns_of(agent_files, StoredFile))
 
 _ALL_USED: Final = sa.select(sa.func.coalesce(sa.func.sum(_files.kept_bytes), 0))
 _USED: Final = _ALL_USED.where(_OWNED)

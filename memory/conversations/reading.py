@@ -16,8 +16,8 @@ _sessions, _messages, _turns = agent_sessions.c, agent_messages.c, agent_turns.c
 # an ordinary conversation's share of an ordinary budget; only longer windows read again
 _FIRST_PAGE = 40
 
-_CONVERSATION_COLUMNS = columns_of(agent_sessions, Conversation)
-_MESSAGE_COLUMNS = columns_of(agent_messages, StoredMessage)
+_CONVERSATION_COLUMNS = tuple(columns_of(agent_sessions, Conversation))
+_MESSAGE_COLUMNS = tuple(columns_of(agent_messages, StoredMessage))
 _OF_OWNER = sa.and_(_sessions.owner_id == sa.bindparam("owner_id_"), _sessions.deleted_at.is_(None))
 
 _CONVERSATION: Final = sa.select(*_CONVERSATION_COLUMNS).where(

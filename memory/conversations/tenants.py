@@ -3,7 +3,6 @@
 Each of them is an owner of their own; the tenant sees the list and names them by its own ids.
 """
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -37,7 +36,7 @@ def conversations(
     agent_id: str,
     limit: int,
     before: tuple[datetime, str] | None,
-) -> Sequence[Conversation]:
+) -> list[Conversation]:
     """Return those that came through the tenant `owner` to an agent, newest activity first."""
     parameters: dict[str, Any] = {"tenant_id_": owner, "agent_id_": agent_id, "rows": limit}
     if before is not None:

@@ -116,7 +116,7 @@ class Unvisited:
     text: str
 
 
-_COLUMNS = columns_of(agent_schedules, Schedule)
+_COLUMNS = tuple(columns_of(agent_schedules, Schedule))
 _COUNT: Final = (
     sa.select(sa.func.count())
     .select_from(agent_schedules)

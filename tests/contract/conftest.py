@@ -16,7 +16,7 @@ from memory.engine.database import Database, SqliteDatabase, migrate, open_datab
 from memory.engine.scopes import EVERYONE
 from memory.logins import agent_logins
 from memory.manager import ConversationMemoryManager
-from memory.records import MessageStatus, ToolRecord, TurnTicket
+from memory.records import ConversationOrigin, MessageStatus, NewTurn, ToolRecord, TurnTicket
 from memory.schema import (
     agent_connections,
     agent_files,
@@ -51,7 +51,10 @@ class Store(ConversationMemoryManager):
 
     async def begin(self, owner: str, conversation_id: str, text: str, key: str = "") -> TurnTicket:
         return await self.begin_turn(
-            owner, conversation_id, text, key=key or uuid.uuid4().hex, create=True
+            owner,
+            NewTurn(
+                conversation_id, text, key=key or uuid.uuid4().hex, origin=ConversationOrigin()
+            ),
         )
 
     async def finish(

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from memory.records import TurnTicket
+from memory.records import ConversationOrigin, NewTurn, TurnTicket
 from tests.contract.conftest import ALICE, Store
 from tests.driver import Overheard
 
@@ -31,7 +31,14 @@ class Steps:
 
 async def a_turn(store: Store, conversation_id: str) -> None:
     ticket = await store.begin_turn(
-        ALICE, conversation_id, "hello", key=uuid.uuid4().hex, create=True, budget=BUDGET
+        ALICE,
+        NewTurn(
+            conversation_id,
+            "hello",
+            key=uuid.uuid4().hex,
+            origin=ConversationOrigin(),
+            budget=BUDGET,
+        ),
     )
     await ended(store, ticket)
 

@@ -161,14 +161,15 @@ async def test_broken_connections_are_replaced(postgres_server: str) -> None:
 
 KILLED_AT_EACH_CALL = """
 import asyncio, os, signal, sys
-from memory import ConversationMemoryManager, open_database
+from memory import ConversationMemoryManager, ConversationOrigin, NewTurn, open_database
 from tests.driver import Overheard
 
 def say(*words):
     os.write(1, (" ".join(words) + "\\n").encode())
 
 async def turn(memory, conversation_id):
-    ticket = await memory.begin_turn("alice", conversation_id, "kept", key="k", create=True)
+    ticket = await memory.begin_turn(
+        "alice", NewTurn(conversation_id, "kept", key="k", origin=ConversationOrigin()))
     say("kept", conversation_id)
     await memory.checkpoint("alice", ticket.turn_id, content="part", tool_calls=[])
     await memory.finish_turn("alice", ticket.turn_id, status="complete", content="all",

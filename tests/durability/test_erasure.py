@@ -14,7 +14,7 @@ from cmw_agent.identity.principals import Principal
 from cmw_agent.runtime.runtime import Runtime
 from memory.engine.database import SqliteDatabase
 from memory.maintenance.retention import Retention
-from memory.records import utcnow
+from memory.records import ConversationOrigin, NewTurn, utcnow
 from tests.contract.conftest import (
     ALICE,
     BOB,
@@ -145,6 +145,8 @@ async def test_an_ephemeral_visitor_s_database_has_nothing_to_erase(tmp_path: Pa
     word = canary()
     async with process(settings_for(tmp_path)) as runtime:
         short_lived = runtime.memory_of(Principal("e1", "ephemeral"))
-        await short_lived.begin_turn("e1", "one", word, key="1", create=True)
+        await short_lived.begin_turn(
+            "e1", NewTurn("one", word, key="1", origin=ConversationOrigin())
+        )
         assert await short_lived.forget("e1") == 1
     assert holding(tmp_path, word) == []

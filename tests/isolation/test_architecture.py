@@ -65,7 +65,7 @@ def strings(source: Source) -> Iterator[str]:
 # without an owner, and `principal`, `session` and `request` carry one; a `user` is a
 # `ConnectionUser`, which is made of a principal alone; a `holder` is the key of the REST
 # interface that a request has proved.
-IDENTITY = {"account", "holder", "owner", "principal", "session", "request", "new", "user"}
+IDENTITY = {"account", "holder", "owner", "principal", "session", "request", "lease", "user"}
 
 # Modules of `memory` whose functions reach no row of a user by themselves.
 ROWLESS = {
@@ -397,7 +397,7 @@ def test_no_class_keeps_state_that_its_objects_share() -> None:
 def test_no_module_keeps_an_object_with_state() -> None:
     # Objects that modules may hold: those without state, or whose state is no user's.
     allowed = re.compile(
-        r"re\.compile|timedelta|frozenset|tuple|MappingProxyType|logging\.getLogger|TypeVar|Path.*"
+        r"re\.compile|timedelta|frozenset|tuple|MappingProxyType|logging\.getLogger|TypeVar|ParamSpec|Path.*"
         r"|sa\..*|agent_(sessions|files)\.c\.\w+\.is_(not)?|_[A-Z_]+\.(where|with_only_columns)"
         r"|.*\bselect\(.*|_create_or_extend|Prepared|_?[a-z_]*bindparam|CronField"
     )

@@ -21,7 +21,7 @@ from hypothesis.stateful import (
 from memory.engine.database import migrate, open_database
 from memory.errors import ConversationBusyError, ConversationNotFoundError
 from memory.manager import ConversationMemoryManager
-from memory.records import MessageStatus, TurnTicket
+from memory.records import ConversationOrigin, MessageStatus, NewTurn, TurnTicket
 from tests.contract.conftest import LEASE, Clock, postgres_server
 from tests.databases import take_over
 
@@ -112,7 +112,9 @@ class Owners(RuleBasedStateMachine):
         key = self.step()
         conversation_id = f"s{self.made}"
         ticket = self.run(
-            self.memory.begin_turn(owner, conversation_id, text, key=key, create=True)
+            self.memory.begin_turn(
+                owner, NewTurn(conversation_id, text, key=key, origin=ConversationOrigin())
+            )
         )
         known = self.model[owner, conversation_id] = Known([("user", text, "complete")])
         known.title = " ".join(text.split())
@@ -123,7 +125,7 @@ class Owners(RuleBasedStateMachine):
     def append(self, owner: str, conversation_id: str, text: str) -> None:
         key, known = self.step(), self.visible(owner, conversation_id)
         ticket = self.attempt(
-            self.memory.begin_turn(owner, conversation_id, text, key=key, create=False),
+            self.memory.begin_turn(owner, NewTurn(conversation_id, text, key=key)),
             self.expected_refusal(known),
         )
         if ticket is None or known is None:
@@ -158,11 +160,13 @@ class Owners(RuleBasedStateMachine):
             return
         key, ticket = tickets[pick % len(tickets)]
         again = self.attempt(
-            self.memory.begin_turn(owner, conversation_id, text, key=key, create=False),
+            self.memory.begin_turn(owner, NewTurn(conversation_id, text, key=key)),
             None if known else ConversationNotFoundError,
         )
         if known is not None:
-            assert again == dataclasses.replace(ticket, fresh=False, agent_id="", born=None)
+            assert again == dataclasses.replace(
+                ticket, fresh=False, agent_id="", conversation_created_at=None
+            )
             if self.passed >= known.lease_ends:
                 known.running = None
 

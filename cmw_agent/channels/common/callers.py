@@ -109,7 +109,7 @@ class Callers:
         for item in await self._newest(principal):
             if item.status != "ended":
                 with failures():
-                    await memory.conclude(principal.id, item.conversation_id)
+                    await memory.close_conversation(principal.id, item.conversation_id)
                 await self._leave(principal, item.conversation_id)
 
     async def _leave(self, principal: Principal, conversation_id: str) -> None:
