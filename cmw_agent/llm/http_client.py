@@ -18,6 +18,8 @@ import orjson
 from aiohttp.helpers import get_env_proxy_for_url
 from yarl import URL
 
+from cmw_agent.llm.response_body import ResponseBody
+
 CONNECT_SECONDS = 10.0
 RETRIES = 2  # before the first byte of an answer; never after it
 RETRIED = frozenset({408, 409, 429, 500, 502, 503, 504})
@@ -189,10 +191,7 @@ class Reply:
 
     def __init__(self, answer: aiohttp.ClientResponse) -> None:
         self._answer = answer
-        self._content: Any = answer.content
-        # aiohttp else asks its parser and transport to go on after each piece that is taken, and
-        # a server sends each token as a piece: here they are asked once for each read.
-        self._content._low_water = 0  # noqa: SLF001
+        self._body = ResponseBody(answer)
 
     async def read(self) -> bytes:
         """Wait for bytes and return all that have arrived; empty at the end of the response.
@@ -203,54 +202,22 @@ class Reply:
             StreamSilentError: No data arrived within the read time-out.
             StreamCutError: The connection broke.
         """
-        content = self._content
         try:
-            parts = [await content.readany()]
-            # What was received goes on being parsed by this, as far as there is room for it.
-            while self._goes_on() and (more := content.read_nowait()):
-                parts.append(more)
-            return b"".join(parts) if len(parts) > 1 else parts[0]
+            return await self._body.read()
         except aiohttp.SocketTimeoutError as error:
             raise StreamSilentError from error
         except (aiohttp.ClientError, OSError) as error:
-            # aiohttp raises first and would drop the bytes that have not been read yet.
-            content.set_exception(None)
-            rest = bytes(content.read_nowait())
-            content.set_exception(error)
-            if rest:
+            if rest := self._body.rest(error):
                 return rest
             raise StreamCutError from error
 
-    def _goes_on(self) -> bool:
-        """Let what was held back for want of room come; False where nothing was."""
-        protocol = self._protocol()
-        if self._content.exception() is not None or protocol is None:
-            return False
-        if not protocol._reading_paused:  # noqa: SLF001 (aiohttp tells it nowhere else)
-            return False
-        protocol.resume_reading()
-        return True
-
     def pause(self) -> None:
-        """Stop reading from the socket: the kernel buffers bytes without using this process's CPU."""
-        if (transport := self._transport()) is not None:
-            transport.pause_reading()
+        """Stop reading from the socket."""
+        self._body.pause()
 
     def resume(self) -> None:
         """Continue reading from the socket."""
-        if (transport := self._transport()) is not None:
-            transport.resume_reading()
-
-    def _transport(self) -> asyncio.ReadTransport | None:
-        # Not the protocol's own pause, which stops its parser after each piece of the next read.
-        protocol = self._protocol()
-        return protocol.transport if protocol is not None else None
-
-    def _protocol(self) -> Any:
-        # None for a connection that is gone, or has given all it had.
-        connection = self._answer.connection
-        protocol = connection.protocol if connection is not None else None
-        return protocol if protocol is not None and protocol.is_connected() else None
+        self._body.resume()
 
     def close(self) -> None:
         """Close the connection, which aborts an unfinished answer upstream."""

@@ -58,7 +58,7 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
         "cmw_agent.conversations.sessions.SessionRegistry.session",
         "cmw_agent.llm.coalescing.CoalescedStream.__aiter__",
         "cmw_agent.chat.turn.Turn.__anext__",
-        "cmw_agent.llm.http_client.Reply.read",
+        "cmw_agent.llm.response_body.ResponseBody.read",
         "cmw_agent.web.gradio_transport.event_server.EventServer._fetched",
         "cmw_agent.web.gradio_transport.event_server.EventServer._live",
         "cmw_agent.web.gradio_transport.event_server._disconnected",
