@@ -66,7 +66,7 @@ class TurnApprovalGate:
         """Wait for the owner's decision; without anybody to ask, it is a denial."""
         if not self._can_ask:
             return Decision("denied", dict(arguments))
-        owner, conversation = self._session.owner, self._ticket.session_id
+        owner, conversation = self._session.owner, self._ticket.conversation_id
         approval_id = ""
 
         def opened(asked: PendingApproval) -> None:

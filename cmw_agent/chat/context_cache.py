@@ -76,13 +76,20 @@ class ContextCache:
         if not (ticket.follows and isinstance(held, CachedContext)):
             exchanges = [Exchange(item.role, item.content) for item in ticket.window]
             said, summary = list(ticket.window), ticket.summary
-            place, covered = ticket.user_seq, ticket.summarised
+            place, covered = ticket.user_seq, ticket.summarized_through_seq
             tokens = sum(map(cost, said))
             return CachedContext(
-                ticket.session_id, place, said, exchanges, summary, covered, ticket.born, tokens
+                ticket.conversation_id,
+                place,
+                said,
+                exchanges,
+                summary,
+                covered,
+                ticket.conversation_created_at,
+                tokens,
             )
-        if ticket.summarised != held.summarised:
-            held.summary, held.summarised = ticket.summary, ticket.summarised
+        if ticket.summarized_through_seq != held.summarised:
+            held.summary, held.summarised = ticket.summary, ticket.summarized_through_seq
         _add(held, ticket.window)
         gone, held.tokens = surplus(held.said, held.tokens, self._budget)
         del held.said[:gone], held.exchanges[:gone]

@@ -35,7 +35,7 @@ from cmw_agent.llm.chat_model import Exchange
 from cmw_agent.observability.observers import kind_of
 from memory.errors import StoreError
 from memory.manager import ConversationMemoryManager
-from memory.records import TurnTicket
+from memory.records import ConversationOrigin, NewTurn, TurnTicket
 
 TURNS: Kind = "turns"
 
@@ -141,24 +141,26 @@ class ChatService:
         ) -> Coroutine[Any, Any, TurnTicket]:
             chosen = {MODEL: self._kit.model(profile, model)} if model else {}
             kept = {**(context or {}), **chosen}
-            return memory.begin_turn(
-                session.owner,
-                conversation,
-                text,
-                key=key,
-                create=create,
+            origin = ConversationOrigin(
                 agent_id=profile.id,
                 channel=session.channel,
+                website_domain=provenance.website_domain,
+                ip_address=provenance.ip_address,
+                context=kept or None,
+                tenant_id=provenance.tenant_id,
+                external_id=provenance.external_id,
+            )
+            new = NewTurn(
+                conversation,
+                text,
+                key,
+                origin=origin if create else None,
                 model=profile.model,
                 budget=self._settings.history_tokens,
                 known=self._transcripts.known(session, conversation),
                 files=files,
-                context=kept or None,
-                website_domain=provenance.website_domain,
-                ip_address=provenance.ip_address,
-                tenant_id=provenance.tenant_id,
-                external_id=provenance.external_id,
             )
+            return memory.begin_turn(session.owner, new)
 
         turn = Turn(key, text, is_new=True, request_id=request_id)
         return self._begin(session, turn, begin, model)
@@ -190,7 +192,7 @@ class ChatService:
                 conversation,
                 key=key,
                 text=text,
-                seen=seen,
+                expected_seq=seen,
                 budget=self._settings.history_tokens,
             )
 

@@ -103,7 +103,7 @@ class Summarizer:
         memory, owner = session.memory, session.owner
         least = self._settings.history_tokens // SHARE
         try:
-            part = await memory.claim_older(owner, conversation, before_seq=first, least=least)
+            part = await memory.claim_older(owner, conversation, before_seq=first, min_tokens=least)
             if part is None:
                 return
             summary: str | None = None

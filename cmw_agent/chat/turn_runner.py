@@ -108,7 +108,7 @@ class TurnRunner:
     @property
     def conversation(self) -> str | None:
         """The id of the conversation, once the turn has begun."""
-        return self._ticket.session_id if self._ticket is not None else None
+        return self._ticket.conversation_id if self._ticket is not None else None
 
     async def run(self) -> None:
         """Do the turn; what becomes of it is told through its events."""
@@ -272,7 +272,9 @@ class TurnRunner:
         model = kit.model(profile, self._model, stored)
         if self._model and model != kit.model(profile, stored):
             changes = {MODEL: model}
-            await self.session.memory.update_context(self.session.owner, ticket.session_id, changes)
+            await self.session.memory.update_context(
+                self.session.owner, ticket.conversation_id, changes
+            )
         return model
 
     async def _ask_agent(
@@ -291,7 +293,7 @@ class TurnRunner:
             instructions=profile.prompt,
             summary=held.told,
             fields=kit.fields.of(session.owner, model),
-            box=await kit.box(session, profile),
+            toolset=await kit.box(session, profile),
             gate=self._gate,
         )
         shown = await self._with_files(ticket, held)
@@ -305,7 +307,9 @@ class TurnRunner:
         kit, session = self._shared.kit, self.session
         places = [item.seq for item in held.said if item.role == "user"]
         room = kit.settings.history_tokens * CHARS_PER_TOKEN
-        found = await kit.files.contents(session.principal, ticket.session_id, places, chars=room)
+        found = await kit.files.contents(
+            session.principal, ticket.conversation_id, places, chars=room
+        )
         return [
             Exchange("user", [{"type": "text", "text": item.content}, *found[item.seq]])
             if item.seq in found
@@ -412,7 +416,7 @@ def _unexpected(error: BaseException) -> UserError:
 
 
 def _started(ticket: TurnTicket) -> TurnStarted:
-    return TurnStarted(ticket.turn_id, ticket.session_id, ticket.user_seq, ticket.answer_seq)
+    return TurnStarted(ticket.turn_id, ticket.conversation_id, ticket.user_seq, ticket.answer_seq)
 
 
 def _keep_running() -> None:

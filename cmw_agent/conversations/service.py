@@ -128,7 +128,7 @@ class ConversationService:
         open_ids = {session.conversation_id for session in self._registry.of(principal)}
         if conversation not in open_ids and principal.is_kept:
             with mapped_store_errors():
-                await self._memory_of(principal).end(principal.id, conversation)
+                await self._memory_of(principal).mark_inactive(principal.id, conversation)
 
     async def forget(self, principal: Principal) -> int:
         """Delete everything of a principal for good; return how many conversations that was."""

@@ -1,20 +1,28 @@
-"""Bounds on what a request to a channel brings: bytes, and the time they take to come."""
+"""Bounds on what a request to a channel brings: bytes, and the time they take to come.
+
+What a form could have sent is refused unread; a key, a token or a signature is asked for later.
+"""
 
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from cmw_agent.channels.common.api_keys import NOT_DECLARED
 from cmw_agent.channels.common.problems import told_at
 from cmw_agent.core.bodies import BodyTooLargeError, check_declared_length, read_request_body
 from cmw_agent.core.errors import UserError
+from cmw_agent.core.http_headers import media_type
 from cmw_agent.limits.budgets import Budgets, Hold
 
 SMALL_SECONDS = 20.0  # in which a small body must have come
 LARGE_SECONDS = 60.0  # and a large one
-# writes an error before any route has the request
+# What a page of another site, or a form in a message, can send without a CORS preflight.
+FORM_TYPES = frozenset({"application/x-www-form-urlencoded", "multipart/form-data", "text/plain"})
+# Writes an error before any route has the request.
 EarlyResponse = Callable[[Scope, UserError], Response]
 
 
@@ -109,6 +117,8 @@ class BoundedBodies:
             holds.release()
 
     async def _read(self, scope: Scope, receive: Receive, holds: _BodyHolds) -> bytes:
+        if media_type(Headers(scope=scope)) in FORM_TYPES:
+            raise UserError(NOT_DECLARED, status=415)
         max_bytes = self._max_bytes(scope)
         try:
             if check_declared_length(scope, max_bytes) > self._small:

@@ -15,7 +15,7 @@ from cmw_agent.core.errors import NotFoundError, UnknownSessionError
 from cmw_agent.core.store_errors import mapped_store_errors
 from cmw_agent.identity.channel_principals import client, conversation_after
 from cmw_agent.identity.principals import Identities, Principal
-from cmw_agent.runtime.services import Services
+from cmw_agent.runtime.runtime import Runtime
 from memory.records import Conversation
 
 LOOKED_AT = 20  # conversations of one party, newest activity first
@@ -53,7 +53,7 @@ class Callers:
         identities: Derives the sessions' keys.
     """
 
-    def __init__(self, services: Services, identities: Identities) -> None:
+    def __init__(self, services: Runtime, identities: Identities) -> None:
         self._services = services
         self._identities = identities
 
@@ -78,8 +78,8 @@ class Callers:
         """
         last = await self.latest(principal)
         if last is not None and last.status != "ended":
-            return last.session_id
-        return conversation_after(principal, last.session_id if last else None)
+            return last.conversation_id
+        return conversation_after(principal, last.conversation_id if last else None)
 
     async def latest(self, principal: Principal) -> Conversation | None:
         """Return the conversation that goes on, or else the one that began last; None for none.
@@ -107,8 +107,8 @@ class Callers:
         for item in await self._newest(principal):
             if item.status != "ended":
                 with mapped_store_errors():
-                    await memory.conclude(principal.id, item.session_id)
-                await self._leave(principal, item.session_id)
+                    await memory.close_conversation(principal.id, item.conversation_id)
+                await self._leave(principal, item.conversation_id)
 
     async def _leave(self, principal: Principal, conversation_id: str) -> None:
         live = self._services.registry.of(principal)

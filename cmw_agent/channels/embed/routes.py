@@ -30,7 +30,7 @@ from cmw_agent.core.store_errors import mapped_store_errors
 from cmw_agent.identity.principals import Identities, Principal
 from cmw_agent.identity.widget_tokens import WidgetTokens, WidgetVisitor
 from cmw_agent.observability.observers import request_of
-from cmw_agent.runtime.services import Services
+from cmw_agent.runtime.runtime import Runtime
 from cmw_agent.tools.approvals import PendingApproval, seconds_left
 from memory.records import StoredMessage
 
@@ -82,7 +82,7 @@ class EmbedRoutes:
         identities: Signs what visitors are known by.
     """
 
-    def __init__(self, services: Services, callers: Callers, identities: Identities) -> None:
+    def __init__(self, services: Runtime, callers: Callers, identities: Identities) -> None:
         self._services = services
         self._callers = callers
         self._tokens = WidgetTokens(identities)

@@ -28,7 +28,7 @@ from cmw_agent.core.retry import retry
 from cmw_agent.identity import channel_principals
 from cmw_agent.identity.principals import Principal
 from cmw_agent.limits.limiter import RateLimitError
-from cmw_agent.runtime.services import Services
+from cmw_agent.runtime.runtime import Runtime
 from memory.queues.inbox import InboxMessage, NewInboxMessage
 from memory.records import utcnow
 
@@ -81,7 +81,7 @@ class WhatsAppAnswerer:
     """
 
     def __init__(
-        self, services: Services, callers: Callers, wire: WhatsAppClient, bell: WakeSignal
+        self, services: Runtime, callers: Callers, wire: WhatsAppClient, bell: WakeSignal
     ) -> None:
         self._services = services
         self._callers = callers

@@ -1,4 +1,4 @@
-"""Reads the bodies of the page's requests: whole, in time, and within a budget."""
+"""Reads the whole bodies of the page's requests, within limits of size, time and budget."""
 
 import asyncio
 
@@ -8,16 +8,16 @@ from cmw_agent.core.bodies import BodyTooLargeError, check_declared_length, read
 from cmw_agent.core.errors import UserError
 from cmw_agent.limits.budgets import Budgets
 
-BODY_SECONDS = 20.0  # in which a body must have come
+BODY_SECONDS = 20.0  # until a body must have arrived
 
 
 class PageBodies:
-    """Reads bodies.
+    """Reads request bodies.
 
     Args:
-        budgets: Bounds the bytes of all that are not whole yet.
-        max_bytes: Of one body.
-        max_seconds: In which it must have come.
+        budgets: Limits the bytes of all bodies that are still being received.
+        max_bytes: The largest body.
+        max_seconds: The longest time until a body must have arrived.
     """
 
     def __init__(self, budgets: Budgets, max_bytes: int, max_seconds: float = BODY_SECONDS) -> None:
@@ -29,8 +29,8 @@ class PageBodies:
         """Return the whole body of a request.
 
         Raises:
-            UserError: It is too large, too slow or cut off; or too much comes already, from its
-                network address or from all.
+            UserError: The body is too large, too slow or cut off; or the budget of its network
+                address, or of all, is used up.
         """
         try:
             check_declared_length(scope, self._max_bytes)
@@ -46,7 +46,7 @@ class PageBodies:
         with self._budgets.take("body_bytes", None, client[0] if client else None, 0) as hold:
 
             def reserve(_: int, size: int, is_last: bool) -> None:
-                if not is_last:  # a body that comes at once takes none
+                if not is_last:  # a body in one part takes none of the budget
                     hold.grow(size)
 
             async with asyncio.timeout(self._max_seconds):
