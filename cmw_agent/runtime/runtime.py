@@ -20,7 +20,7 @@ from cmw_agent.core.errors import ServiceUnavailableError
 from cmw_agent.files.service import Files
 from cmw_agent.identity.principals import Principal
 from cmw_agent.limits.budgets import Budgets
-from cmw_agent.observability.observers import Observer, Silent
+from cmw_agent.observability.observers import Observer
 from cmw_agent.runtime.periodic import PeriodicTask
 from cmw_agent.runtime.scheduler import Deliver, Scheduler
 from cmw_agent.runtime.scheduler_loop import scheduling
@@ -57,7 +57,7 @@ class Runtime:
 
     def __init__(self, settings: Settings, observer: Observer | None = None) -> None:
         self.settings = settings
-        self.observer: Observer = observer or Silent()
+        self.observer = observer or Observer()
         # sends what recurring tasks answer where a channel sends any; to be set before the start
         self.deliver: Deliver | None = None
         self.agents = Agents(load_profiles(settings), settings.keys, self._names_of)
