@@ -9,7 +9,6 @@ line that began it.
 
 import asyncio
 import contextlib
-import logging
 import selectors
 import sys
 import threading
@@ -19,7 +18,9 @@ from pathlib import Path
 from types import CodeType, FrameType
 from typing import Protocol
 
-log = logging.getLogger(__name__)
+from cmw_agent.core.logs import get_logger
+
+log = get_logger(__name__)
 
 BEAT_SECONDS = 0.05
 HOLD_SECONDS = 0.25  # from which a late beat counts as a hold
@@ -112,10 +113,7 @@ class Watchdog:
                 unlogged += 1
                 continue
             log.warning(
-                "the event loop is held seconds=%.2f unlogged=%d stack=%s",
-                now - due,
-                unlogged,
-                trail(frame),
+                "the event loop is held", seconds=now - due, unlogged=unlogged, stack=trail(frame)
             )
             logged, unlogged = now, 0
 

@@ -4,14 +4,14 @@ An observer receives no message text, no argument and no result, so it cannot di
 called from the event loop, must not block and must not raise.
 """
 
-import logging
 from collections.abc import Mapping
 from typing import Any
 
 from cmw_agent.core.errors import OverloadedError, UserError
 from cmw_agent.core.events import AgentEvent, TextDelta, ToolFinished, ToolStarted, UsageReported
+from cmw_agent.core.logs import get_logger
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 REFUSED = "refused"  # the turn could not begin
 REPEATED = "repeated"  # the request was a repetition: no model was called
@@ -152,14 +152,14 @@ def log_end(
 ) -> None:
     """Log the end of a turn; `principal` is `Principal.log_name` of its owner."""
     log.info(
-        "turn ended outcome=%s channel=%s seconds=%.3f tokens=%d request=%s principal=%s turn=%s",
-        outcome,
-        channel,
-        seconds,
-        tokens,
-        request,
-        principal,
-        turn,
+        "turn ended",
+        outcome=outcome,
+        channel=channel,
+        seconds=seconds,
+        tokens=tokens,
+        request=request,
+        principal=principal,
+        turn=turn,
     )
 
 

@@ -12,7 +12,6 @@ those of OpenTelemetry's no-op tracer.
 
 import asyncio
 import contextlib
-import logging
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -22,13 +21,14 @@ from opentelemetry.context import Context
 from opentelemetry.trace import NoOpTracer, Span, Tracer, set_span_in_context
 
 from cmw_agent.core.errors import frames
+from cmw_agent.core.logs import get_logger
 from cmw_agent.observability.labels import CHANNELS, CONNECTED, OTHER, OUTCOMES, TOOLS
 from cmw_agent.observability.observers import Observer, Watch
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 EXPORT_SECONDS = 5.0  # for one request to the collector
 FLUSH_SECONDS = 5.0  # for what is left at the end
@@ -191,7 +191,7 @@ async def _shut_down(provider: "TracerProvider", seconds: float) -> None:
         try:
             provider.shutdown()
         except Exception as error:  # noqa: BLE001 (the end goes on)
-            log.warning("traces were not sent cause=%s", frames(error))
+            log.warning("traces were not sent", cause=frames(error))
         with contextlib.suppress(RuntimeError):  # the loop has not waited
             loop.call_soon_threadsafe(done.set)
 
@@ -199,4 +199,4 @@ async def _shut_down(provider: "TracerProvider", seconds: float) -> None:
     try:
         await asyncio.wait_for(done.wait(), seconds)
     except TimeoutError:
-        log.warning("traces were not sent in time seconds=%g", seconds)
+        log.warning("traces were not sent in time", seconds=seconds)

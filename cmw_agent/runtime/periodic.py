@@ -1,7 +1,6 @@
 """Does one piece of work again and again while the app runs."""
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 from datetime import UTC
 from types import TracebackType
@@ -9,7 +8,9 @@ from typing import Self
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
-log = logging.getLogger(__name__)
+from cmw_agent.core.logs import get_logger
+
+log = get_logger(__name__)
 
 
 class PeriodicTask:

@@ -6,7 +6,6 @@ wait for approval is denied. See ``docs/adr/0020-schedules-claimed-from-the-data
 """
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -25,6 +24,7 @@ from cmw_agent.core.errors import (
     frames,
 )
 from cmw_agent.core.events import TextDelta, TurnFinished
+from cmw_agent.core.logs import get_logger
 from cmw_agent.identity.principals import Principal, PrincipalKind, SessionKey
 from cmw_agent.limits.limiter import MINUTE, RateLimitError
 from cmw_agent.observability.observers import Observer
@@ -32,7 +32,7 @@ from memory.errors import ConversationBusyError, ConversationNotFoundError, Stor
 from memory.queues.schedules import ClaimedRun, RunEnd, Schedules, Unvisited
 from memory.records import utcnow
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 AT_ONCE = 8  # runs of one process
 AGAIN = timedelta(minutes=1)  # after which a run is tried that could not begin
@@ -135,7 +135,7 @@ class Scheduler:
                 self._running.add(task)
                 task.add_done_callback(self._running.discard)
         except StoreError as error:
-            log.warning("recurring tasks could not be looked for cause=%s", frames(error))
+            log.warning("recurring tasks could not be looked for", cause=frames(error))
 
     async def end_unvisited(self) -> int:
         """End visitors' tasks whose owners have not come for a month, with a note to them.
@@ -146,7 +146,7 @@ class Scheduler:
             found = await self._store.unvisited(since=self._clock() - UNVISITED, prefix=VISITORS)
             return sum([await self._end(task) for task in found])
         except StoreError as error:
-            log.warning("recurring tasks could not be ended cause=%s", frames(error))
+            log.warning("recurring tasks could not be ended", cause=frames(error))
             return 0
 
     async def _end(self, task: Unvisited) -> bool:
@@ -204,7 +204,7 @@ class Scheduler:
                 claimed = await self._claim()
             except StoreError as error:
                 # Its lease ends by itself, and its next time is stored already.
-                log.warning("a recurring task's end was not stored cause=%s", frames(error))
+                log.warning("a recurring task's end was not stored", cause=frames(error))
                 return
 
     async def _run(self, claimed: ClaimedRun) -> None:
@@ -285,12 +285,7 @@ class Scheduler:
         return RunEnd("postponed", retry_at=self._clock() + AGAIN)
 
     def _log(self, claimed: ClaimedRun, outcome: str, error: BaseException) -> None:
-        log.error(
-            "recurring task %s principal=%s cause=%s",
-            outcome,
-            _log_name(claimed),
-            frames(error),
-        )
+        log.error("recurring task %s", outcome, principal=_log_name(claimed), cause=frames(error))
 
 
 def _log_name(claimed: ClaimedRun) -> str:

@@ -1,16 +1,16 @@
 """File descriptors: raises the process's limit, and fits the connections into what there is."""
 
 import contextlib
-import logging
 import sys
 
 from cmw_agent.config.settings import Settings
+from cmw_agent.core.logs import get_logger
 from cmw_agent.limits.budgets import Budgets
 
 if sys.platform != "win32":
     import resource
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 OTHER_DESCRIPTORS = 256  # of the database, files, workers, the loop
 PER_TURN = 2  # connections to the model

@@ -6,7 +6,6 @@ something else here: no new turns, the running ones to their end, then the strea
 """
 
 import asyncio
-import logging
 import signal
 import socket
 from types import FrameType
@@ -14,10 +13,11 @@ from types import FrameType
 import uvicorn
 
 from cmw_agent.core.errors import ServiceUnavailableError
+from cmw_agent.core.logs import get_logger
 from cmw_agent.runtime.runtime import Runtime
 from cmw_agent.web.gradio_transport.event_server import EventServer
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 FETCH_SECONDS = 3.0  # how long pages may take to fetch the end of their answers
 
@@ -66,7 +66,7 @@ class Server(uvicorn.Server):
 
     async def _drain(self, seconds: float) -> None:
         try:
-            log.info("draining seconds=%g", seconds)
+            log.info("draining", seconds=seconds)
             await self._stop_turns(seconds)
             await self._events.leave(FETCH_SECONDS)
         finally:
