@@ -33,14 +33,14 @@ class LagMetrics(Protocol):
     """Counts the lag of a loop; see `cmw_agent.observability.metrics.Metrics`."""
 
     def loop_lagged(self, seconds: float) -> None:
-        """A beat came so late."""
+        """A beat was so many seconds late."""
 
     def loop_held(self) -> None:
         """The loop was held for longer than `HOLD_SECONDS`."""
 
 
 class Watchdog:
-    """Watches the running loop for a block.
+    """Watches the running event loop during a block.
 
     Args:
         metrics: Called from the loop.
@@ -68,7 +68,7 @@ class Watchdog:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Watch the loop for the block."""
+        """Watch the loop during the block."""
         loop = asyncio.get_running_loop()
         thread = threading.Thread(
             target=self._watch, args=(threading.get_ident(),), name="loop-watchdog", daemon=True
@@ -120,10 +120,10 @@ class Watchdog:
 
 def trail(frame: FrameType) -> str:
     """Return the innermost frames, outermost first, as ``file:line:function``."""
-    places: list[str] = []
+    lines: list[str] = []
     current: FrameType | None = frame
-    while current is not None and len(places) < MAX_FRAMES:
+    while current is not None and len(lines) < MAX_FRAMES:
         code = current.f_code
-        places.append(f"{Path(code.co_filename).name}:{current.f_lineno}:{code.co_name}")
+        lines.append(f"{Path(code.co_filename).name}:{current.f_lineno}:{code.co_name}")
         current = current.f_back
-    return " > ".join(reversed(places))
+    return " > ".join(reversed(lines))
