@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
-from cmw_agent.observability.observers import Silent
+from cmw_agent.observability.observers import Observer
 from cmw_agent.runtime.runtime import Runtime
 from cmw_agent.runtime.scheduler import Scheduler
 from cmw_agent.schedules.recurrence import following
@@ -38,7 +38,7 @@ class Hands:
         self.now = FAR_AWAY
 
 
-class Heard(Silent):
+class Heard(Observer):
     """Keeps how runs ended."""
 
     def __init__(self) -> None:

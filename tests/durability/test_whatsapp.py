@@ -26,7 +26,7 @@ from cmw_agent.channels.whatsapp.worker import LOST, RENEW_SECONDS, UNBEGUN, Wor
 from cmw_agent.config.settings import Settings
 from cmw_agent.core.errors import ServiceUnavailableError
 from cmw_agent.identity.principals import Identities, Principal
-from cmw_agent.observability.observers import Silent
+from cmw_agent.observability.observers import Observer
 from memory.engine.database import Database, migrate, open_database
 from memory.queues.inbox import Inbox, InboxMessage, NewInboxMessage
 from memory.queues.outbox import NewSend, Outbox
@@ -206,7 +206,7 @@ class Shop:
         self.seconds = 0.0
         callers = Callers(self.runtime, Identities(("k" * 32,)))
         answerer = WhatsAppAnswerer(self.runtime, callers, wire, self.bell)
-        sender = Sender(self.runtime.outbox, wire, Silent())
+        sender = Sender(self.runtime.outbox, wire, Observer())
         self.worker = Worker(self.runtime, answerer, sender, self.bell, clock=lambda: self.seconds)
 
     async def takes(self, body: dict[str, Any], holder: str = "") -> InboxMessage:
@@ -511,7 +511,7 @@ class Post:
     def __init__(self, database: Database, bridge: Bridge, wire: WhatsAppClient) -> None:
         self.clock = Clock()
         self.outbox = Outbox(database, "whatsapp", clock=self.clock)
-        self.sender = Sender(self.outbox, wire, Silent())
+        self.sender = Sender(self.outbox, wire, Observer())
         self.bridge = bridge
 
     async def deliver(self) -> int:

@@ -161,7 +161,7 @@ async def test_what_came_faster_than_it_was_read_comes_whole() -> None:
     async with OpenAIDouble(scripts={"fast": lambda _: [Text(pieces)]}) as endpoint:
         upstream = Upstream(endpoint.base_url, key=None, read_seconds=5.0, connections=1)
         reply = await upstream.open({"model": "fast", "stream": True, "messages": []})
-        await until(lambda: reply._protocol()._reading_paused)  # aiohttp has taken its fill
+        await until(lambda: reply._body._protocol()._reading_paused)  # aiohttp has taken its fill
         received = b""
         async with asyncio.timeout(WAIT):
             while part := await reply.read():
