@@ -10,8 +10,11 @@ from typing import Any
 import orjson
 import pytest
 from gradio.server_messages import EventMessage
-from gradio.utils import diff
-from gradio_client.utils import ServerMessage, apply_diff
+from gradio.utils import diff as untyped_diff
+from gradio_client.utils import (  # type: ignore[import-untyped]
+    ServerMessage,
+    apply_diff,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
@@ -23,7 +26,7 @@ from cmw_agent.web.gradio_transport.protocol import UNCHANGED, Notice, edits
 from cmw_agent.web.page import rendering
 
 EVENT = "e" * 32
-VALUE = [{"role": "user", "metadata": None, "content": [], "options": None}, UNCHANGED]
+VALUE: list[Any] = [{"role": "user", "metadata": None, "content": [], "options": None}, UNCHANGED]
 # Every function of `protocol` that builds a message, with the messages that it can build.
 SAMPLES: Mapping[Callable[..., bytes], list[bytes]] = MappingProxyType(
     {
@@ -45,6 +48,7 @@ SAMPLES: Mapping[Callable[..., bytes], list[bytes]] = MappingProxyType(
         protocol.closing: [protocol.closing()],
     }
 )
+diff: Callable[[Any, Any], list[list[Any]]] = untyped_diff
 ADAPTER: TypeAdapter[Any] = TypeAdapter(EventMessage)
 TEXT = st.text(max_size=6)
 MESSAGES = st.lists(
