@@ -15,12 +15,8 @@ from cmw_agent.config.settings import Settings
 from cmw_agent.conversations.service import ConversationService
 from cmw_agent.conversations.sessions import LiveSession, SessionRegistry
 from cmw_agent.core.errors import ServiceUnavailableError
-<<<<<<< HEAD
-from cmw_agent.core.store_errors import mapped_store_errors
-||||||| 77c3248
-=======
 from cmw_agent.core.logs import get_logger
->>>>>>> runtime
+from cmw_agent.core.store_errors import mapped_store_errors
 from cmw_agent.files.service import Files
 from cmw_agent.identity.principals import Principal
 from cmw_agent.limits.budgets import Budgets
