@@ -65,14 +65,14 @@ class Line:
 
         self.heard = []
         assert self._first is not None
-        self._driver.hearer = lambda connection, sql: (
+        self._driver.listener = lambda connection, sql: (
             # the commit of what kept the writer busy comes first
             setattr(self._driver, "hearer", hear) if sql == "COMMIT" else None
         )
         self._opened.set()
         await self._first
         outcomes = await asyncio.gather(*tasks, return_exceptions=True)
-        self._driver.hearer = None
+        self._driver.listener = None
         return outcomes
 
     @property
