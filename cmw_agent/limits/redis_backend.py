@@ -106,7 +106,7 @@ class RedisCounters(LimitBackend):
         await self._pool.aclose()
 
     async def _lease(self, owner: str, slot_id: str, max_slots: int) -> Any:
-        arguments = [slot_id, max_slots, LEASE_SECONDS]
+        arguments: list[str | int] = [slot_id, max_slots, LEASE_SECONDS]
         return await self._acquire(keys=[self._key(owner)], args=arguments)
 
     def _key(self, owner: str) -> str:
