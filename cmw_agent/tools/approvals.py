@@ -49,7 +49,7 @@ def seconds_left(asked: PendingApproval, now: float) -> int:
 
 @runtime_checkable
 class ApprovalGate(Protocol):
-    """Stands before what changes something outside; see `cmw_agent.chat.turn_runner`."""
+    """Stands before what changes something outside; see `cmw_agent.chat.approval_gate`."""
 
     def needed(self, name: str, *, changes: bool) -> bool:
         """Whether the owner is to be asked before a call."""

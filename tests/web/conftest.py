@@ -54,7 +54,7 @@ async def unfollowed(app: Served) -> None:
     Whoever opens a conversation then takes up what waits in it, and finds all else stored.
     """
     chat = app.application.runtime.chat
-    await until(lambda: not any(turn.is_read for turn in chat._work))
+    await until(lambda: not any(turn.is_read for turn in chat._runners))
 
 
 class People:

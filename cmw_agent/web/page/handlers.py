@@ -16,8 +16,8 @@ import gradio as gr
 import orjson
 
 from cmw_agent.chat.commands import EVERYTHING, command_of
+from cmw_agent.chat.stored_turn import MODEL
 from cmw_agent.chat.turn import SETTLE_SECONDS, Command, Turn
-from cmw_agent.chat.turn_runner import MODEL
 from cmw_agent.conversations.sessions import LiveSession
 from cmw_agent.conversations.store_errors import refusal_for
 from cmw_agent.core.errors import InvalidMessageError, MissingSessionError, NotFoundError, UserError
@@ -96,7 +96,7 @@ class Handlers:
         page = await self._page(session)
         chosen = await self._runtime.model(session, model)
         yield rendering.rated(page.messages, page.feedback), page.shown_id, chosen
-        if (turn := self._runtime.chat.take_up(session)) is not None:
+        if (turn := self._runtime.chat.resume(session)) is not None:
             async with contextlib.aclosing(self._stream(session, page, turn)) as values:
                 async for messages, shown_id in values:
                     yield messages, shown_id, UNCHANGED
@@ -338,11 +338,11 @@ class Handlers:
         place = _last_user(page.messages)
         if place is None:
             raise NotFoundError("There is nothing to answer once more yet.")
-        turn = self._runtime.chat.again(
+        turn = self._runtime.chat.regenerate(
             session,
             key=_key(""),
             text=text,
-            seen=page.question,
+            expected_seq=page.question,
             request_id=_request_id(request),
         )
         above = page.messages[:place]
