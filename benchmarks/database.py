@@ -21,6 +21,7 @@ import sqlalchemy as sa
 
 from memory.engine.database import Database, migrate, open_database
 from memory.manager import ConversationMemoryManager
+from memory.records import ConversationOrigin, NewTurn
 from memory.schema import agent_messages, agent_sessions, agent_turns
 
 LONG = 10_000  # messages of the conversation that is opened
@@ -154,7 +155,14 @@ async def measure(database: Database) -> dict[str, float]:
 
     async def whole_turn() -> None:
         ticket = await memory.begin_turn(
-            owner, long, "one more question", key=f"k{next(turn)}", create=True, budget=8_000
+            owner,
+            NewTurn(
+                long,
+                "one more question",
+                key=f"k{next(turn)}",
+                origin=ConversationOrigin(),
+                budget=8_000,
+            ),
         )
         await memory.finish_turn(
             owner,
@@ -206,7 +214,9 @@ async def bytes_of_a_chat(folder: Path) -> float:
     empty = await size()
     for chat in range(50):
         for turn in range(20):
-            ticket = await memory.begin_turn("o", f"c{chat}", text(), key=f"{turn}", create=True)
+            ticket = await memory.begin_turn(
+                "o", NewTurn(f"c{chat}", text(), key=f"{turn}", origin=ConversationOrigin())
+            )
             await memory.finish_turn(
                 "o",
                 ticket.turn_id,

@@ -23,6 +23,7 @@ from benchmarks.scenarios import opened
 from memory.engine.database import PostgresDatabase, Transaction, UndoLog, migrate
 from memory.engine.scopes import EVERYONE, RowScope
 from memory.manager import ConversationMemoryManager
+from memory.records import ConversationOrigin, NewTurn
 from tests.databases import ordinary_role, postgres
 
 ROUNDS, TURNS, PAGE_TURNS = 12, 60, 300
@@ -56,11 +57,13 @@ async def turns(memory: ConversationMemoryManager, of: str) -> list[float]:
         started = time.perf_counter()
         ticket = await memory.begin_turn(
             "owner-1",
-            f"conversation-{number + 1}001",
-            "a question",
-            key=of,
-            create=True,
-            budget=4000,
+            NewTurn(
+                f"conversation-{number + 1}001",
+                "a question",
+                key=of,
+                origin=ConversationOrigin(),
+                budget=4000,
+            ),
         )
         await memory.finish_turn(
             "owner-1", ticket.turn_id, status="complete", content="an answer", tool_calls=[],

@@ -39,6 +39,7 @@ from benchmarks.scenarios import Load, Result, measured, opened
 from cmw_agent.chat.turn_runner import KEEP_SECONDS
 from memory.engine.database import migrate, open_database
 from memory.manager import ConversationMemoryManager
+from memory.records import ConversationOrigin, NewTurn
 from tests.databases import ordinary_role
 from tests.redis import started as redis
 from tests.replicas.proxy import nginx
@@ -228,7 +229,7 @@ class Talk:
         for _ in range(CHAT):
             question = " ".join(self._chance.choices(self._words, k=QUESTION))
             ticket = await self._memory.begin_turn(
-                owner, session, question, key=self._id(), create=True
+                owner, NewTurn(session, question, key=self._id(), origin=ConversationOrigin())
             )
             await self._answer(owner, ticket.turn_id, self._chance.choices(self._words, k=words))
 

@@ -24,7 +24,8 @@ from pydantic import SecretStr
 from benchmarks.processes import ROOT
 from cmw_agent.config.settings import Settings
 from cmw_agent.identity.principals import Principal
-from cmw_agent.tools.composio.connections import Connections, ConnectionUser, open_connections
+from cmw_agent.tools.composio.accounts import ConnectionUser
+from cmw_agent.tools.composio.connections import Connections, open_connections
 from tests.doubles.composio_server import Composio, composio_server
 from tests.doubles.composio_shapes import many_tools, tool_body
 

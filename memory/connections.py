@@ -5,7 +5,7 @@ names the owner, but for the one that finds out whose a link is by the link's ow
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Literal
 
@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from memory.engine.database import Database
 from memory.engine.scopes import EVERYONE
 from memory.records import utcnow
-from memory.schema import UtcDateTime, agent_connections
+from memory.schema import UtcDateTime, agent_connections, columns_of, row_of
 from memory.validation import check_owner, is_id
 
 MAX_OPEN = 10  # links of one owner that may be finished; the oldest makes room
@@ -24,10 +24,10 @@ OPEN_FOR = timedelta(minutes=15)
 State = Literal["offered", "begun", "returned", "connected"]
 
 _connections = agent_connections.c
-_OF_OWNER = _connections.owner_id == sa.bindparam("of_owner")
+_OF_OWNER = _connections.owner_id == sa.bindparam("owner_id_")
 _OPEN = _connections.expires_at > sa.bindparam("now", type_=UtcDateTime)
-_ONE = sa.and_(_OF_OWNER, _connections.connection_id == sa.bindparam("of_connection"))
-_OF_TOOLKIT = sa.and_(_OF_OWNER, _connections.toolkit == sa.bindparam("of_toolkit"))
+_ONE = sa.and_(_OF_OWNER, _connections.connection_id == sa.bindparam("connection_id_"))
+_OF_TOOLKIT = sa.and_(_OF_OWNER, _connections.toolkit == sa.bindparam("toolkit_"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class StoredConnection:
     expires_at: datetime | None
 
 
-_COLUMNS = tuple(_connections[field.name] for field in fields(StoredConnection))
+_COLUMNS = tuple(columns_of(agent_connections, StoredConnection))
 _ADD: Final = sa.insert(agent_connections)
 _FIND: Final = sa.select(*_COLUMNS).where(_ONE, _OPEN)
 _SURPLUS: Final = (
@@ -62,7 +62,7 @@ _MOVE: Final = sa.update(agent_connections).where(
     _ONE, _OPEN, _connections.state == sa.bindparam("was")
 )
 _CONFIRM: Final = sa.select(*_COLUMNS).where(
-    _OF_OWNER, _OPEN, _connections.state == "returned", _connections.code == sa.bindparam("of_code")
+    _OF_OWNER, _OPEN, _connections.state == "returned", _connections.code == sa.bindparam("code_")
 )
 _MISS: Final = (
     sa.update(agent_connections)
@@ -73,7 +73,7 @@ _GIVE_UP: Final = sa.delete(agent_connections).where(
     _OF_OWNER, _connections.state == "returned", _connections.tries >= MAX_TRIES
 )
 _REPLACE: Final = sa.delete(agent_connections).where(
-    _OF_TOOLKIT, _connections.connection_id != sa.bindparam("of_connection")
+    _OF_TOOLKIT, _connections.connection_id != sa.bindparam("connection_id_")
 )
 _CONNECTED: Final = (
     sa.select(_connections.toolkit, _connections.account_id)
@@ -97,10 +97,10 @@ def offer(
     connection: sa.Connection, owner: str, new: StoredConnection, at: datetime, most: int = MAX_OPEN
 ) -> None:
     """Keep a link that was offered; beyond `most` open ones the oldest goes."""
-    row = {field.name: getattr(new, field.name) for field in fields(StoredConnection)}
+    row = row_of(new)
     row |= {"owner_id": owner, "tries": 0, "created_at": at, "expires_at": at + OPEN_FOR}
     connection.execute(_ADD, row)
-    surplus = connection.execute(_SURPLUS, {"of_owner": owner, "most": most}).scalars().all()
+    surplus = connection.execute(_SURPLUS, {"owner_id_": owner, "most": most}).scalars().all()
     for connection_id in surplus:
         drop(connection, owner, connection_id)
 
@@ -109,14 +109,14 @@ def find(
     connection: sa.Connection, owner: str, connection_id: str, now: datetime
 ) -> StoredConnection | None:
     """Return an owner's open link, if it is there and its time is not up."""
-    parameters = {"of_owner": owner, "of_connection": connection_id, "now": now}
+    parameters = {"owner_id_": owner, "connection_id_": connection_id, "now": now}
     row = connection.execute(_FIND, parameters).mappings().one_or_none()
     return StoredConnection(**row) if row is not None else None
 
 
 def drop(connection: sa.Connection, owner: str, connection_id: str) -> bool:
     """Delete an owner's link or connection; whether it was there."""
-    parameters = {"of_owner": owner, "of_connection": connection_id}
+    parameters = {"owner_id_": owner, "connection_id_": connection_id}
     return connection.execute(_DROP, parameters).rowcount > 0
 
 
@@ -153,11 +153,11 @@ def confirm(
 
     A wrong code counts against all that wait for one.
     """
-    parameters = {"of_owner": owner, "of_code": code, "now": now}
+    parameters = {"owner_id_": owner, "code_": code, "now": now}
     row = connection.execute(_CONFIRM, parameters).mappings().first()
     if row is None:
-        connection.execute(_MISS, {"of_owner": owner})
-        connection.execute(_GIVE_UP, {"of_owner": owner})
+        connection.execute(_MISS, {"owner_id_": owner})
+        connection.execute(_GIVE_UP, {"owner_id_": owner})
         return None
     found = StoredConnection(**row)
     return found if _connect(connection, owner, found, "returned", now) else None
@@ -165,22 +165,22 @@ def confirm(
 
 def connected(connection: sa.Connection, owner: str) -> dict[str, str]:
     """Return the ids of the accounts that an owner has finished connecting, by toolkit."""
-    return {row[0]: row[1] for row in connection.execute(_CONNECTED, {"of_owner": owner})}
+    return {row[0]: row[1] for row in connection.execute(_CONNECTED, {"owner_id_": owner})}
 
 
 def waiting(connection: sa.Connection, owner: str, now: datetime) -> set[str]:
     """Return the toolkits that an owner is about to connect."""
-    return set(connection.execute(_WAITING, {"of_owner": owner, "now": now}).scalars())
+    return set(connection.execute(_WAITING, {"owner_id_": owner, "now": now}).scalars())
 
 
 def remove(connection: sa.Connection, owner: str, toolkit: str) -> int:
     """Delete all links and connections of an owner to a toolkit; return how many."""
-    return connection.execute(_REMOVE, {"of_owner": owner, "of_toolkit": toolkit}).rowcount
+    return connection.execute(_REMOVE, {"owner_id_": owner, "toolkit_": toolkit}).rowcount
 
 
 def forget(connection: sa.Connection, owner: str) -> int:
     """Delete all links and connections of an owner; return how many."""
-    return connection.execute(_FORGET, {"of_owner": owner}).rowcount
+    return connection.execute(_FORGET, {"owner_id_": owner}).rowcount
 
 
 def purge(connection: sa.Connection, now: datetime) -> int:
@@ -197,7 +197,7 @@ def _move(
     now: datetime,
     **changes: object,
 ) -> bool:
-    parameters = {"of_owner": owner, "of_connection": connection_id, "was": was, "now": now}
+    parameters = {"owner_id_": owner, "connection_id_": connection_id, "was": was, "now": now}
     return connection.execute(_MOVE.values(**changes), parameters).rowcount > 0
 
 
@@ -208,9 +208,9 @@ def _connect(
     if not _move(connection, owner, found.connection_id, was, now, **changes):
         return False
     parameters = {
-        "of_owner": owner,
-        "of_toolkit": found.toolkit,
-        "of_connection": found.connection_id,
+        "owner_id_": owner,
+        "toolkit_": found.toolkit,
+        "connection_id_": found.connection_id,
     }
     connection.execute(_REPLACE, parameters)
     return True

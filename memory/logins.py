@@ -34,8 +34,8 @@ agent_logins = sa.Table(
 )
 _logins = agent_logins.c
 _LIVE = sa.and_(
-    _logins.login_id == sa.bindparam("of_login"),
-    _logins.owner_id == sa.bindparam("of_owner"),
+    _logins.login_id == sa.bindparam("login_id_"),
+    _logins.owner_id == sa.bindparam("owner_id_"),
     _logins.ended_at.is_(None),
 )
 _PURGE: Final = sa.delete(agent_logins).where(
@@ -45,11 +45,11 @@ _PURGE: Final = sa.delete(agent_logins).where(
     )
 )
 _RENAME: Final = sa.update(agent_logins).where(
-    _logins.owner_id == sa.bindparam("of_owner"), _logins.ended_at.is_(None)
+    _logins.owner_id == sa.bindparam("owner_id_"), _logins.ended_at.is_(None)
 )
 _NAMES: Final = (
     sa.select(_logins.names)
-    .where(_logins.owner_id == sa.bindparam("of_owner"), _logins.ended_at.is_(None))
+    .where(_logins.owner_id == sa.bindparam("owner_id_"), _logins.ended_at.is_(None))
     .order_by(_logins.created_at.desc())
     .limit(1)
 )
@@ -86,25 +86,27 @@ def begin(
     )
     if connection.execute(new.on_conflict_do_nothing()).rowcount == 0:
         raise LoginExistsError
-    connection.execute(_RENAME.values(names=held), {"of_owner": owner})
+    connection.execute(_RENAME.values(names=held), {"owner_id_": owner})
     if taking is not None:
         transfer(connection, owner, taking.from_owner, taking.digest)
 
 
 def names(connection: sa.Connection, owner: str) -> frozenset[str] | None:
     """Return the names of the owner's newest sign-in; None where no login of theirs is live."""
-    found = connection.execute(_NAMES, {"of_owner": owner}).one_or_none()
+    found = connection.execute(_NAMES, {"owner_id_": owner}).one_or_none()
     return frozenset(found.names or ()) if found is not None else None
 
 
 def is_live(connection: sa.Connection, owner: str, login_id: str) -> bool:
     """Whether this owner's login has begun and not ended."""
-    return connection.execute(_FIND, {"of_owner": owner, "of_login": login_id}).first() is not None
+    return (
+        connection.execute(_FIND, {"owner_id_": owner, "login_id_": login_id}).first() is not None
+    )
 
 
 def end(connection: sa.Connection, owner: str, login_id: str, at: datetime) -> bool:
     """End a login for good; whether it was live."""
-    parameters = {"of_owner": owner, "of_login": login_id, "at": at}
+    parameters = {"owner_id_": owner, "login_id_": login_id, "at": at}
     return connection.execute(_END, parameters).rowcount > 0
 
 

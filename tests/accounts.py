@@ -6,8 +6,8 @@ from typing import Protocol
 
 import aiohttp
 
+from cmw_agent.tools.composio.accounts import ConnectionUser
 from cmw_agent.tools.composio.connecting import digest
-from cmw_agent.tools.composio.connections import ConnectionUser
 from memory.connections import ConnectionStore
 from tests.doubles.composio_server import Call, Composio
 from tests.harness import Served
@@ -28,7 +28,7 @@ class HasBrowser(Protocol):
 
 async def connected(app: Served, double: Composio, owner: str, toolkit: str = "asana") -> str:
     """Give an owner an account that they have finished connecting; return its id."""
-    database = app.application.runtime._database
+    database = app.application.runtime.services.database
     assert database is not None
     user = ConnectionUser.of_owner(owner)
     account = double.add_account(user.value, toolkit)

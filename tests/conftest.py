@@ -7,7 +7,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from cmw_agent.config.settings import PREFIX, Settings, variable
+from cmw_agent.config.settings import Settings, variable
+from cmw_agent.config.settings_base import PREFIX
 from tests.logbook import levels_now
 
 HERE = Path(__file__).parent

@@ -8,7 +8,6 @@ from cmw_agent.observability.observers import Silent
 from cmw_agent.runtime.runtime import Runtime
 from cmw_agent.runtime.scheduler import Scheduler
 from cmw_agent.schedules.recurrence import following
-from memory.engine.database import Database
 from memory.queues.schedules import Schedules
 from memory.records import utcnow
 
@@ -51,9 +50,9 @@ class Heard(Silent):
 
 def store_of(runtime: Runtime, clock: Callable[[], datetime]) -> Schedules:
     """The tasks in the database of a running app."""
-    database: Any = runtime._database
-    assert isinstance(database, Database)
-    return Schedules(database, following=following, lease_seconds=LEASE, clock=clock)
+    return Schedules(
+        runtime.services.database, following=following, lease_seconds=LEASE, clock=clock
+    )
 
 
 def scheduler_of(

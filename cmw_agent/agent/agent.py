@@ -9,7 +9,8 @@ from langchain_core.messages import HumanMessage, SystemMessage
 
 from cmw_agent.agent.tool_loop import RunContext, ToolLoop
 from cmw_agent.core.events import AgentEvent, EventSink
-from cmw_agent.llm.chat_model import NO_FIELDS, Exchange, Fields, RunEvents, complete
+from cmw_agent.llm.chat_model import NO_FIELDS, Exchange, Fields, complete
+from cmw_agent.llm.run_events import RunEvents
 from cmw_agent.tools.approvals import ApprovalGate
 from cmw_agent.tools.toolset import Toolset
 

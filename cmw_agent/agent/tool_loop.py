@@ -13,7 +13,8 @@ from pydantic import ValidationError
 
 from cmw_agent.core.errors import ModelFailedError, UserError
 from cmw_agent.core.events import ToolFinished, ToolStarted
-from cmw_agent.llm.chat_model import NO_FIELDS, Exchange, Fields, RunEvents, begin, complete
+from cmw_agent.llm.chat_model import NO_FIELDS, Exchange, Fields, begin, complete
+from cmw_agent.llm.run_events import RunEvents
 from cmw_agent.tools.approvals import ApprovalGate
 from cmw_agent.tools.builtin import BUILT_IN
 from cmw_agent.tools.toolset import Toolset

@@ -11,10 +11,10 @@ from cmw_agent.channels.rest import openapi
 from cmw_agent.channels.rest.dependencies import ConversationLookup
 from cmw_agent.channels.rest.messages import Rest
 from cmw_agent.channels.rest.sessions import RestSessions
-from cmw_agent.runtime.services import Services
+from cmw_agent.runtime.runtime import Runtime
 
 
-def add_rest(app: FastAPI, services: Services, callers: Callers, keys: Keys) -> None:
+def add_rest(app: FastAPI, services: Runtime, callers: Callers, keys: Keys) -> None:
     """Add the REST interface to the channels' app.
 
     Args:

@@ -27,7 +27,7 @@ from cmw_agent.channels.whatsapp.signature import HEADER
 from cmw_agent.config.settings import Settings
 from cmw_agent.core.errors import NotFoundError, UserError, frames
 from cmw_agent.identity.principals import Identities
-from cmw_agent.runtime.services import Services
+from cmw_agent.runtime.runtime import Runtime
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ class Channels:
             yield
 
 
-def open_channels(services: Services, identities: Identities) -> Channels:
+def open_channels(services: Runtime, identities: Identities) -> Channels:
     """Return the channels; nothing is opened before the process's lifespan begins.
 
     Args:

@@ -77,7 +77,7 @@ class TurnApprovalGate:
         """
         if not self._can_ask:
             return Decision("denied", dict(arguments))
-        owner, conversation = self._session.owner, self._ticket.session_id
+        owner, conversation = self._session.owner, self._ticket.conversation_id
         approval_id = ""
 
         def opened(pending: PendingApproval) -> None:

@@ -81,9 +81,9 @@ class ContextCache:
         context, session.transcript = session.transcript, None
         if not (ticket.follows and isinstance(context, CachedContext)):
             return _new_context(ticket)
-        if ticket.summarised != context.summarized_through_seq:
+        if ticket.summarized_through_seq != context.summarized_through_seq:
             context.summary = ticket.summary
-            context.summarized_through_seq = ticket.summarised
+            context.summarized_through_seq = ticket.summarized_through_seq
         _add(context, ticket.window)
         surplus_count, context.tokens = surplus(context.messages, context.tokens, self._budget)
         del context.messages[:surplus_count], context.exchanges[:surplus_count]
@@ -106,13 +106,13 @@ class ContextCache:
 
 def _new_context(ticket: TurnTicket) -> CachedContext:
     return CachedContext(
-        ticket.session_id,
+        ticket.conversation_id,
         seq=ticket.user_seq,
         messages=list(ticket.window),
         exchanges=[Exchange(message.role, message.content) for message in ticket.window],
         summary=ticket.summary,
-        summarized_through_seq=ticket.summarised,
-        conversation_created_at=ticket.born,
+        summarized_through_seq=ticket.summarized_through_seq,
+        conversation_created_at=ticket.conversation_created_at,
         tokens=sum(map(cost, ticket.window)),
     )
 

@@ -21,7 +21,7 @@ from cmw_agent.core.events import TurnEvent, TurnFinished, TurnStarted
 from cmw_agent.llm.chat_model import Exchange
 from cmw_agent.llm.pricing import cost_micros
 from memory.errors import StoreError
-from memory.records import TurnTicket
+from memory.records import ConversationOrigin, NewTurn, TurnTicket
 
 MODEL = "model"  # the one that the user has chosen for a conversation
 CHARS_PER_TOKEN = 4
@@ -119,7 +119,7 @@ class StoredTurn:
     @property
     def conversation(self) -> str | None:
         """The id of the conversation, once the turn has begun."""
-        return self._begun.session_id if self._begun is not None else None
+        return self._begun.conversation_id if self._begun is not None else None
 
     @property
     def _ticket(self) -> TurnTicket:
@@ -143,41 +143,46 @@ class StoredTurn:
         except (StoreError, TimeoutError) as error:
             raise refusal_for(error) from error
         self._begun = ticket
-        started = TurnStarted(ticket.turn_id, ticket.session_id, ticket.user_seq, ticket.answer_seq)
+        started = TurnStarted(
+            ticket.turn_id, ticket.conversation_id, ticket.user_seq, ticket.answer_seq
+        )
         return Beginning(started, is_repeated=not ticket.fresh, is_stopped=is_stopped)
 
     def _store_beginning(self, profile: Profile) -> Coroutine[Any, Any, TurnTicket]:
-        session, memory, request = self.session, self.session.memory, self._request
-        budget = self._dependencies.settings.history_tokens
-        if isinstance(request, Regeneration):
-            return memory.begin_retry(
-                session.owner,
-                request.conversation,
-                key=self._turn.key,
-                text=request.text,
-                seen=request.expected_seq,
-                budget=budget,
-            )
+        owner, memory, request = self.session.owner, self.session.memory, self._request
+        if isinstance(request, NewMessage):
+            return memory.begin_turn(owner, self._new_turn(request, profile))
+        return memory.begin_retry(
+            owner,
+            request.conversation,
+            key=self._turn.key,
+            text=request.text,
+            expected_seq=request.expected_seq,
+            budget=self._dependencies.settings.history_tokens,
+        )
+
+    def _new_turn(self, request: NewMessage, profile: Profile) -> NewTurn:
         context = dict(request.context)
         if request.model:
             context[MODEL] = self._dependencies.model(profile, request.model)
-        return memory.begin_turn(
-            session.owner,
-            request.conversation,
-            request.text,
-            key=self._turn.key,
-            create=request.create,
+        origin = ConversationOrigin(
             agent_id=profile.id,
-            channel=session.channel,
-            model=profile.model,
-            budget=budget,
-            known=self._contexts.known(session, request.conversation),
-            files=request.files,
-            context=context or None,
+            channel=self.session.channel,
             website_domain=self._origin.website_domain,
             ip_address=self._origin.ip_address,
+            context=context or None,
             tenant_id=self._origin.tenant_id,
             external_id=self._origin.external_id,
+        )
+        return NewTurn(
+            request.conversation,
+            request.text,
+            self._turn.key,
+            origin=origin if request.create else None,
+            model=profile.model,
+            budget=self._dependencies.settings.history_tokens,
+            known=self._contexts.known(self.session, request.conversation),
+            files=request.files,
         )
 
     async def replay(self) -> list[TurnEvent]:
@@ -230,7 +235,9 @@ class StoredTurn:
         earlier = ticket.context.get(MODEL)
         model = dependencies.model(profile, chosen, earlier)
         if chosen and model != dependencies.model(profile, earlier):
-            await session.memory.update_context(session.owner, ticket.session_id, {MODEL: model})
+            await session.memory.update_context(
+                session.owner, ticket.conversation_id, {MODEL: model}
+            )
         return model
 
     async def _with_files(self, context: CachedContext) -> list[Exchange]:
@@ -241,7 +248,7 @@ class StoredTurn:
         seqs = [message.seq for message in context.messages if message.role == "user"]
         max_chars = dependencies.settings.history_tokens * CHARS_PER_TOKEN
         contents = await dependencies.files.contents(
-            session.principal, self._ticket.session_id, seqs, chars=max_chars
+            session.principal, self._ticket.conversation_id, seqs, chars=max_chars
         )
         return [
             Exchange("user", [{"type": "text", "text": message.content}, *contents[message.seq]])

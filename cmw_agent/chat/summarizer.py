@@ -106,7 +106,7 @@ class Summarizer:
         min_tokens = self._settings.history_tokens // SHARE
         try:
             part = await memory.claim_older(
-                owner, conversation, before_seq=first_seq, least=min_tokens
+                owner, conversation, before_seq=first_seq, min_tokens=min_tokens
             )
             if part is None:
                 return

@@ -128,7 +128,7 @@ class ConversationService:
         """Mark a conversation as inactive when no page of its owner shows it any more."""
         shown = {session.conversation_id for session in self._registry.of(principal)}
         if conversation not in shown and principal.is_kept:
-            await _told(self._memory_of(principal).end(principal.id, conversation))
+            await _told(self._memory_of(principal).mark_inactive(principal.id, conversation))
 
     async def forget(self, principal: Principal) -> int:
         """Delete everything of a principal for good; return how many conversations that was."""

@@ -1,4 +1,4 @@
-"""Has speech written down by the model's endpoint: `/audio/transcriptions`."""
+"""Transcribes voice recordings at the model's endpoint: `/audio/transcriptions`."""
 
 import asyncio
 import logging
@@ -47,10 +47,10 @@ SENTENCES = {
 
 
 class Transcription:
-    """Asks the endpoint that the settings name, one connection for each recording.
+    """Client of the endpoint's transcriptions; it opens one connection for each recording.
 
     Args:
-        settings: Endpoint, key, model and time-outs.
+        settings: URL, key, model and time-outs of the endpoint.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -67,27 +67,31 @@ class Transcription:
         )
 
     def check(self) -> None:
-        """Raise InvalidMessageError where nothing can be written down at all."""
+        """Check that the app has an endpoint.
+
+        Raises:
+            InvalidMessageError: It runs the demo model, which transcribes nothing.
+        """
         if self._demo:
             raise InvalidMessageError(NO_MODEL)
 
     async def text(self, path: Path, media_type: str) -> str:
-        """Return what is said in the recording at `path`.
+        """Return the transcript of the recording at `path`.
 
         Raises:
             InvalidMessageError: There is no endpoint.
-            ModelFailedError: The endpoint failed, after as many tries as a chat gets.
+            ModelFailedError: The endpoint failed, also after the retries.
         """
         self.check()
         try:
             return await self._tried(path, media_type)
         except UpstreamError as error:
-            told = ModelFailedError(
+            failure = ModelFailedError(
                 SENTENCES.get(error.kind, "This recording could not be written down; try again."),
                 kind=error.kind,
             )
-            log.warning("transcription failed error_id=%s kind=%s", told.error_id, error.kind)
-            raise told from None
+            log.warning("transcription failed error_id=%s kind=%s", failure.error_id, error.kind)
+            raise failure from None
 
     async def _tried(self, path: Path, media_type: str) -> str:
         async with aiohttp.ClientSession(
@@ -106,7 +110,7 @@ class Transcription:
         raise AssertionError("the last try returns or raises")
 
     async def _ask(self, session: aiohttp.ClientSession, path: Path, media_type: str) -> str:
-        # Made anew for each try: what was sent is used up. The file's own name stays here.
+        # Made for each try: sending consumes the form. The file's own name is not sent.
         with await asyncio.to_thread(path.open, "rb") as recording:
             form = aiohttp.FormData()
             form.add_field("model", self._model)

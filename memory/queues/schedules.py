@@ -16,7 +16,7 @@ from memory.engine.database import Database
 from memory.engine.scopes import EVERYONE
 from memory.errors import ConversationNotFoundError, TooManySchedulesError
 from memory.records import utcnow
-from memory.schema import UtcDateTime, agent_schedules, agent_sessions
+from memory.schema import UtcDateTime, agent_schedules, agent_sessions, columns_of, row_of
 from memory.validation import check_id, check_owner, check_texts, is_id
 
 MAX_FAILURES = 5  # in a row; then a task runs no more
@@ -31,8 +31,8 @@ NextTime = Callable[[str, str, datetime], datetime | None]
 
 _schedules, _sessions = agent_schedules.c, agent_sessions.c
 _OWN = sa.and_(
-    _schedules.owner_id == sa.bindparam("of_owner"),
-    _schedules.schedule_id == sa.bindparam("of_schedule"),
+    _schedules.owner_id == sa.bindparam("owner_id_"),
+    _schedules.schedule_id == sa.bindparam("schedule_id_"),
 )
 _SHOWN = sa.exists().where(
     _sessions.session_id == _schedules.session_id,
@@ -50,7 +50,7 @@ class Schedule:
     """
 
     schedule_id: str
-    session_id: str
+    conversation_id: str
     recipient: str | None
     text: str
     cron: str
@@ -112,20 +112,20 @@ class Unvisited:
 
     owner: str
     schedule_id: str
-    session_id: str
+    conversation_id: str
     text: str
 
 
-_COLUMNS = tuple(_schedules[field.name] for field in fields(Schedule))
+_COLUMNS = tuple(columns_of(agent_schedules, Schedule))
 _COUNT: Final = (
     sa.select(sa.func.count())
     .select_from(agent_schedules)
-    .where(_schedules.owner_id == sa.bindparam("of_owner"))
+    .where(_schedules.owner_id == sa.bindparam("owner_id_"))
 )
 _VISIT: Final = (
     sa.update(agent_schedules)
     .where(
-        _schedules.owner_id == sa.bindparam("of_owner"),
+        _schedules.owner_id == sa.bindparam("owner_id_"),
         _schedules.visited_at < sa.bindparam("noted_before", type_=UtcDateTime),
     )
     .values(visited_at=sa.bindparam("now", type_=UtcDateTime))
@@ -133,20 +133,20 @@ _VISIT: Final = (
 _NEEDS_VISIT: Final = (
     sa.select(_schedules.schedule_id)
     .where(
-        _schedules.owner_id == sa.bindparam("of_owner"),
+        _schedules.owner_id == sa.bindparam("owner_id_"),
         _schedules.visited_at < sa.bindparam("noted_before", type_=UtcDateTime),
     )
     .limit(1)
 )
 _PARENT: Final = sa.select(_sessions.session_id).where(
-    _sessions.session_id == sa.bindparam("of_session"),
-    _sessions.owner_id == sa.bindparam("of_owner"),
+    _sessions.session_id == sa.bindparam("conversation_id_"),
+    _sessions.owner_id == sa.bindparam("owner_id_"),
     _sessions.deleted_at.is_(None),
 )
 _ADD: Final = sa.insert(agent_schedules)
 _LIST: Final = (
     sa.select(*_COLUMNS, _schedules.lease_until)
-    .where(_schedules.owner_id == sa.bindparam("of_owner"), _SHOWN)
+    .where(_schedules.owner_id == sa.bindparam("owner_id_"), _SHOWN)
     .order_by(_schedules.created_at, _schedules.schedule_id)
 )
 _CANCEL: Final = sa.delete(agent_schedules).where(_OWN, _SHOWN)
@@ -158,7 +158,7 @@ _MOVE: Final = (
     .returning(*_COLUMNS)
 )
 _FINISH: Final = sa.update(agent_schedules).where(
-    _OWN, _schedules.holder == sa.bindparam("of_holder")
+    _OWN, _schedules.holder == sa.bindparam("holder_")
 )
 
 
@@ -175,19 +175,18 @@ def add(
     if connection.dialect.name == "postgresql":
         # Two at once would each see the room that only one of them may take.
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ADDING_LOCK)))
-    parent = {"of_owner": owner, "of_session": new.session_id}
+    parent = {"owner_id_": owner, "conversation_id_": new.conversation_id}
     if connection.execute(_PARENT, parent).first() is None:
         raise ConversationNotFoundError
     # Those of a conversation that can still be restored count too.
     if (bound := bound_of(_used(connection, owner, network))) is not None:
         raise TooManySchedulesError(bound)
-    row = {field.name: getattr(new, field.name) for field in fields(Schedule)}
     more = {"owner_id": owner, "network": network, "visited_at": visited_at}
-    connection.execute(_ADD, row | more)
+    connection.execute(_ADD, row_of(new) | more)
 
 
 def _used(connection: sa.Connection, owner: str, network: str | None) -> UsedTasks:
-    own = connection.execute(_COUNT, {"of_owner": owner}).scalar_one()
+    own = connection.execute(_COUNT, {"owner_id_": owner}).scalar_one()
     every = sa.select(sa.func.count()).select_from(agent_schedules)
     near = None
     if network is not None:
@@ -216,13 +215,13 @@ def unvisited(
 
 def of_owner(connection: sa.Connection, owner: str, now: datetime) -> list[Schedule]:
     """Return all tasks of an owner, oldest first."""
-    rows = connection.execute(_LIST, {"of_owner": owner}).mappings()
+    rows = connection.execute(_LIST, {"owner_id_": owner}).mappings()
     return [_schedule(row, row["lease_until"], now) for row in rows]
 
 
 def cancel(connection: sa.Connection, owner: str, schedule_id: str) -> bool:
     """Delete a task; whether this owner had it."""
-    parameters = {"of_owner": owner, "of_schedule": schedule_id}
+    parameters = {"owner_id_": owner, "schedule_id_": schedule_id}
     return connection.execute(_CANCEL, parameters).rowcount > 0
 
 
@@ -245,7 +244,7 @@ def finish(
         retry = sa.bindparam("retry_at", ending.retry_at, UtcDateTime)
         due = _schedules.next_run_at
         values["next_run_at"] = sa.case((due > retry, retry), else_=due)
-    parameters = {"of_owner": owner, "of_schedule": schedule_id, "of_holder": holder}
+    parameters = {"owner_id_": owner, "schedule_id_": schedule_id, "holder_": holder}
     return connection.execute(_FINISH.values(values), parameters).rowcount > 0
 
 
@@ -274,8 +273,8 @@ def claim_due(
             return None
         upcoming = following(found.cron, found.time_zone, now)
         parameters: dict[str, Any] = {
-            "of_owner": found.owner_id,
-            "of_schedule": found.schedule_id,
+            "owner_id_": found.owner_id,
+            "schedule_id_": found.schedule_id,
             "was_due_at": found.next_run_at,
             # a time that never comes again lies far ahead
             "next_run_at": upcoming or now + timedelta(days=36_500),
@@ -399,7 +398,7 @@ class Schedules:
     async def add(
         self,
         owner: str,
-        session_id: str,
+        conversation_id: str,
         *,
         text: str,
         cron: str,
@@ -417,7 +416,7 @@ class Schedules:
         never comes.
         """
         check_owner(owner)
-        check_id(session_id)
+        check_id(conversation_id)
         check_texts(text=text, cron=cron, time_zone=time_zone, recipient=recipient, network=network)
         now = self._clock()
         upcoming = self._following(cron, time_zone, now)
@@ -425,7 +424,7 @@ class Schedules:
             raise ValueError("a time that never comes")
         new = Schedule(
             schedule_id=secrets.token_hex(8),
-            session_id=session_id,
+            conversation_id=conversation_id,
             recipient=recipient,
             text=text,
             cron=cron,
@@ -479,7 +478,7 @@ class Schedules:
         """Note that an owner is here, so that their tasks go on."""
         check_owner(owner)
         now = self._clock()
-        own = {"of_owner": owner, "noted_before": now - NOTED}
+        own = {"owner_id_": owner, "noted_before": now - NOTED}
 
         def needed(connection: sa.Connection) -> bool:
             return connection.execute(_NEEDS_VISIT, own).first() is not None

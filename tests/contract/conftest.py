@@ -16,7 +16,7 @@ from memory.engine.database import Database, SqliteDatabase, migrate, open_datab
 from memory.engine.scopes import EVERYONE
 from memory.logins import agent_logins
 from memory.manager import ConversationMemoryManager
-from memory.records import MessageStatus, ToolRecord, TurnTicket
+from memory.records import ConversationOrigin, MessageStatus, NewTurn, ToolRecord, TurnTicket
 from memory.schema import (
     agent_connections,
     agent_files,
@@ -49,9 +49,12 @@ class Clock:
 class Store(ConversationMemoryManager):
     """The manager with what a test would otherwise repeat."""
 
-    async def begin(self, owner: str, session_id: str, text: str, key: str = "") -> TurnTicket:
+    async def begin(self, owner: str, conversation_id: str, text: str, key: str = "") -> TurnTicket:
         return await self.begin_turn(
-            owner, session_id, text, key=key or uuid.uuid4().hex, create=True
+            owner,
+            NewTurn(
+                conversation_id, text, key=key or uuid.uuid4().hex, origin=ConversationOrigin()
+            ),
         )
 
     async def finish(
@@ -74,16 +77,18 @@ class Store(ConversationMemoryManager):
             error_id=error_id,
         )
 
-    async def exchange(self, owner: str, session_id: str, text: str, answer: str) -> TurnTicket:
-        ticket = await self.begin(owner, session_id, text)
+    async def exchange(
+        self, owner: str, conversation_id: str, text: str, answer: str
+    ) -> TurnTicket:
+        ticket = await self.begin(owner, conversation_id, text)
         assert await self.finish(owner, ticket.turn_id, answer)
         return ticket
 
     async def take_over(self, owner: str, from_owner: str) -> int:
         return await take_over(self._database, owner, from_owner)
 
-    async def texts(self, owner: str, session_id: str) -> list[tuple[str, str]]:
-        return [(m.role, m.content) for m in await self.messages(owner, session_id, limit=500)]
+    async def texts(self, owner: str, conversation_id: str) -> list[tuple[str, str]]:
+        return [(m.role, m.content) for m in await self.messages(owner, conversation_id, limit=500)]
 
 
 async def rows_of(database: Database) -> dict[str, list[tuple[Any, ...]]]:

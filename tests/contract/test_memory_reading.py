@@ -90,7 +90,7 @@ async def test_conversations_come_in_pages_newest_activity_first(
     seen = []
     page = await store.conversations(ALICE, limit=2)
     while page:
-        seen += [conversation.session_id for conversation in page]
+        seen += [conversation.conversation_id for conversation in page]
         page = await store.conversations(ALICE, limit=2, before=page[-1].position)
     assert seen == ["s1", "s4", "s3", "s2", "s0"]
     assert await store.conversations("user:nobody") == []

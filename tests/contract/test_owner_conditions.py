@@ -55,7 +55,7 @@ VALUES: Final[dict[str, Any]] = {
     "before_at": LATER,
     "before_id": "z",
     "before_seq": 100,
-    "born": BEFORE,
+    "conversation_created_at": BEFORE,
     "from_seq": 1,
     "ids": ["hers"],
     "most": 0,
@@ -66,25 +66,25 @@ VALUES: Final[dict[str, Any]] = {
     "new_title": "mine",
     "noted_before": NOW,
     "now": NOW,
-    "of_agent": "main",
-    "of_code": "code",
-    "of_connection": "begun",
-    "of_file": "sent",
-    "of_holder": "holder",
-    "of_login": "login",
-    "of_schedule": "task",
-    "of_session": "hers",
-    "of_toolkit": "gmail",
-    "of_turn": "turn",
+    "agent_id_": "main",
+    "code_": "code",
+    "connection_id_": "begun",
+    "file_id_": "sent",
+    "holder_": "holder",
+    "login_id_": "login",
+    "schedule_id_": "task",
+    "conversation_id_": "hers",
+    "toolkit_": "gmail",
+    "turn_id_": "turn",
     "pattern": "%secret%",
     "rows": 10,
-    "seen": 0,
+    "expected_seq": 0,
     "seqs": [1],
     "since": BEFORE,
     "to_seq": 9,
-    "to_session": "hers",
+    "to_conversation_id": "hers",
     "until": LATER,
-    "upto": 2,
+    "summarized_through_seq": 2,
     "was": "begun",
     "was_due_at": BEFORE,
     "with_files": False,
@@ -92,22 +92,22 @@ VALUES: Final[dict[str, Any]] = {
 # the columns that a statement sets, and what differs from `VALUES`
 MORE: Final[dict[str, dict[str, Any]]] = {
     "connections._MOVE": {"state": "returned"},
-    "connections._REPLACE": {"of_connection": "another"},
+    "connections._REPLACE": {"connection_id_": "another"},
     "conversations.files._ATTACH": {"ids": ["free"]},
-    "conversations.files._MOVE": {"of_seq": 1},
-    "conversations.files._REMOVE": {"of_file": "free"},
-    "conversations.editing._RATE": {"of_seq": 2},
-    "conversations.editing._RESTORE": {"of_session": "gone"},
+    "conversations.files._MOVE": {"seq_": 1},
+    "conversations.files._REMOVE": {"file_id_": "free"},
+    "conversations.editing._RATE": {"seq_": 2},
+    "conversations.editing._RESTORE": {"conversation_id_": "gone"},
     "logins._RENAME": {"names": ["mine"]},
     "queues.schedules._FINISH": {"failures": 0},
     "queues.schedules._MOVE": {"failures": 0},
-    "conversations.turn_statements.END_ANSWER": {"content": "mine", "of_seq": 2},
+    "conversations.turn_statements.END_ANSWER": {"content": "mine", "seq_": 2},
     "conversations.turn_statements.END_TURN": {"finished_at": NOW, "state": "complete"},
-    "conversations.turn_statements.INTERRUPT_ANSWER": {"error_id": "mine", "of_seq": 2},
-    "conversations.turn_statements.KEEP_ANSWER": {"content": "mine", "of_seq": 2},
+    "conversations.turn_statements.INTERRUPT_ANSWER": {"error_id": "mine", "seq_": 2},
+    "conversations.turn_statements.KEEP_ANSWER": {"content": "mine", "seq_": 2},
     "conversations.turn_statements.KNOWN_OR_RUNNING": {"key": "key"},
     "conversations.turn_statements.RENEW_TURN": {"lease_expires_at": LATER},
-    "conversations.turn_statements._CHANGE_ANSWER": {"content": "mine", "of_seq": 2},
+    "conversations.turn_statements._CHANGE_ANSWER": {"content": "mine", "seq_": 2},
     "conversations.turn_statements._CHANGE_RUNNING_TURN": {"state": "complete"},
 }
 # a union, whose second part finds the turn by another key
@@ -151,7 +151,7 @@ def takes_owner(statement: sa.Executable) -> bool:
         return statement in CREATING
     parts = [*sa.sql.visitors.iterate(statement)]  # type: ignore[arg-type]
     named = {each.key for each in parts if isinstance(each, sa.BindParameter)}
-    return bool(named & {"of_owner", "of_tenant"})
+    return bool(named & {"owner_id_", "tenant_id_"})
 
 
 async def dialect_of(database: Database) -> str:
@@ -170,7 +170,7 @@ def tables_of(statement: sa.Executable) -> set[sa.Table]:
 
 def parameters_of(name: str, owner: str, dialect: str) -> dict[str, Any]:
     """Return what a statement is run with as this owner, with Alice's ids."""
-    values = {**VALUES, "of_owner": owner, "of_tenant": owner, **MORE.get(name, {})}
+    values = {**VALUES, "owner_id_": owner, "tenant_id_": owner, **MORE.get(name, {})}
     if name == "conversations.turn_statements.CREATE_OR_EXTEND":
         values |= CREATED | {"owner_id": owner}
     if name == "conversations.editing._MATCHES":

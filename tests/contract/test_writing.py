@@ -18,7 +18,7 @@ from memory.errors import (
     DatabaseUnavailableError,
     UnknownFileError,
 )
-from memory.records import TurnTicket
+from memory.records import ConversationOrigin, NewTurn, TurnTicket
 from tests.contract.conftest import ALICE, BOB, Store, whole_or_absent
 from tests.driver import Overheard
 
@@ -137,7 +137,8 @@ async def test_a_refusal_takes_back_its_own_and_nobody_else_s(
     await file_store.exchange(BOB, "bobs", "his", "answer")
     await line.form()
     unknown = file_store.begin_turn(
-        ALICE, "files", "lost", key="f", create=True, files=("no-such-file",)
+        ALICE,
+        NewTurn("files", "lost", key="f", origin=ConversationOrigin(), files=("no-such-file",)),
     )
     tasks = [
         await line.join(work)
@@ -166,8 +167,8 @@ async def test_a_refusal_takes_back_its_own_and_nobody_else_s(
         await file_store.texts(ALICE, "files")
     assert await file_store.texts(ALICE, "busy") == [("user", "one"), ("assistant", "")]
     assert await file_store.texts(BOB, "bobs") == [("user", "his"), ("assistant", "answer")]
-    for session_id, text in (("s1", "first"), ("s2", "last")):
-        assert (await file_store.texts(ALICE, session_id))[0] == ("user", text)
+    for conversation_id, text in (("s1", "first"), ("s2", "last")):
+        assert (await file_store.texts(ALICE, conversation_id))[0] == ("user", text)
     await whole_or_absent(sqlite_file)
 
 

@@ -33,7 +33,7 @@ WAYS = frozenset({"sub", "subn", "search", "split", "findall", "finditer"}) | WH
 
 # those that never see a text as long as this
 BOUNDED: Mapping[str, str] = {
-    "cmw_agent.schedules.recurrence._ZONE": "200 characters at most, and no two spaces in a row",
+    "cmw_agent.schedules.phrases._ZONE": "200 characters at most, and no two spaces in a row",
 }
 
 

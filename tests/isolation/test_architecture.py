@@ -65,7 +65,7 @@ def strings(source: Source) -> Iterator[str]:
 # without an owner, and `principal`, `session` and `request` carry one; a `user` is a
 # `ConnectionUser`, which is made of a principal alone; a `holder` is the key of the REST
 # interface that a request has proved.
-IDENTITY = {"account", "holder", "owner", "principal", "session", "request", "new", "user"}
+IDENTITY = {"account", "holder", "owner", "principal", "session", "request", "lease", "user"}
 
 # Modules of `memory` whose functions reach no row of a user by themselves.
 ROWLESS = {
@@ -194,7 +194,6 @@ JUDGED = {
     "cmw_agent.tools.composio.connecting.Connecting.attempt": "a link's, if its secret and browser are right",
     "cmw_agent.tools.composio.connecting.Connecting.begin": "the same",
     "cmw_agent.tools.composio.connecting.Connecting.finish": "the same; other browsers end it",
-    "cmw_agent.tools.composio.connecting.Connecting.known": "finds whose a link is by its secret",
     "memory.connections.whose": "finds whose a link is by its secret, to name the owner from then on",
     "memory.connections.ConnectionStore.whose": "the same",
     "memory.connections.purge": "maintenance: deletes links that nobody can finish",
@@ -398,9 +397,9 @@ def test_no_class_keeps_state_that_its_objects_share() -> None:
 def test_no_module_keeps_an_object_with_state() -> None:
     # Objects that modules may hold: those without state, or whose state is no user's.
     allowed = re.compile(
-        r"re\.compile|timedelta|frozenset|tuple|MappingProxyType|logging\.getLogger|TypeVar|Path.*"
+        r"re\.compile|timedelta|frozenset|tuple|MappingProxyType|logging\.getLogger|TypeVar|ParamSpec|Path.*"
         r"|sa\..*|agent_(sessions|files)\.c\.\w+\.is_(not)?|_[A-Z_]+\.(where|with_only_columns)"
-        r"|.*\bselect\(.*|_create_or_extend|Prepared|_?[a-z_]*bindparam|_Field"
+        r"|.*\bselect\(.*|_create_or_extend|Prepared|_?[a-z_]*bindparam|CronField"
     )
     for source in sources():
         for name, value in assigned(source.tree.body):
@@ -451,7 +450,7 @@ def test_no_cache_has_users_in_it() -> None:
 # -- no identity to fall back on -------------------------------------------------------------
 
 FALLBACKS = {"default", "default_user", "default_session", "anonymous", "guest", "unknown"}
-JUDGED_WORDS = {("cmw_agent.config.validators", "default")}  # an argument of pydantic's Field
+JUDGED_WORDS = {("cmw_agent.config.declarations", "default")}  # an argument of pydantic's Field
 
 
 def test_there_is_no_identity_to_fall_back_on() -> None:

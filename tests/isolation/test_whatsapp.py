@@ -15,7 +15,7 @@ from cmw_agent.channels.whatsapp.answering import owner_of
 from cmw_agent.channels.whatsapp.approvals import FAILED
 from cmw_agent.channels.whatsapp.inbound import parsed
 from cmw_agent.identity.principals import Principal
-from cmw_agent.tools.composio.connections import ConnectionUser
+from cmw_agent.tools.composio.accounts import ConnectionUser
 from tests.accounts import TICKET, connected
 from tests.doubles.composio_server import Composio, composio_server
 from tests.doubles.openai_server import OpenAIDouble

@@ -26,9 +26,9 @@ ENVIRONMENT = {"PYTHONDONTWRITEBYTECODE": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD":
 SELECTED = ("-k", "not postgresql")  # there, row-level security would hide most of what is missing
 # Written for PostgreSQL alone; their tests read as the scope that sees everybody's rows.
 ON_POSTGRESQL = (
-    "memory/conversations/editing.py _MATCHES: m.owner_id = :of_owner #2",
+    "memory/conversations/editing.py _MATCHES: m.owner_id = :owner_id_ #2",
     "memory/conversations/transfer.py _TRANSFER: owner_id = :new_owner #2",
-    "memory/conversations/transfer.py _TRANSFER: owner_id = :of_owner #2",
+    "memory/conversations/transfer.py _TRANSFER: owner_id = :owner_id_ #2",
 )
 PASSED, FAILED = 0, 1  # pytest's exit codes
 

@@ -273,10 +273,10 @@ async def test_a_visitor_whom_the_settings_do_not_name_cannot_tell_it_either(
 async def test_when_the_figures_cannot_be_had_an_admin_reads_a_sentence(named: Served) -> None:
     known = await cookie(named.url)
     runtime = named.application.runtime
-    held, runtime._database = runtime._database, None
+    services, runtime._services = runtime._services, None
     try:
         answer = await ask(named.url, "GET", PATH, known)
     finally:
-        runtime._database = held
+        runtime._services = services
     assert answer.status == 503
     assert "try again" in json.loads(answer.body)["detail"]

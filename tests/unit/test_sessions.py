@@ -16,7 +16,7 @@ from cmw_agent.identity.principals import Identities, Principal, SessionKey
 from cmw_agent.llm.demo_model import DemoModel
 from memory.engine.database import Database, migrate, open_database
 from memory.manager import ConversationMemoryManager
-from memory.records import new_conversation_id
+from memory.records import ConversationOrigin, NewTurn, new_conversation_id
 from tests.harness import WAIT
 
 IDENTITIES = Identities(("k" * 32,))
@@ -331,7 +331,9 @@ async def test_the_end_stops_every_turn_and_lets_all_go(registry: SessionRegistr
 async def wrote(session: LiveSession) -> str:
     """Store a message in a conversation of this session's owner; return its id."""
     conversation = new_conversation_id()
-    await session.memory.begin_turn(session.owner, conversation, "text", key="k", create=True)
+    await session.memory.begin_turn(
+        session.owner, NewTurn(conversation, "text", key="k", origin=ConversationOrigin())
+    )
     return conversation
 
 

@@ -70,7 +70,7 @@ async def charged(runtime: Runtime, session: LiveSession) -> int:
     limits = runtime.chat._dependencies.limits
     tokens = limits._tokens
     assert tokens is not None
-    counters = limits._places._own
+    counters = limits._backend._local
     key = _digest(session.owner)
     return (
         tokens.amount

@@ -1,4 +1,7 @@
-"""Bounds on what a request to a channel brings: bytes, and the time they take to come."""
+"""Bounds on what a request to a channel brings: bytes, and the time they take to come.
+
+What a form could have sent is refused unread; a key, a token or a signature is asked for later.
+"""
 
 import asyncio
 import contextlib
@@ -9,16 +12,19 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from cmw_agent.channels.common.api_keys import NOT_DECLARED
 from cmw_agent.channels.common.problems import told_at
 from cmw_agent.core.errors import UserError
+from cmw_agent.core.http_headers import media_type
 from cmw_agent.limits.budgets import Budgets, Hold
 
 SMALL_SECONDS = 20.0  # in which a small body must have come
 LARGE_SECONDS = 60.0  # and a large one
 DIGITS = 18  # of a length that is believed
-EarlyResponse = Callable[
-    [Scope, UserError], Response
-]  # writes an error before any route has the request
+# What a page of another site, or a form in a message, can send without a CORS preflight.
+FORM_TYPES = frozenset({"application/x-www-form-urlencoded", "multipart/form-data", "text/plain"})
+# Writes an error before any route has the request.
+EarlyResponse = Callable[[Scope, UserError], Response]
 
 
 class _RequestRejectedError(Exception):
@@ -126,11 +132,14 @@ class BoundedBodies:
             place.leave()
 
     async def _read(self, scope: Scope, receive: Receive, place: _Place) -> bytes:
+        headers = Headers(scope=scope)
+        if media_type(headers) in FORM_TYPES:
+            raise _RequestRejectedError(UserError(NOT_DECLARED, status=415))
         try:
             most = self._most(scope)
         except UserError as error:
             raise _RequestRejectedError(error) from None
-        declared = Headers(scope=scope).get("content-length", "0")
+        declared = headers.get("content-length", "0")
         is_number = declared.isascii() and declared.isdigit() and len(declared) <= DIGITS
         if not is_number or int(declared) > most:
             raise _too_large(most)

@@ -24,7 +24,7 @@ from cmw_agent.config.agent_profiles import SITE, Profile
 from cmw_agent.core.errors import UserError
 from cmw_agent.core.origins import same_origin
 from cmw_agent.identity.principals import TOKEN_SECONDS, Identities
-from cmw_agent.runtime.services import Services
+from cmw_agent.runtime.runtime import Runtime
 
 FRAME = "x-cmw-frame"  # brings what the chat's own page was signed with
 OWN = "https://embed"  # with what follows, no origin that a browser names
@@ -57,7 +57,7 @@ class Sites:
         identities: Signs what the chat's own page is told.
     """
 
-    def __init__(self, services: Services, callers: Callers, identities: Identities) -> None:
+    def __init__(self, services: Runtime, callers: Callers, identities: Identities) -> None:
         self._services = services
         self._callers = callers
         self._signer = identities.signer("embed.frame")

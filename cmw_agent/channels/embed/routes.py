@@ -18,7 +18,6 @@ from starlette.responses import JSONResponse, Response
 
 from cmw_agent.agent.access import WIDGET
 from cmw_agent.channels.common.callers import Caller, Callers, address_of, base_of, failures
-from cmw_agent.channels.common.control_commands import leave
 from cmw_agent.channels.common.turn_streams import TurnResponse, begun, server_sent
 from cmw_agent.channels.embed.origins import CrossSiteError, Site, Sites
 from cmw_agent.channels.embed.page import WidgetScript, page
@@ -30,7 +29,7 @@ from cmw_agent.core.sanitize import mended
 from cmw_agent.identity.principals import Identities, Principal
 from cmw_agent.identity.widget_tokens import WidgetTokens, WidgetVisitor
 from cmw_agent.observability.observers import request_of
-from cmw_agent.runtime.services import Services
+from cmw_agent.runtime.runtime import Runtime
 from cmw_agent.tools.approvals import PendingApproval, seconds_left
 from memory.records import StoredMessage
 
@@ -82,7 +81,7 @@ class EmbedRoutes:
         identities: Signs what visitors are known by.
     """
 
-    def __init__(self, services: Services, callers: Callers, identities: Identities) -> None:
+    def __init__(self, services: Runtime, callers: Callers, identities: Identities) -> None:
         self._services = services
         self._callers = callers
         self._tokens = WidgetTokens(identities)
@@ -163,7 +162,7 @@ class EmbedRoutes:
         principal, site = self._visitor(request, agent_id)
         if not body.follow:
             await self._services.chat.admit(principal, address_of(request))
-            told = await leave(self._services, self._callers, principal, body.message)
+            told = await self._callers.run_control_command(principal, body.message)
             if told is not None:
                 current = await self._callers.current(principal)
                 return JSONResponse({"session_id": current, "left": told})

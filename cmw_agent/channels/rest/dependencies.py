@@ -23,7 +23,7 @@ from cmw_agent.core.errors import InvalidMessageError, NotFoundError, UserError
 from cmw_agent.core.sanitize import mended
 from cmw_agent.identity import channel_principals
 from cmw_agent.identity.principals import Principal
-from cmw_agent.runtime.services import Services
+from cmw_agent.runtime.runtime import Runtime
 from memory.records import Conversation
 
 log = logging.getLogger(__name__)
@@ -55,15 +55,15 @@ def _holder(
 ApiKeyHolder = Annotated[ApiKey, Depends(_holder)]
 
 
-def session_of(key: ApiKey, agent_id: str, session_id: str) -> Principal:
+def session_of(key: ApiKey, agent_id: str, external_id: str) -> Principal:
     """Return the party that a session is.
 
     Raises:
         SessionNotFoundError: No session can have this id.
     """
-    if not channel_principals.EXTERNAL_ID.fullmatch(session_id):
+    if not channel_principals.EXTERNAL_ID.fullmatch(external_id):
         raise SessionNotFoundError
-    return channel_principals.client(key.name, agent_id, session_id)
+    return channel_principals.client(key.name, agent_id, external_id)
 
 
 def counted_at(key: ApiKey, request: Request) -> str | None:
@@ -83,7 +83,7 @@ class ConversationLookup:
         callers: Knows the agents.
     """
 
-    def __init__(self, services: Services, callers: Callers) -> None:
+    def __init__(self, services: Runtime, callers: Callers) -> None:
         self.services = services
         self.callers = callers
 

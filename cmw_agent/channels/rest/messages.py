@@ -13,7 +13,6 @@ from cmw_agent.agent.access import by_key
 from cmw_agent.channels.common import turn_streams
 from cmw_agent.channels.common.api_keys import Keys, keyed
 from cmw_agent.channels.common.callers import Caller, address_of, base_of, failures
-from cmw_agent.channels.common.control_commands import leave
 from cmw_agent.channels.common.problems import problem
 from cmw_agent.channels.common.turn_streams import EVENTS, TurnResponse
 from cmw_agent.channels.rest.dependencies import (
@@ -113,16 +112,16 @@ class Rest:
         `/new` ends the session's conversation, and `/forget everything` deletes all of the session.
         """
         self._callers.profile(agent_id, by_key(holder))
-        session_id = body.session_id or self._made(holder, agent_id, idempotency_key)
-        principal = session_of(holder, agent_id, session_id)
+        external_id = body.session_id or self._made(holder, agent_id, idempotency_key)
+        principal = session_of(holder, agent_id, external_id)
         is_streamed = EVENTS in request.headers.get("accept", "")
         await self._services.chat.admit(principal, counted_at(holder, request))
-        more = {"session_id": session_id}
-        left = await leave(self._services, self._callers, principal, body.message)
+        more = {"session_id": external_id}
+        left = await self._callers.run_control_command(principal, body.message)
         if left is not None:
             return _said(left, more, is_streamed=is_streamed)
         session = await self.session(
-            request, holder, agent_id, session_id, principal, can_ask=is_streamed
+            request, holder, agent_id, external_id, principal, can_ask=is_streamed
         )
         context = _kept(body.metadata, 1) if body.metadata else None
         turn = self._services.chat.turn(
@@ -148,7 +147,7 @@ class Rest:
         request: Request,
         holder: ApiKey,
         agent_id: str,
-        session_id: str,
+        external_id: str,
         principal: Principal,
         *,
         can_ask: bool,
@@ -162,7 +161,7 @@ class Rest:
         provenance = SessionOrigin(
             ip_address=address_of(request),
             tenant_id=channel_principals.tenant(holder.name),
-            external_id=session_id,
+            external_id=external_id,
         )
         caller = Caller(
             principal,

@@ -132,11 +132,11 @@ class RestSessions:
         self._callers.profile(agent_id, by_key(holder))
         principal = session_of(holder, agent_id, session_id)
         found = await self._shelf.conversation(principal, conversation)
-        await self._services.chat.stored(principal.id, found.session_id)
+        await self._services.chat.stored(principal.id, found.conversation_id)
         with failures():
             memory = self._services.memory_of(principal)
             messages = await memory.messages(
-                principal.id, found.session_id, limit=limit, before_seq=before
+                principal.id, found.conversation_id, limit=limit, before_seq=before
             )
         older = messages[0].seq if len(messages) == limit else None
         said = [_said(message) for message in messages]
@@ -174,13 +174,13 @@ class RestSessions:
         principal = session_of(holder, agent_id, session_id)
         wanted = await self._shelf.conversation(principal, conversation)
         form, history = FORMATS[format], self._services.history
-        found = await history.conversation(principal, wanted.session_id)
+        found = await history.conversation(principal, wanted.conversation_id)
         headers = {
             "Content-Disposition": f'attachment; filename="conversation.{format}"',
             "X-Content-Type-Options": "nosniff",
         }
         hold = self._services.budgets.take("exports", principal.id, counted_at(holder, request))
-        pieces = written(form, found, history.messages(principal, found.session_id))
+        pieces = written(form, found, history.messages(principal, found.conversation_id))
         return Download(pieces, hold, media_type=form.media_type, headers=headers)
 
     async def waiting(
@@ -191,7 +191,7 @@ class RestSessions:
         principal = session_of(holder, agent_id, session_id)
         found = await self._shelf.conversation(principal)
         now = time.time()
-        pending = self._services.approvals.pending(principal.id, found.session_id)
+        pending = self._services.approvals.pending(principal.id, found.conversation_id)
         return PendingApprovalList(
             waiting=[
                 PendingApprovalResponse(
@@ -213,7 +213,7 @@ class RestSessions:
         found = await self._shelf.conversation(principal)
         self._services.approvals.answer(
             principal.id,
-            found.session_id,
+            found.conversation_id,
             body.call,
             body.answer,
             mended(body.arguments),
@@ -250,7 +250,7 @@ def _item(conversation: Conversation) -> SessionItem:
     kept = (conversation.context_data or {}).get(METADATA)
     return SessionItem(
         session_id=conversation.external_id or "",
-        conversation_id=conversation.session_id,
+        conversation_id=conversation.conversation_id,
         agent_id=conversation.agent_id,
         title=conversation.title,
         status=conversation.status,

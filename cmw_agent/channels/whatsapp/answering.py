@@ -6,7 +6,6 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass
 
 from cmw_agent.channels.common.callers import Caller, Callers
-from cmw_agent.channels.common.control_commands import leave
 from cmw_agent.channels.common.turn_streams import TurnResult, begun
 from cmw_agent.channels.whatsapp.approvals import ApprovalPrompts, WakeSignal
 from cmw_agent.channels.whatsapp.client import WhatsAppClient
@@ -27,7 +26,7 @@ from cmw_agent.core.long_texts import off_loop
 from cmw_agent.identity import channel_principals
 from cmw_agent.identity.principals import Principal
 from cmw_agent.limits.limiter import RateLimitError
-from cmw_agent.runtime.services import Services
+from cmw_agent.runtime.runtime import Runtime
 from memory.queues.inbox import InboxMessage, NewInboxMessage
 from memory.records import utcnow
 
@@ -78,7 +77,7 @@ class WhatsAppAnswerer:
     """
 
     def __init__(
-        self, services: Services, callers: Callers, wire: WhatsAppClient, bell: WakeSignal
+        self, services: Runtime, callers: Callers, wire: WhatsAppClient, bell: WakeSignal
     ) -> None:
         self._services = services
         self._callers = callers
@@ -120,7 +119,7 @@ class WhatsAppAnswerer:
         can_ask: bool,
     ) -> str:
         if incoming.kind == "text":
-            left = await leave(self._services, self._callers, principal, incoming.text)
+            left = await self._callers.run_control_command(principal, incoming.text)
             if left is not None:
                 return left
             if incoming.is_group and _asks_for_link(incoming.text):

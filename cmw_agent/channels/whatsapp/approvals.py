@@ -19,7 +19,7 @@ from cmw_agent.channels.whatsapp.approval_text import ApprovalNotShowableError, 
 from cmw_agent.channels.whatsapp.inbound import InboundMessage, digest
 from cmw_agent.core.errors import NotFoundError, frames
 from cmw_agent.identity.principals import Principal
-from cmw_agent.runtime.services import Services
+from cmw_agent.runtime.runtime import Runtime
 from cmw_agent.tools.approvals import ApprovalOutcome, Decision, PendingApproval
 from memory.errors import InvalidTextError, StoreError
 from memory.queues.inbox import NewInboxMessage
@@ -82,7 +82,7 @@ class ApprovalPrompts:
         most: How many people may be asked at once.
     """
 
-    def __init__(self, services: Services, bell: WakeSignal, most: int = MAX_WAITING) -> None:
+    def __init__(self, services: Runtime, bell: WakeSignal, most: int = MAX_WAITING) -> None:
         self._services = services
         self._bell = bell
         self._most = most

@@ -57,8 +57,8 @@ from cmw_agent.core.http_headers import media_type
 from cmw_agent.core.long_texts import off_loop
 from cmw_agent.core.sanitize import checked_message
 from cmw_agent.identity import channel_principals
+from cmw_agent.runtime.runtime import Runtime
 from cmw_agent.runtime.scheduler import Delivery
-from cmw_agent.runtime.services import Services
 from memory.errors import StoreError
 from memory.queues.inbox import InboxMessage, NewInboxMessage
 from memory.queues.outbox import NewSend
@@ -101,7 +101,7 @@ class WhatsApp:
         StartupError: There is no such agent as the settings name, or it is not for everyone.
     """
 
-    def __init__(self, services: Services, callers: Callers) -> None:
+    def __init__(self, services: Runtime, callers: Callers) -> None:
         settings = services.settings
         self._services = services
         self._callers = callers

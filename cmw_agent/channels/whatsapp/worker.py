@@ -19,7 +19,7 @@ from cmw_agent.channels.whatsapp.inbound import InboundMessage, digest
 from cmw_agent.channels.whatsapp.sender import MAX_AT_ONCE, Sender
 from cmw_agent.core.errors import UserError, frames
 from cmw_agent.identity.principals import Principal
-from cmw_agent.runtime.services import Services
+from cmw_agent.runtime.runtime import Runtime
 from memory.errors import StoreError
 from memory.queues.inbox import InboxMessage, InboxState
 from memory.queues.outbox import NewSend
@@ -50,7 +50,7 @@ class Worker:
 
     def __init__(
         self,
-        services: Services,
+        services: Runtime,
         answerer: WhatsAppAnswerer,
         sender: Sender,
         bell: WakeSignal,

@@ -21,8 +21,9 @@ from starlette.routing import Route
 from cmw_agent.core.errors import NotFoundError, UserError, frames
 from cmw_agent.identity.principals import Identities, Principal
 from cmw_agent.observability.observers import request_of
+from cmw_agent.tools.composio.accounts import Toolkit
 from cmw_agent.tools.composio.connecting import Attempt, Connecting, Place, Visiting
-from cmw_agent.tools.composio.connections import Toolkit, UnknownToolkitError
+from cmw_agent.tools.composio.connections import UnknownToolkitError
 from cmw_agent.web.api import connecting_pages as pages
 from cmw_agent.web.api.endpoint import body, guarded, text
 from cmw_agent.web.security.guard import PRINCIPAL

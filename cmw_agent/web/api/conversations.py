@@ -114,7 +114,7 @@ class HistoryRoutes:
             {
                 "found": [
                     {
-                        "id": item.session_id,
+                        "id": item.conversation_id,
                         "title": item.title,
                         "snippet": item.snippet,
                         "at": item.last_activity_at.isoformat(),
@@ -143,7 +143,7 @@ class HistoryRoutes:
         async def messages(conversation: Conversation) -> AsyncGenerator[list[StoredMessage]]:
             # One that is deleted while the others are read ends there.
             with contextlib.suppress(NotFoundError):
-                async for page in history.messages(principal, conversation.session_id):
+                async for page in history.messages(principal, conversation.conversation_id):
                     yield page
 
         pieces = all_written(history.conversations(principal), messages)
@@ -190,7 +190,7 @@ class HistoryRoutes:
 
 def _item(conversation: Conversation) -> dict[str, str]:
     return {
-        "id": conversation.session_id,
+        "id": conversation.conversation_id,
         "title": conversation.title,
         "at": conversation.last_activity_at.isoformat(),
     }
