@@ -46,8 +46,8 @@ from memory.maintenance.retention import Retention
 from memory.manager import ConversationMemoryManager
 from memory.queues.inbox import Inbox
 from memory.queues.outbox import Outbox
-from memory.queues.schedules import NOTED, Schedules
-from memory.reports.figures import Statistics
+from memory.queues.schedules import VISIT_PRECISION, Schedules
+from memory.reports.statistics import Statistics
 from memory.reports.usage_statistics import statistics
 
 log = logging.getLogger(__name__)
@@ -189,7 +189,10 @@ class Runtime:
     async def visit(self, session: LiveSession) -> None:
         """Note that the user of a session is here, as often as visits are known."""
         now = time.monotonic()
-        if session.visited_at is None or now - session.visited_at >= NOTED.total_seconds():
+        if (
+            session.visited_at is None
+            or now - session.visited_at >= VISIT_PRECISION.total_seconds()
+        ):
             session.visited_at = now
             await self.visited(session.principal)
 
@@ -274,7 +277,7 @@ class Runtime:
                 idle_seconds=settings.session_idle_seconds,
             )
             retention = Retention(database)
-            self._files = Files(settings, maker.memory, retention.known_files, self.budgets)
+            self._files = Files(settings, maker.memory, retention.existing_files, self.budgets)
             self._history = ConversationService(maker.memory, self._registry, self._files)
             store = open_schedules(database, settings)
             accounts = ConnectionStore(database)

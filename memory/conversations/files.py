@@ -173,7 +173,7 @@ def purge(connection: sa.Connection, before: datetime) -> int:
     return connection.execute(statement).rowcount
 
 
-def known(connection: sa.Connection, ids: Sequence[str]) -> set[str]:
-    """Which of these ids are those of files, whoever owns them."""
+def existing(connection: sa.Connection, ids: Sequence[str]) -> set[str]:
+    """Return which of these ids are those of stored files, whoever owns them."""
     statement = sa.select(_files.file_id).where(_files.file_id.in_(list(ids)))
     return set(connection.execute(statement).scalars())

@@ -11,11 +11,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from memory import connections
+from memory import connection_rows
 from memory.conversations import files, turn_statements
 from memory.engine.prepared import Prepared
 from memory.errors import ConversationBusyError, ConversationMovedError, ConversationNotFoundError
-from memory.queues import inbox, outbox
+from memory.queues import inbox_rows, outbox_rows
 from memory.records import ConversationOrigin, MessageStatus, NewTurn, TurnTicket
 from memory.validation import title_of
 
@@ -168,9 +168,9 @@ def finish(
 def forget(connection: sa.Connection, owner: str) -> int:
     """Delete an owner's conversations and files; messages and turns go with them."""
     files.forget(connection, owner)
-    inbox.forget(connection, owner)
-    outbox.forget(connection, owner)
-    connections.forget(connection, owner)
+    inbox_rows.forget(connection, owner)
+    outbox_rows.forget(connection, owner)
+    connection_rows.forget(connection, owner)
     return connection.execute(turn_statements.FORGET, {"owner_id_": owner}).rowcount
 
 

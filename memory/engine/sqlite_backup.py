@@ -59,10 +59,10 @@ def copy(source: Path, target: Path) -> str:
         if _name(error) in ("SQLITE_NOTADB", "SQLITE_CORRUPT"):
             raise DatabaseDamagedError(_name(error)) from None
         raise DatabaseUnavailableError(f"it cannot be copied ({_name(error)})") from None
-    return tried(target)
+    return verified_revision(target)
 
 
-def tried(path: Path) -> str:
+def verified_revision(path: Path) -> str:
     """Return the schema's revision of a copy that nobody uses, once it proved whole.
 
     Raises:

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
-from memory import connections, logins
+from memory import connection_rows, logins
 from memory.conversations import files
 from memory.engine.database import Database
 from memory.engine.scopes import EVERYONE
@@ -79,10 +79,10 @@ class Retention:
         expired = 0
         if days > 0:
             expired = await self._in_batches(lambda connection: delete(connection, due.old))
-        idle = await self._in_batches(lambda connection: rest(connection, due.idle, now))
+        idle = await self._in_batches(lambda connection: mark_inactive(connection, due.idle, now))
         await self._database.write(lambda connection: logins.purge(connection, now), owner=EVERYONE)
         await self._database.write(
-            lambda connection: connections.purge(connection, now), owner=EVERYONE
+            lambda connection: connection_rows.purge(connection, now), owner=EVERYONE
         )
         unsent = now - timedelta(seconds=UNSENT_KEPT)
         await self._database.write(
@@ -91,10 +91,10 @@ class Retention:
         is_erased = await self._database.erase(ERASE_SECONDS)
         return Cleaned(purged, expired, interrupted, idle, is_erased)
 
-    async def known_files(self, ids: Sequence[str]) -> set[str]:
+    async def existing_files(self, ids: Sequence[str]) -> set[str]:
         """Return which of these ids are those of stored files. Raises DatabaseUnavailableError."""
         return await self._database.read(
-            lambda connection: files.known(connection, ids), owner=EVERYONE
+            lambda connection: files.existing(connection, ids), owner=EVERYONE
         )
 
     async def _in_batches(self, work: Callable[[sa.Connection], tuple[int, int]]) -> int:
@@ -116,7 +116,9 @@ def delete(connection: sa.Connection, due: sa.ColumnElement[bool]) -> tuple[int,
     return len(ids), connection.execute(statement).rowcount if ids else 0
 
 
-def rest(connection: sa.Connection, due: sa.ColumnElement[bool], now: datetime) -> tuple[int, int]:
+def mark_inactive(
+    connection: sa.Connection, due: sa.ColumnElement[bool], now: datetime
+) -> tuple[int, int]:
     """Mark a batch of the conversations that are `due` as inactive; return as `delete` does."""
     ids = _locked(connection, due)
     statement = (

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from memory.reports import percentiles
-from memory.reports.figures import Spread, ToolStatistics
+from memory.reports.statistics import Spread, ToolStatistics
 from memory.schema import agent_messages, agent_sessions
 
 MAX_TOOLS = 50

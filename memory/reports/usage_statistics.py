@@ -14,7 +14,7 @@ from memory.engine.database import Database
 from memory.engine.scopes import EVERYONE
 from memory.records import utcnow
 from memory.reports import percentiles
-from memory.reports.figures import Answers, Day, Messages, Sessions, Share, Spread, Statistics
+from memory.reports.statistics import Answers, Day, Messages, Sessions, Share, Spread, Statistics
 from memory.reports.tool_usage import tools
 from memory.schema import agent_messages, agent_sessions, agent_turns
 

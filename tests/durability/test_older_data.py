@@ -18,7 +18,7 @@ from tests.service import answer_of, process, told
 
 # How it was made stands in the README beside it.
 ARCHIVE: Final = Path(__file__).parent / "data" / "before-0.1.0" / "data.tar.gz"
-ALICE, BOB = Principal("user:alice", "user"), Principal("v" + "b" * 32, "visitor")
+ALICE, BOB = Principal("user:alice", "account"), Principal("v" + "b" * 32, "visitor")
 
 
 def unpacked(folder: Path) -> Path:
@@ -57,7 +57,7 @@ async def assert_all_is_there(runtime: Runtime) -> None:
     ]
     (task,) = await store_of(runtime, utcnow).of_owner(ALICE.id)
     assert (task.conversation_id, task.text, task.cron) == ("alice-2", "the news", "0 9 * * *")
-    assert await runtime.logins.names(ALICE.id) == {"alice"}
+    assert await runtime.logins.names(ALICE.id) == frozenset({"alice"})
 
 
 async def assert_it_goes_on(runtime: Runtime) -> None:

@@ -17,7 +17,7 @@ from cmw_agent.llm.pricing import dollars
 from cmw_agent.observability.statistics_text import number, shown
 from cmw_agent.web.api.svg_charts import Bar, bars, lying
 from cmw_agent.web.security.guard import NOT_FOUND, PRINCIPAL
-from memory.reports.figures import Day, Share, Spread, Statistics, ToolStatistics
+from memory.reports.statistics import Day, Share, Spread, Statistics, ToolStatistics
 
 NAME = 60  # characters of a site's, channel's, model's or tool's name
 STYLE = """
