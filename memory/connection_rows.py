@@ -83,19 +83,23 @@ _FORGET: Final = sa.delete(agent_connections).where(_OF_OWNER)
 
 
 def whose(connection: sa.Connection, connection_id: str) -> str | None:
-    """Return who was offered a link, which nobody can guess; None where there is none."""
+    """Return the owner to whom a link was offered, by its unguessable id; None without one."""
     statement = sa.select(_connections.owner_id).where(_connections.connection_id == connection_id)
     return connection.execute(statement).scalar_one_or_none()
 
 
 def offer(
-    connection: sa.Connection, owner: str, new: StoredConnection, at: datetime, most: int = MAX_OPEN
+    connection: sa.Connection,
+    owner: str,
+    new: StoredConnection,
+    at: datetime,
+    max_open: int = MAX_OPEN,
 ) -> None:
-    """Keep a link that was offered; beyond `most` open ones the oldest goes."""
+    """Store an offered link, and delete the oldest open ones beyond `max_open`."""
     row = row_of(new)
     row |= {"owner_id": owner, "tries": 0, "created_at": at, "expires_at": at + OPEN_FOR}
     connection.execute(_ADD, row)
-    surplus = connection.execute(_SURPLUS, {"owner_id_": owner, "most": most}).scalars().all()
+    surplus = connection.execute(_SURPLUS, {"owner_id_": owner, "most": max_open}).scalars().all()
     for connection_id in surplus:
         drop(connection, owner, connection_id)
 
@@ -103,14 +107,14 @@ def offer(
 def find(
     connection: sa.Connection, owner: str, connection_id: str, now: datetime
 ) -> StoredConnection | None:
-    """Return an owner's open link, if it is there and its time is not up."""
+    """Return an owner's open link; None where there is none or it has expired."""
     parameters = {"owner_id_": owner, "connection_id_": connection_id, "now": now}
     row = connection.execute(_FIND, parameters).mappings().one_or_none()
     return StoredConnection(**row) if row is not None else None
 
 
 def drop(connection: sa.Connection, owner: str, connection_id: str) -> bool:
-    """Delete an owner's link or connection; whether it was there."""
+    """Delete an owner's link or connection; return whether there was one."""
     parameters = {"owner_id_": owner, "connection_id_": connection_id}
     return connection.execute(_DROP, parameters).rowcount > 0
 
@@ -123,7 +127,7 @@ def begin(
     account_id: str,
     now: datetime,
 ) -> bool:
-    """Note which browser follows an offered link to which account; once, and whether it did."""
+    """Note the browser and the account of an offered link, once; return whether it was open."""
     changes = {"state": "begun", "browser": browser, "account_id": account_id}
     return _move(connection, owner, connection_id, "offered", now, **changes)
 
@@ -131,13 +135,13 @@ def begin(
 def await_code(
     connection: sa.Connection, owner: str, connection_id: str, code: str, now: datetime
 ) -> bool:
-    """Let a begun connection wait for a code of this digest; once, and whether it does."""
+    """Let a begun connection wait for a code of this digest, once; return whether it does."""
     changes = {"state": "returned", "code": code}
     return _move(connection, owner, connection_id, "begun", now, **changes)
 
 
 def finish(connection: sa.Connection, owner: str, begun: StoredConnection, now: datetime) -> bool:
-    """Make a begun connection the owner's only one of its toolkit; once, and whether it did."""
+    """Make a begun connection the owner's only one of its toolkit; return whether it was begun."""
     return _connect(connection, owner, begun, "begun", now)
 
 
@@ -154,8 +158,8 @@ def confirm(
         connection.execute(_MISS, {"owner_id_": owner})
         connection.execute(_GIVE_UP, {"owner_id_": owner})
         return None
-    found = StoredConnection(**row)
-    return found if _connect(connection, owner, found, "returned", now) else None
+    returned = StoredConnection(**row)
+    return returned if _connect(connection, owner, returned, "returned", now) else None
 
 
 def connected(connection: sa.Connection, owner: str) -> dict[str, str]:
@@ -179,7 +183,7 @@ def forget(connection: sa.Connection, owner: str) -> int:
 
 
 def purge(connection: sa.Connection, now: datetime) -> int:
-    """Delete the links of all owners whose time is up; return how many."""
+    """Delete the expired links of all owners; return how many."""
     statement = sa.delete(agent_connections).where(_connections.expires_at <= now)
     return connection.execute(statement).rowcount
 
@@ -197,15 +201,15 @@ def _move(
 
 
 def _connect(
-    connection: sa.Connection, owner: str, found: StoredConnection, was: State, now: datetime
+    connection: sa.Connection, owner: str, stored: StoredConnection, was: State, now: datetime
 ) -> bool:
     changes = {"state": "connected", "code": None, "browser": None, "expires_at": None}
-    if not _move(connection, owner, found.connection_id, was, now, **changes):
+    if not _move(connection, owner, stored.connection_id, was, now, **changes):
         return False
     parameters = {
         "owner_id_": owner,
-        "toolkit_": found.toolkit,
-        "connection_id_": found.connection_id,
+        "toolkit_": stored.toolkit,
+        "connection_id_": stored.connection_id,
     }
     connection.execute(_REPLACE, parameters)
     return True

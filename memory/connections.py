@@ -14,7 +14,7 @@ __all__ = ["ConnectionStore", "State", "StoredConnection"]
 
 
 class ConnectionStore:
-    """The connections that one database keeps.
+    """The connections of one database.
 
     Each method may raise DatabaseUnavailableError, those that write DatabaseFullError, and ValueError for
     an owner that is nobody.
@@ -25,7 +25,7 @@ class ConnectionStore:
         self._clock = clock
 
     async def whose(self, connection_id: str) -> str | None:
-        """Return who was offered a link, which nobody can guess; None where there is none."""
+        """Return the owner to whom a link was offered, by its unguessable id; None without one."""
         if not is_id(connection_id):
             return None
         return await self._database.read(
@@ -35,7 +35,7 @@ class ConnectionStore:
     async def offer(
         self, owner: str, connection_id: str, toolkit: str, place: str | None = None
     ) -> None:
-        """Keep a link that was offered for a quarter of an hour."""
+        """Store an offered link, which expires after a quarter of an hour."""
         check_owner(owner)
         new = StoredConnection(connection_id, toolkit, place, "offered", None, None, None)
         at = self._clock()
@@ -44,7 +44,7 @@ class ConnectionStore:
         )
 
     async def find(self, owner: str, connection_id: str) -> StoredConnection | None:
-        """Return an owner's open link, if it is there and its time is not up."""
+        """Return an owner's open link; None where there is none or it has expired."""
         check_owner(owner)
         now = self._clock()
         return await self._database.read(
@@ -53,7 +53,7 @@ class ConnectionStore:
         )
 
     async def begin(self, owner: str, connection_id: str, browser: str, account_id: str) -> bool:
-        """Note which browser follows an offered link to which account; once, whether it did."""
+        """Note the browser and the account of an offered link, once; return whether it was open."""
         check_owner(owner)
         now = self._clock()
         return await self._database.write(
@@ -64,7 +64,7 @@ class ConnectionStore:
         )
 
     async def await_code(self, owner: str, connection_id: str, code: str) -> bool:
-        """Let a begun connection wait for a code of this digest; once, and whether it does."""
+        """Let a begun connection wait for a code of this digest, once; return whether it does."""
         check_owner(owner)
         now = self._clock()
         return await self._database.write(
@@ -75,7 +75,7 @@ class ConnectionStore:
         )
 
     async def finish(self, owner: str, begun: StoredConnection) -> bool:
-        """Make a begun connection the owner's only one of its toolkit; once, whether it did."""
+        """Make a begun connection the owner's only one of its toolkit; return whether it was begun."""
         check_owner(owner)
         now = self._clock()
         return await self._database.write(
@@ -91,7 +91,7 @@ class ConnectionStore:
         )
 
     async def drop(self, owner: str, connection_id: str) -> bool:
-        """Delete an owner's link or connection; whether it was there."""
+        """Delete an owner's link or connection; return whether there was one."""
         check_owner(owner)
         return await self._database.write(
             lambda connection: connection_rows.drop(connection, owner, connection_id), owner=owner

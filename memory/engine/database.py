@@ -27,7 +27,7 @@ _MIGRATION_TRIES, _NO_WAIT = 5, 1.0  # seconds
 
 
 def open_database(url: str, *, busy_timeout_ms: int = 10_000) -> Database:
-    """The database that a SQLAlchemy URL names; nothing is opened before its first use.
+    """Return the database that a SQLAlchemy URL names; it connects at its first use.
 
     `sqlite:///path`, `sqlite:///:memory:` (gone with `dispose`) or `postgresql://…`; the driver
     named in the URL, if any, is replaced by the one used here. `busy_timeout_ms` bounds each wait
@@ -78,7 +78,7 @@ async def ping(database: Database) -> None:
 
 
 async def bypasses_row_security(database: Database) -> bool:
-    """Whether PostgreSQL lets the app's role read all rows, whatever the policies say.
+    """Return whether PostgreSQL lets the app's role read all rows, whatever the policies say.
 
     It does where the role is a superuser or has BYPASSRLS. False on SQLite, which has no policies.
     Raises DatabaseUnavailableError.

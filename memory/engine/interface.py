@@ -21,10 +21,10 @@ UndoLog = Callable[[T], Transaction[Any]]
 
 
 class Database(abc.ABC):
-    """Runs work against one database. Make it with `open_database`; end it with `dispose`.
+    """Runs work in transactions of one database. `open_database` creates it.
 
-    Work that began is always brought to its end, also when the task that asked for it is
-    cancelled: no connection is ever handed on with a foreign answer under way in it.
+    Work that has begun always runs to its end, also when the calling task is cancelled: no
+    connection is reused while an answer for another caller is under way in it.
     Work must be repeatable until it is committed, and must not touch the event loop.
     """
 

@@ -31,7 +31,7 @@ _READERS = 2
 class SqliteDatabase(Database):
     """One file, one writing thread and a few reading ones; in memory, one thread for both.
 
-    Writers of one process so queue up instead of colliding, and brief ones share a commit.
+    Writers of one process queue up instead of colliding, and brief ones share a commit.
 
     A commit is in the operating system's hands, not yet on the disk (WAL, synchronous=NORMAL): it
     survives the death of the process at any moment; a power cut may lose the last commits, and

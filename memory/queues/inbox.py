@@ -35,14 +35,14 @@ UNDATED_SECONDS = 30 * 86_400.0  # for which the id of a message without a time 
 
 
 class Inbox:
-    """The messages of one channel.
+    """The inbound queue of one channel.
 
     Each method may raise DatabaseUnavailableError, those that write DatabaseFullError.
 
     Args:
-        database: Where they are.
-        channel: Its name.
-        clock: The time, with its zone; those of replicas must agree to seconds.
+        database: The database.
+        channel: The channel's name.
+        clock: Returns the time, with its zone; clocks of replicas must agree to seconds.
     """
 
     def __init__(
@@ -55,11 +55,11 @@ class Inbox:
     async def add(
         self, owner: str, new: NewInboxMessage, *, busy: Sequence[NewSend] = (), taken_by: str = ""
     ) -> ArrivalState:
-        """Keep a message until it is dealt with.
+        """Store a message until it is processed.
 
-        With `taken_by`, the caller deals with it at once, as a holder of that name, which no other
-        claim has. One too many of an owner's is answered with `busy` and nothing else. Raises
-        InvalidTextError.
+        With `taken_by` the caller claims it at once, as a holder of that name, which no other
+        claim has. Where too many of an owner's messages wait, it ends as failed and `busy` is
+        sent. Raises InvalidTextError.
         """
         check_owner(owner)
         check_texts(message_id=new.message_id)
@@ -82,7 +82,7 @@ class Inbox:
     async def answered(
         self, owner: str, new: NewInboxMessage, sends: Sequence[NewSend] = ()
     ) -> ArrivalState:
-        """Keep the id of a message that needs no more than `sends` as its answer."""
+        """Store the id of a message that is answered by `sends` alone."""
         check_owner(owner)
         check_texts(message_id=new.message_id)
         now, channel = self._clock(), self._channel
@@ -98,7 +98,7 @@ class Inbox:
         return await self._database.write(work, owner=owner)
 
     async def claim(self, limit: int) -> list[InboxMessage]:
-        """Take up to so many messages, which are then to be ended by the caller."""
+        """Claim up to `limit` messages; the caller must end each."""
         now, channel = self._clock(), self._channel
         if not await self._database.read(
             lambda connection: inbox_rows.is_due(connection, channel, now), owner=EVERYONE
@@ -109,12 +109,14 @@ class Inbox:
             lambda connection: inbox_rows.claim(
                 connection, channel, holder, limit=limit, until=until
             ),
-            undo=lambda taken: lambda connection: inbox_rows.put_back(connection, channel, taken),
+            undo=lambda messages: (
+                lambda connection: inbox_rows.put_back(connection, channel, messages)
+            ),
             owner=EVERYONE,
         )
 
     async def waiting(self, owner: str, since: datetime) -> list[InboxMessage]:
-        """Return what the owner has sent since then and nobody has taken, oldest first."""
+        """Return the owner's unclaimed messages that arrived since then, oldest first."""
         check_owner(owner)
         channel = self._channel
         return await self._database.read(
@@ -122,7 +124,7 @@ class Inbox:
         )
 
     async def media(self, owner: str, message_id: str) -> bytes | None:
-        """Return the bytes that came with the owner's message; None where none are there."""
+        """Return the bytes of the owner's message; None without any."""
         check_owner(owner)
         channel = self._channel
         return await self._database.read(
@@ -130,11 +132,11 @@ class Inbox:
         )
 
     async def take(self, owner: str, message_id: str) -> bool:
-        """End a message that nobody has taken yet; whether it was this caller who did."""
+        """End an unclaimed message; return whether this caller did."""
         return await self._change(owner, message_id, "", self._ended("done"))
 
     async def give_back(self, owner: str, message_id: str, holder: str) -> bool:
-        """Let another take a message with which this holder has begun nothing."""
+        """Release a claimed message with which this holder has begun nothing."""
         values = {"state": "received", **inbox_rows.FREE}
         return await self._change(owner, message_id, holder, values)
 
@@ -146,10 +148,10 @@ class Inbox:
         state: InboxState,
         sends: Sequence[NewSend] = (),
     ) -> bool:
-        """End a message and keep its answer, both or neither.
+        """End a message and store its answer, both or neither.
 
-        False, and nothing kept, where it is not with this holder any more: it was given up, or
-        given back and taken by another. Raises InvalidTextError.
+        Returns False, and stores nothing, where the holder has lost the claim: the message was
+        marked as lost, or released and claimed by another. Raises InvalidTextError.
         """
         check_owner(owner)
         for item in sends:
@@ -164,21 +166,21 @@ class Inbox:
 
         return await self._database.write(work, owner=owner)
 
-    async def renew(self, taken: Sequence[InboxMessage]) -> None:
-        """Keep messages that this process deals with."""
+    async def renew(self, messages: Sequence[InboxMessage]) -> None:
+        """Extend the leases of the messages that this process works on."""
         until, channel = self._clock() + timedelta(seconds=RUNNING_SECONDS), self._channel
-        if taken:
+        if messages:
             await self._database.write(
-                lambda connection: inbox_rows.renew(connection, channel, taken, until),
+                lambda connection: inbox_rows.renew(connection, channel, messages, until),
                 owner=EVERYONE,
             )
 
     async def mark_lost(
         self, notice: Callable[[InboxMessage], Sequence[NewSend]], own: Sequence[InboxMessage] = ()
     ) -> int:
-        """Give up the messages of dead processes, and tell who sent them; return how many.
+        """Mark the messages of dead processes as lost and notify their senders; return how many.
 
-        `own` are those that the caller deals with, which lives.
+        `own` are the messages that the caller itself works on.
         """
         now, channel = self._clock(), self._channel
         if not await self._database.read(
@@ -195,24 +197,24 @@ class Inbox:
         return await self._database.write(work, owner=EVERYONE)
 
     async def backlog(self) -> int:
-        """How many messages wait for a process."""
+        """Return how many messages are unclaimed."""
         channel = self._channel
         return await self._database.read(
             lambda connection: inbox_rows.backlog(connection, channel), owner=EVERYONE
         )
 
     async def statistics(self) -> InboxStatistics:
-        """What is stored, in numbers."""
+        """Return statistics over all owners."""
         channel = self._channel
         return await self._database.read(
             lambda connection: inbox_rows.statistics(connection, channel), owner=EVERYONE
         )
 
     async def purge(self, seconds: float) -> int:
-        """Delete the ids of messages that ended so long ago; return how many.
+        """Delete the ids of messages that ended `seconds` ago or earlier; return how many.
 
-        Those of messages without a time of their own are kept for thirty days at least: no age
-        tells that they can come no more, and one that is repeated later counts as new.
+        Ids of messages without a time of their own stay for at least thirty days: nothing says
+        when they can no longer be redelivered, and a later redelivery counts as new.
         """
         now, channel = self._clock(), self._channel
         before = now - timedelta(seconds=seconds)

@@ -29,7 +29,10 @@ _SHOWN = [_messages.message_id, _messages.owner_id, _messages.payload]
 
 @dataclass(frozen=True, slots=True)
 class NewInboxMessage:
-    """A message as it came; `is_dated` says that its own age bounds how long it can be repeated."""
+    """A message as it arrived.
+
+    `is_dated` says that its own time bounds how long it can be redelivered.
+    """
 
     message_id: str
     payload: Mapping[str, Any]
@@ -39,7 +42,7 @@ class NewInboxMessage:
 
 @dataclass(frozen=True, slots=True)
 class InboxMessage:
-    """One that was taken; `holder` names that claim, and nobody else may end it."""
+    """A claimed message; only the claim that `holder` names may end it."""
 
     message_id: str
     owner: str
@@ -49,7 +52,7 @@ class InboxMessage:
 
 @dataclass(frozen=True, slots=True)
 class InboxStatistics:
-    """How many messages are in each state, and since when the oldest waits."""
+    """How many messages are in each state, and when the oldest waiting one arrived."""
 
     counts: Mapping[str, int]
     oldest: datetime | None
@@ -62,7 +65,7 @@ def add(
     new: NewInboxMessage,
     values: dict[str, Any],
 ) -> ArrivalState:
-    """Keep a message unless its id is known or too many of its owner's wait."""
+    """Store a message unless its id is stored already; say whether too many of the owner wait."""
     row: dict[str, Any] = {
         "channel": channel,
         "message_id": new.message_id,
@@ -85,7 +88,7 @@ def add(
 def claim(
     connection: sa.Connection, channel: str, holder: str, *, limit: int, until: datetime
 ) -> list[InboxMessage]:
-    """Take messages, the first of each owner without a running one, oldest first."""
+    """Claim messages, oldest first: of each owner without a running one, the first."""
     other = channel_messages.alias()
     is_earlier = sa.tuple_(other.c.received_at, other.c.message_id) < sa.tuple_(
         _messages.received_at, _messages.message_id
@@ -96,26 +99,28 @@ def claim(
         sa.or_(other.c.state == "running", sa.and_(other.c.state == "received", is_earlier)),
     )
     waiting = sa.and_(_messages.channel == channel, _messages.state == "received")
-    found = sa.select(_messages.message_id).where(waiting, ~before)
-    found = found.order_by(_messages.received_at, _messages.message_id).limit(limit)
+    candidates = sa.select(_messages.message_id).where(waiting, ~before)
+    candidates = candidates.order_by(_messages.received_at, _messages.message_id).limit(limit)
     ids = list(
-        connection.execute(found.with_for_update(of=channel_messages, skip_locked=True)).scalars()
+        connection.execute(
+            candidates.with_for_update(of=channel_messages, skip_locked=True)
+        ).scalars()
     )
     if not ids:
         return []
-    taken = (
+    update = (
         sa.update(channel_messages)
         .where(waiting, _messages.message_id.in_(ids))
         .values(state="running", holder=holder, lease_until=until)
         .returning(*_SHOWN, _messages.holder)
     )
-    return [InboxMessage(*row) for row in connection.execute(taken)]
+    return [InboxMessage(*row) for row in connection.execute(update)]
 
 
-def put_back(connection: sa.Connection, channel: str, taken: Sequence[InboxMessage]) -> None:
-    """Take a claim back of which nobody has learnt."""
+def put_back(connection: sa.Connection, channel: str, messages: Sequence[InboxMessage]) -> None:
+    """Release claims that their caller never received."""
     statement = (
-        sa.update(channel_messages).where(_held(channel, taken)).values(state="received", **FREE)
+        sa.update(channel_messages).where(_held(channel, messages)).values(state="received", **FREE)
     )
     connection.execute(statement)
 
@@ -123,7 +128,7 @@ def put_back(connection: sa.Connection, channel: str, taken: Sequence[InboxMessa
 def waiting(
     connection: sa.Connection, owner: str, channel: str, since: datetime
 ) -> list[InboxMessage]:
-    """Return what an owner has sent since then and nobody has taken, oldest first."""
+    """Return an owner's unclaimed messages that arrived since then, oldest first."""
     statement = (
         sa.select(*_SHOWN)
         .where(
@@ -139,7 +144,7 @@ def waiting(
 
 
 def media(connection: sa.Connection, owner: str, channel: str, message_id: str) -> bytes | None:
-    """Return the bytes that came with an owner's message, as long as it has not ended."""
+    """Return the bytes of an owner's message that has not ended; None without any."""
     statement = sa.select(_messages.media).where(
         _messages.channel == channel,
         _messages.message_id == message_id,
@@ -156,7 +161,10 @@ def change(
     holder: str,
     values: dict[str, Any],
 ) -> bool:
-    """Change an owner's message that this holder has taken, or nobody if empty; whether it was."""
+    """Change an owner's message that this holder has claimed; return whether it has.
+
+    An empty holder stands for an unclaimed message.
+    """
     is_so = sa.and_(_messages.state == "running", _messages.holder == holder)
     if not holder:
         is_so = _messages.state == "received"
@@ -174,42 +182,42 @@ def change(
 
 
 def renew(
-    connection: sa.Connection, channel: str, taken: Sequence[InboxMessage], until: datetime
+    connection: sa.Connection, channel: str, messages: Sequence[InboxMessage], until: datetime
 ) -> None:
-    """Keep messages that are being dealt with."""
-    statement = sa.update(channel_messages).where(_held(channel, taken))
+    """Extend the leases of claimed messages."""
+    statement = sa.update(channel_messages).where(_held(channel, messages))
     connection.execute(statement.values(lease_until=until))
 
 
 def mark_lost(
     connection: sa.Connection, channel: str, now: datetime, own: Sequence[InboxMessage]
 ) -> list[InboxMessage]:
-    """Give up the messages whose process has died, which `own` are not; return them as they were."""
-    dead = sa.and_(
+    """Mark the messages whose lease has ended as lost, except `own`; return them as they were."""
+    expired = sa.and_(
         _messages.channel == channel,
         _messages.state == "running",
         _messages.lease_until <= now,
         ~_held(channel, own),
     )
-    found = [
+    messages = [
         InboxMessage(*row)
         for row in connection.execute(
-            sa.select(*_SHOWN).where(dead).with_for_update(skip_locked=True)
+            sa.select(*_SHOWN).where(expired).with_for_update(skip_locked=True)
         )
     ]
-    ids = [item.message_id for item in found]
+    ids = [item.message_id for item in messages]
     statement = (
         sa.update(channel_messages)
-        .where(dead, _messages.message_id.in_(ids))
+        .where(expired, _messages.message_id.in_(ids))
         .values(state="lost", ended_at=now, **EMPTIED)
     )
     if ids:
         connection.execute(statement)
-    return found
+    return messages
 
 
 def backlog(connection: sa.Connection, channel: str) -> int:
-    """How many messages of a channel wait for a process."""
+    """Return how many messages of a channel are unclaimed."""
     waiting = sa.select(sa.func.count()).where(
         _messages.channel == channel, _messages.state == "received"
     )
@@ -217,7 +225,7 @@ def backlog(connection: sa.Connection, channel: str) -> int:
 
 
 def statistics(connection: sa.Connection, channel: str) -> InboxStatistics:
-    """What is stored of all owners, without a text or a name."""
+    """Return statistics over all owners, without a text or a name."""
     own = _messages.channel == channel
     counted = sa.select(_messages.state, sa.func.count()).where(own).group_by(_messages.state)
     counts = {state: int(count) for state, count in connection.execute(counted)}
@@ -226,12 +234,12 @@ def statistics(connection: sa.Connection, channel: str) -> InboxStatistics:
 
 
 def is_due(connection: sa.Connection, channel: str, now: datetime) -> bool:
-    """Whether there may be anything to claim or to give up."""
-    dead = sa.and_(_messages.state == "running", _messages.lease_until <= now)
-    found = sa.select(_messages.message_id).where(
-        _messages.channel == channel, sa.or_(_messages.state == "received", dead)
+    """Return whether there may be messages to claim or to mark as lost."""
+    expired = sa.and_(_messages.state == "running", _messages.lease_until <= now)
+    due = sa.select(_messages.message_id).where(
+        _messages.channel == channel, sa.or_(_messages.state == "received", expired)
     )
-    return connection.execute(found.limit(1)).first() is not None
+    return connection.execute(due.limit(1)).first() is not None
 
 
 def purge(
@@ -246,24 +254,23 @@ def purge(
 
 
 def forget(connection: sa.Connection, owner: str) -> None:
-    """Drop what is kept of an owner's messages, in every channel, but for the bare ids.
+    """Delete the content of an owner's messages in every channel; their ids stay.
 
-    One that is being dealt with, such as the wish to be forgotten itself, loses its owner when
-    it ends.
+    A running message, such as the command to forget itself, loses its owner when it ends.
     """
     own = _messages.owner_id == owner
-    gone = {"state": "done", "ended_at": _messages.received_at, **EMPTIED}
+    done = {"state": "done", "ended_at": _messages.received_at, **EMPTIED}
     connection.execute(
-        sa.update(channel_messages).where(own, _messages.state == "received").values(**gone)
+        sa.update(channel_messages).where(own, _messages.state == "received").values(**done)
     )
     connection.execute(sa.update(channel_messages).where(own).values(payload=None, media=None))
 
 
-def _held(channel: str, taken: Sequence[InboxMessage]) -> sa.ColumnElement[bool]:
-    """Return the condition that a message is one of these, and still with whom has taken it."""
+def _held(channel: str, messages: Sequence[InboxMessage]) -> sa.ColumnElement[bool]:
+    """Return the condition that a message is one of these and still has the same holder."""
     return sa.and_(
         _messages.channel == channel,
         _messages.state == "running",
-        _messages.message_id.in_([item.message_id for item in taken]),
-        _messages.holder.in_({item.holder for item in taken}),
+        _messages.message_id.in_([item.message_id for item in messages]),
+        _messages.holder.in_({item.holder for item in messages}),
     )

@@ -31,14 +31,14 @@ SENDING_SECONDS = 120.0  # longer than a send may take
 
 
 class Outbox:
-    """The sends of one channel.
+    """The outbound queue of one channel.
 
     Each method may raise DatabaseUnavailableError, those that write DatabaseFullError.
 
     Args:
-        database: Where they are.
-        channel: Its name.
-        clock: The time, with its zone; those of replicas must agree to seconds.
+        database: The database.
+        channel: The channel's name.
+        clock: Returns the time, with its zone; clocks of replicas must agree to seconds.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Outbox:
         self._clock = clock
 
     async def add(self, owner: str, new: Sequence[NewSend]) -> None:
-        """Keep sends, in their order, until they are sent; a known id changes nothing.
+        """Store sends in their order; one whose id is stored already changes nothing.
 
         Raises InvalidTextError.
         """
@@ -62,10 +62,10 @@ class Outbox:
         )
 
     async def add_named(self, owner: str, name: str, content: str, new: Sequence[NewSend]) -> bool:
-        """Keep sends like `add`, under a name that stands for this content until it is purged.
+        """Store sends like `add`, under a name that stands for this content until it is purged.
 
-        Repeated with the same content it changes nothing; False, and nothing kept, where the name
-        came with another content before. Raises InvalidTextError.
+        A repetition with the same content changes nothing. Returns False, and stores nothing,
+        where the name has another content. Raises InvalidTextError.
         """
         check_owner(owner)
         check_texts(name=name, content=content)
@@ -80,7 +80,7 @@ class Outbox:
         )
 
     async def claim(self, limit: int) -> list[Send]:
-        """Take up to so many that are due; each is to be ended, or tried again, by the caller."""
+        """Claim up to `limit` due sends; the caller must end each or retry it later."""
         now, channel = self._clock(), self._channel
         if not await self._database.read(
             lambda connection: outbox_rows.is_due(connection, channel, now), owner=EVERYONE
@@ -91,14 +91,14 @@ class Outbox:
             lambda connection: outbox_rows.claim(
                 connection, channel, limit=limit, now=now, until=until
             ),
-            undo=lambda taken: lambda connection: outbox_rows.put_back(connection, taken, now),
+            undo=lambda sends: lambda connection: outbox_rows.put_back(connection, sends, now),
             owner=EVERYONE,
         )
 
     async def end(
         self, owner: str, send_id: str, state: OutboxState, kind: str | None = None
     ) -> bool:
-        """Say what became of a send, and why it failed; False where another has given it up."""
+        """Store the outcome of a send; return False where another process has given it up."""
         check_owner(owner)
         values = {
             "state": state,
@@ -111,7 +111,7 @@ class Outbox:
         )
 
     async def retry_later(self, owner: str, send_id: str, seconds: float, kind: str) -> bool:
-        """Let a send that failed be tried again after so many seconds."""
+        """Let a failed send be tried again after so many seconds."""
         check_owner(owner)
         at = self._clock() + timedelta(seconds=seconds)
         values = {"state": "pending", "next_at": at, "lease_until": None, "error_kind": kind}
@@ -120,10 +120,10 @@ class Outbox:
         )
 
     async def states(self, owner: str, ids: Sequence[str]) -> list[SendState]:
-        """Return how far sends have come, in order of their ids.
+        """Return the states of sends, in order of their ids.
 
-        Another's that has not ended, and one that is not there, are left out. Of one that has
-        ended nobody's owner is known: whoever asks must have ids that nobody else can know.
+        Sends of other owners that have not ended, and unknown ones, are left out. A send that
+        has ended has no owner any more: the caller's ids must be unguessable.
         """
         check_owner(owner)
         channel = self._channel
@@ -132,7 +132,7 @@ class Outbox:
         )
 
     async def expire(self) -> int:
-        """Give up what dead processes were sending; return how many."""
+        """Mark the sends of dead processes as uncertain; return how many."""
         now, channel = self._clock(), self._channel
         if not await self._database.read(
             lambda connection: outbox_rows.is_due(connection, channel, now), owner=EVERYONE
@@ -143,14 +143,14 @@ class Outbox:
         )
 
     async def statistics(self) -> OutboxStatistics:
-        """What is stored, in numbers."""
+        """Return statistics over all owners."""
         channel = self._channel
         return await self._database.read(
             lambda connection: outbox_rows.statistics(connection, channel), owner=EVERYONE
         )
 
     async def purge(self, seconds: float) -> int:
-        """Delete what ended so long ago; return how many."""
+        """Delete the sends that ended `seconds` ago or earlier; return how many."""
         before, channel = self._clock() - timedelta(seconds=seconds), self._channel
         return await self._database.write(
             lambda connection: outbox_rows.purge(connection, channel, before), owner=EVERYONE

@@ -28,7 +28,7 @@ EMPTIED = {"owner_id": None, "recipient": None, "payload": None, "lease_until": 
 
 @dataclass(frozen=True, slots=True)
 class NewSend:
-    """A text for one recipient; `kind` is the way by which it goes, `send_id` unlike any other."""
+    """A text for one recipient; `kind` names the route that delivers it, `send_id` is unique."""
 
     send_id: str
     recipient: str
@@ -38,7 +38,7 @@ class NewSend:
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """One that this process has taken; `attempts` counts this one too."""
+    """A claimed send; `attempts` counts the present one too."""
 
     send_id: str
     owner: str
@@ -50,7 +50,7 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class SendState:
-    """How far a send has come, and since when that is its end."""
+    """The state of a send, and when it ended."""
 
     state: str
     ended_at: datetime | None
@@ -58,7 +58,7 @@ class SendState:
 
 @dataclass(frozen=True, slots=True)
 class SendFailure:
-    """A send that did not arrive, or perhaps did not."""
+    """A send that failed, or whose arrival is uncertain."""
 
     send_id: str
     state: str
@@ -69,7 +69,7 @@ class SendFailure:
 
 @dataclass(frozen=True, slots=True)
 class OutboxStatistics:
-    """How many sends are in each state, since when the oldest waits, the newest failures."""
+    """How many sends are in each state, when the oldest pending one came, the newest failures."""
 
     counts: Mapping[str, int]
     oldest: datetime | None
@@ -79,7 +79,7 @@ class OutboxStatistics:
 def add(
     connection: sa.Connection, owner: str, channel: str, new: Sequence[NewSend], now: datetime
 ) -> None:
-    """Keep sends until they are sent; one whose id is known changes nothing."""
+    """Store pending sends; one whose id is stored already changes nothing."""
     rows: list[dict[str, Any]] = [
         {
             "send_id": item.send_id,
@@ -110,7 +110,7 @@ def add_named(
     new: Sequence[NewSend],
     now: datetime,
 ) -> bool:
-    """Keep sends under a name, once; False, and nothing kept, where it stands for others."""
+    """Store sends under a name, once; return False where the name has another content."""
     row = {
         "send_id": name,
         "channel": channel + NAMES,
@@ -126,10 +126,10 @@ def add_named(
     dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
     named = dialect.insert(channel_sends).values(**row).on_conflict_do_nothing()
     if connection.execute(named).rowcount == 0:
-        found = sa.select(_sends.payload).where(
+        stored = sa.select(_sends.payload).where(
             _sends.send_id == name, _sends.channel == channel + NAMES
         )
-        return bool(connection.execute(found).scalar_one_or_none() == content)
+        return bool(connection.execute(stored).scalar_one_or_none() == content)
     add(connection, owner, channel, new, now)
     return True
 
@@ -137,7 +137,7 @@ def add_named(
 def claim(
     connection: sa.Connection, channel: str, *, limit: int, now: datetime, until: datetime
 ) -> list[Send]:
-    """Take sends that are due, of each owner the first to a recipient, oldest first."""
+    """Claim due sends, oldest first: of each owner the first to each recipient."""
     other = channel_sends.alias()
     is_earlier = sa.tuple_(other.c.created_at, other.c.part, other.c.send_id) < sa.tuple_(
         _sends.created_at, _sends.part, _sends.send_id
@@ -150,14 +150,14 @@ def claim(
         is_earlier,
     )
     due = sa.and_(_sends.channel == channel, _sends.state == "pending", _sends.next_at <= now)
-    found = sa.select(_sends.send_id).where(due, ~earlier)
-    found = found.order_by(_sends.created_at, _sends.part).limit(limit)
+    candidates = sa.select(_sends.send_id).where(due, ~earlier)
+    candidates = candidates.order_by(_sends.created_at, _sends.part).limit(limit)
     ids = list(
-        connection.execute(found.with_for_update(of=channel_sends, skip_locked=True)).scalars()
+        connection.execute(candidates.with_for_update(of=channel_sends, skip_locked=True)).scalars()
     )
     if not ids:
         return []
-    taken = (
+    update = (
         sa.update(channel_sends)
         .where(_sends.send_id.in_(ids), _sends.state == "pending")
         .values(state="sending", lease_until=until, attempts=_sends.attempts + 1)
@@ -170,12 +170,12 @@ def claim(
             _sends.attempts,
         )
     )
-    return [Send(*row) for row in connection.execute(taken)]
+    return [Send(*row) for row in connection.execute(update)]
 
 
-def put_back(connection: sa.Connection, taken: Sequence[Send], now: datetime) -> None:
-    """Take a claim back of which nobody has learnt."""
-    ids = [item.send_id for item in taken]
+def put_back(connection: sa.Connection, sends: Sequence[Send], now: datetime) -> None:
+    """Release claims that their caller never received."""
+    ids = [item.send_id for item in sends]
     statement = (
         sa.update(channel_sends)
         .where(_sends.send_id.in_(ids), _sends.state == "sending")
@@ -185,7 +185,7 @@ def put_back(connection: sa.Connection, taken: Sequence[Send], now: datetime) ->
 
 
 def change(connection: sa.Connection, owner: str, send_id: str, values: dict[str, Any]) -> bool:
-    """Change a send that is being sent; whether it still was."""
+    """Change a claimed send; return whether it is still claimed."""
     statement = (
         sa.update(channel_sends)
         .where(_sends.send_id == send_id, _sends.owner_id == owner, _sends.state == "sending")
@@ -197,20 +197,20 @@ def change(connection: sa.Connection, owner: str, send_id: str, values: dict[str
 def states(
     connection: sa.Connection, owner: str, channel: str, ids: Sequence[str]
 ) -> list[SendState]:
-    """Return how far those of an owner's sends have come that are there, in order of `ids`."""
+    """Return the states of an owner's sends that exist, in order of `ids`."""
     # What has ended names no owner any more, and says nothing but this.
     own = sa.or_(_sends.owner_id == owner, _sends.ended_at.is_not(None))
     statement = sa.select(_sends.send_id, _sends.state, _sends.ended_at).where(
         _sends.channel == channel, _sends.send_id.in_(ids), own
     )
-    found = {
+    states_by_id = {
         row.send_id: SendState(row.state, row.ended_at) for row in connection.execute(statement)
     }
-    return [found[send_id] for send_id in ids if send_id in found]
+    return [states_by_id[send_id] for send_id in ids if send_id in states_by_id]
 
 
 def expire(connection: sa.Connection, channel: str, now: datetime) -> int:
-    """Give up the sends whose process has died: whether they arrived is not known."""
+    """Mark sends whose lease has ended as uncertain; return how many."""
     statement = (
         sa.update(channel_sends)
         .where(_sends.channel == channel, _sends.state == "sending", _sends.lease_until <= now)
@@ -220,7 +220,7 @@ def expire(connection: sa.Connection, channel: str, now: datetime) -> int:
 
 
 def statistics(connection: sa.Connection, channel: str) -> OutboxStatistics:
-    """What is stored of all owners, without a text or a name."""
+    """Return statistics over all owners, without a text or a name."""
     own = _sends.channel == channel
     counted = sa.select(_sends.state, sa.func.count()).where(own).group_by(_sends.state)
     counts = {state: int(count) for state, count in connection.execute(counted)}
@@ -236,20 +236,20 @@ def statistics(connection: sa.Connection, channel: str) -> OutboxStatistics:
 
 
 def is_due(connection: sa.Connection, channel: str, now: datetime) -> bool:
-    """Whether there is anything to claim or to give up."""
+    """Return whether there are sends to claim or to mark as uncertain."""
     pending = sa.and_(_sends.state == "pending", _sends.next_at <= now)
     stuck = sa.and_(_sends.state == "sending", _sends.lease_until <= now)
-    found = sa.select(_sends.send_id).where(_sends.channel == channel, sa.or_(pending, stuck))
-    return connection.execute(found.limit(1)).first() is not None
+    due = sa.select(_sends.send_id).where(_sends.channel == channel, sa.or_(pending, stuck))
+    return connection.execute(due.limit(1)).first() is not None
 
 
 def purge(connection: sa.Connection, channel: str, before: datetime) -> int:
-    """Delete what ended before then; return how many."""
+    """Delete the sends that ended before then; return how many."""
     own = _sends.channel.in_([channel, channel + NAMES])
     statement = sa.delete(channel_sends).where(own, _sends.ended_at < before)
     return connection.execute(statement).rowcount
 
 
 def forget(connection: sa.Connection, owner: str) -> None:
-    """Delete what is still to be sent for an owner, in every channel."""
+    """Delete an owner's sends that have not ended, in every channel."""
     connection.execute(sa.delete(channel_sends).where(_sends.owner_id == owner))

@@ -49,60 +49,61 @@ class ClaimedRun:
 
 
 def is_due(connection: sa.Connection, now: datetime) -> bool:
-    """Whether any task waits to be claimed."""
+    """Return whether any task is due."""
     return connection.execute(_due(now).limit(1)).first() is not None
 
 
 def claim_due(
     connection: sa.Connection, now: datetime, lease_until: datetime, following: NextTime
 ) -> ClaimedRun | None:
-    """Take one due occasion of anybody's task, and put the task off to its next time.
+    """Claim one due occasion of any owner's task, and move the task to its next time.
 
-    Whoever had none begun for longest is next: an owner, or all visitors of a network together.
-    An owner has one running at most. What was missed by more than an hour is put off only.
+    The principal whose last claim is oldest is next: an owner, or all visitors of a network
+    together. An owner has at most one running task. An occasion that was missed by more than an
+    hour is skipped.
     """
     if connection.dialect.name == "postgresql":
         # Two at once would each see that an owner has none running.
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_CLAIMS_LOCK)))
     for _ in range(MAX_MISSED):
         # Another process's claim holds its row. SQLite has one writer and no row locks.
-        found = connection.execute(
+        due = connection.execute(
             _in_turn(now).limit(1).with_for_update(skip_locked=True, of=agent_schedules)
         ).one_or_none()
-        if found is None:
+        if due is None:
             return None
-        upcoming = following(found.cron, found.time_zone, now)
+        upcoming = following(due.cron, due.time_zone, now)
         parameters: dict[str, Any] = {
-            "owner_id_": found.owner_id,
-            "schedule_id_": found.schedule_id,
-            "was_due_at": found.next_run_at,
+            "owner_id_": due.owner_id,
+            "schedule_id_": due.schedule_id,
+            "was_due_at": due.next_run_at,
             # a time that never comes again lies far ahead
             "next_run_at": upcoming or now + timedelta(days=36_500),
         }
-        if now - found.next_run_at > LATE:
+        if now - due.next_run_at > LATE:
             connection.execute(_MOVE, parameters)
             continue
         holder = secrets.token_hex(8)
-        taken = {
+        claim = {
             "holder": holder,
             "lease_until": lease_until,
             "claimed_at": now,
-            "last_run_at": found.next_run_at,
+            "last_run_at": due.next_run_at,
             "last_outcome": "running",
             # until it is finished: a task that kills its process is paused like one that fails
-            "failures": found.failures + 1,
+            "failures": due.failures + 1,
         }
-        row = connection.execute(_MOVE, {**parameters, **taken}).mappings().one_or_none()
+        row = connection.execute(_MOVE, {**parameters, **claim}).mappings().one_or_none()
         if row is not None:
             schedule = schedule_of(row, lease_until, now)
             return ClaimedRun(
-                found.owner_id,
+                due.owner_id,
                 schedule,
-                found.next_run_at,
+                due.next_run_at,
                 holder,
-                found.agent_id,
-                found.channel,
-                found.tenant_id,
+                due.agent_id,
+                due.channel,
+                due.tenant_id,
             )
     return None
 
@@ -133,29 +134,29 @@ def _due(now: datetime) -> sa.Select[Any]:
 
 
 def _in_turn(now: datetime) -> sa.Select[Any]:
-    """Select what is due, of those that may have a further one running, in fair order."""
+    """Select the due tasks of principals that may run a further one, in fair order."""
     all_tasks, running = agent_schedules.alias(), agent_schedules.alias()
-    party = sa.func.coalesce(all_tasks.c.network, all_tasks.c.owner_id)
+    principal = sa.func.coalesce(all_tasks.c.network, all_tasks.c.owner_id)
     is_running = sa.case((all_tasks.c.lease_until > now, 1))
-    parties = (
+    principals = (
         sa.select(
-            party.label("party"),
+            principal.label("principal"),
             sa.func.max(all_tasks.c.claimed_at).label("claimed_at"),
             sa.func.count(is_running).label("running"),
         )
-        .group_by(party)
+        .group_by(principal)
         .subquery()
     )
     none_of_owner = ~sa.exists().where(
         running.c.owner_id == _schedules.owner_id, running.c.lease_until > now
     )
-    own_party = sa.func.coalesce(_schedules.network, _schedules.owner_id)
+    own_principal = sa.func.coalesce(_schedules.network, _schedules.owner_id)
     return (
         _due(now)
-        .join(parties, parties.c.party == own_party)
-        .where(none_of_owner, parties.c.running < RUNNING_OF_NETWORK)
+        .join(principals, principals.c.principal == own_principal)
+        .where(none_of_owner, principals.c.running < RUNNING_OF_NETWORK)
         .order_by(
-            parties.c.claimed_at.asc().nulls_first(),
+            principals.c.claimed_at.asc().nulls_first(),
             _schedules.next_run_at,
             _schedules.schedule_id,
         )

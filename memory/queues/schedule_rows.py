@@ -53,13 +53,16 @@ class Schedule:
 
     @property
     def is_paused(self) -> bool:
-        """Whether it has failed too often to be run again."""
+        """Whether the task has failed too often to be run again."""
         return self.failures >= MAX_FAILURES and self.last_outcome != "running"
 
 
 @dataclass(frozen=True, slots=True)
 class RunEnd:
-    """How a run ended. With `retry_at` it was not begun, and is due then, if not before."""
+    """How a run ended.
+
+    With `retry_at` the run was not begun, and the task is due then, if not before.
+    """
 
     outcome: RunOutcome
     retry_at: datetime | None = None
@@ -67,20 +70,20 @@ class RunEnd:
 
 @dataclass(frozen=True, slots=True)
 class UsedTasks:
-    """How many tasks there are: the owner's, those of their network where one counts, and all."""
+    """How many tasks exist: of the owner, of their network where it has a bound, and of all."""
 
     owner: int
     network: int | None
     total: int
 
 
-# says whose bound keeps a further task from being added; None where it may be
+# returns the name of the bound that a further task would exceed; None where there is none
 ScheduleBound = Callable[[UsedTasks], str | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Unvisited:
-    """A task whose owner has not been here for long."""
+    """A task whose owner has not visited for long."""
 
     owner: str
     schedule_id: str
@@ -135,7 +138,12 @@ def add(
     network: str | None,
     visited_at: datetime | None,
 ) -> None:
-    """Keep a new task. Raises ConversationNotFoundError, and TooManySchedulesError as `bound_of` says."""
+    """Store a new task.
+
+    Raises:
+        ConversationNotFoundError: The owner has no such conversation.
+        TooManySchedulesError: `bound_of` names a bound that is reached.
+    """
     if connection.dialect.name == "postgresql":
         # Two at once would each see the room that only one of them may take.
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ADDING_LOCK)))
@@ -150,18 +158,18 @@ def add(
 
 
 def _used(connection: sa.Connection, owner: str, network: str | None) -> UsedTasks:
-    own = connection.execute(_COUNT, {"owner_id_": owner}).scalar_one()
-    every = sa.select(sa.func.count()).select_from(agent_schedules)
-    near = None
+    owned = connection.execute(_COUNT, {"owner_id_": owner}).scalar_one()
+    count = sa.select(sa.func.count()).select_from(agent_schedules)
+    of_network = None
     if network is not None:
-        near = connection.execute(every.where(_schedules.network == network)).scalar_one()
-    return UsedTasks(own, near, connection.execute(every).scalar_one())
+        of_network = connection.execute(count.where(_schedules.network == network)).scalar_one()
+    return UsedTasks(owned, of_network, connection.execute(count).scalar_one())
 
 
 def unvisited(
     connection: sa.Connection, before: datetime, prefix: str, limit: int
 ) -> list[Unvisited]:
-    """Return tasks of anybody who was last here before then and whose id begins so."""
+    """Return tasks of all owners with this id prefix whose last visit was before then."""
     statement = (
         sa.select(
             _schedules.owner_id, _schedules.schedule_id, _schedules.session_id, _schedules.text
@@ -196,7 +204,7 @@ def of_owner(connection: sa.Connection, owner: str, now: datetime) -> list[Sched
 
 
 def cancel(connection: sa.Connection, owner: str, schedule_id: str) -> bool:
-    """Delete a task; whether this owner had it."""
+    """Delete a task; return whether this owner had it."""
     parameters = {"owner_id_": owner, "schedule_id_": schedule_id}
     return connection.execute(_CANCEL, parameters).rowcount > 0
 
@@ -204,7 +212,7 @@ def cancel(connection: sa.Connection, owner: str, schedule_id: str) -> bool:
 def finish(
     connection: sa.Connection, owner: str, schedule_id: str, holder: str, ending: RunEnd
 ) -> bool:
-    """Keep how a run ended; whether it was still this holder's."""
+    """Store how a run ended; return whether the holder still had the claim."""
     ran, failures = int(ending.outcome in ("complete", "failed")), _schedules.failures
     values: dict[str, Any] = {
         "holder": None,
@@ -225,7 +233,7 @@ def finish(
 
 
 def schedule_of(row: sa.RowMapping, lease_until: datetime | None, now: datetime) -> Schedule:
-    """Return a row as a record; a run whose lease has ended is told as interrupted."""
+    """Return a row as a record; a run whose lease has ended counts as interrupted."""
     values = {field.name: row[field.name] for field in fields(Schedule)}
     if values["last_outcome"] == "running" and (lease_until is None or lease_until <= now):
         values["last_outcome"] = "interrupted"

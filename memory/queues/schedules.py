@@ -39,16 +39,17 @@ VISIT_PRECISION = timedelta(hours=1)  # how exactly the time of a last visit is 
 
 
 class Schedules:
-    """The recurring tasks that one database keeps.
+    """The recurring tasks of one database.
 
     Each method may raise DatabaseUnavailableError, those that write DatabaseFullError, and those with an
     owner ValueError for an owner that is nobody.
 
     Args:
-        database: Where they are.
-        following: Gives the first time after a moment for a crontab text and a time zone.
-        lease_seconds: How long a process may be at one run.
-        clock: The time, with its zone; those of all processes must agree to well within a minute.
+        database: The database.
+        following: Returns the first time after a moment for a crontab text and a time zone.
+        lease_seconds: How long a run may take.
+        clock: Returns the time, with its zone; clocks of all processes must agree to well within
+            a minute.
     """
 
     def __init__(
@@ -77,12 +78,16 @@ class Schedules:
         network: str | None = None,
         needs_visits: bool = False,
     ) -> Schedule:
-        """Keep a new task in a conversation of the owner's own.
+        """Store a new task in a conversation of the owner.
 
-        `network` names where it came from, where that counts; one that `needs_visits` is found by
-        `unvisited` when its owner has not come for long. Raises ConversationNotFoundError,
-        TooManySchedulesError where `bound_of` says so, InvalidTextError, and ValueError for a time that
-        never comes.
+        `network` is a digest of the owner's network, where networks have a bound. A task that
+        `needs_visits` is returned by `unvisited` when its owner has not visited for long.
+
+        Raises:
+            ConversationNotFoundError: The owner has no such conversation.
+            TooManySchedulesError: `bound_of` names a bound that is reached.
+            InvalidTextError: A text cannot be stored.
+            ValueError: The time never comes.
         """
         check_owner(owner)
         check_id(conversation_id)
@@ -130,7 +135,7 @@ class Schedules:
         )
 
     async def cancel(self, owner: str, schedule_id: str) -> bool:
-        """Delete a task for good; whether this owner had it."""
+        """Delete a task; return whether this owner had it."""
         check_owner(owner)
         if not is_id(schedule_id):
             return False
@@ -139,7 +144,7 @@ class Schedules:
         )
 
     async def finish(self, owner: str, schedule_id: str, holder: str, ending: RunEnd) -> bool:
-        """Keep how a claimed run ended; False where it was not this holder's any more."""
+        """Store how a claimed run ended; return whether the holder still had the claim."""
         check_owner(owner)
         return await self._database.write(
             lambda connection: schedule_rows.finish(connection, owner, schedule_id, holder, ending),
@@ -147,7 +152,7 @@ class Schedules:
         )
 
     async def visit(self, owner: str) -> None:
-        """Note that an owner is here, so that their tasks go on."""
+        """Note a visit of an owner, so that their tasks go on."""
         check_owner(owner)
         now = self._clock()
         noted_before = now - VISIT_PRECISION
@@ -161,24 +166,24 @@ class Schedules:
             )
 
     async def unvisited(self, *, since: datetime, prefix: str, limit: int = 100) -> list[Unvisited]:
-        """Return tasks whose owners have not been here since then, of those whose ids begin so."""
-        most = min(max(limit, 1), 100)
+        """Return tasks of owners with this id prefix who have not visited since then."""
+        max_rows = min(max(limit, 1), 100)
         return await self._database.read(
-            lambda connection: schedule_rows.unvisited(connection, since, prefix, most),
+            lambda connection: schedule_rows.unvisited(connection, since, prefix, max_rows),
             owner=EVERYONE,
         )
 
     async def is_due(self) -> bool:
-        """Whether any task, of anybody, waits to be claimed."""
+        """Return whether any task of any owner is due."""
         now = self._clock()
         return await self._database.read(
             lambda connection: schedule_claims.is_due(connection, now), owner=EVERYONE
         )
 
     async def claim_due(self) -> ClaimedRun | None:
-        """Take one due occasion of anybody's task, to be run as its owner; None for none.
+        """Claim one due occasion of any owner's task, to be run as that owner; None for none.
 
-        Nobody else gets it, and it is not due again, whatever becomes of the caller.
+        No other process gets it, and it is not due again, whatever happens to the caller.
         """
         now = self._clock()
         return await self._database.write(
@@ -191,11 +196,11 @@ class Schedules:
 
 
 def _given_back(claimed: ClaimedRun | None) -> Callable[[sa.Connection], bool]:
-    """The work that makes an occasion due again whose claimer never learned of it."""
+    """Return the work that makes an occasion due again whose claim the caller never received."""
     if claimed is None:
         return lambda _: False
     ending = RunEnd("postponed", retry_at=claimed.occasion)
-    taken = claimed.schedule.schedule_id
+    schedule_id = claimed.schedule.schedule_id
     return lambda connection: schedule_rows.finish(
-        connection, claimed.owner, taken, claimed.holder, ending
+        connection, claimed.owner, schedule_id, claimed.holder, ending
     )
