@@ -213,7 +213,7 @@ class ApprovalPrompts:
             ApprovalPromptError: One of them never will be, or nobody knows.
             StoreError: The memory fails.
         """
-        found = await self._services.outbox.standing(principal.id, ids)
+        found = await self._services.outbox.states(principal.id, ids)
         if len(found) < len(ids) or any(part.state in ("failed", "uncertain") for part in found):
             raise ApprovalPromptError
         ends = [part.ended_at for part in found if part.ended_at is not None]

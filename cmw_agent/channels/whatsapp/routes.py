@@ -227,8 +227,8 @@ class WhatsApp:
         """Return how things stand, in numbers, for the holder of a key."""
         self._keys.of(request, "whatsapp")
         with mapped_store_errors():
-            came = await self._services.inbox.figures()
-            going = await self._services.outbox.figures()
+            came = await self._services.inbox.statistics()
+            going = await self._services.outbox.statistics()
         now = utcnow()
         told = {
             "incoming": self._settings.whatsapp_secret is not None,
