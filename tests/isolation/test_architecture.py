@@ -413,7 +413,8 @@ def test_no_class_keeps_state_that_its_objects_share() -> None:
 def test_no_module_keeps_an_object_with_state() -> None:
     # Objects that modules may hold: those without state, or whose state is no user's.
     allowed = re.compile(
-        r"re\.compile|timedelta|frozenset|tuple|MappingProxyType|logging\.getLogger|TypeVar|ParamSpec|Path.*"
+        r"re\.compile|timedelta|frozenset|tuple|MappingProxyType|logging\.getLogger|get_logger"
+        r"|TypeVar|ParamSpec|Path.*"
         r"|sa\..*|agent_(sessions|files)\.c\.\w+\.is_(not)?|_[A-Z_]+\.(where|with_only_columns)"
         r"|.*\bselect\(.*|_create_or_extend|Prepared|_?[a-z_]*bindparam|CronField"
     )
