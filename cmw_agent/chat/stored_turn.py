@@ -15,9 +15,9 @@ from cmw_agent.chat.turn import SETTLE_SECONDS, CommandReply, Turn, clear_cancel
 from cmw_agent.chat.turn_strategy import AgentRequest, Beginning
 from cmw_agent.config.agent_profiles import Profile
 from cmw_agent.conversations.sessions import LiveSession, RunningTurn
-from cmw_agent.conversations.store_errors import refusal_for
 from cmw_agent.core.errors import UserError
 from cmw_agent.core.events import TurnEvent, TurnFinished, TurnStarted
+from cmw_agent.core.store_errors import mapped_store_errors, refusal_for
 from cmw_agent.llm.chat_model import Exchange
 from cmw_agent.llm.pricing import cost_micros
 from memory.errors import StoreError
@@ -189,10 +189,8 @@ class StoredTurn:
         """See `TurnStrategy`: one turn, one answer."""
         if self._first is not None:
             await self._first.ended()
-        try:
+        with mapped_store_errors():
             stored = await self.session.memory.answer(self.session.owner, self._ticket.turn_id)
-        except StoreError as error:
-            raise refusal_for(error) from error
         return replayed(stored)
 
     async def request(

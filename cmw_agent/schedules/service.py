@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 from cmw_agent.config.settings import Settings
 from cmw_agent.core.errors import NotFoundError, ServiceUnavailableError, UserError
+from cmw_agent.core.store_errors import mapped_store_errors
 from cmw_agent.identity.principals import Principal
 from cmw_agent.limits.budget_sizes import Budget, BudgetFullError
 from cmw_agent.limits.limiter import HOUR, RateLimitError
@@ -144,17 +145,13 @@ class ScheduleService:
         raise UserError("You have no recurring task of that number.", status=404)
 
     async def _cancel(self, owner: str, task: Schedule) -> str:
-        try:
+        with mapped_store_errors():
             await self._store.cancel(owner, task.schedule_id)
-        except StoreError as error:
-            raise ServiceUnavailableError from error
         return f"Cancelled: {_short(task.text)}"
 
     async def _all(self, owner: str) -> Sequence[Schedule]:
-        try:
+        with mapped_store_errors():
             return await self._store.of_owner(owner)
-        except StoreError as error:
-            raise ServiceUnavailableError from error
 
     def _check(self, recurrence: Recurrence, task: str, zone: str) -> None:
         min_seconds = self._settings.schedule_seconds

@@ -68,14 +68,10 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
         "memory.engine.process_lock.FileLock.share",
     ),
     "bytes are collected in a bytearray or a list, up to a bound": (
-        "cmw_agent.channels.common.body_limits.BoundedBodies._whole",
+        "cmw_agent.core.bodies.read_request_body",
         "cmw_agent.channels.whatsapp.client.WhatsAppClient.media",
-        "cmw_agent.channels.whatsapp.client._bounded",
         "cmw_agent.files.extraction._communicate",
         "cmw_agent.files.storage.FileStore.receive",
-        "cmw_agent.llm.transcription._body",
-        "cmw_agent.web.api.endpoint._read",
-        "cmw_agent.web.security.page_bodies.PageBodies._read_parts",
     ),
     "numbers are added or rounded": (
         "cmw_agent.chat.answer.AnswerAccumulator.add",
@@ -86,7 +82,7 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
         "cmw_agent.channels.common.downloads.Download.stream_response",
         "cmw_agent.channels.whatsapp.routes._age",
         "cmw_agent.files.service.Files.sweep",
-        "cmw_agent.observability.tracing._Drawing.counted",
+        "cmw_agent.observability.tracing.TurnSpans.counted",
         "cmw_agent.conversations.sessions.SessionRegistry.expire",
         "cmw_agent.llm.coalescing.FlushInterval._end",
         "cmw_agent.llm.coalescing.next_tick",
@@ -267,18 +263,15 @@ def nested(size: int) -> dict[str, Any]:
 
 CASES = {
     "headings": Case(
-        "cmw_agent.channels.whatsapp.formatting._heading",
         "cmw_agent.channels.whatsapp.formatting.whatsapp",
         work=whatsapp,
         made=lambda size: "# " + "**" * (size // 2),
     ),
     "pairs": Case(
-        "cmw_agent.channels.whatsapp.formatting._paired_line",
         work=whatsapp,
         made=lambda size: "**a** ~~b " * (size // 10),
     ),
     "tables": Case(
-        "cmw_agent.channels.whatsapp.formatting._without_tables",
         work=whatsapp,
         made=lambda size: "| a |\n|---|\n" * (size // 12),
     ),

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from starlette.types import Message, Receive, Scope, Send
 from yarl import URL
 
-from cmw_agent.channels.app import _Caught, _told_early
+from cmw_agent.channels.app import _render_early, _UnexpectedErrors
 from cmw_agent.channels.common.api_keys import NOT_DECLARED, Keys
 from cmw_agent.channels.common.body_limits import FORM_TYPES, BoundedBodies
 from cmw_agent.channels.common.turn_streams import EVENTS
@@ -267,7 +267,7 @@ async def test_what_nobody_foresaw_has_its_interface_s_form(path: str) -> None:
 
     keys = Keys([ApiKey("shop", SecretStr(PAGE_KEY), frozenset({SITE}))])
     scope = {"type": "http", "path": path, "headers": [(b"origin", SITE.encode())]}
-    await _Caught(broken, partial(_told_early, keys))(scope, receive, send)
+    await _UnexpectedErrors(broken, partial(_render_early, keys))(scope, receive, send)
     headers = {name.decode().title(): value.decode() for name, value in sent[0]["headers"]}
     reply = Reply(sent[0]["status"], sent[1]["body"], headers)
     assert reply.status == 500

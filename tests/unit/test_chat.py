@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from cmw_agent.chat.answer import AnswerAccumulator, replayed, storable
 from cmw_agent.chat.turn import Turn
-from cmw_agent.conversations.store_errors import refusal_for
 from cmw_agent.core.errors import (
     ConversationChangedError,
     ConversationInUseError,
@@ -30,6 +29,7 @@ from cmw_agent.core.events import (
     TurnFinished,
     UsageReported,
 )
+from cmw_agent.core.store_errors import refusal_for
 from memory.errors import (
     ConversationBusyError,
     ConversationMovedError,

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -12,12 +11,11 @@ from cmw_agent.agent.access import Asker
 from cmw_agent.chat.commands import run_control_command
 from cmw_agent.config.agent_profiles import Profile
 from cmw_agent.conversations.sessions import LiveSession, SessionOrigin
-from cmw_agent.conversations.store_errors import refusal_for
 from cmw_agent.core.errors import NotFoundError, UnknownSessionError
+from cmw_agent.core.store_errors import mapped_store_errors
 from cmw_agent.identity.channel_principals import client, conversation_after
 from cmw_agent.identity.principals import Identities, Principal
 from cmw_agent.runtime.runtime import Runtime
-from memory.errors import StoreError
 from memory.records import Conversation
 
 LOOKED_AT = 20  # conversations of one party, newest activity first
@@ -108,7 +106,7 @@ class Callers:
         memory = self._services.memory_of(principal)
         for item in await self._newest(principal):
             if item.status != "ended":
-                with failures():
+                with mapped_store_errors():
                     await memory.close_conversation(principal.id, item.conversation_id)
                 await self._leave(principal, item.conversation_id)
 
@@ -126,7 +124,7 @@ class Callers:
                 approvals.answer(principal.id, conversation_id, asked.approval_id, "denied", None)
 
     async def _newest(self, principal: Principal) -> list[Conversation]:
-        with failures():
+        with mapped_store_errors():
             memory = self._services.memory_of(principal)
             return await memory.conversations(principal.id, limit=LOOKED_AT)
 
@@ -174,15 +172,6 @@ class Callers:
         session.can_ask = caller.can_ask
         session.address = caller.address
         return session
-
-
-@contextlib.contextmanager
-def failures() -> Iterator[None]:
-    """Raise what fails in the memory as the `UserError` that it means."""
-    try:
-        yield
-    except StoreError as error:
-        raise refusal_for(error) from error
 
 
 def address_of(request: Request) -> str | None:

@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from cmw_agent.agent.access import WIDGET
-from cmw_agent.channels.common.callers import Caller, Callers, address_of, base_of, failures
+from cmw_agent.channels.common.callers import Caller, Callers, address_of, base_of
 from cmw_agent.channels.common.turn_streams import TurnResponse, begun, server_sent
 from cmw_agent.channels.embed.origins import CrossSiteError, Site, Sites
 from cmw_agent.channels.embed.page import WidgetScript, page
@@ -26,6 +26,7 @@ from cmw_agent.conversations.sessions import SessionOrigin
 from cmw_agent.core.errors import NotFoundError, UserError
 from cmw_agent.core.http_headers import bearer_token
 from cmw_agent.core.sanitize import mended
+from cmw_agent.core.store_errors import mapped_store_errors
 from cmw_agent.identity.principals import Identities, Principal
 from cmw_agent.identity.widget_tokens import WidgetTokens, WidgetVisitor
 from cmw_agent.observability.observers import request_of
@@ -140,7 +141,10 @@ class EmbedRoutes:
         memory = self._services.memory_of(principal)
         await self._services.chat.stored(principal.id, conversation)
         found: list[StoredMessage] = []
-        with contextlib.suppress(NotFoundError), failures():  # not there: nothing was said yet
+        with (
+            contextlib.suppress(NotFoundError),
+            mapped_store_errors(),
+        ):  # not there: nothing was said yet
             found = await memory.messages(principal.id, conversation, limit=SHOWN)
         now = time.time()
         waiting = self._services.approvals.pending(principal.id, conversation)

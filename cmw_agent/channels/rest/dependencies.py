@@ -17,10 +17,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from cmw_agent.channels.common.api_keys import key_of
-from cmw_agent.channels.common.callers import Callers, address_of, failures
+from cmw_agent.channels.common.callers import Callers, address_of
 from cmw_agent.config.validators import ApiKey
 from cmw_agent.core.errors import InvalidMessageError, NotFoundError, UserError
 from cmw_agent.core.sanitize import mended
+from cmw_agent.core.store_errors import mapped_store_errors
 from cmw_agent.identity import channel_principals
 from cmw_agent.identity.principals import Principal
 from cmw_agent.runtime.runtime import Runtime
@@ -96,7 +97,7 @@ class ConversationLookup:
         """
         memory = self.services.memory_of(principal)
         try:
-            with failures():
+            with mapped_store_errors():
                 if wanted is not None:
                     return await memory.conversation(principal.id, wanted)
         except NotFoundError:

@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 from cmw_agent.agent.access import by_key
 from cmw_agent.channels.common import turn_streams
 from cmw_agent.channels.common.api_keys import Keys, keyed
-from cmw_agent.channels.common.callers import Caller, address_of, base_of, failures
+from cmw_agent.channels.common.callers import Caller, address_of, base_of
 from cmw_agent.channels.common.problems import problem
 from cmw_agent.channels.common.turn_streams import EVENTS, TurnResponse
 from cmw_agent.channels.rest.dependencies import (
@@ -31,6 +31,7 @@ from cmw_agent.config.validators import ApiKey
 from cmw_agent.conversations.sessions import LiveSession, SessionOrigin
 from cmw_agent.core.errors import InvalidMessageError, NotFoundError
 from cmw_agent.core.events import TurnEvent, TurnStarted
+from cmw_agent.core.store_errors import mapped_store_errors
 from cmw_agent.identity import channel_principals
 from cmw_agent.identity.principals import Principal
 from cmw_agent.observability.observers import request_of
@@ -223,7 +224,7 @@ class Rest:
             return
         owner, conversation = session.owner, first.conversation_id
         try:
-            with contextlib.suppress(NotFoundError), failures():
+            with contextlib.suppress(NotFoundError), mapped_store_errors():
                 known = (await session.memory.conversation(owner, conversation)).context_data or {}
                 if first.user_seq > known.get(METADATA_SEQ, 0):
                     changes = _kept(metadata, first.user_seq)
@@ -240,7 +241,7 @@ def problem_of(error: Exception) -> Response:
 
 async def _question(session: LiveSession, begun: TurnStarted) -> str | None:
     """Return the message that a turn answers, as it is stored."""
-    with failures():
+    with mapped_store_errors():
         asked = await session.memory.messages(
             session.owner, begun.conversation_id, limit=1, before_seq=begun.user_seq + 1
         )

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from cmw_agent.core.bodies import BodyTooLargeError, bounded
+
 if TYPE_CHECKING:
     from composio_client import AsyncComposio
 
@@ -55,20 +57,12 @@ class ComposioError(Exception):
         return f"no usable answer came ({self.kind}); whether it was done is not known."
 
 
-class _ResponseTooLargeError(Exception):
-    """An answer is larger than `MAX_BODY`."""
-
-
 class _Bounded(httpx.AsyncByteStream):
     def __init__(self, stream: httpx.AsyncByteStream) -> None:
         self._stream = stream
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        left = MAX_BODY
-        async for part in self._stream:
-            left -= len(part)
-            if left < 0:
-                raise _ResponseTooLargeError
+        async for part in bounded(self._stream, MAX_BODY):
             yield part
 
     async def aclose(self) -> None:
@@ -118,7 +112,7 @@ class ComposioClient:
                 return await answer.parse(to=object)
         except TimeoutError as error:
             raise ComposioError("timeout") from error
-        except _ResponseTooLargeError as error:
+        except BodyTooLargeError as error:
             raise ComposioError("too_large") from error
         except (ValueError, RecursionError) as error:
             raise ComposioError("malformed") from error

@@ -8,20 +8,20 @@ and for a quarter of an hour; see ``docs/adr/0023-connecting-is-finished-where-i
 import hmac
 import re
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any
 
-from cmw_agent.core.errors import NotFoundError, ServiceUnavailableError, UserError
+from cmw_agent.core.errors import NotFoundError, UserError
+from cmw_agent.core.store_errors import mapped_store_errors
 from cmw_agent.identity.principals import Principal
 from cmw_agent.tools.composio.accounts import ConnectionUser, Toolkit
 from cmw_agent.tools.composio.catalog import ConnectedTool
 from cmw_agent.tools.composio.connections import Connections
 from cmw_agent.tools.composio.tool_calls import NotConnectedError, ToolOutcome
 from memory.connections import ConnectionStore, StoredConnection
-from memory.errors import StoreError
 
 PAGE_KINDS = frozenset({"visitor", "account"})  # principals that a browser proves to the app
 TICKET = re.compile(r"[A-Za-z0-9_-]{43}")
@@ -109,7 +109,7 @@ class Connecting:
         Raises:
             UserError: Composio or the database failed.
         """
-        with _store_errors():
+        with mapped_store_errors():
             accounts = await self._store.connected(principal.id)
             waiting = await self._store.waiting(principal.id)
         toolkits = await self._connections.toolkits(ConnectionUser.of(principal), accounts)
@@ -130,7 +130,7 @@ class Connecting:
         """
         account: str | None = None
         if tool.needs_account:
-            with _store_errors():
+            with mapped_store_errors():
                 account = (await self._store.connected(principal.id)).get(tool.toolkit)
             if account is None:
                 raise NotConnectedError(tool.toolkit)
@@ -153,7 +153,7 @@ class Connecting:
         self._connections.check(toolkit)
         ConnectionUser.of(principal)
         ticket = secrets.token_urlsafe(32)
-        with _store_errors():
+        with mapped_store_errors():
             await self._store.offer(principal.id, ticket, toolkit, origin.description)
         path = f"connections/connect?ticket={ticket}"
         return path if origin.description is None else f"{origin.base_url}/{path}"
@@ -173,7 +173,7 @@ class Connecting:
         """Return the unfinished connection of a ticket, for any browser; None if there is none."""
         if not TICKET.fullmatch(ticket):
             return None
-        with _store_errors():
+        with mapped_store_errors():
             owner = await self._store.whose(ticket)
             stored = await self._store.find(owner, ticket) if owner is not None else None
         return Attempt(owner, stored) if owner is not None and stored is not None else None
@@ -195,7 +195,7 @@ class Connecting:
             raise NotFoundError
         user = ConnectionUser.of_owner(attempt.owner)
         url, account_id = await self._connections.link(user, attempt.stored.toolkit, back)
-        with _store_errors():
+        with mapped_store_errors():
             secret = digest(visiting.secrets[0])
             is_begun = await self._store.begin(attempt.owner, ticket, secret, account_id)
         if not is_begun:
@@ -232,14 +232,14 @@ class Connecting:
             await self._discard(attempt)
             raise UserError("The account was not connected; please begin again.", status=409)
         if attempt.is_page:
-            with _store_errors():
+            with mapped_store_errors():
                 if not await self._store.finish(attempt.owner, connection):
                     raise NotFoundError
             await self._delete_others(user, connection.toolkit, account_id)
             return attempt, None
         code = "".join(secrets.choice(CODE_ALPHABET) for _ in range(8))
         code = f"{code[:4]}-{code[4:]}"
-        with _store_errors():
+        with mapped_store_errors():
             if not await self._store.await_code(attempt.owner, ticket, digest(code)):
                 raise NotFoundError
         return attempt, code
@@ -250,7 +250,7 @@ class Connecting:
         Raises:
             UnknownCodeError: No connection of this principal waits for it.
         """
-        with _store_errors():
+        with mapped_store_errors():
             connection = await self._store.confirm(principal.id, digest(code))
         if connection is None:
             raise UnknownCodeError
@@ -266,7 +266,7 @@ class Connecting:
             UserError: Composio or the database failed; some accounts may already be deleted.
         """
         is_deleted = await self._connections.disconnect(ConnectionUser.of(principal), toolkit)
-        with _store_errors():
+        with mapped_store_errors():
             await self._store.remove(principal.id, toolkit)
         return is_deleted
 
@@ -277,18 +277,9 @@ class Connecting:
 
     async def _discard(self, attempt: Attempt) -> None:
         user, connection = ConnectionUser.of_owner(attempt.owner), attempt.stored
-        with _store_errors():
+        with mapped_store_errors():
             await self._store.drop(attempt.owner, connection.connection_id)
         await self._connections.delete(user, connection.toolkit, connection.account_id or "")
-
-
-@contextmanager
-def _store_errors() -> Iterator[None]:
-    """Raise a `StoreError` as the error that the user sees."""
-    try:
-        yield
-    except StoreError as error:
-        raise ServiceUnavailableError from error
 
 
 def digest(secret: str) -> str:

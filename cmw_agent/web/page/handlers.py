@@ -17,9 +17,9 @@ from cmw_agent.chat.commands import ControlReply, run_control_command
 from cmw_agent.chat.stored_turn import MODEL
 from cmw_agent.chat.turn import SETTLE_SECONDS, Turn
 from cmw_agent.conversations.sessions import LiveSession
-from cmw_agent.conversations.store_errors import refusal_for
 from cmw_agent.core.errors import NotFoundError, UserError
 from cmw_agent.core.events import TextDelta, TurnFinished
+from cmw_agent.core.store_errors import mapped_store_errors
 from cmw_agent.runtime.runtime import Runtime
 from cmw_agent.web.gradio_transport.protocol import UNCHANGED, Notice
 from cmw_agent.web.page import rendering
@@ -270,12 +270,11 @@ class Handlers:
 
     async def _adopt(self, session: LiveSession, conversation_id: str) -> Conversation | None:
         """Make a stored conversation of the session's owner its present one; None if not found."""
-        try:
-            conversation = await session.memory.conversation(session.owner, conversation_id)
-        except ConversationNotFoundError:
-            return None
-        except StoreError as error:
-            raise refusal_for(error) from error
+        with mapped_store_errors():
+            try:
+                conversation = await session.memory.conversation(session.owner, conversation_id)
+            except ConversationNotFoundError:
+                return None
         session.conversation_id, session.agent_id = conversation_id, conversation.agent_id
         return conversation
 

@@ -1,12 +1,13 @@
 """The view of an open page: the drawn messages of its conversation, read from the memory."""
 
+import contextlib
 from dataclasses import dataclass, field
 from typing import Any
 
 from cmw_agent.conversations.sessions import LiveSession
-from cmw_agent.conversations.store_errors import refusal_for
+from cmw_agent.core.store_errors import mapped_store_errors
 from cmw_agent.web.page import rendering
-from memory.errors import ConversationNotFoundError, StoreError
+from memory.errors import ConversationNotFoundError
 from memory.records import StoredMessage
 
 Shown = tuple[list[rendering.DrawnMessage], Any]  # messages, and `PageView.shown_id` or UNCHANGED
@@ -60,12 +61,8 @@ async def load_view(
     """
     stored: list[StoredMessage] = []
     files: rendering.FilesBySeq = rendering.NO_FILES
-    try:
+    with mapped_store_errors(), contextlib.suppress(ConversationNotFoundError):
         stored, files = await load_messages(session, conversation_id, limit=limit)
-    except ConversationNotFoundError:
-        pass
-    except StoreError as error:
-        raise refusal_for(error) from error
     questions = [message.seq for message in stored if message.role == "user"]
     return PageView(
         conversation_id,

@@ -4,11 +4,10 @@ from collections.abc import AsyncGenerator, Sequence
 
 from cmw_agent.chat.turn import Turn
 from cmw_agent.conversations.sessions import LiveSession
-from cmw_agent.conversations.store_errors import refusal_for
 from cmw_agent.core.events import TurnStarted
+from cmw_agent.core.store_errors import mapped_store_errors
 from cmw_agent.web.page import rendering
 from cmw_agent.web.page.page_view import PageView, load_messages
-from memory.errors import StoreError
 
 
 class TurnView:
@@ -44,15 +43,13 @@ class TurnView:
         Raises:
             UserError: The turn could not begin, or the memory fails.
         """
-        try:
+        with mapped_store_errors():
             async with self._turn:
                 async for event in self._turn:
                     if isinstance(event, TurnStarted):
                         await self._start(event)
                     self._answer.add(event)
                     yield self._answer.drawn()
-        except StoreError as error:
-            raise refusal_for(error) from error
 
     def result(self) -> PageView:
         """Return the page's view after the turn has ended."""
