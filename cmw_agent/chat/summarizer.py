@@ -5,7 +5,6 @@ new turn in the session stops the summary, and the part is summarised after that
 """
 
 import asyncio
-import logging
 from functools import partial
 
 from cmw_agent.chat.answer import AnswerAccumulator
@@ -13,12 +12,13 @@ from cmw_agent.chat.context_cache import CachedContext
 from cmw_agent.chat.dependencies import ChatDependencies
 from cmw_agent.conversations.sessions import LiveSession
 from cmw_agent.core.errors import frames
+from cmw_agent.core.logs import get_logger
 from cmw_agent.core.sanitize import mended
 from cmw_agent.identity.principals import SessionKey
 from cmw_agent.llm.chat_model import Exchange
 from memory.conversations.summaries import SummaryPart
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 MAX_RUNNING = 8  # summaries of one process
 MAX_WAITING = 1_000  # further ones wait for their conversation's next turn
@@ -116,7 +116,7 @@ class Summarizer:
             finally:
                 await asyncio.shield(memory.store_summary(owner, conversation, part, summary))
         except Exception as error:  # noqa: BLE001 (the conversation goes on without it)
-            log.warning("no summary cause=%s", frames(error))
+            log.warning("no summary", cause=frames(error))
 
     async def _ask(self, session: LiveSession, part: SummaryPart) -> str | None:
         messages = [Exchange(message.role, message.content) for message in part.messages]

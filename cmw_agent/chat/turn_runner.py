@@ -1,7 +1,6 @@
 """Runs one turn of either kind: admit, begin, answer under the clock, store, report the end."""
 
 import asyncio
-import logging
 import time
 from collections.abc import Coroutine
 from typing import Any, Literal
@@ -9,12 +8,14 @@ from typing import Any, Literal
 from cmw_agent.chat.answer import AnswerAccumulator, reply_events, storable
 from cmw_agent.chat.context_cache import CachedContext
 from cmw_agent.chat.dependencies import ChatDependencies
-from cmw_agent.chat.turn import SETTLE_SECONDS, CommandReply, Turn, clear_cancellation
-from cmw_agent.chat.turn_strategy import Beginning, TurnStrategy
+from cmw_agent.chat.stateless_turn import StatelessTurn
+from cmw_agent.chat.stored_turn import StoredTurn
+from cmw_agent.chat.turn import SETTLE_SECONDS, Beginning, CommandReply, Turn, clear_cancellation
 from cmw_agent.config.agent_profiles import Profile
 from cmw_agent.conversations.sessions import LiveSession
 from cmw_agent.core.errors import ServiceUnavailableError, UserError, frames
 from cmw_agent.core.events import AgentEvent, TurnEvent, TurnFinished
+from cmw_agent.core.logs import get_logger
 from cmw_agent.core.store_errors import refusal_for
 from cmw_agent.limits.limiter import RateLimitError, Slot
 from cmw_agent.llm.factory import explain
@@ -28,8 +29,9 @@ from cmw_agent.observability.observers import (
 )
 from memory.errors import StoreError
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
+TurnStrategy = StoredTurn | StatelessTurn
 KEEP_SECONDS = 5.0  # how often a running answer's partial text is stored; a lease lasts for two
 NOT_STORED = "The answer could not be stored; please copy it before you go on."
 
@@ -219,14 +221,14 @@ class TurnRunner:
             "interrupted" if self._answer.text or self._answer.tools else "failed"
         )
         log.error(
-            "turn %s error_id=%s kind=%s request=%s principal=%s turn=%s cause=%s",
+            "turn %s",
             outcome,
-            error.error_id,
-            getattr(error, "kind", type(error).__name__),
-            self._turn.request_id,
-            self.session.principal.log_name,
-            self._turn_id or "-",
-            frames(cause),
+            error_id=error.error_id,
+            kind=getattr(error, "kind", type(error).__name__),
+            request=self._turn.request_id,
+            principal=self.session.principal.log_name,
+            turn=self._turn_id or "-",
+            cause=frames(cause),
         )
         return TurnFinished(outcome, error.sentence, error.error_id, self._answer.tokens)
 
@@ -273,5 +275,5 @@ class TurnRunner:
 
 def _unexpected(cause: BaseException) -> UserError:
     error = UserError()
-    log.error("turn refused error_id=%s cause=%s", error.error_id, frames(cause))
+    log.error("turn refused", error_id=error.error_id, cause=frames(cause))
     return error
