@@ -1,4 +1,4 @@
-"""An OpenID provider over real HTTP, and one that is not to be trusted in between."""
+"""An OpenID provider as a real HTTP server, and an attacker's proxy in front of it."""
 
 import asyncio
 import base64

@@ -1,8 +1,8 @@
-"""The canary storm: many users at once, each with secrets of their own, and its oracle.
+"""The canary storm: many concurrent users with unique canaries, and the oracle that judges it.
 
-Users are known by a cookie, by the token of a page in a frame, or not at all; those who
-are known send the same two session hashes, as if each had guessed the others'. The
-oracle: nothing delivered to U holds another's canary, and U receives all of its own.
+Users authenticate by a cookie, by the token of a page in a frame, or not at all; the authenticated
+ones all send the same two session hashes, as if each had guessed the others'. The oracle: nothing
+delivered to a user contains another's canary, and each user receives all of their own.
 """
 
 import asyncio

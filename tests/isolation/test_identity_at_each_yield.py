@@ -1,7 +1,7 @@
-"""Isolation 13: who a turn belongs to is right at every yield, in async and sync tools alike.
+"""Isolation 13: a turn has the right owner at every yield, in async and sync tools.
 
-Four users are inside the same tool at the same moment, and their answers come word by
-word in turns. What a tool says of its owner, it says after it has waited for the others.
+Four users run the same tool at the same time, and their answers arrive word by word, alternately.
+Each tool reports its owner after it has waited for the others.
 """
 
 import asyncio

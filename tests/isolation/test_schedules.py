@@ -1,4 +1,4 @@
-"""Isolation: a recurring task is its owner's alone, and runs as nobody else."""
+"""Isolation: a recurring task belongs to its owner alone and runs as that owner."""
 
 import contextlib
 import json

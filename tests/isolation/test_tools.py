@@ -1,4 +1,4 @@
-"""Isolation 22, 41: every user's tools run on that user's accounts, whatever a model says."""
+"""Isolation 22, 41: tools run on the accounts of the turn's owner, whatever the model asks for."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""The app with tools: an endpoint double whose model does what it is told, and Composio's double."""
+"""Runs the app with tools: an endpoint double that calls the tools named, and Composio's double."""
 
 import contextlib
 import json

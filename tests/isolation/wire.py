@@ -1,4 +1,4 @@
-"""Requests byte by byte, for what no HTTP client would send."""
+"""Sends raw HTTP requests that no HTTP client would send."""
 
 import asyncio
 from collections.abc import Mapping

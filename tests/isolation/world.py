@@ -1,4 +1,4 @@
-"""What the isolation tests share: an app with its model's endpoint, and views of its rows."""
+"""Runs the app with an endpoint double, for the isolation tests, with views of its rows."""
 
 import asyncio
 import contextlib

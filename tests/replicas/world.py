@@ -1,4 +1,4 @@
-"""Two replicas behind nginx on one PostgreSQL and one Redis, and the people who chat there."""
+"""Runs two replicas behind nginx on one PostgreSQL and one Redis, and their users."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""Budgets: what one owner, one network address and all together may use."""
+"""Budgets of one owner, one network address and all together."""
 
 import asyncio
 import random

@@ -1,4 +1,4 @@
-"""The page as a person sees it, and a watch over what goes wrong in their browser."""
+"""Drives the page in Chromium, and records errors and requests of the browser."""
 
 import re
 from dataclasses import dataclass, field
