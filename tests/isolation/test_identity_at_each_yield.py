@@ -31,6 +31,7 @@ from tests.doubles.openai_server import OpenAIDouble
 from tests.doubles.openai_steps import Gate, Request, Step, Text, ToolCalls
 from tests.harness import WAIT, Browser, Tab, canary, served, settings_for
 from tests.isolation.storm import canaries
+from tests.service import live_sessions
 
 USERS = 4
 WORDS = 6  # of each answer, one at a time
@@ -150,9 +151,9 @@ async def talk_in_turns(folder: Path, parts: Parts) -> tuple[list[Asker], list[i
         askers = []
         for number in range(USERS):
             browser = await stack.enter_async_context(Browser(app.url))
-            known = {s.owner for s in app.application.runtime.registry._sessions.values()}
+            known = {s.owner for s in live_sessions(app.application.runtime).values()}
             tab = await browser.open()
-            sessions = app.application.runtime.registry._sessions.values()
+            sessions = live_sessions(app.application.runtime).values()
             (owner,) = {s.owner for s in sessions} - known
             askers.append(Asker(number, tab, owner))
         asking = [asyncio.create_task(asker.ask(order)) for asker in askers]
