@@ -1,4 +1,4 @@
-"""A message on WhatsApp is dealt with once, and its answer sent once, whatever dies meanwhile."""
+"""WhatsApp: each message is processed once and each answer sent once, also when processes die."""
 
 import asyncio
 import base64

@@ -1,8 +1,8 @@
-"""Whatever works on a text in a way that can grow faster than the text has been judged, and held to it.
+"""Every function whose work may grow faster than its text is measured, or judged to be bounded.
 
-The functions are found in the source (`text_work`). A new one fails here until it stands below:
-with the worst that can be fed to it, or with the reason why no text of a user, a model or a tool
-can make it long. Regular expressions are in ``test_loop_patterns.py``.
+`text_work` finds the functions in the source. A new one fails here until it is listed below, with
+the worst input for it, or with the reason why no text of a user, a model or a tool makes it slow.
+Regular expressions are in ``test_loop_patterns.py``.
 """
 
 import asyncio
@@ -182,13 +182,13 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
 
 
 class Case:
-    """The worst text for some functions.
+    """The worst input of some functions.
 
     Args:
-        functions: Those that the work goes through.
-        work: Is done with what is made.
-        made: Makes it of a size in characters.
-        size: The largest that is measured, with an eighth of it.
+        functions: The functions that `work` runs through.
+        work: Gets the input.
+        made: Makes an input of a size in characters.
+        size: The largest size; an eighth of it is measured for comparison.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Isolation 10: the code is built so that nothing of one user can reach another."""
+"""Isolation 10: rules about the source that make access to another user's data impossible."""
 
 import ast
 import inspect

@@ -1,4 +1,4 @@
-"""Turns end with those who asked for them, on every channel that speaks HTTP."""
+"""A turn ends when its client disconnects, on every HTTP channel."""
 
 import asyncio
 import contextlib

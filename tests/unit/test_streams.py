@@ -1,4 +1,4 @@
-"""Streams of answers end, however their turns end, and are told as they come."""
+"""Streams of answers are sent as they grow, and end however their turns end."""
 
 import asyncio
 import contextlib
