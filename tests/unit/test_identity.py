@@ -164,7 +164,7 @@ def test_many_makers_at_once_end_up_with_one_key(tmp_path: Path) -> None:
 
 def test_two_processes_read_the_same_key(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from cmw_agent.identity.principals import load_keys; "
+        "import sys; from pathlib import Path; from cmw_agent.identity.secret_key import load_keys; "
         "print(load_keys(None, Path(sys.argv[1]))[0])"
     )
     told = subprocess.run(
