@@ -35,7 +35,7 @@ class RunningTurn(Protocol):
 
     @property
     def is_waiting(self) -> bool:
-        """Whether it waits for its user's word, and so outlives the page that asked for it."""
+        """Whether it waits for its user's decision, and so outlives the page that began it."""
 
     def stop(self) -> None:
         """Ask the turn to end now and keep what has come."""
@@ -48,8 +48,8 @@ class RunningTurn(Protocol):
 class SessionOrigin:
     """Where a session's conversations come from, as the server has found it out.
 
-    `tenant_id` is the party through whom the owner came, and may list the conversation, which
-    it knows as `external_id`; None where the owner came alone. `recipient` is where the channel
+    `tenant_id` is the API key's holder through whom the owner came, and who may list the
+    conversation, which it knows as `external_id`; None where the owner came alone. `recipient` is where the channel
     sends what nobody waits for: only a recurring task keeps it.
     """
 
@@ -102,11 +102,11 @@ class LiveSession:
             return Place(self.origin)
         if not self.origin:
             return None
-        return Place(self.origin, _described(self.principal, self.provenance))
+        return Place(self.origin, _description(self.principal, self.provenance))
 
 
-def _described(principal: Principal, provenance: SessionOrigin) -> str:
-    """Return what a stranger is told of a channel's user: nothing that the user has chosen."""
+def _description(principal: Principal, provenance: SessionOrigin) -> str:
+    """Return how a page describes a channel's user to a stranger: nothing that the user has chosen."""
     match principal.kind:
         case "phone":
             digits = re.sub(r"\D", "", (provenance.recipient or "").partition("@")[0])
@@ -163,7 +163,7 @@ class SessionRegistry:
 
         Raises:
             UnknownSessionError: The key belongs to another principal.
-            Overloaded: The process holds as many busy sessions as it may.
+            OverloadedError: The process holds as many busy sessions as it may.
         """
         found = self._sessions.get(key)
         if found is not None:
@@ -189,8 +189,8 @@ class SessionRegistry:
 
     def find(self, key: SessionKey, principal: Principal) -> LiveSession | None:
         """Return the live session of `key` if it is this principal's, without making one."""
-        found = self._sessions.get(key)
-        return found if found is not None and found.principal == principal else None
+        session = self._sessions.get(key)
+        return session if session is not None and session.principal == principal else None
 
     def of(self, principal: Principal) -> list[LiveSession]:
         """Return all live sessions of this principal."""
@@ -200,18 +200,18 @@ class SessionRegistry:
         """Let a session go: its page has closed.
 
         A running turn is stopped first and what came is stored; one that waits for its user's
-        word goes on, for the page that asks for it next. Another's key, or an unknown one,
+        decision goes on, for the page that asks for it next. Another's key, or an unknown one,
         changes nothing. Returns whether a session was released.
         """
-        found = self.find(key, principal)
-        if found is None:
+        session = self.find(key, principal)
+        if session is None:
             return False
-        if found.turn is not None and found.turn.is_waiting:
-            found.turn = None
-        elif found.turn is not None:
-            found.turn.stop()
-            await found.turn.ended()
-        return await self._drop(found)
+        if session.turn is not None and session.turn.is_waiting:
+            session.turn = None
+        elif session.turn is not None:
+            session.turn.stop()
+            await session.turn.ended()
+        return await self._drop(session)
 
     async def expire(self) -> int:
         """Let go of every session that was idle too long; return how many."""

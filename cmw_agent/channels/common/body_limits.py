@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cmw_agent.channels.common.api_keys import NOT_DECLARED
-from cmw_agent.channels.common.problems import told_at
+from cmw_agent.channels.common.problems import error_response_at
 from cmw_agent.core.bodies import BodyTooLargeError, check_declared_length, read_request_body
 from cmw_agent.core.errors import UserError
 from cmw_agent.core.http_headers import media_type
@@ -145,4 +145,4 @@ class BoundedBodies:
 
 
 def _plain(scope: Scope, error: UserError) -> Response:
-    return told_at(scope["path"], error)
+    return error_response_at(scope["path"], error)
