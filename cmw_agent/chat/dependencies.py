@@ -15,7 +15,7 @@ from cmw_agent.files.service import Files
 from cmw_agent.limits.budgets import Budgets
 from cmw_agent.limits.limiter import RateLimiter
 from cmw_agent.llm.request_fields import RequestFields
-from cmw_agent.observability.observers import Observer, Silent
+from cmw_agent.observability.observers import Observer
 from cmw_agent.schedules.service import ScheduleService, ScheduleTarget
 from cmw_agent.schedules.toolset import ScheduleToolset
 from cmw_agent.tools.composio.connecting import Connecting
@@ -65,7 +65,7 @@ class ChatDependencies:
     files: Files
     budgets: Budgets
     connecting: Connecting | None = None
-    observer: Observer = field(default_factory=Silent)
+    observer: Observer = field(default_factory=Observer)
     schedules: ScheduleService | None = None
 
     async def profile(self, session: LiveSession, agent_id: str) -> Profile:

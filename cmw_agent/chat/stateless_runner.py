@@ -16,7 +16,7 @@ from cmw_agent.core.events import AgentEvent, TurnEvent, TurnFinished, TurnOutco
 from cmw_agent.limits.limiter import Slot
 from cmw_agent.llm.chat_model import Exchange
 from cmw_agent.llm.factory import explain
-from cmw_agent.observability.observers import REFUSED, Silent, Watch, kind_of, log_end, tell
+from cmw_agent.observability.observers import REFUSED, Watch, kind_of, log_end, tell
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class StatelessRunner:
         self._settle = settle
         self._answer = AnswerAccumulator()
         self._slot: Slot | None = None
-        self._watch: Watch = Silent()
+        self._watch = Watch()
 
     async def run(self) -> None:
         """Answer; what becomes of it is told through the turn's events."""

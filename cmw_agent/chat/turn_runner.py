@@ -35,7 +35,6 @@ from cmw_agent.llm.pricing import cost_micros
 from cmw_agent.observability.observers import (
     REFUSED,
     REPEATED,
-    Silent,
     Watch,
     kind_of,
     log_end,
@@ -101,7 +100,7 @@ class TurnRunner:
         self._gate: TurnApprovalGate | None = None
         self._started = self._kept = time.monotonic()
         self._observer = shared.kit.observer
-        self._watch: Watch = Silent()
+        self._watch = Watch()
         self._outcome: str = REFUSED
         self.is_over = False  # nothing comes any more; it may still have to be stored
 

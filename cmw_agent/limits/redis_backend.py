@@ -106,8 +106,8 @@ class RedisCounters(LimitBackend):
         await self._pool.aclose()
 
     async def _lease(self, owner: str, slot_id: str, max_slots: int) -> Any:
-        limits = (max_slots, LEASE_SECONDS)
-        return await self._acquire(keys=[self._key(owner)], args=[slot_id, *limits])
+        arguments: list[str | int] = [slot_id, max_slots, LEASE_SECONDS]
+        return await self._acquire(keys=[self._key(owner)], args=arguments)
 
     def _key(self, owner: str) -> str:
         return f"{PREFIX}:slots/{owner}"

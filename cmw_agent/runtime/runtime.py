@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import logging
 import time
 from collections.abc import AsyncIterator
 from functools import partial
@@ -16,11 +15,12 @@ from cmw_agent.config.settings import Settings
 from cmw_agent.conversations.service import ConversationService
 from cmw_agent.conversations.sessions import LiveSession, SessionRegistry
 from cmw_agent.core.errors import ServiceUnavailableError
+from cmw_agent.core.logs import get_logger
 from cmw_agent.core.store_errors import mapped_store_errors
 from cmw_agent.files.service import Files
 from cmw_agent.identity.principals import Principal
 from cmw_agent.limits.budgets import Budgets
-from cmw_agent.observability.observers import Observer, Silent
+from cmw_agent.observability.observers import Observer
 from cmw_agent.runtime.periodic import PeriodicTask
 from cmw_agent.runtime.scheduler import Deliver, Scheduler
 from cmw_agent.runtime.scheduler_loop import scheduling
@@ -36,7 +36,7 @@ from memory.queues.schedules import NOTED
 from memory.reports.figures import Statistics
 from memory.reports.usage_statistics import statistics
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 WHATSAPP_SLACK = 600  # seconds, for clocks that differ
 PING_SECONDS = 5.0
@@ -57,7 +57,7 @@ class Runtime:
 
     def __init__(self, settings: Settings, observer: Observer | None = None) -> None:
         self.settings = settings
-        self.observer: Observer = observer or Silent()
+        self.observer = observer or Observer()
         # sends what recurring tasks answer where a channel sends any; to be set before the start
         self.deliver: Deliver | None = None
         self.agents = Agents(load_profiles(settings), settings.keys, self._names_of)
@@ -220,14 +220,14 @@ class Runtime:
     async def _clean_up(self, services: Services, scheduler: Scheduler | None) -> None:
         settings, registry = self.settings, services.registry
         expired = await registry.expire()
-        log.info("idle sessions released count=%d live=%d", expired, len(registry))
+        log.info("idle sessions released", count=expired, live=len(registry))
         cleaned = await services.retention.clean(
             days=settings.retention_days, idle_seconds=settings.session_idle_seconds
         )
         log.info("conversations cleaned up %s", cleaned)
-        log.info("bytes of files deleted count=%d", await services.files.sweep())
+        log.info("bytes of files deleted", count=await services.files.sweep())
         if scheduler is not None:
-            log.info("recurring tasks ended count=%d", await scheduler.end_unvisited())
+            log.info("recurring tasks ended", count=await scheduler.end_unvisited())
         max_age = settings.whatsapp_window_seconds + WHATSAPP_SLACK
         purged = await services.inbox.purge(max_age) + await services.outbox.purge(max_age)
-        log.info("ids of messages deleted count=%d", purged)
+        log.info("ids of messages deleted", count=purged)

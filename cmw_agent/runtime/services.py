@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +18,7 @@ from cmw_agent.chat.service import ChatService
 from cmw_agent.config.settings import Settings
 from cmw_agent.conversations.service import ConversationService
 from cmw_agent.conversations.sessions import SessionMaker, SessionRegistry
+from cmw_agent.core.logs import get_logger
 from cmw_agent.files.service import Files
 from cmw_agent.identity.principals import Principal
 from cmw_agent.limits.budgets import Budgets
@@ -42,7 +42,7 @@ from memory.queues.inbox import Inbox
 from memory.queues.outbox import Outbox
 from memory.queues.schedules import Schedules
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 WHATSAPP = "whatsapp"
 ABOVE_POLICIES = (

@@ -1,4 +1,4 @@
-"""Puts the app together: guard, own routes, the page, its events, and their lifespan."""
+"""Builds the app: guard, own routes, the page, its event server, and their lifespan."""
 
 import contextlib
 from collections.abc import AsyncIterator
@@ -78,9 +78,9 @@ class Application:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What the app is built from.
+    """The classes of the app's parts.
 
-    The isolation tests put a broken part in and must see their oracle fail: a check
+    The isolation tests replace one by a broken class and must see their oracle fail: a check
     that cannot fail proves nothing.
     """
 
@@ -170,7 +170,7 @@ def _page_app(demo: gr.Blocks) -> FastAPI:
 
 
 class _Site:
-    """Sends each request to the part that answers it; the guard has let it through."""
+    """Routes each request that the guard has let through to the part that answers it."""
 
     def __init__(
         self, own: Starlette, events: EventServer, channels: ASGIApp, pages: ASGIApp
@@ -277,7 +277,7 @@ def _closed() -> Response:
 
 
 class _EventSide:
-    """What the event server asks the app and tells it."""
+    """The event server's callbacks into the app."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime

@@ -82,7 +82,7 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
         "cmw_agent.channels.common.downloads.Download.stream_response",
         "cmw_agent.channels.whatsapp.routes._age",
         "cmw_agent.files.service.Files.sweep",
-        "cmw_agent.observability.tracing._Drawing.counted",
+        "cmw_agent.observability.tracing.TurnSpans.counted",
         "cmw_agent.conversations.sessions.SessionRegistry.expire",
         "cmw_agent.llm.coalescing.FlushInterval._end",
         "cmw_agent.llm.coalescing.next_tick",

@@ -4,7 +4,7 @@ The hole is in 6.27 to 6.31, which brought a run history on the server. Three lo
 one, and each against Gradio without it: a check that cannot fail proves nothing.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import gradio as gr
@@ -29,7 +29,7 @@ shared = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest.fixture(scope="module")
-def token() -> AsyncIterator[str]:
+def token() -> Iterator[str]:
     """A machine whose operator has signed in at Hugging Face and wishes for everything."""
     secret = canary()
     with pytest.MonkeyPatch.context() as patch:

@@ -161,7 +161,7 @@ async def test_what_came_faster_than_it_was_read_comes_whole() -> None:
     async with OpenAIDouble(scripts={"fast": lambda _: [Text(pieces)]}) as endpoint:
         upstream = Upstream(endpoint.base_url, key=None, read_seconds=5.0, connections=1)
         reply = await upstream.open({"model": "fast", "stream": True, "messages": []})
-        await until(lambda: reply._protocol()._reading_paused)  # aiohttp has taken its fill
+        await until(lambda: reply._body._protocol()._reading_paused)  # aiohttp has taken its fill
         received = b""
         async with asyncio.timeout(WAIT):
             while part := await reply.read():
@@ -217,11 +217,11 @@ async def test_a_proxy_of_the_environment_is_used_where_it_is_meant_to_be(
         near = settings_for(tmp_path, openai_base_url=endpoint.base_url, openai_api_key=KEY)
         async with open_model(near, FlushInterval(0.01)) as model:
             await said(model, "hello")
-        assert proxy.asked == []
+        assert proxy.requested_urls == []
         far = settings_for(tmp_path, openai_base_url="http://models.invalid/v1", openai_api_key=KEY)
         async with open_model(far, FlushInterval(0.01)) as model:
             assert await said(model, "hello")
-        assert proxy.asked == ["http://models.invalid/v1/chat/completions"]
+        assert proxy.requested_urls == ["http://models.invalid/v1/chat/completions"]
         assert "Proxy-Authorization: Basic dXNlcjp3b3Jk" in proxy.heads[0]
         assert f"authorization: Bearer {KEY}" in proxy.heads[0]
 

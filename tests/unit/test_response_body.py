@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
@@ -42,9 +43,7 @@ class Stripped:
         connection = self._answer.connection
         if connection is None:
             return None
-        known = Without(connection)
-        known.protocol = Without(connection.protocol, *self._missing)
-        return known
+        return SimpleNamespace(protocol=Without(connection.protocol, *self._missing))
 
 
 @contextlib.asynccontextmanager

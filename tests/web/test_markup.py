@@ -128,7 +128,7 @@ async def test_no_message_holds_a_form_or_asks_for_anything(app: Served, people:
             await stored(app, page, part)
             await expect(page.log.locator("[data-testid=bot] .md")).to_have_count(len(part))
             assert await page.frame.evaluate(FOUND) == []
-        assert foreign.asked == []
+        assert foreign.requests == []
     assert asked == []
 
 

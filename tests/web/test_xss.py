@@ -136,7 +136,7 @@ async def test_payloads_in_a_history_are_inert(app: Served, people: People) -> N
             await expect(page.steps.locator(".message-content")).to_have_count(len(part))
             await _harmless(page)
             await expect(page.recent.get_by_role("link")).to_have_count(start + len(part))
-        assert foreign.asked == []
+        assert foreign.requests == []
 
 
 async def test_payloads_are_inert_while_they_stream(app: Served, people: People) -> None:
@@ -156,7 +156,7 @@ async def test_payloads_are_inert_while_they_stream(app: Served, people: People)
         await expect(page.answers.last).to_contain_text("You said:")
         await page.settled()
         await _harmless(page)
-        assert foreign.asked == []
+        assert foreign.requests == []
 
 
 async def test_payloads_as_names_of_files_are_inert(app: Served, people: People) -> None:
@@ -196,4 +196,4 @@ async def test_payloads_as_names_of_files_are_inert(app: Served, people: People)
         )
         await expect(page.frame.locator(".cmw-chip")).to_contain_text("onerror")
         await _harmless(page)
-        assert foreign.asked == []
+        assert foreign.requests == []
