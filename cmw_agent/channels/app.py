@@ -1,7 +1,6 @@
 """The ASGI app of all HTTP channels; the guard passes it the requests to their routes."""
 
 import contextlib
-import logging
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -26,10 +25,11 @@ from cmw_agent.channels.whatsapp.routes import CLOSED, UNSIGNED, WhatsApp
 from cmw_agent.channels.whatsapp.signature import HEADER
 from cmw_agent.config.settings import Settings
 from cmw_agent.core.errors import NotFoundError, UserError, frames
+from cmw_agent.core.logs import get_logger
 from cmw_agent.identity.principals import Identities
 from cmw_agent.runtime.runtime import Runtime
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 BASE64 = 4 / 3  # a media message's bytes for each of its file's, from a bridge
 CLOUD_BYTES = 1_000_000  # of a delivery by Meta, which holds no media
@@ -132,6 +132,6 @@ class _UnexpectedErrors:
             await self._app(scope, receive, note_start)
         except Exception as error:  # noqa: BLE001 (told to the caller, named in the log)
             user_error = UserError()
-            log.error("channel failed error_id=%s cause=%s", user_error.error_id, frames(error))  # noqa: TRY400
+            log.error("channel failed", error_id=user_error.error_id, cause=frames(error))  # noqa: TRY400
             if not has_started:
                 await self._render_error(scope, user_error)(scope, receive, send)

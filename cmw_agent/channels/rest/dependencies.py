@@ -5,7 +5,6 @@ at another agent, is another principal with conversations of its own. See
 ``docs/adr/0015-rest-sessions-are-parties.md``.
 """
 
-import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from http import HTTPStatus
 from typing import Annotated, Any
@@ -26,8 +25,6 @@ from cmw_agent.identity import channel_principals
 from cmw_agent.identity.principals import Principal
 from cmw_agent.runtime.runtime import Runtime
 from memory.records import Conversation
-
-log = logging.getLogger(__name__)
 
 CHANNEL = "rest"
 METADATA = "metadata"  # what a key's holder keeps with a conversation

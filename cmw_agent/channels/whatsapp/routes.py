@@ -6,7 +6,6 @@ Beside requests it works through what is stored, while the process runs.
 import asyncio
 import contextlib
 import hmac
-import logging
 import re
 import secrets
 from collections.abc import AsyncIterator
@@ -53,6 +52,7 @@ from cmw_agent.core.errors import (
     UserError,
 )
 from cmw_agent.core.http_headers import media_type
+from cmw_agent.core.logs import get_logger
 from cmw_agent.core.long_texts import off_loop
 from cmw_agent.core.sanitize import checked_message
 from cmw_agent.core.store_errors import mapped_store_errors
@@ -63,7 +63,7 @@ from memory.queues.inbox import InboxMessage, NewInboxMessage
 from memory.queues.outbox import NewSend
 from memory.records import utcnow
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 AHEAD = timedelta(minutes=5)  # that another's clock may be
 CHALLENGE = re.compile(r"[A-Za-z0-9_-]{1,200}")

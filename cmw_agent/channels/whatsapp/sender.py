@@ -3,14 +3,14 @@
 A bridge that passes a text on and answers with an error all the same gets it a second time.
 """
 
-import logging
 from typing import Literal
 
 from cmw_agent.channels.whatsapp.client import SendError, WhatsAppClient
+from cmw_agent.core.logs import get_logger
 from cmw_agent.observability.observers import Observer
 from memory.queues.outbox import Outbox, Send
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 CHANNEL = "whatsapp"
 MAX_ATTEMPTS = 8
@@ -36,7 +36,7 @@ class Sender:
         """Return what this process is to deliver now, and give up what dead ones were sending."""
         given_up = await self._outbox.expire()
         if given_up:
-            log.warning("sends of a process that died are uncertain count=%d", given_up)
+            log.warning("sends of a process that died are uncertain", count=given_up)
         return await self._outbox.claim(room) if room > 0 else []
 
     async def deliver(self, send: Send) -> None:
@@ -65,11 +65,11 @@ class Sender:
             self._observer.sent(CHANNEL, state)
             await self._outbox.end(send.owner, send.send_id, state, error.kind)
         log.warning(
-            "send failed send=%s kind=%s attempts=%d again=%s",
-            send.send_id[:12],
-            error.kind,
-            send.attempts,
-            error.may_retry and not is_last,
+            "send failed",
+            send=send.send_id[:12],
+            kind=error.kind,
+            attempts=send.attempts,
+            again=error.may_retry and not is_last,
         )
 
 

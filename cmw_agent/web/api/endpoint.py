@@ -1,7 +1,6 @@
 """What the page's own routes share: the endpoint around each, and the reading of its request."""
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -11,13 +10,14 @@ from starlette.responses import JSONResponse, Response
 
 from cmw_agent.core.bodies import BodyTooLargeError, read_request_body
 from cmw_agent.core.errors import InvalidMessageError, NotFoundError, UserError, frames
+from cmw_agent.core.logs import get_logger
 from cmw_agent.identity.principals import Principal
 from cmw_agent.observability.observers import request_of
 from cmw_agent.web.security.guard import PRINCIPAL
 from cmw_agent.web.security.page_bodies import BODY_SECONDS
 from cmw_agent.web.security.visitor_cookie import HEADER
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 MAX_BODY_BYTES = 8_192  # of a request's body: an id and a title
 Answer = Callable[[Request], Awaitable[Response]]
@@ -53,12 +53,12 @@ def endpoint(answer: Answer, about: str, render_error: RenderError = error_respo
             user_error = UserError()
             principal = request.scope.get(PRINCIPAL)
             log.error(  # noqa: TRY400 (its text is not for the log)
-                "%s failed error_id=%s request=%s principal=%s cause=%s",
+                "%s failed",
                 about,
-                user_error.error_id,
-                request_of(request.scope),
-                principal.log_name if isinstance(principal, Principal) else "-",
-                frames(error),
+                error_id=user_error.error_id,
+                request=request_of(request.scope),
+                principal=principal.log_name if isinstance(principal, Principal) else "-",
+                cause=frames(error),
             )
             return render_error(request, user_error)
 
