@@ -55,7 +55,7 @@ def open_channels(services: Runtime, identities: Identities) -> Channels:
 
     Args:
         services: The live parts of the process.
-        identities: Signs what visitors of websites are known by.
+        identities: Signs the tokens of visitors of websites.
 
     Raises:
         StartupError: The settings name an agent that is not there.
@@ -105,7 +105,7 @@ async def _render(request: Request, error: Exception) -> Response:
 
 
 def _render_early(keys: Keys, scope: Scope, error: UserError) -> Response:
-    """Return the answer that tells of `error` where no route has had the request yet."""
+    """Return the response for an error that was raised before any route had the request."""
     response = error_response_at(scope["path"], error)
     if scope["path"].startswith(INTERFACES):
         response.headers["Vary"] = "Origin"
@@ -130,7 +130,7 @@ class _UnexpectedErrors:
 
         try:
             await self._app(scope, receive, note_start)
-        except Exception as error:  # noqa: BLE001 (told to the caller, named in the log)
+        except Exception as error:  # noqa: BLE001 (the caller gets its id, the log its cause)
             user_error = UserError()
             log.error("channel failed", error_id=user_error.error_id, cause=frames(error))  # noqa: TRY400
             if not has_started:

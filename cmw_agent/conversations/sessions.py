@@ -1,7 +1,7 @@
 """SessionRegistry: session key → live session, each owned by one principal.
 
 A live session is what one open page needs in memory: its agent, its entry to the
-memory and the turn that runs now. All of it can be made again from the database, so
+memory and the turn that runs now. All of it can be rebuilt from the database, so
 a session may leave the process at any time except while a turn runs.
 """
 
@@ -43,11 +43,11 @@ class RunningTurn(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SessionOrigin:
-    """Where a session's conversations come from, as the server has found it out.
+    """Where a session's conversations come from, as the server has proved it.
 
     `tenant_id` is the API key's holder through whom the owner came, and who may list the
     conversation, which it knows as `external_id`; None where the owner came alone. `recipient` is where the channel
-    sends what nobody waits for: only a recurring task keeps it.
+    sends the answers of recurring tasks, which alone store it.
     """
 
     website_domain: str | None = None
@@ -156,33 +156,33 @@ class SessionRegistry:
         return key in self._sessions
 
     async def session(self, key: SessionKey, principal: Principal) -> LiveSession:
-        """Return the live session of `key`, made on first use.
+        """Return the live session of `key`, created on first use.
 
         Raises:
             UnknownSessionError: The key belongs to another principal.
             OverloadedError: The process holds as many busy sessions as it may.
         """
-        found = self._sessions.get(key)
-        if found is not None:
-            if found.principal != principal:
+        present = self._sessions.get(key)
+        if present is not None:
+            if present.principal != principal:
                 raise UnknownSessionError
-            found.used_at = self._clock()
+            present.used_at = self._clock()
             self._sessions.move_to_end(key)
             self._by_owner[principal.id].move_to_end(key)
-            return found
+            return present
         # While one goes, others may come: room counts only when nothing was awaited since.
         while key not in self._sessions and (crowd := self._crowd(principal)):
             await self._evict(crowd)
-        # Nothing is awaited from here on, so a key is never made twice.
+        # Nothing is awaited from here on, so a key never gets two sessions.
         if key in self._sessions:
             return await self.session(key, principal)
-        made = LiveSession(
+        new = LiveSession(
             key, principal, self._maker.agent(principal), self._maker.memory(principal)
         )
-        made.used_at = self._clock()
-        self._sessions[key] = made
+        new.used_at = self._clock()
+        self._sessions[key] = new
         self._by_owner.setdefault(principal.id, OrderedDict())[key] = None
-        return made
+        return new
 
     def find(self, key: SessionKey, principal: Principal) -> LiveSession | None:
         """Return the live session of `key` if it is this principal's, without making one."""
@@ -197,7 +197,7 @@ class SessionRegistry:
         """Let a session go: its page has closed.
 
         A running turn is stopped first and what came is stored; one that waits for its user's
-        decision goes on, for the page that asks for it next. Another's key, or an unknown one,
+        decision goes on, for the page that resumes it. Another's key, or an unknown one,
         changes nothing. Returns whether a session was released.
         """
         session = self.find(key, principal)

@@ -64,7 +64,7 @@ class Keys:
         """Return the key that `request` bears; of its origins the one that asks.
 
         Raises:
-            Unauthorized: It bears none that is known here, or more than one, or there are none.
+            UnauthorizedError: It bears no valid key, or more than one, or the settings have none.
             UserError: It comes from a page whose origin does not stand beside the key, or from no
                 page although it is a key for pages.
             UnknownAddressError: The key is not for such requests; the address seems not to exist.
@@ -85,7 +85,7 @@ class Keys:
         return _at_origin(key, request)
 
     def readable(self, origin: str | None) -> dict[str, str]:
-        """Return the headers that let a page read a response made before a key is looked at.
+        """Return the headers that let a page read a response made before a key is checked.
 
         Pages of any key's origins may: it holds nothing of anybody.
         """
@@ -163,10 +163,10 @@ def readable_by(origin: str) -> dict[str, str]:
 
 
 def key_of(request: Request) -> ApiKey:
-    """Return the key that was found to be the request's.
+    """Return the request's key, which `keyed` has checked.
 
     Raises:
-        Unauthorized: Nobody has looked; no route of `keyed` comes so far.
+        UnauthorizedError: The route is not one of `keyed`.
     """
     key = request.scope.get(KEY)
     if not isinstance(key, ApiKey):
@@ -177,8 +177,8 @@ def key_of(request: Request) -> ApiKey:
 def must_be_secret(key: ApiKey) -> None:
     """Let only keys pass that no website's visitors have.
 
-    A key with an origin stands in that site's pages: whoever reads them can send it, with that
-    `Origin` too. It reaches the sessions whose ids one knows, and nothing else.
+    A key with an origin is in that site's pages: every reader can send it, with that `Origin`
+    too. It reaches the sessions whose ids one knows, and nothing else.
 
     Raises:
         UserError: Pages may use this key.

@@ -1,6 +1,6 @@
 """Bounds on what a request to a channel brings: bytes, and the time they take to come.
 
-What a form could have sent is refused unread; a key, a token or a signature is asked for later.
+What a form could have sent is refused unread; a key, a token or a signature is checked later.
 """
 
 import asyncio
@@ -71,7 +71,7 @@ class BoundedBodies:
         small: Bytes above which a body is a large one, of which few are held at once.
         small_seconds: In which a small body must have come.
         large_seconds: In which a large one must have come.
-        render_error: Returns the response that tells of an error.
+        render_error: Returns the response for an error.
     """
 
     def __init__(

@@ -69,7 +69,7 @@ class Callers:
         return profile
 
     async def current(self, principal: Principal) -> str:
-        """Return the id of the conversation that goes on: the newest that has not ended.
+        """Return the id of the open conversation: the newest that has not ended.
 
         Every replica finds the same, also before the first message is stored.
 
@@ -82,7 +82,7 @@ class Callers:
         return conversation_after(principal, latest.conversation_id if latest else None)
 
     async def latest(self, principal: Principal) -> Conversation | None:
-        """Return the conversation that goes on, or else the one that began last; None for none.
+        """Return the open conversation, or else the one that began last; None for none.
 
         Raises:
             UserError: The memory fails.
@@ -95,7 +95,7 @@ class Callers:
         return max(conversations, key=lambda item: item.started_at, default=None)
 
     async def begin_anew(self, principal: Principal) -> None:
-        """End the conversation that goes on; the next message begins another.
+        """End the open conversation; the next message begins another.
 
         An answer that is being written in it is stopped and kept, and the calls that wait there
         are denied: nobody could answer them any more.
@@ -152,12 +152,12 @@ class Callers:
         return reply.text if reply is not None else None
 
     def live(self, principal: Principal, conversation_id: str) -> LiveSession | None:
-        """Return the live session of a principal's conversation, if there is one; none is made."""
+        """Return the live session of a principal's conversation, if there is one; none is created."""
         key = self._identities.session_key(principal, conversation_id)
         return self._services.registry.find(key, principal)
 
     async def session(self, principal: Principal, caller: Caller) -> LiveSession:
-        """Return the live session of a caller's conversation, made on first use.
+        """Return the live session of a caller's conversation, created on first use.
 
         Raises:
             UserError: The caller is not this principal, or the process has no room.

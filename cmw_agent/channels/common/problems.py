@@ -34,14 +34,14 @@ class WrongMethodError(UserError):
 
 
 def error_response_at(path: str, error: UserError) -> JSONResponse:
-    """Return the answer that tells of `error` to a client that asked for `path`."""
+    """Return the response for an error of a request to `path`."""
     if isinstance(error, UnknownAddressError) and not path.startswith(INTERFACES):
         return JSONResponse({"detail": HTTPStatus(error.status).phrase}, error.status)
     return openai_problem(error) if path.startswith(V1) else problem(error)
 
 
 def problem(error: UserError) -> JSONResponse:
-    """Return the answer that tells of `error`.
+    """Return the problem document of an error as a response.
 
     What is another's and what does not exist get the same response, without an error id.
     """
@@ -52,7 +52,7 @@ def problem(error: UserError) -> JSONResponse:
 
 
 def openai_problem(error: UserError) -> JSONResponse:
-    """Return the answer that tells of `error` to a client that was made for OpenAI's API."""
+    """Return the response for an error in the form that OpenAI's clients expect."""
     headers = problem(error).headers
     kept_headers = {
         name: headers[name] for name in ("retry-after", "www-authenticate") if name in headers

@@ -1,4 +1,4 @@
-"""Which website a request comes from, and what browsers are told of that.
+"""The website that a request comes from, and the CORS headers of the response.
 
 A browser names the site of the page that asks in ``Origin`` (Fetch standard, section 3.2), which
 no page can change. Where a website shows the chat's own page in a frame, the requests' origin is
@@ -42,7 +42,7 @@ class ForeignSiteError(UserError):
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """Where a visitor is: what a token is bound to, and the website's host where it is known."""
+    """A visitor's site: the origin that tokens are bound to, and the website's host if known."""
 
     origin: str
     domain: str | None
@@ -54,7 +54,7 @@ class Sites:
     Args:
         services: The live parts of the process.
         callers: Knows the agents.
-        identities: Signs what the chat's own page is told.
+        identities: Signs the stamp of the chat's own page.
     """
 
     def __init__(self, services: Runtime, callers: Callers, identities: Identities) -> None:

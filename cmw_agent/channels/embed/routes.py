@@ -1,6 +1,6 @@
 """The embed: a chat that other websites show with one line, each to visitors of its own.
 
-Who asks is known by a token that the server has signed for one visitor, one agent and one site. It
+A visitor is known by a token that the server has signed for one visitor, one agent and one site. It
 comes in ``Authorization`` and no cookie is read, so that a foreign page has nothing to ask with.
 The site itself is the one that the browser names: see `cmw_agent.channels.embed.origins`. How it is
 drawn is in ``static/widget.js``; why so in ``docs/adr/0016-widget-in-a-shadow-root.md``.
@@ -79,7 +79,7 @@ class EmbedRoutes:
     Args:
         services: The live parts of the process.
         callers: Gives the sessions.
-        identities: Signs what visitors are known by.
+        identities: Signs the visitors' tokens.
     """
 
     def __init__(self, services: Runtime, callers: Callers, identities: Identities) -> None:
@@ -217,7 +217,7 @@ class EmbedRoutes:
 
         Raises:
             ForeignSiteError: From a page that the agent is not for.
-            UnknownVisitorError: The request proves nobody who is known at this agent and site.
+            UnknownVisitorError: The request has no valid token for this agent and site.
         """
         site = self._sites.of(request, agent_id)
         token = bearer_token(request.headers)

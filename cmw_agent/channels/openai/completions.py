@@ -1,4 +1,4 @@
-"""The agents in the form of OpenAI's API, for whatever client was made for that.
+"""The agents in the form of OpenAI's API, for clients of that API.
 
 By default nothing is kept: the messages of a request are the conversation, as such clients expect.
 With the header ``X-Session-Id`` the request is a message to that session of the REST interface: the

@@ -157,7 +157,7 @@ class Rest:
         *,
         can_ask: bool,
     ) -> LiveSession:
-        """Return the live session in which the party's conversation goes on.
+        """Return the live session of the session's open conversation.
 
         Raises:
             UserError: The memory fails, or the process has no room.
@@ -243,7 +243,7 @@ class Rest:
 
 
 def problem_of(error: Exception) -> Response:
-    """Return the problem document that tells of `error`."""
+    """Return the problem document of an error."""
     return problem(to_user_error(error))
 
 

@@ -1,6 +1,6 @@
-"""The interface's description for programs (OpenAPI) and for people: a page made of our own files.
+"""The interface's description for programs (OpenAPI), and a page that shows it to people.
 
-Open to everybody: it says what can be asked, and nothing of anybody.
+Both are public and contain no user data; the page loads files of the app alone.
 """
 
 import asyncio
@@ -62,7 +62,7 @@ def described(routes: Sequence[BaseRoute]) -> dict[str, Any]:
 
 
 def router(interface: Sequence[BaseRoute]) -> APIRouter:
-    """Return the routes of the document, which is made when it is first asked for, and its page."""
+    """Return the routes of the document, which is built at the first request, and of its page."""
     document = cache(partial(described, interface))
 
     async def openapi() -> Response:

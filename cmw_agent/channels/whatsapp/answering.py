@@ -164,7 +164,7 @@ class WhatsAppAnswerer:
         return (await retry(upload, tries=TRIES, pause_after=partial(_pause_after, NO_ROOM)),)
 
     async def _inline_media(self, message: InboxMessage) -> AsyncGenerator[bytes, None]:
-        """Yield the bytes that came with a message, fetched now and kept by nobody."""
+        """Yield the bytes that came with a message, loaded now and not kept in memory."""
         if media := await self._services.inbox.media(message.owner, message.message_id):
             yield media
 
@@ -260,7 +260,7 @@ def alone(markdown: str) -> str:
 def private(markdown: str) -> str:
     """Return a text for a group in WhatsApp's form, without links that connect an account.
 
-    Another member who followed one would connect their account to whom it was made for.
+    Another member who followed one would connect their account for the person whom it is for.
     """
     text, count = unoffered(markdown)
     # again, since what goes with Markdown's signs may have stood within a link

@@ -1,4 +1,4 @@
-"""What is asked before a tool changes something: all of the call, exactly, or nothing.
+"""The text of an approval prompt: the whole call, exactly, or none.
 
 Each argument is one line of JSON (RFC 8259) in a block of code. What does not print, line ends and
 signs that turn a text's direction among it, and the sign that would end the block, are written as
@@ -23,7 +23,7 @@ class ApprovalNotShowableError(Exception):
 
 
 def question(approval: PendingApproval, code: str = "") -> list[str]:
-    """Return what the owner is asked about a call, in one message or several.
+    """Return the messages that ask the owner about a call.
 
     Args:
         approval: The call.

@@ -1,11 +1,11 @@
 """ApprovalPrompts: asks on WhatsApp before a tool changes something, and finds the decision.
 
 A message of the same owner that came after the question was sent, to its last part, and says yes or
-no is the answer: it is taken out of the inbox, whichever replica has stored it there, and settles
+no is the decision: it is taken out of the inbox, whichever replica has stored it there, and settles
 the call that waits in this process. What else the owner sends waits until then.
 
-In a group, where "ok" may be said to somebody else, and soon after another question, which a late
-word may be meant for, the answer must name the question's code. What cannot be asked is denied.
+In a group, where "ok" may be said to someone else, and soon after another question, for which a late
+answer may be meant, the answer must name the question's code. What cannot be asked is denied.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ log = get_logger(__name__)
 POLL_SECONDS = 1.0  # for what another replica has stored
 PENDING_SECONDS = 0.2  # for the next call of a turn that has asked already
 MAX_WAITING = 256  # people of this process who are being asked
-LATE_SECONDS = 300  # after the end of a question, in which a late word may be meant for it
+LATE_SECONDS = 300  # after the end of a question, in which a late answer may be meant for it
 LETTERS, DIGITS = "abcdefghjkmnpqrstuvwxyz", "23456789"  # without those that look alike
 TOO_LONG = (
     "One of my steps needed your approval, but it is too long to be shown here as a whole; so it "
@@ -139,7 +139,7 @@ class ApprovalPrompts:
         except ApprovalPromptError:
             log.warning("a question was not sent", owner=principal.log_name)
             sentence = FAILED
-        except Exception as error:  # noqa: BLE001 (denied, told, named in the log)
+        except Exception as error:  # noqa: BLE001 (denied; the user is told, the log has its cause)
             log.error("a question failed", cause=frames(error))  # noqa: TRY400
             sentence = FAILED
         finally:
@@ -155,7 +155,7 @@ class ApprovalPrompts:
         approval: PendingApproval,
     ) -> ApprovalOutcome | None:
         new_code = "".join(secrets.choice(signs) for signs in (LETTERS, DIGITS, LETTERS))
-        question(approval, new_code)  # before the database is asked for anything
+        question(approval, new_code)  # before the first query
         name, send_ids = _question_id(), list[str]()
         code: str | None = None
         since: datetime | None = None
@@ -182,7 +182,7 @@ class ApprovalPrompts:
         return self._services.approvals.pending(principal.id, conversation)
 
     async def _needs_code(self, principal: Principal, incoming: InboundMessage) -> bool:
-        """Whether a bare word could be meant for something else; every replica finds the same."""
+        """Whether a bare yes or no could be meant for something else; all replicas agree."""
         if incoming.is_group:
             return True
         length = int(self._services.settings.approval_seconds) + LATE_SECONDS
@@ -214,7 +214,7 @@ class ApprovalPrompts:
         """Return since when all parts of a question are sent; None while some are to be.
 
         Raises:
-            ApprovalPromptError: One of them never will be, or nobody knows.
+            ApprovalPromptError: One of them never will be, or perhaps was.
             StoreError: The memory fails.
         """
         parts = await self._services.outbox.standing(principal.id, send_ids)
@@ -244,7 +244,7 @@ def _question_id() -> str:
 def decision_of(text: object, code: str = "") -> ApprovalOutcome | None:
     """Return the decision that a message is, or None where it is none.
 
-    With a code, the word must be followed by it; without one, it must stand alone.
+    Yes or no must be followed by the code, and stand alone where there is none.
     """
     words = text.lower().split() if isinstance(text, str) else []
     words = [bare for word in words if (bare := word.strip(".,!*_/"))]

@@ -32,10 +32,10 @@ class SendError(Exception):
     """A text was not sent, or perhaps was.
 
     Args:
-        kind: A fixed word, without anything of the text.
+        kind: A fixed word; no part of the text.
         may_retry: Whether it may be sent again: it never went out, or the other side has refused
             it for now and so, by HTTP, not passed it on.
-        is_known: Whether it counts as known that it did not arrive.
+        is_known: Whether it certainly did not arrive.
         retry_after: Seconds that the other side asks for.
     """
 
@@ -54,7 +54,7 @@ class WhatsAppClient:
 
     Args:
         settings: Addresses and tokens.
-        client: Keeps no cookies; whoever made it closes it.
+        client: Keeps no cookies; its creator closes it.
         media_seconds: In which a file is to be there.
     """
 
@@ -83,7 +83,7 @@ class WhatsAppClient:
         """Send a text, which has at most WhatsApp's length.
 
         Raises:
-            SendError: It did not go out, or nobody knows.
+            SendError: It did not go out, or perhaps did.
         """
         if not self.can_send(kind):
             raise SendError("not_configured", may_retry=False)
@@ -123,7 +123,7 @@ class WhatsAppClient:
         Raises:
             UserError: It cannot be fetched, or is too large.
         """
-        # around each wait for Meta, and never around a `yield`: it would cancel whoever reads
+        # around each wait for Meta, and never around a `yield`: it would cancel the reader
         deadline = asyncio.get_running_loop().time() + self._media_seconds
         try:
             async with asyncio.timeout_at(deadline):
@@ -223,7 +223,7 @@ class WhatsAppClient:
 
 
 def too_large(max_bytes: int) -> UserError:
-    """Return what is told of a file that is too large."""
+    """Return the error for a file that is too large."""
     return InvalidMessageError(
         f"This file is too large; at most {max_bytes / 1e6:.1f} MB are taken.", status=413
     )

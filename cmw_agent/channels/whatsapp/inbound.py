@@ -39,7 +39,7 @@ KINDS: Mapping[str, MessageKind] = {
     "voice": "audio",
     "document": "document",
 }
-SILENT = frozenset(  # what nobody expects an answer to
+SILENT = frozenset(  # types that expect no answer
     {"reaction", "system", "protocol", "e2e_notification", "notification_template", "gp2"}
     | {"call_log", "ciphertext", "revoked"}
 )
@@ -147,7 +147,7 @@ def _bridge(body: dict[str, Any]) -> InboundDelivery | None:
 
 
 def _member(body: dict[str, Any], chat: str) -> str:
-    """Return who has written in a group; there is nobody to fall back on."""
+    """Return the id of the member who has written in a group."""
     sender = body.get("sender")
     sender_id = sender.get("id") if isinstance(sender, dict) else sender
     sender_id = sender_id or body.get("author")

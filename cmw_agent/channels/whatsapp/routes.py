@@ -146,7 +146,7 @@ class WhatsApp:
                     self._live = None
 
     async def deliver(self, delivery: Delivery) -> None:
-        """Send what a recurring task has answered, where it was asked for by WhatsApp.
+        """Send the answer of a recurring task that was scheduled by WhatsApp.
 
         Raises:
             StoreError: The memory fails.
@@ -208,7 +208,7 @@ class WhatsApp:
         return JSONResponse({"status": "accepted"})
 
     async def send(self, request: Request) -> Response:
-        """Send a text to somebody, for the holder of a key."""
+        """Send a text, for the holder of a key."""
         key = self._keys.of(request, "whatsapp")
         body = _json(request, await request.body())
         if not isinstance(body, dict):

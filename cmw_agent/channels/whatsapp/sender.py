@@ -24,7 +24,7 @@ class Sender:
     Args:
         outbox: What is to be sent.
         client: Sends it.
-        observer: Is told of each attempt.
+        observer: Counts each attempt.
     """
 
     def __init__(self, outbox: Outbox, client: WhatsAppClient, observer: Observer) -> None:
@@ -40,7 +40,7 @@ class Sender:
         return await self._outbox.claim(room) if room > 0 else []
 
     async def deliver(self, send: Send) -> None:
-        """Send a text and keep what became of it."""
+        """Send a text and store the result."""
         try:
             await self._client.send(send.kind, send.recipient, send.text)
         except SendError as error:
@@ -50,7 +50,7 @@ class Sender:
             await self._outbox.end(send.owner, send.send_id, "sent")
 
     async def count(self) -> None:
-        """Tell the observer how many sends wait."""
+        """Report how many sends wait to the observer."""
         statistics = await self._outbox.figures()
         self._observer.sends_waiting(statistics.counts.get("pending", 0))
 

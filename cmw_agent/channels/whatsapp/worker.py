@@ -2,7 +2,7 @@
 
 Of one owner, one message after the other; of all, a bounded number at once, not counting those
 whose turn waits for a decision, which have a bound of their own. What a process that died was doing is
-given up, and told of; see ``docs/adr/0019-whatsapp-inbox-and-outbox.md``.
+given up, and its sender is told so; see ``docs/adr/0019-whatsapp-inbox-and-outbox.md``.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from memory.queues.outbox import NewSend
 
 log = get_logger(__name__)
 
-AT_ONCE = 32  # messages of this process, beside those that wait for a word
+AT_ONCE = 32  # messages of this process, beside those that wait for a decision
 POLL_SECONDS = 2.0
 RENEW_SECONDS = 15.0
 END_SECONDS = 10.0  # in which what runs is to end with the process
@@ -186,7 +186,7 @@ class Worker:
             return await self._answerer.answer(message, progress, can_ask=can_ask)
         except TurnNotStartedError:
             raise
-        except Exception as error:  # noqa: BLE001 (told to the user, named in the log)
+        except Exception as error:  # noqa: BLE001 (the user gets its id, the log its cause)
             user_error = UserError()
             log.error("message failed", error_id=user_error.error_id, cause=frames(error))  # noqa: TRY400
             return str(user_error)
@@ -230,7 +230,7 @@ class Worker:
 
 
 def replies(message: InboxMessage, text: str) -> Sequence[NewSend]:
-    """Return an answer as what is to be sent; each part has one id, however often it is made."""
+    """Return the sends of an answer; each part has the same id at each call."""
     incoming = InboundMessage.from_json(message.payload)
     return [
         NewSend(f"{message.message_id}.{index}", incoming.chat, incoming.via, part)
@@ -239,7 +239,7 @@ def replies(message: InboxMessage, text: str) -> Sequence[NewSend]:
 
 
 def notice(message: InboxMessage) -> Sequence[NewSend]:
-    """Return what is told to whom a process that died has not answered."""
+    """Return the sends for a message that a process that died has not answered."""
     if not message.payload or message.payload.get("inline"):
         return ()
     incoming = InboundMessage.from_json(message.payload)

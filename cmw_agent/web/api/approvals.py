@@ -1,6 +1,6 @@
 """Approvals on the page: the calls that wait in one's own conversation, and the decisions.
 
-Who asks comes from the guard alone. A call that is another's, was decided, is late or never was
+The principal comes from the guard alone. A call that is another's, was decided, is late or never was
 looks the same.
 """
 

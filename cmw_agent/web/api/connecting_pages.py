@@ -39,7 +39,7 @@ def back() -> Response:
 
 
 def gone() -> Response:
-    """Return what everybody is told of a link that is not theirs to follow."""
+    """Return the page for a link that this browser may not follow."""
     return page("Nothing was connected", GONE, status=404)
 
 

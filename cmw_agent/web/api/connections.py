@@ -1,6 +1,6 @@
 """The page's panel of connected accounts, and the routes on which an account is connected.
 
-Whose accounts comes from the guard alone; how they stand is asked of Composio each time. A
+The principal comes from the guard alone; the states of accounts come from Composio each time. A
 caller of whom nothing is kept has none. The way goes from the app's own link to Composio's site
 and back; see ``docs/adr/0023-connecting-is-finished-where-it-began.md``.
 """

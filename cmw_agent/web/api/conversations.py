@@ -1,6 +1,6 @@
 """The page's list of conversations: routes for its script, each for its own principal.
 
-Who asks comes from the guard alone. A caller who proves nothing has no history: the list is
+The principal comes from the guard alone. A caller who proves nothing has no history: the list is
 empty, and all else is not found.
 """
 

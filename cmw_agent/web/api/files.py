@@ -1,6 +1,6 @@
 """Routes for files: uploaded by their owner, served to their owner alone.
 
-Who asks comes from the guard alone. What is another's, does not exist or is asked for by nobody is
+The principal comes from the guard alone. What is another's, does not exist or is asked for by nobody is
 answered like a route that does not exist.
 """
 
