@@ -71,7 +71,7 @@ class Budgets:
 
     def waiting(self, kind: Kind) -> int:
         """Return how many callers wait for a part of a kind."""
-        return len(self._uses[kind].waiting)
+        return len(self._usages[kind].waiting)
 
     def bound(
         self, kind: Kind, owner: str | None, address: str | None, amount: int = 1

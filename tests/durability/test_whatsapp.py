@@ -215,7 +215,7 @@ class Shop:
         owner = owner_of(found.message, self.runtime.settings.whatsapp_agent).id
         new = NewInboxMessage(found.message.message_id, found.message.as_json())
         await self.runtime.inbox.add(owner, new, taken_by=holder)
-        self.bell.ring()
+        self.bell.notify()
         return InboxMessage(new.message_id, owner, new.payload, holder)
 
     async def until(self, **states: int) -> None:
@@ -331,11 +331,11 @@ async def test_a_renewal_that_failed_is_tried_again_at_once(
         at.does(LEASES_END)
         at.does("ALTER TABLE channel_messages RENAME TO away")
         at.seconds += RENEW_SECONDS
-        at.bell.ring()
+        at.bell.notify()
         # the first may be of a round that had begun before
         await until(lambda: sum(r.module == "worker" for r in caplog.records) >= 2)
         at.does("ALTER TABLE away RENAME TO channel_messages")
-        at.bell.ring()
+        at.bell.notify()
         held = "SELECT 1 FROM channel_messages WHERE lease_until NOT LIKE '2000%'"
         await until(lambda: rows(tmp_path, held) != [])
         endpoint.release_all()
@@ -366,7 +366,7 @@ async def test_what_waits_to_be_answered_is_told(tmp_path: Path) -> None:
         await endpoint.wait_held()
         await at.takes(message(KIM, "second"))
         at.seconds += RENEW_SECONDS
-        at.bell.ring()
+        at.bell.notify()
         async with asyncio.timeout(WAIT):
             found = 0.0
             while found != 1:

@@ -42,9 +42,9 @@ from tests.unit.test_view import stored
 JUDGED: Mapping[str, tuple[str, ...]] = {
     "each round waits for something else, and works on no text": (
         "cmw_agent.channels.common.turn_streams._watch",
-        "cmw_agent.channels.common.turn_streams.to_its_end",
+        "cmw_agent.channels.common.turn_streams.events_until_end",
         "cmw_agent.channels.whatsapp.routes.WhatsApp.incoming",
-        "cmw_agent.channels.whatsapp.approvals.ApprovalPrompts._answered",
+        "cmw_agent.channels.whatsapp.approvals.ApprovalPrompts._wait_for_decision",
         "cmw_agent.channels.whatsapp.approvals.ApprovalPrompts.ask",
         "cmw_agent.channels.whatsapp.answering.WhatsAppAnswerer._type",
         "cmw_agent.channels.whatsapp.worker.Worker._leave_untouched",
@@ -130,7 +130,7 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
         "cmw_agent.web.login.routes._unpack",
     ),
     "JSON is written in linear time, of values that `mended` has made shallow": (
-        "cmw_agent.channels.embed.routes._asked",
+        "cmw_agent.channels.embed.routes._approval_item",
         "cmw_agent.channels.whatsapp.approval_text._escape",
         "cmw_agent.channels.whatsapp.approval_text._json",
         "cmw_agent.llm.demo_model._tool_call",
@@ -169,7 +169,7 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
         "cmw_agent.web.gradio_transport.mailboxes.EventBuffers.open",
     ),
     "one list made of a few": ("cmw_agent.web.login.oidc._groups",),
-    "one pass over a number": ("cmw_agent.conversations.sessions._described",),
+    "one pass over a number": ("cmw_agent.conversations.sessions._description",),
     "16 digits at most": ("cmw_agent.channels.whatsapp.inbound._time",),
     "measured in test_held_loop.py": (
         "cmw_agent.llm.demo_model._words",
