@@ -233,10 +233,18 @@ def test_no_function_reaches_a_user_s_data_without_naming_the_user() -> None:
             assert "None" not in str(kind), f"{name}: {parameter.name} may be None"
 
 
+# The modules of the memory manager's class and of its bases.
+STORES = (
+    "memory.manager.",
+    "memory.conversations.turn_store.",
+    "memory.conversations.file_store.",
+)
+
+
 def test_the_store_takes_the_owner_first() -> None:
-    manager = [f for name, f in doors() if name.startswith("memory.manager.")]
-    assert manager
-    for function in manager:
+    found = [(module, f) for module in STORES for name, f in doors() if name.startswith(module)]
+    assert {module for module, _ in found} == set(STORES)
+    for _, function in found:
         assert list(inspect.signature(function).parameters)[1] == "owner", function.__qualname__
 
 
@@ -504,8 +512,8 @@ def transactions(source: Source) -> Iterator[tuple[ast.AST | None, ast.Call]]:
 OWNERLESS = {"ping", "bypasses_row_security"}
 # Those that have an owner and reach others' rows as well, each with what they do there.
 COUNT_ALL = {
-    "memory.manager.add_file": "the bytes of a network and of all are bounded too",
-    "memory.manager.used_bytes": "counts the bytes of a network and of all as well",
+    "memory.conversations.file_store.add_file": "the bytes of a network and of all are bounded too",
+    "memory.conversations.file_store.used_bytes": "counts the bytes of a network and of all as well",
     "memory.queues.schedules.add": "the tasks of a network and of all are bounded too",
 }
 
