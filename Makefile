@@ -7,7 +7,8 @@ PY := .venv/bin/python
 LOCK := $(PY) -m uv pip compile pyproject.toml --quiet --universal --python-version 3.11 \
 	--no-annotate --no-emit-index-url --custom-compile-command "make lock"
 
-.PHONY: help run test mutants bench bench-scale lint format docs lock clean venv venv-dev programs
+.PHONY: help run test mutants bench bench-scale lint audit coverage format docs wheel lock clean \
+	venv venv-dev programs
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | while IFS='|' read -r name text; do \
@@ -33,6 +34,9 @@ lint: venv-dev ## check form, types and the direction of imports
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
 	@.venv/bin/lint-imports --no-cache
+
+audit: venv-dev ## look for known holes in the locked packages (pip-audit needs the network)
+	@$(PY) scripts/audit.py
 
 format: venv-dev ## put the code into its form
 	@$(PY) -m ruff check --fix .

@@ -134,7 +134,7 @@ def _compact_message(item: StoredMessage) -> str:
 
 def _record(conversation: Conversation) -> dict[str, Any]:
     return {
-        "id": conversation.session_id,
+        "id": conversation.conversation_id,
         "title": conversation.title,
         "agent": conversation.agent_id,
         "channel": conversation.channel,

@@ -7,7 +7,6 @@ a session may leave the process at any time except while a turn runs.
 
 import asyncio
 import contextlib
-import logging
 import re
 import time
 from collections import OrderedDict
@@ -17,11 +16,12 @@ from typing import Any, Protocol
 
 from cmw_agent.agent.agent import CmwAgent
 from cmw_agent.core.errors import OverloadedError, UnknownSessionError
+from cmw_agent.core.logs import get_logger
 from cmw_agent.identity.principals import Principal, SessionKey
 from cmw_agent.tools.composio.connecting import PAGE_KINDS, Place
 from memory.manager import ConversationMemoryManager
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 PER_PRINCIPAL = 50  # open pages of one visitor; one more takes the place of the oldest
 

@@ -4,9 +4,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
-from langchain.agents.middleware.model_call_limit import ModelCallLimitExceededError
 from langchain_core.language_models import BaseChatModel
-from langgraph.errors import GraphRecursionError
 from pydantic import SecretStr
 
 from cmw_agent.config.settings import Settings
@@ -90,8 +88,6 @@ def explain(error: BaseException, settings: Settings) -> ModelFailedError:
         "please rephrase the message or start a new chat.",
         "server_error": "The model's server has a problem; please try again in a moment.",
         "unreachable": "The model's server cannot be reached; please try again in a moment.",
-        "too_many_steps": "The model called tools again and again without an answer; "
-        "please ask in another way.",
     }
     return ModelFailedError(sentences.get(kind), kind=kind)
 
@@ -102,5 +98,4 @@ def classify(error: BaseException) -> str:
         return error.kind
     if isinstance(error, TimeoutError):
         return StreamSilentError.kind
-    too_many = isinstance(error, GraphRecursionError | ModelCallLimitExceededError)
-    return "too_many_steps" if too_many else UpstreamError.kind
+    return UpstreamError.kind

@@ -6,10 +6,10 @@ and URLs at each layer, which takes longer than the rest of a turn's start; see
 ``docs/adr/0004-coalescing-at-the-source.md``.
 """
 
-import asyncio
 import random
 import ssl
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Literal
 
 import aiohttp
@@ -18,6 +18,7 @@ import orjson
 from aiohttp.helpers import get_env_proxy_for_url
 from yarl import URL
 
+from cmw_agent.core.retry import retry
 from cmw_agent.llm.response_body import ResponseBody
 
 CONNECT_SECONDS = 10.0
@@ -131,14 +132,11 @@ class Upstream:
             StreamSilentError, StreamCutError, UnreachableError: No answer arrived.
         """
         body = orjson.dumps(payload)
-        for tries_left in range(RETRIES, -1, -1):
-            try:
-                return await self._try(body)
-            except _RetryableError as failure:
-                if not tries_left or failure.pause > LONGEST_PAUSE:
-                    raise failure.error from failure.__cause__
-                await asyncio.sleep(failure.pause or _backoff(RETRIES - tries_left))
-        raise AssertionError("the last try returns or raises")
+        try:
+            send = partial(self._try, body)
+            return await retry(send, tries=RETRIES + 1, pause_after=_pause_after)
+        except _RetryableError as failure:
+            raise failure.error from failure.__cause__
 
     async def _try(self, body: bytes) -> "Reply":
         try:
@@ -242,6 +240,9 @@ def _asked_pause(header: str | None) -> float:
         return 0.0
 
 
-def _backoff(tries: int) -> float:
+def _pause_after(error: Exception, tries: int) -> float | None:
+    if not isinstance(error, _RetryableError) or error.pause > LONGEST_PAUSE:
+        return None
     # Exponential from half a second, with jitter, so that many turns do not retry at once.
-    return float(min(LONGEST_PAUSE, 0.5 * 2**tries) * (0.75 + random.random() / 4))  # noqa: S311
+    backoff = min(LONGEST_PAUSE, 0.25 * 2**tries) * (0.75 + random.random() / 4)  # noqa: S311
+    return error.pause or backoff

@@ -14,9 +14,9 @@ from cmw_agent.config.agent_profiles import load_profiles
 from cmw_agent.config.settings import Settings
 from cmw_agent.conversations.service import ConversationService
 from cmw_agent.conversations.sessions import LiveSession, SessionRegistry
-from cmw_agent.conversations.store_errors import refusal_for
 from cmw_agent.core.errors import ServiceUnavailableError
 from cmw_agent.core.logs import get_logger
+from cmw_agent.core.store_errors import mapped_store_errors
 from cmw_agent.files.service import Files
 from cmw_agent.identity.principals import Principal
 from cmw_agent.limits.budgets import Budgets
@@ -32,8 +32,8 @@ from memory.logins import Logins
 from memory.manager import ConversationMemoryManager
 from memory.queues.inbox import Inbox
 from memory.queues.outbox import Outbox
-from memory.queues.schedules import NOTED
-from memory.reports.figures import Statistics
+from memory.queues.schedules import VISIT_PRECISION
+from memory.reports.statistics import Statistics
 from memory.reports.usage_statistics import statistics
 
 log = get_logger(__name__)
@@ -160,12 +160,15 @@ class Runtime:
         """Note that a principal's page is open."""
         services = self._services
         if services is not None and services.dependencies.schedules is not None:
-            await services.dependencies.schedules.visited(principal)
+            await services.dependencies.schedules.note_visit(principal)
 
     async def visit(self, session: LiveSession) -> None:
         """Note that the user of a session is here, at most once in `NOTED`."""
         now = time.monotonic()
-        if session.visited_at is None or now - session.visited_at >= NOTED.total_seconds():
+        if (
+            session.visited_at is None
+            or now - session.visited_at >= VISIT_PRECISION.total_seconds()
+        ):
             session.visited_at = now
             await self.visited(session.principal)
 
@@ -198,16 +201,12 @@ class Runtime:
         Raises:
             ServiceUnavailableError: The database does not answer, or is not open.
         """
-        try:
+        with mapped_store_errors():
             return await statistics(self.services.database)
-        except StoreError as error:
-            raise ServiceUnavailableError from error
 
     async def _names_of(self, account: str) -> frozenset[str] | None:
-        try:
+        with mapped_store_errors():
             return await self.logins.names(account)
-        except StoreError as error:
-            raise refusal_for(error) from error
 
     def _scheduler(self, services: Services) -> Scheduler | None:
         if not self.settings.schedules_per_user:

@@ -30,7 +30,7 @@ from cmw_agent.limits.limiter import MINUTE, RateLimitError
 from cmw_agent.observability.observers import Observer
 from memory.errors import ConversationBusyError, ConversationNotFoundError, StoreError
 from memory.queues.schedules import ClaimedRun, RunEnd, Schedules, Unvisited
-from memory.records import utcnow
+from memory.records import NewTurn, utcnow
 
 log = get_logger(__name__)
 
@@ -166,10 +166,11 @@ class Scheduler:
         try:
             ticket = await session.memory.begin_turn(
                 task.owner,
-                task.session_id,
-                f"{MARK} {task.text}",
-                key=f"schedule {task.schedule_id} unvisited",
-                create=False,
+                NewTurn(
+                    task.conversation_id,
+                    f"{MARK} {task.text}",
+                    key=f"schedule {task.schedule_id} unvisited",
+                ),
             )
             if ticket.fresh:
                 await session.memory.finish_turn(
@@ -284,7 +285,7 @@ class Scheduler:
             await self._registry.release(key, principal)
 
     def _prepare(self, session: LiveSession, claimed: ClaimedRun) -> None:
-        session.conversation_id = claimed.schedule.session_id
+        session.conversation_id = claimed.schedule.conversation_id
         session.agent_id = claimed.agent_id
         session.channel = CHANNEL
         session.origin = self._origin

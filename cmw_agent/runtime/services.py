@@ -9,7 +9,8 @@ from typing import Any
 from langchain_core.language_models import BaseChatModel
 
 from cmw_agent.agent.access import Agents
-from cmw_agent.agent.agent import CmwAgent, Graph, build_graph
+from cmw_agent.agent.agent import CmwAgent
+from cmw_agent.agent.tool_loop import ToolLoop
 from cmw_agent.chat.approval_registry import ApprovalRegistry
 from cmw_agent.chat.commands import ChatCommands
 from cmw_agent.chat.dependencies import ChatDependencies
@@ -48,7 +49,7 @@ ABOVE_POLICIES = (
     "the role in CMW_DATABASE_URL is a superuser or has BYPASSRLS: row-level security does not "
     "hold for it; give the app an ordinary role"
 )
-EPHEMERAL_DATABASE = "sqlite+aiosqlite:///:memory:"
+EPHEMERAL_DATABASE = "sqlite:///:memory:"
 
 
 class PersonalSessionMaker:
@@ -56,7 +57,7 @@ class PersonalSessionMaker:
 
     Args:
         settings: As loaded at start.
-        graph: The compiled graph that all agents share.
+        loop: The tool loop that all agents share.
         model: The model that agents ask.
         memory: Holds the conversations of principals whose conversations are stored.
         ephemeral_memory: Holds those of ephemeral visitors, until the process ends.
@@ -65,13 +66,13 @@ class PersonalSessionMaker:
     def __init__(
         self,
         settings: Settings,
-        graph: Graph,
+        loop: ToolLoop,
         model: BaseChatModel,
         memory: ConversationMemoryManager,
         ephemeral_memory: ConversationMemoryManager,
     ) -> None:
         self._settings = settings
-        self._graph = graph
+        self._loop = loop
         self._model = model
         self._memory = memory
         self._ephemeral_memory = ephemeral_memory
@@ -79,7 +80,7 @@ class PersonalSessionMaker:
     def agent(self, principal: Principal) -> CmwAgent:
         """Return an agent for one session of the principal."""
         return CmwAgent(
-            self._graph,
+            self._loop,
             owner=principal.id,
             model=self._model,
             instructions=self._settings.system_prompt,
@@ -137,17 +138,15 @@ async def open_services(
         ephemeral = await stack.enter_async_context(_migrated(EPHEMERAL_DATABASE))
         model = await stack.enter_async_context(open_model(settings, FlushInterval()))
         memory = ConversationMemoryManager(database)
-        graph = build_graph(
-            model_calls=settings.max_model_calls, tool_calls=settings.max_tool_calls
-        )
+        loop = ToolLoop(model_calls=settings.max_model_calls, tool_calls=settings.max_tool_calls)
         maker = PersonalSessionMaker(
-            settings, graph, model, memory, ConversationMemoryManager(ephemeral)
+            settings, loop, model, memory, ConversationMemoryManager(ephemeral)
         )
         registry = SessionRegistry(
             maker, capacity=settings.max_sessions, idle_seconds=settings.session_idle_seconds
         )
         retention = Retention(database)
-        files = Files(settings, maker.memory, retention.known_files, budgets)
+        files = Files(settings, maker.memory, retention.existing_files, budgets)
         history = ConversationService(maker.memory, registry, files)
         schedules = open_schedules(database, settings)
         dependencies = ChatDependencies(
@@ -162,7 +161,7 @@ async def open_services(
             observer=observer,
             schedules=_schedule_service(schedules, settings, budgets),
         )
-        tools = tuple(tool.name for tool in graph.tools)
+        tools = tuple(tool.name for tool in loop.tools)
         commands = ChatCommands(history, dependencies.connecting, tools, dependencies.schedules)
         yield Services(
             database=database,

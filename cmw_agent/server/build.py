@@ -34,7 +34,7 @@ from cmw_agent.web.gradio_transport.page_cache import Pages
 from cmw_agent.web.login.accounts import Accounts
 from cmw_agent.web.login.consent import ConsentRoutes
 from cmw_agent.web.login.routes import LoginRoutes
-from cmw_agent.web.page.components import STATIC, build_page, functions
+from cmw_agent.web.page.components import STATIC, build_page, page_events
 from cmw_agent.web.page.handlers import Handlers
 from cmw_agent.web.page.panel_styles import PANELS
 from cmw_agent.web.page.theme import CSS, theme
@@ -107,7 +107,7 @@ def build_app(settings: Settings, parts: Parts = Parts()) -> Application:
     demo = build_page(settings, handlers, runtime.agents.usable(VISITOR))
     side = _EventSide(runtime)
     events = EventServer(
-        functions(demo, handlers),
+        page_events(demo, handlers),
         refusal=side.refusal,
         admit=side.admit,
         page_closed=side.page_closed,

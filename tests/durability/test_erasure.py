@@ -14,7 +14,7 @@ from cmw_agent.identity.principals import Principal
 from cmw_agent.runtime.runtime import Runtime
 from memory.engine.database import SqliteDatabase
 from memory.maintenance.retention import Retention
-from memory.records import utcnow
+from memory.records import ConversationOrigin, NewTurn, utcnow
 from tests.contract.conftest import (
     ALICE,
     BOB,
@@ -92,7 +92,7 @@ async def test_after_the_clean_up_no_byte_of_what_was_due_is_left(tmp_path: Path
             await told(runtime.chat.turn(session, f"is {word}", key="1", files=[file.file_id]))
         alice = await session_of(runtime, "alice")
         (one,) = await runtime.history.page(alice.principal)
-        await runtime.history.delete(alice.principal, one.session_id)
+        await runtime.history.delete(alice.principal, one.conversation_id)
         later = Retention(runtime.services.database, clock=lambda: utcnow() + timedelta(hours=2))
         cleaned = await later.clean(days=0, idle_seconds=10**9)
         assert (cleaned.purged, cleaned.is_erased) == (1, True)
@@ -145,6 +145,8 @@ async def test_an_ephemeral_visitor_s_database_has_nothing_to_erase(tmp_path: Pa
     word = canary()
     async with process(settings_for(tmp_path)) as runtime:
         short_lived = runtime.memory_of(Principal("e1", "ephemeral"))
-        await short_lived.begin_turn("e1", "one", word, key="1", create=True)
+        await short_lived.begin_turn(
+            "e1", NewTurn("one", word, key="1", origin=ConversationOrigin())
+        )
         assert await short_lived.forget("e1") == 1
     assert holding(tmp_path, word) == []

@@ -98,11 +98,11 @@ async def test_one_owner_s_messages_are_answered_in_order_and_others_meanwhile(
             await endpoint.wait_held()
             assert (await deliver(http, app.url, message(LEE, "meanwhile")))[0] == 200
             await bridge.until(1)
-            assert bridge.taken == [(LEE, "You said: meanwhile")]
+            assert bridge.delivered == [(LEE, "You said: meanwhile")]
             for number in range(19):  # beside the two that wait
                 assert (await deliver(http, app.url, message(KIM, f"more {number}")))[0] == 200
             await bridge.until(2)
-            assert bridge.taken[1][1].startswith("One moment, please")
+            assert bridge.delivered[1][1].startswith("One moment, please")
             endpoint.release_all()
             await bridge.until(5)
             assert bridge.texts(KIM)[1:4] == ["late", "You said: second", "You said: third"]
@@ -118,7 +118,7 @@ async def test_what_was_taken_is_acknowledged_while_its_answer_waits_and_typing_
             found = await deliver(http, app.url, message(KIM, "hold on"))
             assert found == (200, {"status": "accepted"})
             await endpoint.wait_held()
-            assert bridge.taken == []
+            assert bridge.delivered == []
             await bridge.until_typing(("start", KIM))
             assert ("stop", KIM) not in bridge.typing
             endpoint.release_all()
@@ -221,7 +221,7 @@ class Shop:
     async def until(self, **states: int) -> None:
         async with asyncio.timeout(WAIT):
             while True:
-                if dict((await self.runtime.inbox.figures()).counts) == states:
+                if dict((await self.runtime.inbox.statistics()).counts) == states:
                     return
                 await asyncio.sleep(0.02)
 
@@ -267,7 +267,7 @@ async def test_what_is_cancelled_before_its_first_step_is_given_back(tmp_path: P
             at.worker._begin(await at.takes(message(KIM, "hello"), "h"))
             await at.worker._close()
         async with beside(tmp_path) as inbox:
-            assert dict((await inbox.figures()).counts) == {"received": 1}
+            assert dict((await inbox.statistics()).counts) == {"received": 1}
         assert endpoint.requests == []
 
 
@@ -302,7 +302,7 @@ async def test_a_process_that_is_about_to_end_asks_for_an_inline_message_again(
             await settled(http, there.url, failed=1)
             assert (await deliver(http, there.url, message(KIM, "hello")))[1]["reply"] != UNBEGUN
             await settled(http, there.url, failed=1, done=1)
-            assert bridge.asked == []
+            assert bridge.requests == []
 
 
 async def test_a_process_never_gives_up_its_own_messages(tmp_path: Path) -> None:
@@ -386,13 +386,13 @@ async def test_an_answer_that_comes_too_late_is_named_in_the_log(
         asked = await at.takes(message(KIM, "hold on"))
         await endpoint.wait_held()
         async with beside(tmp_path, ahead=timedelta(minutes=2)) as other:
-            assert await other.lose(notice) == 1
+            assert await other.mark_lost(notice) == 1
         endpoint.release_all()
         await until(lambda: "an answer came too late" in caplog.text)
         name = Principal(asked.owner, "phone").log_name
         assert f"message={asked.message_id[:12]} owner={name}" in caplog.text
         assert "late " not in caplog.text.replace("too late ", "")
-        assert dict((await at.runtime.inbox.figures()).counts) == {"lost": 1}
+        assert dict((await at.runtime.inbox.statistics()).counts) == {"lost": 1}
 
 
 async def test_who_sent_a_file_that_does_not_come_to_its_end_is_told(tmp_path: Path) -> None:
@@ -499,7 +499,7 @@ async def test_what_a_killed_process_was_doing_is_seen_and_never_done_again(
         assert [item.last_user for item in endpoint.requests] == [
             "hello", "hold on", "not begun", "last",
         ]  # fmt: skip
-        assert len(bridge.asked) == 4
+        assert len(bridge.requests) == 4
 
 
 # -- sending ---------------------------------------------------------------------------------
@@ -522,7 +522,7 @@ class Post:
         return len(due)
 
     async def states(self) -> dict[str, int]:
-        return dict((await self.outbox.figures()).counts)
+        return dict((await self.outbox.statistics()).counts)
 
 
 @pytest.fixture
@@ -571,7 +571,7 @@ async def test_after_so_many_attempts_it_has_failed_visibly(post: Post) -> None:
         assert await post.deliver() == 1, attempt
         post.clock.advance(5_000)
     assert await post.deliver() == 0
-    figures = await post.outbox.figures()
+    figures = await post.outbox.statistics()
     assert [(f.state, f.kind, f.attempts) for f in figures.failures] == [
         ("failed", "http_500", MAX_ATTEMPTS)
     ]
@@ -589,9 +589,9 @@ async def test_what_cannot_succeed_or_perhaps_did_is_never_sent_again(
     assert await post.deliver() == 1
     post.clock.advance(100_000)
     assert await post.deliver() == 0
-    (failure,) = (await post.outbox.figures()).failures
+    (failure,) = (await post.outbox.statistics()).failures
     assert (failure.state, failure.kind) == (state, kind)
-    assert len(post.bridge.asked) == 1
+    assert len(post.bridge.requests) == 1
 
 
 async def test_parts_arrive_in_order_and_others_do_not_wait(post: Post) -> None:
@@ -599,7 +599,7 @@ async def test_parts_arrive_in_order_and_others_do_not_wait(post: Post) -> None:
     await post.outbox.add("other", texts("other", to=LEE))
     post.bridge.plan = [500]
     assert await post.deliver() == 2
-    assert post.bridge.taken == [(LEE, "other")]
+    assert post.bridge.delivered == [(LEE, "other")]
     assert await post.deliver() == 0
     post.clock.advance(1)
     assert [await post.deliver(), await post.deliver()] == [1, 1]

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from cmw_agent.conversations.export import FORMATS
 from cmw_agent.identity.principals import Principal
+from memory.records import NewTurn
 from tests.harness import Browser, Served, served, settings_for
 from tests.rows import rows
 from tests.service import until
@@ -19,7 +20,7 @@ async def long_conversation(app: Served, folder: Path) -> str:
     memory = app.application.runtime.memory
     for number in range(EXCHANGES):
         ticket = await memory.begin_turn(
-            owner.id, conversation, PARAGRAPH, key=f"{number}", create=False
+            owner.id, NewTurn(conversation, PARAGRAPH, key=f"{number}")
         )
         await memory.finish_turn(
             owner.id,

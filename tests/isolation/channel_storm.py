@@ -167,8 +167,8 @@ async def _phone(
         async with http.post(f"{world.url}/whatsapp/incoming", data=body, headers=headers) as taken:
             assert taken.status == 200, await taken.read()
         while not any(text in told for told in bridge.texts(sender)):
-            bridge.came.clear()
-            await bridge.came.wait()
+            bridge.changed.clear()
+            await bridge.changed.wait()
     guest.answered += bridge.texts(sender)
     guest.bytes_received += "\n".join(bridge.texts(sender)).encode()
 

@@ -18,7 +18,8 @@ from cmw_agent.identity.principals import Identities, Principal, SessionKey
 from cmw_agent.llm.chat_model import Exchange
 from cmw_agent.runtime.runtime import Runtime
 from cmw_agent.server.build import Parts
-from cmw_agent.web.page.handlers import Handlers, Page
+from cmw_agent.web.page.handlers import Handlers
+from cmw_agent.web.page.page_view import PageView
 from cmw_agent.web.security.guard import Guard
 from cmw_agent.web.security.session_binding import GuardedRequest
 from memory.manager import ConversationMemoryManager
@@ -104,7 +105,7 @@ class OneAgentForAll:
         if self._agent is None:
             made = self._maker.agent(principal)
             self._agent = RememberingAgent(
-                made._graph,
+                made._loop,
                 owner=made.owner,
                 model=made._model,
                 instructions=made._instructions,
@@ -172,13 +173,13 @@ class CachedWindow(ConversationMemoryManager):
 class SharedPage(Handlers):
     """Keeps a drawn page in a cache whose key lacks the session."""
 
-    shown: Page | None = None
+    shown: PageView | None = None
 
-    async def _page(self, session: LiveSession) -> Page:
+    async def _page(self, session: LiveSession) -> PageView:
         page = await super()._page(session)
         if page.messages and self.shown is None:
             self.shown = page
-        return Page(page.conversation_id, (self.shown or page).messages)
+        return PageView(page.conversation_id, (self.shown or page).messages)
 
 
 class UnboundGuard(Guard):

@@ -128,6 +128,17 @@ async def test_the_page_s_routes_refuse_what_declares_nothing(here: World) -> No
             assert answer.status == 415, template
 
 
+@pytest.mark.parametrize("space", ["\xa0", "\x85"])
+async def test_what_is_json_by_python_s_white_space_alone_is_not_declared(
+    space: str, here: World
+) -> None:
+    for template in ("/history/forget", "/login/consent", "/gradio_api/queue/join"):
+        for declared in (f"application/json{space}", f"{space}application/json;x"):
+            sent = {"content-type": declared}
+            answer = await ask(here.url, "POST", example(template), sent, body=b"{}")
+            assert answer.status == 415, template
+
+
 async def test_a_form_that_says_sure_deletes_nothing(here: World) -> None:
     async with Browser(here.url) as alice:
         tab = await alice.open()

@@ -259,7 +259,7 @@ async def test_a_rating_outlives_the_page_that_gave_it(tmp_path: Path) -> None:
         ) as other:
             other.execute("BEGIN IMMEDIATE")
             # stands in front of the rating, which so has not begun when the page goes
-            first = asyncio.create_task(runtime.memory.end(NOBODY, "none"))
+            first = asyncio.create_task(runtime.memory.mark_inactive(NOBODY, "none"))
             await asyncio.sleep(0)
             await until(lambda: not waiting)
             given = {"index": 1, "value": ["x"], "liked": True}

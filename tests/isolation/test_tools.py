@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cmw_agent.tools.composio.connections import ConnectionUser
+from cmw_agent.tools.composio.accounts import ConnectionUser
 from tests.accounts import TICKET, connected, finish, follow
 from tests.harness import WAIT, Browser, Event, Tab, canary, last_text, texts
 from tests.isolation.toolhouse import Toolhouse, settle, toolhouse, visitor, waiting

@@ -46,13 +46,13 @@ class World:
             for table, rows in found.items()
         }
 
-    def texts(self, session_id: str) -> list[tuple[str, str, str]]:
+    def texts(self, conversation_id: str) -> list[tuple[str, str, str]]:
         """Return (role, content, status) of a conversation's messages, oldest first."""
         with contextlib.closing(sqlite3.connect(self.database)) as connection:
             return connection.execute(
                 "SELECT role, content, status FROM agent_messages WHERE session_id = ? "
                 "AND NOT superseded ORDER BY seq",
-                (session_id,),
+                (conversation_id,),
             ).fetchall()
 
     def sessions(self) -> dict[SessionKey, LiveSession]:
@@ -87,7 +87,7 @@ async def unstored(here: World, key: str) -> AsyncIterator[None]:
     with contextlib.closing(sqlite3.connect(here.database, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         assert here.endpoint.release(key) == 1
-        await until(lambda: any(work.is_over for work in chat._work.values()))
+        await until(lambda: any(runner.is_over for runner in chat._runners.values()))
         yield
         other.execute("ROLLBACK")
 

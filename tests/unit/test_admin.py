@@ -16,8 +16,8 @@ import pytest_asyncio
 from cmw_agent.identity.principals import Identities, Principal
 from cmw_agent.server.build import Parts
 from cmw_agent.web.api.statistics_page import is_admin, statistics_page
-from cmw_agent.web.api.svg_charts import HEIGHT, Bar, bars, lying
-from memory.reports.figures import (
+from cmw_agent.web.api.svg_charts import HEIGHT, Bar, bars, share_bar
+from memory.reports.statistics import (
     Answers,
     Day,
     Messages,
@@ -172,7 +172,7 @@ def test_bars_stay_in_their_plot_and_small_ones_are_seen() -> None:
         assert float(height) >= 1.5
         assert 0 <= float(top) <= HEIGHT - float(height) + 0.01
     assert drawn.count("<title>") == 5
-    assert 'width="100.0"' in lying(7)
+    assert 'width="100.0"' in share_bar(7)
 
 
 def test_who_has_no_name_is_no_admin(tmp_path: Path) -> None:

@@ -217,11 +217,11 @@ async def test_a_proxy_of_the_environment_is_used_where_it_is_meant_to_be(
         near = settings_for(tmp_path, openai_base_url=endpoint.base_url, openai_api_key=KEY)
         async with open_model(near, FlushInterval(0.01)) as model:
             await said(model, "hello")
-        assert proxy.asked == []
+        assert proxy.requested_urls == []
         far = settings_for(tmp_path, openai_base_url="http://models.invalid/v1", openai_api_key=KEY)
         async with open_model(far, FlushInterval(0.01)) as model:
             assert await said(model, "hello")
-        assert proxy.asked == ["http://models.invalid/v1/chat/completions"]
+        assert proxy.requested_urls == ["http://models.invalid/v1/chat/completions"]
         assert "Proxy-Authorization: Basic dXNlcjp3b3Jk" in proxy.heads[0]
         assert f"authorization: Bearer {KEY}" in proxy.heads[0]
 

@@ -8,14 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cmw_agent.schedules.recurrence import (
-    UnknownTimeError,
-    following,
-    known_zone,
-    stored,
-    understood,
-    upcoming,
-)
+from cmw_agent.schedules.phrases import known_zone, understood
+from cmw_agent.schedules.recurrence import UnknownTimeError, following, stored, upcoming
 
 WORDS = {
     "every day at 9": "0 9 * * *",

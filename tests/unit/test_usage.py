@@ -14,7 +14,7 @@ from cmw_agent.identity.principals import Principal
 from cmw_agent.runtime.runtime import Runtime
 from memory.engine.database import Database, migrate, open_database
 from memory.manager import ConversationMemoryManager
-from memory.records import Usage, utcnow
+from memory.records import ConversationOrigin, NewTurn, Usage, utcnow
 from tests.harness import Browser, served, settings_for
 from tests.rows import rows
 from tests.service import process
@@ -82,7 +82,9 @@ async def answered(
     tokens: int | None = 10,
     cost: int | None = 100,
 ) -> None:
-    ticket = await memory.begin_turn(owner.id, conversation, "hello", key=key, create=True)
+    ticket = await memory.begin_turn(
+        owner.id, NewTurn(conversation, "hello", key=key, origin=ConversationOrigin())
+    )
     await memory.finish_turn(
         owner.id,
         ticket.turn_id,

@@ -2,20 +2,20 @@
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 from starlette.requests import Request
 
 from cmw_agent.agent.access import Asker
+from cmw_agent.chat.commands import run_control_command
 from cmw_agent.config.agent_profiles import Profile
 from cmw_agent.conversations.sessions import LiveSession, SessionOrigin
-from cmw_agent.conversations.store_errors import refusal_for
 from cmw_agent.core.errors import NotFoundError, UnknownSessionError
+from cmw_agent.core.store_errors import mapped_store_errors
 from cmw_agent.identity.channel_principals import client, conversation_after
 from cmw_agent.identity.principals import Identities, Principal
 from cmw_agent.runtime.runtime import Runtime
-from memory.errors import StoreError
 from memory.records import Conversation
 
 LOOKED_AT = 20  # conversations of one party, newest activity first
@@ -78,8 +78,8 @@ class Callers:
         """
         last = await self.latest(principal)
         if last is not None and last.status != "ended":
-            return last.session_id
-        return conversation_after(principal, last.session_id if last else None)
+            return last.conversation_id
+        return conversation_after(principal, last.conversation_id if last else None)
 
     async def latest(self, principal: Principal) -> Conversation | None:
         """Return the conversation that goes on, or else the one that began last; None for none.
@@ -106,9 +106,9 @@ class Callers:
         memory = self._services.memory_of(principal)
         for item in await self._newest(principal):
             if item.status != "ended":
-                with failures():
-                    await memory.conclude(principal.id, item.session_id)
-                await self._leave(principal, item.session_id)
+                with mapped_store_errors():
+                    await memory.close_conversation(principal.id, item.conversation_id)
+                await self._leave(principal, item.conversation_id)
 
     async def _leave(self, principal: Principal, conversation_id: str) -> None:
         live = self._services.registry.of(principal)
@@ -124,7 +124,7 @@ class Callers:
                 approvals.answer(principal.id, conversation_id, asked.approval_id, "denied", None)
 
     async def _newest(self, principal: Principal) -> list[Conversation]:
-        with failures():
+        with mapped_store_errors():
             memory = self._services.memory_of(principal)
             return await memory.conversations(principal.id, limit=LOOKED_AT)
 
@@ -135,6 +135,19 @@ class Callers:
         """
         named = client(key_name, agent_id, f"\0named\0{name}")
         return self._identities.session_key(named, "cmw.session").value[:32]
+
+    async def run_control_command(self, principal: Principal, text: str) -> str | None:
+        """Carry out `text` where it is a control command, such as `/new`, and return its answer.
+
+        None where a turn is to answer the message.
+
+        Raises:
+            UserError: The memory fails.
+        """
+        begin_new = partial(self.begin_anew, principal)
+        history = self._services.history
+        reply = await run_control_command(text, history, principal, begin_new)
+        return reply.text if reply is not None else None
 
     def live(self, principal: Principal, conversation_id: str) -> LiveSession | None:
         """Return the live session of a principal's conversation, if there is one; none is made."""
@@ -159,15 +172,6 @@ class Callers:
         session.can_ask = caller.can_ask
         session.address = caller.address
         return session
-
-
-@contextlib.contextmanager
-def failures() -> Iterator[None]:
-    """Raise what fails in the memory as the `UserError` that it means."""
-    try:
-        yield
-    except StoreError as error:
-        raise refusal_for(error) from error
 
 
 def address_of(request: Request) -> str | None:

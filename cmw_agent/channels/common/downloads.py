@@ -2,17 +2,17 @@
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from cmw_agent.core.logs import get_logger
 from cmw_agent.limits.budgets import Hold
 from cmw_agent.limits.pace import Pace
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 PIECE_BYTES = 65_536  # that wait in a connection at most, beside its own buffer
 
@@ -68,6 +68,6 @@ class Download(StreamingResponse):
                         await send({"type": "http.response.body", "body": part, "more_body": True})
                     sent += len(part)
         except TimeoutError:
-            log.info("a download was read too slowly bytes=%d", sent)
+            log.info("a download was read too slowly", bytes=sent)
             return
         await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -17,8 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from cmw_agent.agent.access import WIDGET
-from cmw_agent.channels.common.callers import Caller, Callers, address_of, base_of, failures
-from cmw_agent.channels.common.control_commands import leave
+from cmw_agent.channels.common.callers import Caller, Callers, address_of, base_of
 from cmw_agent.channels.common.turn_streams import TurnResponse, begun, server_sent
 from cmw_agent.channels.embed.origins import CrossSiteError, Site, Sites
 from cmw_agent.channels.embed.page import WidgetScript, page
@@ -27,6 +26,7 @@ from cmw_agent.conversations.sessions import SessionOrigin
 from cmw_agent.core.errors import NotFoundError, UserError
 from cmw_agent.core.http_headers import bearer_token
 from cmw_agent.core.sanitize import mended
+from cmw_agent.core.store_errors import mapped_store_errors
 from cmw_agent.identity.principals import Identities, Principal
 from cmw_agent.identity.widget_tokens import WidgetTokens, WidgetVisitor
 from cmw_agent.observability.observers import request_of
@@ -141,7 +141,10 @@ class EmbedRoutes:
         memory = self._services.memory_of(principal)
         await self._services.chat.stored(principal.id, conversation)
         found: list[StoredMessage] = []
-        with contextlib.suppress(NotFoundError), failures():  # not there: nothing was said yet
+        with (
+            contextlib.suppress(NotFoundError),
+            mapped_store_errors(),
+        ):  # not there: nothing was said yet
             found = await memory.messages(principal.id, conversation, limit=SHOWN)
         now = time.time()
         waiting = self._services.approvals.pending(principal.id, conversation)
@@ -163,7 +166,7 @@ class EmbedRoutes:
         principal, site = self._visitor(request, agent_id)
         if not body.follow:
             await self._services.chat.admit(principal, address_of(request))
-            told = await leave(self._services, self._callers, principal, body.message)
+            told = await self._callers.run_control_command(principal, body.message)
             if told is not None:
                 current = await self._callers.current(principal)
                 return JSONResponse({"session_id": current, "left": told})
@@ -200,13 +203,13 @@ class EmbedRoutes:
         if body.follow:
             # Not admitted, and so nothing is made: what waits has a session.
             live = self._callers.live(principal, caller.conversation_id)
-            waiting = chat.take_up(live) if live is not None else None
+            waiting = chat.resume(live) if live is not None else None
             if waiting is None:
                 raise NotFoundError
             return waiting
         session = await self._callers.session(principal, caller)
         if body.again:
-            return chat.again(session, key=body.key, request_id=request_id)
+            return chat.regenerate(session, key=body.key, request_id=request_id)
         return chat.turn(session, body.message, key=body.key, request_id=request_id)
 
     def _visitor(self, request: Request, agent_id: str) -> tuple[Principal, Site]:

@@ -17,7 +17,6 @@ from starlette.responses import JSONResponse, Response
 from cmw_agent.agent.access import by_key
 from cmw_agent.channels.common.api_keys import Keys, keyed
 from cmw_agent.channels.common.callers import Caller
-from cmw_agent.channels.common.control_commands import leave
 from cmw_agent.channels.common.problems import openai_problem
 from cmw_agent.channels.common.turn_streams import EVENTS, TurnResponse, begun, stopped_with
 from cmw_agent.channels.openai.models import (
@@ -150,7 +149,7 @@ class Completions:
         principal = session_of(holder, agent_id, session_id)
         headers, text = {SESSION: session_id}, str(conversation[-1].content)
         await self._services.chat.admit(principal, counted_at(holder, request))
-        left = await leave(self._services, self._callers, principal, text)
+        left = await self._callers.run_control_command(principal, text)
         if left is not None:
             voiced.texts = [left]
             return _told(voiced, body, headers)

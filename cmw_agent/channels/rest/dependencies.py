@@ -5,7 +5,6 @@ at another agent, is another party with conversations of its own. See
 ``docs/adr/0015-rest-sessions-are-parties.md``.
 """
 
-import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from http import HTTPStatus
 from typing import Annotated, Any
@@ -17,16 +16,18 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from cmw_agent.channels.common.api_keys import key_of
-from cmw_agent.channels.common.callers import Callers, address_of, failures
+from cmw_agent.channels.common.callers import Callers, address_of
 from cmw_agent.config.validators import ApiKey
 from cmw_agent.core.errors import InvalidMessageError, NotFoundError, UserError
+from cmw_agent.core.logs import get_logger
 from cmw_agent.core.sanitize import mended
+from cmw_agent.core.store_errors import mapped_store_errors
 from cmw_agent.identity import channel_principals
 from cmw_agent.identity.principals import Principal
 from cmw_agent.runtime.runtime import Runtime
 from memory.records import Conversation
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 CHANNEL = "rest"
 METADATA = "metadata"  # what a key's holder keeps with a conversation
@@ -55,15 +56,15 @@ def _holder(
 ApiKeyHolder = Annotated[ApiKey, Depends(_holder)]
 
 
-def session_of(key: ApiKey, agent_id: str, session_id: str) -> Principal:
+def session_of(key: ApiKey, agent_id: str, external_id: str) -> Principal:
     """Return the party that a session is.
 
     Raises:
         SessionNotFoundError: No session can have this id.
     """
-    if not channel_principals.EXTERNAL_ID.fullmatch(session_id):
+    if not channel_principals.EXTERNAL_ID.fullmatch(external_id):
         raise SessionNotFoundError
-    return channel_principals.client(key.name, agent_id, session_id)
+    return channel_principals.client(key.name, agent_id, external_id)
 
 
 def counted_at(key: ApiKey, request: Request) -> str | None:
@@ -96,7 +97,7 @@ class ConversationLookup:
         """
         memory = self.services.memory_of(principal)
         try:
-            with failures():
+            with mapped_store_errors():
                 if wanted is not None:
                     return await memory.conversation(principal.id, wanted)
         except NotFoundError:

@@ -12,8 +12,7 @@ from starlette.responses import JSONResponse, Response
 from cmw_agent.agent.access import by_key
 from cmw_agent.channels.common import turn_streams
 from cmw_agent.channels.common.api_keys import Keys, keyed
-from cmw_agent.channels.common.callers import Caller, address_of, base_of, failures
-from cmw_agent.channels.common.control_commands import leave
+from cmw_agent.channels.common.callers import Caller, address_of, base_of
 from cmw_agent.channels.common.problems import problem
 from cmw_agent.channels.common.turn_streams import EVENTS, TurnResponse
 from cmw_agent.channels.rest.dependencies import (
@@ -32,6 +31,7 @@ from cmw_agent.config.validators import ApiKey
 from cmw_agent.conversations.sessions import LiveSession, SessionOrigin
 from cmw_agent.core.errors import InvalidMessageError, NotFoundError
 from cmw_agent.core.events import TurnEvent, TurnStarted
+from cmw_agent.core.store_errors import mapped_store_errors
 from cmw_agent.identity import channel_principals
 from cmw_agent.identity.principals import Principal
 from cmw_agent.observability.observers import request_of
@@ -113,16 +113,16 @@ class Rest:
         `/new` ends the session's conversation, and `/forget everything` deletes all of the session.
         """
         self._callers.profile(agent_id, by_key(holder))
-        session_id = body.session_id or self._made(holder, agent_id, idempotency_key)
-        principal = session_of(holder, agent_id, session_id)
+        external_id = body.session_id or self._made(holder, agent_id, idempotency_key)
+        principal = session_of(holder, agent_id, external_id)
         is_streamed = EVENTS in request.headers.get("accept", "")
         await self._services.chat.admit(principal, counted_at(holder, request))
-        more = {"session_id": session_id}
-        left = await leave(self._services, self._callers, principal, body.message)
+        more = {"session_id": external_id}
+        left = await self._callers.run_control_command(principal, body.message)
         if left is not None:
             return _said(left, more, is_streamed=is_streamed)
         session = await self.session(
-            request, holder, agent_id, session_id, principal, can_ask=is_streamed
+            request, holder, agent_id, external_id, principal, can_ask=is_streamed
         )
         context = _kept(body.metadata, 1) if body.metadata else None
         turn = self._services.chat.turn(
@@ -148,7 +148,7 @@ class Rest:
         request: Request,
         holder: ApiKey,
         agent_id: str,
-        session_id: str,
+        external_id: str,
         principal: Principal,
         *,
         can_ask: bool,
@@ -162,7 +162,7 @@ class Rest:
         provenance = SessionOrigin(
             ip_address=address_of(request),
             tenant_id=channel_principals.tenant(holder.name),
-            external_id=session_id,
+            external_id=external_id,
         )
         caller = Caller(
             principal,
@@ -224,7 +224,7 @@ class Rest:
             return
         owner, conversation = session.owner, first.conversation_id
         try:
-            with contextlib.suppress(NotFoundError), failures():
+            with contextlib.suppress(NotFoundError), mapped_store_errors():
                 known = (await session.memory.conversation(owner, conversation)).context_data or {}
                 if first.user_seq > known.get(METADATA_SEQ, 0):
                     changes = _kept(metadata, first.user_seq)
@@ -241,7 +241,7 @@ def problem_of(error: Exception) -> Response:
 
 async def _question(session: LiveSession, begun: TurnStarted) -> str | None:
     """Return the message that a turn answers, as it is stored."""
-    with failures():
+    with mapped_store_errors():
         asked = await session.memory.messages(
             session.owner, begun.conversation_id, limit=1, before_seq=begun.user_seq + 1
         )

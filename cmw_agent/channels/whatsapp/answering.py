@@ -4,13 +4,13 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from cmw_agent.channels.common.callers import Caller, Callers
-from cmw_agent.channels.common.control_commands import leave
 from cmw_agent.channels.common.turn_streams import TurnResult, begun
 from cmw_agent.channels.whatsapp.approvals import ApprovalPrompts, WakeSignal
 from cmw_agent.channels.whatsapp.client import WhatsAppClient
-from cmw_agent.channels.whatsapp.formatting import unlinked, unoffered, whatsapp
+from cmw_agent.channels.whatsapp.formatting import PARSER_WORK, unlinked, unoffered, whatsapp
 from cmw_agent.channels.whatsapp.inbound import InboundMessage, MessageKind, digest
 from cmw_agent.chat.commands import command_of
 from cmw_agent.chat.turn import Turn
@@ -24,6 +24,7 @@ from cmw_agent.core.errors import (
 )
 from cmw_agent.core.events import ApprovalRequested, TurnEvent
 from cmw_agent.core.long_texts import off_loop
+from cmw_agent.core.retry import retry
 from cmw_agent.identity import channel_principals
 from cmw_agent.identity.principals import Principal
 from cmw_agent.limits.limiter import RateLimitError
@@ -33,6 +34,8 @@ from memory.records import utcnow
 
 CHANNEL = "whatsapp"
 TRIES, BUSY_SECONDS = 12, 2.0  # where there is no room, or another process holds the conversation
+NO_ROOM = (OverloadedError,)
+BUSY = (ConversationInUseError, OverloadedError, ServiceUnavailableError)
 TYPING_SECONDS = 20.0  # after which WhatsApp forgets that somebody types
 NAMES: Mapping[MessageKind, str] = {
     "image": "picture",
@@ -108,7 +111,9 @@ class WhatsAppAnswerer:
                 return await self._slowed(principal, error)
             except UserError as error:
                 return str(error)
-        return await off_loop(len(text), private if incoming.is_group else alone, text)
+        return await off_loop(
+            PARSER_WORK * len(text), private if incoming.is_group else alone, text
+        )
 
     async def _answer(
         self,
@@ -120,7 +125,7 @@ class WhatsAppAnswerer:
         can_ask: bool,
     ) -> str:
         if incoming.kind == "text":
-            left = await leave(self._services, self._callers, principal, incoming.text)
+            left = await self._callers.run_control_command(principal, incoming.text)
             if left is not None:
                 return left
             if incoming.is_group and _asks_for_link(incoming.text):
@@ -149,18 +154,14 @@ class WhatsAppAnswerer:
         if incoming.kind == "text":
             return ()
         name = incoming.filename or NAMES.get(incoming.kind, "file")
-        for tries_left in range(TRIES - 1, -1, -1):
-            media_id = incoming.media_id
+        add, media_id = self._services.files.add, incoming.media_id
+
+        async def upload() -> str:
             body = self._wire.media(media_id) if media_id else self._brought(message)
-            try:
-                async with contextlib.aclosing(body):
-                    add = self._services.files.add
-                    return ((await add(principal, name, incoming.media_type, body)).file_id,)
-            except OverloadedError:
-                if not tries_left:
-                    raise
-            await asyncio.sleep(BUSY_SECONDS)
-        raise AssertionError("the last try returns or raises")
+            async with contextlib.aclosing(body):
+                return (await add(principal, name, incoming.media_type, body)).file_id
+
+        return (await retry(upload, tries=TRIES, pause_after=partial(_pause_after, NO_ROOM)),)
 
     async def _brought(self, message: InboxMessage) -> AsyncGenerator[bytes, None]:
         """Yield the bytes that came with a message, fetched now and kept by nobody."""
@@ -170,18 +171,14 @@ class WhatsAppAnswerer:
     async def _begun(
         self, session: LiveSession, text: str, key: str, files: tuple[str, ...]
     ) -> tuple[Turn, TurnEvent]:
-        for tries_left in range(TRIES - 1, -1, -1):
+        async def begin() -> tuple[Turn, TurnEvent]:
             chat = self._services.chat
             if not chat.is_open:
                 raise TurnNotStartedError
-            try:
-                turn = chat.turn(session, text, key=key, files=files, request_id=key[:12])
-                return turn, await begun(turn)
-            except (ConversationInUseError, OverloadedError, ServiceUnavailableError):
-                if not tries_left:
-                    raise
-            await asyncio.sleep(BUSY_SECONDS)
-        raise AssertionError("the last try returns or raises")
+            turn = chat.turn(session, text, key=key, files=files, request_id=key[:12])
+            return turn, await begun(turn)
+
+        return await retry(begin, tries=TRIES, pause_after=partial(_pause_after, BUSY))
 
     async def _told(
         self,
@@ -237,6 +234,10 @@ class WhatsAppAnswerer:
                 await asyncio.sleep(TYPING_SECONDS)
         finally:
             await self._wire.typing(way, chat, message_id, on=False)
+
+
+def _pause_after(retried: tuple[type[Exception], ...], error: Exception, _: int) -> float | None:
+    return BUSY_SECONDS if isinstance(error, retried) else None
 
 
 def _asks_for_link(text: str) -> bool:

@@ -10,7 +10,6 @@ word may be meant for, the answer must name the question's code. What cannot be 
 
 import asyncio
 import contextlib
-import logging
 import secrets
 from collections.abc import Sequence
 from datetime import datetime
@@ -18,6 +17,7 @@ from datetime import datetime
 from cmw_agent.channels.whatsapp.approval_text import ApprovalNotShowableError, question
 from cmw_agent.channels.whatsapp.inbound import InboundMessage, digest
 from cmw_agent.core.errors import NotFoundError, frames
+from cmw_agent.core.logs import get_logger
 from cmw_agent.identity.principals import Principal
 from cmw_agent.runtime.runtime import Runtime
 from cmw_agent.tools.approvals import ApprovalOutcome, Decision, PendingApproval
@@ -26,7 +26,7 @@ from memory.queues.inbox import NewInboxMessage
 from memory.queues.outbox import NewSend
 from memory.records import utcnow
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 POLL_SECONDS = 1.0  # for what another replica has stored
 PENDING_SECONDS = 0.2  # for the next call of a turn that has asked already
@@ -135,10 +135,10 @@ class ApprovalPrompts:
         except ApprovalNotShowableError:
             told = TOO_LONG
         except ApprovalPromptError:
-            log.warning("a question was not sent owner=%s", principal.log_name)
+            log.warning("a question was not sent", owner=principal.log_name)
             told = FAILED
         except Exception as error:  # noqa: BLE001 (denied, told, named in the log)
-            log.error("a question failed cause=%s", frames(error))  # noqa: TRY400
+            log.error("a question failed", cause=frames(error))  # noqa: TRY400
             told = FAILED
         finally:
             self._waiting.discard(owner)
@@ -170,7 +170,7 @@ class ApprovalPrompts:
             except InvalidTextError:
                 raise
             except StoreError:
-                log.warning("a question waits for the database owner=%s", principal.log_name)
+                log.warning("a question waits for the database", owner=principal.log_name)
             await heard(event, POLL_SECONDS)
         return None
 
@@ -193,7 +193,7 @@ class ApprovalPrompts:
         try:
             await self._send(principal, incoming, _name(), [sentence])
         except StoreError:
-            log.warning("a denial could not be told owner=%s", principal.log_name)
+            log.warning("a denial could not be told", owner=principal.log_name)
 
     async def _send(
         self, principal: Principal, incoming: InboundMessage, name: str, texts: Sequence[str]
@@ -213,7 +213,7 @@ class ApprovalPrompts:
             ApprovalPromptError: One of them never will be, or nobody knows.
             StoreError: The memory fails.
         """
-        found = await self._services.outbox.standing(principal.id, ids)
+        found = await self._services.outbox.states(principal.id, ids)
         if len(found) < len(ids) or any(part.state in ("failed", "uncertain") for part in found):
             raise ApprovalPromptError
         ends = [part.ended_at for part in found if part.ended_at is not None]

@@ -17,6 +17,7 @@ import orjson
 from pydantic import SecretStr
 
 from cmw_agent.config.settings import Settings
+from cmw_agent.core.bodies import CHUNK_BYTES, BodyTooLargeError, read_bounded
 from cmw_agent.core.errors import InvalidMessageError, ServiceUnavailableError, UserError
 
 CONNECT_SECONDS, SEND_SECONDS = 10.0, 30.0
@@ -133,21 +134,22 @@ class WhatsAppClient:
                 size = 0
                 while True:
                     async with asyncio.timeout_at(deadline):
-                        part = await answer.content.read(65_536)
+                        part = await answer.content.read(CHUNK_BYTES)
                     if not part:
                         return
                     size += len(part)
                     if size > self._most:
                         raise too_large(self._most)
                     yield part
-        except (aiohttp.ClientError, TimeoutError, SendError):
+        except (aiohttp.ClientError, TimeoutError, SendError, BodyTooLargeError):
             raise _unfetched() from None
 
     async def _place(self, media_id: str) -> str:
         """Return where a file is; raises UserError and what aiohttp does."""
         place = f"{self._graph}/{quote(media_id, safe='')}"
         async with self._get(place, self._cloud_headers()) as answer:
-            found = _json(await _bounded(answer))
+            parts = answer.content.iter_chunked(CHUNK_BYTES)
+            found = _json(await read_bounded(parts, MAX_BYTES))
         url = str(found.get("url", "")) if answer.status == 200 else ""
         if not self._is_meta(url):
             raise _unfetched()
@@ -240,15 +242,6 @@ def _check(answer: aiohttp.ClientResponse) -> None:
         may_retry=answer.status in RETRIED or answer.status >= 500,
         retry_after=float(asked) if asked.isascii() and asked.isdigit() else 0,
     )
-
-
-async def _bounded(answer: aiohttp.ClientResponse) -> bytes:
-    body = bytearray()
-    async for part in answer.content.iter_chunked(65_536):
-        body += part
-        if len(body) > MAX_BYTES:
-            raise _unfetched()
-    return bytes(body)
 
 
 def _json(body: bytes) -> dict[str, Any]:

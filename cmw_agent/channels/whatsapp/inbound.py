@@ -7,7 +7,6 @@ even read. The bodies are those of a WPPConnect bridge (one message) and of the 
 
 import base64
 import binascii
-import logging
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
@@ -16,8 +15,9 @@ from hashlib import sha256
 from typing import Any, Literal
 
 from cmw_agent.core.errors import InvalidMessageError
+from cmw_agent.core.logs import get_logger
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 MessageKind = Literal["text", "image", "audio", "document", "other"]
 Via = Literal["bridge", "cloud"]
@@ -208,9 +208,7 @@ def _cloud(body: dict[str, Any], number_id: str | None) -> list[InboundMessage]:
     if odd and not read:
         raise odd[0]
     if odd:
-        log.warning(
-            "parts of a delivery could not be read count=%d of=%d", len(odd), len(odd) + read
-        )
+        log.warning("parts of a delivery could not be read", count=len(odd), of=len(odd) + read)
     return found
 
 

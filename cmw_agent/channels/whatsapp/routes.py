@@ -6,7 +6,6 @@ Beside requests it works through what is stored, while the process runs.
 import asyncio
 import contextlib
 import hmac
-import logging
 import re
 import secrets
 from collections.abc import AsyncIterator
@@ -32,7 +31,7 @@ from cmw_agent.channels.whatsapp.answering import (
 )
 from cmw_agent.channels.whatsapp.approvals import WakeSignal
 from cmw_agent.channels.whatsapp.client import WhatsAppClient, too_large
-from cmw_agent.channels.whatsapp.formatting import split
+from cmw_agent.channels.whatsapp.formatting import PARSER_WORK, split
 from cmw_agent.channels.whatsapp.inbound import (
     ADDRESS,
     GROUP,
@@ -45,7 +44,6 @@ from cmw_agent.channels.whatsapp.sender import Sender
 from cmw_agent.channels.whatsapp.signature import HEADER, Signatures
 from cmw_agent.channels.whatsapp.worker import Worker
 from cmw_agent.config.settings import Settings
-from cmw_agent.conversations.store_errors import refusal_for
 from cmw_agent.core.errors import (
     InvalidMessageError,
     NotFoundError,
@@ -54,17 +52,18 @@ from cmw_agent.core.errors import (
     UserError,
 )
 from cmw_agent.core.http_headers import media_type
+from cmw_agent.core.logs import get_logger
 from cmw_agent.core.long_texts import off_loop
 from cmw_agent.core.sanitize import checked_message
+from cmw_agent.core.store_errors import mapped_store_errors
 from cmw_agent.identity import channel_principals
 from cmw_agent.runtime.runtime import Runtime
 from cmw_agent.runtime.scheduler import Delivery
-from memory.errors import StoreError
 from memory.queues.inbox import InboxMessage, NewInboxMessage
 from memory.queues.outbox import NewSend
 from memory.records import utcnow
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 AHEAD = timedelta(minutes=5)  # that another's clock may be
 CHALLENGE = re.compile(r"[A-Za-z0-9_-]{1,200}")
@@ -157,7 +156,8 @@ class WhatsApp:
             return
         made = digest("schedule", secrets.token_hex(32))
         is_group = recipient.endswith(GROUP) or (kind == "cloud" and not recipient.isdigit())
-        text = await off_loop(len(delivery.text), private if is_group else alone, delivery.text)
+        work = PARSER_WORK * len(delivery.text)
+        text = await off_loop(work, private if is_group else alone, delivery.text)
         parts = enumerate(split(text))
         sends = [NewSend(f"{made}.{place}", recipient, kind, part) for place, part in parts]
         await self._services.outbox.add(delivery.owner, sends)
@@ -186,7 +186,7 @@ class WhatsApp:
             delivered = await asyncio.to_thread(self._understood, request, body)
         del body
         live = self._here()
-        with _failures():
+        with mapped_store_errors():
             if self._settings.whatsapp_inline and all(
                 item.message.via == "bridge" for item in delivered
             ):
@@ -217,7 +217,7 @@ class WhatsApp:
             for place, part in enumerate(split(text))
         ]
         live, owner = self._here(), channel_principals.tenant(key.name)
-        with _failures():
+        with mapped_store_errors():
             if not await self._services.outbox.add_named(owner, made, content, sends):
                 raise InvalidMessageError(REUSED)
         live.bell.ring()
@@ -226,9 +226,9 @@ class WhatsApp:
     async def status(self, request: Request) -> Response:
         """Return how things stand, in numbers, for the holder of a key."""
         self._keys.of(request, "whatsapp")
-        with _failures():
-            came = await self._services.inbox.figures()
-            going = await self._services.outbox.figures()
+        with mapped_store_errors():
+            came = await self._services.inbox.statistics()
+            going = await self._services.outbox.statistics()
         now = utcnow()
         told = {
             "incoming": self._settings.whatsapp_secret is not None,
@@ -376,11 +376,3 @@ def _polite(owner: str, incoming: InboundMessage, sentence: str) -> list[NewSend
 
 def _age(since: datetime | None, now: datetime) -> float | None:
     return None if since is None else round((now - since).total_seconds(), 1)
-
-
-@contextlib.contextmanager
-def _failures() -> Any:
-    try:
-        yield
-    except StoreError as error:
-        raise refusal_for(error) from error

@@ -7,7 +7,6 @@ given up, and told of; see ``docs/adr/0019-whatsapp-inbox-and-outbox.md``.
 
 import asyncio
 import contextlib
-import logging
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any
@@ -18,13 +17,14 @@ from cmw_agent.channels.whatsapp.formatting import split
 from cmw_agent.channels.whatsapp.inbound import InboundMessage, digest
 from cmw_agent.channels.whatsapp.sender import MAX_AT_ONCE, Sender
 from cmw_agent.core.errors import UserError, frames
+from cmw_agent.core.logs import get_logger
 from cmw_agent.identity.principals import Principal
 from cmw_agent.runtime.runtime import Runtime
 from memory.errors import StoreError
 from memory.queues.inbox import InboxMessage, InboxState
 from memory.queues.outbox import NewSend
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 AT_ONCE = 32  # messages of this process, beside those that wait for a word
 POLL_SECONDS = 2.0
@@ -97,7 +97,7 @@ class Worker:
             except StoreError:
                 log.warning("the inbox waits for the database")
             except Exception as error:  # noqa: BLE001 (the next round may do better)
-                log.error("a round failed cause=%s", frames(error))  # noqa: TRY400
+                log.error("a round failed", cause=frames(error))  # noqa: TRY400
             await heard(event, POLL_SECONDS)
 
     async def _round(self) -> None:
@@ -108,8 +108,8 @@ class Worker:
             await self._sender.count()
             self._services.observer.messages_waiting(await inbox.backlog())
         own = [message for message, _ in self._messages.values()]
-        if lost := await inbox.lose(notice, own):
-            log.warning("messages were lost with a process that died count=%d", lost)
+        if lost := await inbox.mark_lost(notice, own):
+            log.warning("messages were lost with a process that died", count=lost)
         await self._leave_untouched()
         waits = self._answerer.is_waiting
         room = AT_ONCE - sum(not waits(message.owner) for message, _ in self._messages.values())
@@ -148,7 +148,7 @@ class Worker:
             # It stands as being sent until its lease ends, and is uncertain then.
             log.warning("what became of a send could not be stored")
         except Exception as error:  # noqa: BLE001 (named in the log, visible in the outbox)
-            log.error("a send failed cause=%s", frames(error))  # noqa: TRY400
+            log.error("a send failed", cause=frames(error))  # noqa: TRY400
 
     async def _deal(self, message: InboxMessage, progress: Progress) -> None:
         """Answer a message, and keep its answer for the sender."""
@@ -184,7 +184,7 @@ class Worker:
             raise
         except Exception as error:  # noqa: BLE001 (told to the user, named in the log)
             told = UserError()
-            log.error("message failed error_id=%s cause=%s", told.error_id, frames(error))  # noqa: TRY400
+            log.error("message failed", error_id=told.error_id, cause=frames(error))  # noqa: TRY400
             return str(told)
 
     async def _finish(
@@ -195,7 +195,7 @@ class Worker:
             key, holder = message.message_id, message.holder
             if not await inbox.finish(message.owner, key, holder, state, sends):
                 name = Principal(message.owner, "phone").log_name
-                log.warning("an answer came too late message=%s owner=%s", key[:12], name)
+                log.warning("an answer came too late", message=key[:12], owner=name)
 
     async def _give_back(self, message: InboxMessage) -> None:
         with _noted(message):
@@ -249,4 +249,4 @@ def _noted(message: InboxMessage) -> Any:
         yield
     except StoreError:
         # Its lease ends by itself, and it counts as lost then: visible, and never run again.
-        log.warning("the end of a message could not be stored message=%s", message.message_id[:12])
+        log.warning("the end of a message could not be stored", message=message.message_id[:12])

@@ -37,13 +37,10 @@ class ApprovalRoutes:
     def routes(self) -> list[Route]:
         """Return the routes, for the app's own router."""
         answered = partial(guarded, about="approvals")
-        by_method = {"GET": answered(self.waiting), "POST": answered(self.settle)}
-
-        async def endpoint(request: Request) -> Response:
-            method = "GET" if request.method == "HEAD" else request.method
-            return await by_method[method](request)
-
-        return [Route("/approvals", endpoint, methods=list(by_method))]
+        return [
+            Route("/approvals", answered(self.waiting)),
+            Route("/approvals", answered(self.settle), methods=["POST"]),
+        ]
 
     async def waiting(self, request: Request, principal: Principal) -> Response:
         """What waits in a conversation of the one who asks."""

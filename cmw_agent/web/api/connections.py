@@ -6,9 +6,8 @@ and back; see ``docs/adr/0023-connecting-is-finished-where-it-began.md``.
 """
 
 import hmac
-import logging
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 from urllib.parse import urlencode
@@ -18,20 +17,18 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from cmw_agent.core.errors import NotFoundError, UserError, frames
+from cmw_agent.core.errors import NotFoundError, UserError
 from cmw_agent.identity.principals import Identities, Principal
-from cmw_agent.observability.observers import request_of
+from cmw_agent.tools.composio.accounts import Toolkit
 from cmw_agent.tools.composio.connecting import Attempt, Connecting, Place, Visiting
-from cmw_agent.tools.composio.connections import Toolkit, UnknownToolkitError
+from cmw_agent.tools.composio.connections import UnknownToolkitError
 from cmw_agent.web.api import connecting_pages as pages
-from cmw_agent.web.api.endpoint import body, guarded, text
+from cmw_agent.web.api.endpoint import body, endpoint, guarded, text
 from cmw_agent.web.security.guard import PRINCIPAL
 from cmw_agent.web.security.visitor_cookie import cookie_name, cookies, set_cookie
 
 COOKIE = "cmw_connecting"
 STATE_SECONDS = 900  # from Composio's site and back
-
-log = logging.getLogger(__name__)
 
 
 class ConnectionRoutes:
@@ -51,13 +48,14 @@ class ConnectionRoutes:
     def routes(self) -> list[Route]:
         """Return the routes, for the app's own router."""
         answered = partial(guarded, about="connections")
+        paged = partial(endpoint, about="connecting", render_error=_error_page)
         return [
             Route("/connections", answered(self.listed, nobody=lambda: self._answer(kept=False))),
             Route("/connections/link", answered(self.link), methods=["POST"]),
             Route("/connections/disconnect", answered(self.disconnect), methods=["POST"]),
-            Route("/connections/connect", _paged(self.connect)),
-            Route("/connected", _paged(self.connected)),
-            Route("/connected/{state}", _paged(self.connected)),
+            Route("/connections/connect", paged(self.connect)),
+            Route("/connected", paged(self.connected)),
+            Route("/connected/{state}", paged(self.connected)),
         ]
 
     async def listed(self, request: Request, principal: Principal) -> Response:
@@ -157,29 +155,10 @@ class ConnectionRoutes:
         return JSONResponse({"offered": offered, "kept": kept, "toolkits": toolkits})
 
 
-def _paged(
-    answer: Callable[[Request], Awaitable[Response]],
-) -> Callable[[Request], Awaitable[Response]]:
-    """Return the endpoint that lets `answer` answer, and tells of failures on a page."""
-
-    async def endpoint(request: Request) -> Response:
-        try:
-            return await answer(request)
-        except NotFoundError:
-            return pages.gone()
-        except UserError as error:
-            return pages.refused(str(error), error.status)
-        except Exception as error:  # noqa: BLE001 (told to the user, named in the log)
-            told = UserError()
-            log.error(  # noqa: TRY400 (its text is not for the log)
-                "connecting failed error_id=%s request=%s cause=%s",
-                told.error_id,
-                request_of(request.scope),
-                frames(error),
-            )
-            return pages.refused(str(told), told.status)
-
-    return endpoint
+def _error_page(_: Request, error: UserError) -> Response:
+    if isinstance(error, NotFoundError):
+        return pages.gone()
+    return pages.refused(str(error), error.status)
 
 
 def _item(toolkit: Toolkit) -> dict[str, Any]:

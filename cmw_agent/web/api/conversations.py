@@ -17,6 +17,7 @@ from starlette.routing import Route
 
 from cmw_agent.agent.access import Agents
 from cmw_agent.channels.common.downloads import Download
+from cmw_agent.conversations.cursors import InvalidCursorError, decode_cursor, encode_cursor
 from cmw_agent.conversations.export import FORMATS, all_written, written
 from cmw_agent.conversations.service import PAGE, ConversationService
 from cmw_agent.core.errors import InvalidMessageError, NotFoundError
@@ -74,10 +75,10 @@ class HistoryRoutes:
 
     async def listed(self, request: Request, principal: Principal) -> Response:
         """A page of the list, the cursor of the next one, who is signed in, and their agents."""
-        before = _cursor(request.query_params.get("before"))
+        before = _before(request.query_params.get("before"))
         await self._visited(principal)
         page = await self._history().page(principal, before)
-        following = _written(page[-1].position) if len(page) == PAGE else None
+        following = encode_cursor(page[-1].position) if len(page) == PAGE else None
         # Without a cookie nobody can sign in, nor be signed in.
         offered = self._accounts and HEADER not in request.headers
         return JSONResponse(
@@ -114,7 +115,7 @@ class HistoryRoutes:
             {
                 "found": [
                     {
-                        "id": item.session_id,
+                        "id": item.conversation_id,
                         "title": item.title,
                         "snippet": item.snippet,
                         "at": item.last_activity_at.isoformat(),
@@ -143,7 +144,7 @@ class HistoryRoutes:
         async def messages(conversation: Conversation) -> AsyncGenerator[list[StoredMessage]]:
             # One that is deleted while the others are read ends there.
             with contextlib.suppress(NotFoundError):
-                async for page in history.messages(principal, conversation.session_id):
+                async for page in history.messages(principal, conversation.conversation_id):
                     yield page
 
         pieces = all_written(history.conversations(principal), messages)
@@ -190,7 +191,7 @@ class HistoryRoutes:
 
 def _item(conversation: Conversation) -> dict[str, str]:
     return {
-        "id": conversation.session_id,
+        "id": conversation.conversation_id,
         "title": conversation.title,
         "at": conversation.last_activity_at.isoformat(),
     }
@@ -200,21 +201,11 @@ def _account(principal: Principal) -> dict[str, Any]:
     return {"signed_in": principal.kind == "account", "name": principal.name}
 
 
-def _written(position: tuple[datetime, str]) -> str:
-    return f"{position[0].isoformat()}~{position[1]}"
-
-
-def _cursor(text: str | None) -> tuple[datetime, str] | None:
-    if text is None:
-        return None
-    at, _, conversation = text.partition("~")
+def _before(text: str | None) -> tuple[datetime, str] | None:
     try:
-        when = datetime.fromisoformat(at)
-    except ValueError:
+        return decode_cursor(text)
+    except InvalidCursorError:
         raise InvalidMessageError("The list has no such place.", status=400) from None
-    if when.tzinfo is None:
-        raise InvalidMessageError("The list has no such place.", status=400)
-    return when, conversation
 
 
 def _file(title: str, ending: str) -> dict[str, str]:

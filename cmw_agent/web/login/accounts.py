@@ -6,13 +6,13 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from cmw_agent.agent.access import names_of
-from cmw_agent.conversations.store_errors import refusal_for
 from cmw_agent.core.errors import UserError
+from cmw_agent.core.store_errors import mapped_store_errors
 from cmw_agent.identity.principals import Principal
 from cmw_agent.runtime.runtime import Runtime
 from cmw_agent.web.gradio_transport.event_server import EventServer
 from memory.conversations.transfer import Holdings
-from memory.errors import HoldingsChangedError, LoginExistsError, StoreError
+from memory.errors import HoldingsChangedError, LoginExistsError
 from memory.logins import Taking
 
 LIVE_CACHE_SECONDS = 1.0  # a login that was live is not looked up again for so long
@@ -64,10 +64,8 @@ class Accounts:
         if now - self._live.get(login, now - 2 * LIVE_CACHE_SECONDS) < LIVE_CACHE_SECONDS:
             return True
         self._live.pop(login, None)
-        try:
+        with mapped_store_errors():
             live = await self._runtime.logins.is_live(principal.id, login)
-        except StoreError as error:
-            raise refusal_for(error) from error
         if not live or login in self._ended:  # it may have ended during the query
             return False
         self._live[login] = now
@@ -76,10 +74,8 @@ class Accounts:
 
     async def holdings(self, principal: Principal) -> Holdings:
         """Return a summary of the data of a visitor that a sign-in can transfer."""
-        try:
+        with mapped_store_errors():
             return await self._runtime.memory.holdings(principal.id)
-        except StoreError as error:
-            raise refusal_for(error) from error
 
     def groups_that_count(self, account: Principal) -> list[str]:
         """Return those of an account's groups that some agent's access list names, sorted."""
@@ -103,16 +99,15 @@ class Accounts:
         taking = Taking(visitor.id, digest) if visitor is not None and digest is not None else None
         if visitor is not None:
             await self._end_sessions(visitor)
-        try:
-            await self._runtime.logins.begin(
-                account.id, str(account.login), names_of(account), taking
-            )
-        except LoginExistsError:
-            raise LoginUsedError from None
-        except HoldingsChangedError:
-            raise ListChangedError from None
-        except StoreError as error:
-            raise refusal_for(error) from error
+        with mapped_store_errors():
+            try:
+                await self._runtime.logins.begin(
+                    account.id, str(account.login), names_of(account), taking
+                )
+            except LoginExistsError:
+                raise LoginUsedError from None
+            except HoldingsChangedError:
+                raise ListChangedError from None
         if visitor is not None:
             # Again, for sessions that were made meanwhile: they still show what they have drawn.
             await self._end_sessions(visitor)
@@ -120,10 +115,8 @@ class Accounts:
     async def sign_out(self, account: Principal) -> None:
         """End an account's login everywhere, and its sessions and streams in this process."""
         login = str(account.login)
-        try:
+        with mapped_store_errors():
             await self._runtime.logins.end(account.id, login)
-        except StoreError as error:
-            raise refusal_for(error) from error
         self._ended[login] = None
         self._live.pop(login, None)
         _evict_oldest(self._ended)

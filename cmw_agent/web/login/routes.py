@@ -7,7 +7,6 @@ server stores nothing until the callback. See ``docs/adr/0008-accounts-by-openid
 import base64
 import hmac
 import html
-import logging
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
@@ -18,9 +17,10 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from cmw_agent.core.errors import UserError, frames
+from cmw_agent.core.errors import UserError
+from cmw_agent.core.logs import get_logger
 from cmw_agent.identity.principals import Identities, Principal
-from cmw_agent.web.api.endpoint import cookie_principal, home
+from cmw_agent.web.api.endpoint import cookie_principal, endpoint, home
 from cmw_agent.web.login.accounts import Accounts
 from cmw_agent.web.login.consent import ConsentRoutes
 from cmw_agent.web.login.sign_in import Secrets, SignInError
@@ -30,7 +30,7 @@ from cmw_agent.web.security.visitor_cookie import Visitors, cookie_name, cookies
 if TYPE_CHECKING:
     from cmw_agent.web.login.oidc import Provider
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 COOKIE = "cmw_login"
 COOKIE_SECONDS = 600  # from the link to the callback
@@ -109,22 +109,12 @@ class LoginRoutes:
     ) -> Callable[[Request], Awaitable[Response]]:
         """Return an endpoint that runs `handler` and turns its errors into responses."""
 
-        async def endpoint(request: Request) -> Response:
+        async def handle(request: Request) -> Response:
             if self._provider is None:
                 return JSONResponse({"detail": NOT_FOUND}, 404)
-            try:
-                return await handler(request, self._provider)
-            except UserError as error:
-                log.info(
-                    "sign-in refused error_id=%s kind=%s", error.error_id, type(error).__name__
-                )
-                user_error = error
-            except Exception as error:  # noqa: BLE001 (the user gets its id, the log its cause)
-                user_error = UserError()
-                log.error("sign-in failed error_id=%s cause=%s", user_error.error_id, frames(error))  # noqa: TRY400
-            return _error_response(request, user_error)
+            return await handler(request, self._provider)
 
-        return endpoint
+        return endpoint(handle, "sign-in", _error_response)
 
     async def _login(self, request: Request, provider: "Provider") -> Response:
         path = local_path(request.query_params.get("next"), home(request))
@@ -212,6 +202,7 @@ def local_path(path: str | None, default: str) -> str:
 
 def _error_response(request: Request, error: UserError) -> Response:
     """Return an error page, or JSON to the script that signs out."""
+    log.info("sign-in refused", error_id=error.error_id, kind=type(error).__name__)
     if request.method == "POST":
         return JSONResponse({"detail": str(error)}, error.status)
     page = ERROR_PAGE.format(sentence=html.escape(str(error)), home=html.escape(home(request)))

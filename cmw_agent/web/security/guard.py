@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from cmw_agent.channels.common.api_keys import NOT_DECLARED
 from cmw_agent.channels.common.problems import UnknownAddressError, WrongMethodError, told_at
 from cmw_agent.core.errors import UserError
+from cmw_agent.core.http_headers import media_type
 from cmw_agent.core.origins import same_origin
 from cmw_agent.core.random_ids import RandomIdPool
 from cmw_agent.identity.principals import CLIENT_HASH, Identities, Principal
@@ -25,7 +26,7 @@ from cmw_agent.observability.observers import REQUEST
 from cmw_agent.web.security.allowed_hosts import REFUSED, AllowedHosts
 from cmw_agent.web.security.page_bodies import PageBodies
 from cmw_agent.web.security.response_headers import ResponseHeaders
-from cmw_agent.web.security.route_allowlist import FILE_NAME, Route, RouteTable
+from cmw_agent.web.security.route_allowlist import FILE_NAME, RouteTable
 from cmw_agent.web.security.session_binding import (
     GuardedRequest,
     RequestRejectedError,
@@ -114,14 +115,16 @@ class Guard:
             return
         scope = {**scope, REQUEST: request_id}
         request = GuardedRequest(scope, receive, route, headers)
-        if route.is_form(headers.get("content-type", ""), headers.get(FILE_NAME)):
-            await self._respond(
-                _form_refusal(route, scope["path"]), scope, receive, send, request_id
-            )
-            return
         send_with_headers = self._response_headers.wrap(send, scope, request_id, request)
-        if route.access == "own":
+        if (
+            route.access == "own"
+        ):  # its channel refuses forms, so that other sites' pages can read why
             await self._app(scope, receive, send_with_headers)
+            return
+        if route.is_form(media_type(headers), headers.get(FILE_NAME)):
+            sentence = NO_NAME if route.takes == "file" else NOT_DECLARED
+            refusal = JSONResponse({"detail": sentence}, 415)
+            await self._respond(refusal, scope, receive, send, request_id)
             return
         try:
             self._check_origin(request)
@@ -255,10 +258,3 @@ def _has_encoded_slash(scope: Scope) -> bool:
     # Decoded, it would read as a path separator, and one address would match two routes.
     raw: bytes = scope.get("raw_path") or b""
     return b"%" in raw and b"%2f" in raw.lower()
-
-
-def _form_refusal(route: Route, path: str) -> Response:
-    """Return the 415 response to a request that a form could have sent."""
-    if route.access == "own":
-        return told_at(path, UserError(NOT_DECLARED, status=415))
-    return JSONResponse({"detail": NO_NAME if route.takes == "file" else NOT_DECLARED}, 415)

@@ -14,10 +14,6 @@ Caching = Literal["no-store", "no-cache", "public, max-age=31536000, immutable"]
 FOREVER: Caching = "public, max-age=31536000, immutable"  # the file's name holds its hash
 API = "/gradio_api"
 FILE_NAME = "x-file-name"  # the header of an upload
-# What a page of another site, or a form in a message, can send without a CORS preflight.
-FORM_TYPES = frozenset(
-    {"application/x-www-form-urlencoded", "multipart/form-data", "text/plain", ""}
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +27,7 @@ class Route:
         caching: The ``Cache-Control`` of a successful response.
         access: ``page`` for the page's routes. The channels' routes have ``own``: they
             authenticate callers by a key, a token or a signature instead of the page's cookie, have
-            their own rules for other sites' pages, and belong to another app.
+            their own rules for other sites' pages and for forms, and belong to another app.
         takes: What a request that changes something must carry: a body declared as JSON, or a file
             with its name in a header. No form can send either; other requests are answered 415.
     """
@@ -48,20 +44,17 @@ class Route:
         """Whether a request to this route may change something."""
         return self.method not in ("GET", "OPTIONS")
 
-    def is_form(self, content_type: str, file_name: str | None) -> bool:
+    def is_form(self, declared: str, file_name: str | None) -> bool:
         """Return whether a form, or a page without a preflight, could send these headers.
 
         Args:
-            content_type: The value of Content-Type; empty where it is absent.
+            declared: The media type that Content-Type names; empty where it is absent.
             file_name: The value of the header `FILE_NAME`.
         """
         if not self.changes:
             return False
-        declared = content_type.partition(";")[0].strip().lower()
         if self.takes == "file":
             return file_name is None
-        if self.access == "own":  # their key, token or signature is no form's; they check the rest
-            return declared in FORM_TYPES - {""}
         return declared != "application/json"
 
     @property
