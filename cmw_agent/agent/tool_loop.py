@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import BaseMessage, SystemMessage, ToolCall, ToolMessage
+from langchain_core.messages import AIMessage, BaseMessage, SystemMessage, ToolCall, ToolMessage
 from langchain_core.tools import BaseTool, ToolException
 from pydantic import ValidationError
 
@@ -23,6 +23,9 @@ MODEL_CALLS, TOOL_CALLS = 12, 25  # of one run
 MAX_RESULT = 20_000  # characters of a tool's result that the model and the page get
 DENIED = "The user denied this call. Do not try it again unless they ask for it."
 EXPIRED = "The user did not approve this call in time, so it was not made."
+TOO_MANY_STEPS = (
+    "The model called tools again and again without an answer; please ask in another way."
+)
 NO_MORE_CALLS = "Tool call limit exceeded. Do not make additional tool calls."
 
 
@@ -98,31 +101,29 @@ class ToolLoop:
             ModelFailedError: The model has used up its calls and asks for tools still.
             UpstreamError: The model's server failed. Other models raise their own errors.
         """
-        instructions, fields, events = context.instructions, context.fields, context.events
+        model, events, fields = context.model, context.events, context.fields
         own = context.toolset.schemas if context.toolset is not None else ()
         tools = [*self.tools, *own]
-        answer = await begin(context.model, instructions, history, tools, events, fields)
+        answer = await begin(model, context.instructions, history, tools, events, fields)
         if not answer.tool_calls:
             return
-        messages: list[BaseMessage] = [SystemMessage(instructions)]
+        messages: list[BaseMessage] = [SystemMessage(context.instructions)]
         messages += [exchange.message() for exchange in history]
         model_calls, tool_calls = 1, 0
         while answer.tool_calls:
             room = max(0, self._tool_calls - tool_calls)
             tool_calls += len(answer.tool_calls)
-            messages.append(answer)
+            messages += [answer, *_malformed(answer)]
             messages += [_error(call, NO_MORE_CALLS) for call in answer.tool_calls[room:]]
-            messages += await self._results(context, answer.tool_calls[:room])
+            messages += await self._call_tools(context, answer.tool_calls[:room])
             if model_calls >= self._model_calls:
-                raise ModelFailedError(
-                    "The model called tools again and again without an answer; "
-                    "please ask in another way.",
-                    kind="too_many_steps",
-                )
-            answer = await complete(context.model, messages, tools, events, fields)
+                raise ModelFailedError(TOO_MANY_STEPS, kind="too_many_steps")
+            answer = await complete(model, messages, tools, events, fields)
             model_calls += 1
 
-    async def _results(self, context: RunContext, calls: Sequence[ToolCall]) -> list[ToolMessage]:
+    async def _call_tools(
+        self, context: RunContext, calls: Sequence[ToolCall]
+    ) -> list[ToolMessage]:
         """Run calls at once; return their results in the calls' order."""
         async with asyncio.TaskGroup() as group:
             running = [group.create_task(self.call_tool(context, call)) for call in calls]
@@ -205,6 +206,22 @@ def _wrong_arguments(call: ToolCall, error: ValidationError) -> str:
         f"Error invoking tool '{call['name']}' with kwargs {call['args']} with error:\n"
         f" {lines}\n Please fix the error and try again."
     )
+
+
+def _malformed(answer: AIMessage) -> list[ToolMessage]:
+    """Return results for calls whose arguments are no JSON object: each call needs a result."""
+    answered = {call["id"] for call in answer.tool_calls}
+    return [
+        ToolMessage(
+            f"Tool call {call['name'] or 'unknown'} with id {call['id']} could not be executed - "
+            "arguments were malformed or truncated.",
+            name=call["name"] or "unknown",
+            tool_call_id=call["id"],
+            status="error",
+        )
+        for call in answer.invalid_tool_calls
+        if call["id"] and call["id"] not in answered
+    ]
 
 
 def _failed(call: ToolCall, error: Exception) -> ToolMessage:

@@ -5,7 +5,8 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from memory.connections import MAX_OPEN, MAX_TRIES, OPEN_FOR, ConnectionStore, StoredConnection
+from memory.connection_rows import MAX_OPEN, MAX_TRIES, OPEN_FOR
+from memory.connections import ConnectionStore, StoredConnection
 from memory.engine.database import Database
 from memory.maintenance.retention import Retention
 from memory.manager import ConversationMemoryManager

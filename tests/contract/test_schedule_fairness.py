@@ -7,7 +7,8 @@ import pytest
 
 from memory.engine.database import Database
 from memory.errors import TooManySchedulesError
-from memory.queues.schedules import RUNNING_OF_NETWORK, ClaimedRun, RunEnd, Schedules, UsedTasks
+from memory.queues.schedule_claims import RUNNING_OF_NETWORK
+from memory.queues.schedules import ClaimedRun, RunEnd, Schedules, UsedTasks
 from tests.contract.conftest import ALICE, BOB, Clock, Store
 from tests.contract.test_memory_schedules import added, schedules, tasks
 

@@ -64,7 +64,7 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
         "cmw_agent.web.gradio_transport.event_server._disconnected",
         "cmw_agent.web.page.handlers.Handlers._page",
         "cmw_agent.web.gradio_transport.mailboxes.EventBuffer.put",
-        "memory.engine.database.SqliteDatabase._merged",
+        "memory.engine.sqlite.SqliteDatabase._merged",
         "memory.engine.process_lock.FileLock.share",
     ),
     "bytes are collected in a bytearray or a list, up to a bound": (

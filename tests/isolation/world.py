@@ -87,7 +87,7 @@ async def unstored(here: World, key: str) -> AsyncIterator[None]:
     with contextlib.closing(sqlite3.connect(here.database, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         assert here.endpoint.release(key) == 1
-        await until(lambda: any(work.is_over for work in chat._work.values()))
+        await until(lambda: any(runner.is_over for runner in chat._runners.values()))
         yield
         other.execute("ROLLBACK")
 

@@ -67,7 +67,7 @@ def begun(runtime: Runtime, session: LiveSession, channel: str) -> Turn:
 
 async def charged(runtime: Runtime, session: LiveSession) -> int:
     """Return how many tokens of the day the session's owner has been charged."""
-    limits = runtime.chat._kit.limits
+    limits = runtime.chat._dependencies.limits
     tokens = limits._tokens
     assert tokens is not None
     counters = limits._backend._local

@@ -54,7 +54,7 @@ async def unfollowed(app: Served) -> None:
     A page that is opened then resumes a turn that waits for approval, and finds all others stored.
     """
     chat = app.application.runtime.chat
-    await until(lambda: not any(turn.is_read for turn in chat._work))
+    await until(lambda: not any(turn.is_read for turn in chat._runners))
 
 
 class People:

@@ -203,13 +203,13 @@ class EmbedRoutes:
         if body.follow:
             # Not admitted, and so nothing is made: what waits has a session.
             live = self._callers.live(principal, caller.conversation_id)
-            waiting_turn = chat.take_up(live) if live is not None else None
+            waiting_turn = chat.resume(live) if live is not None else None
             if waiting_turn is None:
                 raise NotFoundError
             return waiting_turn
         session = await self._callers.session(principal, caller)
         if body.again:
-            return chat.again(session, key=body.key, request_id=request_id)
+            return chat.regenerate(session, key=body.key, request_id=request_id)
         return chat.turn(session, body.message, key=body.key, request_id=request_id)
 
     def _visitor(self, request: Request, agent_id: str) -> tuple[Principal, Site]:

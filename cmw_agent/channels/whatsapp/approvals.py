@@ -217,7 +217,7 @@ class ApprovalPrompts:
             ApprovalPromptError: One of them never will be, or perhaps was.
             StoreError: The memory fails.
         """
-        parts = await self._services.outbox.standing(principal.id, send_ids)
+        parts = await self._services.outbox.states(principal.id, send_ids)
         if len(parts) < len(send_ids) or any(
             part.state in ("failed", "uncertain") for part in parts
         ):

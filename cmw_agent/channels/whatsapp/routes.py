@@ -239,8 +239,8 @@ class WhatsApp:
         """Return statistics of the inbox and the outbox, for the holder of a key."""
         self._keys.of(request, "whatsapp")
         with mapped_store_errors():
-            inbox = await self._services.inbox.figures()
-            outbox = await self._services.outbox.figures()
+            inbox = await self._services.inbox.statistics()
+            outbox = await self._services.outbox.statistics()
         now = utcnow()
         figures = {
             "incoming": self._settings.whatsapp_secret is not None,

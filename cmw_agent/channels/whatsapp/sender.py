@@ -51,7 +51,7 @@ class Sender:
 
     async def count(self) -> None:
         """Report how many sends wait to the observer."""
-        statistics = await self._outbox.figures()
+        statistics = await self._outbox.statistics()
         self._observer.sends_waiting(statistics.counts.get("pending", 0))
 
     async def _failed(self, send: Send, error: SendError) -> None:
@@ -59,7 +59,7 @@ class Sender:
         if error.may_retry and not is_last:
             seconds = max(pause(send.attempts), min(error.retry_after, LONGEST_SECONDS))
             self._observer.sent(CHANNEL, "again")
-            await self._outbox.again(send.owner, send.send_id, seconds, error.kind)
+            await self._outbox.retry_later(send.owner, send.send_id, seconds, error.kind)
         else:
             state: Literal["failed", "uncertain"] = "failed" if error.is_known else "uncertain"
             self._observer.sent(CHANNEL, state)

@@ -108,7 +108,7 @@ class Worker:
             await self._sender.count()
             self._services.observer.messages_waiting(await inbox.backlog())
         own = [message for message, _ in self._messages.values()]
-        if lost := await inbox.lose(notice, own):
+        if lost := await inbox.mark_lost(notice, own):
             log.warning("messages were lost with a process that died", count=lost)
         await self._leave_untouched()
         is_waiting = self._answerer.is_waiting

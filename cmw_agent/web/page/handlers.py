@@ -14,8 +14,8 @@ from typing import Any
 import gradio as gr
 
 from cmw_agent.chat.commands import ControlReply, run_control_command
+from cmw_agent.chat.stored_turn import MODEL
 from cmw_agent.chat.turn import SETTLE_SECONDS, Turn
-from cmw_agent.chat.turn_runner import MODEL
 from cmw_agent.conversations.sessions import LiveSession
 from cmw_agent.core.errors import NotFoundError, UserError
 from cmw_agent.core.events import TextDelta, TurnFinished
@@ -75,7 +75,7 @@ class Handlers:
         page = await self._page(session)
         model = await self._runtime.model(session, model)
         yield rendering.with_ratings(page.messages, page.feedback), page.shown_id, model
-        if (turn := self._runtime.chat.take_up(session)) is not None:
+        if (turn := self._runtime.chat.resume(session)) is not None:
             async with contextlib.aclosing(self._stream(session, page, turn)) as values:
                 async for messages, shown_id in values:
                     yield messages, shown_id, UNCHANGED
@@ -303,11 +303,11 @@ class Handlers:
         index = _last_question(page.messages)
         if index is None:
             raise NotFoundError("There is nothing to answer once more yet.")
-        turn = self._runtime.chat.again(
+        turn = self._runtime.chat.regenerate(
             session,
             key=idempotency_key(""),
             text=text,
-            seen=page.question_seq,
+            expected_seq=page.question_seq,
             request_id=request_id(request),
         )
         above = page.messages[:index]
