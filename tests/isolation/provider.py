@@ -141,7 +141,7 @@ async def forging(upstream: str) -> AsyncIterator[tuple[str, Forger]]:
         await runner.cleanup()
 
 
-async def begun(browser: Browser, path: str | None = None) -> str:
+async def begin_sign_in(browser: Browser, path: str | None = None) -> str:
     """Begin a sign-in; return the provider's URL that the browser is redirected to."""
     params = {} if path is None else {"next": path}
     async with browser.http.get(
@@ -151,7 +151,7 @@ async def begun(browser: Browser, path: str | None = None) -> str:
         return answer.headers["location"]
 
 
-async def agreed(address: str, subject: str, **form: str) -> str:
+async def sign_in_at_provider(address: str, subject: str, **form: str) -> str:
     """Sign in at the provider as `subject`; return the callback URL that it redirects to."""
     data = form or {"sub": subject}
     async with (
@@ -162,7 +162,7 @@ async def agreed(address: str, subject: str, **form: str) -> str:
         return answer.headers["location"]
 
 
-async def ended(browser: Browser, address: str) -> tuple[int, str]:
+async def open_callback(browser: Browser, address: str) -> tuple[int, str]:
     """Open the callback URL; return the status, and the Location header or else the page."""
     async with browser.http.get(URL(address, encoded=True), allow_redirects=False) as answer:
         return answer.status, answer.headers.get("location") or await answer.text()
@@ -172,19 +172,21 @@ async def sign_in(
     browser: Browser, subject: str, path: str | None = None, *, choice: str = "move"
 ) -> str:
     """Sign in, with `choice` on the consent page where it is shown; return the final path."""
-    status, led = await ended(browser, await agreed(await begun(browser, path), subject))
+    status, led = await open_callback(
+        browser, await sign_in_at_provider(await begin_sign_in(browser, path), subject)
+    )
     assert status == 303, led
     if led == CONSENT:
-        status, content = await decided(browser, choice)
+        status, content = await send_consent(browser, choice)
         assert status == 200, content
         return str(content["next"])
     return led
 
 
-async def asked(browser: Browser, subject: str, path: str | None = None) -> str:
+async def sign_in_to_consent(browser: Browser, subject: str, path: str | None = None) -> str:
     """Sign in as far as the consent page; return that page."""
-    back = await agreed(await begun(browser, path), subject)
-    assert await ended(browser, back) == (303, CONSENT)
+    back = await sign_in_at_provider(await begin_sign_in(browser, path), subject)
+    assert await open_callback(browser, back) == (303, CONSENT)
     return await consent_page(browser)
 
 
@@ -195,17 +197,17 @@ async def consent_page(browser: Browser) -> str:
         return await answer.text()
 
 
-def shown(page: str) -> str:
+def listed_digest(page: str) -> str:
     """Return the digest of the list on a consent page."""
     return page.partition('data-shown="')[2].partition('"')[0]
 
 
-async def decided(
+async def send_consent(
     browser: Browser, choice: str, digest: str | None = None, **options: Any
 ) -> tuple[int, Any]:
     """Send the decision as the page's script does; return the status and the JSON."""
     if digest is None and choice == "move":
-        digest = shown(await consent_page(browser))
+        digest = listed_digest(await consent_page(browser))
     sent = {"json": {"choice": choice, "shown": digest}, **options}
     async with browser.http.post(browser.url + CONSENT, **sent) as answer:
         return answer.status, await answer.json()
@@ -226,7 +228,7 @@ def cookie(browser: Browser, name: str = "cmw_visitor") -> str:
     return morsel.value if morsel is not None else ""
 
 
-def put(browser: Browser, value: str, name: str = "cmw_visitor") -> None:
+def set_cookie(browser: Browser, value: str, name: str = "cmw_visitor") -> None:
     """Set a cookie of the browser."""
     browser.http.cookie_jar.update_cookies({name: value}, _site(browser))
 
@@ -235,7 +237,7 @@ def _site(browser: Browser) -> Any:
     return URL(browser.url)
 
 
-def answer_of(address: str) -> dict[str, str]:
+def query_of(address: str) -> dict[str, str]:
     """Return the query parameters of a URL."""
     return {name: values[0] for name, values in parse_qs(urlsplit(address).query).items()}
 

@@ -24,7 +24,7 @@ from memory.engine.prepared import Prepared
 from memory.queues import schedule_claims, schedule_rows
 from tests.harness import Browser
 from tests.isolation.source import PACKAGES, ROOT, Source, assigned, imports, public, sources
-from tests.isolation.world import world
+from tests.isolation.world import app_with_model
 
 # -- imports ------------------------------------------------------------------------------
 
@@ -325,7 +325,7 @@ async def test_every_statement_that_runs_names_the_owner(tmp_path: Path) -> None
 
     sa.event.listen(sa.Pool, "connect", note)
     try:
-        async with world(tmp_path) as here, Browser(here.url) as browser:
+        async with app_with_model(tmp_path) as here, Browser(here.url) as browser:
             ran.clear()  # of the tables' making
             tab = await browser.open()
             await tab.send("one")

@@ -47,14 +47,14 @@ class Toolhouse:
 
     def user_of(self, tab: Tab) -> str:
         """Return Composio's user id of the tab's visitor."""
-        return known_as(self.app, tab)
+        return composio_user_of(self.app, tab)
 
     async def connect(self, tab: Tab) -> str:
         """Connect an account of the tab's visitor; return its id."""
         return await connected(self.app, self.composio, owner_of(self.app, tab))
 
 
-def known_as(app: Served, tab: Tab) -> str:
+def composio_user_of(app: Served, tab: Tab) -> str:
     """Return Composio's user id of the tab's visitor, from its cookie."""
     return ConnectionUser.of_owner(owner_of(app, tab)).value
 
@@ -72,7 +72,7 @@ def owner_of(app: Served, tab: Tab) -> str:
 
 
 @contextlib.asynccontextmanager
-async def toolhouse(folder: Path, **changes: Any) -> AsyncIterator[Toolhouse]:
+async def app_with_tools(folder: Path, **changes: Any) -> AsyncIterator[Toolhouse]:
     """Serve the app with the toolkit asana for the block."""
     async with (
         composio_server() as composio,
@@ -89,7 +89,7 @@ async def toolhouse(folder: Path, **changes: Any) -> AsyncIterator[Toolhouse]:
             yield Toolhouse(app, endpoint, composio)
 
 
-async def waiting(tab: Tab, conversation: str) -> list[dict[str, Any]]:
+async def pending_approvals(tab: Tab, conversation: str) -> list[dict[str, Any]]:
     """Return the pending approvals of a conversation, as the page gets them."""
     async with tab.http.get(f"{tab.url}/approvals", params={"c": conversation}) as answer:
         assert answer.status == 200
@@ -97,7 +97,7 @@ async def waiting(tab: Tab, conversation: str) -> list[dict[str, Any]]:
         return pending
 
 
-async def settle(tab: Tab, conversation: str, call: str, answer: str, **more: Any) -> int:
+async def settle_approval(tab: Tab, conversation: str, call: str, answer: str, **more: Any) -> int:
     """Send the user's decision on a call, as the page does; return the HTTP status."""
     body = {
         "conversation": conversation,
@@ -111,7 +111,7 @@ async def settle(tab: Tab, conversation: str, call: str, answer: str, **more: An
         return sent.status
 
 
-async def visitor(stack: contextlib.AsyncExitStack, house: Toolhouse) -> Tab:
+async def new_visitor(stack: contextlib.AsyncExitStack, house: Toolhouse) -> Tab:
     """Return a tab of a new browser with the page open in it."""
     browser = await stack.enter_async_context(Browser(house.app.url))
     return await browser.open()

@@ -13,7 +13,7 @@ from cmw_agent.identity.principals import Principal, SessionKey
 from cmw_agent.server.build import Parts
 from tests.doubles.openai_server import OpenAIDouble
 from tests.harness import WAIT, Event, Served, Tab, served, settings_for
-from tests.service import live_sessions, until
+from tests.service import live_sessions, wait_until
 
 Row = dict[str, Any]
 TABLES = ("agent_sessions", "agent_messages", "agent_turns")
@@ -70,7 +70,7 @@ class World:
 
 
 @contextlib.asynccontextmanager
-async def world(
+async def app_with_model(
     folder: Path, model: str = "echo", *, parts: Parts | None = None, **changes: Any
 ) -> AsyncIterator[World]:
     """Serve the app with `model` of the OpenAI double, data in `folder`, for the block."""
@@ -87,7 +87,7 @@ async def unstored(here: World, key: str) -> AsyncIterator[None]:
     with contextlib.closing(sqlite3.connect(here.database, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         assert here.endpoint.release(key) == 1
-        await until(lambda: any(runner.is_over for runner in chat._runners.values()))
+        await wait_until(lambda: any(runner.is_over for runner in chat._runners.values()))
         yield
         other.execute("ROLLBACK")
 

@@ -10,7 +10,7 @@ from cmw_agent.core.errors import UserError
 from cmw_agent.limits.budgets import KINDS, Budget, BudgetFullError, Budgets, Hold, Kind, budgets_of
 from cmw_agent.limits.limiter import RateLimitError
 from tests.harness import settings_for
-from tests.service import until
+from tests.service import wait_until
 
 
 class Clock:
@@ -168,7 +168,7 @@ async def test_of_those_who_wait_the_one_whose_network_holds_least_goes_first() 
         for number in range(3):
             group.create_task(wait(f"busy too {number}", "192.0.2.1"))
         group.create_task(wait("quiet", "192.0.2.2"))
-        await until(lambda: budgets.waiting("turns") == 4)
+        await wait_until(lambda: budgets.waiting("turns") == 4)
         first.release()
     assert went == ["quiet", "busy too 0", "busy too 1", "busy too 2"]
     assert budgets.used("turns") == 3
@@ -187,7 +187,7 @@ async def test_a_wait_that_is_over_or_cancelled_keeps_nothing() -> None:
 
     for is_granted in (False, True):
         task = asyncio.create_task(wait())
-        await until(lambda: budgets.waiting("turns") == 1)
+        await wait_until(lambda: budgets.waiting("turns") == 1)
         if is_granted:
             holder.release()  # granted in the same step in which the caller goes
         task.cancel()
