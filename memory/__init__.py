@@ -1,4 +1,4 @@
-"""Conversations of many owners, kept apart: SQLite or PostgreSQL, one interface.
+"""Stores conversations of many owners, kept apart, in SQLite or PostgreSQL.
 
     database = open_database("sqlite:///data/chat.db")
     await migrate(database)
@@ -7,8 +7,8 @@
         owner, NewTurn(new_conversation_id(), "Hello", key, origin=ConversationOrigin())
     )
 
-Nothing here can be asked for without saying whose it is, except for what whoever runs the app
-needs, which returns numbers alone: `memory.maintenance.recovery`, `memory.maintenance.retention`, `memory.reports.usage_statistics`.
+Each function takes the owner whose rows it reaches, except those for operators, which return
+numbers alone: `memory.maintenance.recovery`, `memory.maintenance.retention`, `memory.reports.usage_statistics`.
 """
 
 from memory.engine.database import Database, migrate, open_database, ping

@@ -1,4 +1,4 @@
-"""What the store hands out: frozen copies of rows, without a way back to the database."""
+"""Records that the store takes and returns: frozen copies of rows."""
 
 import secrets
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ ConversationStatus = Literal["active", "inactive", "ended"]
 
 @dataclass(frozen=True, slots=True)
 class ToolRecord:
-    """One tool call of an answer, with what came back; `link` was shown to the user with it."""
+    """One tool call of an answer, with its result; `link` was shown to the user with it."""
 
     id: str
     name: str
@@ -55,7 +55,7 @@ class StoredMessage:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What some answers used; `cost_micros` is None where none of them had a price."""
+    """The tokens and the cost of some answers; `cost_micros` is None where none had a price."""
 
     tokens: int
     cost_micros: int | None
@@ -63,7 +63,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class ContextMessage:
-    """A message as the model is to see it."""
+    """A message in the context window of a model."""
 
     seq: int
     role: Role
@@ -126,7 +126,7 @@ class Conversation:
 
     @property
     def position(self) -> tuple[datetime, str]:
-        """Where it stands in the list of conversations: what the next page begins after."""
+        """Its position in the list of conversations: the next page begins after it."""
         return (self.last_activity_at, self.conversation_id)
 
 
@@ -233,10 +233,10 @@ class TurnTicket:
 
 
 def new_conversation_id() -> str:
-    """An id that nobody can guess (128 random bits, URL-safe)."""
+    """Return a new unguessable id (128 random bits, URL-safe)."""
     return secrets.token_urlsafe(16)
 
 
 def utcnow() -> datetime:
-    """The time, with its zone."""
+    """Return the current time, in UTC."""
     return datetime.now(UTC)

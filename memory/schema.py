@@ -1,4 +1,4 @@
-"""The tables. Every row of a user carries its owner.
+"""The tables of the database. Every row of a user has its owner.
 
 A composite foreign key keeps a message or turn from naming another owner than its conversation.
 """
@@ -14,7 +14,7 @@ metadata = sa.MetaData()
 
 
 class UtcDateTime(sa.TypeDecorator[datetime]):
-    """A time with its zone in Python, UTC in the database: texts in SQLite then sort like times."""
+    """A time with its zone in Python, in UTC in the database, so that SQLite's texts sort."""
 
     impl = sa.DateTime(timezone=True)
     cache_ok = True

@@ -57,6 +57,14 @@ async def session_of(
     return session
 
 
+def live_sessions(runtime: Runtime) -> dict[SessionKey, LiveSession]:
+    """Return the live sessions of all principals.
+
+    The registry has no public way to them: it gives a session to its own principal alone.
+    """
+    return dict(runtime.registry._sessions)
+
+
 async def told(turn: Turn) -> list[TurnEvent]:
     """Run a turn to its end and return all its events."""
     async with turn:

@@ -1,7 +1,6 @@
-"""The app of all channels that speak HTTP; the guard sends it the routes that are theirs."""
+"""The ASGI app of all HTTP channels; the guard passes it the requests to their routes."""
 
 import contextlib
-import logging
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -19,17 +18,18 @@ from cmw_agent.channels.api_router import add_rest
 from cmw_agent.channels.common.api_keys import Keys, UnauthorizedError
 from cmw_agent.channels.common.body_limits import BoundedBodies, EarlyResponse
 from cmw_agent.channels.common.callers import Callers
-from cmw_agent.channels.common.problems import INTERFACES, told_at
+from cmw_agent.channels.common.problems import INTERFACES, error_response_at
 from cmw_agent.channels.embed.routes import EmbedRoutes
-from cmw_agent.channels.rest.dependencies import told_of
+from cmw_agent.channels.rest.dependencies import to_user_error
 from cmw_agent.channels.whatsapp.routes import CLOSED, UNSIGNED, WhatsApp
 from cmw_agent.channels.whatsapp.signature import HEADER
 from cmw_agent.config.settings import Settings
 from cmw_agent.core.errors import NotFoundError, UserError, frames
+from cmw_agent.core.logs import get_logger
 from cmw_agent.identity.principals import Identities
 from cmw_agent.runtime.runtime import Runtime
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 BASE64 = 4 / 3  # a media message's bytes for each of its file's, from a bridge
 CLOUD_BYTES = 1_000_000  # of a delivery by Meta, which holds no media
@@ -55,7 +55,7 @@ def open_channels(services: Runtime, identities: Identities) -> Channels:
 
     Args:
         services: The live parts of the process.
-        identities: Signs what visitors of websites are known by.
+        identities: Signs the tokens of visitors of websites.
 
     Raises:
         StartupError: The settings name an agent that is not there.
@@ -101,12 +101,12 @@ def _max_bytes(settings: Settings, scope: Scope) -> int:
 
 
 async def _render(request: Request, error: Exception) -> Response:
-    return told_at(request.scope["path"], told_of(error))
+    return error_response_at(request.scope["path"], to_user_error(error))
 
 
 def _render_early(keys: Keys, scope: Scope, error: UserError) -> Response:
-    """Return the answer that tells of `error` where no route has had the request yet."""
-    response = told_at(scope["path"], error)
+    """Return the response for an error that was raised before any route had the request."""
+    response = error_response_at(scope["path"], error)
     if scope["path"].startswith(INTERFACES):
         response.headers["Vary"] = "Origin"
         response.headers.update(keys.readable(Headers(scope=scope).get("origin")))
@@ -130,8 +130,8 @@ class _UnexpectedErrors:
 
         try:
             await self._app(scope, receive, note_start)
-        except Exception as error:  # noqa: BLE001 (told to the caller, named in the log)
+        except Exception as error:  # noqa: BLE001 (the caller gets its id, the log its cause)
             user_error = UserError()
-            log.error("channel failed error_id=%s cause=%s", user_error.error_id, frames(error))  # noqa: TRY400
+            log.error("channel failed", error_id=user_error.error_id, cause=frames(error))  # noqa: TRY400
             if not has_started:
                 await self._render_error(scope, user_error)(scope, receive, send)

@@ -31,7 +31,7 @@ from cmw_agent.files.storage import FileStore
 from memory.engine.database import Database
 from memory.engine.permissions import make_folder
 from memory.engine.process_lock import sole_use
-from memory.engine.sqlite_backup import copy, linked, put_in_place, sqlite_path, tried
+from memory.engine.sqlite_backup import copy, linked, put_in_place, sqlite_path, verified_revision
 from memory.errors import StoreError
 from memory.maintenance.integrity import faults, file_ids
 from memory.maintenance.retention import Retention
@@ -95,7 +95,7 @@ def restore(settings: Settings, source: Path, *, force: bool = False) -> Restore
         new.unlink(missing_ok=True)
         try:
             _taken(source, manifest, DATABASE, new)
-            tried(new)
+            verified_revision(new)
             if place.exists():
                 _keep_names(settings.data_dir / FILES, settings.data_dir / f"{FILES}.{stamp}")
             _join(source, manifest, settings.data_dir)
@@ -113,11 +113,11 @@ async def check(settings: Settings, database: Database) -> dict[str, int]:
     """
     found = await faults(database)
     store, gone, after = FileStore(settings.data_dir / FILES), 0, ""
-    while ids := await file_ids(database, after=after, most=AT_ONCE):
+    while ids := await file_ids(database, after=after, limit=AT_ONCE):
         after = ids[-1]
         lost = await asyncio.to_thread(_lost, store, ids)
         # What was deleted meanwhile is not missing: its row went before its bytes.
-        gone += len(await Retention(database).known_files(lost)) if lost else 0
+        gone += len(await Retention(database).existing_files(lost)) if lost else 0
     return {**found, "files without their bytes": gone}
 
 
@@ -170,7 +170,7 @@ def _prove(source: Path, manifest: Manifest) -> None:
         if measured != entry.measure:
             raise BackupError(f"{source} is damaged: {entry.path} is not what was backed up")
     with _told(f"{source / DATABASE} cannot be used"):
-        tried(source / DATABASE)
+        verified_revision(source / DATABASE)
 
 
 def _taken(source: Path, manifest: Manifest, name: str, target: Path) -> None:

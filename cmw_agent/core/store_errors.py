@@ -1,7 +1,6 @@
 """What failures of the memory mean to a user."""
 
 import contextlib
-import logging
 from collections.abc import Iterator
 
 from cmw_agent.core.errors import (
@@ -13,6 +12,7 @@ from cmw_agent.core.errors import (
     UserError,
     frames,
 )
+from cmw_agent.core.logs import get_logger
 from memory.errors import (
     ConversationBusyError,
     ConversationMovedError,
@@ -22,7 +22,7 @@ from memory.errors import (
     UnknownFileError,
 )
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 # The process that writes the answer may have died; the turn's lease ends soon, then.
 ELSEWHERE = (
@@ -53,5 +53,5 @@ def refusal_for(error: BaseException) -> UserError:
     if isinstance(error, InvalidTextError):
         return InvalidMessageError("The message holds characters that cannot be stored.")
     user_error = ServiceUnavailableError()
-    log.error("store failed error_id=%s cause=%s", user_error.error_id, frames(error))
+    log.error("store failed", error_id=user_error.error_id, cause=frames(error))
     return user_error

@@ -5,7 +5,6 @@ See ``docs/adr/0012-files-in-the-data-folder-text-in-the-database.md``.
 
 import asyncio
 import contextlib
-import logging
 import os
 import signal
 import sys
@@ -17,9 +16,10 @@ import orjson
 
 from cmw_agent.config.settings import Settings
 from cmw_agent.core.errors import InvalidMessageError
+from cmw_agent.core.logs import get_logger
 from cmw_agent.files import sandbox
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 ROOT = Path(__file__).parents[2]
 WORKER = "cmw_agent.files.extraction_worker"
@@ -102,13 +102,13 @@ class Extraction:
         try:
             result = _parse(await self._run(orjson.dumps(job) + b"\n"))
         except _WorkerStoppedError as stopped:
-            log.warning("a file could not be read reason=%s", stopped)
+            log.warning("a file could not be read", reason=stopped)
             raise FileRefusedError(str(stopped)) from None
         except (NotImplementedError, OSError) as error:  # the system starts no processes
-            log.error("no worker could be started cause=%s", type(error).__name__)  # noqa: TRY400
+            log.error("no worker could be started", cause=type(error).__name__)  # noqa: TRY400
             raise FileRefusedError("unavailable") from None
         if "refused" in result:
-            log.info("a file was refused reason=%s", str(result["refused"])[:20])
+            log.info("a file was refused", reason=str(result["refused"])[:20])
             raise FileRefusedError(str(result["refused"]))
         text = result.get("text")
         return Extracted(str(result["media_type"]), text if isinstance(text, str) else None)
@@ -146,10 +146,9 @@ def _log_sandbox(features: sandbox.SandboxFeatures) -> None:
         log.info("documents are read in a sandbox without the data folder and the network")
         return
     log.warning(
-        "this system offers no whole sandbox for reading documents; put the app into a container "
-        "where strangers upload landlock=%d seccomp=%s",
-        features.landlock,
-        features.seccomp,
+        "this system offers no whole sandbox for reading documents; put the app into a container where strangers upload",
+        landlock=features.landlock,
+        seccomp=features.seccomp,
     )
 
 

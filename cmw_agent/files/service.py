@@ -6,7 +6,6 @@ exist raise the same `FileMissingError`.
 
 import asyncio
 import contextlib
-import logging
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from cmw_agent.core.errors import (
     UserError,
     frames,
 )
+from cmw_agent.core.logs import get_logger
 from cmw_agent.files.content import content_parts
 from cmw_agent.files.disk_room import DiskRoom, megabytes, network_digest
 from cmw_agent.files.extraction import Extraction, FileRefusedError
@@ -40,7 +40,7 @@ from memory.errors import InvalidTextError, QuotaExceededError, StoreError, Unkn
 from memory.manager import ConversationMemoryManager
 from memory.records import StoredFile, utcnow
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 UPLOAD_SECONDS = 600.0  # maximum duration of one upload
 GRACE_SECONDS = 900.0  # added to the longest upload and extraction before bytes may be swept
@@ -269,7 +269,7 @@ class Files:
         error = ServiceUnavailableError(
             "Files cannot be stored right now; please try again in a moment."
         )
-        log.error("files failed error_id=%s cause=%s", error.error_id, frames(cause))
+        log.error("files failed", error_id=error.error_id, cause=frames(cause))
         return error
 
 

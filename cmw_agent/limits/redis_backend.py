@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import logging
 import math
 from collections.abc import Awaitable, Callable
 from typing import Any, Self, TypeVar
@@ -10,9 +9,10 @@ from typing import Any, Self, TypeVar
 from limits.aio.storage import RedisStorage
 
 from cmw_agent.core.errors import StartupError
+from cmw_agent.core.logs import get_logger
 from cmw_agent.limits.backends import LimitBackend
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 T = TypeVar("T")
 
 LEASE_SECONDS = 60  # from the last renewal until the slot of a dead process is free
@@ -106,8 +106,8 @@ class RedisCounters(LimitBackend):
         await self._pool.aclose()
 
     async def _lease(self, owner: str, slot_id: str, max_slots: int) -> Any:
-        limits = (max_slots, LEASE_SECONDS)
-        return await self._acquire(keys=[self._key(owner)], args=[slot_id, *limits])
+        arguments: list[str | int] = [slot_id, max_slots, LEASE_SECONDS]
+        return await self._acquire(keys=[self._key(owner)], args=arguments)
 
     def _key(self, owner: str) -> str:
         return f"{PREFIX}:slots/{owner}"
@@ -167,4 +167,4 @@ class FallbackBackend:
         if not 0 <= now - self._warned_at < WARN_SECONDS:
             self._warned_at = now
             # Without the error's message, which may contain the URL with its password.
-            log.warning("redis failed, limits count in this process cause=%s", type(error).__name__)
+            log.warning("redis failed, limits count in this process", cause=type(error).__name__)

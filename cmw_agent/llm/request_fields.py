@@ -7,7 +7,6 @@ user has sent the same text, which reveals that they did.
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import AsyncIterator
 from hashlib import sha256
 from typing import Any, Literal
@@ -15,10 +14,11 @@ from typing import Any, Literal
 from langchain_core.language_models import BaseChatModel
 
 from cmw_agent.config.settings import Settings
+from cmw_agent.core.logs import get_logger
 from cmw_agent.llm.coalescing import CoalescedCompletions
 from cmw_agent.llm.http_client import RequestRefusedError, UpstreamError
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 UserField = Literal["safety_identifier", "user"]
 USER_FIELDS: tuple[UserField, ...] = ("safety_identifier", "user")  # in the order of probing
@@ -76,9 +76,9 @@ class RequestFields:
                 self._salt = None
         except (UpstreamError, TimeoutError) as error:
             cause = getattr(error, "status_code", type(error).__name__)
-            log.warning("the endpoint was not probed cause=%s", cause)
+            log.warning("the endpoint was not probed", cause=cause)
             return
-        log.info("the user id is sent to the endpoint in field=%s", self.user_field)
+        log.info("the user id is sent to the endpoint in", field=self.user_field)
 
     async def _accepts(self, completions: CoalescedCompletions, field: str) -> bool:
         payload = {"model": self._model, "messages": [{"role": "user", "content": "ping"}]}

@@ -1,7 +1,6 @@
 """Transcribes voice recordings at the model's endpoint: `/audio/transcriptions`."""
 
 import asyncio
-import logging
 from functools import partial
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import orjson
 from cmw_agent.config.settings import Settings
 from cmw_agent.core.bodies import CHUNK_BYTES, BodyTooLargeError, read_bounded
 from cmw_agent.core.errors import InvalidMessageError, ModelFailedError
+from cmw_agent.core.logs import get_logger
 from cmw_agent.core.retry import retry
 from cmw_agent.llm.http_client import (
     CONNECT_SECONDS,
@@ -25,7 +25,7 @@ from cmw_agent.llm.http_client import (
     has_proxy,
 )
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 NO_MODEL = "Recordings cannot be written down here: this app runs its demo model."
 MAX_BYTES = 2_000_000  # of an answer
@@ -93,7 +93,7 @@ class Transcription:
                 SENTENCES.get(error.kind, "This recording could not be written down; try again."),
                 kind=error.kind,
             )
-            log.warning("transcription failed error_id=%s kind=%s", failure.error_id, error.kind)
+            log.warning("transcription failed", error_id=failure.error_id, kind=error.kind)
             raise failure from None
 
     async def _tried(self, path: Path, media_type: str) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from cmw_agent.llm.pricing import dollars
-from memory.reports.figures import Day, Share, Spread, Statistics, ToolStatistics
+from memory.reports.statistics import Day, Share, Spread, Statistics, ToolStatistics
 
 BAR = 30  # characters of the longest bar
 LABEL = 24

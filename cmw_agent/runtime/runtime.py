@@ -32,8 +32,8 @@ from memory.logins import Logins
 from memory.manager import ConversationMemoryManager
 from memory.queues.inbox import Inbox
 from memory.queues.outbox import Outbox
-from memory.queues.schedules import NOTED
-from memory.reports.figures import Statistics
+from memory.queues.schedules import VISIT_PRECISION
+from memory.reports.statistics import Statistics
 from memory.reports.usage_statistics import statistics
 
 log = get_logger(__name__)
@@ -165,7 +165,10 @@ class Runtime:
     async def visit(self, session: LiveSession) -> None:
         """Note that the user of a session is here, at most once in `NOTED`."""
         now = time.monotonic()
-        if session.visited_at is None or now - session.visited_at >= NOTED.total_seconds():
+        if (
+            session.visited_at is None
+            or now - session.visited_at >= VISIT_PRECISION.total_seconds()
+        ):
             session.visited_at = now
             await self.visited(session.principal)
 

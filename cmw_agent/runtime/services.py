@@ -146,7 +146,7 @@ async def open_services(
             maker, capacity=settings.max_sessions, idle_seconds=settings.session_idle_seconds
         )
         retention = Retention(database)
-        files = Files(settings, maker.memory, retention.known_files, budgets)
+        files = Files(settings, maker.memory, retention.existing_files, budgets)
         history = ConversationService(maker.memory, registry, files)
         schedules = open_schedules(database, settings)
         dependencies = ChatDependencies(

@@ -1,4 +1,4 @@
-"""What owners do with their conversations: rename, delete and restore, rate, search.
+"""Changes and searches one owner's conversations: rename, delete and restore, rate, search.
 
 Functions of one connection; each statement names the owner.
 """
@@ -97,7 +97,7 @@ _BY_ID: Final = sa.select(_sessions.session_id, _sessions.title, _sessions.last_
 
 
 def rename(connection: sa.Connection, owner: str, conversation_id: str, title: str) -> None:
-    """Raises ConversationNotFoundError."""
+    """Give a conversation another title. Raises ConversationNotFoundError."""
     _change(connection, _RENAME, owner, conversation_id, new_title=title)
 
 
@@ -114,19 +114,19 @@ def update_context(
 
 
 def delete(connection: sa.Connection, owner: str, conversation_id: str, at: datetime) -> None:
-    """Put a conversation out of sight. Raises ConversationNotFoundError."""
+    """Hide a conversation until retention deletes it. Raises ConversationNotFoundError."""
     _change(connection, _DELETE, owner, conversation_id, at=at)
 
 
 def restore(connection: sa.Connection, owner: str, conversation_id: str) -> None:
-    """Take a deletion back. Raises ConversationNotFoundError, also for what was not deleted."""
+    """Bring back a deleted conversation. Raises ConversationNotFoundError without one."""
     _change(connection, _RESTORE, owner, conversation_id)
 
 
 def rate(
     connection: sa.Connection, owner: str, conversation_id: str, seq: int, feedback: Feedback | None
 ) -> None:
-    """Raises ConversationNotFoundError when there is no such answer of this owner."""
+    """Store feedback on an answer. Raises ConversationNotFoundError without such an answer."""
     _change(connection, _RATE, owner, conversation_id, seq_=seq, new_feedback=feedback)
 
 
@@ -144,7 +144,7 @@ def close(connection: sa.Connection, owner: str, conversation_id: str, at: datet
 
 
 def search(connection: sa.Connection, owner: str, query: str, limit: int) -> list[SearchHit]:
-    """Conversations whose title or messages hold the words of `query`, best place first.
+    """Return conversations whose title or messages hold the words of `query`.
 
     In messages a word also matches the beginning of a longer one; in titles the whole query
     matches anywhere. Titles come first, each group newest first.
@@ -155,20 +155,20 @@ def search(connection: sa.Connection, owner: str, query: str, limit: int) -> lis
     titled = connection.execute(
         _BY_TITLE, {"owner_id_": owner, "pattern": f"%{_escaped(query)}%", "rows": limit}
     )
-    found = {row[0]: SearchHit(row[0], row[1], None, "", row[2]) for row in titled}
+    hits = {row[0]: SearchHit(row[0], row[1], None, "", row[2]) for row in titled}
     matches: dict[str, tuple[int, str]] = {}
     for conversation_id, seq, content in _matches(connection, owner, words):
         matches.setdefault(conversation_id, (seq, snippet(content, words)))
-    wanted = [conversation_id for conversation_id in matches if conversation_id not in found]
-    rows = connection.execute(_BY_ID, {"owner_id_": owner, "ids": wanted}).all() if wanted else []
-    known = {row[0]: row for row in rows}
-    for conversation_id in wanted:
-        if conversation_id in known:
-            _, title, active = known[conversation_id]
-            found[conversation_id] = SearchHit(
+    others = [conversation_id for conversation_id in matches if conversation_id not in hits]
+    rows = connection.execute(_BY_ID, {"owner_id_": owner, "ids": others}).all() if others else []
+    rows_by_id = {row[0]: row for row in rows}
+    for conversation_id in others:
+        if conversation_id in rows_by_id:
+            _, title, active = rows_by_id[conversation_id]
+            hits[conversation_id] = SearchHit(
                 conversation_id, title, *matches[conversation_id], active
             )
-    return list(found.values())[:limit]
+    return list(hits.values())[:limit]
 
 
 def _matches(connection: sa.Connection, owner: str, words: list[str]) -> list[Any]:

@@ -1,6 +1,6 @@
-"""How files of users are stored: what is known of each, while its bytes lie elsewhere.
+"""Records of uploaded files; their bytes are stored elsewhere.
 
-Functions of one connection; each statement names the owner, except for those of the upkeep.
+Functions of one connection; each statement names the owner, except for those of maintenance.
 """
 
 from collections.abc import Callable, Sequence
@@ -71,14 +71,14 @@ _TAKE_OVER: Final = (
 
 @dataclass(frozen=True, slots=True)
 class UsedBytes:
-    """How much files take: the owner's, those from their network where one counts, and all."""
+    """Bytes of files: of the owner, of their network where it has a quota, and of all."""
 
     owner: int
     network: int | None
     total: int
 
 
-# says whose bound keeps so many bytes more from being stored; None where they may be
+# returns the name of the quota that so many more bytes would exceed; None where there is none
 FileBound = Callable[[UsedBytes, int], str | None]
 
 
@@ -97,16 +97,16 @@ def add(
 
 
 def used_bytes(connection: sa.Connection, owner: str, network: str | None) -> UsedBytes:
-    """How much the files of an owner take, those from a network, and all."""
+    """Return how many bytes the files of an owner, of a network and of all take."""
     own = int(connection.execute(_USED, {"owner_id_": owner}).scalar_one())
-    near = None
+    of_network = None
     if network is not None:
-        near = int(connection.execute(_NETWORK_USED, {"network_": network}).scalar_one())
-    return UsedBytes(own, near, int(connection.execute(_ALL_USED).scalar_one()))
+        of_network = int(connection.execute(_NETWORK_USED, {"network_": network}).scalar_one())
+    return UsedBytes(own, of_network, int(connection.execute(_ALL_USED).scalar_one()))
 
 
 def file(connection: sa.Connection, owner: str, file_id: str) -> StoredFile:
-    """Raises UnknownFileError, also where its conversation was deleted."""
+    """Return a file. Raises UnknownFileError, also where its conversation was deleted."""
     row = connection.execute(_FILE, {"owner_id_": owner, "file_id_": file_id}).one_or_none()
     if row is None:
         raise UnknownFileError
@@ -116,7 +116,7 @@ def file(connection: sa.Connection, owner: str, file_id: str) -> StoredFile:
 def of_conversation(
     connection: sa.Connection, owner: str, conversation_id: str, seqs: Sequence[int] | None
 ) -> list[StoredFile]:
-    """The files of these messages, or of all, in the order in which they came."""
+    """Return the files of these messages, or of all, in the order of their messages."""
     own: dict[str, Any] = {"owner_id_": owner, "conversation_id_": conversation_id}
     if seqs is None:
         rows = connection.execute(_OF_CONVERSATION, own)
@@ -126,7 +126,7 @@ def of_conversation(
 
 
 def remove(connection: sa.Connection, owner: str, file_id: str) -> None:
-    """Drop a file that belongs to no message. Raises UnknownFileError."""
+    """Delete the record of a file that belongs to no message. Raises UnknownFileError."""
     if connection.execute(_REMOVE, {"owner_id_": owner, "file_id_": file_id}).rowcount == 0:
         raise UnknownFileError
 
@@ -134,7 +134,7 @@ def remove(connection: sa.Connection, owner: str, file_id: str) -> None:
 def attach(
     connection: sa.Connection, owner: str, ids: Sequence[str], *, conversation_id: str, seq: int
 ) -> None:
-    """Give an owner's own free files to a message. Raises UnknownFileError unless all are such."""
+    """Attach an owner's unattached files to a message. Raises UnknownFileError for any other."""
     parameters = {
         "owner_id_": owner,
         "ids": list(ids),
@@ -148,32 +148,32 @@ def attach(
 def move(
     connection: sa.Connection, owner: str, conversation_id: str, *, from_seq: int, to_seq: int
 ) -> None:
-    """Give the files of a message to the one that takes its place."""
+    """Attach the files of a message to the one that replaces it."""
     own = {"owner_id_": owner, "conversation_id_": conversation_id}
     connection.execute(_MOVE, own | {"seq_": from_seq, "to_seq": to_seq})
 
 
 def forget(connection: sa.Connection, owner: str) -> list[str]:
-    """Drop all files of an owner; return their ids."""
+    """Delete the records of all files of an owner; return their ids."""
     return list(connection.execute(_FORGET, {"owner_id_": owner}).scalars())
 
 
 def take_over(connection: sa.Connection, owner: str, from_owner: str) -> int:
-    """Give the free files of `from_owner` to `owner`, the others follow their conversations.
+    """Transfer the unattached files of `from_owner` to `owner`; return how many.
 
-    Returns how many it gave.
+    Attached files follow their conversations.
     """
     parameters = {"owner_id_": from_owner, "new_owner": owner}
     return connection.execute(_TAKE_OVER, parameters).rowcount
 
 
 def purge(connection: sa.Connection, before: datetime) -> int:
-    """Drop everybody's files that were uploaded before then and never sent; return how many."""
+    """Delete files of all owners that were uploaded before then and never sent; return how many."""
     statement = sa.delete(agent_files).where(UNATTACHED, _files.created_at < before)
     return connection.execute(statement).rowcount
 
 
-def known(connection: sa.Connection, ids: Sequence[str]) -> set[str]:
-    """Which of these ids are those of files, whoever owns them."""
+def existing(connection: sa.Connection, ids: Sequence[str]) -> set[str]:
+    """Return which of these ids are those of stored files, whoever owns them."""
     statement = sa.select(_files.file_id).where(_files.file_id.in_(list(ids)))
     return set(connection.execute(statement).scalars())

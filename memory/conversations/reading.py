@@ -72,7 +72,7 @@ _ANSWER: Final = (
 
 
 def conversation(connection: sa.Connection, owner: str, conversation_id: str) -> Conversation:
-    """Raises ConversationNotFoundError."""
+    """Return one conversation. Raises ConversationNotFoundError."""
     row = connection.execute(
         _CONVERSATION, {"conversation_id_": conversation_id, "owner_id_": owner}
     ).one_or_none()
@@ -84,7 +84,7 @@ def conversation(connection: sa.Connection, owner: str, conversation_id: str) ->
 def conversations(
     connection: sa.Connection, owner: str, limit: int, before: tuple[datetime, str] | None
 ) -> list[Conversation]:
-    """Newest activity first."""
+    """Return the owner's conversations, newest activity first."""
     parameters: dict[str, Any] = {"owner_id_": owner, "rows": limit}
     if before is None:
         rows = connection.execute(_NEWEST_CONVERSATIONS, parameters)
@@ -97,58 +97,58 @@ def conversations(
 def messages(
     connection: sa.Connection, owner: str, conversation_id: str, limit: int, before_seq: int | None
 ) -> list[StoredMessage]:
-    """The newest ones, newest first. Raises ConversationNotFoundError."""
-    found = _page(connection, owner, conversation_id, limit, before_seq)
-    if not found:
+    """Return the newest messages, newest first. Raises ConversationNotFoundError."""
+    page = _page(connection, owner, conversation_id, limit, before_seq)
+    if not page:
         conversation(connection, owner, conversation_id)
-    return found
+    return page
 
 
 def messages_after(
     connection: sa.Connection, owner: str, conversation_id: str, limit: int, after_seq: int
 ) -> list[StoredMessage]:
-    """The oldest ones above `after_seq`, oldest first. Raises ConversationNotFoundError."""
+    """Return the oldest messages above `after_seq`. Raises ConversationNotFoundError."""
     own = {
         "conversation_id_": conversation_id,
         "owner_id_": owner,
         "rows": limit,
         "after_seq": after_seq,
     }
-    found = [_message(row) for row in connection.execute(_MESSAGES_AFTER, own)]
-    if not found:
+    page = [_message(row) for row in connection.execute(_MESSAGES_AFTER, own)]
+    if not page:
         conversation(connection, owner, conversation_id)
-    return found
+    return page
 
 
 def window(
     connection: sa.Connection, owner: str, conversation_id: str, budget: int, before_seq: int
 ) -> list[ContextMessage]:
-    """What of the messages below `before_seq` fits into the budget, oldest first.
+    """Return the newest messages below `before_seq` that fit into the budget, oldest first.
 
     Reads newest first and stops when the budget is used up, so that the length of the rest of
     the conversation does not matter. Raises ConversationNotFoundError.
     """
-    found: list[ContextMessage] = []
-    most, page_size = windows.most_rows(budget), _FIRST_PAGE
-    while len(found) < most:
+    newest_first: list[ContextMessage] = []
+    max_rows, page_size = windows.max_rows(budget), _FIRST_PAGE
+    while len(newest_first) < max_rows:
         parameters = {
             "conversation_id_": conversation_id,
             "owner_id_": owner,
-            "rows": min(page_size, most - len(found)),
+            "rows": min(page_size, max_rows - len(newest_first)),
             "before_seq": before_seq,
         }
         page = [ContextMessage(*row) for row in connection.execute(_SAID, parameters)]
-        found += page
-        if len(page) < page_size or windows.exceeds(found, budget):
+        newest_first += page
+        if len(page) < page_size or windows.exceeds(newest_first, budget):
             break
         before_seq, page_size = page[-1].seq, 2 * page_size
-    if not found:
+    if not newest_first:
         conversation(connection, owner, conversation_id)
-    return windows.fit(found, budget)
+    return windows.fit(newest_first, budget)
 
 
 def answer(connection: sa.Connection, owner: str, turn_id: str) -> StoredMessage:
-    """Raises ConversationNotFoundError."""
+    """Return the answer of a turn. Raises ConversationNotFoundError."""
     row = connection.execute(_ANSWER, {"turn_id_": turn_id, "owner_id_": owner}).one_or_none()
     if row is None:
         raise ConversationNotFoundError

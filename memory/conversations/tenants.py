@@ -1,6 +1,6 @@
-"""The conversations of those who come through another party: a key of the REST interface.
+"""Lists the conversations of a tenant: those of the users of one key of the REST interface.
 
-Each of them is an owner of their own; the tenant sees the list and names them by its own ids.
+Each user is an owner of their own; the tenant knows the conversations by its external ids.
 """
 
 from datetime import datetime

@@ -127,14 +127,17 @@ def transfer(connection: sa.Connection, owner: str, from_owner: str, digest: str
     """
     own: dict[str, Any] = {"owner_id_": from_owner}
     connection.execute(_LOCK, own).all()
-    found = holdings(connection, from_owner)
-    if not hmac.compare_digest(found.digest, digest):
+    current = holdings(connection, from_owner)
+    if not hmac.compare_digest(current.digest, digest):
         raise HoldingsChangedError
-    free = connection.execute(_FREE_FILES, own).scalar_one()
+    free_files = connection.execute(_FREE_FILES, own).scalar_one()
     connection.execute(_END_TASKS, own)
     statement = _TRANSFER[connection.dialect.name]
     moved = connection.execute(statement, {**own, "new_owner": owner}).rowcount
     # PostgreSQL: a conversation or a file that came since was not shown.
-    if moved != found.conversations or files.take_over(connection, owner, from_owner) != free:
+    if (
+        moved != current.conversations
+        or files.take_over(connection, owner, from_owner) != free_files
+    ):
         raise HoldingsChangedError
     return moved

@@ -1,4 +1,4 @@
-"""How a turn is stored: its beginning, what comes in between, its end.
+"""Stores turns: their beginning, checkpoints and end.
 
 Functions of one connection, each run inside one transaction. The caller has checked the texts.
 """
@@ -11,11 +11,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from memory import connections
+from memory import connection_rows
 from memory.conversations import files, turn_statements
 from memory.engine.prepared import Prepared
 from memory.errors import ConversationBusyError, ConversationMovedError, ConversationNotFoundError
-from memory.queues import inbox, outbox
+from memory.queues import inbox_rows, outbox_rows
 from memory.records import ConversationOrigin, MessageStatus, NewTurn, TurnTicket
 from memory.validation import title_of
 
@@ -42,9 +42,9 @@ class TurnEnd:
 
 
 class DuplicateRequestError(Exception):
-    """The key was used before: rolls back what the repeated request began.
+    """The idempotency key was used before; rolls back what the repeated request began.
 
-    `stale` says that the conversation has a turn whose lease ran out and is not marked yet.
+    `stale` says that the conversation has a running turn whose lease has ended.
     """
 
     def __init__(self, ticket: TurnTicket, *, stale: bool) -> None:
@@ -129,7 +129,7 @@ def begin_again(
 
 
 def interrupt_stale(connection: sa.Connection, lease: TurnLease) -> None:
-    """Mark this conversation's turn as interrupted when its lease ran out."""
+    """Mark the running turn of this conversation as interrupted if its lease has ended."""
     connection.execute(turn_statements.INTERRUPT_STALE, _own(lease) | {"at": lease.now})
 
 
@@ -141,7 +141,7 @@ def checkpoint(
     lease_expires_at: datetime,
     answer: dict[str, Any],
 ) -> bool:
-    """Write what there is of the answer and renew the lease; False when the turn runs no more."""
+    """Store the answer so far and renew the lease; return False when the turn has ended."""
     turn = {"lease_expires_at": lease_expires_at}
     row = _change_turn(connection, owner, turn_id, turn_statements.RENEW_TURN, turn)
     if row is not None:
@@ -152,7 +152,7 @@ def checkpoint(
 def finish(
     connection: sa.Connection, owner: str, turn_id: str, end: TurnEnd, answer: dict[str, Any]
 ) -> bool:
-    """Write the answer for good and release the lease; False when the turn runs no more.
+    """Store the final answer and release the lease; return False when the turn has ended.
 
     `answer` holds the further columns of the answer's row; without them it stays as it is.
     """
@@ -168,9 +168,9 @@ def finish(
 def forget(connection: sa.Connection, owner: str) -> int:
     """Delete an owner's conversations and files; messages and turns go with them."""
     files.forget(connection, owner)
-    inbox.forget(connection, owner)
-    outbox.forget(connection, owner)
-    connections.forget(connection, owner)
+    inbox_rows.forget(connection, owner)
+    outbox_rows.forget(connection, owner)
+    connection_rows.forget(connection, owner)
     return connection.execute(turn_statements.FORGET, {"owner_id_": owner}).rowcount
 
 
@@ -194,10 +194,10 @@ def _settle_other_turns(connection: sa.Connection, lease: TurnLease) -> None:
     stale = [row for row in running if row.lease_expires_at <= lease.now]
     for row in rows:
         if row.idempotency_key == lease.key:
-            known = TurnTicket(
+            ticket = TurnTicket(
                 row.turn_id, lease.conversation_id, row.user_seq, row.answer_seq, False
             )
-            raise DuplicateRequestError(known, stale=bool(stale))
+            raise DuplicateRequestError(ticket, stale=bool(stale))
     if len(running) > len(stale):
         raise ConversationBusyError(elsewhere=all(row.holder != lease.holder for row in running))
     if stale:
@@ -245,7 +245,7 @@ def _question(lease: TurnLease, ticket: TurnTicket, text: str) -> dict[str, Any]
 
 
 def _answer(lease: TurnLease, ticket: TurnTicket, model: str | None) -> dict[str, Any]:
-    """The answer is interrupted from the start: true without a further write if we die now."""
+    """Return the row of the answer: interrupted, which stays true if the process dies."""
     row = _message(
         lease, ticket, ticket.answer_seq, role="assistant", content="", status="interrupted"
     )

@@ -1,6 +1,6 @@
-"""What one owner's answers used: tokens and money. Each statement names the owner.
+"""Sums the tokens and the cost of one owner's answers. Each statement names the owner.
 
-Replaced answers count, since they were paid for all the same.
+Superseded answers count, since they were paid for all the same.
 """
 
 from datetime import datetime
@@ -45,14 +45,14 @@ _SINCE: Final = (
 
 
 def of_conversation(connection: sa.Connection, owner: str, conversation_id: str) -> Usage:
-    """Nothing for a conversation that is not there."""
+    """Return the usage of a conversation; nothing for an unknown one."""
     return _usage(
         connection, _OF_CONVERSATION, {"owner_id_": owner, "conversation_id_": conversation_id}
     )
 
 
 def since(connection: sa.Connection, owner: str, moment: datetime) -> Usage:
-    """Over all conversations, from `moment` on."""
+    """Return the usage of all conversations from `moment` on."""
     return _usage(connection, _SINCE, {"owner_id_": owner, "since": moment})
 
 

@@ -1,4 +1,4 @@
-"""The figures are right on each database, and hold nothing of anybody."""
+"""Usage statistics: correct on each database, and without personal data."""
 
 import json
 import random
@@ -14,8 +14,8 @@ from cmw_agent.web.api.statistics_page import statistics_page
 from memory.engine.database import Database
 from memory.engine.scopes import EVERYONE
 from memory.records import ConversationOrigin, MessageStatus, NewTurn, ToolRecord
-from memory.reports.figures import Share, Spread, Statistics, ToolStatistics
 from memory.reports.percentiles import by_key
+from memory.reports.statistics import Share, Spread, Statistics, ToolStatistics
 from memory.reports.tool_usage import MAX_TOOLS
 from memory.reports.usage_statistics import DAYS, MAX_SHARES, statistics
 from tests.contract.conftest import ALICE, BOB, LEASE, Clock, Store

@@ -1,4 +1,4 @@
-"""When the database fails, for real: full, locked, closed, out of reach."""
+"""Real faults of the database: disk full, locked, closed, unreachable."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""Files of a user's messages, on every database."""
+"""Files of a user's messages, on each database."""
 
 import asyncio
 import secrets
@@ -163,7 +163,7 @@ async def test_what_was_never_sent_goes_after_a_day(
     retention = Retention(database, clock=clock)
     clock.advance(3601)
     await retention.clean(days=0, idle_seconds=1e9)
-    assert await retention.known_files([old, given, new, "x"]) == {given, new}
+    assert await retention.existing_files([old, given, new, "x"]) == {given, new}
 
 
 async def test_an_edited_question_keeps_its_files(store: Store, clock: Clock) -> None:

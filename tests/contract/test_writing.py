@@ -1,4 +1,4 @@
-"""Brief work that waits for the writer of a SQLite file is committed together."""
+"""Group commit: brief writes that wait for SQLite's writer share one transaction."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""What is deleted for good is in no byte of the data folder any more."""
+"""Data deleted for good is in no byte of the data folder."""
 
 import os
 import random

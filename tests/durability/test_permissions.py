@@ -1,4 +1,4 @@
-"""What the app writes to the disk can be read by its own account alone."""
+"""Files that the app writes can be read by its own account alone."""
 
 import io
 import os

@@ -1,4 +1,4 @@
-"""Recurring tasks: each occasion once, whoever dies, restarts or is busy meanwhile."""
+"""Recurring tasks run once for each due time, also when processes die, restart or are busy."""
 
 import asyncio
 import sqlite3

@@ -1,4 +1,4 @@
-"""A session keeps its window between turns, and the model is shown what it would be shown anyway."""
+"""A session's cached context window gives the model the same messages as a fresh read."""
 
 import contextlib
 import random

@@ -1,4 +1,4 @@
-"""Exports that nobody reads: few of one owner, few from one address, and given back."""
+"""Exports that are not read: limited per owner and per address, and their slots are released."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Hostile 42: files that lie, burst or never end are refused, and nothing of them stays."""
+"""Hostile 42: files that are mislabelled, expand or never end are refused and removed."""
 
 import io
 import struct

@@ -1,4 +1,4 @@
-"""Meta's Cloud API: files are fetched from Meta alone; and answers in the reply to a request."""
+"""WhatsApp: files are fetched from Meta's hosts alone; a bridge may get answers in the response."""
 
 import asyncio
 import io

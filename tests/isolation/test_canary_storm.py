@@ -1,4 +1,4 @@
-"""Isolation 1 and 2: nothing of one user reaches another, and the check can fail."""
+"""Isolation 1 and 2: no user receives another's canary, and the oracle detects broken builds."""
 
 import asyncio
 import contextlib

@@ -1,5 +1,7 @@
-"""A connection counts where it was finished by who began it: no link connects anybody's account
-to somebody else, and what came otherwise is used for nothing."""
+"""A connected account counts only where the browser that began to connect it has finished.
+
+No link connects an account to another user, and accounts connected otherwise are never used.
+"""
 
 import contextlib
 import re

@@ -1,4 +1,4 @@
-"""Consent at sign-in: what somebody left in a browser takes over no account that signs in there."""
+"""Consent at sign-in: a visitor's data moves to the account only by the person's decision."""
 
 import base64
 import json

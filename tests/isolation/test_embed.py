@@ -1,4 +1,4 @@
-"""Isolation 48: a website's visitors reach their own words, from pages of that site alone."""
+"""Isolation 48: a website's visitors reach their own messages, from that site's pages alone."""
 
 import asyncio
 import gzip

@@ -1,4 +1,4 @@
-"""Files are their owner's alone, whatever is asked for."""
+"""Isolation: files are served to their owner alone."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Files that a message brings: the model reads them, the page shows them, both the owner's alone."""
+"""Isolation: attached files are read by the model and shown on the page for their owner alone."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""No form changes anything: every route that may takes JSON that is declared, or a named file."""
+"""No HTML form can change anything: routes that change need declared JSON or a named file."""
 
 from collections.abc import AsyncIterator, Iterator
 from typing import Any

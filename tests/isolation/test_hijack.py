@@ -1,6 +1,6 @@
-"""Isolation 4 to 6: what a stranger with somebody's session hash can do: nothing.
+"""Isolation 4 to 6: a stranger who knows a user's session hash reaches nothing of theirs.
 
-A's hash is taken for known: it stands in URLs and is made by `Math.random()`.
+A's hash counts as known to the attacker: it is part of URLs, and `Math.random()` makes it.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""The routes of the page's list: one's own alone, whatever is sent."""
+"""Isolation: the routes of the conversation list reach the principal's own conversations alone."""
 
 import asyncio
 import contextlib

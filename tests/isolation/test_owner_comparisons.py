@@ -1,7 +1,7 @@
-"""Isolation: each place in the code that compares two owners, tried with another's things.
+"""Isolation: each comparison of two owners in the code, called directly with another owner's data.
 
-What comes before it in the app gives it no other owner's, so that no request shows whether it is
-there: it is called as it stands.
+Earlier checks keep other owners' data away from these comparisons, so that no request reaches them:
+the functions are called directly.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Isolation: a session of the REST interface is one of its key, its agent and its id together."""
+"""Isolation: a REST session is identified by key, agent and session id together."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""Isolation 7: every route of the app is judged, and what is not open does not exist."""
+"""Isolation 7: every route is listed as open or closed, and closed routes answer 404."""
 
 import re
 from collections.abc import AsyncIterator, Iterable, Iterator

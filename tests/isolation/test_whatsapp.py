@@ -1,4 +1,4 @@
-"""On WhatsApp everybody has their own: people of one name, and one in a group and alone."""
+"""Isolation on WhatsApp: senders of one name, and one sender in a group and in private."""
 
 import asyncio
 import contextlib

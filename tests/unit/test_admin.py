@@ -1,4 +1,4 @@
-"""The statistics page: for admins alone, one document that needs nothing else, all escaped."""
+"""The statistics page: for admins alone, one self-contained document, everything escaped."""
 
 import json
 import re
@@ -17,7 +17,7 @@ from cmw_agent.identity.principals import Identities, Principal
 from cmw_agent.server.build import Parts
 from cmw_agent.web.api.statistics_page import is_admin, statistics_page
 from cmw_agent.web.api.svg_charts import HEIGHT, Bar, bars, share_bar
-from memory.reports.figures import (
+from memory.reports.statistics import (
     Answers,
     Day,
     Messages,

@@ -1,4 +1,4 @@
-"""Errors of the REST interface and of `/v1`: each says what to do, in its interface's form."""
+"""Errors of the REST interface and of `/v1`, in each interface's own form."""
 
 import asyncio
 import json

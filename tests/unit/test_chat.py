@@ -1,4 +1,4 @@
-"""ChatService's parts: what a turn gathers, hands on and tells. Whole turns: durability."""
+"""Parts of the chat service; whole turns are tested in `tests/durability`."""
 
 import asyncio
 import contextlib

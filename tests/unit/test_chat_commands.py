@@ -1,4 +1,4 @@
-"""Messages that begin with a slash: no model is asked, and each works for its own user alone."""
+"""Commands that begin with a slash: answered without a model, for their own user alone."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What is counted rises when it happens, and is shown to this machine or for the token alone."""
+"""Metrics: counters rise with their events; `/metrics` answers this machine or the token alone."""
 
 import asyncio
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Which model answers, by whose instructions, what it costs, and how much of it a user gets."""
+"""The choice of model, instructions and price of a turn, and a user's limits."""
 
 from pathlib import Path
 

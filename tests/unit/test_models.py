@@ -1,4 +1,4 @@
-"""The chat model as the app makes it: what it sends, and what its failures mean."""
+"""The chat model: its requests, and what its failures mean."""
 
 import asyncio
 import contextlib

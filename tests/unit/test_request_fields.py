@@ -1,4 +1,4 @@
-"""What the model's server is told of a user: an opaque name of their own, where it takes one."""
+"""The user fields of model requests: an opaque id, where the endpoint accepts one."""
 
 from pathlib import Path
 

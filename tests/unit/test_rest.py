@@ -1,4 +1,4 @@
-"""The REST interface: what it takes, what it answers, and how it says no."""
+"""The REST interface: requests, responses and errors."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Tokens of a day: what was used is charged, however an answer ends and whoever reads it."""
+"""Daily token limits: used tokens are charged, however an answer ends."""
 
 import asyncio
 import contextlib

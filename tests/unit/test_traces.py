@@ -1,4 +1,4 @@
-"""Spans reach a collector, hold no word of anybody, and nothing waits for a collector."""
+"""Tracing: spans reach a collector without users' texts, and nothing waits for a collector."""
 
 import asyncio
 import threading

@@ -1,4 +1,4 @@
-"""Uploads: what one owner, one network address and all may bring, and how slowly."""
+"""Uploads: limits of one owner, one network address and all, and of the slowest rate."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""What the last answer, its conversation and the day took: each owner's own."""
+"""Usage of the last answer, its conversation and the day, for each owner alone."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta, timezone

@@ -1,4 +1,4 @@
-"""What holds the event loop is named in the log while it does, once, and without a text."""
+"""The watchdog names what blocks the event loop in the log, once, and without texts."""
 
 import asyncio
 import logging

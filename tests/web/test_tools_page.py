@@ -1,4 +1,4 @@
-"""The morning of two people with tools, in two browsers: links, tasks, approvals, a reload."""
+"""Two people with tools in two browsers: links, tasks, approvals, a reload."""
 
 import asyncio
 import re

@@ -1,4 +1,4 @@
-"""The widget in Chromium, on pages of two websites that hold one line for it."""
+"""The widget in Chromium, on pages of two websites."""
 
 import contextlib
 import re

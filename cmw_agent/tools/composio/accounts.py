@@ -1,16 +1,16 @@
 """Accounts at Composio: lists, links, reads and deletes them, and tells their state."""
 
-import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Literal, Self
 
+from cmw_agent.core.logs import get_logger
 from cmw_agent.identity.principals import Principal
 from cmw_agent.tools.composio.client import ComposioClient, ComposioError
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 LINK = re.compile(r"https://connect\.composio\.dev/link/[A-Za-z0-9_~-]+(\?[A-Za-z0-9_~.=&%-]*)?")
 ACCOUNT = re.compile(r"[A-Za-z0-9_-]{1,200}")

@@ -5,7 +5,6 @@ few references; see ``docs/adr/0011-tools-of-each-user-through-one-client.md``.
 """
 
 import asyncio
-import logging
 import re
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -14,6 +13,7 @@ from hashlib import sha256
 from typing import Any
 
 from cmw_agent.core.errors import UserError
+from cmw_agent.core.logs import get_logger
 
 FRESH_SECONDS = 3600.0
 RETRY_SECONDS = 30.0
@@ -27,7 +27,7 @@ CHANGES = frozenset({"createHint", "updateHint", "destructiveHint"})
 Item = Mapping[str, Any]
 Fetch = Callable[[str], Awaitable[Iterable[Item]]]
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

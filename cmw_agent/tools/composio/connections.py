@@ -5,7 +5,6 @@ an account is changed only after reading that it belongs to that user. See
 ``docs/adr/0011-tools-of-each-user-through-one-client.md``.
 """
 
-import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -13,6 +12,7 @@ from typing import Any
 
 from cmw_agent.config.settings import Settings
 from cmw_agent.core.errors import UserError, frames
+from cmw_agent.core.logs import get_logger
 from cmw_agent.tools.composio.accounts import (
     ConnectedAccounts,
     ConnectionUser,
@@ -33,7 +33,7 @@ from cmw_agent.tools.composio.tool_calls import (
     result_text,
 )
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 class ConnectionsError(UserError):

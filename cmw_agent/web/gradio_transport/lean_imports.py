@@ -52,7 +52,7 @@ class LeanFinder(MetaPathFinder):
 def install() -> None:
     """Let later imports go through `LeanFinder`; harmless where it is installed already."""
     if not any(isinstance(finder, LeanFinder) for finder in sys.meta_path):
-        sys.meta_path.insert(0, LeanFinder())
+        sys.meta_path[:] = [LeanFinder(), *sys.meta_path]
 
 
 def _no_stub(*_arguments: object) -> None:

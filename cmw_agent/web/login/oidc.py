@@ -3,7 +3,6 @@
 Only the provider's discovery document is cached.
 """
 
-import logging
 import time
 from typing import Any
 
@@ -16,10 +15,11 @@ from joserfc.jwk import KeySet
 
 from cmw_agent.config.settings import Settings
 from cmw_agent.core.errors import UserError, frames
+from cmw_agent.core.logs import get_logger
 from cmw_agent.identity.principals import Principal, new_login
 from cmw_agent.web.login.sign_in import ProviderDownError, Secrets, SignInError
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 DISCOVERY = "/.well-known/openid-configuration"
 METADATA_SECONDS = 3600.0  # the discovery document is cached; keys are fetched at each sign-in
@@ -167,5 +167,5 @@ async def _fetch_json(client: AsyncOAuth2Client, address: str) -> dict[str, Any]
 
 def _logged(user_error: UserError, cause: BaseException) -> UserError:
     """Log `cause` under the id of `user_error`, and return `user_error`."""
-    log.warning("sign-in failed error_id=%s cause=%s", user_error.error_id, frames(cause))
+    log.warning("sign-in failed", error_id=user_error.error_id, cause=frames(cause))
     return user_error

@@ -7,7 +7,6 @@ server stores nothing until the callback. See ``docs/adr/0008-accounts-by-openid
 import base64
 import hmac
 import html
-import logging
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
@@ -19,6 +18,7 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from starlette.routing import Route
 
 from cmw_agent.core.errors import UserError
+from cmw_agent.core.logs import get_logger
 from cmw_agent.identity.principals import Identities, Principal
 from cmw_agent.web.api.endpoint import cookie_principal, endpoint, home
 from cmw_agent.web.login.accounts import Accounts
@@ -30,7 +30,7 @@ from cmw_agent.web.security.visitor_cookie import Visitors, cookie_name, cookies
 if TYPE_CHECKING:
     from cmw_agent.web.login.oidc import Provider
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 COOKIE = "cmw_login"
 COOKIE_SECONDS = 600  # from the link to the callback
@@ -202,7 +202,7 @@ def local_path(path: str | None, default: str) -> str:
 
 def _error_response(request: Request, error: UserError) -> Response:
     """Return an error page, or JSON to the script that signs out."""
-    log.info("sign-in refused error_id=%s kind=%s", error.error_id, type(error).__name__)
+    log.info("sign-in refused", error_id=error.error_id, kind=type(error).__name__)
     if request.method == "POST":
         return JSONResponse({"detail": str(error)}, error.status)
     page = ERROR_PAGE.format(sentence=html.escape(str(error)), home=html.escape(home(request)))

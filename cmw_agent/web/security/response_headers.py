@@ -4,9 +4,10 @@ import logging
 
 from starlette.types import Message, Scope, Send
 
+from cmw_agent.core.logs import get_logger
 from cmw_agent.web.security.session_binding import GuardedRequest
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 HSTS = (b"strict-transport-security", b"max-age=31536000")
 CONTENT_SECURITY_POLICY = (
@@ -100,5 +101,4 @@ def _log_response(status: int, request_id: str, request: GuardedRequest | None) 
     principal = (
         request.principal.log_name if request is not None and request.principal is not None else "-"
     )
-    line = "answered route=%s status=%d request=%s principal=%s"
-    log.log(level, line, route, status, request_id, principal)
+    log.log(level, "answered", route=route, status=status, request=request_id, principal=principal)
