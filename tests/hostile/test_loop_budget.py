@@ -41,6 +41,7 @@ from tests.unit.test_view import stored
 
 JUDGED: Mapping[str, tuple[str, ...]] = {
     "each round waits for something else, and works on no text": (
+        "cmw_agent.agent.tool_loop.ToolLoop.run",
         "cmw_agent.channels.common.turn_streams._watch",
         "cmw_agent.channels.common.turn_streams.events_until_end",
         "cmw_agent.channels.whatsapp.routes.WhatsApp.incoming",
