@@ -1,4 +1,4 @@
-"""Backup and restore of a SQLite installation: the database, uploaded files, maybe the secret key.
+"""Backs up and restores a SQLite installation: database, uploaded files and, if asked, the secret key.
 
 A backup is made while the app runs. Bytes of a file are written before the row that names them and
 never changed, so a database that is copied first, and files after it, fit together.
@@ -36,8 +36,8 @@ from memory.errors import StoreError
 from memory.maintenance.integrity import faults, file_ids
 from memory.maintenance.retention import Retention
 
-AT_ONCE = 500  # ids of files in one statement
-ELSEWHERE = (
+FILES_PER_QUERY = 500
+POSTGRES_HINT = (
     "CMW_DATABASE_URL is PostgreSQL, whose own pg_dump and pg_restore do this; "
     "docs/deployment.md shows how"
 )
@@ -45,7 +45,12 @@ ELSEWHERE = (
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What a restore did: `aside` is where the replaced database lies, if there was one."""
+    """The result of a restore.
+
+    Attributes:
+        manifest: What the backup held.
+        aside: The file of the replaced database, None where there was none.
+    """
 
     manifest: Manifest
     aside: Path | None
@@ -54,16 +59,25 @@ class Restored:
 def back_up(
     settings: Settings, target: Path, *, force: bool = False, with_secret_key: bool = False
 ) -> Manifest:
-    """Make the folder `target`; it appears when it is whole. Blocks until then.
+    """Write a backup into the folder `target`, which appears when it is whole. Blocks until then.
+
+    Args:
+        settings: Name the database and the data folder.
+        target: The folder to make.
+        force: Replace an older backup there.
+        with_secret_key: Copy the secret key too.
 
     Raises:
-        Unusable: The database is no SQLite file, is damaged or not there, or the target is.
+        BackupError: The database is no SQLite file, is damaged or not there, or the target is.
     """
     source = _database(settings)
     if not source.exists():
         raise BackupError(f"there is no database at {source}")
     made_at = datetime.now(UTC).isoformat(timespec="seconds")
-    with _told(f"the backup {target} cannot be made"), draft(target, force=force) as folder:
+    with (
+        _backup_errors(f"the backup {target} cannot be made"),
+        draft(target, force=force) as folder,
+    ):
         revision = copy(source, folder / DATABASE)
         entries = [_entry(DATABASE, measure(folder / DATABASE))]
         entries += _copied(settings.data_dir / FILES, folder)
@@ -75,50 +89,58 @@ def back_up(
 
 
 def restore(settings: Settings, source: Path, *, force: bool = False) -> Restored:
-    """Put a backup in place of what is there, once all of it proved whole. Blocks until then.
+    """Put a backup in the installation's place, once it is proved whole. Blocks until then.
 
     The replaced database and secret key stay beside the new ones, and the files that were there
     under second names; files of the backup join those that are there.
 
+    Args:
+        settings: Name the database and the data folder.
+        source: A folder that `back_up` made.
+        force: Replace a database that is there.
+
     Raises:
-        Unusable: The backup is damaged or from a newer version; the app runs; or there is a
+        BackupError: The backup is damaged or from a newer version; the app runs; or there is a
             database and `force` is not given. The database was not replaced.
     """
-    place = _database(settings)
+    current = _database(settings)
     manifest = read_manifest(source)
-    _prove(source, manifest)
-    if place.exists() and not force:
-        raise BackupError(f"{place} is there; --force puts it aside and the backup in its place")
+    _check_whole(source, manifest)
+    if current.exists() and not force:
+        raise BackupError(f"{current} is there; --force puts it aside and the backup in its place")
     stamp = f"before-restore-{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}"
-    new, aside = (place.with_name(f"{place.name}.{end}") for end in ("restoring", stamp))
-    with _told("the backup cannot be put in place"), _alone(settings, place):
+    new, aside = (current.with_name(f"{current.name}.{end}") for end in ("restoring", stamp))
+    with _backup_errors("the backup cannot be put in place"), _app_stopped(settings, current):
         new.unlink(missing_ok=True)
         try:
-            _taken(source, manifest, DATABASE, new)
+            _take_listed(source, manifest, DATABASE, new)
             verified_revision(new)
-            if place.exists():
-                _keep_names(settings.data_dir / FILES, settings.data_dir / f"{FILES}.{stamp}")
-            _join(source, manifest, settings.data_dir)
+            if current.exists():
+                _link_files(settings.data_dir / FILES, settings.data_dir / f"{FILES}.{stamp}")
+            _add_files(source, manifest, settings.data_dir)
             _restore_key(source, manifest, settings.data_dir, stamp)
-            replaced = put_in_place(new, place, aside)
+            replaced = put_in_place(new, current, aside)
         finally:
             new.unlink(missing_ok=True)
     return Restored(manifest, aside if replaced else None)
 
 
 async def check(settings: Settings, database: Database) -> dict[str, int]:
-    """Return how often each law about what is stored is broken, by the law.
+    """Count the violations of each invariant of the stored data, by the invariant's name.
 
-    Those of the database, and that the bytes of each file are there. Raises StoreError.
+    The invariants are those of the database, and that the bytes of each file are there.
+
+    Raises:
+        StoreError: The database cannot be read.
     """
-    found = await faults(database)
+    violations = await faults(database)
     store, gone, after = FileStore(settings.data_dir / FILES), 0, ""
-    while ids := await file_ids(database, after=after, limit=AT_ONCE):
+    while ids := await file_ids(database, after=after, limit=FILES_PER_QUERY):
         after = ids[-1]
         lost = await asyncio.to_thread(_lost, store, ids)
         # What was deleted meanwhile is not missing: its row went before its bytes.
         gone += len(await Retention(database).existing_files(lost)) if lost else 0
-    return {**found, "files without their bytes": gone}
+    return {**violations, "files without their bytes": gone}
 
 
 def _lost(store: FileStore, ids: list[str]) -> list[str]:
@@ -133,10 +155,10 @@ def _is_there(store: FileStore, file_id: str) -> bool:
 
 
 def _database(settings: Settings) -> Path:
-    place = sqlite_path(settings.database_url.get_secret_value())
-    if place is None:
-        raise BackupError(ELSEWHERE)
-    return place
+    path = sqlite_path(settings.database_url.get_secret_value())
+    if path is None:
+        raise BackupError(POSTGRES_HINT)
+    return path
 
 
 def _entry(name: str, measured: Measure) -> Entry:
@@ -158,8 +180,8 @@ def _copied_key(data_dir: Path, folder: Path) -> Entry:
     return _entry(SECRET, take(data_dir / SECRET, folder / SECRET))
 
 
-def _prove(source: Path, manifest: Manifest) -> None:
-    """Raises Unusable unless each file is as the manifest says, and the database whole."""
+def _check_whole(source: Path, manifest: Manifest) -> None:
+    """Raise BackupError unless each file is as the manifest says, and the database whole."""
     if manifest.find(DATABASE) is None:
         raise BackupError(f"{source} is damaged: it has no {DATABASE}")
     for entry in manifest.entries:
@@ -169,17 +191,17 @@ def _prove(source: Path, manifest: Manifest) -> None:
             measured = None
         if measured != entry.measure:
             raise BackupError(f"{source} is damaged: {entry.path} is not what was backed up")
-    with _told(f"{source / DATABASE} cannot be used"):
+    with _backup_errors(f"{source / DATABASE} cannot be used"):
         verified_revision(source / DATABASE)
 
 
-def _taken(source: Path, manifest: Manifest, name: str, target: Path) -> None:
+def _take_listed(source: Path, manifest: Manifest, name: str, target: Path) -> None:
     entry = manifest.find(name)
     if entry is None or take(source / name, target) != entry.measure:
         raise BackupError(f"{source / name} changed while it was read")
 
 
-def _keep_names(folder: Path, aside: Path) -> None:
+def _link_files(folder: Path, aside: Path) -> None:
     """Give each stored file a second name, so that the replaced database still has its files."""
     for path in folder.glob("*/*"):
         other = aside / path.relative_to(folder)
@@ -187,14 +209,14 @@ def _keep_names(folder: Path, aside: Path) -> None:
         linked(path, other)
 
 
-def _join(source: Path, manifest: Manifest, data_dir: Path) -> None:
+def _add_files(source: Path, manifest: Manifest, data_dir: Path) -> None:
     for entry in manifest.entries:
         if not entry.path.startswith(f"{FILES}/"):
             continue
         target = data_dir / entry.path
         arriving = target.with_name(f"{target.name}.restoring")
         arriving.unlink(missing_ok=True)
-        _taken(source, manifest, entry.path, arriving)
+        _take_listed(source, manifest, entry.path, arriving)
         arriving.replace(target)
 
 
@@ -206,14 +228,14 @@ def _restore_key(source: Path, manifest: Manifest, data_dir: Path, stamp: str) -
         linked(key, key.with_name(f"{SECRET}.{stamp}"))
     new = key.with_name(f"{SECRET}.restoring")
     new.unlink(missing_ok=True)
-    _taken(source, manifest, SECRET, new)
+    _take_listed(source, manifest, SECRET, new)
     new.replace(key)
 
 
 @contextlib.contextmanager
-def _alone(settings: Settings, place: Path) -> Iterator[None]:
-    """Keep the app from starting for the block. Raises Unusable where it runs."""
-    for folder in (place.parent, settings.data_dir):
+def _app_stopped(settings: Settings, current: Path) -> Iterator[None]:
+    """Keep the app from starting for the block. Raises BackupError where it runs."""
+    for folder in (current.parent, settings.data_dir):
         make_folder(folder)
     with sole_use(settings.database_url.get_secret_value()) as lock:
         # Where nothing can be locked, SQLite's own lock is the last to notice.
@@ -223,8 +245,8 @@ def _alone(settings: Settings, place: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _told(what: str) -> Iterator[None]:
-    """Say in one sentence what a disk or a database did not allow."""
+def _backup_errors(what: str) -> Iterator[None]:
+    """Turn an error of the disk or the database into a BackupError of one sentence."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""What a backup is: a folder with `chat.db`, `files/` and `manifest.json`, whole or not there.
+"""Writes and reads a backup: a folder with `chat.db`, `files/` and `manifest.json`, whole or absent.
 
 It is written as `NAME.part-…` and gets its name when its last byte is on the disk; the one that it
 replaces is `NAME.old-…` until then. The manifest names each file with its size and SHA-256, so that
@@ -22,13 +22,13 @@ from memory.engine.permissions import make_file, make_folder
 from memory.engine.process_lock import FileLock
 
 MANIFEST, DATABASE, FILES, SECRET = "manifest.json", "chat.db", "files", "secret.key"
-_PIECE = 1 << 20  # bytes
+_CHUNK_BYTES = 1 << 20
 STORED = re.compile(r"[0-9a-f]{2}/[0-9a-f]{32}(\.picture)?")  # a file below FILES
 _NAME = rf"{re.escape(DATABASE)}|{re.escape(SECRET)}|{FILES}/{STORED.pattern}"
 
 
 class Measure(NamedTuple):
-    """How large a file is, in bytes, and its SHA-256 in hex."""
+    """A file's size in bytes and its SHA-256 in hex."""
 
     size: int
     sha256: str
@@ -50,7 +50,7 @@ class Entry(BaseModel):
 
 
 class Manifest(BaseModel):
-    """What a backup holds: times in ISO 8601 with their zone, sizes in bytes."""
+    """The list of a backup's files; times in ISO 8601 with their zone, sizes in bytes."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -70,20 +70,20 @@ class BackupError(StartupError):
 
 @contextlib.contextmanager
 def draft(target: Path, *, force: bool) -> Iterator[Path]:
-    """Give the block an empty folder, which becomes `target` when the block ends well.
+    """Give the block an empty folder, which becomes `target` when the block ends without an error.
 
-    What earlier processes left behind when they were killed is cleared up: the backup that one of
-    them had put aside gets its name again, and what is whole goes only after `target` stands.
+    What killed processes left behind is cleaned up: a backup that one of them had put aside gets its
+    name again, and whole backups are removed only after `target` stands.
 
     Raises:
-        Unusable: The target is there, and `force` is not given or it is no backup.
+        BackupError: The target is there, and `force` is not given or it is no backup.
         OSError: It cannot be written.
     """
     make_folder(target.parent)
     _put_back(target)
     _check_target(target, force=force)
-    left = _left(target)
-    _remove(path for path in left if not _whole(path))
+    abandoned = _abandoned(target)
+    _remove(path for path in abandoned if not _is_whole(path))
     folder = _other_name(target, "part")
     folder.mkdir(mode=0o700)
     try:
@@ -92,17 +92,17 @@ def draft(target: Path, *, force: bool) -> Iterator[Path]:
             (folder / ".lock").unlink(missing_ok=True)
         # All names on the disk, as the bytes are, before the name that says it is whole.
         for path in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
-            _settle(path)
+            _sync_folder(path)
         _check_target(target, force=force)  # another may have been faster
-        left += _exchange(folder, target)
+        abandoned += _exchange(folder, target)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     # What others put there meanwhile may be about to get its name.
-    _remove(path for path in left if _whole(path))
+    _remove(path for path in abandoned if _is_whole(path))
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Return the manifest of a backup. Raises Unusable."""
+    """Return the manifest of a backup. Raises BackupError."""
     try:
         return Manifest.model_validate_json((folder / MANIFEST).read_bytes())
     except OSError as error:
@@ -121,7 +121,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 
 def take(source: Path, target: Path) -> Measure:
-    """Copy a file to a new one on the disk, for nobody else to read. Raises OSError."""
+    """Copy a file to a new one, on the disk and readable by its owner alone. Raises OSError."""
     make_folder(target.parent)
     with source.open("rb") as here, os.fdopen(make_file(target), "wb") as there:
         measured = _measured(here, there)
@@ -131,32 +131,32 @@ def take(source: Path, target: Path) -> Measure:
 
 
 def measure(path: Path) -> Measure:
-    """Return how large a file is and its hash. Raises OSError."""
+    """Return the size and the hash of a file. Raises OSError."""
     with path.open("rb") as file:
         return _measured(file, None)
 
 
 def _measured(file: BinaryIO, copy: BinaryIO | None) -> Measure:
     digest, size = hashlib.sha256(), 0
-    while piece := file.read(_PIECE):
-        digest.update(piece)
-        size += len(piece)
+    while chunk := file.read(_CHUNK_BYTES):
+        digest.update(chunk)
+        size += len(chunk)
         if copy is not None:
-            copy.write(piece)
+            copy.write(chunk)
     return Measure(size, digest.hexdigest())
 
 
 def _check_target(target: Path, *, force: bool) -> None:
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return
-    if not _whole(target):
+    if not _is_whole(target):
         raise BackupError(f"{target} is there and is no backup; name a new folder")
     if not force:
         raise BackupError(f"{target} is there; --force replaces it, another name keeps both")
 
 
-def _settle(folder: Path) -> None:
-    """Bring the names in a folder to the disk; Windows has no such thing."""
+def _sync_folder(folder: Path) -> None:
+    """Write the names in a folder to the disk; Windows has no such call."""
     if os.name == "nt":
         return
     descriptor = os.open(folder, os.O_RDONLY)
@@ -173,29 +173,29 @@ def _other_name(target: Path, kind: str) -> Path:
 def _beside(target: Path, kind: str) -> list[Path]:
     """Return the folders that `_other_name` named."""
     name = re.compile(rf"{re.escape(target.name)}\.{kind}-[0-9a-f]{{8}}")
-    found = (path for path in target.parent.iterdir() if name.fullmatch(path.name))
-    return [path for path in found if path.is_dir()]
+    paths = (path for path in target.parent.iterdir() if name.fullmatch(path.name))
+    return [path for path in paths if path.is_dir()]
 
 
-def _whole(folder: Path) -> bool:
+def _is_whole(folder: Path) -> bool:
     return (folder / MANIFEST).is_file()
 
 
-def _left(target: Path) -> list[Path]:
+def _abandoned(target: Path) -> list[Path]:
     """Return the drafts and replaced backups beside the target whose process has ended."""
-    found = []
-    for path in (*_beside(target, "part"), *filter(_whole, _beside(target, "old"))):
+    abandoned = []
+    for path in (*_beside(target, "part"), *filter(_is_whole, _beside(target, "old"))):
         with FileLock(path / ".lock") as lock:
             if lock.alone:
-                found.append(path)
-    return found
+                abandoned.append(path)
+    return abandoned
 
 
 def _exchange(folder: Path, target: Path) -> list[Path]:
     """Give the folder the target's name; return where the backup lies that had it."""
     old = _other_name(target, "old")
     if target.exists():
-        if _whole(target):
+        if _is_whole(target):
             target.rename(old)
         else:
             target.rmdir()
@@ -204,16 +204,16 @@ def _exchange(folder: Path, target: Path) -> list[Path]:
     except OSError:
         _put_back(target)
         raise
-    _settle(target.parent)
+    _sync_folder(target.parent)
     return [old]
 
 
 def _put_back(target: Path) -> None:
     """Give the backup that was put aside its name again, where no other has it."""
-    aside = [path for path in _beside(target, "old") if _whole(path)]
+    aside = [path for path in _beside(target, "old") if _is_whole(path)]
     if aside and not target.exists():
         max(aside, key=lambda path: (path / MANIFEST).stat().st_mtime_ns).rename(target)
-        _settle(target.parent)
+        _sync_folder(target.parent)
 
 
 def _remove(folders: Iterable[Path]) -> None:

@@ -1,4 +1,4 @@
-"""Starts the app from the command line and turns what can go wrong into one line."""
+"""Starts and serves the app; each problem of the start becomes one line."""
 
 import asyncio
 import contextlib
@@ -69,7 +69,7 @@ def check_data_dir(folder: Path) -> None:
 
 
 def tighten_permissions(settings: Settings) -> None:
-    """Take from other accounts the rights to what earlier versions or other programs left open."""
+    """Take other accounts' rights to files that earlier versions or other programs left open."""
     own = (f"{DATABASE}*", f"{SECRET}*", f"{FILES}*")
     results = [tighten(settings.data_dir, own, with_folder=True)]
     database = sqlite_path(settings.database_url.get_secret_value())
@@ -125,7 +125,7 @@ def listen(settings: Settings) -> socket.socket:
 
 
 def serve(application: Application) -> None:
-    """Serve the app until it is told to stop; exit with code 2 if it cannot start."""
+    """Serve the app until SIGTERM or SIGINT; exit with code 2 where it cannot start."""
     settings = application.runtime.settings
     try:
         bound = listen(settings)
