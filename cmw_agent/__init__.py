@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cmw_agent.agent.agent import CmwAgent
+    from cmw_agent.cli.serve import start
     from cmw_agent.config.settings import Settings, load_settings
     from cmw_agent.core.errors import StartupError, UserError
     from cmw_agent.server.build import Application, build_app
@@ -26,6 +27,7 @@ __all__ = [
     "__version__",
     "build_app",
     "load_settings",
+    "start",
 ]
 
 _MODULES = {
@@ -37,6 +39,7 @@ _MODULES = {
     "UserError": "cmw_agent.core.errors",
     "build_app": "cmw_agent.server.build",
     "load_settings": "cmw_agent.config.settings",
+    "start": "cmw_agent.cli.serve",
 }
 
 

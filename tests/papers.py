@@ -76,6 +76,6 @@ def archive(**entries: bytes) -> bytes:
     return out.getvalue()
 
 
-def kept(folder: Path) -> list[Path]:
+def stored_files(folder: Path) -> list[Path]:
     """Return the paths of all stored files in a data folder."""
     return sorted(path for path in (folder / "files").rglob("*") if path.is_file())

@@ -48,7 +48,7 @@ class Heard(Observer):
         self.outcomes.append(outcome)
 
 
-def store_of(runtime: Runtime, clock: Callable[[], datetime]) -> Schedules:
+def schedule_store(runtime: Runtime, clock: Callable[[], datetime]) -> Schedules:
     """Return a store of recurring tasks on the database of a running app."""
     return Schedules(
         runtime.services.database, following=following, lease_seconds=LEASE, clock=clock
@@ -59,11 +59,11 @@ def scheduler_of(
     runtime: Runtime, clock: Callable[[], datetime], observer: Heard, **options: Any
 ) -> Scheduler:
     """Return a scheduler for a running app; `options` are further arguments of `Scheduler`."""
-    store = store_of(runtime, clock)
+    store = schedule_store(runtime, clock)
     return Scheduler(store, runtime.chat, runtime.registry, observer, clock=clock, **options)
 
 
-async def ran(scheduler: Scheduler) -> None:
+async def run_due(scheduler: Scheduler) -> None:
     """Run all tasks that are due, and wait until they have ended."""
     await scheduler.tick()
     await scheduler.rest()

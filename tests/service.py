@@ -15,7 +15,9 @@ from memory.records import new_conversation_id
 from tests.harness import WAIT
 
 
-async def until(condition: Callable[[], bool], within: float = WAIT, every: float = 0.01) -> None:
+async def wait_until(
+    condition: Callable[[], bool], within: float = WAIT, every: float = 0.01
+) -> None:
     """Poll a condition that no event signals, such as a row that another task writes.
 
     Args:
@@ -32,7 +34,7 @@ async def until(condition: Callable[[], bool], within: float = WAIT, every: floa
 
 
 @contextlib.asynccontextmanager
-async def process(settings: Settings) -> AsyncIterator[Runtime]:
+async def running_app(settings: Settings) -> AsyncIterator[Runtime]:
     """Run the app's runtime, without a server, for the block."""
     runtime = Runtime(settings)
     async with runtime.running():
@@ -57,18 +59,26 @@ async def session_of(
     return session
 
 
-async def told(turn: Turn) -> list[TurnEvent]:
+def live_sessions(runtime: Runtime) -> dict[SessionKey, LiveSession]:
+    """Return the live sessions of all principals.
+
+    The registry has no public way to them: it gives a session to its own principal alone.
+    """
+    return dict(runtime.registry._sessions)
+
+
+async def all_events(turn: Turn) -> list[TurnEvent]:
     """Run a turn to its end and return all its events."""
     async with turn:
         return [event async for event in turn]
 
 
-def answer_of(events: list[TurnEvent]) -> str:
+def answer_text(events: list[TurnEvent]) -> str:
     """Return the answer's text that the events carry."""
     return "".join(event.text for event in events if isinstance(event, TextDelta))
 
 
-def ending(events: list[TurnEvent]) -> TurnFinished:
+def turn_end(events: list[TurnEvent]) -> TurnFinished:
     """Return the turn's one `TurnFinished`, which must be its last event."""
     ends = [event for event in events if isinstance(event, TurnFinished)]
     assert len(ends) == 1

@@ -213,9 +213,9 @@ def _malformed(answer: AIMessage) -> list[ToolMessage]:
     answered = {call["id"] for call in answer.tool_calls}
     return [
         ToolMessage(
-            f"Tool call {call['name'] or 'unknown'} with id {call['id']} could not be executed - "
+            f"Tool call {call['name']} with id {call['id']} could not be executed - "
             "arguments were malformed or truncated.",
-            name=call["name"] or "unknown",
+            name=call["name"],
             tool_call_id=call["id"],
             status="error",
         )

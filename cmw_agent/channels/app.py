@@ -1,4 +1,4 @@
-"""The app of all channels that speak HTTP; the guard sends it the routes that are theirs."""
+"""The ASGI app of all HTTP channels; the guard passes it the requests to their routes."""
 
 import contextlib
 import re
@@ -18,9 +18,9 @@ from cmw_agent.channels.api_router import add_rest
 from cmw_agent.channels.common.api_keys import Keys, UnauthorizedError
 from cmw_agent.channels.common.body_limits import BoundedBodies, EarlyResponse
 from cmw_agent.channels.common.callers import Callers
-from cmw_agent.channels.common.problems import INTERFACES, told_at
+from cmw_agent.channels.common.problems import INTERFACES, error_response_at
 from cmw_agent.channels.embed.routes import EmbedRoutes
-from cmw_agent.channels.rest.dependencies import told_of
+from cmw_agent.channels.rest.dependencies import to_user_error
 from cmw_agent.channels.whatsapp.routes import CLOSED, UNSIGNED, WhatsApp
 from cmw_agent.channels.whatsapp.signature import HEADER
 from cmw_agent.config.settings import Settings
@@ -55,7 +55,7 @@ def open_channels(services: Runtime, identities: Identities) -> Channels:
 
     Args:
         services: The live parts of the process.
-        identities: Signs what visitors of websites are known by.
+        identities: Signs the tokens of visitors of websites.
 
     Raises:
         StartupError: The settings name an agent that is not there.
@@ -101,12 +101,12 @@ def _max_bytes(settings: Settings, scope: Scope) -> int:
 
 
 async def _render(request: Request, error: Exception) -> Response:
-    return told_at(request.scope["path"], told_of(error))
+    return error_response_at(request.scope["path"], to_user_error(error))
 
 
 def _render_early(keys: Keys, scope: Scope, error: UserError) -> Response:
-    """Return the answer that tells of `error` where no route has had the request yet."""
-    response = told_at(scope["path"], error)
+    """Return the response for an error that was raised before any route had the request."""
+    response = error_response_at(scope["path"], error)
     if scope["path"].startswith(INTERFACES):
         response.headers["Vary"] = "Origin"
         response.headers.update(keys.readable(Headers(scope=scope).get("origin")))
@@ -130,7 +130,7 @@ class _UnexpectedErrors:
 
         try:
             await self._app(scope, receive, note_start)
-        except Exception as error:  # noqa: BLE001 (told to the caller, named in the log)
+        except Exception as error:  # noqa: BLE001 (the caller gets its id, the log its cause)
             user_error = UserError()
             log.error("channel failed", error_id=user_error.error_id, cause=frames(error))  # noqa: TRY400
             if not has_started:

@@ -20,8 +20,7 @@ from cmw_agent.chat.stateless_turn import StatelessTurn
 from cmw_agent.chat.stored_turn import NewMessage, Regeneration, StoredTurn, StoredTurnServices
 from cmw_agent.chat.summarizer import Summarizer
 from cmw_agent.chat.turn import Turn
-from cmw_agent.chat.turn_runner import KEEP_SECONDS, SettlingTasks, TurnRunner
-from cmw_agent.chat.turn_strategy import TurnStrategy
+from cmw_agent.chat.turn_runner import KEEP_SECONDS, SettlingTasks, TurnRunner, TurnStrategy
 from cmw_agent.conversations.sessions import LiveSession
 from cmw_agent.core.errors import (
     ConversationInUseError,

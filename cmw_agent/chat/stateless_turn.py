@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from cmw_agent.agent.agent import Ask
 from cmw_agent.chat.answer import AnswerAccumulator
 from cmw_agent.chat.dependencies import ChatDependencies
-from cmw_agent.chat.turn_strategy import AgentRequest, Beginning
+from cmw_agent.chat.turn import AgentRequest, Beginning
 from cmw_agent.config.agent_profiles import Profile
 from cmw_agent.conversations.sessions import LiveSession
 from cmw_agent.core.events import TurnEvent, TurnFinished
@@ -14,10 +14,9 @@ from cmw_agent.llm.chat_model import Exchange
 
 
 class StatelessTurn:
-    """Asks the agent once for an answer to what the caller has brought; see `TurnStrategy`.
+    """Has the agent answer what the caller has brought; otherwise as `StoredTurn`.
 
-    Connected tools have no place here: there is no conversation in which their user could be
-    asked.
+    Connected tools are off: there is no conversation in which their user could be asked.
 
     Args:
         dependencies: What turns share.
@@ -45,15 +44,15 @@ class StatelessTurn:
         self._model = model
 
     async def begin(self, profile: Profile) -> Beginning:
-        """See `TurnStrategy`: nothing is stored."""
+        """Return at once: nothing is stored."""
         return Beginning()
 
     async def replay(self) -> list[TurnEvent]:
-        """See `TurnStrategy`: no request is known, so none is repeated."""
+        """Return no events: no request is known, so none is repeated."""
         return []
 
     async def request(self, profile: Profile, clock: asyncio.Timeout) -> AgentRequest:
-        """See `TurnStrategy`: no message is a command."""
+        """Return what the agent is asked; no message is a command."""
         dependencies = self._dependencies
         model = dependencies.model(profile, self._model)
         instructions = "\n\n".join(filter(None, (profile.prompt, self._instructions)))
@@ -61,14 +60,14 @@ class StatelessTurn:
         return AgentRequest(model, self._messages, Ask(instructions=instructions, fields=fields))
 
     async def checkpoint(self, answer: AnswerAccumulator) -> bool:
-        """See `TurnStrategy`: there is no lease to lose."""
+        """Store nothing; there is no lease to lose."""
         return True
 
     async def finish(
         self, finished: TurnFinished, answer: AnswerAccumulator, latency_ms: int
     ) -> bool:
-        """See `TurnStrategy`: nothing is stored."""
+        """Store nothing."""
         return True
 
     def keep_context(self, text: str) -> None:
-        """See `TurnStrategy`: no turn follows."""
+        """Keep nothing: no turn follows."""

@@ -11,13 +11,19 @@ from cmw_agent.chat.approval_gate import TurnApprovalGate
 from cmw_agent.chat.commands import ChatCommands
 from cmw_agent.chat.context_cache import CachedContext, ContextCache
 from cmw_agent.chat.dependencies import ChatDependencies
-from cmw_agent.chat.turn import SETTLE_SECONDS, CommandReply, Turn, clear_cancellation
-from cmw_agent.chat.turn_strategy import AgentRequest, Beginning
+from cmw_agent.chat.turn import (
+    SETTLE_SECONDS,
+    AgentRequest,
+    Beginning,
+    CommandReply,
+    Turn,
+    clear_cancellation,
+)
 from cmw_agent.config.agent_profiles import Profile
 from cmw_agent.conversations.sessions import LiveSession, RunningTurn
 from cmw_agent.core.errors import UserError
 from cmw_agent.core.events import TurnEvent, TurnFinished, TurnStarted
-from cmw_agent.core.store_errors import refusal_for
+from cmw_agent.core.store_errors import mapped_store_errors, refusal_for
 from cmw_agent.llm.chat_model import Exchange
 from cmw_agent.llm.pricing import cost_micros
 from memory.errors import StoreError
@@ -79,7 +85,7 @@ class StoredTurnServices:
 
 
 class StoredTurn:
-    """Stores the message, asks the agent with the conversation's context window; see `TurnStrategy`.
+    """What `TurnRunner` does in a turn whose message and answer the memory stores.
 
     Args:
         services: What stored turns share.
@@ -128,7 +134,11 @@ class StoredTurn:
         return self._begun
 
     async def begin(self, profile: Profile) -> Beginning:
-        """See `TurnStrategy`."""
+        """Store the message and an empty answer, and take the conversation's lease.
+
+        Raises:
+            UserError: The turn cannot begin.
+        """
         # Shielded: when the turn is stopped while the message is being stored, it must still
         # learn that it was, or its lease would stay.
         storing = asyncio.ensure_future(self._store_beginning(profile))
@@ -186,19 +196,30 @@ class StoredTurn:
         )
 
     async def replay(self) -> list[TurnEvent]:
-        """See `TurnStrategy`: one turn, one answer."""
+        """Return the events of the answer that the first of repeated requests got.
+
+        Raises:
+            UserError: The memory fails.
+        """
         if self._first is not None:
             await self._first.ended()
-        try:
+        with mapped_store_errors():
             stored = await self.session.memory.answer(self.session.owner, self._ticket.turn_id)
-        except StoreError as error:
-            raise refusal_for(error) from error
         return replayed(stored)
 
     async def request(
         self, profile: Profile, clock: asyncio.Timeout
     ) -> AgentRequest | CommandReply:
-        """See `TurnStrategy`."""
+        """Return what the agent is asked, or the answer where the message is a command.
+
+        Args:
+            profile: The session's agent.
+            clock: The turn's time-out; it stands while the owner is asked for an approval.
+
+        Raises:
+            UserError: The agent cannot be asked.
+            StoreError: The memory fails.
+        """
         dependencies, session, ticket = self._dependencies, self.session, self._ticket
         context = self._context = self._contexts.take(session, ticket)
         # A stored conversation's agent is its own, whatever the session says.
@@ -258,7 +279,7 @@ class StoredTurn:
         ]
 
     async def checkpoint(self, answer: AnswerAccumulator) -> bool:
-        """See `TurnStrategy`; it also renews the lease."""
+        """Store the partial answer and renew the lease; return False where that was lost."""
         return await self.session.memory.checkpoint(
             self.session.owner,
             self._ticket.turn_id,
@@ -269,7 +290,7 @@ class StoredTurn:
     async def finish(
         self, finished: TurnFinished, answer: AnswerAccumulator, latency_ms: int
     ) -> bool:
-        """See `TurnStrategy`; it also ends the lease."""
+        """Store the answer and end the lease; return False where that was lost."""
         return await self.session.memory.finish_turn(
             self.session.owner,
             self._ticket.turn_id,
@@ -295,7 +316,7 @@ class StoredTurn:
         return cost_micros(prices, self._model, prompt, completion)
 
     def keep_context(self, text: str) -> CachedContext | None:
-        """See `TurnStrategy`."""
+        """Keep the context window, the answer's text included, for the session's next turn."""
         if self._context is not None:
             self._contexts.keep(self.session, self._context, self._ticket.answer_seq, text)
         return self._context

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
+from cmw_agent.agent.agent import Ask
 from cmw_agent.core.errors import UserError
-from cmw_agent.core.events import TextDelta, TurnEvent
+from cmw_agent.core.events import TextDelta, TurnEvent, TurnStarted
 from cmw_agent.limits.budgets import Hold
+from cmw_agent.llm.chat_model import Exchange
 
 SETTLE_SECONDS = 30.0  # how long storing an answer may take
 
@@ -40,6 +42,36 @@ class CommandReply:
     text: str
     toolkit: str = ""
     link: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """How a turn has begun.
+
+    Args:
+        started: The turn's first event; None where nothing is stored.
+        is_repeated: The same request came before.
+        is_stopped: The turn was stopped while it began.
+    """
+
+    started: TurnStarted | None = None
+    is_repeated: bool = False
+    is_stopped: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AgentRequest:
+    """What the agent is asked in a turn.
+
+    Args:
+        model: The model's name.
+        messages: The conversation; its last message is the user's.
+        ask: The rest.
+    """
+
+    model: str
+    messages: Sequence[Exchange]
+    ask: Ask
 
 
 class Turn:

@@ -8,8 +8,9 @@ from typing import Any, Literal
 from cmw_agent.chat.answer import AnswerAccumulator, reply_events, storable
 from cmw_agent.chat.context_cache import CachedContext
 from cmw_agent.chat.dependencies import ChatDependencies
-from cmw_agent.chat.turn import SETTLE_SECONDS, CommandReply, Turn, clear_cancellation
-from cmw_agent.chat.turn_strategy import Beginning, TurnStrategy
+from cmw_agent.chat.stateless_turn import StatelessTurn
+from cmw_agent.chat.stored_turn import StoredTurn
+from cmw_agent.chat.turn import SETTLE_SECONDS, Beginning, CommandReply, Turn, clear_cancellation
 from cmw_agent.config.agent_profiles import Profile
 from cmw_agent.conversations.sessions import LiveSession
 from cmw_agent.core.errors import ServiceUnavailableError, UserError, frames
@@ -30,6 +31,7 @@ from memory.errors import StoreError
 
 log = get_logger(__name__)
 
+TurnStrategy = StoredTurn | StatelessTurn
 KEEP_SECONDS = 5.0  # how often a running answer's partial text is stored; a lease lasts for two
 NOT_STORED = "The answer could not be stored; please copy it before you go on."
 

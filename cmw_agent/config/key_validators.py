@@ -5,7 +5,7 @@ import re
 from pydantic import SecretStr
 
 from cmw_agent.config.network_validators import origin
-from cmw_agent.config.validators import AGENT_ID, SCOPES, SLUG, ApiKey, KeyScope, line, token
+from cmw_agent.config.validators import AGENT_ID, SCOPES, SLUG, ApiKey, KeyGrant, line, token
 
 SHORTEST_KEY = 16  # characters
 
@@ -39,7 +39,7 @@ def _api_key(text: str) -> ApiKey:
     return ApiKey(name, SecretStr(key), frozenset(origin(part) for part in parts))
 
 
-def key_scopes(text: str) -> tuple[KeyScope, ...]:
+def key_scopes(text: str) -> tuple[KeyGrant, ...]:
     """Return the scopes of a comma-separated list of ``name=scope+scope@agent+agent``.
 
     Scopes or agents may be missing, but not both; without scopes all scopes apply.
@@ -50,7 +50,7 @@ def key_scopes(text: str) -> tuple[KeyScope, ...]:
     return scopes
 
 
-def _key_scope(text: str) -> KeyScope:
+def _key_scope(text: str) -> KeyGrant:
     name, _, value = line(text).partition("=")
     scopes_text, at, agents_text = value.partition("@")
     scopes = frozenset(scopes_text.split("+")) if scopes_text else frozenset(SCOPES)
@@ -58,4 +58,4 @@ def _key_scope(text: str) -> KeyScope:
     is_valid = scopes <= frozenset(SCOPES) and all(map(AGENT_ID.fullmatch, agents or ()))
     if not SLUG.fullmatch(name) or not value or not is_valid:
         raise ValueError
-    return KeyScope(name, scopes, agents)
+    return KeyGrant(name, scopes, agents)

@@ -158,7 +158,7 @@ def _problem(location: str, value: object, cause: object) -> str:
         return f"{name} {cause}"
     allowed = info.json_schema_extra["allowed"] if isinstance(info.json_schema_extra, dict) else ""
     # The value may contain a password even if it is not a valid secret.
-    is_secret = any(kind in str(info.annotation) for kind in ("Secret", "ApiKey", "KeyScope"))
+    is_secret = any(kind in str(info.annotation) for kind in ("Secret", "ApiKey", "KeyGrant"))
     shown = "" if is_secret else f", not {str(value)[:SHOWN_CHARS]!r}"
     return f"{name} must be {allowed}{shown}"
 

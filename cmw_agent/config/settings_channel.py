@@ -9,7 +9,7 @@ from cmw_agent.config import network_validators as network
 from cmw_agent.config import validators as values
 from cmw_agent.config.declarations import checked, count, seconds, setting
 from cmw_agent.config.settings_base import SettingsBase
-from cmw_agent.config.validators import ApiKey, KeyScope
+from cmw_agent.config.validators import ApiKey, KeyGrant
 
 
 class ChannelSettings(SettingsBase):
@@ -24,7 +24,7 @@ class ChannelSettings(SettingsBase):
         shown="none; the REST interface is closed",
         repr=False,
     )
-    key_scopes: Annotated[tuple[KeyScope, ...], checked(keys.key_scopes)] = setting(
+    key_scopes: Annotated[tuple[KeyGrant, ...], checked(keys.key_scopes)] = setting(
         (),
         "What keys of `CMW_API_KEYS` are for, comma-separated: `name=scope+scope@agent+agent`, "
         "where a scope is `agents`, `v1`, `whatsapp` or `read`. Either half may be left out.",

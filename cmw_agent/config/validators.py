@@ -52,7 +52,7 @@ class ApiKey:
 
 
 @dataclass(frozen=True, slots=True)
-class KeyScope:
+class KeyGrant:
     """Scopes and agents of all keys with one name; see `ApiKey`."""
 
     name: str

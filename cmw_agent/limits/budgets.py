@@ -69,6 +69,10 @@ class Budgets:
         """Return the use of a kind by an owner."""
         return self._usages[kind].owners.get(owner, 0)
 
+    def waiting(self, kind: Kind) -> int:
+        """Return how many callers wait for a part of a kind."""
+        return len(self._usages[kind].waiting)
+
     def bound(
         self, kind: Kind, owner: str | None, address: str | None, amount: int = 1
     ) -> Bound | None:

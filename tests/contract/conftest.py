@@ -126,7 +126,7 @@ INCONSISTENCIES = {
 }
 
 
-async def whole_or_absent(database: SqliteDatabase) -> None:
+async def check_consistent(database: SqliteDatabase) -> None:
     """Check that no turn is stored by half: no query of `INCONSISTENCIES` finds a row."""
 
     def check(connection: sa.Connection) -> None:

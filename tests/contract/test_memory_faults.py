@@ -1,4 +1,4 @@
-"""When the database fails, for real: full, locked, closed, out of reach."""
+"""Real faults of the database: disk full, locked, closed, unreachable."""
 
 import asyncio
 import contextlib
@@ -18,9 +18,9 @@ from tests.contract.conftest import (
     LEASE,
     Clock,
     Store,
+    check_consistent,
     path_of,
     rows_of,
-    whole_or_absent,
 )
 from tests.driver import Overheard
 
@@ -81,11 +81,11 @@ async def test_whatever_call_fails_a_turn_is_whole_or_absent(
             break
         finally:
             faults.arm(0)
-        await whole_or_absent(sqlite_file)
+        await check_consistent(sqlite_file)
         clock.advance(LEASE)
         assert (await store.begin(ALICE, conversation_id, "after")).fresh
     assert failures > 30
-    await whole_or_absent(sqlite_file)
+    await check_consistent(sqlite_file)
 
 
 async def test_a_turn_whose_end_failed_can_be_ended_again(

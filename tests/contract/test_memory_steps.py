@@ -1,4 +1,4 @@
-"""What is asked for each turn takes SQLite as many steps in a long conversation as in a short one."""
+"""The statements of a turn take SQLite as many steps in a long conversation as in a short one."""
 
 import sqlite3
 import uuid

@@ -1,4 +1,4 @@
-"""What outlives a cancelled call, a killed process, a broken connection, a second process."""
+"""The memory after cancelled calls, killed processes, broken connections; and two processes."""
 
 import asyncio
 import contextlib
@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from memory.engine.database import Database, SqliteDatabase, migrate, open_database
 from memory.errors import ConversationBusyError, ConversationNotFoundError, DatabaseUnavailableError
 from memory.maintenance.recovery import interrupt_abandoned
-from tests.contract.conftest import ALICE, BOB, Store, path_of, whole_or_absent
+from tests.contract.conftest import ALICE, BOB, Store, check_consistent, path_of
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 10.0
@@ -223,7 +223,7 @@ async def test_a_process_killed_at_any_call_loses_no_acknowledged_message(
     assert 5 < len(acknowledged) < rounds * at_once
     assert {"BEGIN", "INSERT", "UPDATE", "COMMIT"} <= died_at
     assert ({"SAVEPOINT", "RELEASE"} <= died_at) == (at_once > 1)
-    await whole_or_absent(sqlite_file)
+    await check_consistent(sqlite_file)
     await interrupt_abandoned(sqlite_file, everything=True)
     for conversation_id in acknowledged:
         question, answer = await file_store.messages("alice", conversation_id)

@@ -1,4 +1,4 @@
-"""Brief work that waits for the writer of a SQLite file is committed together."""
+"""Group commit: brief writes that wait for SQLite's writer share one transaction."""
 
 import asyncio
 import contextlib
@@ -19,7 +19,7 @@ from memory.errors import (
     UnknownFileError,
 )
 from memory.records import ConversationOrigin, NewTurn, TurnTicket
-from tests.contract.conftest import ALICE, BOB, Store, whole_or_absent
+from tests.contract.conftest import ALICE, BOB, Store, check_consistent
 from tests.driver import Overheard
 
 PATIENCE = 10.0
@@ -105,7 +105,7 @@ async def test_what_waits_is_committed_together(
     for i in range(9):
         expected = [("user", f"text {i}"), ("assistant", "answer")]
         assert await file_store.texts(ALICE, f"s{i}") == expected
-    await whole_or_absent(sqlite_file)
+    await check_consistent(sqlite_file)
 
 
 async def test_a_transaction_is_not_shared_without_end(line: Line, file_store: Store) -> None:
@@ -172,7 +172,7 @@ async def test_a_refusal_takes_back_its_own_and_nobody_else_s(
     assert await file_store.texts(BOB, "bobs") == [("user", "his"), ("assistant", "answer")]
     for conversation_id, text in (("s1", "first"), ("s2", "last")):
         assert (await file_store.texts(ALICE, conversation_id))[0] == ("user", text)
-    await whole_or_absent(sqlite_file)
+    await check_consistent(sqlite_file)
 
 
 async def test_a_failure_of_a_shared_transaction_costs_nobody_the_turn(
@@ -201,7 +201,7 @@ async def test_a_failure_of_a_shared_transaction_costs_nobody_the_turn(
             break
         assert line.commits >= 3
     assert fail_at > 18
-    await whole_or_absent(sqlite_file)
+    await check_consistent(sqlite_file)
 
 
 async def test_a_lock_met_while_each_is_tried_alone_is_waited_for_once(

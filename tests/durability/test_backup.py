@@ -1,4 +1,4 @@
-"""Backup and restore: whole or not there, refused where anything is doubtful, nothing lost aside."""
+"""Backup and restore: complete or absent, refused in doubtful cases, without loss of other data."""
 
 import asyncio
 import contextlib
@@ -24,12 +24,12 @@ from memory.engine.database import Database, SqliteDatabase, migrate, open_datab
 from memory.engine.process_lock import FileLock, sole_use
 from memory.records import utcnow
 from memory.schema import agent_files
-from tests.contract.conftest import ALICE, Store, whole_or_absent
+from tests.contract.conftest import ALICE, Store, check_consistent
 from tests.harness import Browser, canary, last_text, served, settings_for
 from tests.logbook import restored
 from tests.processes import HOUSE, START
 from tests.rows import count, messages, rows, sound
-from tests.service import until
+from tests.service import wait_until
 
 STORED = "ab" + "0" * 30
 POSTGRES = "postgresql+asyncpg://app:secret@db/chat"
@@ -85,7 +85,7 @@ async def laws_broken(settings: Settings) -> dict[str, int]:
     async with opened(settings.data_dir) as database:
         found = await check(settings, database)
         assert isinstance(database, SqliteDatabase)
-        await whole_or_absent(database)
+        await check_consistent(database)
     return {law: times for law, times in found.items() if times}
 
 
@@ -145,7 +145,7 @@ async def test_backups_made_while_turns_are_written_are_whole(tmp_path: Path) ->
         before = []
         for number in range(4):
             seen = written
-            await until(lambda seen=seen: written > seen)  # type: ignore[misc]
+            await wait_until(lambda seen=seen: written > seen)  # type: ignore[misc]
             before.append(count(tmp_path / "data")[2])
             await asyncio.to_thread(back_up, settings, tmp_path / f"backup-{number}")
         over.set()

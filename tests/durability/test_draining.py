@@ -1,4 +1,4 @@
-"""A process that is told to end: answers go on to their end, nothing new begins, nothing is lost."""
+"""Draining: running answers end normally, no turn begins, and nothing is lost."""
 
 import asyncio
 import contextlib
@@ -15,10 +15,10 @@ from tests.doubles.openai_server import OpenAIDouble
 from tests.doubles.openai_steps import Gate, Request, Step, Text
 from tests.harness import WAIT, Browser, Event, RefusedError, Tab, canary, last_text, texts
 from tests.isolation.test_tools import asked, create
-from tests.isolation.toolhouse import settle, toolhouse
+from tests.isolation.toolhouse import app_with_tools, settle_approval
 from tests.processes import HOUSE, Process, started
 from tests.rows import messages, sound, turns
-from tests.service import until
+from tests.service import wait_until
 
 pytestmark = [
     pytest.mark.slow,
@@ -185,17 +185,17 @@ async def test_an_interrupt_from_the_keyboard_does_not_wait_for_answers(tmp_path
 async def test_a_question_to_a_user_waits_as_long_as_the_drain_lasts(
     tmp_path: Path, *, in_time: bool
 ) -> None:
-    async with toolhouse(tmp_path) as house, Browser(house.app.url) as browser:
+    async with app_with_tools(tmp_path) as house, Browser(house.app.url) as browser:
         tab = await browser.open()
         user = house.user_of(tab)
         await house.connect(tab)
         running, conversation, call = await asked(house, tab, create(name := canary()))
         chat = house.app.application.runtime.chat
         draining = asyncio.create_task(chat.drain(60))
-        await until(lambda: not chat.is_open)
+        await wait_until(lambda: not chat.is_open)
         assert [turn["state"] for turn in turns(tmp_path)] == ["running"]
         if in_time:
-            assert await settle(tab, conversation, call, "approved") == 200
+            assert await settle_approval(tab, conversation, call, "approved") == 200
         else:
             await chat.drain(0)  # a call with less time hurries the first
         await draining

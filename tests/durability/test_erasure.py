@@ -1,4 +1,4 @@
-"""What is deleted for good is in no byte of the data folder any more."""
+"""Data deleted for good is in no byte of the data folder."""
 
 import os
 import random
@@ -26,7 +26,7 @@ from tests.contract.conftest import (
     sqlite_file,
 )
 from tests.harness import canary, settings_for
-from tests.service import process, session_of, told
+from tests.service import all_events, running_app, session_of
 
 __all__ = [
     "clock",
@@ -61,19 +61,21 @@ async def tell(runtime: Runtime, name: str, word: str) -> str:
     session = await session_of(runtime, name)
     principal, first = session.principal, str(session.conversation_id)
     file = await runtime.files.add(principal, f"{word}.txt", "", body(word.encode()))
-    await told(runtime.chat.turn(session, f"my secret is {word}", key="1", files=[file.file_id]))
-    await told(runtime.chat.turn(session, f"say it: {word}", key="2"))
+    await all_events(
+        runtime.chat.turn(session, f"my secret is {word}", key="1", files=[file.file_id])
+    )
+    await all_events(runtime.chat.turn(session, f"say it: {word}", key="2"))
     await runtime.history.rename(principal, first, f"about {word}")
     unsent = await runtime.files.add(principal, "unsent.txt", "", body(word.encode()))
     assert unsent.text == word
     other = await session_of(runtime, name, page="other")
-    await told(runtime.chat.turn(other, f"again {word}", key="3"))
+    await all_events(runtime.chat.turn(other, f"again {word}", key="3"))
     return first
 
 
 async def test_after_delete_everything_no_byte_of_it_is_left(tmp_path: Path) -> None:
     gone, stays = canary(), canary()
-    async with process(settings_for(tmp_path, extraction_seconds=200)) as runtime:
+    async with running_app(settings_for(tmp_path, extraction_seconds=200)) as runtime:
         await tell(runtime, "alice", gone)
         await tell(runtime, "bob", stays)
         alice = (await session_of(runtime, "alice")).principal
@@ -85,11 +87,13 @@ async def test_after_delete_everything_no_byte_of_it_is_left(tmp_path: Path) -> 
 
 async def test_after_the_clean_up_no_byte_of_what_was_due_is_left(tmp_path: Path) -> None:
     gone, stays = canary(), canary()
-    async with process(settings_for(tmp_path, extraction_seconds=200)) as runtime:
+    async with running_app(settings_for(tmp_path, extraction_seconds=200)) as runtime:
         for word, name in ((gone, "alice"), (stays, "bob")):
             session = await session_of(runtime, name)
             file = await runtime.files.add(session.principal, "a.txt", "", body(word.encode()))
-            await told(runtime.chat.turn(session, f"is {word}", key="1", files=[file.file_id]))
+            await all_events(
+                runtime.chat.turn(session, f"is {word}", key="1", files=[file.file_id])
+            )
         alice = await session_of(runtime, "alice")
         (one,) = await runtime.history.page(alice.principal)
         await runtime.history.delete(alice.principal, one.conversation_id)
@@ -143,7 +147,7 @@ async def test_while_somebody_reads_the_log_stays_and_the_next_clean_up_empties_
 
 async def test_an_ephemeral_visitor_s_database_has_nothing_to_erase(tmp_path: Path) -> None:
     word = canary()
-    async with process(settings_for(tmp_path)) as runtime:
+    async with running_app(settings_for(tmp_path)) as runtime:
         short_lived = runtime.memory_of(Principal("e1", "ephemeral"))
         await short_lived.begin_turn(
             "e1", NewTurn("one", word, key="1", origin=ConversationOrigin())

@@ -13,8 +13,8 @@ from memory.engine.database import open_database
 from memory.records import utcnow
 from tests.harness import settings_for
 from tests.rows import sound
-from tests.scheduled import store_of
-from tests.service import answer_of, process, told
+from tests.scheduled import schedule_store
+from tests.service import all_events, answer_text, running_app
 
 # How it was made stands in the README beside it.
 ARCHIVE: Final = Path(__file__).parent / "data" / "before-0.1.0" / "data.tar.gz"
@@ -55,7 +55,7 @@ async def assert_all_is_there(runtime: Runtime) -> None:
         ("Never answered", "complete"),
         ("", "interrupted"),
     ]
-    (task,) = await store_of(runtime, utcnow).of_owner(ALICE.id)
+    (task,) = await schedule_store(runtime, utcnow).of_owner(ALICE.id)
     assert (task.conversation_id, task.text, task.cron) == ("alice-2", "the news", "0 9 * * *")
     assert await runtime.logins.names(ALICE.id) == frozenset({"alice"})
 
@@ -71,7 +71,7 @@ async def assert_it_goes_on(runtime: Runtime) -> None:
         session = await runtime.registry.session(SessionKey(principal.id[-1] * 64), principal)
         session.conversation_id = conversation
         turn = runtime.chat.turn(session, text, key=f"on {text}", create=False)
-        answers[conversation] = answer_of(await told(turn))
+        answers[conversation] = answer_text(await all_events(turn))
     assert "Alice" in answers["alice-1"]
     assert answers["alice-2"]
     assert answers["bob-1"]
@@ -89,7 +89,7 @@ async def faults_of(settings: Settings) -> dict[str, int]:
 
 async def test_the_app_starts_on_a_data_folder_made_before(tmp_path: Path) -> None:
     settings = settings_for(unpacked(tmp_path) / "data")
-    async with process(settings) as runtime:
+    async with running_app(settings) as runtime:
         await assert_all_is_there(runtime)
         await assert_it_goes_on(runtime)
     assert sound(settings.data_dir)
@@ -99,7 +99,7 @@ async def test_the_app_starts_on_a_data_folder_made_before(tmp_path: Path) -> No
 async def test_a_backup_made_before_is_restored_and_goes_on(tmp_path: Path) -> None:
     settings = settings_for(tmp_path / "new")
     restore(settings, unpacked(tmp_path) / "backup")
-    async with process(settings) as runtime:
+    async with running_app(settings) as runtime:
         await assert_all_is_there(runtime)
         await assert_it_goes_on(runtime)
     assert sound(settings.data_dir)

@@ -1,4 +1,4 @@
-"""What the app writes to the disk can be read by its own account alone."""
+"""Files that the app writes can be read by its own account alone."""
 
 import io
 import os
@@ -16,7 +16,7 @@ from cmw_agent.identity.secret_key import load_keys
 from memory.engine.permissions import tighten
 from memory.engine.sqlite_backup import sqlite_path
 from tests.harness import settings_for
-from tests.service import process, session_of, told
+from tests.service import all_events, running_app, session_of
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no modes")
 
@@ -54,10 +54,10 @@ async def test_nobody_else_can_read_what_the_app_writes(tmp_path: Path) -> None:
     check_data_dir(data)
     load_keys(None, data)
     settings = settings_for(data, secret_key=None, extraction_seconds=200)
-    async with process(settings) as runtime:
+    async with running_app(settings) as runtime:
         session = await session_of(runtime)
         turn = runtime.chat.turn(session, "a secret", key="one")
-        await told(turn)
+        await all_events(turn)
         for name, content in (("a.txt", b"a secret"), ("a.png", picture())):
             await runtime.files.add(session.principal, name, "", body(content))
         names = {path.name for path in data.iterdir()}
@@ -74,7 +74,7 @@ async def test_a_database_elsewhere_is_as_private(tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir(mode=0o700)
     url = f"sqlite+aiosqlite:///{elsewhere / 'other.db'}"
-    async with process(settings_for(tmp_path / "data", database_url=url)):
+    async with running_app(settings_for(tmp_path / "data", database_url=url)):
         assert (elsewhere / "other.db-wal").exists()
         assert readable_by_others(elsewhere) == []
 

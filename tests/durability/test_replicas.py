@@ -1,4 +1,4 @@
-"""Two processes on one PostgreSQL: one turn at a time, one answer per request; and its restart."""
+"""Two processes on one PostgreSQL: one turn at a time, one answer per request; its restart."""
 
 import asyncio
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from tests.contract.conftest import postgres_server
 from tests.databases import postgres
 from tests.doubles.openai_server import OpenAIDouble
 from tests.harness import WAIT, settings_for
-from tests.service import answer_of, ending, process, session_of, told, until
+from tests.service import all_events, answer_text, running_app, session_of, turn_end, wait_until
 
 __all__ = ["postgres_server"]  # a fixture is found by its name here
 
@@ -37,22 +37,22 @@ async def test_of_two_processes_one_at_a_time_answers_in_a_conversation(
 ) -> None:
     async with OpenAIDouble() as endpoint:
         settings = with_postgres(tmp_path, postgres_server, endpoint, "gated-1")
-        async with process(settings) as here, process(settings) as there:
+        async with running_app(settings) as here, running_app(settings) as there:
             first = await session_of(here)
             conversation = str(first.conversation_id)
             second = await session_of(there, conversation=conversation)
             turn = here.chat.turn(first, "one two three", key="k1")
-            running = asyncio.create_task(told(turn))
+            running = asyncio.create_task(all_events(turn))
             await endpoint.wait_held()
             with pytest.raises(ConversationInUseError):
-                await told(there.chat.turn(second, "another", key="k2"))
+                await all_events(there.chat.turn(second, "another", key="k2"))
             endpoint.release_all()
-            assert answer_of(await running) == "You said: one two three"
+            assert answer_text(await running) == "You said: one two three"
             # The other process goes on at once, with what the first one stored.
-            following = asyncio.create_task(told(there.chat.turn(second, "four", key="k3")))
+            following = asyncio.create_task(all_events(there.chat.turn(second, "four", key="k3")))
             await endpoint.wait_held()
             endpoint.release_all()
-            assert answer_of(await following) == "You said: four"
+            assert answer_text(await following) == "You said: four"
             assert len(endpoint.requests) == 2
             seen = [m["content"] for m in endpoint.requests[-1].body["messages"][1:]]
             assert seen == ["one two three", "You said: one two three", "four"]
@@ -63,7 +63,7 @@ async def test_the_same_request_at_both_processes_is_answered_once(
 ) -> None:
     async with OpenAIDouble() as endpoint:
         settings = with_postgres(tmp_path, postgres_server, endpoint, "echo")
-        async with process(settings) as here, process(settings) as there:
+        async with running_app(settings) as here, running_app(settings) as there:
             first = await session_of(here)
             conversation = str(first.conversation_id)
             sessions = [
@@ -73,7 +73,7 @@ async def test_the_same_request_at_both_processes_is_answered_once(
             ]
             answers = await asyncio.gather(
                 *(
-                    told(runtime.chat.turn(session, "once", key="k"))
+                    all_events(runtime.chat.turn(session, "once", key="k"))
                     for runtime, session in sessions
                 )
             )
@@ -83,7 +83,7 @@ async def test_the_same_request_at_both_processes_is_answered_once(
                 "You said: once",
             ]
             # Those who came while the first was being answered are told what there was then.
-            found = [answer_of(events) for events in answers]
+            found = [answer_text(events) for events in answers]
             assert "You said: once" in found
             assert all("You said: once".startswith(text) for text in found)
 
@@ -99,19 +99,19 @@ async def test_a_restart_of_the_database_costs_the_turns_meanwhile_and_nothing_e
 ) -> None:
     async with OpenAIDouble() as endpoint:
         settings = with_postgres(tmp_path, own_server.get_uri(), endpoint, "echo")
-        async with process(settings) as runtime:
+        async with running_app(settings) as runtime:
             session = await session_of(runtime)
-            assert answer_of(await told(runtime.chat.turn(session, "before", key="k1")))
+            assert answer_text(await all_events(runtime.chat.turn(session, "before", key="k1")))
             await asyncio.to_thread(own_server.stop)
             with pytest.raises(ServiceUnavailableError):
-                await told(runtime.chat.turn(session, "meanwhile", key="k2"))
+                await all_events(runtime.chat.turn(session, "meanwhile", key="k2"))
             assert not await runtime.ready()
             await asyncio.to_thread(own_server.start)
             async with asyncio.timeout(WAIT):
                 while not await runtime.ready():  # noqa: ASYNC110 (there is no event to wait for)
                     await asyncio.sleep(0.1)
-            events = await told(runtime.chat.turn(session, "meanwhile", key="k2"))
-            assert ending(events).outcome == "complete"
+            events = await all_events(runtime.chat.turn(session, "meanwhile", key="k2"))
+            assert turn_end(events).outcome == "complete"
             assert await texts(runtime, str(session.conversation_id)) == [
                 ("before", "complete"),
                 ("You said: before", "complete"),
@@ -125,9 +125,11 @@ async def test_connections_that_the_server_cuts_are_made_again(
 ) -> None:
     async with OpenAIDouble() as endpoint:
         settings = with_postgres(tmp_path, postgres_server, endpoint, "gated-1")
-        async with process(settings) as runtime:
+        async with running_app(settings) as runtime:
             session = await session_of(runtime)
-            running = asyncio.create_task(told(runtime.chat.turn(session, "held here", key="k1")))
+            running = asyncio.create_task(
+                all_events(runtime.chat.turn(session, "held here", key="k1"))
+            )
             await endpoint.wait_held()
             server = await asyncpg.connect(postgres_server)
             await server.execute(
@@ -136,12 +138,12 @@ async def test_connections_that_the_server_cuts_are_made_again(
             )
             await server.close()
             endpoint.release_all()
-            ended = ending(await running)
+            ended = turn_end(await running)
             if ended.outcome != "complete":  # it was told, and the lease runs out
                 assert ended.error_id
             fresh = await session_of(runtime, page="next")
-            following = asyncio.create_task(told(runtime.chat.turn(fresh, "again", key="k2")))
+            following = asyncio.create_task(all_events(runtime.chat.turn(fresh, "again", key="k2")))
             await endpoint.wait_held("again")
             endpoint.release_all()
-            assert ending(await following).outcome == "complete"
-            await until(lambda: runtime.chat.running == 0)
+            assert turn_end(await following).outcome == "complete"
+            await wait_until(lambda: runtime.chat.running == 0)

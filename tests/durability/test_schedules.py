@@ -1,4 +1,4 @@
-"""Recurring tasks: each occasion once, whoever dies, restarts or is busy meanwhile."""
+"""Recurring tasks run once for each due time, also when processes die, restart or are busy."""
 
 import asyncio
 import sqlite3
@@ -14,15 +14,15 @@ from memory.queues.schedules import MAX_FAILURES, Schedule
 from tests.doubles.openai_server import OpenAIDouble
 from tests.harness import Browser, canary, served, settings_for, texts
 from tests.rows import messages, rows, sound
-from tests.scheduled import LEASE, Hands, Heard, ran, scheduler_of, store_of
-from tests.service import answer_of, process, session_of, told
+from tests.scheduled import LEASE, Hands, Heard, run_due, schedule_store, scheduler_of
+from tests.service import all_events, answer_text, running_app, session_of
 
 EVERY_TASK = "SELECT * FROM agent_schedules"
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC).timestamp()
 
 
 async def say(runtime: Runtime, session: LiveSession, text: str) -> str:
-    return answer_of(await told(runtime.chat.turn(session, text, key=canary())))
+    return answer_text(await all_events(runtime.chat.turn(session, text, key=canary())))
 
 
 async def scheduled(
@@ -35,7 +35,7 @@ async def scheduled(
 
 
 async def stored(runtime: Runtime, clock: Hands, session: LiveSession) -> Schedule:
-    (found,) = await store_of(runtime, clock).of_owner(session.owner)
+    (found,) = await schedule_store(runtime, clock).of_owner(session.owner)
     return found
 
 
@@ -43,13 +43,13 @@ async def test_of_two_processes_one_runs_each_occasion(tmp_path: Path) -> None:
     clock, heard = Hands(), Heard()
     async with OpenAIDouble() as endpoint:
         settings = settings_for(tmp_path, openai_base_url=endpoint.base_url, model="echo")
-        async with process(settings) as here, process(settings) as there:
+        async with running_app(settings) as here, running_app(settings) as there:
             for n in range(10):
                 await scheduled(here, clock, f"task {n}.", f"user {n}")
             schedulers = [scheduler_of(runtime, clock, heard) for runtime in (here, there)]
             for _ in range(2):
                 clock.jump() if not heard.outcomes else clock.advance(days=1)
-                await asyncio.gather(*(ran(scheduler) for scheduler in schedulers))
+                await asyncio.gather(*(run_due(scheduler) for scheduler in schedulers))
             asked = [request.last_user for request in endpoint.requests]
             assert sorted(asked) == sorted(f"⏰ task {n}." for n in range(10) for _ in range(2))
             assert heard.outcomes == ["complete"] * 20
@@ -61,30 +61,30 @@ async def test_after_a_crash_an_occasion_is_not_run_again_and_the_list_says_so(
     tmp_path: Path,
 ) -> None:
     clock, heard = Hands(), Heard()
-    async with process(settings_for(tmp_path)) as runtime:
+    async with running_app(settings_for(tmp_path)) as runtime:
         session = await scheduled(runtime, clock)
         clock.jump()
-        assert await store_of(runtime, clock).claim_due() is not None  # and its process dies
+        assert await schedule_store(runtime, clock).claim_due() is not None  # and its process dies
         scheduler = scheduler_of(runtime, clock, heard)
         clock.advance(seconds=LEASE + 1)
-        await ran(scheduler)
+        await run_due(scheduler)
         assert heard.outcomes == []
         book = ScheduleService(
-            store_of(runtime, clock), runtime.settings, runtime.budgets.budget("tasks"), clock
+            schedule_store(runtime, clock), runtime.settings, runtime.budgets.budget("tasks"), clock
         )
         assert ": interrupted" in await book.overview(session.owner)
         clock.advance(days=1)
-        await ran(scheduler)
+        await run_due(scheduler)
         assert heard.outcomes == ["complete"]
         assert (await stored(runtime, clock, session)).failures == 0
 
 
 async def test_an_occasion_that_is_claimed_twice_is_one_turn(tmp_path: Path) -> None:
     clock, heard = Hands(), Heard()
-    async with process(settings_for(tmp_path)) as runtime:
+    async with running_app(settings_for(tmp_path)) as runtime:
         await scheduled(runtime, clock)
         clock.jump()
-        claimed = await store_of(runtime, clock).claim_due()
+        claimed = await schedule_store(runtime, clock).claim_due()
         assert claimed is not None
         scheduler = scheduler_of(runtime, clock, heard)
         for _ in range(2):
@@ -94,12 +94,12 @@ async def test_an_occasion_that_is_claimed_twice_is_one_turn(tmp_path: Path) -> 
 
 async def test_what_was_missed_is_made_up_for_within_the_hour(tmp_path: Path) -> None:
     clock, heard = Hands(), Heard()
-    async with process(settings_for(tmp_path)) as runtime:
+    async with running_app(settings_for(tmp_path)) as runtime:
         session = await scheduled(runtime, clock)
         clock.jump()
         for hours, outcomes in ((0.9, 1), (24.2, 1), (49.0, 1), (22.5, 2)):
             clock.advance(hours=hours)
-            await ran(scheduler_of(runtime, clock, heard))
+            await run_due(scheduler_of(runtime, clock, heard))
             assert len(heard.outcomes) == outcomes
             upcoming = (await stored(runtime, clock, session)).next_run_at
             assert clock.now < upcoming < clock.now + timedelta(days=1)
@@ -109,12 +109,12 @@ async def test_a_starting_app_runs_what_is_due_by_itself(tmp_path: Path) -> None
     clock = Hands()
     async with OpenAIDouble() as endpoint:
         settings = settings_for(tmp_path, openai_base_url=endpoint.base_url, model="echo")
-        async with process(settings) as runtime:
+        async with running_app(settings) as runtime:
             session = await scheduled(runtime, clock)
         with closing(sqlite3.connect(tmp_path / "chat.db")) as connection, connection:
             due = clock.now.strftime("%Y-%m-%d %H:%M:%S.%f")
             connection.execute("UPDATE agent_schedules SET next_run_at = ?", (due,))
-        async with process(settings):
+        async with running_app(settings):
             await endpoint.wait_requests(1)
             await endpoint.wait_idle()
         assert [m["content"] for m in messages(tmp_path, "⏰")][-2] == "⏰ the news"
@@ -127,7 +127,7 @@ async def test_a_run_that_the_end_of_the_app_cuts_off_is_kept_and_is_no_failure(
     clock, heard = Hands(), Heard()
     async with OpenAIDouble() as endpoint:
         settings = settings_for(tmp_path, openai_base_url=endpoint.base_url, model="gated-1")
-        async with process(settings) as runtime:
+        async with running_app(settings) as runtime:
             session = await scheduled(runtime, clock, "one two three")
             clock.jump()
             scheduler = scheduler_of(runtime, clock, heard)
@@ -136,7 +136,7 @@ async def test_a_run_that_the_end_of_the_app_cuts_off_is_kept_and_is_no_failure(
             await scheduler.close()
             task = await stored(runtime, clock, session)
             assert (task.last_outcome, task.failures, task.runs) == ("interrupted", 0, 0)
-            await ran(scheduler)
+            await run_due(scheduler)
             assert endpoint.request_count == 1
     assert messages(tmp_path, "⏰")[-1]["status"] == "interrupted"
     assert {row["state"] for row in rows(tmp_path, "SELECT state FROM agent_turns")} == {
@@ -149,14 +149,14 @@ async def test_a_busy_conversation_is_tried_again_a_minute_later(tmp_path: Path)
     clock, heard = Hands(), Heard()
     async with OpenAIDouble() as endpoint:
         settings = settings_for(tmp_path, openai_base_url=endpoint.base_url, model="gated-1")
-        async with process(settings) as runtime:
+        async with running_app(settings) as runtime:
             session = await scheduled(runtime, clock)
             scheduler = scheduler_of(runtime, clock, heard)
             talking = asyncio.create_task(say(runtime, session, "one two"))
             await endpoint.wait_held()
             clock.jump()
-            await ran(scheduler)
-            await ran(scheduler)
+            await run_due(scheduler)
+            await run_due(scheduler)
             assert heard.outcomes == ["postponed"]
             endpoint.release_all()
             await talking
@@ -172,14 +172,14 @@ async def test_a_busy_conversation_is_tried_again_a_minute_later(tmp_path: Path)
 async def test_while_the_app_drains_a_task_stays_due_for_another_process(tmp_path: Path) -> None:
     clock, heard = Hands(), Heard()
     settings = settings_for(tmp_path)
-    async with process(settings) as leaving, process(settings) as staying:
+    async with running_app(settings) as leaving, running_app(settings) as staying:
         await scheduled(leaving, clock)
         clock.jump()
         await leaving.chat.drain(0)
-        await ran(scheduler_of(leaving, clock, heard))
+        await run_due(scheduler_of(leaving, clock, heard))
         assert heard.outcomes == []
-        assert await store_of(leaving, clock).is_due()
-        await ran(scheduler_of(staying, clock, heard))
+        assert await schedule_store(leaving, clock).is_due()
+        await run_due(scheduler_of(staying, clock, heard))
         assert heard.outcomes == ["complete"]
 
 
@@ -189,15 +189,15 @@ async def test_the_owner_s_limits_hold_and_are_no_failure(tmp_path: Path) -> Non
         settings = settings_for(
             tmp_path, openai_base_url=endpoint.base_url, model="echo", tokens_per_day=5
         )
-        async with process(settings) as runtime:
+        async with running_app(settings) as runtime:
             # In the last minute of a day the next one would be near enough to wait for.
             runtime.services.dependencies.limits._clock = lambda: NOON
             session = await scheduled(runtime, clock)
             scheduler = scheduler_of(runtime, clock, heard)
             clock.jump()
-            await ran(scheduler)
+            await run_due(scheduler)
             clock.advance(days=1)  # but the day of the limits stays
-            await ran(scheduler)
+            await run_due(scheduler)
             assert heard.outcomes == ["complete", "limited"]
             assert endpoint.request_count == 1
             task = await stored(runtime, clock, session)
@@ -208,12 +208,12 @@ async def test_a_task_that_always_fails_is_stopped_and_its_user_is_told(tmp_path
     clock, heard = Hands(), Heard()
     async with OpenAIDouble() as endpoint:
         settings = settings_for(tmp_path, openai_base_url=endpoint.base_url, model="fail-401")
-        async with process(settings) as runtime:
+        async with running_app(settings) as runtime:
             session = await scheduled(runtime, clock)
             scheduler = scheduler_of(runtime, clock, heard)
             clock.jump()
             for _ in range(MAX_FAILURES + 2):
-                await ran(scheduler)
+                await run_due(scheduler)
                 clock.advance(days=1)
             assert heard.outcomes == ["failed"] * MAX_FAILURES
             assert "**stopped**" in await say(runtime, session, "/schedule list")
@@ -221,10 +221,10 @@ async def test_a_task_that_always_fails_is_stopped_and_its_user_is_told(tmp_path
 
 async def test_a_task_whose_conversation_is_gone_makes_none(tmp_path: Path) -> None:
     clock, heard = Hands(), Heard()
-    async with process(settings_for(tmp_path)) as runtime:
+    async with running_app(settings_for(tmp_path)) as runtime:
         session = await scheduled(runtime, clock)
         clock.jump()
-        claimed = await store_of(runtime, clock).claim_due()
+        claimed = await schedule_store(runtime, clock).claim_due()
         assert claimed is not None
         await runtime.history.forget(session.principal)
         await scheduler_of(runtime, clock, heard)._run(claimed)
@@ -238,12 +238,12 @@ async def test_the_answer_is_handed_to_the_channel_with_whom_it_is_for(tmp_path:
     async def deliver(delivery: Delivery) -> None:
         sent.append(delivery)
 
-    async with process(settings_for(tmp_path)) as runtime:
+    async with running_app(settings_for(tmp_path)) as runtime:
         session = await session_of(runtime)
         session.channel = "whatsapp"
         await say(runtime, session, f"/schedule {clock.far}: What is 2 + 2?")
         clock.jump()
-        await ran(scheduler_of(runtime, clock, heard, deliver=deliver))
+        await run_due(scheduler_of(runtime, clock, heard, deliver=deliver))
         (delivery,) = sent
         assert (delivery.owner, delivery.channel) == (session.owner, "whatsapp")
         assert "4" in delivery.text
@@ -256,6 +256,6 @@ async def test_an_open_page_shows_what_came_meanwhile_with_its_next_turn(tmp_pat
         asked = f"/schedule {clock.far}: the news"
         await tab.send(asked)
         clock.jump()
-        await ran(scheduler_of(app.application.runtime, clock, heard))
+        await run_due(scheduler_of(app.application.runtime, clock, heard))
         shown = texts((await tab.send("and now")).value, "user")
         assert shown == [asked, "⏰ the news", "and now"]

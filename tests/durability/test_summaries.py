@@ -1,4 +1,4 @@
-"""What the window no longer holds is summarised: in the background, once, and for its owner."""
+"""Messages outside the context window are summarised in the background, once, for their owner."""
 
 import asyncio
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from tests.doubles.openai_server import OpenAIDouble
 from tests.doubles.openai_steps import Gate, Request, Step, Text
 from tests.harness import canary, settings_for
 from tests.rows import rows
-from tests.service import ending, process, session_of, told, until
+from tests.service import all_events, running_app, session_of, turn_end, wait_until
 
 BACK = "I am back"
 LONG = "lorem ipsum dolor sit amet " * 12
@@ -47,7 +47,9 @@ def at_rest(chat: ChatService) -> bool:
 
 async def talk(chat: ChatService, session: LiveSession, *said: str) -> None:
     for text in said:
-        assert ending(await told(chat.turn(session, text, key=canary()))).outcome == "complete"
+        assert (
+            turn_end(await all_events(chat.turn(session, text, key=canary()))).outcome == "complete"
+        )
 
 
 @pytest.mark.parametrize("turns", [12])
@@ -59,14 +61,14 @@ async def test_the_agent_still_knows_the_beginning_of_a_long_chat(
         settings = settings_for(
             tmp_path, openai_base_url=endpoint.base_url, model="notes", history_tokens=600
         )
-        async with process(settings) as runtime:
+        async with running_app(settings) as runtime:
             alice = await session_of(runtime, "alice")
             bob = await session_of(runtime, "bob")
             await talk(runtime.chat, bob, hers, *(LONG for _ in range(turns)))
             await talk(runtime.chat, alice, first, *(LONG for _ in range(turns)))
-            await until(lambda: at_rest(runtime.chat))
+            await wait_until(lambda: at_rest(runtime.chat))
             await talk(runtime.chat, alice, *(LONG for _ in range(turns)))
-            await until(lambda: at_rest(runtime.chat))
+            await wait_until(lambda: at_rest(runtime.chat))
             await talk(runtime.chat, alice, "What did I say first?")
         asked = endpoint.requests[-1]
         assert not is_summary(asked)
@@ -86,12 +88,12 @@ async def test_nobody_waits_for_a_summary_and_a_new_turn_stops_it(tmp_path: Path
         settings = settings_for(
             tmp_path, openai_base_url=endpoint.base_url, model="notes", history_tokens=600
         )
-        async with process(settings) as runtime:
+        async with running_app(settings) as runtime:
             alice = await session_of(runtime, "alice")
             while not any(is_summary(r) for r in endpoint.requests):
                 await talk(runtime.chat, alice, LONG)
                 await asyncio.sleep(0)
-                await until(
+                await wait_until(
                     lambda: at_rest(runtime.chat) or any(is_summary(r) for r in endpoint.requests)
                 )
             await endpoint.wait_held()
@@ -99,7 +101,7 @@ async def test_nobody_waits_for_a_summary_and_a_new_turn_stops_it(tmp_path: Path
             talking = asyncio.create_task(talk(runtime.chat, alice, BACK))
             await endpoint.wait_held(BACK)  # though nobody has let the summary go on
             await endpoint.wait_aborted(aborted + 1)
-            await until(lambda: at_rest(runtime.chat))
+            await wait_until(lambda: at_rest(runtime.chat))
             endpoint.release(BACK)
             await talking
             await endpoint.wait_held()  # and is taken up again after the turn
@@ -118,9 +120,9 @@ async def test_a_summary_that_fails_is_no_failure_of_the_chat(tmp_path: Path) ->
         settings = settings_for(
             tmp_path, openai_base_url=endpoint.base_url, model="notes", history_tokens=600
         )
-        async with process(settings) as runtime:
+        async with running_app(settings) as runtime:
             alice = await session_of(runtime, "alice")
             await talk(runtime.chat, alice, *(LONG for _ in range(10)))
-            await until(lambda: at_rest(runtime.chat))
+            await wait_until(lambda: at_rest(runtime.chat))
         assert any(is_summary(r) for r in endpoint.requests)
         assert rows(tmp_path, "SELECT 1 FROM agent_sessions WHERE summary IS NOT NULL") == []

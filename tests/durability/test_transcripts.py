@@ -1,4 +1,4 @@
-"""A session keeps its window between turns, and the model is shown what it would be shown anyway."""
+"""A session's cached context window gives the model the same messages as a fresh read."""
 
 import contextlib
 import random
@@ -12,7 +12,7 @@ from cmw_agent.runtime.runtime import Runtime
 from tests.doubles.openai_server import OpenAIDouble
 from tests.doubles.openai_steps import Cut, Request, Step, Text
 from tests.harness import canary, settings_for
-from tests.service import ending, process, session_of, told, until
+from tests.service import all_events, running_app, session_of, turn_end, wait_until
 
 BUDGET = 600
 
@@ -42,7 +42,7 @@ async def stored(session: LiveSession) -> list[tuple[str, str]]:
 
 
 async def say(runtime: Runtime, session: LiveSession, text: str) -> str:
-    return ending(await told(runtime.chat.turn(session, text, key=canary()))).outcome
+    return turn_end(await all_events(runtime.chat.turn(session, text, key=canary()))).outcome
 
 
 @contextlib.asynccontextmanager
@@ -51,7 +51,7 @@ async def house(folder: Path) -> AsyncIterator[tuple[OpenAIDouble, Runtime]]:
         settings = settings_for(
             folder, openai_base_url=endpoint.base_url, model="lengths", history_tokens=BUDGET
         )
-        async with process(settings) as runtime:
+        async with running_app(settings) as runtime:
             yield endpoint, runtime
 
 
@@ -83,7 +83,7 @@ async def test_what_another_page_has_done_is_seen(tmp_path: Path) -> None:
             "third 1",
         ]
         # The other page has an old window now, and edits what it sees last.
-        await told(runtime.chat.regenerate(other, key=canary(), text="edited 2"))
+        await all_events(runtime.chat.regenerate(other, key=canary(), text="edited 2"))
         await say(runtime, one, "fourth 1")
         assert shown(endpoint.requests[-1]) == await stored(one)
         assert "edited 2" in str(shown(endpoint.requests[-1]))
@@ -133,4 +133,4 @@ async def test_a_session_that_left_takes_its_window_along(tmp_path: Path) -> Non
         assert len(held) == 1
         await runtime.registry.release(session.key, session.principal)
         del session
-        await until(lambda: not held)
+        await wait_until(lambda: not held)

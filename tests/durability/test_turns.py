@@ -1,4 +1,4 @@
-"""However a turn ends, what came is stored, the model is let go and the conversation is free."""
+"""However a turn ends, its text is stored, the model's request ends, the conversation is free."""
 
 import asyncio
 import contextlib
@@ -30,7 +30,7 @@ from tests.harness import (
 )
 from tests.logbook import logbook
 from tests.rows import count, messages, rows, sound, turns
-from tests.service import answer_of, ending, process, session_of, told, until
+from tests.service import all_events, answer_text, running_app, session_of, turn_end, wait_until
 
 LET_GO = 2.0  # seconds within which the model must be let go
 
@@ -96,7 +96,7 @@ class House:
         (request,) = self.endpoint.matching(page.secret)
         assert request.aborted
         # The row follows the abort.
-        await until(lambda: turns(self.folder, page.secret)[0]["state"] != "running")
+        await wait_until(lambda: turns(self.folder, page.secret)[0]["state"] != "running")
         question, answer = messages(self.folder, page.secret)
         assert (question["content"], question["status"]) == (page.secret, "complete")
         assert (answer["content"], answer["status"]) == ("You ", "interrupted")
@@ -192,11 +192,11 @@ async def test_the_message_is_stored_before_the_model_is_asked(tmp_path: Path) -
             return [Text(["fine"])]
 
         endpoint._scripts["look"] = look
-        async with process(settings_at(endpoint, tmp_path, "look")) as runtime:
+        async with running_app(settings_at(endpoint, tmp_path, "look")) as runtime:
             session = await session_of(runtime)
-            assert ending(await told(runtime.chat.turn(session, "hello", key="k"))).outcome == (
-                "complete"
-            )
+            assert turn_end(
+                await all_events(runtime.chat.turn(session, "hello", key="k"))
+            ).outcome == ("complete")
         ((stored, running),) = seen
         assert [(m["role"], m["content"], m["status"]) for m in stored] == [
             ("user", "hello", "complete"),
@@ -208,9 +208,9 @@ async def test_the_message_is_stored_before_the_model_is_asked(tmp_path: Path) -
 async def test_a_turn_that_lasts_too_long_ends_with_a_sentence(tmp_path: Path) -> None:
     async with OpenAIDouble() as endpoint:
         settings = settings_at(endpoint, tmp_path, "hang", turn_timeout=4)
-        async with process(settings) as runtime:
+        async with running_app(settings) as runtime:
             session = await session_of(runtime)
-            end = ending(await told(runtime.chat.turn(session, "hello", key="k")))
+            end = turn_end(await all_events(runtime.chat.turn(session, "hello", key="k")))
             assert end.outcome == "interrupted"
             assert end.sentence == "The answer took longer than 4 seconds."
             await endpoint.wait_aborted(1, within=LET_GO)
@@ -222,10 +222,10 @@ async def test_a_turn_that_lasts_too_long_ends_with_a_sentence(tmp_path: Path) -
 async def test_a_reader_that_is_killed_leaves_an_interrupted_turn(tmp_path: Path) -> None:
     async with (
         OpenAIDouble() as endpoint,
-        process(settings_at(endpoint, tmp_path, "gated-1")) as runtime,
+        running_app(settings_at(endpoint, tmp_path, "gated-1")) as runtime,
     ):
         session = await session_of(runtime)
-        reader = asyncio.create_task(told(runtime.chat.turn(session, "hello", key="k")))
+        reader = asyncio.create_task(all_events(runtime.chat.turn(session, "hello", key="k")))
         await endpoint.wait_held()
         reader.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -239,20 +239,20 @@ async def test_a_reader_that_is_killed_leaves_an_interrupted_turn(tmp_path: Path
 async def test_a_reader_that_never_reads_hinders_nobody(tmp_path: Path) -> None:
     async with (
         OpenAIDouble() as endpoint,
-        process(settings_at(endpoint, tmp_path, "tokens-2000")) as runtime,
+        running_app(settings_at(endpoint, tmp_path, "tokens-2000")) as runtime,
     ):
         turn = runtime.chat.turn(await session_of(runtime), "hello", key="k")
         await turn.ended()
         assert [turn["state"] for turn in turns(tmp_path)] == ["complete"]
         # What nobody has fetched is one text, however long it took.
-        events = await told(turn)
+        events = await all_events(turn)
         assert len([event for event in events if isinstance(event, TextDelta)]) == 1
-        assert answer_of(events) == messages(tmp_path)[1]["content"]
+        assert answer_text(events) == messages(tmp_path)[1]["content"]
 
 
 async def test_the_end_of_the_process_stores_running_turns_as_interrupted(tmp_path: Path) -> None:
     async with OpenAIDouble() as endpoint:
-        async with process(settings_at(endpoint, tmp_path, "gated-1")) as runtime:
+        async with running_app(settings_at(endpoint, tmp_path, "gated-1")) as runtime:
             asked = []
             session = await session_of(runtime)
             for number in range(5):
@@ -261,7 +261,7 @@ async def test_the_end_of_the_process_stores_running_turns_as_interrupted(tmp_pa
                 await until_text(turn)
                 asked.append(turn)
             chat = runtime.chat
-        assert [ending([e async for e in turn]).outcome for turn in asked] == ["interrupted"] * 5
+        assert [turn_end([e async for e in turn]).outcome for turn in asked] == ["interrupted"] * 5
         answers = [m for m in messages(tmp_path) if m["role"] == "assistant"]
         assert [(m["content"], m["status"]) for m in answers] == [("You ", "interrupted")] * 5
         assert [turn["state"] for turn in turns(tmp_path)] == ["interrupted"] * 5
@@ -273,25 +273,25 @@ async def test_the_end_of_the_process_stores_running_turns_as_interrupted(tmp_pa
 async def test_one_key_is_one_turn_however_often_it_is_sent(tmp_path: Path) -> None:
     async with (
         OpenAIDouble() as endpoint,
-        process(settings_at(endpoint, tmp_path, "gated-1")) as runtime,
+        running_app(settings_at(endpoint, tmp_path, "gated-1")) as runtime,
     ):
         session = await session_of(runtime)
         asking = [
-            asyncio.create_task(told(runtime.chat.turn(session, "hello", key="k")))
+            asyncio.create_task(all_events(runtime.chat.turn(session, "hello", key="k")))
             for _ in range(10)
         ]
         await endpoint.wait_held()
         endpoint.release_all()
         answers = await asyncio.gather(*asking)
-        assert {answer_of(events) for events in answers} == {"You said: hello"}
-        assert {ending(events).outcome for events in answers} == {"complete"}
+        assert {answer_text(events) for events in answers} == {"You said: hello"}
+        assert {turn_end(events).outcome for events in answers} == {"complete"}
         assert endpoint.request_count == 1
         assert count(tmp_path) == (1, 2, 1)
         # So it stays after the turn has ended, from another page of the same user too.
         other = await session_of(runtime, conversation=session.conversation_id, page="two")
         for late in (session, other):
-            events = await told(runtime.chat.turn(late, "hello", key="k"))
-            assert answer_of(events) == "You said: hello"
+            events = await all_events(runtime.chat.turn(late, "hello", key="k"))
+            assert answer_text(events) == "You said: hello"
         assert endpoint.request_count == 1
         assert count(tmp_path) == (1, 2, 1)
         assert runtime.chat.running == 0
@@ -300,7 +300,7 @@ async def test_one_key_is_one_turn_however_often_it_is_sent(tmp_path: Path) -> N
 async def test_a_second_message_waits_its_turn(tmp_path: Path) -> None:
     async with (
         OpenAIDouble() as endpoint,
-        process(settings_at(endpoint, tmp_path, "gated-1")) as runtime,
+        running_app(settings_at(endpoint, tmp_path, "gated-1")) as runtime,
     ):
         session = await session_of(runtime)
         first = runtime.chat.turn(session, "one", key="1")
@@ -309,9 +309,9 @@ async def test_a_second_message_waits_its_turn(tmp_path: Path) -> None:
             runtime.chat.turn(session, "two", key="2")
         other = await session_of(runtime, conversation=session.conversation_id, page="two")
         with pytest.raises(ConversationInUseError):
-            await told(runtime.chat.turn(other, "two", key="2"))
+            await all_events(runtime.chat.turn(other, "two", key="2"))
         endpoint.release("one")
-        assert answer_of([event async for event in first]) == "You said: one"
+        assert answer_text([event async for event in first]) == "You said: one"
         assert count(tmp_path) == (1, 2, 1)
 
 
@@ -319,7 +319,7 @@ async def test_a_second_message_waits_its_turn(tmp_path: Path) -> None:
 async def test_a_turn_can_be_stopped_at_each_of_its_steps(model: str, tmp_path: Path) -> None:
     async with (
         OpenAIDouble() as endpoint,
-        process(settings_at(endpoint, tmp_path, model)) as runtime,
+        running_app(settings_at(endpoint, tmp_path, model)) as runtime,
     ):
         with logbook() as book:
             for steps in range(60):
@@ -334,9 +334,9 @@ async def test_a_turn_can_be_stopped_at_each_of_its_steps(model: str, tmp_path: 
                 if not events:  # it had not begun
                     assert stored == []
                     continue
-                assert ending(events).outcome in ("interrupted", "complete")
+                assert turn_end(events).outcome in ("interrupted", "complete")
                 assert [m["role"] for m in stored] == ["user", "assistant"]
-                assert stored[1]["content"] == answer_of(events)
+                assert stored[1]["content"] == answer_text(events)
                 assert session.turn is None
             assert "running" not in [turn["state"] for turn in turns(tmp_path)]
             assert runtime.chat.running == 0
@@ -346,7 +346,7 @@ async def test_a_turn_can_be_stopped_at_each_of_its_steps(model: str, tmp_path: 
 async def test_a_turn_can_be_stopped_twice(tmp_path: Path) -> None:
     async with (
         OpenAIDouble() as endpoint,
-        process(settings_at(endpoint, tmp_path, "gated-1")) as runtime,
+        running_app(settings_at(endpoint, tmp_path, "gated-1")) as runtime,
     ):
         for steps in range(12):
             turn = runtime.chat.turn(await session_of(runtime, f"u{steps}"), "hello", key="k")
@@ -356,7 +356,7 @@ async def test_a_turn_can_be_stopped_twice(tmp_path: Path) -> None:
                 await asyncio.sleep(0)
             turn.stop()
             await turn.ended()
-        await until(lambda: not runtime.chat.running)
+        await wait_until(lambda: not runtime.chat.running)
     assert {turn["state"] for turn in turns(tmp_path)} == {"interrupted"}
     assert {m["content"] for m in messages(tmp_path) if m["role"] == "assistant"} == {"You "}
 
@@ -364,7 +364,7 @@ async def test_a_turn_can_be_stopped_twice(tmp_path: Path) -> None:
 async def test_a_turn_that_is_stopped_while_it_is_stored_is_stored_whole(tmp_path: Path) -> None:
     async with (
         OpenAIDouble() as endpoint,
-        process(settings_at(endpoint, tmp_path, "gated-1")) as runtime,
+        running_app(settings_at(endpoint, tmp_path, "gated-1")) as runtime,
     ):
         sessions = [await session_of(runtime, f"user {number}") for number in range(3)]
         asked = [runtime.chat.turn(session, "hello", key="k") for session in sessions]
@@ -375,7 +375,7 @@ async def test_a_turn_that_is_stopped_while_it_is_stored_is_stored_whole(tmp_pat
         ) as other:
             other.execute("BEGIN IMMEDIATE")
             endpoint.release_all()
-            await until(lambda: len(runtime.chat._settling) == 3)
+            await wait_until(lambda: len(runtime.chat._settling) == 3)
             for _ in range(2):
                 for turn in asked:
                     turn.stop()
@@ -383,7 +383,7 @@ async def test_a_turn_that_is_stopped_while_it_is_stored_is_stored_whole(tmp_pat
             other.execute("ROLLBACK")
         for turn in asked:
             await turn.ended()
-        await until(lambda: not runtime.chat._settling)
+        await wait_until(lambda: not runtime.chat._settling)
         assert [turn["state"] for turn in turns(tmp_path)] == ["complete"] * 3
         answers = {m["content"] for m in messages(tmp_path) if m["role"] == "assistant"}
         assert answers == {"You said: hello"}
@@ -393,19 +393,19 @@ async def test_a_turn_that_is_stopped_while_it_is_stored_is_stored_whole(tmp_pat
 async def test_fifty_first_messages_at_once_are_all_answered_and_stored(tmp_path: Path) -> None:
     async with (
         OpenAIDouble() as endpoint,
-        process(settings_at(endpoint, tmp_path, "echo")) as runtime,
+        running_app(settings_at(endpoint, tmp_path, "echo")) as runtime,
     ):
         sessions = [await session_of(runtime, f"user {number}") for number in range(50)]
         answers = await asyncio.gather(
             *(
-                told(runtime.chat.turn(session, f"message {number}", key="k"))
+                all_events(runtime.chat.turn(session, f"message {number}", key="k"))
                 for number, session in enumerate(sessions)
             )
         )
-        assert [answer_of(events) for events in answers] == [
+        assert [answer_text(events) for events in answers] == [
             f"You said: message {number}" for number in range(50)
         ]
-        assert {ending(events).outcome for events in answers} == {"complete"}
+        assert {turn_end(events).outcome for events in answers} == {"complete"}
         assert count(tmp_path) == (50, 100, 50)
         assert sound(tmp_path)
 
@@ -419,16 +419,16 @@ async def test_a_growing_answer_is_kept_and_a_lost_lease_ends_it(tmp_path: Path)
 
     async with (
         OpenAIDouble(scripts={"parts": parts}) as endpoint,
-        process(settings_at(endpoint, tmp_path, "parts")) as runtime,
+        running_app(settings_at(endpoint, tmp_path, "parts")) as runtime,
     ):
         turn = runtime.chat.turn(await session_of(runtime), "hello", key="k")
         await until_text(turn)
         before = turns(tmp_path)[0]["lease_expires_at"]
 
-        await until(lambda: messages(tmp_path)[1]["content"] == "half")
+        await wait_until(lambda: messages(tmp_path)[1]["content"] == "half")
         assert messages(tmp_path)[1]["status"] == "interrupted"
         # The first storing may have been before the first look.
-        await until(lambda: turns(tmp_path)[0]["lease_expires_at"] > before)
+        await wait_until(lambda: turns(tmp_path)[0]["lease_expires_at"] > before)
         with contextlib.closing(sqlite3.connect(tmp_path / "chat.db")) as other, other:
             other.execute("UPDATE agent_turns SET state = 'interrupted'")
         endpoint.release_all()

@@ -1,4 +1,4 @@
-"""A message on WhatsApp is dealt with once, and its answer sent once, whatever dies meanwhile."""
+"""WhatsApp: each message is processed once and each answer sent once, also when processes die."""
 
 import asyncio
 import base64
@@ -52,7 +52,7 @@ from tests.phones import (
 )
 from tests.processes import HOUSE, Process, started
 from tests.rows import messages, rows
-from tests.service import until
+from tests.service import wait_until
 
 KIM, LEE, MAX = "491511@c.us", "491522@c.us", "491533@c.us"
 MEDIA_SECONDS = 5.0  # in which two requests are answered, and nothing that stalls
@@ -215,7 +215,7 @@ class Shop:
         owner = owner_of(found.message, self.runtime.settings.whatsapp_agent).id
         new = NewInboxMessage(found.message.message_id, found.message.as_json())
         await self.runtime.inbox.add(owner, new, taken_by=holder)
-        self.bell.ring()
+        self.bell.notify()
         return InboxMessage(new.message_id, owner, new.payload, holder)
 
     async def until(self, **states: int) -> None:
@@ -331,13 +331,13 @@ async def test_a_renewal_that_failed_is_tried_again_at_once(
         at.does(LEASES_END)
         at.does("ALTER TABLE channel_messages RENAME TO away")
         at.seconds += RENEW_SECONDS
-        at.bell.ring()
+        at.bell.notify()
         # the first may be of a round that had begun before
-        await until(lambda: sum(r.module == "worker" for r in caplog.records) >= 2)
+        await wait_until(lambda: sum(r.module == "worker" for r in caplog.records) >= 2)
         at.does("ALTER TABLE away RENAME TO channel_messages")
-        at.bell.ring()
+        at.bell.notify()
         held = "SELECT 1 FROM channel_messages WHERE lease_until NOT LIKE '2000%'"
-        await until(lambda: rows(tmp_path, held) != [])
+        await wait_until(lambda: rows(tmp_path, held) != [])
         endpoint.release_all()
         await at.until(done=1)
 
@@ -350,7 +350,7 @@ async def test_a_turn_s_line_names_the_message_that_it_answers(tmp_path: Path) -
         ):
             asked = await at.takes(message(KIM, "hello"))
             await at.until(done=1)
-            await until(lambda: "turn ended" in book.text)
+            await wait_until(lambda: "turn ended" in book.text)
     (line,) = [text for text in book.lines if "turn ended" in text]
     assert f" request={asked.message_id[:12]} " in line
     assert asked.message_id not in line
@@ -366,7 +366,7 @@ async def test_what_waits_to_be_answered_is_told(tmp_path: Path) -> None:
         await endpoint.wait_held()
         await at.takes(message(KIM, "second"))
         at.seconds += RENEW_SECONDS
-        at.bell.ring()
+        at.bell.notify()
         async with asyncio.timeout(WAIT):
             found = 0.0
             while found != 1:
@@ -388,7 +388,7 @@ async def test_an_answer_that_comes_too_late_is_named_in_the_log(
         async with beside(tmp_path, ahead=timedelta(minutes=2)) as other:
             assert await other.mark_lost(notice) == 1
         endpoint.release_all()
-        await until(lambda: "an answer came too late" in caplog.text)
+        await wait_until(lambda: "an answer came too late" in caplog.text)
         name = Principal(asked.owner, "phone").log_name
         assert f"message={asked.message_id[:12]} owner={name}" in caplog.text
         assert "late " not in caplog.text.replace("too late ", "")

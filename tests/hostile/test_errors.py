@@ -1,4 +1,4 @@
-"""What fails inside is told in one safe sentence with an id; the log says where, never what."""
+"""Internal errors: one safe sentence with an id for the user; place but no text in the log."""
 
 import asyncio
 import contextlib

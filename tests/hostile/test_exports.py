@@ -1,4 +1,4 @@
-"""Exports that nobody reads: few of one owner, few from one address, and given back."""
+"""Exports that are not read: limited per owner and per address, and their slots are released."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from cmw_agent.identity.principals import Principal
 from memory.records import NewTurn
 from tests.harness import Browser, Served, served, settings_for
 from tests.rows import rows
-from tests.service import until
+from tests.service import wait_until
 
 PARAGRAPH = "lorem ipsum dolor " * 16_000
 EXCHANGES = 40  # in all more than a connection's buffers hold
@@ -56,10 +56,10 @@ async def test_a_third_unread_export_of_one_owner_is_refused_until_one_is_given_
                     assert third.status == 429
                     assert "retry-after" in third.headers
                 other.close()
-            await until(lambda: budgets.used("exports") == 1)
+            await wait_until(lambda: budgets.used("exports") == 1)
             assert (await one.text()).count(PARAGRAPH.strip()) == 2 * EXCHANGES
-        await until(lambda: budgets.used("exports") == 0)
+        await wait_until(lambda: budgets.used("exports") == 0)
         for ending in FORMATS:
             async with alice.http.get(address(ending)) as whole:
                 assert (await whole.text()).count(PARAGRAPH) == 2 * EXCHANGES
-        await until(lambda: budgets.used("exports") == 0)
+        await wait_until(lambda: budgets.used("exports") == 0)

@@ -1,4 +1,4 @@
-"""Hostile 42: files that lie, burst or never end are refused, and nothing of them stays."""
+"""Hostile 42: files that are mislabelled, expand or never end are refused and removed."""
 
 import io
 import struct
@@ -15,7 +15,7 @@ from cmw_agent.files.extraction import Extraction, FileRefusedError
 from tests import papers
 from tests.harness import Browser, served, settings_for
 from tests.isolation.test_files import put
-from tests.service import until
+from tests.service import wait_until
 
 
 def flood() -> bytes:
@@ -64,7 +64,7 @@ async def test_a_hostile_file_is_refused_and_leaves_nothing(tmp_path: Path, name
         status, told = await put(alice, content, called)
         assert status == 422
         assert sentence in told["detail"]
-        assert papers.kept(tmp_path) == []
+        assert papers.stored_files(tmp_path) == []
 
 
 async def test_what_is_too_large_is_refused_with_what_is_allowed(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ async def test_what_is_too_large_is_refused_with_what_is_allowed(tmp_path: Path)
         assert (await put(alice, b"x" * 70_000))[0] == 200  # its text counts as well
         status, told = await put(alice, b"x" * 70_000)
         assert (status, "take 0.1 MB of 0.1 MB" in told["detail"]) == (413, True)
-        assert len(papers.kept(tmp_path)) == 1
+        assert len(papers.stored_files(tmp_path)) == 1
 
 
 def is_gone(pid: int) -> bool:
@@ -109,7 +109,7 @@ async def test_a_worker_gone_wrong_is_killed_with_all_it_started(
     assert told.value.reason == word
     if how == "hang":
         child = int(note.read_text())
-        await until(lambda: is_gone(child))
+        await wait_until(lambda: is_gone(child))
 
 
 async def test_a_document_that_needs_too_much_memory_is_refused(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""One message, one answer or one tool call takes no more of the event loop than its length."""
+"""The event loop's time for one message, answer or tool call is linear in its length."""
 
 import asyncio
 import itertools

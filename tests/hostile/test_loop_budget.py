@@ -1,8 +1,8 @@
-"""Whatever works on a text in a way that can grow faster than the text has been judged, and held to it.
+"""Every function whose work may grow faster than its text is measured, or judged to be bounded.
 
-The functions are found in the source (`text_work`). A new one fails here until it stands below:
-with the worst that can be fed to it, or with the reason why no text of a user, a model or a tool
-can make it long. Regular expressions are in ``test_loop_patterns.py``.
+`text_work` finds the functions in the source. A new one fails here until it is listed below, with
+the worst input for it, or with the reason why no text of a user, a model or a tool makes it slow.
+Regular expressions are in ``test_loop_patterns.py``.
 """
 
 import asyncio
@@ -41,10 +41,11 @@ from tests.unit.test_view import stored
 
 JUDGED: Mapping[str, tuple[str, ...]] = {
     "each round waits for something else, and works on no text": (
+        "cmw_agent.agent.tool_loop.ToolLoop.run",
         "cmw_agent.channels.common.turn_streams._watch",
-        "cmw_agent.channels.common.turn_streams.to_its_end",
+        "cmw_agent.channels.common.turn_streams.events_until_end",
         "cmw_agent.channels.whatsapp.routes.WhatsApp.incoming",
-        "cmw_agent.channels.whatsapp.approvals.ApprovalPrompts._answered",
+        "cmw_agent.channels.whatsapp.approvals.ApprovalPrompts._wait_for_decision",
         "cmw_agent.channels.whatsapp.approvals.ApprovalPrompts.ask",
         "cmw_agent.channels.whatsapp.answering.WhatsAppAnswerer._type",
         "cmw_agent.channels.whatsapp.worker.Worker._leave_untouched",
@@ -130,7 +131,7 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
         "cmw_agent.web.login.routes._unpack",
     ),
     "JSON is written in linear time, of values that `mended` has made shallow": (
-        "cmw_agent.channels.embed.routes._asked",
+        "cmw_agent.channels.embed.routes._approval_item",
         "cmw_agent.channels.whatsapp.approval_text._escape",
         "cmw_agent.channels.whatsapp.approval_text._json",
         "cmw_agent.llm.demo_model._tool_call",
@@ -169,7 +170,7 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
         "cmw_agent.web.gradio_transport.mailboxes.EventBuffers.open",
     ),
     "one list made of a few": ("cmw_agent.web.login.oidc._groups",),
-    "one pass over a number": ("cmw_agent.conversations.sessions._described",),
+    "one pass over a number": ("cmw_agent.conversations.sessions._description",),
     "16 digits at most": ("cmw_agent.channels.whatsapp.inbound._time",),
     "measured in test_held_loop.py": (
         "cmw_agent.llm.demo_model._words",
@@ -182,13 +183,13 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
 
 
 class Case:
-    """The worst text for some functions.
+    """The worst input of some functions.
 
     Args:
-        functions: Those that the work goes through.
-        work: Is done with what is made.
-        made: Makes it of a size in characters.
-        size: The largest that is measured, with an eighth of it.
+        functions: The functions that `work` runs through.
+        work: Gets the input.
+        made: Makes an input of a size in characters.
+        size: The largest size; an eighth of it is measured for comparison.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
-"""No regular expression of the source takes longer than the length of a text explains.
+"""Every regular expression of the source takes linear time.
 
-Each is found in the source and fed texts that are made of its own letters: a beginning, a pair of
-them many times, and an end that it does not match.
+Each is found in the source and runs on texts of its own characters: a prefix, a pair of them
+repeated, and a suffix that it does not match.
 """
 
 import ast

@@ -1,4 +1,4 @@
-"""What one client with many free cookies holds, kind by kind, is a share of what there is."""
+"""One client with many cookies gets at most its share of each kind of resource."""
 
 import asyncio
 import contextlib
@@ -15,8 +15,8 @@ from cmw_agent.limits.limiter import RateLimitError
 from cmw_agent.web.gradio_transport.mailboxes import EventBuffers
 from cmw_agent.web.security.route_allowlist import API
 from tests.harness import Browser, RefusedError, browser_hash, last_text, served, settings_for
-from tests.isolation.world import world
-from tests.service import until
+from tests.isolation.world import app_with_model
+from tests.service import wait_until
 
 ONE, OTHER = "127.0.0.2", "127.0.0.3"
 
@@ -38,7 +38,7 @@ def mailboxes(per_owner: int, per_network: int, total: int) -> EventBuffers:
 
 async def test_turns_of_many_cookies_at_one_address_leave_room_for_others(tmp_path: Path) -> None:
     async with (
-        world(tmp_path, "gated-0", max_turns=4, address_share=0.5) as here,
+        app_with_model(tmp_path, "gated-0", max_turns=4, address_share=0.5) as here,
         contextlib.AsyncExitStack() as stack,
     ):
         running = []
@@ -56,7 +56,7 @@ async def test_turns_of_many_cookies_at_one_address_leave_room_for_others(tmp_pa
         here.endpoint.release_all()
         assert last_text((await answer).value) == "You said: hello"
         await asyncio.gather(*running)
-        await until(lambda: not here.app.application.runtime.budgets.used("turns"))
+        await wait_until(lambda: not here.app.application.runtime.budgets.used("turns"))
 
 
 async def test_open_questions_of_one_address_leave_room_for_others() -> None:
@@ -66,11 +66,11 @@ async def test_open_questions_of_one_address_leave_room_for_others() -> None:
     waits = [
         asyncio.create_task(approvals.ask(f"v{n}", "c", "call", "T", {}, ONE)) for n in range(2)
     ]
-    await until(lambda: len(approvals) == 2)
+    await wait_until(lambda: len(approvals) == 2)
     with pytest.raises(RateLimitError, match="Your network has too many open questions"):
         await approvals.ask("v3", "c", "call", "T", {}, ONE)
     waits.append(asyncio.create_task(approvals.ask("v4", "c", "call", "T", {}, OTHER)))
-    await until(lambda: len(approvals) == 3)
+    await wait_until(lambda: len(approvals) == 3)
     for number, task in zip((0, 1, 4), waits, strict=True):
         (waiting,) = approvals.pending(f"v{number}", "c")
         approvals.answer(f"v{number}", "c", waiting.approval_id, "denied", None)
@@ -97,7 +97,7 @@ async def test_heartbeats_of_one_visitor_and_of_one_address_are_bounded(tmp_path
             assert found == [200] * 50 + [429]
             async with browser(app.url, OTHER) as other:
                 assert await held(other.http, app.url) == 200
-        await until(lambda: budgets.used("heartbeats") == 50)
+        await wait_until(lambda: budgets.used("heartbeats") == 50)
         for answer in answers:
             answer.close()
 

@@ -20,7 +20,7 @@ from cmw_agent.web.security.route_allowlist import API
 from tests.harness import Browser, canary, last_text, settings_for
 from tests.isolation.test_routes import example, routes
 from tests.isolation.wire import ask
-from tests.isolation.world import World, world
+from tests.isolation.world import World, app_with_model
 
 METHODS = ("GET", "HEAD", "POST")
 LOCAL, FAR = ("127.0.0.1", 40_000), ("192.0.2.1", 40_000)
@@ -43,7 +43,7 @@ def token() -> Iterator[str]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def here(token: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
-    async with world(tmp_path_factory.mktemp("run-history")) as made:
+    async with app_with_model(tmp_path_factory.mktemp("run-history")) as made:
         yield made
 
 

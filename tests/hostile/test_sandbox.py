@@ -1,4 +1,4 @@
-"""A document that takes over the process that reads it reaches nothing of the app."""
+"""An extraction worker under an attacker's control reaches nothing of the app."""
 
 import ctypes
 import json

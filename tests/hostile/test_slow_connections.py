@@ -1,4 +1,4 @@
-"""Connections that would be held for ever: by headers, bodies and answers that trickle."""
+"""Connections with slow headers, bodies or reads are closed in time."""
 
 import asyncio
 import contextlib
@@ -15,7 +15,7 @@ from cmw_agent.server.connection_bounds import ConnectionBounds, Deadlines
 from cmw_agent.server.http_protocol import MAX_HEADER_BYTES, protocol_for
 from cmw_agent.web.security.route_allowlist import API
 from tests.harness import WAIT, Served, served, settings_for
-from tests.service import until
+from tests.service import wait_until
 
 SHORT = Deadlines(headers=0.3, body=0.3, bytes_per_second=1e9, unread=0.3)
 NEVER = Deadlines(headers=1e6, body=1e6, bytes_per_second=1e9, unread=1e6)
@@ -77,7 +77,7 @@ def connections(app: Served) -> int:
 async def test_a_connection_that_sends_nothing_is_closed(tmp_path: Path) -> None:
     async with served(settings_for(tmp_path), deadlines=SHORT) as app, wire(app.url) as idle:
         assert await idle.rest() == b""
-        await until(lambda: not connections(app))
+        await wait_until(lambda: not connections(app))
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ async def test_headers_that_trickle_are_given_up(
     async with served(settings_for(tmp_path), deadlines=SHORT) as app, wire(app.url) as slow:
         await slow.send(start)
         await slow.trickle(piece)
-        await until(lambda: not connections(app))
+        await wait_until(lambda: not connections(app))
 
 
 async def test_headers_that_trickle_after_an_answer_are_given_up_too(tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ async def test_headers_that_trickle_after_an_answer_are_given_up_too(tmp_path: P
         assert b"200 OK" in await slow.reader.readuntil(b"\r\n\r\n")
         await slow.send(b"GET / HTTP/1.1\r\n")
         assert b"408" in await slow.trickle(b"X-A: b\r\n")
-        await until(lambda: not connections(app))
+        await wait_until(lambda: not connections(app))
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ async def test_a_body_that_trickles_is_given_up_on_every_route(
     async with served(settings_for(tmp_path), deadlines=SHORT) as app, wire(app.url) as slow:
         await slow.send(start)
         await slow.trickle(piece)
-        await until(lambda: not connections(app))
+        await wait_until(lambda: not connections(app))
 
 
 async def test_who_is_too_slow_is_told_so(tmp_path: Path) -> None:
@@ -170,7 +170,7 @@ async def test_headers_without_an_end_are_refused(tmp_path: Path) -> None:
     async with served(settings_for(tmp_path), deadlines=NEVER) as app, wire(app.url) as client:
         await client.send(b"GET / HTTP/1.1\r\nX-A: " + b"x" * (MAX_HEADER_BYTES - 20))
         assert b"431" in await client.rest()
-        await until(lambda: not connections(app))
+        await wait_until(lambda: not connections(app))
 
 
 async def test_a_websocket_is_refused_and_holds_nothing(tmp_path: Path) -> None:
@@ -180,7 +180,7 @@ async def test_a_websocket_is_refused_and_holds_nothing(tmp_path: Path) -> None:
             b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
         )
         assert b"403" in await client.rest()
-        await until(lambda: not app.application.runtime.budgets.used("connections"))
+        await wait_until(lambda: not app.application.runtime.budgets.used("connections"))
 
 
 async def test_an_answer_that_nobody_reads_is_given_up(tmp_path: Path) -> None:
@@ -201,7 +201,7 @@ async def test_an_answer_that_nobody_reads_is_given_up(tmp_path: Path) -> None:
         client.writer.transport.pause_reading()  # type: ignore[attr-defined]
         async with asyncio.timeout(WAIT):
             await gone.wait()
-        await until(lambda: not server.server_state.connections)
+        await wait_until(lambda: not server.server_state.connections)
 
 
 @contextlib.asynccontextmanager
@@ -220,7 +220,7 @@ async def plainly(
     )
     server = uvicorn.Server(config)
     running = asyncio.create_task(server._serve())
-    await until(lambda: server.started)
+    await wait_until(lambda: server.started)
     try:
         yield server, f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     finally:
@@ -245,7 +245,7 @@ async def test_one_address_holds_its_share_of_connections_and_others_still_conne
     ):
         for _ in range(3):
             await stack.enter_async_context(wire(url, "127.0.0.2"))
-        await until(lambda: len(server.server_state.connections) == 3)
+        await wait_until(lambda: len(server.server_state.connections) == 3)
         async with wire(url, "127.0.0.2") as one_more:
             answer = await one_more.rest()
         assert answer.startswith(b"HTTP/1.1 429 ")
@@ -262,7 +262,7 @@ async def test_what_was_closed_is_free_again() -> None:
             async with wire(url, "127.0.0.2") as client:
                 await client.send(b"GET / HTTP/1.1\r\n" + HOST + b"Connection: close\r\n\r\n")
                 assert b"204" in await client.rest()
-            await until(lambda: not server.server_state.connections)
+            await wait_until(lambda: not server.server_state.connections)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Meta's Cloud API: files are fetched from Meta alone; and answers in the reply to a request."""
+"""WhatsApp: files are fetched from Meta's hosts alone; a bridge may get answers in the response."""
 
 import asyncio
 import io
@@ -22,7 +22,7 @@ from tests.phones import (
     whatsapp_settings,
 )
 from tests.rows import count, rows
-from tests.service import until
+from tests.service import wait_until
 
 KIM = "491511"
 
@@ -65,7 +65,7 @@ async def test_texts_and_files_are_answered_where_they_came_from(tmp_path: Path)
             assert {item["to"] for item in cloud.sent} == {KIM}
             # sent beside the answers, and perhaps after them
             ids = {item["id"] for item in (asked, seen, heard, read)}
-            await until(lambda: receipts(cloud).keys() >= ids)
+            await wait_until(lambda: receipts(cloud).keys() >= ids)
             assert receipts(cloud)[asked["id"]]["typing_indicator"] == {"type": "text"}
             shown = str(endpoint.requests[-1].messages)
             for part in ("data:image/png;base64,", "spoken words", "written words"):

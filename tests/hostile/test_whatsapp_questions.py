@@ -1,4 +1,4 @@
-"""Whoever does not answer a question stops nobody, and what cannot be asked is denied and told."""
+"""Unanswered approval prompts block nobody; calls that cannot be shown are denied."""
 
 import asyncio
 import contextlib

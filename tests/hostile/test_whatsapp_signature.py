@@ -1,4 +1,4 @@
-"""The WhatsApp webhook takes what is signed over its very bytes, once, while it is current."""
+"""The WhatsApp webhook accepts only current requests signed over their exact bytes, each once."""
 
 import asyncio
 import secrets

@@ -1,4 +1,4 @@
-"""No text that somebody chooses takes the process longer than its length explains."""
+"""Processing time of WhatsApp texts is linear in their length."""
 
 import gc
 import time

@@ -1,4 +1,4 @@
-"""Isolation: an agent that one may not use is, in every channel, one that there is not."""
+"""Isolation: an agent that the caller may not use does not exist for them, in every channel."""
 
 import contextlib
 import json
@@ -17,14 +17,22 @@ from cmw_agent.core.errors import StartupError
 from cmw_agent.web.security.route_allowlist import CHANNELS, OPEN
 from tests.harness import Browser, Event, Tab, canary, last_text, served
 from tests.isolation import provider as idp
-from tests.isolation.provider import CLIENT, Forger, agreed, begun, ended, forging, sign_out
+from tests.isolation.provider import (
+    CLIENT,
+    Forger,
+    begin_sign_in,
+    forging,
+    open_callback,
+    sign_in_at_provider,
+    sign_out,
+)
 from tests.isolation.test_tools import asked as asked_before
-from tests.isolation.toolhouse import settle, toolhouse
-from tests.isolation.world import World, world
+from tests.isolation.toolhouse import app_with_tools, settle_approval
+from tests.isolation.world import World, app_with_model
 from tests.phones import whatsapp_settings
 from tests.rest import Client, Reply, client
 from tests.rows import rows
-from tests.scheduled import Hands, Heard, ran, scheduler_of
+from tests.scheduled import Hands, Heard, run_due, scheduler_of
 
 shared = pytest.mark.asyncio(loop_scope="module")
 
@@ -112,7 +120,7 @@ KEYLESS = {  # known by nothing, by a signature, or by a widget's token
 async def here(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
     folder = tmp_path_factory.mktemp("agents")
     (folder / "agents.toml").write_text(AGENTS, encoding="utf-8")
-    async with world(folder, api_keys=KEYS, key_scopes=SCOPES) as made:
+    async with app_with_model(folder, api_keys=KEYS, key_scopes=SCOPES) as made:
         yield made
 
 
@@ -441,8 +449,8 @@ async def sign_in(
     """Sign in as a user of whom the token of `provider`, which `forger` writes, says `claims`."""
     forger.change = lambda found: {**found, **claims}
     await browser.open()
-    there = (await begun(browser)).replace(provider, forger.upstream)
-    status, led = await ended(browser, await agreed(there, subject))
+    there = (await begin_sign_in(browser)).replace(provider, forger.upstream)
+    status, led = await open_callback(browser, await sign_in_at_provider(there, subject))
     assert status == 303, led
 
 
@@ -463,7 +471,7 @@ async def accounts(folder: Path, agents: str) -> AsyncIterator[tuple[dict[str, A
 async def house(folder: Path, agents: str = AGENTS) -> AsyncIterator[House]:
     async with (
         accounts(folder, agents) as (settings, forger, address),
-        world(folder, **settings) as here,
+        app_with_model(folder, **settings) as here,
     ):
         yield House(here, forger, address)
 
@@ -518,7 +526,7 @@ async def test_who_loses_a_group_is_refused_at_the_next_action_and_gets_it_back(
         runtime = here.world.app.application.runtime
         scheduler = scheduler_of(runtime, clock, heard)
         clock.jump()
-        await ran(scheduler)
+        await run_due(scheduler)
         assert heard.outcomes == ["complete"]
         await here.sign_in(elsewhere, "2", groups=["cleaners"])
         assert await sign_out(elsewhere) == 200  # what it said of the user holds here still
@@ -527,7 +535,7 @@ async def test_who_loses_a_group_is_refused_at_the_next_action_and_gets_it_back(
         refused = await every_turn(tab)
         assert set(refused) == {GONE}
         clock.advance(days=1)
-        await ran(scheduler)
+        await run_due(scheduler)
         assert heard.outcomes == ["complete", "failed"]
         assert (here.world.rows()["agent_messages"], len(here.world.endpoint.requests)) == before
         # A new chat is begun with an agent that they may use; the old one can still be read.
@@ -551,7 +559,7 @@ async def test_after_signing_out_everywhere_tasks_of_a_closed_agent_do_not_run(
         assert await sign_out(alice) == 200
         clock, heard = Hands(), Heard()
         clock.jump()
-        await ran(scheduler_of(here.world.app.application.runtime, clock, heard))
+        await run_due(scheduler_of(here.world.app.application.runtime, clock, heard))
         assert sorted(heard.outcomes) == ["complete", "failed"]
         assert here.world.endpoint.matching("report of open")
         assert not here.world.endpoint.matching("report of members")
@@ -572,7 +580,7 @@ async def test_where_nothing_is_for_visitors_they_are_told_to_sign_in(tmp_path: 
 async def test_who_lost_the_agent_while_a_call_waited_approves_nothing(tmp_path: Path) -> None:
     async with (
         accounts(tmp_path, AGENTS) as (settings, forger, address),
-        toolhouse(tmp_path, **settings) as there,
+        app_with_tools(tmp_path, **settings) as there,
         Browser(there.app.url) as bob,
     ):
         await sign_in(bob, forger, address, "2", groups=["staff"])
@@ -583,7 +591,7 @@ async def test_who_lost_the_agent_while_a_call_waited_approves_nothing(tmp_path:
             running, open_chat, call = await asked_before(there, tab, f"do schedule_task {task}")
             async with Browser(there.app.url) as another:
                 await sign_in(another, forger, address, "2", groups=groups)
-            assert await settle(tab, open_chat, call, "approved") == 200
+            assert await settle_approval(tab, open_chat, call, "approved") == 200
             await running
             tasks = [row["text"] for row in rows(tmp_path, "SELECT * FROM agent_schedules")]
             assert tasks == ["report of 1"]

@@ -1,4 +1,4 @@
-"""A question before a tool runs is its owner's to answer, whatever is sent."""
+"""Isolation: only the owner of a tool call can approve or deny it."""
 
 import asyncio
 import contextlib
@@ -17,7 +17,7 @@ from cmw_agent.chat.approval_registry import ApprovalRegistry
 from cmw_agent.tools.approvals import Decision
 from tests.harness import WAIT, Browser, canary, served, settings_for
 from tests.rows import rows
-from tests.service import until
+from tests.service import wait_until
 
 GONE = (
     404,
@@ -91,7 +91,7 @@ async def asking(
     given = {"name": "Buy milk", "count": 2} if arguments is None else arguments
     before = len(approvals)
     task = asyncio.create_task(approvals.ask(chat.owner, chat.conversation, call, name, given))
-    await until(lambda: len(approvals) > before)
+    await wait_until(lambda: len(approvals) > before)
     try:
         yield task
     finally:

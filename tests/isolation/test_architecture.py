@@ -1,4 +1,4 @@
-"""Isolation 10: the code is built so that nothing of one user can reach another."""
+"""Isolation 10: rules about the source that make access to another user's data impossible."""
 
 import ast
 import inspect
@@ -24,7 +24,7 @@ from memory.engine.prepared import Prepared
 from memory.queues import schedule_claims, schedule_rows
 from tests.harness import Browser
 from tests.isolation.source import PACKAGES, ROOT, Source, assigned, imports, public, sources
-from tests.isolation.world import world
+from tests.isolation.world import app_with_model
 
 # -- imports ------------------------------------------------------------------------------
 
@@ -233,10 +233,18 @@ def test_no_function_reaches_a_user_s_data_without_naming_the_user() -> None:
             assert "None" not in str(kind), f"{name}: {parameter.name} may be None"
 
 
+# The modules of the memory manager's class and of its bases.
+STORES = (
+    "memory.manager.",
+    "memory.conversations.turn_store.",
+    "memory.conversations.file_store.",
+)
+
+
 def test_the_store_takes_the_owner_first() -> None:
-    manager = [f for name, f in doors() if name.startswith("memory.manager.")]
-    assert manager
-    for function in manager:
+    found = [(module, f) for module in STORES for name, f in doors() if name.startswith(module)]
+    assert {module for module, _ in found} == set(STORES)
+    for _, function in found:
         assert list(inspect.signature(function).parameters)[1] == "owner", function.__qualname__
 
 
@@ -317,7 +325,7 @@ async def test_every_statement_that_runs_names_the_owner(tmp_path: Path) -> None
 
     sa.event.listen(sa.Pool, "connect", note)
     try:
-        async with world(tmp_path) as here, Browser(here.url) as browser:
+        async with app_with_model(tmp_path) as here, Browser(here.url) as browser:
             ran.clear()  # of the tables' making
             tab = await browser.open()
             await tab.send("one")
@@ -504,8 +512,8 @@ def transactions(source: Source) -> Iterator[tuple[ast.AST | None, ast.Call]]:
 OWNERLESS = {"ping", "bypasses_row_security"}
 # Those that have an owner and reach others' rows as well, each with what they do there.
 COUNT_ALL = {
-    "memory.manager.add_file": "the bytes of a network and of all are bounded too",
-    "memory.manager.used_bytes": "counts the bytes of a network and of all as well",
+    "memory.conversations.file_store.add_file": "the bytes of a network and of all are bounded too",
+    "memory.conversations.file_store.used_bytes": "counts the bytes of a network and of all as well",
     "memory.queues.schedules.add": "the tasks of a network and of all are bounded too",
 }
 

@@ -1,4 +1,4 @@
-"""Isolation 1 and 2: nothing of one user reaches another, and the check can fail."""
+"""Isolation 1 and 2: no user receives another's canary, and the oracle detects broken builds."""
 
 import asyncio
 import contextlib
@@ -28,13 +28,13 @@ from tests.doubles.whatsapp_bridge import whatsapp_bridge
 from tests.harness import WAIT, Browser
 from tests.isolation.channel_storm import AGENTS, channel_storm, guests, settings_of_channels
 from tests.isolation.storm import judge, storm
-from tests.isolation.world import world
+from tests.isolation.world import app_with_model
 
 USERS, TURNS = 20, 10
 
 
 async def test_twenty_users_at_once_get_their_own_words_and_nobody_elses(tmp_path: Path) -> None:
-    async with world(tmp_path) as here:
+    async with app_with_model(tmp_path) as here:
         crowd = await storm(here, users=USERS, turns=TURNS, patience=100)
         verdict = judge(here, crowd)
         assert not verdict.leaks
@@ -48,7 +48,10 @@ async def test_twenty_users_at_once_get_their_own_words_and_nobody_elses(tmp_pat
 
 async def test_all_channels_at_once_bring_everybody_their_own_words(tmp_path: Path) -> None:
     (tmp_path / "agents.toml").write_text(AGENTS)
-    async with whatsapp_bridge() as bridge, world(tmp_path, **settings_of_channels(bridge)) as here:
+    async with (
+        whatsapp_bridge() as bridge,
+        app_with_model(tmp_path, **settings_of_channels(bridge)) as here,
+    ):
         crowd = guests(USERS // 4, TURNS)
         on_page, elsewhere = await asyncio.gather(
             storm(here, users=USERS, turns=TURNS // 2, patience=100),
@@ -63,7 +66,7 @@ async def test_all_channels_at_once_bring_everybody_their_own_words(tmp_path: Pa
 
 
 async def test_the_same_words_of_two_users_are_two_questions_to_the_model(tmp_path: Path) -> None:
-    async with world(tmp_path) as here, Browser(here.url) as one, Browser(here.url) as two:
+    async with app_with_model(tmp_path) as here, Browser(here.url) as one, Browser(here.url) as two:
         for browser in (one, two):
             tab = await browser.open()
             await tab.send("the same words")
@@ -229,7 +232,7 @@ async def test_the_oracle_notices_what_channels_mix_up(tmp_path: Path) -> None:
     parts = BROKEN["queries without their owner"].parts
     async with (
         whatsapp_bridge() as bridge,
-        world(tmp_path, parts=parts, **settings_of_channels(bridge)) as here,
+        app_with_model(tmp_path, parts=parts, **settings_of_channels(bridge)) as here,
     ):
         verdict = judge(here, await channel_storm(here, bridge, guests(3, 2), patience=4))
     assert not verdict.clean
@@ -238,7 +241,7 @@ async def test_the_oracle_notices_what_channels_mix_up(tmp_path: Path) -> None:
 @pytest.mark.parametrize("defect", BROKEN)
 async def test_the_oracle_notices(defect: str, tmp_path: Path) -> None:
     broken = BROKEN[defect]
-    async with world(tmp_path, parts=broken.parts) as here:
+    async with app_with_model(tmp_path, parts=broken.parts) as here:
         crowd = await storm(
             here, users=3, turns=2, patience=broken.patience, guessed=broken.guessed
         )
@@ -247,5 +250,5 @@ async def test_the_oracle_notices(defect: str, tmp_path: Path) -> None:
 
 
 async def test_a_small_storm_on_the_whole_build_is_clean(tmp_path: Path) -> None:
-    async with world(tmp_path) as here:
+    async with app_with_model(tmp_path) as here:
         assert judge(here, await storm(here, users=3, turns=2)).clean

@@ -1,5 +1,7 @@
-"""A connection counts where it was finished by who began it: no link connects anybody's account
-to somebody else, and what came otherwise is used for nothing."""
+"""A connected account counts only where the browser that began to connect it has finished.
+
+No link connects an account to another user, and accounts connected otherwise are never used.
+"""
 
 import contextlib
 import re
@@ -17,7 +19,7 @@ from cmw_agent.tools.composio.accounts import ConnectionUser
 from tests.accounts import TICKET, finish, follow, last_link, visit
 from tests.doubles.composio_server import Reply
 from tests.harness import Browser, Event, Tab, last_text, texts
-from tests.isolation.toolhouse import Toolhouse, owner_of, toolhouse, visitor
+from tests.isolation.toolhouse import Toolhouse, app_with_tools, new_visitor, owner_of
 from tests.rest import KEYS, client
 from tests.rows import rows
 
@@ -50,8 +52,8 @@ class Two:
 @contextlib.asynccontextmanager
 async def two(folder: Path) -> AsyncIterator[Two]:
     async with contextlib.AsyncExitStack() as stack:
-        house = await stack.enter_async_context(toolhouse(folder, approval="none"))
-        yield Two(house, await visitor(stack, house), await visitor(stack, house))
+        house = await stack.enter_async_context(app_with_tools(folder, approval="none"))
+        yield Two(house, await new_visitor(stack, house), await new_visitor(stack, house))
 
 
 def linked(event: Event) -> str:
@@ -218,7 +220,7 @@ async def test_a_chat_elsewhere_is_connected_by_the_code_that_its_user_is_shown(
     tmp_path: Path,
 ) -> None:
     async with (
-        toolhouse(tmp_path, api_keys=KEYS) as house,
+        app_with_tools(tmp_path, api_keys=KEYS) as house,
         client(house.app.url) as shop,
         Browser(house.app.url) as browser,
     ):
@@ -252,7 +254,7 @@ async def test_a_chat_elsewhere_is_connected_by_the_code_that_its_user_is_shown(
 
 async def test_nobody_skips_the_warning_of_a_chat_elsewhere(tmp_path: Path) -> None:
     async with (
-        toolhouse(tmp_path, api_keys=KEYS) as house,
+        app_with_tools(tmp_path, api_keys=KEYS) as house,
         client(house.app.url) as shop,
         Browser(house.app.url) as attacker,
         Browser(house.app.url) as victim,
@@ -279,7 +281,7 @@ async def test_nobody_skips_the_warning_of_a_chat_elsewhere(tmp_path: Path) -> N
 
 async def test_codes_are_not_to_be_guessed(tmp_path: Path) -> None:
     async with (
-        toolhouse(tmp_path, api_keys=KEYS) as house,
+        app_with_tools(tmp_path, api_keys=KEYS) as house,
         client(house.app.url) as shop,
         Browser(house.app.url) as browser,
     ):

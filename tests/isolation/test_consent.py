@@ -1,4 +1,4 @@
-"""Consent at sign-in: what somebody left in a browser takes over no account that signs in there."""
+"""Consent at sign-in: a visitor's data moves to the account only by the person's decision."""
 
 import base64
 import json
@@ -24,23 +24,23 @@ from tests.harness import Browser, Tab, canary, last_text
 from tests.isolation import provider as idp
 from tests.isolation.provider import (
     CONSENT,
-    asked,
     consent_page,
     cookie,
-    decided,
-    put,
-    shown,
+    listed_digest,
+    send_consent,
+    set_cookie,
     sign_in,
+    sign_in_to_consent,
     sign_out,
 )
 from tests.isolation.test_login import KEY, conversation, listed, proven, with_accounts
 from tests.isolation.test_schedules import EVERY_TASK
 from tests.isolation.test_tools import asked as waits
 from tests.isolation.test_tools import create
-from tests.isolation.toolhouse import Toolhouse, settle, toolhouse
-from tests.isolation.world import World, world
+from tests.isolation.toolhouse import Toolhouse, app_with_tools, settle_approval
+from tests.isolation.world import World, app_with_model
 from tests.rows import rows
-from tests.scheduled import Hands, Heard, ran, scheduler_of
+from tests.scheduled import Hands, Heard, run_due, scheduler_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 SHOP = "<b>Shop</b> & pay"
@@ -61,7 +61,7 @@ async def refused(here: World, browser: Browser, status: int, choice: str = "mov
     """The choice is refused, and nothing has changed."""
     folder, identity = here.database.parent, cookie(browser)
     before = everything(folder)
-    found, content = await decided(browser, choice, "0" * 64)
+    found, content = await send_consent(browser, choice, "0" * 64)
     assert (found, sorted(content)) == (status, ["detail"])
     assert everything(folder) == before
     assert cookie(browser) == identity
@@ -73,12 +73,12 @@ async def refused(here: World, browser: Browser, status: int, choice: str = "mov
 async def test_before_the_choice_nothing_moves_and_nobody_is_signed_in(
     tmp_path: Path, there: str
 ) -> None:
-    async with world(tmp_path, **with_accounts(there)) as here, Browser(here.url) as alice:
+    async with app_with_model(tmp_path, **with_accounts(there)) as here, Browser(here.url) as alice:
         tab = await alice.open()
         await tab.send(SHOP)
         await tab.send(f"/schedule {Hands().far}: pay")
         before, identity = everything(tmp_path), cookie(alice)
-        page = await asked(alice, "1", "/?c=abc")
+        page = await sign_in_to_consent(alice, "1", "/?c=abc")
         assert everything(tmp_path) == before
         assert cookie(alice) == identity
         assert await listed(alice) == [SHOP]
@@ -88,14 +88,14 @@ async def test_before_the_choice_nothing_moves_and_nobody_is_signed_in(
         assert "1 conversation<" in page
         assert "1 recurring task will not move" in page
         # Looking again, and going back to the chat, decides nothing.
-        assert shown(await consent_page(alice)) == shown(page)
+        assert listed_digest(await consent_page(alice)) == listed_digest(page)
         assert (await (await alice.open()).send("still here")).error is None
         assert everything(tmp_path)["logins"] == []
 
 
 async def test_a_visitor_with_nothing_is_not_asked(tmp_path: Path, there: str) -> None:
     async with (
-        world(tmp_path, **with_accounts(there)) as here,
+        app_with_model(tmp_path, **with_accounts(there)) as here,
         Browser(here.url) as alice,
         Browser(here.url) as bob,
     ):
@@ -114,7 +114,7 @@ async def test_what_is_left_stays_the_visitor_s_and_never_becomes_the_account_s(
 ) -> None:
     secret = canary()
     async with (
-        world(tmp_path, **with_accounts(there)) as here,
+        app_with_model(tmp_path, **with_accounts(there)) as here,
         Browser(here.url) as alice,
         Browser(here.url) as writer,
     ):
@@ -137,7 +137,7 @@ async def test_what_is_left_stays_the_visitor_s_and_never_becomes_the_account_s(
         assert secret.encode() not in again.received
         async with alice.http.get(f"{here.url}{CONSENT}", allow_redirects=False) as answer:
             assert answer.status == 303
-        put(writer, old)
+        set_cookie(writer, old)
         assert await listed(writer) == [secret]
         await sign_out(alice)
         await alice.open()
@@ -150,16 +150,16 @@ async def test_what_has_come_since_the_list_was_shown_moves_nothing(
 ) -> None:
     """The writer of a planted visitor goes on writing while the other reads the list."""
     async with (
-        world(tmp_path, **with_accounts(there)) as here,
+        app_with_model(tmp_path, **with_accounts(there)) as here,
         Browser(here.url) as alice,
         Browser(here.url) as mallory,
     ):
         await (await alice.open()).send("harmless")
-        put(mallory, cookie(alice))
-        seen = shown(await asked(alice, "1"))
+        set_cookie(mallory, cookie(alice))
+        seen = listed_digest(await sign_in_to_consent(alice, "1"))
         await (await mallory.open()).send("planted")
         before, identity = everything(tmp_path), cookie(alice)
-        status, content = await decided(alice, "move", seen)
+        status, content = await send_consent(alice, "move", seen)
         assert status == 409
         assert "look at it again" in content["detail"]
         assert everything(tmp_path)["messages"] == before["messages"]
@@ -167,7 +167,7 @@ async def test_what_has_come_since_the_list_was_shown_moves_nothing(
         assert cookie(alice) == identity
         page = await consent_page(alice)
         assert "planted" in page
-        assert (await decided(alice, "move", shown(page)))[0] == 200
+        assert (await send_consent(alice, "move", listed_digest(page)))[0] == 200
         assert sorted(await listed(alice)) == ["harmless", "planted"]
         assert await listed(mallory) == []
         # Whoever planted the visitor writes on as that visitor, and reaches nothing.
@@ -181,7 +181,7 @@ async def test_what_has_come_since_the_list_was_shown_moves_nothing(
 async def allowed(house: Toolhouse, tab: Tab, name: str) -> str:
     """Let the visitor's conversation create tasks without asking; return its id."""
     running, found, call = await waits(house, tab, create(name))
-    assert await settle(tab, found, call, "approved", always=True) == 200
+    assert await settle_approval(tab, found, call, "approved", always=True) == 200
     await running
     return found
 
@@ -190,7 +190,7 @@ async def test_neither_tasks_nor_permissions_reach_the_connected_accounts_of_who
     tmp_path: Path, there: str
 ) -> None:
     async with (
-        toolhouse(tmp_path, **with_accounts(there)) as house,
+        app_with_tools(tmp_path, **with_accounts(there)) as house,
         Browser(house.app.url) as alice,
     ):
         # Somebody else was here first.
@@ -204,13 +204,13 @@ async def test_neither_tasks_nor_permissions_reach_the_connected_accounts_of_who
         account = ConnectionUser.of(proven(alice)).value
         await connected(house.app, house.composio, proven(alice).id)
         clock.jump()
-        await ran(scheduler_of(house.app.application.runtime, clock, heard))
+        await run_due(scheduler_of(house.app.application.runtime, clock, heard))
         assert heard.outcomes == []
         # The conversation is hers now, and asks again.
         tab = await alice.open(query=f"?c={planted}")
         running, found, call = await waits(house, tab, create("stolen"))
         assert found == planted
-        assert await settle(tab, found, call, "denied") == 200
+        assert await settle_approval(tab, found, call, "denied") == 200
         await running
         assert house.composio.tasks.get(account, []) == []
 
@@ -220,7 +220,7 @@ async def test_with_nobody_there_no_permission_of_a_user_holds(
     trusted: bool, tmp_path: Path
 ) -> None:
     changes = {"trusted_tools": "ASANA_CREATE_TASK"} if trusted else {}
-    async with toolhouse(tmp_path, **changes) as house, Browser(house.app.url) as alice:
+    async with app_with_tools(tmp_path, **changes) as house, Browser(house.app.url) as alice:
         tab, clock, heard = await alice.open(), Hands(), Heard()
         user = house.user_of(tab)
         await house.connect(tab)
@@ -231,7 +231,7 @@ async def test_with_nobody_there_no_permission_of_a_user_holds(
         assert "tools said" in last_text((await tab.send(create("two"))).value)
         await tab.send(f"/schedule {clock.far}: {create('unattended')}")
         clock.jump()
-        await ran(scheduler_of(house.app.application.runtime, clock, heard))
+        await run_due(scheduler_of(house.app.application.runtime, clock, heard))
         assert heard.outcomes == ["complete"]
         # What the operator trusts runs; what the user has allowed waits for the user.
         assert house.composio.tasks[user] == ["one", "two", *(["unattended"] if trusted else [])]
@@ -246,22 +246,22 @@ async def test_with_nobody_there_no_permission_of_a_user_holds(
 
 async def test_a_choice_counts_once_and_not_after_signing_out(tmp_path: Path, there: str) -> None:
     async with (
-        world(tmp_path, **with_accounts(there)) as here,
+        app_with_model(tmp_path, **with_accounts(there)) as here,
         Browser(here.url) as alice,
         Browser(here.url) as thief,
     ):
         await (await alice.open()).send("mine")
-        page = await asked(alice, "1")
+        page = await sign_in_to_consent(alice, "1")
         old, waiting = cookie(alice), cookie(alice, "cmw_consent")
-        assert (await decided(alice, "move", shown(page)))[0] == 200
+        assert (await send_consent(alice, "move", listed_digest(page)))[0] == 200
         assert cookie(alice, "cmw_consent") == ""
         account, before = cookie(alice), everything(tmp_path)
         for _ in range(2):
             for identity in (old, account, ""):
-                put(thief, identity)
-                put(thief, waiting, "cmw_consent")
+                set_cookie(thief, identity)
+                set_cookie(thief, waiting, "cmw_consent")
                 for choice in ("move", "leave"):
-                    status, _ = await decided(thief, choice, shown(page))
+                    status, _ = await send_consent(thief, choice, listed_digest(page))
                     assert status in (400, 401, 404)
                 assert cookie(thief) == identity
             assert everything(tmp_path)["messages"] == before["messages"]
@@ -272,25 +272,25 @@ async def test_a_choice_counts_once_and_not_after_signing_out(tmp_path: Path, th
 
 async def test_another_visitor_cannot_make_the_choice(tmp_path: Path, there: str) -> None:
     async with (
-        world(tmp_path, **with_accounts(there)) as here,
+        app_with_model(tmp_path, **with_accounts(there)) as here,
         Browser(here.url) as alice,
         Browser(here.url) as mallory,
         Browser(here.url, cookies=False) as nobody,
     ):
         await (await alice.open()).send("mine")
         await (await mallory.open()).send("planted")
-        await asked(mallory, "2")
+        await sign_in_to_consent(mallory, "2")
         await refused(here, alice, 400)
         # Mallory's sign-in in Alice's browser: it would make her chats Mallory's.
-        put(alice, cookie(mallory, "cmw_consent"), "cmw_consent")
+        set_cookie(alice, cookie(mallory, "cmw_consent"), "cmw_consent")
         for choice in ("move", "leave"):
             await refused(here, alice, 400, choice)
         sent = {"headers": {"cookie": f"cmw_consent={cookie(mallory, 'cmw_consent')}"}}
-        assert (await decided(nobody, "leave", "x", **sent))[0] == 404
+        assert (await send_consent(nobody, "leave", "x", **sent))[0] == 404
         # Nor can a token that a script can send.
         token = Identities((KEY,)).sign(proven(mallory), "header")
         sent = {"headers": {"x-cmw-visitor": token}}
-        assert (await decided(mallory, "leave", "x", **sent))[0] == 400
+        assert (await send_consent(mallory, "leave", "x", **sent))[0] == 400
         assert everything(tmp_path)["logins"] == []
 
 
@@ -306,9 +306,9 @@ def earlier(text: bytes, age: int) -> str:
 
 
 async def test_a_forged_or_old_question_signs_nobody_in(tmp_path: Path, there: str) -> None:
-    async with world(tmp_path, **with_accounts(there)) as here, Browser(here.url) as alice:
+    async with app_with_model(tmp_path, **with_accounts(there)) as here, Browser(here.url) as alice:
         await (await alice.open()).send("mine")
-        await asked(alice, "1")
+        await sign_in_to_consent(alice, "1")
         waiting = cookie(alice, "cmw_consent")
         payload, rest = waiting.split(".", 1)
         fields = orjson.loads(base64.urlsafe_b64decode(payload))
@@ -322,24 +322,26 @@ async def test_a_forged_or_old_question_signs_nobody_in(tmp_path: Path, there: s
             Identities(("x" * 32,)).signer("login.consent").sign(payload).decode(),
             "",
         ):
-            put(alice, forged, "cmw_consent")
+            set_cookie(alice, forged, "cmw_consent")
             await refused(here, alice, 400)
         # What waits for a choice proves nobody, and is no sign-in that has begun.
         identities = Identities((KEY,))
         assert identities.verify(waiting, "cookie") is None
         assert identities.verify_state(waiting, 600) is None
-        put(alice, earlier(payload.encode(), 590), "cmw_consent")
-        assert (await decided(alice, "move"))[0] == 200
+        set_cookie(alice, earlier(payload.encode(), 590), "cmw_consent")
+        assert (await send_consent(alice, "move"))[0] == 200
         assert await listed(alice) == ["mine"]
 
 
 async def test_another_site_and_a_form_cannot_make_the_choice(tmp_path: Path, there: str) -> None:
-    async with world(tmp_path, **with_accounts(there)) as here, Browser(here.url) as alice:
+    async with app_with_model(tmp_path, **with_accounts(there)) as here, Browser(here.url) as alice:
         await (await alice.open()).send("mine")
-        page = await asked(alice, "1")
-        choice = json.dumps({"choice": "move", "shown": shown(page)})
+        page = await sign_in_to_consent(alice, "1")
+        choice = json.dumps({"choice": "move", "shown": listed_digest(page)})
         for headers in ({"origin": "https://evil.example"}, {"sec-fetch-site": "cross-site"}):
-            assert (await decided(alice, "move", shown(page), headers=headers))[0] == 403
+            assert (await send_consent(alice, "move", listed_digest(page), headers=headers))[
+                0
+            ] == 403
         for kind in ("text/plain", "application/x-www-form-urlencoded", "application/json\xa0", ""):
             headers = {"content-type": kind}
             async with alice.http.post(
@@ -357,7 +359,7 @@ async def test_another_site_and_a_form_cannot_make_the_choice(tmp_path: Path, th
 async def test_the_choice_is_declared_as_json_also_where_no_guard_has_looked(
     tmp_path: Path, there: str
 ) -> None:
-    async with world(tmp_path, **with_accounts(there)) as here:
+    async with app_with_model(tmp_path, **with_accounts(there)) as here:
         own, visitor = here.app.application.own, Principal("v" + "0" * 32, "visitor")
 
         async def known(scope: Scope, receive: Receive, send: Send) -> None:
@@ -375,9 +377,9 @@ async def test_the_choice_is_declared_as_json_also_where_no_guard_has_looked(
 async def test_the_question_s_cookie_is_hidden_from_scripts_and_short_lived(
     tmp_path: Path, there: str
 ) -> None:
-    async with world(tmp_path, **with_accounts(there)) as here, Browser(here.url) as alice:
+    async with app_with_model(tmp_path, **with_accounts(there)) as here, Browser(here.url) as alice:
         await (await alice.open()).send("mine")
-        back = await idp.agreed(await idp.begun(alice), "1")
+        back = await idp.sign_in_at_provider(await idp.begin_sign_in(alice), "1")
         async with alice.http.get(back, allow_redirects=False) as answer:
             written = answer.headers.getall("set-cookie")
         (found,) = [line for line in written if line.startswith("cmw_consent=")]

@@ -1,4 +1,4 @@
-"""Isolation 48: a website's visitors reach their own words, from pages of that site alone."""
+"""Isolation 48: a website's visitors reach their own messages, from that site's pages alone."""
 
 import asyncio
 import gzip
@@ -23,8 +23,8 @@ from cmw_agent.tools.approvals import Decision
 from tests.harness import WAIT, Browser, canary
 from tests.isolation.storm import CANARY, canaries
 from tests.isolation.wire import ask
-from tests.isolation.world import World, unstored, world
-from tests.service import until
+from tests.isolation.world import World, app_with_model, unstored
+from tests.service import wait_until
 
 shared = pytest.mark.asyncio(loop_scope="module")
 
@@ -144,7 +144,7 @@ VISIT: tuple[str, str, Any] = ("POST", "/visit", {})
 async def here(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
     folder = tmp_path_factory.mktemp("embed")
     (folder / "agents.toml").write_text(AGENTS)
-    async with world(folder) as made:
+    async with app_with_model(folder) as made:
         yield made
 
 
@@ -424,7 +424,7 @@ async def test_the_page_s_cookie_gives_nothing_here_and_a_token_nothing_there(he
 
 async def test_what_an_answer_has_told_is_there_after_a_reload(tmp_path: Path) -> None:
     (tmp_path / "agents.toml").write_text(AGENTS)
-    async with world(tmp_path, "gated-0") as held, aiohttp.ClientSession() as http:
+    async with app_with_model(tmp_path, "gated-0") as held, aiohttp.ClientSession() as http:
         widget = await Widget(held.url, http).visit()
         answering = asyncio.create_task(widget.say("hello"))
         await held.endpoint.wait_held("hello")
@@ -504,7 +504,7 @@ async def test_a_call_that_waits_is_shown_to_and_answered_by_its_own_visitor(
         owner_of(here, widget), widget.session_id, "call-1", "ASANA_CREATE_TASK", arguments
     )
     waiting = asyncio.create_task(waits)
-    await until(lambda: len(approvals) > 0)
+    await wait_until(lambda: len(approvals) > 0)
     (shown,) = (await widget.send("GET", "/messages")).json["waiting"]
     word = {"call": shown["call"], "answer": "approved"}
     unknown = (await widget.send("POST", "/approvals", {**word, "call": "call-1"})).told
@@ -528,7 +528,7 @@ async def test_a_call_that_waits_is_denied_with_the_end_of_its_conversation(
     approvals = here.app.application.runtime.approvals
     waits = approvals.ask(owner_of(here, widget), widget.session_id, "call-1", "TOOL", {"a": 1})
     waiting = asyncio.create_task(waits)
-    await until(lambda: len(approvals) > 0)
+    await wait_until(lambda: len(approvals) > 0)
     if by == "visit":
         await widget.visit(new=True)
     else:
@@ -571,7 +571,7 @@ async def test_site_and_address_are_what_the_server_has_seen(
 async def test_a_proxy_that_is_trusted_names_the_address(tmp_path: Path) -> None:
     (tmp_path / "agents.toml").write_text(AGENTS)
     async with (
-        world(tmp_path, trust_proxy="127.0.0.1", turns_per_minute=2) as here,
+        app_with_model(tmp_path, trust_proxy="127.0.0.1", turns_per_minute=2) as here,
         aiohttp.ClientSession() as http,
     ):
         widget = await Widget(here.url, http, extra=FORGED).visit()
@@ -729,7 +729,7 @@ async def test_three_visitors_of_each_of_a_hundred_sites_get_their_own_words_alo
         f'[[agents]]\nid = "shop"\nallowed_origins = [{listed}]\n'
     )
     async with (
-        world(tmp_path) as here,
+        app_with_model(tmp_path) as here,
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http,
     ):
         crowd = [Widget(here.url, http, origin) for origin in origins for _ in range(VISITORS)]

@@ -1,4 +1,4 @@
-"""Isolation 8: a flood of invented sessions takes nothing from anybody."""
+"""Isolation 8: a flood of invented sessions evicts nobody else's."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 
 from tests.harness import Browser, Event, RefusedError, Tab, canary, last_text, texts
-from tests.isolation.world import Following, World, world
+from tests.isolation.world import Following, World, app_with_model
 
 HASHES = 1_000
 ROOM = 100  # live sessions: far fewer than are invented
@@ -66,7 +66,7 @@ async def flooded(
 ) -> AsyncIterator[Flooded]:
     first, second, rest, told = (canary() for _ in range(4))
     async with (
-        world(
+        app_with_model(
             tmp_path_factory.mktemp("flood"), "gated-3", max_sessions=ROOM, model_timeout=600
         ) as here,
         Browser(here.url) as mine,

@@ -1,4 +1,4 @@
-"""Files are their owner's alone, whatever is asked for."""
+"""Isolation: files are served to their owner alone."""
 
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,7 @@ async def test_another_s_file_is_one_that_is_not_there(tmp_path: Path) -> None:
         assert "sandbox; default-src 'none'" in headers.getall("content-security-policy")
         assert headers["cache-control"] == "no-store"
         assert (await dropped(alice, hers["id"]))[0] == 200
-        assert papers.kept(tmp_path) == []
+        assert papers.stored_files(tmp_path) == []
 
 
 async def test_equal_bytes_of_two_users_stay_apart(tmp_path: Path) -> None:
@@ -73,11 +73,11 @@ async def test_equal_bytes_of_two_users_stay_apart(tmp_path: Path) -> None:
         await bob.open()
         (_, hers), (_, his) = await put(alice, b"same"), await put(bob, b"same")
         assert hers["id"] != his["id"]
-        assert len(papers.kept(tmp_path)) == 2
+        assert len(papers.stored_files(tmp_path)) == 2
         before = rows(tmp_path, "SELECT * FROM agent_files WHERE file_id = ?", his["id"])
         async with alice.http.post(f"{alice.url}/history/forget", json={"sure": True}) as answer:
             assert answer.status == 200
-        assert [path.name for path in papers.kept(tmp_path)] == [his["id"]]
+        assert [path.name for path in papers.stored_files(tmp_path)] == [his["id"]]
         assert rows(tmp_path, "SELECT * FROM agent_files") == before
         assert (await got(bob, his["id"]))[:2] == (200, b"same")
 
@@ -91,7 +91,7 @@ async def test_a_caller_that_proves_nothing_keeps_no_files(tmp_path: Path) -> No
         assert (await put(nobody, b"text"))[0] == 403
         await alice.open()
         assert (await put(alice, b"text", origin="https://other.example"))[0] == 403
-        assert papers.kept(tmp_path) == []
+        assert papers.stored_files(tmp_path) == []
 
 
 async def test_a_model_is_shown_what_the_owner_attached_alone(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Files that a message brings: the model reads them, the page shows them, both the owner's alone."""
+"""Isolation: attached files are read by the model and shown on the page for their owner alone."""
 
 import base64
 import json
@@ -116,7 +116,7 @@ async def test_a_forgotten_user_s_files_are_gone_and_others_stay(tmp_path: Path)
         for tab, browser in ((a, alice), (b, bob)):
             await ask(tab, "keep", await attach(tab, browser, b"the same bytes", "same.txt"))
         await a.send("/forget everything")
-        assert len(papers.kept(tmp_path)) == 1
+        assert len(papers.stored_files(tmp_path)) == 1
         (row,) = rows(tmp_path, "SELECT file_id FROM agent_files")
         async with bob.http.get(f"{app.url}/files/{row['file_id']}") as answer:
             assert await answer.read() == b"the same bytes"

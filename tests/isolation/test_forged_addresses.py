@@ -1,4 +1,4 @@
-"""Where a caller comes from is what one's own proxy says, whatever the caller says before it."""
+"""Isolation: the client's address comes from trusted proxies' headers alone."""
 
 import asyncio
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.harness import WAIT, Browser, RefusedError, last_text
-from tests.isolation.world import world
+from tests.isolation.world import app_with_model
 
 VICTIM = "198.51.100.7"
 ATTACKER = "203.0.113.66"
@@ -18,7 +18,7 @@ async def test_a_forged_address_and_a_known_hash_read_nothing_of_an_ephemeral_ca
     trusted: str, tmp_path: Path
 ) -> None:
     async with (
-        world(tmp_path, "slow", trust_proxy=trusted) as here,
+        app_with_model(tmp_path, "slow", trust_proxy=trusted) as here,
         Browser(here.url, cookies=False) as victim,
         Browser(here.url, cookies=False) as attacker,
     ):
@@ -44,7 +44,7 @@ async def test_a_forged_address_and_a_known_hash_read_nothing_of_an_ephemeral_ca
 async def test_forged_addresses_are_counted_as_the_one_they_come_from(
     trusted: str, tmp_path: Path
 ) -> None:
-    async with world(tmp_path, trust_proxy=trusted, turns_per_address=3) as here:
+    async with app_with_model(tmp_path, trust_proxy=trusted, turns_per_address=3) as here:
         statuses = []
         for number in range(5):
             async with Browser(here.url) as browser:

@@ -1,4 +1,4 @@
-"""No form changes anything: every route that may takes JSON that is declared, or a named file."""
+"""No HTML form can change anything: routes that change need declared JSON or a named file."""
 
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -11,7 +11,7 @@ from cmw_agent.web.security.route_allowlist import OPEN, Route
 from tests.harness import Browser
 from tests.isolation.test_routes import example
 from tests.isolation.wire import ask
-from tests.isolation.world import World, world
+from tests.isolation.world import World, app_with_model
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -71,7 +71,7 @@ DELETES = {"/api/chat/{agent_id}/sessions/{session_id}", "/embed/{agent_id}/mess
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def here(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
-    async with world(tmp_path_factory.mktemp("forms")) as made:
+    async with app_with_model(tmp_path_factory.mktemp("forms")) as made:
         yield made
 
 

@@ -1,4 +1,4 @@
-"""Isolation 9: another's id is worth as much as one that does not exist: nothing."""
+"""Isolation 9: another user's id is answered like an id that does not exist."""
 
 import re
 from collections.abc import AsyncIterator
@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from memory.records import new_conversation_id
 from tests.harness import API, Browser, Event, RefusedError, Tab, canary, last_text, texts
-from tests.isolation.world import Following, Row, World, world
+from tests.isolation.world import Following, Row, World, app_with_model
 
 shared = pytest.mark.asyncio(loop_scope="module")
 
@@ -94,7 +94,7 @@ class Case:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def case(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Case]:
     async with (
-        world(tmp_path_factory.mktemp("ids")) as here,
+        app_with_model(tmp_path_factory.mktemp("ids")) as here,
         Browser(here.url) as mine,
         Browser(here.url) as hers,
     ):
@@ -270,7 +270,7 @@ async def test_a_guessed_trigger_or_event_id_in_a_message_changes_nothing(case: 
 
 async def test_the_owner_opens_her_conversation_by_its_id(tmp_path: Path) -> None:
     # Without this law, the ones above would also hold for an app that opens nothing.
-    async with world(tmp_path) as here, Browser(here.url) as browser:
+    async with app_with_model(tmp_path) as here, Browser(here.url) as browser:
         tab = await browser.open()
         secret = canary()
         await tab.send(secret)

@@ -1,6 +1,6 @@
-"""Isolation 4 to 6: what a stranger with somebody's session hash can do: nothing.
+"""Isolation 4 to 6: a stranger who knows a user's session hash reaches nothing of theirs.
 
-A's hash is taken for known: it stands in URLs and is made by `Math.random()`.
+A's hash counts as known to the attacker: it is part of URLs, and `Math.random()` makes it.
 """
 
 import asyncio
@@ -20,8 +20,8 @@ from cmw_agent.server.build import Parts
 from cmw_agent.web.security.guard import Guard
 from cmw_agent.web.security.session_binding import GuardedRequest
 from tests.harness import API, WAIT, Browser, Tab, canary, last_text
-from tests.isolation.world import Following, World, world
-from tests.service import until
+from tests.isolation.world import Following, World, app_with_model
+from tests.service import wait_until
 
 STRANGERS = ("with a cookie of her own", "without cookies")
 EVENTS: tuple[tuple[str, list[Any]], ...] = (
@@ -136,7 +136,7 @@ def live(here: World) -> LiveSession:
 
 async def live_sessions(here: World, count: int) -> None:
     """Wait until so many sessions live."""
-    await until(lambda: len(here.sessions()) == count)
+    await wait_until(lambda: len(here.sessions()) == count)
 
 
 @pytest.fixture(params=STRANGERS)
@@ -146,7 +146,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 async def test_a_stranger_with_the_hash_reads_nothing(kind: str, tmp_path: Path) -> None:
     async with (
-        world(tmp_path, "gated-3") as here,
+        app_with_model(tmp_path, "gated-3") as here,
         asking(here) as a,
         stranger(here, kind) as b,
     ):
@@ -158,7 +158,7 @@ async def test_a_stranger_with_the_hash_reads_nothing(kind: str, tmp_path: Path)
 
 async def test_two_users_with_one_hash_get_each_their_own(kind: str, tmp_path: Path) -> None:
     async with (
-        world(tmp_path, "gated-3") as here,
+        app_with_model(tmp_path, "gated-3") as here,
         asking(here) as a,
         stranger(here, kind) as b,
     ):
@@ -176,7 +176,7 @@ async def test_two_users_with_one_hash_get_each_their_own(kind: str, tmp_path: P
 
 
 async def test_a_stranger_with_the_hash_changes_nothing(kind: str, tmp_path: Path) -> None:
-    async with world(tmp_path, "gated-3") as here, asking(here) as a:
+    async with app_with_model(tmp_path, "gated-3") as here, asking(here) as a:
         await a_gets_all(here, a)
         session = here.only_session()
         before = (here.rows(), session.conversation_id, session.view, session.turn)
@@ -198,7 +198,7 @@ async def test_a_stranger_with_the_hash_changes_nothing(kind: str, tmp_path: Pat
 
 async def test_a_stranger_with_the_hash_stops_nothing(kind: str, tmp_path: Path) -> None:
     async with (
-        world(tmp_path, "gated-3") as here,
+        app_with_model(tmp_path, "gated-3") as here,
         asking(here) as a,
         stranger(here, kind) as b,
     ):
@@ -214,7 +214,7 @@ async def test_a_stranger_with_the_hash_stops_nothing(kind: str, tmp_path: Path)
 
 async def test_a_stranger_cancels_nothing(kind: str, tmp_path: Path) -> None:
     async with (
-        world(tmp_path, "gated-3") as here,
+        app_with_model(tmp_path, "gated-3") as here,
         asking(here) as a,
         stranger(here, kind) as b,
     ):
@@ -232,7 +232,7 @@ async def test_a_stranger_who_opens_and_drops_the_heartbeat_releases_nothing(
     kind: str, tmp_path: Path
 ) -> None:
     async with (
-        world(tmp_path, "gated-3") as here,
+        app_with_model(tmp_path, "gated-3") as here,
         asking(here) as a,
         stranger(here, kind) as b,
     ):
@@ -249,7 +249,7 @@ async def test_a_stranger_who_opens_and_drops_the_heartbeat_releases_nothing(
 
 async def test_the_derived_key_is_no_hash_that_opens_anything(kind: str, tmp_path: Path) -> None:
     async with (
-        world(tmp_path, "gated-3") as here,
+        app_with_model(tmp_path, "gated-3") as here,
         asking(here) as a,
         stranger(here, kind) as b,
     ):
@@ -263,11 +263,11 @@ async def test_the_derived_key_is_no_hash_that_opens_anything(kind: str, tmp_pat
 
 async def test_the_owner_may_do_all_that_the_stranger_may_not(tmp_path: Path) -> None:
     # Without this law, the ones above would also hold for an app that does nothing at all.
-    async with world(tmp_path, "gated-3") as here, asking(here) as a:
+    async with app_with_model(tmp_path, "gated-3") as here, asking(here) as a:
         status, _ = await cancel(a.tab, a.tab.hash, a.event_id, a.tab.function("send"))
         assert status == 200
         await here.endpoint.wait_aborted(1)
-    async with world(tmp_path, "gated-3") as here, asking(here) as a:
+    async with app_with_model(tmp_path, "gated-3") as here, asking(here) as a:
         await a.tab.close()
         await here.endpoint.wait_aborted(1)
 
@@ -283,7 +283,7 @@ class UnboundGuard(Guard):
 
 async def test_the_oracle_notices_a_guard_that_binds_nothing(kind: str, tmp_path: Path) -> None:
     async with (
-        world(tmp_path, "gated-3", parts=Parts(guard=UnboundGuard)) as here,
+        app_with_model(tmp_path, "gated-3", parts=Parts(guard=UnboundGuard)) as here,
         asking(here) as a,
         stranger(here, kind) as b,
     ):

@@ -1,4 +1,4 @@
-"""The routes of the page's list: one's own alone, whatever is sent."""
+"""Isolation: the routes of the conversation list reach the principal's own conversations alone."""
 
 import asyncio
 import contextlib
@@ -17,7 +17,7 @@ from tests.contract.test_memory_owners import VARIANTS
 from tests.doubles.openai_server import OpenAIDouble
 from tests.harness import Browser, Tab, canary, last_text, served, settings_for, texts
 from tests.rows import rows
-from tests.service import until
+from tests.service import wait_until
 
 POSTS = ("rename", "delete", "restore")
 NO_REQUEST = ("surrogate", "huge")  # refused before anybody looks at what they name
@@ -261,17 +261,17 @@ async def test_a_rating_outlives_the_page_that_gave_it(tmp_path: Path) -> None:
             # stands in front of the rating, which so has not begun when the page goes
             first = asyncio.create_task(runtime.memory.mark_inactive(NOBODY, "none"))
             await asyncio.sleep(0)
-            await until(lambda: not waiting)
+            await wait_until(lambda: not waiting)
             given = {"index": 1, "value": ["x"], "liked": True}
             await tab.join("rate", [], event_data=given)
-            await until(lambda: len(waiting) == 1)
+            await wait_until(lambda: len(waiting) == 1)
             (rating,) = waiting
             await tab.close()
-            await until(lambda: not len(runtime.registry) or rating not in waiting)
+            await wait_until(lambda: not len(runtime.registry) or rating not in waiting)
             other.execute("ROLLBACK")
         await first
         found = "SELECT * FROM agent_messages WHERE feedback = 'like'"
-        await until(lambda: len(rows(tmp_path, found)) == 1)
+        await wait_until(lambda: len(rows(tmp_path, found)) == 1)
 
 
 async def test_a_long_conversation_shows_its_end_and_then_more(tmp_path: Path) -> None:
@@ -316,10 +316,10 @@ async def test_a_closed_page_leaves_its_conversation_inactive_until_it_goes_on(
         await second.open()
         assert status() == ["active"]
         await tab.close()
-        await until(lambda: len(app.application.runtime.registry) == 1)
+        await wait_until(lambda: len(app.application.runtime.registry) == 1)
         assert status() == ["active"]  # the other tab still shows it
         await second.close()
-        await until(lambda: status() == ["inactive"])
+        await wait_until(lambda: status() == ["inactive"])
         third = alice.tab(query=f"?c={hers}")
         await third.open()
         await third.send("back again")

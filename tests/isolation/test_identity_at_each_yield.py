@@ -1,7 +1,7 @@
-"""Isolation 13: who a turn belongs to is right at every yield, in async and sync tools alike.
+"""Isolation 13: a turn has the right owner at every yield, in async and sync tools.
 
-Four users are inside the same tool at the same moment, and their answers come word by
-word in turns. What a tool says of its owner, it says after it has waited for the others.
+Four users run the same tool at the same time, and their answers arrive word by word, alternately.
+Each tool reports its owner after it has waited for the others.
 """
 
 import asyncio
@@ -31,6 +31,7 @@ from tests.doubles.openai_server import OpenAIDouble
 from tests.doubles.openai_steps import Gate, Request, Step, Text, ToolCalls
 from tests.harness import WAIT, Browser, Tab, canary, served, settings_for
 from tests.isolation.storm import canaries
+from tests.service import live_sessions
 
 USERS = 4
 WORDS = 6  # of each answer, one at a time
@@ -156,9 +157,9 @@ async def talk_in_turns(folder: Path, parts: Parts) -> tuple[list[Asker], list[i
         askers = []
         for number in range(USERS):
             browser = await stack.enter_async_context(Browser(app.url))
-            known = {s.owner for s in app.application.runtime.registry._sessions.values()}
+            known = {s.owner for s in live_sessions(app.application.runtime).values()}
             tab = await browser.open()
-            sessions = app.application.runtime.registry._sessions.values()
+            sessions = live_sessions(app.application.runtime).values()
             (owner,) = {s.owner for s in sessions} - known
             askers.append(Asker(number, tab, owner))
         asking = [asyncio.create_task(asker.ask(order)) for asker in askers]

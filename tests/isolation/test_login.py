@@ -1,4 +1,4 @@
-"""Accounts: a sign-in proves one person, moves what is theirs, and ends when they say so."""
+"""Accounts: a sign-in proves one person, transfers what is theirs, and ends at sign-out."""
 
 import asyncio
 import base64
@@ -25,17 +25,17 @@ from tests.isolation.provider import (
     CLIENT,
     Claims,
     Forger,
-    agreed,
-    answer_of,
-    begun,
+    begin_sign_in,
     cookie,
-    ended,
     forging,
-    put,
+    open_callback,
+    query_of,
+    set_cookie,
     sign_in,
+    sign_in_at_provider,
     sign_out,
 )
-from tests.isolation.world import Following, World, world
+from tests.isolation.world import Following, World, app_with_model
 from tests.ports import free_port
 from tests.rows import rows
 
@@ -91,7 +91,7 @@ def told(page: str) -> None:
 async def test_two_users_sign_in_and_each_sees_only_their_own(tmp_path: Path, there: str) -> None:
     secrets = {"1": canary(), "2": canary()}
     async with (
-        world(tmp_path, **with_accounts(there)) as here,
+        app_with_model(tmp_path, **with_accounts(there)) as here,
         Browser(here.url) as alice,
         Browser(here.url) as bob,
     ):
@@ -116,7 +116,7 @@ async def test_two_users_sign_in_and_each_sees_only_their_own(tmp_path: Path, th
 async def test_what_a_visitor_wrote_moves_once_and_only_theirs(tmp_path: Path, there: str) -> None:
     mine, hers = canary(), canary()
     async with (
-        world(tmp_path, **with_accounts(there)) as here,
+        app_with_model(tmp_path, **with_accounts(there)) as here,
         Browser(here.url) as alice,
         Browser(here.url) as stranger,
         Browser(here.url) as at_work,
@@ -147,7 +147,7 @@ async def test_the_cookie_rotates_and_the_old_one_reaches_nothing_of_the_account
 ) -> None:
     secret = canary()
     async with (
-        world(tmp_path, **with_accounts(there)) as here,
+        app_with_model(tmp_path, **with_accounts(there)) as here,
         Browser(here.url) as alice,
         Browser(here.url) as thief,
     ):
@@ -158,7 +158,7 @@ async def test_the_cookie_rotates_and_the_old_one_reaches_nothing_of_the_account
         await sign_in(alice, "1")
         assert cookie(alice) != old
         assert cookie(alice, "cmw_login") == ""
-        put(thief, old)
+        set_cookie(thief, old)
         again = thief.tab(session_hash=tab.hash, query=f"?c={kept}")
         shown = await again.open()
         assert secret not in str(shown.values)
@@ -171,7 +171,7 @@ async def test_a_running_answer_is_stopped_and_moves_with_its_conversation(
 ) -> None:
     secret, rest = canary(), canary()
     async with (
-        world(tmp_path, "gated-3", **with_accounts(there)) as here,
+        app_with_model(tmp_path, "gated-3", **with_accounts(there)) as here,
         Browser(here.url) as alice,
     ):
         tab = await alice.open()
@@ -191,7 +191,7 @@ async def test_a_running_answer_is_stopped_and_moves_with_its_conversation(
 
 async def refused(here: World, browser: Browser, address: str, status: int = 400) -> None:
     before = cookie(browser)
-    found, page = await ended(browser, address)
+    found, page = await open_callback(browser, address)
     assert found == status, page
     told(page)
     assert cookie(browser) == before
@@ -200,10 +200,10 @@ async def refused(here: World, browser: Browser, address: str, status: int = 400
 
 @pytest.mark.parametrize("state", ["", "x", "é", None])
 async def test_a_wrong_state_signs_nobody_in(state: str | None, tmp_path: Path, there: str) -> None:
-    async with world(tmp_path, **with_accounts(there)) as here, Browser(here.url) as alice:
+    async with app_with_model(tmp_path, **with_accounts(there)) as here, Browser(here.url) as alice:
         await alice.open()
-        back = await agreed(await begun(alice), "1")
-        answer = answer_of(back)
+        back = await sign_in_at_provider(await begin_sign_in(alice), "1")
+        answer = query_of(back)
         del answer["state"]
         if state is not None:
             answer["state"] = state
@@ -212,19 +212,19 @@ async def test_a_wrong_state_signs_nobody_in(state: str | None, tmp_path: Path, 
 
 async def test_a_callback_is_worth_nothing_a_second_time(tmp_path: Path, there: str) -> None:
     async with (
-        world(tmp_path, **with_accounts(there)) as here,
+        app_with_model(tmp_path, **with_accounts(there)) as here,
         Browser(here.url) as alice,
         Browser(here.url) as thief,
     ):
         await alice.open()
-        back = await agreed(await begun(alice), "1")
+        back = await sign_in_at_provider(await begin_sign_in(alice), "1")
         before, state = cookie(alice), cookie(alice, "cmw_login")
-        assert (await ended(alice, back))[0] == 303
+        assert (await open_callback(alice, back))[0] == 303
         account = cookie(alice)
         for identity, kept in ((account, ""), (account, state), (before, state), (before, "")):
-            put(thief, identity)
-            put(thief, kept, "cmw_login")
-            status, page = await ended(thief, back)
+            set_cookie(thief, identity)
+            set_cookie(thief, kept, "cmw_login")
+            status, page = await open_callback(thief, back)
             assert status == 400
             told(page)
             assert cookie(thief) == identity
@@ -235,25 +235,25 @@ async def test_a_sign_in_that_another_visitor_began_signs_nobody_in(
     tmp_path: Path, there: str
 ) -> None:
     async with (
-        world(tmp_path, **with_accounts(there)) as here,
+        app_with_model(tmp_path, **with_accounts(there)) as here,
         Browser(here.url) as alice,
         Browser(here.url) as mallory,
         Browser(here.url) as nobody,
     ):
         await alice.open()
         await mallory.open()
-        back = await agreed(await begun(mallory), "2")
+        back = await sign_in_at_provider(await begin_sign_in(mallory), "2")
         await refused(here, alice, back)
-        put(alice, cookie(mallory, "cmw_login"), "cmw_login")
+        set_cookie(alice, cookie(mallory, "cmw_login"), "cmw_login")
         await refused(here, alice, back)
-        put(nobody, cookie(mallory, "cmw_login"), "cmw_login")
+        set_cookie(nobody, cookie(mallory, "cmw_login"), "cmw_login")
         await refused(here, nobody, back)
 
 
 async def test_a_forged_or_changed_state_cookie_signs_nobody_in(tmp_path: Path, there: str) -> None:
-    async with world(tmp_path, **with_accounts(there)) as here, Browser(here.url) as alice:
+    async with app_with_model(tmp_path, **with_accounts(there)) as here, Browser(here.url) as alice:
         await alice.open()
-        back = await agreed(await begun(alice), "1")
+        back = await sign_in_at_provider(await begin_sign_in(alice), "1")
         state = cookie(alice, "cmw_login")
         payload, rest = state.split(".", 1)
         changed = orjson.loads(base64.urlsafe_b64decode(payload)) | {"path": "//evil.example"}
@@ -264,19 +264,19 @@ async def test_a_forged_or_changed_state_cookie_signs_nobody_in(tmp_path: Path, 
             Identities((KEY,)).sign(proven(alice), "cookie"),
             state[:-1],
         ):
-            put(alice, forged, "cmw_login")
+            set_cookie(alice, forged, "cmw_login")
             await refused(here, alice, back)
         # What proves a sign-in proves no visitor.
         assert Identities((KEY,)).verify(state, "cookie") is None
 
 
 async def test_a_sign_in_that_was_declined_is_told(tmp_path: Path, there: str) -> None:
-    async with world(tmp_path, **with_accounts(there)) as here, Browser(here.url) as alice:
+    async with app_with_model(tmp_path, **with_accounts(there)) as here, Browser(here.url) as alice:
         await alice.open()
-        there_again = await begun(alice)
-        state = answer_of(there_again)["state"]
+        there_again = await begin_sign_in(alice)
+        state = query_of(there_again)["state"]
         query = urlencode({"error": "access_denied", "error_description": "<b>", "state": state})
-        status, page = await ended(alice, f"{here.url}/login/callback?{query}")
+        status, page = await open_callback(alice, f"{here.url}/login/callback?{query}")
         assert status == 400
         assert "cancelled or refused" in page
         assert "<b>" not in page
@@ -312,20 +312,20 @@ async def test_only_what_the_provider_signed_for_this_sign_in_counts(
 ) -> None:
     async with (
         forging(there) as (address, forger),
-        world(tmp_path, **with_accounts(address)) as here,
+        app_with_model(tmp_path, **with_accounts(address)) as here,
         Browser(here.url) as alice,
     ):
         await alice.open()
         _break(forger, fault)
-        asked = await begun(alice)
-        back = await agreed(asked.replace(address, there), "1")
+        asked = await begin_sign_in(alice)
+        back = await sign_in_at_provider(asked.replace(address, there), "1")
         if fault is not None:
             await refused(here, alice, back)
             return
         # Without this, the others would also be refused by an app that signs nobody in.
-        assert (await ended(alice, back))[0] == 303
+        assert (await open_callback(alice, back))[0] == 303
         assert proven(alice).name == "alice"
-        query = answer_of(asked)
+        query = query_of(asked)
         assert query["code_challenge_method"] == "S256"
         assert len(query["code_challenge"]) == 43
         assert len(forger.posted[0]["code_verifier"]) >= 43
@@ -359,19 +359,19 @@ async def test_a_sign_in_leads_to_this_site_alone(tmp_path: Path, there: str) ->
         assert local_path(path, "/here/") == "/here/", path
     assert local_path(None, "/here/") == "/here/"
     assert local_path("/?c=abc", "/here/") == "/?c=abc"
-    async with world(tmp_path, **with_accounts(there)) as here, Browser(here.url) as alice:
+    async with app_with_model(tmp_path, **with_accounts(there)) as here, Browser(here.url) as alice:
         await alice.open()
         for path in ("//evil.example", "https://evil.example", "/?c=abc"):
             led = await sign_in(alice, "1", path)
             assert led == ("/?c=abc" if "=" in path else "/")
             # Who is signed in is led on at once, and there alone as well.
-            assert await begun(alice, path) == led
+            assert await begin_sign_in(alice, path) == led
             await sign_out(alice)
 
 
 async def test_a_provider_that_is_down_is_told_with_an_id(tmp_path: Path, there: str) -> None:
     gone = f"http://127.0.0.1:{free_port()}"
-    async with world(tmp_path, **with_accounts(gone)) as here, Browser(here.url) as alice:
+    async with app_with_model(tmp_path, **with_accounts(gone)) as here, Browser(here.url) as alice:
         await alice.open()
         await refused(here, alice, f"{here.url}/login", 502)
         assert last_text((await (await alice.open()).send("hello")).value) == "You said: hello"
@@ -382,12 +382,12 @@ async def test_a_provider_that_breaks_down_in_mid_sign_in_is_told_with_an_id(
 ) -> None:
     async with (
         forging(there) as (address, forger),
-        world(tmp_path, **with_accounts(address)) as here,
+        app_with_model(tmp_path, **with_accounts(address)) as here,
         Browser(here.url) as alice,
     ):
         await alice.open()
-        asked = await begun(alice)
-        back = await agreed(asked.replace(address, there), "1")
+        asked = await begin_sign_in(alice)
+        back = await sign_in_at_provider(asked.replace(address, there), "1")
         forger.upstream = f"http://127.0.0.1:{free_port()}"
         await refused(here, alice, back, 502)
 
@@ -397,14 +397,14 @@ async def test_a_provider_that_says_it_is_another_is_not_believed(
 ) -> None:
     async with (
         forging(there) as (address, forger),
-        world(tmp_path, **with_accounts(address)) as here,
+        app_with_model(tmp_path, **with_accounts(address)) as here,
         Browser(here.url) as alice,
     ):
         forger.host = "evil.example"
         await alice.open()
         await refused(here, alice, f"{here.url}/login", 502)
         forger.host = None
-        assert await begun(alice)
+        assert await begin_sign_in(alice)
 
 
 async def test_without_a_provider_there_are_no_accounts(tmp_path: Path, there: str) -> None:
@@ -412,8 +412,8 @@ async def test_without_a_provider_there_are_no_accounts(tmp_path: Path, there: s
         await alice.open()
         await sign_in(alice, "1")
         token = cookie(alice)
-    async with world(tmp_path) as here, Browser(here.url) as alice:
-        put(alice, token)
+    async with app_with_model(tmp_path) as here, Browser(here.url) as alice:
+        set_cookie(alice, token)
         for method, path in (
             *(("GET", "/login"), ("GET", "/login/callback"), ("POST", "/logout")),
             *(("GET", "/login/consent"), ("POST", "/login/consent")),
@@ -435,7 +435,7 @@ async def test_without_a_provider_there_are_no_accounts(tmp_path: Path, there: s
 async def test_after_sign_out_the_old_cookie_is_dead(tmp_path: Path, there: str) -> None:
     secret = canary()
     async with (
-        world(tmp_path, **with_accounts(there)) as here,
+        app_with_model(tmp_path, **with_accounts(there)) as here,
         Browser(here.url) as alice,
         Browser(here.url) as thief,
     ):
@@ -444,7 +444,7 @@ async def test_after_sign_out_the_old_cookie_is_dead(tmp_path: Path, there: str)
         tab = await alice.open()
         await tab.send(secret)
         kept, old = await conversation(alice, tab), cookie(alice)
-        put(thief, old)
+        set_cookie(thief, old)
         stolen = thief.tab(session_hash=tab.hash, query=f"?c={kept}")
         await stolen.open()
         assert secret.encode() in stolen.received
@@ -464,7 +464,7 @@ async def test_after_sign_out_the_old_cookie_is_dead(tmp_path: Path, there: str)
 async def test_sign_out_ends_an_open_stream_within_two_seconds(tmp_path: Path, there: str) -> None:
     secret, rest = canary(), canary()
     async with (
-        world(tmp_path, "gated-3", **with_accounts(there)) as here,
+        app_with_model(tmp_path, "gated-3", **with_accounts(there)) as here,
         Browser(here.url) as alice,
         Browser(here.url) as at_work,
     ):
@@ -511,7 +511,7 @@ async def test_sign_out_takes_effect_on_another_replica_within_two_seconds(
     ):
         await alice.open()
         await sign_in(alice, "1")
-        put(roaming, cookie(alice))
+        set_cookie(roaming, cookie(alice))
         tab = await roaming.open()
         assert (await tab.send("hello")).error is None
         await sign_out(alice)
@@ -543,8 +543,8 @@ async def test_a_login_outlives_a_restart_and_a_change_of_keys_and_so_does_its_e
         await sign_out(bob)
     rotated = settings_of(tmp_path, there, secret_key=f"{'n' * 32},{KEY}")
     async with served(rotated) as app, Browser(app.url) as alice, Browser(app.url) as bob:
-        put(alice, live)
-        put(bob, dead)
+        set_cookie(alice, live)
+        set_cookie(bob, dead)
         assert await listed(alice) == ["mine"]
         assert await listed(bob) == []
         await alice.open()
@@ -562,7 +562,7 @@ async def test_an_account_whose_login_was_ended_is_refused_at_its_next_action(
     tmp_path: Path, there: str
 ) -> None:
     async with (
-        world(tmp_path, admins=frozenset({"root"}), **with_accounts(there)) as here,
+        app_with_model(tmp_path, admins=frozenset({"root"}), **with_accounts(there)) as here,
         Browser(here.url) as root,
     ):
         await root.open()
@@ -583,7 +583,7 @@ async def test_an_account_whose_login_was_ended_is_refused_at_its_next_action(
 
 
 async def test_another_site_and_a_plain_link_sign_nobody_out(tmp_path: Path, there: str) -> None:
-    async with world(tmp_path, **with_accounts(there)) as here, Browser(here.url) as alice:
+    async with app_with_model(tmp_path, **with_accounts(there)) as here, Browser(here.url) as alice:
         await alice.open()
         await sign_in(alice, "1")
         before = cookie(alice)
@@ -603,7 +603,7 @@ async def test_the_name_of_an_admin_comes_from_the_signed_token_alone(
     tmp_path: Path, there: str
 ) -> None:
     found = {}
-    async with world(tmp_path, **with_accounts(there), admins="root") as here:
+    async with app_with_model(tmp_path, **with_accounts(there), admins="root") as here:
         for subject in ("1", "3", "4"):
             async with Browser(here.url) as browser:
                 await browser.open()
@@ -633,7 +633,7 @@ async def test_an_identity_that_a_header_claims_is_not_believed(tmp_path: Path, 
         "authorization",
     )
     async with (
-        world(tmp_path, **with_accounts(there)) as here,
+        app_with_model(tmp_path, **with_accounts(there)) as here,
         Browser(here.url) as alice,
         Browser(here.url, cookies=False) as thief,
     ):
@@ -676,7 +676,7 @@ async def test_an_account_is_one_provider_s_one_user() -> None:
 async def test_the_cookie_of_a_sign_in_is_hidden_from_scripts_and_short_lived(
     tmp_path: Path, there: str
 ) -> None:
-    async with world(tmp_path, **with_accounts(there)) as here, Browser(here.url) as alice:
+    async with app_with_model(tmp_path, **with_accounts(there)) as here, Browser(here.url) as alice:
         await alice.open()
         async with alice.http.get(f"{here.url}/login", allow_redirects=False) as answer:
             (written,) = answer.headers.getall("set-cookie")

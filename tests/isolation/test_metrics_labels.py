@@ -1,4 +1,4 @@
-"""Isolation 17: metrics know words of the program, and nobody: users make no series."""
+"""Isolation 17: the labels of metrics have fixed values and hold nothing of users."""
 
 import asyncio
 from pathlib import Path
@@ -13,8 +13,8 @@ from cmw_agent.runtime.runtime import Runtime
 from tests.doubles.openai_server import OpenAIDouble
 from tests.harness import canary, settings_for
 from tests.metrics import series, value
-from tests.scheduled import Hands, Heard, ran, scheduler_of
-from tests.service import session_of, told
+from tests.scheduled import Hands, Heard, run_due, scheduler_of
+from tests.service import all_events, session_of
 
 USERS = 500
 EACH = 5  # of so many, one does a whole turn; the others' events are told as a turn tells them
@@ -60,7 +60,7 @@ async def test_five_hundred_users_make_no_series_and_leave_no_name(tmp_path: Pat
                 model = {5: f"tool:{secret}:{{}}", 10: "fail-500"}.get(number % 50)
                 text = "" if number % 50 == 15 else f"{secret} {number}"
                 try:
-                    await told(runtime.chat.turn(session, text, key=f"{secret}", model=model))
+                    await all_events(runtime.chat.turn(session, text, key=f"{secret}", model=model))
                 except UserError:
                     return
                 finally:
@@ -100,9 +100,9 @@ async def test_a_recurring_task_s_turn_is_a_schedule_s_wherever_its_answer_goes(
         async with runtime.running():
             session = await session_of(runtime)
             session.channel = channel
-            await told(runtime.chat.turn(session, f"/schedule {clock.far}: news", key="1"))
+            await all_events(runtime.chat.turn(session, f"/schedule {clock.far}: news", key="1"))
             clock.jump()
-            await ran(scheduler_of(runtime, clock, Heard()))
+            await run_due(scheduler_of(runtime, clock, Heard()))
     found = series(metrics.exposition().decode())
     counted = {
         dict(labels)["channel"]: count

@@ -1,7 +1,7 @@
-"""Isolation: each place in the code that compares two owners, tried with another's things.
+"""Isolation: each comparison of two owners in the code, called directly with another owner's data.
 
-What comes before it in the app gives it no other owner's, so that no request shows whether it is
-there: it is called as it stands.
+Earlier checks keep other owners' data away from these comparisons, so that no request reaches them:
+the functions are called directly.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from memory.queues.inbox import InboxMessage
 from tests.doubles.openai_server import OpenAIDouble
 from tests.harness import WAIT, settings_for
 from tests.rows import count
-from tests.service import ending, process, session_of, told
+from tests.service import all_events, running_app, session_of, turn_end
 
 IDENTITIES = Identities(("s" * 32,))
 ALICE, BOB = Principal("v" + "a" * 32, "visitor"), Principal("v" + "b" * 32, "visitor")
@@ -56,7 +56,7 @@ async def waiting_for(runtime: Runtime, owner: str, conversation: str) -> asynci
 
 
 async def test_no_caller_gets_the_session_of_another(tmp_path: Path) -> None:
-    async with process(settings_for(tmp_path)) as runtime:
+    async with running_app(settings_for(tmp_path)) as runtime:
         callers = Callers(runtime, IDENTITIES)
         hers = Caller(ALICE, "main", "conversation", "rest")
         with pytest.raises(UnknownSessionError):
@@ -69,7 +69,7 @@ async def test_a_message_stored_for_another_is_not_answered(tmp_path: Path) -> N
     incoming = InboundMessage("m1", "491511@c.us", "491511@c.us", "hello", "text", "bridge")
     settings = settings_for(tmp_path)
     principal = owner_of(incoming, settings.whatsapp_agent)
-    async with process(settings) as runtime, aiohttp.ClientSession() as http:
+    async with running_app(settings) as runtime, aiohttp.ClientSession() as http:
         wire, bell = WhatsAppClient(settings, http), WakeSignal()
         answerer = WhatsAppAnswerer(runtime, Callers(runtime, IDENTITIES), wire, bell)
         foreign = InboxMessage("m1", "p-another", incoming.as_json())
@@ -83,7 +83,7 @@ async def test_a_message_stored_for_another_is_not_answered(tmp_path: Path) -> N
 async def test_a_turn_that_waits_is_taken_up_by_its_owner_alone(tmp_path: Path) -> None:
     async with OpenAIDouble() as endpoint:
         settings = settings_for(tmp_path, openai_base_url=endpoint.base_url, model="gated-1")
-        async with process(settings) as runtime:
+        async with running_app(settings) as runtime:
             alice = await session_of(runtime, "alice")
             conversation = alice.conversation_id
             async with runtime.chat.turn(alice, "hello", key="k") as turn:
@@ -96,16 +96,16 @@ async def test_a_turn_that_waits_is_taken_up_by_its_owner_alone(tmp_path: Path) 
             assert runtime.chat.resume(again) is turn
             turn.go_on()
             endpoint.release_all()
-            assert ending([event async for event in turn]).outcome == "complete"
+            assert turn_end([event async for event in turn]).outcome == "complete"
 
 
 async def test_nobody_waits_until_another_s_answer_is_stored(tmp_path: Path) -> None:
     async with OpenAIDouble() as endpoint:
         settings = settings_for(tmp_path, openai_base_url=endpoint.base_url, model="gated-1")
-        async with process(settings) as runtime:
+        async with running_app(settings) as runtime:
             alice, bob = await session_of(runtime, "alice"), await session_of(runtime, "bob")
             conversation = str(alice.conversation_id)
-            running = asyncio.create_task(told(runtime.chat.turn(alice, "hello", key="k")))
+            running = asyncio.create_task(all_events(runtime.chat.turn(alice, "hello", key="k")))
             await endpoint.wait_held()
             with contextlib.closing(sqlite3.connect(tmp_path / "chat.db")) as other:
                 other.execute("BEGIN IMMEDIATE")
@@ -119,11 +119,11 @@ async def test_nobody_waits_until_another_s_answer_is_stored(tmp_path: Path) -> 
                 assert not hers.done()
                 other.rollback()
             await asyncio.wait_for(hers, WAIT)
-            assert ending(await running).outcome == "complete"
+            assert turn_end(await running).outcome == "complete"
 
 
 async def test_signing_out_ends_the_sessions_of_one_login_alone(tmp_path: Path) -> None:
-    async with process(settings_for(tmp_path)) as runtime:
+    async with running_app(settings_for(tmp_path)) as runtime:
         here, elsewhere = (Principal("a" * 33, "account", login) for login in ("1" * 32, "2" * 32))
         for principal, letter in ((here, "c"), (elsewhere, "d")):
             await runtime.logins.begin(principal.id, str(principal.login))

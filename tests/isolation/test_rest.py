@@ -1,4 +1,4 @@
-"""Isolation: a session of the REST interface is one of its key, its agent and its id together."""
+"""Isolation: a REST session is identified by key, agent and session id together."""
 
 import asyncio
 import os
@@ -15,10 +15,10 @@ from cmw_agent.tools.composio.accounts import ConnectionUser
 from tests.accounts import connected
 from tests.harness import canary, served, settings_for
 from tests.isolation.storm import canaries
-from tests.isolation.toolhouse import toolhouse
-from tests.isolation.world import World, world
+from tests.isolation.toolhouse import app_with_tools
+from tests.isolation.world import World, app_with_model
 from tests.rest import BANK, SHOP, Client, Reply, client
-from tests.service import until
+from tests.service import wait_until
 
 ROOT = Path(__file__).parents[2]
 NEXT = "n" * 32  # a second key of the shop's
@@ -43,7 +43,7 @@ shared = pytest.mark.asyncio(loop_scope="module")
 async def here(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
     folder = tmp_path_factory.mktemp("rest")
     (folder / "agents.toml").write_text(AGENTS, encoding="utf-8")
-    async with world(folder, api_keys=KEYS) as made:
+    async with app_with_model(folder, api_keys=KEYS) as made:
         yield made
 
 
@@ -210,7 +210,7 @@ async def test_messages_with_a_key_that_stands_in_pages_count_for_their_addresse
 
     (tmp_path / "agents.toml").write_text(AGENTS, encoding="utf-8")
     async with (
-        world(tmp_path, api_keys=KEYS, turns_per_address=1) as here,
+        app_with_model(tmp_path, api_keys=KEYS, turns_per_address=1) as here,
         client(here.url, SHOP, origin=SITE) as public,
         client(here.url, NEXT) as secret,
     ):
@@ -406,7 +406,7 @@ async def test_the_readme_s_script_shows_two_sessions_apart(tmp_path: Path) -> N
 
 async def test_a_streamed_answer_asks_and_its_own_key_alone_decides(tmp_path: Path) -> None:
     async with (
-        toolhouse(tmp_path, api_keys=KEYS) as house,
+        app_with_tools(tmp_path, api_keys=KEYS) as house,
         client(house.app.url, NEXT) as shop,
         client(house.app.url, VAULT) as bank,
     ):
@@ -420,7 +420,7 @@ async def test_a_streamed_answer_asks_and_its_own_key_alone_decides(tmp_path: Pa
         assert [tool["ok"] for tool in denied.json["metadata"]["tools"]] == [False]
         assert house.composio.tasks.get(user, []) == []
         running = asyncio.create_task(shop.say(order, "buyer", Accept="text/event-stream"))
-        await until(lambda: len(approvals) == 1)
+        await wait_until(lambda: len(approvals) == 1)
         (asked,) = (await shop.at("buyer", "/approvals")).json["waiting"]
         assert asked["arguments"] == {"name": name}
         settled = {"call": asked["call"], "answer": "approved"}
@@ -449,14 +449,17 @@ async def test_a_streamed_answer_asks_and_its_own_key_alone_decides(tmp_path: Pa
 async def test_an_edited_argument_is_told_in_the_stream_before_the_tool_runs(
     tmp_path: Path,
 ) -> None:
-    async with toolhouse(tmp_path, api_keys=KEYS) as house, client(house.app.url, NEXT) as shop:
+    async with (
+        app_with_tools(tmp_path, api_keys=KEYS) as house,
+        client(house.app.url, NEXT) as shop,
+    ):
         owner = channel_principals.client("shop", "assistant", "buyer")
         user = ConnectionUser.of(owner).value
         await connected(house.app, house.composio, owner.id)
         approvals = house.app.application.runtime.approvals
         order = 'do ASANA_CREATE_TASK {"name": "as the model wrote it"}'
         running = asyncio.create_task(shop.say(order, "buyer", Accept="text/event-stream"))
-        await until(lambda: len(approvals) == 1)
+        await wait_until(lambda: len(approvals) == 1)
         (asked,) = (await shop.at("buyer", "/approvals")).json["waiting"]
         edited = {"name": canary()}
         word = {"call": asked["call"], "answer": "approved", "arguments": edited}
@@ -472,7 +475,10 @@ async def test_an_edited_argument_is_told_in_the_stream_before_the_tool_runs(
 
 @pytest.mark.parametrize("by", ["/end", "/new"])
 async def test_nothing_waits_for_a_word_in_an_ended_conversation(by: str, tmp_path: Path) -> None:
-    async with toolhouse(tmp_path, api_keys=KEYS) as house, client(house.app.url, NEXT) as shop:
+    async with (
+        app_with_tools(tmp_path, api_keys=KEYS) as house,
+        client(house.app.url, NEXT) as shop,
+    ):
         owner = channel_principals.client("shop", "assistant", "buyer")
         user = ConnectionUser.of(owner).value
         await connected(house.app, house.composio, owner.id)
@@ -483,7 +489,7 @@ async def test_nothing_waits_for_a_word_in_an_ended_conversation(by: str, tmp_pa
         ]
         another = channel_principals.client("shop", "assistant", "another")
         await connected(house.app, house.composio, another.id)
-        await until(lambda: len(runtime.approvals) == 2)
+        await wait_until(lambda: len(runtime.approvals) == 2)
         if by == "/end":
             assert (await shop.at("buyer", by, "POST")).status == 204
         else:

@@ -1,4 +1,4 @@
-"""Isolation 7: every route of the app is judged, and what is not open does not exist."""
+"""Isolation 7: every route is listed as open or closed, and closed routes answer 404."""
 
 import re
 from collections.abc import AsyncIterator, Iterable, Iterator
@@ -11,7 +11,7 @@ from cmw_agent.server.build import Application
 from cmw_agent.web.security.closed_routes import CLOSED_ROUTES
 from cmw_agent.web.security.route_allowlist import API, OPEN, RouteTable
 from tests.isolation.wire import Answer, ask
-from tests.isolation.world import World, world
+from tests.isolation.world import World, app_with_model
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND")
 OPEN_TEMPLATES = {route.template for route in OPEN}
@@ -22,7 +22,7 @@ shared = pytest.mark.asyncio(loop_scope="module")
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def here(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
-    async with world(tmp_path_factory.mktemp("routes")) as made:
+    async with app_with_model(tmp_path_factory.mktemp("routes")) as made:
         yield made
 
 

@@ -1,4 +1,4 @@
-"""Isolation: a recurring task is its owner's alone, and runs as nobody else."""
+"""Isolation: a recurring task belongs to its owner alone and runs as that owner."""
 
 import contextlib
 import json
@@ -15,11 +15,18 @@ from memory.records import new_conversation_id
 from tests.doubles.openai_server import OpenAIDouble
 from tests.harness import Browser, canary, last_text, settings_for
 from tests.isolation.test_tools import asked, conversation_of
-from tests.isolation.toolhouse import obedient, settle, toolhouse, visitor
+from tests.isolation.toolhouse import app_with_tools, new_visitor, obedient, settle_approval
 from tests.logbook import logbook
 from tests.rows import rows
-from tests.scheduled import Hands, Heard, ran, scheduler_of, store_of
-from tests.service import answer_of, process, session_of, told, until
+from tests.scheduled import Hands, Heard, run_due, schedule_store, scheduler_of
+from tests.service import (
+    all_events,
+    answer_text,
+    live_sessions,
+    running_app,
+    session_of,
+    wait_until,
+)
 
 EVERY_TASK = "SELECT * FROM agent_schedules"
 FAR = Hands().far
@@ -32,8 +39,8 @@ def scheduling(task: str, **more: str) -> str:
 
 async def test_nobody_sees_or_cancels_another_s_task(tmp_path: Path) -> None:
     async with contextlib.AsyncExitStack() as stack:
-        house = await stack.enter_async_context(toolhouse(tmp_path, approval="none"))
-        a, b = [await visitor(stack, house) for _ in range(2)]
+        house = await stack.enter_async_context(app_with_tools(tmp_path, approval="none"))
+        a, b = [await new_visitor(stack, house) for _ in range(2)]
         secret = canary()
         assert "Scheduled" in last_text((await a.send(f"/schedule {FAR}: {secret}")).value)
         (row,) = rows(tmp_path, EVERY_TASK)
@@ -53,8 +60,8 @@ async def test_nobody_sees_or_cancels_another_s_task(tmp_path: Path) -> None:
 
 async def test_a_model_that_names_another_user_schedules_for_its_own(tmp_path: Path) -> None:
     async with contextlib.AsyncExitStack() as stack:
-        house = await stack.enter_async_context(toolhouse(tmp_path, approval="none"))
-        a, b = [await visitor(stack, house) for _ in range(2)]
+        house = await stack.enter_async_context(app_with_tools(tmp_path, approval="none"))
+        a, b = [await new_visitor(stack, house) for _ in range(2)]
         theirs = conversation_of(await b.send("hello"))
         (victim,) = rows(tmp_path, "SELECT * FROM agent_sessions")
         named = {"user_id": victim["owner_id"], "owner": victim["owner_id"]}
@@ -66,12 +73,12 @@ async def test_a_model_that_names_another_user_schedules_for_its_own(tmp_path: P
 
 
 async def test_scheduling_waits_for_its_user_s_word(tmp_path: Path) -> None:
-    async with toolhouse(tmp_path) as house, Browser(house.app.url) as browser:
+    async with app_with_tools(tmp_path) as house, Browser(house.app.url) as browser:
         tab = await browser.open()
         for answer, count in (("denied", 0), ("approved", 1)):
             running, conversation, call = await asked(house, tab, scheduling("news"))
             assert rows(tmp_path, EVERY_TASK) == []
-            assert await settle(tab, conversation, call, answer) == 200
+            assert await settle_approval(tab, conversation, call, answer) == 200
             await running
             assert len(rows(tmp_path, EVERY_TASK)) == count
         listed = last_text((await tab.send("do list_schedules {}")).value)
@@ -81,9 +88,9 @@ async def test_scheduling_waits_for_its_user_s_word(tmp_path: Path) -> None:
 async def test_a_run_is_its_owner_s_in_every_respect(tmp_path: Path) -> None:
     """Model, tools and memory get to know the owner who made the task, and nobody else."""
     async with contextlib.AsyncExitStack() as stack:
-        house = await stack.enter_async_context(toolhouse(tmp_path))
+        house = await stack.enter_async_context(app_with_tools(tmp_path))
         runtime, clock, heard = house.app.application.runtime, Hands(), Heard()
-        tabs = {name: await visitor(stack, house) for name in ("alice", "bob", "carol")}
+        tabs = {name: await new_visitor(stack, house) for name in ("alice", "bob", "carol")}
         secrets = {name: canary() for name in tabs}
         for name, tab in tabs.items():
             await house.connect(tab)
@@ -94,7 +101,7 @@ async def test_a_run_is_its_owner_s_in_every_respect(tmp_path: Path) -> None:
         before = len(house.endpoint.requests)
         clock.jump()
         scheduler = scheduler_of(runtime, clock, heard)
-        await ran(scheduler)
+        await run_due(scheduler)
         assert heard.outcomes == ["complete"] * 3
         owners = {}
         for name, tab in tabs.items():
@@ -140,7 +147,7 @@ async def test_a_run_is_its_owner_s_in_every_respect(tmp_path: Path) -> None:
             }
             assert told == identifiers[name]
         assert len(set(owners.values())) == 3
-        live = runtime.registry._sessions.values()
+        live = live_sessions(runtime).values()
         assert all(session.can_ask for session in live)  # the runs' own sessions are gone
 
 
@@ -149,12 +156,12 @@ async def obeying(folder: Path, **changes: Any) -> AsyncIterator[tuple[Runtime, 
     """The app's insides with a model that calls the tools it is told to."""
     async with OpenAIDouble(scripts={"obedient": obedient}) as endpoint:
         values = {"openai_base_url": endpoint.base_url, "model": "obedient", **changes}
-        async with process(settings_for(folder, **values)) as runtime:
+        async with running_app(settings_for(folder, **values)) as runtime:
             yield runtime, endpoint
 
 
 async def say(runtime: Runtime, session: LiveSession, text: str) -> str:
-    return answer_of(await told(runtime.chat.turn(session, text, key=canary())))
+    return answer_text(await all_events(runtime.chat.turn(session, text, key=canary())))
 
 
 async def test_with_nobody_there_no_task_schedules_another(tmp_path: Path) -> None:
@@ -163,7 +170,7 @@ async def test_with_nobody_there_no_task_schedules_another(tmp_path: Path) -> No
         session = await session_of(runtime)
         await say(runtime, session, f"/schedule {clock.far}: {scheduling('more')}")
         clock.jump()
-        await ran(scheduler_of(runtime, clock, heard))
+        await run_due(scheduler_of(runtime, clock, heard))
         assert heard.outcomes == ["complete"]
         assert len(rows(tmp_path, EVERY_TASK)) == 1
         (answer,) = rows(tmp_path, "SELECT content FROM agent_messages ORDER BY seq DESC LIMIT 1")
@@ -204,7 +211,7 @@ async def test_deleting_everything_deletes_one_s_own_tasks(tmp_path: Path) -> No
         (left,) = rows(tmp_path, EVERY_TASK)
         assert left["owner_id"] == b.owner
         clock.jump()
-        await ran(scheduler_of(runtime, clock, heard))
+        await run_due(scheduler_of(runtime, clock, heard))
         assert heard.outcomes == ["complete"]
         (session_row,) = rows(tmp_path, "SELECT * FROM agent_sessions")
         assert session_row["owner_id"] == b.owner
@@ -219,9 +226,9 @@ async def test_a_run_s_line_names_its_task_and_its_owner_and_nobody_else_s(tmp_p
         tasks = {row["owner_id"]: row["schedule_id"] for row in rows(tmp_path, EVERY_TASK)}
         clock.jump()
         with logbook() as book:
-            await ran(scheduler_of(runtime, clock, heard))
+            await run_due(scheduler_of(runtime, clock, heard))
             # a turn's line comes after its last event, which its run waits for
-            await until(lambda: book.text.count("turn ended") == 2)
+            await wait_until(lambda: book.text.count("turn ended") == 2)
         assert heard.outcomes == ["complete"] * 2
         lines = [line for line in book.lines if "turn ended" in line]
         assert len(lines) == 2
@@ -236,7 +243,7 @@ async def test_a_run_that_fails_names_its_owner_as_all_lines_do(tmp_path: Path) 
     async with obeying(tmp_path) as (runtime, _):
         await say(runtime, await session_of(runtime), f"/schedule {clock.far}: news")
         clock.jump()
-        claimed = await store_of(runtime, clock).claim_due()
+        claimed = await schedule_store(runtime, clock).claim_due()
         assert claimed is not None
         stranger = Principal("e" + "0" * 32, "ephemeral")  # as whom no task can run
         with logbook() as book:

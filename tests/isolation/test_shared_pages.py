@@ -1,4 +1,4 @@
-"""The page is made once for everybody: nothing that one visitor sends may shape another's."""
+"""The cached page is the same for all visitors: no request of one changes another's."""
 
 import re
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 from yarl import URL
 
 from tests.harness import Browser, canary
-from tests.isolation.world import World, world
+from tests.isolation.world import World, app_with_model
 
 SHARED = ("/", "/config", "/theme.css", "/gradio_api/info", "/manifest.json", "/robots.txt")
 # Every header that Gradio's server names, and those that proxies are known to send.
@@ -43,7 +43,7 @@ async def test_no_header_of_one_visitor_shapes_the_page_of_the_next(
     refused = {"content-length", "transfer-encoding", "origin", "host"}
     names = sorted((KNOWN | headers_gradio_reads()) - refused)
     secret = canary()
-    async with world(tmp_path, allowed_hosts="*") as here:
+    async with app_with_model(tmp_path, allowed_hosts="*") as here:
         for name in names:
             # An address of its own, under which nobody has asked before.
             host = {"host": f"{name}.example"}
@@ -54,7 +54,7 @@ async def test_no_header_of_one_visitor_shapes_the_page_of_the_next(
 @pytest.mark.parametrize("name", ["host", "x-forwarded-host", "x-gradio-server"])
 async def test_no_address_of_one_visitor_is_shown_to_the_next(name: str, tmp_path: Path) -> None:
     secret = canary()
-    async with world(tmp_path, allowed_hosts="*") as here:
+    async with app_with_model(tmp_path, allowed_hosts="*") as here:
         for path in SHARED:
             await page(
                 here, path, {name: f"https://{secret}.example" if "gradio" in name else secret}
@@ -66,7 +66,7 @@ async def test_no_query_of_one_visitor_shapes_the_page_of_the_next(tmp_path: Pat
     secret = canary()
     names = ("deep_link", "page", "view", "__theme", "c", "session_hash", "username", "root")
     query = "&".join(f"{name}={secret}" for name in names)
-    async with world(tmp_path, allowed_hosts="*") as here:
+    async with app_with_model(tmp_path, allowed_hosts="*") as here:
         for path in SHARED:
             assert secret not in await page(here, f"{path}?{query}", {})
             assert secret not in await page(here, path, {})

@@ -1,4 +1,4 @@
-"""Isolation 12: two tabs of one user mix nothing up either."""
+"""Isolation 12: two tabs of one user do not mix."""
 
 import asyncio
 from pathlib import Path
@@ -10,8 +10,8 @@ from memory.manager import ConversationMemoryManager
 from memory.records import StoredMessage
 from tests.harness import WAIT, Browser, Event, Tab, applied, canary, last_text, texts
 from tests.isolation.storm import canaries
-from tests.isolation.world import Following, World, unstored, world
-from tests.service import until
+from tests.isolation.world import Following, World, app_with_model, unstored
+from tests.service import wait_until
 
 TURNS = 6
 KEPT_ON_THE_WAY = {"content", "tool_calls", "lease_expires_at"}
@@ -28,7 +28,7 @@ def conversations(here: World) -> dict[str, list[tuple[str, str, str]]]:
 
 
 async def test_two_tabs_with_two_conversations_do_not_mix(tmp_path: Path) -> None:
-    async with world(tmp_path) as here, Browser(here.url) as browser:
+    async with app_with_model(tmp_path) as here, Browser(here.url) as browser:
         tabs = [await browser.open() for _ in range(2)]
         said = [[f"note {canary()}" for _ in range(TURNS)] for _ in tabs]
         talks = await asyncio.gather(*(talk(t, s) for t, s in zip(tabs, said, strict=True)))
@@ -58,7 +58,7 @@ def settled(here: World) -> dict[str, list[dict[str, Any]]]:
 
 async def test_what_one_tab_has_shown_whole_another_shows_whole(tmp_path: Path) -> None:
     said = canary()
-    async with world(tmp_path, "gated-0") as here, Browser(here.url) as browser:
+    async with app_with_model(tmp_path, "gated-0") as here, Browser(here.url) as browser:
         one = await browser.open()
         async with Following(one, await one.join("send", [said, "", "", None])) as stream:
             await here.endpoint.wait_held(said)
@@ -75,7 +75,7 @@ async def test_what_one_tab_has_shown_whole_another_shows_whole(tmp_path: Path) 
 
 async def test_one_conversation_in_two_tabs_says_busy_and_then_goes_on(tmp_path: Path) -> None:
     first, rest, second = canary(), canary(), canary()
-    async with world(tmp_path, "gated-3") as here, Browser(here.url) as browser:
+    async with app_with_model(tmp_path, "gated-3") as here, Browser(here.url) as browser:
         one = await browser.open()
         async with Following(
             one, await one.join("send", [f"{first} {rest}", "", "", None])
@@ -106,7 +106,7 @@ async def test_one_conversation_in_two_tabs_says_busy_and_then_goes_on(tmp_path:
 
 
 async def test_one_conversation_in_two_tabs_never_interleaves(tmp_path: Path) -> None:
-    async with world(tmp_path) as here, Browser(here.url) as browser:
+    async with app_with_model(tmp_path) as here, Browser(here.url) as browser:
         one = await browser.open()
         await one.send("hello")
         (conversation_id,) = conversations(here)
@@ -133,7 +133,7 @@ async def test_one_conversation_in_two_tabs_never_interleaves(tmp_path: Path) ->
 
 async def test_closing_one_tab_leaves_the_other_one_s_answer_alone(tmp_path: Path) -> None:
     first, rest = canary(), canary()
-    async with world(tmp_path, "gated-3") as here, Browser(here.url) as browser:
+    async with app_with_model(tmp_path, "gated-3") as here, Browser(here.url) as browser:
         one, two = await browser.open(), await browser.open()
         async with Following(
             one, await one.join("send", [f"{first} {rest}", "", "", None])
@@ -151,7 +151,7 @@ async def test_closing_one_tab_leaves_the_other_one_s_answer_alone(tmp_path: Pat
 async def test_a_tab_that_is_behind_changes_no_message_that_it_does_not_show(
     name: str, tmp_path: Path
 ) -> None:
-    async with world(tmp_path) as here, Browser(here.url) as browser:
+    async with app_with_model(tmp_path) as here, Browser(here.url) as browser:
         one = await browser.open()
         await one.send("first")
         (conversation_id,) = conversations(here)
@@ -187,7 +187,7 @@ class SlowMemory(ConversationMemoryManager):
 
 
 async def test_a_chat_that_is_read_slowly_is_not_shown_as_another(tmp_path: Path) -> None:
-    async with world(tmp_path) as here, Browser(here.url) as browser:
+    async with app_with_model(tmp_path) as here, Browser(here.url) as browser:
         one = await browser.open()
         await one.send("first")
         (conversation_id,) = conversations(here)
@@ -201,7 +201,7 @@ async def test_a_chat_that_is_read_slowly_is_not_shown_as_another(tmp_path: Path
         await asyncio.wait_for(slow.asked.wait(), WAIT)
         two.query = ""
         turning = await two.join("new_chat", [])
-        await until(lambda: session.conversation_id != conversation_id)
+        await wait_until(lambda: session.conversation_id != conversation_id)
         slow.go_on.set()
         events = {opening: Event(opening), turning: Event(turning)}
         async for message in two.events():

@@ -1,4 +1,4 @@
-"""Isolation 22, 41: every user's tools run on that user's accounts, whatever a model says."""
+"""Isolation 22, 41: tools run on the accounts of the turn's owner, whatever the model asks for."""
 
 import asyncio
 import contextlib
@@ -10,9 +10,15 @@ import pytest
 from cmw_agent.tools.composio.accounts import ConnectionUser
 from tests.accounts import TICKET, connected, finish, follow
 from tests.harness import WAIT, Browser, Event, Tab, canary, last_text, texts
-from tests.isolation.toolhouse import Toolhouse, settle, toolhouse, visitor, waiting
+from tests.isolation.toolhouse import (
+    Toolhouse,
+    app_with_tools,
+    new_visitor,
+    pending_approvals,
+    settle_approval,
+)
 from tests.rows import rows
-from tests.service import answer_of, ending, session_of, told, until
+from tests.service import all_events, answer_text, live_sessions, session_of, turn_end, wait_until
 
 LIST = "do ASANA_GET_TASKS {}"
 
@@ -34,14 +40,14 @@ async def asked(house: Toolhouse, tab: Tab, text: str) -> tuple[asyncio.Task[Eve
     """Send a message whose tool waits; return its event, the conversation and the call's id."""
     running = asyncio.create_task(tab.send(text))
     approvals = house.app.application.runtime.approvals
-    await until(lambda: len(approvals) > 0)
+    await wait_until(lambda: len(approvals) > 0)
     (session,) = [
         s
-        for s in house.app.application.runtime.registry._sessions.values()
+        for s in live_sessions(house.app.application.runtime).values()
         if s.conversation_id and approvals.pending(s.owner, s.conversation_id)
     ]
     conversation = str(session.conversation_id)
-    (call,) = await waiting(tab, conversation)
+    (call,) = await pending_approvals(tab, conversation)
     return running, conversation, call["call"]
 
 
@@ -50,8 +56,8 @@ async def asked(house: Toolhouse, tab: Tab, text: str) -> tuple[asyncio.Task[Eve
 
 async def test_two_users_connect_and_list_their_own_tasks(tmp_path: Path) -> None:
     async with contextlib.AsyncExitStack() as stack:
-        house = await stack.enter_async_context(toolhouse(tmp_path))
-        a, b = [await visitor(stack, house) for _ in range(2)]
+        house = await stack.enter_async_context(app_with_tools(tmp_path))
+        a, b = [await new_visitor(stack, house) for _ in range(2)]
         hers, his = canary(), canary()
         # 10:00: A connects
         first = await follow(a, linked(await a.send("/connect asana")))
@@ -78,8 +84,8 @@ async def test_two_users_connect_and_list_their_own_tasks(tmp_path: Path) -> Non
 
 async def test_a_model_that_names_another_user_reaches_nothing_of_theirs(tmp_path: Path) -> None:
     async with contextlib.AsyncExitStack() as stack:
-        house = await stack.enter_async_context(toolhouse(tmp_path, approval="none"))
-        a, b = [await visitor(stack, house) for _ in range(2)]
+        house = await stack.enter_async_context(app_with_tools(tmp_path, approval="none"))
+        a, b = [await new_visitor(stack, house) for _ in range(2)]
         secret = canary()
         victim = house.user_of(b)
         await house.connect(b)
@@ -97,7 +103,7 @@ async def test_a_model_that_names_another_user_reaches_nothing_of_theirs(tmp_pat
 
 
 async def test_two_hundred_users_at_once_use_their_own_accounts(tmp_path: Path) -> None:
-    async with toolhouse(tmp_path, approval="none") as house:
+    async with app_with_tools(tmp_path, approval="none") as house:
         runtime = house.app.application.runtime
         secrets = {f"user-{n}": canary() for n in range(200)}
         users = {}
@@ -110,9 +116,9 @@ async def test_two_hundred_users_at_once_use_their_own_accounts(tmp_path: Path) 
         async def talk(name: str) -> None:
             session = await session_of(runtime, name)
             for text in (create(secrets[name]), LIST):
-                events = await told(runtime.chat.turn(session, text, key=canary()))
-                assert ending(events).outcome == "complete"
-                answers[name] = answer_of(events)
+                events = await all_events(runtime.chat.turn(session, text, key=canary()))
+                assert turn_end(events).outcome == "complete"
+                answers[name] = answer_text(events)
 
         async with asyncio.timeout(WAIT * 4):
             await asyncio.gather(*(talk(name) for name in secrets))
@@ -122,7 +128,7 @@ async def test_two_hundred_users_at_once_use_their_own_accounts(tmp_path: Path) 
 
 
 async def test_a_visitor_who_proves_nothing_has_no_connections(tmp_path: Path) -> None:
-    async with toolhouse(tmp_path) as house:
+    async with app_with_tools(tmp_path) as house:
         async with Browser(house.app.url, cookies=False) as browser:
             tab = browser.tab()
             tab._functions = {}
@@ -143,31 +149,34 @@ async def test_a_call_that_changes_something_waits_for_its_user(
     tmp_path: Path, answer: str
 ) -> None:
     async with contextlib.AsyncExitStack() as stack:
-        house = await stack.enter_async_context(toolhouse(tmp_path))
-        a, b = [await visitor(stack, house) for _ in range(2)]
+        house = await stack.enter_async_context(app_with_tools(tmp_path))
+        a, b = [await new_visitor(stack, house) for _ in range(2)]
         user, name = house.user_of(a), canary()
         await house.connect(a)
         running, conversation, call = await asked(house, a, create(name))
         assert house.composio.to("POST /tools/execute") == []
-        assert await waiting(b, conversation) == []
-        assert await settle(b, conversation, call, "approved") == 404
-        assert await settle(a, conversation, call, answer) == 200
+        assert await pending_approvals(b, conversation) == []
+        assert await settle_approval(b, conversation, call, "approved") == 404
+        assert await settle_approval(a, conversation, call, answer) == 200
         event = await running
         assert house.composio.tasks.get(user, []) == ([name] if answer == "approved" else [])
         denied = "denied this call" in house.endpoint.requests[-1].tool_results[0]
         assert denied == (answer == "denied")
         assert last_text(event.value).startswith("The tools said")
-        assert await settle(a, conversation, call, answer) == 404
+        assert await settle_approval(a, conversation, call, answer) == 404
 
 
 async def test_what_the_user_has_changed_is_what_is_sent_and_stored(tmp_path: Path) -> None:
     async with contextlib.AsyncExitStack() as stack:
-        house = await stack.enter_async_context(toolhouse(tmp_path))
-        tab = await visitor(stack, house)
+        house = await stack.enter_async_context(app_with_tools(tmp_path))
+        tab = await new_visitor(stack, house)
         user, mended = house.user_of(tab), canary()
         await house.connect(tab)
         running, conversation, call = await asked(house, tab, create("as the model wrote it"))
-        assert await settle(tab, conversation, call, "approved", arguments={"name": mended}) == 200
+        assert (
+            await settle_approval(tab, conversation, call, "approved", arguments={"name": mended})
+            == 200
+        )
         event = await running
         assert house.composio.tasks[user] == [mended]
         assert any(mended in text for text in texts(event.value))
@@ -179,21 +188,26 @@ async def test_calls_of_one_id_are_decided_run_and_stored_each_with_its_own_argu
     tmp_path: Path,
 ) -> None:
     async with contextlib.AsyncExitStack() as stack:
-        house = await stack.enter_async_context(toolhouse(tmp_path, model="forgetful"))
-        tab = await visitor(stack, house)
+        house = await stack.enter_async_context(app_with_tools(tmp_path, model="forgetful"))
+        tab = await new_visitor(stack, house)
         user = house.user_of(tab)
         await house.connect(tab)
         approvals = house.app.application.runtime.approvals
         both = 'ASANA_CREATE_TASK {"name": "one"} and ASANA_CREATE_TASK {"name": "two"}'
         running = asyncio.create_task(tab.send(f"do {both}"))
-        await until(lambda: len(approvals) == 2)
-        (session,) = house.app.application.runtime.registry._sessions.values()
+        await wait_until(lambda: len(approvals) == 2)
+        (session,) = live_sessions(house.app.application.runtime).values()
         conversation = str(session.conversation_id)
-        by_name = {c["arguments"]["name"]: c["call"] for c in await waiting(tab, conversation)}
+        by_name = {
+            c["arguments"]["name"]: c["call"] for c in await pending_approvals(tab, conversation)
+        }
         stale = by_name["two"]
-        assert await settle(tab, conversation, stale, "denied") == 200
+        assert await settle_approval(tab, conversation, stale, "denied") == 200
         edited = {"name": "one, mended"}
-        assert await settle(tab, conversation, by_name["one"], "approved", arguments=edited) == 200
+        assert (
+            await settle_approval(tab, conversation, by_name["one"], "approved", arguments=edited)
+            == 200
+        )
         await running
         assert house.composio.tasks[user] == ["one, mended"]
         (row,) = rows(tmp_path, "SELECT tool_calls FROM agent_messages WHERE role = 'assistant'")
@@ -202,35 +216,35 @@ async def test_calls_of_one_id_are_decided_run_and_stored_each_with_its_own_argu
         # The next turn's call has the same id again; the cards of this one say nothing about it.
         running, conversation, call = await asked(house, tab, create("three"))
         for earlier in (stale, by_name["one"], "call_0"):
-            assert await settle(tab, conversation, earlier, "approved") == 404
-        assert await settle(tab, conversation, call, "denied") == 200
+            assert await settle_approval(tab, conversation, earlier, "approved") == 404
+        assert await settle_approval(tab, conversation, call, "denied") == 200
         await running
         assert house.composio.tasks[user] == ["one, mended"]
 
 
 async def test_always_holds_in_its_conversation_and_for_its_tool_alone(tmp_path: Path) -> None:
     async with contextlib.AsyncExitStack() as stack:
-        house = await stack.enter_async_context(toolhouse(tmp_path))
-        tab = await visitor(stack, house)
+        house = await stack.enter_async_context(app_with_tools(tmp_path))
+        tab = await new_visitor(stack, house)
         await house.connect(tab)
         running, conversation, call = await asked(house, tab, create("one"))
-        await settle(tab, conversation, call, "approved", always=True)
+        await settle_approval(tab, conversation, call, "approved", always=True)
         await running
         assert "tools said" in last_text((await tab.send(create("two"))).value)
         running, _, call = await asked(house, tab, 'do ASANA_DELETE_TASK {"name": "one"}')
-        await settle(tab, conversation, call, "denied")
+        await settle_approval(tab, conversation, call, "denied")
         await running
         await tab.run("new_chat", [])
         running, conversation, call = await asked(house, tab, create("three"))
-        await settle(tab, conversation, call, "denied")
+        await settle_approval(tab, conversation, call, "denied")
         await running
         assert house.composio.tasks[house.user_of(tab)] == ["one", "two"]
 
 
 async def test_nobody_s_word_in_time_is_a_denial(tmp_path: Path) -> None:
     async with contextlib.AsyncExitStack() as stack:
-        house = await stack.enter_async_context(toolhouse(tmp_path, approval_seconds=0.2))
-        tab = await visitor(stack, house)
+        house = await stack.enter_async_context(app_with_tools(tmp_path, approval_seconds=0.2))
+        tab = await new_visitor(stack, house)
         await house.connect(tab)
         event = await tab.send(create("late"))
         assert "did not approve this call in time" in last_text(event.value)
@@ -240,9 +254,9 @@ async def test_nobody_s_word_in_time_is_a_denial(tmp_path: Path) -> None:
 async def test_the_wait_does_not_use_up_the_turn_s_time(tmp_path: Path) -> None:
     async with contextlib.AsyncExitStack() as stack:
         house = await stack.enter_async_context(
-            toolhouse(tmp_path, approval_seconds=3, turn_timeout=2)
+            app_with_tools(tmp_path, approval_seconds=3, turn_timeout=2)
         )
-        tab = await visitor(stack, house)
+        tab = await new_visitor(stack, house)
         await house.connect(tab)
         event = await tab.send(create("late"))
         assert "did not approve this call in time" in last_text(event.value)
@@ -250,7 +264,7 @@ async def test_the_wait_does_not_use_up_the_turn_s_time(tmp_path: Path) -> None:
 
 async def test_a_reload_in_the_middle_of_an_approval_loses_nothing(tmp_path: Path) -> None:
     async with contextlib.AsyncExitStack() as stack:
-        house = await stack.enter_async_context(toolhouse(tmp_path))
+        house = await stack.enter_async_context(app_with_tools(tmp_path))
         registry = house.app.application.runtime.registry
         browser = await stack.enter_async_context(Browser(house.app.url))
         tab = await browser.open()
@@ -261,13 +275,13 @@ async def test_a_reload_in_the_middle_of_an_approval_loses_nothing(tmp_path: Pat
         running.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await running
-        await until(lambda: len(registry) == 0)
+        await wait_until(lambda: len(registry) == 0)
         again = browser.tab(query=f"?c={conversation}")
         opening = asyncio.create_task(again.open())
-        await until(lambda: len(registry) == 1)
-        await until(lambda: b"needs your approval" in again.received)
-        assert [item["call"] for item in await waiting(again, conversation)] == [call]
-        assert await settle(again, conversation, call, "approved") == 200
+        await wait_until(lambda: len(registry) == 1)
+        await wait_until(lambda: b"needs your approval" in again.received)
+        assert [item["call"] for item in await pending_approvals(again, conversation)] == [call]
+        assert await settle_approval(again, conversation, call, "approved") == 200
         event = await opening
         assert house.composio.tasks[user] == [name]
         assert "tools said" in last_text(event.value)
@@ -279,14 +293,14 @@ async def test_a_reload_in_the_middle_of_an_approval_loses_nothing(tmp_path: Pat
 
 async def test_stop_ends_the_wait(tmp_path: Path) -> None:
     async with contextlib.AsyncExitStack() as stack:
-        house = await stack.enter_async_context(toolhouse(tmp_path))
-        tab = await visitor(stack, house)
+        house = await stack.enter_async_context(app_with_tools(tmp_path))
+        tab = await new_visitor(stack, house)
         await house.connect(tab)
         running, conversation, call = await asked(house, tab, create("never"))
         await tab.join("stop", [])
         await running
-        assert await waiting(tab, conversation) == []
-        assert await settle(tab, conversation, call, "approved") == 404
+        assert await pending_approvals(tab, conversation) == []
+        assert await settle_approval(tab, conversation, call, "approved") == 404
         assert house.composio.to("POST /tools/execute") == []
 
 
@@ -296,9 +310,9 @@ async def test_stop_ends_the_wait(tmp_path: Path) -> None:
 async def test_a_turn_makes_no_more_calls_than_it_may(tmp_path: Path) -> None:
     async with contextlib.AsyncExitStack() as stack:
         house = await stack.enter_async_context(
-            toolhouse(tmp_path, approval="none", max_tool_calls=3)
+            app_with_tools(tmp_path, approval="none", max_tool_calls=3)
         )
-        tab = await visitor(stack, house)
+        tab = await new_visitor(stack, house)
         await house.connect(tab)
         many = " and ".join(f'ASANA_CREATE_TASK {{"name": "{n}"}}' for n in range(8))
         await tab.send(f"do {many}")

@@ -1,4 +1,4 @@
-"""On WhatsApp everybody has their own: people of one name, and one in a group and alone."""
+"""Isolation on WhatsApp: senders of one name, and one sender in a group and in private."""
 
 import asyncio
 import contextlib
@@ -24,8 +24,8 @@ from tests.harness import Served, canary, served
 from tests.isolation.toolhouse import obedient
 from tests.phones import GROUP, deliver, in_group, message, settled, whatsapp_settings
 from tests.rows import count, rows
-from tests.scheduled import Hands, Heard, ran, scheduler_of
-from tests.service import until
+from tests.scheduled import Hands, Heard, run_due, scheduler_of
+from tests.service import wait_until
 
 KIM, LEE = "491511@c.us", "491522@c.us"
 
@@ -55,13 +55,13 @@ class Place:
         """Wait until so many texts came, and until they count as sent: only then one answers."""
         heard = await self.hears(chat, count)
         under_way = "SELECT * FROM channel_sends WHERE state IN ('pending', 'sending')"
-        await until(lambda: not rows(self.folder, under_way))
+        await wait_until(lambda: not rows(self.folder, under_way))
         return heard
 
     async def runs_what_is_due(self, hands: Hands) -> None:
         """Let what is due by the hands' time run, and its answers go out."""
         runtime = self.here.application.runtime
-        await ran(scheduler_of(runtime, hands, Heard(), deliver=runtime.deliver))
+        await run_due(scheduler_of(runtime, hands, Heard(), deliver=runtime.deliver))
 
     async def connect(self, body: dict[str, Any]) -> str:
         """Give whoever has sent this a connected account."""

@@ -1,4 +1,4 @@
-"""The storm while an attacker holds all he can: nobody else is refused anything."""
+"""The canary storm during an attack on all resources: no other user is refused."""
 
 import asyncio
 import contextlib
@@ -16,7 +16,7 @@ from tests.doubles.attacker import Attacker
 from tests.doubles.openai_server import OpenAIDouble
 from tests.doubles.openai_steps import Gate, Request, Start, Step, Text
 from tests.harness import WAIT, Browser, Served, Tab, canary, last_text, served, settings_for
-from tests.isolation.toolhouse import obedient, settle, waiting
+from tests.isolation.toolhouse import obedient, pending_approvals, settle_approval
 from tests.phones import SECRET, deliver, message
 
 USERS = 8
@@ -77,7 +77,7 @@ async def chat(url: str, address: str) -> None:
         )
         try:
             call = await asked(tab, conversation)
-            assert await settle(tab, conversation, call, "approved") == 200
+            assert await settle_approval(tab, conversation, call, "approved") == 200
             assert (await asking).error is None
         finally:
             asking.cancel()
@@ -87,7 +87,7 @@ async def chat(url: str, address: str) -> None:
 async def asked(tab: Tab, conversation: str) -> str:
     """Wait until a question is open; return its call."""
     for _ in range(int(WAIT / 0.05)):
-        if found := await waiting(tab, conversation):
+        if found := await pending_approvals(tab, conversation):
             return str(found[0]["call"])
         await asyncio.sleep(0.05)
     raise AssertionError("nothing was asked")

@@ -1,4 +1,4 @@
-"""Many users at once: every answer whole, nobody's in another's, and a clear no when full."""
+"""Many concurrent users: complete answers, no foreign canaries, clear refusals at the limit."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -23,7 +23,7 @@ from tests.harness import (
 )
 from tests.isolation.toolhouse import obedient
 from tests.rows import rows
-from tests.service import answer_of, process, session_of, told
+from tests.service import all_events, answer_text, running_app, session_of
 
 USERS = 50
 TOKENS = 120
@@ -119,14 +119,14 @@ async def test_who_waits_for_a_word_takes_nobody_s_place(tmp_path: Path) -> None
         settings = settings_for(
             tmp_path, openai_base_url=endpoint.base_url, model="obedient", max_turns=1
         )
-        async with process(settings) as runtime:
+        async with running_app(settings) as runtime:
             waiting = runtime.chat.turn(await session_of(runtime, "alice"), ask, key="1")
             asked = [event async for event in until_asked(waiting)]
             assert any(isinstance(event, ApprovalRequested) for event in asked)
             other = await session_of(runtime, "bob")
-            assert answer_of(await told(runtime.chat.turn(other, "hello", key="2"))).endswith(
-                "hello"
-            )
+            assert answer_text(
+                await all_events(runtime.chat.turn(other, "hello", key="2"))
+            ).endswith("hello")
             waiting.stop()
             await waiting.ended()
 

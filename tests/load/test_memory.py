@@ -1,4 +1,4 @@
-"""Two thousand sessions come and go: nothing of them stays, and no map outgrows its cap."""
+"""Two thousand sessions come and go without a leak, and every map keeps its cap."""
 
 import asyncio
 import gc
@@ -14,7 +14,7 @@ from cmw_agent.agent.agent import CmwAgent
 from cmw_agent.web.gradio_transport.mailboxes import EventBuffer
 from tests.doubles.openai_server import OpenAIDouble
 from tests.harness import WAIT, Browser, last_text, served, settings_for
-from tests.service import until
+from tests.service import wait_until
 
 SESSIONS, AT_ONCE, CAP = 2_000, 100, 60
 OURS = ("cmw_agent.", "memory.")
@@ -86,14 +86,14 @@ async def test_two_thousand_sessions_leave_nothing_behind(tmp_path: Path) -> Non
     ):
         registry = app.application.runtime.registry
         await batch(app.url, 0)
-        await until(lambda: len(registry) == 0)
+        await wait_until(lambda: len(registry) == 0)
         sizes = largest_maps()
         for first in range(AT_ONCE, SESSIONS, AT_ONCE):
             await batch(app.url, first)
-        await until(lambda: len(registry) == 0)
-        await until(lambda: live(EventBuffer) <= mailboxes, every=0.5)
+        await wait_until(lambda: len(registry) == 0)
+        await wait_until(lambda: live(EventBuffer) <= mailboxes, every=0.5)
         # What looks after a closed page may take a moment longer than the registry.
-        await until(lambda: live(CmwAgent) <= agents, every=0.5)
+        await wait_until(lambda: live(CmwAgent) <= agents, every=0.5)
         grown = {
             name: (sizes.get(name, 0), size)
             for name, size in largest_maps().items()
@@ -118,7 +118,7 @@ async def test_pages_that_stay_open_are_held_up_to_the_cap_and_no_further(tmp_pa
                 for browser in browsers:
                     await browser.open()
             assert len(app.application.runtime.registry) == CAP
-            await until(lambda: live(CmwAgent) - before == CAP, every=0.5)
+            await wait_until(lambda: live(CmwAgent) - before == CAP, every=0.5)
             # The one who came first was let go, and is taken in again with her own.
             tab = await browsers[0].open()
             assert last_text((await tab.send("back")).value) == "You said: back"

@@ -1,4 +1,4 @@
-"""A page that reads slowly holds up nobody, and what waits for it is bounded."""
+"""A page that reads slowly delays nobody, and its buffer is bounded."""
 
 import asyncio
 import gc
@@ -14,7 +14,7 @@ from cmw_agent.web.gradio_transport.mailboxes import UNREAD_MESSAGES, EventBuffe
 from tests.doubles.openai_server import OpenAIDouble
 from tests.doubles.openai_steps import Request, Start, Step, Text
 from tests.harness import API, WAIT, Browser, Event, applied, last_text, served, settings_for
-from tests.service import until
+from tests.service import wait_until
 
 PIECES = 1_500
 PIECE = "slow " * 1_600
@@ -53,13 +53,13 @@ async def test_a_slow_reader_holds_up_nobody_and_fills_no_memory(tmp_path: Path)
         async with slow.http.get(
             f"{app.url}{API}/queue/data", params={"session_hash": tab.hash}
         ) as stream:
-            await until(lambda: most_unread() >= UNREAD_MESSAGES)
+            await wait_until(lambda: most_unread() >= UNREAD_MESSAGES)
             # Everybody else goes on, turn after turn, and the full mailbox gets no fuller.
             for n in range(5):
                 assert last_text((await other.send(f"turn {n}")).value) == f"You said: turn {n}"
                 assert most_unread() <= UNREAD_MESSAGES
             # A socket that had room for a last one may have made some in the mailbox too.
-            await until(lambda: most_unread() == UNREAD_MESSAGES)
+            await wait_until(lambda: most_unread() == UNREAD_MESSAGES)
             # The slow one loses nothing either.
             async with asyncio.timeout(WAIT * 2):
                 received = await stream.read()

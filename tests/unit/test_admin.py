@@ -1,4 +1,4 @@
-"""The statistics page: for admins alone, one document that needs nothing else, all escaped."""
+"""The statistics page: for admins alone, one self-contained document, everything escaped."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""What a request's body may take of the process: bytes, time, and places among the large ones."""
+"""Request bodies: limits of size, time and concurrent large ones."""
 
 import asyncio
 import contextlib

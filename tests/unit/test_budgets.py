@@ -1,4 +1,4 @@
-"""Budgets: what one owner, one network address and all together may use."""
+"""Budgets of one owner, one network address and all together."""
 
 import asyncio
 import random
@@ -10,7 +10,7 @@ from cmw_agent.core.errors import UserError
 from cmw_agent.limits.budgets import KINDS, Budget, BudgetFullError, Budgets, Hold, Kind, budgets_of
 from cmw_agent.limits.limiter import RateLimitError
 from tests.harness import settings_for
-from tests.service import until
+from tests.service import wait_until
 
 
 class Clock:
@@ -114,7 +114,7 @@ def test_what_is_released_is_free_again_once_and_no_name_stays() -> None:
     use = budgets._usages["turns"]
     assert not use.owners
     assert not use.networks
-    assert not use.waiting
+    assert budgets.waiting("turns") == 0
 
 
 def test_what_is_suspended_is_free_for_others_and_resumed_beyond_the_bounds() -> None:
@@ -168,7 +168,7 @@ async def test_of_those_who_wait_the_one_whose_network_holds_least_goes_first() 
         for number in range(3):
             group.create_task(wait(f"busy too {number}", "192.0.2.1"))
         group.create_task(wait("quiet", "192.0.2.2"))
-        await until(lambda: len(budgets._usages["turns"].waiting) == 4)
+        await wait_until(lambda: budgets.waiting("turns") == 4)
         first.release()
     assert went == ["quiet", "busy too 0", "busy too 1", "busy too 2"]
     assert budgets.used("turns") == 3
@@ -187,13 +187,13 @@ async def test_a_wait_that_is_over_or_cancelled_keeps_nothing() -> None:
 
     for is_granted in (False, True):
         task = asyncio.create_task(wait())
-        await until(lambda: len(budgets._usages["turns"].waiting) == 1)
+        await wait_until(lambda: budgets.waiting("turns") == 1)
         if is_granted:
             holder.release()  # granted in the same step in which the caller goes
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert not budgets._usages["turns"].waiting
+        assert budgets.waiting("turns") == 0
     assert budgets.used("turns") == 0
 
 

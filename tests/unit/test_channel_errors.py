@@ -1,4 +1,4 @@
-"""Errors of the REST interface and of `/v1`: each says what to do, in its interface's form."""
+"""Errors of the REST interface and of `/v1`, in each interface's own form."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ from cmw_agent.channels.rest.dependencies import NOT_JSON
 from cmw_agent.config.validators import ApiKey
 from cmw_agent.limits.budgets import Budgets
 from tests.harness import settings_for
-from tests.isolation.world import World, world
+from tests.isolation.world import World, app_with_model
 from tests.rest import KEYS, SHOP, Client, Reply, client
 
 shared = pytest.mark.asyncio(loop_scope="module")
@@ -40,7 +40,9 @@ both = pytest.mark.parametrize("path", BODIES)
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def here(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
     keys = f"{KEYS},shop:{PAGE_KEY}:{SITE}"
-    async with world(tmp_path_factory.mktemp("errors"), api_keys=keys, log_level="ERROR") as made:
+    async with app_with_model(
+        tmp_path_factory.mktemp("errors"), api_keys=keys, log_level="ERROR"
+    ) as made:
         yield made
 
 

@@ -1,4 +1,4 @@
-"""ChatService's parts: what a turn gathers, hands on and tells. Whole turns: durability."""
+"""Parts of the chat service; whole turns are tested in `tests/durability`."""
 
 import asyncio
 import contextlib
@@ -46,7 +46,7 @@ from tests.doubles.openai_server import OpenAIDouble
 from tests.harness import canary, settings_for
 from tests.logbook import logbook
 from tests.rows import count, messages
-from tests.service import answer_of, ending, process, session_of, told
+from tests.service import all_events, answer_text, running_app, session_of, turn_end
 
 SECRET = canary()
 JSON = st.recursive(
@@ -235,7 +235,7 @@ async def test_a_full_or_closed_service_begins_nothing(tmp_path: Path) -> None:
         settings = settings_for(
             tmp_path, openai_base_url=endpoint.base_url, model="gated-1", max_turns=2
         )
-        async with process(settings) as runtime:
+        async with running_app(settings) as runtime:
             chat = runtime.chat
             sessions = [await session_of(runtime, f"user {number}") for number in range(3)]
             running = [chat.turn(session, "hi", key="k") for session in sessions[:2]]
@@ -245,11 +245,11 @@ async def test_a_full_or_closed_service_begins_nothing(tmp_path: Path) -> None:
             assert count(tmp_path) == (2, 4, 2)
             endpoint.release_all()
             for turn in running:
-                assert ending([event async for event in turn]).outcome == "complete"
-            third = asyncio.create_task(told(chat.turn(sessions[2], "hi", key="k")))
+                assert turn_end([event async for event in turn]).outcome == "complete"
+            third = asyncio.create_task(all_events(chat.turn(sessions[2], "hi", key="k")))
             await endpoint.wait_held()
             endpoint.release_all()
-            assert answer_of(await third) == "You said: hi"
+            assert answer_text(await third) == "You said: hi"
         assert isinstance(chat.refusal(sessions[0].principal, None), ServiceUnavailableError)
         with pytest.raises(ServiceUnavailableError):
             chat.turn(sessions[0], "hi", key="l")
@@ -257,13 +257,13 @@ async def test_a_full_or_closed_service_begins_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("key", ["", "x" * 101])
 async def test_a_key_of_no_use_is_refused(key: str, tmp_path: Path) -> None:
-    async with process(settings_for(tmp_path)) as runtime:
+    async with running_app(settings_for(tmp_path)) as runtime:
         with pytest.raises(InvalidMessageError):
             runtime.chat.turn(await session_of(runtime), "hi", key=key)
 
 
 async def test_a_session_without_a_conversation_begins_nothing(tmp_path: Path) -> None:
-    async with process(settings_for(tmp_path)) as runtime:
+    async with running_app(settings_for(tmp_path)) as runtime:
         session = await session_of(runtime)
         session.conversation_id = None
         with pytest.raises(NotFoundError):
@@ -275,9 +275,9 @@ async def test_a_session_without_a_conversation_begins_nothing(tmp_path: Path) -
 async def test_anothers_conversation_is_not_there(tmp_path: Path) -> None:
     async with OpenAIDouble() as endpoint:
         settings = settings_for(tmp_path, openai_base_url=endpoint.base_url, model="echo")
-        async with process(settings) as runtime:
+        async with running_app(settings) as runtime:
             alice = await session_of(runtime, "alice")
-            await told(runtime.chat.turn(alice, "hello", key="k"))
+            await all_events(runtime.chat.turn(alice, "hello", key="k"))
             before = messages(tmp_path)
             bob = await session_of(runtime, "bob", conversation=alice.conversation_id)
             asking: list[Callable[[], Turn]] = [
@@ -288,7 +288,7 @@ async def test_anothers_conversation_is_not_there(tmp_path: Path) -> None:
             ]
             for ask in asking:
                 with pytest.raises(NotFoundError):
-                    await told(ask())
+                    await all_events(ask())
             assert messages(tmp_path) == before
             assert endpoint.request_count == 1
 
@@ -296,13 +296,13 @@ async def test_anothers_conversation_is_not_there(tmp_path: Path) -> None:
 async def test_a_repeated_message_whose_answer_cannot_be_read_is_refused(tmp_path: Path) -> None:
     async with OpenAIDouble() as endpoint:
         settings = settings_for(tmp_path, openai_base_url=endpoint.base_url, model="echo")
-        async with process(settings) as runtime:
+        async with running_app(settings) as runtime:
             session = await session_of(runtime)
-            await told(runtime.chat.turn(session, "hello", key="k"))
+            await all_events(runtime.chat.turn(session, "hello", key="k"))
             with contextlib.closing(sqlite3.connect(tmp_path / "chat.db")) as other:
                 other.execute("ALTER TABLE agent_messages RENAME TO gone")
             with logbook() as book, pytest.raises(ServiceUnavailableError) as refused:
-                await told(runtime.chat.turn(session, "hello", key="k"))
+                await all_events(runtime.chat.turn(session, "hello", key="k"))
             assert book.naming(refused.value.error_id)
             assert endpoint.request_count == 1
             assert session.turn is None
@@ -311,14 +311,14 @@ async def test_a_repeated_message_whose_answer_cannot_be_read_is_refused(tmp_pat
 async def test_an_edited_message_is_answered_in_the_place_of_the_old_one(tmp_path: Path) -> None:
     async with OpenAIDouble() as endpoint:
         settings = settings_for(tmp_path, openai_base_url=endpoint.base_url, model="echo")
-        async with process(settings) as runtime:
+        async with running_app(settings) as runtime:
             session = await session_of(runtime)
-            await told(runtime.chat.turn(session, "one", key="1"))
-            await told(runtime.chat.turn(session, "two", key="2"))
-            edited = await told(runtime.chat.regenerate(session, key="3", text="three"))
-            assert answer_of(edited) == "You said: three"
+            await all_events(runtime.chat.turn(session, "one", key="1"))
+            await all_events(runtime.chat.turn(session, "two", key="2"))
+            edited = await all_events(runtime.chat.regenerate(session, key="3", text="three"))
+            assert answer_text(edited) == "You said: three"
             with pytest.raises(ConversationChangedError):
-                await told(runtime.chat.regenerate(session, key="4", expected_seq=1))
+                await all_events(runtime.chat.regenerate(session, key="4", expected_seq=1))
             assert endpoint.requests[-1].user_texts == ["one", "three"]
             shown = [m["content"] for m in messages(tmp_path) if not m["superseded"]]
             assert shown == ["one", "You said: one", "three", "You said: three"]

@@ -1,4 +1,4 @@
-"""Messages that begin with a slash: no model is asked, and each works for its own user alone."""
+"""Commands that begin with a slash: answered without a model, for their own user alone."""
 
 from pathlib import Path
 
@@ -8,9 +8,9 @@ from cmw_agent.chat.commands import COMMANDS, command_of
 from cmw_agent.chat.turn import Command
 from tests.doubles.openai_server import OpenAIDouble
 from tests.harness import Browser, canary, last_text, served, settings_for, texts
-from tests.isolation.toolhouse import toolhouse
+from tests.isolation.toolhouse import app_with_tools
 from tests.rows import rows
-from tests.service import answer_of, process, session_of, told
+from tests.service import all_events, answer_text, running_app, session_of
 
 
 @pytest.mark.parametrize(
@@ -34,10 +34,10 @@ def test_a_command_is_a_word_after_a_slash_at_the_beginning(
 
 
 async def said(tmp_path: Path, *commands: str) -> list[str]:
-    async with process(settings_for(tmp_path)) as runtime:
+    async with running_app(settings_for(tmp_path)) as runtime:
         session = await session_of(runtime)
         return [
-            answer_of(await told(runtime.chat.turn(session, text, key=canary())))
+            answer_text(await all_events(runtime.chat.turn(session, text, key=canary())))
             for text in commands
         ]
 
@@ -53,7 +53,7 @@ async def test_help_names_what_there_is_and_no_more(tmp_path: Path) -> None:
     (plain,) = await said(tmp_path, "/help")
     assert "/connect" not in plain
     (house_folder := tmp_path / "with tools").mkdir()
-    async with toolhouse(house_folder) as house, Browser(house.app.url) as browser:
+    async with app_with_tools(house_folder) as house, Browser(house.app.url) as browser:
         tab = await browser.open()
         whole = last_text((await tab.send("/help")).value)
         assert all(command.usage in whole for command in COMMANDS.values())
@@ -67,7 +67,7 @@ async def test_without_connections_the_commands_say_so(tmp_path: Path) -> None:
 
 async def test_status_tools_and_disconnect_are_one_s_own(tmp_path: Path) -> None:
     async with (
-        toolhouse(tmp_path) as house,
+        app_with_tools(tmp_path) as house,
         Browser(house.app.url) as alice,
         Browser(house.app.url) as bob,
     ):
@@ -122,21 +122,23 @@ async def test_export_is_a_link_on_the_page_and_a_text_elsewhere(tmp_path: Path)
         async with tab.http.get(f"{app.url}/{link}") as answer:
             assert "My name is Alice" in await answer.text()
     (elsewhere := tmp_path / "elsewhere").mkdir()
-    async with process(settings_for(elsewhere)) as runtime:
+    async with running_app(settings_for(elsewhere)) as runtime:
         session = await session_of(runtime)
         session.channel = "whatsapp"
-        await told(runtime.chat.turn(session, "My name is Alice", key=canary()))
-        told_text = answer_of(await told(runtime.chat.turn(session, "/export", key=canary())))
+        await all_events(runtime.chat.turn(session, "My name is Alice", key=canary()))
+        told_text = answer_text(
+            await all_events(runtime.chat.turn(session, "/export", key=canary()))
+        )
         assert "My name is Alice" in told_text
 
 
 async def test_a_command_asks_no_model(tmp_path: Path) -> None:
     async with OpenAIDouble() as endpoint:
         settings = settings_for(tmp_path, openai_base_url=endpoint.base_url, model="echo")
-        async with process(settings) as runtime:
+        async with running_app(settings) as runtime:
             session = await session_of(runtime)
             for name in COMMANDS:
-                await told(runtime.chat.turn(session, f"/{name}", key=canary()))
+                await all_events(runtime.chat.turn(session, f"/{name}", key=canary()))
         assert endpoint.requests == []
 
 
@@ -182,17 +184,19 @@ async def test_where_nobody_may_have_schedules_there_are_none(tmp_path: Path) ->
         settings = settings_for(
             tmp_path, openai_base_url=endpoint.base_url, model="echo", schedules_per_user=0
         )
-        async with process(settings) as runtime:
+        async with running_app(settings) as runtime:
             session = await session_of(runtime)
             for text, told_text in (
                 ("/schedule every day at 9: x", "Nothing can be scheduled here."),
                 ("/help", "/help"),
                 ("/tools", "calculate"),
             ):
-                answer = answer_of(await told(runtime.chat.turn(session, text, key=canary())))
+                answer = answer_text(
+                    await all_events(runtime.chat.turn(session, text, key=canary()))
+                )
                 assert told_text in answer
                 assert "/schedule" not in answer
                 assert "schedule_task" not in answer
-            await told(runtime.chat.turn(session, "hello", key=canary()))
+            await all_events(runtime.chat.turn(session, "hello", key=canary()))
         (request,) = endpoint.requests
         assert "schedule" not in str(request.body["tools"])

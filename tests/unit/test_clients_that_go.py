@@ -1,4 +1,4 @@
-"""Turns end with those who asked for them, on every channel that speaks HTTP."""
+"""A turn ends when its client disconnects, on every HTTP channel."""
 
 import asyncio
 import contextlib
@@ -14,16 +14,21 @@ import pytest
 import pytest_asyncio
 from starlette.types import Message
 
-from cmw_agent.channels.common.turn_streams import EVENTS, TurnResponse, begun, server_sent
-from cmw_agent.channels.openai.streams import ChatCompletionBuilder, written
+from cmw_agent.channels.common.turn_streams import (
+    EVENTS,
+    TurnResponse,
+    server_sent,
+    wait_until_begun,
+)
+from cmw_agent.channels.openai.streams import ChatCompletionBuilder, chunks
 from cmw_agent.llm.chat_model import Exchange
 from tests.doubles.openai_server import OpenAIDouble
 from tests.harness import settings_for
 from tests.isolation.test_embed import AGENTS, SHOP, Widget
-from tests.isolation.world import World, world
+from tests.isolation.world import World, app_with_model
 from tests.rest import KEYS, client
 from tests.rest import SHOP as KEY
-from tests.service import process, session_of, until
+from tests.service import running_app, session_of, wait_until
 
 shared = pytest.mark.asyncio(loop_scope="module")
 KEYED = {"authorization": f"Bearer {KEY}"}
@@ -35,7 +40,7 @@ MESSAGE, V1 = "/api/chat/assistant/message", "/v1/chat/completions"
 async def here(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
     folder = tmp_path_factory.mktemp("gone")
     (folder / "agents.toml").write_text(AGENTS)
-    async with world(folder, "gated-0", api_keys=KEYS) as made:
+    async with app_with_model(folder, "gated-0", api_keys=KEYS) as made:
         yield made
 
 
@@ -69,10 +74,10 @@ async def test_a_client_that_goes_takes_its_turn_along(kind: str, here: World) -
     lines = [f"POST {path} HTTP/1.1", *lines, f"content-length: {len(body)}", "", body]
     _, writer = await asyncio.open_connection(where.hostname, where.port)
     writer.write("\r\n".join(lines).encode())
-    await until(lambda: here.endpoint.request_count > asked)
+    await wait_until(lambda: here.endpoint.request_count > asked)
     assert runtime.running_turns == 1
     writer.transport.abort()
-    await until(lambda: runtime.running_turns == 0)
+    await wait_until(lambda: runtime.running_turns == 0)
     states = [row["state"] for row in here.rows()["agent_turns"][before:]]
     assert states == ([] if kind in ("v1", "v1-streamed") else ["interrupted"])
 
@@ -87,7 +92,7 @@ async def test_a_named_request_is_answered_to_its_end_for_who_asks_again(
     named = {**headers, "idempotency-key": "the-same"}
     async with aiohttp.ClientSession() as http:
         first = asyncio.create_task(http.post(where, json=content, headers=named))
-        await until(lambda: here.endpoint.request_count > asked)
+        await wait_until(lambda: here.endpoint.request_count > asked)
         first.cancel()
         await asyncio.gather(first, return_exceptions=True)
         second = asyncio.create_task(http.post(where, json=content, headers=named))
@@ -124,19 +129,19 @@ async def test_a_response_leaves_its_turn_however_it_ends(
 
     async with (
         OpenAIDouble() as endpoint,
-        process(
+        running_app(
             settings_for(tmp_path, openai_base_url=endpoint.base_url, model="gated-2")
         ) as runtime,
     ):
         session = await session_of(runtime)
         if channel == "rest":
             turn = runtime.chat.turn(session, "a b c d", key="k")
-            first = await begun(turn)
+            first = await wait_until_begun(turn)
             events = server_sent(turn, first)
         else:
             turn = runtime.chat.complete(session, [Exchange("user", "a b c d")])
-            first = await begun(turn)
-            events = written(turn, first, ChatCompletionBuilder("m"), with_usage=False)
+            first = await wait_until_begun(turn)
+            events = chunks(turn, first, ChatCompletionBuilder("m"), with_usage=False)
         response = TurnResponse(turn, events)
         assert runtime.chat.running == 1
         running = asyncio.create_task(response(SCOPE, receive, send))
@@ -152,11 +157,11 @@ async def test_a_turn_does_not_outlive_a_request_that_failed_after_its_beginning
     tmp_path: Path,
 ) -> None:
     async with (
-        world(tmp_path, "gated-0", api_keys=KEYS, log_level="ERROR") as here,
+        app_with_model(tmp_path, "gated-0", api_keys=KEYS, log_level="ERROR") as here,
         client(here.url) as shop,
     ):
         first = asyncio.create_task(shop.say("one", "s"))
-        await until(lambda: here.endpoint.request_count == 1)
+        await wait_until(lambda: here.endpoint.request_count == 1)
         here.endpoint.release_all()
         assert (await first).status == 200
         with contextlib.closing(sqlite3.connect(here.database)) as connection, connection:

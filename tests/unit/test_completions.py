@@ -1,4 +1,4 @@
-"""The agents through OpenAI's own client."""
+"""`/v1/chat/completions` with OpenAI's own client."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -9,7 +9,7 @@ import pytest_asyncio
 from openai.types.chat import ChatCompletionMessageParam
 
 from tests.harness import canary
-from tests.isolation.world import World, world
+from tests.isolation.world import World, app_with_model
 from tests.rest import BANK, KEYS, SHOP, client
 
 shared = pytest.mark.asyncio(loop_scope="module")
@@ -24,7 +24,7 @@ ASKED: ChatCompletionMessageParam = {"role": "user", "content": "What is my name
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def here(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
     folder = tmp_path_factory.mktemp("completions")
-    async with world(folder, "memory", api_keys=KEYS, models="echo,fail-401") as made:
+    async with app_with_model(folder, "memory", api_keys=KEYS, models="echo,fail-401") as made:
         yield made
 
 
@@ -208,7 +208,7 @@ async def test_a_wrong_key_is_an_authentication_error(here: World) -> None:
 
 async def test_limits_hold_for_what_is_not_kept(tmp_path: Any) -> None:
     async with (
-        world(tmp_path, api_keys=KEYS, turns_per_minute=1) as here,
+        app_with_model(tmp_path, api_keys=KEYS, turns_per_minute=1) as here,
         openai.AsyncOpenAI(base_url=f"{here.url}/v1", api_key=SHOP, max_retries=0) as ai,
     ):
         assert await ask(ai, ASKED, user="one")

@@ -1,4 +1,4 @@
-"""Connections: what a user connects is theirs alone; the real client against the double."""
+"""Connected accounts: the real client against Composio's double."""
 
 import asyncio
 import dataclasses

@@ -1,4 +1,4 @@
-"""The demo model: offline, deterministic, and only from the conversation it was given."""
+"""The demo model: offline, deterministic, answers from the given conversation alone."""
 
 import pytest
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage

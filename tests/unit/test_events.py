@@ -1,4 +1,4 @@
-"""The event server's edits and mailboxes."""
+"""The event server's edits and event buffers."""
 
 import asyncio
 from pathlib import Path

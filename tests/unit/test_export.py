@@ -1,4 +1,4 @@
-"""Exports: written piece by piece, the same bytes as written at once, and cut off where unread."""
+"""Exports: written in parts with the same bytes as at once, and ended when not read."""
 
 import asyncio
 import contextlib
@@ -17,7 +17,7 @@ from cmw_agent.conversations.service import MESSAGES_AT_ONCE
 from cmw_agent.limits.budgets import Budget, Budgets
 from memory.records import Conversation, StoredMessage, ToolRecord
 from tests.harness import settings_for
-from tests.service import process, session_of, told
+from tests.service import all_events, running_app, session_of
 
 NOON = datetime(2030, 1, 2, 12, tzinfo=UTC)
 
@@ -205,10 +205,10 @@ async def test_the_deadline_is_that_of_the_average_so_that_a_trickle_ends_too() 
 
 
 async def test_a_long_conversation_is_read_page_by_page(tmp_path: Path) -> None:
-    async with process(settings_for(tmp_path)) as runtime:
+    async with running_app(settings_for(tmp_path)) as runtime:
         session = await session_of(runtime)
         for number in range(MESSAGES_AT_ONCE):
-            await told(runtime.chat.turn(session, f"number {number}", key=f"{number}"))
+            await all_events(runtime.chat.turn(session, f"number {number}", key=f"{number}"))
         pages = [
             page
             async for page in runtime.history.messages(

@@ -1,4 +1,4 @@
-"""The guard, driven as an ASGI app with requests of every kind."""
+"""The guard as an ASGI app, with requests of every kind."""
 
 import re
 import time
@@ -19,7 +19,7 @@ from cmw_agent.limits.budgets import Budgets
 from cmw_agent.web.security.guard import PRINCIPAL, Guard, GuardPolicy
 from cmw_agent.web.security.route_allowlist import API
 from tests.harness import Browser, Tab, canary, last_text, settings_for
-from tests.isolation.world import world
+from tests.isolation.world import app_with_model
 
 KEY, OLD_KEY = "k" * 32, "o" * 32
 JOIN, CANCEL, DATA = f"{API}/queue/join", f"{API}/cancel", f"{API}/queue/data"
@@ -496,7 +496,7 @@ async def test_callers_without_proof_stay_apart_by_hash_and_by_address(site: Sit
 async def test_callers_without_proof_write_nothing_that_stays(tmp_path: Path) -> None:
     # Both say the same hash; one comes from another address of this machine.
     async with (
-        world(tmp_path) as here,
+        app_with_model(tmp_path) as here,
         Browser(here.url, cookies=False) as browser,
         from_address("127.0.0.2") as elsewhere,
     ):
@@ -790,7 +790,7 @@ async def test_a_web_socket_is_closed_at_once(site: Site) -> None:
 async def test_another_address_of_this_machine_is_another_caller(tmp_path: Path) -> None:
     # Without this law, the one on callers without proof would not say what it seems to.
     async with (
-        world(tmp_path) as here,
+        app_with_model(tmp_path) as here,
         from_address("127.0.0.2") as elsewhere,
         Browser(here.url, cookies=False) as browser,
     ):

@@ -265,3 +265,26 @@ def test_a_locked_package_with_an_open_hole_is_named(lock: str, tmp_path: Path) 
     result = audit(tmp_path)
     assert result.returncode == 1
     assert result.stdout.startswith(f"{lock}: certifi 2026.10.18: ")
+
+
+def test_contributing_names_the_tests_of_every_package() -> None:
+    table = read("CONTRIBUTING.md").split("## Where the tests")[1].split("## How to add")[0]
+    rows = dict(re.findall(r"^\| `([\w/]+)` \| (.+) \|$", table, re.MULTILINE))
+    packages = [
+        path.parent.relative_to(ROOT)
+        for root in ("cmw_agent", "memory")
+        for path in (ROOT / root).glob("*/__init__.py")
+    ]
+    for package in packages:
+        named = any(Path(row).is_relative_to(package) for row in rows)
+        assert named, f"{package.as_posix()} has no row in CONTRIBUTING.md"
+    for row, tests in rows.items():
+        assert (ROOT / row / "__init__.py").is_file(), row
+        for pattern in re.findall(r"`(tests[\w/*.]*)`", tests):
+            assert list(ROOT.glob(pattern)), f"{row}: {pattern} is not there"
+
+
+@pytest.mark.parametrize("name", ["CONTRIBUTING.md", "README.md", "docs/architecture.md"])
+def test_paths_that_documents_name_are_there(name: str) -> None:
+    for path in re.findall(r"`((?:cmw_agent|memory|tests|scripts|docs)/[\w/.-]+)`", read(name)):
+        assert (ROOT / path).exists(), f"{name}: {path}"

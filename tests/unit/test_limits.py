@@ -1,4 +1,4 @@
-"""Limits: the same in one process and in a Redis that replicas share, which may fail."""
+"""Rate limits: the same in a process and in a Redis that replicas share and that may fail."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""Log lines: one each, whatever is in them, and never an exception's own words."""
+"""Log lines: one line per record, and never an exception's text."""
 
 import ast
 import asyncio

@@ -1,4 +1,4 @@
-"""What is counted rises when it happens, and is shown to this machine or for the token alone."""
+"""Metrics: counters rise with their events; `/metrics` answers this machine or the token alone."""
 
 import asyncio
 from pathlib import Path
@@ -28,7 +28,7 @@ from cmw_agent.server.build import build_app
 from tests.doubles.openai_server import OpenAIDouble
 from tests.harness import Browser, served, settings_for
 from tests.metrics import Series, series, value
-from tests.service import ending, session_of, told
+from tests.service import all_events, session_of, turn_end
 
 TOKEN = "scrape-me-with-this"
 
@@ -68,7 +68,7 @@ async def turns_of(folder: Path, model: str, *said: str, **changes: Any) -> Seri
             session = await session_of(runtime)
             for number, text in enumerate(said):
                 try:
-                    await told(runtime.chat.turn(session, text, key=str(number)))
+                    await all_events(runtime.chat.turn(session, text, key=str(number)))
                 except UserError:
                     continue
     return read(metrics)
@@ -108,7 +108,7 @@ async def test_a_request_that_comes_again_is_no_second_answer(tmp_path: Path) ->
     async with runtime.running():
         session = await session_of(runtime)
         for _ in range(3):
-            end = ending(await told(runtime.chat.turn(session, "hi", key="same")))
+            end = turn_end(await all_events(runtime.chat.turn(session, "hi", key="same")))
             assert end.outcome == "complete"
     found = read(metrics)
     assert value(found, "cmw_turns_total", channel="web", outcome="complete") == 1

@@ -1,4 +1,4 @@
-"""Which model answers, by whose instructions, what it costs, and how much of it a user gets."""
+"""The choice of model, instructions and price of a turn, and a user's limits."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from cmw_agent.server.build import build_app
 from tests.doubles.openai_server import OpenAIDouble
 from tests.harness import Browser, RefusedError, Tab, canary, last_text, served, settings_for
 from tests.rows import rows
-from tests.service import ending, process, session_of, told
+from tests.service import all_events, running_app, session_of, turn_end
 
 NOON = 20_000.5 * 86_400  # of some day, in seconds
 
@@ -104,10 +104,10 @@ async def test_an_answer_is_stored_with_its_tokens_and_its_cost(tmp_path: Path) 
         settings = settings_for(
             tmp_path, openai_base_url=endpoint.base_url, model="echo", prices="echo=100000/200000"
         )
-        async with process(settings) as runtime:
+        async with running_app(settings) as runtime:
             session = await session_of(runtime)
-            events = await told(runtime.chat.turn(session, "hello there", key=canary()))
-            tokens = ending(events).tokens
+            events = await all_events(runtime.chat.turn(session, "hello there", key=canary()))
+            tokens = turn_end(events).tokens
             used = await session.memory.cost(session.owner, str(session.conversation_id))
     (row,) = rows(
         tmp_path,
@@ -182,11 +182,11 @@ async def test_the_tokens_of_a_day_are_used_up_by_their_user_alone(tmp_path: Pat
         settings = settings_for(
             tmp_path, openai_base_url=endpoint.base_url, model="tokens-200", tokens_per_day=100
         )
-        async with process(settings) as runtime:
+        async with running_app(settings) as runtime:
             runtime.services.dependencies.limits._clock = lambda: NOON
             alice, bob = [await session_of(runtime, name) for name in ("alice", "bob")]
             await runtime.chat.admit(alice.principal, None)
-            await told(runtime.chat.turn(alice, "hello", key=canary()))
+            await all_events(runtime.chat.turn(alice, "hello", key=canary()))
             with pytest.raises(Exception, match="today's 100 tokens"):
                 await runtime.chat.admit(alice.principal, None)
             await runtime.chat.admit(bob.principal, None)
@@ -197,22 +197,22 @@ async def test_one_user_has_so_many_answers_written_at_once(tmp_path: Path) -> N
         settings = settings_for(
             tmp_path, openai_base_url=endpoint.base_url, model="gated", turns_at_once=1
         )
-        async with process(settings) as runtime:
+        async with running_app(settings) as runtime:
             one, two = [await session_of(runtime, page=page) for page in ("one", "two")]
             other = await session_of(runtime, "bob")
             first = runtime.chat.turn(one, "first", key=canary())
             await endpoint.wait_held("first")
             with pytest.raises(RateLimitError, match=r"answers? (is|are) being written|at once"):
-                await told(runtime.chat.turn(two, "second", key=canary()))
+                await all_events(runtime.chat.turn(two, "second", key=canary()))
             theirs = runtime.chat.turn(other, "theirs", key=canary())
             await endpoint.wait_held("theirs")
             endpoint.release("first")
             endpoint.release("theirs")
-            assert ending(await told(first)).outcome == "complete"
-            assert ending(await told(theirs)).outcome == "complete"
+            assert turn_end(await all_events(first)).outcome == "complete"
+            assert turn_end(await all_events(theirs)).outcome == "complete"
             third = runtime.chat.turn(two, "third", key=canary())
             await endpoint.wait_held("third")
             endpoint.release("third")
-            assert ending(await told(third)).outcome == "complete"
+            assert turn_end(await all_events(third)).outcome == "complete"
         stored = [row["content"] for row in rows(tmp_path, "SELECT content FROM agent_messages")]
         assert "second" not in stored

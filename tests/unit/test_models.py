@@ -1,4 +1,4 @@
-"""The chat model as the app makes it: what it sends, and what its failures mean."""
+"""The chat model: its requests, and what its failures mean."""
 
 import asyncio
 import contextlib
@@ -22,7 +22,7 @@ from tests.doubles.http_proxy import http_proxy
 from tests.doubles.openai_server import OpenAIDouble, refused_url
 from tests.doubles.openai_steps import Gate, Plain, Text
 from tests.harness import WAIT, canary, settings_for
-from tests.service import until
+from tests.service import wait_until
 
 KEY = "sk-secret-of-the-app"
 
@@ -161,7 +161,9 @@ async def test_what_came_faster_than_it_was_read_comes_whole() -> None:
     async with OpenAIDouble(scripts={"fast": lambda _: [Text(pieces)]}) as endpoint:
         upstream = Upstream(endpoint.base_url, key=None, read_seconds=5.0, connections=1)
         reply = await upstream.open({"model": "fast", "stream": True, "messages": []})
-        await until(lambda: reply._body._protocol()._reading_paused)  # aiohttp has taken its fill
+        await wait_until(
+            lambda: reply._body._protocol()._reading_paused
+        )  # aiohttp has taken its fill
         received = b""
         async with asyncio.timeout(WAIT):
             while part := await reply.read():

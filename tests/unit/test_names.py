@@ -1,4 +1,4 @@
-"""Random names that are drawn for many at a time."""
+"""The pool of random ids."""
 
 import re
 

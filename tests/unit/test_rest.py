@@ -1,4 +1,4 @@
-"""The REST interface: what it takes, what it answers, and how it says no."""
+"""The REST interface: requests, responses and errors."""
 
 import asyncio
 import json
@@ -12,10 +12,10 @@ from yarl import URL
 
 from cmw_agent.chat.commands import BEGUN, FORGOTTEN, NOTHING
 from cmw_agent.conversations.cursors import NO_PLACE, ZONELESS
-from tests.isolation.world import World, unstored, world
+from tests.isolation.world import World, app_with_model, unstored
 from tests.rest import KEYS, SHOP, Client, client
-from tests.scheduled import Hands, Heard, ran, scheduler_of
-from tests.service import until
+from tests.scheduled import Hands, Heard, run_due, scheduler_of
+from tests.service import wait_until
 
 shared = pytest.mark.asyncio(loop_scope="module")
 EVENTS = "text/event-stream"
@@ -26,7 +26,7 @@ LONG = 10**30 + 1
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def here(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
-    async with world(tmp_path_factory.mktemp("rest"), "memory", api_keys=KEYS) as made:
+    async with app_with_model(tmp_path_factory.mktemp("rest"), "memory", api_keys=KEYS) as made:
         yield made
 
 
@@ -200,14 +200,14 @@ async def test_an_ended_conversation_is_read_and_another_one_begins(by: str, sho
 async def test_a_task_that_ran_in_an_ended_conversation_does_not_bring_it_back(
     tmp_path: Path,
 ) -> None:
-    async with world(tmp_path, api_keys=KEYS) as here, client(here.url) as shop:
+    async with app_with_model(tmp_path, api_keys=KEYS) as here, client(here.url) as shop:
         hands, heard = Hands(), Heard()
         scheduler = scheduler_of(here.app.application.runtime, hands, heard)
         await shop.say(f"/schedule {hands.far}: the task", "s")
         await shop.say("/new", "s")
         await shop.say("second", "s")
         hands.jump()
-        await ran(scheduler)
+        await run_due(scheduler)
         assert heard.outcomes == ["complete"]
         current = (await shop.at("s")).json
         assert [item["content"] for item in current["messages"]] == ["second", "You said: second"]
@@ -220,7 +220,7 @@ async def test_a_task_that_ran_in_an_ended_conversation_does_not_bring_it_back(
 
 async def test_a_number_of_any_length_is_told_in_full(tmp_path: Path) -> None:
     call = f'tool:calculate:{{"expression": "1", "x": [{LONG}, -{LONG}, 12]}}'
-    async with world(tmp_path, call, api_keys=KEYS) as here, client(here.url) as shop:
+    async with app_with_model(tmp_path, call, api_keys=KEYS) as here, client(here.url) as shop:
         reply = await shop.say("Hello", "long", Accept=EVENTS)
         (told,) = [data["arguments"] for name, data in reply.events if name == "tool"]
         assert told["x"] == [str(LONG), f"-{LONG}", 12]
@@ -371,7 +371,7 @@ async def test_each_failure_has_its_status_and_leaves_no_trace(here: World, shop
 
 async def test_too_many_messages_are_told_when_to_go_on(tmp_path: Path) -> None:
     async with (
-        world(tmp_path, api_keys=KEYS, turns_per_minute=1) as here,
+        app_with_model(tmp_path, api_keys=KEYS, turns_per_minute=1) as here,
         client(here.url) as shop,
     ):
         assert (await shop.say("one", "busy")).status == 200
@@ -383,15 +383,15 @@ async def test_too_many_messages_are_told_when_to_go_on(tmp_path: Path) -> None:
 
 async def test_a_busy_session_and_a_full_process_say_so(tmp_path: Path) -> None:
     async with (
-        world(tmp_path, "hang", api_keys=KEYS, max_turns=2) as here,
+        app_with_model(tmp_path, "hang", api_keys=KEYS, max_turns=2) as here,
         client(here.url) as shop,
     ):
         running = [asyncio.create_task(shop.say("one", "first"))]
-        await until(lambda: len(here.endpoint.requests) == 1)
+        await wait_until(lambda: len(here.endpoint.requests) == 1)
         busy = await shop.say("two", "first")
         assert (busy.status, busy.json["title"]) == (409, "Conflict")
         running.append(asyncio.create_task(shop.say("one", "second")))
-        await until(lambda: len(here.endpoint.requests) == 2)
+        await wait_until(lambda: len(here.endpoint.requests) == 2)
         full = await shop.say("one", "third")
         assert (full.status, full.headers["Retry-After"]) == (503, "5")
         for task in running:
@@ -400,12 +400,12 @@ async def test_a_busy_session_and_a_full_process_say_so(tmp_path: Path) -> None:
 
 
 async def test_an_answer_that_is_being_written_ends_with_its_conversation(tmp_path: Path) -> None:
-    async with world(tmp_path, "hang", api_keys=KEYS) as here, client(here.url) as shop:
+    async with app_with_model(tmp_path, "hang", api_keys=KEYS) as here, client(here.url) as shop:
         running = [
             asyncio.create_task(shop.say("one", session, Accept=EVENTS))
             for session in ("ends", "goes-on")
         ]
-        await until(lambda: here.endpoint.request_count == 2)
+        await wait_until(lambda: here.endpoint.request_count == 2)
         assert (await shop.at("ends", "/end", "POST")).status == 204
         name, told = (await running[0]).events[-1]
         assert (name, told["metadata"]["status"]) == ("done", "interrupted")
@@ -417,16 +417,19 @@ async def test_an_answer_that_is_being_written_ends_with_its_conversation(tmp_pa
 
 
 async def test_a_stream_that_its_reader_leaves_stops_the_answer(tmp_path: Path) -> None:
-    async with world(tmp_path, "hang", api_keys=KEYS) as here, client(here.url) as shop:
+    async with app_with_model(tmp_path, "hang", api_keys=KEYS) as here, client(here.url) as shop:
         reading = asyncio.create_task(shop.say("one", "left", Accept=EVENTS))
-        await until(lambda: len(here.endpoint.requests) == 1)
+        await wait_until(lambda: len(here.endpoint.requests) == 1)
         reading.cancel()
         await asyncio.wait([reading])
-        await until(lambda: here.rows()["agent_turns"][0]["state"] == "interrupted")
+        await wait_until(lambda: here.rows()["agent_turns"][0]["state"] == "interrupted")
 
 
 async def test_a_failing_model_is_told_as_a_failing_gateway(tmp_path: Path) -> None:
-    async with world(tmp_path, "fail-401", api_keys=KEYS) as here, client(here.url) as shop:
+    async with (
+        app_with_model(tmp_path, "fail-401", api_keys=KEYS) as here,
+        client(here.url) as shop,
+    ):
         reply = await shop.say("Hello", "failed", Idempotency_Key="k")
         assert reply.status == 502
         streamed = await shop.say("Hello", "other", Accept=EVENTS)
@@ -438,7 +441,7 @@ async def test_a_failing_model_is_told_as_a_failing_gateway(tmp_path: Path) -> N
 
 
 async def test_without_keys_the_interface_is_closed(tmp_path: Path) -> None:
-    async with world(tmp_path) as here, client(here.url) as shop:
+    async with app_with_model(tmp_path) as here, client(here.url) as shop:
         reply = await shop.say("Hello", "closed")
         assert reply.status == 401
         assert "closed" in reply.json["detail"]
@@ -468,7 +471,7 @@ async def test_the_description_is_open_and_names_every_route(here: World) -> Non
 
 
 async def test_what_an_answer_has_told_its_session_s_history_has(tmp_path: Path) -> None:
-    async with world(tmp_path, "gated-0", api_keys=KEYS) as here, client(here.url) as shop:
+    async with app_with_model(tmp_path, "gated-0", api_keys=KEYS) as here, client(here.url) as shop:
         answering = asyncio.create_task(shop.say("hello", "s"))
         await here.endpoint.wait_held("hello")
         async with unstored(here, "hello"):

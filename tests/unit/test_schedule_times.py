@@ -1,4 +1,4 @@
-"""When recurring tasks run: what people write, in one form; and the times, by the clock on the wall."""
+"""Recurrence: parsing of what people write, and the due times in their time zone."""
 
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise

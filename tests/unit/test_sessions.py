@@ -1,4 +1,4 @@
-"""The registry of live sessions: whose they are, how many there may be, when they go."""
+"""The registry of live sessions: owners, capacity and expiry."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""The stream's source: the parser, the merger, and both over a real connection."""
+"""The model's stream: the SSE parser, the merging, and both over a real connection."""
 
 import asyncio
 import contextlib
@@ -27,7 +27,7 @@ from cmw_agent.llm.sse import MAX_EVENT, Chunk, Merger, SSEParser
 from tests.doubles.openai_server import OpenAIDouble
 from tests.doubles.openai_steps import Cut, Gate, Plain, Request, Script, Start, Step, Text
 from tests.harness import WAIT, settings_for
-from tests.service import until
+from tests.service import wait_until
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 
@@ -351,7 +351,7 @@ async def test_text_that_came_before_its_reader_looked_outlives_the_cut(tmp_path
         await endpoint.wait_held()
         endpoint.release_all()
         content = stream._reply._answer.content
-        await until(lambda: content.exception() is not None)
+        await wait_until(lambda: content.exception() is not None)
         chunks = aiter(stream)
         assert text_of([await anext(chunks)]) == "all of it"
         with pytest.raises(StreamCutError):

@@ -1,4 +1,4 @@
-"""Streams of answers end, however their turns end, and are told as they come."""
+"""Streams of answers are sent as they grow, and end however their turns end."""
 
 import asyncio
 import contextlib
@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from cmw_agent.channels.common.turn_streams import EVENTS, begun, server_sent
-from cmw_agent.channels.openai.streams import ChatCompletionBuilder, written
+from cmw_agent.channels.common.turn_streams import EVENTS, server_sent, wait_until_begun
+from cmw_agent.channels.openai.streams import ChatCompletionBuilder, chunks
 from cmw_agent.chat.turn import Turn
 from cmw_agent.core.errors import ServiceUnavailableError
 from cmw_agent.core.events import TextDelta, TurnStarted
-from tests.isolation.world import world
+from tests.isolation.world import app_with_model
 from tests.rest import KEYS, client
-from tests.service import until
+from tests.service import wait_until
 
 MOST = 10  # pieces, of a stream that has four at most
 STARTED = TurnStarted("a" * 8, "b", 1, 2)
@@ -49,12 +49,12 @@ async def streamed(channel: str, ending: Ending) -> list[bytes]:
 
     begins_to_end = asyncio.Event()
     turn.start(work())
-    first = await begun(turn)
+    first = await wait_until_begun(turn)
     begins_to_end.set()
     pieces: AsyncIterator[bytes] = (
         server_sent(turn, first)
         if channel == "rest"
-        else written(turn, first, ChatCompletionBuilder("m"), with_usage=False)
+        else chunks(turn, first, ChatCompletionBuilder("m"), with_usage=False)
     )
     found: list[bytes] = []
     async for piece in pieces:
@@ -96,12 +96,12 @@ async def test_a_turn_that_is_refused_after_it_began_tells_so_in_its_stream(chan
 
 
 async def test_streams_of_a_repeated_request_end_when_the_process_does(tmp_path: Path) -> None:
-    async with world(tmp_path, "gated-1", api_keys=KEYS) as here, client(here.url) as shop:
+    async with app_with_model(tmp_path, "gated-1", api_keys=KEYS) as here, client(here.url) as shop:
         chat, named = here.app.application.runtime.chat, {"Accept": EVENTS, "Idempotency_Key": "k"}
         first = asyncio.create_task(shop.say("a b c", "s", **named))
-        await until(lambda: here.endpoint.request_count == 1)
+        await wait_until(lambda: here.endpoint.request_count == 1)
         second = asyncio.create_task(shop.say("a b c", "s", **named))
-        await until(lambda: chat.running == 2)
+        await wait_until(lambda: chat.running == 2)
         await chat.drain(0)
         for reply in (await first, await second):
             assert reply.events[-1][0] == "done"
@@ -111,16 +111,16 @@ async def test_streams_of_a_repeated_request_end_when_the_process_does(tmp_path:
 async def test_a_repeated_request_that_is_stopped_while_it_begins_is_told_so(
     tmp_path: Path,
 ) -> None:
-    async with world(tmp_path, "gated-1", api_keys=KEYS) as here, client(here.url) as shop:
+    async with app_with_model(tmp_path, "gated-1", api_keys=KEYS) as here, client(here.url) as shop:
         chat, named = here.app.application.runtime.chat, {"Accept": EVENTS, "Idempotency_Key": "k"}
         first = asyncio.create_task(shop.say("a b c", "s", **named))
-        await until(lambda: here.endpoint.request_count == 1)
+        await wait_until(lambda: here.endpoint.request_count == 1)
         with contextlib.closing(
             sqlite3.connect(tmp_path / "chat.db", isolation_level=None)
         ) as other:
             other.execute("BEGIN IMMEDIATE")
             second = asyncio.create_task(shop.say("a b c", "s", **named))
-            await until(lambda: chat.running == 2)
+            await wait_until(lambda: chat.running == 2)
             await rounds()  # it waits for the lock now
             ending = asyncio.create_task(chat.drain(0))
             await rounds()
@@ -138,7 +138,7 @@ async def test_what_is_stopped_before_it_begins_is_to_be_sent_again() -> None:
     with pytest.raises(
         ServiceUnavailableError, match="stopped before it was stored; please send it again"
     ):
-        await begun(turn)
+        await wait_until_begun(turn)
 
 
 async def rounds() -> None:

@@ -1,4 +1,4 @@
-"""Tokens of a day: what was used is charged, however an answer ends and whoever reads it."""
+"""Daily token limits: used tokens are charged, however an answer ends."""
 
 import asyncio
 import contextlib
@@ -19,7 +19,7 @@ from tests.doubles.openai_server import OpenAIDouble
 from tests.doubles.openai_steps import Gate, Plain, Request, Step, Stop, Text
 from tests.harness import canary, settings_for
 from tests.rows import rows
-from tests.service import ending, process, session_of, told, until
+from tests.service import all_events, running_app, session_of, turn_end, wait_until
 
 LONG = "lorem ipsum dolor sit amet " * 40  # some 270 tokens
 DAY = 200
@@ -55,7 +55,7 @@ async def limited(
             **{"openai_base_url": endpoint.base_url, "model": model, "tokens_per_day": DAY}
             | changes,
         )
-        async with process(settings) as runtime:
+        async with running_app(settings) as runtime:
             yield runtime, endpoint
 
 
@@ -120,7 +120,7 @@ async def test_an_answer_that_breaks_or_is_not_counted_is_charged(
 ) -> None:
     async with limited(tmp_path, model) as (runtime, _):
         session = await session_of(runtime)
-        await told(begun(runtime, session, channel))
+        await all_events(begun(runtime, session, channel))
         with pytest.raises(RateLimitError):
             await runtime.chat.admit(session.principal, None)
 
@@ -131,7 +131,7 @@ async def test_a_request_that_the_endpoint_refuses_is_not_charged(
 ) -> None:
     async with limited(tmp_path, "refusing") as (runtime, _):
         session = await session_of(runtime)
-        assert ending(await told(begun(runtime, session, channel))).outcome == "failed"
+        assert turn_end(await all_events(begun(runtime, session, channel))).outcome == "failed"
         await runtime.chat.admit(session.principal, None)
 
 
@@ -140,7 +140,7 @@ async def test_an_estimate_is_stored_as_one(tmp_path: Path, model: str, is_estim
     async with limited(tmp_path, model) as (runtime, _):
         session = await session_of(runtime)
         turn = begun(runtime, session, "kept")
-        await (stopped(turn) if is_estimate else told(turn))
+        await (stopped(turn) if is_estimate else all_events(turn))
         conversation = session.conversation_id or ""
         kept = (await session.memory.messages(session.owner, conversation))[-1]
         assert kept.tokens_estimated == bool(is_estimate)
@@ -155,9 +155,9 @@ async def test_answers_at_once_cannot_all_pass_before_the_first_is_counted(tmp_p
         # Each may take 10,000 tokens: as much as its window, and an answer.
         sessions = [await session_of(runtime, page=f"{number}") for number in range(20)]
         turns = [runtime.chat.turn(session, "hi", key="k") for session in sessions]
-        reading = [asyncio.create_task(told(turn)) for turn in turns]
+        reading = [asyncio.create_task(all_events(turn)) for turn in turns]
         await endpoint.wait_held(count=2)
-        await until(lambda: sum(task.done() for task in reading) == 18)
+        await wait_until(lambda: sum(task.done() for task in reading) == 18)
         endpoint.release_all()
         outcomes = await asyncio.gather(*reading, return_exceptions=True)
         refused = [found for found in outcomes if isinstance(found, RateLimitError)]
@@ -181,16 +181,16 @@ async def test_a_summary_is_charged_also_when_it_is_stopped(
             history_tokens=600,
             tokens_per_day=10**6,
         )
-        async with process(settings) as runtime:
+        async with running_app(settings) as runtime:
             session = await session_of(runtime)
             while not any(is_summary(request) for request in endpoint.requests):
-                await told(runtime.chat.turn(session, LONG, key=canary()))
-                await until(lambda: not runtime.chat._summaries._pauses)
+                await all_events(runtime.chat.turn(session, LONG, key=canary()))
+                await wait_until(lambda: not runtime.chat._summaries._pauses)
             if is_stopped:
                 await endpoint.wait_held()
                 runtime.chat._summaries._due.clear()
                 runtime.chat._summaries.stop(session)
-            await until(lambda: not runtime.chat._summaries._tasks)
+            await wait_until(lambda: not runtime.chat._summaries._tasks)
             found = await session.memory.messages(session.owner, session.conversation_id or "")
             answers = sum(message.tokens_used or 0 for message in found)
             assert await charged(runtime, session) > answers + 100

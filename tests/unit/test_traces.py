@@ -1,4 +1,4 @@
-"""Spans reach a collector, hold no word of anybody, and nothing waits for a collector."""
+"""Tracing: spans reach a collector without users' texts, and nothing waits for a collector."""
 
 import asyncio
 import threading
@@ -18,7 +18,7 @@ from tests.doubles.openai_steps import Request, Step, ToolCalls
 from tests.doubles.otlp_collector import OTLPCollector
 from tests.harness import WAIT, Browser, canary, served, settings_for
 from tests.metrics import series, value
-from tests.service import session_of, told
+from tests.service import all_events, session_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ async def drawn(folder: Path, traces: Traces, model: str, said: str, **more: Any
         runtime = Runtime(settings_for(folder, **values), traces)
         async with traces.running(), runtime.running():
             session = await session_of(runtime)
-            await told(runtime.chat.turn(session, said, key="1"))
+            await all_events(runtime.chat.turn(session, said, key="1"))
             return Drawn(session.principal.log_name, endpoint.request_count)
 
 

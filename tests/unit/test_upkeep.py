@@ -1,4 +1,4 @@
-"""Work that is done again and again: also after a failure, never twice at once, and it ends."""
+"""Periodic tasks: they run again after a failure, never twice at once, and end."""
 
 import asyncio
 import sqlite3
@@ -15,7 +15,7 @@ from memory.manager import ConversationMemoryManager
 from memory.records import ConversationOrigin, NewTurn
 from tests.harness import WAIT, served, settings_for
 from tests.rows import count
-from tests.service import until
+from tests.service import wait_until
 
 SOON = 0.01
 
@@ -76,7 +76,7 @@ async def test_leaving_ends_a_run_and_nothing_runs_afterwards(
     work = Work()
     work.may_end.clear()
     async with asyncio.timeout(WAIT), PeriodicTask(work, seconds=SOON):
-        await until(lambda: work.runs == 1)
+        await wait_until(lambda: work.runs == 1)
     assert (work.runs, work.cancelled, work.at_once) == (1, 1, 0)
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
     left = asyncio.all_tasks() - {asyncio.current_task()}
@@ -101,6 +101,6 @@ async def test_the_running_app_deletes_what_is_old(tmp_path: Path) -> None:
         )
     await database.dispose()
     async with served(settings_for(tmp_path, cleanup_seconds=0.05, retention_days=2)):
-        await until(lambda: count(tmp_path) == (1, 2, 1))
+        await wait_until(lambda: count(tmp_path) == (1, 2, 1))
     with closing(sqlite3.connect(tmp_path / "chat.db")) as connection:
         assert connection.execute("SELECT session_id FROM agent_sessions").fetchall() == [("new",)]

@@ -1,4 +1,4 @@
-"""Uploads: what one owner, one network address and all may bring, and how slowly."""
+"""Uploads: limits of one owner, one network address and all, and of the slowest rate."""
 
 import asyncio
 import contextlib
@@ -18,7 +18,7 @@ from cmw_agent.limits.budgets import Budgets
 from cmw_agent.limits.limiter import RateLimitError
 from cmw_agent.limits.pace import Pace
 from tests.harness import settings_for
-from tests.service import process, until
+from tests.service import running_app, wait_until
 
 ATTACKER, OFFICE = "192.0.2.1", "198.51.100.7"
 BOB = Principal("v" + "b" * 32, "visitor")
@@ -43,7 +43,7 @@ async def files_of(
 ) -> AsyncIterator[tuple[Files, Budgets]]:
     """Everybody's files, where one network address has half of everything."""
     settings = settings_for(folder, address_share=0.5, disk_spare_bytes=0, **changes)
-    async with process(settings) as runtime:
+    async with running_app(settings) as runtime:
         if module is None:
             yield runtime.files, runtime.budgets
             return
@@ -66,7 +66,7 @@ async def test_uploads_that_trickle_from_one_address_leave_room_for_others(tmp_p
             asyncio.create_task(files.add(visitor(number), "a.txt", "", trickle(gone), ATTACKER))
             for number in range(100)
         ]
-        await until(lambda: sum(not task.done() for task in held) == budgets.used("uploads"))
+        await wait_until(lambda: sum(not task.done() for task in held) == budgets.used("uploads"))
         assert budgets.used("uploads") <= 16
         assert await added(files, BOB, b"hello", OFFICE) == 5
         gone.set()
@@ -80,7 +80,7 @@ async def test_one_owner_has_a_few_uploads_at_once(tmp_path: Path) -> None:
         held = [
             asyncio.create_task(files.add(BOB, "a.txt", "", trickle(gone), None)) for _ in range(6)
         ]
-        await until(lambda: sum(task.done() for task in held) == 2)
+        await wait_until(lambda: sum(task.done() for task in held) == 2)
         assert budgets.used("uploads") == 4
         gone.set()
         told = await asyncio.gather(*held, return_exceptions=True)
@@ -131,7 +131,7 @@ async def test_all_files_together_have_a_bound(tmp_path: Path) -> None:
 
 async def test_some_of_the_disk_always_stays_free(tmp_path: Path) -> None:
     settings = settings_for(tmp_path, disk_spare_bytes=10**15)
-    async with process(settings) as runtime:
+    async with running_app(settings) as runtime:
         with pytest.raises(UserError, match="no room for further files"):
             await added(runtime.files, BOB, b"hello", OFFICE)
     assert not list((tmp_path / "files").rglob("*"))
@@ -146,7 +146,7 @@ async def test_slow_documents_of_one_network_never_hold_all_workers(tmp_path: Pa
             asyncio.create_task(added(files, visitor(number % 3), b"slow", ATTACKER))
             for number in range(12)
         ]
-        await until(lambda: budgets.used("extraction") == EXTRACTIONS // 2)
+        await wait_until(lambda: budgets.used("extraction") == EXTRACTIONS // 2)
         assert budgets.used_by_owner("extraction", visitor(0).id) <= 1
         assert await added(files, BOB, b"hello", OFFICE) == 5
         for task in held:
@@ -161,7 +161,7 @@ async def test_two_slow_documents_of_one_owner_take_one_worker(tmp_path: Path) -
         budgets,
     ):
         held = [asyncio.create_task(added(files, visitor(1), b"slow", ATTACKER)) for _ in range(3)]
-        await until(lambda: budgets.used("uploads") == 3 and budgets.used("extraction") == 1)
+        await wait_until(lambda: budgets.used("uploads") == 3 and budgets.used("extraction") == 1)
         assert await added(files, visitor(2), b"hello", ATTACKER) == 5
         assert budgets.used("extraction") == 1
         for task in held:

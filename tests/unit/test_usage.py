@@ -1,4 +1,4 @@
-"""What the last answer, its conversation and the day took: each owner's own."""
+"""Usage of the last answer, its conversation and the day, for each owner alone."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta, timezone
@@ -17,7 +17,7 @@ from memory.manager import ConversationMemoryManager
 from memory.records import ConversationOrigin, NewTurn, Usage, utcnow
 from tests.harness import Browser, served, settings_for
 from tests.rows import rows
-from tests.service import process
+from tests.service import running_app
 
 ALICE = Principal("v" + "a" * 32, "visitor")
 BOB = Principal("v" + "b" * 32, "visitor")
@@ -56,7 +56,7 @@ def memory(database: Database, clock: Clock) -> ConversationMemoryManager:
 
 @pytest.fixture
 async def runtime(tmp_path: Path) -> AsyncIterator[Runtime]:
-    async with process(settings_for(tmp_path)) as running:
+    async with running_app(settings_for(tmp_path)) as running:
         yield running
 
 

@@ -1,4 +1,4 @@
-"""How a conversation is drawn: in Gradio's own form, never out of its place."""
+"""Rendering of a conversation in Gradio's normal form, in the right order."""
 
 import re
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""What holds the event loop is named in the log while it does, once, and without a text."""
+"""The watchdog names what blocks the event loop in the log, once, and without texts."""
 
 import asyncio
 import logging
@@ -19,7 +19,7 @@ from cmw_agent.server.build import build_app
 from tests.doubles.waiting import WAIT
 from tests.harness import settings_for
 from tests.metrics import Series, series, value
-from tests.service import until
+from tests.service import wait_until
 
 SECRET = "canary-of-a-local"
 
@@ -64,7 +64,7 @@ def hold_the_loop(lines: Lines, since: int = 0) -> None:
 async def beats(metrics: Metrics, count: int) -> None:
     """Wait until the loop has beaten so often."""
     begun = value(read(metrics), "cmw_loop_lag_seconds_count")
-    await until(lambda: value(read(metrics), "cmw_loop_lag_seconds_count") >= begun + count)
+    await wait_until(lambda: value(read(metrics), "cmw_loop_lag_seconds_count") >= begun + count)
 
 
 @pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])

@@ -1,4 +1,4 @@
-"""What WhatsApp shows: Markdown in its own form, in parts that it takes, with nothing lost."""
+"""Formatting for WhatsApp: Markdown is converted and split into parts without loss."""
 
 import pytest
 from hypothesis import given, settings

@@ -21,7 +21,7 @@ from tests.doubles.openai_server import OpenAIDouble
 from tests.doubles.openai_steps import Request, Step
 from tests.harness import WAIT, Served, served, settings_for
 from tests.programs import chromium
-from tests.service import until
+from tests.service import wait_until
 from tests.web.chat_page import ChatPage, Watch
 
 WAIT_MS = 1000 * WAIT
@@ -48,13 +48,13 @@ def by_message(request: Request) -> Sequence[Step]:
     return script(request)
 
 
-async def unfollowed(app: Served) -> None:
+async def wait_until_unfollowed(app: Served) -> None:
     """Wait until no page follows a running turn of the app.
 
     A page that is opened then resumes a turn that waits for approval, and finds all others stored.
     """
     chat = app.application.runtime.chat
-    await until(lambda: not any(turn.is_read for turn in chat._runners))
+    await wait_until(lambda: not any(turn.is_read for turn in chat._runners))
 
 
 class People:

@@ -1,4 +1,4 @@
-"""A site of somebody else: serves one page, and remembers whatever it was asked."""
+"""A web server of another site: serves one page and records its requests."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""`/chat` from gradio_client, as a program uses it."""
+"""`/chat` with gradio_client."""
 
 import asyncio
 import itertools

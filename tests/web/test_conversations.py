@@ -1,4 +1,4 @@
-"""Conversations outlive the page that shows them, and open for their owner alone."""
+"""Conversations are kept after their page closes, and open for their owner alone."""
 
 import re
 
@@ -7,7 +7,7 @@ from playwright.async_api import expect
 
 from tests.doubles.openai_server import OpenAIDouble
 from tests.harness import Served, canary
-from tests.web.conftest import People, unfollowed
+from tests.web.conftest import People, wait_until_unfollowed
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -40,7 +40,7 @@ async def test_a_reload_in_mid_answer_keeps_what_came(
     conversation = page.conversation()
     await page.page.goto("about:blank")
     await model.wait_aborted(aborted + 1)
-    await unfollowed(app)  # what came is stored by then
+    await wait_until_unfollowed(app)  # what came is stored by then
     await page.open(f"?c={conversation}")
     await expect(page.answers.first).to_have_text("You said: [gated-3]")
     await expect(page.answers.last).to_contain_text("This answer was stopped before its end")

@@ -1,4 +1,4 @@
-"""The sidebar's list in a browser: found, renamed, deleted and brought back, saved, rated."""
+"""The conversation list in a browser: search, rename, delete, restore, export, rating."""
 
 import re
 from pathlib import Path
@@ -9,7 +9,7 @@ from playwright.async_api import Locator, expect
 
 from tests.harness import Served, canary
 from tests.rows import rows
-from tests.service import until
+from tests.service import wait_until
 from tests.web.chat_page import ChatPage
 from tests.web.conftest import People
 
@@ -112,7 +112,7 @@ async def test_an_answer_stays_rated_after_a_reload(app: Served, people: People)
     await page.button("Like").click()
     await expect(page.log.get_by_role("button", name="Liked")).to_have_count(1)
     # Gradio draws it before the server has heard of it.
-    await until(lambda: "like" in ratings(app, conversation))
+    await wait_until(lambda: "like" in ratings(app, conversation))
     await page.reload()
     await expect(page.log.get_by_role("button", name="Liked")).to_have_count(1)
 

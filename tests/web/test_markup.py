@@ -1,4 +1,4 @@
-"""What a message says is drawn as text: no form, field, button or style, and nothing is fetched."""
+"""Messages are rendered as text: no form, field, button or style, and nothing is fetched."""
 
 import re
 from base64 import b64decode

@@ -1,4 +1,4 @@
-"""The parts around the chat: accounts that are connected, and what answers took."""
+"""The panels around the chat: connected accounts and token usage."""
 
 import re
 from urllib.parse import urljoin

@@ -1,4 +1,4 @@
-"""Questions before a tool runs: cards from the server alone, which no message draws or presses."""
+"""Approval cards come from the server alone: no message can draw or press one."""
 
 import asyncio
 import contextlib
@@ -11,7 +11,7 @@ from playwright.async_api import Locator, ViewportSize, expect
 from cmw_agent.tools.approvals import Decision
 from tests.doubles.composio_server import Composio
 from tests.harness import WAIT, Served
-from tests.service import until
+from tests.service import wait_until
 from tests.web.chat_page import ChatPage
 from tests.web.conftest import WIDE, People
 from tests.web.connecting import connect
@@ -48,7 +48,7 @@ async def asking(
     assert conversation is not None
     before = len(approvals)
     task = asyncio.create_task(approvals.ask(owner, conversation, call, name, arguments))
-    await until(lambda: len(approvals) > before)
+    await wait_until(lambda: len(approvals) > before)
     try:
         yield task
     finally:

@@ -1,4 +1,4 @@
-"""The process dies in the middle of an answer; the page shows what came, and offers a retry."""
+"""The process dies during an answer: the page shows the stored part and offers a retry."""
 
 import re
 import sys
@@ -11,7 +11,7 @@ from tests.doubles.openai_server import OpenAIDouble
 from tests.ports import free_port
 from tests.processes import HOUSE, started
 from tests.rows import messages
-from tests.service import until
+from tests.service import wait_until
 from tests.web.conftest import People, by_message
 
 pytestmark = [
@@ -41,7 +41,7 @@ async def test_after_a_kill_and_a_restart_the_page_goes_on_where_it_was(
             await endpoint.wait_held("lost")
             await expect(page.answers.last).to_have_text("You said: [gated-3]")
             # The partial text is stored every few seconds.
-            await until(lambda: "You said: [gated-3]" in stored(tmp_path))
+            await wait_until(lambda: "You said: [gated-3]" in stored(tmp_path))
             people.watch.tolerates("net::ERR", "uncaught", "error:")
             await first.kill()
         async with started(HOUSE, settings) as second:

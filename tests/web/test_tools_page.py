@@ -1,4 +1,4 @@
-"""The morning of two people with tools, in two browsers: links, tasks, approvals, a reload."""
+"""Two people with tools in two browsers: links, tasks, approvals, a reload."""
 
 import asyncio
 import re
@@ -12,9 +12,9 @@ from cmw_agent.identity.principals import Principal
 from cmw_agent.tools.composio.accounts import ConnectionUser
 from tests.accounts import connected
 from tests.harness import canary
-from tests.isolation.toolhouse import Toolhouse, toolhouse
+from tests.isolation.toolhouse import Toolhouse, app_with_tools
 from tests.web.chat_page import ChatPage
-from tests.web.conftest import People, unfollowed
+from tests.web.conftest import People, wait_until_unfollowed
 from tests.web.connecting import connect
 from tests.web.test_questions import card
 from tests.web.test_xss import _owner
@@ -25,7 +25,7 @@ LIST = "do ASANA_GET_TASKS {}"
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Toolhouse]:
-    async with toolhouse(tmp_path_factory.mktemp("tools")) as running:
+    async with app_with_tools(tmp_path_factory.mktemp("tools")) as running:
         yield running
 
 
@@ -33,7 +33,7 @@ async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Toolh
 async def hasty(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Toolhouse]:
     """One whose questions wait for six seconds, and with models to choose from."""
     folder = tmp_path_factory.mktemp("hasty")
-    async with toolhouse(folder, approval_seconds=6, models="echo,memory") as running:
+    async with app_with_tools(folder, approval_seconds=6, models="echo,memory") as running:
         yield running
 
 
@@ -81,7 +81,7 @@ async def test_a_call_waits_on_the_page_through_a_reload(house: Toolhouse, peopl
     assert house.composio.tasks.get(user, []) == []
     here = page.page.url
     await page.page.goto("about:blank")
-    await unfollowed(house.app)
+    await wait_until_unfollowed(house.app)
     await page.page.goto(here)
     await expect(card(page)).to_be_visible()
     await expect(page.log).to_contain_text("needs your approval")

@@ -1,4 +1,4 @@
-"""What users, models and tools write is text on the page, and never runs."""
+"""Texts of users, models and tools are rendered as text and never run."""
 
 import json
 import re

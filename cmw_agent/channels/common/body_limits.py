@@ -1,6 +1,6 @@
 """Bounds on what a request to a channel brings: bytes, and the time they take to come.
 
-What a form could have sent is refused unread; a key, a token or a signature is asked for later.
+What a form could have sent is refused unread; a key, a token or a signature is checked later.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cmw_agent.channels.common.api_keys import NOT_DECLARED
-from cmw_agent.channels.common.problems import told_at
+from cmw_agent.channels.common.problems import error_response_at
 from cmw_agent.core.bodies import BodyTooLargeError, check_declared_length, read_request_body
 from cmw_agent.core.errors import UserError
 from cmw_agent.core.http_headers import media_type
@@ -71,7 +71,7 @@ class BoundedBodies:
         small: Bytes above which a body is a large one, of which few are held at once.
         small_seconds: In which a small body must have come.
         large_seconds: In which a large one must have come.
-        render_error: Returns the response that tells of an error.
+        render_error: Returns the response for an error.
     """
 
     def __init__(
@@ -145,4 +145,4 @@ class BoundedBodies:
 
 
 def _plain(scope: Scope, error: UserError) -> Response:
-    return told_at(scope["path"], error)
+    return error_response_at(scope["path"], error)

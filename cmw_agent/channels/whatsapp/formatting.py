@@ -163,22 +163,22 @@ def unoffered(markdown: str) -> tuple[str, int]:
     return text, count + more
 
 
-def split(text: str, most: int = MAX_CHARS) -> list[str]:
+def split(text: str, max_chars: int = MAX_CHARS) -> list[str]:
     """Return `text` in parts of at most `most` characters, none of them empty.
 
     It is cut at the ends of paragraphs, lines, sentences or words, in this order of preference; a
     block of code that is cut is closed and opened again.
     """
-    if most <= 2 * ROOM:
+    if max_chars <= 2 * ROOM:
         raise ValueError("no part can be as short as that")
     parts: list[str] = []
     rest, is_code = text.strip(), False
     while rest:
         head = f"{FENCE}\n" if is_code else ""
-        if len(head) + len(rest) <= most:
+        if len(head) + len(rest) <= max_chars:
             parts.append(head + rest)
             break
-        cut = _cut(rest, most - ROOM)
+        cut = _cut(rest, max_chars - ROOM)
         piece, rest = rest[:cut].rstrip(), rest[cut:]
         rest = rest.lstrip("\n") if is_code else rest.lstrip()
         is_code ^= piece.count(FENCE) % 2 == 1
@@ -187,13 +187,13 @@ def split(text: str, most: int = MAX_CHARS) -> list[str]:
     return [part for part in parts if part.replace(FENCE, "").strip()]
 
 
-def _cut(text: str, most: int) -> int:
+def _cut(text: str, max_chars: int) -> int:
     """Return where to cut, after at most so many characters and at least half of them."""
     for sign in _BREAKS:
-        place = text.rfind(sign, most // 2, most)
-        if place >= 0:
-            return _beside_fence(text, place + len(sign))
-    return _beside_fence(text, most)
+        index = text.rfind(sign, max_chars // 2, max_chars)
+        if index >= 0:
+            return _beside_fence(text, index + len(sign))
+    return _beside_fence(text, max_chars)
 
 
 def _beside_fence(text: str, cut: int) -> int:
@@ -234,8 +234,8 @@ def _line(parser: _Parser, line: str, text: str) -> str:
 
 def _table(names: list[str], rows: list[str]) -> Iterator[str]:
     """Yield a table's rows; long names, which many short rows would repeat, stand there once."""
-    told = sum(map(len, names)) * len(rows)
-    if told > MAX_GROWTH * sum(map(len, rows)):
+    repeated_chars = sum(map(len, names)) * len(rows)
+    if repeated_chars > MAX_GROWTH * sum(map(len, rows)):
         yield ", ".join(filter(None, names))
         names = [""] * len(names)
     for row in rows:

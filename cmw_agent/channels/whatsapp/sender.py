@@ -19,17 +19,17 @@ MAX_AT_ONCE = 8
 
 
 class Sender:
-    """See the module's text.
+    """Delivers the texts of the outbox.
 
     Args:
         outbox: What is to be sent.
-        wire: Sends it.
-        observer: Is told of each attempt.
+        client: Sends it.
+        observer: Counts each attempt.
     """
 
-    def __init__(self, outbox: Outbox, wire: WhatsAppClient, observer: Observer) -> None:
+    def __init__(self, outbox: Outbox, client: WhatsAppClient, observer: Observer) -> None:
         self._outbox = outbox
-        self._wire = wire
+        self._client = client
         self._observer = observer
 
     async def due(self, room: int = MAX_AT_ONCE) -> list[Send]:
@@ -40,9 +40,9 @@ class Sender:
         return await self._outbox.claim(room) if room > 0 else []
 
     async def deliver(self, send: Send) -> None:
-        """Send a text and keep what became of it."""
+        """Send a text and store the result."""
         try:
-            await self._wire.send(send.kind, send.recipient, send.text)
+            await self._client.send(send.kind, send.recipient, send.text)
         except SendError as error:
             await self._failed(send, error)
         else:
@@ -50,9 +50,9 @@ class Sender:
             await self._outbox.end(send.owner, send.send_id, "sent")
 
     async def count(self) -> None:
-        """Tell the observer how many sends wait."""
-        found = await self._outbox.statistics()
-        self._observer.sends_waiting(found.counts.get("pending", 0))
+        """Report how many sends wait to the observer."""
+        statistics = await self._outbox.statistics()
+        self._observer.sends_waiting(statistics.counts.get("pending", 0))
 
     async def _failed(self, send: Send, error: SendError) -> None:
         is_last = send.attempts >= MAX_ATTEMPTS

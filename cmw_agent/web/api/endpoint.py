@@ -26,7 +26,7 @@ RenderError = Callable[[Request, UserError], Response]
 
 
 def error_response(_: Request, error: UserError) -> Response:
-    """Return the JSON object that tells of an error."""
+    """Return an error as a JSON response."""
     # Whether it is another's or not there at all must show nowhere, in no id either.
     detail = error.sentence if isinstance(error, NotFoundError) else str(error)
     wait = {} if error.retry_after is None else {"retry-after": str(error.retry_after)}
@@ -39,7 +39,7 @@ def endpoint(answer: Answer, about: str, render_error: RenderError = error_respo
     Args:
         answer: Raises `UserError` for what the user is to read.
         about: What the log calls it where anything else is raised.
-        render_error: Returns the response that tells of an error.
+        render_error: Returns the response for an error.
     """
 
     async def answering(request: Request) -> Response:
@@ -49,10 +49,10 @@ def endpoint(answer: Answer, about: str, render_error: RenderError = error_respo
             return render_error(request, error)
         except ClientDisconnect:
             return render_error(request, InvalidMessageError("The upload ended early.", status=400))
-        except Exception as error:  # noqa: BLE001 (told to the user, named in the log)
+        except Exception as error:  # noqa: BLE001 (the user gets its id, the log its cause)
             user_error = UserError()
             principal = request.scope.get(PRINCIPAL)
-            log.error(  # noqa: TRY400 (its places are named, its text is not)
+            log.error(  # noqa: TRY400 (its text is not for the log)
                 "%s failed",
                 about,
                 error_id=user_error.error_id,
@@ -72,7 +72,7 @@ def guarded(
     nobody: Callable[[], Response] | None = None,
     render_error: RenderError = error_response,
 ) -> Answer:
-    """Return the endpoint that answers the principal whom the guard found.
+    """Return the endpoint that answers the principal of the guard.
 
     Args:
         answer: As for `endpoint`, with the principal.
@@ -93,7 +93,7 @@ def guarded(
 
 
 def cookie_principal(request: Request) -> Principal | None:
-    """Return who the request's cookie proves; a token that a script can send proves nobody here."""
+    """Return the principal of the request's cookie; a token that a script can send does not count."""
     principal = request.scope.get(PRINCIPAL)
     by_cookie = isinstance(principal, Principal) and HEADER not in request.headers
     return principal if by_cookie else None

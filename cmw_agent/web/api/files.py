@@ -1,6 +1,6 @@
 """Routes for files: uploaded by their owner, served to their owner alone.
 
-Who asks comes from the guard alone. What is another's, not there or asked for by nobody is
+The principal comes from the guard alone. What is another's, does not exist or is asked for by nobody is
 answered like a route that does not exist.
 """
 
@@ -25,7 +25,7 @@ NOBODY = "Files need a visit that is kept; please allow this page's cookie and r
 
 
 class FileRoutes:
-    """See the module's text.
+    """The routes of files.
 
     Args:
         files: Returns the use cases; raises `Unavailable` before the start and after the end.

@@ -15,7 +15,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from cmw_agent.channels.common.api_keys import NOT_DECLARED
-from cmw_agent.channels.common.problems import UnknownAddressError, WrongMethodError, told_at
+from cmw_agent.channels.common.problems import (
+    UnknownAddressError,
+    WrongMethodError,
+    error_response_at,
+)
 from cmw_agent.core.errors import UserError
 from cmw_agent.core.http_headers import media_type
 from cmw_agent.core.origins import same_origin
@@ -140,10 +144,12 @@ class Guard:
         methods = [] if _has_encoded_slash(scope) else self._channel_methods(path)
         if methods:
             names = " or ".join(method for method in methods if method != "OPTIONS")
-            response = told_at(path, WrongMethodError(f"Please use {names} at this address."))
+            response = error_response_at(
+                path, WrongMethodError(f"Please use {names} at this address.")
+            )
             response.headers["Allow"] = ", ".join(methods)
             return response
-        return told_at(path, UnknownAddressError())
+        return error_response_at(path, UnknownAddressError())
 
     def _channel_methods(self, path: str) -> list[str]:
         """Return the methods of a channel's path; an empty list for every other path."""
