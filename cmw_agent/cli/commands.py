@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import contextlib
+import gc
 import json
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -48,6 +49,7 @@ def main(
         return 2
     try:
         if chosen.command == "serve":
+            gc.set_threshold(10_000)  # as in app.py
             from cmw_agent.cli.serve import serve, start  # noqa: PLC0415 (Gradio takes seconds)
 
             serve(start(env_file))

@@ -38,7 +38,16 @@ SIGN_IN = {
 }
 UNUSED = (
     *("pandas", "matplotlib", "markitdown", "magika", "onnxruntime", "tiktoken"),
-    *("langchain_openai", "openai", "authlib", "joserfc", "composio", "composio_client"),
+    *(
+        "langgraph",
+        "langchain.agents",
+        "langchain_openai",
+        "openai",
+        "authlib",
+        "joserfc",
+        "composio",
+        "composio_client",
+    ),
     *("opentelemetry.exporter", "redis", "asyncpg"),
 )
 
