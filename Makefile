@@ -7,7 +7,8 @@ PY := .venv/bin/python
 LOCK := $(PY) -m uv pip compile pyproject.toml --quiet --universal --python-version 3.11 \
 	--no-annotate --no-emit-index-url --custom-compile-command "make lock"
 
-.PHONY: help run test mutants bench bench-scale lint format docs lock clean venv venv-dev programs
+.PHONY: help run test mutants bench bench-scale lint audit coverage format docs wheel lock clean \
+	venv venv-dev programs
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | while IFS='|' read -r name text; do \
@@ -28,11 +29,22 @@ bench-scale: venv-dev ## measure one and two replicas behind nginx on PostgreSQL
 mutants: venv-dev ## take out each owner condition once and see a test fail (long)
 	@$(PY) -m tests.mutants
 
-lint: venv-dev ## check form, types and the direction of imports
+lint: venv-dev ## check form, types, the direction of imports and the JavaScript
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
 	@.venv/bin/lint-imports --no-cache
+	@.venv/bin/oxlint --quiet --deny-warnings cmw_agent
+
+coverage: venv-dev ## show which branches the fast tests reach; fail below the floor
+	@mkdir -p artifacts
+	@$(PY) -m coverage erase
+	@$(PY) -m coverage run -m pytest -q tests/unit -m "not slow"
+	@$(PY) -m coverage combine -q
+	@$(PY) -m coverage report
+
+audit: venv-dev ## look for known holes in the locked packages (pip-audit needs the network)
+	@$(PY) scripts/audit.py
 
 format: venv-dev ## put the code into its form
 	@$(PY) -m ruff check --fix .
@@ -40,6 +52,9 @@ format: venv-dev ## put the code into its form
 
 docs: venv-dev ## rewrite the settings in README.md and .env.example
 	@$(PY) -m cmw_agent.config.docs
+
+wheel: venv-dev ## build the wheel into artifacts/dist
+	@$(PY) -m hatchling build -t wheel -d artifacts/dist
 
 lock: venv-dev ## lock the dependencies of pyproject.toml for Python 3.11 to 3.14
 	@$(LOCK) -o requirements.txt

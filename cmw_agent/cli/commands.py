@@ -1,4 +1,4 @@
-"""Commands on the database that the settings name; a running app need not stop for them."""
+"""The commands: `serve`, and those on the stored data, for which a running app need not stop."""
 
 import argparse
 import asyncio
@@ -24,21 +24,37 @@ PATIENCE = 10.0  # seconds
 CHECK_PATIENCE = 600.0  # every row of every table is looked at
 
 
-def main(arguments: Sequence[str], env_file: Path | None = Path(".env")) -> int:
-    """Run the command that `arguments` name and return the exit code.
+def main(
+    arguments: Sequence[str],
+    env_file: Path | None = Path(".env"),
+    *,
+    prog: str = "python -m cmw_agent",
+) -> int:
+    """Run a command and return the exit code.
 
-    It is 2 when nothing, or nothing known, is to be done or the settings or the database do not
-    let it, and 1 when `check` found something wrong.
+    Args:
+        arguments: The command and its options.
+        env_file: The file with settings that the environment does not hold.
+        prog: How the program was called; help and hints name it so.
+
+    Returns:
+        0 when it is done; 1 when `check` found something wrong; 2 when nothing, or nothing known,
+        is to be done, or when the settings or the database do not allow it.
     """
-    parser = _parser()
+    parser = _parser(prog)
     chosen = parser.parse_args(arguments)
     if chosen.command is None:
         parser.print_help(sys.stderr)
         return 2
     try:
+        if chosen.command == "serve":
+            from cmw_agent.cli.serve import serve, start  # noqa: PLC0415 (Gradio takes seconds)
+
+            serve(start(env_file))
+            return 0
         settings = load_settings(env_file)
         log_config.configure(settings.log_level, settings.log_format)
-        code, text = _done(settings, chosen)
+        code, text = _run(settings, chosen)
     except StartupError as error:
         sys.stderr.write(f"{error}\n")
         return 2
@@ -46,32 +62,37 @@ def main(arguments: Sequence[str], env_file: Path | None = Path(".env")) -> int:
     return code
 
 
-def _done(settings: Settings, chosen: argparse.Namespace) -> tuple[int, str]:
-    """Run a command; return the exit code and what to write."""
+def _run(settings: Settings, chosen: argparse.Namespace) -> tuple[int, str]:
+    """Run a command on the stored data; return the exit code and what to write."""
     match chosen.command:
         case "cleanup":
             return 0, _cleaned(asyncio.run(_clean(settings, chosen.dry_run)), chosen.dry_run)
         case "backup":
             with_key = chosen.with_secret_key
-            made = back_up(settings, chosen.target, force=chosen.force, with_secret_key=with_key)
-            return 0, f"{chosen.target} holds {_holds(made)}"
+            manifest = back_up(
+                settings, chosen.target, force=chosen.force, with_secret_key=with_key
+            )
+            return 0, f"{chosen.target} holds {_holds(manifest)}"
         case "restore":
-            return 0, _restored(restore(settings, chosen.source, force=chosen.force))
+            restored = restore(settings, chosen.source, force=chosen.force)
+            return 0, _restored(restored, chosen.prog)
         case "check":
             return _checked(asyncio.run(_check(settings)))
-    found = asyncio.run(_count(settings))
-    return 0, json.dumps(found.to_dict(), indent=2) if chosen.json else report(found)
+    figures = asyncio.run(_count(settings))
+    return 0, json.dumps(figures.to_dict(), indent=2) if chosen.json else report(figures)
 
 
 @contextlib.asynccontextmanager
 async def database_of(settings: Settings, *, patience: float = PATIENCE) -> AsyncIterator[Database]:
     """Open the database of the settings, at this version's schema, for the block.
 
-    `patience` is how many seconds a lock, or on PostgreSQL a statement, may take.
+    Args:
+        settings: Name the database.
+        patience: Seconds that a lock, or on PostgreSQL a statement, may take.
 
     Raises:
-        StartupError: It cannot be opened, is locked, or comes from a newer version; also for
-            what the block meets in it.
+        StartupError: It cannot be opened, is locked, or comes from a newer version; so does any
+            `StoreError` of the block.
     """
     database = open_database(
         settings.database_url.get_secret_value(), busy_timeout_ms=round(patience * 1000)
@@ -85,12 +106,13 @@ async def database_of(settings: Settings, *, patience: float = PATIENCE) -> Asyn
         await database.dispose()
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m cmw_agent",
-        description="Work on the stored conversations. `python app.py` serves the chat.",
+        prog=prog, description="Serve the chat, or work on its stored conversations."
     )
+    parser.set_defaults(prog=prog)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    commands.add_parser("serve", help="serve the chat until it is told to stop", allow_abbrev=False)
     cleanup = commands.add_parser(
         "cleanup", help="delete what is due, as the app does by itself", allow_abbrev=False
     )
@@ -144,10 +166,10 @@ async def _check(settings: Settings) -> dict[str, int]:
         return await check(settings, database)
 
 
-def _checked(found: dict[str, int]) -> tuple[int, str]:
-    wrong = {law: count for law, count in found.items() if count}
+def _checked(counts: dict[str, int]) -> tuple[int, str]:
+    wrong = {law: count for law, count in counts.items() if count}
     if not wrong:
-        return 0, f"all is well: {len(found)} laws hold"
+        return 0, f"all is well: {len(counts)} laws hold"
     return 1, "\n".join(f"{count:>8} {law}" for law, count in wrong.items())
 
 
@@ -160,11 +182,11 @@ def _holds(backup: Manifest) -> str:
     )
 
 
-def _restored(done: Restored) -> str:
-    lines = [f"restored {_holds(done.manifest)}"]
-    if done.aside is not None:
-        lines.append(f"the database that was there is {done.aside}")
-    return "\n".join([*lines, "now run: python -m cmw_agent check"])
+def _restored(restored: Restored, prog: str) -> str:
+    lines = [f"restored {_holds(restored.manifest)}"]
+    if restored.aside is not None:
+        lines.append(f"the database that was there is {restored.aside}")
+    return "\n".join([*lines, f"now run: {prog} check"])
 
 
 def _cleaned(counts: Cleaned, dry_run: bool) -> str:

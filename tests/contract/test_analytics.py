@@ -1,4 +1,4 @@
-"""The figures are right on each database, and hold nothing of anybody."""
+"""Usage statistics: correct on each database, and without personal data."""
 
 import json
 import random

@@ -1,4 +1,4 @@
-"""A conversation that was forgotten and begun anew under the same id is another one."""
+"""A conversation deleted for good and created again under the same id is a new conversation."""
 
 from memory.records import ContextState, ConversationOrigin, NewTurn
 from tests.contract.conftest import ALICE, Clock, Store

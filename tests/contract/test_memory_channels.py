@@ -1,4 +1,4 @@
-"""Inbox and outbox: each message to one process, each send in its turn, on every database."""
+"""Inbox and outbox: one process claims each message, sends keep their order, on each database."""
 
 import asyncio
 

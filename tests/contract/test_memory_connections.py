@@ -1,4 +1,4 @@
-"""Connections: offered, begun, returned and connected once, by their owner alone, in their time."""
+"""Connection links: finished once, by their owner alone, before they expire, on each database."""
 
 import secrets
 from datetime import datetime, timedelta

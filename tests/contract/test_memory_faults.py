@@ -1,4 +1,4 @@
-"""When the database fails, for real: full, locked, closed, out of reach."""
+"""Real faults of the database: disk full, locked, closed, unreachable."""
 
 import asyncio
 import contextlib
@@ -45,7 +45,7 @@ class Faults:
     def __init__(self, driver: Overheard) -> None:
         self.seen = 0
         self._fail_at = 0
-        driver.hearer = self._hear
+        driver.listener = self._hear
 
     def arm(self, fail_at: int) -> None:
         self.seen, self._fail_at = 0, fail_at
@@ -114,7 +114,7 @@ async def test_a_full_disk_is_named_and_reading_goes_on(
         if sql.startswith("BEGIN"):
             sqlite3.Connection.execute(connection, f"PRAGMA max_page_count={pages or 1_000_000}")
 
-    driver.hearer = limit
+    driver.listener = limit
     pages = 1  # SQLite takes the present size when that is more
     before = await rows_of(sqlite_file)
     for call in (

@@ -1,4 +1,4 @@
-"""Files of a user's messages, on every database."""
+"""Files of a user's messages, on each database."""
 
 import asyncio
 import secrets

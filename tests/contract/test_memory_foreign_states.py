@@ -1,7 +1,7 @@
-"""Owners: another's conversation is an absent one in whatever state it is, for every method.
+"""Owners: for every method, another owner's conversation in any state is like an absent one.
 
-Where nothing was deleted, taking back a deletion finds nothing whoever asks, and says nothing about
-owners. So each method is tried on a conversation in each state, and must find something to do for
+A method such as restore finds nothing in most states, whoever calls it, and then shows nothing
+about owners. Each method is therefore called on a conversation in each state, and must succeed for
 its owner in one of them.
 """
 

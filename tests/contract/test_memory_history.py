@@ -1,4 +1,4 @@
-"""Renaming, deleting, restoring, rating, searching, taking over: on each database."""
+"""Renaming, deleting, restoring, rating, searching, transferring: on each database."""
 
 import asyncio
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Owners: what is another's is not there, and no statement can make it so."""
+"""Owners: another owner's rows are not found, and no statement can change them."""
 
 import inspect
 from collections.abc import Awaitable, Callable

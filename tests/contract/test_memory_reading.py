@@ -1,4 +1,4 @@
-"""What can be read back: pages of messages, the model's window, the list of conversations."""
+"""Reading: pages of messages, the context window and the list of conversations."""
 
 import pytest
 import sqlalchemy as sa

@@ -1,4 +1,4 @@
-"""Recurring tasks in the database: one owner's each, and each occasion of one process alone."""
+"""Recurring tasks: each belongs to one owner, and each due time is claimed by one process."""
 
 import asyncio
 from datetime import datetime, timedelta

@@ -1,4 +1,4 @@
-"""What is asked for each turn takes SQLite as many steps in a long conversation as in a short one."""
+"""The statements of a turn take SQLite as many steps in a long conversation as in a short one."""
 
 import sqlite3
 import uuid
@@ -19,7 +19,7 @@ class Steps:
 
     def __init__(self, driver: Overheard) -> None:
         self.seen = 0
-        driver.hearer = self._hear
+        driver.listener = self._hear
 
     def _hear(self, connection: sqlite3.Connection, _sql: str) -> None:
         connection.set_progress_handler(self._step, 1)

@@ -1,4 +1,4 @@
-"""The older part of a conversation: given out once, to its owner, on each database."""
+"""Summaries of a conversation's older part: handed out once, for its owner, on each database."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""What outlives a cancelled call, a killed process, a broken connection, a second process."""
+"""The memory after cancelled calls, killed processes, broken connections; and two processes."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""Texts come back as they were, or are refused by name before they are stored."""
+"""Texts are read back unchanged, or refused with a named error before they are stored."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""A sign-in transfers exactly what was shown, once, and nothing that acts by itself."""
+"""A sign-in transfers exactly the listed data, once; no permissions, no recurring tasks."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

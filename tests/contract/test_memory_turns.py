@@ -1,4 +1,4 @@
-"""A turn: committed before the model is asked, one at a time, one for each key."""
+"""Turns: committed before the model is called, one at a time, one per idempotency key."""
 
 import asyncio
 import dataclasses

@@ -1,4 +1,4 @@
-"""What answers used, in tokens and money: kept with each, added up for its owner, on each database."""
+"""Token usage and cost: stored with each answer and summed for its owner, on each database."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path

@@ -1,8 +1,8 @@
-"""Owners: each statement finds nothing where any row that it reads is another's.
+"""Owners: each statement finds nothing where a row of any of its tables is another owner's.
 
-A stranger runs it. The rows of at least one of its tables are Alice's, those of the others the
-stranger's own; the foreign keys would not let such rows be stored, so each transaction is rolled
-back. When Alice runs the same statement and all rows are hers, it must find something.
+A stranger runs it on rows of which at least one table's are Alice's and the others' the stranger's
+own. Foreign keys forbid such rows, so that each transaction is rolled back. Run by Alice on rows
+that are all hers, the statement must find something.
 """
 
 import importlib

@@ -1,4 +1,4 @@
-"""Recurring tasks of many owners: how many there may be, who is next, and whose end."""
+"""Recurring tasks of many owners: limited in number, run in turn, ended when unvisited."""
 
 import asyncio
 from datetime import timedelta

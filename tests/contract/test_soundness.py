@@ -1,4 +1,4 @@
-"""What `check` counts: sound stores break no law, and each break is counted as what it is."""
+"""The integrity checks of `check`: intact stores pass, each kind of damage is counted."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The schema: made from nothing, twice, by several at once, after a kill; never from the future."""
+"""Migrations: from nothing, repeated, concurrent, after a kill; newer schemas are refused."""
 
 import asyncio
 import os

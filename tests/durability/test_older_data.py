@@ -29,7 +29,7 @@ def unpacked(folder: Path) -> Path:
 
 
 async def texts(runtime: Runtime, principal: Principal, conversation: str) -> list[tuple[str, str]]:
-    stored = await runtime.kept.messages(principal.id, conversation)
+    stored = await runtime.memory.messages(principal.id, conversation)
     return [(message.content, message.status) for message in stored]
 
 
@@ -38,12 +38,12 @@ async def assert_all_is_there(runtime: Runtime) -> None:
     conversations = [item async for item in runtime.history.conversations(ALICE)]
     titles = {item.conversation_id: item.title for item in conversations}
     assert titles == {"alice-1": "Who I am", "alice-2": "/schedule every day at 9: the news"}
-    first, _, second, answer = await runtime.kept.messages(ALICE.id, "alice-1")
+    first, _, second, answer = await runtime.memory.messages(ALICE.id, "alice-1")
     assert (first.content, second.content) == ("My name is Alice.", "What is my name?")
     assert "Alice" in answer.content
     assert (answer.status, answer.feedback) == ("complete", "like")
     assert (await runtime.history.search(ALICE, "name"))[0].conversation_id == "alice-1"
-    notes, dot = await runtime.kept.files_of(ALICE.id, "alice-1")
+    notes, dot = await runtime.memory.files_of(ALICE.id, "alice-1")
     assert {notes.name, dot.name} == {"notes.txt", "dot.png"}
     paths = {file.name: (await runtime.files.open(ALICE, file.file_id))[1] for file in (notes, dot)}
     assert paths["notes.txt"].read_bytes() == b"The ship is the Aurora."
@@ -51,7 +51,7 @@ async def assert_all_is_there(runtime: Runtime) -> None:
     assert {part["type"] for part in parts} == {"text", "image_url"}
     assert await texts(runtime, BOB, "bob-1") == [
         ("Good morning from Bob", "complete"),
-        ((await runtime.kept.messages(BOB.id, "bob-1"))[1].content, "complete"),
+        ((await runtime.memory.messages(BOB.id, "bob-1"))[1].content, "complete"),
         ("Never answered", "complete"),
         ("", "interrupted"),
     ]

@@ -1,4 +1,4 @@
-"""The commands that docs/deployment.md gives for PostgreSQL bring back what was there, and it works."""
+"""The PostgreSQL backup commands of docs/deployment.md restore the data; the app runs on it."""
 
 import asyncio
 import os

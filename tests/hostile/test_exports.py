@@ -1,4 +1,4 @@
-"""Exports that nobody reads: few of one owner, few from one address, and given back."""
+"""Exports that are not read: limited per owner and per address, and their slots are released."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ async def long_conversation(app: Served, folder: Path) -> str:
     """Make the visitor's conversation, of whom there is one alone, a long one; return its id."""
     (row,) = rows(folder, "SELECT owner_id, session_id FROM agent_sessions")
     owner, conversation = Principal(row["owner_id"], "visitor"), row["session_id"]
-    memory = app.application.runtime.kept
+    memory = app.application.runtime.memory
     for number in range(EXCHANGES):
         ticket = await memory.begin_turn(
             owner.id, NewTurn(conversation, PARAGRAPH, key=f"{number}")

@@ -1,4 +1,4 @@
-"""Files are their owner's alone, whatever is asked for."""
+"""Isolation: files are served to their owner alone."""
 
 from pathlib import Path
 from typing import Any
@@ -102,7 +102,7 @@ async def test_a_model_is_shown_what_the_owner_attached_alone(tmp_path: Path) ->
 
     async with served(settings_for(tmp_path)) as app:
         runtime = app.application.runtime
-        files, memory = runtime.files, runtime.kept
+        files, memory = runtime.files, runtime.memory
         text = await files.add(alice, "a.txt", "", body(b"needle"))
         image = await files.add(alice, "a.png", "", body(papers.picture()))
         ticket = await memory.begin_turn(

@@ -1,4 +1,4 @@
-"""Isolation 9: another's id is worth as much as one that does not exist: nothing."""
+"""Isolation 9: another user's id is answered like an id that does not exist."""
 
 import re
 from collections.abc import AsyncIterator

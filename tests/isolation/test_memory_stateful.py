@@ -1,4 +1,4 @@
-"""Three owners do as they like; each sees what a dictionary of their own would show."""
+"""Random operations of three owners: the memory equals a separate dictionary for each."""
 
 import asyncio
 import dataclasses

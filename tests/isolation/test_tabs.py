@@ -1,4 +1,4 @@
-"""Isolation 12: two tabs of one user mix nothing up either."""
+"""Isolation 12: two tabs of one user do not mix."""
 
 import asyncio
 from pathlib import Path

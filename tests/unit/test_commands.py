@@ -1,4 +1,4 @@
-"""``python -m cmw_agent``: real processes on a real file, one line where it cannot work."""
+"""The commands of ``python -m cmw_agent``, as real processes; failures are one line."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""The files in `deploy/`: sound to the programs that read them, and to the laws of this app."""
+"""The files in `deploy/`: valid for their programs, and consistent with the app."""
 
 import io
 import ipaddress

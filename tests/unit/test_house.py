@@ -124,9 +124,19 @@ def test_the_space_runs_the_gradio_that_is_locked() -> None:
     assert f"license: {project()['license'].lower()}\n" in front
 
 
-def test_the_version_stands_in_one_form() -> None:
-    assert project()["version"] == cmw_agent.__version__
-    assert "## [Unreleased]" in read("CHANGELOG.md")
+def test_the_version_stands_in_one_place() -> None:
+    tool = tomllib.loads(read("pyproject.toml"))["tool"]
+    assert "version" not in project()
+    assert project()["dynamic"] == ["version"]
+    assert tool["hatch"]["version"] == {"path": "cmw_agent/__init__.py"}
+
+
+def test_the_changelog_tells_of_this_version() -> None:
+    headings = re.findall(r"^## (.+)$", read("CHANGELOG.md"), re.MULTILINE)
+    assert headings[0] == "[Unreleased]"
+    released = re.fullmatch(r"\[(\d+\.\d+\.\d+)\] - \d{4}-\d\d-\d\d", headings[1])
+    assert released is not None
+    assert released[1] == cmw_agent.__version__
 
 
 def test_no_house_file_knows_a_machine_or_a_registry() -> None:
@@ -231,3 +241,50 @@ def test_the_uv_that_sets_up_is_the_one_that_is_locked() -> None:
 def test_ci_does_what_make_test_does_and_nothing_else() -> None:
     lines = [line for line in read(".ci/run").splitlines() if line and not line.startswith("#")]
     assert lines == ["set -euo pipefail", 'cd "$(dirname "$0")/.."', "make test"]
+
+
+def audit(folder: Path) -> subprocess.CompletedProcess[str]:
+    return run(sys.executable, str(ROOT / "scripts/audit.py"), "--local", cwd=folder)
+
+
+def test_no_locked_package_has_a_known_open_hole() -> None:
+    result = audit(ROOT)
+    assert result.returncode == 0, result.stdout
+    holes = tomllib.loads(read("scripts/known_holes.toml"))["hole"]
+    assert all((ROOT / hole["closed_by"]).is_file() for hole in holes if "closed_by" in hole)
+    assert "CVE-2026-134825" in result.stdout  # goes with Gradio 6.32, and then its entry
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_a_locked_package_with_an_open_hole_is_named(lock: str, tmp_path: Path) -> None:
+    (tmp_path / "deploy").mkdir()
+    for name in LOCKS:
+        (tmp_path / name).write_text("certifi==2026.10.19.post1\n")
+    assert audit(tmp_path).returncode == 0
+    (tmp_path / lock).write_text("certifi==2026.10.18 \\\n    --hash=sha256:0\n")
+    result = audit(tmp_path)
+    assert result.returncode == 1
+    assert result.stdout.startswith(f"{lock}: certifi 2026.10.18: ")
+
+
+def test_contributing_names_the_tests_of_every_package() -> None:
+    table = read("CONTRIBUTING.md").split("## Where the tests")[1].split("## How to add")[0]
+    rows = dict(re.findall(r"^\| `([\w/]+)` \| (.+) \|$", table, re.MULTILINE))
+    packages = [
+        path.parent.relative_to(ROOT)
+        for root in ("cmw_agent", "memory")
+        for path in (ROOT / root).glob("*/__init__.py")
+    ]
+    for package in packages:
+        named = any(Path(row).is_relative_to(package) for row in rows)
+        assert named, f"{package.as_posix()} has no row in CONTRIBUTING.md"
+    for row, tests in rows.items():
+        assert (ROOT / row / "__init__.py").is_file(), row
+        for pattern in re.findall(r"`(tests[\w/*.]*)`", tests):
+            assert list(ROOT.glob(pattern)), f"{row}: {pattern} is not there"
+
+
+@pytest.mark.parametrize("name", ["CONTRIBUTING.md", "README.md", "docs/architecture.md"])
+def test_paths_that_documents_name_are_there(name: str) -> None:
+    for path in re.findall(r"`((?:cmw_agent|memory|tests|scripts|docs)/[\w/.-]+)`", read(name)):
+        assert (ROOT / path).exists(), f"{name}: {path}"

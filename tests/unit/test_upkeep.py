@@ -1,4 +1,4 @@
-"""Work that is done again and again: also after a failure, never twice at once, and it ends."""
+"""Periodic tasks: they run again after a failure, never twice at once, and end."""
 
 import asyncio
 import sqlite3

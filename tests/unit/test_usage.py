@@ -1,4 +1,4 @@
-"""What the last answer, its conversation and the day took: each owner's own."""
+"""Usage of the last answer, its conversation and the day, for each owner alone."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta, timezone
@@ -180,7 +180,7 @@ async def test_the_route_tells_amounts_to_their_owner_alone(tmp_path: Path) -> N
         assert (await tab.send("hello")).error is None
         [row] = rows(tmp_path, "SELECT * FROM agent_sessions")
         owner, hers = Principal(row["owner_id"], "visitor"), row["session_id"]
-        kept = app.application.runtime.kept
+        kept = app.application.runtime.memory
         await answered(kept, hers, "k2", owner=owner, tokens=1_234, cost=12_300)
         status, body = await asked(alice, hers)
         assert status == 200

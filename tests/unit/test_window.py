@@ -1,4 +1,4 @@
-"""The window: whole exchanges, newest first, within the budget."""
+"""The context window: whole exchanges, newest first, within the budget."""
 
 import pytest
 from hypothesis import HealthCheck, given, settings

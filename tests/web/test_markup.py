@@ -1,4 +1,4 @@
-"""What a message says is drawn as text: no form, field, button or style, and nothing is fetched."""
+"""Messages are rendered as text: no form, field, button or style, and nothing is fetched."""
 
 import re
 from base64 import b64decode
@@ -94,7 +94,7 @@ PIXEL = "data:image/gif;base64,R0lGODlhAQABAAAAACH5BAEKAAEALAAAAAABAAEAAAICTAEAO
 
 
 def memory_of(app: Served) -> ConversationMemoryManager:
-    database = app.application.runtime._database
+    database = app.application.runtime.services.database
     assert database is not None
     return ConversationMemoryManager(database)
 
@@ -128,7 +128,7 @@ async def test_no_message_holds_a_form_or_asks_for_anything(app: Served, people:
             await stored(app, page, part)
             await expect(page.log.locator("[data-testid=bot] .md")).to_have_count(len(part))
             assert await page.frame.evaluate(FOUND) == []
-        assert foreign.asked == []
+        assert foreign.requests == []
     assert asked == []
 
 
@@ -172,7 +172,7 @@ async def test_a_picture_that_its_user_attached_is_fetched_and_drawn(
         yield b64decode(PIXEL.partition(",")[2])
 
     file = await runtime.files.add(Principal(owner, "visitor"), "dot.gif", "image/gif", content())
-    ticket = await runtime.kept.begin_turn(
+    ticket = await runtime.memory.begin_turn(
         owner,
         NewTurn(conversation, "look", key="k", origin=ConversationOrigin(), files=[file.file_id]),
     )

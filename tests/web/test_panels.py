@@ -1,4 +1,4 @@
-"""The parts around the chat: accounts that are connected, and what answers took."""
+"""The panels around the chat: connected accounts and token usage."""
 
 import re
 from urllib.parse import urljoin
@@ -207,7 +207,7 @@ async def stored(
     app: Served, page: ChatPage, conversation: str, *numbers: tuple[int | None, int | None]
 ) -> None:
     """Store an answer in the page's name for each pair of tokens and millionths of a dollar."""
-    kept: ConversationMemoryManager = app.application.runtime.kept
+    kept: ConversationMemoryManager = app.application.runtime.memory
     owner = await _owner(page)
     for number, (tokens, cost) in enumerate(numbers):
         ticket = await kept.begin_turn(

@@ -1,4 +1,4 @@
-"""What users, models and tools write is text on the page, and never runs."""
+"""Texts of users, models and tools are rendered as text and never run."""
 
 import json
 import re
@@ -115,7 +115,7 @@ async def _finish(
 async def test_payloads_in_a_history_are_inert(app: Served, people: People) -> None:
     page = await people.open(app)
     people.watch.tolerates(*BLOCKED)
-    database = app.application.runtime._database
+    database = app.application.runtime.services.database
     assert database is not None
     memory, owner = ConversationMemoryManager(database), await _owner(page)
     async with other_site() as foreign:
@@ -136,7 +136,7 @@ async def test_payloads_in_a_history_are_inert(app: Served, people: People) -> N
             await expect(page.steps.locator(".message-content")).to_have_count(len(part))
             await _harmless(page)
             await expect(page.recent.get_by_role("link")).to_have_count(start + len(part))
-        assert foreign.asked == []
+        assert foreign.requests == []
 
 
 async def test_payloads_are_inert_while_they_stream(app: Served, people: People) -> None:
@@ -156,7 +156,7 @@ async def test_payloads_are_inert_while_they_stream(app: Served, people: People)
         await expect(page.answers.last).to_contain_text("You said:")
         await page.settled()
         await _harmless(page)
-        assert foreign.asked == []
+        assert foreign.requests == []
 
 
 async def test_payloads_as_names_of_files_are_inert(app: Served, people: People) -> None:
@@ -175,7 +175,7 @@ async def test_payloads_as_names_of_files_are_inert(app: Served, people: People)
             name = payload.replace("FOREIGN", foreign.origin)
             ids.append((await runtime.files.add(principal, name, "", content())).file_id)
         for number in range(0, len(ids), 9):
-            ticket = await runtime.kept.begin_turn(
+            ticket = await runtime.memory.begin_turn(
                 owner,
                 NewTurn(
                     conversation,
@@ -185,7 +185,7 @@ async def test_payloads_as_names_of_files_are_inert(app: Served, people: People)
                     files=ids[number : number + 9],
                 ),
             )
-            await _finish(runtime.kept, owner, ticket.turn_id)
+            await _finish(runtime.memory, owner, ticket.turn_id)
         await page.open(f"?c={conversation}")
         await expect(page.log.locator("a[href*='files/']")).to_have_count(len(ids))
         await _harmless(page)
@@ -196,4 +196,4 @@ async def test_payloads_as_names_of_files_are_inert(app: Served, people: People)
         )
         await expect(page.frame.locator(".cmw-chip")).to_contain_text("onerror")
         await _harmless(page)
-        assert foreign.asked == []
+        assert foreign.requests == []

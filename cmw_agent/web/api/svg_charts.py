@@ -1,16 +1,17 @@
-"""Plots as inline SVG, without a script and without a text inside that would shrink with them.
+"""Draws charts as inline SVG, without a script, by the macros of ``templates/svg_charts.svg``."""
 
-Labels stand in HTML around the plot; each bar has a title that says its figures.
-"""
-
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
+from typing import Any, NamedTuple
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 HEIGHT = 100.0
-WIDTH = 10.0  # of one bar with its gap, in units of the plot
+WIDTH = 10.0  # of one bar with its gap, in units of the chart
 GAP = 2.0
-LEAST = 1.5  # height of the smallest bar that there is: it must be seen
+MIN_HEIGHT = 1.5  # of the smallest bar that there is: it must be seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,36 +23,53 @@ class Bar:
     low: float = 0.0
 
 
-def bars(label: str, values: Sequence[Bar]) -> str:
-    """Return upright bars side by side, as wide as there is room."""
-    most = max((bar.high for bar in values if bar.high is not None), default=0.0) or 1.0
-    drawn = "".join(_upright(place, bar, most) for place, bar in enumerate(values))
+class _Shape(NamedTuple):
+    left: str
+    top: str
+    width: str
+    height: str
+
+
+class _Column(NamedTuple):
+    title: str
+    left: str
+    width: str
+    bar: _Shape | None
+
+
+def environment() -> Environment:
+    """Return an environment for this package's templates that escapes every value."""
+    return Environment(
+        loader=PackageLoader(__package__), autoescape=True, undefined=StrictUndefined
+    )
+
+
+@functools.cache
+def _macros() -> Any:
+    return environment().get_template("svg_charts.svg").module
+
+
+def bars(label: str, values: Sequence[Bar]) -> Markup:
+    """Draw upright bars side by side, as wide as there is room."""
+    highest = max((bar.high for bar in values if bar.high is not None), default=0.0) or 1.0
+    columns = [_column(index, bar, highest) for index, bar in enumerate(values)]
     width = WIDTH * max(len(values), 1)
-    return (
-        f'<svg class="plot" role="img" aria-label="{escape(label)}" '
-        f'viewBox="0 0 {width:g} {HEIGHT:g}" preserveAspectRatio="none">{drawn}</svg>'
-    )
+    svg: Markup = _macros().bars(label, f"{width:g}", f"{HEIGHT:g}", columns)
+    return svg
 
 
-def lying(share: float) -> str:
-    """Return one bar that lies: `share` of the room, between 0 and 1."""
+def share_bar(share: float) -> Markup:
+    """Draw one horizontal bar that fills `share` of the room, between 0 and 1."""
     width = min(max(share, 0.0), 1.0) * 100
-    return (
-        '<svg class="bar" aria-hidden="true" viewBox="0 0 100 8" preserveAspectRatio="none">'
-        f'<rect class="ground" width="100" height="8"/><rect width="{width:.1f}" height="8"/></svg>'
-    )
+    svg: Markup = _macros().share(f"{width:.1f}")
+    return svg
 
 
-def _upright(place: int, bar: Bar, most: float) -> str:
-    left = place * WIDTH
-    # All of the column answers the pointer, not the bar alone.
-    column = f'<rect class="column" x="{left:g}" width="{WIDTH:g}" height="{HEIGHT:g}"/>'
-    shape = ""
+def _column(index: int, bar: Bar, highest: float) -> _Column:
+    left = index * WIDTH
+    shape = None
     if bar.high is not None and bar.high > 0:
-        height = max((bar.high - bar.low) / most * HEIGHT, LEAST)
-        top = min((1 - bar.high / most) * HEIGHT, HEIGHT - height)
-        shape = (
-            f'<rect x="{left + GAP / 2:g}" y="{top:.2f}" '
-            f'width="{WIDTH - GAP:g}" height="{height:.2f}"/>'
-        )
-    return f"<g>{column}{shape}<title>{escape(bar.title)}</title></g>"
+        height = max((bar.high - bar.low) / highest * HEIGHT, MIN_HEIGHT)
+        top = min((1 - bar.high / highest) * HEIGHT, HEIGHT - height)
+        shape = _Shape(f"{left + GAP / 2:g}", f"{top:.2f}", f"{WIDTH - GAP:g}", f"{height:.2f}")
+    return _Column(bar.title, f"{left:g}", f"{WIDTH:g}", shape)

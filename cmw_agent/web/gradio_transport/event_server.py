@@ -1,11 +1,11 @@
-"""Serves the page's events: Gradio's own wire protocol, without Gradio's queue.
+"""Serves the page's events by Gradio's own wire protocol, without Gradio's queue.
 
 The page's script joins an event (``POST queue/join``), reads what comes of it from its
 session's event stream (``GET queue/data``, server-sent events), and holds a heartbeat
 (``GET heartbeat/<hash>``) open while it lives. Gradio's server spends more CPU on each of
 these than everything behind them; see ``docs/adr/0006-events-without-gradios-queue.md``.
 
-The protocol is the one that gradio_client 2 and the page call ``sse_v3`` (`messages`).
+The protocol is the one that gradio_client 2 and the page call ``sse_v3`` (`protocol`).
 """
 
 import asyncio
@@ -22,6 +22,7 @@ from starlette.responses import JSONResponse
 from starlette.types import Message, Receive, Scope, Send
 
 from cmw_agent.core.errors import UserError, frames
+from cmw_agent.core.logs import get_logger
 from cmw_agent.core.random_ids import RandomIdPool
 from cmw_agent.identity.principals import Principal, SessionKey
 from cmw_agent.limits.budgets import Budgets
@@ -31,11 +32,13 @@ from cmw_agent.web.gradio_transport.mailboxes import UNREAD_SECONDS, EventBuffer
 from cmw_agent.web.gradio_transport.protocol import (
     UNCHANGED,
     Notice,
+    closing,
     completed,
     edits,
-    encoded,
     failed,
     generating,
+    heartbeat,
+    starting,
     toast,
 )
 from cmw_agent.web.security.guard import NOT_FOUND, PRINCIPAL
@@ -43,7 +46,7 @@ from cmw_agent.web.security.route_allowlist import API
 
 import gradio as gr  # isort: skip
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 HEARTBEAT_SECONDS = 15.0
 EVENTS_AT_ONCE = 16  # of one session
@@ -59,10 +62,16 @@ STREAM_HEADERS = [
 
 @dataclass(frozen=True, slots=True)
 class PageEvent:
-    """An event of the page.
+    """An event of the page and the handler that answers it.
 
-    `handler` takes the inputs, the request and, where there is an `event`, its own data;
-    it returns the outputs (a tuple where there are several) or is a generator of them.
+    Attributes:
+        name: The event's `api_name`.
+        handler: Takes the inputs, the request and, where there is an `event`, its own data;
+            returns the outputs (a tuple where there are several) or generates them.
+        inputs: How many inputs it takes.
+        outputs: How many outputs it has.
+        event: Gradio's class of the event's data, if it has any.
+        starts_turn: Whether it begins a turn, so that limits count it.
     """
 
     name: str
@@ -77,8 +86,11 @@ class PageEvent:
 class EventCall:
     """An event that was sent, with the arguments for its handler.
 
-    A page has put a generator's updates together by itself, and is not sent their sum at the
-    end. A program that calls the event takes its result from there.
+    Attributes:
+        function: The event.
+        arguments: What its handler is called with.
+        from_page: Whether a page sent it. A page applies a generator's updates by itself and is not
+            sent their sum at the end; a program takes its result from there.
     """
 
     function: PageEvent
@@ -115,13 +127,13 @@ class EventServer:
         self._page_closed = page_closed
         self._beat = heartbeat_seconds
         self._budgets = budgets
-        self._boxes = EventBuffers(budgets)
+        self._buffers = EventBuffers(budgets)
         self._heartbeats: dict[object, tuple[Principal, asyncio.Event]] = {}
         self._is_leaving = False
-        self._names = RandomIdPool()
+        self._ids = RandomIdPool()
 
     def __len__(self) -> int:
-        return len(self._boxes)
+        return len(self._buffers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"].removeprefix(API)
@@ -136,7 +148,7 @@ class EventServer:
 
     async def close(self) -> None:
         """End every running event."""
-        tasks = [task for _, box in self._boxes for task in box.running.values()]
+        tasks = [task for _, buffer in self._buffers for task in buffer.running.values()]
         for task in tasks:
             task.cancel()
         if tasks:
@@ -147,27 +159,27 @@ class EventServer:
 
         The pages are still there, and go on elsewhere: none of them counts as closed.
         """
-        tasks = [task for _, box in self._boxes for task in box.running.values()]
+        tasks = [task for _, buffer in self._buffers for task in buffer.running.values()]
         if tasks:
             await asyncio.wait(tasks, timeout=seconds)
         self._is_leaving = True
-        for _, box in self._boxes:
-            lost = b"".join(failed(event, UserError(RESTARTS)) for event in box.open_events)
-            ended = encoded({"msg": "close_stream", "event_id": None})
-            box.farewell = box.take() + lost + ended
-            box.arrived.set()
+        for _, buffer in self._buffers:
+            lost = b"".join(failed(event, UserError(RESTARTS)) for event in buffer.open_events)
+            ended = closing()
+            buffer.farewell = buffer.take() + lost + ended
+            buffer.arrived.set()
         for _, over in list(self._heartbeats.values()):
             over.set()
 
     def end_of(self, principal: Principal) -> None:
         """End every stream and event of a principal, of an account those of its one login."""
-        for key, box in self._boxes:
-            if _is_same(box.principal, principal):
-                lost = b"".join(failed(event, UserError(ENDED)) for event in box.open_events)
-                box.farewell = lost + encoded({"msg": "close_stream", "event_id": None})
-                box.arrived.set()
-                box.abandon()
-                self._boxes.drop(key, box)
+        for key, buffer in self._buffers:
+            if _is_same(buffer.principal, principal):
+                lost = b"".join(failed(event, UserError(ENDED)) for event in buffer.open_events)
+                buffer.farewell = lost + closing()
+                buffer.arrived.set()
+                buffer.abandon()
+                self._buffers.drop(key, buffer)
         for holder, over in list(self._heartbeats.values()):
             if _is_same(holder, principal):
                 over.set()
@@ -189,39 +201,39 @@ class EventServer:
                 if (refusal := self._refusal(principal, address)) is not None:
                     raise refusal
                 await self._admit(principal, address)
-            box = self._boxes.open(key, principal, address)
+            buffer = self._buffers.open(key, principal, address)
         except UserError as error:
             return _refused(error, scope)
-        if len(box.running) >= EVENTS_AT_ONCE:
+        if len(buffer.running) >= EVENTS_AT_ONCE:
             return _answer(429, "This page asks too much at once.", {"retry-after": "1"})
         gr_request = gr.Request(request=request, session_hash=key)
         arguments = [*data, gr_request]
         if function.event is not None:
             sent = body.get("event_data")
-            known = sent if isinstance(sent, dict) else {}
-            arguments.append(function.event(None, dict.fromkeys(EVENT_FIELDS) | known))
+            data = sent if isinstance(sent, dict) else {}
+            arguments.append(function.event(None, dict.fromkeys(EVENT_FIELDS) | data))
         call = EventCall(function, arguments, from_page=type(body.get("trigger_id")) is int)
-        return JSONResponse({"event_id": self._start(key, box, call)})
+        return JSONResponse({"event_id": self._start(key, buffer, call)})
 
-    def _start(self, key: str, box: EventBuffer, call: EventCall) -> str:
-        event = self._names.hex(16)
-        box.open_events.add(event)
-        task = asyncio.create_task(self._run(box, event, call), name="event")
-        box.running[event] = task
+    def _start(self, key: str, buffer: EventBuffer, call: EventCall) -> str:
+        event = self._ids.hex(16)
+        buffer.open_events.add(event)
+        task = asyncio.create_task(self._run(buffer, event, call), name="event")
+        buffer.running[event] = task
 
         def ended(_: asyncio.Task[None]) -> None:
-            box.running.pop(event, None)
-            box.open_events.discard(event)
-            if not box.running and box.reader is None:
-                self._boxes.drop(key, box)
+            buffer.running.pop(event, None)
+            buffer.open_events.discard(event)
+            if not buffer.running and buffer.reader is None:
+                self._buffers.drop(key, buffer)
 
         task.add_done_callback(ended)
         return event
 
     async def _cancel(self, scope: Scope, receive: Receive) -> JSONResponse:
         body = orjson.loads(await Request(scope, receive).body())
-        box, event = self._boxes.get(body["session_hash"]), body.get("event_id")
-        task = box.running.get(event) if box is not None and isinstance(event, str) else None
+        buffer, event = self._buffers.get(body["session_hash"]), body.get("event_id")
+        task = buffer.running.get(event) if buffer is not None and isinstance(event, str) else None
         if task is None:
             return _answer(404, NOT_FOUND)
         task.cancel()
@@ -229,67 +241,65 @@ class EventServer:
 
     # -- running an event ---------------------------------------------------------
 
-    async def _run(self, box: EventBuffer, event: str, call: EventCall) -> None:
+    async def _run(self, buffer: EventBuffer, event: str, call: EventCall) -> None:
         with contextlib.suppress(TimeoutError):  # nobody reads: there is nobody to tell
             try:
                 # Nobody waits for this one: it goes out with the first value.
-                box.messages.append(
-                    encoded({"msg": "process_starts", "event_id": event, "eta": None})
-                )
-                last = await self._values(box, event, call)
+                buffer.messages.append(starting(event))
+                last = await self._values(buffer, event, call)
                 ending = completed(event, {"data": list(last)})
             except asyncio.CancelledError:
-                if box.reader is None:
+                if buffer.reader is None:
                     raise
                 _uncancel()
                 ending = completed(event, {})
             except UserError as error:
                 log.info(
-                    "told error_id=%s kind=%s principal=%s",
-                    error.error_id,
-                    type(error).__name__,
-                    box.principal.log_name,
+                    "event refused",
+                    error_id=error.error_id,
+                    kind=type(error).__name__,
+                    principal=buffer.principal.log_name,
                 )
                 ending = failed(event, error)
-            except Exception as error:  # noqa: BLE001 (told to the user, named in the log)
-                told = UserError()
-                log.error(  # noqa: TRY400 (its text is not for the log)
-                    "event failed error_id=%s principal=%s cause=%s",
-                    told.error_id,
-                    box.principal.log_name,
-                    frames(error),
+            except Exception as error:  # noqa: BLE001 (its id is shown, its place is logged)
+                user_error = UserError()
+                log.error(  # noqa: TRY400 (its places are named, its text is not)
+                    "event failed",
+                    error_id=user_error.error_id,
+                    principal=buffer.principal.log_name,
+                    cause=frames(error),
                 )
-                ending = failed(event, told)
-            box.end(event, ending)
-            await self._fetched(box)
+                ending = failed(event, user_error)
+            buffer.end(event, ending)
+            await self._fetched(buffer)
 
-    async def _values(self, box: EventBuffer, event: str, call: EventCall) -> tuple[Any, ...]:
+    async def _values(self, buffer: EventBuffer, event: str, call: EventCall) -> tuple[Any, ...]:
         """Send what the handler yields, and return the outputs to end with."""
         function = call.function
-        made: Any = function.handler(*call.arguments)
-        if not inspect.isasyncgen(made):
-            return _outputs(function, await made)
+        result: Any = function.handler(*call.arguments)
+        if not inspect.isasyncgen(result):
+            return _outputs(function, await result)
         last: tuple[Any, ...] = ()
-        async with contextlib.aclosing(made):
-            async for value in made:
+        async with contextlib.aclosing(result):
+            async for value in result:
                 if isinstance(value, Notice):
-                    await box.put(toast(event, value))
+                    await buffer.put(toast(event, value))
                     continue
                 outputs = _outputs(function, value)
                 if not last:
-                    await box.put(generating(event, list(outputs)))
+                    await buffer.put(generating(event, list(outputs)))
                 else:
                     changes = [edits(old, new) for old, new in zip(last, outputs, strict=True)]
                     if any(changes):
-                        await box.put(generating(event, changes))
+                        await buffer.put(generating(event, changes))
                 last = outputs
         return (UNCHANGED,) * len(last) if call.from_page else last
 
-    async def _fetched(self, box: EventBuffer) -> None:
+    async def _fetched(self, buffer: EventBuffer) -> None:
         async with asyncio.timeout(UNREAD_SECONDS):
-            while box.messages:
-                box.fetched.clear()
-                await box.fetched.wait()
+            while buffer.messages:
+                buffer.fetched.clear()
+                await buffer.fetched.wait()
 
     # -- streams ------------------------------------------------------------------
 
@@ -298,50 +308,50 @@ class EventServer:
         # A page may ask for a stream just after the last event has ended on its old one;
         # the new one then waits for the next event.
         try:
-            box = self._boxes.open(key, scope[PRINCIPAL], _address(scope))
+            buffer = self._buffers.open(key, scope[PRINCIPAL], _address(scope))
         except UserError as error:
             await _refused(error, scope)(scope, receive, send)
             return
-        reader = box.reader = object()
+        reader = buffer.reader = object()
         gone = asyncio.create_task(_disconnected(receive), name="stream-watch")
-        gone.add_done_callback(lambda _: box.arrived.set())
+        gone.add_done_callback(lambda _: buffer.arrived.set())
         whole = False
         try:
             await send({"type": "http.response.start", "status": 200, "headers": STREAM_HEADERS})
-            with _repeated(self._beat, box.arrived.set):
-                whole = await self._deliver(box, reader, gone, send)
+            with _repeated(self._beat, buffer.arrived.set):
+                whole = await self._deliver(buffer, reader, gone, send)
         finally:
             gone.cancel()
-            if box.reader is reader:
-                box.reader = None
+            if buffer.reader is reader:
+                buffer.reader = None
                 if not whole:
-                    box.abandon()
-                if not box.running:
-                    self._boxes.drop(key, box)
+                    buffer.abandon()
+                if not buffer.running:
+                    self._buffers.drop(key, buffer)
 
     async def _deliver(
-        self, box: EventBuffer, reader: object, gone: "asyncio.Task[None]", send: Send
+        self, buffer: EventBuffer, reader: object, gone: "asyncio.Task[None]", send: Send
     ) -> bool:
         """Hand messages on until all events are done (True) or the reader has gone (False).
 
         An arrival without a message is a time to show that the stream lives.
         """
         while True:
-            await box.arrived.wait()
+            await buffer.arrived.wait()
             if gone.done():
                 return False
-            if box.farewell is not None:
-                body = box.farewell
+            if buffer.farewell is not None:
+                body = buffer.farewell
                 await send({"type": "http.response.body", "body": body, "more_body": False})
                 return False
-            if box.reader is not reader:  # the page has opened a newer stream
+            if buffer.reader is not reader:  # the page has opened a newer stream
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
                 return True
-            taken = box.take()
-            body = taken or encoded({"msg": "heartbeat", "event_id": None})
-            done = bool(taken) and not box.open_events
+            messages = buffer.take()
+            body = messages or heartbeat()
+            done = bool(messages) and not buffer.open_events
             if done:
-                body += encoded({"msg": "close_stream", "event_id": None})
+                body += closing()
             await send({"type": "http.response.body", "body": body, "more_body": not done})
             if done:
                 return True
@@ -377,8 +387,8 @@ class EventServer:
             del self._heartbeats[me]
             gone.cancel()
             if not self._is_leaving:
-                if (box := self._boxes.get(key.value)) is not None:
-                    box.abandon()
+                if (buffer := self._buffers.get(key.value)) is not None:
+                    buffer.abandon()
                 await self._page_closed(key, principal)
 
 
@@ -446,7 +456,13 @@ def _outputs(function: PageEvent, value: Any) -> tuple[Any, ...]:
 
 def _refused(error: UserError, scope: Scope) -> JSONResponse:
     level = logging.WARNING if error.status >= 500 else logging.INFO
-    line = "refused error_id=%s status=%d request=%s principal=%s"
     request, principal = request_of(scope), scope[PRINCIPAL].log_name
-    log.log(level, line, error.error_id, error.status, request, principal)
+    log.log(
+        level,
+        "refused",
+        error_id=error.error_id,
+        status=error.status,
+        request=request,
+        principal=principal,
+    )
     return _answer(error.status, str(error), {"retry-after": str(error.retry_after or 2)})

@@ -1,4 +1,4 @@
-"""What waits to be read by the pages: a mailbox for each session, within a budget."""
+"""Buffers of messages that pages have not read yet: one for each session, within a budget."""
 
 import asyncio
 from collections import deque
@@ -16,12 +16,19 @@ UNREAD_MESSAGES = 32  # that wait for a slow reader before its events pause
 
 @dataclass(slots=True)
 class EventBuffer:
-    """What waits to be read by one session's page.
+    """Messages that one session's page has not read yet.
 
-    `running` holds the tasks of its events until what they gave was fetched, `open_events`
-    the ids of those that have not ended yet, `reader` whoever reads now. `farewell` is the last
-    that goes out, once there is one. `hold` is its part of the budget, `network` the address that
-    this counts for.
+    Attributes:
+        principal: Whose page it is.
+        hold: The buffer's part of the budget.
+        network: The network address that this part counts for.
+        messages: Server-sent events, oldest first.
+        running: Tasks of its events by the events' ids, until their last message was fetched.
+        arrived: Set when there is something to send.
+        fetched: Set when messages were taken.
+        open_events: Ids of the events that have not ended.
+        reader: Whoever reads now.
+        farewell: What goes out last, once the stream is to end.
     """
 
     principal: Principal
@@ -54,7 +61,7 @@ class EventBuffer:
         self.arrived.set()
 
     def abandon(self) -> None:
-        """Stop what still runs for a reader who has gone; what came of it is kept elsewhere."""
+        """Cancel the events of a reader who has gone; the answers are stored elsewhere."""
         self.messages.clear()
         self.fetched.set()
         for task in list(self.running.values()):
@@ -62,20 +69,20 @@ class EventBuffer:
 
     def take(self) -> bytes:
         """Return all messages that wait, as they go over the wire."""
-        taken = b"".join(self.messages)
+        messages = b"".join(self.messages)
         self.messages.clear()
         self.arrived.clear()
         self.fetched.set()
-        return taken
+        return messages
 
 
 class EventBuffers:
-    """The mailboxes of all sessions, by the session's key.
+    """The event buffers of all sessions, by the session's key.
 
-    A flood of invented sessions pushes out only other inventions: where a budget is used up, a
-    mailbox that nobody reads makes room for its own principal's next, or for one of its own
+    A flood of invented sessions pushes out only other invented ones: where a budget is used up, a
+    buffer that nobody reads makes room for its own principal's next, or for one of its own
     network where its principal is an ephemeral one or has more than one. Where the app is full,
-    the network that has most mailboxes makes room for one that has none.
+    the network that has most buffers makes room for one that has none.
 
     Args:
         budgets: Bounds how many there are.
@@ -83,62 +90,64 @@ class EventBuffers:
 
     def __init__(self, budgets: Budgets) -> None:
         self._budgets = budgets
-        self._boxes: dict[str, EventBuffer] = {}
+        self._buffers: dict[str, EventBuffer] = {}
 
     def __len__(self) -> int:
-        return len(self._boxes)
+        return len(self._buffers)
 
     def __iter__(self) -> Iterator[tuple[str, EventBuffer]]:
-        return iter(list(self._boxes.items()))
+        return iter(list(self._buffers.items()))
 
     def get(self, key: str) -> EventBuffer | None:
-        """Return a session's mailbox, if it has one. Whose it is the guard has checked."""
-        return self._boxes.get(key)
+        """Return a session's buffer, if it has one. Whose it is the guard has checked."""
+        return self._buffers.get(key)
 
     def open(self, key: str, principal: Principal, address: str | None) -> EventBuffer:
-        """Return a session's mailbox, made where it has none.
+        """Return a session's buffer, made where it has none.
 
         Raises:
-            RateLimitError, BudgetFullError: There is no room for another one of the principal, from the address, or
-                at all.
+            RateLimitError, BudgetFullError: There is no room for another one of the principal,
+                from the address, or at all.
         """
-        box = self._boxes.get(key)
-        if box is not None:
-            return box
+        buffer = self._buffers.get(key)
+        if buffer is not None:
+            return buffer
         network = network_of(address) if address else None
         while (bound := self._budgets.bound(MAILBOXES, principal.id, network)) is not None:
             self._make_room(bound, principal, network)
         hold = self._budgets.take(MAILBOXES, principal.id, network)
-        box = self._boxes[key] = EventBuffer(principal, hold, network)
-        return box
+        buffer = self._buffers[key] = EventBuffer(principal, hold, network)
+        return buffer
 
-    def drop(self, key: str, box: EventBuffer) -> None:
-        """Forget a session's mailbox, unless it has another one by now."""
-        if self._boxes.get(key) is box:
-            del self._boxes[key]
-            if box.hold is not None:
-                box.hold.release()
+    def drop(self, key: str, buffer: EventBuffer) -> None:
+        """Forget a session's buffer, unless it has another one by now."""
+        if self._buffers.get(key) is buffer:
+            del self._buffers[key]
+            if buffer.hold is not None:
+                buffer.hold.release()
 
     def _make_room(self, bound: Bound, principal: Principal, network: str | None) -> None:
-        """Push out a mailbox that nobody reads.
+        """Push out a buffer that nobody reads.
 
         Raises:
             RateLimitError, BudgetFullError: There is none that may be.
         """
-        unread = [(key, box) for key, box in self._boxes.items() if box.reader is None]
+        unread = [(key, buffer) for key, buffer in self._buffers.items() if buffer.reader is None]
         if bound == "owner":
-            found = [item for item in unread if item[1].principal == principal]
+            candidates = [item for item in unread if item[1].principal == principal]
         elif bound == "network" or self._budgets.used_by(MAILBOXES, network):
-            found = [item for item in unread if item[1].network == network and self._is_crowd(item)]
+            candidates = [
+                item for item in unread if item[1].network == network and self._is_crowd(item)
+            ]
         else:
             crowd = [item for item in unread if self._is_crowd(item)]
             fullest = max(crowd, key=self._network_use, default=None)
-            found = [fullest] if fullest is not None else []
-        if not found:
+            candidates = [fullest] if fullest is not None else []
+        if not candidates:
             raise self._budgets.budget(MAILBOXES).error(bound)
-        key, box = found[0]
-        box.abandon()
-        self.drop(key, box)
+        key, buffer = candidates[0]
+        buffer.abandon()
+        self.drop(key, buffer)
 
     def _network_use(self, item: tuple[str, EventBuffer]) -> int:
         return self._budgets.used_by(MAILBOXES, item[1].network)

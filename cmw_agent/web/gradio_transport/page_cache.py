@@ -1,8 +1,8 @@
-"""The page and what it is made of, from Gradio's app, made once and kept.
+"""Serves Gradio's page and configuration from a cache.
 
-Gradio renders page and configuration anew for every visitor, though nothing in them is
-personal: they depend on the address under which the page is reached. Here each is made
-once for each address, compressed once, and handed out.
+Gradio renders both anew for every visitor, though nothing in them is personal: they depend on
+the address under which the page is reached. Here each is rendered and compressed once for each
+address.
 """
 
 import gzip
@@ -36,8 +36,8 @@ BASE_TAG = re.compile(rb"<base [^>]*>")
 # Pictures by address are refused to the page: its own, and the manifest's, which browsers fetch.
 MANIFEST_TAG = re.compile(rb'<link rel="manifest"[^>]*>')
 INFO = f"{API}/info"
-KEPT = ("/", "/config", INFO)
-ADDRESSES = 32  # kept at most: the address is the client's word
+CACHED_PATHS = ("/", "/config", INFO)
+MAX_ADDRESSES = 32  # in the cache: the address is the client's word
 HOST = "host"
 # From these Gradio would make addresses. A trusted proxy's have become Host and scheme before.
 FORWARDED = frozenset({b"x-forwarded-host", b"x-forwarded-proto", b"x-gradio-server"})
@@ -46,7 +46,7 @@ Address = tuple[str | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class _Kept:
+class _CachedPage:
     body: bytes
     packed: bytes
     content_type: str
@@ -69,7 +69,7 @@ class Pages:
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._kept: OrderedDict[Address, _Kept] = OrderedDict()
+        self._cache: OrderedDict[Address, _CachedPage] = OrderedDict()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         # No query reaches Gradio: its deep links would show what others have stored.
@@ -77,7 +77,7 @@ class Pages:
         query = b"page=" if scope["path"] == INFO else b""
         lines = [(name, value) for name, value in scope["headers"] if name not in FORWARDED]
         plain = {**scope, "query_string": query, "headers": lines}
-        if scope["path"] not in KEPT:
+        if scope["path"] not in CACHED_PATHS:
             await self._app(plain, receive, send)
             return
         headers = Headers(scope=scope)
@@ -87,19 +87,19 @@ class Pages:
             scope.get("root_path"),
             headers.get(HOST),
         )
-        kept = self._kept.get(address)
-        if kept is None:
-            made = await self._make(plain, receive)
-            if isinstance(made, Response):
-                await made(scope, receive, send)
+        page = self._cache.get(address)
+        if page is None:
+            rendered = await self._render(plain, receive)
+            if isinstance(rendered, Response):
+                await rendered(scope, receive, send)
                 return
-            kept = self._kept[address] = made
-            while len(self._kept) > ADDRESSES:
-                self._kept.popitem(last=False)
+            page = self._cache[address] = rendered
+            while len(self._cache) > MAX_ADDRESSES:
+                self._cache.popitem(last=False)
         gzipped = "gzip" in headers.get("accept-encoding", "")
-        await kept.response(gzipped=gzipped)(scope, receive, send)
+        await page.response(gzipped=gzipped)(scope, receive, send)
 
-    async def _make(self, scope: Scope, receive: Receive) -> _Kept | Response:
+    async def _render(self, scope: Scope, receive: Receive) -> _CachedPage | Response:
         # What is not part of the address must not shape what others get from here.
         wanted = [(k, v) for k, v in scope["headers"] if k == HOST.encode()]
         start: Message = {"status": 500, "headers": []}
@@ -112,10 +112,14 @@ class Pages:
                 body.extend(message.get("body", b""))
 
         await self._app({**scope, "method": "GET", "headers": wanted}, receive, collect)
-        made = Headers(raw=start["headers"])
+        response_headers = Headers(raw=start["headers"])
         if start["status"] != 200:
-            return Response(bytes(body), start["status"], media_type=made.get("content-type"))
+            return Response(
+                bytes(body), start["status"], media_type=response_headers.get("content-type")
+            )
         # Gradio adds a custom head only after its own script has begun to fetch.
-        page = BASE_TAG.sub(lambda found: found.group() + HEAD_TAGS, bytes(body), count=1)
+        page = BASE_TAG.sub(lambda match: match.group() + HEAD_TAGS, bytes(body), count=1)
         page = MANIFEST_TAG.sub(b"", page, count=1)
-        return _Kept(page, gzip.compress(page, 6), made.get("content-type", "text/html"))
+        return _CachedPage(
+            page, gzip.compress(page, 6), response_headers.get("content-type", "text/html")
+        )

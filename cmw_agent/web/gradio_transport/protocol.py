@@ -1,6 +1,7 @@
-"""What the server of the page's events writes: Gradio's ``sse_v3``, one server-sent event each.
+"""Builds the messages of Gradio's wire protocol ``sse_v3``, one server-sent event each.
 
-The types are those of ``gradio/server_messages.py``, the edits those of ``gradio.utils.diff``.
+The types are those of ``gradio/server_messages.py``, the edits those of ``gradio.utils.diff``;
+``tests/unit/test_gradio_contract.py`` compares each with the installed Gradio.
 """
 
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ SHOWN_SECONDS = 10
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Something to tell the user beside what an event returns: a toast on the page."""
+    """A toast that the page shows beside what an event returns."""
 
     text: str
     title: str
@@ -29,8 +30,18 @@ def encoded(message: dict[str, Any]) -> bytes:
     return b"data: " + orjson.dumps(message, default=dict) + b"\n\n"
 
 
+def starting(event: str) -> bytes:
+    """Return the first message of an event."""
+    return encoded({"msg": "process_starts", "event_id": event, "eta": None})
+
+
 def generating(event: str, data: list[Any]) -> bytes:
-    """Return what an event gives on its way: all outputs at first, then the `edits` of each."""
+    """Return an intermediate result of an event.
+
+    Args:
+        event: The event's id.
+        data: For each output its value, the first time; its `edits` from then on.
+    """
     return encoded(
         {
             "msg": "process_generating",
@@ -56,13 +67,13 @@ def completed(event: str, output: dict[str, Any], *, success: bool = True) -> by
 
 
 def failed(event: str, error: UserError) -> bytes:
-    """Return the last message of an event that has failed, in the user's words."""
+    """Return the last message of an event that has failed, with the error's sentence."""
     output = {"error": str(error), "duration": SHOWN_SECONDS, "visible": True, "title": "Sorry"}
     return completed(event, output, success=False)
 
 
 def toast(event: str, notice: Notice) -> bytes:
-    """Return what shows a notice."""
+    """Return the message that makes the page show a notice."""
     return encoded(
         {
             "msg": "log",
@@ -74,6 +85,16 @@ def toast(event: str, notice: Notice) -> bytes:
             "title": notice.title,
         }
     )
+
+
+def heartbeat() -> bytes:
+    """Return the message that shows that a stream lives."""
+    return encoded({"msg": "heartbeat", "event_id": None})
+
+
+def closing() -> bytes:
+    """Return the last message of a stream."""
+    return encoded({"msg": "close_stream", "event_id": None})
 
 
 def edits(old: Any, new: Any) -> list[list[Any]]:
@@ -90,22 +111,22 @@ def edits(old: Any, new: Any) -> list[list[Any]]:
     if not (isinstance(old, list) and isinstance(new, list)):
         return [["replace", [], new]]
     common = min(len(old), len(new))
-    found = [
-        _edit(place, old[place], new[place])
-        for place in range(common)
-        if old[place] is not new[place] and old[place] != new[place]
+    changes = [
+        _edit(index, old[index], new[index])
+        for index in range(common)
+        if old[index] is not new[index] and old[index] != new[index]
     ]
-    found += [["add", [place], new[place]] for place in range(common, len(new))]
-    found += [["delete", [place], None] for place in range(len(old) - 1, common - 1, -1)]
-    return found
+    changes += [["add", [index], new[index]] for index in range(common, len(new))]
+    changes += [["delete", [index], None] for index in range(len(old) - 1, common - 1, -1)]
+    return changes
 
 
-def _edit(place: int, old: dict[str, Any], new: dict[str, Any]) -> list[Any]:
+def _edit(index: int, old: dict[str, Any], new: dict[str, Any]) -> list[Any]:
     try:
         before, after = old["content"][0]["text"], new["content"][0]["text"]
     except (KeyError, IndexError, TypeError):
-        return ["replace", [place], new]
+        return ["replace", [index], new]
     same = old["metadata"] == new["metadata"] and old["role"] == new["role"]
     if same and len(new["content"]) == len(old["content"]) == 1 and after.startswith(before):
-        return ["append", [place, "content", 0, "text"], after[len(before) :]]
-    return ["replace", [place], new]
+        return ["append", [index, "content", 0, "text"], after[len(before) :]]
+    return ["replace", [index], new]

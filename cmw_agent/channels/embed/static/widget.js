@@ -142,10 +142,10 @@
     for (;;) {
       const { value, done } = await reader.read();
       if (done) return;
-      const blocks = (rest + value).split("\n\n");
-      rest = blocks.pop();
-      for (const block of blocks) {
-        const found = /^event: (.*)\ndata: (.*)$/.exec(block);
+      const records = (rest + value).split("\n\n");
+      rest = records.pop();
+      for (const record of records) {
+        const found = /^event: (.*)\ndata: (.*)$/.exec(record);
         if (found) yield [found[1], JSON.parse(found[2])];
       }
     }
@@ -209,11 +209,11 @@
     const lines = text.replace(/\r\n?/g, "\n").split("\n");
     const found = [];
     let at = 0;
-    const take = (belongs, draw) => {
+    const take = (belongs, element) => {
       const start = at;
       do at += 1; while (at < lines.length && belongs(lines[at]));
       const part = lines.slice(start, at);
-      found.push([part.join("\n"), () => draw(part)]);
+      found.push([part.join("\n"), () => element(part)]);
     };
     const plain = (line) => line.trim() && ![FENCE, ITEM, HEADING, QUOTE, RULE].some((form) => form.test(line));
     while (at < lines.length) {

@@ -133,7 +133,7 @@
   /* -- what can be done with one -- */
 
   function closeMenus() {
-    for (const menu of root.querySelectorAll(".cmw-menu")) menu.remove();
+    for (const shown of root.querySelectorAll(".cmw-menu")) shown.remove();
     for (const open of root.querySelectorAll(".cmw-more")) open.setAttribute("aria-expanded", "false");
   }
 

@@ -118,7 +118,7 @@
       const id = (shown ?? "").replace(/\+$/, "");
       const address = new URL(location.href).searchParams.get("c");
       if (address && id && address !== id) setConversation(null);
-      showEarlier(/\+$/.test(shown ?? ""));
+      showEarlier((shown ?? "").endsWith("+"));
       window.cmw.refresh?.();
       return update({ submit_btn: true, stop_btn: false });
     },

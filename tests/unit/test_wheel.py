@@ -1,0 +1,157 @@
+"""The wheel: built, installed into an environment of its own, and used from an empty folder."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import sysconfig
+import venv
+import zipfile
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import cmw_agent
+from tests.harness import WAIT, Browser, last_text
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("cmw_agent", "memory")
+WHERE = """
+import json, sys, cmw_agent, memory
+before = "gradio" in sys.modules or "langchain_core" in sys.modules
+names = {name: getattr(cmw_agent, name).__module__ for name in cmw_agent.__all__ if name[0] != "_"}
+print(json.dumps([cmw_agent.__file__, memory.__file__, before, sorted(names)]))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """An environment that holds the wheel alone, and an empty folder to run it in."""
+
+    wheel: Path
+    environment: Path
+    folder: Path
+
+    def program(self, name: str) -> str:
+        return str(self.environment / "bin" / name)
+
+    def run(self, name: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [self.program(name), *arguments],
+            cwd=self.folder,
+            env=variables(),
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=WAIT * 3,
+        )
+
+
+def variables() -> dict[str, str]:
+    return {"PATH": os.environ["PATH"], "CMW_PORT": "0", "CMW_DEMO_PAUSE": "0"}
+
+
+def called(*command: str) -> None:
+    done = subprocess.run(
+        command, cwd=ROOT, check=False, capture_output=True, text=True, timeout=WAIT * 3
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    """Build the wheel and install it beside the tests' own dependencies, without a network."""
+    house = tmp_path_factory.mktemp("wheel")
+    called(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(house / "dist"))
+    (wheel,) = (house / "dist").glob("*.whl")
+    environment, folder = house / "environment", house / "empty"
+    venv.create(environment)
+    python = str(environment / "bin" / "python")
+    uv = (sys.executable, "-m", "uv", "pip", "install", "--quiet", "--offline", "--no-deps")
+    called(*uv, "--python", python, str(wheel))
+    own = Path(sysconfig.get_path("purelib", vars={"base": str(environment)}))
+    # A line of a .pth file stands behind the environment's own packages.
+    (own / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    folder.mkdir()
+    return Installed(wheel, environment, folder)
+
+
+@contextlib.asynccontextmanager
+async def serving(installed: Installed) -> AsyncIterator[str]:
+    """Run `cmw-agent serve`; give its address, and stop it as an operator does."""
+    process = await asyncio.create_subprocess_exec(
+        installed.program("cmw-agent"),
+        "serve",
+        cwd=installed.folder,
+        env=variables(),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        assert process.stdout is not None
+        async with asyncio.timeout(WAIT * 3):
+            line = await process.stdout.readline()
+        assert line.startswith(b"CMW Agent is at http://"), line
+        yield line.decode().split()[-1]
+        process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(WAIT * 3):
+            await process.communicate()
+        assert process.returncode in (0, -signal.SIGTERM)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.communicate()
+
+
+def test_the_wheel_holds_every_file_of_both_packages(installed: Installed) -> None:
+    with zipfile.ZipFile(installed.wheel) as archive:
+        names = set(archive.namelist())
+    expected = {
+        path.relative_to(ROOT).as_posix()
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert {name for name in names if ".dist-info/" not in name} == expected
+    for package in PACKAGES:
+        assert f"{package}/py.typed" in names
+    assert installed.wheel.name == f"cmw_agent-{cmw_agent.__version__}-py3-none-any.whl"
+
+
+def test_the_public_names_are_loaded_when_they_are_used(installed: Installed) -> None:
+    done = installed.run("python", "-c", WHERE)
+    assert (done.returncode, done.stderr) == (0, "")
+    *files, before, names = json.loads(done.stdout)
+    assert all(Path(file).is_relative_to(installed.environment) for file in files)
+    assert not before
+    assert names == sorted(name for name in cmw_agent.__all__ if name != "__version__")
+
+
+def test_a_name_that_is_not_public_is_no_attribute() -> None:
+    with pytest.raises(AttributeError, match="nonesuch"):
+        _ = cmw_agent.nonesuch
+    assert set(cmw_agent.__all__) <= set(dir(cmw_agent))
+
+
+@pytest.mark.slow
+async def test_an_installed_wheel_serves_a_chat_and_its_commands(installed: Installed) -> None:
+    async with serving(installed) as url, Browser(url) as browser:
+        tab = await browser.open()
+        await tab.send("My name is Alice")
+        assert "Alice" in last_text((await tab.send("What is my name?")).value)
+        for path in ("/visitor.js", "/widget.js", "/healthz"):
+            async with browser.http.get(url + path) as answer:
+                assert answer.status == 200
+    stats = installed.run("cmw-agent", "stats", "--json")
+    assert json.loads(stats.stdout)["messages"]["total"] == 4
+    copied = installed.run("cmw-agent", "backup", "copy")
+    assert copied.returncode == 0, copied.stderr
+    restored = installed.run("cmw-agent", "restore", "--force", "copy")
+    assert restored.stdout.endswith("now run: cmw-agent check\n")
+    assert installed.run("cmw-agent", "check").stdout.startswith("all is well")
+    assert installed.run("cmw-agent", "cleanup", "--dry-run").returncode == 0
