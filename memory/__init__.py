@@ -8,7 +8,7 @@
     )
 
 Each function takes the owner whose rows it reaches, except those for operators, which return
-numbers alone: `memory.maintenance.recovery`, `memory.maintenance.retention`, `memory.reports.usage_statistics`.
+numbers alone: `memory.maintenance` and `memory.reports`.
 """
 
 from memory.engine.database import Database, migrate, open_database, ping

@@ -16,8 +16,8 @@ __all__ = ["ConnectionStore", "State", "StoredConnection"]
 class ConnectionStore:
     """The connections of one database.
 
-    Each method may raise DatabaseUnavailableError, those that write DatabaseFullError, and ValueError for
-    an owner that is nobody.
+    Each method may raise DatabaseUnavailableError, those that write DatabaseFullError, and
+    ValueError for an empty owner.
     """
 
     def __init__(self, database: Database, *, clock: Callable[[], datetime] = utcnow) -> None:
@@ -75,7 +75,7 @@ class ConnectionStore:
         )
 
     async def finish(self, owner: str, begun: StoredConnection) -> bool:
-        """Make a begun connection the owner's only one of its toolkit; return whether it was begun."""
+        """Make a begun connection the only one of its toolkit; return whether it was begun."""
         check_owner(owner)
         now = self._clock()
         return await self._database.write(

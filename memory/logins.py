@@ -120,8 +120,8 @@ def purge(connection: sa.Connection, at: datetime) -> int:
 class Logins:
     """The logins of one database.
 
-    Each method may raise DatabaseUnavailableError, those that write DatabaseFullError, and ValueError for
-    an owner that is nobody.
+    Each method may raise DatabaseUnavailableError, those that write DatabaseFullError, and
+    ValueError for an empty owner.
     """
 
     def __init__(self, database: Database, *, clock: Callable[[], datetime] = utcnow) -> None:
@@ -139,8 +139,11 @@ class Logins:
 
         Both or neither. `names` are what the provider calls the owner and the owner's groups. They
         hold for all logins of the owner: a changed group counts from the next sign-in, in whatever
-        browser. Raises LoginExistsError where this login has begun before, HoldingsChangedError where what it
-        takes is not what was shown.
+        browser.
+
+        Raises:
+            LoginExistsError: A login of this id exists.
+            HoldingsChangedError: What it takes has changed since it was shown.
         """
         check_owner(owner)
         if taking is not None:

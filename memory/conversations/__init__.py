@@ -1,1 +1,4 @@
-"""Conversations, messages, turns, files and summaries of one owner. Imported by `memory.manager`."""
+"""Conversations, messages, turns, files and summaries of one owner.
+
+Imported by `memory.manager`.
+"""

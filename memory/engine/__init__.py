@@ -1,1 +1,4 @@
-"""Connections, transactions, group commit and backups of SQLite and PostgreSQL. Imported by all of `memory`."""
+"""Connections, transactions, group commit and backups of SQLite and PostgreSQL.
+
+Imported by all of `memory`.
+"""

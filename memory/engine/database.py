@@ -52,8 +52,9 @@ def open_database(url: str, *, busy_timeout_ms: int = 10_000) -> Database:
 async def migrate(database: Database) -> None:
     """Bring the tables to this version's schema; harmless when they are.
 
-    Raises DatabaseTooNewError when a later version made them, DatabaseUnavailableError when the database
-    is locked, unreadable or not a database.
+    Raises:
+        DatabaseTooNewError: A later version of this program made the tables.
+        DatabaseUnavailableError: The database is locked, unreadable or no database.
     """
     script = await asyncio.to_thread(migrations.load)
     clock = asyncio.get_running_loop().time

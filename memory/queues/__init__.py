@@ -1,1 +1,4 @@
-"""Inbound and outbound messages and recurring tasks, claimed by replicas. Imported by `cmw_agent` through `memory`."""
+"""Inbound and outbound messages and recurring tasks, claimed by replicas.
+
+Imported by `cmw_agent`.
+"""

@@ -41,8 +41,8 @@ VISIT_PRECISION = timedelta(hours=1)  # how exactly the time of a last visit is 
 class Schedules:
     """The recurring tasks of one database.
 
-    Each method may raise DatabaseUnavailableError, those that write DatabaseFullError, and those with an
-    owner ValueError for an owner that is nobody.
+    Each method may raise DatabaseUnavailableError, those that write DatabaseFullError, and those
+    with an owner ValueError for an empty owner.
 
     Args:
         database: The database.
