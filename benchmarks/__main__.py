@@ -1,8 +1,8 @@
-"""``python -m benchmarks``: the app beside a naive Gradio chat and a raw proxy.
+"""``python -m benchmarks``: compares the app with a naive Gradio chat and a raw proxy.
 
-One server core and one client core, the same endpoint double for all, the page's own
-event path, every answer checked whole and for other users' canaries. Prints one table and
-writes the figures as JSON beside it; exits with 1 when an answer was wrong.
+The server has one core and the clients another; all use the same endpoint double and the page's own
+protocol. Every answer is checked for completeness and for other users' canaries. Prints a table and
+writes the figures as JSON; exits with 1 when an answer was wrong.
 """
 
 import argparse
@@ -80,28 +80,28 @@ def table(rows: Iterable[tuple[str, ...]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-def ratios(results: dict[tuple[str, str], Result]) -> dict[str, float]:
-    """Return the app's figures against the naive app's and the floor's."""
-    found: dict[str, float] = {}
+def ratios_of(results: dict[tuple[str, str], Result]) -> dict[str, float]:
+    """Return ratios between the app's figures and those of the naive app and of the raw proxy."""
+    ratios: dict[str, float] = {}
     for load in CONTENDERS:
         app, naive = results.get((load.name, "app")), results.get((load.name, "naive"))
         floor = results.get((load.name, "floor"))
         if app is not None and naive is not None:
-            found[f"{load.name}: CPU per token, naive / app"] = (
+            ratios[f"{load.name}: CPU per token, naive / app"] = (
                 naive.cpu_per_1000 / app.cpu_per_1000
             )
-            found[f"{load.name}: tokens/s, app / naive"] = (
+            ratios[f"{load.name}: tokens/s, app / naive"] = (
                 app.tokens_per_second / naive.tokens_per_second
             )
         if app is not None and floor is not None and floor.cpu_per_1000:
-            found[f"{load.name}: CPU per token, app / floor"] = (
+            ratios[f"{load.name}: CPU per token, app / floor"] = (
                 app.cpu_per_1000 / floor.cpu_per_1000
             )
-    return found
+    return ratios
 
 
 async def measure(names: set[str], *, short: bool) -> dict[str, Any]:
-    """Run everything (or, with `short`, the streams alone) and return the figures."""
+    """Run all benchmarks of the contenders `names`, with `short` only the loads; return the figures."""
     results: dict[tuple[str, str], Result] = {}
     rows = []
     for load, contenders in CONTENDERS.items():
@@ -112,7 +112,7 @@ async def measure(names: set[str], *, short: bool) -> dict[str, Any]:
     figures: dict[str, Any] = {
         "machine": f"{platform.processor() or platform.machine()}, Python {platform.python_version()}",
         "results": [dataclasses.asdict(result) for result in results.values()],
-        "ratios": ratios(results),
+        "ratios": ratios_of(results),
     }
     print(table(rows), "", sep="\n")
     if not short:
@@ -124,7 +124,7 @@ async def measure(names: set[str], *, short: bool) -> dict[str, Any]:
 
 
 def report(figures: dict[str, Any]) -> None:
-    """Print what the table does not hold."""
+    """Print the figures that are not in the table."""
     for name, ratio in figures["ratios"].items():
         print(f"{name}: {ratio:.1f}")
     if "alone" in figures:
@@ -146,22 +146,22 @@ def report(figures: dict[str, Any]) -> None:
         report_lengths(Lengths(**figures["conversation"]))
 
 
-def report_lengths(found: Lengths) -> None:
-    """Print what conversations of each length cost, in messages, and turns after them."""
-    for name, lengths in (("a conversation", found.whole), ("turns after one", found.further)):
+def report_lengths(costs: Lengths) -> None:
+    """Print the CPU of conversations of each length, and of turns after them."""
+    for name, lengths in (("a conversation", costs.whole), ("turns after one", costs.further)):
         for messages, figures in lengths.items():
             print(
                 f"{name} of {messages} messages: {statistics.mean(figures):.4f} "
                 f"CPU-s per 1,000 tokens {_spread(figures)}"
             )
-    short, long = found.further.values()
-    more = [after - before for before, after in zip(short, long, strict=True)]
-    percent = [100 * each / statistics.mean(short) for each in more]
+    short, long = costs.further.values()
+    differences = [after - before for before, after in zip(short, long, strict=True)]
+    percent = [100 * difference / statistics.mean(short) for difference in differences]
     print(f"turns after the longer one: {statistics.mean(percent):+.1f} % {_spread(percent)}")
 
 
 def report_starts(rounds: list[float]) -> None:
-    """Print what a short turn costs, from its rounds' figures."""
+    """Print the CPU of a short turn, from the rounds' milliseconds."""
     print(f"a turn of 5 tokens: {statistics.mean(rounds):.2f} ms of CPU {_spread(rounds)}")
 
 
@@ -181,7 +181,7 @@ def main() -> int:
     arguments = parser.parse_args()
     names = set((arguments.only or "app,naive,floor").split(","))
     os.sched_setaffinity(0, {CLIENT_CORE})
-    gc.disable()  # the clients' own pauses would be counted as the server's
+    gc.disable()  # pauses of the clients would be measured as the server's
     if arguments.lengths:
         report_lengths(uvloop.run(long_conversations(arguments.window)))
         return 0

@@ -1,9 +1,9 @@
-"""``python -m benchmarks.attacker``: what an attacker who holds all he can costs everybody else.
+"""``python -m benchmarks.attacker``: how much an attacker at one address slows other users down.
 
-One run of the app, with users from addresses of their own: first alone, then while a client from
-one address, with as many cookies as it likes, holds turns, pages, heartbeats and connections until
-each is refused, and sends headers and bodies byte by byte. Prints the ratio of the times to the
-first text; exits with 1 when anything of a user's was refused or wrong.
+The app serves users from different addresses, first alone, then during an attack: a client with
+many cookies holds turns, pages, heartbeats and connections until each is refused, and sends headers
+and bodies byte by byte. Prints the ratio of the times to the first text; exits with 1 when a user's
+request was refused or an answer was wrong.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ import sys
 import uvloop
 
 from benchmarks.processes import CLIENT_CORE, contender, endpoint
-from benchmarks.scenarios import Load, Result, make_user, measured
+from benchmarks.scenarios import Load, Result, make_user, measure_load
 from tests.doubles.attacker import Attacker
 
 ATTACKER = "127.0.0.2"
@@ -30,7 +30,7 @@ SETTINGS = {
 
 
 async def measure() -> bool:
-    """Print the figures; return whether every answer was whole and none refused."""
+    """Print the figures; return whether all answers were complete and none was refused."""
     async with (
         endpoint(LOAD.rate, LOAD.tokens) as model,
         contender("app", model.url, LOAD.tokens, more=SETTINGS) as server,
@@ -39,11 +39,11 @@ async def measure() -> bool:
         try:
             await asyncio.gather(*(user.open() for user in users))
             await asyncio.gather(*(user.say("warm up") for user in users))
-            quiet = [await measured("app", LOAD, server, users) for _ in range(ROUNDS)]
+            quiet = [await measure_load("app", LOAD, server, users) for _ in range(ROUNDS)]
             async with Attacker(server.url, ATTACKER) as attacker:
                 await attacker.hold_all("hold this", "hang")
                 attacker.trickle()
-                attacked = [await measured("app", LOAD, server, users) for _ in range(ROUNDS)]
+                attacked = [await measure_load("app", LOAD, server, users) for _ in range(ROUNDS)]
                 print("held:", ", ".join(f"{n} {kind}" for kind, n in attacker.held.items()))
         finally:
             await asyncio.gather(*(user.close() for user in users))

@@ -1,4 +1,4 @@
-"""Users of the benchmark: each speaks to a server as its page does and checks its answer."""
+"""The benchmark's users: each sends messages as the server's page does, and records the answer."""
 
 import asyncio
 import contextlib
@@ -13,14 +13,20 @@ import aiohttp
 import orjson
 
 API = "/gradio_api"
-UNCHANGED = {"__type__": "update"}  # Gradio's, for an output that stays as it is
+UNCHANGED = {"__type__": "update"}  # Gradio's value for an output that does not change
 
 
 @dataclass(slots=True)
 class Measured:
-    """One turn: seconds from sending to the first text and to the end, and its text.
+    """The measurements of one turn.
 
-    `gaps` are the seconds between two updates of the page.
+    Attributes:
+        first: Seconds from sending to the first text.
+        done: Seconds from sending to the end.
+        text: The answer.
+        error: The error's text, if the turn failed.
+        gaps: Seconds between the updates.
+        updates: The number of updates.
     """
 
     first: float = 0.0
@@ -33,7 +39,7 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """The events that a page fires for one message: those before, and the one that streams."""
+    """The events of a page for one message: those before, the one that streams, the load event."""
 
     streams: str
     before: tuple[str, ...] = ()
@@ -49,9 +55,9 @@ class PageUser:
     """A tab of a Gradio page: queue/join, queue/data, heartbeat.
 
     Args:
-        url: Where the server is.
-        http: The browser: one for each user.
-        script: What its page does for a message.
+        url: The server's URL.
+        http: The browser, of this user alone.
+        script: The events of its page.
     """
 
     def __init__(self, url: str, http: aiohttp.ClientSession, script: Script) -> None:
@@ -63,7 +69,7 @@ class PageUser:
         self._beat: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Fetch the page, hold the heartbeat, run the page's load event."""
+        """Fetch the page, open the heartbeat, run the page's load event."""
         async with self._http.get(self._url + "/") as answer:
             await answer.read()
         async with self._http.get(self._url + "/config") as answer:
@@ -93,7 +99,7 @@ class PageUser:
         return measured
 
     async def ask_and_not_read(self, message: str) -> aiohttp.ClientResponse:
-        """Send a message, ask for the event stream, and leave it unread."""
+        """Send a message, open the event stream, and read nothing from it."""
         function, data = self._inputs(self._script.streams, message)
         await self._join(function, data)
         params = {"session_hash": self._hash}
@@ -223,17 +229,17 @@ class Value:
 
 
 class ProxyUser:
-    """A user of the floor: one POST, raw server-sent events back."""
+    """A user of the raw proxy: one POST, answered by server-sent events."""
 
     def __init__(self, url: str, http: aiohttp.ClientSession) -> None:
         self._url = url
         self._http = http
 
     async def open(self) -> None:
-        """Nothing stands before a message."""
+        """Do nothing: the proxy has no page."""
 
     async def close(self) -> None:
-        """Nothing stays after it."""
+        """Close the connections."""
         await self._http.close()
 
     async def say(self, message: str) -> Measured:

@@ -1,8 +1,8 @@
-"""``python -m benchmarks.database``: what the memory costs with a million messages in it.
+"""``python -m benchmarks.database``: measures the memory with a million messages in it.
 
-Fills a SQLite file and a PostgreSQL server of its own, and prints for each how long it takes to
-open a conversation of 10,000 messages, to read what the model sees of it, to list, to search, and
-to begin and end a turn; and how many bytes a chat of 20 turns takes.
+Fills a SQLite file and a PostgreSQL server, and prints for each how long it takes to open a
+conversation of 10,000 messages, to read its context window, to list, to search, and to begin and
+end a turn; and how many bytes a chat of 20 turns takes.
 """
 
 import argparse
@@ -21,6 +21,7 @@ import sqlalchemy as sa
 
 from memory.engine.database import Database, migrate, open_database
 from memory.manager import ConversationMemoryManager
+from memory.records import ConversationOrigin, NewTurn
 from memory.schema import agent_messages, agent_sessions, agent_turns
 
 LONG = 10_000  # messages of the conversation that is opened
@@ -32,14 +33,14 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def conversations(messages: int) -> Iterator[tuple[str, str, int]]:
-    """Yield owner, id and length of each conversation, so that there are `messages` in all."""
+    """Yield owner, id and length of each conversation, `messages` messages in total."""
     yield "owner-0", "the-long-one", LONG
     for number in range((messages - LONG) // SHORT):
         yield f"owner-{number % 1_000}", f"conversation-{number}", SHORT
 
 
 def _turns(said: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the turns that a conversation's messages came in."""
+    """Return the rows of the turns of a conversation's messages."""
     return [
         {
             "turn_id": question["turn_id"],
@@ -95,7 +96,7 @@ def _rows(
 
 
 async def fill(database: Database, messages: int) -> None:
-    """Put so many messages into an empty database."""
+    """Fill an empty database with `messages` messages."""
     letters = "abcdefghijklmnopqrstuvwxyz"
     chance = random.Random(3)
     vocabulary = ["".join(chance.choices(letters, k=chance.randint(3, 9))) for _ in range(20_000)]
@@ -134,7 +135,7 @@ def database_name(database: Database) -> str:
 
 
 async def timed(work: Callable[[], Awaitable[object]]) -> float:
-    """Return the median milliseconds of some rounds, after two that do not count."""
+    """Return the median of `ROUNDS` durations in milliseconds, after two rounds of warm-up."""
     found = []
     for number in range(ROUNDS + 2):
         started = time.perf_counter()
@@ -145,7 +146,7 @@ async def timed(work: Callable[[], Awaitable[object]]) -> float:
 
 
 async def measure(database: Database) -> dict[str, float]:
-    """Return milliseconds by what was done."""
+    """Return the median milliseconds of each operation."""
     memory = ConversationMemoryManager(database)
     owner, long = "owner-0", "the-long-one"
     [recent] = await memory.messages(owner, long, limit=1)
@@ -154,7 +155,14 @@ async def measure(database: Database) -> dict[str, float]:
 
     async def whole_turn() -> None:
         ticket = await memory.begin_turn(
-            owner, long, "one more question", key=f"k{next(turn)}", create=True, budget=8_000
+            owner,
+            NewTurn(
+                long,
+                "one more question",
+                key=f"k{next(turn)}",
+                origin=ConversationOrigin(),
+                budget=8_000,
+            ),
         )
         await memory.finish_turn(
             owner,
@@ -206,7 +214,9 @@ async def bytes_of_a_chat(folder: Path) -> float:
     empty = await size()
     for chat in range(50):
         for turn in range(20):
-            ticket = await memory.begin_turn("o", f"c{chat}", text(), key=f"{turn}", create=True)
+            ticket = await memory.begin_turn(
+                "o", NewTurn(f"c{chat}", text(), key=f"{turn}", origin=ConversationOrigin())
+            )
             await memory.finish_turn(
                 "o",
                 ticket.turn_id,

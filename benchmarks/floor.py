@@ -1,6 +1,6 @@
-"""The floor: a proxy that hands the endpoint's raw bytes on and does nothing else.
+"""The floor of the benchmark: a proxy that forwards the endpoint's bytes and does nothing else.
 
-No session, no memory, no agent, no page. ``python -m benchmarks.floor PORT`` serves it.
+It has no sessions, memory, agent or page. ``python -m benchmarks.floor PORT`` serves it.
 """
 
 import os
@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 
 async def chat(request: Request) -> StreamingResponse:
-    """Ask the endpoint what the body says and stream its bytes."""
+    """Send the body's message to the endpoint and stream the response's bytes."""
     body = await request.json()
     payload = {
         "model": os.environ["CMW_MODEL"],
@@ -38,7 +38,7 @@ async def chat(request: Request) -> StreamingResponse:
 
 
 def main() -> None:
-    """Serve on 127.0.0.1 at the port that the command line names."""
+    """Serve on 127.0.0.1 at the port of the command line."""
     app = Starlette(routes=[Route("/chat", chat, methods=["POST"])])
     uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), log_level="error")
 

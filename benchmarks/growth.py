@@ -1,8 +1,8 @@
-"""``python -m benchmarks.growth``: from what one turn costs to what so many users need.
+"""``python -m benchmarks.growth``: plans the capacity that a number of users needs.
 
-Simulates the busiest hour of a day second by second, and sets what it asks for against what one
-replica, one database, one proxy and one Redis gave when they were measured. Each figure can be
-given on the command line, so that others see their own case: ``--turns 3 --answer-tokens 800``.
+Simulates the busiest hour of a day second by second, and compares its demand with the measured
+capacity of one replica, one database, one proxy and one Redis. Each figure can be set on the
+command line: ``--turns 3 --answer-tokens 800``.
 """
 
 import argparse
@@ -14,19 +14,19 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 HOUR, DAY = 3600, 86_400
-SURE = 0.999  # of the seconds of the busiest hour must have room
-NORMAL_FROM = 500  # mean from which a Poisson number is drawn as a normal one
+QUANTILE = 0.999  # of the seconds of the busiest hour whose demand must be met
+NORMAL_FROM = 500  # mean above which the normal distribution replaces the Poisson distribution
 USERS = (10_000, 1_000_000, 100_000_000)
 
 
 def figure(default: float, text: str) -> float:
-    """Declare a figure that the command line may change."""
+    """Declare a figure that the command line may set; `text` is its help."""
     return dataclasses.field(default=default, metadata={"text": text})
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What users do, and what one turn and one machine were measured to take and to give."""
+    """The behaviour of users, and the measured demand of a turn and capacity of a machine."""
 
     turns: float = figure(10, "turns of a user in a day")
     active: float = figure(0.3, "share of the users who come on a day")
@@ -61,13 +61,13 @@ class Figures:
 
     @property
     def stored(self) -> float:
-        """Bytes that a turn adds to the database."""
+        """The bytes that a turn adds to the database."""
         return self.turn_bytes + (self.question_tokens + self.answer_tokens) * self.token_bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Peak:
-    """What the busiest second of a day asks for (all but one in a thousand ask for less)."""
+    """The demand of the busiest seconds of a day (their `QUANTILE`)."""
 
     turns: float  # that begin in the second
     streams: float  # that run in it
@@ -76,53 +76,58 @@ class Peak:
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """One thing that runs out. `units` of it are needed, where one gives what was measured."""
+    """One limited resource: its name, how many units of the measured capacity are needed, a remedy."""
 
     name: str
     units: float
     remedy: str
 
 
-def drawn(chance: random.Random, mean: float) -> float:
-    """Return a Poisson number of this mean."""
+def poisson(rng: random.Random, mean: float) -> float:
+    """Return a random number of the Poisson distribution with this mean (Knuth's algorithm)."""
     if mean > NORMAL_FROM:
-        return max(0.0, round(chance.gauss(mean, math.sqrt(mean))))
-    number, left = 0, math.exp(-mean)
-    product = chance.random()
-    while product > left:
-        number, product = number + 1, product * chance.random()
+        return max(0.0, round(rng.gauss(mean, math.sqrt(mean))))
+    number, threshold = 0, math.exp(-mean)
+    product = rng.random()
+    while product > threshold:
+        number, product = number + 1, product * rng.random()
     return float(number)
 
 
 def simulate(users: float, figures: Figures, seed: int = 1) -> Peak:
-    """Return the busiest second of a day of so many users.
+    """Return the demand of the busiest seconds of a day.
 
-    Turns begin independently of each other in the busiest hour, and an answer lasts as long as
-    its tokens take: the number that run is what began within that time (an M/G/infinity queue).
+    Turns begin independently of each other in the busiest hour, and an answer lasts as long as its
+    tokens take: the running ones are those that began within that time (an M/G/infinity queue).
+
+    Args:
+        users: The number of users.
+        figures: Their behaviour.
+        seed: Of the random numbers.
     """
-    chance = random.Random(seed)
+    rng = random.Random(seed)
     mean = users * figures.active * figures.turns * figures.busy_share / HOUR
-    lasts = max(1, round(figures.answer_tokens / figures.token_rate))
-    began = [drawn(chance, mean) for _ in range(HOUR)]
-    sums = [0.0, *accumulate(began)]
-    streams = [sums[at] - sums[max(0, at - lasts)] for at in range(1, HOUR + 1)]
+    seconds = max(1, round(figures.answer_tokens / figures.token_rate))
+    starts = [poisson(rng, mean) for _ in range(HOUR)]
+    sums = [0.0, *accumulate(starts)]
+    streams = [sums[at] - sums[max(0, at - seconds)] for at in range(1, HOUR + 1)]
     visits = users * figures.active * figures.busy_share / HOUR
-    pages = drawn(chance, visits * figures.open_minutes * 60)
-    return Peak(_sure(began), _sure(streams), pages)
+    pages = poisson(rng, visits * figures.open_minutes * 60)
+    return Peak(_quantile(starts), _quantile(streams), pages)
 
 
-def _sure(values: list[float]) -> float:
-    return sorted(values)[math.ceil(SURE * len(values)) - 1]
+def _quantile(values: list[float]) -> float:
+    return sorted(values)[math.ceil(QUANTILE * len(values)) - 1]
 
 
 def limits(peak: Peak, users: float, figures: Figures) -> Iterator[Limit]:
-    """Yield what so many users need of everything that can run out."""
+    """Yield the units of each limited resource that the users need."""
     tokens = peak.streams * figures.token_rate
     visits = users * figures.active * figures.busy_share / HOUR
     cpu = peak.turns * figures.turn_cpu + tokens / 1000 * figures.token_cpu
     cpu += visits * figures.visit_cpu
-    room = figures.replica_gb * 1e6 - figures.base_mb * 1e3
-    by_cpu, by_memory = cpu / figures.load, peak.pages * figures.session_kb / room
+    session_memory_kb = figures.replica_gb * 1e6 - figures.base_mb * 1e3
+    by_cpu, by_memory = cpu / figures.load, peak.pages * figures.session_kb / session_memory_kb
     replicas = max(by_cpu, by_memory)
     stored = users * figures.active * figures.turns * figures.stored * figures.kept_days
     yield Limit("CPU of one replica", by_cpu, "more replicas behind the proxy")
@@ -168,7 +173,7 @@ def limits(peak: Peak, users: float, figures: Figures) -> Iterator[Limit]:
 
 
 def report(users: float, figures: Figures) -> str:
-    """Return what so many users need, as Markdown; what runs out first stands on top."""
+    """Return the needs of the users as Markdown, the scarcest resource first."""
     peak = simulate(users, figures)
     rows = users * figures.active * figures.turns
     busiest = (
@@ -184,19 +189,21 @@ def report(users: float, figures: Figures) -> str:
         "| what runs out | units needed | what changes |",
         "|---|---|---|",
     ]
-    found = sorted(limits(peak, users, figures), key=lambda limit: -limit.units)
+    by_need = sorted(limits(peak, users, figures), key=lambda limit: -limit.units)
     lines += [
         f"| {limit.name} | {limit.units:,.2f} | {limit.remedy if limit.units > 1 else 'enough'} |"
-        for limit in found
+        for limit in by_need
     ]
     return "\n".join(lines)
 
 
 def order(figures: Figures) -> str:
-    """Return at how many users each limit is reached, the first one on top."""
+    """Return the number of users at which each limit is reached, as Markdown, the lowest first."""
     users = 1_000_000.0
-    found = {limit.name: limit.units for limit in limits(simulate(users, figures), users, figures)}
-    reached = sorted((users / units, name) for name, units in found.items() if units)
+    units_by_name = {
+        limit.name: limit.units for limit in limits(simulate(users, figures), users, figures)
+    }
+    reached = sorted((users / units, name) for name, units in units_by_name.items() if units)
     lines = ["| reached at about | limit |", "|---|---|"]
     return "\n".join([*lines, *(f"| {at:,.0f} users | {name} |" for at, name in reached)])
 
@@ -209,11 +216,11 @@ def main() -> None:
         text = f"{field.metadata['text']} (%(default)s)"
         name = f"--{field.name.replace('_', '-')}"
         parser.add_argument(name, type=float, default=field.default, help=text)
-    given = vars(parser.parse_args())
-    numbers = given.pop("users")
-    figures = Figures(**given)
-    wanted = [float(part) for part in numbers.split(",")] if numbers else list(USERS)
-    print(order(figures), *(report(users, figures) for users in wanted), sep="\n\n")
+    arguments = vars(parser.parse_args())
+    numbers = arguments.pop("users")
+    figures = Figures(**arguments)
+    counts = [float(part) for part in numbers.split(",")] if numbers else list(USERS)
+    print(order(figures), *(report(users, figures) for users in counts), sep="\n\n")
 
 
 if __name__ == "__main__":

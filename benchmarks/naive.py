@@ -1,6 +1,6 @@
-"""The chat that most Gradio tutorials show: ChatInterface over langchain-openai.
+"""The chat of most Gradio tutorials: ChatInterface over langchain-openai.
 
-It keeps no database, no identity and no limits; it is the yardstick of the benchmark.
+It has no database, identities or limits; the benchmark compares the app with it.
 ``python -m benchmarks.naive PORT`` serves it.
 """
 
@@ -18,7 +18,7 @@ from pydantic import SecretStr
 
 
 def build(model: ChatOpenAI) -> gr.ChatInterface:
-    """Return the chat over `model`."""
+    """Return the chat with `model`."""
 
     async def respond(message: str, history: list[dict[str, Any]]) -> AsyncIterator[str]:
         messages: list[BaseMessage] = []
@@ -35,7 +35,7 @@ def build(model: ChatOpenAI) -> gr.ChatInterface:
 
 
 def main() -> None:
-    """Serve on 127.0.0.1 at the port that the command line names."""
+    """Serve on 127.0.0.1 at the port of the command line."""
     model = ChatOpenAI(
         model_name=os.environ["CMW_MODEL"],
         openai_api_key=SecretStr(os.environ["OPENAI_API_KEY"]),

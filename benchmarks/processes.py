@@ -1,4 +1,4 @@
-"""Servers of the benchmark as processes, each bound to one core."""
+"""Runs the benchmark's servers as processes, each bound to one core."""
 
 import asyncio
 import contextlib
@@ -14,7 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 TICKS = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
-CORES = sorted(os.sched_getaffinity(0))  # before this process has kept to one of them
+CORES = sorted(os.sched_getaffinity(0))  # read before this process is bound to one of them
 SERVER_CORE, CLIENT_CORE = CORES[0], CORES[-1]  # the same where there is only one
 START_SECONDS = 60
 
@@ -28,19 +28,19 @@ class Server:
     pid: int
 
     def cpu(self) -> float:
-        """CPU seconds that the process took so far, user and system, with children that ended."""
+        """Return the CPU seconds so far, user and system, including children that have ended."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return sum(map(int, fields[11:15])) / TICKS
 
     def cpu_exact(self) -> float:
-        """CPU seconds of the process itself, to the nanosecond where `cpu` counts in ticks.
+        """Return the CPU seconds of the process alone, to the nanosecond; `cpu` counts in ticks.
 
-        The clock's number is that of clock_getcpuclockid(3) on Linux.
+        The clock's id is that of clock_getcpuclockid(3) on Linux.
         """
         return time.clock_gettime((~self.pid << 3) | 2)
 
     def memory(self) -> int:
-        """Bytes of memory that the process holds (resident set)."""
+        """Return the resident set size in bytes."""
         return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * PAGE
 
 
@@ -48,37 +48,45 @@ class Server:
 async def process(
     name: str, arguments: list[str], *, core: int, port: int | None, env: dict[str, str]
 ) -> AsyncIterator[Server]:
-    """Run ``python ARGUMENTS`` on `core`; wait until it listens, or prints its URL."""
-    started = await asyncio.create_subprocess_exec(
+    """Run ``python ARGUMENTS`` for the block, from when it listens.
+
+    Args:
+        name: The server's name in the results.
+        arguments: Python's arguments.
+        core: The core that it is bound to.
+        port: The port that it will listen on; None where it prints its URL.
+        env: Further environment variables.
+    """
+    child = await asyncio.create_subprocess_exec(
         sys.executable,
         *arguments,
         cwd=ROOT,
-        env={**_plain_environment(), **env},
+        env={**_clean_environment(), **env},
         stdout=asyncio.subprocess.PIPE,
         preexec_fn=lambda: os.sched_setaffinity(0, {core}),
     )
     try:
         async with asyncio.timeout(START_SECONDS):
             if port is None:
-                assert started.stdout is not None
-                url = (await started.stdout.readline()).decode().split()[-1]
+                assert child.stdout is not None
+                url = (await child.stdout.readline()).decode().split()[-1]
             else:
                 url = f"http://127.0.0.1:{port}"
-                await _listening(port, started)
-        yield Server(name, url, started.pid)
+                await _wait_until_listening(port, child)
+        yield Server(name, url, child.pid)
     finally:
         with contextlib.suppress(ProcessLookupError):
-            started.terminate()
+            child.terminate()
         try:
-            await asyncio.wait_for(started.wait(), 15)
+            await asyncio.wait_for(child.wait(), 15)
         except TimeoutError:
-            started.kill()
-            await started.wait()
+            child.kill()
+            await child.wait()
 
 
 @contextlib.asynccontextmanager
 async def endpoint(rate: float, tokens: int) -> AsyncIterator[Server]:
-    """Run the endpoint double at `rate` tokens a second (0: no pause)."""
+    """Run the endpoint double for the block, at `rate` tokens a second (0: no pause)."""
     arguments = ["-m", "tests.doubles.openai_server", "--rate", str(rate), "--tokens", str(tokens)]
     async with process("endpoint", arguments, core=CLIENT_CORE, port=None, env={}) as server:
         yield server
@@ -93,10 +101,14 @@ async def contender(
     window: int | None = None,
     more: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Server]:
-    """Run ``app``, ``naive`` or ``floor`` against the endpoint at `model_url`.
+    """Run one of the compared servers for the block.
 
-    The app's model sees `window` tokens of a conversation, or as many as it is made to; `more` are
-    further variables of the app's environment.
+    Args:
+        name: ``app``, ``naive`` or ``floor``.
+        model_url: The endpoint's base URL.
+        tokens: The length of the model's answers in tokens.
+        window: The app's context window in tokens; its default when absent.
+        more: Further environment variables of the app.
     """
     port = free_port()
     env = {
@@ -113,7 +125,7 @@ async def contender(
                 "CMW_PORT": str(port),
                 "CMW_LOG_LEVEL": "WARNING",
                 "CMW_MAX_TURNS": "1000",
-                # each user here writes faster than anybody could
+                # each user here writes faster than people can
                 "CMW_TURNS_PER_MINUTE": "0",
                 "CMW_TURNS_PER_ADDRESS": "0",
                 "CMW_ADDRESS_SHARE": "1",
@@ -124,17 +136,17 @@ async def contender(
                 env["CMW_HISTORY_TOKENS"] = str(window)
             env |= more or {}
         async with process(name, arguments, core=SERVER_CORE, port=port, env=env) as server:
-            _check_apart(server)
+            _check_separate_cores(server)
             yield server
 
 
-def _check_apart(server: Server) -> None:
+def _check_separate_cores(server: Server) -> None:
     shared = os.sched_getaffinity(server.pid) & os.sched_getaffinity(0)
     if shared and len(CORES) > 1:
         raise RuntimeError(f"the server shares core {min(shared)} with its users")
 
 
-def _plain_environment() -> dict[str, str]:
+def _clean_environment() -> dict[str, str]:
     return {k: v for k, v in os.environ.items() if not k.startswith(("CMW_", "OPENAI_", "GRADIO_"))}
 
 
@@ -144,8 +156,8 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-async def _listening(port: int, started: asyncio.subprocess.Process) -> None:
-    while started.returncode is None:
+async def _wait_until_listening(port: int, child: asyncio.subprocess.Process) -> None:
+    while child.returncode is None:
         try:
             _, writer = await asyncio.open_connection("127.0.0.1", port)
         except OSError:

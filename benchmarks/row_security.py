@@ -1,9 +1,9 @@
-"""``python -m benchmarks.row_security``: what row-level security costs on a PostgreSQL of its own.
+"""``python -m benchmarks.row_security``: measures the cost of PostgreSQL's row-level security.
 
-Turns are begun and ended in many conversations, by turns with the policies and each transaction's
-scope, and with neither. Printed are the CPU that each takes, of this process and of PostgreSQL, and
-beside it the medians of the time, which depend on what else the machine does. Last comes the CPU of
-a whole turn of a served page with the policies, of which the first difference is a part.
+Begins and ends turns in many conversations, alternately with the policies and the transactions'
+scopes, and without both. Prints the CPU of each, of this process and of PostgreSQL together, and the
+median times, which depend on the machine's other load. Last comes the CPU of a whole turn of a
+served page with the policies, and the share of row-level security in it.
 """
 
 import argparse
@@ -18,11 +18,12 @@ import sqlalchemy as sa
 
 from benchmarks.database import fill
 from benchmarks.processes import endpoint
-from benchmarks.scale import FEW, Processes, house
-from benchmarks.scenarios import opened
+from benchmarks.scale import FEW, Processes, deployment
+from benchmarks.scenarios import open_users
 from memory.engine.database import PostgresDatabase, Transaction, UndoLog, migrate
 from memory.engine.scopes import EVERYONE, RowScope
 from memory.manager import ConversationMemoryManager
+from memory.records import ConversationOrigin, NewTurn
 from tests.databases import ordinary_role, postgres
 
 ROUNDS, TURNS, PAGE_TURNS = 12, 60, 300
@@ -30,7 +31,7 @@ SECURED = "SELECT relname FROM pg_class WHERE relforcerowsecurity"
 
 
 class Unscoped(PostgresDatabase):
-    """The same without a scope in its transactions."""
+    """A PostgreSQL database whose transactions set no scope."""
 
     async def _write(
         self, work: Transaction[Any], owner: RowScope, undo: UndoLog[Any] | None, *, is_brief: bool
@@ -56,11 +57,13 @@ async def turns(memory: ConversationMemoryManager, of: str) -> list[float]:
         started = time.perf_counter()
         ticket = await memory.begin_turn(
             "owner-1",
-            f"conversation-{number + 1}001",
-            "a question",
-            key=of,
-            create=True,
-            budget=4000,
+            NewTurn(
+                f"conversation-{number + 1}001",
+                "a question",
+                key=of,
+                origin=ConversationOrigin(),
+                budget=4000,
+            ),
         )
         await memory.finish_turn(
             "owner-1", ticket.turn_id, status="complete", content="an answer", tool_calls=[],
@@ -82,8 +85,8 @@ async def timed(work: Callable[[], Awaitable[object]]) -> list[float]:
 
 async def whole_turn() -> float:
     """Return the CPU milliseconds of a turn on a page, of the app and of PostgreSQL together."""
-    async with endpoint(0, FEW) as model, house(1, model.url, FEW) as running:
-        [user] = await opened("app", running.url, 1)
+    async with endpoint(0, FEW) as model, deployment(1, model.url, FEW) as running:
+        [user] = await open_users("app", running.url, 1)
         for _ in range(TURNS):
             await user.say("warm up")
         before = running.cpu() + running.database.cpu()

@@ -1,8 +1,8 @@
-"""``python -m benchmarks.scale``: one and two replicas behind nginx under the same load.
+"""``python -m benchmarks.scale``: compares one and two replicas behind nginx under the same load.
 
-PostgreSQL, Redis and nginx run as they are deployed; every answer is checked whole and for other
-users' canaries. Prints what users get with one replica and with two, what each part of the house
-takes of the CPU, and what a turn, its tokens and a visit cost: the figures of `benchmarks.growth`.
+PostgreSQL, Redis and nginx run as they are deployed; every answer is checked for completeness and
+for other users' canaries. Prints the users' figures with one replica and with two, the CPU of each
+process, and the cost of a turn, its tokens and a visit: the figures of `benchmarks.growth`.
 ``python -m benchmarks.scale --bytes`` prints only what turns add to the database.
 """
 
@@ -35,10 +35,11 @@ from benchmarks.processes import (
     free_port,
     process,
 )
-from benchmarks.scenarios import Load, Result, measured, opened
+from benchmarks.scenarios import Load, Result, measure_load, open_users
 from cmw_agent.chat.turn_runner import KEEP_SECONDS
 from memory.engine.database import migrate, open_database
 from memory.manager import ConversationMemoryManager
+from memory.records import ConversationOrigin, NewTurn
 from tests.databases import ordinary_role
 from tests.redis import started as redis
 from tests.replicas.proxy import nginx
@@ -56,12 +57,12 @@ OUT = ROOT / "artifacts" / "scale.json"
 
 @dataclass(frozen=True, slots=True)
 class Processes:
-    """Several processes and their children, as one that takes CPU."""
+    """Several processes and their children, whose CPU is added."""
 
     pids: tuple[int, ...]
 
     def cpu(self) -> float:
-        """CPU seconds of all of them so far."""
+        """Return the CPU seconds of all of them so far."""
         return sum(Server("", "", pid).cpu() for top in self.pids for pid in _family(top))
 
 
@@ -74,8 +75,8 @@ def _family(pid: int) -> Iterator[int]:
 
 
 @dataclass(frozen=True, slots=True)
-class House:
-    """A running house: its address, and its parts."""
+class Deployment:
+    """A running deployment: its URL and its processes."""
 
     url: str
     replicas: tuple[Server, ...]
@@ -84,7 +85,7 @@ class House:
     database_url: str
 
     def cpu(self) -> float:
-        """CPU seconds of the replicas so far."""
+        """Return the CPU seconds of the replicas so far."""
         return sum(replica.cpu() for replica in self.replicas)
 
 
@@ -104,8 +105,8 @@ async def postgres(folder: Path) -> AsyncIterator[tuple[str, Processes]]:
 
 
 @contextlib.asynccontextmanager
-async def house(count: int, model_url: str, tokens: int) -> AsyncIterator[House]:
-    """Run `count` replicas, each on a core of its own, and what they need, for the block."""
+async def deployment(count: int, model_url: str, tokens: int) -> AsyncIterator[Deployment]:
+    """Run `count` replicas, on alternate cores, with PostgreSQL, Redis and nginx, for the block."""
     async with contextlib.AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="scale-")))
         database_url, database = await stack.enter_async_context(postgres(folder))
@@ -141,7 +142,7 @@ async def house(count: int, model_url: str, tokens: int) -> AsyncIterator[House]
         before = set(_children())
         url = await stack.enter_async_context(nginx(folder, (ports * 2)[:2]))
         proxy = Processes(tuple(set(_children()) - before))
-        yield House(url, tuple(replicas), proxy, database, database_url)
+        yield Deployment(url, tuple(replicas), proxy, database, database_url)
 
 
 def _children() -> list[int]:
@@ -150,17 +151,17 @@ def _children() -> list[int]:
 
 
 async def loaded(count: int) -> tuple[Result, dict[str, float]]:
-    """Return what users of `count` replicas get, and CPU-s for 1,000 tokens of each part."""
+    """Return the users' figures with `count` replicas, and CPU-s per 1,000 tokens of each process."""
     async with (
         endpoint(LOAD.rate, LOAD.tokens) as model,
-        house(count, model.url, LOAD.tokens) as running,
+        deployment(count, model.url, LOAD.tokens) as running,
     ):
-        users = await opened("app", running.url, LOAD.users)
+        users = await open_users("app", running.url, LOAD.users)
         await asyncio.gather(*(user.say("warm up") for user in users[:16]))
         parts = {"nginx": running.proxy, "PostgreSQL": running.database}
         parts |= {replica.name: Processes((replica.pid,)) for replica in running.replicas}
         spent = {name: part.cpu() for name, part in parts.items()}
-        result = await measured(f"{count} replicas", LOAD, running, users)
+        result = await measure_load(f"{count} replicas", LOAD, running, users)
         tokens = LOAD.users * LOAD.tokens / 1000
         shares = {name: (part.cpu() - spent[name]) / tokens for name, part in parts.items()}
         await asyncio.gather(*(user.close() for user in users))
@@ -168,17 +169,17 @@ async def loaded(count: int) -> tuple[Result, dict[str, float]]:
 
 
 async def costs() -> dict[str, float]:
-    """Return what a visit, a turn and its tokens take of a replica and of the database."""
+    """Return the cost of a visit, a turn and its tokens, for a replica and for the database."""
     found: dict[str, float] = {}
     cpu: dict[int, list[float]] = {}
     for tokens in (FEW, MANY):
-        async with endpoint(0, tokens) as model, house(1, model.url, tokens) as running:
-            [warm] = await opened("app", running.url, 1)
+        async with endpoint(0, tokens) as model, deployment(1, model.url, tokens) as running:
+            [warm] = await open_users("app", running.url, 1)
             for _ in range(TURNS):
                 await warm.say("warm up")
             if tokens == FEW:
                 started = running.cpu()
-                for user in await opened("app", running.url, VISITS):
+                for user in await open_users("app", running.url, VISITS):
                     await user.close()
                 found["visit_cpu"] = (running.cpu() - started) / VISITS
             cpu[tokens] = await _turns(running, warm, found if tokens == FEW else {})
@@ -189,7 +190,7 @@ async def costs() -> dict[str, float]:
     return found
 
 
-async def _turns(running: House, user: Any, found: dict[str, float]) -> list[float]:
+async def _turns(running: Deployment, user: Any, found: dict[str, float]) -> list[float]:
     assert isinstance(user, PageUser)
     connection = await asyncpg.connect(running.database_url)
     counted = "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()"
@@ -210,9 +211,9 @@ async def _turns(running: House, user: Any, found: dict[str, float]) -> list[flo
 
 
 class Talk:
-    """People who talk to a database as the app does, in words that they draw evenly.
+    """Writes conversations of random words into a database, as the app does.
 
-    Of 20,000 words few are drawn twice in a text: an index has more to hold than of a language.
+    Few of the 20,000 words occur twice in a text, so that the index is larger than for a language.
     """
 
     def __init__(self, memory: ConversationMemoryManager) -> None:
@@ -223,12 +224,12 @@ class Talk:
         self._words = ["".join(self._chance.choices(letters, k=length)) for length in lengths]
 
     async def chat(self, words: int) -> None:
-        """Store a conversation of somebody new whose answers have so many words."""
+        """Store a conversation of a new owner with answers of `words` words."""
         owner, session = f"visitor:{self._id()}", self._id()
         for _ in range(CHAT):
             question = " ".join(self._chance.choices(self._words, k=QUESTION))
             ticket = await self._memory.begin_turn(
-                owner, session, question, key=self._id(), create=True
+                owner, NewTurn(session, question, key=self._id(), origin=ConversationOrigin())
             )
             await self._answer(owner, ticket.turn_id, self._chance.choices(self._words, k=words))
 

@@ -1,4 +1,4 @@
-"""What is measured: users who arrive within a second and each send one message."""
+"""The benchmark's scenarios: users who arrive within a second and each send one message."""
 
 import asyncio
 import secrets
@@ -25,7 +25,7 @@ BATCH = 50  # users of the memory scenario that act at once
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """`users` arrive within `arrival` seconds; answers have `tokens` at `rate` a second."""
+    """A load: `users` arrive within `arrival` seconds; answers have `tokens` at `rate` a second."""
 
     name: str
     users: int
@@ -35,13 +35,17 @@ class Load:
 
     @property
     def ideal(self) -> float:
-        """Seconds from the first token to the last, when nothing is lost on the way."""
+        """The seconds from the first token to the last at the endpoint."""
         return (self.tokens - 1) / self.rate if self.rate else 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What one contender made of a load; times in seconds."""
+    """The measurements of one contender under a load.
+
+    Times are in seconds, `cpu_per_1000` is CPU seconds per 1,000 tokens. `errors` counts failed
+    answers, `broken` incomplete or wrong ones, `foreign` those with another user's canary.
+    """
 
     contender: str
     load: str
@@ -59,9 +63,12 @@ class Result:
 
 
 def make_user(name: str, url: str, address: str | None = None) -> User:
-    """Return a user, with a browser of its own, of the contender `name`.
+    """Return a user of the contender `name`, with a browser of its own.
 
-    It connects from `address`, which is one of this machine's.
+    Args:
+        name: ``app``, ``naive`` or ``floor``.
+        url: The server's URL.
+        address: The local address that it connects from; any when absent.
     """
     http = aiohttp.ClientSession(
         cookie_jar=aiohttp.CookieJar(unsafe=True),
@@ -74,7 +81,7 @@ def make_user(name: str, url: str, address: str | None = None) -> User:
     return PageUser(url, http, APP if name == "app" else NAIVE)
 
 
-async def opened(name: str, url: str, count: int) -> list[User]:
+async def open_users(name: str, url: str, count: int) -> list[User]:
     """Return `count` users with the page open."""
     users = [make_user(name, url) for _ in range(count)]
     gate = asyncio.Semaphore(OPEN_AT_ONCE)
@@ -93,35 +100,35 @@ async def run(name: str, load: Load) -> Result:
         endpoint(load.rate, load.tokens) as model,
         contender(name, model.url, load.tokens) as server,
     ):
-        users = await opened(name, server.url, load.users)
+        users = await open_users(name, server.url, load.users)
         try:
             await asyncio.gather(*(user.say("warm up") for user in users[: min(8, len(users))]))
-            return await measured(name, load, server, users)
+            return await measure_load(name, load, server, users)
         finally:
             await asyncio.gather(*(user.close() for user in users))
 
 
-class Costed(Protocol):
-    """What counts its CPU: a server, or several."""
+class CpuMeter(Protocol):
+    """Counts the CPU of a server or of several."""
 
     def cpu(self) -> float:
-        """CPU seconds so far."""
+        """Return the CPU seconds so far."""
 
 
-async def measured(name: str, load: Load, server: Costed, users: list[User]) -> Result:
-    """Let `users` arrive and return what became of it; CPU is that of `server`."""
+async def measure_load(name: str, load: Load, server: CpuMeter, users: list[User]) -> Result:
+    """Let `users` arrive and send a message each; return the measurements, with the CPU of `server`."""
     canaries = [f"canary-{secrets.token_hex(6)}" for _ in users]
     cpu, started = server.cpu(), time.perf_counter()
 
-    async def one(place: int) -> Measured:
-        await asyncio.sleep(load.arrival * place / len(users))
+    async def arrive(number: int) -> Measured:
+        await asyncio.sleep(load.arrival * number / len(users))
         try:
             async with asyncio.timeout(TURN_SECONDS):
-                return await users[place].say(f"Count off, {canaries[place]}.")
+                return await users[number].say(f"Count off, {canaries[number]}.")
         except (aiohttp.ClientError, TimeoutError) as error:
             return Measured(error=type(error).__name__)
 
-    turns = await asyncio.gather(*(one(place) for place in range(len(users))))
+    turns = await asyncio.gather(*(arrive(number) for number in range(len(users))))
     wall, cpu = time.perf_counter() - started, server.cpu() - cpu
     return _result(name, load, list(turns), canaries, wall, cpu)
 
@@ -161,7 +168,7 @@ def _p95(values: list[float]) -> float:
 
 
 async def idle_memory(sessions: int) -> dict[str, float]:
-    """Return what sessions cost: of those that come and go, and of those that are live at once."""
+    """Return the memory of sessions that come and go, and of `sessions` that are live at once."""
     async with endpoint(0, 20) as model, contender("app", model.url, 20) as server:
         await _visits(server, 50 * BATCH, at_once=BATCH)
         base = server.memory()
@@ -178,10 +185,10 @@ async def idle_memory(sessions: int) -> dict[str, float]:
 
 
 async def _visits(server: Server, sessions: int, *, at_once: int) -> int:
-    """Let so many users come, say a word and go; return the memory while the last are there."""
+    """Let `sessions` users send a message and leave; return the memory in bytes before the last leave."""
     full = 0
     for _ in range(0, sessions, at_once):
-        users = await opened("app", server.url, at_once)
+        users = await open_users("app", server.url, at_once)
         for place in range(0, at_once, BATCH):
             await asyncio.gather(*(user.say("hello") for user in users[place : place + BATCH]))
         full = server.memory()
@@ -192,17 +199,17 @@ async def _visits(server: Server, sessions: int, *, at_once: int) -> int:
 
 
 async def slow_readers(load: Load, count: int) -> dict[str, float]:
-    """Return how much later others are served while `count` pages read nothing of their answers."""
+    """Return the users' delays with and without `count` pages that read nothing of their answers."""
     figures = {}
     for name, slow in (("without", 0), ("with", count)):
         async with (
             endpoint(load.rate, load.tokens) as model,
             contender("app", model.url, load.tokens) as server,
         ):
-            users = await opened("app", server.url, load.users)
-            idle = await opened("app", server.url, slow)
+            users = await open_users("app", server.url, load.users)
+            idle = await open_users("app", server.url, slow)
             held = [await user.ask_and_not_read("hello") for user in idle]  # type: ignore[union-attr]
-            result = await measured("app", load, server, users)
+            result = await measure_load("app", load, server, users)
             figures[f"first_p95_{name}"] = result.first_p95
             figures[f"done_p95_{name}"] = result.done_p95
             for answer in held:
@@ -212,22 +219,22 @@ async def slow_readers(load: Load, count: int) -> dict[str, float]:
 
 
 async def alone(name: str, turns: int = 15) -> float:
-    """Return the median seconds to the first text of one user's turns with nothing else running."""
+    """Return the median seconds to the first text for a single user."""
     load = Load("alone", 1, 20, 200)
     async with (
         endpoint(load.rate, load.tokens) as model,
         contender(name, model.url, load.tokens) as server,
     ):
-        [user] = await opened(name, server.url, 1)
+        [user] = await open_users(name, server.url, 1)
         for _ in range(5):
             await user.say("warm up")
-        found = [(await user.say("hello")).first for _ in range(turns)]
+        first_texts = [(await user.say("hello")).first for _ in range(turns)]
         await user.close()
-        return statistics.median(found)
+        return statistics.median(first_texts)
 
 
 async def starts() -> list[float]:
-    """Return the app's CPU milliseconds for a turn of 5 tokens, round by round, 10 at once."""
+    """Return the app's CPU milliseconds for a turn of 5 tokens, by round; 10 turns run at once."""
     load = Load("starts", 200, 5, 0)
     async with (
         endpoint(load.rate, load.tokens) as model,
@@ -235,7 +242,7 @@ async def starts() -> list[float]:
     ):
         found = []
         for _ in range(ROUNDS + 1):
-            users = await opened("app", server.url, load.users)
+            users = await open_users("app", server.url, load.users)
             before = server.cpu_exact()
             for first in range(0, load.users, 10):
                 turns = (user.say("Count off.") for user in users[first : first + 10])
@@ -247,9 +254,9 @@ async def starts() -> list[float]:
 
 @dataclass(frozen=True, slots=True)
 class Lengths:
-    """CPU seconds per 1,000 tokens in conversations of each length in messages.
+    """CPU seconds per 1,000 tokens, by the number of messages of a conversation.
 
-    `whole` counts every turn of one, round by round, `further` those that follow, pair by pair.
+    `whole` counts all turns of a conversation, by round; `further` counts turns after it, by pair.
     """
 
     whole: dict[int, list[float]]
@@ -257,10 +264,12 @@ class Lengths:
 
 
 async def long_conversations(window: int | None = None) -> Lengths:
-    """Return what the app takes in conversations of each length; opening a page is not counted.
+    """Return the app's CPU in conversations of each length, without that of opening a page.
 
-    One server has them all, in turn, so that its database is as large for each. `window` is how
-    many tokens the model is to see, where it is not the app's own.
+    One server has all of them, alternately, so that its database is as large for each.
+
+    Args:
+        window: The context window in tokens; the app's default when absent.
     """
     load = Load("long", 1, 200, 0)
     found = Lengths({messages: [] for messages in LENGTHS}, {messages: [] for messages in LENGTHS})
@@ -278,12 +287,12 @@ async def long_conversations(window: int | None = None) -> Lengths:
 
 
 async def _pairs(server: Server) -> AsyncIterator[tuple[int, float]]:
-    """Yield lengths, and the CPU seconds of a turn after conversations of them, in turn."""
+    """Yield, alternately, the length of a conversation and the CPU seconds of a turn after it."""
     shortest, longest = LENGTHS
-    [long] = await opened("app", server.url, 1)
+    [long] = await open_users("app", server.url, 1)
     await _spent(server, long, longest // 2)
     for number in range(PAIRS):
-        [short] = await opened("app", server.url, 1)
+        [short] = await open_users("app", server.url, 1)
         await _spent(server, short, shortest // 2)
         pair = [(shortest, short), (longest, long)]
         for messages, user in pair if number % 2 else pair[::-1]:
@@ -293,14 +302,14 @@ async def _pairs(server: Server) -> AsyncIterator[tuple[int, float]]:
 
 
 async def _whole(server: Server, turns: int) -> float:
-    [user] = await opened("app", server.url, 1)
+    [user] = await open_users("app", server.url, 1)
     spent = await _spent(server, user, turns)
     await user.close()
     return spent
 
 
 async def _spent(server: Server, user: User, turns: int) -> float:
-    """Return the CPU seconds of a turn, over so many of a user's."""
+    """Return the CPU seconds per turn, over `turns` turns of a user."""
     before = server.cpu_exact()
     for _ in range(turns):
         await user.say("more")

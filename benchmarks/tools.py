@@ -1,8 +1,8 @@
-"""``python -m benchmarks.tools``: what a further user with 40 tools costs.
+"""``python -m benchmarks.tools``: measures the cost of one more user with 40 tools.
 
-Composio's double runs on a thread of its own, whose CPU does not count. Beside the app's
-shared catalogue the same tools are built for each user with composio-langchain's provider.
-Prints one table; exits with 1 when a user costs more than is promised.
+Composio's double runs on a thread of its own, whose CPU is not counted. For comparison with the
+app's shared catalogue, composio-langchain's provider builds the same tools for each user. Prints a
+table; exits with 1 when a user costs more than the limits.
 """
 
 import argparse
@@ -24,13 +24,14 @@ from pydantic import SecretStr
 from benchmarks.processes import ROOT
 from cmw_agent.config.settings import Settings
 from cmw_agent.identity.principals import Principal
-from cmw_agent.tools.composio.connections import Connections, ConnectionUser, open_connections
+from cmw_agent.tools.composio.accounts import ConnectionUser
+from cmw_agent.tools.composio.connections import Connections, open_connections
 from tests.doubles.composio_server import Composio, composio_server
 from tests.doubles.composio_shapes import many_tools, tool_body
 
 TOOLS = 40
-MOST_BYTES = 100_000
-MOST_SECONDS = 0.005
+MAX_BYTES = 100_000
+MAX_SECONDS = 0.005
 PACKAGES = ("composio_client", "composio", "composio_langchain")
 IMPORT = """
 import importlib, resource, sys, time
@@ -44,7 +45,7 @@ print(time.process_time() - began, held() - before)
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """CPU seconds and bytes; None where it was not measured."""
+    """CPU seconds and bytes of memory; None where memory was not measured."""
 
     what: str
     seconds: float
@@ -52,13 +53,13 @@ class Cost:
 
     @property
     def row(self) -> str:
-        """One row of the table."""
+        """The cost as a row of the Markdown table."""
         memory = "–" if self.memory is None else f"{self.memory / 1000:,.1f} kB"
         return f"| {self.what} | {self.seconds * 1000:,.3f} ms | {memory} |"
 
 
 def of_import(package: str) -> Cost:
-    """Return what importing `package` costs a fresh process."""
+    """Return the cost of importing `package` in a new process."""
     done = subprocess.run(
         [sys.executable, "-c", IMPORT, package],
         cwd=ROOT,
@@ -72,7 +73,7 @@ def of_import(package: str) -> Cost:
 
 @contextmanager
 def double_on_a_thread() -> Iterator[Composio]:
-    """Serve the double on an event loop of its own."""
+    """Run Composio's double in a thread with its own event loop, for the block."""
     ready: asyncio.Queue[Composio] = asyncio.Queue()
     begun, stop = threading.Event(), asyncio.Event()
     loops: list[asyncio.AbstractEventLoop] = []
@@ -96,12 +97,12 @@ def double_on_a_thread() -> Iterator[Composio]:
 
 
 def principals(count: int) -> list[Principal]:
-    """Return visitors that differ."""
+    """Return `count` different visitors."""
     return [Principal(f"v{number:032x}", "visitor") for number in range(count)]
 
 
 async def settle(connections: Connections, people: list[Principal]) -> list[tuple[Any, Any]]:
-    """Return what the process holds of each of `people` who has 40 tools."""
+    """Return the objects that the process holds for each of `people`: connection user and tools."""
     kept = []
     for person in people:
         user = ConnectionUser.of(person)
@@ -110,7 +111,7 @@ async def settle(connections: Connections, people: list[Principal]) -> list[tupl
 
 
 async def of_users(double: Composio, count: int) -> list[Cost]:
-    """Return what the shared tools, each user and each of their calls cost."""
+    """Return the cost of the shared tools, of each user, and of each call."""
     settings = Settings(
         composio_api_key=SecretStr(double.key),
         composio_base_url=double.url,
@@ -177,7 +178,7 @@ async def _of_runs(double: Composio, connections: Connections) -> Cost:
 
 
 def of_provider(users: int) -> Cost:
-    """Return what a user costs for whom composio-langchain builds the same tools."""
+    """Return the cost of a user for whom composio-langchain builds the same tools."""
     items: Any = importlib.import_module("composio_client.types.tool_list_response")
     provider = importlib.import_module("composio_langchain").LangchainProvider()
     tools = [items.Item.model_validate(tool_body(tool, "big")) for tool in many_tools("big", TOOLS)]
@@ -206,7 +207,7 @@ def _measured(build: Callable[[], Any], times: int) -> tuple[float, float]:
 
 
 def main() -> int:
-    """Print the table; return 1 where a further user costs more than is promised."""
+    """Print the table; return 1 where one more user costs more than the limits."""
     parser = argparse.ArgumentParser(description="What a further user with 40 tools costs")
     parser.add_argument("--users", type=int, default=1000)
     parser.add_argument("--provider-users", type=int, default=5, help="0 leaves it out")
@@ -220,8 +221,8 @@ def main() -> int:
     print("| what | CPU | memory |\n| --- | --- | --- |")
     print("\n".join(cost.row for cost in costs))
     user = shared[1]
-    good = user.seconds <= MOST_SECONDS and (user.memory or 0) <= MOST_BYTES
-    print(f"\na further user: at most {MOST_BYTES:,} bytes and {MOST_SECONDS * 1000:g} ms: {good}")
+    good = user.seconds <= MAX_SECONDS and (user.memory or 0) <= MAX_BYTES
+    print(f"\na further user: at most {MAX_BYTES:,} bytes and {MAX_SECONDS * 1000:g} ms: {good}")
     return 0 if good else 1
 
 

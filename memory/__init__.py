@@ -1,12 +1,14 @@
-"""Conversations of many owners, kept apart: SQLite or PostgreSQL, one interface.
+"""Stores conversations of many owners, kept apart, in SQLite or PostgreSQL.
 
     database = open_database("sqlite:///data/chat.db")
     await migrate(database)
     memory = ConversationMemoryManager(database)
-    ticket = await memory.begin_turn(owner, new_conversation_id(), "Hello", key=key, create=True)
+    ticket = await memory.begin_turn(
+        owner, NewTurn(new_conversation_id(), "Hello", key, origin=ConversationOrigin())
+    )
 
-Nothing here can be asked for without saying whose it is, except for what whoever runs the app
-needs, which returns numbers alone: `memory.maintenance.recovery`, `memory.maintenance.retention`, `memory.reports.usage_statistics`.
+Each function takes the owner whose rows it reaches, except those for operators, which return
+numbers alone: `memory.maintenance.recovery`, `memory.maintenance.retention`, `memory.reports.usage_statistics`.
 """
 
 from memory.engine.database import Database, migrate, open_database, ping
@@ -24,6 +26,8 @@ from memory.maintenance.recovery import interrupt_abandoned
 from memory.manager import ConversationMemoryManager
 from memory.records import (
     Conversation,
+    ConversationOrigin,
+    NewTurn,
     StoredMessage,
     ToolRecord,
     TurnTicket,
@@ -36,12 +40,14 @@ __all__ = [
     "ConversationBusyError",
     "ConversationMemoryManager",
     "ConversationNotFoundError",
+    "ConversationOrigin",
     "Database",
     "DatabaseFullError",
     "DatabaseTooNewError",
     "DatabaseUnavailableError",
     "InvalidTextError",
     "Logins",
+    "NewTurn",
     "StoreError",
     "StoredMessage",
     "ToolRecord",

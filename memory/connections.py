@@ -1,223 +1,20 @@
-"""Connections of accounts: each is one owner's, and is used only once its owner has finished it.
-
-Functions of one connection to the database, and `ConnectionStore`, which runs them. Each statement
-names the owner, but for the one that finds out whose a link is by the link's own secret.
-"""
+"""Connections of owners to accounts elsewhere, from the offered link to the account in use."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
-from datetime import datetime, timedelta
-from typing import Final, Literal
+from datetime import datetime
 
-import sqlalchemy as sa
-
+from memory import connection_rows
+from memory.connection_rows import State, StoredConnection
 from memory.engine.database import Database
 from memory.engine.scopes import EVERYONE
 from memory.records import utcnow
-from memory.schema import UtcDateTime, agent_connections
 from memory.validation import check_owner, is_id
 
-MAX_OPEN = 10  # links of one owner that may be finished; the oldest makes room
-MAX_TRIES = 5  # wrong codes, after which all that wait for one are gone
-OPEN_FOR = timedelta(minutes=15)
-
-State = Literal["offered", "begun", "returned", "connected"]
-
-_connections = agent_connections.c
-_OF_OWNER = _connections.owner_id == sa.bindparam("of_owner")
-_OPEN = _connections.expires_at > sa.bindparam("now", type_=UtcDateTime)
-_ONE = sa.and_(_OF_OWNER, _connections.connection_id == sa.bindparam("of_connection"))
-_OF_TOOLKIT = sa.and_(_OF_OWNER, _connections.toolkit == sa.bindparam("of_toolkit"))
-
-
-@dataclass(frozen=True, slots=True)
-class StoredConnection:
-    """A connection as it is stored.
-
-    It is ``offered`` as a link, ``begun`` by a browser, ``returned`` where its owner has still to
-    confirm it in a channel, and ``connected``. `place` is where that channel is, None on the page.
-    """
-
-    connection_id: str
-    toolkit: str
-    place: str | None
-    state: State
-    account_id: str | None
-    browser: str | None
-    expires_at: datetime | None
-
-
-_COLUMNS = tuple(_connections[field.name] for field in fields(StoredConnection))
-_ADD: Final = sa.insert(agent_connections)
-_FIND: Final = sa.select(*_COLUMNS).where(_ONE, _OPEN)
-_SURPLUS: Final = (
-    sa.select(_connections.connection_id)
-    .where(_OF_OWNER, _connections.state != "connected")
-    .order_by(_connections.created_at.desc(), _connections.connection_id)
-    .offset(sa.bindparam("most"))
-)
-_DROP: Final = sa.delete(agent_connections).where(_ONE)
-# The columns to set are those that the parameters name.
-_MOVE: Final = sa.update(agent_connections).where(
-    _ONE, _OPEN, _connections.state == sa.bindparam("was")
-)
-_CONFIRM: Final = sa.select(*_COLUMNS).where(
-    _OF_OWNER, _OPEN, _connections.state == "returned", _connections.code == sa.bindparam("of_code")
-)
-_MISS: Final = (
-    sa.update(agent_connections)
-    .where(_OF_OWNER, _connections.state == "returned")
-    .values(tries=_connections.tries + 1)
-)
-_GIVE_UP: Final = sa.delete(agent_connections).where(
-    _OF_OWNER, _connections.state == "returned", _connections.tries >= MAX_TRIES
-)
-_REPLACE: Final = sa.delete(agent_connections).where(
-    _OF_TOOLKIT, _connections.connection_id != sa.bindparam("of_connection")
-)
-_CONNECTED: Final = (
-    sa.select(_connections.toolkit, _connections.account_id)
-    .where(_OF_OWNER, _connections.state == "connected")
-    .order_by(_connections.created_at)
-)
-_WAITING: Final = sa.select(_connections.toolkit).where(
-    _OF_OWNER, _OPEN, _connections.state.in_(("begun", "returned"))
-)
-_REMOVE: Final = sa.delete(agent_connections).where(_OF_TOOLKIT)
-_FORGET: Final = sa.delete(agent_connections).where(_OF_OWNER)
-
-
-def whose(connection: sa.Connection, connection_id: str) -> str | None:
-    """Return who was offered a link, which nobody can guess; None where there is none."""
-    statement = sa.select(_connections.owner_id).where(_connections.connection_id == connection_id)
-    return connection.execute(statement).scalar_one_or_none()
-
-
-def offer(
-    connection: sa.Connection, owner: str, new: StoredConnection, at: datetime, most: int = MAX_OPEN
-) -> None:
-    """Keep a link that was offered; beyond `most` open ones the oldest goes."""
-    row = {field.name: getattr(new, field.name) for field in fields(StoredConnection)}
-    row |= {"owner_id": owner, "tries": 0, "created_at": at, "expires_at": at + OPEN_FOR}
-    connection.execute(_ADD, row)
-    surplus = connection.execute(_SURPLUS, {"of_owner": owner, "most": most}).scalars().all()
-    for connection_id in surplus:
-        drop(connection, owner, connection_id)
-
-
-def find(
-    connection: sa.Connection, owner: str, connection_id: str, now: datetime
-) -> StoredConnection | None:
-    """Return an owner's open link, if it is there and its time is not up."""
-    parameters = {"of_owner": owner, "of_connection": connection_id, "now": now}
-    row = connection.execute(_FIND, parameters).mappings().one_or_none()
-    return StoredConnection(**row) if row is not None else None
-
-
-def drop(connection: sa.Connection, owner: str, connection_id: str) -> bool:
-    """Delete an owner's link or connection; whether it was there."""
-    parameters = {"of_owner": owner, "of_connection": connection_id}
-    return connection.execute(_DROP, parameters).rowcount > 0
-
-
-def begin(
-    connection: sa.Connection,
-    owner: str,
-    connection_id: str,
-    browser: str,
-    account_id: str,
-    now: datetime,
-) -> bool:
-    """Note which browser follows an offered link to which account; once, and whether it did."""
-    changes = {"state": "begun", "browser": browser, "account_id": account_id}
-    return _move(connection, owner, connection_id, "offered", now, **changes)
-
-
-def await_code(
-    connection: sa.Connection, owner: str, connection_id: str, code: str, now: datetime
-) -> bool:
-    """Let a begun connection wait for a code of this digest; once, and whether it does."""
-    changes = {"state": "returned", "code": code}
-    return _move(connection, owner, connection_id, "begun", now, **changes)
-
-
-def finish(connection: sa.Connection, owner: str, begun: StoredConnection, now: datetime) -> bool:
-    """Make a begun connection the owner's only one of its toolkit; once, and whether it did."""
-    return _connect(connection, owner, begun, "begun", now)
-
-
-def confirm(
-    connection: sa.Connection, owner: str, code: str, now: datetime
-) -> StoredConnection | None:
-    """Make the connection that waits for the code of this digest the owner's, and return it.
-
-    A wrong code counts against all that wait for one.
-    """
-    parameters = {"of_owner": owner, "of_code": code, "now": now}
-    row = connection.execute(_CONFIRM, parameters).mappings().first()
-    if row is None:
-        connection.execute(_MISS, {"of_owner": owner})
-        connection.execute(_GIVE_UP, {"of_owner": owner})
-        return None
-    found = StoredConnection(**row)
-    return found if _connect(connection, owner, found, "returned", now) else None
-
-
-def connected(connection: sa.Connection, owner: str) -> dict[str, str]:
-    """Return the ids of the accounts that an owner has finished connecting, by toolkit."""
-    return {row[0]: row[1] for row in connection.execute(_CONNECTED, {"of_owner": owner})}
-
-
-def waiting(connection: sa.Connection, owner: str, now: datetime) -> set[str]:
-    """Return the toolkits that an owner is about to connect."""
-    return set(connection.execute(_WAITING, {"of_owner": owner, "now": now}).scalars())
-
-
-def remove(connection: sa.Connection, owner: str, toolkit: str) -> int:
-    """Delete all links and connections of an owner to a toolkit; return how many."""
-    return connection.execute(_REMOVE, {"of_owner": owner, "of_toolkit": toolkit}).rowcount
-
-
-def forget(connection: sa.Connection, owner: str) -> int:
-    """Delete all links and connections of an owner; return how many."""
-    return connection.execute(_FORGET, {"of_owner": owner}).rowcount
-
-
-def purge(connection: sa.Connection, now: datetime) -> int:
-    """Delete the links of all owners whose time is up; return how many."""
-    statement = sa.delete(agent_connections).where(_connections.expires_at <= now)
-    return connection.execute(statement).rowcount
-
-
-def _move(
-    connection: sa.Connection,
-    owner: str,
-    connection_id: str,
-    was: State,
-    now: datetime,
-    **changes: object,
-) -> bool:
-    parameters = {"of_owner": owner, "of_connection": connection_id, "was": was, "now": now}
-    return connection.execute(_MOVE.values(**changes), parameters).rowcount > 0
-
-
-def _connect(
-    connection: sa.Connection, owner: str, found: StoredConnection, was: State, now: datetime
-) -> bool:
-    changes = {"state": "connected", "code": None, "browser": None, "expires_at": None}
-    if not _move(connection, owner, found.connection_id, was, now, **changes):
-        return False
-    parameters = {
-        "of_owner": owner,
-        "of_toolkit": found.toolkit,
-        "of_connection": found.connection_id,
-    }
-    connection.execute(_REPLACE, parameters)
-    return True
+__all__ = ["ConnectionStore", "State", "StoredConnection"]
 
 
 class ConnectionStore:
-    """The connections that one database keeps.
+    """The connections of one database.
 
     Each method may raise DatabaseUnavailableError, those that write DatabaseFullError, and ValueError for
     an owner that is nobody.
@@ -228,55 +25,61 @@ class ConnectionStore:
         self._clock = clock
 
     async def whose(self, connection_id: str) -> str | None:
-        """Return who was offered a link, which nobody can guess; None where there is none."""
+        """Return the owner to whom a link was offered, by its unguessable id; None without one."""
         if not is_id(connection_id):
             return None
         return await self._database.read(
-            lambda connection: whose(connection, connection_id), owner=EVERYONE
+            lambda connection: connection_rows.whose(connection, connection_id), owner=EVERYONE
         )
 
     async def offer(
         self, owner: str, connection_id: str, toolkit: str, place: str | None = None
     ) -> None:
-        """Keep a link that was offered for a quarter of an hour."""
+        """Store an offered link, which expires after a quarter of an hour."""
         check_owner(owner)
         new = StoredConnection(connection_id, toolkit, place, "offered", None, None, None)
         at = self._clock()
         await self._database.write(
-            lambda connection: offer(connection, owner, new, at), owner=owner
+            lambda connection: connection_rows.offer(connection, owner, new, at), owner=owner
         )
 
     async def find(self, owner: str, connection_id: str) -> StoredConnection | None:
-        """Return an owner's open link, if it is there and its time is not up."""
+        """Return an owner's open link; None where there is none or it has expired."""
         check_owner(owner)
         now = self._clock()
         return await self._database.read(
-            lambda connection: find(connection, owner, connection_id, now), owner=owner
+            lambda connection: connection_rows.find(connection, owner, connection_id, now),
+            owner=owner,
         )
 
     async def begin(self, owner: str, connection_id: str, browser: str, account_id: str) -> bool:
-        """Note which browser follows an offered link to which account; once, whether it did."""
+        """Note the browser and the account of an offered link, once; return whether it was open."""
         check_owner(owner)
         now = self._clock()
         return await self._database.write(
-            lambda connection: begin(connection, owner, connection_id, browser, account_id, now),
+            lambda connection: connection_rows.begin(
+                connection, owner, connection_id, browser, account_id, now
+            ),
             owner=owner,
         )
 
     async def await_code(self, owner: str, connection_id: str, code: str) -> bool:
-        """Let a begun connection wait for a code of this digest; once, and whether it does."""
+        """Let a begun connection wait for a code of this digest, once; return whether it does."""
         check_owner(owner)
         now = self._clock()
         return await self._database.write(
-            lambda connection: await_code(connection, owner, connection_id, code, now), owner=owner
+            lambda connection: connection_rows.await_code(
+                connection, owner, connection_id, code, now
+            ),
+            owner=owner,
         )
 
     async def finish(self, owner: str, begun: StoredConnection) -> bool:
-        """Make a begun connection the owner's only one of its toolkit; once, whether it did."""
+        """Make a begun connection the owner's only one of its toolkit; return whether it was begun."""
         check_owner(owner)
         now = self._clock()
         return await self._database.write(
-            lambda connection: finish(connection, owner, begun, now), owner=owner
+            lambda connection: connection_rows.finish(connection, owner, begun, now), owner=owner
         )
 
     async def confirm(self, owner: str, code: str) -> StoredConnection | None:
@@ -284,21 +87,21 @@ class ConnectionStore:
         check_owner(owner)
         now = self._clock()
         return await self._database.write(
-            lambda connection: confirm(connection, owner, code, now), owner=owner
+            lambda connection: connection_rows.confirm(connection, owner, code, now), owner=owner
         )
 
     async def drop(self, owner: str, connection_id: str) -> bool:
-        """Delete an owner's link or connection; whether it was there."""
+        """Delete an owner's link or connection; return whether there was one."""
         check_owner(owner)
         return await self._database.write(
-            lambda connection: drop(connection, owner, connection_id), owner=owner
+            lambda connection: connection_rows.drop(connection, owner, connection_id), owner=owner
         )
 
     async def connected(self, owner: str) -> dict[str, str]:
         """Return the ids of the accounts that an owner has finished connecting, by toolkit."""
         check_owner(owner)
         return await self._database.read(
-            lambda connection: connected(connection, owner), owner=owner
+            lambda connection: connection_rows.connected(connection, owner), owner=owner
         )
 
     async def waiting(self, owner: str) -> set[str]:
@@ -306,12 +109,12 @@ class ConnectionStore:
         check_owner(owner)
         now = self._clock()
         return await self._database.read(
-            lambda connection: waiting(connection, owner, now), owner=owner
+            lambda connection: connection_rows.waiting(connection, owner, now), owner=owner
         )
 
     async def remove(self, owner: str, toolkit: str) -> int:
         """Delete all links and connections of an owner to a toolkit; return how many."""
         check_owner(owner)
         return await self._database.write(
-            lambda connection: remove(connection, owner, toolkit), owner=owner
+            lambda connection: connection_rows.remove(connection, owner, toolkit), owner=owner
         )

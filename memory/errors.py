@@ -1,15 +1,15 @@
-"""What can go wrong in the store, named for the fact.
+"""Errors of the store.
 
 No message of these errors holds text of a user, SQL or a connection's address.
 """
 
 
 class StoreError(Exception):
-    """Base of every error this package raises on purpose."""
+    """Base of the errors of this package."""
 
 
 class ConversationNotFoundError(StoreError):
-    """No such conversation or turn, or it is another owner's: the two cannot be told apart."""
+    """The owner has no such conversation or turn; another owner's gives the same error."""
 
     def __init__(self) -> None:
         super().__init__("no such conversation")
@@ -18,7 +18,7 @@ class ConversationNotFoundError(StoreError):
 class ConversationBusyError(StoreError):
     """Another turn of this conversation still runs.
 
-    `elsewhere` says that another process runs it, or has died with it: its lease will tell.
+    `elsewhere` says that the turn is of another process, which may have died.
     """
 
     def __init__(self, *, elsewhere: bool = False) -> None:
@@ -27,14 +27,14 @@ class ConversationBusyError(StoreError):
 
 
 class ConversationMovedError(StoreError):
-    """The conversation has gone on since the caller last saw it."""
+    """The conversation has changed since the caller last read it."""
 
     def __init__(self) -> None:
         super().__init__("the conversation has gone on meanwhile")
 
 
 class InvalidTextError(StoreError):
-    """A text that no database stores faithfully: it holds NUL or half of a surrogate pair."""
+    """A text that cannot be stored: it holds NUL or half of a surrogate pair."""
 
     def __init__(self, field: str) -> None:
         super().__init__(f"{field} holds characters that cannot be stored")
@@ -42,9 +42,9 @@ class InvalidTextError(StoreError):
 
 
 class UnknownFileError(StoreError):
-    """No such file, another owner's, or one that a message has already: told alike.
+    """The owner has no such file, or it belongs to a message already.
 
-    Also where a message is to have more files than it may.
+    Also raised where a message would have too many files.
     """
 
     def __init__(self) -> None:
@@ -52,9 +52,9 @@ class UnknownFileError(StoreError):
 
 
 class QuotaExceededError(StoreError):
-    """Files would take more than they may.
+    """Files would exceed a quota.
 
-    `used` is what the owner's take now, `bound` says whose would: the caller's own word.
+    `used` is how many bytes the owner's files take now, `bound` the caller's name of the quota.
     """
 
     def __init__(self, used: int, bound: str) -> None:
@@ -64,7 +64,7 @@ class QuotaExceededError(StoreError):
 
 
 class TooManySchedulesError(StoreError):
-    """There are as many recurring tasks as may be; `bound` says whose: the caller's own word."""
+    """A bound on recurring tasks is reached; `bound` is the caller's name of it."""
 
     def __init__(self, bound: str = "owner") -> None:
         super().__init__("as many recurring tasks as there may be")
@@ -72,14 +72,14 @@ class TooManySchedulesError(StoreError):
 
 
 class HoldingsChangedError(StoreError):
-    """What was to be transferred to another owner is no longer what was shown."""
+    """The holdings to transfer to another owner have changed since they were shown."""
 
     def __init__(self) -> None:
         super().__init__("what was to be transferred has changed")
 
 
 class LoginExistsError(StoreError):
-    """A login of this id has begun before; it may have ended since."""
+    """A login of this id exists already; it may have ended."""
 
     def __init__(self) -> None:
         super().__init__("a login of this id has begun before")

@@ -1,4 +1,4 @@
-"""Logins of accounts: which of them are live, so that signing out holds on every replica.
+"""Logins of accounts. They are stored, so that signing out holds on every replica.
 
 Functions of one connection, and `Logins`, which runs them; each statement names the owner.
 """
@@ -34,8 +34,8 @@ agent_logins = sa.Table(
 )
 _logins = agent_logins.c
 _LIVE = sa.and_(
-    _logins.login_id == sa.bindparam("of_login"),
-    _logins.owner_id == sa.bindparam("of_owner"),
+    _logins.login_id == sa.bindparam("login_id_"),
+    _logins.owner_id == sa.bindparam("owner_id_"),
     _logins.ended_at.is_(None),
 )
 _PURGE: Final = sa.delete(agent_logins).where(
@@ -45,11 +45,11 @@ _PURGE: Final = sa.delete(agent_logins).where(
     )
 )
 _RENAME: Final = sa.update(agent_logins).where(
-    _logins.owner_id == sa.bindparam("of_owner"), _logins.ended_at.is_(None)
+    _logins.owner_id == sa.bindparam("owner_id_"), _logins.ended_at.is_(None)
 )
 _NAMES: Final = (
     sa.select(_logins.names)
-    .where(_logins.owner_id == sa.bindparam("of_owner"), _logins.ended_at.is_(None))
+    .where(_logins.owner_id == sa.bindparam("owner_id_"), _logins.ended_at.is_(None))
     .order_by(_logins.created_at.desc())
     .limit(1)
 )
@@ -61,7 +61,7 @@ _END: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Taking:
-    """What a sign-in transfers: all that `from_owner` has, as long as it has this `digest`."""
+    """What a sign-in transfers: all holdings of `from_owner`, while they have this `digest`."""
 
     from_owner: str
     digest: str
@@ -75,46 +75,50 @@ def begin(
     names: Collection[str] = (),
     taking: Taking | None = None,
 ) -> None:
-    """Keep a new login, and make what it takes the owner's; its names hold for all their logins.
+    """Store a new login, and transfer to its owner what it takes.
+
+    Its names replace those of all logins of the owner.
 
     Raises LoginExistsError, HoldingsChangedError.
     """
-    held = sorted(names)
+    sorted_names = sorted(names)
     dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
     new = dialect.insert(agent_logins).values(
-        login_id=login_id, owner_id=owner, created_at=at, names=held
+        login_id=login_id, owner_id=owner, created_at=at, names=sorted_names
     )
     if connection.execute(new.on_conflict_do_nothing()).rowcount == 0:
         raise LoginExistsError
-    connection.execute(_RENAME.values(names=held), {"of_owner": owner})
+    connection.execute(_RENAME.values(names=sorted_names), {"owner_id_": owner})
     if taking is not None:
         transfer(connection, owner, taking.from_owner, taking.digest)
 
 
 def names(connection: sa.Connection, owner: str) -> frozenset[str] | None:
     """Return the names of the owner's newest sign-in; None where no login of theirs is live."""
-    found = connection.execute(_NAMES, {"of_owner": owner}).one_or_none()
-    return frozenset(found.names or ()) if found is not None else None
+    row = connection.execute(_NAMES, {"owner_id_": owner}).one_or_none()
+    return frozenset(row.names or ()) if row is not None else None
 
 
 def is_live(connection: sa.Connection, owner: str, login_id: str) -> bool:
-    """Whether this owner's login has begun and not ended."""
-    return connection.execute(_FIND, {"of_owner": owner, "of_login": login_id}).first() is not None
+    """Return whether this owner's login has begun and not ended."""
+    return (
+        connection.execute(_FIND, {"owner_id_": owner, "login_id_": login_id}).first() is not None
+    )
 
 
 def end(connection: sa.Connection, owner: str, login_id: str, at: datetime) -> bool:
-    """End a login for good; whether it was live."""
-    parameters = {"of_owner": owner, "of_login": login_id, "at": at}
+    """End a login; return whether it was live."""
+    parameters = {"owner_id_": owner, "login_id_": login_id, "at": at}
     return connection.execute(_END, parameters).rowcount > 0
 
 
 def purge(connection: sa.Connection, at: datetime) -> int:
-    """Delete the logins that nobody can use any more, of all owners; return how many."""
+    """Delete the unusable logins of all owners; return how many."""
     return connection.execute(_PURGE, {"ended": at - ENDED_KEPT, "begun": at - LONGEST}).rowcount
 
 
 class Logins:
-    """The logins that one database keeps.
+    """The logins of one database.
 
     Each method may raise DatabaseUnavailableError, those that write DatabaseFullError, and ValueError for
     an owner that is nobody.
@@ -131,7 +135,7 @@ class Logins:
         names: Collection[str] = (),
         taking: Taking | None = None,
     ) -> None:
-        """Keep a new login, live until it is ended, and transfer to its owner what it takes.
+        """Store a new login, and transfer to its owner what it takes.
 
         Both or neither. `names` are what the provider calls the owner and the owner's groups. They
         hold for all logins of the owner: a changed group counts from the next sign-in, in whatever
@@ -141,10 +145,11 @@ class Logins:
         check_owner(owner)
         if taking is not None:
             check_owner(taking.from_owner)
-        held, at = tuple(names), self._clock()
+        sorted_names, at = tuple(names), self._clock()
         scope: RowScope = owner if taking is None else Handover(taking.from_owner, owner)
         await self._database.write(
-            lambda connection: begin(connection, owner, login_id, at, held, taking), owner=scope
+            lambda connection: begin(connection, owner, login_id, at, sorted_names, taking),
+            owner=scope,
         )
 
     async def names(self, owner: str) -> frozenset[str] | None:
@@ -157,14 +162,14 @@ class Logins:
         return await self._database.read(lambda connection: names(connection, owner), owner=owner)
 
     async def is_live(self, owner: str, login_id: str) -> bool:
-        """Whether this owner's login has begun and not ended."""
+        """Return whether this owner's login has begun and not ended."""
         check_owner(owner)
         return await self._database.read(
             lambda connection: is_live(connection, owner, login_id), owner=owner
         )
 
     async def end(self, owner: str, login_id: str) -> bool:
-        """End a login for good; whether it was live."""
+        """End a login; return whether it was live."""
         check_owner(owner)
         at = self._clock()
         return await self._database.write(

@@ -1,6 +1,7 @@
-"""What the store hands out: frozen copies of rows, without a way back to the database."""
+"""Records that the store takes and returns: frozen copies of rows."""
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -14,7 +15,7 @@ ConversationStatus = Literal["active", "inactive", "ended"]
 
 @dataclass(frozen=True, slots=True)
 class ToolRecord:
-    """One tool call of an answer, with what came back; `link` was shown to the user with it."""
+    """One tool call of an answer, with its result; `link` was shown to the user with it."""
 
     id: str
     name: str
@@ -54,7 +55,7 @@ class StoredMessage:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What some answers used; `cost_micros` is None where none of them had a price."""
+    """The tokens and the cost of some answers; `cost_micros` is None where none had a price."""
 
     tokens: int
     cost_micros: int | None
@@ -62,7 +63,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class ContextMessage:
-    """A message as the model is to see it."""
+    """A message in the context window of a model."""
 
     seq: int
     role: Role
@@ -79,7 +80,7 @@ class StoredFile:
     """
 
     file_id: str
-    session_id: str | None
+    conversation_id: str | None
     seq: int | None
     name: str
     media_type: str
@@ -97,7 +98,7 @@ class SearchHit:
     `snippet` is the part of the message where the words stand.
     """
 
-    session_id: str
+    conversation_id: str
     title: str
     seq: int | None
     snippet: str
@@ -108,7 +109,7 @@ class SearchHit:
 class Conversation:
     """One conversation of one owner. `message_count` leaves out superseded messages."""
 
-    session_id: str
+    conversation_id: str
     agent_id: str
     title: str
     website_domain: str | None
@@ -125,58 +126,117 @@ class Conversation:
 
     @property
     def position(self) -> tuple[datetime, str]:
-        """Where it stands in the list of conversations: what the next page begins after."""
-        return (self.last_activity_at, self.session_id)
+        """Its position in the list of conversations: the next page begins after it."""
+        return (self.last_activity_at, self.conversation_id)
 
 
 @dataclass(frozen=True, slots=True)
 class ContextState:
-    """What a caller has of a conversation already.
+    """The part of a conversation that a caller has in memory already.
 
-    These are its messages up to the answer at `seq`, and the summary of those up to `summarised`.
-    `born` is when it began: one that was deleted may have been begun anew under the same id.
+    Attributes:
+        seq: The last message of it, which is an answer.
+        summarized_through_seq: The last message that its summary covers; 0 without a summary.
+        conversation_created_at: Tells the conversation from a deleted one of the same id.
     """
 
     seq: int
-    summarised: int
-    born: datetime | None
+    summarized_through_seq: int
+    conversation_created_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationOrigin:
+    """Where a conversation comes from. It is written once, when the conversation is created.
+
+    Attributes:
+        agent_id: The agent that answers.
+        channel: The channel through which the owner came.
+        website_domain: The site that shows the widget.
+        ip_address: The client's network address.
+        context: JSON values that the conversation stores beside its messages.
+        tenant_id: The tenant that may list the conversation.
+        external_id: The id under which the tenant knows it.
+    """
+
+    agent_id: str = "assistant"
+    channel: str = "web"
+    website_domain: str | None = None
+    ip_address: str | None = None
+    context: dict[str, Any] | None = None
+    tenant_id: str | None = None
+    external_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewTurn:
+    """A user's message and what is needed to begin its turn.
+
+    Attributes:
+        conversation_id: The conversation, which is the owner's own or does not exist yet.
+        text: The message.
+        key: The idempotency key: it names the request within the conversation.
+        origin: Describes the conversation if it has to be created; without it, a conversation
+            that does not exist is an error. An existing conversation keeps its own.
+        model: The model that is to answer, as it is stored with the answer.
+        budget: The size of the ticket's context window in tokens; no window without it.
+        known: What the caller has of the conversation; the ticket then brings only the rest.
+        files: Ids of at most 10 of the owner's files that belong to no message yet.
+    """
+
+    conversation_id: str
+    text: str
+    key: str
+    origin: ConversationOrigin | None = None
+    model: str | None = None
+    budget: int | None = None
+    known: ContextState | None = None
+    files: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class TurnTicket:
     """The right to write one answer.
 
-    `fresh` is False when the key was seen before: the turn then belongs to an earlier request,
-    and the model must not be asked again. `window` is what the model is to see, oldest first:
-    only a fresh ticket has it, and only where a budget for it was given. `summary` covers
-    the messages up to the place `summarised`, which stand before the window.
-
-    With `follows` the window holds only what comes after what the caller knew already, and
-    `summary` is there only where `summarised` is not what the caller knew. `has_files` says
-    whether any message of the conversation may have files; `agent_id`, `context` and
-    `born`, the time when it began, are the conversation's own.
+    Attributes:
+        turn_id: The turn's id.
+        conversation_id: The turn's conversation.
+        user_seq: The seq of the user's message.
+        answer_seq: The seq of the answer.
+        fresh: False when the idempotency key was used before: the turn then belongs to an
+            earlier request, and the model must not be asked again.
+        window: What the model is to see, oldest first; only a fresh ticket has it, and only
+            where a budget was given.
+        summary: The summary of the messages before the window. With `follows` it is there
+            only where it is not the one that the caller has.
+        summarized_through_seq: The last message that the summary covers.
+        follows: The window holds only what comes after the caller's `known` state.
+        has_files: Whether any message of the conversation may have files.
+        agent_id: The conversation's agent.
+        context: The conversation's stored context.
+        conversation_created_at: When the conversation was created.
     """
 
     turn_id: str
-    session_id: str
+    conversation_id: str
     user_seq: int
     answer_seq: int
     fresh: bool
     window: tuple[ContextMessage, ...] = ()
     summary: str | None = None
-    summarised: int = 0
+    summarized_through_seq: int = 0
     follows: bool = False
     has_files: bool = False
     agent_id: str = ""
     context: dict[str, Any] = field(default_factory=dict)
-    born: datetime | None = None
+    conversation_created_at: datetime | None = None
 
 
 def new_conversation_id() -> str:
-    """An id that nobody can guess (128 random bits, URL-safe)."""
+    """Return a new unguessable id (128 random bits, URL-safe)."""
     return secrets.token_urlsafe(16)
 
 
 def utcnow() -> datetime:
-    """The time, with its zone."""
+    """Return the current time, in UTC."""
     return datetime.now(UTC)

@@ -1,9 +1,12 @@
-"""The tables. Every row of a user carries its owner.
+"""The tables of the database. Every row of a user has its owner.
 
 A composite foreign key keeps a message or turn from naming another owner than its conversation.
 """
 
+from collections.abc import Iterator
+from dataclasses import fields
 from datetime import UTC, datetime
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -11,7 +14,7 @@ metadata = sa.MetaData()
 
 
 class UtcDateTime(sa.TypeDecorator[datetime]):
-    """A time with its zone in Python, UTC in the database: texts in SQLite then sort like times."""
+    """A time with its zone in Python, in UTC in the database, so that SQLite's texts sort."""
 
     impl = sa.DateTime(timezone=True)
     cache_ok = True
@@ -313,3 +316,23 @@ channel_sends = sa.Table(
     sa.Index("channel_sends_by_recipient", "recipient", "created_at"),
     sa.Index("channel_sends_by_state", "channel", "state", "next_at"),
 )
+
+
+def columns_of(table: sa.Table, record: type[Any]) -> Iterator[sa.ColumnElement[Any]]:
+    """Yield the columns that hold the fields of a record, each under its field's name.
+
+    The id of a conversation is the column `session_id`; all others are named like their fields.
+    """
+    for field in fields(record):
+        if field.name == "conversation_id":
+            yield table.c.session_id.label(field.name)
+        else:
+            yield table.c[field.name]
+
+
+def row_of(record: Any) -> dict[str, Any]:
+    """Return the values of a record by the names of their columns; see `columns_of`."""
+    row = {field.name: getattr(record, field.name) for field in fields(record)}
+    if "conversation_id" in row:
+        row["session_id"] = row.pop("conversation_id")
+    return row

@@ -1,4 +1,4 @@
-"""The last check before SQL: texts that SQLite would cut and PostgreSQL refuse."""
+"""Checks of arguments before SQL: SQLite would cut some texts and PostgreSQL refuse them."""
 
 import json
 import re
@@ -15,7 +15,7 @@ _ID = re.compile(r"[\x21-\x7e]{1,128}")
 
 
 def storable(text: str) -> bool:
-    """Whether every database gives the text back as it was."""
+    """Return whether every database returns the text as it was."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -31,13 +31,13 @@ def check_texts(**fields: str | None) -> None:
 
 
 def check_owner(owner: str) -> None:
-    """Raise ValueError for an owner that is nobody: a mistake of the caller, never of a user."""
+    """Raise ValueError for an empty owner: a mistake of the caller, never of a user."""
     if not owner or not storable(owner):
         raise ValueError("an owner is required")
 
 
 def is_id(identifier: str) -> bool:
-    """Whether this can be an id at all: 1 to 128 visible ASCII characters."""
+    """Return whether this can be an id: 1 to 128 visible ASCII characters."""
     return _ID.fullmatch(identifier) is not None
 
 
@@ -48,22 +48,22 @@ def check_id(identifier: str) -> None:
 
 
 def title_of(text: str) -> str:
-    """The first 60 characters of a message, on one line."""
+    """Return the first 60 characters of a message, on one line."""
     return " ".join(text.split())[:TITLE_LENGTH]
 
 
 def snippet(text: str, words: list[str]) -> str:
-    """The part of a text, on one line, where one of `words` stands first."""
+    """Return the part of a text, on one line, around the first of `words`."""
     folded = text.lower()
-    places = [place for word in words if (place := folded.find(word.lower())) >= 0]
-    start = max(0, min(places, default=0) - _BEFORE)
+    positions = [position for word in words if (position := folded.find(word.lower())) >= 0]
+    start = max(0, min(positions, default=0) - _BEFORE)
     end = min(len(text), start + _BEFORE + _AFTER)
     part = " ".join(text[start:end].split())
     return f"{'…' if start else ''}{part}{'…' if end < len(text) else ''}"
 
 
 def pack_tools(tool_calls: Sequence[ToolRecord]) -> list[dict[str, Any]] | None:
-    """Tool calls as JSON values; None when there are none.
+    """Return tool calls as JSON values; None when there are none.
 
     Raises InvalidTextError when a text in them is not storable, or a value is not JSON.
     """
@@ -81,5 +81,5 @@ def pack_tools(tool_calls: Sequence[ToolRecord]) -> list[dict[str, Any]] | None:
 
 
 def unpack_tools(packed: list[dict[str, Any]] | None) -> tuple[ToolRecord, ...]:
-    """The reverse of `pack_tools`."""
+    """Return tool calls from the JSON values of `pack_tools`."""
     return tuple(ToolRecord(**call) for call in packed or ())

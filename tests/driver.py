@@ -1,4 +1,4 @@
-"""SQLite's driver, overheard: a law can count what it is asked to do, refuse it, or die of it."""
+"""Lets tests observe SQLite's driver: count its statements, make them fail, or end the process."""
 
 import sqlite3
 from collections.abc import Callable
@@ -8,52 +8,58 @@ import sqlalchemy as sa
 
 from memory.engine.database import Database, SqliteDatabase
 
-Hearer = Callable[[sqlite3.Connection, str], None]
+Listener = Callable[[sqlite3.Connection, str], None]
 
 
 class Overheard:
-    """Calls `hearer` before each statement, begin and commit of a database's connections.
+    """Calls `listener` before each statement, BEGIN and COMMIT of a database's connections.
 
-    A refusal that the hearer has set up (an authorizer) ends with the statement that it meets.
-    Make it before the database is first used.
+    An authorizer that the listener sets is removed after the statement that it refuses. Create
+    this before the database's first use.
+
+    Args:
+        database: A SQLite database.
+        listener: Gets the connection and the SQL; None observes nothing. May be replaced at any time.
     """
 
-    def __init__(self, database: Database, hearer: Hearer | None = None) -> None:
+    def __init__(self, database: Database, listener: Listener | None = None) -> None:
         assert isinstance(database, SqliteDatabase)
-        self.hearer = hearer
+        self.listener = listener
         sa.event.listen(database.engine, "do_connect", self._connect)
 
-    def _connect(self, _dialect: Any, _record: Any, _given: Any, named: dict[str, Any]) -> None:
-        overheard = self
+    def _connect(
+        self, _dialect: Any, _record: Any, _arguments: Any, options: dict[str, Any]
+    ) -> None:
+        outer = self
 
         class Cursor(sqlite3.Cursor):
             def execute(self, sql: str, *values: Any) -> Any:
-                return overheard.heard(self.connection, sql, super().execute, sql, *values)
+                return outer.observe(self.connection, sql, super().execute, sql, *values)
 
             def executemany(self, sql: str, *values: Any) -> Any:
-                return overheard.heard(self.connection, sql, super().executemany, sql, *values)
+                return outer.observe(self.connection, sql, super().executemany, sql, *values)
 
         class Connection(sqlite3.Connection):
             def cursor(self, _factory: Any = Cursor) -> Any:
                 return super().cursor(Cursor)
 
             def execute(self, sql: str, *values: Any) -> Any:
-                return overheard.heard(self, sql, super().execute, sql, *values)
+                return outer.observe(self, sql, super().execute, sql, *values)
 
             def executemany(self, sql: str, *values: Any) -> Any:
-                return overheard.heard(self, sql, super().executemany, sql, *values)
+                return outer.observe(self, sql, super().executemany, sql, *values)
 
             def commit(self) -> None:
                 if self.in_transaction:
-                    overheard.heard(self, "COMMIT", super().commit)
+                    outer.observe(self, "COMMIT", super().commit)
 
-        named["factory"] = Connection
+        options["factory"] = Connection
 
-    def heard(self, connection: sqlite3.Connection, sql: str, run: Any, *values: Any) -> Any:
-        """Let the hearer hear, then run it."""
-        if self.hearer is None:
+    def observe(self, connection: sqlite3.Connection, sql: str, run: Any, *values: Any) -> Any:
+        """Call the listener, then `run`."""
+        if self.listener is None:
             return run(*values)
-        self.hearer(connection, sql)
+        self.listener(connection, sql)
         try:
             return run(*values)
         except sqlite3.Error:

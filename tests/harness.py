@@ -1,4 +1,4 @@
-"""A real server and a client that speaks to it as the page's own script does."""
+"""Serves the app in the test's event loop, and a client that speaks Gradio's protocol to it."""
 
 import asyncio
 import contextlib
@@ -26,29 +26,34 @@ from tests.databases import put_migrated
 from tests.doubles import waiting
 
 API = "/gradio_api"
-WAIT = waiting.WAIT  # seconds that anything in a test may take
-UNCHANGED = {"__type__": "update"}  # Gradio's, for an output that stays as it is
+WAIT = waiting.WAIT  # time limit of anything in a test, in seconds
+UNCHANGED = {"__type__": "update"}  # Gradio's value for an output that does not change
 
 
 def canary() -> str:
-    """Return a secret that nothing else contains."""
+    """Return a unique text that no other text contains."""
     return f"canary-{secrets.token_hex(8)}"
 
 
 def settings_for(folder: Path, **changes: Any) -> Settings:
-    """Return settings of a test: nothing from the environment, data in `folder`."""
+    """Return settings with data in `folder`, without limits, and nothing from the environment.
+
+    Args:
+        folder: The data folder.
+        changes: Further settings by their field names.
+    """
     values: dict[str, Any] = {
         "data_dir": folder,
         "secret_key": "s" * 32,
         "log_level": "WARNING",
         "demo_pause": 0,
         "agents_file": folder / "agents.toml",
-        # users of most tests write faster than anybody could
+        # the users of most tests write faster than people can
         "turns_per_minute": 0,
         "turns_per_address": 0,
         "turns_at_once": 0,
         "address_share": 1,
-        # found out by asking, otherwise, which counts as a request
+        # otherwise the app asks the endpoint for it, which counts as a request
         "user_field": "safety_identifier",
     }
     return Settings(_env_file=None, **{**values, **changes})
@@ -56,7 +61,7 @@ def settings_for(folder: Path, **changes: Any) -> Settings:
 
 @dataclass(slots=True)
 class Served:
-    """A served app: where it is, and its insides."""
+    """A running app: its URL, its parts and its server."""
 
     url: str
     application: Application
@@ -69,7 +74,10 @@ async def served(
 ) -> AsyncIterator[Served]:
     """Serve the app on a free port of 127.0.0.1, in this event loop, for the block.
 
-    `parts` are those the app is built from; a test of the tests puts broken ones in.
+    Args:
+        settings: The app's settings.
+        parts: The classes that the app is built from; tests of the oracles replace some by broken ones.
+        deadlines: The connections' time limits.
     """
     application = build_app(settings, parts or Parts())
     if settings.database_url.get_secret_value() == sqlite_url(settings.data_dir):
@@ -89,12 +97,12 @@ async def served(
         proxy_headers=False,  # the app's own: see web/security/proxy_headers.py
     )
     server = uvicorn.Server(config)
-    running = asyncio.create_task(server._serve())
+    serving = asyncio.create_task(server._serve())
     try:
         async with asyncio.timeout(WAIT):
             while not server.started:
-                if running.done():
-                    running.result()
+                if serving.done():
+                    serving.result()
                     raise RuntimeError("the server ended before it had started")
                 await asyncio.sleep(0.01)
         port = server.servers[0].sockets[0].getsockname()[1]
@@ -102,16 +110,16 @@ async def served(
     finally:
         server.should_exit = True
         async with asyncio.timeout(WAIT):
-            await running
+            await serving
 
 
 def browser_hash() -> str:
-    """Return a session hash as Gradio's page makes it: short and guessable."""
+    """Return a random session hash as Gradio's page makes it, of 11 characters."""
     return "".join(random.choices(string.ascii_lowercase + string.digits, k=11))
 
 
 class RefusedError(Exception):
-    """The server refused an event; `status` is HTTP's, `detail` what it said."""
+    """The server refused an event with the HTTP status `status` and the message `detail`."""
 
     def __init__(self, status: int, detail: Any) -> None:
         super().__init__(f"{status}: {detail}")
@@ -121,17 +129,17 @@ class RefusedError(Exception):
 
 @dataclass(slots=True)
 class Event:
-    """What one event of the page brought."""
+    """The updates that one event of the page has received so far."""
 
     id: str
-    values: list[list[Any]] = field(default_factory=list)  # output data after each update
+    values: list[list[Any]] = field(default_factory=list)  # all outputs, after each update
     raw: list[dict[str, Any]] = field(default_factory=list)
     error: str | None = None
     done: bool = False
 
     @property
     def value(self) -> Any:
-        """The first output's last value."""
+        """The first output's latest value."""
         return self.values[-1][0] if self.values else None
 
 
@@ -139,10 +147,11 @@ class Tab:
     """One browser tab: cookies, a session hash, an event stream, a heartbeat.
 
     Args:
-        url: Where the app is.
-        session: The browser; tabs of one browser share one (and so its cookies).
-        session_hash: Gradio's; made as the page makes it when absent.
+        url: The app's URL.
+        session: The browser's HTTP client; tabs of one browser share it, and so its cookies.
+        session_hash: Gradio's session hash; a random one when absent.
         headers: Sent with each request, such as a visitor token.
+        query: The page's query string with its ``?``, sent with each event.
     """
 
     def __init__(
@@ -159,12 +168,12 @@ class Tab:
         self.hash = session_hash or browser_hash()
         self.headers = headers or {}
         self.query = query
-        self.received = bytearray()  # every byte that came, for oracles
+        self.received = bytearray()  # every byte received, for oracles
         self._functions: dict[str, int] = {}
         self._heartbeat: asyncio.Task[None] | None = None
 
     async def open(self) -> "Event":
-        """Fetch the page and its config, hold the heartbeat, run the page's load event."""
+        """Fetch the page and its config, open the heartbeat, run the page's load event."""
         body = b""
         for path in ("/", "/config"):
             async with self.http.get(self.url + path, headers=self.headers) as answer:
@@ -182,7 +191,7 @@ class Tab:
         return await self.run("open_page", [])
 
     async def close(self) -> None:
-        """Close the tab: the heartbeat's connection goes."""
+        """Close the tab by closing the heartbeat's connection."""
         if self._heartbeat is not None:
             self._heartbeat.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -193,13 +202,22 @@ class Tab:
         return self._functions[name]
 
     async def join(self, name: str, data: list[Any], **extra: Any) -> str:
-        """Send an event; return its id. Raises Refused."""
+        """Send an event and return its id.
+
+        Args:
+            name: The event's API name.
+            data: The input values.
+            extra: Further fields of the request's body.
+
+        Raises:
+            RefusedError: The server answers with another status than 200.
+        """
         body = {
             "data": data,
             "fn_index": self.function(name),
             "session_hash": self.hash,
             "event_data": None,
-            "trigger_id": 1,  # the component that was used; programs send none
+            "trigger_id": 1,  # the component that triggered the event; programs send none
             **extra,
         }
         async with self.http.post(
@@ -213,7 +231,11 @@ class Tab:
             return str(parsed["event_id"])
 
     async def events(self) -> AsyncIterator[dict[str, Any]]:
-        """Read the session's event stream until the server closes it. Raises Refused."""
+        """Yield the messages of the session's event stream until the server closes it.
+
+        Raises:
+            RefusedError: The server answers with another status than 200.
+        """
         params = {"session_hash": self.hash}
         async with self.http.get(
             f"{self.url}{API}/queue/data", params=params, headers=self.headers
@@ -226,7 +248,7 @@ class Tab:
                     yield orjson.loads(line[5:])
 
     async def follow(self, event: Event) -> AsyncIterator[Event]:
-        """Read the stream and apply each update to `event` until it is done."""
+        """Read the stream and apply each message to `event`; yields it until it is done."""
         async for message in self.events():
             if message.get("event_id") not in (event.id, None):
                 continue
@@ -259,12 +281,12 @@ class Tab:
 
 
 class Browser:
-    """A browser with its own cookies; an async context manager.
+    """A browser with its own cookies; an async context manager that closes its tabs.
 
     Args:
-        url: Where the app is.
-        cookies: False makes one that refuses every cookie.
-        connector: How its connections are made, where that matters.
+        url: The app's URL.
+        cookies: Whether it accepts cookies.
+        connector: Opens its connections; aiohttp's own without a limit when absent.
     """
 
     def __init__(
@@ -302,16 +324,16 @@ class Browser:
         return self._session
 
     def tab(self, **options: Any) -> Tab:
-        """Return a new tab, not opened yet."""
-        made = Tab(self.url, self._session, **options)
-        self._tabs.append(made)
-        return made
+        """Return a new tab that is not open yet."""
+        tab = Tab(self.url, self._session, **options)
+        self._tabs.append(tab)
+        return tab
 
     async def open(self, **options: Any) -> Tab:
         """Return a new tab with the page open in it."""
-        made = self.tab(**options)
-        await made.open()
-        return made
+        tab = self.tab(**options)
+        await tab.open()
+        return tab
 
 
 def texts(value: Any, role: str | None = None) -> list[str]:
@@ -326,13 +348,13 @@ def texts(value: Any, role: str | None = None) -> list[str]:
 
 
 def last_text(value: Any) -> str:
-    """Return the last text of a Chatbot value."""
-    found = texts(value)
-    return found[-1] if found else ""
+    """Return the last text of a Chatbot value; empty without one."""
+    all_texts = texts(value)
+    return all_texts[-1] if all_texts else ""
 
 
 def applied(event: Event, message: dict[str, Any]) -> None:
-    """Bring `event` up to date with a message of its stream."""
+    """Apply a message of the event stream to `event`."""
     kind = message["msg"]
     if kind in ("process_generating", "process_completed"):
         output = message.get("output") or {}

@@ -1,4 +1,4 @@
-"""What the app wrote to its log at DEBUG, as its own set-up and formatter write it."""
+"""Captures the app's log at DEBUG, formatted as the app formats it."""
 
 import contextlib
 import logging
@@ -11,7 +11,7 @@ ERROR_ID = re.compile(r"error `?([0-9a-f]{8})`?")
 
 
 class Logbook(logging.Handler):
-    """Keeps each line, down to DEBUG."""
+    """A log handler that stores all records and their formatted lines."""
 
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)
@@ -25,16 +25,16 @@ class Logbook(logging.Handler):
 
     @property
     def text(self) -> str:
-        """All lines."""
+        """All lines, as one text."""
         return "\n".join(self.lines)
 
     def naming(self, error_id: str) -> list[str]:
-        """The lines that hold this error id."""
+        """Return the lines with this error id."""
         return [line for line in self.lines if f"error_id={error_id}" in line]
 
     @property
     def unhandled(self) -> list[str]:
-        """Lines of errors that reached the server or the event loop: nobody caught them."""
+        """The lines of exceptions that reached the server or the event loop uncaught."""
         return [
             self.format(record)
             for record in self.records
@@ -44,7 +44,7 @@ class Logbook(logging.Handler):
 
 @contextlib.contextmanager
 def restored() -> Iterator[None]:
-    """Let the block set up logging, and take the set-up back."""
+    """Restore the root logger's handlers and all log levels after the block."""
     root = logging.getLogger()
     before, levels = root.handlers[:], levels_now()
     try:
@@ -56,13 +56,13 @@ def restored() -> Iterator[None]:
 
 
 def levels_now() -> dict[str, int]:
-    """The level of each logger that the app's set-up changes, by name; the root's is ""."""
+    """Return the levels of the loggers that the app's set-up changes, by name; the root's is ""."""
     return {name: logging.getLogger(name or None).level for name in ("", *QUIET, *OWN)}
 
 
 @contextlib.contextmanager
 def logbook() -> Iterator[Logbook]:
-    """Keep what is logged in the block."""
+    """Capture what is logged in the block."""
     book = Logbook()
     with restored():
         logging.getLogger().addHandler(book)
@@ -73,7 +73,7 @@ def logbook() -> Iterator[Logbook]:
 
 
 def error_id(text: str) -> str:
-    """The id that a sentence to the user ends with."""
-    found = ERROR_ID.search(text)
-    assert found is not None, text
-    return found.group(1)
+    """Return the error id in a sentence for the user."""
+    match = ERROR_ID.search(text)
+    assert match is not None, text
+    return match.group(1)

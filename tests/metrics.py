@@ -1,4 +1,4 @@
-"""What `/metrics` says, read as Prometheus reads it."""
+"""Parses the exposition of `/metrics` with Prometheus' own parser."""
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -6,7 +6,7 @@ Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
 def series(exposition: str) -> Series:
-    """Return each series' value by its name and labels."""
+    """Return the value of each series by its name and labels."""
     return {
         (sample.name, frozenset(sample.labels.items())): sample.value
         for family in text_string_to_metric_families(exposition)
@@ -14,6 +14,6 @@ def series(exposition: str) -> Series:
     }
 
 
-def value(found: Series, metric: str, **labels: str) -> float:
-    """Return one series' value."""
-    return found[metric, frozenset(labels.items())]
+def value(values: Series, metric: str, **labels: str) -> float:
+    """Return the value of one series."""
+    return values[metric, frozenset(labels.items())]

@@ -1,4 +1,4 @@
-"""Files of every kind, made for a test: small, real, and with a word in them."""
+"""Makes small, valid files of every supported kind, with a given text in them."""
 
 import io
 import zipfile
@@ -11,31 +11,32 @@ from PIL import Image
 
 
 def word(text: str) -> bytes:
-    """A Word document."""
-    made, out = docx.Document(), io.BytesIO()
-    made.add_paragraph(text)
-    made.save(out)
+    """Return a Word document."""
+    document, out = docx.Document(), io.BytesIO()
+    document.add_paragraph(text)
+    document.save(out)
     return out.getvalue()
 
 
 def sheet(text: str) -> bytes:
-    """An Excel workbook."""
-    made, out = openpyxl.Workbook(), io.BytesIO()
-    made.active.append([text, 1])
-    made.save(out)
+    """Return an Excel workbook."""
+    workbook, out = openpyxl.Workbook(), io.BytesIO()
+    workbook.active.append([text, 1])
+    workbook.save(out)
     return out.getvalue()
 
 
 def slides(text: str) -> bytes:
-    """A PowerPoint presentation."""
-    made, out = pptx.Presentation(), io.BytesIO()
-    made.slides.add_slide(made.slide_layouts[1]).shapes.title.text = text
-    made.save(out)
+    """Return a PowerPoint presentation."""
+    presentation, out = pptx.Presentation(), io.BytesIO()
+    layout = presentation.slide_layouts[1]
+    presentation.slides.add_slide(layout).shapes.title.text = text
+    presentation.save(out)
     return out.getvalue()
 
 
 def pdf(text: str) -> bytes:
-    """A PDF of one page."""
+    """Return a PDF of one page."""
     stream = f"BT /F1 24 Tf 72 700 Td ({text}) Tj ET".encode()
     objects = [
         b"<</Type/Catalog/Pages 2 0 R>>",
@@ -47,34 +48,34 @@ def pdf(text: str) -> bytes:
         b"<</Length %d>>stream\n%s\nendstream" % (len(stream), stream),
         b"<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>",
     ]
-    out, places = bytearray(b"%PDF-1.4\n"), []
+    out, offsets = bytearray(b"%PDF-1.4\n"), []
     for number, content in enumerate(objects, 1):
-        places.append(len(out))
+        offsets.append(len(out))
         out += b"%d 0 obj%s\nendobj\n" % (number, content)
     start = len(out)
     out += b"xref\n0 6\n0000000000 65535 f \n"
-    out += b"".join(b"%010d 00000 n \n" % place for place in places)
+    out += b"".join(b"%010d 00000 n \n" % offset for offset in offsets)
     out += b"trailer<</Size 6/Root 1 0 R>>\nstartxref\n%d\n%%%%EOF" % start
     return bytes(out)
 
 
 def picture(size: tuple[int, int] = (60, 40), kind: str = "PNG", colour: str = "red") -> bytes:
-    """An image of one colour."""
+    """Return an image of one colour; `size` is in pixels, `kind` is a format of Pillow."""
     out = io.BytesIO()
     Image.new("RGB", size, colour).save(out, kind)
     return out.getvalue()
 
 
 def archive(**entries: bytes) -> bytes:
-    """A packed archive that says it is a Word document, with these entries beside."""
+    """Return a zip archive that is declared as a Word document, with further entries."""
     out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as made:
-        made.writestr("word/document.xml", "<w/>")
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as zip_file:
+        zip_file.writestr("word/document.xml", "<w/>")
         for name, content in entries.items():
-            made.writestr(name, content)
+            zip_file.writestr(name, content)
     return out.getvalue()
 
 
 def kept(folder: Path) -> list[Path]:
-    """All bytes of files that lie in a data folder."""
+    """Return the paths of all stored files in a data folder."""
     return sorted(path for path in (folder / "files").rglob("*") if path.is_file())

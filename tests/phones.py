@@ -1,4 +1,4 @@
-"""People on WhatsApp, as a bridge and Meta's Cloud API deliver what they write."""
+"""Delivers WhatsApp messages to the app, as a bridge and Meta's Cloud API do."""
 
 import asyncio
 import secrets
@@ -23,7 +23,7 @@ GROUP = "120363000000000001@g.us"
 
 
 def whatsapp_settings(folder: Path, bridge: Bridge | None = None, **changes: Any) -> Settings:
-    """Return settings of an app that is reached through a bridge."""
+    """Return settings of an app behind a WPPConnect bridge."""
     values: dict[str, Any] = {"whatsapp_secret": SECRET, "api_keys": f"operator:{KEY}"}
     if bridge is not None:
         values |= {"whatsapp_bridge_url": bridge.url, "whatsapp_bridge_token": TOKEN}
@@ -31,7 +31,7 @@ def whatsapp_settings(folder: Path, bridge: Bridge | None = None, **changes: Any
 
 
 def cloud_settings(folder: Path, cloud: Cloud, **changes: Any) -> Settings:
-    """Return settings of an app that is reached through Meta's Cloud API."""
+    """Return settings of an app behind Meta's Cloud API."""
     values: dict[str, Any] = {
         "whatsapp_graph_url": cloud.url,
         "whatsapp_access_token": CLOUD_TOKEN,
@@ -42,7 +42,7 @@ def cloud_settings(folder: Path, cloud: Cloud, **changes: Any) -> Settings:
 
 
 def message(sender: str, text: str, /, **more: Any) -> dict[str, Any]:
-    """Return the bridge's body for a text that somebody has written alone."""
+    """Return the bridge's webhook body for a text message of a private chat."""
     body = {
         "id": f"false_{sender}_{secrets.token_hex(8)}",
         "from": sender,
@@ -58,25 +58,25 @@ def message(sender: str, text: str, /, **more: Any) -> dict[str, Any]:
 
 
 def in_group(sender: str, text: str, /, **more: Any) -> dict[str, Any]:
-    """Return the bridge's body for a text that somebody has written in the group."""
+    """Return the bridge's webhook body for a text message in the group."""
     return message(sender, text, **({"from": GROUP, "isGroupMsg": True} | more))
 
 
 def cloud_body(*messages: dict[str, Any], **value: Any) -> dict[str, Any]:
-    """Return a webhook's body of the Cloud API."""
-    inside = {
+    """Return a webhook body of the Cloud API."""
+    content = {
         "messaging_product": "whatsapp",
         "metadata": {"display_phone_number": "4917", "phone_number_id": NUMBER_ID},
         "contacts": [{"profile": {"name": "Kim"}, "wa_id": "491511"}],
         "messages": list(messages),
         **value,
     }
-    change = {"field": "messages", "value": inside}
+    change = {"field": "messages", "value": content}
     return {"object": "whatsapp_business_account", "entry": [{"id": "1", "changes": [change]}]}
 
 
 def cloud_message(sender: str, kind: str = "text", /, **part: Any) -> dict[str, Any]:
-    """Return one message of a webhook's body."""
+    """Return one message of a Cloud API webhook body; `part` is its content of this `kind`."""
     return {
         "from": sender,
         "id": f"wamid.{secrets.token_hex(8)}",
@@ -89,7 +89,7 @@ def cloud_message(sender: str, kind: str = "text", /, **part: Any) -> dict[str, 
 async def deliver(
     client: aiohttp.ClientSession, url: str, body: Any, *, secret: str = SECRET, **headers: str
 ) -> tuple[int, Any]:
-    """Deliver a body, signed; return HTTP's status and the answer."""
+    """Post a signed webhook body; return the HTTP status and the response's content."""
     raw = body if isinstance(body, bytes) else orjson.dumps(body)
     sent = {"content-type": "application/json", HEADER: Signatures([secret]).sign(raw), **headers}
     async with client.post(url + PATH, data=raw, headers=sent) as answer:
@@ -100,12 +100,12 @@ async def deliver(
 
 
 async def status_of(client: aiohttp.ClientSession, url: str) -> dict[str, Any]:
-    """Return how things stand, as the holder of a key is told."""
+    """Return the JSON of ``/whatsapp/status``, which needs an API key."""
     headers = {"authorization": f"Bearer {KEY}"}
     async with client.get(f"{url}/whatsapp/status", headers=headers) as answer:
         assert answer.status == 200
-        found: dict[str, Any] = await answer.json()
-        return found
+        status: dict[str, Any] = await answer.json()
+        return status
 
 
 async def settled(
@@ -115,13 +115,18 @@ async def settled(
     sends: dict[str, int] | None = None,
     **messages: int,
 ) -> dict[str, Any]:
-    """Wait until so many messages, and sends, are in these states; return how things stand then.
+    """Wait until the counts of messages by state are `messages`; return the status.
 
-    Without `sends` nothing is waited for there: a send is recorded after the bridge has it.
+    Args:
+        client: Asks for the status.
+        url: The app's URL.
+        sends: The counts of sends by state to wait for as well. A send is recorded only after the
+            bridge has it; None waits for no sends.
+        messages: The counts of inbound messages by state.
     """
     async with asyncio.timeout(WAIT):
         while True:
-            found = await status_of(client, url)
-            if found["messages"] == messages and sends in (None, found["sends"]):
-                return found
+            status = await status_of(client, url)
+            if status["messages"] == messages and sends in (None, status["sends"]):
+                return status
             await asyncio.sleep(0.02)

@@ -1,16 +1,19 @@
-"""Ports for programs that are told theirs before they start."""
+"""Free ports for programs whose port must be known before they start."""
 
 import os
 import random
 import socket
 
-FIRST, EACH, PROCESSES = 10_000, 2_000, 8  # below what systems give out to whoever asks for any
+FIRST, EACH, PROCESSES = 10_000, 2_000, 8  # below the range of ephemeral ports
 
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 that nobody listens on, nor gets unless they ask for it.
+    """Return a port of 127.0.0.1 that no program uses and that is not an ephemeral port.
 
-    Each process of pytest-xdist looks in a part of its own. Raises OSError when all are taken.
+    Each process of pytest-xdist has a range of its own.
+
+    Raises:
+        OSError: No free port was found.
     """
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % PROCESSES
     ports = range(FIRST + worker * EACH, FIRST + (worker + 1) * EACH)

@@ -1,7 +1,7 @@
-"""The app as a process of its own, for what only the death of a process can show.
+"""Runs the app as a process of its own, for tests that kill or restart it.
 
-Importing the app takes seconds, so a fork server imports it once and each start is a fork of
-that. The child then runs `app.py` as `python app.py` does: its own environment, folder, output
+Importing the app takes seconds, so a fork server imports it once and forks a child for each
+start. The child runs `app.py` as `python app.py` does, with its own environment, folder, output
 and exit code.
 """
 
@@ -17,15 +17,15 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 HOUSE = Path(__file__).parents[1]
-START = 120.0  # seconds that a start may take; the first one imports the app
+START = 120.0  # time limit of a start in seconds; the first one imports the app
 
 
 class ProcessEndedError(Exception):
-    """The process ended before it said what was waited for; the text is all that it wrote."""
+    """The process ended before it printed its URL; the text is its whole output."""
 
 
 class Process:
-    """One started app. `out` and `err` hold what it wrote so far."""
+    """A running app; `out` and `err` are its standard output and error so far."""
 
     def __init__(self, inner: ForkServerProcess) -> None:
         self._inner = inner
@@ -40,7 +40,11 @@ class Process:
         return self._inner.pid
 
     async def url(self) -> str:
-        """Where it serves, as it says on its first line."""
+        """Return the app's URL, which its first line of output names.
+
+        Raises:
+            ProcessEndedError: The process has ended before.
+        """
         async with asyncio.timeout(START):
             while b"\n" not in self.out:
                 if not self._open:
@@ -50,7 +54,7 @@ class Process:
         return self.out.split(b"\n", 1)[0].decode().rsplit(" ", 1)[1]
 
     async def code(self) -> int:
-        """Wait for its end; return the exit code, negative for the signal that ended it."""
+        """Wait for the process to end; return its exit code, or minus the number of the fatal signal."""
         async with asyncio.timeout(START):
             while self._open:
                 self._changed.clear()
@@ -60,31 +64,34 @@ class Process:
         return self._inner.exitcode
 
     async def kill(self) -> None:
-        """End it at once, as a power switch would (SIGKILL)."""
+        """Kill the process (SIGKILL)."""
         self._inner.kill()
         await self.code()
 
     async def stop(self) -> int:
-        """Ask it to end (SIGTERM) and return its exit code."""
+        """Terminate the process (SIGTERM) and return its exit code."""
         self._inner.terminate()
         return await self.code()
 
     @property
     def text(self) -> str:
-        """All that it wrote."""
+        """The whole output so far."""
         return (self.out + self.err).decode(errors="replace")
 
-    def heard(self, place: bytearray, data: bytes) -> None:
-        place += data
+    def add_output(self, buffer: bytearray, data: bytes) -> None:
+        """Append output to `out` or `err`; empty data means that it has ended."""
+        buffer += data
         self._open -= not data
         self._changed.set()
 
 
 @contextlib.asynccontextmanager
 async def started(folder: Path, settings: Mapping[str, str]) -> AsyncIterator[Process]:
-    """Start the app in `folder` with these variables; end it with the block.
+    """Run the app for the block; it is killed at the end if it still runs.
 
-    Its port is a free one unless `settings` says otherwise.
+    Args:
+        folder: The working directory.
+        settings: The environment variables; without `CMW_PORT` the port is a free one.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["cmw_agent.cli.serve"])
@@ -95,9 +102,9 @@ async def started(folder: Path, settings: Mapping[str, str]) -> AsyncIterator[Pr
     inner.start()
     process = Process(inner)
     readers = []
-    for (reader, writer), place in zip(pipes, (process.out, process.err), strict=True):
+    for (reader, writer), buffer in zip(pipes, (process.out, process.err), strict=True):
         writer.close()
-        readers.append(asyncio.create_task(_listen(reader, process, place)))
+        readers.append(asyncio.create_task(_listen(reader, process, buffer)))
     try:
         yield process
     finally:
@@ -107,7 +114,7 @@ async def started(folder: Path, settings: Mapping[str, str]) -> AsyncIterator[Pr
         inner.close()
 
 
-async def _listen(reader: Connection, process: Process, place: bytearray) -> None:
+async def _listen(reader: Connection, process: Process, buffer: bytearray) -> None:
     # The file gets a descriptor of its own, which its transport closes.
     file = os.fdopen(os.dup(reader.fileno()), "rb", buffering=0)
     reader.close()
@@ -117,14 +124,14 @@ async def _listen(reader: Connection, process: Process, place: bytearray) -> Non
     )
     try:
         while data := await stream.read(65_536):
-            process.heard(place, data)
+            process.add_output(buffer, data)
     finally:
-        process.heard(place, b"")
+        process.add_output(buffer, b"")
         transport.close()
 
 
 def _run(folder: str, environment: dict[str, str], out: Connection, err: Connection) -> None:
-    """Be `python app.py`. Runs in the child."""
+    """Run `app.py` in the child process, as `python app.py` does."""
     for writer, descriptor in ((out, 1), (err, 2)):
         os.dup2(writer.fileno(), descriptor)
         writer.close()

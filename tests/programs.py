@@ -1,4 +1,4 @@
-"""The programs that the tests run beside Python: found on the machine, or installed.
+"""Finds or installs the programs that the tests need besides Python.
 
 ``python -m tests.programs`` installs what is missing: by apt-get as root or where ``sudo -n``
 works without a password, Chromium elsewhere by Playwright's own download. It prints where each
@@ -23,8 +23,10 @@ SECONDS = 600  # for one step of an installation
 class Program:
     """A program of the system.
 
-    `names` are those of its file, `package` is Debian's, and `folders` are searched behind the
-    PATH, separated by colons.
+    Attributes:
+        names: The names that its file may have.
+        package: The Debian package.
+        folders: Searched after the PATH, separated by colons.
     """
 
     names: tuple[str, ...]
@@ -41,7 +43,7 @@ ALL = (CHROMIUM, NGINX, REDIS)
 
 
 class ProgramMissingError(Exception):
-    """Programs are not on this machine; the text says in one line what to type."""
+    """Programs are missing; the text says in one line how to install them."""
 
     def __init__(self, programs: Iterable[Program]) -> None:
         packages = " ".join(program.package for program in programs)
@@ -55,29 +57,29 @@ def path_of(program: Program) -> str:
     """Return the path of a program.
 
     Raises:
-        ProgramMissingError: It is not on this machine.
+        ProgramMissingError: The program is not installed.
     """
-    found = _find(program)
-    if found is None:
+    path = _find(program)
+    if path is None:
         raise ProgramMissingError([program])
-    return found
+    return path
 
 
 def chromium() -> str:
     """Return the path of a Chromium, for Playwright's `executable_path`.
 
     Raises:
-        ProgramMissingError: There is none.
+        ProgramMissingError: Chromium is not installed.
     """
     return path_of(CHROMIUM)
 
 
 def provide(programs: Iterable[Program] = ALL, *, uid: int) -> dict[str, str]:
-    """Install the programs that are missing; return the paths by package.
+    """Install the programs that are missing; return the paths of all by package.
 
     Args:
-        programs: What is needed.
-        uid: The account that asks; 0 is root, which needs no sudo.
+        programs: The programs that are needed.
+        uid: The user id of this process; 0 is root, which needs no sudo.
 
     Raises:
         ProgramMissingError: Some are missing and cannot be installed without a password.
@@ -96,13 +98,13 @@ def provide(programs: Iterable[Program] = ALL, *, uid: int) -> dict[str, str]:
 
 def _find(program: Program) -> str | None:
     for name in program.names:
-        found = shutil.which(name) or shutil.which(name, path=program.folders)
-        if found is not None:
-            return found
+        path = shutil.which(name) or shutil.which(name, path=program.folders)
+        if path is not None:
+            return path
     if program is CHROMIUM:
         with sync_playwright() as playwright:
-            own = playwright.chromium.executable_path
-        return own if Path(own).exists() else None
+            downloaded = playwright.chromium.executable_path
+        return downloaded if Path(downloaded).exists() else None
     return None
 
 
@@ -113,7 +115,7 @@ def _install(packages: list[str], uid: int) -> None:
     as_root = _as_root(uid)
     if as_root is None:
         return
-    # A package whose service would be started at once, where an init system lets it, is not to.
+    # RUNLEVEL=1 keeps a package from starting its service.
     settings = ["env", "DEBIAN_FRONTEND=noninteractive", "RUNLEVEL=1"]
     _run([*as_root, *settings, apt, "update", "-qq"])
     options = ["install", "-qq", "-y", "--no-install-recommends"]
@@ -121,7 +123,7 @@ def _install(packages: list[str], uid: int) -> None:
 
 
 def _as_root(uid: int) -> list[str] | None:
-    """Return what to put before a command to run it as root; None where a password is needed."""
+    """Return the prefix of a command that runs as root; None where a password is needed."""
     if uid == 0:
         return []
     sudo = shutil.which("sudo")
@@ -131,10 +133,10 @@ def _as_root(uid: int) -> list[str] | None:
 
 
 def _run(command: list[str]) -> bool:
-    done = subprocess.run(
+    completed = subprocess.run(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False, timeout=SECONDS
     )
-    return done.returncode == 0
+    return completed.returncode == 0
 
 
 if __name__ == "__main__":

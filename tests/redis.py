@@ -1,4 +1,4 @@
-"""The Redis of the tests: Debian's `redis-server`, started for a test and gone with it."""
+"""Runs a Redis server for tests (Debian's `redis-server`)."""
 
 import contextlib
 import subprocess
@@ -15,21 +15,21 @@ NAME = "redis-server"
 
 @contextlib.contextmanager
 def started(folder: Path) -> Iterator[str]:
-    """Run a server without any file but its socket in `folder`; the block gets its address."""
+    """Run a server for the block, with only its socket in `folder`; yields its URL."""
     socket = folder / "redis.sock"
-    words = ["--port", "0", "--unixsocket", str(socket), "--save", "", "--appendonly", "no"]
+    arguments = ["--port", "0", "--unixsocket", str(socket), "--save", "", "--appendonly", "no"]
     server = subprocess.Popen(
-        [path_of(REDIS), *words], cwd=folder, stdout=subprocess.PIPE, text=True
+        [path_of(REDIS), *arguments], cwd=folder, stdout=subprocess.PIPE, text=True
     )
     assert server.stdout is not None
     try:
-        said = []
+        lines = []
         for line in server.stdout:
-            said.append(line)
+            lines.append(line)
             if "ready to accept connections" in line:
                 break
         else:
-            raise RuntimeError(f"{NAME} ended: {''.join(said)[-500:]}")
+            raise RuntimeError(f"{NAME} ended: {''.join(lines)[-500:]}")
         yield f"unix://{socket}"
     finally:
         server.kill()
@@ -40,7 +40,7 @@ def started(folder: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def redis_url() -> Iterator[str]:
-    """The address of a server that lives as long as the test run."""
-    # The path of a socket may have 107 characters, which those of pytest do not keep to.
+    """The URL of a server that runs as long as the test session."""
+    # The path of a socket may have 107 characters at most; those of pytest can be longer.
     with tempfile.TemporaryDirectory(prefix="redis-") as folder, started(Path(folder)) as url:
         yield url

@@ -1,4 +1,4 @@
-"""A client of the REST interface: a program that holds a key."""
+"""A client of the REST interface that authenticates with an API key."""
 
 import asyncio
 import contextlib
@@ -17,7 +17,7 @@ KEYS = f"shop:{SHOP},bank:{BANK}"
 
 @dataclass(slots=True)
 class Reply:
-    """What came back."""
+    """An HTTP response."""
 
     status: int
     body: bytes
@@ -29,28 +29,28 @@ class Reply:
 
     @property
     def events(self) -> list[tuple[str, Any]]:
-        """Return (name, data) of server-sent events."""
-        found = []
+        """Server-sent events, as pairs of name and data."""
+        events = []
         for block in self.body.decode().split("\n\n"):
             lines = dict(line.split(": ", 1) for line in block.splitlines() if line[:1] != ":")
             if lines:
-                found.append((lines["event"], json.loads(lines["data"])))
-        return found
+                events.append((lines["event"], json.loads(lines["data"])))
+        return events
 
 
 @dataclass(slots=True)
 class Client:
-    """Sends requests with one key and keeps what was delivered to it."""
+    """Sends requests with one key; `received` has every byte of the responses, for oracles."""
 
     url: str
     key: str | None
     http: aiohttp.ClientSession
     agent: str = "assistant"
-    origin: str | None = None  # of the page that asks; programs name none
+    origin: str | None = None  # the Origin header of a page; programs send none
     received: bytearray = field(default_factory=bytearray)
 
     async def ask(self, method: str, path: str, content: Any = None, **headers: str) -> Reply:
-        """Send a request; names of `headers` have underscores for hyphens."""
+        """Send a request; the names of `headers` have underscores instead of hyphens."""
         sent = {} if self.origin is None else {"Origin": self.origin}
         sent |= {name.replace("_", "-"): value for name, value in headers.items()}
         if self.key is not None:
@@ -71,7 +71,7 @@ class Client:
         return await self.ask("POST", f"/api/chat/{self.agent}/message", content, **headers)
 
     async def at(self, session_id: str, rest: str = "", method: str = "GET") -> Reply:
-        """Ask for something of a session."""
+        """Send a request for a session; `rest` is appended to its path."""
         return await self.ask(method, f"/api/chat/{self.agent}/sessions/{session_id}{rest}")
 
 

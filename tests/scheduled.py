@@ -1,24 +1,23 @@
-"""A scheduler beside a running app, with a time that moves when the test says so."""
+"""A scheduler for a running app, with a clock that the test sets."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
-from cmw_agent.observability.observers import Silent
+from cmw_agent.observability.observers import Observer
 from cmw_agent.runtime.runtime import Runtime
 from cmw_agent.runtime.scheduler import Scheduler
 from cmw_agent.schedules.recurrence import following
-from memory.engine.database import Database
 from memory.queues.schedules import Schedules
 from memory.records import utcnow
 
 LEASE = 60.0
-# The same for all tests of a process: a clock begun after the hour has ended goes to it as well.
+# One constant for all tests of a process, so that a test that begins in the next hour agrees.
 FAR_AWAY = (utcnow() + timedelta(hours=12)).replace(minute=0, second=1)
 
 
 class Hands:
-    """A clock that stands until it is set."""
+    """A clock that moves only when the test moves it."""
 
     def __init__(self) -> None:
         self.now = utcnow()
@@ -31,16 +30,16 @@ class Hands:
 
     @property
     def far(self) -> str:
-        """A time of day that the app's own scheduler, which has the real clock, does not reach."""
+        """A schedule text whose time the app's own scheduler, which has the real clock, does not reach."""
         return f"every day at {FAR_AWAY.hour}"
 
     def jump(self) -> None:
-        """Go on to what is `far`, and a second."""
+        """Move to a second after the time of `far`."""
         self.now = FAR_AWAY
 
 
-class Heard(Silent):
-    """Keeps how runs ended."""
+class Heard(Observer):
+    """An observer that records the outcomes of scheduled runs."""
 
     def __init__(self) -> None:
         self.outcomes: list[str] = []
@@ -50,21 +49,21 @@ class Heard(Silent):
 
 
 def store_of(runtime: Runtime, clock: Callable[[], datetime]) -> Schedules:
-    """The tasks in the database of a running app."""
-    database: Any = runtime._database
-    assert isinstance(database, Database)
-    return Schedules(database, following=following, lease_seconds=LEASE, clock=clock)
+    """Return a store of recurring tasks on the database of a running app."""
+    return Schedules(
+        runtime.services.database, following=following, lease_seconds=LEASE, clock=clock
+    )
 
 
 def scheduler_of(
-    runtime: Runtime, clock: Callable[[], datetime], heard: Heard, **more: Any
+    runtime: Runtime, clock: Callable[[], datetime], observer: Heard, **options: Any
 ) -> Scheduler:
-    """A scheduler that runs tasks in a running app."""
+    """Return a scheduler for a running app; `options` are further arguments of `Scheduler`."""
     store = store_of(runtime, clock)
-    return Scheduler(store, runtime.chat, runtime.registry, heard, clock=clock, **more)
+    return Scheduler(store, runtime.chat, runtime.registry, observer, clock=clock, **options)
 
 
 async def ran(scheduler: Scheduler) -> None:
-    """Run what is due, and wait until that is over."""
+    """Run all tasks that are due, and wait until they have ended."""
     await scheduler.tick()
     await scheduler.rest()

@@ -1,4 +1,4 @@
-"""The app without its page: a runtime, its sessions, and turns asked for directly."""
+"""Runs the app without its page: a runtime, its sessions, and turns of the chat service."""
 
 import asyncio
 import contextlib
@@ -16,9 +16,15 @@ from tests.harness import WAIT
 
 
 async def until(condition: Callable[[], bool], within: float = WAIT, every: float = 0.01) -> None:
-    """Wait for what nothing announces, such as a row that another task writes.
+    """Poll a condition that no event signals, such as a row that another task writes.
 
-    A condition that takes long is asked `every` so many seconds, which leaves the loop to others.
+    Args:
+        condition: Returns whether to stop waiting.
+        within: Time limit in seconds.
+        every: Seconds between two calls; more for a slow condition, which blocks the event loop.
+
+    Raises:
+        TimeoutError: The condition does not hold in time.
     """
     async with asyncio.timeout(within):
         while not condition():  # noqa: ASYNC110 (there is no event to wait for)
@@ -27,7 +33,7 @@ async def until(condition: Callable[[], bool], within: float = WAIT, every: floa
 
 @contextlib.asynccontextmanager
 async def process(settings: Settings) -> AsyncIterator[Runtime]:
-    """Run the app's insides for the block."""
+    """Run the app's runtime, without a server, for the block."""
     runtime = Runtime(settings)
     async with runtime.running():
         yield runtime
@@ -36,7 +42,14 @@ async def process(settings: Settings) -> AsyncIterator[Runtime]:
 async def session_of(
     runtime: Runtime, name: str = "alice", *, conversation: str | None = None, page: str = ""
 ) -> LiveSession:
-    """Return the session of a visitor's page, with a new conversation or the one named."""
+    """Return the live session of a visitor's page.
+
+    Args:
+        runtime: The running app.
+        name: The visitor; equal names are one principal.
+        conversation: The conversation's id; a new one when absent.
+        page: Distinguishes several pages of a visitor.
+    """
     digest = sha256(name.encode()).hexdigest()
     key = SessionKey(sha256(f"{name} {page}".encode()).hexdigest())
     session = await runtime.registry.session(key, Principal(f"v{digest[:32]}", "visitor"))
@@ -44,19 +57,27 @@ async def session_of(
     return session
 
 
+def live_sessions(runtime: Runtime) -> dict[SessionKey, LiveSession]:
+    """Return the live sessions of all principals.
+
+    The registry has no public way to them: it gives a session to its own principal alone.
+    """
+    return dict(runtime.registry._sessions)
+
+
 async def told(turn: Turn) -> list[TurnEvent]:
-    """Return all events of a turn."""
+    """Run a turn to its end and return all its events."""
     async with turn:
         return [event async for event in turn]
 
 
 def answer_of(events: list[TurnEvent]) -> str:
-    """Return the text that the events make up."""
+    """Return the answer's text that the events carry."""
     return "".join(event.text for event in events if isinstance(event, TextDelta))
 
 
 def ending(events: list[TurnEvent]) -> TurnFinished:
-    """Return how a turn ended; there is exactly one ending, and it comes last."""
+    """Return the turn's one `TurnFinished`, which must be its last event."""
     ends = [event for event in events if isinstance(event, TurnFinished)]
     assert len(ends) == 1
     assert events[-1] is ends[0]

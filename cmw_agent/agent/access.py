@@ -1,7 +1,7 @@
 """Who may use an agent: one check, for every channel.
 
-`may_use` decides. `Agents` is the only way from an agent's id to its profile, so that nothing is
-known of an agent to those who may not use it. See ``docs/adr/0029-agents-are-boundaries.md``.
+`may_use` decides. `Agents` is the only way from an agent's id to its profile, so that those who may
+not use an agent learn nothing of it. See ``docs/adr/0029-agents-are-boundaries.md``.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -21,8 +21,11 @@ CHATTING = frozenset({"agents", "v1"})  # scopes with which a key begins turns
 class Asker:
     """Who wants to use an agent, as the server has verified it.
 
-    `names` are those of an account's newest sign-in, None where none of its logins is live; `keys`
-    are those through which a client may have come.
+    Args:
+        kind: The kind of principal.
+        names: Name and groups of an account's newest sign-in; None where none of its logins is
+            live.
+        keys: The API keys through which a client may have come.
     """
 
     kind: PrincipalKind
@@ -41,9 +44,9 @@ def by_key(key: ApiKey) -> Asker:
 def names_of(account: Principal) -> frozenset[str]:
     """Return an account's name and groups as they stand in an agent's `access`."""
     # A user who has a group's written form as a name is not in that group.
-    named = account.name is not None and not account.name.startswith(GROUP)
-    own = {account.name} if account.name is not None and named else set()
-    return frozenset(own | {GROUP + group for group in account.groups})
+    name = account.name
+    names = {name} if name is not None and not name.startswith(GROUP) else set()
+    return frozenset(names | {GROUP + group for group in account.groups})
 
 
 def may_use(profile: Profile, asker: Asker) -> bool:
@@ -70,11 +73,11 @@ def _reaches(key: ApiKey, profile: Profile) -> bool:
 
 
 class Agents:
-    """The agents, each found by those alone who may use it.
+    """The agents of the app; it returns an agent's profile only to those who may use it.
 
     Args:
-        profiles: All agents by id.
-        keys: Those of the REST interface.
+        profiles: All agents' profiles by id.
+        keys: The keys of the REST interface.
         names_of: Returns the names of an account's newest sign-in by the account's id; None where
             no login of it is live.
 
@@ -109,7 +112,7 @@ class Agents:
         return [profile for profile in self._profiles.values() if may_use(profile, asker)]
 
     def named_groups(self, groups: frozenset[str]) -> frozenset[str]:
-        """Return those of these groups that the access of some agent names."""
+        """Return those of `groups` that the access of an agent names."""
         lists = (p.access for p in self._profiles.values() if not isinstance(p.access, str))
         named = frozenset().union(*lists)
         return frozenset(group for group in groups if GROUP + group in named)
@@ -117,12 +120,12 @@ class Agents:
     async def find_for(
         self, agent_id: str, principal: Principal, tenant_id: str | None
     ) -> Profile | None:
-        """Return an agent's profile, or None, as `find`; asks for names where they count.
+        """Return an agent's profile, or None, as `find`; read an account's names where they count.
 
         Args:
             agent_id: The agent.
             principal: Who asks.
-            tenant_id: Through which keys the principal came, where it is a client.
+            tenant_id: The tenant of the API key through which a client came.
 
         Raises:
             UserError: The memory fails.

@@ -11,10 +11,10 @@ from cmw_agent.channels.rest import openapi
 from cmw_agent.channels.rest.dependencies import ConversationLookup
 from cmw_agent.channels.rest.messages import Rest
 from cmw_agent.channels.rest.sessions import RestSessions
-from cmw_agent.runtime.services import Services
+from cmw_agent.runtime.runtime import Runtime
 
 
-def add_rest(app: FastAPI, services: Services, callers: Callers, keys: Keys) -> None:
+def add_rest(app: FastAPI, services: Runtime, callers: Callers, keys: Keys) -> None:
     """Add the REST interface to the channels' app.
 
     Args:
@@ -23,12 +23,12 @@ def add_rest(app: FastAPI, services: Services, callers: Callers, keys: Keys) -> 
         callers: Gives requests their sessions.
         keys: Those of the settings.
     """
-    shelf = ConversationLookup(services, callers)
-    rest = Rest(shelf)
+    lookup = ConversationLookup(services, callers)
+    rest = Rest(lookup)
     routers = (
         rest.router(keys),
-        RestSessions(shelf).router(keys),
-        Completions(shelf, rest).router(keys),
+        RestSessions(lookup).router(keys),
+        Completions(lookup, rest).router(keys),
     )
     routes = [route for router in routers for route in router.routes]
     for router in (*routers, _preflights(keys, routers), openapi.router(routes)):
@@ -41,8 +41,8 @@ def _preflights(keys: Keys, routers: tuple[APIRouter, ...]) -> APIRouter:
     async def preflight(request: Request) -> Response:
         return keys.preflight(request)
 
-    made = APIRouter(include_in_schema=False)
+    router = APIRouter(include_in_schema=False)
     paths = dict.fromkeys(getattr(route, "path", "") for r in routers for route in r.routes)
     for path in paths:
-        made.add_api_route(path, preflight, methods=["OPTIONS"])
-    return made
+        router.add_api_route(path, preflight, methods=["OPTIONS"])
+    return router

@@ -1,7 +1,6 @@
-"""The app of all channels that speak HTTP; the guard sends it the routes that are theirs."""
+"""The ASGI app of all HTTP channels; the guard passes it the requests to their routes."""
 
 import contextlib
-import logging
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -19,17 +18,18 @@ from cmw_agent.channels.api_router import add_rest
 from cmw_agent.channels.common.api_keys import Keys, UnauthorizedError
 from cmw_agent.channels.common.body_limits import BoundedBodies, EarlyResponse
 from cmw_agent.channels.common.callers import Callers
-from cmw_agent.channels.common.problems import INTERFACES, told_at
+from cmw_agent.channels.common.problems import INTERFACES, error_response_at
 from cmw_agent.channels.embed.routes import EmbedRoutes
-from cmw_agent.channels.rest.dependencies import told_of
+from cmw_agent.channels.rest.dependencies import to_user_error
 from cmw_agent.channels.whatsapp.routes import CLOSED, UNSIGNED, WhatsApp
 from cmw_agent.channels.whatsapp.signature import HEADER
 from cmw_agent.config.settings import Settings
 from cmw_agent.core.errors import NotFoundError, UserError, frames
+from cmw_agent.core.logs import get_logger
 from cmw_agent.identity.principals import Identities
-from cmw_agent.runtime.services import Services
+from cmw_agent.runtime.runtime import Runtime
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 BASE64 = 4 / 3  # a media message's bytes for each of its file's, from a bridge
 CLOUD_BYTES = 1_000_000  # of a delivery by Meta, which holds no media
@@ -50,30 +50,30 @@ class Channels:
             yield
 
 
-def open_channels(services: Services, identities: Identities) -> Channels:
+def open_channels(services: Runtime, identities: Identities) -> Channels:
     """Return the channels; nothing is opened before the process's lifespan begins.
 
     Args:
         services: The live parts of the process.
-        identities: Signs what visitors of websites are known by.
+        identities: Signs the tokens of visitors of websites.
 
     Raises:
         StartupError: The settings name an agent that is not there.
     """
     app = FastAPI(title="CMW Agent", openapi_url=None, docs_url=None, redoc_url=None)
     for kind in (UserError, RequestValidationError, HTTPException):
-        app.add_exception_handler(kind, _told)
-    most = partial(_most, services.settings)
+        app.add_exception_handler(kind, _render)
+    max_bytes = partial(_max_bytes, services.settings)
     keys = Keys(services.settings.keys)
-    told = partial(_told_early, keys)
+    render_error = partial(_render_early, keys)
     app.add_middleware(
         BoundedBodies,
-        most=most,
+        max_bytes=max_bytes,
         budgets=services.budgets,
         small=services.settings.max_body_bytes,
-        told=told,
+        render_error=render_error,
     )
-    app.add_middleware(_Caught, told=told)
+    app.add_middleware(_UnexpectedErrors, render_error=render_error)
     callers = Callers(services, identities)
     add_rest(app, services, callers, keys)
     EmbedRoutes(services, callers, identities).register(app)
@@ -82,7 +82,7 @@ def open_channels(services: Services, identities: Identities) -> Channels:
     return Channels(app, whatsapp)
 
 
-def _most(settings: Settings, scope: Scope) -> int:
+def _max_bytes(settings: Settings, scope: Scope) -> int:
     """Return how many bytes a request may have.
 
     Raises:
@@ -100,38 +100,38 @@ def _most(settings: Settings, scope: Scope) -> int:
     return settings.max_body_bytes + int(settings.max_file_bytes * BASE64)
 
 
-async def _told(request: Request, error: Exception) -> Response:
-    return told_at(request.scope["path"], told_of(error))
+async def _render(request: Request, error: Exception) -> Response:
+    return error_response_at(request.scope["path"], to_user_error(error))
 
 
-def _told_early(keys: Keys, scope: Scope, error: UserError) -> Response:
-    """Return the answer that tells of `error` where no route has had the request yet."""
-    response = told_at(scope["path"], error)
+def _render_early(keys: Keys, scope: Scope, error: UserError) -> Response:
+    """Return the response for an error that was raised before any route had the request."""
+    response = error_response_at(scope["path"], error)
     if scope["path"].startswith(INTERFACES):
         response.headers["Vary"] = "Origin"
         response.headers.update(keys.readable(Headers(scope=scope).get("origin")))
     return response
 
 
-class _Caught:
-    """ASGI middleware that tells of what nobody foresaw, and logs it without its text."""
+class _UnexpectedErrors:
+    """ASGI middleware that logs unexpected errors without their texts and answers with a problem."""
 
-    def __init__(self, app: ASGIApp, told: EarlyResponse) -> None:
+    def __init__(self, app: ASGIApp, render_error: EarlyResponse) -> None:
         self._app = app
-        self._told = told
+        self._render_error = render_error
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        has_begun = False
+        has_started = False
 
-        async def noting(message: Message) -> None:
-            nonlocal has_begun
-            has_begun = True
+        async def note_start(message: Message) -> None:
+            nonlocal has_started
+            has_started = True
             await send(message)
 
         try:
-            await self._app(scope, receive, noting)
-        except Exception as error:  # noqa: BLE001 (told to the caller, named in the log)
-            told = UserError()
-            log.error("channel failed error_id=%s cause=%s", told.error_id, frames(error))  # noqa: TRY400
-            if not has_begun:
-                await self._told(scope, told)(scope, receive, send)
+            await self._app(scope, receive, note_start)
+        except Exception as error:  # noqa: BLE001 (the caller gets its id, the log its cause)
+            user_error = UserError()
+            log.error("channel failed", error_id=user_error.error_id, cause=frames(error))  # noqa: TRY400
+            if not has_started:
+                await self._render_error(scope, user_error)(scope, receive, send)

@@ -1,9 +1,11 @@
-"""What has come of an answer: collected while it runs, told again when it is asked for again."""
+"""Folds a turn's events into the answer to store; rebuilds events for an idempotent replay."""
 
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from cmw_agent.chat.turn import CommandReply
 from cmw_agent.core.events import (
     AgentEvent,
     ApprovalRequested,
@@ -17,19 +19,31 @@ from cmw_agent.core.events import (
     UsageReported,
 )
 from cmw_agent.core.sanitize import mended, written_out
+from cmw_agent.tools.composio.toolset import CONNECT
 from memory.records import StoredMessage, ToolRecord
 
 
 @dataclass(slots=True)
 class AnswerAccumulator:
-    """What has come of an answer so far."""
+    """The part of an answer that has come so far.
+
+    Args:
+        texts: Pieces of its text.
+        tools: Tool calls that have ended.
+        input_tokens: Of all its model calls; None where nobody has counted.
+        output_tokens: The same.
+        has_estimates: Whether some of these tokens are estimated.
+        running: Tool calls that run, by call id.
+        approvals: Tool calls that wait for their owner's decision, by approval id.
+    """
 
     texts: list[str] = field(default_factory=list)
     tools: list[ToolRecord] = field(default_factory=list)
     input_tokens: int | None = None
     output_tokens: int | None = None
-    has_estimates: bool = False  # whether some of these tokens are estimated
+    has_estimates: bool = False
     running: dict[str, ToolStarted] = field(default_factory=dict)
+    approvals: dict[str, ApprovalRequested] = field(default_factory=dict)
 
     @property
     def text(self) -> str:
@@ -45,28 +59,33 @@ class AnswerAccumulator:
             return None
         return self.input_tokens + self.output_tokens
 
-    def told(self) -> list[TurnEvent]:
-        """Return the events that stand for what has come so far."""
+    def events(self) -> list[TurnEvent]:
+        """Return the events that a page needs which joins now."""
         events = _tool_events(self.tools)
         if self.text:
             events.append(TextDelta(self.text))
-        return [*events, *self.running.values()]
+        return [*events, *self.running.values(), *self.approvals.values()]
 
     def add(self, event: AgentEvent) -> None:
-        """Take in one event of the agent."""
+        """Fold one event of the agent in."""
         match event:
             case TextDelta(text):
                 self.texts.append(text)
             case ToolStarted(call_id):
                 self.running[call_id] = event
-            case ApprovalSettled(call_id, _, arguments):
-                if (asked := self.running.get(call_id)) is not None:
-                    self.running[call_id] = ToolStarted(call_id, asked.name, arguments)
+            case ApprovalRequested(approval_id=approval_id):
+                self.approvals[approval_id] = event
+            case ApprovalSettled(call_id, _, arguments, approval_id):
+                self.approvals.pop(approval_id, None)
+                if (call := self.running.get(call_id)) is not None:
+                    self.running[call_id] = ToolStarted(call_id, call.name, arguments)
             case ToolFinished(call_id, name, result, ok, seconds, link):
-                call = self.running.pop(call_id, None)
-                sent = dict(call.arguments) if call is not None else {}
-                milliseconds = round(seconds * 1000)
-                self.tools.append(ToolRecord(call_id, name, sent, result, ok, milliseconds, link))
+                begun = self.running.pop(call_id, None)
+                arguments = dict(begun.arguments) if begun is not None else {}
+                duration_ms = round(seconds * 1000)
+                self.tools.append(
+                    ToolRecord(call_id, name, arguments, result, ok, duration_ms, link)
+                )
             case UsageReported(input_tokens, output_tokens, is_estimate):
                 self.has_estimates = self.has_estimates or is_estimate
                 self.input_tokens = (self.input_tokens or 0) + input_tokens
@@ -74,7 +93,7 @@ class AnswerAccumulator:
 
 
 def storable(event: AgentEvent) -> AgentEvent:
-    """Return `event` without what a model may say and no database stores.
+    """Return `event` without the characters that no database stores.
 
     One such character would keep the whole answer from being stored, and the conversation
     from going on until the lease has run out.
@@ -94,8 +113,8 @@ def storable(event: AgentEvent) -> AgentEvent:
 
 
 def _plain(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = written_out(mended(dict(arguments)))
-    return found
+    plain: dict[str, Any] = written_out(mended(dict(arguments)))
+    return plain
 
 
 def _tool_events(calls: Sequence[ToolRecord]) -> list[TurnEvent]:
@@ -108,10 +127,20 @@ def _tool_events(calls: Sequence[ToolRecord]) -> list[TurnEvent]:
 
 
 def replayed(stored: StoredMessage) -> list[TurnEvent]:
-    """Return the events that a stored answer stands for."""
+    """Return the events that give a stored answer once more."""
     events = _tool_events(stored.tool_calls)
     if stored.content:
         events.append(TextDelta(stored.content))
     outcome: TurnOutcome = stored.status
     events.append(TurnFinished(outcome, None, stored.error_id, stored.tokens_used))
     return events
+
+
+def reply_events(reply: CommandReply) -> list[AgentEvent]:
+    """Return the events of a command's answer; its link comes as a tool's, as channels expect it."""
+    events: list[AgentEvent] = []
+    if reply.link is not None:
+        call_id = secrets.token_hex(8)
+        events.append(ToolStarted(call_id, CONNECT, {"toolkit": reply.toolkit}))
+        events.append(ToolFinished(call_id, CONNECT, reply.text, True, 0.0, reply.link))
+    return [*events, TextDelta(reply.text)]

@@ -1,4 +1,4 @@
-"""The approval gate of a turn: which calls wait for their owner, and what was decided."""
+"""The approval gate of a turn: asks the owner before a tool changes something outside."""
 
 import asyncio
 import contextlib
@@ -9,11 +9,7 @@ from cmw_agent.chat.dependencies import ChatDependencies
 from cmw_agent.chat.turn import Turn
 from cmw_agent.conversations.sessions import LiveSession
 from cmw_agent.core.errors import UserError
-from cmw_agent.core.events import (
-    ApprovalRequested,
-    ApprovalSettled,
-    EventSink,
-)
+from cmw_agent.core.events import ApprovalRequested, ApprovalSettled, EventSink
 from cmw_agent.tools.approvals import Decision, PendingApproval
 from cmw_agent.tools.composio.toolset import CONNECT
 from memory.errors import StoreError
@@ -25,12 +21,18 @@ ALWAYS = "always"  # tools that the user lets run in a conversation without bein
 class TurnApprovalGate:
     """Asks the owner before a tool changes something outside; the turn's clock stands meanwhile.
 
-    `asked` are the calls that wait.
+    Args:
+        dependencies: What turns share.
+        session: The owner's.
+        turn: Is paused while a call waits.
+        ticket: The turn's, as the memory gave it.
+        clock: The turn's time-out.
+        can_ask: Whether the owner can be asked; a call that needs approval is denied otherwise.
     """
 
     def __init__(
         self,
-        kit: ChatDependencies,
+        dependencies: ChatDependencies,
         session: LiveSession,
         turn: Turn,
         ticket: TurnTicket,
@@ -38,19 +40,18 @@ class TurnApprovalGate:
         *,
         can_ask: bool,
     ) -> None:
-        self._kit = kit
+        self._dependencies = dependencies
         self._session = session
         self._can_ask = can_ask
         self._turn = turn
         self._ticket = ticket
         self._clock = clock
-        self._left = 0.0
+        self._seconds_left = 0.0  # of the clock, while it stands
         self._always: set[str] = set(ticket.context.get(ALWAYS) or ())
-        self.asked: list[ApprovalRequested] = []
 
     def needed(self, name: str, *, changes: bool) -> bool:
         """Whether the owner is to be asked before a call."""
-        settings = self._kit.settings
+        settings = self._dependencies.settings
         if settings.approval == "none" or name == CONNECT:
             return False
         if name in settings.trusted_tools:
@@ -63,25 +64,34 @@ class TurnApprovalGate:
     async def ask(
         self, call_id: str, name: str, arguments: Mapping[str, Any], emit: EventSink
     ) -> Decision:
-        """Wait for the owner's decision; without anybody to ask, it is a denial."""
+        """Wait for the owner's decision; where nobody can be asked, it is a denial.
+
+        Args:
+            call_id: The call's id in events.
+            name: Of the tool.
+            arguments: Those of the model.
+            emit: Gets the question, and the decision.
+
+        Raises:
+            RateLimitError, BudgetFullError: Too many calls wait.
+        """
         if not self._can_ask:
             return Decision("denied", dict(arguments))
-        owner, conversation = self._session.owner, self._ticket.session_id
+        owner, conversation = self._session.owner, self._ticket.conversation_id
         approval_id = ""
 
-        def opened(asked: PendingApproval) -> None:
+        def opened(pending: PendingApproval) -> None:
             nonlocal approval_id
-            approval_id = asked.approval_id
+            approval_id = pending.approval_id
             emit(ApprovalRequested(call_id, name, approval_id))
 
-        self._hold()
+        self._stop_clock()
         try:
-            decision = await self._kit.approvals.ask(
+            decision = await self._dependencies.approvals.ask(
                 owner, conversation, call_id, name, arguments, self._session.address, opened
             )
         finally:
-            self._go_on()
-            self.asked = [item for item in self.asked if item.approval_id != approval_id]
+            self._start_clock()
         if decision.answer == "approved" and not await self._may_use():
             decision = Decision("denied", dict(arguments))
         emit(ApprovalSettled(call_id, decision.answer, decision.arguments, approval_id))
@@ -93,20 +103,20 @@ class TurnApprovalGate:
         return decision
 
     async def _may_use(self) -> bool:
-        """Whether the owner may use the agent still: it may have been long ago that they might."""
+        """Whether the owner may use the agent still: the question may have stood for long."""
         try:
-            await self._kit.profile(self._session, self._ticket.agent_id)
+            await self._dependencies.profile(self._session, self._ticket.agent_id)
         except UserError:
             return False
         return True
 
-    def _hold(self) -> None:
+    def _stop_clock(self) -> None:
         if not self._turn.waits and (when := self._clock.when()) is not None:
-            self._left = when - asyncio.get_running_loop().time()
+            self._seconds_left = when - asyncio.get_running_loop().time()
             self._clock.reschedule(None)
         self._turn.pause()
 
-    def _go_on(self) -> None:
+    def _start_clock(self) -> None:
         self._turn.go_on()
         if not self._turn.waits and not self._clock.expired():
-            self._clock.reschedule(asyncio.get_running_loop().time() + self._left)
+            self._clock.reschedule(asyncio.get_running_loop().time() + self._seconds_left)

@@ -16,16 +16,16 @@ from cmw_agent.tools.approvals import ApprovalOutcome, Decision, PendingApproval
 
 
 @dataclass(slots=True)
-class _Waiting:
-    asked: PendingApproval
-    decided: asyncio.Future[Decision] = field(repr=False)
+class _WaitingCall:
+    pending: PendingApproval
+    decision: asyncio.Future[Decision] = field(repr=False)
 
 
 class ApprovalRegistry:
-    """The calls of one process that wait.
+    """The tool calls of one process that wait for their owner's decision.
 
     Args:
-        seconds: How long a call waits.
+        seconds: How long a call waits, at most.
         budgets: Bounds how many calls wait.
         clock: Seconds since the epoch.
     """
@@ -36,7 +36,7 @@ class ApprovalRegistry:
         self._seconds = seconds
         self._budgets = budgets
         self._clock = clock
-        self._waiting: dict[tuple[str, str], dict[str, _Waiting]] = {}
+        self._waiting: dict[tuple[str, str], dict[str, _WaitingCall]] = {}
 
     def __len__(self) -> int:
         return self._budgets.used("approvals")
@@ -67,36 +67,36 @@ class ApprovalRegistry:
         """
         with self._budgets.take("approvals", owner, address):
             approval_id = f"{secrets.token_hex(16)}.{_digest(owner, conversation, name, arguments)}"
-            asked = PendingApproval(
+            pending = PendingApproval(
                 approval_id, call_id, name, arguments, self._clock() + self._seconds
             )
-            return await self._decided(owner, conversation, asked, opened)
+            return await self._wait(owner, conversation, pending, opened)
 
-    async def _decided(
+    async def _wait(
         self,
         owner: str,
         conversation: str,
-        asked: PendingApproval,
+        pending: PendingApproval,
         opened: Callable[[PendingApproval], None] | None,
     ) -> Decision:
-        waiting = _Waiting(asked, asyncio.get_running_loop().create_future())
+        call = _WaitingCall(pending, asyncio.get_running_loop().create_future())
         calls = self._waiting.setdefault((owner, conversation), {})
-        calls[asked.approval_id] = waiting
+        calls[pending.approval_id] = call
         try:
             if opened is not None:
-                opened(asked)
+                opened(pending)
             async with asyncio.timeout(self._seconds):
-                return await waiting.decided
+                return await call.decision
         except TimeoutError:
-            return Decision("expired", asked.arguments)
+            return Decision("expired", pending.arguments)
         finally:
-            del calls[asked.approval_id]
+            del calls[pending.approval_id]
             if not calls:
                 self._waiting.pop((owner, conversation), None)
 
     def pending(self, owner: str, conversation: str) -> list[PendingApproval]:
-        """Return what waits in a conversation of this owner, oldest first."""
-        return [found.asked for found in self._waiting.get((owner, conversation), {}).values()]
+        """Return the calls that wait in a conversation of this owner, oldest first."""
+        return [call.pending for call in self._waiting.get((owner, conversation), {}).values()]
 
     def answer(
         self,
@@ -108,14 +108,14 @@ class ApprovalRegistry:
         *,
         always: bool = False,
     ) -> None:
-        """Settle a call as its owner says; without `arguments` with those that it was shown with.
+        """Settle a call by its owner's answer; without `arguments` with those that were shown.
 
         Raises:
             NotFoundError: As `settle`.
         """
         if arguments is None:
-            found = self._find(owner, conversation, approval_id)
-            arguments = dict(found.asked.arguments)
+            call = self._find(owner, conversation, approval_id)
+            arguments = dict(call.pending.arguments)
         decision = Decision(answer, arguments, always=always and answer == "approved")
         self.settle(owner, conversation, approval_id, decision)
 
@@ -126,27 +126,27 @@ class ApprovalRegistry:
             NotFoundError: No such call waits in a conversation of this owner: it is another's, shows
                 something else, was decided, or its time is up.
         """
-        self._find(owner, conversation, approval_id).decided.set_result(decision)
+        self._find(owner, conversation, approval_id).decision.set_result(decision)
 
-    def _find(self, owner: str, conversation: str, approval_id: str) -> _Waiting:
-        sent = approval_id.encode("utf-8", "surrogatepass")
-        found = None
+    def _find(self, owner: str, conversation: str, approval_id: str) -> _WaitingCall:
+        wanted = approval_id.encode("utf-8", "surrogatepass")
+        call = None
         # All are compared, each in constant time: how long it takes says nothing of an id.
-        for known, waiting in self._waiting.get((owner, conversation), {}).items():
-            if hmac.compare_digest(known.encode(), sent):
-                found = waiting
-        if found is None or found.decided.done():
+        for known_id, waiting in self._waiting.get((owner, conversation), {}).items():
+            if hmac.compare_digest(known_id.encode(), wanted):
+                call = waiting
+        if call is None or call.decision.done():
             raise NotFoundError(
                 "This question is not open any more; please look at the conversation."
             )
-        return found
+        return call
 
 
 def _digest(owner: str, conversation: str, name: str, arguments: Mapping[str, Any]) -> str:
-    """Return SHA-256 over what is shown, as canonical JSON, in hex."""
-    shown = {"account": owner, "conversation": conversation, "tool": name, "arguments": arguments}
+    """Return SHA-256 over what the owner is shown, as canonical JSON, in hex."""
+    content = {"account": owner, "conversation": conversation, "tool": name, "arguments": arguments}
     try:
-        text = json.dumps(shown, sort_keys=True, separators=(",", ":"), default=dict)
+        text = json.dumps(content, sort_keys=True, separators=(",", ":"), default=dict)
     except (ValueError, TypeError, RecursionError):
         text = secrets.token_hex(32)  # no channel can show it either
     return sha256(text.encode()).hexdigest()

@@ -1,4 +1,9 @@
-"""What a message that begins with a slash does, in every channel, without asking a model."""
+"""The table of chat commands: what a message that begins with a slash does, in every channel.
+
+No model is asked. Most commands run within a turn (`ChatCommands.run`), so that they are stored like
+any other message. Those that end a conversation or delete everything are control commands: a channel
+runs them instead of a turn (`run_control_command`), and nothing of them is stored.
+"""
 
 import difflib
 import re
@@ -16,12 +21,15 @@ from cmw_agent.identity.principals import Principal
 from cmw_agent.schedules.recurrence import EXAMPLES
 from cmw_agent.schedules.service import KEPT_ONLY, ScheduleService
 from cmw_agent.schedules.toolset import LIST, NAMES
+from cmw_agent.tools.composio.accounts import Toolkit
 from cmw_agent.tools.composio.connecting import CODE, Connecting
-from cmw_agent.tools.composio.connections import Toolkit
 from cmw_agent.tools.composio.toolset import NO_COOKIE
 
 FORM = re.compile(r"/([A-Za-z]{1,20})(?:\s+(.*))?", re.DOTALL)
 EVERYTHING = "everything"
+BEGUN = "This conversation has ended. Your next message begins a new one."
+FORGOTTEN = "All of your conversations and files here were deleted for good."
+NOTHING = "There was nothing of yours to delete."
 SHOWN_TOOLS = 60
 MAX_CHARS = 100_000  # of an export as text
 STATES: Mapping[str, str] = MappingProxyType(
@@ -30,22 +38,6 @@ STATES: Mapping[str, str] = MappingProxyType(
         "waiting": "waiting for you to finish",
         "expired": "expired; connect it again",
         "none": "not connected",
-    }
-)
-HELP: Mapping[str, tuple[str, str]] = MappingProxyType(
-    {
-        "help": ("/help", "what you can write here"),
-        "connect": ("/connect NAME", "connect an account of yours; `/connect list` names them"),
-        "disconnect": ("/disconnect NAME", "disconnect it again"),
-        "status": ("/status [NAME]", "what is connected"),
-        "tools": ("/tools", "what I can use for you"),
-        "schedule": (
-            "/schedule WHEN: TASK",
-            "have a task done regularly; also `/schedule list` and `/schedule cancel NUMBER`",
-        ),
-        "new": ("/new", "begin a new conversation"),
-        "export": ("/export", "save this conversation"),
-        "forget": ("/forget", "delete all of your conversations"),
     }
 )
 SAY_STATUS = "Say `/status` when you are done."
@@ -97,38 +89,29 @@ class ChatCommands:
         Raises:
             UserError: The command cannot be carried out.
         """
-        known: Mapping[str, Callable[[LiveSession, str], Awaitable[str | CommandReply]]] = {
-            "help": self._help,
-            "connect": self._connect,
-            "disconnect": self._disconnect,
-            "status": self._status,
-            "tools": self._tools,
-            "schedule": self._schedule,
-            "new": self._new,
-            "export": self._export,
-            "forget": self._forget,
-        }
-        work = known.get(command.name)
-        if work is not None:
-            answer = await work(session, command.rest)
+        spec = COMMANDS.get(command.name)
+        if spec is not None:
+            answer = await spec.run(self, session, command.rest)
             return answer if isinstance(answer, CommandReply) else CommandReply(answer)
-        near = difflib.get_close_matches(command.name, known, n=1)
+        near = difflib.get_close_matches(command.name, COMMANDS, n=1)
         meant = f" Did you mean `/{near[0]}`?" if near else ""
         text = f"There is no command `/{command.name}`.{meant} `/help` lists them all."
         return CommandReply(text)
 
-    async def _help(self, session: LiveSession, rest: str) -> str:
+    async def help(self, session: LiveSession, rest: str) -> str:
+        """List the commands that can be used here."""
         hidden = set() if self.connecting is not None else {"connect", "disconnect", "status"}
         hidden |= set() if self.schedules is not None else {"schedule"}
-        lines = [f"- `{form}`: {text}" for name, (form, text) in HELP.items() if name not in hidden]
+        lines = [f"- `{c.usage}`: {c.help}" for name, c in COMMANDS.items() if name not in hidden]
         return "You can write to me as you like, or use one of these:\n\n" + "\n".join(lines)
 
-    async def _connect(self, session: LiveSession, name: str) -> str | CommandReply:
+    async def connect(self, session: LiveSession, name: str) -> str | CommandReply:
+        """Offer a link that connects an account, or confirm a connection by its code."""
         if self.connecting is None:
             return NONE
         user = _user(session)
         if not name or name.lower() == "list":
-            return await self._status(session, "")
+            return await self.status(session, "")
         if CODE.fullmatch(name.strip().lower()):
             return await self._confirm(session, name.strip().lower())
         toolkit = await self._named(user, name)
@@ -146,7 +129,8 @@ class ChatCommands:
         toolkit = await self.connecting.confirm(session.principal, code)
         return f"{(await self._named(session.principal, toolkit)).name} is connected."
 
-    async def _disconnect(self, session: LiveSession, name: str) -> str:
+    async def disconnect(self, session: LiveSession, name: str) -> str:
+        """Delete the user's connection to a toolkit."""
         if self.connecting is None:
             return NONE
         user = _user(session)
@@ -154,7 +138,8 @@ class ChatCommands:
         gone = await self.connecting.disconnect(user, toolkit.slug)
         return f"{toolkit.name} {'is disconnected' if gone else 'was not connected'}."
 
-    async def _status(self, session: LiveSession, name: str) -> str:
+    async def status(self, session: LiveSession, name: str) -> str:
+        """Say which accounts are connected: all of them, or the named one."""
         if self.connecting is None:
             return NONE
         user = _user(session)
@@ -163,7 +148,8 @@ class ChatCommands:
             found = [await self._named(user, name)]
         return "\n".join(f"- **{item.name}** (`{item.slug}`): {_state(item)}" for item in found)
 
-    async def _tools(self, session: LiveSession, rest: str) -> str:
+    async def tools(self, session: LiveSession, rest: str) -> str:
+        """List the tools that the agent can use for this user."""
         lines = [f"- `{name}`" for name in self.built_in]
         if self.schedules is not None and session.principal.may_schedule:
             lines += [f"- `{n}`{'' if n == LIST else ' (asks you first)'}" for n in NAMES]
@@ -175,7 +161,8 @@ class ChatCommands:
         more = f"\n- … and {len(lines) - SHOWN_TOOLS} more" if len(lines) > SHOWN_TOOLS else ""
         return "I can use these:\n\n" + "\n".join(lines[:SHOWN_TOOLS]) + more
 
-    async def _schedule(self, session: LiveSession, rest: str) -> str:
+    async def schedule(self, session: LiveSession, rest: str) -> str:
+        """Add, list or cancel the user's recurring tasks."""
         book, conversation = self.schedules, session.conversation_id
         if book is None or conversation is None:
             return NO_SCHEDULING
@@ -192,10 +179,12 @@ class ChatCommands:
         when, task = found.groups() if found is not None else (rest, "")
         return await book.add(session.owner, place_of(session, conversation), when, task)
 
-    async def _new(self, session: LiveSession, rest: str) -> str:
+    async def new(self, session: LiveSession, rest: str) -> str:
+        """Say how a conversation begins where no channel ran the control command."""
         return "A new conversation begins with a session of its own here."
 
-    async def _export(self, session: LiveSession, rest: str) -> str:
+    async def export(self, session: LiveSession, rest: str) -> str:
+        """Give the conversation as Markdown; on the page, links that save it."""
         conversation = session.conversation_id or ""
         if session.channel == "web":
             links = [
@@ -207,7 +196,8 @@ class ChatCommands:
         pages = self.history.messages(session.principal, conversation)
         return await beginning(FORMATS["md"], found, pages, MAX_CHARS)
 
-    async def _forget(self, session: LiveSession, rest: str) -> str:
+    async def forget(self, session: LiveSession, rest: str) -> str:
+        """Ask for the control command that deletes everything."""
         return (
             "This deletes **all** of your conversations and files for good. "
             f"Write `/forget {EVERYTHING}` if you are sure."
@@ -226,6 +216,109 @@ class ChatCommands:
             f"There is no app of that name.{meant} These can be connected: {', '.join(slugs)}.",
             status=404,
         )
+
+
+Run = Callable[[ChatCommands, LiveSession, str], Awaitable[str | CommandReply]]
+BeginNew = Callable[[], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class ControlReply:
+    """What a control command did: its answer, and how many conversations it deleted, if any."""
+
+    text: str
+    deleted: int | None = None
+
+
+Control = Callable[[ConversationService, Principal, BeginNew], Awaitable[ControlReply]]
+
+
+async def _begin_new(_: ConversationService, __: Principal, begin_new: BeginNew) -> ControlReply:
+    await begin_new()
+    return ControlReply(BEGUN)
+
+
+async def _forget_everything(
+    history: ConversationService, principal: Principal, _: BeginNew
+) -> ControlReply:
+    count = await history.forget(principal)
+    return ControlReply(FORGOTTEN if count else NOTHING, count)
+
+
+@dataclass(frozen=True, slots=True)
+class CommandSpec:
+    """A row of the command table.
+
+    Args:
+        usage: How the command is written.
+        help: What it is for.
+        run: Answers it within a turn.
+        control: Carries it out instead of a turn; None where a turn does.
+        argument: What must stand behind the name for `control`; None for anything.
+    """
+
+    usage: str
+    help: str
+    run: Run
+    control: Control | None = None
+    argument: str | None = None
+
+
+COMMANDS: Mapping[str, CommandSpec] = MappingProxyType(
+    {
+        "help": CommandSpec("/help", "what you can write here", ChatCommands.help),
+        "connect": CommandSpec(
+            "/connect NAME",
+            "connect an account of yours; `/connect list` names them",
+            ChatCommands.connect,
+        ),
+        "disconnect": CommandSpec(
+            "/disconnect NAME", "disconnect it again", ChatCommands.disconnect
+        ),
+        "status": CommandSpec("/status [NAME]", "what is connected", ChatCommands.status),
+        "tools": CommandSpec("/tools", "what I can use for you", ChatCommands.tools),
+        "schedule": CommandSpec(
+            "/schedule WHEN: TASK",
+            "have a task done regularly; also `/schedule list` and `/schedule cancel NUMBER`",
+            ChatCommands.schedule,
+        ),
+        "new": CommandSpec("/new", "begin a new conversation", ChatCommands.new, _begin_new),
+        "export": CommandSpec("/export", "save this conversation", ChatCommands.export),
+        "forget": CommandSpec(
+            "/forget",
+            "delete all of your conversations",
+            ChatCommands.forget,
+            _forget_everything,
+            EVERYTHING,
+        ),
+    }
+)
+
+
+async def run_control_command(
+    text: str, history: ConversationService, principal: Principal, begin_new: BeginNew
+) -> ControlReply | None:
+    """Carry out `text` where it is a control command; repeating it is harmless.
+
+    Args:
+        text: A message.
+        history: The conversations of all owners.
+        principal: Who sent the message, as the server has proved it.
+        begin_new: Lets the channel's next message begin a new conversation.
+
+    Returns:
+        What was done, or None where a turn is to answer the message.
+
+    Raises:
+        UserError: The memory fails.
+    """
+    command = command_of(text)
+    spec = COMMANDS.get(command.name) if command is not None else None
+    if command is None or spec is None or spec.control is None:
+        return None
+    if spec.argument not in (None, command.rest):
+        return None
+    return await spec.control(history, principal, begin_new)
 
 
 def _user(session: LiveSession) -> Principal:

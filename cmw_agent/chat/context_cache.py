@@ -1,9 +1,8 @@
-"""What the model was shown of a conversation, kept between the turns of a live session.
+"""The context windows that live sessions keep between their turns.
 
-A turn that continues where the last one ended then reads nothing but what is new: neither the
-window's messages from the database, nor each of them encoded for the endpoint once more. The
-memory says whether that is so (`TurnTicket.follows`), since another page or replica may have gone
-on meanwhile.
+A turn that follows its session's last one reads only new messages from the database and encodes
+only those for the endpoint. The memory says whether it does (`TurnTicket.follows`), since another
+page or replica may have continued the conversation meanwhile.
 """
 
 from collections.abc import Iterable
@@ -22,37 +21,44 @@ MAX_ENTRIES = 1_000  # of one process, the most recently used; each holds one wi
 
 @dataclass(slots=True)
 class CachedContext:
-    """The window of a conversation as of its last answer.
+    """The context window of a conversation as of its last answer.
 
-    `seq` is the place of that answer; `said` and `exchanges` run in step, oldest first, and cost
-    `tokens`. `born` is when the conversation began.
+    Args:
+        conversation_id: The conversation.
+        seq: Sequence number of that answer.
+        messages: The window, oldest first.
+        exchanges: The same messages as the endpoint takes them.
+        summary: Summary of the messages before the window, if there is one.
+        summarized_through_seq: Sequence number of the last message that it covers.
+        conversation_created_at: When the conversation began.
+        tokens: Estimated size of the window.
     """
 
     conversation_id: str
     seq: int
-    said: list[ContextMessage]
+    messages: list[ContextMessage]
     exchanges: list[Exchange]
     summary: str | None
-    summarised: int
-    born: datetime | None
+    summarized_through_seq: int
+    conversation_created_at: datetime | None
     tokens: int
 
     @property
-    def told(self) -> str | None:
-        """The summary of what stands before the window, where anything does."""
-        return self.summary if self.said and self.said[0].seq > 1 else None
+    def summary_before(self) -> str | None:
+        """The summary, where any message stands before the window."""
+        return self.summary if self.messages and self.messages[0].seq > 1 else None
 
     @property
-    def known(self) -> ContextState:
-        """What the memory needs to tell whether the conversation has gone on elsewhere."""
-        return ContextState(self.seq, self.summarised, self.born)
+    def state(self) -> ContextState:
+        """By what the memory tells whether the conversation was continued elsewhere."""
+        return ContextState(self.seq, self.summarized_through_seq, self.conversation_created_at)
 
 
 class ContextCache:
-    """The transcripts of one process; each hangs on its own session and goes with it.
+    """The cached contexts of one process; each belongs to its own session and goes with it.
 
     Args:
-        budget: Tokens of a window.
+        budget: Tokens of a window, at most.
     """
 
     def __init__(self, budget: int) -> None:
@@ -61,39 +67,36 @@ class ContextCache:
         self._sessions: WeakValueDictionary[SessionKey, LiveSession] = WeakValueDictionary()
 
     def known(self, session: LiveSession, conversation: str) -> ContextState | None:
-        """Return what the session knows of the conversation already."""
-        held = session.transcript
-        if isinstance(held, CachedContext) and held.conversation_id == conversation:
-            return held.known
+        """Return the state of the conversation's context that the session keeps, if any."""
+        context = session.transcript
+        if isinstance(context, CachedContext) and context.conversation_id == conversation:
+            return context.state
         return None
 
     def take(self, session: LiveSession, ticket: TurnTicket) -> CachedContext:
-        """Return what the model is to see in the ticket's turn, the new question included.
+        """Return the context of the ticket's turn, the new message included.
 
-        The session holds nothing until the answer is there (`keep`).
+        The session keeps none until the answer is stored (`keep`).
         """
-        held, session.transcript = session.transcript, None
-        if not (ticket.follows and isinstance(held, CachedContext)):
-            exchanges = [Exchange(item.role, item.content) for item in ticket.window]
-            said, summary = list(ticket.window), ticket.summary
-            place, covered = ticket.user_seq, ticket.summarised
-            tokens = sum(map(cost, said))
-            return CachedContext(
-                ticket.session_id, place, said, exchanges, summary, covered, ticket.born, tokens
-            )
-        if ticket.summarised != held.summarised:
-            held.summary, held.summarised = ticket.summary, ticket.summarised
-        _add(held, ticket.window)
-        gone, held.tokens = surplus(held.said, held.tokens, self._budget)
-        del held.said[:gone], held.exchanges[:gone]
-        return held
+        context, session.transcript = session.transcript, None
+        if not (ticket.follows and isinstance(context, CachedContext)):
+            return _new_context(ticket)
+        if ticket.summarized_through_seq != context.summarized_through_seq:
+            context.summary = ticket.summary
+            context.summarized_through_seq = ticket.summarized_through_seq
+        _add(context, ticket.window)
+        surplus_count, context.tokens = surplus(context.messages, context.tokens, self._budget)
+        del context.messages[:surplus_count], context.exchanges[:surplus_count]
+        return context
 
-    def keep(self, session: LiveSession, held: CachedContext, answer_seq: int, answer: str) -> None:
-        """Let the session go on from here: its answer is stored."""
+    def keep(
+        self, session: LiveSession, context: CachedContext, answer_seq: int, answer: str
+    ) -> None:
+        """Keep a context for the session's next turn, with the answer that was stored."""
         if answer:
-            _add(held, [ContextMessage(answer_seq, "assistant", answer)])
-        held.seq = answer_seq
-        session.transcript = held
+            _add(context, [ContextMessage(answer_seq, "assistant", answer)])
+        context.seq = answer_seq
+        session.transcript = context
         self._sessions.pop(session.key, None)
         self._sessions[session.key] = session
         if len(self._sessions) > MAX_ENTRIES:
@@ -101,8 +104,21 @@ class ContextCache:
             oldest.transcript = None
 
 
-def _add(held: CachedContext, new: Iterable[ContextMessage]) -> None:
-    for item in new:
-        held.said.append(item)
-        held.exchanges.append(Exchange(item.role, item.content))
-        held.tokens += cost(item)
+def _new_context(ticket: TurnTicket) -> CachedContext:
+    return CachedContext(
+        ticket.conversation_id,
+        seq=ticket.user_seq,
+        messages=list(ticket.window),
+        exchanges=[Exchange(message.role, message.content) for message in ticket.window],
+        summary=ticket.summary,
+        summarized_through_seq=ticket.summarized_through_seq,
+        conversation_created_at=ticket.conversation_created_at,
+        tokens=sum(map(cost, ticket.window)),
+    )
+
+
+def _add(context: CachedContext, messages: Iterable[ContextMessage]) -> None:
+    for message in messages:
+        context.messages.append(message)
+        context.exchanges.append(Exchange(message.role, message.content))
+        context.tokens += cost(message)

@@ -1,11 +1,9 @@
-"""What a process's turns share beside the memory: limits, approvals, profiles, tools, files."""
+"""What all turns of a process share beside the memory: limits, approvals, profiles, tools, files."""
 
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from cmw_agent.agent.access import Agents
 from cmw_agent.chat.approval_registry import ApprovalRegistry
-from cmw_agent.chat.turn import Command, CommandReply
 from cmw_agent.config.agent_profiles import Profile
 from cmw_agent.config.settings import Settings
 from cmw_agent.conversations.sessions import LiveSession
@@ -15,7 +13,7 @@ from cmw_agent.files.service import Files
 from cmw_agent.limits.budgets import Budgets
 from cmw_agent.limits.limiter import RateLimiter
 from cmw_agent.llm.request_fields import RequestFields
-from cmw_agent.observability.observers import Observer, Silent
+from cmw_agent.observability.observers import Observer
 from cmw_agent.schedules.service import ScheduleService, ScheduleTarget
 from cmw_agent.schedules.toolset import ScheduleToolset
 from cmw_agent.tools.composio.connecting import Connecting
@@ -23,24 +21,14 @@ from cmw_agent.tools.composio.toolset import ComposioToolset
 from cmw_agent.tools.toolset import CombinedToolset, Toolset
 
 
-class CommandRunner(Protocol):
-    """What does what a message with a slash says; see `cmw_agent.chat.commands`."""
-
-    def find(self, text: str) -> Command | None:
-        """Return the command that a message is, if it is one."""
-
-    async def run(self, session: LiveSession, command: Command) -> CommandReply:
-        """Return the answer to a command for the session's own user."""
-
-
 class AgentRemovedError(NotFoundError):
-    """The conversation's agent is not there, or its owner may not use it: told alike."""
+    """The conversation's agent is not there, or its owner may not use it: the user reads the same."""
 
     sentence = "The agent of this conversation is not here any more; please begin a new chat."
 
 
 def place_of(session: LiveSession, conversation: str) -> ScheduleTarget:
-    """Return where a recurring task runs that is made in a session."""
+    """Return where a recurring task runs that a session's user adds."""
     return ScheduleTarget(
         conversation,
         session.provenance.recipient,
@@ -51,10 +39,19 @@ def place_of(session: LiveSession, conversation: str) -> ScheduleTarget:
 
 @dataclass(frozen=True, slots=True)
 class ChatDependencies:
-    """See the module's text.
+    """What all turns of a process share.
 
-    `connecting` is None where no accounts can be connected, `schedules` where nobody may have
-    recurring tasks.
+    Args:
+        settings: The app's.
+        limits: Counts messages, answers at once and tokens.
+        approvals: The tool calls that wait for their owners.
+        agents: The agents' profiles.
+        fields: Makes further fields of requests to the endpoint.
+        files: The files of users.
+        budgets: Bounds what turns hold at once.
+        connecting: The accounts that users connect; None where none can be.
+        observer: Counts turns.
+        schedules: The recurring tasks of users; None where nobody may have any.
     """
 
     settings: Settings
@@ -65,7 +62,7 @@ class ChatDependencies:
     files: Files
     budgets: Budgets
     connecting: Connecting | None = None
-    observer: Observer = field(default_factory=Silent)
+    observer: Observer = field(default_factory=Observer)
     schedules: ScheduleService | None = None
 
     async def profile(self, session: LiveSession, agent_id: str) -> Profile:
@@ -76,22 +73,22 @@ class ChatDependencies:
             UserError: The memory fails.
         """
         tenant_id = session.provenance.tenant_id
-        found = await self.agents.find_for(agent_id, session.principal, tenant_id)
-        if found is None:
+        profile = await self.agents.find_for(agent_id, session.principal, tenant_id)
+        if profile is None:
             raise AgentRemovedError
-        return found
+        return profile
 
     def model(self, profile: Profile, *chosen: object) -> str:
         """Return the first of the models `chosen` that is on offer, or the profile's."""
-        known = (self.settings.model, *self.settings.models)
-        offered = (name for name in chosen if isinstance(name, str) and name in known)
-        return next(offered, profile.model)
+        offered = (self.settings.model, *self.settings.models)
+        usable = (name for name in chosen if isinstance(name, str) and name in offered)
+        return next(usable, profile.model)
 
-    async def box(self, session: LiveSession, profile: Profile) -> Toolset | None:
+    async def toolset(self, session: LiveSession, profile: Profile) -> Toolset | None:
         """Return the tools that are the session's user's own: connected ones and schedules."""
-        boxes = [await self._connected(session, profile), self._scheduling(session)]
-        found = [box for box in boxes if box is not None]
-        return CombinedToolset(found) if len(found) > 1 else next(iter(found), None)
+        own = (await self._connected(session, profile), self._scheduling(session))
+        toolsets = [toolset for toolset in own if toolset is not None]
+        return CombinedToolset(toolsets) if len(toolsets) > 1 else next(iter(toolsets), None)
 
     def _scheduling(self, session: LiveSession) -> Toolset | None:
         conversation = session.conversation_id

@@ -1,11 +1,10 @@
-"""Summarises what a conversation's window no longer holds, after the answer and in the background.
+"""Summarises the messages before a conversation's context window, in the background.
 
-One part at a time and never twice: the memory hands a part to one process only. A new turn in the
-session stops the summary; the part is then taken up after that turn.
+The memory hands each part of a conversation to one process only, so that it is summarised once. A
+new turn in the session stops the summary, and the part is summarised after that turn.
 """
 
 import asyncio
-import logging
 from functools import partial
 
 from cmw_agent.chat.answer import AnswerAccumulator
@@ -13,52 +12,53 @@ from cmw_agent.chat.context_cache import CachedContext
 from cmw_agent.chat.dependencies import ChatDependencies
 from cmw_agent.conversations.sessions import LiveSession
 from cmw_agent.core.errors import frames
+from cmw_agent.core.logs import get_logger
 from cmw_agent.core.sanitize import mended
 from cmw_agent.identity.principals import SessionKey
 from cmw_agent.llm.chat_model import Exchange
 from memory.conversations.summaries import SummaryPart
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
-AT_ONCE = 8  # of one process
-MAX_WAITING = 1_000  # further ones are taken up after their conversation's next turn
+MAX_RUNNING = 8  # summaries of one process
+MAX_WAITING = 1_000  # further ones wait for their conversation's next turn
 QUIET_SECONDS = 1.0  # after an answer
-LEAST_MESSAGES = 8  # beyond the window before the database is asked whether they are worth it
-MANY_MESSAGES = 60  # beyond the window, so that a summary waits for no pause
+MIN_MESSAGES = 8  # before the window, or the database is not asked whether they are worth it
+MANY_MESSAGES = 60  # before the window: the summary waits for no pause then
 MAX_SECONDS = 60.0
 MAX_CHARS = 8_000
-SHARE = 4  # a part is worth a summary from a quarter of the window's budget on
+SHARE = 4  # a part is summarised from a quarter of the window's budget on
 
 
 class Summarizer:
-    """The background tasks of one process.
+    """The summaries of one process, each in a background task.
 
     Args:
-        kit: The budget of the window, the fields of requests and the limits; with the demo model nothing is
-            summarised.
+        dependencies: The window's budget, the fields of requests and the limits. With the demo
+            model nothing is summarised.
     """
 
-    def __init__(self, kit: ChatDependencies) -> None:
-        self._settings = kit.settings
-        self._fields = kit.fields
-        self._limits = kit.limits
+    def __init__(self, dependencies: ChatDependencies) -> None:
+        self._settings = dependencies.settings
+        self._fields = dependencies.fields
+        self._limits = dependencies.limits
         self._pauses: dict[SessionKey, asyncio.TimerHandle] = {}
         self._tasks: dict[SessionKey, asyncio.Task[None]] = {}
-        self._due: set[SessionKey] = set()  # those that have been put off long enough
-        self._room = asyncio.Semaphore(AT_ONCE)
+        self._due: set[SessionKey] = set()  # sessions whose summary no new turn stops
+        self._room = asyncio.Semaphore(MAX_RUNNING)
 
-    def begin(self, session: LiveSession, held: CachedContext) -> None:
-        """Summarise what stands before the window, if it is worth it."""
-        first = held.said[0].seq if held.said else 1
-        waiting = first - held.summarised
+    def begin(self, session: LiveSession, context: CachedContext) -> None:
+        """Summarise the messages before the context window, if they are worth it."""
+        first_seq = context.messages[0].seq if context.messages else 1
+        waiting = first_seq - context.summarized_through_seq
         key = session.key
         is_full = len(self._tasks) + len(self._pauses) >= MAX_WAITING
         is_busy = key in self._tasks or key in self._pauses
-        if self._settings.demo or is_full or is_busy or waiting <= LEAST_MESSAGES:
+        if self._settings.demo or is_full or is_busy or waiting <= MIN_MESSAGES:
             return
-        # Who goes on at once would only stop it again, so it waits for a pause; where none
-        # comes it is begun, and not stopped, when much is waiting.
-        work = partial(self._start, session, held.conversation_id, first)
+        # A user who writes on at once would only stop it again, so it waits for a pause; where none
+        # comes it is begun, and not stopped, when many messages wait.
+        work = partial(self._start, session, context.conversation_id, first_seq)
         if waiting > MANY_MESSAGES:
             self._due.add(key)
             work()
@@ -66,17 +66,17 @@ class Summarizer:
             self._pauses[key] = asyncio.get_running_loop().call_later(QUIET_SECONDS, work)
 
     def stop(self, session: LiveSession) -> None:
-        """Stop what is being summarised in this session: its user is back."""
+        """Stop the session's summary: its user has written again."""
         if (pause := self._pauses.pop(session.key, None)) is not None:
             pause.cancel()
         task = self._tasks.get(session.key)
         if task is not None and session.key not in self._due:
             task.cancel()
 
-    def _start(self, session: LiveSession, conversation: str, first: int) -> None:
+    def _start(self, session: LiveSession, conversation: str, first_seq: int) -> None:
         key = session.key
         self._pauses.pop(key, None)
-        work = self._summarise(session, conversation, first)
+        work = self._summarise(session, conversation, first_seq)
         task = self._tasks[key] = asyncio.create_task(work, name="summary")
         task.add_done_callback(lambda _: self._ended(key))
 
@@ -85,7 +85,7 @@ class Summarizer:
         self._due.discard(key)
 
     async def close(self) -> None:
-        """Stop everything."""
+        """Stop all summaries, and wait until they have ended."""
         for pause in self._pauses.values():
             pause.cancel()
         self._pauses.clear()
@@ -95,15 +95,19 @@ class Summarizer:
         if tasks:
             await asyncio.wait(tasks, timeout=MAX_SECONDS)
 
-    async def _summarise(self, session: LiveSession, conversation: str, first: int) -> None:
+    async def _summarise(self, session: LiveSession, conversation: str, first_seq: int) -> None:
         async with self._room:
-            await self._summarise_part(session, conversation, first)
+            await self._summarise_part(session, conversation, first_seq)
 
-    async def _summarise_part(self, session: LiveSession, conversation: str, first: int) -> None:
+    async def _summarise_part(
+        self, session: LiveSession, conversation: str, first_seq: int
+    ) -> None:
         memory, owner = session.memory, session.owner
-        least = self._settings.history_tokens // SHARE
+        min_tokens = self._settings.history_tokens // SHARE
         try:
-            part = await memory.claim_older(owner, conversation, before_seq=first, least=least)
+            part = await memory.claim_older(
+                owner, conversation, before_seq=first_seq, min_tokens=min_tokens
+            )
             if part is None:
                 return
             summary: str | None = None
@@ -112,17 +116,17 @@ class Summarizer:
             finally:
                 await asyncio.shield(memory.store_summary(owner, conversation, part, summary))
         except Exception as error:  # noqa: BLE001 (the conversation goes on without it)
-            log.warning("no summary cause=%s", frames(error))
+            log.warning("no summary", cause=frames(error))
 
     async def _ask(self, session: LiveSession, part: SummaryPart) -> str | None:
-        said = [Exchange(item.role, item.content) for item in part.messages]
-        used = AnswerAccumulator()
+        messages = [Exchange(message.role, message.content) for message in part.messages]
+        usage = AnswerAccumulator()
         try:
             async with asyncio.timeout(MAX_SECONDS):
                 fields = self._fields.of(session.owner)
-                summary = await session.agent.summarise(part.summary, said, fields, used.add)
+                summary = await session.agent.summarise(part.summary, messages, fields, usage.add)
                 return mended(summary).strip()[:MAX_CHARS] or None
         except TimeoutError:
             return None
         finally:
-            await asyncio.shield(self._limits.charge(session.owner, used.tokens or 0))
+            await asyncio.shield(self._limits.charge(session.owner, usage.tokens or 0))

@@ -1,24 +1,29 @@
-"""A turn as whoever asked for it sees it."""
+"""A turn as its caller sees it: an iterator of events that can be stopped."""
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
+from cmw_agent.agent.agent import Ask
 from cmw_agent.core.errors import UserError
-from cmw_agent.core.events import TextDelta, TurnEvent
+from cmw_agent.core.events import TextDelta, TurnEvent, TurnStarted
 from cmw_agent.limits.budgets import Hold
-
-SettleTurn = Callable[[Coroutine[Any, Any, bool]], "asyncio.Task[bool]"]
+from cmw_agent.llm.chat_model import Exchange
 
 SETTLE_SECONDS = 30.0  # how long storing an answer may take
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A message that no model answers: its name without the slash, and what stands behind it."""
+    """A message that no model answers.
+
+    Args:
+        name: Without the slash, in lower case.
+        rest: The text behind it.
+    """
 
     name: str
     rest: str
@@ -26,23 +31,61 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class CommandReply:
-    """What a command answers, as Markdown; with the `link` at which a `toolkit` is connected."""
+    """The answer to a command.
+
+    Args:
+        text: Markdown.
+        toolkit: The toolkit that is connected at `link`.
+        link: An address that the user is to be shown, if any.
+    """
 
     text: str
     toolkit: str = ""
     link: str | None = None
 
 
-class Turn:
-    """A turn that was asked for: an async iterator of its events, and its brake.
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """How a turn has begun.
 
-    `key` is its idempotency key, `text` the user's message as it is stored (empty when
-    an old message is answered once more), `is_new` whether the message is a further one,
-    `request_id` names the request that asked for it in the logs.
+    Args:
+        started: The turn's first event; None where nothing is stored.
+        is_repeated: The same request came before.
+        is_stopped: The turn was stopped while it began.
+    """
+
+    started: TurnStarted | None = None
+    is_repeated: bool = False
+    is_stopped: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AgentRequest:
+    """What the agent is asked in a turn.
+
+    Args:
+        model: The model's name.
+        messages: The conversation; its last message is the user's.
+        ask: The rest.
+    """
+
+    model: str
+    messages: Sequence[Exchange]
+    ask: Ask
+
+
+class Turn:
+    """A turn that was asked for: an async iterator of its events, which can be stopped.
 
     Use it as an async context manager: leaving the block stops the turn if it still
-    runs, and waits until what came is stored. One that waits for its user's word goes on alone,
-    until another page follows it.
+    runs, and waits until what came is stored. One that waits for its user's decision goes on
+    alone, until another page follows it.
+
+    Args:
+        key: Its idempotency key.
+        text: The user's message as it is stored; empty when an old message is answered once more.
+        is_new: Whether the message is a further one.
+        request_id: Names the request in the logs.
 
     Raises:
         UserError: From the iteration, when the turn could not begin; nothing was
@@ -60,33 +103,33 @@ class Turn:
         self._task: asyncio.Task[None] | None = None
         self._is_read = True
         self._hold: Hold | None = None
-        self.waits = 0  # for how many words of its user
+        self.waits = 0  # for how many decisions of its user
 
     @property
     def is_waiting(self) -> bool:
-        """Whether it waits for its user's word, and so outlives the page that asked for it."""
+        """Whether it waits for its user's decision, and so outlives the page that asked for it."""
         return self.waits > 0
 
     def pause(self) -> None:
-        """Wait for one more word of its user: a turn that waits takes nobody's slot."""
+        """Wait for one more decision of its user: a turn that waits takes nobody's slot."""
         self.waits += 1
         if self._hold is not None:
             self._hold.suspend()
 
     def go_on(self) -> None:
-        """Wait for one word less."""
+        """Wait for one decision less."""
         self.waits -= 1
         if not self.waits and self._hold is not None:
             self._hold.resume()
 
     @property
     def is_read(self) -> bool:
-        """Whether somebody follows it."""
+        """Whether a page or a client reads its events."""
         return self._is_read
 
-    def follow(self, told: Sequence[TurnEvent]) -> None:
-        """Let another page read on: it hears `told`, what has come so far, and then the rest."""
-        self._events = deque(told)
+    def follow(self, events: Sequence[TurnEvent]) -> None:
+        """Let another page read on: first `events`, which stand for what has come, then the rest."""
+        self._events = deque(events)
         self._is_read = True
         self._ready.set()
 
@@ -138,7 +181,7 @@ class Turn:
         self._ready.set()
 
     def refuse(self, error: UserError) -> None:
-        """Say that the turn could not begin."""
+        """Make the iteration raise `error`: the turn could not begin."""
         self._refusal = error
 
     def stop(self) -> None:
@@ -150,3 +193,10 @@ class Turn:
         """Wait until the turn is stored."""
         if self._task is not None:
             await asyncio.wait([self._task], timeout=SETTLE_SECONDS)
+
+
+def clear_cancellation() -> None:
+    """Clear the current task's cancellation, so that what came can be stored."""
+    task = asyncio.current_task()
+    if task is not None:
+        task.uncancel()

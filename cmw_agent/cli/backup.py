@@ -31,7 +31,7 @@ from cmw_agent.files.storage import FileStore
 from memory.engine.database import Database
 from memory.engine.permissions import make_folder
 from memory.engine.process_lock import sole_use
-from memory.engine.sqlite_backup import copy, linked, put_in_place, sqlite_path, tried
+from memory.engine.sqlite_backup import copy, linked, put_in_place, sqlite_path, verified_revision
 from memory.errors import StoreError
 from memory.maintenance.integrity import faults, file_ids
 from memory.maintenance.retention import Retention
@@ -114,7 +114,7 @@ def restore(settings: Settings, source: Path, *, force: bool = False) -> Restore
         new.unlink(missing_ok=True)
         try:
             _take_listed(source, manifest, DATABASE, new)
-            tried(new)
+            verified_revision(new)
             if current.exists():
                 _link_files(settings.data_dir / FILES, settings.data_dir / f"{FILES}.{stamp}")
             _add_files(source, manifest, settings.data_dir)
@@ -135,11 +135,11 @@ async def check(settings: Settings, database: Database) -> dict[str, int]:
     """
     violations = await faults(database)
     store, gone, after = FileStore(settings.data_dir / FILES), 0, ""
-    while ids := await file_ids(database, after=after, most=FILES_PER_QUERY):
+    while ids := await file_ids(database, after=after, limit=FILES_PER_QUERY):
         after = ids[-1]
         lost = await asyncio.to_thread(_lost, store, ids)
         # What was deleted meanwhile is not missing: its row went before its bytes.
-        gone += len(await Retention(database).known_files(lost)) if lost else 0
+        gone += len(await Retention(database).existing_files(lost)) if lost else 0
     return {**violations, "files without their bytes": gone}
 
 
@@ -192,7 +192,7 @@ def _check_whole(source: Path, manifest: Manifest) -> None:
         if measured != entry.measure:
             raise BackupError(f"{source} is damaged: {entry.path} is not what was backed up")
     with _backup_errors(f"{source / DATABASE} cannot be used"):
-        tried(source / DATABASE)
+        verified_revision(source / DATABASE)
 
 
 def _take_listed(source: Path, manifest: Manifest, name: str, target: Path) -> None:

@@ -17,7 +17,7 @@ from cmw_agent.observability.statistics_text import report
 from memory.engine.database import Database, migrate, open_database
 from memory.errors import StoreError
 from memory.maintenance.retention import Cleaned, Retention
-from memory.reports.figures import Statistics
+from memory.reports.statistics import Statistics
 from memory.reports.usage_statistics import statistics
 
 PATIENCE = 10.0  # seconds

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import gc
 import glob
-import logging
 import os
 import socket
 import sys
@@ -16,6 +15,7 @@ from cmw_agent.cli.backup_folder import DATABASE, FILES, SECRET
 from cmw_agent.cli.commands import database_of
 from cmw_agent.config.settings import Settings, load_settings
 from cmw_agent.core.errors import StartupError
+from cmw_agent.core.logs import get_logger
 from cmw_agent.observability import log_config
 from cmw_agent.server.build import Application, build_app
 from cmw_agent.server.connection_bounds import ConnectionBounds
@@ -25,7 +25,7 @@ from cmw_agent.server.lifecycle import Server
 from memory.engine.permissions import make_file, make_folder, tighten
 from memory.engine.sqlite_backup import sqlite_path
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 BACKLOG = 2048  # connections that wait to be taken, as uvicorn has it
 CLOSE_SECONDS = 3  # how long connections may last once the turns and streams have ended
@@ -78,12 +78,11 @@ def tighten_permissions(settings: Settings) -> None:
         results.append(tighten(database.parent, its_files, with_folder=False))
     for done in results:
         if done.changed:
-            log.warning("permissions tightened to 0600 and 0700 count=%d", done.changed)
+            log.warning("permissions tightened to 0600 and 0700", count=done.changed)
         if done.refused:
             log.warning(
-                "permissions cannot be tightened here: other accounts of this machine may read "
-                "conversations and files count=%d",
-                done.refused,
+                "permissions cannot be tightened here: other accounts of this machine may read conversations and files",
+                count=done.refused,
             )
 
 

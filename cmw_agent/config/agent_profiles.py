@@ -1,11 +1,11 @@
-"""Agent profiles: what `agents.toml` says of each agent, checked once at the start.
+"""Agent profiles: loads and validates `agents.toml` at the start.
 
     [[agents]]
     id = "assistant"
     prompt = "You answer questions about our shop."
 
-A file may change the built-in agent, by its id, and add others. What a profile leaves out is as
-the settings say, except origins: those are its own or none.
+The file may change the built-in agent, by its id, and add others. What a profile leaves out has
+the value of the settings, except origins: an agent without them has none.
 """
 
 import difflib
@@ -16,6 +16,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Literal, TypeGuard
 
+from cmw_agent.config import network_validators as network
 from cmw_agent.config import validators as values
 from cmw_agent.config.settings import Settings
 from cmw_agent.core.errors import StartupError
@@ -23,24 +24,31 @@ from cmw_agent.core.errors import StartupError
 BUILT_IN = "assistant"
 MAX_BYTES = 1_000_000
 MAX_AGENTS = 1000
-SHOWN = 60
-Word = Literal["everyone", "signed-in", "site"]
-Access = Word | frozenset[str]
-EVERYONE: Word = "everyone"
-SIGNED_IN: Word = "signed-in"
-SITE: Word = "site"
-WORDS: Mapping[object, Word] = MappingProxyType(
-    {word: word for word in (EVERYONE, SIGNED_IN, SITE)}
+SHOWN = 60  # characters of a wrong value
+AccessLevel = Literal["everyone", "signed-in", "site"]
+Access = AccessLevel | frozenset[str]
+EVERYONE: AccessLevel = "everyone"
+SIGNED_IN: AccessLevel = "signed-in"
+SITE: AccessLevel = "site"
+ACCESS_LEVELS: Mapping[object, AccessLevel] = MappingProxyType(
+    {level: level for level in (EVERYONE, SIGNED_IN, SITE)}
 )
-GROUP = "group:"  # before the name of a group, in a list of those who may use an agent
+GROUP = "group:"  # prefix of a group's name in a list of users and groups
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """One agent as users meet it. `id` names it in addresses and in the database.
+    """Configuration of one agent.
 
-    `access` says who may use it: a word, or names of users and, behind ``group:``, of groups; see
-    `cmw_agent.agent.access`.
+    Attributes:
+        id: Its name in URLs and in the database.
+        name: Its name for users.
+        prompt: System prompt.
+        model: Name of the model at the endpoint.
+        toolkits: Slugs of the Composio toolkits that it may use.
+        allowed_origins: Websites that may embed it.
+        access: Who may use it: a level, or names of users and, with the prefix ``group:``, of
+            groups; see `cmw_agent.agent.access`.
     """
 
     id: str
@@ -53,15 +61,15 @@ class Profile:
 
 
 class _ProfileError(Exception):
-    """A value that is not allowed; the text completes "KEY must be …"."""
+    """A value is not allowed; the message completes "KEY must be …"."""
 
 
 def load_profiles(settings: Settings) -> Mapping[str, Profile]:
-    """Return the agents by id, the built-in one first; the mapping cannot be changed.
+    """Return an immutable mapping of agents by id, with the built-in agent first.
 
     Raises:
-        StartupError: The file that the settings name cannot be read, or something in it is not
-            allowed; one line names the file, the agent and what is allowed.
+        StartupError: The file that the settings name cannot be read or is not valid; the message
+            is one line that names the file, the agent and what is allowed.
     """
     built_in = Profile(
         id=BUILT_IN,
@@ -71,15 +79,15 @@ def load_profiles(settings: Settings) -> Mapping[str, Profile]:
         toolkits=settings.toolkits,
         allowed_origins=frozenset(),
     )
-    found = {BUILT_IN: built_in}
-    seen: set[str] = set()
-    for place, table in enumerate(_agents(settings.agents_file), 1):
-        profile = _profile(table, place, built_in, settings)
-        if profile.id in seen:
-            raise _problem(settings.agents_file, _agent(table, place), "has an id that is taken")
-        seen.add(profile.id)
-        found[profile.id] = profile
-    return MappingProxyType(found)
+    profiles = {BUILT_IN: built_in}
+    ids: set[str] = set()
+    for number, table in enumerate(_agents(settings.agents_file), 1):
+        profile = _profile(table, number, built_in, settings)
+        if profile.id in ids:
+            raise _problem(settings.agents_file, _agent(table, number), "has an id that is taken")
+        ids.add(profile.id)
+        profiles[profile.id] = profile
+    return MappingProxyType(profiles)
 
 
 def _agents(path: Path) -> list[Any]:
@@ -98,10 +106,10 @@ def _agents(path: Path) -> list[Any]:
 def _document(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
-            written = file.read(MAX_BYTES + 1)
-        if len(written) > MAX_BYTES:
+            content = file.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
             raise _problem(path, "", f"must have at most {MAX_BYTES} bytes")
-        return tomllib.loads(written.decode("utf-8-sig"))
+        return tomllib.loads(content.decode("utf-8-sig"))
     except FileNotFoundError:
         if not path.is_symlink():
             return {}
@@ -110,18 +118,18 @@ def _document(path: Path) -> dict[str, Any]:
         raise _problem(path, "", f"cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise _problem(path, "", "cannot be read: it must be UTF-8 text") from None
-    # Deep nesting is refused by the parser's own recursion.
+    # Deep nesting exhausts the parser's recursion.
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        place = f" ({error})" if isinstance(error, tomllib.TOMLDecodeError) else ""
-        raise _problem(path, "", f"must be valid TOML{place}") from None
+        details = f" ({error})" if isinstance(error, tomllib.TOMLDecodeError) else ""
+        raise _problem(path, "", f"must be valid TOML{details}") from None
 
 
-def _profile(table: dict[str, Any], place: int, built_in: Profile, settings: Settings) -> Profile:
-    path, agent = settings.agents_file, _agent(table, place)
+def _profile(table: dict[str, Any], number: int, built_in: Profile, settings: Settings) -> Profile:
+    path, agent = settings.agents_file, _agent(table, number)
     for key in table:
         if key not in READERS:
-            near = difflib.get_close_matches(key, READERS, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(READERS)}"
+            similar = difflib.get_close_matches(key, READERS, n=1)
+            hint = f"did you mean {similar[0]}?" if similar else f"known are {', '.join(READERS)}"
             raise _problem(path, agent, f"has an unknown key {_quoted(key)}; {hint}")
     if "id" not in table:
         raise _problem(path, agent, f"must have an id: {ID_ALLOWED}")
@@ -129,8 +137,8 @@ def _profile(table: dict[str, Any], place: int, built_in: Profile, settings: Set
     for key, value in table.items():
         try:
             changes[key] = READERS[key](value, settings)
-        except _ProfileError as wrong:
-            raise _problem(path, agent, f"{key} must be {wrong}, not {_quoted(value)}") from None
+        except _ProfileError as error:
+            raise _problem(path, agent, f"{key} must be {error}, not {_quoted(value)}") from None
     if changes["id"] != BUILT_IN:
         changes.setdefault("name", changes["id"])
     profile = replace(built_in, **changes)
@@ -154,36 +162,36 @@ def _prompt(value: object, _settings: Settings) -> str:
 
 
 def _model(value: object, settings: Settings) -> str:
-    known = tuple(dict.fromkeys((settings.model, *settings.models)))
-    if value not in known:
-        raise _ProfileError(f"a model of CMW_MODEL or CMW_MODELS ({', '.join(known)})")
+    models = tuple(dict.fromkeys((settings.model, *settings.models)))
+    if value not in models:
+        raise _ProfileError(f"a model of CMW_MODEL or CMW_MODELS ({', '.join(models)})")
     return str(value)
 
 
 def _toolkits(value: object, settings: Settings) -> tuple[str, ...]:
-    known = settings.toolkits
-    if not _is_texts(value) or not set(value) <= set(known):
+    configured = settings.toolkits
+    if not _is_texts(value) or not set(value) <= set(configured):
         raise _ProfileError(
-            f"a list of toolkits of CMW_TOOLKITS ({', '.join(known) or 'none is set'})"
+            f"a list of toolkits of CMW_TOOLKITS ({', '.join(configured) or 'none is set'})"
         )
     return tuple(dict.fromkeys(value))
 
 
 def _origins(value: object, _settings: Settings) -> frozenset[str]:
-    wrong = _ProfileError("a list of origins such as https://example.com:8443")
+    error = _ProfileError("a list of origins such as https://example.com:8443")
     if not _is_texts(value) or any("," in part or not part.strip() for part in value):
-        raise wrong
+        raise error
     try:
-        return values.origins(",".join(value))
+        return network.origins(",".join(value))
     except ValueError:
-        raise wrong from None
+        raise error from None
 
 
 def _access(value: object, _settings: Settings) -> Access:
-    if isinstance(value, str) and value in WORDS:
-        return WORDS[value]
-    # A name that is one of the words would look like it, and mean a user of that name.
-    if not _is_texts(value) or not value or WORDS.keys() & set(value):
+    if isinstance(value, str) and value in ACCESS_LEVELS:
+        return ACCESS_LEVELS[value]
+    # In a list, the name of a level would mean a user of that name.
+    if not _is_texts(value) or not value or ACCESS_LEVELS.keys() & set(value):
         raise _ProfileError(ACCESS_ALLOWED)
     try:
         names = frozenset(values.line(name) for name in value)
@@ -194,12 +202,12 @@ def _access(value: object, _settings: Settings) -> Access:
     return names
 
 
-def _text(value: object, check: Callable[[str], str], allowed: str, most: int) -> str:
+def _text(value: object, check: Callable[[str], str], allowed: str, max_chars: int) -> str:
     try:
         text = check(value) if isinstance(value, str) else ""
     except ValueError:
         text = ""
-    if not 0 < len(text) <= most:
+    if not 0 < len(text) <= max_chars:
         raise _ProfileError(allowed)
     return text
 
@@ -208,8 +216,8 @@ def _is_texts(value: object) -> TypeGuard[list[str]]:
     return isinstance(value, list) and all(isinstance(part, str) for part in value)
 
 
-def _agent(table: dict[str, Any], place: int) -> str:
-    return f"agent {_quoted(table['id'])}" if table.get("id") else f"agent number {place}"
+def _agent(table: dict[str, Any], number: int) -> str:
+    return f"agent {_quoted(table['id'])}" if table.get("id") else f"agent number {number}"
 
 
 def _quoted(value: object) -> str:
@@ -217,9 +225,9 @@ def _quoted(value: object) -> str:
     return ascii(text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…")
 
 
-def _problem(path: Path, agent: str, what: str) -> StartupError:
-    place = f"CMW_AGENTS_FILE: {path}" + (f", {agent}:" if agent else "")
-    return StartupError(" ".join(f"{place} {what}".split()))
+def _problem(path: Path, agent: str, problem: str) -> StartupError:
+    subject = f"CMW_AGENTS_FILE: {path}" + (f", {agent}:" if agent else "")
+    return StartupError(" ".join(f"{subject} {problem}".split()))
 
 
 ACCESS_ALLOWED = (
@@ -227,7 +235,7 @@ ACCESS_ALLOWED = (
     '["alice", "group:staff"]'
 )
 ID_ALLOWED = "1 to 40 small letters, digits, - and _"
-# Every key of an agent, with what checks its value.
+# Every key of an agent, with the function that validates its value.
 READERS: Final[Mapping[str, Callable[[Any, Settings], Any]]] = MappingProxyType(
     {
         "id": _id,

@@ -1,7 +1,7 @@
-"""The settings as documents: the README's table and `.env.example`.
+"""Generates the documentation of the settings: the README's table and `.env.example`.
 
-``python -m cmw_agent.config.docs`` rewrites both in the current folder; a test keeps
-them true.
+``python -m cmw_agent.config.docs`` rewrites both in the current folder; a test compares them
+with the settings.
 """
 
 import textwrap
@@ -23,18 +23,18 @@ HEADER = """\
 
 
 def documented() -> dict[str, FieldInfo]:
-    """Return the settings that people set, by the name of their variable."""
+    """Return the documented settings, by the name of their variable."""
     fields = Settings.model_fields.items()
     return {variable(name): info for name, info in fields if info.description}
 
 
 def default_text(info: FieldInfo) -> str:
-    """Return a setting's default in words, as Markdown."""
-    return _words(info) or f"`{_plain(info.default)}`"
+    """Return a setting's default as Markdown."""
+    return _default_words(info) or f"`{_value(info.default)}`"
 
 
 def table() -> str:
-    """Return the settings as a Markdown table with a line feed at its end."""
+    """Return the settings as a Markdown table that ends with a line feed."""
     rows = [
         f"| `{name}` | {_cell(info.description or '')} | {_cell(default_text(info))} |"
         for name, info in documented().items()
@@ -43,22 +43,22 @@ def table() -> str:
 
 
 def env_example() -> str:
-    """Return the whole text of `.env.example`: every setting, each commented out."""
+    """Return the text of `.env.example`: every setting, commented out."""
     parts = [HEADER]
     for name, info in documented().items():
-        words = _words(info)
+        words = _default_words(info)
         comment = f"{info.description} Default: {words}." if words else str(info.description)
         comment = comment.replace("`", "")
         lines = textwrap.wrap(comment, WIDTH, initial_indent="# ", subsequent_indent="# ")
-        parts.append("\n".join([*lines, f"#{name}={'' if words else _plain(info.default)}", ""]))
+        parts.append("\n".join([*lines, f"#{name}={'' if words else _value(info.default)}", ""]))
     return "\n".join(parts)
 
 
 def with_table(readme: str) -> str:
-    """Return `readme` with the table of today between its two markers.
+    """Return `readme` with the present table between its two markers.
 
     Raises:
-        ValueError: `readme` does not hold both markers, once and in order.
+        ValueError: `readme` does not contain both markers, once and in order.
     """
     head, begin, rest = readme.partition(BEGIN)
     _, end, tail = rest.partition(END)
@@ -68,7 +68,7 @@ def with_table(readme: str) -> str:
 
 
 def write(root: Path) -> None:
-    """Rewrite the table in `root`'s README.md, and its `.env.example`."""
+    """Rewrite the table in README.md, and `.env.example`, in the folder `root`."""
     readme = root / "README.md"
     text = with_table(readme.read_text(encoding="utf-8"))
     readme.write_text(text, encoding="utf-8", newline="\n")
@@ -76,13 +76,13 @@ def write(root: Path) -> None:
     example.write_text(env_example(), encoding="utf-8", newline="\n")
 
 
-def _words(info: FieldInfo) -> str | None:
+def _default_words(info: FieldInfo) -> str | None:
     extra = info.json_schema_extra
     words = extra.get("shown") if isinstance(extra, dict) else None
     return str(words) if words else None
 
 
-def _plain(default: object) -> str:
+def _value(default: object) -> str:
     return str(default).lower() if isinstance(default, bool) else str(default)
 
 

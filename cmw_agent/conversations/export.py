@@ -114,14 +114,14 @@ async def beginning(
 
 
 def _json_head(conversation: Conversation) -> str:
-    written = orjson.dumps(_record(conversation), option=orjson.OPT_INDENT_2).decode()
-    return written.removesuffix("]\n}")
+    text = orjson.dumps(_record(conversation), option=orjson.OPT_INDENT_2).decode()
+    return text.removesuffix("]\n}")
 
 
 def _json_message(item: StoredMessage) -> str:
     # Line breaks within texts are escaped: these are JSON's own.
-    written = orjson.dumps(_message(item), option=orjson.OPT_INDENT_2).decode()
-    return written.replace("\n", "\n    ")
+    text = orjson.dumps(_message(item), option=orjson.OPT_INDENT_2).decode()
+    return text.replace("\n", "\n    ")
 
 
 def _compact_head(conversation: Conversation) -> str:
@@ -134,7 +134,7 @@ def _compact_message(item: StoredMessage) -> str:
 
 def _record(conversation: Conversation) -> dict[str, Any]:
     return {
-        "id": conversation.session_id,
+        "id": conversation.conversation_id,
         "title": conversation.title,
         "agent": conversation.agent_id,
         "channel": conversation.channel,
@@ -174,7 +174,7 @@ def _html_head(conversation: Conversation) -> str:
 
 
 def _message(item: StoredMessage) -> dict[str, Any]:
-    found = {
+    record = {
         "seq": item.seq,
         "role": item.role,
         "content": item.content,
@@ -191,7 +191,7 @@ def _message(item: StoredMessage) -> dict[str, Any]:
         "created_at": item.created_at.isoformat(),
         "feedback": item.feedback,
     }
-    return found | {"tokens_estimated": True} if item.tokens_estimated else found
+    return record | {"tokens_estimated": True} if item.tokens_estimated else record
 
 
 def _section(item: StoredMessage) -> str:

@@ -1,13 +1,12 @@
 """SessionRegistry: session key → live session, each owned by one principal.
 
 A live session is what one open page needs in memory: its agent, its entry to the
-memory and the turn that runs now. All of it can be made again from the database, so
+memory and the turn that runs now. All of it can be rebuilt from the database, so
 a session may leave the process at any time except while a turn runs.
 """
 
 import asyncio
 import contextlib
-import logging
 import re
 import time
 from collections import OrderedDict
@@ -21,8 +20,6 @@ from cmw_agent.identity.principals import Principal, SessionKey
 from cmw_agent.tools.composio.connecting import PAGE_KINDS, Place
 from memory.manager import ConversationMemoryManager
 
-log = logging.getLogger(__name__)
-
 PER_PRINCIPAL = 50  # open pages of one visitor; one more takes the place of the oldest
 
 
@@ -35,7 +32,7 @@ class RunningTurn(Protocol):
 
     @property
     def is_waiting(self) -> bool:
-        """Whether it waits for its user's word, and so outlives the page that asked for it."""
+        """Whether it waits for its user's decision, and so outlives the page that began it."""
 
     def stop(self) -> None:
         """Ask the turn to end now and keep what has come."""
@@ -46,11 +43,11 @@ class RunningTurn(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SessionOrigin:
-    """Where a session's conversations come from, as the server has found it out.
+    """Where a session's conversations come from, as the server has proved it.
 
-    `tenant_id` is the party through whom the owner came, and may list the conversation, which
-    it knows as `external_id`; None where the owner came alone. `recipient` is where the channel
-    sends what nobody waits for: only a recurring task keeps it.
+    `tenant_id` is the API key's holder through whom the owner came, and who may list the
+    conversation, which it knows as `external_id`; None where the owner came alone. `recipient` is where the channel
+    sends the answers of recurring tasks, which alone store it.
     """
 
     website_domain: str | None = None
@@ -102,11 +99,11 @@ class LiveSession:
             return Place(self.origin)
         if not self.origin:
             return None
-        return Place(self.origin, _described(self.principal, self.provenance))
+        return Place(self.origin, _description(self.principal, self.provenance))
 
 
-def _described(principal: Principal, provenance: SessionOrigin) -> str:
-    """Return what a stranger is told of a channel's user: nothing that the user has chosen."""
+def _description(principal: Principal, provenance: SessionOrigin) -> str:
+    """Return how a page describes a channel's user to a stranger: nothing that the user has chosen."""
     match principal.kind:
         case "phone":
             digits = re.sub(r"\D", "", (provenance.recipient or "").partition("@")[0])
@@ -159,38 +156,38 @@ class SessionRegistry:
         return key in self._sessions
 
     async def session(self, key: SessionKey, principal: Principal) -> LiveSession:
-        """Return the live session of `key`, made on first use.
+        """Return the live session of `key`, created on first use.
 
         Raises:
             UnknownSessionError: The key belongs to another principal.
-            Overloaded: The process holds as many busy sessions as it may.
+            OverloadedError: The process holds as many busy sessions as it may.
         """
-        found = self._sessions.get(key)
-        if found is not None:
-            if found.principal != principal:
+        present = self._sessions.get(key)
+        if present is not None:
+            if present.principal != principal:
                 raise UnknownSessionError
-            found.used_at = self._clock()
+            present.used_at = self._clock()
             self._sessions.move_to_end(key)
             self._by_owner[principal.id].move_to_end(key)
-            return found
+            return present
         # While one goes, others may come: room counts only when nothing was awaited since.
         while key not in self._sessions and (crowd := self._crowd(principal)):
             await self._evict(crowd)
-        # Nothing is awaited from here on, so a key is never made twice.
+        # Nothing is awaited from here on, so a key never gets two sessions.
         if key in self._sessions:
             return await self.session(key, principal)
-        made = LiveSession(
+        new = LiveSession(
             key, principal, self._maker.agent(principal), self._maker.memory(principal)
         )
-        made.used_at = self._clock()
-        self._sessions[key] = made
+        new.used_at = self._clock()
+        self._sessions[key] = new
         self._by_owner.setdefault(principal.id, OrderedDict())[key] = None
-        return made
+        return new
 
     def find(self, key: SessionKey, principal: Principal) -> LiveSession | None:
         """Return the live session of `key` if it is this principal's, without making one."""
-        found = self._sessions.get(key)
-        return found if found is not None and found.principal == principal else None
+        session = self._sessions.get(key)
+        return session if session is not None and session.principal == principal else None
 
     def of(self, principal: Principal) -> list[LiveSession]:
         """Return all live sessions of this principal."""
@@ -200,18 +197,18 @@ class SessionRegistry:
         """Let a session go: its page has closed.
 
         A running turn is stopped first and what came is stored; one that waits for its user's
-        word goes on, for the page that asks for it next. Another's key, or an unknown one,
+        decision goes on, for the page that resumes it. Another's key, or an unknown one,
         changes nothing. Returns whether a session was released.
         """
-        found = self.find(key, principal)
-        if found is None:
+        session = self.find(key, principal)
+        if session is None:
             return False
-        if found.turn is not None and found.turn.is_waiting:
-            found.turn = None
-        elif found.turn is not None:
-            found.turn.stop()
-            await found.turn.ended()
-        return await self._drop(found)
+        if session.turn is not None and session.turn.is_waiting:
+            session.turn = None
+        elif session.turn is not None:
+            session.turn.stop()
+            await session.turn.ended()
+        return await self._drop(session)
 
     async def expire(self) -> int:
         """Let go of every session that was idle too long; return how many."""

@@ -1,7 +1,7 @@
-"""Links at which accounts are connected: the app's own, and Composio's, which no text may draw.
+"""Recognizes links that connect accounts: the app's own, and Composio's, which are never drawn as links.
 
-Whoever follows a link to Composio's site connects an account of theirs to whom it was made for. A
-model's text may hold one that was made for somebody else, so there it is plain text.
+Whoever follows a link to Composio's site connects their account to the user for whom the link was
+made. A model's text may contain a link that was made for another user, so it is shown as plain text.
 """
 
 import re
@@ -19,4 +19,4 @@ def plain(text: str) -> str:
     if HOST not in text.lower():
         return text
     text = _MARKED.sub(r"\1 (\2)", text)
-    return _BARE.sub(lambda found: found[1] or found[2], text)
+    return _BARE.sub(lambda match: match[1] or match[2], text)

@@ -1,8 +1,8 @@
-"""Errors a user may see.
+"""Errors whose text a user may see.
 
 Each error carries one sentence for the user and a short random id. The id is the
-only link between what the user reads and what the log holds: the sentence never
-contains message text, a path, SQL or a secret.
+only link between the sentence and the log line: the sentence never contains
+message text, a path, SQL or a secret.
 """
 
 import secrets
@@ -13,19 +13,21 @@ MAX_FRAMES = 12
 
 
 def new_error_id() -> str:
-    """Return a fresh id of 8 hex digits that ties a user's sentence to a log line."""
+    """Return a random id of 8 hex digits that connects the user's sentence with a log line."""
     return secrets.token_hex(4)
 
 
 class UserError(Exception):
-    """A failure that is told to the user.
+    """A failure that is reported to the user.
 
     Args:
-        sentence: What happened and what to do next, in plain words, one sentence.
-        status: The HTTP status that says the same (4xx the caller's, 5xx ours).
-        error_id: Ties the sentence to the log; made when absent.
+        sentence: What happened and what to do next, in one sentence; the class's own by default.
+        status: HTTP status: 4xx for the caller's fault, 5xx for the server's; the class's own by
+            default.
+        error_id: Connects the sentence with the log line; random by default.
 
-    `retry_after` are whole seconds until a repetition may succeed, where that is known.
+    Attributes:
+        retry_after: Whole seconds until a repetition may succeed, where that is known.
     """
 
     status = 500
@@ -56,28 +58,28 @@ class MissingSessionError(UserError):
 
 
 class MalformedSessionError(UserError):
-    """The session key has not the form that the guard gives out."""
+    """The session key does not have the form that the guard produces."""
 
     status = 400
     sentence = "This session is not valid; please reload the page."
 
 
 class UnknownSessionError(UserError):
-    """The session is another's, or is not there: the two are not told apart."""
+    """The session belongs to another principal or does not exist; both give the same answer."""
 
     status = 404
     sentence = "This session was not found; please reload the page."
 
 
 class NotFoundError(UserError):
-    """A conversation or message that is another's, or is not there: told alike."""
+    """The conversation or message belongs to another principal or does not exist; same answer."""
 
     status = 404
     sentence = "This conversation was not found."
 
 
 class ConversationInUseError(UserError):
-    """The conversation has a running turn already."""
+    """The conversation already has a running turn."""
 
     status = 409
     sentence = (
@@ -86,14 +88,14 @@ class ConversationInUseError(UserError):
 
 
 class ConversationChangedError(UserError):
-    """The conversation has gone on in another tab since this page showed it."""
+    """The conversation has changed in another tab since this page showed it."""
 
     status = 409
     sentence = "This conversation has gone on in another tab; please reload the page."
 
 
 class OverloadedError(UserError):
-    """The process runs as many turns, or holds as many sessions, as it may."""
+    """The process has reached its maximum of running turns or of live sessions."""
 
     status = 503
     sentence = "Too many people are chatting right now; please try again in a moment."
@@ -107,18 +109,18 @@ class ServiceUnavailableError(UserError):
 
 
 class InvalidMessageError(UserError):
-    """The message is empty, too long, or holds characters that no text holds."""
+    """The message is empty, too long, or contains characters that are not allowed in text."""
 
     status = 422
     sentence = "This message cannot be sent."
 
 
 class ModelFailedError(UserError):
-    """The model's server failed; the sentence says how and who can mend it.
+    """The model's server failed; the sentence says how, and who can correct it.
 
     Args:
         sentence: What the user reads.
-        kind: A fixed word for logs and metrics, such as ``"rate_limited"``.
+        kind: Kind of failure for logs and metrics, such as ``"rate_limited"``.
     """
 
     status = 502
@@ -130,11 +132,11 @@ class ModelFailedError(UserError):
 
 
 class StartupError(Exception):
-    """The app cannot start; the text is one line that says what to change."""
+    """The app cannot start; the message is one line that says what to change."""
 
 
 def frames(error: BaseException) -> str:
-    """Return types and places of `error` and its causes, without their texts."""
+    """Return the types and stack frames of `error` and its causes, without their messages."""
     parts: list[str] = []
     seen: set[int] = set()
     current: BaseException | None = error
@@ -142,8 +144,8 @@ def frames(error: BaseException) -> str:
         seen.add(id(current))
         status = getattr(current, "status_code", None)
         name = type(current).__name__ + (f"[{status}]" if isinstance(status, int) else "")
-        places = traceback.extract_tb(current.__traceback__)[-MAX_FRAMES:]
-        trail = " > ".join(f"{Path(p.filename).name}:{p.lineno}:{p.name}" for p in places)
+        stack = traceback.extract_tb(current.__traceback__)[-MAX_FRAMES:]
+        trail = " > ".join(f"{Path(f.filename).name}:{f.lineno}:{f.name}" for f in stack)
         parts.append(f"{name}({trail})")
         current = current.__cause__ or current.__context__
     return " <- ".join(parts)

@@ -1,8 +1,8 @@
-"""What a turn emits, in order, to whichever channel asked for it.
+"""Events of a turn, in the order in which a channel receives them.
 
-`TurnStarted` comes first and exactly one of `TurnFinished` comes last; between
-them stand text and tool events. Adapters turn these into their own medium and
-never touch memory or agent.
+A turn emits one `TurnStarted`, then text and tool events, then exactly one
+`TurnFinished`. Channels convert events into their own medium and use neither
+memory nor agent.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,7 +16,9 @@ TurnOutcome = Literal["complete", "interrupted", "failed"]
 class TurnStarted:
     """The user's message is stored and the model is about to be called.
 
-    `user_seq` and `answer_seq` are the places of question and answer in the conversation.
+    Attributes:
+        user_seq: Sequence number of the user's message in the conversation.
+        answer_seq: Sequence number of the answer.
     """
 
     turn_id: str
@@ -43,9 +45,13 @@ class ToolStarted:
 
 @dataclass(frozen=True, slots=True)
 class ToolFinished:
-    """A tool returned (`ok`) or refused (`not ok`); `seconds` is its own run time.
+    """A tool call has ended.
 
-    `link` is an address that the user is to be shown: where they connect an account.
+    Attributes:
+        result: The tool's output, or why it failed.
+        ok: Whether it succeeded.
+        seconds: Run time of the tool.
+        link: URL to show to the user, at which they connect an account.
     """
 
     call_id: str
@@ -58,9 +64,10 @@ class ToolFinished:
 
 @dataclass(frozen=True, slots=True)
 class ApprovalRequested:
-    """A call waits for its user's decision; it was told of by `ToolStarted`.
+    """A tool call, announced by `ToolStarted`, waits for the user's decision.
 
-    `approval_id` is what the decision must name.
+    Attributes:
+        approval_id: The id that the decision must name.
     """
 
     call_id: str
@@ -70,7 +77,11 @@ class ApprovalRequested:
 
 @dataclass(frozen=True, slots=True)
 class ApprovalSettled:
-    """The wait is over; `arguments` are those that the user has left or changed."""
+    """A tool call has been approved or denied, or its approval has expired.
+
+    Attributes:
+        arguments: The arguments as the user left or edited them.
+    """
 
     call_id: str
     answer: Literal["approved", "denied", "expired"]
@@ -80,9 +91,10 @@ class ApprovalSettled:
 
 @dataclass(frozen=True, slots=True)
 class UsageReported:
-    """Tokens that one model call took, as the model's server counts them.
+    """Tokens of one model call, as the model's server counts them.
 
-    With `is_estimate` the server has reported none, most often since the call was cut.
+    Attributes:
+        is_estimate: The server reported no usage, most often because the call was cut.
     """
 
     input_tokens: int
@@ -94,8 +106,11 @@ class UsageReported:
 class TurnFinished:
     """The turn has ended and is stored.
 
-    `sentence` and `error_id` are set when the outcome is ``failed`` or when the
-    answer was cut short for a reason that the user should know.
+    Attributes:
+        sentence: For the user, when the outcome is ``failed`` or when the answer was cut short
+            for a reason that the user should know.
+        error_id: Set together with `sentence`.
+        tokens: Tokens of the turn, where known.
     """
 
     outcome: TurnOutcome

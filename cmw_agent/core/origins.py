@@ -1,14 +1,22 @@
-"""Origins of web pages: whether one is the origin that a request was sent to."""
+"""Compares the origin of a web page with the address of a request (RFC 6454)."""
 
 DEFAULT_PORTS = {"http": "80", "https": "443"}
 
 
 def same_origin(origin: str, scheme: str, host: str | None) -> bool:
-    """Return whether an Origin header names the scheme, host and port that were asked."""
-    # Not parsed: an origin is scheme, "://" and host, and anything else is foreign.
-    found, _, place = origin.partition("://")
-    wanted = _without_default_port(host or "", scheme)
-    return bool(wanted) and found == scheme and _without_default_port(place, scheme) == wanted
+    """Return whether an `Origin` header has the scheme, host and port of the request.
+
+    Args:
+        origin: Value of the `Origin` header.
+        scheme: Scheme of the request's URL.
+        host: Value of the `Host` header.
+    """
+    # Not parsed as a URL: an origin is scheme, "://" and host; anything else is foreign.
+    origin_scheme, _, origin_host = origin.partition("://")
+    target = _without_default_port(host or "", scheme)
+    if not target or origin_scheme != scheme:
+        return False
+    return _without_default_port(origin_host, scheme) == target
 
 
 def _without_default_port(host: str, scheme: str) -> str:

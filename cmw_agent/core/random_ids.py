@@ -1,26 +1,26 @@
-"""Random names for what comes and goes with each request."""
+"""Random ids for objects that live as long as one request or page."""
 
 import os
 
-DRAWN = 4_096  # bytes at a time
+POOL_BYTES = 4_096  # read from the operating system at a time
 
 
 class RandomIdPool:
-    """Draws names in hex from the operating system's randomness, for many at a time.
+    """Makes random hex ids from the operating system's randomness, read for many ids at once.
 
-    `secrets` asks the system for each name and lets go of the interpreter meanwhile; where a
-    thread waits for that, such as the one that writes to the database, it takes far longer
-    to come back than to be asked.
+    `secrets` makes one system call for each id and releases the GIL during it. Where another
+    thread waits for the GIL, such as the database writer, getting it back takes far longer than
+    the call.
     """
 
     def __init__(self) -> None:
-        self._drawn = b""
-        self._at = 0
+        self._pool = b""
+        self._offset = 0
 
     def hex(self, length: int) -> str:
-        """Return a new name of `length` bytes, two digits each."""
-        end = self._at + length
-        if end > len(self._drawn):
-            self._drawn, end = os.urandom(max(DRAWN, length)), length
-        self._at = end
-        return self._drawn[end - length : end].hex()
+        """Return a new id of `length` random bytes, as two hex digits each."""
+        end = self._offset + length
+        if end > len(self._pool):
+            self._pool, end = os.urandom(max(POOL_BYTES, length)), length
+        self._offset = end
+        return self._pool[end - length : end].hex()

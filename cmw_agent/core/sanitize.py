@@ -1,4 +1,4 @@
-"""Text at the doors: what counts as a user's message, and what a model may make us store."""
+"""Validates user messages and sanitizes what models produce before it is stored or shown."""
 
 import math
 import re
@@ -7,33 +7,31 @@ from typing import Any
 
 from cmw_agent.core.errors import InvalidMessageError
 
-# C0 and C1 controls but for tab and line ends: no keyboard makes them, terminals and
-# databases stumble over them.
+# C0 and C1 controls except tab and line ends: no keyboard produces them, and terminals and
+# databases mishandle them.
 CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
-# Explicit bidirectional controls (Unicode UAX #9) can make text read as what it is not.
+# Explicit bidirectional controls (Unicode UAX #9) can make text display in a misleading order.
 BIDI = re.compile("[\u202a-\u202e\u2066-\u2069\u200e\u200f\u061c]")
-# NUL and halves of surrogate pairs: no database stores them all, and JSON carries neither.
+# NUL and lone surrogates: PostgreSQL stores neither, and UTF-8 cannot encode surrogates.
 UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
-# Composing (NFC) sorts each run of marks by insertion, which is quadratic. UAX #15 lets a stream
-# have 30 of them in a row (Stream-Safe Text Format); no language needs more.
+# NFC sorts each run of combining marks by insertion, which is quadratic. Stream-Safe Text Format
+# (UAX #15) allows 30 of them in a row; no language needs more.
 MAX_MARKS = 30
-SPLITTER = "\u034f"  # the combining grapheme joiner, by which that format ends a run
-# All marks are neither letters nor space nor ASCII; one may stand for two, and the letter before
-# them may bring three more.
+SPLITTER = "\u034f"  # combining grapheme joiner, with which that format ends a run
+# No mark is a letter, space or ASCII. One character may decompose into two marks, and the letter
+# before the run may contribute up to three more.
 MARKS = re.compile(rf"[^\w\s\x00-\x7f]{{{(MAX_MARKS - 3) // 2},}}")
 BACKTICKS = re.compile("`+")
-DEEPEST = 20  # levels of a tool's arguments; writers of JSON give up at some hundreds
-MIN_INTEGER, MAX_INTEGER = (
-    -(2**63),
-    2**64 - 1,
-)  # what every reader and writer of JSON here takes as a number
+MAX_DEPTH = 20  # levels of a tool's arguments; JSON encoders fail at a few hundred
+# Integers that every JSON encoder and decoder used here accepts.
+MIN_INTEGER, MAX_INTEGER = -(2**63), 2**64 - 1
 
 
-def mended(value: Any, levels: int = DEEPEST) -> Any:
-    """Return `value`, a JSON value that a model made, so that it can be stored and shown.
+def mended(value: Any, levels: int = MAX_DEPTH) -> Any:
+    """Return a model's JSON value with everything replaced that cannot be stored or shown.
 
-    What cannot is replaced: characters by U+FFFD, numbers that are none by their names, and
-    what is nested more than `levels` deep by an ellipsis.
+    Unstorable characters become U+FFFD, NaN and infinities become their names, and values nested
+    more than `levels` deep become an ellipsis.
     """
     if isinstance(value, str):
         return UNSTORABLE.sub("\ufffd", value)
@@ -49,7 +47,7 @@ def mended(value: Any, levels: int = DEEPEST) -> Any:
 
 
 def written_out(value: Any) -> Any:
-    """Return `value`, a JSON value, with integers of more than 64 bits as text: no digit is lost."""
+    """Return a JSON value with integers beyond 64 bits as text, so that no digit is lost."""
     if isinstance(value, int) and not MIN_INTEGER <= value <= MAX_INTEGER:
         return str(value)
     if isinstance(value, dict):
@@ -58,7 +56,7 @@ def written_out(value: Any) -> Any:
 
 
 def composed(text: str) -> str:
-    """Return `text` in NFC and in Stream-Safe Text Format (UAX #15), in linear time."""
+    """Return `text` in NFC and Stream-Safe Text Format (Unicode UAX #15), in linear time."""
     if text.isascii():
         return text
     return unicodedata.normalize("NFC", MARKS.sub(_stream_safe, text))
@@ -86,24 +84,24 @@ def _trailing_marks(text: str) -> int:
 
 
 def fence_for(text: str) -> str:
-    """Return the Markdown fence that encloses `text`: longer than any run of backticks in it."""
+    """Return a Markdown code fence for `text`: longer than any run of backticks in it."""
     longest = max(map(len, BACKTICKS.findall(text)), default=0)
     return "`" * max(3, longest + 1)
 
 
 def checked_message(text: object, limit: int) -> str:
-    r"""Return `text` fit for storing and for the model.
+    r"""Return a user's message, validated and normalized.
 
-    Line ends become ``\n``, the text is composed (NFC), bidirectional controls and
+    Line ends become ``\n``, the text is normalized to NFC, bidirectional controls and
     surrounding white space are removed.
 
     Args:
         text: What a client sent.
-        limit: Characters at most.
+        limit: Maximum length, in characters.
 
     Raises:
-        InvalidMessageError: It is no string, is empty, is longer than `limit`, or holds
-            control characters (NUL among them) or lone surrogates.
+        InvalidMessageError: `text` is not a string, is empty, is longer than `limit`, or contains
+            control characters (such as NUL) or lone surrogates.
     """
     if not isinstance(text, str):
         raise InvalidMessageError("The message must be text.")
@@ -120,7 +118,7 @@ def checked_message(text: object, limit: int) -> str:
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     if CONTROLS.search(text):
         raise InvalidMessageError("The message holds control characters; please remove them.")
-    # Composed last: what stood around a removed control may combine.
+    # Normalized last: characters on both sides of a removed control may combine.
     text = composed(BIDI.sub("", text)).strip()
     if not text:
         raise InvalidMessageError("The message is empty; please write something first.")

@@ -1,6 +1,6 @@
-"""Room on the disk for uploads: of one owner, of one network address, of all, and of the machine.
+"""Disk quota for uploads: per owner, per network of visitors, in total, and of the disk itself.
 
-What is used is counted from the database, so that a restart forgets none of it.
+The used bytes are counted from the database, so that they survive a restart.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from cmw_agent.limits.budgets import Budget, Budgets
 from cmw_agent.limits.limiter import HOUR, RateLimitError, network_of
 from memory.conversations.files import UsedBytes
 
-# Made for nothing, by a cookie or an id. Of clients only those have an address whose key is public.
+# Kinds of principals that cost nothing to create. Only API clients with a public key pass an address.
 ANONYMOUS = frozenset({"visitor", "widget", "client"})
 NETWORK_FULL = (
     "The visitors of your network keep as many files here as they may; please delete "
@@ -25,9 +25,14 @@ APP_FULL = "There is no room for further files here right now; please try again 
 
 
 def network_digest(principal: Principal, address: str | None) -> str | None:
-    """Return what a visitor's network is known by in the database.
+    """Return the digest by which the database names a visitor's network.
 
-    None where it does not count: an account, a program or a phone answers for itself.
+    Args:
+        principal: Who uploads.
+        address: Network address of the request, or None.
+
+    Returns:
+        None if the principal is not limited by network: an account, an API client, a phone.
     """
     if address is None or principal.kind not in ANONYMOUS:
         return None
@@ -35,11 +40,11 @@ def network_digest(principal: Principal, address: str | None) -> str | None:
 
 
 class DiskRoom:
-    """Says whether there is room for a file.
+    """Checks whether a file fits into the quotas and on the disk.
 
     Args:
-        settings: The folder, and how much of its disk stays free.
-        budgets: How many bytes each may use.
+        settings: The data folder, and the bytes of its disk that must stay free.
+        budgets: The budget "disk_bytes", in bytes.
     """
 
     def __init__(self, settings: Settings, budgets: Budgets) -> None:
@@ -47,20 +52,34 @@ class DiskRoom:
         self._spare = settings.disk_spare_bytes
         self._budget: Budget = budgets.budget("disk_bytes")
 
-    def bound_of(self, used: UsedBytes, wanted: int) -> str | None:
-        """Return whose bound keeps `wanted` more bytes from being stored; see `memory.conversations.files`."""
+    def bound_of(self, used: UsedBytes, size: int) -> str | None:
+        """Return whose quota a further file exceeds: "owner", "network" or "app"; else None.
+
+        Args:
+            used: Bytes that are stored already.
+            size: Bytes of the further file.
+        """
         return self._budget.bound(
-            owner=used.owner, network=used.network, total=used.total, amount=wanted
+            owner=used.owner, network=used.network, total=used.total, amount=size
         )
 
-    async def check_disk(self, wanted: int) -> None:
-        """Raise `BudgetFullError` where `wanted` bytes would leave too little of the disk free."""
+    async def check_disk(self, size: int) -> None:
+        """Check that the disk has room for a file of `size` bytes.
+
+        Raises:
+            BudgetFullError: Too little of the disk would stay free.
+        """
         free = (await asyncio.to_thread(shutil.disk_usage, self._folder)).free
-        if free - wanted < self._spare:
+        if free - size < self._spare:
             raise self.error("app", 0)
 
     def error(self, bound: str, used: int) -> UserError:
-        """Return the error for a bound of `bound_of`; `used` are the owner's bytes."""
+        """Return the error for an exceeded quota.
+
+        Args:
+            bound: As `bound_of` returned it.
+            used: Bytes that the owner stores.
+        """
         if bound == "app":
             return BudgetFullError(APP_FULL, retry_after=HOUR)
         if bound == "network":
@@ -73,5 +92,5 @@ class DiskRoom:
 
 
 def megabytes(count: int) -> str:
-    """Return a number of bytes as people read it."""
+    """Return a number of bytes as text in megabytes, such as ``12.5 MB``."""
     return f"{count / 1e6:.1f} MB"

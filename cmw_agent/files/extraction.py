@@ -1,11 +1,10 @@
-"""Has a file read by a worker process with limits on time, memory and output.
+"""Extracts text and pictures from files in a worker process with limits on time, memory and output.
 
 See ``docs/adr/0012-files-in-the-data-folder-text-in-the-database.md``.
 """
 
 import asyncio
 import contextlib
-import logging
 import os
 import signal
 import sys
@@ -17,16 +16,17 @@ import orjson
 
 from cmw_agent.config.settings import Settings
 from cmw_agent.core.errors import InvalidMessageError
+from cmw_agent.core.logs import get_logger
 from cmw_agent.files import sandbox
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 ROOT = Path(__file__).parents[2]
 WORKER = "cmw_agent.files.extraction_worker"
-END_SECONDS = 5.0  # until a killed worker is gone
-MAX_PRINTED = 4_000_000  # bytes: 200,000 characters as JSON, with room to spare
+END_SECONDS = 5.0  # maximum wait for a killed worker
+MAX_OUTPUT = 4_000_000  # bytes: 200,000 characters as JSON, with room to spare
 PICTURE_BYTES = 16_000_000
-PASSED_ON = ("PATH", "SYSTEMROOT", "LANG", "LC_ALL")
+PASSED_ON = ("PATH", "SYSTEMROOT", "LANG", "LC_ALL")  # environment variables of the worker
 SENTENCES = {
     "damaged": "This file cannot be read; it may be damaged or locked with a password.",
     "locked": "This file is locked with a password; please remove it first.",
@@ -43,48 +43,53 @@ SENTENCES = {
 
 
 class FileRefusedError(InvalidMessageError):
-    """The file is not taken.
+    """The file is not accepted.
 
     Args:
-        word: A fixed word that says why, from `SENTENCES`.
+        reason: A key of `SENTENCES`.
     """
 
-    def __init__(self, word: str) -> None:
-        super().__init__(SENTENCES.get(word, SENTENCES["damaged"]), status=422)
-        self.word = word
+    def __init__(self, reason: str) -> None:
+        super().__init__(SENTENCES.get(reason, SENTENCES["damaged"]), status=422)
+        self.reason = reason
 
 
 class _WorkerStoppedError(Exception):
-    """The worker was stopped, or ended without an answer; the argument is a word."""
+    """The worker was stopped, or ended without a result; the argument is a key of `SENTENCES`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Extracted:
-    """What the worker found: the true media type, and the text of a document."""
+    """Result of the worker: the actual media type, and the text of a document."""
 
     media_type: str
     text: str | None
 
 
 class Extraction:
-    """Starts a worker for each file; how many there are at once is `Files`'s matter.
+    """Starts a worker process for each file; `Files` limits how many run at once.
 
     Args:
-        settings: The limits.
-        module: What is run as the worker; tests of the limits name a hostile one.
+        settings: Limits on time and memory.
+        module: The worker's module; tests of the limits name a hostile one.
     """
 
     def __init__(self, settings: Settings, *, module: str = WORKER) -> None:
         self._seconds = settings.extraction_seconds
         self._megabytes = settings.extraction_megabytes
         self._module = module
-        _log_sandbox(sandbox.offered())
+        _log_sandbox(sandbox.features())
 
     async def read(self, source: Path, media_type: str, picture: Path) -> Extracted:
-        """Return what is in the file at `source`; of an image write a `picture` for models.
+        """Return the actual media type and the text of a file; write the picture of an image.
+
+        Args:
+            source: Path of the file.
+            media_type: As detected from its first bytes.
+            picture: Path to which a scaled picture of an image is written.
 
         Raises:
-            FileRefusedError: The file is hostile, damaged or of no known kind.
+            FileRefusedError: The file is hostile, damaged or of an unknown kind.
         """
         job = {
             "source": str(source),
@@ -95,21 +100,21 @@ class Extraction:
             "output": PICTURE_BYTES,
         }
         try:
-            found = _understood(await self._run(orjson.dumps(job) + b"\n"))
+            result = _parse(await self._run(orjson.dumps(job) + b"\n"))
         except _WorkerStoppedError as stopped:
-            log.warning("a file could not be read reason=%s", stopped)
+            log.warning("a file could not be read", reason=stopped)
             raise FileRefusedError(str(stopped)) from None
-        except (NotImplementedError, OSError) as error:  # no process can be started here
-            log.error("no worker could be started cause=%s", type(error).__name__)  # noqa: TRY400
+        except (NotImplementedError, OSError) as error:  # the system starts no processes
+            log.error("no worker could be started", cause=type(error).__name__)  # noqa: TRY400
             raise FileRefusedError("unavailable") from None
-        if "refused" in found:
-            log.info("a file was refused reason=%s", str(found["refused"])[:20])
-            raise FileRefusedError(str(found["refused"]))
-        text = found.get("text")
-        return Extracted(str(found["media_type"]), text if isinstance(text, str) else None)
+        if "refused" in result:
+            log.info("a file was refused", reason=str(result["refused"])[:20])
+            raise FileRefusedError(str(result["refused"]))
+        text = result.get("text")
+        return Extracted(str(result["media_type"]), text if isinstance(text, str) else None)
 
     async def _run(self, job: bytes) -> bytes:
-        # No secret of the app is in its environment; single threads spare it address space.
+        # The environment contains no secret; single-threaded libraries need less address space.
         environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
         environment |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "NO_PROXY": "*"}
         worker = await asyncio.create_subprocess_exec(
@@ -125,44 +130,43 @@ class Extraction:
         )
         try:
             async with asyncio.timeout(self._seconds):
-                printed = await _talk(worker, job)
-                # One that goes on after it has answered is stopped below.
-                if len(printed) > MAX_PRINTED:
+                output = await _communicate(worker, job)
+                # A worker that continues after its output is stopped below.
+                if len(output) > MAX_OUTPUT:
                     raise _WorkerStoppedError("printed")
-                return printed
+                return output
         except TimeoutError:
             raise _WorkerStoppedError("time") from None
         finally:
             await asyncio.shield(_end(worker))
 
 
-def _log_sandbox(offer: sandbox.Offer) -> None:
-    if offer.is_whole:
+def _log_sandbox(features: sandbox.SandboxFeatures) -> None:
+    if features.is_whole:
         log.info("documents are read in a sandbox without the data folder and the network")
         return
     log.warning(
-        "this system offers no whole sandbox for reading documents; put the app into a container "
-        "where strangers upload landlock=%d seccomp=%s",
-        offer.landlock,
-        offer.seccomp,
+        "this system offers no whole sandbox for reading documents; put the app into a container where strangers upload",
+        landlock=features.landlock,
+        seccomp=features.seccomp,
     )
 
 
-async def _talk(worker: asyncio.subprocess.Process, job: bytes) -> bytes:
+async def _communicate(worker: asyncio.subprocess.Process, job: bytes) -> bytes:
     if worker.stdin is None or worker.stdout is None:
         raise _WorkerStoppedError("damaged")
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
         worker.stdin.write(job)
         await worker.stdin.drain()
         worker.stdin.close()
-    printed = bytearray()
-    while len(printed) <= MAX_PRINTED and (part := await worker.stdout.read(65_536)):
-        printed += part
-    return bytes(printed)
+    output = bytearray()
+    while len(output) <= MAX_OUTPUT and (part := await worker.stdout.read(65_536)):
+        output += part
+    return bytes(output)
 
 
 async def _end(worker: asyncio.subprocess.Process) -> None:
-    """Kill the worker with all that it started, and wait until it is gone."""
+    """Kill the worker and the processes that it started, and wait for its end."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         if hasattr(os, "killpg"):
             os.killpg(worker.pid, signal.SIGKILL)
@@ -170,17 +174,17 @@ async def _end(worker: asyncio.subprocess.Process) -> None:
             worker.kill()
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(END_SECONDS):
-            # asyncio sees the end only behind what is still in the pipe.
+            # asyncio reports the end of the process only after the pipe is read to its end.
             while worker.stdout is not None and await worker.stdout.read(65_536):
                 pass
             await worker.wait()
 
 
-def _understood(printed: bytes) -> dict[str, Any]:
+def _parse(output: bytes) -> dict[str, Any]:
     try:
-        found = orjson.loads(printed)
+        result = orjson.loads(output)
     except orjson.JSONDecodeError:
         raise _WorkerStoppedError("memory") from None  # killed by a limit of the system
-    if not isinstance(found, dict) or not ("refused" in found or "media_type" in found):
+    if not isinstance(result, dict) or not ("refused" in result or "media_type" in result):
         raise _WorkerStoppedError("damaged")
-    return found
+    return result

@@ -1,10 +1,10 @@
-"""Reads one file in a process of its own: `python -m cmw_agent.files.extraction_worker`.
+"""Worker process that reads one file: `python -m cmw_agent.files.extraction_worker`.
 
-It knows no setting and no secret, opens no connection, and writes one JSON object to its
-standard output: ``media_type`` and ``text``, or ``refused`` with a fixed word. What it was
-given may be hostile: the caller trusts nothing that this process does. It opens the file, and
-the picture that it is to write, before it enters the sandbox; from then on it can open nothing but
-the interpreter and its libraries.
+It has no settings and no secrets, opens no connection, and writes one JSON object to its
+standard output: ``media_type`` and ``text``, or ``refused`` with a reason. The file may be
+hostile, so the caller trusts nothing that this process does. It opens the file, and the picture
+to write, before it enters the sandbox; from then on it can open nothing but the interpreter and
+its libraries.
 """
 
 import json
@@ -28,7 +28,7 @@ MAX_PIXELS = 50_000_000
 PICTURE_EDGE = 1568
 PNG_BYTES = 1_000_000
 OPEN_FILES = 128
-# Shared libraries, kinds of files, time zones, fonts; what the processor can do.
+# Shared libraries, media types, time zones, fonts; capabilities of the processor.
 SYSTEM = (
     *("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib"),
     *("/etc/ld.so.cache", "/etc/mime.types", "/etc/localtime", "/usr/share"),
@@ -54,35 +54,35 @@ ENDINGS = {"application/pdf": ".pdf", "text/html": ".html"}
 
 
 class RefusedError(Exception):
-    """The file is not read; the argument is a fixed word."""
+    """The file is refused; the argument is the reason, a key of `extraction.SENTENCES`."""
 
 
 Reader = Callable[[BinaryIO, str, BinaryIO | None], dict[str, str]]
 
 
 def main(read: Reader | None = None) -> None:
-    """Read the job from standard input, do it in the sandbox and print what came of it.
+    """Read the job from standard input, process it in the sandbox and print the result.
 
     Args:
-        read: What is done with the file; a test of the sandbox brings a hostile one.
+        read: Processes the file; a test of the sandbox passes a hostile function.
     """
     job = json.loads(sys.stdin.buffer.readline())
-    # What libraries print must not get into the answer.
-    answer = os.fdopen(os.dup(1), "wb")
+    # What libraries print must not get into the result.
+    output = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     _limit(job)
     sys.addaudithook(_forbid)
     warnings.simplefilter("ignore")
-    answer.write(json.dumps(_result(job, read or _read)).encode())
-    answer.flush()
-    # A library's threads and exit handlers have nothing to say any more.
+    output.write(json.dumps(_result(job, read or _read)).encode())
+    output.flush()
+    # Ends without the threads and exit handlers of libraries.
     os._exit(0)
 
 
 def _result(job: dict[str, Any], read: Reader) -> dict[str, str]:
     try:
-        # Closed by the end of the process.
-        source, picture = _opened(job)
+        # Both are closed when the process ends.
+        source, picture = _open_files(job)
         sandbox.enter(_readable())
         return read(source, job["media_type"], picture)
     except RefusedError as refused:
@@ -91,12 +91,12 @@ def _result(job: dict[str, Any], read: Reader) -> dict[str, str]:
         return {"refused": "unavailable"}
     except MemoryError:
         return {"refused": "memory"}
-    except Exception:  # noqa: BLE001 (whatever a hostile file does to a library)
+    except Exception:  # noqa: BLE001 (a hostile file may cause any error in a library)
         return {"refused": "damaged"}
 
 
-def _opened(job: dict[str, Any]) -> tuple[BinaryIO, BinaryIO | None]:
-    binary = getattr(os, "O_BINARY", 0)  # of Windows
+def _open_files(job: dict[str, Any]) -> tuple[BinaryIO, BinaryIO | None]:
+    binary = getattr(os, "O_BINARY", 0)  # on Windows only
     source = os.fdopen(os.open(job["source"], os.O_RDONLY | binary), "rb")
     if not job["media_type"].startswith("image/"):
         return source, None
@@ -105,12 +105,11 @@ def _opened(job: dict[str, Any]) -> tuple[BinaryIO, BinaryIO | None]:
 
 
 def _readable() -> Iterator[Path]:
-    """Yield what the interpreter and its libraries are made of, and what these look up."""
-    house = Path(__file__).parents[
-        1
-    ]  # the data folder and `.env` may lie there: not the whole of it
-    yield house / "cmw_agent"
-    yield from (path for path in map(Path, filter(None, sys.path)) if path.resolve() != house)
+    """Yield the folders and files of the interpreter and its libraries, and what these read."""
+    # Not the whole root folder: the data folder and `.env` may be in it.
+    root = Path(__file__).resolve().parents[2]
+    yield root / "cmw_agent"
+    yield from (path for path in map(Path, filter(None, sys.path)) if path.resolve() != root)
     yield from (Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib"))
     yield Path(sys.base_prefix, "lib")
     yield from map(Path, SYSTEM)
@@ -118,22 +117,22 @@ def _readable() -> Iterator[Path]:
 
 def _limit(job: dict[str, Any]) -> None:
     try:
-        import resource  # noqa: PLC0415 (not there on Windows)
-    except ImportError:  # Windows: the caller's clock is the limit there
+        import resource  # noqa: PLC0415 (does not exist on Windows)
+    except ImportError:  # Windows: the caller's time-out is the only limit
         return
-    wanted = {
+    limits = {
         resource.RLIMIT_AS: job["megabytes"] << 20,
         resource.RLIMIT_CPU: job["seconds"],
         resource.RLIMIT_FSIZE: job["output"],
         resource.RLIMIT_NOFILE: OPEN_FILES,
         resource.RLIMIT_CORE: 0,
     }
-    for kind, limit in wanted.items():
-        _, hard = resource.getrlimit(kind)
-        most = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+    for kind, limit in limits.items():
+        _, hard_limit = resource.getrlimit(kind)
+        value = limit if hard_limit == resource.RLIM_INFINITY else min(limit, hard_limit)
         try:
-            resource.setrlimit(kind, (most, most))
-        except (OSError, ValueError):  # macOS knows no limit of addresses
+            resource.setrlimit(kind, (value, value))
+        except (OSError, ValueError):  # macOS does not limit address space
             continue
 
 
@@ -144,35 +143,35 @@ def _forbid(event: str, _arguments: tuple[object, ...]) -> None:
 
 def _read(source: BinaryIO, media_type: str, picture: BinaryIO | None) -> dict[str, str]:
     if picture is not None:
-        _draw(source, media_type, picture)
+        _write_picture(source, media_type, picture)
         return {"media_type": media_type}
     if media_type == "application/zip":
-        ending, media_type = _office(source)
-        text = _converted(source, ending, media_type)
+        ending, media_type = _office_type(source)
+        text = _convert(source, ending, media_type)
     elif media_type in ENDINGS:
-        text = _converted(source, ENDINGS[media_type], media_type)
+        text = _convert(source, ENDINGS[media_type], media_type)
     else:
-        text = _plain(source)
+        text = _plain_text(source)
     text = text.replace("\0", "").encode(errors="ignore").decode().strip()
     if len(text) > MAX_CHARS:
         text = text[:MAX_CHARS] + CUT_NOTE
     return {"media_type": media_type, "text": text}
 
 
-def _plain(source: BinaryIO) -> str:
-    most = MAX_CHARS * 4 + 4
-    head = source.read(most)
+def _plain_text(source: BinaryIO) -> str:
+    max_bytes = MAX_CHARS * 4 + 4
+    head = source.read(max_bytes)
     encoding = "utf-16" if head[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     try:
         return head.decode(encoding)
     except UnicodeDecodeError as error:
-        if len(head) == most and most - error.start < 4:  # the cut went through a character
+        if len(head) == max_bytes and max_bytes - error.start < 4:  # cut within a character
             return head[: error.start].decode(encoding)
     return head.decode("cp1252", errors="replace")
 
 
-def _office(source: BinaryIO) -> tuple[str, str]:
-    """Return ending and media type of an office file, once it is safe to unpack."""
+def _office_type(source: BinaryIO) -> tuple[str, str]:
+    """Return ending and media type of an office file, after checking that it is safe to unpack."""
     try:
         with zipfile.ZipFile(source) as archive:
             entries = archive.infolist()
@@ -189,23 +188,23 @@ def _office(source: BinaryIO) -> tuple[str, str]:
             raise RefusedError("locked")
     unpacked = sum(entry.file_size for entry in entries)
     packed = max(1, os.fstat(source.fileno()).st_size)
-    # A small file may well shrink a hundredfold; a big one that does is made for it.
+    # A small file may expand a hundredfold; a large one that does is a decompression bomb.
     if unpacked > MAX_UNPACKED or (unpacked > 1 << 20 and unpacked > packed * MAX_RATIO):
         raise RefusedError("bomb")
     names = {entry.filename for entry in entries}
-    found = [kind for name, kind in OFFICE.items() if name in names]
-    if len(found) != 1 or len(names) != len(entries):
+    types = [file_type for name, file_type in OFFICE.items() if name in names]
+    if len(types) != 1 or len(names) != len(entries):
         raise RefusedError("kind")
-    return found[0]
+    return types[0]
 
 
-def _converted(source: BinaryIO, ending: str, media_type: str) -> str:
+def _convert(source: BinaryIO, ending: str, media_type: str) -> str:
     try:
-        from markitdown import StreamInfo, converters  # noqa: PLC0415 (two seconds, and may be absent)
+        from markitdown import StreamInfo, converters  # noqa: PLC0415 (takes two seconds; optional)
     except ImportError:
         raise RefusedError("unavailable") from None
-    # One converter, named: nothing guesses, and none of those that ask the network is made.
-    made = {
+    # One converter by name: markitdown guesses no type and creates no converter with network use.
+    converter = {
         ".pdf": converters.PdfConverter,
         ".docx": converters.DocxConverter,
         ".xlsx": converters.XlsxConverter,
@@ -214,31 +213,31 @@ def _converted(source: BinaryIO, ending: str, media_type: str) -> str:
     }[ending]()
     info = StreamInfo(extension=ending, mimetype=media_type)
     source.seek(0)
-    return str(made.convert(source, info).text_content)
+    return str(converter.convert(source, info).text_content)
 
 
-def _draw(source: BinaryIO, media_type: str, picture: BinaryIO) -> None:
-    """Make the picture that a model sees: smaller, of one frame, without what a camera added."""
-    from PIL import Image, ImageOps  # noqa: PLC0415 (documents need neither)
+def _write_picture(source: BinaryIO, media_type: str, picture: BinaryIO) -> None:
+    """Write the picture for models: scaled down, one frame, without metadata."""
+    from PIL import Image, ImageOps  # noqa: PLC0415 (not needed for documents)
 
-    # The header alone says how large it is; nothing is decoded before that is known.
+    # Opening reads only the header, so the size is checked before anything is decoded.
     try:
         image = Image.open(source, formats=[media_type.removeprefix("image/").upper()])
     except Image.DecompressionBombError:
         raise RefusedError("pixels") from None
-    with image as opened:
-        width, height = opened.size
+    with image:
+        width, height = image.size
         if width * height > MAX_PIXELS:
             raise RefusedError("pixels")
-        if opened.format == "JPEG":
-            opened.draft("RGB", (PICTURE_EDGE, PICTURE_EDGE))
-        upright = ImageOps.exif_transpose(opened)
+        if image.format == "JPEG":
+            image.draft("RGB", (PICTURE_EDGE, PICTURE_EDGE))
+        upright = ImageOps.exif_transpose(image)
         upright.thumbnail((PICTURE_EDGE, PICTURE_EDGE))
-        # What shines through becomes white, as on paper.
-        shines = "A" in upright.mode or "transparency" in upright.info
-        drawn = upright.convert("RGBA" if shines else "RGB")
-    flat = Image.new("RGB", drawn.size, "white")
-    flat.paste(drawn, mask=drawn if shines else None)
+        # Transparent parts become white.
+        is_transparent = "A" in upright.mode or "transparency" in upright.info
+        scaled = upright.convert("RGBA" if is_transparent else "RGB")
+    flat = Image.new("RGB", scaled.size, "white")
+    flat.paste(scaled, mask=scaled if is_transparent else None)
     if media_type != "image/jpeg":
         flat.save(picture, "PNG", optimize=False)
         picture.flush()

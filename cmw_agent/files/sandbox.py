@@ -1,8 +1,8 @@
-"""Shuts this process off from files, network and other processes, where the kernel offers it.
+"""Sandbox: cuts this process off from files, network and other processes, as far as Linux can.
 
-Landlock limits which files can be opened, a seccomp filter which system calls can be made; both
-hold for the rest of the process's life, whatever code runs in it, and need no privilege and no
-library. See ``docs/adr/0028-extraction-in-a-sandbox.md`` and `landlock(7)`, `seccomp(2)`.
+Landlock limits which files can be opened, a seccomp filter which system calls succeed. Both last
+until the process ends, whatever code runs in it, and need neither privileges nor a library. See
+``docs/adr/0028-extraction-in-a-sandbox.md``, `landlock(7)` and `seccomp(2)`.
 """
 
 import ctypes
@@ -19,17 +19,17 @@ _PR_SET_NO_NEW_PRIVS, _PR_GET_SECCOMP, _PR_SET_SECCOMP, _SECCOMP_FILTER = 38, 21
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446  # the same on every architecture
 _CREATE_RULESET_VERSION, _RULE_PATH_BENEATH = 1, 1
 _READ_FILE, _READ_DIR = 1 << 2, 1 << 3
-# How many rights to files each version of Landlock's interface knows; later ones as the last.
+# Number of file access rights in each ABI version of Landlock; later versions as the last one.
 _FILE_RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}
-_NETWORK_VERSION, _NETWORK_RIGHTS = 4, 0b11  # bind and connect by TCP
-_SCOPE_VERSION, _SCOPES = 6, 0b11  # abstract sockets and signals of processes outside
+_NETWORK_VERSION, _NETWORK_RIGHTS = 4, 0b11  # TCP bind and connect
+_SCOPE_VERSION, _SCOPES = 6, 0b11  # abstract sockets, signals to processes outside
 
 _LOAD, _JUMP_EQUAL, _JUMP_ABOVE, _RETURN = 0x20, 0x15, 0x35, 0x06
 _ALLOW, _DENY = 0x7FFF0000, 0x00050000 | 1  # EPERM
 _NUMBER_AT, _ARCHITECTURE_AT = 0, 4
-_X32 = 0x40000000  # numbers of x86-64's second set of system calls
+_X32 = 0x40000000  # first number of x86-64's second set of system calls
 
-# The numbers of the system calls that fail in the sandbox: on x86-64 and on 64-bit ARM.
+# Numbers of the system calls that fail in the sandbox, on x86-64 and on 64-bit ARM.
 _FORBIDDEN: Mapping[str, tuple[int | None, int | None]] = MappingProxyType(
     {
         # sockets of every kind
@@ -68,7 +68,7 @@ _FORBIDDEN: Mapping[str, tuple[int | None, int | None]] = MappingProxyType(
         "sched_setattr": (314, 274),
         "sched_setparam": (142, 118),
         "sched_setscheduler": (144, 119),
-        # modes, owners, times and attributes of files, which Landlock leaves alone
+        # modes, owners, times and attributes of files, which Landlock does not control
         "chmod": (90, None),
         "fchmod": (91, 52),
         "fchmodat": (268, 53),
@@ -119,21 +119,21 @@ _FORBIDDEN: Mapping[str, tuple[int | None, int | None]] = MappingProxyType(
         "userfaultfd": (323, 282),
     }
 )
-# The place of a machine's numbers there, and its name in the kernel's audit.
+# The machine's column in that table, and its identifier in the kernel (AUDIT_ARCH_*).
 _MACHINES = MappingProxyType({"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)})
 
 
 class SandboxError(Exception):
-    """The kernel offers the sandbox, and it could not be entered."""
+    """The kernel offers the sandbox, but it could not be entered."""
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
-    """What this system can do.
+class SandboxFeatures:
+    """The sandbox features of this system.
 
     Args:
-        landlock: The version of Landlock's interface; 0 where there is none.
-        seccomp: Whether system calls can be filtered here.
+        landlock: ABI version of Landlock; 0 if it is not available.
+        seccomp: Whether system calls can be filtered.
     """
 
     landlock: int
@@ -141,47 +141,50 @@ class Offer:
 
     @property
     def is_whole(self) -> bool:
-        """Whether files and network are both out of reach in the sandbox."""
+        """Whether the sandbox blocks both files and network."""
         return self.landlock > 0 and self.seccomp
 
 
-def offered() -> Offer:
-    """Ask the kernel what it offers; nothing changes."""
+def features() -> SandboxFeatures:
+    """Return the sandbox features of the kernel; changes nothing."""
     if not sys.platform.startswith("linux"):
-        return Offer(0, False)
+        return SandboxFeatures(0, False)
     libc = _libc()
     version = libc.syscall(_CREATE_RULESET, None, 0, _CREATE_RULESET_VERSION)
     can_filter = libc.prctl(_PR_GET_SECCOMP, 0, 0, 0, 0) >= 0
-    return Offer(max(0, version), can_filter and platform.machine() in _MACHINES)
+    return SandboxFeatures(max(0, version), can_filter and platform.machine() in _MACHINES)
 
 
-def enter(readable: Iterable[Path]) -> Offer:
-    """Enter as much of the sandbox as the kernel offers, for good; return what that is.
+def enter(readable: Iterable[Path]) -> SandboxFeatures:
+    """Enter the sandbox until the process ends, with the features that the kernel offers.
 
     Open files stay open. Nothing else can be written, executed or connected to.
 
     Args:
         readable: Files and folders that can still be opened for reading.
 
+    Returns:
+        The features that are in effect.
+
     Raises:
-        SandboxError: What is offered could not be entered.
+        SandboxError: An available feature could not be put into effect.
     """
-    offer = offered()
-    if offer.landlock or offer.seccomp:
+    available = features()
+    if available.landlock or available.seccomp:
         libc = _libc()
         _checked(libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
-        if offer.landlock:
-            _restrict_files(libc, offer.landlock, readable)
-        if offer.seccomp:
+        if available.landlock:
+            _restrict_files(libc, available.landlock, readable)
+        if available.seccomp:
             _restrict_calls(libc)
-    return offer
+    return available
 
 
 def _restrict_files(libc: ctypes.CDLL, version: int, readable: Iterable[Path]) -> None:
     rights = (1 << _FILE_RIGHTS[min(version, max(_FILE_RIGHTS))]) - 1
     network = _NETWORK_RIGHTS if version >= _NETWORK_VERSION else 0
     scopes = _SCOPES if version >= _SCOPE_VERSION else 0
-    # Older kernels refuse a longer description than theirs, unless the rest is zero.
+    # Older kernels refuse a structure longer than theirs, unless the rest is zero.
     attributes = struct.pack("QQQ", rights, network, scopes)
     ruleset = _checked(libc.syscall(_CREATE_RULESET, attributes, ctypes.c_size_t(24), 0))
     try:
@@ -195,7 +198,7 @@ def _restrict_files(libc: ctypes.CDLL, version: int, readable: Iterable[Path]) -
 def _allow_reading(libc: ctypes.CDLL, ruleset: int, path: Path) -> None:
     try:
         descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    except OSError:  # what is not there need not be read
+    except OSError:  # it does not exist
         return
     try:
         rights = _READ_FILE | _READ_DIR if path.is_dir() else _READ_FILE
@@ -208,28 +211,28 @@ def _allow_reading(libc: ctypes.CDLL, ruleset: int, path: Path) -> None:
 def _restrict_calls(libc: ctypes.CDLL) -> None:
     filters = _program(platform.machine())
     buffer = ctypes.create_string_buffer(filters)
-    # struct sock_fprog: a count of instructions and their address
-    described = struct.pack("HP", len(filters) // 8, ctypes.addressof(buffer))
-    _checked(libc.prctl(_PR_SET_SECCOMP, _SECCOMP_FILTER, described, 0, 0))
+    # struct sock_fprog: number of instructions, and their address
+    program = struct.pack("HP", len(filters) // 8, ctypes.addressof(buffer))
+    _checked(libc.prctl(_PR_SET_SECCOMP, _SECCOMP_FILTER, program, 0, 0))
 
 
 def _program(machine: str) -> bytes:
-    """Return the filter: another architecture's calls and the forbidden ones fail with EPERM."""
+    """Return the BPF filter: forbidden calls and other architectures' calls fail with EPERM."""
     column, audit = _MACHINES[machine]
     numbers = [number for call in _FORBIDDEN.values() if (number := call[column]) is not None]
-    steps = [
+    instructions = [
         (_LOAD, 0, 0, _ARCHITECTURE_AT),
         (_JUMP_EQUAL, 1, 0, audit),
         (_RETURN, 0, 0, _DENY),
         (_LOAD, 0, 0, _NUMBER_AT),
         (_JUMP_ABOVE, len(numbers) + 1, 0, _X32),
     ]
-    # Each jumps over those behind it and over the allowance.
-    steps += [
-        (_JUMP_EQUAL, len(numbers) - place, 0, number) for place, number in enumerate(numbers)
+    # Each jumps over the ones after it and over the "allow" instruction.
+    instructions += [
+        (_JUMP_EQUAL, len(numbers) - index, 0, number) for index, number in enumerate(numbers)
     ]
-    steps += [(_RETURN, 0, 0, _ALLOW), (_RETURN, 0, 0, _DENY)]
-    return b"".join(struct.pack("HBBI", *step) for step in steps)
+    instructions += [(_RETURN, 0, 0, _ALLOW), (_RETURN, 0, 0, _DENY)]
+    return b"".join(struct.pack("HBBI", *instruction) for instruction in instructions)
 
 
 def _libc() -> ctypes.CDLL:

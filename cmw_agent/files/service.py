@@ -1,15 +1,13 @@
-"""What users do with files: upload, fetch, remove; and what a model is shown of them.
+"""Service for files: upload, open and delete them, and build their content for models.
 
-For every channel. Each method takes the principal who asks; another's file and one that is
-not there are the same `FileMissingError`.
+Each method takes the principal who asks. A file of another principal and a file that does not
+exist raise the same `FileMissingError`.
 """
 
 import asyncio
-import base64
 import contextlib
-import logging
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,69 +19,75 @@ from cmw_agent.core.errors import (
     UserError,
     frames,
 )
+from cmw_agent.core.logs import get_logger
+from cmw_agent.files.content import content_parts
 from cmw_agent.files.disk_room import DiskRoom, megabytes, network_digest
 from cmw_agent.files.extraction import Extraction, FileRefusedError
 from cmw_agent.files.sniffing import HEAD, clean_name, detect
-from cmw_agent.files.storage import FILE_ID, FileStore, FileTooLargeError, ReceivedFile
+from cmw_agent.files.storage import (
+    FILE_ID,
+    PICTURE,
+    FileStore,
+    FileTooLargeError,
+    ReceivedFile,
+)
+from cmw_agent.files.uploads import paced
 from cmw_agent.identity.principals import Principal
 from cmw_agent.limits.budgets import Budgets
-from cmw_agent.limits.pace import Pace
 from cmw_agent.llm.transcription import Transcription
 from memory.conversations.files import MAX_FILES
 from memory.errors import InvalidTextError, QuotaExceededError, StoreError, UnknownFileError
 from memory.manager import ConversationMemoryManager
 from memory.records import StoredFile, utcnow
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
-UPLOAD_SECONDS, SILENT_SECONDS = 600.0, 30.0
-LEAST_RATE = 8_192  # bytes a second that an upload must come with on average
-GRACE_SECONDS = 900.0  # from when an upload may begin to be read, beside what reading may take
-SWEPT_AT_ONCE = 500
-MAX_PICTURES = 20  # in what one request to a model holds
+UPLOAD_SECONDS = 600.0  # maximum duration of one upload
+GRACE_SECONDS = 900.0  # added to the longest upload and extraction before bytes may be swept
+SWEEP_BATCH = 500  # files
 MemoryOf = Callable[[Principal], ConversationMemoryManager]
 T = TypeVar("T")
 
 
 class FileMissingError(NotFoundError):
-    """The file is another's, or is not there: told alike."""
+    """The file belongs to another principal or does not exist; both give the same answer."""
 
     sentence = "This file was not found."
 
 
 class Files:
-    """See the module's text.
+    """The files of all principals. One object serves the process.
 
     Args:
-        settings: Folder, limits and endpoint.
-        memory_of: Gives the memory that holds what is known of a principal's files.
-        known: Says which ids are those of files, for the upkeep.
-        budgets: Bounds uploads, the disk, and the workers that read documents.
-        extraction: Reads documents and pictures; made from the settings when absent.
+        settings: Data folder, limits and endpoint.
+        memory_of: Returns the memory that stores a principal's files.
+        known_files: Returns which of the given ids belong to stored files, for `sweep`.
+        budgets: Limits uploads, bytes on disk, and extraction workers.
+        extraction: Reads documents and pictures; made from the settings by default.
 
     Raises:
-        UserError: From each method, where something fails or is refused.
+        UserError: From each method, if the request fails or is refused.
     """
 
     def __init__(
         self,
         settings: Settings,
         memory_of: MemoryOf,
-        known: Callable[[Sequence[str]], Awaitable[set[str]]],
+        known_files: Callable[[Sequence[str]], Awaitable[set[str]]],
         budgets: Budgets,
         extraction: Extraction | None = None,
     ) -> None:
         self._store = FileStore(settings.data_dir / "files")
         self._memory_of = memory_of
-        self._known = known
+        self._known_files = known_files
         self._extraction = extraction or Extraction(settings)
         self._transcription = Transcription(settings)
         self._budgets = budgets
         self._room = DiskRoom(settings, budgets)
-        self._most = settings.max_file_bytes
-        self._reading_seconds = settings.extraction_seconds
-        reading = 3 * settings.extraction_seconds + settings.turn_timeout
-        self._grace = UPLOAD_SECONDS + reading + GRACE_SECONDS
+        self._max_bytes = settings.max_file_bytes
+        self._extraction_seconds = settings.extraction_seconds
+        reading_seconds = 3 * settings.extraction_seconds + settings.turn_timeout
+        self._min_age = UPLOAD_SECONDS + reading_seconds + GRACE_SECONDS
 
     async def add(
         self,
@@ -93,39 +97,39 @@ class Files:
         body: AsyncIterator[bytes],
         address: str | None = None,
     ) -> StoredFile:
-        """Keep what `body` brings, once it was read; nothing stays of what is refused.
+        """Store an upload after extracting its content; of a refused one nothing remains.
 
         Args:
             principal: Who uploads.
-            name: Shown as it is cleaned; never part of a path.
-            media_type: What the client says that it is, which does not count.
-            body: The bytes, as they come.
-            address: The network address that it comes from, if there is one.
+            name: The client's name of the file; shown after cleaning, never part of a path.
+            media_type: The client's media type, which is ignored.
+            body: The bytes, in pieces.
+            address: Network address of the client, if there is one.
         """
         del media_type
         memory = self._memory(principal)
         file_id = secrets.token_hex(16)
         network = network_digest(principal, address)
         with self._budgets.take("uploads", principal.id, address):
-            await self._check_room(principal, network, 1)
-            await self._room.check_disk(self._most)
+            await self._check_quota(principal, network, 1)
+            await self._room.check_disk(self._max_bytes)
             try:
                 received = await self._receive(file_id, body)
-                await self._check_room(principal, network, received.size)
-                reader = self._reader(principal, address)
-                file = await self._read(file_id, clean_name(name), received, reader)
-                await self._store.keep(file_id)
+                await self._check_quota(principal, network, received.size)
+                slot = self._extraction_slot(principal, address)
+                file = await self._read(file_id, clean_name(name), received, slot)
+                await self._store.accept(file_id)
                 adding = memory.add_file(
                     principal.id, file, network=network, bound_of=self._room.bound_of
                 )
-                await self._told(adding)
+                await self._user_errors(adding)
             except BaseException:
                 await asyncio.shield(self._store.drop([file_id]))
                 raise
         return file
 
     async def open(self, principal: Principal, file_id: str) -> tuple[StoredFile, Path]:
-        """Return what is known of a file, and where its bytes are."""
+        """Return the record of a file, and the path of its bytes."""
         file = await self._find(principal, file_id)
         path = self._store.path(file.file_id)
         if not await asyncio.to_thread(path.is_file):
@@ -133,64 +137,46 @@ class Files:
         return file, path
 
     async def remove(self, principal: Principal, file_id: str) -> None:
-        """Delete a file that no message has."""
+        """Delete a file that is not attached to a message."""
         if not principal.is_kept or not FILE_ID.fullmatch(file_id):
             raise FileMissingError
-        await self._told(self._memory_of(principal).remove_file(principal.id, file_id))
+        await self._user_errors(self._memory_of(principal).remove_file(principal.id, file_id))
         await self._store.drop([file_id])
 
     async def forget(self, principal: Principal) -> None:
-        """Delete all files of a principal for good, at once."""
+        """Delete all files of a principal, permanently and immediately."""
         memory = self._memory_of(principal)
-        await self._store.drop(await self._told(memory.forget_files(principal.id)))
-
-    async def image_url(self, principal: Principal, file: StoredFile) -> str:
-        """Return the picture for models as a ``data:`` URL."""
-        return await self._picture(await self._find(principal, file.file_id))
-
-    async def _picture(self, own: StoredFile) -> str:
-        if own.kind != "image":
-            raise FileMissingError
-        try:
-            picture = await asyncio.to_thread(self._store.picture(own.file_id).read_bytes)
-        except FileNotFoundError:
-            raise FileMissingError from None
-        media_type = "image/png" if picture.startswith(b"\x89PNG") else "image/jpeg"
-        return f"data:{media_type};base64,{base64.b64encode(picture).decode()}"
+        await self._store.drop(await self._user_errors(memory.forget_files(principal.id)))
 
     async def contents(
         self, principal: Principal, conversation: str, seqs: Sequence[int], *, chars: int
     ) -> dict[int, list[dict[str, Any]]]:
-        """Return what a model gets beside the text of messages: content parts, by `seq`.
+        """Return the content of the files attached to messages, for a model.
 
-        The newest files come first to the room of `chars` for texts; what has none left is
-        only named.
+        Args:
+            principal: Owner of the conversation.
+            conversation: Its id.
+            seqs: Sequence numbers of the messages.
+            chars: Maximum length of all texts, which the newest files use first; a file for
+                which none is left is only named.
+
+        Returns:
+            OpenAI's content parts by sequence number.
         """
-        found = await self._told(self._memory(principal).files_of(principal.id, conversation, seqs))
-        parts: dict[int, list[dict[str, Any]]] = {}
-        pictures = 0
-        for file in reversed(found):
-            part = _named(file, chars)
-            chars -= len(part["text"])
-            with contextlib.suppress(FileMissingError):
-                if file.kind == "image" and pictures < MAX_PICTURES:
-                    url = await self._picture(file)
-                    part = {"type": "image_url", "image_url": {"url": url}}
-                    pictures += 1
-            parts.setdefault(file.seq or 0, []).insert(0, part)
-        return parts
+        memory = self._memory(principal)
+        files = await self._user_errors(memory.files_of(principal.id, conversation, seqs))
+        return await content_parts(self._store, files, chars)
 
     async def sweep(self) -> int:
-        """Delete bytes that no row names, once no upload can be about to; return how many files."""
-        old = await self._store.old(self._grace)
-        ids, gone = list(old), 0
-        for start in range(0, len(ids), SWEPT_AT_ONCE):
-            some = ids[start : start + SWEPT_AT_ONCE]
-            known = await self._known(some)
-            unknown = [file_id for file_id in some if file_id not in known]
+        """Delete bytes without a row, if they are older than any running upload; return how many."""
+        ids, count = list(await self._store.older_than(self._min_age)), 0
+        for start in range(0, len(ids), SWEEP_BATCH):
+            batch = ids[start : start + SWEEP_BATCH]
+            known_ids = await self._known_files(batch)
+            unknown = [file_id for file_id in batch if file_id not in known_ids]
             await self._store.drop(unknown)
-            gone += len(unknown)
-        return gone
+            count += len(unknown)
+        return count
 
     def _memory(self, principal: Principal) -> ConversationMemoryManager:
         if not principal.is_kept:
@@ -203,38 +189,39 @@ class Files:
     async def _find(self, principal: Principal, file_id: str) -> StoredFile:
         if not principal.is_kept or not FILE_ID.fullmatch(file_id):
             raise FileMissingError
-        return await self._told(self._memory_of(principal).file(principal.id, file_id))
+        return await self._user_errors(self._memory_of(principal).file(principal.id, file_id))
 
-    def _reader(
+    def _extraction_slot(
         self, principal: Principal, address: str | None
     ) -> contextlib.AbstractAsyncContextManager[object]:
-        """Wait for a worker: whoever has the fewest at work goes first, and nobody has two."""
-        wait = 2 * self._reading_seconds
+        """Return a context that waits for one of the extraction workers."""
+        wait = 2 * self._extraction_seconds
         return self._budgets.hold("extraction", principal.id, address, wait_seconds=wait)
 
-    async def _check_room(self, principal: Principal, network: str | None, wanted: int) -> None:
-        # Refused early; what comes in parallel is counted again when it is stored.
-        used = await self._told(self._memory_of(principal).used_bytes(principal.id, network))
-        if (bound := self._room.bound_of(used, wanted)) is not None:
+    async def _check_quota(self, principal: Principal, network: str | None, size: int) -> None:
+        # An early refusal; the transaction that stores the file checks again.
+        memory = self._memory_of(principal)
+        used = await self._user_errors(memory.used_bytes(principal.id, network))
+        if (bound := self._room.bound_of(used, size)) is not None:
             raise self._room.error(bound, used.owner)
 
     async def _receive(self, file_id: str, body: AsyncIterator[bytes]) -> ReceivedFile:
         try:
             async with asyncio.timeout(UPLOAD_SECONDS):
                 received = await self._store.receive(
-                    file_id, lively(body), most=self._most, head=HEAD
+                    file_id, paced(body), max_bytes=self._max_bytes, head=HEAD
                 )
         except FileTooLargeError:
-            most = megabytes(self._most)
+            limit = megabytes(self._max_bytes)
             raise InvalidMessageError(
-                f"This file is too large; at most {most} are taken.", status=413
+                f"This file is too large; at most {limit} are taken.", status=413
             ) from None
         except TimeoutError:
             raise InvalidMessageError(
                 "The upload took too long; please try again.", status=408
             ) from None
         except OSError as error:
-            raise self._failed(error) from None
+            raise self._unavailable(error) from None
         if not received.size:
             raise InvalidMessageError("This file is empty.")
         return received
@@ -244,26 +231,28 @@ class Files:
         file_id: str,
         name: str,
         received: ReceivedFile,
-        reader: contextlib.AbstractAsyncContextManager[object],
+        slot: contextlib.AbstractAsyncContextManager[object],
     ) -> StoredFile:
-        found = detect(received.head, name)
-        if found is None:
+        file_type = detect(received.head, name)
+        if file_type is None:
             raise FileRefusedError("kind")
-        media_type, kept, text = found.media_type, received.size, None
-        if found.kind == "audio":
+        media_type, used_bytes, text = file_type.media_type, received.size, None
+        if file_type.kind == "audio":
             text = await self._transcription.text(received.path, media_type)
         else:
-            drawn = received.path.with_suffix(".picture")
-            async with reader:
-                extracted = await self._extraction.read(received.path, media_type, drawn)
+            picture = received.path.with_suffix(PICTURE)
+            async with slot:
+                extracted = await self._extraction.read(received.path, media_type, picture)
             media_type, text = extracted.media_type, extracted.text
-            kept += await asyncio.to_thread(_size, drawn)
-        kept += len((text or "").encode())
+            used_bytes += await asyncio.to_thread(_size, picture)
+        used_bytes += len((text or "").encode())
+        kind, size = file_type.kind, received.size
         return StoredFile(
-            file_id, None, None, name, media_type, found.kind, received.size, kept, text, utcnow()
+            file_id, None, None, name, media_type, kind, size, used_bytes, text, utcnow()
         )
 
-    async def _told(self, work: Awaitable[T]) -> T:
+    async def _user_errors(self, work: Awaitable[T]) -> T:
+        """Return the result of `work`, with store errors converted to `UserError`."""
         try:
             return await work
         except UnknownFileError:
@@ -273,42 +262,15 @@ class Files:
         except InvalidTextError:
             raise FileRefusedError("damaged") from None
         except StoreError as error:
-            raise self._failed(error) from None
+            raise self._unavailable(error) from None
 
     @staticmethod
-    def _failed(error: Exception) -> UserError:
-        told = ServiceUnavailableError(
+    def _unavailable(cause: Exception) -> UserError:
+        error = ServiceUnavailableError(
             "Files cannot be stored right now; please try again in a moment."
         )
-        log.error("files failed error_id=%s cause=%s", told.error_id, frames(error))
-        return told
-
-
-async def lively(body: AsyncIterator[bytes], pace: Pace | None = None) -> AsyncGenerator[bytes]:
-    """Hand on what comes, as long as enough of it comes.
-
-    Raises:
-        TimeoutError: Nothing comes, or less than the pace asks for.
-    """
-    loop, count = asyncio.get_running_loop(), 0
-    pace = pace or Pace(SILENT_SECONDS, LEAST_RATE)
-    while True:
-        until = min(loop.time() + SILENT_SECONDS, pace.deadline(count))
-        async with asyncio.timeout_at(until):
-            part = await anext(body, None)
-        if part is None:
-            return
-        count += len(part)
-        yield part
-
-
-def _named(file: StoredFile, chars: int) -> dict[str, Any]:
-    head = f"[File: {file.name}]"
-    if file.text is None:
-        return {"type": "text", "text": head}
-    room = max(0, chars - len(head) - 1)
-    text = file.text if len(file.text) <= room else file.text[:room] + "\n[The rest was left out.]"
-    return {"type": "text", "text": f"{head}\n{text}"}
+        log.error("files failed", error_id=error.error_id, cause=frames(cause))
+        return error
 
 
 def _size(path: Path) -> int:

@@ -1,6 +1,6 @@
-"""What a file is, by its first bytes: the client's word for it does not count.
+"""Detects the type of a file from its first bytes, whatever the client declares.
 
-The name's ending only tells apart what is plain text anyway.
+The ending of the name only distinguishes kinds of plain text.
 """
 
 import codecs
@@ -11,14 +11,14 @@ from typing import Final
 
 from memory.records import FileKind
 
-HEAD = 4096  # bytes that are looked at
+HEAD = 4096  # bytes that are inspected
 NAME_CHARS = 120
-OFFICE: Final = "application/zip"  # which one of them is found by whoever opens it
+OFFICE: Final = "application/zip"  # the extraction finds out which office format it is
 
 
 @dataclass(frozen=True, slots=True)
 class FileType:
-    """What a file is to be treated as."""
+    """Kind and media type as which a file is treated."""
 
     kind: FileKind
     media_type: str
@@ -54,11 +54,11 @@ _SVG = re.compile(r"<(?:\w+:)?svg\b|<!doctype\s+svg", re.IGNORECASE)
 
 
 def detect(head: bytes, name: str) -> FileType | None:
-    """Return what begins with `head`, or None for what is not taken.
+    """Return the type of a file, or None for a type that is not accepted.
 
     Args:
-        head: The first `HEAD` bytes, or all where there are fewer.
-        name: The file's name, for its ending.
+        head: The first `HEAD` bytes of the file, or all if there are fewer.
+        name: The file's name, whose ending distinguishes kinds of text.
     """
     for magic, media_type in _IMAGES.items():
         if head.startswith(magic):
@@ -91,9 +91,9 @@ def _text(head: bytes, name: str) -> FileType | None:
 
 
 def decoded(head: bytes) -> str | None:
-    """Return the text that these bytes begin, or None when they begin none.
+    """Return the text of the first bytes of a file, or None if they are not text.
 
-    A character that the cut went through is left out.
+    A character of which only a part is in `head` is left out.
     """
     encoding = "utf-16" if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8"
     try:
@@ -101,18 +101,18 @@ def decoded(head: bytes) -> str | None:
     except UnicodeDecodeError:
         if encoding != "utf-8":
             return None
-        # Older files hold one byte for each character; without controls they are text.
+        # Older encodings use one byte per character; without control characters it is text.
         text = head.decode("latin-1")
     controls = any(ord(c) < 32 and c not in "\t\n\r\f\x1b" for c in text)
     return None if controls or not text else text
 
 
 def clean_name(name: str) -> str:
-    """Return a file's name fit to be shown: its last part, without controls, cut in length."""
-    last = re.split(r"[/\\]", name)[-1]
-    # Printable leaves out controls, half surrogates and the marks that turn the reading order.
-    shown = "".join(c for c in last if c.isprintable()).strip(" .")
-    if len(shown) > NAME_CHARS:
-        ending = PurePosixPath(shown).suffix[:12]
-        shown = shown[: NAME_CHARS - len(ending)] + ending
-    return shown or "file"
+    """Return a file name safe to show: without folders and control characters, and truncated."""
+    base = re.split(r"[/\\]", name)[-1]
+    # Control characters, lone surrogates and bidirectional controls are not printable.
+    clean = "".join(c for c in base if c.isprintable()).strip(" .")
+    if len(clean) > NAME_CHARS:
+        ending = PurePosixPath(clean).suffix[:12]
+        clean = clean[: NAME_CHARS - len(ending)] + ending
+    return clean or "file"

@@ -1,4 +1,4 @@
-"""The bytes of files, in the data folder. A path is made of an id alone, never of a name."""
+"""Stores the bytes of files in the data folder. A path is made from a file id, never from a name."""
 
 import asyncio
 import contextlib
@@ -13,17 +13,17 @@ from memory.engine.permissions import make_folder
 
 PICTURE = ".picture"
 INCOMING = "incoming"
-WRITTEN_AT_ONCE = 1 << 20
+WRITE_BYTES = 1 << 20  # collected before they are written
 FILE_ID = re.compile(r"[0-9a-f]{32}")
 
 
 class FileTooLargeError(Exception):
-    """More bytes came than a file may have."""
+    """The upload is larger than a file may be."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReceivedFile:
-    """What came: where it lies, how much it is, and its first bytes."""
+    """A received upload: its path, its size in bytes, and its first bytes."""
 
     path: Path
     size: int
@@ -31,95 +31,108 @@ class ReceivedFile:
 
 
 class FileStore:
-    """Keeps bytes under ids that somebody else has checked.
+    """Stores files by id; the caller has checked whose they are.
 
     Args:
-        folder: Made when first needed, for the app's own account alone.
+        folder: Created on first use, readable for the app's own account alone.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def path(self, file_id: str) -> Path:
-        """Where the bytes of a file lie. Raises ValueError for what is no id."""
+        """Return the path of a stored file.
+
+        Raises:
+            ValueError: `file_id` is not a file id.
+        """
         if not FILE_ID.fullmatch(file_id):
             raise ValueError("not the id of a file")
         return self._folder / file_id[:2] / file_id
 
     def picture(self, file_id: str) -> Path:
-        """Where the picture lies that a model sees of it."""
+        """Return the path of the scaled picture that a model sees of an image."""
         return self.path(file_id).with_suffix(PICTURE)
 
-    def arriving(self, file_id: str) -> Path:
-        """Where bytes lie until they are a file."""
-        self.path(file_id)
+    def incoming(self, file_id: str) -> Path:
+        """Return the path of an upload that is not accepted yet."""
+        self.path(file_id)  # checks the id
         return self._folder / INCOMING / file_id
 
     async def receive(
-        self, file_id: str, body: AsyncIterator[bytes], *, most: int, head: int
+        self, file_id: str, body: AsyncIterator[bytes], *, max_bytes: int, head: int
     ) -> ReceivedFile:
-        """Write what comes, piece by piece. Raises FileTooLargeError."""
-        path = self.arriving(file_id)
+        """Write an upload to its incoming path.
+
+        Args:
+            file_id: Id of the new file.
+            body: The bytes, in pieces.
+            max_bytes: Maximum size of the file.
+            head: Number of first bytes to return.
+
+        Raises:
+            FileTooLargeError: `body` has more than `max_bytes`.
+        """
+        path = self.incoming(file_id)
         await asyncio.to_thread(make_folder, path.parent)
         size, pending, first = 0, bytearray(), bytearray()
         async for part in body:
             size += len(part)
-            if size > most:
+            if size > max_bytes:
                 raise FileTooLargeError
             if len(first) < head:
                 first += part[: head - len(first)]
             pending += part
-            if len(pending) >= WRITTEN_AT_ONCE:
+            if len(pending) >= WRITE_BYTES:
                 await asyncio.to_thread(_append, path, bytes(pending))
                 pending.clear()
         await asyncio.to_thread(_append, path, bytes(pending))
         return ReceivedFile(path, size, bytes(first))
 
-    async def keep(self, file_id: str) -> None:
-        """Give what arrived, and its picture if there is one, its place."""
-        await asyncio.to_thread(self._keep, file_id)
+    async def accept(self, file_id: str) -> None:
+        """Move an upload, and its picture if there is one, from the incoming to the final path."""
+        await asyncio.to_thread(self._accept, file_id)
 
     async def drop(self, ids: Iterable[str]) -> None:
-        """Delete what there is under these ids, wherever it lies."""
+        """Delete the files with these ids, their pictures and their uploads, if they exist."""
         await asyncio.to_thread(self._drop, list(ids))
 
-    async def old(self, seconds: float) -> dict[str, list[Path]]:
-        """Return what was written longer ago than that, by id."""
-        return await asyncio.to_thread(self._old, time.time() - seconds)
+    async def older_than(self, seconds: float) -> dict[str, list[Path]]:
+        """Return the paths that were last written more than `seconds` ago, by file id."""
+        return await asyncio.to_thread(self._older_than, time.time() - seconds)
 
-    def _keep(self, file_id: str) -> None:
-        arriving, place = self.arriving(file_id), self.path(file_id)
-        make_folder(place.parent)
-        drawn = arriving.with_suffix(PICTURE)
-        if drawn.exists():
-            drawn.replace(self.picture(file_id))
-        # Its age counts from here: until its row is there the upkeep must leave it alone.
-        os.utime(arriving)
-        arriving.replace(place)
+    def _accept(self, file_id: str) -> None:
+        incoming, path = self.incoming(file_id), self.path(file_id)
+        make_folder(path.parent)
+        picture = incoming.with_suffix(PICTURE)
+        if picture.exists():
+            picture.replace(self.picture(file_id))
+        # Restarts its age: the sweep must not delete it before its row is stored.
+        os.utime(incoming)
+        incoming.replace(path)
 
     def _drop(self, ids: list[str]) -> None:
         for file_id in ids:
-            arriving = self.arriving(file_id)
-            for path in (self.path(file_id), arriving):
+            for path in (self.path(file_id), self.incoming(file_id)):
                 path.unlink(missing_ok=True)
                 path.with_suffix(PICTURE).unlink(missing_ok=True)
 
-    def _old(self, before: float) -> dict[str, list[Path]]:
-        found: dict[str, list[Path]] = {}
-        for path, written in _written(self._folder):
-            if written < before and FILE_ID.fullmatch(path.stem):
-                found.setdefault(path.stem, []).append(path)
-        return found
+    def _older_than(self, before: float) -> dict[str, list[Path]]:
+        paths: dict[str, list[Path]] = {}
+        for path, modified_at in _modified(self._folder):
+            if modified_at < before and FILE_ID.fullmatch(path.stem):
+                paths.setdefault(path.stem, []).append(path)
+        return paths
 
 
-def _written(folder: Path) -> Iterator[tuple[Path, float]]:
+def _modified(folder: Path) -> Iterator[tuple[Path, float]]:
     for path in folder.glob("*/*"):
         with contextlib.suppress(FileNotFoundError):
             yield path, path.stat().st_mtime
 
 
 def _append(path: Path, content: bytes) -> None:
-    binary = getattr(os, "O_BINARY", 0)  # of Windows
+    binary = getattr(os, "O_BINARY", 0)  # on Windows only
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | binary, 0o600)
     with os.fdopen(descriptor, "ab") as file:
         file.write(content)

@@ -1,8 +1,8 @@
-"""Principals of those who come by another way than the page: REST, websites, WhatsApp.
+"""Channel principals: derives the principals of REST sessions, websites' visitors and phones.
 
-Each of them is a party of their own, whose id is made here from what the server has verified. It
-rests on no secret key, so that it outlives a change of keys; nobody is let in by it. Nor does it
-hide what it is made of from whoever can try all of that: see `phone`.
+The id of a channel principal is a digest of what the server has verified. It depends on no secret
+key, so that it survives a change of keys; knowing it grants no access. Whoever can try all
+possible inputs can find the input from the id: see `phone`.
 """
 
 import re
@@ -15,35 +15,48 @@ WIDGET_TOKEN = re.compile(r"(w[0-9a-f]{32})\|([a-z0-9_-]{1,40})\|(https?://[^|\s
 
 
 def tenant(key_name: str) -> str:
-    """Return the id under which a key of the REST interface lists its sessions.
+    """Return the id of the tenant of an API key, under which its sessions are listed.
 
-    It is made of the key's name alone, which may be guessed from it, and not of its secret.
+    It is derived from the key's name, which can be guessed from it, and not from its secret.
     """
     return "k" + _digest("cmw.tenant", key_name)
 
 
-def client(key_name: str, agent_id: str, session_id: str) -> Principal:
-    """Return the party that a session of the REST interface is.
+def client(key_name: str, agent_id: str, external_id: str) -> Principal:
+    """Return the principal of a session of the REST interface.
 
-    The same id under another key, or at another agent, is another party. Whoever can guess
-    `session_id` can tell the party by its id.
+    Args:
+        key_name: Name of the API key.
+        agent_id: Id of the agent.
+        external_id: The API client's id of the session. The same id under another key or at
+            another agent is another principal; whoever guesses it can compute the principal's id.
     """
-    return Principal("r" + _digest("cmw.client", key_name, agent_id, session_id), "client")
+    return Principal("r" + _digest("cmw.client", key_name, agent_id, external_id), "client")
 
 
 def phone(chat: str, sender: str, agent_id: str) -> Principal:
-    """Return the party that a sender on WhatsApp is: in a group another than alone.
+    """Return the principal of a sender on WhatsApp; in a group it differs from the one alone.
 
-    Its id, and each name made of that, can be turned back by whoever tries all phone numbers:
-    it is personal data as the number is.
+    The phone number can be found from its id, and from digests of that, by trying all numbers:
+    both are personal data like the number itself.
+
+    Args:
+        chat: Id of the chat.
+        sender: The sender's number.
+        agent_id: Id of the agent.
     """
     return Principal("p" + _digest("cmw.phone", chat, sender, agent_id), "phone")
 
 
 def conversation_after(principal: Principal, previous: str | None) -> str:
-    """Return the id of the conversation that follows an ended one, or of the first.
+    """Return the id of a channel principal's next conversation.
 
-    Every replica makes the same one of the same, so that two that begin it at once begin one.
+    Every replica derives the same id, so that two replicas that begin it at once begin one
+    conversation.
+
+    Args:
+        principal: Owner of the conversation.
+        previous: Id of the conversation that has ended; None for the first one.
     """
     return "c" + _digest("cmw.conversation", principal.id, previous or "")
 

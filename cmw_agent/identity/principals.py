@@ -1,7 +1,7 @@
-"""Who asks: principals, the signed tokens that prove them, and session keys.
+"""Principals, the signed tokens that prove them, and session keys.
 
-Nothing here keeps state, so every replica that shares the secret key gives the same
-answer. See ``docs/adr/0001-session-hash-is-bound-to-a-principal.md`` and, for accounts,
+Everything here is stateless, so all replicas that share the secret key give the same
+results. See ``docs/adr/0001-session-hash-is-bound-to-a-principal.md`` and, for accounts,
 ``docs/adr/0008-accounts-by-openid-connect.md``.
 """
 
@@ -22,8 +22,8 @@ VISITOR_ID = re.compile(r"v[0-9a-f]{32}")
 ACCOUNT_TOKEN = re.compile(r"(a[0-9a-f]{32}):([0-9a-f]{32}):([A-Za-z0-9_-]{0,1100})")
 CLIENT_HASH = re.compile(r"[A-Za-z0-9_-]{1,128}")
 SESSION_KEY = re.compile(r"[0-9a-f]{64}")
-TOKEN_SECONDS = 400 * 86_400  # browsers keep no cookie longer than 400 days (RFC 6265bis)
-ACCOUNT_SECONDS = 30 * 86_400  # without a visit; each renewal begins them anew
+TOKEN_SECONDS = 400 * 86_400  # the longest lifetime of a cookie (RFC 6265bis)
+ACCOUNT_SECONDS = 30 * 86_400  # from the last renewal
 RENEW_SECONDS = 7 * 86_400
 NAME_CHARS = 200
 MAX_GROUPS = 500
@@ -35,15 +35,21 @@ Medium = Literal["cookie", "header"]
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """One party that nothing of another party may reach.
+    """The actor of a request, whose data no other principal can reach.
 
-    `id` is opaque, is made by the server alone and owns rows in the database.
-    An ``ephemeral`` principal proves nothing but the hash it sends; nothing of it
-    is kept. An ``account`` has a `login`, the sign-in that proves it here, and the
-    user `name` and `groups` that the provider gave then; none of them tells two principals apart,
-    and no cookie carries groups: the memory of logins does. A ``client``
-    comes through a key of the REST interface, a ``widget`` visitor by another website, a
-    ``phone`` by WhatsApp: see `cmw_agent.identity.channel_principals`.
+    Two principals are equal if `id` and `kind` are equal.
+
+    Attributes:
+        id: Opaque id, made by the server; the owner of rows in the database.
+        kind: ``visitor``: proved by a signed cookie or token. ``account``: signed in.
+            ``ephemeral``: proves nothing but the hash it sends, and nothing of it is stored.
+            ``client``: a session of an API key. ``widget``: a visitor of another website.
+            ``phone``: a sender on WhatsApp. For the last three see
+            `cmw_agent.identity.channel_principals`.
+        login: Id of the sign-in that proves an account.
+        name: The account's user name as the provider gave it at sign-in.
+        groups: The account's groups as the provider gave them at sign-in. They are stored with
+            the login, not in the cookie.
     """
 
     id: str
@@ -54,37 +60,37 @@ class Principal:
 
     @property
     def is_kept(self) -> bool:
-        """Whether conversations of this principal outlive its session."""
+        """Whether conversations of this principal are stored beyond its session."""
         return self.kind != "ephemeral"
 
     @property
     def may_schedule(self) -> bool:
-        """Whether recurring tasks may run for it: not where nobody need ever come back for them."""
+        """Whether it may have recurring tasks; not a widget's visitor, who may never return."""
         return self.is_kept and self.kind != "widget"
 
     @property
     def log_name(self) -> str:
-        """A short name for logs and traces, which gives nobody access to anything.
+        """A short digest of `id` for logs and traces, which grants no access.
 
-        No key goes into it, so it hides no more than `id` does: a visitor's is random and cannot be
-        guessed, an account's or a client's only by whoever can guess its subject or session, and
-        one made of a phone number by whoever tries all numbers.
+        It depends on no key, so it hides no more than `id` does: a visitor's is random; an
+        account's or a client's can be computed by whoever guesses its subject or session; a
+        phone's by whoever tries all numbers.
         """
         return sha256(self.id.encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True, slots=True)
 class SessionKey:
-    """A session's key: HMAC-SHA-256 over principal and Gradio's hash, in hex.
+    """Key of a live session: HMAC-SHA-256 over principal and Gradio's session hash, in hex.
 
-    There is no default value: it comes from a request or not at all.
+    There is no default value: a key comes from a request or not at all.
     """
 
     value: str
 
     @classmethod
     def parse(cls, raw: object) -> Self:
-        """Return the key in `raw`.
+        """Return the key in `raw`, a value from a request.
 
         Raises:
             MissingSessionError: `raw` is None or empty.
@@ -101,13 +107,16 @@ class Identities:
     """Signs and verifies the tokens of visitors and accounts, and derives session keys.
 
     Args:
-        keys: Secret keys; the first signs, all verify. Never empty.
+        keys: Secret keys; the first signs, all verify.
+
+    Raises:
+        ValueError: There is no key, or one is empty.
     """
 
     def __init__(self, keys: tuple[str, ...]) -> None:
         if not keys or not all(keys):
             raise ValueError("at least one secret key is needed")
-        # itsdangerous takes the signing key last.
+        # itsdangerous expects the signing key last.
         ordered = list(reversed(keys))
         self._signers = {
             medium: TimestampSigner(
@@ -127,22 +136,22 @@ class Identities:
         self._ephemeral_secret = _derive(keys[0], b"cmw.ephemeral")
 
     def signer(self, purpose: str) -> TimestampSigner:
-        """Return what signs texts for one purpose, and takes no text signed for another."""
+        """Return a signer for one purpose, which rejects texts signed for another purpose."""
         salt = f"cmw.{purpose}"
         return TimestampSigner(
             self._ordered, salt=salt, digest_method=sha256, key_derivation="hmac"
         )
 
     def new_visitor(self) -> Principal:
-        """Return a visitor that nobody has ever been before."""
+        """Return a new visitor with a random id."""
         return Principal("v" + secrets.token_hex(16), "visitor")
 
     def sign(self, principal: Principal, medium: Medium) -> str:
-        """Return the token that proves `principal` when it comes back by `medium`.
+        """Return the token that proves `principal` when it is received by `medium`.
 
         Raises:
-            ValueError: It proves nothing by itself, or is an account and `medium` no cookie:
-                what a script can read must not be worth an account.
+            ValueError: Its kind has no token, or it is an account and `medium` is not a cookie:
+                scripts can read a header's token, which must not give access to an account.
         """
         if principal.kind == "visitor":
             return self._signers[medium].sign(principal.id).decode()
@@ -152,25 +161,25 @@ class Identities:
         return self._signers[medium].sign(f"{principal.id}:{principal.login}:{name}").decode()
 
     def verify(self, token: str, medium: Medium) -> Principal | None:
-        """Return the principal whom `token` proves, or None when it proves nobody.
+        """Return the principal whom `token` proves, or None.
 
-        Whether an account's login is still live is not in the token: the guard asks that.
+        The token does not say whether an account's login is still valid: the guard checks that.
         """
         try:
             signed = self._signers[medium].unsign(token, max_age=TOKEN_SECONDS).decode()
             if VISITOR_ID.fullmatch(signed):
                 return Principal(signed, "visitor")
-            found = ACCOUNT_TOKEN.fullmatch(signed)
-            if found is None or medium != "cookie":
+            match = ACCOUNT_TOKEN.fullmatch(signed)
+            if match is None or medium != "cookie":
                 return None
             self._signers[medium].unsign(token, max_age=ACCOUNT_SECONDS)
-            name = base64.urlsafe_b64decode(found[3] + "=" * (-len(found[3]) % 4)).decode()
+            name = base64.urlsafe_b64decode(match[3] + "=" * (-len(match[3]) % 4)).decode()
         except (BadSignature, ValueError):
             return None
-        return Principal(found[1], "account", login=found[2], name=name or None)
+        return Principal(match[1], "account", login=match[2], name=name or None)
 
     def needs_renewal(self, token: str, medium: Medium) -> bool:
-        """Whether a valid `token` is over a week old or signed by a retired key."""
+        """Return whether a valid `token` is over a week old or signed by a retired key."""
         try:
             self._current[medium].unsign(token, max_age=RENEW_SECONDS)
         except BadSignature:
@@ -178,11 +187,11 @@ class Identities:
         return False
 
     def sign_state(self, text: str) -> str:
-        """Return a token for what a sign-in keeps in the browser; it proves nobody."""
+        """Return a signed token with the state of a sign-in; it proves no principal."""
         return self._states.sign(text).decode()
 
     def verify_state(self, token: str, seconds: int) -> str | None:
-        """Return the text of a token that is at most so old, or None."""
+        """Return the text of a token of `sign_state` that is at most `seconds` old, or None."""
         try:
             return self._states.unsign(token, max_age=seconds).decode()
         except (BadSignature, UnicodeError):
@@ -191,24 +200,34 @@ class Identities:
     def ephemeral(self, client_hash: str, peer: str) -> Principal:
         """Return the principal of a caller that proves nothing.
 
-        It is derived from the hash it sends and the address it sends from, so
-        that it can follow its own stream without a cookie, while two callers
-        with one hash stay apart unless they share an address too.
+        It is derived from the hash that the caller sends and the address it sends from. So the
+        caller can follow its own stream without a cookie, and two callers with the same hash
+        differ unless they also share an address.
+
+        Args:
+            client_hash: Gradio's session hash, as the client sent it.
+            peer: Network address of the client.
         """
         digest = _hmac(self._ephemeral_secret, f"{peer}\0{client_hash}")
         return Principal("e" + digest[:32], "ephemeral")
 
     def session_key(self, principal: Principal, client_hash: str) -> SessionKey:
-        """Return HMAC(key, principal ‖ hash): what Gradio sees as its session hash."""
+        """Return HMAC(key, principal ‖ hash), which Gradio receives as its session hash."""
         return SessionKey(_hmac(self._session_secret, f"{principal.id}\0{client_hash}"))
 
 
 def new_login(issuer: str, subject: str, name: str | None, groups: Sequence[str] = ()) -> Principal:
-    """Return the account of a provider's user, with a login that nobody had before.
+    """Return the account of an OpenID Connect user, with a new login id.
 
-    Its id rests on issuer and subject alone and on no key, so that it outlives a change
-    of keys. A name that is no name, of the user or of a group, is left out rather than cut: a part
-    of it could be another's. Groups beyond the first `MAX_GROUPS` do not count.
+    The account's id is derived from issuer and subject and from no key, so that it survives a
+    change of keys. Invalid names of the user or of groups are dropped, not truncated: a prefix
+    could be the name of another. Groups beyond the first `MAX_GROUPS` are ignored.
+
+    Args:
+        issuer: The provider's issuer identifier.
+        subject: The user's subject identifier at the provider.
+        name: The user name, or None.
+        groups: Names of the user's groups.
     """
     digest = sha256(f"cmw.account\0{issuer}\0{subject}".encode()).hexdigest()
     return Principal(

@@ -1,4 +1,4 @@
-"""Reads the keys that sign cookies and tokens, or makes one in the data folder."""
+"""Loads the secret keys that sign cookies and tokens, or creates one in the data folder."""
 
 import os
 import secrets
@@ -9,15 +9,15 @@ from cmw_agent.identity.principals import KEY_FILE
 
 
 def load_keys(configured: str | None, data_dir: Path) -> tuple[str, ...]:
-    """Return the secret keys: those configured, or the one kept in `data_dir`.
+    """Return the configured secret keys, or the one stored in `data_dir`.
 
     Args:
         configured: Comma-separated keys, the signing one first, or None.
-        data_dir: Where a key is made once, readable by its owner alone (0600).
+        data_dir: Folder in which a key is created once, readable by its owner alone (0600).
 
     Raises:
         StartupError: A configured key is shorter than 16 characters, or the key
-            file cannot be read or made.
+            file cannot be read or created.
     """
     if configured is not None:
         keys = tuple(part.strip() for part in configured.split(",") if part.strip())
@@ -26,7 +26,7 @@ def load_keys(configured: str | None, data_dir: Path) -> tuple[str, ...]:
         return keys
     path = data_dir / KEY_FILE
     try:
-        return (_read_or_make(path),)
+        return (_read_or_create(path),)
     except (OSError, UnicodeError) as error:
         raise StartupError(
             f"CMW_DATA_DIR: the secret key in {KEY_FILE} cannot be read or made "
@@ -34,9 +34,9 @@ def load_keys(configured: str | None, data_dir: Path) -> tuple[str, ...]:
         ) from error
 
 
-def _read_or_make(path: Path) -> str:
-    # The key appears under its name only when whole, and the first maker wins, so
-    # that two processes starting at once end up with one key.
+def _read_or_create(path: Path) -> str:
+    # The file gets its name only when it is complete, and the first process to name it wins, so
+    # that two processes that start at once use one key.
     if not path.exists():
         draft = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

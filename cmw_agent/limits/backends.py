@@ -1,7 +1,7 @@
-"""Where the limits count: a process's own counters, and what other ones must be like.
+"""Rate-limit backend interface, and the backend in the process's memory.
 
-They hold what the `limits` library counts, and who holds which of an owner's slots. Whatever
-names somebody comes in as a digest.
+A backend stores the counts of the `limits` library, and the holders of each owner's slots. Owners
+and network addresses are passed as digests.
 """
 
 import abc
@@ -17,11 +17,11 @@ MAX_KEYS = 100_000
 
 
 class LimitBackend(abc.ABC):
-    """One place that counts.
+    """Counts rate limits, and holds slots for answers that are being written.
 
     Args:
-        storage: Where the library's strategies keep their counts.
-        failures: What its methods may raise when the place cannot be reached.
+        storage: Storage of the `limits` library's strategies.
+        failures: Exceptions that mean that the backend cannot be reached.
     """
 
     def __init__(self, storage: Storage, failures: tuple[type[Exception], ...] = ()) -> None:
@@ -30,87 +30,97 @@ class LimitBackend(abc.ABC):
         self.failures = failures
 
     @abc.abstractmethod
-    async def take(self, owner: str, turn_id: str, most: int) -> bool:
-        """Take one of an owner's `most` slots for a turn; whether there was one."""
+    async def acquire(self, owner: str, slot_id: str, max_slots: int) -> bool:
+        """Acquire one of an owner's slots; return False if all are held.
+
+        Args:
+            owner: Digest of the owner.
+            slot_id: Id of the holder.
+            max_slots: Number of slots that the owner may hold at once.
+        """
 
     @abc.abstractmethod
-    async def renew(self, owner: str, turn_id: str) -> None:
-        """Keep a slot that would end by itself."""
+    async def renew(self, owner: str, slot_id: str) -> None:
+        """Extend the lease of a held slot."""
 
     @abc.abstractmethod
-    async def give(self, owner: str, turn_id: str) -> None:
-        """Give a slot back; harmless where it is back already."""
+    async def release(self, owner: str, slot_id: str) -> None:
+        """Release a slot; does nothing if it is not held."""
 
 
 class ProcessStorage(Storage, MovingWindowSupport):
-    """What the library counts, in this process alone, with a cap and without a task.
+    """Storage of the `limits` library in the process's memory, with a maximum number of keys.
 
-    The library's own storage in memory has no cap, and walks all keys in the background, each
-    through a thread, from the first request after the last walk on. Here each use of a key drops
-    what ran out before it, and beyond the cap what was used longest ago.
+    The library's own memory storage has no maximum, and its background task checks each key in a
+    thread. Here each write removes the expired keys, and beyond the maximum those that were
+    written longest ago.
+
+    Args:
+        clock: Returns seconds since the epoch.
+        max_keys: Maximum number of counts, and of moving windows.
     """
 
     STORAGE_SCHEME = None
 
-    def __init__(self, clock: Callable[[], float], most: int = MAX_KEYS) -> None:
+    def __init__(self, clock: Callable[[], float], max_keys: int = MAX_KEYS) -> None:
         super().__init__()
         self._clock = clock
-        self._most = most
-        # when it runs out, and the count or the times of its entries, newest first
+        self._max_keys = max_keys
+        # by key: time of expiry, and the count or the times of the entries, newest first
         self._counts: OrderedDict[str, tuple[float, int]] = OrderedDict()
         self._times: OrderedDict[str, tuple[float, deque[float]]] = OrderedDict()
 
     @property
     def base_exceptions(self) -> type[Exception]:
-        """No failure is this storage's own."""
+        """The base class of this storage's own errors, of which there are none."""
         return ValueError
 
     async def incr(self, key: str, expiry: float, amount: int = 1) -> int:
-        """Add to a count, which begins with `amount` and then lasts `expiry` seconds."""
+        """Add to a count and return it; a new count expires after `expiry` seconds."""
         now = self._clock()
-        ends, count = self._counts.get(key, (0.0, 0))
-        if ends <= now:
-            ends, count = now + expiry, 0
-        self._keep(self._counts, key, (ends, count + amount))
+        expires_at, count = self._counts.get(key, (0.0, 0))
+        if expires_at <= now:
+            expires_at, count = now + expiry, 0
+        self._put(self._counts, key, (expires_at, count + amount))
         return count + amount
 
     async def get(self, key: str) -> int:
-        """Return a count."""
-        ends, count = self._counts.get(key, (0.0, 0))
-        return count if ends > self._clock() else 0
+        """Return a count; 0 if it has expired."""
+        expires_at, count = self._counts.get(key, (0.0, 0))
+        return count if expires_at > self._clock() else 0
 
     async def get_expiry(self, key: str) -> float:
-        """Return when a count ends."""
+        """Return the time at which a count expires."""
         return self._counts.get(key, (self._clock(), 0))[0]
 
     async def check(self) -> bool:
-        """It is always there."""
+        """Return whether the storage can be used, which is always the case."""
         return True
 
     async def reset(self) -> int:
-        """Forget everything; return how much it was."""
-        found = len(self._counts) + len(self._times)
+        """Remove all keys; return their number."""
+        count = len(self._counts) + len(self._times)
         self._counts.clear()
         self._times.clear()
-        return found
+        return count
 
     async def clear(self, key: str) -> None:
-        """Forget one key."""
+        """Remove one key."""
         self._counts.pop(key, None)
         self._times.pop(key, None)
 
     async def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
-        """Note `amount` entries where no more than `limit` fall into `expiry` seconds then."""
+        """Add entries, unless more than `limit` would fall into the last `expiry` seconds."""
         now = self._clock()
         times = self._recent(key, now - expiry)
         if len(times) + amount > limit:
             return False
         times.extendleft([now] * amount)
-        self._keep(self._times, key, (now + expiry, times))
+        self._put(self._times, key, (now + expiry, times))
         return True
 
     async def get_moving_window(self, key: str, limit: int, expiry: int) -> tuple[float, int]:
-        """Return the time of the oldest entry of the last `expiry` seconds, and how many are."""
+        """Return the time of the oldest entry in the last `expiry` seconds, and their number."""
         now = self._clock()
         times = self._recent(key, now - expiry)
         return (times[-1], len(times)) if times else (now, 0)
@@ -121,37 +131,42 @@ class ProcessStorage(Storage, MovingWindowSupport):
             times.pop()
         return times
 
-    def _keep(self, kept: OrderedDict[str, Any], key: str, value: tuple[float, Any]) -> None:
-        kept[key] = value
-        kept.move_to_end(key)
+    def _put(self, entries: OrderedDict[str, Any], key: str, value: tuple[float, Any]) -> None:
+        entries[key] = value
+        entries.move_to_end(key)
         now = self._clock()
-        while len(kept) > self._most or next(iter(kept.values()))[0] <= now:
-            kept.popitem(last=False)
+        while len(entries) > self._max_keys or next(iter(entries.values()))[0] <= now:
+            entries.popitem(last=False)
 
 
 class ProcessBackend(LimitBackend):
-    """Counts of this process. Slots end with it and need no lease."""
+    """Counts in the process's memory. Slots end with the process and need no lease.
 
-    def __init__(self, clock: Callable[[], float] = time.time, most: int = MAX_KEYS) -> None:
-        super().__init__(ProcessStorage(clock, most))
-        self._most_owners = most
+    Args:
+        clock: Returns seconds since the epoch.
+        max_keys: Maximum number of counts, of moving windows, and of owners with slots.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.time, max_keys: int = MAX_KEYS) -> None:
+        super().__init__(ProcessStorage(clock, max_keys))
+        self._max_owners = max_keys
         self._slots: dict[str, set[str]] = {}
 
-    async def take(self, owner: str, turn_id: str, most: int) -> bool:
-        """Take a slot; beyond the cap of owners there is none for new ones."""
+    async def acquire(self, owner: str, slot_id: str, max_slots: int) -> bool:
+        """Acquire a slot; a new owner gets none if the maximum of owners is reached."""
         held = self._slots.get(owner, set())
-        if turn_id not in held and len(held) >= most:
+        if slot_id not in held and len(held) >= max_slots:
             return False
-        if not held and len(self._slots) >= self._most_owners:
+        if not held and len(self._slots) >= self._max_owners:
             return False
-        self._slots[owner] = held | {turn_id}
+        self._slots[owner] = held | {slot_id}
         return True
 
-    async def renew(self, owner: str, turn_id: str) -> None:
-        """Nothing ends by itself here."""
+    async def renew(self, owner: str, slot_id: str) -> None:
+        """Do nothing: slots have no lease here."""
 
-    async def give(self, owner: str, turn_id: str) -> None:
-        """Give a slot back, and forget an owner without any."""
-        rest = self._slots.pop(owner, set()) - {turn_id}
+    async def release(self, owner: str, slot_id: str) -> None:
+        """Release a slot, and remove an owner who holds none."""
+        rest = self._slots.pop(owner, set()) - {slot_id}
         if rest:
             self._slots[owner] = rest

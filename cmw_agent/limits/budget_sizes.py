@@ -1,6 +1,6 @@
-"""The size of each budget: what one owner, one network address, and all may use of a kind.
+"""Sizes of the budgets: how much of each kind one owner, one network address, and all may use.
 
-All numbers are here, and all are made from the settings. See
+All numbers are here and are derived from the settings. See
 ``docs/adr/0025-one-budget-per-address.md``.
 """
 
@@ -34,21 +34,21 @@ Bound = Literal["owner", "network", "app"]
 WHO: Mapping[Bound, str] = MappingProxyType(
     {"owner": "You have", "network": "Your network has", "app": "The app has"}
 )
-RETRY_SECONDS = 5  # when to try again for something that is held
+RETRY_SECONDS = 5  # Retry-After for a budget that is held, not spent
 PAGES_PER_OWNER = 50
-LARGE_BODIES = 8  # in memory
-BODY_BYTES = 67_108_864  # of all other bodies that are not whole yet
-QUESTIONS = 1_000  # open in one process, at least
-TASK_OWNERS = 50  # of one network that may have all the recurring tasks that one may
-EXTRACTIONS = 4  # workers that read documents; no owner has two
+LARGE_BODIES = 8  # request bodies in memory
+BODY_BYTES = 67_108_864  # of all other request bodies that are being received
+QUESTIONS = 1_000  # minimum of the total of pending approvals in one process
+TASK_OWNERS = 50  # owners of one network who may each have the maximum of recurring tasks
+EXTRACTIONS = 4  # extraction workers; one per owner
 
 
 class BudgetFullError(OverloadedError):
-    """All of the app's budget is used.
+    """The total of a budget is used up.
 
     Args:
-        sentence: Of which kind, and when to try again.
-        retry_after: Whole seconds until then, for the header of that name.
+        sentence: Which budget, and when to try again.
+        retry_after: Whole seconds until then, for the header `Retry-After`.
     """
 
     retry_after: int = RETRY_SECONDS
@@ -62,18 +62,20 @@ class BudgetFullError(OverloadedError):
 class Budget:
     """How much of one kind may be used at once, or within a window.
 
-    Alone, a network address may use `per_network`. When little is free it may use less: no more
-    than is free, or a fixed multiple of it where `per_network` is over half (the dynamic threshold
-    of shared buffers). So something is left for who comes next, however many addresses hold all
-    they can. Who uses nothing yet may have anything that is free.
+    A network address may use `per_network` when nobody else uses anything. When little is free it
+    may use less: no more than what is free, or a fixed multiple of that if `per_network` is over
+    half of the total (dynamic thresholds of shared buffers, Choudhury and Hahne 1998). So
+    something remains for newcomers, however many addresses use all they can. An address that uses
+    nothing yet may take anything that is free.
 
     Args:
-        kind: Of what.
-        noun: The same in words, for refusals: ``answers at once``.
-        per_owner: For one owner.
-        per_network: For one network address, whoever asks there.
-        total: For all.
-        seconds: The window in which spendings count; None where things are held and released.
+        kind: The resource.
+        noun: The resource in words, for refusals: ``answers at once``.
+        per_owner: Maximum for one owner.
+        per_network: Maximum for one network address, for all of its owners.
+        total: Maximum for all.
+        seconds: Length of the window in which spending counts; None for a resource that is held
+            and released.
     """
 
     kind: Kind
@@ -86,17 +88,17 @@ class Budget:
     def bound(
         self, *, owner: int, network: int | None, total: int, amount: int = 1
     ) -> Bound | None:
-        """Return whose bound is reached where `amount` more cannot be used, or None where it can.
+        """Return whose limit would be exceeded: the owner's, the network's, the app's; else None.
 
         Args:
-            owner: What the owner uses now.
-            network: What the owner's network address uses now; None where there is none, as for
-                messengers and recurring tasks.
-            total: What all use now.
-            amount: What is to be added.
+            owner: Present use of the owner.
+            network: Present use of the network address; None if there is none, as for messengers
+                and recurring tasks.
+            total: Present use of all.
+            amount: Further use.
         """
         free = self.total - total - amount
-        # An owner's bound that is the whole is none: the app is full then.
+        # If the owner's limit equals the total, the app is full, not the owner's share.
         if owner + amount > self.per_owner and self.per_owner < self.total:
             return "owner"
         if free < 0:
@@ -106,7 +108,7 @@ class Budget:
         return None
 
     def error(self, bound: Bound) -> "RateLimitError | BudgetFullError":
-        """Return the error that tells whose bound is reached."""
+        """Return the error for an exceeded limit."""
         wait = readable(self.retry_after)
         sentence = f"{WHO[bound]} too many {self.noun} right now; please try again in {wait}."
         kind = BudgetFullError if bound == "app" else RateLimitError
@@ -138,7 +140,7 @@ def budgets_of(settings: Settings) -> dict[Kind, Budget]:
         return Budget(kind, noun, per_owner, _part(share, total), total)
 
     budgets = (
-        held("turns", "answers at once", turns, turns),  # `Limits` has the owner's own limit
+        held("turns", "answers at once", turns, turns),  # `RateLimiter.slot` limits each owner
         held("mailboxes", "open pages", PAGES_PER_OWNER, pages),
         held("heartbeats", "open pages", PAGES_PER_OWNER, pages),
         held("connections", "connections", 3 * pages, 3 * pages),
@@ -149,7 +151,7 @@ def budgets_of(settings: Settings) -> dict[Kind, Budget]:
         held("large_bodies", "large requests at once", LARGE_BODIES, LARGE_BODIES),
         held("body_bytes", "requests underway", BODY_BYTES, BODY_BYTES),
         held("extraction", "documents being read at once", 1, EXTRACTIONS),
-        held("disk_bytes", "bytes of files", quota, disk),  # what is used stands in the database
+        held("disk_bytes", "bytes of files", quota, disk),  # the database counts the use
         Budget("new_cookies", "new visitors", pages, visitors, pages, MINUTE),
     )
     return {budget.kind: budget for budget in budgets}

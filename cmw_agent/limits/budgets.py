@@ -1,7 +1,7 @@
-"""Budgets: how much one owner, one network address, and all together may hold or spend.
+"""Budgets: how much of a resource one owner, one network address, and all together may use.
 
-A visitor's cookie is free, so a bound per owner alone bounds nobody. Each kind of thing that a
-free cookie buys has one `Budget` (`budget_sizes`); `Budgets` counts what a process uses of it.
+A visitor's cookie is free, so a limit per owner alone limits nobody. Each resource that a free
+cookie gives access to has a `Budget` (`budget_sizes`); `Budgets` counts its use in the process.
 """
 
 import asyncio
@@ -13,31 +13,31 @@ from dataclasses import replace
 from cmw_agent.config.settings import Settings
 from cmw_agent.core.errors import UserError
 from cmw_agent.limits.budget_sizes import KINDS, Bound, Budget, BudgetFullError, Kind, budgets_of
-from cmw_agent.limits.budget_use import Hold, Use, Waiter
+from cmw_agent.limits.budget_use import BudgetUsage, Hold, Waiter
 from cmw_agent.limits.limiter import network_of
 
 __all__ = ["KINDS", "Bound", "Budget", "BudgetFullError", "Budgets", "Hold", "Kind", "budgets_of"]
 
-MAX_WAITING = 1_000  # callers of one kind that wait for their turn
-MAX_ENTRIES = 100_000  # who has spent of one kind in which step of its window
+MAX_WAITING = 1_000  # callers that wait for one kind
+MAX_ENTRIES = 100_000  # spendings of one kind in its window: one per owner, network and step
 
 
 class Budgets:
-    """Counts what one process uses of each budget.
+    """Counts the use of each budget in one process.
 
-    Taking and releasing cost the same however much is used. An owner is None where nobody is known
-    yet, an address where the channel has none; what is unknown is not bounded by it, and counts
-    for all.
+    Taking and releasing take constant time. In all methods `owner` is None if the principal is not
+    known yet, and `address` is None if the channel has none: that limit then does not apply, and
+    the use counts for the total only. IPv6 addresses are counted by /64.
 
     Args:
         budgets: As `budgets_of` returns them.
-        clock: Seconds, monotonic.
+        clock: Monotonic clock, in seconds.
     """
 
     def __init__(
         self, budgets: Mapping[Kind, Budget], clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._uses = {kind: Use(budget) for kind, budget in budgets.items()}
+        self._usages = {kind: BudgetUsage(budget) for kind, budget in budgets.items()}
         self._clock = clock
 
     @classmethod
@@ -46,58 +46,62 @@ class Budgets:
         return cls(budgets_of(settings))
 
     def budget(self, kind: Kind) -> Budget:
-        """Return the numbers of a kind."""
-        return self._uses[kind].budget
+        """Return the budget of a kind."""
+        return self._usages[kind].budget
 
     def shrink(self, kind: Kind, total: int) -> None:
-        """Make a budget smaller, each part of it alike; before anything is used of it."""
-        use = self._uses[kind]
-        budget = use.budget
+        """Reduce a budget to `total`, the limit per network in proportion; before its first use."""
+        usage = self._usages[kind]
+        budget = usage.budget
         per_network = max(1, budget.per_network * total // budget.total)
         per_owner = min(budget.per_owner, total)
-        use.budget = replace(budget, total=total, per_network=per_network, per_owner=per_owner)
+        usage.budget = replace(budget, total=total, per_network=per_network, per_owner=per_owner)
 
     def used(self, kind: Kind) -> int:
-        """Return what all use of a kind now."""
-        return self._uses[kind].total
+        """Return the total use of a kind."""
+        return self._usages[kind].total
 
     def used_by(self, kind: Kind, address: str | None) -> int:
-        """Return what a network address uses of a kind now."""
-        return self._uses[kind].networks.get(_network(address) or "", 0)
+        """Return the use of a kind by a network address."""
+        return self._usages[kind].networks.get(_network(address) or "", 0)
 
     def used_by_owner(self, kind: Kind, owner: str) -> int:
-        """Return what an owner uses of a kind now."""
-        return self._uses[kind].owners.get(owner, 0)
+        """Return the use of a kind by an owner."""
+        return self._usages[kind].owners.get(owner, 0)
+
+    def waiting(self, kind: Kind) -> int:
+        """Return how many callers wait for a part of a kind."""
+        return len(self._usages[kind].waiting)
 
     def bound(
         self, kind: Kind, owner: str | None, address: str | None, amount: int = 1
     ) -> Bound | None:
-        """Return whose bound keeps `amount` more from being taken now, or None where it can."""
-        return self._uses[kind].bound(owner, _network(address), amount)
+        """Return whose limit `amount` more would exceed, or None."""
+        return self._usages[kind].bound(owner, _network(address), amount)
 
     def refusal(
         self, kind: Kind, owner: str | None, address: str | None, amount: int = 1
     ) -> UserError | None:
-        """Return why `amount` more cannot be taken now, or None where it can."""
-        return self._uses[kind].refusal(owner, _network(address), amount)
+        """Return the error if `amount` more cannot be taken, or None."""
+        return self._usages[kind].refusal(owner, _network(address), amount)
 
     def take(self, kind: Kind, owner: str | None, address: str | None, amount: int = 1) -> Hold:
-        """Use a part of a budget until the returned hold is released.
+        """Use a part of a budget until the returned `Hold` is released.
 
         Args:
-            kind: Of what.
-            owner: Who uses it.
-            address: The network address that it is asked from; IPv6 counts by /64.
-            amount: How much, in the kind's unit.
+            kind: The budget.
+            owner: Id of the principal who uses it.
+            address: Network address of the request.
+            amount: In the kind's unit.
 
         Raises:
-            RateLimitError: The owner, or the address, uses as much as it may.
-            Full: The app has no more.
+            RateLimitError: The owner or the network would exceed its limit.
+            BudgetFullError: The total would be exceeded.
         """
-        use, network = self._uses[kind], _network(address)
-        if (refusal := use.refusal(owner, network, amount)) is not None:
+        usage, network = self._usages[kind], _network(address)
+        if (refusal := usage.refusal(owner, network, amount)) is not None:
             raise refusal
-        return Hold(use, owner, network, amount)
+        return Hold(usage, owner, network, amount)
 
     @contextlib.asynccontextmanager
     async def hold(
@@ -109,64 +113,70 @@ class Budgets:
         *,
         wait_seconds: float = 0,
     ) -> AsyncIterator[Hold]:
-        """Use a part of a budget for the block, and wait for it where it must be waited for.
+        """Use a part of a budget while the context is open; wait for it if necessary.
 
-        Whoever's network, then owner, uses least goes first, and then who came first.
+        The caller whose network uses least goes first, then the one whose owner uses least, then
+        the one who came first.
 
         Raises:
-            RateLimitError, BudgetFullError: As for `take`, once `wait_seconds` are over.
+            RateLimitError, BudgetFullError: As for `take`, after `wait_seconds`.
         """
-        use, network = self._uses[kind], _network(address)
-        hold = await self._wait(use, owner, network, amount, wait_seconds)
+        usage, network = self._usages[kind], _network(address)
+        hold = await self._wait(usage, owner, network, amount, wait_seconds)
         with hold:
             yield hold
 
     def spend(self, kind: Kind, owner: str | None, address: str | None, amount: int = 1) -> None:
-        """Count `amount` for the window of a kind.
+        """Spend `amount` of a budget, which counts for the length of its window.
 
         Raises:
             RateLimitError, BudgetFullError: As for `take`; nothing is counted then.
         """
-        use, network, now = self._uses[kind], _network(address), self._clock()
-        if use.budget.seconds is None:
+        usage, network, now = self._usages[kind], _network(address), self._clock()
+        if usage.budget.seconds is None:
             raise ValueError(f"{kind} are held, not spent")
-        use.forget(now)
-        if (refusal := use.refusal(owner, network, amount)) is not None:
+        usage.expire(now)
+        if (refusal := usage.refusal(owner, network, amount)) is not None:
             raise refusal
-        if use.entries >= MAX_ENTRIES:
-            raise BudgetFullError(retry_after=use.budget.retry_after)
-        use.add(owner, network, amount)
-        use.note(now, use.budget.seconds, (owner, network), amount)
+        if usage.entries >= MAX_ENTRIES:
+            raise BudgetFullError(retry_after=usage.budget.retry_after)
+        usage.add(owner, network, amount)
+        usage.record(now, usage.budget.seconds, (owner, network), amount)
 
     async def _wait(
-        self, use: Use, owner: str | None, network: str | None, amount: int, seconds: float
+        self,
+        usage: BudgetUsage,
+        owner: str | None,
+        network: str | None,
+        amount: int,
+        seconds: float,
     ) -> Hold:
-        refusal = use.refusal(owner, network, amount)
+        refusal = usage.refusal(owner, network, amount)
         if refusal is None:
-            return Hold(use, owner, network, amount)
-        if seconds <= 0 or not _may_wait(use, network):
+            return Hold(usage, owner, network, amount)
+        if seconds <= 0 or not _may_wait(usage, network):
             raise refusal
         granted: asyncio.Future[Hold] = asyncio.get_running_loop().create_future()
         waiter = Waiter(owner, network, amount, granted)
-        use.waiting.append(waiter)
+        usage.waiting.append(waiter)
         try:
             async with asyncio.timeout(seconds):
                 return await granted
         except BaseException as error:
-            if waiter in use.waiting:
-                use.waiting.remove(waiter)
+            if waiter in usage.waiting:
+                usage.waiting.remove(waiter)
             elif not granted.cancelled():
-                granted.result().release()  # granted, but the caller has gone
+                granted.result().release()  # granted, but the caller has been cancelled
             if isinstance(error, TimeoutError):
                 raise refusal from None
             raise
 
 
-def _may_wait(use: Use, network: str | None) -> bool:
-    if len(use.waiting) >= MAX_WAITING:
+def _may_wait(usage: BudgetUsage, network: str | None) -> bool:
+    if len(usage.waiting) >= MAX_WAITING:
         return False
-    alike = sum(waiter.network == network for waiter in use.waiting)
-    return network is None or alike < MAX_WAITING // 2
+    same_network = sum(waiter.network == network for waiter in usage.waiting)
+    return network is None or same_network < MAX_WAITING // 2
 
 
 def _network(address: str | None) -> str | None:

@@ -1,7 +1,7 @@
-"""How much one user, and one network address, may ask for.
+"""Rate limits per user and per network address: messages, tokens per day, answers at once.
 
-Counting is the `limits` library's; where it counts is in `counters`. While the Redis that replicas
-share cannot be reached, each process counts for itself. See
+The `limits` library counts, in one of the backends (`backends`, `redis_backend`). While the Redis
+server that replicas share cannot be reached, each process counts by itself. See
 ``docs/adr/0013-limits-by-the-limits-library.md``.
 """
 
@@ -28,10 +28,10 @@ from cmw_agent.limits.redis_backend import (
 )
 
 MINUTE, HOUR, DAY = 60, 3600, 86_400
-SLOT_SECONDS = 5  # when to try again for a slot
+SLOT_SECONDS = 5  # Retry-After when all slots are held
 RENEW_SECONDS = LEASE_SECONDS / 3
-ANSWER_TOKENS = 2_000  # that a running answer is expected to write
-MANY = 1_000  # answers at once, where no limit is set
+ANSWER_TOKENS = 2_000  # expected length of an answer
+UNLIMITED_SLOTS = 1_000  # answers at once, if no limit is set
 SPENT_SOON = (
     "The answers being written for you may use what is left of today's tokens; please wait for "
     "one or stop it."
@@ -39,11 +39,11 @@ SPENT_SOON = (
 
 
 class RateLimitError(UserError):
-    """A limit is reached.
+    """A rate limit is reached.
 
     Args:
-        sentence: Which one, and when it goes on.
-        retry_after: Whole seconds until then, at least 1, for the header of that name.
+        sentence: Which limit, and when to try again.
+        retry_after: Whole seconds until then, at least 1, for the header `Retry-After`.
     """
 
     status = 429
@@ -56,10 +56,14 @@ class RateLimitError(UserError):
 
 
 class Slot:
-    """The right to have one answer written, for the block.
+    """The right of an owner to have one answer written.
 
-    Where replicas share the counting, it also ends a minute after its last renewal: a process
-    that dies keeps nobody waiting.
+    With a shared backend it has a lease, which ends `LEASE_SECONDS` after the last renewal, so
+    that the slots of a dead process become free.
+
+    Args:
+        renew: Extends the lease.
+        clock: Returns seconds since the epoch.
     """
 
     def __init__(self, renew: Callable[[], Awaitable[None]], clock: Callable[[], float]) -> None:
@@ -68,23 +72,23 @@ class Slot:
         self._renewed = clock()
 
     async def renew(self) -> None:
-        """Keep it; to be called every few seconds, of which most cost nothing."""
+        """Extend the lease if it is due; the holder calls this every few seconds."""
         if not 0 <= self._clock() - self._renewed < RENEW_SECONDS:
             self._renewed = self._clock()
             await self._renew()
 
 
 class RateLimiter:
-    """Counts what owners ask for; `open_limits` makes one.
+    """Counts and limits the messages, tokens and answers of owners; made by `open_limits`.
 
     Args:
-        settings: The limits; 0 is none.
-        places: Where it counts.
-        clock: Seconds since 1970.
+        settings: The limits; 0 means no limit.
+        backend: Stores the counts.
+        clock: Returns seconds since the epoch.
     """
 
     def __init__(
-        self, settings: Settings, places: FallbackBackend, clock: Callable[[], float]
+        self, settings: Settings, backend: FallbackBackend, clock: Callable[[], float]
     ) -> None:
         self._turns = _minute(settings.turns_per_minute, "turns")
         self._addresses = _minute(settings.turns_per_address, "addresses")
@@ -94,76 +98,78 @@ class RateLimiter:
             else None
         )
         self._at_once = settings.turns_at_once
-        self._reserve = settings.history_tokens + ANSWER_TOKENS  # of the day, for each answer
-        self._places = places
+        self._reserve = settings.history_tokens + ANSWER_TOKENS  # tokens for each running answer
+        self._backend = backend
         self._clock = clock
-        self._names = RandomIdPool()
+        self._ids = RandomIdPool()
 
     async def admit(self, owner: str, address: str | None) -> None:
-        """Count one message, for its owner and for the network address it came from.
+        """Count one message of an owner and of the network address it came from.
+
+        Args:
+            owner: Id of the principal.
+            address: Network address of the request, or None.
 
         Raises:
-            RateLimitError: One of them has sent enough for now, which counts for neither; or the owner
-                has used up the tokens of the day.
+            RateLimitError: The owner or the network has reached its limit, in which case nothing
+                is counted; or the owner has used up the tokens of the day.
         """
         digest = _digest(owner)
-        place = None if address is None else _digest(network_of(address))
-        await self._places.ask(lambda counters: self._admit(counters, digest, place))
+        network = None if address is None else _digest(network_of(address))
+        await self._backend.call(lambda backend: self._admit(backend, digest, network))
 
     async def charge(self, owner: str, tokens: int) -> None:
-        """Add tokens that the owner has used to those of the day (in UTC)."""
+        """Add tokens to those that the owner has used today (in UTC)."""
         digest, item = _digest(owner), self._tokens
         if item is not None and tokens > 0:
-            await self._places.ask(
-                lambda counters: counters.fixed.hit(item, digest, self._day(), cost=tokens)
+            await self._backend.call(
+                lambda backend: backend.fixed.hit(item, digest, self._day(), cost=tokens)
             )
 
     @contextlib.asynccontextmanager
     async def slot(self, owner: str) -> AsyncIterator[Slot]:
-        """Hold one of the owner's slots for the block.
+        """Hold one of the owner's slots while the context is open.
 
-        Where the tokens of a day are limited, each answer at once must leave room for the others:
-        there are no more slots than the rest of the day is worth.
+        If the tokens of a day are limited, the remaining tokens also limit the number of slots,
+        because each running answer reserves some.
 
         Raises:
-            RateLimitError: As many answers as may be are being written for the owner already, or the
-                tokens of the day are used up.
+            RateLimitError: All slots of the owner are held, or the tokens of the day are used up.
         """
         digest = _digest(owner)
         if not self._at_once and self._tokens is None:
-            yield Slot(_nothing, self._clock)
+            yield Slot(_no_renewal, self._clock)
             return
+        slot_id = self._ids.hex(8)
+        at_once = self._at_once or UNLIMITED_SLOTS
 
-        name = self._names.hex(8)
+        async def acquire(backend: LimitBackend) -> tuple[LimitBackend | None, int]:
+            max_slots = min(at_once, await self._affordable(backend, digest))
+            is_held = await backend.acquire(digest, slot_id, max_slots)
+            return (backend if is_held else None), max_slots
 
-        at_once = self._at_once or MANY
-
-        async def take(counters: LimitBackend) -> tuple[LimitBackend | None, int]:
-            most = min(at_once, await self._affordable(counters, digest))
-            return (counters if await counters.take(digest, name, most) else None), most
-
-        holder, most = await self._places.ask(take)
+        holder, max_slots = await self._backend.call(acquire)
         if holder is None:
-            sentence = SPENT_SOON if most < at_once else _busy(at_once)
+            sentence = SPENT_SOON if max_slots < at_once else _busy(at_once)
             raise RateLimitError(sentence, retry_after=SLOT_SECONDS)
         try:
             yield Slot(
-                lambda: self._places.attempt(holder, holder.renew(digest, name)), self._clock
+                lambda: self._backend.attempt(holder, holder.renew(digest, slot_id)), self._clock
             )
         finally:
-            # What cannot be given back now ends by itself.
-            await self._places.attempt(holder, holder.give(digest, name))
+            # If this fails, the lease ends by itself.
+            await self._backend.attempt(holder, holder.release(digest, slot_id))
 
-    async def _affordable(self, counters: LimitBackend, owner: str) -> int:
-        """Return for how many answers at once the tokens that are left of the day suffice.
+    async def _affordable(self, backend: LimitBackend, owner: str) -> int:
+        """Return for how many answers at once the owner's remaining tokens of the day suffice.
 
         Raises:
-            RateLimitError: None are left.
+            RateLimitError: No tokens remain.
         """
         tokens = self._tokens
         if tokens is None:
-            return MANY
-        left = (await counters.fixed.get_window_stats(tokens, owner, self._day())).remaining
+            return UNLIMITED_SLOTS
+        left = (await backend.fixed.get_window_stats(tokens, owner, self._day())).remaining
         if left > 0:
             return math.ceil(left / self._reserve)
         seconds = DAY - int(self._clock()) % DAY
@@ -172,24 +178,24 @@ class RateLimiter:
             retry_after=seconds,
         )
 
-    async def _admit(self, counters: LimitBackend, owner: str, address: str | None) -> None:
-        moving = counters.moving
-        await self._affordable(counters, owner)
-        # The address is only tested before the owner's turn is counted, so that neither pays for
-        # what the other is refused.
-        await self._must(moving, moving.test, self._addresses, address, "Your network has")
-        await self._must(moving, moving.hit, self._turns, owner, "You have")
-        await self._must(moving, moving.hit, self._addresses, address, "Your network has")
+    async def _admit(self, backend: LimitBackend, owner: str, network: str | None) -> None:
+        moving = backend.moving
+        await self._affordable(backend, owner)
+        # The network is tested before the owner's turn is counted, and counted after it, so that
+        # a message that one of them is refused counts for neither.
+        await self._enforce(moving, moving.test, self._addresses, network, "Your network has")
+        await self._enforce(moving, moving.hit, self._turns, owner, "You have")
+        await self._enforce(moving, moving.hit, self._addresses, network, "Your network has")
 
-    async def _must(
+    async def _enforce(
         self,
         moving: MovingWindowRateLimiter,
-        may: Callable[[RateLimitItem, str], Awaitable[bool]],
+        is_allowed: Callable[[RateLimitItem, str], Awaitable[bool]],
         item: RateLimitItem | None,
         key: str | None,
         who: str,
     ) -> None:
-        if item is None or key is None or await may(item, key):
+        if item is None or key is None or await is_allowed(item, key):
             return
         window = await moving.get_window_stats(item, key)
         seconds = min(max(math.ceil(window.reset_time - self._clock()), 1), MINUTE)
@@ -210,28 +216,27 @@ async def open_limits(
     clock: Callable[[], float] = time.time,
     wait_seconds: float = WAIT_SECONDS,
 ) -> AsyncIterator[RateLimiter]:
-    """Open the limits that the settings name for the block, shared ones where a Redis is set.
+    """Yield the `RateLimiter` of the settings; it uses Redis if they name a server.
 
     Args:
-        settings: The limits, and the address of Redis.
-        clock: Seconds since 1970.
-        wait_seconds: How long Redis may take to answer before the process counts by itself.
+        settings: The limits, and the URL of Redis.
+        clock: Returns seconds since the epoch.
+        wait_seconds: Time-out of one call of Redis, after which the process counts by itself.
 
     Raises:
-        StartupError: The address of Redis cannot be understood. Whether it answers does not
-            matter now.
+        StartupError: The URL of Redis is not valid. An unreachable server raises nothing.
     """
     url = settings.redis_url
     shared = None if url is None else RedisCounters.open(url.get_secret_value(), wait_seconds)
-    places = FallbackBackend(ProcessBackend(clock), shared, clock, wait_seconds)
+    backend = FallbackBackend(ProcessBackend(clock), shared, clock, wait_seconds)
     try:
-        yield RateLimiter(settings, places, clock)
+        yield RateLimiter(settings, backend, clock)
     finally:
-        await places.close()
+        await backend.close()
 
 
 def readable(seconds: int) -> str:
-    """Return a time to wait in one unit, rounded up: ``12 seconds``, ``1 minute``, ``5 hours``."""
+    """Return a duration in one unit, rounded up: ``12 seconds``, ``1 minute``, ``5 hours``."""
     size, unit = next(
         (size, unit)
         for size, unit in ((HOUR, "hour"), (MINUTE, "minute"), (1, "second"))
@@ -241,8 +246,8 @@ def readable(seconds: int) -> str:
     return f"{number} {unit}" if number == 1 else f"{number} {unit}s"
 
 
-def _minute(most: int, namespace: str) -> RateLimitItem | None:
-    return RateLimitItemPerMinute(most, namespace=namespace) if most else None
+def _minute(limit: int, namespace: str) -> RateLimitItem | None:
+    return RateLimitItemPerMinute(limit, namespace=namespace) if limit else None
 
 
 def _digest(name: str) -> str:
@@ -252,16 +257,19 @@ def _digest(name: str) -> str:
 
 
 def network_of(address: str) -> str:
-    """One host may have all the addresses of an IPv6 network of 64 bits."""
+    """Return the network for which an address is counted: the IPv4 address or the IPv6 /64.
+
+    One host may use all addresses of an IPv6 /64. Text that is not an address is returned as it is.
+    """
     try:
-        found = ipaddress.ip_address(address)
+        ip = ipaddress.ip_address(address)
     except ValueError:
         return address
-    if isinstance(found, ipaddress.IPv4Address):
-        return str(found)
-    if found.ipv4_mapped is not None:
-        return str(found.ipv4_mapped)
-    return str(ipaddress.ip_network((int(found), 64), strict=False))
+    if isinstance(ip, ipaddress.IPv4Address):
+        return str(ip)
+    if ip.ipv4_mapped is not None:
+        return str(ip.ipv4_mapped)
+    return str(ipaddress.ip_network((int(ip), 64), strict=False))
 
 
 def _busy(at_once: int) -> str:
@@ -270,5 +278,5 @@ def _busy(at_once: int) -> str:
     return f"{at_once} answers are being written for you already; please wait for one or stop it."
 
 
-async def _nothing() -> None:
-    """Renew a slot that there is no limit of."""
+async def _no_renewal() -> None:
+    """Do nothing: without a limit a slot has no lease."""

@@ -1,4 +1,4 @@
-"""How slowly bytes may come or go."""
+"""Minimum rate at which bytes must arrive or be sent."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """A deadline that each byte puts off a little, so that neither silence nor a trickle lasts.
+    """A deadline that each byte extends, so that neither silence nor a trickle lasts for long.
 
     Args:
-        grace: Seconds for the first bytes, and that may be lost on the way.
-        bytes_per_second: The least rate beside that.
-        began: The event loop's time at the beginning.
+        grace: Seconds allowed in addition to the time that the minimum rate needs.
+        bytes_per_second: Minimum rate.
+        began: Start of the transfer, on the event loop's clock.
     """
 
     grace: float
@@ -19,5 +19,5 @@ class Pace:
     began: float = field(default_factory=lambda: asyncio.get_running_loop().time())
 
     def deadline(self, count: int) -> float:
-        """Return the loop's time at which more than `count` bytes must have passed."""
+        """Return the time on the loop's clock by which more than `count` bytes must have passed."""
         return self.began + self.grace + count / self.bytes_per_second

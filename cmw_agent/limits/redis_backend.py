@@ -1,8 +1,7 @@
-"""Counters in a Redis that replicas share, and a process's own while it cannot be reached."""
+"""Rate-limit backend in a Redis server that replicas share, with a fallback to the process."""
 
 import asyncio
 import contextlib
-import logging
 import math
 from collections.abc import Awaitable, Callable
 from typing import Any, Self, TypeVar
@@ -10,26 +9,27 @@ from typing import Any, Self, TypeVar
 from limits.aio.storage import RedisStorage
 
 from cmw_agent.core.errors import StartupError
+from cmw_agent.core.logs import get_logger
 from cmw_agent.limits.backends import LimitBackend
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 T = TypeVar("T")
 
-LEASE_SECONDS = 60  # after its last renewal a slot of a process that died is free
-WAIT_SECONDS = 1.0  # for Redis
-PAUSE_SECONDS = 5  # without asking a Redis that has just failed
-WARN_SECONDS = 60  # at least between two warnings
+LEASE_SECONDS = 60  # from the last renewal until the slot of a dead process is free
+WAIT_SECONDS = 1.0  # time-out of one call of Redis
+PAUSE_SECONDS = 5  # after a failure of Redis, in which the process counts by itself
+WARN_SECONDS = 60  # minimum time between two warnings
 CONNECTIONS = 32
 PREFIX = "cmw"
-UNBOUNDED = 0
+UNLIMITED = 0
 
-# Redis tells the time, so that the clocks of replicas do not matter.
-_TAKE = """
+# Uses the clock of Redis, so that the clocks of replicas need not agree.
+_ACQUIRE = """
 local now = tonumber(redis.call('TIME')[1])
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
-local most = tonumber(ARGV[2])
+local max_slots = tonumber(ARGV[2])
 local held = redis.call('ZSCORE', KEYS[1], ARGV[1])
-if most > 0 and not held and redis.call('ZCARD', KEYS[1]) >= most then return 0 end
+if max_slots > 0 and not held and redis.call('ZCARD', KEYS[1]) >= max_slots then return 0 end
 redis.call('ZADD', KEYS[1], now + ARGV[3], ARGV[1])
 redis.call('EXPIRE', KEYS[1], ARGV[3])
 return 1
@@ -37,7 +37,12 @@ return 1
 
 
 class RedisCounters(LimitBackend):
-    """Counts that replicas share, in a Redis server; every wait is bounded."""
+    """Counts in a Redis server that replicas share; every call has a time-out.
+
+    Args:
+        pool: Connection pool of the redis library.
+        failures: Exceptions that mean that Redis cannot be reached.
+    """
 
     def __init__(self, pool: Any, failures: tuple[type[Exception], ...]) -> None:
         from redis.asyncio import Redis  # noqa: PLC0415 (not installed where no Redis is set)
@@ -49,18 +54,18 @@ class RedisCounters(LimitBackend):
         )
         self._pool = pool
         self._client = Redis(connection_pool=pool)
-        self._take = self._client.register_script(_TAKE)
+        self._acquire = self._client.register_script(_ACQUIRE)
 
     @classmethod
     def open(cls, url: str, seconds: float = WAIT_SECONDS) -> Self:
-        """Return counters in the Redis at `url`; nothing is connected before the first use.
+        """Return the backend in the Redis server at `url`, which connects on first use.
 
         Args:
-            url: Its address.
-            seconds: How long it may take to answer.
+            url: URL of the server.
+            seconds: Time-out of one call.
 
         Raises:
-            StartupError: The address cannot be understood.
+            StartupError: The URL is not valid.
         """
         from redis.asyncio import BlockingConnectionPool  # noqa: PLC0415 (see above)
         from redis.asyncio.retry import Retry  # noqa: PLC0415
@@ -74,80 +79,81 @@ class RedisCounters(LimitBackend):
                 timeout=seconds,
                 socket_timeout=seconds,
                 socket_connect_timeout=seconds,
-                # Once more at once: a connection that a restarted server closed is found so.
+                # One immediate retry: a restarted server has closed the pooled connections.
                 retry=Retry(NoBackoff(), 1),
             )
         except ValueError:
-            # Not chained: the text of the cause may hold the password.
+            # Not chained: the message of the cause may contain the password.
             raise StartupError(
                 "CMW_REDIS_URL must be redis://HOST:PORT/NUMBER or rediss://…"
             ) from None
         return cls(pool, (RedisError, OSError, TimeoutError))
 
-    async def take(self, owner: str, turn_id: str, most: int) -> bool:
-        """Take a slot for as long as it is renewed."""
-        return bool(await self._lease(owner, turn_id, most))
+    async def acquire(self, owner: str, slot_id: str, max_slots: int) -> bool:
+        """Acquire a slot with a lease that must be renewed."""
+        return bool(await self._lease(owner, slot_id, max_slots))
 
-    async def renew(self, owner: str, turn_id: str) -> None:
-        """Renew a slot, also one that Redis has forgotten meanwhile."""
-        await self._lease(owner, turn_id, UNBOUNDED)
+    async def renew(self, owner: str, slot_id: str) -> None:
+        """Extend the lease of a slot, even if Redis has lost it meanwhile."""
+        await self._lease(owner, slot_id, UNLIMITED)
 
-    async def give(self, owner: str, turn_id: str) -> None:
-        """Give a slot back."""
-        await self._client.zrem(self._key(owner), turn_id)
+    async def release(self, owner: str, slot_id: str) -> None:
+        """Release a slot."""
+        await self._client.zrem(self._key(owner), slot_id)
 
     async def close(self) -> None:
         """Close all connections."""
         await self._pool.aclose()
 
-    async def _lease(self, owner: str, turn_id: str, most: int) -> Any:
-        return await self._take(keys=[self._key(owner)], args=[turn_id, most, LEASE_SECONDS])
+    async def _lease(self, owner: str, slot_id: str, max_slots: int) -> Any:
+        arguments: list[str | int] = [slot_id, max_slots, LEASE_SECONDS]
+        return await self._acquire(keys=[self._key(owner)], args=arguments)
 
     def _key(self, owner: str) -> str:
         return f"{PREFIX}:slots/{owner}"
 
 
 class FallbackBackend:
-    """Where to count at this moment.
+    """Selects the shared backend or, while that cannot be reached, the process's own.
 
     Args:
-        own: Counters of this process.
-        shared: Those of all replicas, where there are such.
-        clock: Seconds since 1970.
-        seconds: How long the shared ones may take.
+        local: Backend of this process.
+        shared: Backend of all replicas, or None.
+        clock: Returns seconds since the epoch.
+        seconds: Time-out of one call of the shared backend.
     """
 
     def __init__(
         self,
-        own: LimitBackend,
+        local: LimitBackend,
         shared: RedisCounters | None,
         clock: Callable[[], float],
         seconds: float,
     ) -> None:
-        self._own = own
+        self._local = local
         self._shared = shared
         self._clock = clock
         self._seconds = seconds
         self._failed_at = self._warned_at = -math.inf
 
-    async def ask(self, work: Callable[[LimitBackend], Awaitable[T]]) -> T:
-        """Let the shared counters work or, while they cannot be reached, our own."""
+    async def call(self, work: Callable[[LimitBackend], Awaitable[T]]) -> T:
+        """Return `work(backend)` with the shared backend, or with the local one if that fails."""
         shared = self._shared
         if shared is not None and not 0 <= self._clock() - self._failed_at < PAUSE_SECONDS:
             try:
                 async with asyncio.timeout(self._seconds):
                     return await work(shared)
             except shared.failures as error:
-                self._note(error)
-        return await work(self._own)
+                self._log_failure(error)
+        return await work(self._local)
 
-    async def attempt(self, holder: LimitBackend, work: Awaitable[None]) -> None:
-        """Await what its counters alone can do, and which is not needed where they cannot."""
+    async def attempt(self, backend: LimitBackend, work: Awaitable[None]) -> None:
+        """Await `work` on one backend; a failure is only logged."""
         try:
             async with asyncio.timeout(self._seconds):
                 await work
-        except holder.failures as error:
-            self._note(error)
+        except backend.failures as error:
+            self._log_failure(error)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -156,9 +162,9 @@ class FallbackBackend:
                 async with asyncio.timeout(self._seconds):
                     await self._shared.close()
 
-    def _note(self, error: Exception) -> None:
+    def _log_failure(self, error: Exception) -> None:
         self._failed_at = now = self._clock()
         if not 0 <= now - self._warned_at < WARN_SECONDS:
             self._warned_at = now
-            # Never the error's text, which may hold the address with its password.
-            log.warning("redis failed, limits count in this process cause=%s", type(error).__name__)
+            # Without the error's message, which may contain the URL with its password.
+            log.warning("redis failed, limits count in this process", cause=type(error).__name__)

@@ -1,1 +1,1 @@
-"""The client of OpenAI-compatible endpoints, and the demo model. Imported by `agent` and what stands above it."""
+"""Client of OpenAI-compatible endpoints, and the demo model. Imported by `agent` and the layers above it."""

@@ -1,13 +1,10 @@
-"""Coalesces the model's stream at its source.
+"""Coalesces the model's stream: merges the chunks of each flush interval into one.
 
 Every layer above (LangChain, LangGraph, Gradio, the browser) costs a fixed amount of
-CPU per chunk, so fewer and larger chunks make all of them cheaper. The stream hands
-on the first text at once, then waits one window between reads and merges all that has
-come in between. Tool calls, usage and finish pass through as they are.
-
-The wire format is the one of OpenAI's chat completions
-(https://platform.openai.com/docs/api-reference/chat-streaming) over server-sent
-events (https://html.spec.whatwg.org/multipage/server-sent-events.html).
+CPU per chunk, so fewer and larger chunks make all of them cheaper. The first text is
+passed on immediately; after that the stream waits one flush interval between reads and
+merges the text that has arrived meanwhile. Tool calls, usage and finish reasons pass
+through unchanged. See ``docs/adr/0004-coalescing-at-the-source.md``.
 """
 
 import asyncio
@@ -24,38 +21,42 @@ from cmw_agent.llm.http_client import (
 )
 from cmw_agent.llm.sse import Chunk, Merger, SSEParser
 
-LAG_WEIGHT = 4.0  # windows grow by so many times the event loop's lag
-LAG_MEMORY = 0.2  # share of the newest lag in the average
-PARTS = 4  # of a window, at whose ends others may end
+LAG_WEIGHT = 4.0  # seconds added to the interval per second of event-loop lag
+LAG_SMOOTHING = 0.2  # weight of the newest lag in the moving average
+TICKS_PER_INTERVAL = 4  # at least
 FULL_READ = 65_536  # bytes; a read of this size has more waiting behind it
 
 
-def next_tick(now: float, window: float, shortest: float) -> float:
-    """Return when a window that begins `now` ends, in seconds of the same clock.
+def next_tick(now: float, interval: float, shortest: float) -> float:
+    """Return when an interval that begins at `now` ends, rounded to the nearest tick.
 
-    Ticks are multiples of at most a quarter of the window, and of the shortest one's quarter
-    doubled again and again, so that windows of nearly the same length share theirs. The nearest
-    tick is taken: windows are neither longer nor shorter in the mean.
+    The tick length is `shortest` / 4, doubled as long as it is at most a quarter of `interval`,
+    so that intervals of similar length end at the same ticks. Rounding to the nearest tick keeps
+    their mean length.
+
+    Args:
+        now: Seconds on the event loop's clock.
+        interval: Length in seconds.
+        shortest: The shortest possible interval, in seconds.
     """
-    step = shortest / PARTS
-    while step * 2 * PARTS <= window:
-        step *= 2
-    return round((now + window) / step) * step
+    tick = shortest / TICKS_PER_INTERVAL
+    while tick * 2 * TICKS_PER_INTERVAL <= interval:
+        tick *= 2
+    return round((now + interval) / tick) * tick
 
 
 class FlushInterval:
-    """How long a live stream waits between two updates, in seconds.
+    """The time for which each live stream waits between two updates.
 
-    The window grows with the number of live streams and with the lag of the event loop,
-    so that under load the pages get fewer, larger updates in time instead of many late
-    ones. Windows end together, at ticks: one after the other, reads and writes of many streams
-    take less than each at a moment of its own. One instance serves one process; it holds
-    counts and nothing of any user.
+    The interval grows with the number of live streams and with the lag of the event loop, so
+    that under load pages get fewer, larger updates on time instead of many late ones. Intervals
+    end together, at ticks: processing many streams in one go takes less CPU than waking up for
+    each. One instance serves one process; it holds counts and no user data.
 
     Args:
         shortest: Seconds with few streams.
-        longest: Seconds at most, whatever the load.
-        streams_per_step: Each further so many streams add `shortest` once more.
+        longest: Maximum in seconds, whatever the load.
+        streams_per_step: Number of streams for which `shortest` is added once more.
     """
 
     def __init__(
@@ -70,36 +71,36 @@ class FlushInterval:
 
     @property
     def live(self) -> int:
-        """Streams that are open now."""
+        """The number of streams that are open now."""
         return self._live
 
     def seconds(self) -> float:
-        """Return the present window."""
-        wanted = self._shortest * (1 + self._live / self._step) + LAG_WEIGHT * self._lag
-        return min(self._longest, wanted)
+        """Return the current interval in seconds."""
+        by_load = self._shortest * (1 + self._live / self._step) + LAG_WEIGHT * self._lag
+        return min(self._longest, by_load)
 
     async def wait(self) -> None:
-        """Sleep for about one window."""
+        """Sleep for about one interval."""
         loop = asyncio.get_running_loop()
         due = next_tick(loop.time(), self.seconds(), self._shortest)
         if due not in self._ticks:
             self._ticks[due] = []
             loop.call_at(due, self._end, due)
-        ended = loop.create_future()
-        self._ticks[due].append(ended)
-        await ended
+        waiter = loop.create_future()
+        self._ticks[due].append(waiter)
+        await waiter
 
     def _end(self, due: float) -> None:
-        """End the windows of a tick, and learn how late the event loop woke."""
-        late = max(0.0, asyncio.get_running_loop().time() - due)
-        self._lag += LAG_MEMORY * (late - self._lag)
-        for ended in self._ticks.pop(due):
-            if not ended.done():
-                ended.set_result(None)
+        """Wake the streams of a tick, and update the average lag of the event loop."""
+        lag = max(0.0, asyncio.get_running_loop().time() - due)
+        self._lag += LAG_SMOOTHING * (lag - self._lag)
+        for waiter in self._ticks.pop(due):
+            if not waiter.done():
+                waiter.set_result(None)
 
     @contextlib.contextmanager
     def stream(self) -> Iterator[None]:
-        """Count one stream as live."""
+        """Count one stream as live while the context is open."""
         self._live += 1
         try:
             yield
@@ -108,49 +109,54 @@ class FlushInterval:
 
 
 class CoalescedCompletions:
-    """Stands in for ``AsyncOpenAI().chat.completions`` in a `ChatOpenAI` that streams.
+    """Replaces ``AsyncOpenAI().chat.completions`` in a streaming `ChatOpenAI`.
 
     Args:
-        upstream: The app's connections to the endpoint.
-        window: Shared by all streams of the process.
+        upstream: Client of the endpoint.
+        interval: Shared by all streams of the process.
     """
 
-    def __init__(self, upstream: Upstream, window: FlushInterval) -> None:
+    def __init__(self, upstream: Upstream, interval: FlushInterval) -> None:
         self._upstream = upstream
-        self._window = window
+        self._interval = interval
 
     async def create(self, **payload: Any) -> "CoalescedStream":
-        """Return a coalesced stream; the request is sent on entering it.
+        """Return a coalesced stream; the request is sent when the stream is entered.
 
         Raises:
             ValueError: `payload` does not ask for a stream.
         """
         if not payload.get("stream"):
             raise ValueError("this app only asks for streamed answers")
-        return CoalescedStream(self._upstream, payload, self._window)
+        return CoalescedStream(self._upstream, payload, self._interval)
 
 
 class CoalescedStream:
-    """One streamed completion: an async context manager that iterates merged chunks.
+    """One streamed completion: an async context manager that iterates over merged chunks.
 
-    Leaving the context closes the connection, which aborts the request upstream.
+    Leaving the context closes the connection, which aborts an unfinished request upstream.
+
+    Args:
+        upstream: Client of the endpoint.
+        payload: Body of the request.
+        interval: Time between two reads.
 
     Raises:
         UpstreamError: The server refused the request (on entering), or the stream broke
             (on iterating).
     """
 
-    def __init__(self, upstream: Upstream, payload: Chunk, window: FlushInterval) -> None:
+    def __init__(self, upstream: Upstream, payload: Chunk, interval: FlushInterval) -> None:
         self._upstream = upstream
         self._payload = payload
-        self._window = window
+        self._interval = interval
         self._stack = contextlib.ExitStack()
         self._reply: Reply
 
     async def __aenter__(self) -> Self:
         self._reply = await self._upstream.open(self._payload)
         self._stack.callback(self._reply.close)
-        self._stack.enter_context(self._window.stream())
+        self._stack.enter_context(self._interval.stream())
         return self
 
     async def __aexit__(
@@ -167,7 +173,7 @@ class CoalescedStream:
             chunks = merger.merge(parser.feed(data))
             waits = merger.started and len(data) < FULL_READ
             if waits:
-                # At once: what comes while the chunks are handed on would be read alone.
+                # Before the chunks are yielded: bytes that arrive meanwhile join the next read.
                 reply.pause()
             for chunk in chunks:
                 yield chunk
@@ -177,7 +183,7 @@ class CoalescedStream:
                 reply.release()
                 return
             if waits:
-                await self._window.wait()
+                await self._interval.wait()
                 reply.resume()
         if not merger.finished:
             raise NotAStreamError if parser.empty else StreamCutError

@@ -1,7 +1,7 @@
-"""The demo model: answers without a key and without a network, and says so.
+"""Demo model: a chat model that needs neither a key nor a network, and says so.
 
 It is deterministic, streams word by word, calls the built-in tools and answers from
-the conversation it was given, so that the whole app can be tried before a model is
+the messages of the conversation, so that the whole app can be tried before a model is
 configured.
 """
 
@@ -35,7 +35,8 @@ TIME_NAMED = re.compile(r"\b(?:time|date|day)\b", re.IGNORECASE)
 PLACE_BACKWARDS = re.compile(r"\s*\??\s*([A-Za-z_/\s-]*)")
 PLACE = re.compile(r"(?:^|[^A-Za-z_])in\s+([A-Za-z].*[A-Za-z])", re.IGNORECASE | re.DOTALL)
 TIME_ANYWHERE = re.compile(r"\bwhat(?:'s| is)? (?:the )?(?:time|date|day)\b", re.IGNORECASE)
-# Each is one run, or has a sign at which it begins: no two starts read the same stretch of text.
+# Linear: each match is one run of characters or starts at a sign, so that no stretch of text is
+# scanned from two starting points.
 SUM = re.compile(r"[\d.()][\d\s.()+*/^%-]*")
 OPERATION = re.compile(r"[\d)]\s*+[-+*/^%]\s*+[\d.(]")
 COUNT_ASKED = re.compile(r"\bcount to (\d{1,4})\b", re.IGNORECASE)
@@ -53,7 +54,7 @@ DemoToolCall = tuple[str, dict[str, Any]]
 
 
 class DemoModel(BaseChatModel):
-    """A chat model that needs nothing.
+    """A deterministic chat model that runs in the process.
 
     Attributes:
         pause: Seconds between two words of a streamed answer.
@@ -72,7 +73,7 @@ class DemoModel(BaseChatModel):
         tool_choice: str | None = None,
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, AIMessage]:
-        """Return the model with the names of `tools` that it may call."""
+        """Return the model bound to the names of `tools`."""
         names = [tool.name for tool in tools if isinstance(tool, BaseTool)]
         return self.bind(tool_names=names, **kwargs)
 
@@ -120,47 +121,52 @@ class DemoModel(BaseChatModel):
 
 
 def respond(messages: Sequence[BaseMessage], tool_names: Sequence[str]) -> str | DemoToolCall:
-    """Return the demo's answer to a conversation, or the tool call that it needs first."""
+    """Return the demo's answer to a conversation, or the tool call that must come first.
+
+    Args:
+        messages: The conversation, oldest first.
+        tool_names: Names of the tools that may be called.
+    """
     if messages and isinstance(messages[-1], ToolMessage):
         result = str(messages[-1].text)
         if messages[-1].status == "error":
             return f"That did not work. {result}"
         return f"{'It is' if messages[-1].name == 'current_time' else 'That makes'} {result}."
-    asked = [str(m.text) for m in messages if isinstance(m, HumanMessage)]
-    if not asked:
+    user_texts = [str(m.text) for m in messages if isinstance(m, HumanMessage)]
+    if not user_texts:
         return EXPLANATION
-    call = _tool_for(asked[-1], tool_names)
-    return call if call is not None else _answer(asked)
+    call = _tool_for(user_texts[-1], tool_names)
+    return call if call is not None else _answer(user_texts)
 
 
 def _tool_for(text: str, tool_names: Sequence[str]) -> DemoToolCall | None:
     if "current_time" in tool_names:
-        if place := _place_of_time(text):
-            return "current_time", {"time_zone": place}
+        if city := _city(text):
+            return "current_time", {"time_zone": city}
         if TIME_ANYWHERE.search(text):
             return "current_time", {"time_zone": "UTC"}
     if "calculate" in tool_names:
-        for found in SUM.finditer(text):
-            if OPERATION.search(found[0]):
-                return "calculate", {"expression": found[0].strip().strip(" .")}
+        for match in SUM.finditer(text):
+            if OPERATION.search(match[0]):
+                return "calculate", {"expression": match[0].strip().strip(" .")}
     return None
 
 
-def _place_of_time(text: str) -> str | None:
-    """Return the place at the end of a question for the time there, or None for another text."""
+def _city(text: str) -> str | None:
+    """Return the city in a question such as "What time is it in Tokyo?", or None."""
     line = text.strip().rpartition("\n")[2]
     if TIME_NAMED.search(line) is None:
         return None
-    # Backwards, so that the run of letters at the end is read once.
+    # Matched backwards, so that the run of letters at the end is scanned once.
     backwards = PLACE_BACKWARDS.match(line[::-1])
-    found = PLACE.search(backwards[1][::-1]) if backwards is not None else None
-    return found[1] if found is not None else None
+    match = PLACE.search(backwards[1][::-1]) if backwards is not None else None
+    return match[1] if match is not None else None
 
 
-def _answer(asked: Sequence[str]) -> str:
-    text = asked[-1]
+def _answer(user_texts: Sequence[str]) -> str:
+    text = user_texts[-1]
     if NAME_ASKED.search(text):
-        names = [m.group(1) for earlier in asked for m in NAME_GIVEN.finditer(earlier)]
+        names = [m.group(1) for earlier in user_texts for m in NAME_GIVEN.finditer(earlier)]
         return f"Your name is {names[-1]}!" if names else "I don't know your name yet."
     if given := NAME_GIVEN.search(text):
         return f"Hello, {given.group(1)}! I will remember your name in this conversation."
@@ -168,7 +174,7 @@ def _answer(asked: Sequence[str]) -> str:
         return ", ".join(str(number) for number in range(1, int(count.group(1)) + 1)) + "."
     if GREETING.search(text):
         return f"Hello! {EXPLANATION}"
-    nth = len(asked)
+    nth = len(user_texts)
     return f"You wrote: {text}\n\n(Message {nth} of this conversation.) {EXPLANATION}"
 
 

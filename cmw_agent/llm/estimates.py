@@ -1,6 +1,7 @@
-"""Estimates the tokens of a model call whose server has reported none: cut, stopped, or silent.
+"""Estimates the tokens of a model call for which the server reported no usage.
 
-Close enough to charge for, without a tokenizer; see `memory.conversations.context_window.tokens_in`.
+No tokenizer is used; the estimate is close enough to charge for. See
+`memory.conversations.context_window.tokens_in`.
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,28 +12,28 @@ import orjson
 from cmw_agent.llm.http_client import StreamSilentError
 from memory.conversations.context_window import MESSAGE_TOKENS, tokens_in
 
-IMAGE_TOKENS = 1_000  # of one picture, whatever its size
+IMAGE_TOKENS = 1_000  # per image, whatever its size
 BYTES_PER_TOKEN = 4  # of JSON
 
 
 def is_chargeable(error: BaseException, *, has_begun: bool) -> bool:
-    """Return whether a call that ended by `error` has made its server work.
+    """Return whether the server has spent tokens on a call that ended with `error`.
 
     Args:
-        error: What the call ended by.
-        has_begun: Whether any of the answer came. Before that, a server that refuses has done
-            nothing; one that was stopped, or was too slow, was at work.
+        error: The exception that ended the call.
+        has_begun: Whether part of the answer arrived. Before that, a server that refuses has
+            spent nothing, but one whose call was cancelled or timed out was at work.
     """
-    stopped = not isinstance(error, Exception)
-    return has_begun or stopped or isinstance(error, StreamSilentError | TimeoutError)
+    cancelled = not isinstance(error, Exception)
+    return has_begun or cancelled or isinstance(error, StreamSilentError | TimeoutError)
 
 
 def prompt_tokens(contents: Iterable[Any], tools: Iterable[Any] = ()) -> int:
-    """Return about how many tokens a request has.
+    """Return the estimated number of tokens of a request.
 
     Args:
         contents: The content of each message: a text or a list of OpenAI's content parts.
-        tools: What the model is told of each tool, as JSON values.
+        tools: The schemas of the tools, as JSON values.
     """
     tokens = sum(MESSAGE_TOKENS + _content_tokens(content) for content in contents)
     return tokens + sum(len(orjson.dumps(tool)) // BYTES_PER_TOKEN for tool in tools)

@@ -1,48 +1,65 @@
-"""The chat model from the settings, and what its failures mean to a user."""
+"""Builds the chat model from the settings, and explains its failures to users."""
 
 import contextlib
 from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
 
-from langchain.agents.middleware.model_call_limit import ModelCallLimitExceededError
 from langchain_core.language_models import BaseChatModel
-from langgraph.errors import GraphRecursionError
 from pydantic import SecretStr
 
 from cmw_agent.config.settings import Settings
 from cmw_agent.core.errors import ModelFailedError
-from cmw_agent.llm.chat_model import CoalescedChatOpenAI
 from cmw_agent.llm.coalescing import CoalescedCompletions, FlushInterval
 from cmw_agent.llm.demo_model import DemoModel
 from cmw_agent.llm.http_client import StreamSilentError, Upstream, UpstreamError
 
+if TYPE_CHECKING:
+    from cmw_agent.llm.coalesced_model import CoalescedChatOpenAI
+
+
+def import_model_class() -> "type[CoalescedChatOpenAI]":
+    """Return the class of endpoints' models, whose import takes a second and 20 MB.
+
+    A process with the demo model saves both. Others call this before their event loop runs.
+    """
+    from cmw_agent.llm.coalesced_model import CoalescedChatOpenAI  # noqa: PLC0415
+
+    return CoalescedChatOpenAI
+
 
 @contextlib.asynccontextmanager
-async def open_model(settings: Settings, window: FlushInterval) -> AsyncIterator[BaseChatModel]:
-    """Make the app's one chat model and its connections; close them at the end."""
+async def open_model(settings: Settings, interval: FlushInterval) -> AsyncIterator[BaseChatModel]:
+    """Yield the app's one chat model, and close its connections at the end.
+
+    Args:
+        settings: Endpoint and model; the demo model where they name none.
+        interval: Time between two updates of a stream, shared by all streams.
+    """
     if settings.demo:
         yield DemoModel(pause=settings.demo_pause)
         return
+    model_class = import_model_class()
     key = settings.openai_api_key
     base_url = settings.openai_base_url or "https://api.openai.com/v1"
     upstream = Upstream(
         base_url,
         key=key.get_secret_value() if key is not None else None,
         read_seconds=settings.model_timeout,
-        # One connection per running turn: the pool must never be what a turn waits for.
+        # More connections than turns, so that no turn waits for the pool.
         connections=settings.max_turns * 2,
     )
-    completions = CoalescedCompletions(upstream, window)
+    completions = CoalescedCompletions(upstream, interval)
     try:
-        yield CoalescedChatOpenAI(
+        yield model_class(
             model_name=settings.model,
             openai_api_base=base_url,
             openai_api_key=SecretStr("unused"),
-            # Without both LangChain makes a client that nobody uses, with certificates and a key.
+            # Without both, LangChain makes an unused openai client with certificates and a key.
             client=completions,
             async_client=completions,
             streaming=True,
             stream_usage=settings.stream_usage,
-            # Reads have a time-out of their own; no second clock per chunk.
+            # Each read already has a time-out, so LangChain need not set a timer for each chunk.
             stream_chunk_timeout=None,
             use_responses_api=False,
         )
@@ -51,7 +68,7 @@ async def open_model(settings: Settings, window: FlushInterval) -> AsyncIterator
 
 
 def explain(error: BaseException, settings: Settings) -> ModelFailedError:
-    """Return what `error`, raised while the model was asked, means to a user."""
+    """Return the error to show to the user for `error`, which a model call raised."""
     kind = classify(error)
     model = settings.model
     sentences = {
@@ -71,17 +88,14 @@ def explain(error: BaseException, settings: Settings) -> ModelFailedError:
         "please rephrase the message or start a new chat.",
         "server_error": "The model's server has a problem; please try again in a moment.",
         "unreachable": "The model's server cannot be reached; please try again in a moment.",
-        "too_many_steps": "The model called tools again and again without an answer; "
-        "please ask in another way.",
     }
     return ModelFailedError(sentences.get(kind), kind=kind)
 
 
 def classify(error: BaseException) -> str:
-    """Return a fixed word for the failure, fit for logs and metrics."""
+    """Return the kind of a failure for logs and metrics, such as ``"timeout"``."""
     if isinstance(error, UpstreamError):
         return error.kind
     if isinstance(error, TimeoutError):
         return StreamSilentError.kind
-    too_many = isinstance(error, GraphRecursionError | ModelCallLimitExceededError)
-    return "too_many_steps" if too_many else UpstreamError.kind
+    return UpstreamError.kind

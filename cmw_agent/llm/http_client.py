@@ -1,15 +1,15 @@
-"""The app's connections to the model's server.
+"""HTTP client of the model's server.
 
-One pool serves all users, so it keeps no cookies. A request goes straight through
-aiohttp: the openai SDK walks every message by its type hints and copies headers and
-URLs at each layer, which takes longer than the rest of a turn's start; see
+One connection pool serves all users, so it stores no cookies. Requests go directly
+through aiohttp: the openai SDK inspects every message by its type hints and copies headers
+and URLs at each layer, which takes longer than the rest of a turn's start; see
 ``docs/adr/0004-coalescing-at-the-source.md``.
 """
 
-import asyncio
 import random
 import ssl
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Literal
 
 import aiohttp
@@ -17,6 +17,9 @@ import certifi
 import orjson
 from aiohttp.helpers import get_env_proxy_for_url
 from yarl import URL
+
+from cmw_agent.core.retry import retry
+from cmw_agent.llm.response_body import ResponseBody
 
 CONNECT_SECONDS = 10.0
 RETRIES = 2  # before the first byte of an answer; never after it
@@ -26,25 +29,29 @@ KEEPALIVE_SECONDS = 30.0
 
 
 class UpstreamError(Exception):
-    """The model's server failed; `kind` is a fixed word for the log."""
+    """The model's server failed.
+
+    Attributes:
+        kind: Kind of failure for logs and metrics.
+    """
 
     kind = "failed"
 
 
 class StreamCutError(UpstreamError):
-    """The connection ended before the answer did."""
+    """The connection ended before the answer was complete."""
 
     kind = "cut"
 
 
 class StreamSilentError(UpstreamError):
-    """Nothing came for as long as one read may take."""
+    """No data arrived within the read time-out."""
 
     kind = "timeout"
 
 
 class NotAStreamError(UpstreamError):
-    """What came is not a stream of chat completion chunks."""
+    """The response is not a stream of chat completion chunks."""
 
     kind = "not_a_stream"
 
@@ -56,7 +63,7 @@ class StreamRefusedError(UpstreamError):
 
 
 class UnreachableError(UpstreamError):
-    """No connection could be made."""
+    """No connection could be established."""
 
     kind = "unreachable"
 
@@ -65,30 +72,30 @@ class RequestRefusedError(UpstreamError):
     """The server answered with an HTTP error.
 
     Args:
-        status_code: HTTP's status.
+        status_code: HTTP status.
     """
 
     def __init__(self, status_code: int) -> None:
         super().__init__(status_code)
         self.status_code = status_code
-        known = {
+        kinds = {
             401: "unauthorised",
             403: "unauthorised",
             404: "no_such_model",
             408: StreamSilentError.kind,
             429: "rate_limited",
         }
-        self.kind = known.get(status_code, "server_error" if status_code >= 500 else "rejected")
+        self.kind = kinds.get(status_code, "server_error" if status_code >= 500 else "rejected")
 
 
 class Upstream:
-    """Asks one endpoint for streamed chat completions. Close it with its event loop.
+    """Requests streamed chat completions from one endpoint. Close it before its event loop ends.
 
     Args:
-        base_url: Address of the endpoint, to which ``/chat/completions`` is added.
-        key: Sent as bearer token, or None.
-        read_seconds: How long one read may wait.
-        connections: At most, at once.
+        base_url: URL of the endpoint, to which ``/chat/completions`` is appended.
+        key: API key, sent as bearer token; or None.
+        read_seconds: Time-out of one read, in seconds.
+        connections: Maximum number of open connections.
     """
 
     def __init__(
@@ -117,33 +124,30 @@ class Upstream:
     async def open(self, payload: Mapping[str, Any]) -> "Reply":
         """Send a request and return its streamed reply, which the caller closes.
 
-        A request that failed before the first byte of an answer is tried again, as
-        often as `RETRIES`, where another try can help.
+        A request that failed before the first byte of the answer is retried up to `RETRIES`
+        times if its failure may be temporary.
 
         Raises:
             RequestRefusedError: The server answered with an HTTP error.
-            StreamSilentError, StreamCutError, Unreachable: No answer came.
+            StreamSilentError, StreamCutError, UnreachableError: No answer arrived.
         """
         body = orjson.dumps(payload)
-        for tries_left in range(RETRIES, -1, -1):
-            try:
-                return await self._try(body)
-            except _RetryableError as failure:
-                if not tries_left or failure.pause > LONGEST_PAUSE:
-                    raise failure.error from failure.__cause__
-                await asyncio.sleep(failure.pause or _backoff(RETRIES - tries_left))
-        raise AssertionError("the last try returns or raises")
+        try:
+            send = partial(self._try, body)
+            return await retry(send, tries=RETRIES + 1, pause_after=_pause_after)
+        except _RetryableError as failure:
+            raise failure.error from failure.__cause__
 
     async def _try(self, body: bytes) -> "Reply":
         try:
             answer = await self._session.post(self._url, data=body, headers=self._headers)
         except aiohttp.SocketTimeoutError as error:
-            # Another try would let the user wait as long again.
+            # Not retried: the user would wait as long again.
             raise StreamSilentError from error
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise _RetryableError(UnreachableError()) from error
         except aiohttp.ClientError as error:
-            # A kept connection that the server had closed meanwhile, most of all.
+            # Most often a keep-alive connection that the server has closed meanwhile.
             raise _RetryableError(StreamCutError()) from error
         if answer.status == 200:
             return Reply(answer)
@@ -155,10 +159,10 @@ class Upstream:
 
 
 def has_proxy(url: str) -> bool:
-    """Whether the environment names a proxy for `url`.
+    """Return whether the environment names a proxy for `url`.
 
-    Only then is aiohttp to look for it (`trust_env`): it crosses to a thread twice for each
-    request, and fails one with a key where a .netrc file names its host too.
+    Only then is aiohttp's `trust_env` set: with it, each request switches to a thread twice, and
+    a request with a key fails if a .netrc file has an entry for its host.
     """
     try:
         get_env_proxy_for_url(URL(url))
@@ -168,7 +172,7 @@ def has_proxy(url: str) -> bool:
 
 
 def _trusted(base_url: str) -> ssl.SSLContext | Literal[True]:
-    """Return whom to believe that they are `base_url`; reading the list takes tens of ms."""
+    """Return the TLS context for `base_url`; loading the certificates takes tens of ms."""
     if not base_url.lower().startswith("https:"):
         return True
     trusted = ssl.create_default_context()
@@ -177,83 +181,48 @@ def _trusted(base_url: str) -> ssl.SSLContext | Literal[True]:
 
 
 class Reply:
-    """A streamed reply: its bytes as they come.
+    """The bytes of one streamed response.
 
     Args:
-        answer: aiohttp's, its head read.
+        answer: aiohttp's response, whose status line and headers have been read.
     """
 
     def __init__(self, answer: aiohttp.ClientResponse) -> None:
         self._answer = answer
-        self._content: Any = answer.content
-        # aiohttp else asks its parser and transport to go on after each piece that is taken, and
-        # a server sends each token as a piece: here they are asked once for each read.
-        self._content._low_water = 0  # noqa: SLF001
+        self._body = ResponseBody(answer)
 
     async def read(self) -> bytes:
-        """Wait for bytes and return all that have come; none at the end.
+        """Wait for bytes and return all that have arrived; empty at the end of the response.
 
-        What had come before a connection broke is returned first.
+        Bytes that arrived before the connection broke are returned first.
 
         Raises:
-            StreamSilentError: Nothing came in time.
+            StreamSilentError: No data arrived within the read time-out.
             StreamCutError: The connection broke.
         """
-        content = self._content
         try:
-            parts = [await content.readany()]
-            # What was received goes on being parsed by this, as far as there is room for it.
-            while self._goes_on() and (more := content.read_nowait()):
-                parts.append(more)
-            return b"".join(parts) if len(parts) > 1 else parts[0]
+            return await self._body.read()
         except aiohttp.SocketTimeoutError as error:
             raise StreamSilentError from error
         except (aiohttp.ClientError, OSError) as error:
-            # aiohttp raises first and would drop what nobody has read yet.
-            content.set_exception(None)
-            rest = bytes(content.read_nowait())
-            content.set_exception(error)
-            if rest:
+            if rest := self._body.rest(error):
                 return rest
             raise StreamCutError from error
 
-    def _goes_on(self) -> bool:
-        """Let what was held back for want of room come; False where nothing was."""
-        protocol = self._protocol()
-        if self._content.exception() is not None or protocol is None:
-            return False
-        if not protocol._reading_paused:  # noqa: SLF001 (aiohttp tells it nowhere else)
-            return False
-        protocol.resume_reading()
-        return True
-
     def pause(self) -> None:
-        """Leave what comes with the kernel, which takes no CPU of ours."""
-        if (transport := self._transport()) is not None:
-            transport.pause_reading()
+        """Stop reading from the socket."""
+        self._body.pause()
 
     def resume(self) -> None:
-        """Take again what comes."""
-        if (transport := self._transport()) is not None:
-            transport.resume_reading()
-
-    def _transport(self) -> asyncio.ReadTransport | None:
-        # Not the protocol's own pause, which stops its parser after each piece of the next read.
-        protocol = self._protocol()
-        return protocol.transport if protocol is not None else None
-
-    def _protocol(self) -> Any:
-        # None for a connection that is gone, or has given all it had.
-        connection = self._answer.connection
-        protocol = connection.protocol if connection is not None else None
-        return protocol if protocol is not None and protocol.is_connected() else None
+        """Continue reading from the socket."""
+        self._body.resume()
 
     def close(self) -> None:
-        """Let the connection go; an answer that is not whole is aborted upstream."""
+        """Close the connection, which aborts an unfinished answer upstream."""
         self._answer.close()
 
     def release(self) -> None:
-        """Give the connection of a whole answer back to the pool."""
+        """Return the connection of a complete answer to the pool."""
         self._answer.release()
 
 
@@ -271,6 +240,9 @@ def _asked_pause(header: str | None) -> float:
         return 0.0
 
 
-def _backoff(tries: int) -> float:
-    # Half a second and double, with jitter, so that many turns do not come back at once.
-    return float(min(LONGEST_PAUSE, 0.5 * 2**tries) * (0.75 + random.random() / 4))  # noqa: S311
+def _pause_after(error: Exception, tries: int) -> float | None:
+    if not isinstance(error, _RetryableError) or error.pause > LONGEST_PAUSE:
+        return None
+    # Exponential from half a second, with jitter, so that many turns do not retry at once.
+    backoff = min(LONGEST_PAUSE, 0.25 * 2**tries) * (0.75 + random.random() / 4)  # noqa: S311
+    return error.pause or backoff

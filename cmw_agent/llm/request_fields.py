@@ -1,14 +1,12 @@
-"""What each request tells the model's server beside the conversation.
+"""Per-user fields of each request to the model's server: an opaque user id, and a cache key.
 
-An opaque name of the user whose request it is, so that the server can tell users apart where one
-of them misuses it, and where it is switched on a key that keeps each user's share of the server's
-prefix cache apart: a shared one answers faster where another user has said the same, which tells
-that they did.
+The user id lets the server tell users apart where one of them misuses it. The cache key, off by
+default, separates users in the server's prefix cache: a shared cache answers faster where another
+user has sent the same text, which reveals that they did.
 """
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import AsyncIterator
 from hashlib import sha256
 from typing import Any, Literal
@@ -16,33 +14,42 @@ from typing import Any, Literal
 from langchain_core.language_models import BaseChatModel
 
 from cmw_agent.config.settings import Settings
-from cmw_agent.llm.chat_model import CoalescedChatOpenAI
+from cmw_agent.core.logs import get_logger
+from cmw_agent.llm.coalescing import CoalescedCompletions
 from cmw_agent.llm.http_client import RequestRefusedError, UpstreamError
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 UserField = Literal["safety_identifier", "user"]
-TRIED: tuple[UserField, ...] = ("safety_identifier", "user")
-REFUSALS = frozenset({400, 422})  # what servers answer to a field that they do not know
+USER_FIELDS: tuple[UserField, ...] = ("safety_identifier", "user")  # in the order of probing
+REFUSALS = frozenset({400, 422})  # with which servers answer a field that they do not know
 PROBE_SECONDS = 60.0
 
 
 class RequestFields:
-    """Makes the fields of each request.
+    """Builds the further fields of each request.
 
     Args:
-        settings: Which fields the server takes; ``auto`` sends none until it is found out.
+        settings: Which fields the server accepts; with ``auto`` no user id is sent before `probe`.
+
+    Attributes:
+        user_field: Name of the field for the user id; None if it is not sent.
     """
 
     def __init__(self, settings: Settings) -> None:
-        chosen = [field for field in TRIED if field == settings.user_field]
-        self.user_field: UserField | None = chosen[0] if chosen else None
+        configured = [field for field in USER_FIELDS if field == settings.user_field]
+        self.user_field: UserField | None = configured[0] if configured else None
         salts = {"on": "cache_salt", "prompt_cache_key": "prompt_cache_key", "off": None}
         self._salt = salts[settings.cache_salt]
         self._model = settings.model
 
     def of(self, owner: str, model: str | None = None) -> dict[str, Any]:
-        """Return the fields of a request for `owner`, to `model` where it is not the first one."""
+        """Return the further fields of a request of `owner`.
+
+        Args:
+            owner: Id of the principal.
+            model: The model to ask; None for the settings' first one.
+        """
         fields: dict[str, Any] = {}
         if model is not None and model != self._model:
             fields["model"] = model
@@ -52,32 +59,33 @@ class RequestFields:
             fields[self._salt] = _opaque("cache", owner)
         return fields
 
-    async def find_out(self, model: CoalescedChatOpenAI) -> None:
-        """Ask the server once with each field that it may take, and keep the first that it does.
+    async def probe(self, completions: CoalescedCompletions) -> None:
+        """Find out which fields the server accepts, with one short request for each.
 
-        Nothing is read of its answers: they are cut off where they begin. A cache key that it
-        refuses is not sent any more.
+        The first accepted field for the user id is used from then on; a cache key that the
+        server refuses is no longer sent. The answers are not read: each request is aborted when
+        its answer begins.
         """
         try:
-            for field in TRIED:
-                if await self._takes(model, field):
+            for field in USER_FIELDS:
+                if await self._accepts(completions, field):
                     self.user_field = field
                     break
-            if self._salt is not None and not await self._takes(model, self._salt):
+            if self._salt is not None and not await self._accepts(completions, self._salt):
                 log.warning("the endpoint refuses %s, which is not sent", self._salt)
                 self._salt = None
         except (UpstreamError, TimeoutError) as error:
             cause = getattr(error, "status_code", type(error).__name__)
-            log.warning("the endpoint was not probed cause=%s", cause)
+            log.warning("the endpoint was not probed", cause=cause)
             return
-        log.info("the endpoint is told of users by field=%s", self.user_field)
+        log.info("the user id is sent to the endpoint in", field=self.user_field)
 
-    async def _takes(self, model: CoalescedChatOpenAI, field: str) -> bool:
-        asked = {"model": self._model, "messages": [{"role": "user", "content": "ping"}]}
-        asked[field] = _opaque("user", "probe")
+    async def _accepts(self, completions: CoalescedCompletions, field: str) -> bool:
+        payload = {"model": self._model, "messages": [{"role": "user", "content": "ping"}]}
+        payload[field] = _opaque("user", "probe")
         try:
             async with asyncio.timeout(PROBE_SECONDS):
-                async with await model.async_client.create(**asked, stream=True):
+                async with await completions.create(**payload, stream=True):
                     return True
         except RequestRefusedError as error:
             if error.status_code not in REFUSALS:
@@ -89,11 +97,12 @@ class RequestFields:
 async def open_request_fields(
     settings: Settings, model: BaseChatModel
 ) -> AsyncIterator[RequestFields]:
-    """Make the fields; where the settings say so, find out in the background which are taken."""
+    """Yield the app's `RequestFields`; with ``auto``, probe the endpoint in the background."""
     fields = RequestFields(settings)
     probe: asyncio.Task[None] | None = None
-    if settings.user_field == "auto" and isinstance(model, CoalescedChatOpenAI):
-        probe = asyncio.create_task(fields.find_out(model), name="endpoint-probe")
+    completions = getattr(model, "async_client", None)  # another kind of model has none
+    if settings.user_field == "auto" and isinstance(completions, CoalescedCompletions):
+        probe = asyncio.create_task(fields.probe(completions), name="endpoint-probe")
     try:
         yield fields
     finally:
@@ -103,5 +112,5 @@ async def open_request_fields(
                 await probe
 
 
-def _opaque(what: str, owner: str) -> str:
-    return sha256(f"cmw.{what}\0{owner}".encode()).hexdigest()[:32]
+def _opaque(purpose: str, owner: str) -> str:
+    return sha256(f"cmw.{purpose}\0{owner}".encode()).hexdigest()[:32]

@@ -1,4 +1,8 @@
-"""Parses server-sent events of chat completions and merges their deltas."""
+"""Parses the server-sent events of streamed chat completions, and merges their text deltas.
+
+Formats: https://html.spec.whatwg.org/multipage/server-sent-events.html and
+https://platform.openai.com/docs/api-reference/chat-streaming.
+"""
 
 from typing import Any
 
@@ -10,46 +14,43 @@ Chunk = dict[str, Any]
 
 
 MAX_EVENT = 4_194_304  # bytes; no server sends one event this long
-
-
-# what stands in a JSON string only in an escaped form, or ends it
+# Bytes that end a JSON string or must be escaped in it.
 NOT_PLAIN = bytes(range(0x20)) + b'"\\'
-
-
 TEXT_KEY = b'"content":"'
-
-
-FRAMES_TRIED = 4  # a server that writes each event differently is parsed event by event
+MAX_TEMPLATES = 4  # a server that formats each event differently is parsed event by event
 
 
 class SSEParser:
-    """Turns bytes, however they are cut, into the chunks of ``data:`` lines.
+    """Parses a byte stream, split anywhere, into the chunks of its ``data:`` lines.
 
-    `fault` is set when a line is not one of server-sent events, is no chunk, or reports an
-    error; what came before it is still returned, and nothing after it.
+    Attributes:
+        done: The end marker ``[DONE]`` was read.
+        empty: No chunk has been parsed so far.
+        fault: Set by a line that is not a server-sent event, is not a chunk, or reports an
+            error. Chunks before that line are returned, and none after it.
     """
 
     def __init__(self) -> None:
-        self._rest: list[bytes] = []  # the pieces of a line without its end
+        self._rest: list[bytes] = []  # pieces of an unfinished line
         self._rest_length = 0
-        self._frame: _Frame | None = None
-        self._tries_left = FRAMES_TRIED
+        self._template: _Template | None = None
+        self._templates_left = MAX_TEMPLATES
         self.done = False
         self.empty = True
         self.fault: UpstreamError | None = None
 
     def feed(self, data: bytes) -> list[Chunk]:
-        """Return the chunks that are whole with `data`."""
+        """Return the chunks that `data` completes."""
         chunks: list[Chunk] = []
         if self._rest:
-            # Joined once a line ends: a long event that trickles is not copied for each piece.
+            # Joined when a line ends: a long event in small pieces is not copied for each piece.
             self._rest.append(data)
             self._rest_length += len(data)
             if b"\n" not in data and self._rest_length <= MAX_EVENT:
                 return chunks
             data = b"".join(self._rest)
-        if self._frame is not None:
-            data = self._frame.take(data, chunks)
+        if self._template is not None:
+            data = self._template.consume(data, chunks)
         try:
             self._read(data, chunks)
         except UpstreamError as error:
@@ -85,35 +86,35 @@ class SSEParser:
         if not _has_shape(chunk):
             raise NotAStreamError
         self.empty = False
-        if self._tries_left:
-            self._learn(payload, chunk)
+        if self._templates_left:
+            self._learn_template(payload, chunk)
         return chunk
 
-    def _learn(self, payload: bytes, chunk: Chunk) -> None:
-        frame = _Frame.around(payload, chunk)
-        if frame is not None:
-            self._frame = frame
-            self._tries_left -= 1
+    def _learn_template(self, payload: bytes, chunk: Chunk) -> None:
+        template = _Template.of(payload, chunk)
+        if template is not None:
+            self._template = template
+            self._templates_left -= 1
 
 
-class _Frame:
-    """What the text events of one stream have in common: all but their text.
+class _Template:
+    """The bytes around the text that all text events of one stream share.
 
-    A server writes the same bytes around each piece of text. Where they are the same as
-    around a piece that was parsed, and nothing in between needs unescaping, what is in
-    between is the text, by the grammar of JSON strings (RFC 8259, section 7): so a read
-    full of such events is split once instead of parsed event by event.
+    A server writes the same bytes around each piece of text. Where they equal those of an
+    event that was parsed, and nothing between them needs unescaping, the bytes between them
+    are the text, by the grammar of JSON strings (RFC 8259, section 7). A read full of such
+    events is thus split once instead of parsed event by event.
     """
 
     def __init__(self, head: bytes, tail: bytes, chunk: Chunk) -> None:
         self._head = b"data: " + head
         self._tail = tail + b"\n\n"
-        self._between = self._tail + self._head
+        self._separator = self._tail + self._head
         self._chunk = chunk
 
     @classmethod
-    def around(cls, payload: bytes, chunk: Chunk) -> "_Frame | None":
-        """Return the frame of a text event, or None when it has no plain text."""
+    def of(cls, payload: bytes, chunk: Chunk) -> "_Template | None":
+        """Return the template of a text event, or None when it has no plain text."""
         text = _plain_text(chunk)
         if not text or payload.count(TEXT_KEY) != 1:
             return None
@@ -121,18 +122,18 @@ class _Frame:
         end = payload.index(b'"', start)
         head, tail = payload[:start], payload[end:]
         try:
-            # Is that the text's place, and nothing else's of the same name?
+            # Checks that the key found is the delta's content and not another field of that name.
             probe = orjson.loads(head + b"?" + tail)
         except orjson.JSONDecodeError:
             return None
         return cls(head, tail, chunk) if probe == _with_text(chunk, "?", keep=True) else None
 
-    def take(self, data: bytes, chunks: list[Chunk]) -> bytes:
-        """Add the run of text events that `data` begins with as one chunk; return the rest."""
+    def consume(self, data: bytes, chunks: list[Chunk]) -> bytes:
+        """Append the text events at the start of `data` to `chunks` as one; return the rest."""
         end = data.rfind(self._tail)
         if end < 0 or not data.startswith(self._head):
             return data
-        plain = data[len(self._head) : end].replace(self._between, b"")
+        plain = data[len(self._head) : end].replace(self._separator, b"")
         if not _is_plain(plain):
             return data
         try:
@@ -156,14 +157,19 @@ def _has_shape(chunk: Chunk) -> bool:
 
 
 class Merger:
-    """Merges runs of plain text deltas; all else passes through in its place."""
+    """Merges consecutive text deltas; other chunks pass through in order.
+
+    Attributes:
+        started: A chunk has been returned.
+        finished: A chunk with a finish reason has been seen.
+    """
 
     def __init__(self) -> None:
         self.started = False
         self.finished = False
 
     def merge(self, chunks: list[Chunk]) -> list[Chunk]:
-        """Return `chunks` with each run of plain text as one chunk."""
+        """Return `chunks` with consecutive text deltas merged into one chunk."""
         merged: list[Chunk] = []
         texts: list[str] = []
         last: Chunk | None = None
@@ -190,7 +196,7 @@ def _finish_reason(chunk: Chunk) -> Any:
 
 
 def _plain_text(chunk: Chunk) -> str | None:
-    """Return the text of a chunk that holds nothing else, or None."""
+    """Return the text of a chunk that contains only text, or None."""
     choices = chunk.get("choices")
     if not choices or chunk.get("usage"):
         return None

@@ -1,14 +1,17 @@
-"""Has speech written down by the model's endpoint: `/audio/transcriptions`."""
+"""Transcribes voice recordings at the model's endpoint: `/audio/transcriptions`."""
 
 import asyncio
-import logging
+from functools import partial
 from pathlib import Path
 
 import aiohttp
 import orjson
 
 from cmw_agent.config.settings import Settings
+from cmw_agent.core.bodies import CHUNK_BYTES, BodyTooLargeError, read_bounded
 from cmw_agent.core.errors import InvalidMessageError, ModelFailedError
+from cmw_agent.core.logs import get_logger
+from cmw_agent.core.retry import retry
 from cmw_agent.llm.http_client import (
     CONNECT_SECONDS,
     RETRIED,
@@ -22,7 +25,7 @@ from cmw_agent.llm.http_client import (
     has_proxy,
 )
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 NO_MODEL = "Recordings cannot be written down here: this app runs its demo model."
 MAX_BYTES = 2_000_000  # of an answer
@@ -47,10 +50,10 @@ SENTENCES = {
 
 
 class Transcription:
-    """Asks the endpoint that the settings name, one connection for each recording.
+    """Client of the endpoint's transcriptions; it opens one connection for each recording.
 
     Args:
-        settings: Endpoint, key, model and time-outs.
+        settings: URL, key, model and time-outs of the endpoint.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -67,27 +70,31 @@ class Transcription:
         )
 
     def check(self) -> None:
-        """Raise InvalidMessageError where nothing can be written down at all."""
+        """Check that the app has an endpoint.
+
+        Raises:
+            InvalidMessageError: It runs the demo model, which transcribes nothing.
+        """
         if self._demo:
             raise InvalidMessageError(NO_MODEL)
 
     async def text(self, path: Path, media_type: str) -> str:
-        """Return what is said in the recording at `path`.
+        """Return the transcript of the recording at `path`.
 
         Raises:
             InvalidMessageError: There is no endpoint.
-            ModelFailedError: The endpoint failed, after as many tries as a chat gets.
+            ModelFailedError: The endpoint failed, also after the retries.
         """
         self.check()
         try:
             return await self._tried(path, media_type)
         except UpstreamError as error:
-            told = ModelFailedError(
+            failure = ModelFailedError(
                 SENTENCES.get(error.kind, "This recording could not be written down; try again."),
                 kind=error.kind,
             )
-            log.warning("transcription failed error_id=%s kind=%s", told.error_id, error.kind)
-            raise told from None
+            log.warning("transcription failed", error_id=failure.error_id, kind=error.kind)
+            raise failure from None
 
     async def _tried(self, path: Path, media_type: str) -> str:
         async with aiohttp.ClientSession(
@@ -95,18 +102,11 @@ class Transcription:
             timeout=self._timeout,
             trust_env=has_proxy(self._url),
         ) as session:
-            for tries in range(RETRIES + 1):
-                try:
-                    return await self._ask(session, path, media_type)
-                except (RequestRefusedError, UnreachableError, StreamCutError) as error:
-                    status = getattr(error, "status_code", None)
-                    if tries == RETRIES or (status is not None and status not in RETRIED):
-                        raise
-                await asyncio.sleep(PAUSE * 2**tries)
-        raise AssertionError("the last try returns or raises")
+            ask = partial(self._ask, session, path, media_type)
+            return await retry(ask, tries=RETRIES + 1, pause_after=_pause_after)
 
     async def _ask(self, session: aiohttp.ClientSession, path: Path, media_type: str) -> str:
-        # Made anew for each try: what was sent is used up. The file's own name stays here.
+        # Made for each try: sending consumes the form. The file's own name is not sent.
         with await asyncio.to_thread(path.open, "rb") as recording:
             form = aiohttp.FormData()
             form.add_field("model", self._model)
@@ -117,7 +117,10 @@ class Transcription:
                 async with session.post(self._url, data=form, headers=self._headers) as answer:
                     if answer.status != 200:
                         raise RequestRefusedError(answer.status)
-                    return _text_of(await _body(answer))
+                    parts = answer.content.iter_chunked(CHUNK_BYTES)
+                    return _text_of(await read_bounded(parts, MAX_BYTES))
+            except BodyTooLargeError as error:
+                raise NotAStreamError from error
             except TimeoutError as error:
                 raise StreamSilentError from error
             except aiohttp.ClientConnectorError as error:
@@ -126,13 +129,11 @@ class Transcription:
                 raise StreamCutError from error
 
 
-async def _body(answer: aiohttp.ClientResponse) -> bytes:
-    body = bytearray()
-    async for part in answer.content.iter_chunked(65_536):
-        body += part
-        if len(body) > MAX_BYTES:
-            raise NotAStreamError
-    return bytes(body)
+def _pause_after(error: Exception, tries: int) -> float | None:
+    may_help = isinstance(error, UnreachableError | StreamCutError) or (
+        isinstance(error, RequestRefusedError) and error.status_code in RETRIED
+    )
+    return PAUSE * 2 ** (tries - 1) if may_help else None
 
 
 def _text_of(body: bytes) -> str:

@@ -1,6 +1,6 @@
-"""The words that labels of metrics and attributes of traces may hold.
+"""The values that labels of metrics and attributes of traces may have.
 
-Whatever else comes is one further word, so that neither a user nor a model makes a new series.
+All other values become `OTHER`, so that neither a user nor a model can create a new series.
 """
 
 from typing import get_args
@@ -10,7 +10,7 @@ from cmw_agent.observability.observers import REFUSED, REPEATED
 from cmw_agent.tools.builtin import BUILT_IN
 
 OTHER = "other"
-CONNECTED = "connected"  # any tool of a user's accounts, and what a model has invented
+CONNECTED = "connected"  # a tool of a user's accounts, or a name that a model invented
 CHANNELS = ("web", "rest", "embed", "whatsapp", "schedule", OTHER)
 ANSWERED = (*get_args(TurnOutcome),)
 OUTCOMES = (*ANSWERED, REFUSED, REPEATED, OTHER)

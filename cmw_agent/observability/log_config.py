@@ -1,11 +1,10 @@
-"""Log lines that carry no message text, no secret and no forged line.
+"""Logging: one line for each record, without message texts, secrets or forged lines.
 
 Exceptions of client libraries quote requests, SQL and paths, so a log line names the
-exception's type and the places it came through, never its text.
+exception's type and the frames it passed, never its text.
 
-A line's fields are those that the call names at the end of its template (``"turn %s kind=%s"``):
-names come from the program's own text and values from the arguments, so that no value can pass
-for a field. Text and JSON say the same.
+The fields of a line are those of its `LogEntry`: names come from the program and values from its
+arguments, so that no value can pass for a field. Text and JSON say the same.
 """
 
 import contextlib
@@ -21,12 +20,10 @@ from structlog.stdlib import ProcessorFormatter
 from structlog.typing import EventDict, WrappedLogger
 
 from cmw_agent.core.errors import frames
+from cmw_agent.core.logs import LogEntry
 
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 LINE_BREAKS = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]+")
-FIELDS = re.compile(r"(?: [a-z_]+=%(?:\.\d)?[a-z])+$")
-FIELD = re.compile(r" ([a-z_]+)=(%\S+)")
-PLACES = re.compile(r"%%|%[^a-zA-Z%]*[a-zA-Z]")
 MAX_CHARS = 8_192  # of one message or value
 OWN = ("cmw_agent", "memory")
 # Below WARNING these name URLs with session hashes, or quote requests.
@@ -48,15 +45,15 @@ class OneLineFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as one line."""
         error = record.exc_info[1] if record.exc_info else None
-        bare = {"exc_info": None, "exc_text": None, "stack_info": None, "args": ()}
-        plain = logging.makeLogRecord({**record.__dict__, **bare, "msg": _message(record)})
-        line = super().format(plain)
+        cleared = {"exc_info": None, "exc_text": None, "stack_info": None, "args": ()}
+        cleaned = logging.makeLogRecord({**record.__dict__, **cleared, "msg": _message(record)})
+        line = super().format(cleaned)
         if error is not None:
             line = f"{line} cause={frames(error)}"
         return LINE_BREAKS.sub(" ", line)
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802
-        """Return when it was, in UTC."""
+        """Return the record's time in UTC."""
         return _time(record)
 
 
@@ -71,16 +68,16 @@ class JsonFormatter(ProcessorFormatter):
 
 class _Stderr(logging.StreamHandler[TextIO]):
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
-        """Say that a line is missing; logging's own way prints its arguments."""
+        """Report that a line is missing; logging's own report would print its arguments."""
         with contextlib.suppress(OSError, ValueError):
             self.stream.write(f"a log line of {record.name} could not be written\n")
 
 
 def configure(level: str, form: Literal["auto", "text", "json"] = "auto") -> None:
-    """Send all logs of the process, one line each, to stderr.
+    """Write all logs of the process to stderr, one line for each record.
 
-    Other packages' words are written from WARNING on, whatever the level: nobody here has
-    judged what they hold.
+    Records of other packages are written from WARNING on, whatever the level: their texts have
+    not been reviewed.
 
     Args:
         level: A level's name, such as ``"INFO"``, for the app's own loggers.
@@ -98,8 +95,8 @@ def configure(level: str, form: Literal["auto", "text", "json"] = "auto") -> Non
 
 
 def _time(record: logging.LogRecord) -> str:
-    when = datetime.fromtimestamp(record.created, UTC)
-    return when.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    time = datetime.fromtimestamp(record.created, UTC)
+    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _message(record: logging.LogRecord) -> str:
@@ -117,37 +114,25 @@ def _cut(record: logging.LogRecord, message: str) -> str:
     return message[:MAX_CHARS]
 
 
-def _parts(template: str) -> tuple[str, int, tuple[str, ...]]:
-    """Return what a template says before its fields, how many arguments that takes, the names."""
-    tail = FIELDS.search(template)
-    if tail is None:
-        return template, 0, ()
-    head = template[: tail.start()]
-    taken = sum(found != "%%" for found in PLACES.findall(head))
-    return head, taken, tuple(name for name, _ in FIELD.findall(tail[0]))
-
-
-def _entry(_logger: WrappedLogger, _name: str, given: EventDict) -> EventDict:
-    """Return a line's fields, in their order."""
-    record: logging.LogRecord = given["_record"]
-    arguments = given.get("positional_args")
-    event, fields = str(given["event"]), {}
-    head, taken, names = _parts(event)
-    if names and isinstance(arguments, tuple) and len(arguments) == taken + len(names):
-        event, values = head, arguments[taken:]
-        fields = {name: _value(value) for name, value in zip(names, values, strict=True)}
-        arguments = arguments[:taken]
-    said = logging.makeLogRecord({**record.__dict__, "msg": event, "args": arguments or ()})
-    error = given["exc_info"][1] if given.get("exc_info") else None
+def _entry(_logger: WrappedLogger, _name: str, event_dict: EventDict) -> EventDict:
+    """Return the keys and values of a line, in their order."""
+    record: logging.LogRecord = event_dict["_record"]
+    message, fields = record.msg, dict[str, Any]()
+    if isinstance(message, LogEntry):
+        fields = {name: _value(value) for name, value in message.fields.items()}
+        message = message.event
+    plain = {"msg": message, "args": event_dict.get("positional_args") or ()}
+    record = logging.makeLogRecord({**record.__dict__, **plain})
+    error = event_dict["exc_info"][1] if event_dict.get("exc_info") else None
     if error is not None:
         fields["cause"] = _value(frames(error))
-    entry: EventDict = {
+    line: EventDict = {
         "time": _time(record),
         "level": record.levelname,
         "logger": record.name,
-        "event": LINE_BREAKS.sub(" ", _message(said)),
+        "event": LINE_BREAKS.sub(" ", _message(record)),
     }
-    return {**entry, **{name: value for name, value in fields.items() if name not in entry}}
+    return {**line, **{name: value for name, value in fields.items() if name not in line}}
 
 
 def _value(value: Any) -> int | float | bool | str | None:

@@ -9,7 +9,6 @@ line that began it.
 
 import asyncio
 import contextlib
-import logging
 import selectors
 import sys
 import threading
@@ -19,7 +18,9 @@ from pathlib import Path
 from types import CodeType, FrameType
 from typing import Protocol
 
-log = logging.getLogger(__name__)
+from cmw_agent.core.logs import get_logger
+
+log = get_logger(__name__)
 
 BEAT_SECONDS = 0.05
 HOLD_SECONDS = 0.25  # from which a late beat counts as a hold
@@ -32,14 +33,14 @@ class LagMetrics(Protocol):
     """Counts the lag of a loop; see `cmw_agent.observability.metrics.Metrics`."""
 
     def loop_lagged(self, seconds: float) -> None:
-        """A beat came so late."""
+        """A beat was so many seconds late."""
 
     def loop_held(self) -> None:
         """The loop was held for longer than `HOLD_SECONDS`."""
 
 
 class Watchdog:
-    """Watches the running loop for a block.
+    """Watches the running event loop during a block.
 
     Args:
         metrics: Called from the loop.
@@ -67,7 +68,7 @@ class Watchdog:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Watch the loop for the block."""
+        """Watch the loop during the block."""
         loop = asyncio.get_running_loop()
         thread = threading.Thread(
             target=self._watch, args=(threading.get_ident(),), name="loop-watchdog", daemon=True
@@ -112,20 +113,17 @@ class Watchdog:
                 unlogged += 1
                 continue
             log.warning(
-                "the event loop is held seconds=%.2f unlogged=%d stack=%s",
-                now - due,
-                unlogged,
-                trail(frame),
+                "the event loop is held", seconds=now - due, unlogged=unlogged, stack=trail(frame)
             )
             logged, unlogged = now, 0
 
 
 def trail(frame: FrameType) -> str:
     """Return the innermost frames, outermost first, as ``file:line:function``."""
-    places: list[str] = []
+    lines: list[str] = []
     current: FrameType | None = frame
-    while current is not None and len(places) < MAX_FRAMES:
+    while current is not None and len(lines) < MAX_FRAMES:
         code = current.f_code
-        places.append(f"{Path(code.co_filename).name}:{current.f_lineno}:{code.co_name}")
+        lines.append(f"{Path(code.co_filename).name}:{current.f_lineno}:{code.co_name}")
         current = current.f_back
-    return " > ".join(reversed(places))
+    return " > ".join(reversed(lines))

@@ -1,7 +1,7 @@
-"""What a process counts, in the form that Prometheus reads.
+"""Metrics of a process for Prometheus.
 
-Every series is there from the start, so that the first failure shows as a rise, and so that
-their number is the same for one user and for five hundred. The format is Prometheus' text
+Every series exists from the start, so that the first failure shows as an increase, and so that
+the number of series is the same for one user and for five hundred. The format is Prometheus' text
 exposition (https://prometheus.io/docs/instrumenting/exposition_formats/).
 """
 
@@ -30,7 +30,7 @@ from cmw_agent.observability.labels import (
     SENDS,
     TOOLS,
 )
-from cmw_agent.observability.observers import Watch
+from cmw_agent.observability.observers import Observer, Watch
 
 TURN_SECONDS = (0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 300)
 LAG_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -41,14 +41,15 @@ SHARED = "of the whole database; take max, not sum"  # of a gauge that no proces
 Read = Callable[[], float]
 
 
-class Metrics:
-    """An observer that counts; each has a registry of its own.
+class Metrics(Observer):
+    """Counts what a process does; each instance has a registry of its own.
 
     Args:
-        most_turns: Turns that the process may run at once.
+        max_turns: Turns that the process may run at once.
     """
 
-    def __init__(self, most_turns: int) -> None:
+    def __init__(self, max_turns: int) -> None:
+        super().__init__()
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         GCCollector(registry=self._registry)
@@ -60,7 +61,7 @@ class Metrics:
         self._messages_waiting = self._gauge(
             "cmw_messages_waiting", f"Messages that wait to be answered, {SHARED}."
         )
-        self._gauge("cmw_turns_max", "Turns that may run at once.").set(most_turns)
+        self._gauge("cmw_turns_max", "Turns that may run at once.").set(max_turns)
         self._refusals = self._counters("cmw_refusals", "Messages not taken.", kind=REFUSALS)
         self._sends = self._counters(
             "cmw_sends", "Messages handed on.", channel=CHANNELS, outcome=SENDS
@@ -89,7 +90,7 @@ class Metrics:
         )
 
     def read_from(self, sessions: Read, running: Read) -> None:
-        """Ask these for the live sessions and running turns whenever somebody looks."""
+        """Read the live sessions and running turns from these functions at each exposition."""
         self._sessions.set_function(sessions)
         self._running.set_function(running)
 
@@ -98,8 +99,8 @@ class Metrics:
         return generate_latest(self._registry)
 
     def turn(self, channel: str, principal: str) -> Watch:
-        """See `Observer`; who asks is not counted."""
-        return _Count(self, channel if channel in CHANNELS else OTHER)
+        """See `Observer`; the principal is not counted."""
+        return _TurnMetrics(self, channel if channel in CHANNELS else OTHER)
 
     def refused(self, kind: str) -> None:
         """See `Observer`."""
@@ -107,8 +108,8 @@ class Metrics:
 
     def sent(self, channel: str, outcome: str) -> None:
         """See `Observer`."""
-        known = channel if channel in CHANNELS else OTHER
-        self._sends[known, outcome if outcome in SENDS else OTHER].inc()
+        label = channel if channel in CHANNELS else OTHER
+        self._sends[label, outcome if outcome in SENDS else OTHER].inc()
 
     def sends_waiting(self, count: int) -> None:
         """See `Observer`."""
@@ -136,32 +137,25 @@ class Metrics:
     def _counters(
         self, name: str, about: str, **labels: tuple[str, ...]
     ) -> Mapping[tuple[str, ...], Counter]:
-        made = Counter(name, about, list(labels), registry=self._registry)
-        return {words: made.labels(*words) for words in itertools.product(*labels.values())}
+        counter = Counter(name, about, list(labels), registry=self._registry)
+        return {words: counter.labels(*words) for words in itertools.product(*labels.values())}
 
     def _histograms(
         self, name: str, about: str, buckets: tuple[float, ...]
     ) -> Mapping[str, Histogram]:
-        made = Histogram(name, about, ["channel"], registry=self._registry, buckets=buckets)
-        return {channel: made.labels(channel) for channel in CHANNELS}
+        histogram = Histogram(name, about, ["channel"], registry=self._registry, buckets=buckets)
+        return {channel: histogram.labels(channel) for channel in CHANNELS}
 
 
-class _Count:
+class _TurnMetrics(Watch):
     """Counts one turn."""
 
-    __slots__ = ("_began", "_channel", "_has_spoken", "_metrics")
-
     def __init__(self, metrics: Metrics, channel: str) -> None:
+        super().__init__()
         self._metrics = metrics
         self._channel = channel
         self._began = time.monotonic()
         self._has_spoken = False
-
-    def begun(self, turn_id: str) -> None:
-        """See `Watch`."""
-
-    def asked(self, model: str) -> None:
-        """See `Watch`."""
 
     def spoke(self) -> None:
         """See `Watch`."""
@@ -170,13 +164,10 @@ class _Count:
             seconds = time.monotonic() - self._began
             self._metrics.first_seconds[self._channel].observe(seconds)
 
-    def tool_began(self, call_id: str, name: str) -> None:
-        """See `Watch`."""
-
     def tool_ended(self, call_id: str, name: str, *, ok: bool, seconds: float) -> None:
         """See `Watch`."""
-        known = name if name in TOOLS else CONNECTED
-        self._metrics.tools[known, "ok" if ok else "failed"].inc()
+        tool = name if name in TOOLS else CONNECTED
+        self._metrics.tools[tool, "ok" if ok else "failed"].inc()
 
     def counted(self, input_tokens: int, output_tokens: int) -> None:
         """See `Watch`."""
@@ -185,8 +176,8 @@ class _Count:
 
     def ended(self, outcome: str) -> None:
         """See `Watch`."""
-        known = outcome if outcome in OUTCOMES else OTHER
-        self._metrics.turns[self._channel, known].inc()
-        if known in ANSWERED:
+        label = outcome if outcome in OUTCOMES else OTHER
+        self._metrics.turns[self._channel, label].inc()
+        if label in ANSWERED:
             seconds = time.monotonic() - self._began
             self._metrics.turn_seconds[self._channel].observe(seconds)

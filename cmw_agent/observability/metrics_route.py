@@ -1,4 +1,4 @@
-"""The address `/metrics`, for whoever watches the process and nobody else."""
+"""The route `/metrics`, for this machine or a bearer token only."""
 
 import secrets
 from collections.abc import Callable
@@ -22,12 +22,12 @@ FORWARDED = (
 
 
 class MetricsRoute:
-    """Answers a request of this machine, or with the right token; others as a closed route.
+    """Serves metrics to this machine, or to a request with the token; to others a closed route.
 
     Args:
-        metrics: What is shown.
-        token: The bearer token of the settings; None lets this machine alone read.
-        closed: Makes the answer of a route that is not there.
+        metrics: The metrics to serve.
+        token: The bearer token of the settings; None allows this machine only.
+        closed: Returns the response of a route that does not exist.
     """
 
     def __init__(
@@ -50,8 +50,8 @@ class MetricsRoute:
         sent = bearer_token(request.headers)
         if self._token is None or sent is None:
             return False
-        wanted = self._token.get_secret_value().encode()
-        return secrets.compare_digest(sent.encode(), wanted)
+        token = self._token.get_secret_value().encode()
+        return secrets.compare_digest(sent.encode(), token)
 
 
 def _is_local(request: Request) -> bool:

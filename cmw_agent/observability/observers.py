@@ -1,124 +1,132 @@
-"""What a process tells of its work to whoever counts it or draws it: numbers, times and fixed words.
+"""Observers: receive what a process does, as numbers, times and fixed words.
 
-An observer is told neither a text nor an argument nor a result, so it cannot pass one on. It is
+An observer receives no message text, no argument and no result, so it cannot disclose one. It is
 called from the event loop, must not block and must not raise.
 """
 
-import logging
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from cmw_agent.core.errors import OverloadedError, UserError
 from cmw_agent.core.events import AgentEvent, TextDelta, ToolFinished, ToolStarted, UsageReported
+from cmw_agent.core.logs import get_logger
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 REFUSED = "refused"  # the turn could not begin
-REPEATED = "repeated"  # the request came again: no model was asked
-REQUEST = "cmw.request"  # where the guard leaves a request's id, which its answer carries too
+REPEATED = "repeated"  # the request was a repetition: no model was called
+REQUEST = "cmw.request"  # key of the ASGI scope under which the guard stores the request's id
 
 
-class Watch(Protocol):
-    """Is told of one turn, in order; `ended` comes once, and last."""
+class Watch:
+    """Observes one turn. `ended` is called once, and last.
+
+    Without observers this class observes nothing. A subclass overrides what it needs.
+
+    Args:
+        observers: Receive all calls, in this order.
+    """
+
+    _observers: "tuple[Watch, ...]" = ()
+
+    def __init__(self, *observers: "Watch") -> None:
+        self._observers = observers
 
     def begun(self, turn_id: str) -> None:
         """The user's message is stored."""
+        for observer in self._observers:
+            observer.begun(turn_id)
 
     def asked(self, model: str) -> None:
-        """A model that the settings name is about to be asked.
-
-        Told before a turn's first call alone; further ones show by what comes of them.
-        """
-
-    def spoke(self) -> None:
-        """More of the answer's text has come."""
-
-    def tool_began(self, call_id: str, name: str) -> None:
-        """A tool is called; both words are the model's."""
-
-    def tool_ended(self, call_id: str, name: str, *, ok: bool, seconds: float) -> None:
-        """A tool has returned, or refused, after so many seconds."""
-
-    def counted(self, input_tokens: int, output_tokens: int) -> None:
-        """One model call, which ends so, took so many tokens."""
-
-    def ended(self, outcome: str) -> None:
-        """The turn is over: an `events.Outcome`, `REFUSED` or `REPEATED`."""
-
-
-class Observer(Protocol):
-    """Is told what a process does."""
-
-    def turn(self, channel: str, principal: str) -> Watch:
-        """A turn is asked for; return who is told of it.
+        """The turn's first call of a model begins; later calls show by their events alone.
 
         Args:
-            channel: The session's.
-            principal: `Principal.log_name` of who asks.
+            model: A name from the settings.
         """
+        for observer in self._observers:
+            observer.asked(model)
+
+    def spoke(self) -> None:
+        """More of the answer's text has arrived."""
+        for observer in self._observers:
+            observer.spoke()
+
+    def tool_began(self, call_id: str, name: str) -> None:
+        """A tool is called; both arguments come from the model."""
+        for observer in self._observers:
+            observer.tool_began(call_id, name)
+
+    def tool_ended(self, call_id: str, name: str, *, ok: bool, seconds: float) -> None:
+        """A tool has returned or failed, after so many seconds."""
+        for observer in self._observers:
+            observer.tool_ended(call_id, name, ok=ok, seconds=seconds)
+
+    def counted(self, input_tokens: int, output_tokens: int) -> None:
+        """A model call has ended and taken so many tokens."""
+        for observer in self._observers:
+            observer.counted(input_tokens, output_tokens)
+
+    def ended(self, outcome: str) -> None:
+        """The turn has ended.
+
+        Args:
+            outcome: A `core.events.TurnOutcome`, `REFUSED` or `REPEATED`.
+        """
+        for observer in self._observers:
+            observer.ended(outcome)
+
+
+class Observer:
+    """Observes one process.
+
+    Without observers this class observes nothing. A subclass overrides what it needs.
+
+    Args:
+        observers: Receive all calls, in this order.
+    """
+
+    _observers: "tuple[Observer, ...]" = ()
+
+    def __init__(self, *observers: "Observer") -> None:
+        self._observers = observers
+
+    def turn(self, channel: str, principal: str) -> Watch:
+        """A turn is requested; return its observer.
+
+        Args:
+            channel: The session's channel.
+            principal: `Principal.log_name` of the principal.
+        """
+        return Watch(*(observer.turn(channel, principal) for observer in self._observers))
 
     def refused(self, kind: str) -> None:
-        """A message was not taken; `kind` is one of `kind_of`."""
+        """A message was refused; `kind` is one of `kind_of`."""
+        for observer in self._observers:
+            observer.refused(kind)
 
     def sent(self, channel: str, outcome: str) -> None:
         """A message was handed to a messenger; `outcome` is a fixed word."""
+        for observer in self._observers:
+            observer.sent(channel, outcome)
 
     def sends_waiting(self, count: int) -> None:
-        """So many messages wait to be handed to messengers, by whichever process."""
+        """So many messages wait to be handed to messengers, in all processes."""
+        for observer in self._observers:
+            observer.sends_waiting(count)
 
     def messages_waiting(self, count: int) -> None:
-        """So many messages of messengers wait to be answered, by whichever process."""
+        """So many messages of messengers wait to be answered, in all processes."""
+        for observer in self._observers:
+            observer.messages_waiting(count)
 
     def schedule_ran(self, outcome: str) -> None:
-        """A recurring task was run; `outcome` is a fixed word."""
-
-
-class Silent:
-    """An observer, and the watch of a turn, that keeps nothing."""
-
-    def turn(self, channel: str, principal: str) -> Watch:
-        """See `Observer`."""
-        return self
-
-    def refused(self, kind: str) -> None:
-        """See `Observer`."""
-
-    def sent(self, channel: str, outcome: str) -> None:
-        """See `Observer`."""
-
-    def sends_waiting(self, count: int) -> None:
-        """See `Observer`."""
-
-    def messages_waiting(self, count: int) -> None:
-        """See `Observer`."""
-
-    def schedule_ran(self, outcome: str) -> None:
-        """See `Observer`."""
-
-    def begun(self, turn_id: str) -> None:
-        """See `Watch`."""
-
-    def asked(self, model: str) -> None:
-        """See `Watch`."""
-
-    def spoke(self) -> None:
-        """See `Watch`."""
-
-    def tool_began(self, call_id: str, name: str) -> None:
-        """See `Watch`."""
-
-    def tool_ended(self, call_id: str, name: str, *, ok: bool, seconds: float) -> None:
-        """See `Watch`."""
-
-    def counted(self, input_tokens: int, output_tokens: int) -> None:
-        """See `Watch`."""
-
-    def ended(self, outcome: str) -> None:
-        """See `Watch`."""
+        """A recurring task has run; `outcome` is a fixed word."""
+        for observer in self._observers:
+            observer.schedule_ran(outcome)
 
 
 def tell(watch: Watch, event: AgentEvent) -> None:
-    """Tell `watch` that `event` has come, and nothing of what it says."""
+    """Report to `watch` that `event` has arrived, without its content."""
     match event:
         case TextDelta():
             watch.spoke()
@@ -142,16 +150,16 @@ def log_end(
     request: str,
     turn: str = "-",
 ) -> None:
-    """Write the line of a turn's end; `principal` is `Principal.log_name` of whose it was."""
+    """Log the end of a turn; `principal` is `Principal.log_name` of its owner."""
     log.info(
-        "turn ended outcome=%s channel=%s seconds=%.3f tokens=%d request=%s principal=%s turn=%s",
-        outcome,
-        channel,
-        seconds,
-        tokens,
-        request,
-        principal,
-        turn,
+        "turn ended",
+        outcome=outcome,
+        channel=channel,
+        seconds=seconds,
+        tokens=tokens,
+        request=request,
+        principal=principal,
+        turn=turn,
     )
 
 
@@ -161,7 +169,7 @@ def request_of(scope: Mapping[str, Any]) -> str:
 
 
 def kind_of(error: UserError) -> str:
-    """Return a fixed word for why a message was not taken."""
+    """Return the fixed word for the reason why a message was refused."""
     if isinstance(error, OverloadedError):
         return "overloaded"
     match error.status:

@@ -1,18 +1,18 @@
-"""The figures as a text for a terminal."""
+"""Statistics as text for a terminal."""
 
 from collections.abc import Iterable
 
 from cmw_agent.llm.pricing import dollars
-from memory.reports.figures import Day, Share, Spread, Statistics, ToolStatistics
+from memory.reports.statistics import Day, Share, Spread, Statistics, ToolStatistics
 
 BAR = 30  # characters of the longest bar
 LABEL = 24
 NO_NAME = "(none)"
 
 
-def report(figures: Statistics) -> str:
-    """Return all figures, with a bar for each day."""
-    sessions, answers = figures.sessions, figures.answers
+def report(statistics: Statistics) -> str:
+    """Return all statistics, with a bar for each day."""
+    sessions, answers = statistics.sessions, statistics.answers
     by_status = f"{sessions.active} active, {sessions.inactive} inactive, {sessions.ended} ended"
     by_end = (
         f"{answers.complete} complete, {answers.failed} failed, "
@@ -20,21 +20,21 @@ def report(figures: Statistics) -> str:
     )
     rows = [
         ("conversations", f"{sessions.total}  ({by_status})"),
-        ("messages", str(figures.messages.total)),
-        ("messages each", _spread(figures.messages.per_session)),
-        ("tokens", str(figures.tokens)),
-        ("cost", dollars(figures.cost_micros)),
+        ("messages", str(statistics.messages.total)),
+        ("messages each", _spread(statistics.messages.per_session)),
+        ("tokens", str(statistics.tokens)),
+        ("cost", dollars(statistics.cost_micros)),
         ("answers", by_end),
-        ("latency in ms", _spread(figures.latency_ms)),
+        ("latency in ms", _spread(statistics.latency_ms)),
     ]
     parts = [
-        f"CMW Agent on {figures.made_at:%Y-%m-%d %H:%M} UTC",
+        f"CMW Agent on {statistics.made_at:%Y-%m-%d %H:%M} UTC",
         "\n".join(f"{name:<16}{value}" for name, value in rows),
-        _days(figures.days),
-        _shares("site", figures.sites),
-        _shares("channel", figures.channels),
-        _shares("model", figures.models),
-        _tools(figures.tools),
+        _days(statistics.days),
+        _shares("site", statistics.sites),
+        _shares("channel", statistics.channels),
+        _shares("model", statistics.models),
+        _tools(statistics.tools),
     ]
     return "\n\n".join(parts)
 
@@ -48,7 +48,7 @@ def shown(name: str | None, limit: int) -> str:
 
 
 def number(value: float | None) -> str:
-    """Return a figure with at most one decimal."""
+    """Return a number with at most one decimal."""
     return "–" if value is None else f"{value:.1f}".removesuffix(".0")
 
 
@@ -60,14 +60,14 @@ def _spread(spread: Spread) -> str:
 
 
 def _days(days: Iterable[Day]) -> str:
-    known = list(days)
-    most = max((day.messages for day in known), default=0) or 1
+    rows = list(days)
+    max_messages = max((day.messages for day in rows), default=0) or 1
     head = f"{'day (UTC)':<12}{'messages':>9}{'tokens':>12}{'cost':>12}{'errors':>8}{'p95 ms':>9}"
     lines = [
         f"{day.day:%Y-%m-%d}  {day.messages:>9}{day.tokens:>12}{dollars(day.cost_micros):>12}"
         f"{day.failed + day.interrupted:>8}{number(day.latency_ms.p95):>9}"
-        f"  {'█' * -(-BAR * day.messages // most)}".rstrip()
-        for day in known
+        f"  {'█' * -(-BAR * day.messages // max_messages)}".rstrip()
+        for day in rows
     ]
     return "\n".join([head, *lines])
 

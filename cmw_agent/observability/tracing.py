@@ -1,31 +1,34 @@
-"""A span of each turn, with one for each model call and tool, for an OpenTelemetry collector.
+"""Traces: a span of each turn, with one for each model call and tool call.
 
-Spans hold times, counts and fixed words: `Principal.log_name` of who asked, ids of turns, the
-names of models that the settings give. A turn's first model call has its span from when it is
-asked. No event says when a further one is asked, or whether it is at all: its span is made when
-something comes of it, and begins where the tool or call before it has ended.
+Spans hold times, counts and fixed words: `Principal.log_name`, turn ids, and names of models that
+the settings give. A turn's first model call has its span from its beginning. No event says when a
+later call begins, or whether there is one: its span is made at the call's first event and begins
+at the end of the tool or call before it.
 
-They are sent by OTLP over HTTP (https://opentelemetry.io/docs/specs/otlp/#otlphttp). The libraries
-are imported where an address is set alone: that takes a tenth of a second and 10 MB.
+Spans are sent by OTLP over HTTP (https://opentelemetry.io/docs/specs/otlp/#otlphttp). The SDK and
+the exporter are imported only where an endpoint is set; until then, and after the end, spans are
+those of OpenTelemetry's no-op tracer.
 """
 
 import asyncio
 import contextlib
-import logging
 import threading
 import time
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
+from opentelemetry.context import Context
+from opentelemetry.trace import NoOpTracer, Span, Tracer, set_span_in_context
+
 from cmw_agent.core.errors import frames
+from cmw_agent.core.logs import get_logger
 from cmw_agent.observability.labels import CHANNELS, CONNECTED, OTHER, OUTCOMES, TOOLS
-from cmw_agent.observability.observers import Silent, Watch
+from cmw_agent.observability.observers import Observer, Watch
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.trace import Span, Tracer
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 EXPORT_SECONDS = 5.0  # for one request to the collector
 FLUSH_SECONDS = 5.0  # for what is left at the end
@@ -33,44 +36,40 @@ MAX_WAITING = 8_192  # spans; further ones are dropped while the collector is aw
 MAX_TOOLS = 64  # open spans of one turn
 
 
-class Traces(Silent):
-    """An observer that draws; silent outside of `running`.
+class Traces(Observer):
+    """Observes turns by spans; the spans are no-ops outside of `running`.
 
     Args:
-        endpoint: The collector's address, without ``/v1/traces``.
-        flush_seconds: How long the end waits for what is left to be sent.
+        endpoint: The collector's URL, without ``/v1/traces``.
+        flush_seconds: Time-out for sending the remaining spans at the end.
     """
 
     def __init__(self, endpoint: str, flush_seconds: float = FLUSH_SECONDS) -> None:
         self._endpoint = endpoint
         self._flush_seconds = flush_seconds
-        self._tracer: Tracer | None = None
+        self._tracer: Tracer = NoOpTracer()
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Send spans for the block, and what is left at its end."""
+        """Export spans during the block, and the remaining ones at its end."""
         provider = _provider(self._endpoint)
         self._tracer = provider.get_tracer("cmw_agent")
         try:
             yield
         finally:
-            self._tracer = None
+            self._tracer = NoOpTracer()
             await _shut_down(provider, self._flush_seconds)
 
     def turn(self, channel: str, principal: str) -> Watch:
         """See `Observer`."""
-        if self._tracer is None:
-            return self
-        return _Drawing(self._tracer, channel if channel in CHANNELS else OTHER, principal)
+        return TurnSpans(self._tracer, channel if channel in CHANNELS else OTHER, principal)
 
 
-class _Drawing:
-    """Draws one turn."""
+class TurnSpans(Watch):
+    """The spans of one turn."""
 
-    def __init__(self, tracer: "Tracer", channel: str, principal: str) -> None:
-        from opentelemetry.context import Context  # noqa: PLC0415 (loaded by now)
-        from opentelemetry.trace import set_span_in_context  # noqa: PLC0415
-
+    def __init__(self, tracer: Tracer, channel: str, principal: str) -> None:
+        super().__init__()
         self._tracer = tracer
         # Given explicitly: nothing is read from, or left in, a ContextVar.
         self._turn = tracer.start_span("turn", Context())
@@ -78,11 +77,16 @@ class _Drawing:
         self._turn.set_attributes({"cmw.channel": channel, "cmw.principal": principal})
         self._model = ""
         self._call: Span | None = None
-        # when a model may have been asked again, in nanoseconds since 1970; None where it was not
+        # when a later call may have begun, in nanoseconds since 1970; None where none can have
         self._free_since: int | None = None
         self._has_spoken = False
         self._tools: dict[str, Span] = {}
         self._tokens = [0, 0]
+
+    @property
+    def is_recording(self) -> bool:
+        """Whether the spans go to a collector."""
+        return self._turn.is_recording()
 
     def begun(self, turn_id: str) -> None:
         """See `Watch`."""
@@ -139,7 +143,7 @@ class _Drawing:
         self._turn.end()
 
     def _resume(self) -> None:
-        """Begin the span of a further call, of which something has come."""
+        """Begin the span of a later call, whose first event has arrived."""
         if self._call is None and self._free_since is not None:
             self._begin_call(self._free_since)
 
@@ -155,7 +159,7 @@ class _Drawing:
             self._call = None
 
 
-def _count(span: "Span", input_tokens: int, output_tokens: int) -> None:
+def _count(span: Span, input_tokens: int, output_tokens: int) -> None:
     span.set_attribute("gen_ai.usage.input_tokens", input_tokens)
     span.set_attribute("gen_ai.usage.output_tokens", output_tokens)
 
@@ -177,19 +181,22 @@ def _provider(endpoint: str) -> "TracerProvider":
 
 
 async def _shut_down(provider: "TracerProvider", seconds: float) -> None:
-    """Send what is left, for so many seconds; the libraries wait for their thread, so in another one."""
+    """Send the remaining spans, for so many seconds at most.
+
+    In another thread, since the SDK blocks while it waits for its own.
+    """
     loop, done = asyncio.get_running_loop(), asyncio.Event()
 
-    def work() -> None:
+    def shut_down() -> None:
         try:
             provider.shutdown()
         except Exception as error:  # noqa: BLE001 (the end goes on)
-            log.warning("traces were not sent cause=%s", frames(error))
+            log.warning("traces were not sent", cause=frames(error))
         with contextlib.suppress(RuntimeError):  # the loop has not waited
             loop.call_soon_threadsafe(done.set)
 
-    threading.Thread(target=work, name="traces-end", daemon=True).start()
+    threading.Thread(target=shut_down, name="traces-end", daemon=True).start()
     try:
         await asyncio.wait_for(done.wait(), seconds)
     except TimeoutError:
-        log.warning("traces were not sent in time seconds=%g", seconds)
+        log.warning("traces were not sent in time", seconds=seconds)

@@ -1,7 +1,6 @@
-"""Does one piece of work again and again while the app runs."""
+"""Periodic tasks of a running process."""
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 from datetime import UTC
 from types import TracebackType
@@ -9,18 +8,21 @@ from typing import Self
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
-log = logging.getLogger(__name__)
+from cmw_agent.core.logs import get_logger
+
+log = get_logger(__name__)
 
 
 class PeriodicTask:
-    """Runs `work` every so many seconds inside its block, the first time after as many.
+    """Runs `work` every `seconds` during its block, for the first time after one interval.
 
-    One run at a time: what falls due meanwhile is left out. A run that fails is logged, and the
-    next one comes all the same. Leaving the block cancels a run and waits for its end.
+    Runs do not overlap: a run that falls due during another one is skipped. A run that fails is
+    logged, and the next one follows as usual. Leaving the block cancels a running run and waits
+    for its end.
 
     Args:
         work: Called for each run.
-        seconds: From the beginning of a run to that of the next.
+        seconds: Interval between the starts of two runs.
     """
 
     def __init__(self, work: Callable[[], Awaitable[None]], *, seconds: float) -> None:
@@ -52,20 +54,20 @@ class PeriodicTask:
     ) -> None:
         self._leaving = True
         self._scheduler.remove_all_jobs()
-        # A run whose task was made, and has not begun, gets its turn to see that it is too late.
+        # A run whose task has been created and not started starts now, and sees `_leaving`.
         await asyncio.sleep(0)
         if self._running is not None:
             self._running.cancel()
         await self._over.wait()
         self._scheduler.shutdown()
-        # The scheduler stops in the loop's next round.
+        # The scheduler stops in the event loop's next iteration.
         await asyncio.sleep(0)
 
     async def _run(self) -> None:
         if self._leaving:
             return
         self._over.clear()
-        # A task of its own: the scheduler would log its cancellation at the end as a failure.
+        # In its own task, whose cancellation at the end the scheduler does not log as a failure.
         self._running = asyncio.ensure_future(self._work())
         await asyncio.wait([self._running])
         if not self._running.cancelled() and (error := self._running.exception()):

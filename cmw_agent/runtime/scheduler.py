@@ -1,12 +1,11 @@
-"""Scheduler: runs recurring tasks when they are due, each as its owner and in its conversation.
+"""Runs due recurring tasks, each as its owner and in its conversation.
 
-Which process runs an occasion is settled in the database (`memory.queues.schedules`): whoever claims it.
-A run is a turn like any other, under the owner's limits, with nobody there to be asked: what would
-wait for approval is denied. See ``docs/adr/0020-schedules-claimed-from-the-database.md``.
+A process claims an occasion in the database (`memory.queues.schedules`) and so runs it alone. A run
+is a turn under the owner's limits, in which nobody can approve anything: tool calls that need an
+approval are denied. See ``docs/adr/0020-schedules-claimed-from-the-database.md``.
 """
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -25,26 +24,27 @@ from cmw_agent.core.errors import (
     frames,
 )
 from cmw_agent.core.events import TextDelta, TurnFinished
+from cmw_agent.core.logs import get_logger
 from cmw_agent.identity.principals import Principal, PrincipalKind, SessionKey
 from cmw_agent.limits.limiter import MINUTE, RateLimitError
 from cmw_agent.observability.observers import Observer
 from memory.errors import ConversationBusyError, ConversationNotFoundError, StoreError
 from memory.queues.schedules import ClaimedRun, RunEnd, Schedules, Unvisited
-from memory.records import utcnow
+from memory.records import NewTurn, utcnow
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
-AT_ONCE = 8  # runs of one process
-AGAIN = timedelta(minutes=1)  # after which a run is tried that could not begin
-CHANNEL = "schedule"  # under which runs are counted and logged, wherever their answers go
+MAX_RUNS = 8  # of one process at once
+RETRY_AFTER = timedelta(minutes=1)  # for a run that could not begin
+CHANNEL = "schedule"  # of all runs in metrics and logs, wherever their answers are sent
 UNVISITED = timedelta(days=30)
-VISITORS = "v"  # what their ids begin with
+VISITOR_PREFIX = "v"  # of visitors' owner ids
 ENDED = (
     "This recurring task has ended, since you have not been here for 30 days. To have it again, "
     "write `/schedule` with its times and what is to be done."
 )
-NAME_CHARS = 12  # of a task's id in log lines
-MARK = "⏰"  # before the stored message: the user did not write it just now
+LOGGED_ID_CHARS = 12  # of a task's id in log lines
+MARK = "⏰"  # before the stored message, which the user did not write just now
 KINDS: Mapping[str, PrincipalKind] = MappingProxyType(
     {"v": "visitor", "a": "account", "r": "client", "w": "widget", "p": "phone"}
 )
@@ -52,7 +52,14 @@ KINDS: Mapping[str, PrincipalKind] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """An answer that a channel is to send: whose, by which channel, and to whom there."""
+    """An answer that a channel is to send.
+
+    Args:
+        owner: Owner of the task.
+        channel: Name of the channel.
+        recipient: Address of the owner in that channel.
+        text: The answer.
+    """
 
     owner: str
     channel: str
@@ -64,10 +71,10 @@ Deliver = Callable[[Delivery], Awaitable[None]]
 
 
 def owner_of(claimed: ClaimedRun) -> Principal:
-    """Return the party as which a task runs: its owner, with no login.
+    """Return the principal that runs a task: its owner, without a login.
 
     Raises:
-        ValueError: Nobody of that id can have one; an ephemeral visitor cannot.
+        ValueError: The owner's kind cannot have tasks, such as an ephemeral visitor.
     """
     return _principal(claimed.owner)
 
@@ -82,7 +89,7 @@ def _principal(owner: str) -> Principal:
 def session_key(claimed: ClaimedRun) -> SessionKey:
     """Return the key of the live session in which a task runs.
 
-    No request leads to it: the guard makes theirs with a secret.
+    No request can name this key: the guard derives theirs with a secret.
     """
     return _session_key(claimed.owner, claimed.schedule.schedule_id)
 
@@ -93,16 +100,16 @@ def _session_key(owner: str, schedule_id: str) -> SessionKey:
 
 
 class Scheduler:
-    """See the module's text.
+    """Runs due recurring tasks in this process.
 
     Args:
-        store: Everybody's tasks.
+        store: The tasks of all owners.
         chat: Runs the turns.
-        registry: Gets the session of a run for as long as that takes.
-        observer: Is told of each run.
-        origin: The address of the app, for links that tools make.
-        deliver: Sends an answer where its channel sends any; None leaves it in the conversation.
-        clock: The time, with its zone.
+        registry: Holds the session of a run during the run.
+        observer: Receives the outcome of each run.
+        origin: Base URL of the app, for links that tools make.
+        deliver: Sends an answer by its channel; without it answers stay in the conversation.
+        clock: Returns the current time, with its zone.
     """
 
     def __init__(
@@ -126,27 +133,30 @@ class Scheduler:
         self._running: set[asyncio.Task[None]] = set()
 
     async def tick(self) -> None:
-        """Begin what is due, as far as there is room; to be called every few seconds."""
+        """Start due runs, as many as there is room for; to be called every few seconds."""
         try:
             if not await self._store.is_due():
                 return
-            while len(self._running) < AT_ONCE and (claimed := await self._claim()) is not None:
+            while len(self._running) < MAX_RUNS and (claimed := await self._claim()) is not None:
                 task = asyncio.create_task(self._work(claimed), name="schedule")
                 self._running.add(task)
                 task.add_done_callback(self._running.discard)
         except StoreError as error:
-            log.warning("recurring tasks could not be looked for cause=%s", frames(error))
+            log.warning("due recurring tasks could not be read", cause=frames(error))
 
     async def end_unvisited(self) -> int:
-        """End visitors' tasks whose owners have not come for a month, with a note to them.
+        """End the tasks of visitors who have not come for a month, with a note to each.
 
-        Returns how many; to be called now and then.
+        Returns:
+            The number of ended tasks.
         """
         try:
-            found = await self._store.unvisited(since=self._clock() - UNVISITED, prefix=VISITORS)
-            return sum([await self._end(task) for task in found])
+            tasks = await self._store.unvisited(
+                since=self._clock() - UNVISITED, prefix=VISITOR_PREFIX
+            )
+            return sum([await self._end(task) for task in tasks])
         except StoreError as error:
-            log.warning("recurring tasks could not be ended cause=%s", frames(error))
+            log.warning("recurring tasks could not be ended", cause=frames(error))
             return 0
 
     async def _end(self, task: Unvisited) -> bool:
@@ -156,10 +166,11 @@ class Scheduler:
         try:
             ticket = await session.memory.begin_turn(
                 task.owner,
-                task.session_id,
-                f"{MARK} {task.text}",
-                key=f"schedule {task.schedule_id} unvisited",
-                create=False,
+                NewTurn(
+                    task.conversation_id,
+                    f"{MARK} {task.text}",
+                    key=f"schedule {task.schedule_id} unvisited",
+                ),
             )
             if ticket.fresh:
                 await session.memory.finish_turn(
@@ -174,26 +185,26 @@ class Scheduler:
                     error_id=None,
                 )
         except ConversationBusyError:
-            return False  # its owner is back, or it runs: the next time will tell
+            return False  # its owner is back, or it runs now: decided at the next call
         except ConversationNotFoundError:
-            pass  # it goes with its conversation
+            pass  # its conversation was deleted, so the task is too
         finally:
             await self._registry.release(key, principal)
         return await self._store.cancel(task.owner, task.schedule_id)
 
     async def rest(self) -> None:
-        """Wait until nothing runs."""
+        """Wait until no run is left."""
         while self._running:
             await asyncio.wait(self._running)
 
     async def close(self) -> None:
-        """Stop what runs; what came of it is kept."""
+        """Stop all runs; their partial answers are stored."""
         for task in self._running:
             task.cancel()
         await self.rest()
 
     async def _claim(self) -> ClaimedRun | None:
-        """Claim what is due, unless the process has no room: then it stays due."""
+        """Claim a due run; a process without room for a turn leaves it due."""
         return None if not self._chat.has_room else await self._store.claim_due()
 
     async def _work(self, first: ClaimedRun) -> None:
@@ -203,8 +214,8 @@ class Scheduler:
                 await self._run(claimed)
                 claimed = await self._claim()
             except StoreError as error:
-                # Its lease ends by itself, and its next time is stored already.
-                log.warning("a recurring task's end was not stored cause=%s", frames(error))
+                # Its lease expires by itself, and its next time is stored already.
+                log.warning("a recurring task's end was not stored", cause=frames(error))
                 return
 
     async def _run(self, claimed: ClaimedRun) -> None:
@@ -232,19 +243,19 @@ class Scheduler:
         except (ConversationInUseError, OverloadedError, ServiceUnavailableError):
             return self._postponed()
         except AgentRemovedError:
-            return RunEnd("failed")  # its owner may not use the agent any more, or nobody can
+            return RunEnd("failed")  # the agent is gone, or its owner may no longer use it
         except NotFoundError:
-            return RunEnd("interrupted")  # its conversation was deleted, and it goes with that
+            return RunEnd("interrupted")  # its conversation was deleted, and the task with it
         except UserError as error:
             self._log(claimed, "failed", error)
             return RunEnd("failed")
         is_cut = finished.outcome == "interrupted" and finished.sentence is None
-        if self._deliver is not None and not is_cut and (told := text or finished.sentence):
+        if self._deliver is not None and not is_cut and (answer := text or finished.sentence):
             await self._deliver(
-                Delivery(claimed.owner, claimed.channel, claimed.schedule.recipient, told)
+                Delivery(claimed.owner, claimed.channel, claimed.schedule.recipient, answer)
             )
         if is_cut:
-            return RunEnd("interrupted")  # somebody stopped it
+            return RunEnd("interrupted")  # the owner stopped it
         return RunEnd("complete" if finished.outcome == "complete" else "failed")
 
     async def _turn(self, claimed: ClaimedRun) -> tuple[TurnFinished, str]:
@@ -260,7 +271,7 @@ class Scheduler:
                 f"{MARK} {claimed.schedule.text}",
                 key=f"schedule {claimed.schedule.schedule_id} {occasion:%Y%m%dT%H%M%SZ}",
                 create=False,
-                request_id=claimed.schedule.schedule_id[:NAME_CHARS],
+                request_id=claimed.schedule.schedule_id[:LOGGED_ID_CHARS],
             )
             finished, texts = TurnFinished("interrupted"), list[str]()
             async with turn:
@@ -274,7 +285,7 @@ class Scheduler:
             await self._registry.release(key, principal)
 
     def _prepare(self, session: LiveSession, claimed: ClaimedRun) -> None:
-        session.conversation_id = claimed.schedule.session_id
+        session.conversation_id = claimed.schedule.conversation_id
         session.agent_id = claimed.agent_id
         session.channel = CHANNEL
         session.origin = self._origin
@@ -282,18 +293,13 @@ class Scheduler:
         session.provenance = SessionOrigin(tenant_id=claimed.tenant_id)
 
     def _postponed(self) -> RunEnd:
-        return RunEnd("postponed", retry_at=self._clock() + AGAIN)
+        return RunEnd("postponed", retry_at=self._clock() + RETRY_AFTER)
 
     def _log(self, claimed: ClaimedRun, outcome: str, error: BaseException) -> None:
-        log.error(
-            "recurring task %s principal=%s cause=%s",
-            outcome,
-            _log_name(claimed),
-            frames(error),
-        )
+        log.error("recurring task %s", outcome, principal=_log_name(claimed), cause=frames(error))
 
 
 def _log_name(claimed: ClaimedRun) -> str:
-    """Return the owner's name for logs, also of one as whom no task can run."""
+    """Return the owner's name for logs, also where its kind cannot have tasks."""
     kind = KINDS.get(claimed.owner[:1], "ephemeral")
     return Principal(claimed.owner, kind).log_name

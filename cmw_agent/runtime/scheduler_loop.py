@@ -1,4 +1,4 @@
-"""Looks for due recurring tasks every few seconds while the app runs."""
+"""Polls for due recurring tasks every few seconds while the app runs."""
 
 import contextlib
 from collections.abc import AsyncIterator
@@ -11,23 +11,23 @@ from memory.engine.database import Database
 from memory.queues.schedules import Schedules
 
 TICK_SECONDS = 5.0
-SLACK_SECONDS = 120.0  # for a run to begin and to be stored
+SLACK_SECONDS = 120.0  # of a lease beyond the turn's time-out, to begin and to store the run
 
 
 def open_schedules(database: Database, settings: Settings) -> Schedules:
-    """Return everybody's recurring tasks."""
+    """Return the store of all recurring tasks."""
     lease = settings.turn_timeout + SLACK_SECONDS
     return Schedules(database, following=following, lease_seconds=lease)
 
 
 @contextlib.asynccontextmanager
 async def scheduling(scheduler: Scheduler | None) -> AsyncIterator[None]:
-    """Let the scheduler run what is due for the block; its runs end with that."""
+    """Run due tasks during the block; running ones are stopped at its end."""
     if scheduler is None:
         yield
         return
     try:
-        await scheduler.tick()  # what fell due while the app was down
+        await scheduler.tick()  # tasks that fell due while the app was down
         async with PeriodicTask(scheduler.tick, seconds=TICK_SECONDS):
             yield
     finally:

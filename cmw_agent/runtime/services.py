@@ -1,72 +1,236 @@
-"""What channels need of a running process; the web's `Runtime` is that."""
+"""Opens what lives as long as the process: the database, the memory and the services over them."""
 
-from typing import Protocol
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from langchain_core.language_models import BaseChatModel
 
 from cmw_agent.agent.access import Agents
+from cmw_agent.agent.agent import CmwAgent
+from cmw_agent.agent.tool_loop import ToolLoop
 from cmw_agent.chat.approval_registry import ApprovalRegistry
+from cmw_agent.chat.commands import ChatCommands
+from cmw_agent.chat.dependencies import ChatDependencies
 from cmw_agent.chat.service import ChatService
 from cmw_agent.config.settings import Settings
 from cmw_agent.conversations.service import ConversationService
-from cmw_agent.conversations.sessions import SessionRegistry
+from cmw_agent.conversations.sessions import SessionMaker, SessionRegistry
+from cmw_agent.core.logs import get_logger
 from cmw_agent.files.service import Files
 from cmw_agent.identity.principals import Principal
 from cmw_agent.limits.budgets import Budgets
+from cmw_agent.limits.limiter import open_limits
+from cmw_agent.llm.coalescing import FlushInterval
+from cmw_agent.llm.factory import open_model
+from cmw_agent.llm.request_fields import open_request_fields
 from cmw_agent.observability.observers import Observer
+from cmw_agent.runtime.scheduler_loop import open_schedules
+from cmw_agent.schedules.service import ScheduleService
+from cmw_agent.tools.composio.connecting import Connecting
+from cmw_agent.tools.composio.connections import open_connections
+from memory.connections import ConnectionStore
+from memory.engine.database import Database, bypasses_row_security, migrate, open_database
+from memory.engine.process_lock import sole_use
+from memory.logins import Logins
+from memory.maintenance.recovery import interrupt_abandoned
+from memory.maintenance.retention import Retention
 from memory.manager import ConversationMemoryManager
 from memory.queues.inbox import Inbox
 from memory.queues.outbox import Outbox
+from memory.queues.schedules import Schedules
+
+log = get_logger(__name__)
+
+WHATSAPP = "whatsapp"
+ABOVE_POLICIES = (
+    "the role in CMW_DATABASE_URL is a superuser or has BYPASSRLS: row-level security does not "
+    "hold for it; give the app an ordinary role"
+)
+EPHEMERAL_DATABASE = "sqlite:///:memory:"
 
 
-class Services(Protocol):
-    """The live parts of one process.
+class PersonalSessionMaker:
+    """Makes the personal parts of sessions from the process's shared parts.
 
-    Raises:
-        Unavailable: From all but the first four, before the start and after the end.
+    Args:
+        settings: As loaded at start.
+        loop: The tool loop that all agents share.
+        model: The model that agents ask.
+        memory: Holds the conversations of principals whose conversations are stored.
+        ephemeral_memory: Holds those of ephemeral visitors, until the process ends.
     """
 
-    @property
-    def settings(self) -> Settings:
-        """As loaded at start."""
+    def __init__(
+        self,
+        settings: Settings,
+        loop: ToolLoop,
+        model: BaseChatModel,
+        memory: ConversationMemoryManager,
+        ephemeral_memory: ConversationMemoryManager,
+    ) -> None:
+        self._settings = settings
+        self._loop = loop
+        self._model = model
+        self._memory = memory
+        self._ephemeral_memory = ephemeral_memory
 
-    @property
-    def observer(self) -> Observer:
-        """Is told what the process does."""
+    def agent(self, principal: Principal) -> CmwAgent:
+        """Return an agent for one session of the principal."""
+        return CmwAgent(
+            self._loop,
+            owner=principal.id,
+            model=self._model,
+            instructions=self._settings.system_prompt,
+        )
 
-    @property
-    def agents(self) -> Agents:
-        """The agents, each found by those alone who may use it."""
+    def memory(self, principal: Principal) -> ConversationMemoryManager:
+        """Return the memory that holds the principal's conversations."""
+        return self._memory if principal.is_kept else self._ephemeral_memory
 
-    @property
-    def budgets(self) -> Budgets:
-        """What one owner, one network address and all may use."""
 
-    @property
-    def chat(self) -> ChatService:
-        """The service that runs turns."""
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The live parts of one process; they exist all together or not at all.
 
-    @property
-    def registry(self) -> SessionRegistry:
-        """The live sessions."""
+    Args:
+        database: The database of stored conversations.
+        memory: The conversations in it.
+        session_maker: Makes the personal parts of sessions.
+        dependencies: What all turns share beside the memory.
+        schedules: Everybody's recurring tasks.
+        inbox: Messages that came by WhatsApp.
+        outbox: Messages that go out by WhatsApp.
+    """
 
-    @property
-    def history(self) -> ConversationService:
-        """What owners do with their conversations."""
+    database: Database
+    logins: Logins
+    memory: ConversationMemoryManager
+    session_maker: SessionMaker
+    registry: SessionRegistry
+    retention: Retention
+    files: Files
+    history: ConversationService
+    dependencies: ChatDependencies
+    chat: ChatService
+    schedules: Schedules
+    inbox: Inbox
+    outbox: Outbox
 
-    @property
-    def files(self) -> Files:
-        """What owners do with files."""
+    async def close(self) -> None:
+        """Stop running turns and release all sessions."""
+        await self.chat.close()
+        await self.registry.close()
 
-    @property
-    def approvals(self) -> ApprovalRegistry:
-        """The tool calls that wait for their users."""
 
-    @property
-    def inbox(self) -> Inbox:
-        """What came by WhatsApp."""
+@contextlib.asynccontextmanager
+async def open_services(
+    settings: Settings, agents: Agents, budgets: Budgets, observer: Observer
+) -> AsyncIterator[Services]:
+    """Open the services for the block; close what they hold in reverse order.
 
-    @property
-    def outbox(self) -> Outbox:
-        """What goes out there."""
+    The caller closes the services themselves (`Services.close`) before the block ends.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        database = await stack.enter_async_context(_stored(settings))
+        ephemeral = await stack.enter_async_context(_migrated(EPHEMERAL_DATABASE))
+        model = await stack.enter_async_context(open_model(settings, FlushInterval()))
+        memory = ConversationMemoryManager(database)
+        loop = ToolLoop(model_calls=settings.max_model_calls, tool_calls=settings.max_tool_calls)
+        maker = PersonalSessionMaker(
+            settings, loop, model, memory, ConversationMemoryManager(ephemeral)
+        )
+        registry = SessionRegistry(
+            maker, capacity=settings.max_sessions, idle_seconds=settings.session_idle_seconds
+        )
+        retention = Retention(database)
+        files = Files(settings, maker.memory, retention.existing_files, budgets)
+        history = ConversationService(maker.memory, registry, files)
+        schedules = open_schedules(database, settings)
+        dependencies = ChatDependencies(
+            settings,
+            limits=await stack.enter_async_context(open_limits(settings)),
+            approvals=ApprovalRegistry(settings.approval_seconds, budgets),
+            budgets=budgets,
+            agents=agents,
+            fields=await stack.enter_async_context(open_request_fields(settings, model)),
+            files=files,
+            connecting=await stack.enter_async_context(_connecting(settings, database)),
+            observer=observer,
+            schedules=_schedule_service(schedules, settings, budgets),
+        )
+        tools = tuple(tool.name for tool in loop.tools)
+        commands = ChatCommands(history, dependencies.connecting, tools, dependencies.schedules)
+        yield Services(
+            database=database,
+            logins=Logins(database),
+            memory=memory,
+            session_maker=maker,
+            registry=registry,
+            retention=retention,
+            files=files,
+            history=history,
+            dependencies=dependencies,
+            chat=ChatService(dependencies, commands),
+            schedules=schedules,
+            inbox=Inbox(database, WHATSAPP),
+            outbox=Outbox(database, WHATSAPP),
+        )
 
-    def memory_of(self, principal: Principal) -> ConversationMemoryManager:
-        """Return the memory that holds a principal's conversations."""
+
+@contextlib.asynccontextmanager
+async def _migrated(url: str) -> AsyncIterator[Database]:
+    """Open a database for the block and bring it to this version's schema."""
+    database = open_database(url)
+    try:
+        await migrate(database)
+        yield database
+    finally:
+        await database.dispose()
+
+
+@contextlib.asynccontextmanager
+async def _stored(settings: Settings) -> AsyncIterator[Database]:
+    """Open the database of stored conversations; turns that a dead process left are ended."""
+    url = settings.database_url.get_secret_value()
+    async with _migrated(url) as database:
+        if await bypasses_row_security(database):
+            log.warning("%s", ABOVE_POLICIES)
+        with sole_use(url) as lock:
+            await interrupt_abandoned(database, everything=lock.alone)
+            await lock.share()
+            yield database
+
+
+@contextlib.asynccontextmanager
+async def _connecting(settings: Settings, database: Database) -> AsyncIterator[Connecting | None]:
+    """Open what users connect accounts with; None where the settings allow none."""
+    if not settings.connections:
+        yield None
+        return
+    # Their tools are loaded meanwhile, so that the first user need not wait for them.
+    async with open_connections(settings) as connections, _in_background(connections.load()):
+        yield Connecting(connections, ConnectionStore(database))
+
+
+@contextlib.asynccontextmanager
+async def _in_background(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Run `work` beside the block; it is cancelled at the block's end."""
+    task = asyncio.create_task(work, name="meanwhile")
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+def _schedule_service(
+    schedules: Schedules, settings: Settings, budgets: Budgets
+) -> ScheduleService | None:
+    """Return the service of recurring tasks; None where users may have none."""
+    if not settings.schedules_per_user:
+        return None
+    return ScheduleService(schedules, settings, budgets.budget("tasks"))

@@ -1,4 +1,4 @@
-"""What owners do with their recurring tasks, for the command `/schedule` and for the tools alike."""
+"""Service for recurring tasks: add, list and cancel, for the command `/schedule` and the tools."""
 
 import contextlib
 from collections.abc import Callable, Sequence
@@ -8,10 +8,12 @@ from zoneinfo import ZoneInfo
 
 from cmw_agent.config.settings import Settings
 from cmw_agent.core.errors import NotFoundError, ServiceUnavailableError, UserError
+from cmw_agent.core.store_errors import mapped_store_errors
 from cmw_agent.identity.principals import Principal
 from cmw_agent.limits.budget_sizes import Budget, BudgetFullError
 from cmw_agent.limits.limiter import HOUR, RateLimitError
-from cmw_agent.schedules.recurrence import Recurrence, known_zone, stored, understood, upcoming
+from cmw_agent.schedules.phrases import known_zone, understood
+from cmw_agent.schedules.recurrence import Recurrence, stored, upcoming
 from memory.errors import (
     ConversationNotFoundError,
     InvalidTextError,
@@ -33,13 +35,13 @@ NO_SCHEDULES = "You have no recurring tasks."
 
 @dataclass(frozen=True, slots=True)
 class ScheduleTarget:
-    """Where a task runs, and where it came from.
+    """The conversation in which a task runs, and from where the task was scheduled.
 
     Args:
-        conversation: It runs there.
-        recipient: Whom its channel sends the answer to, if anybody.
-        network: A digest of the network that a visitor asks from; None where it does not count.
-        needs_visits: Whether it ends when its owner has not come for long.
+        conversation: Id of the conversation.
+        recipient: To whom the channel sends the answer, if to anybody.
+        network: Digest of a visitor's network, for which tasks are limited; None for others.
+        needs_visits: Whether the task ends if its owner does not visit for a month.
     """
 
     conversation: str
@@ -49,16 +51,16 @@ class ScheduleTarget:
 
 
 class ScheduleService:
-    """See the module's text. One object for the process.
+    """Adds, lists and cancels recurring tasks of their owners. One object serves the process.
 
     Args:
-        store: Where tasks are kept.
-        settings: How often, and the time zone of those that name none.
-        budget: How many of one owner, of one network's visitors, and of all.
-        clock: The time, with its zone.
+        store: Stores the tasks.
+        settings: Minimum time between two runs, and the default time zone.
+        budget: Maximum number of tasks per owner, per network of visitors, and in total.
+        clock: Returns the current time, timezone-aware.
 
     Raises:
-        UserError: From each method, where what was asked for cannot be.
+        UserError: From each method, if the request is invalid or refused.
     """
 
     def __init__(
@@ -74,48 +76,49 @@ class ScheduleService:
         self._clock = clock
 
     async def add(
-        self, owner: str, place: ScheduleTarget, when: str, task: str, zone: str | None = None
+        self, owner: str, target: ScheduleTarget, when: str, task: str, zone: str | None = None
     ) -> str:
-        """Schedule a task of `owner`; return in words when it runs.
+        """Schedule a task of `owner`, and return a confirmation with its next runs as Markdown.
 
         Args:
-            owner: Whose it is.
-            place: Where it runs; it must be a conversation of the owner's.
-            when: As `cmw_agent.schedules.recurrence` describes.
-            task: What the agent is told then.
-            zone: The time zone, where `when` names none; the settings' otherwise.
+            owner: Id of the principal who owns the task.
+            target: Where it runs; the conversation must belong to the owner.
+            when: As `cmw_agent.schedules.phrases` describes.
+            task: The message to the agent at each run.
+            zone: Time zone, used if `when` names none; the default is the settings'.
         """
-        times, named = understood(when)
-        where = named or (known_zone(zone) if zone else self._settings.time_zone)
-        self._check(times, task, where)
+        recurrence, named_zone = understood(when)
+        time_zone = named_zone or (known_zone(zone) if zone else self._settings.time_zone)
+        self._check(recurrence, task, time_zone)
         try:
-            made = await self._store.add(
+            schedule = await self._store.add(
                 owner,
-                place.conversation,
+                target.conversation,
                 text=task.strip(),
-                cron=times.cron,
-                time_zone=where,
-                recipient=place.recipient,
+                cron=recurrence.cron,
+                time_zone=time_zone,
+                recipient=target.recipient,
                 bound_of=self._bound_of,
-                network=place.network,
-                needs_visits=place.needs_visits,
+                network=target.network,
+                needs_visits=target.needs_visits,
             )
         except TooManySchedulesError as error:
             raise _too_many(error.bound) from None
         except ConversationNotFoundError:
             raise NotFoundError from None
         except InvalidTextError:
-            raise _unusable() from None
+            raise _invalid_text() from None
         except StoreError as error:
             raise ServiceUnavailableError from error
-        runs = "\n".join(f"- {_moment(run)}" for run in self._upcoming(made))
-        return f"Scheduled {times} ({where}): {_short(made.text)}\n\nThe next times are:\n\n{runs}"
+        runs = "\n".join(f"- {_moment(run)}" for run in self._upcoming(schedule))
+        text = _short(schedule.text)
+        return f"Scheduled {recurrence} ({time_zone}): {text}\n\nThe next times are:\n\n{runs}"
 
-    async def visited(self, principal: Principal) -> None:
-        """Note that a principal is here: a visitor's tasks end without that."""
+    async def note_visit(self, principal: Principal) -> None:
+        """Record a visit of a principal: a visitor's tasks end without visits."""
         if principal.kind != "visitor":
             return
-        with contextlib.suppress(StoreError):  # the next visit is noted then
+        with contextlib.suppress(StoreError):  # a later visit will be recorded
             await self._store.visit(principal.id)
 
     def _bound_of(self, used: UsedTasks) -> str | None:
@@ -123,44 +126,45 @@ class ScheduleService:
 
     async def overview(self, owner: str) -> str:
         """Return the owner's tasks, numbered, as Markdown."""
-        found = await self._all(owner)
-        lines = [f"{number}. {_line(task)}" for number, task in enumerate(found, 1)]
+        tasks = await self._all(owner)
+        lines = [f"{number}. {_line(task)}" for number, task in enumerate(tasks, 1)]
         return "\n".join(lines) or NO_SCHEDULES
 
-    async def cancel(self, owner: str, which: str) -> str:
-        """Cancel one of the owner's tasks, by its number in the list or by its id."""
-        found = await self._all(owner)
-        wanted = which.strip().strip(".#`")
-        for number, task in enumerate(found, 1):
-            if wanted in (str(number), task.schedule_id):
+    async def cancel(self, owner: str, reference: str) -> str:
+        """Cancel one of the owner's tasks; return a confirmation.
+
+        Args:
+            owner: Id of the principal who owns the task.
+            reference: The task's number in `overview`, or its id.
+        """
+        tasks = await self._all(owner)
+        reference = reference.strip().strip(".#`")
+        for number, task in enumerate(tasks, 1):
+            if reference in (str(number), task.schedule_id):
                 return await self._cancel(owner, task)
         raise UserError("You have no recurring task of that number.", status=404)
 
     async def _cancel(self, owner: str, task: Schedule) -> str:
-        try:
+        with mapped_store_errors():
             await self._store.cancel(owner, task.schedule_id)
-        except StoreError as error:
-            raise ServiceUnavailableError from error
         return f"Cancelled: {_short(task.text)}"
 
     async def _all(self, owner: str) -> Sequence[Schedule]:
-        try:
+        with mapped_store_errors():
             return await self._store.of_owner(owner)
-        except StoreError as error:
-            raise ServiceUnavailableError from error
 
-    def _check(self, times: Recurrence, task: str, zone: str) -> None:
-        least = self._settings.schedule_seconds
-        if times.gap.total_seconds() < least:
+    def _check(self, recurrence: Recurrence, task: str, zone: str) -> None:
+        min_seconds = self._settings.schedule_seconds
+        if recurrence.gap.total_seconds() < min_seconds:
             raise UserError(
-                f"That is too often: at least {_length(least)} must lie between two runs.",
+                f"That is too often: at least {_duration(min_seconds)} must lie between two runs.",
                 status=422,
             )
         if not task.strip():
             raise UserError("Say behind a colon what is to be done then.", status=422)
         if len(task) > min(TASK_CHARS, self._settings.max_message_chars // 2):
-            raise _unusable()
-        if not upcoming(times.cron, zone, self._clock(), 1):
+            raise _invalid_text()
+        if not upcoming(recurrence.cron, zone, self._clock(), 1):
             raise UserError("That day never comes.", status=422)
 
     def _upcoming(self, task: Schedule) -> list[datetime]:
@@ -168,14 +172,14 @@ class ScheduleService:
 
 
 def _line(task: Schedule) -> str:
-    times = f"{stored(task.cron)} ({task.time_zone})"
+    recurrence = f"{stored(task.cron)} ({task.time_zone})"
     state = f"next {_moment(task.next_run_at.astimezone(ZoneInfo(task.time_zone)))}"
     if task.is_paused:
         state = f"**stopped** after it failed {MAX_FAILURES} times; cancel it and make it anew"
     if task.last_run_at is not None:
         last = _moment(task.last_run_at.astimezone(ZoneInfo(task.time_zone)))
         state += f"; last {last}: {task.last_outcome}"
-    return f"{_short(task.text)} – {times}; {state} (id `{task.schedule_id}`)"
+    return f"{_short(task.text)} – {recurrence}; {state} (id `{task.schedule_id}`)"
 
 
 def _moment(moment: datetime) -> str:
@@ -187,7 +191,7 @@ def _short(text: str) -> str:
     return line if len(line) <= SHOWN_CHARS else line[:SHOWN_CHARS] + "…"
 
 
-def _length(seconds: float) -> str:
+def _duration(seconds: float) -> str:
     minutes = seconds / 60
     return f"{minutes:g} minutes" if seconds >= 120 else f"{seconds:g} seconds"
 
@@ -207,5 +211,5 @@ def _too_many(bound: str) -> UserError:
     )
 
 
-def _unusable() -> UserError:
+def _invalid_text() -> UserError:
     return UserError("The task's text is too long, or holds what no text holds.", status=422)

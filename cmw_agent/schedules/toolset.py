@@ -1,6 +1,6 @@
-"""The tools with which a model schedules tasks: for the run's own user and conversation alone.
+"""Toolset with which a model schedules tasks, bound to the run's user and conversation.
 
-No parameter names a user or a conversation; what a model adds of that kind is passed over.
+No parameter names a user or a conversation; further arguments from the model are ignored.
 """
 
 from collections.abc import Mapping
@@ -33,7 +33,7 @@ def _tool(name: str, description: str, **parameters: tuple[str, bool]) -> dict[s
     }
 
 
-# The same objects for all runs: what is made of a schema for the wire is made once.
+# The same objects for all runs, so that the model's cache of converted schemas finds them.
 SCHEMAS: tuple[dict[str, Any], ...] = (
     _tool(
         SCHEDULE,
@@ -49,24 +49,24 @@ SCHEMAS: tuple[dict[str, Any], ...] = (
 
 
 class ScheduleToolset:
-    """See the module's text.
+    """The scheduling tools of one run, bound to one owner.
 
     Args:
-        book: Everybody's tasks.
-        owner: Whose tasks these are.
-        place: The run's conversation.
+        service: Recurring tasks of all owners.
+        owner: Id of the principal whose tasks these are.
+        target: Where new tasks run: the run's conversation.
     """
 
-    __slots__ = ("_book", "_owner", "_place")
+    __slots__ = ("_owner", "_service", "_target")
 
-    def __init__(self, book: ScheduleService, owner: str, place: ScheduleTarget) -> None:
-        self._book = book
+    def __init__(self, service: ScheduleService, owner: str, target: ScheduleTarget) -> None:
+        self._service = service
         self._owner = owner
-        self._place = place
+        self._target = target
 
     @property
     def schemas(self) -> list[dict[str, Any]]:
-        """What the model is told of the tools."""
+        """The tools' schemas for the model, in OpenAI's form."""
         return list(SCHEMAS)
 
     @property
@@ -75,11 +75,11 @@ class ScheduleToolset:
         return list(NAMES)
 
     def changes(self, name: str) -> bool:
-        """Whether a tool changes something: a task goes on using the user's tokens."""
+        """Return whether a tool changes something: a task keeps using the user's tokens."""
         return name != LIST
 
     async def use(self, name: str, arguments: Mapping[str, Any]) -> ComposioResult:
-        """Run a tool for this box's user, once.
+        """Run a tool for this toolset's owner, once.
 
         Raises:
             KeyError: There is no such tool.
@@ -93,12 +93,12 @@ class ScheduleToolset:
 
     async def _use(self, name: str, arguments: Mapping[str, Any]) -> str:
         if name == LIST:
-            return await self._book.overview(self._owner)
+            return await self._service.overview(self._owner)
         if name == CANCEL:
-            return await self._book.cancel(self._owner, _text(arguments, "number"))
+            return await self._service.cancel(self._owner, _text(arguments, "number"))
         when, task = _text(arguments, "when"), _text(arguments, "task")
         zone = _text(arguments, "time_zone") or None
-        return await self._book.add(self._owner, self._place, when, task, zone)
+        return await self._service.add(self._owner, self._target, when, task, zone)
 
 
 def _text(arguments: Mapping[str, Any], name: str) -> str:

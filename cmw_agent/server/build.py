@@ -1,8 +1,9 @@
-"""Puts the app together: guard, own routes, the page, its events, and their lifespan."""
+"""Builds the app: guard, own routes, the page, its event server, and their lifespan."""
 
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 from starlette.applications import Starlette
@@ -17,6 +18,7 @@ from cmw_agent.config.settings import Settings
 from cmw_agent.core.errors import UserError
 from cmw_agent.identity.principals import Identities, Principal, SessionKey
 from cmw_agent.identity.secret_key import load_keys
+from cmw_agent.llm.factory import import_model_class
 from cmw_agent.observability.metrics_route import MetricsRoute
 from cmw_agent.observability.setup import Watching
 from cmw_agent.runtime.runtime import Runtime
@@ -31,9 +33,8 @@ from cmw_agent.web.gradio_transport.event_server import EventServer
 from cmw_agent.web.gradio_transport.page_cache import Pages
 from cmw_agent.web.login.accounts import Accounts
 from cmw_agent.web.login.consent import ConsentRoutes
-from cmw_agent.web.login.oidc import Provider
 from cmw_agent.web.login.routes import LoginRoutes
-from cmw_agent.web.page.components import STATIC, build_page, functions
+from cmw_agent.web.page.components import STATIC, build_page, page_events
 from cmw_agent.web.page.handlers import Handlers
 from cmw_agent.web.page.panel_styles import PANELS
 from cmw_agent.web.page.theme import CSS, theme
@@ -44,6 +45,9 @@ from cmw_agent.web.security.route_allowlist import API, RouteTable
 from cmw_agent.web.security.visitor_cookie import HEADER, Visitors
 
 import gradio as gr  # isort: skip
+
+if TYPE_CHECKING:
+    from cmw_agent.web.login.oidc import Provider
 
 SCRIPTS = (
     "consent",
@@ -74,9 +78,9 @@ class Application:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What the app is built from.
+    """The classes of the app's parts.
 
-    The isolation tests put a broken part in and must see their oracle fail: a check
+    The isolation tests replace one by a broken class and must see their oracle fail: a check
     that cannot fail proves nothing.
     """
 
@@ -92,6 +96,8 @@ def build_app(settings: Settings, parts: Parts = Parts()) -> Application:
     Raises:
         StartupError: The data directory or the secret key cannot be used.
     """
+    if not settings.demo:
+        import_model_class()  # now, while no event loop waits for it
     configured = settings.secret_key.get_secret_value() if settings.secret_key else None
     identities = parts.identities(load_keys(configured, settings.data_dir))
     watching = Watching(settings)
@@ -101,14 +107,14 @@ def build_app(settings: Settings, parts: Parts = Parts()) -> Application:
     demo = build_page(settings, handlers, runtime.agents.usable(VISITOR))
     side = _EventSide(runtime)
     events = EventServer(
-        functions(demo, handlers),
+        page_events(demo, handlers),
         refusal=side.refusal,
         admit=side.admit,
         page_closed=side.page_closed,
         budgets=runtime.budgets,
     )
     accounts = Accounts(runtime, events)
-    provider = Provider(settings) if settings.accounts else None
+    provider = _provider(settings) if settings.accounts else None
     embedded = settings.frame_ancestors != "'self'"
     visitors = Visitors(identities, embedded=embedded)
     consent = ConsentRoutes(
@@ -130,6 +136,13 @@ def build_app(settings: Settings, parts: Parts = Parts()) -> Application:
     guard = parts.guard(site, identities, policy, is_live, budgets=runtime.budgets)
     front = ProxyHeaders(guard, TrustedProxies.of(settings.trust_proxy))
     return Application(front, guard, demo, runtime, demo.app, own, events, channels.app)
+
+
+def _provider(settings: Settings) -> "Provider":
+    # Its libraries take 10 MB, which an app without sign-in saves.
+    from cmw_agent.web.login.oidc import Provider  # noqa: PLC0415
+
+    return Provider(settings)
 
 
 def _page_app(demo: gr.Blocks) -> FastAPI:
@@ -157,7 +170,7 @@ def _page_app(demo: gr.Blocks) -> FastAPI:
 
 
 class _Site:
-    """Sends each request to the part that answers it; the guard has let it through."""
+    """Routes each request that the guard has let through to the part that answers it."""
 
     def __init__(
         self, own: Starlette, events: EventServer, channels: ASGIApp, pages: ASGIApp
@@ -264,7 +277,7 @@ def _closed() -> Response:
 
 
 class _EventSide:
-    """What the event server asks the app and tells it."""
+    """The event server's callbacks into the app."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime

@@ -1,4 +1,4 @@
-"""What the connections of one server share: how many may be from where, and how slow each may be."""
+"""Bounds of a server's connections: their number by address, and how slow each may be."""
 
 import ipaddress
 from dataclasses import dataclass
@@ -11,17 +11,16 @@ PeerNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 @dataclass(frozen=True, slots=True)
 class Deadlines:
-    """How long a connection may let the server wait.
+    """Time-outs of a connection.
 
     Args:
-        headers: Seconds from the connection's beginning, or a request's first byte, until its
-            headers are there.
-        body: Seconds from then until the body is there; each `bytes_per_second` that have come
-            give it one more.
-        bytes_per_second: The rate that a large body must have.
-        unread: Seconds in which a client must take `unread_bytes` of an answer that waits for it,
-            or the rest of it.
-        unread_bytes: See above.
+        headers: Seconds from the connection's beginning, or a request's first byte, to the end
+            of the request's headers.
+        body: Seconds from then to the end of the body; each `bytes_per_second` received add one.
+        bytes_per_second: Minimum rate of a large body.
+        unread: Seconds in which a client must read `unread_bytes` of a waiting response, or the
+            rest of it.
+        unread_bytes: Number of bytes, see `unread`.
     """
 
     headers: float = 20.0
@@ -32,13 +31,13 @@ class Deadlines:
 
 
 class ConnectionBounds:
-    """What the connections of one server share.
+    """The bounds that the connections of one server share.
 
     Args:
-        budgets: Bounds their number.
-        proxies: The setting `CMW_TRUST_PROXY`. Through a proxy, and from this machine, come many
-            people from one address: such connections count for all alone.
-        deadlines: How long each may let the server wait.
+        budgets: Bounds the number of connections.
+        proxies: The setting `CMW_TRUST_PROXY`. A proxy, and this machine, connect for many users
+            from one address: such connections count towards the total only.
+        deadlines: Time-outs of each connection.
     """
 
     def __init__(
@@ -49,14 +48,14 @@ class ConnectionBounds:
         names = [name.strip() for name in proxies.split(",") if name.strip()]
         networks = [_network(name) for name in names]
         self._networks = [network for network in networks if network is not None]
-        # Other values than addresses, such as `*`, say that whoever connects is a proxy.
+        # A value that is no address, such as `*`, means that every peer is a proxy.
         self._is_any = len(self._networks) < len(names)
 
     def take(self, peer: str | None) -> Hold:
         """Count one more connection from a peer.
 
         Raises:
-            RateLimitError, BudgetFullError: It has as many as it may, or the server has.
+            RateLimitError, BudgetFullError: The peer, or the server, has its maximum.
         """
         return self._budgets.take("connections", None, None if self._is_proxy(peer) else peer)
 

@@ -1,25 +1,25 @@
-"""File descriptors: raises the process's limit, and fits the connections into what there is."""
+"""Raises the process's limit of file descriptors, and fits the number of connections into it."""
 
 import contextlib
-import logging
 import sys
 
 from cmw_agent.config.settings import Settings
+from cmw_agent.core.logs import get_logger
 from cmw_agent.limits.budgets import Budgets
 
 if sys.platform != "win32":
     import resource
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 OTHER_DESCRIPTORS = 256  # of the database, files, workers, the loop
 PER_TURN = 2  # connections to the model
 
 
 def fit_connections(budgets: Budgets, settings: Settings) -> None:
-    """Raise the limit to what the settings need; take fewer connections where it stays lower.
+    """Raise the limit to what the settings need; allow fewer connections where it stays lower.
 
-    Beyond the limit no connection could be taken at all, whoever it is from.
+    At the limit the process could accept no connection at all, from anybody.
     """
     connections = budgets.budget("connections").total
     others = OTHER_DESCRIPTORS + PER_TURN * settings.max_turns
@@ -38,17 +38,18 @@ def fit_connections(budgets: Budgets, settings: Settings) -> None:
 
 
 def raised_limit(wanted: int) -> int:
-    """Raise the soft limit of open files to `wanted`, as far as may be; return what it is then.
+    """Raise the soft limit of open files to `wanted` if possible.
 
-    Where the system has none it is `wanted`.
+    Returns:
+        The limit after that; `wanted` where the system has no limit.
     """
     if sys.platform == "win32":
         return wanted
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    endless = resource.RLIM_INFINITY
-    if soft != endless and soft < wanted:
-        most = wanted if hard == endless else min(wanted, hard)
+    infinite = resource.RLIM_INFINITY
+    if soft != infinite and soft < wanted:
+        target = wanted if hard == infinite else min(wanted, hard)
         with contextlib.suppress(OSError, ValueError):  # macOS allows less than it says
-            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+            resource.setrlimit(resource.RLIMIT_NOFILE, (target, hard))
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return wanted if soft == endless else soft
+    return wanted if soft == infinite else soft

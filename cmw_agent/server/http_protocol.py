@@ -1,7 +1,7 @@
-"""HTTP connections with bounds: how many from one address, how slow, how large their headers.
+"""HTTP connections with bounds: number by address, time-outs, size of headers.
 
-uvicorn has a time-out for connections that are idle after an answer, and none for headers, bodies
-and answers that trickle: one byte a minute would hold a connection for ever.
+uvicorn has a time-out for connections that are idle after a response, and none for headers,
+bodies and responses that trickle: one byte a minute would hold a connection for ever.
 """
 
 import asyncio
@@ -18,10 +18,10 @@ MAX_HEADER_BYTES = 65_536
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP protocol with bounds; `protocol_for` gives it those of a server.
+    """uvicorn's HTTP protocol with bounds; `protocol_for` binds it to those of a server.
 
-    One timer runs while something of a request is awaited, and none while it is answered: a
-    request that comes in one piece costs no timer.
+    One timer runs while a part of a request is missing, and none while the app responds: a
+    request that arrives in one piece costs no timer.
     """
 
     bounds: ClassVar[ConnectionBounds]
@@ -30,13 +30,13 @@ class BoundedProtocol(HttpToolsProtocol):
     _timer: asyncio.TimerHandle | None = None
     _unread_timer: asyncio.TimerHandle | None = None
     _unread = 0  # bytes that waited to be read when that timer began
-    _since = 0.0  # when what is awaited began to be
-    _bytes = 0  # that have come since
-    _is_coming = False  # a request has begun and is not whole
+    _since = 0.0  # when waiting for the missing part began
+    _bytes = 0  # received since then
+    _is_coming = False  # a request has begun and is incomplete
     _in_headers = True
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Count the connection, and wait for its first request."""
+        """Count the connection, and start to wait for its first request."""
         super().connection_made(transport)
         try:
             self._hold = self.bounds.take(self.client[0] if self.client else None)
@@ -46,7 +46,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Give back what the connection held."""
+        """Stop the timers and release the connection's place."""
         for timer in (self._timer, self._unread_timer):
             if timer is not None:
                 timer.cancel()
@@ -56,7 +56,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes of a request."""
+        """Process received bytes of a request."""
         if self.transport.is_closing():
             return
         super().data_received(data)
@@ -74,34 +74,34 @@ class BoundedProtocol(HttpToolsProtocol):
         self._restart()
 
     def on_headers_complete(self) -> None:
-        """Note that a request's headers are there."""
+        """Note that a request's headers are complete."""
         self._in_headers = False
         self._restart()
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        """Note that a request is whole."""
+        """Note that a request is complete."""
         self._is_coming = False
         super().on_message_complete()
 
     def handle_websocket_upgrade(self) -> None:
-        """Refuse: the app has no WebSockets."""
+        """Refuse the upgrade: the app has no WebSockets."""
         self._refuse(HTTPStatus.FORBIDDEN, "There are no WebSockets here.")
 
     def timeout_keep_alive_handler(self) -> None:
-        """Close an idle connection, also one whose last answer was never read."""
+        """Close an idle connection, also one whose last response was not read."""
         if self.transport.get_write_buffer_size():
             self.transport.abort()
         super().timeout_keep_alive_handler()
 
     def pause_writing(self) -> None:
-        """Begin to wait for a client that does not read."""
+        """Start the time-out of a client that does not read."""
         super().pause_writing()
         if self._unread_timer is None:
             self._watch_reader()
 
     def resume_writing(self) -> None:
-        """Go on: the client has read."""
+        """Stop that time-out: the client has read."""
         super().resume_writing()
         if self._unread_timer is not None:
             self._unread_timer.cancel()
@@ -113,8 +113,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _check_reader(self) -> None:
         self._unread_timer = None
-        taken = self._unread - self.transport.get_write_buffer_size()
-        if taken < self.bounds.deadlines.unread_bytes:
+        read = self._unread - self.transport.get_write_buffer_size()
+        if read < self.bounds.deadlines.unread_bytes:
             self.transport.abort()
         else:
             self._watch_reader()
@@ -131,7 +131,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._timer = None
 
     def _is_idle(self) -> bool:
-        # With bytes that begin no request, such as line ends, uvicorn's own time-out is off.
+        # Bytes that begin no request, such as line ends, switch uvicorn's own time-out off.
         cycle = self._current()
         return (cycle is None or cycle.response_complete) and not self.pipeline
 
@@ -162,17 +162,17 @@ class BoundedProtocol(HttpToolsProtocol):
             self.timeout_keep_alive_handler()
 
     def _is_held_up(self) -> bool:
-        """Whether it is the app that does not take what the client would send."""
+        """Whether the app, and not the client, delays the request."""
         if self.flow.read_paused:
             return True
         return not self._in_headers and self.cycle.waiting_for_100_continue
 
     def _refuse(self, status: HTTPStatus, sentence: str, retry_after: int | None = None) -> None:
-        """Answer without the app, and close the connection."""
+        """Respond without the app, and close the connection."""
         cycle = self._current()
         busy = None if cycle is None or cycle.response_complete else cycle
-        # A request may be answered before its body is there, and gets no second answer. One that
-        # has begun, or is an earlier request's, would be cut in two.
+        # A request may have got its response before its body arrived, and gets no second one. A
+        # response that has begun, also an earlier request's, would be cut in two.
         is_answered = cycle is not None and busy is None and not self._in_headers
         if not is_answered and (busy is None or not (busy.response_started or self._in_headers)):
             wait = f"retry-after: {retry_after}\r\n" if retry_after is not None else ""
@@ -183,12 +183,12 @@ class BoundedProtocol(HttpToolsProtocol):
                 f"{wait}connection: close\r\n\r\n"
             )
             self.transport.write(head.encode() + body)
-        if busy is not None:  # the app learns it at once, and answers no more
+        if busy is not None:  # tells the app at once, which responds no more
             busy.disconnected = True
             busy.message_event.set()
         self.transport.close()
 
 
 def protocol_for(bounds: ConnectionBounds) -> type[BoundedProtocol]:
-    """Return the protocol of a server whose connections have these bounds."""
+    """Return the protocol class of a server whose connections have these bounds."""
     return type("BoundedProtocol", (BoundedProtocol,), {"bounds": bounds})

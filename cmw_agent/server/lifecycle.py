@@ -1,12 +1,11 @@
-"""Serves the app until a signal ends it, in good order: see docs/adr/0017-draining.md.
+"""Serves the app until a signal, and drains it: see docs/adr/0017-draining.md.
 
-uvicorn's own graceful end waits for open connections, which a page's heartbeat and event
-stream never close, and then cuts all of them off, answers and all. So the signals begin
-something else here: no new turns, the running ones to their end, then the streams, then uvicorn.
+uvicorn's own graceful shutdown waits for open connections, which a page's heartbeat and event
+stream never close, and then cuts all of them, with their answers. Here a signal first refuses new
+turns, waits for running ones, then ends the streams, then uvicorn.
 """
 
 import asyncio
-import logging
 import signal
 import socket
 from types import FrameType
@@ -14,24 +13,25 @@ from types import FrameType
 import uvicorn
 
 from cmw_agent.core.errors import ServiceUnavailableError
+from cmw_agent.core.logs import get_logger
 from cmw_agent.runtime.runtime import Runtime
 from cmw_agent.web.gradio_transport.event_server import EventServer
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
-FETCH_SECONDS = 3.0  # how long pages may take to fetch the end of their answers
+FETCH_SECONDS = 3.0  # in which pages may fetch the end of their answers
 
 
 class Server(uvicorn.Server):
     """uvicorn's server, which drains before it ends.
 
-    SIGTERM lets running turns go on for `CMW_DRAIN_SECONDS`; SIGINT, and any second signal,
-    stops them at once. A signal that was heard so is no failure: the exit code is 0.
+    SIGTERM lets running turns continue for `CMW_DRAIN_SECONDS`; SIGINT, and any second signal,
+    stops them at once. The exit code after a signal is 0.
 
     Args:
-        config: uvicorn's.
-        runtime: What runs the turns.
-        events: What holds the pages' streams.
+        config: uvicorn's configuration.
+        runtime: Runs the turns.
+        events: Holds the pages' event streams.
     """
 
     def __init__(self, config: uvicorn.Config, runtime: Runtime, events: EventServer) -> None:
@@ -43,12 +43,12 @@ class Server(uvicorn.Server):
         self._hurrying: asyncio.Task[None] | None = None
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
-        """Serve until a signal has ended it; return when everything is closed."""
+        """Serve until a signal ends it; return when everything is closed."""
         self._loop = asyncio.get_running_loop()
         await super().serve(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Take a signal; Python calls this between any two steps of the main thread."""
+        """Handle a signal; Python calls this between any two steps of the main thread."""
         if not self.started or self._loop is None:
             self.should_exit = True
         elif self.should_exit:
@@ -66,7 +66,7 @@ class Server(uvicorn.Server):
 
     async def _drain(self, seconds: float) -> None:
         try:
-            log.info("draining seconds=%g", seconds)
+            log.info("draining", seconds=seconds)
             await self._stop_turns(seconds)
             await self._events.leave(FETCH_SECONDS)
         finally:

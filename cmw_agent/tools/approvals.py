@@ -1,9 +1,8 @@
-"""Tool calls that wait for their user's decision.
+"""Approvals: tool calls that wait for their user's decision.
 
-A run that is about to change something outside waits here until its owner approves or denies the
-call, or the time is up, which counts as a denial. A decision is found by owner, conversation and
-the approval's id. That id is made here: a random part, and a digest of what is shown. So a card
-that shows one call decides that call or none, whatever ids the model's endpoint gives its calls.
+A call that may change something outside the app waits until its owner approves or denies it, or
+until it expires, which counts as a denial. A decision names the approval by owner, conversation
+and approval id (`cmw_agent.chat.approval_registry`).
 """
 
 import math
@@ -18,9 +17,12 @@ ApprovalOutcome = Literal["approved", "denied", "expired"]
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What a user has said: `arguments` are those to call the tool with.
+    """A user's decision about a pending tool call.
 
-    `always` means that this tool may be called in this conversation without asking again.
+    Attributes:
+        answer: The outcome.
+        arguments: The arguments with which to call the tool, as the user left or edited them.
+        always: Whether the tool may be called in this conversation without asking again.
     """
 
     answer: ApprovalOutcome
@@ -30,9 +32,14 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class PendingApproval:
-    """A call that waits; `until` is in seconds of `time.time`.
+    """A tool call that waits for a decision.
 
-    `approval_id` is what a decision names; `call_id` is the endpoint's and may come again.
+    Attributes:
+        approval_id: The id that a decision names; unique.
+        call_id: The endpoint's id of the call, which may occur more than once.
+        name: Name of the tool.
+        arguments: As the model gave them.
+        until: When it expires, in seconds since the epoch (`time.time`).
     """
 
     approval_id: str
@@ -42,19 +49,36 @@ class PendingApproval:
     until: float
 
 
-def seconds_left(asked: PendingApproval, now: float) -> int:
-    """Return how many whole seconds a call still waits, at least 0."""
-    return max(0, math.ceil(asked.until - now))
+def seconds_left(approval: PendingApproval, now: float) -> int:
+    """Return the seconds until an approval expires, rounded up, at least 0.
+
+    Args:
+        approval: A pending approval.
+        now: Seconds since the epoch.
+    """
+    return max(0, math.ceil(approval.until - now))
 
 
 @runtime_checkable
 class ApprovalGate(Protocol):
-    """Stands before what changes something outside; see `cmw_agent.chat.turn_runner`."""
+    """Decides which tool calls need approval, and waits for it; see `cmw_agent.chat.approval_gate`."""
 
     def needed(self, name: str, *, changes: bool) -> bool:
-        """Whether the owner is to be asked before a call."""
+        """Return whether a call needs the owner's approval.
+
+        Args:
+            name: Name of the tool.
+            changes: Whether the tool may change something outside the app.
+        """
 
     async def ask(
         self, call_id: str, name: str, arguments: Mapping[str, Any], emit: EventSink
     ) -> Decision:
-        """Wait for the owner's decision about a call; `emit` gets what the owner is shown."""
+        """Ask the owner about a call and return the decision.
+
+        Args:
+            call_id: The endpoint's id of the call.
+            name: Name of the tool.
+            arguments: As the model gave them.
+            emit: Receives the events that show the pending approval to the owner.
+        """

@@ -1,4 +1,4 @@
-"""The tools of one run: what a toolset offers, and several of them as one."""
+"""Interface of the tools of one run, and a toolset that combines several."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
@@ -6,77 +6,77 @@ from typing import Any, Protocol, runtime_checkable
 
 @runtime_checkable
 class ToolResult(Protocol):
-    """What came of a connected tool; see `cmw_agent.tools.composio.toolset.ComposioResult`."""
+    """Result of a tool call; see `cmw_agent.tools.composio.toolset.ComposioResult`."""
 
     @property
     def text(self) -> str:
-        """For the model."""
+        """The result for the model."""
 
     @property
     def ok(self) -> bool:
-        """Whether it did what was asked."""
+        """Whether the call succeeded."""
 
     @property
     def link(self) -> str | None:
-        """What the user is to be shown, if anything."""
+        """URL to show to the user, or None."""
 
 
 @runtime_checkable
 class Toolset(Protocol):
-    """One user's connected tools; see `cmw_agent.tools.composio.toolset.ComposioToolset`."""
+    """The tools of one run, bound to one user."""
 
     @property
     def schemas(self) -> list[dict[str, Any]]:
-        """What the model is told of them."""
-
-    @property
-    def names(self) -> list[str]:
-        """What they are called."""
-
-    def changes(self, name: str) -> bool:
-        """Whether a tool may change something outside."""
-
-    async def use(self, name: str, arguments: Mapping[str, Any]) -> ToolResult:
-        """Run a tool for this user, once."""
-
-
-class CombinedToolset:
-    """What a run's boxes hold together; where two have a tool of one name, it is the first's.
-
-    Args:
-        boxes: All for the same user.
-    """
-
-    __slots__ = ("_boxes",)
-
-    def __init__(self, boxes: Sequence[Toolset]) -> None:
-        self._boxes = boxes
-
-    @property
-    def schemas(self) -> list[dict[str, Any]]:
-        """What the model is told of the tools."""
-        return [schema for box in self._boxes for schema in box.schemas]
+        """The tools' schemas for the model, in OpenAI's form."""
 
     @property
     def names(self) -> list[str]:
         """The names of the tools."""
-        return [name for box in self._boxes for name in box.names]
 
     def changes(self, name: str) -> bool:
-        """Whether a tool may change something outside; True also for one that is not known."""
-        box = self._with(name)
-        return box is None or box.changes(name)
+        """Return whether a tool may change something outside the app; True for unknown names."""
 
     async def use(self, name: str, arguments: Mapping[str, Any]) -> ToolResult:
-        """Run a tool for the user, once.
+        """Run a tool for this toolset's user, once."""
+
+
+class CombinedToolset:
+    """Combines several toolsets; where two have a tool of the same name, the first one's is used.
+
+    Args:
+        toolsets: All bound to the same user.
+    """
+
+    __slots__ = ("_toolsets",)
+
+    def __init__(self, toolsets: Sequence[Toolset]) -> None:
+        self._toolsets = toolsets
+
+    @property
+    def schemas(self) -> list[dict[str, Any]]:
+        """The tools' schemas for the model, in OpenAI's form."""
+        return [schema for toolset in self._toolsets for schema in toolset.schemas]
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the tools."""
+        return [name for toolset in self._toolsets for name in toolset.names]
+
+    def changes(self, name: str) -> bool:
+        """Return whether a tool may change something outside the app; True for unknown names."""
+        toolset = self._toolset_with(name)
+        return toolset is None or toolset.changes(name)
+
+    async def use(self, name: str, arguments: Mapping[str, Any]) -> ToolResult:
+        """Run a tool for this toolset's user, once.
 
         Raises:
             KeyError: There is no such tool.
         """
-        box = self._with(name)
-        if box is None:
+        toolset = self._toolset_with(name)
+        if toolset is None:
             raise KeyError(name)
-        return await box.use(name, arguments)
+        return await toolset.use(name, arguments)
 
-    def _with(self, name: str) -> Toolset | None:
-        return next((box for box in self._boxes if name in box.names), None)
+    def _toolset_with(self, name: str) -> Toolset | None:
+        return next((toolset for toolset in self._toolsets if name in toolset.names), None)

@@ -1,4 +1,4 @@
-"""Which messages of a conversation the model sees. Pure: rows and a token budget in, rows out.
+"""Chooses the messages of a conversation that fit into a token budget. Pure functions.
 
 Tokens are estimated without a tokenizer: four ASCII characters to a token, and for everything
 else one token for two bytes of UTF-8, which is on the safe side for Cyrillic, Chinese and emoji.
@@ -17,7 +17,7 @@ TOKENS_PER_ROW = 80
 
 
 def tokens_in(text: str) -> int:
-    """About how many tokens a text has, rounded up."""
+    """Return an estimate of the tokens of a text, rounded up."""
     if text.isascii():
         return -(-len(text) // 4)
     ascii_length = len(text.encode("ascii", "ignore"))
@@ -26,59 +26,61 @@ def tokens_in(text: str) -> int:
 
 
 def cost(message: ContextMessage) -> int:
-    """About how many tokens a message takes in the model's input."""
+    """Return an estimate of the tokens of a message in the model's input."""
     return MESSAGE_TOKENS + tokens_in(message.content)
 
 
-def most_rows(budget: int) -> int:
-    """How many messages a budget can hold at most; at least one exchange."""
+def max_rows(budget: int) -> int:
+    """Return how many messages a budget can hold at most; at least one exchange."""
     return max(budget // TOKENS_PER_ROW, 2)
 
 
 def exceeds(newest_first: Sequence[ContextMessage], budget: int) -> bool:
-    """Whether these messages alone use up the budget, so that older ones cannot matter."""
+    """Return whether these messages alone exceed the budget, so that older ones cannot fit."""
     return sum(cost(message) for message in newest_first if message.content) > budget
 
 
 def fit(newest_first: Sequence[ContextMessage], budget: int) -> list[ContextMessage]:
-    """The newest exchanges that fit into `budget` tokens, oldest first.
+    """Return the newest exchanges that fit into `budget` tokens, oldest first.
 
     An exchange is a user's message with its answer and goes in whole or not at all, except that
     the newest user message is always there, however long. Answers without text are left out; an
     interrupted one stays with the part that came.
     """
-    kept: list[list[ContextMessage]] = []
-    left = budget
+    exchanges: list[list[ContextMessage]] = []
+    remaining = budget
     for exchange in _exchanges(newest_first):
-        left -= sum(map(cost, exchange))
-        if left < 0:
-            kept = kept or [exchange[:1]]
+        remaining -= sum(map(cost, exchange))
+        if remaining < 0:
+            exchanges = exchanges or [exchange[:1]]
             break
-        kept.append(exchange)
-    return [message for exchange in reversed(kept) for message in exchange]
+        exchanges.append(exchange)
+    return [message for exchange in reversed(exchanges) for message in exchange]
 
 
 def surplus(said: Sequence[ContextMessage], tokens: int, budget: int) -> tuple[int, int]:
-    """How many of the oldest messages go, and the cost of the rest, which `fit` would return.
+    """Return how many of the oldest messages to drop so that `fit` would return the rest.
 
-    Its work is that of what goes, however much stays.
+    The second value is the cost of the rest in tokens.
+
+    The work is proportional to what is dropped.
 
     Args:
-        said: What `fit` has returned once, with what was said since, oldest first: it begins with
-            a question, ends with one, and has no empty answers.
+        said: An earlier result of `fit` with the messages since, oldest first: it begins and ends
+            with a question and has no empty answers.
         tokens: The cost of all of it.
-        budget: As for `fit`, which is to see at most `most_rows` of the messages.
+        budget: As for `fit`, which is to see at most `max_rows` of the messages.
     """
-    gone, most = 0, most_rows(budget)
-    while tokens > budget or len(said) - gone > most:
-        end = gone + 1
+    dropped, max_messages = 0, max_rows(budget)
+    while tokens > budget or len(said) - dropped > max_messages:
+        end = dropped + 1
         while end < len(said) and said[end].role != "user":
             end += 1
         if end >= len(said):  # the newest question stays
             break
-        tokens -= sum(map(cost, said[gone:end]))
-        gone = end
-    return gone, tokens
+        tokens -= sum(map(cost, said[dropped:end]))
+        dropped = end
+    return dropped, tokens
 
 
 def _exchanges(newest_first: Sequence[ContextMessage]) -> Iterator[list[ContextMessage]]:

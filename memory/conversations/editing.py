@@ -1,4 +1,4 @@
-"""What owners do with their conversations: rename, delete and restore, rate, search.
+"""Changes and searches one owner's conversations: rename, delete and restore, rate, search.
 
 Functions of one connection; each statement names the owner.
 """
@@ -21,8 +21,8 @@ _WORD = re.compile(r"\w+")
 
 _sessions, _messages = agent_sessions.c, agent_messages.c
 _OWN = sa.and_(
-    _sessions.session_id == sa.bindparam("of_session"),
-    _sessions.owner_id == sa.bindparam("of_owner"),
+    _sessions.session_id == sa.bindparam("conversation_id_"),
+    _sessions.owner_id == sa.bindparam("owner_id_"),
 )
 _RENAME: Final = (
     sa.update(agent_sessions)
@@ -48,20 +48,20 @@ _RESTORE: Final = (
 _RATE: Final = (
     sa.update(agent_messages)
     .where(
-        _messages.session_id == sa.bindparam("of_session"),
-        _messages.owner_id == sa.bindparam("of_owner"),
-        _messages.seq == sa.bindparam("of_seq"),
+        _messages.session_id == sa.bindparam("conversation_id_"),
+        _messages.owner_id == sa.bindparam("owner_id_"),
+        _messages.seq == sa.bindparam("seq_"),
         _messages.role == "assistant",
         sa.exists().where(_OWN, _sessions.deleted_at.is_(None)),
     )
     .values(feedback=sa.bindparam("new_feedback"))
 )
-_IDLE: Final = (
+_MARK_INACTIVE: Final = (
     sa.update(agent_sessions)
     .where(_OWN, _sessions.status == "active")
     .values(status="inactive", ended_at=sa.bindparam("at", type_=UtcDateTime))
 )
-_CONCLUDE: Final = (
+_CLOSE: Final = (
     sa.update(agent_sessions)
     .where(_OWN, _sessions.deleted_at.is_(None))
     .values(status="ended", ended_at=sa.bindparam("at", type_=UtcDateTime))
@@ -69,7 +69,7 @@ _CONCLUDE: Final = (
 _BY_TITLE: Final = (
     sa.select(_sessions.session_id, _sessions.title, _sessions.last_activity_at)
     .where(
-        _sessions.owner_id == sa.bindparam("of_owner"),
+        _sessions.owner_id == sa.bindparam("owner_id_"),
         _sessions.deleted_at.is_(None),
         sa.func.lower(_sessions.title).like(sa.bindparam("pattern"), escape="\\"),
     )
@@ -81,31 +81,31 @@ _MATCHES: Final = {
     "sqlite": """
         SELECT m.session_id, m.seq, m.content FROM agent_search
         JOIN agent_messages m ON m.message_id = agent_search.rowid
-        WHERE agent_search MATCH :words AND m.owner_id = :of_owner AND NOT m.superseded
+        WHERE agent_search MATCH :words AND m.owner_id = :owner_id_ AND NOT m.superseded
         ORDER BY agent_search.rowid DESC LIMIT :rows""",
     "postgresql": """
         SELECT m.session_id, m.seq, m.content FROM agent_messages m
         WHERE m.search @@ (CAST(:owner_lexeme AS tsquery) && to_tsquery('simple', :words))
-        AND m.owner_id = :of_owner AND NOT m.superseded
+        AND m.owner_id = :owner_id_ AND NOT m.superseded
         ORDER BY m.message_id DESC LIMIT :rows""",
 }
 _BY_ID: Final = sa.select(_sessions.session_id, _sessions.title, _sessions.last_activity_at).where(
-    _sessions.owner_id == sa.bindparam("of_owner"),
+    _sessions.owner_id == sa.bindparam("owner_id_"),
     _sessions.deleted_at.is_(None),
     _sessions.session_id.in_(sa.bindparam("ids", expanding=True)),
 )
 
 
-def rename(connection: sa.Connection, owner: str, session_id: str, title: str) -> None:
-    """Raises ConversationNotFoundError."""
-    _change(connection, _RENAME, owner, session_id, new_title=title)
+def rename(connection: sa.Connection, owner: str, conversation_id: str, title: str) -> None:
+    """Give a conversation another title. Raises ConversationNotFoundError."""
+    _change(connection, _RENAME, owner, conversation_id, new_title=title)
 
 
 def update_context(
-    connection: sa.Connection, owner: str, session_id: str, *, changes: Mapping[str, Any]
+    connection: sa.Connection, owner: str, conversation_id: str, *, changes: Mapping[str, Any]
 ) -> None:
     """Merge `changes` into the conversation's context. Raises ConversationNotFoundError."""
-    own = {"of_session": session_id, "of_owner": owner}
+    own = {"conversation_id_": conversation_id, "owner_id_": owner}
     row = connection.execute(_CONTEXT, own).one_or_none()
     if row is None:
         raise ConversationNotFoundError
@@ -113,36 +113,38 @@ def update_context(
     connection.execute(_SET_CONTEXT, {**own, "new_context": merged})
 
 
-def delete(connection: sa.Connection, owner: str, session_id: str, at: datetime) -> None:
-    """Put a conversation out of sight. Raises ConversationNotFoundError."""
-    _change(connection, _DELETE, owner, session_id, at=at)
+def delete(connection: sa.Connection, owner: str, conversation_id: str, at: datetime) -> None:
+    """Hide a conversation until retention deletes it. Raises ConversationNotFoundError."""
+    _change(connection, _DELETE, owner, conversation_id, at=at)
 
 
-def restore(connection: sa.Connection, owner: str, session_id: str) -> None:
-    """Take a deletion back. Raises ConversationNotFoundError, also for what was not deleted."""
-    _change(connection, _RESTORE, owner, session_id)
+def restore(connection: sa.Connection, owner: str, conversation_id: str) -> None:
+    """Bring back a deleted conversation. Raises ConversationNotFoundError without one."""
+    _change(connection, _RESTORE, owner, conversation_id)
 
 
 def rate(
-    connection: sa.Connection, owner: str, session_id: str, seq: int, feedback: Feedback | None
+    connection: sa.Connection, owner: str, conversation_id: str, seq: int, feedback: Feedback | None
 ) -> None:
-    """Raises ConversationNotFoundError when there is no such answer of this owner."""
-    _change(connection, _RATE, owner, session_id, of_seq=seq, new_feedback=feedback)
+    """Store feedback on an answer. Raises ConversationNotFoundError without such an answer."""
+    _change(connection, _RATE, owner, conversation_id, seq_=seq, new_feedback=feedback)
 
 
-def end(connection: sa.Connection, owner: str, session_id: str, at: datetime) -> bool:
-    """Mark a conversation as inactive; whether it was active."""
-    parameters = {"of_owner": owner, "of_session": session_id, "at": at}
-    return connection.execute(_IDLE, parameters).rowcount > 0
+def mark_inactive(
+    connection: sa.Connection, owner: str, conversation_id: str, at: datetime
+) -> bool:
+    """Mark a conversation as inactive; return whether it was active."""
+    parameters = {"owner_id_": owner, "conversation_id_": conversation_id, "at": at}
+    return connection.execute(_MARK_INACTIVE, parameters).rowcount > 0
 
 
-def conclude(connection: sa.Connection, owner: str, session_id: str, at: datetime) -> None:
+def close(connection: sa.Connection, owner: str, conversation_id: str, at: datetime) -> None:
     """Mark a conversation as ended. Raises ConversationNotFoundError."""
-    _change(connection, _CONCLUDE, owner, session_id, at=at)
+    _change(connection, _CLOSE, owner, conversation_id, at=at)
 
 
 def search(connection: sa.Connection, owner: str, query: str, limit: int) -> list[SearchHit]:
-    """Conversations whose title or messages hold the words of `query`, best place first.
+    """Return conversations whose title or messages hold the words of `query`.
 
     In messages a word also matches the beginning of a longer one; in titles the whole query
     matches anywhere. Titles come first, each group newest first.
@@ -151,25 +153,27 @@ def search(connection: sa.Connection, owner: str, query: str, limit: int) -> lis
     if not words:
         return []
     titled = connection.execute(
-        _BY_TITLE, {"of_owner": owner, "pattern": f"%{_escaped(query)}%", "rows": limit}
+        _BY_TITLE, {"owner_id_": owner, "pattern": f"%{_escaped(query)}%", "rows": limit}
     )
-    found = {row[0]: SearchHit(row[0], row[1], None, "", row[2]) for row in titled}
+    hits = {row[0]: SearchHit(row[0], row[1], None, "", row[2]) for row in titled}
     matches: dict[str, tuple[int, str]] = {}
-    for session_id, seq, content in _matches(connection, owner, words):
-        matches.setdefault(session_id, (seq, snippet(content, words)))
-    wanted = [session_id for session_id in matches if session_id not in found]
-    rows = connection.execute(_BY_ID, {"of_owner": owner, "ids": wanted}).all() if wanted else []
-    known = {row[0]: row for row in rows}
-    for session_id in wanted:
-        if session_id in known:
-            _, title, active = known[session_id]
-            found[session_id] = SearchHit(session_id, title, *matches[session_id], active)
-    return list(found.values())[:limit]
+    for conversation_id, seq, content in _matches(connection, owner, words):
+        matches.setdefault(conversation_id, (seq, snippet(content, words)))
+    others = [conversation_id for conversation_id in matches if conversation_id not in hits]
+    rows = connection.execute(_BY_ID, {"owner_id_": owner, "ids": others}).all() if others else []
+    rows_by_id = {row[0]: row for row in rows}
+    for conversation_id in others:
+        if conversation_id in rows_by_id:
+            _, title, active = rows_by_id[conversation_id]
+            hits[conversation_id] = SearchHit(
+                conversation_id, title, *matches[conversation_id], active
+            )
+    return list(hits.values())[:limit]
 
 
 def _matches(connection: sa.Connection, owner: str, words: list[str]) -> list[Any]:
     dialect = connection.dialect.name
-    parameters: dict[str, Any] = {"of_owner": owner, "rows": MAX_MATCHES}
+    parameters: dict[str, Any] = {"owner_id_": owner, "rows": MAX_MATCHES}
     if dialect == "sqlite":
         wanted = " AND ".join(f'content : "{word}" *' for word in words)
         quoted = owner.replace('"', '""')
@@ -190,9 +194,9 @@ def _change(
     connection: sa.Connection,
     statement: sa.Executable,
     owner: str,
-    session_id: str,
+    conversation_id: str,
     **parameters: Any,
 ) -> None:
-    own = {"of_owner": owner, "of_session": session_id}
+    own = {"owner_id_": owner, "conversation_id_": conversation_id}
     if connection.execute(statement, own | parameters).rowcount == 0:
         raise ConversationNotFoundError

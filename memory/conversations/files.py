@@ -1,10 +1,10 @@
-"""How files of users are stored: what is known of each, while its bytes lie elsewhere.
+"""Records of uploaded files; their bytes are stored elsewhere.
 
-Functions of one connection; each statement names the owner, except for those of the upkeep.
+Functions of one connection; each statement names the owner, except for those of maintenance.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -12,29 +12,29 @@ import sqlalchemy as sa
 
 from memory.errors import QuotaExceededError, UnknownFileError
 from memory.records import StoredFile
-from memory.schema import UNATTACHED, agent_files, agent_sessions
+from memory.schema import UNATTACHED, agent_files, agent_sessions, columns_of, row_of
 
 MAX_FILES = 10  # of one message
 _UPLOADS_LOCK = 0x636D77  # of PostgreSQL, any number of this program's own
 MAX_FILES_OF_CONVERSATION = 200  # handed out at once, the newest
 
 _files, _sessions = agent_files.c, agent_sessions.c
-_OWNED = _files.owner_id == sa.bindparam("of_owner", type_=sa.Text)
-_ONE = sa.and_(_files.file_id == sa.bindparam("of_file", type_=sa.Text), _OWNED)
+_OWNED = _files.owner_id == sa.bindparam("owner_id_", type_=sa.Text)
+_ONE = sa.and_(_files.file_id == sa.bindparam("file_id_", type_=sa.Text), _OWNED)
 _SHOWN = sa.exists().where(
     _sessions.session_id == _files.session_id,
-    _sessions.owner_id == sa.bindparam("of_owner", type_=sa.Text),
+    _sessions.owner_id == sa.bindparam("owner_id_", type_=sa.Text),
     _sessions.deleted_at.is_(None),
 )
-_COLUMNS = [_files[field.name] for field in fields(StoredFile)]
+_COLUMNS = tuple(columns_of(agent_files, StoredFile))
 
 _ALL_USED: Final = sa.select(sa.func.coalesce(sa.func.sum(_files.kept_bytes), 0))
 _USED: Final = _ALL_USED.where(_OWNED)
-_NETWORK_USED: Final = _ALL_USED.where(_files.network == sa.bindparam("of_network", type_=sa.Text))
+_NETWORK_USED: Final = _ALL_USED.where(_files.network == sa.bindparam("network_", type_=sa.Text))
 _FILE: Final = sa.select(*_COLUMNS).where(_ONE, sa.or_(UNATTACHED, _SHOWN))
 _OF_CONVERSATION: Final = (
     sa.select(*_COLUMNS)
-    .where(_files.session_id == sa.bindparam("of_session", type_=sa.Text), _OWNED, _SHOWN)
+    .where(_files.session_id == sa.bindparam("conversation_id_", type_=sa.Text), _OWNED, _SHOWN)
     .order_by(_files.seq.desc(), _files.created_at.desc(), _files.file_id)
     .limit(MAX_FILES_OF_CONVERSATION)
 )
@@ -49,7 +49,7 @@ _ATTACH: Final = (
         _OWNED, UNATTACHED, _files.file_id.in_(sa.bindparam("ids", expanding=True, type_=sa.Text))
     )
     .values(
-        session_id=sa.bindparam("to_session", type_=sa.Text),
+        session_id=sa.bindparam("to_conversation_id", type_=sa.Text),
         seq=sa.bindparam("to_seq", type_=sa.Integer),
     )
 )
@@ -57,8 +57,8 @@ _MOVE: Final = (
     sa.update(agent_files)
     .where(
         _OWNED,
-        _files.session_id == sa.bindparam("of_session", type_=sa.Text),
-        _files.seq == sa.bindparam("of_seq", type_=sa.Integer),
+        _files.session_id == sa.bindparam("conversation_id_", type_=sa.Text),
+        _files.seq == sa.bindparam("seq_", type_=sa.Integer),
     )
     .values(seq=sa.bindparam("to_seq", type_=sa.Integer))
 )
@@ -71,14 +71,14 @@ _TAKE_OVER: Final = (
 
 @dataclass(frozen=True, slots=True)
 class UsedBytes:
-    """How much files take: the owner's, those from their network where one counts, and all."""
+    """Bytes of files: of the owner, of their network where it has a quota, and of all."""
 
     owner: int
     network: int | None
     total: int
 
 
-# says whose bound keeps so many bytes more from being stored; None where they may be
+# returns the name of the quota that so many more bytes would exceed; None where there is none
 FileBound = Callable[[UsedBytes, int], str | None]
 
 
@@ -92,32 +92,32 @@ def add(
     used = used_bytes(connection, owner, network)
     if (bound := bound_of(used, new.kept_bytes)) is not None:
         raise QuotaExceededError(used.owner, bound)
-    row = {**asdict(new), "owner_id": owner, "network": network}
+    row = {**row_of(new), "owner_id": owner, "network": network}
     connection.execute(sa.insert(agent_files), row)
 
 
 def used_bytes(connection: sa.Connection, owner: str, network: str | None) -> UsedBytes:
-    """How much the files of an owner take, those from a network, and all."""
-    own = int(connection.execute(_USED, {"of_owner": owner}).scalar_one())
-    near = None
+    """Return how many bytes the files of an owner, of a network and of all take."""
+    own = int(connection.execute(_USED, {"owner_id_": owner}).scalar_one())
+    of_network = None
     if network is not None:
-        near = int(connection.execute(_NETWORK_USED, {"of_network": network}).scalar_one())
-    return UsedBytes(own, near, int(connection.execute(_ALL_USED).scalar_one()))
+        of_network = int(connection.execute(_NETWORK_USED, {"network_": network}).scalar_one())
+    return UsedBytes(own, of_network, int(connection.execute(_ALL_USED).scalar_one()))
 
 
 def file(connection: sa.Connection, owner: str, file_id: str) -> StoredFile:
-    """Raises UnknownFileError, also where its conversation was deleted."""
-    row = connection.execute(_FILE, {"of_owner": owner, "of_file": file_id}).one_or_none()
+    """Return a file. Raises UnknownFileError, also where its conversation was deleted."""
+    row = connection.execute(_FILE, {"owner_id_": owner, "file_id_": file_id}).one_or_none()
     if row is None:
         raise UnknownFileError
     return StoredFile(*row)
 
 
 def of_conversation(
-    connection: sa.Connection, owner: str, session_id: str, seqs: Sequence[int] | None
+    connection: sa.Connection, owner: str, conversation_id: str, seqs: Sequence[int] | None
 ) -> list[StoredFile]:
-    """The files of these messages, or of all, in the order in which they came."""
-    own: dict[str, Any] = {"of_owner": owner, "of_session": session_id}
+    """Return the files of these messages, or of all, in the order of their messages."""
+    own: dict[str, Any] = {"owner_id_": owner, "conversation_id_": conversation_id}
     if seqs is None:
         rows = connection.execute(_OF_CONVERSATION, own)
     else:
@@ -126,49 +126,54 @@ def of_conversation(
 
 
 def remove(connection: sa.Connection, owner: str, file_id: str) -> None:
-    """Drop a file that belongs to no message. Raises UnknownFileError."""
-    if connection.execute(_REMOVE, {"of_owner": owner, "of_file": file_id}).rowcount == 0:
+    """Delete the record of a file that belongs to no message. Raises UnknownFileError."""
+    if connection.execute(_REMOVE, {"owner_id_": owner, "file_id_": file_id}).rowcount == 0:
         raise UnknownFileError
 
 
 def attach(
-    connection: sa.Connection, owner: str, ids: Sequence[str], *, session_id: str, seq: int
+    connection: sa.Connection, owner: str, ids: Sequence[str], *, conversation_id: str, seq: int
 ) -> None:
-    """Give an owner's own free files to a message. Raises UnknownFileError unless all are such."""
-    parameters = {"of_owner": owner, "ids": list(ids), "to_session": session_id, "to_seq": seq}
+    """Attach an owner's unattached files to a message. Raises UnknownFileError for any other."""
+    parameters = {
+        "owner_id_": owner,
+        "ids": list(ids),
+        "to_conversation_id": conversation_id,
+        "to_seq": seq,
+    }
     if connection.execute(_ATTACH, parameters).rowcount != len(ids):
         raise UnknownFileError
 
 
 def move(
-    connection: sa.Connection, owner: str, session_id: str, *, from_seq: int, to_seq: int
+    connection: sa.Connection, owner: str, conversation_id: str, *, from_seq: int, to_seq: int
 ) -> None:
-    """Give the files of a message to the one that takes its place."""
-    own = {"of_owner": owner, "of_session": session_id}
-    connection.execute(_MOVE, own | {"of_seq": from_seq, "to_seq": to_seq})
+    """Attach the files of a message to the one that replaces it."""
+    own = {"owner_id_": owner, "conversation_id_": conversation_id}
+    connection.execute(_MOVE, own | {"seq_": from_seq, "to_seq": to_seq})
 
 
 def forget(connection: sa.Connection, owner: str) -> list[str]:
-    """Drop all files of an owner; return their ids."""
-    return list(connection.execute(_FORGET, {"of_owner": owner}).scalars())
+    """Delete the records of all files of an owner; return their ids."""
+    return list(connection.execute(_FORGET, {"owner_id_": owner}).scalars())
 
 
 def take_over(connection: sa.Connection, owner: str, from_owner: str) -> int:
-    """Give the free files of `from_owner` to `owner`, the others follow their conversations.
+    """Transfer the unattached files of `from_owner` to `owner`; return how many.
 
-    Returns how many it gave.
+    Attached files follow their conversations.
     """
-    parameters = {"of_owner": from_owner, "new_owner": owner}
+    parameters = {"owner_id_": from_owner, "new_owner": owner}
     return connection.execute(_TAKE_OVER, parameters).rowcount
 
 
 def purge(connection: sa.Connection, before: datetime) -> int:
-    """Drop everybody's files that were uploaded before then and never sent; return how many."""
+    """Delete files of all owners that were uploaded before then and never sent; return how many."""
     statement = sa.delete(agent_files).where(UNATTACHED, _files.created_at < before)
     return connection.execute(statement).rowcount
 
 
-def known(connection: sa.Connection, ids: Sequence[str]) -> set[str]:
-    """Which of these ids are those of files, whoever owns them."""
+def existing(connection: sa.Connection, ids: Sequence[str]) -> set[str]:
+    """Return which of these ids are those of stored files, whoever owns them."""
     statement = sa.select(_files.file_id).where(_files.file_id.in_(list(ids)))
     return set(connection.execute(statement).scalars())

@@ -1,7 +1,6 @@
 """Reads one owner's rows. Functions of one connection; each statement names the owner."""
 
 from collections.abc import Sequence
-from dataclasses import fields
 from datetime import datetime
 from typing import Any, Final
 
@@ -10,19 +9,19 @@ import sqlalchemy as sa
 from memory.conversations import context_window as windows
 from memory.errors import ConversationNotFoundError
 from memory.records import ContextMessage, Conversation, StoredMessage
-from memory.schema import UtcDateTime, agent_messages, agent_sessions, agent_turns
+from memory.schema import UtcDateTime, agent_messages, agent_sessions, agent_turns, columns_of
 from memory.validation import unpack_tools
 
 _sessions, _messages, _turns = agent_sessions.c, agent_messages.c, agent_turns.c
 # an ordinary conversation's share of an ordinary budget; only longer windows read again
 _FIRST_PAGE = 40
 
-_CONVERSATION_COLUMNS = [_sessions[field.name] for field in fields(Conversation)]
-_MESSAGE_COLUMNS = [_messages[field.name] for field in fields(StoredMessage)]
-_OF_OWNER = sa.and_(_sessions.owner_id == sa.bindparam("of_owner"), _sessions.deleted_at.is_(None))
+_CONVERSATION_COLUMNS = tuple(columns_of(agent_sessions, Conversation))
+_MESSAGE_COLUMNS = tuple(columns_of(agent_messages, StoredMessage))
+_OF_OWNER = sa.and_(_sessions.owner_id == sa.bindparam("owner_id_"), _sessions.deleted_at.is_(None))
 
 _CONVERSATION: Final = sa.select(*_CONVERSATION_COLUMNS).where(
-    _sessions.session_id == sa.bindparam("of_session"), _OF_OWNER
+    _sessions.session_id == sa.bindparam("conversation_id_"), _OF_OWNER
 )
 _NEWEST_CONVERSATIONS: Final = (
     sa.select(*_CONVERSATION_COLUMNS)
@@ -37,10 +36,10 @@ _OLDER_CONVERSATIONS: Final = _NEWEST_CONVERSATIONS.where(
     )
 )
 _SHOWN = sa.and_(
-    _messages.session_id == sa.bindparam("of_session"),
-    _messages.owner_id == sa.bindparam("of_owner"),
+    _messages.session_id == sa.bindparam("conversation_id_"),
+    _messages.owner_id == sa.bindparam("owner_id_"),
     _messages.superseded.is_(False),
-    sa.exists().where(_sessions.session_id == sa.bindparam("of_session"), _OF_OWNER),
+    sa.exists().where(_sessions.session_id == sa.bindparam("conversation_id_"), _OF_OWNER),
 )
 _NEWEST_MESSAGES: Final = (
     sa.select(*_MESSAGE_COLUMNS)
@@ -68,14 +67,14 @@ _ANSWER: Final = (
             _messages.seq == _turns.answer_seq,
         ),
     )
-    .where(_turns.turn_id == sa.bindparam("of_turn"), _turns.owner_id == sa.bindparam("of_owner"))
+    .where(_turns.turn_id == sa.bindparam("turn_id_"), _turns.owner_id == sa.bindparam("owner_id_"))
 )
 
 
-def conversation(connection: sa.Connection, owner: str, session_id: str) -> Conversation:
-    """Raises ConversationNotFoundError."""
+def conversation(connection: sa.Connection, owner: str, conversation_id: str) -> Conversation:
+    """Return one conversation. Raises ConversationNotFoundError."""
     row = connection.execute(
-        _CONVERSATION, {"of_session": session_id, "of_owner": owner}
+        _CONVERSATION, {"conversation_id_": conversation_id, "owner_id_": owner}
     ).one_or_none()
     if row is None:
         raise ConversationNotFoundError
@@ -85,8 +84,8 @@ def conversation(connection: sa.Connection, owner: str, session_id: str) -> Conv
 def conversations(
     connection: sa.Connection, owner: str, limit: int, before: tuple[datetime, str] | None
 ) -> list[Conversation]:
-    """Newest activity first."""
-    parameters: dict[str, Any] = {"of_owner": owner, "rows": limit}
+    """Return the owner's conversations, newest activity first."""
+    parameters: dict[str, Any] = {"owner_id_": owner, "rows": limit}
     if before is None:
         rows = connection.execute(_NEWEST_CONVERSATIONS, parameters)
     else:
@@ -96,65 +95,70 @@ def conversations(
 
 
 def messages(
-    connection: sa.Connection, owner: str, session_id: str, limit: int, before_seq: int | None
+    connection: sa.Connection, owner: str, conversation_id: str, limit: int, before_seq: int | None
 ) -> list[StoredMessage]:
-    """The newest ones, newest first. Raises ConversationNotFoundError."""
-    found = _page(connection, owner, session_id, limit, before_seq)
-    if not found:
-        conversation(connection, owner, session_id)
-    return found
+    """Return the newest messages, newest first. Raises ConversationNotFoundError."""
+    page = _page(connection, owner, conversation_id, limit, before_seq)
+    if not page:
+        conversation(connection, owner, conversation_id)
+    return page
 
 
 def messages_after(
-    connection: sa.Connection, owner: str, session_id: str, limit: int, after_seq: int
+    connection: sa.Connection, owner: str, conversation_id: str, limit: int, after_seq: int
 ) -> list[StoredMessage]:
-    """The oldest ones above `after_seq`, oldest first. Raises ConversationNotFoundError."""
-    own = {"of_session": session_id, "of_owner": owner, "rows": limit, "after_seq": after_seq}
-    found = [_message(row) for row in connection.execute(_MESSAGES_AFTER, own)]
-    if not found:
-        conversation(connection, owner, session_id)
-    return found
+    """Return the oldest messages above `after_seq`. Raises ConversationNotFoundError."""
+    own = {
+        "conversation_id_": conversation_id,
+        "owner_id_": owner,
+        "rows": limit,
+        "after_seq": after_seq,
+    }
+    page = [_message(row) for row in connection.execute(_MESSAGES_AFTER, own)]
+    if not page:
+        conversation(connection, owner, conversation_id)
+    return page
 
 
 def window(
-    connection: sa.Connection, owner: str, session_id: str, budget: int, before_seq: int
+    connection: sa.Connection, owner: str, conversation_id: str, budget: int, before_seq: int
 ) -> list[ContextMessage]:
-    """What of the messages below `before_seq` fits into the budget, oldest first.
+    """Return the newest messages below `before_seq` that fit into the budget, oldest first.
 
     Reads newest first and stops when the budget is used up, so that the length of the rest of
     the conversation does not matter. Raises ConversationNotFoundError.
     """
-    found: list[ContextMessage] = []
-    most, page_size = windows.most_rows(budget), _FIRST_PAGE
-    while len(found) < most:
+    newest_first: list[ContextMessage] = []
+    max_rows, page_size = windows.max_rows(budget), _FIRST_PAGE
+    while len(newest_first) < max_rows:
         parameters = {
-            "of_session": session_id,
-            "of_owner": owner,
-            "rows": min(page_size, most - len(found)),
+            "conversation_id_": conversation_id,
+            "owner_id_": owner,
+            "rows": min(page_size, max_rows - len(newest_first)),
             "before_seq": before_seq,
         }
         page = [ContextMessage(*row) for row in connection.execute(_SAID, parameters)]
-        found += page
-        if len(page) < page_size or windows.exceeds(found, budget):
+        newest_first += page
+        if len(page) < page_size or windows.exceeds(newest_first, budget):
             break
         before_seq, page_size = page[-1].seq, 2 * page_size
-    if not found:
-        conversation(connection, owner, session_id)
-    return windows.fit(found, budget)
+    if not newest_first:
+        conversation(connection, owner, conversation_id)
+    return windows.fit(newest_first, budget)
 
 
 def answer(connection: sa.Connection, owner: str, turn_id: str) -> StoredMessage:
-    """Raises ConversationNotFoundError."""
-    row = connection.execute(_ANSWER, {"of_turn": turn_id, "of_owner": owner}).one_or_none()
+    """Return the answer of a turn. Raises ConversationNotFoundError."""
+    row = connection.execute(_ANSWER, {"turn_id_": turn_id, "owner_id_": owner}).one_or_none()
     if row is None:
         raise ConversationNotFoundError
     return _message(row)
 
 
 def _page(
-    connection: sa.Connection, owner: str, session_id: str, limit: int, before_seq: int | None
+    connection: sa.Connection, owner: str, conversation_id: str, limit: int, before_seq: int | None
 ) -> list[StoredMessage]:
-    parameters = {"of_session": session_id, "of_owner": owner, "rows": limit}
+    parameters = {"conversation_id_": conversation_id, "owner_id_": owner, "rows": limit}
     if before_seq is None:
         rows = connection.execute(_NEWEST_MESSAGES, parameters)
     else:

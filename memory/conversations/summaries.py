@@ -1,4 +1,4 @@
-"""The older part of a long conversation, claimed for summarising by one process at a time.
+"""Summaries of the older part of a long conversation; one process at a time claims a part.
 
 Functions of one connection; each statement names the owner.
 """
@@ -16,16 +16,16 @@ from memory.schema import UtcDateTime, agent_messages, agent_sessions
 MAX_MESSAGES = 200  # of one part; what is beyond comes with the next
 _sessions, _messages = agent_sessions.c, agent_messages.c
 _OWN = sa.and_(
-    _sessions.session_id == sa.bindparam("of_session"),
-    _sessions.owner_id == sa.bindparam("of_owner"),
+    _sessions.session_id == sa.bindparam("conversation_id_"),
+    _sessions.owner_id == sa.bindparam("owner_id_"),
     _sessions.deleted_at.is_(None),
 )
 # The same one, too: one that was deleted may have been begun anew under the same id.
 _UNCHANGED = sa.and_(
-    sa.func.coalesce(_sessions.summarised_seq, 0) == sa.bindparam("seen"),
-    _sessions.started_at == sa.bindparam("born", type_=UtcDateTime),
+    sa.func.coalesce(_sessions.summarised_seq, 0) == sa.bindparam("expected_seq"),
+    _sessions.started_at == sa.bindparam("conversation_created_at", type_=UtcDateTime),
 )
-SUMMARY: Final = sa.select(_sessions.summary, sa.func.coalesce(_sessions.summarised_seq, 0)).where(
+_SUMMARY: Final = sa.select(_sessions.summary, sa.func.coalesce(_sessions.summarised_seq, 0)).where(
     _OWN
 )
 _STATE: Final = sa.select(
@@ -34,8 +34,8 @@ _STATE: Final = sa.select(
 _OLDER: Final = (
     sa.select(_messages.seq, _messages.role, _messages.content)
     .where(
-        _messages.session_id == sa.bindparam("of_session"),
-        _messages.owner_id == sa.bindparam("of_owner"),
+        _messages.session_id == sa.bindparam("conversation_id_"),
+        _messages.owner_id == sa.bindparam("owner_id_"),
         _messages.superseded.is_(False),
         _messages.content != "",
         _messages.seq > sa.bindparam("after_seq"),
@@ -61,7 +61,7 @@ _STORE: Final = (
     .where(_OWN, _UNCHANGED)
     .values(
         summary=sa.bindparam("new_summary"),
-        summarised_seq=sa.bindparam("upto"),
+        summarised_seq=sa.bindparam("summarized_through_seq"),
         summarising_until=None,
     )
 )
@@ -72,60 +72,75 @@ _RELEASE: Final = sa.update(agent_sessions).where(_OWN).values(summarising_until
 class SummaryPart:
     """Messages that no summary covers yet, and the summary of all before them.
 
-    `seen` and `upto` are the last places that the old and the new summary cover; `born` is when
-    the conversation began.
+    Attributes:
+        summary: The present summary.
+        messages: The messages to add to it, oldest first.
+        expected_seq: The last message that the present summary covers. The new one is stored
+            only where that is still so.
+        summarized_through_seq: The last message that the new summary will cover.
+        conversation_created_at: Tells the conversation from a deleted one of the same id.
     """
 
     summary: str | None
     messages: tuple[ContextMessage, ...]
-    seen: int
-    upto: int
-    born: datetime
+    expected_seq: int
+    summarized_through_seq: int
+    conversation_created_at: datetime
+
+
+def current(connection: sa.Connection, owner: str, conversation_id: str) -> tuple[str | None, int]:
+    """Return the summary of a conversation that exists, and the last seq that it covers."""
+    own = {"owner_id_": owner, "conversation_id_": conversation_id}
+    row = connection.execute(_SUMMARY, own).one()
+    return row[0], row[1]
 
 
 def claim(
     connection: sa.Connection,
     owner: str,
-    session_id: str,
+    conversation_id: str,
     *,
     before_seq: int,
-    least: int,
+    min_tokens: int,
     at: datetime,
     until: datetime,
 ) -> SummaryPart | None:
-    """Take the part below `before_seq` that no summary covers, if it has `least` tokens.
+    """Claim the messages below `before_seq` that no summary covers.
 
-    None where there is less, or where another process is at it.
+    Returns None where they have fewer than `min_tokens`, or another process has the claim.
     """
-    own = {"of_owner": owner, "of_session": session_id}
+    own = {"owner_id_": owner, "conversation_id_": conversation_id}
     row = connection.execute(_STATE, own).one_or_none()
     if row is None:
         return None
-    summary, seen, born = row
-    places = {"after_seq": seen, "before_seq": before_seq}
-    found = tuple(ContextMessage(*row) for row in connection.execute(_OLDER, own | places))
-    if not found or sum(map(windows.cost, found)) < least:
+    summary, expected_seq, created_at = row
+    bounds = {"after_seq": expected_seq, "before_seq": before_seq}
+    messages = tuple(ContextMessage(*row) for row in connection.execute(_OLDER, own | bounds))
+    if not messages or sum(map(windows.cost, messages)) < min_tokens:
         return None
-    taken = connection.execute(_CLAIM, own | {"seen": seen, "born": born, "at": at, "until": until})
-    return SummaryPart(summary, found, seen, found[-1].seq, born) if taken.rowcount else None
+    unchanged = {"expected_seq": expected_seq, "conversation_created_at": created_at}
+    times = {"at": at, "until": until}
+    if not connection.execute(_CLAIM, own | unchanged | times).rowcount:
+        return None
+    return SummaryPart(summary, messages, expected_seq, messages[-1].seq, created_at)
 
 
 def store(
-    connection: sa.Connection, owner: str, session_id: str, part: SummaryPart, summary: str
+    connection: sa.Connection, owner: str, conversation_id: str, part: SummaryPart, summary: str
 ) -> bool:
-    """Keep a part's summary; False when the part was summarised meanwhile."""
+    """Store a part's summary; False when another process has summarized the part meanwhile."""
     parameters: dict[str, Any] = {
-        "of_owner": owner,
-        "of_session": session_id,
-        "seen": part.seen,
-        "born": part.born,
-        "upto": part.upto,
+        "owner_id_": owner,
+        "conversation_id_": conversation_id,
+        "expected_seq": part.expected_seq,
+        "conversation_created_at": part.conversation_created_at,
+        "summarized_through_seq": part.summarized_through_seq,
         "new_summary": summary,
     }
     return connection.execute(_STORE, parameters).rowcount > 0
 
 
-def release(connection: sa.Connection, owner: str, session_id: str) -> bool:
-    """Give a claim back; whether there was such a conversation."""
-    own = {"of_owner": owner, "of_session": session_id}
+def release(connection: sa.Connection, owner: str, conversation_id: str) -> bool:
+    """Release a claim; return whether there is such a conversation."""
+    own = {"owner_id_": owner, "conversation_id_": conversation_id}
     return connection.execute(_RELEASE, own).rowcount > 0

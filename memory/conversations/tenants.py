@@ -1,24 +1,22 @@
-"""The conversations of those who come through another party: a key of the REST interface.
+"""Lists the conversations of a tenant: those of the users of one key of the REST interface.
 
-Each of them is an owner of their own; the tenant sees the list and names them by its own ids.
+Each user is an owner of their own; the tenant knows the conversations by its external ids.
 """
 
-from collections.abc import Sequence
-from dataclasses import fields
 from datetime import datetime
 from typing import Any, Final
 
 import sqlalchemy as sa
 
 from memory.records import Conversation
-from memory.schema import UtcDateTime, agent_sessions
+from memory.schema import UtcDateTime, agent_sessions, columns_of
 
 _sessions = agent_sessions.c
 _NEWEST: Final = (
-    sa.select(*(_sessions[field.name] for field in fields(Conversation)))
+    sa.select(*columns_of(agent_sessions, Conversation))
     .where(
-        _sessions.tenant_id == sa.bindparam("of_tenant"),
-        _sessions.agent_id == sa.bindparam("of_agent"),
+        _sessions.tenant_id == sa.bindparam("tenant_id_"),
+        _sessions.agent_id == sa.bindparam("agent_id_"),
         _sessions.deleted_at.is_(None),
     )
     .order_by(_sessions.last_activity_at.desc(), _sessions.session_id.desc())
@@ -38,9 +36,9 @@ def conversations(
     agent_id: str,
     limit: int,
     before: tuple[datetime, str] | None,
-) -> Sequence[Conversation]:
+) -> list[Conversation]:
     """Return those that came through the tenant `owner` to an agent, newest activity first."""
-    parameters: dict[str, Any] = {"of_tenant": owner, "of_agent": agent_id, "rows": limit}
+    parameters: dict[str, Any] = {"tenant_id_": owner, "agent_id_": agent_id, "rows": limit}
     if before is not None:
         parameters |= {"before_at": before[0], "before_id": before[1]}
     statement = _NEWEST if before is None else _OLDER

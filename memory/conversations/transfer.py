@@ -19,7 +19,7 @@ from memory.schema import UNATTACHED, agent_files, agent_schedules, agent_sessio
 MAX_LISTED = 100  # conversations that are named; the others are counted
 
 _sessions, _files, _schedules = agent_sessions.c, agent_files.c, agent_schedules.c
-_OF_OWNER = sa.and_(_sessions.owner_id == sa.bindparam("of_owner"), _sessions.deleted_at.is_(None))
+_OF_OWNER = sa.and_(_sessions.owner_id == sa.bindparam("owner_id_"), _sessions.deleted_at.is_(None))
 _NEWEST: Final = (
     sa.select(_sessions.session_id, _sessions.title, _sessions.last_activity_at)
     .where(_OF_OWNER)
@@ -38,16 +38,16 @@ _IS_SHOWN = sa.exists().where(
     _sessions.deleted_at.is_(None),
 )
 _FILES: Final = sa.select(sa.func.count(), sa.func.max(_files.created_at)).where(
-    _files.owner_id == sa.bindparam("of_owner"), sa.or_(UNATTACHED, _IS_SHOWN)
+    _files.owner_id == sa.bindparam("owner_id_"), sa.or_(UNATTACHED, _IS_SHOWN)
 )
 _FREE_FILES: Final = sa.select(sa.func.count()).where(
-    _files.owner_id == sa.bindparam("of_owner"), UNATTACHED
+    _files.owner_id == sa.bindparam("owner_id_"), UNATTACHED
 )
-_TASKS: Final = sa.select(sa.func.count()).where(_schedules.owner_id == sa.bindparam("of_owner"))
+_TASKS: Final = sa.select(sa.func.count()).where(_schedules.owner_id == sa.bindparam("owner_id_"))
 # PostgreSQL: no message and no task comes to a locked conversation. SQLite has one writer.
 _LOCK: Final = sa.select(_sessions.last_seq).where(_OF_OWNER).with_for_update()
 _END_TASKS: Final = sa.delete(agent_schedules).where(
-    _schedules.owner_id == sa.bindparam("of_owner")
+    _schedules.owner_id == sa.bindparam("owner_id_")
 )
 # Messages, turns and files follow by their foreign key. Of the context only the chosen model
 # comes along: what else stands there, whoever wrote the conversation has allowed.
@@ -56,12 +56,12 @@ _TRANSFER: Final = {
         UPDATE agent_sessions SET owner_id = :new_owner, context_data =
         CASE WHEN json_extract(context_data, '$.model') IS NULL THEN NULL
         ELSE json_object('model', json_extract(context_data, '$.model')) END
-        WHERE owner_id = :of_owner AND deleted_at IS NULL"""),
+        WHERE owner_id = :owner_id_ AND deleted_at IS NULL"""),
     "postgresql": sa.text("""
         UPDATE agent_sessions SET owner_id = :new_owner, context_data =
         CASE WHEN context_data ->> 'model' IS NULL THEN NULL
         ELSE json_build_object('model', context_data -> 'model') END
-        WHERE owner_id = :of_owner AND deleted_at IS NULL"""),
+        WHERE owner_id = :owner_id_ AND deleted_at IS NULL"""),
 }
 
 
@@ -69,7 +69,7 @@ _TRANSFER: Final = {
 class Listed:
     """A conversation by which its owner recognises it."""
 
-    session_id: str
+    conversation_id: str
     title: str
     last_activity_at: datetime
 
@@ -100,13 +100,13 @@ class Holdings:
         """SHA-256, in hex, of what is shown to the person who decides, and of all counts."""
         times = [str(at and at.timestamp()) for at in (self.begun_at, self.stored_at)]
         counts = (self.conversations, self.messages, self.files, self.tasks)
-        listed = [(item.session_id, item.title) for item in self.newest]
+        listed = [(item.conversation_id, item.title) for item in self.newest]
         return sha256(repr((listed, counts, times)).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def holdings(connection: sa.Connection, owner: str) -> Holdings:
     """Return what an owner has."""
-    own = {"of_owner": owner}
+    own = {"owner_id_": owner}
     count, messages, begun_at = connection.execute(_COUNT, own).one()
     stored, stored_at = connection.execute(_FILES, own).one()
     return Holdings(
@@ -125,16 +125,19 @@ def transfer(connection: sa.Connection, owner: str, from_owner: str, digest: str
 
     Deleted conversations stay. Raises HoldingsChangedError where it is not what has this digest.
     """
-    own: dict[str, Any] = {"of_owner": from_owner}
+    own: dict[str, Any] = {"owner_id_": from_owner}
     connection.execute(_LOCK, own).all()
-    found = holdings(connection, from_owner)
-    if not hmac.compare_digest(found.digest, digest):
+    current = holdings(connection, from_owner)
+    if not hmac.compare_digest(current.digest, digest):
         raise HoldingsChangedError
-    free = connection.execute(_FREE_FILES, own).scalar_one()
+    free_files = connection.execute(_FREE_FILES, own).scalar_one()
     connection.execute(_END_TASKS, own)
     statement = _TRANSFER[connection.dialect.name]
     moved = connection.execute(statement, {**own, "new_owner": owner}).rowcount
     # PostgreSQL: a conversation or a file that came since was not shown.
-    if moved != found.conversations or files.take_over(connection, owner, from_owner) != free:
+    if (
+        moved != current.conversations
+        or files.take_over(connection, owner, from_owner) != free_files
+    ):
         raise HoldingsChangedError
     return moved

@@ -9,8 +9,8 @@ from memory.engine.prepared import Prepared
 from memory.schema import RUNNING, UtcDateTime, agent_messages, agent_sessions, agent_turns
 
 _sessions, _messages, _turns = agent_sessions.c, agent_messages.c, agent_turns.c
-_SESSION: Final = sa.bindparam("of_session", type_=sa.Text)
-_OWNER: Final = sa.bindparam("of_owner", type_=sa.Text)
+_SESSION: Final = sa.bindparam("conversation_id_", type_=sa.Text)
+_OWNER: Final = sa.bindparam("owner_id_", type_=sa.Text)
 _OWN_SESSION = sa.and_(
     _sessions.session_id == _SESSION,
     _sessions.owner_id == _OWNER,
@@ -190,14 +190,14 @@ ADD_TURN: Final = Prepared(
 
 _CHANGE_RUNNING_TURN: Final = (
     sa.update(agent_turns)
-    .where(_turns.turn_id == sa.bindparam("of_turn"), _turns.owner_id == _OWNER, RUNNING)
+    .where(_turns.turn_id == sa.bindparam("turn_id_"), _turns.owner_id == _OWNER, RUNNING)
     .returning(_turns.session_id, _turns.answer_seq)
 )
 RENEW_TURN: Final = Prepared(_CHANGE_RUNNING_TURN, ("lease_expires_at",))
 END_TURN: Final = Prepared(_CHANGE_RUNNING_TURN, ("state", "finished_at", "error_id"))
 
 _CHANGE_ANSWER: Final = sa.update(agent_messages).where(
-    _OWN_MESSAGES, _messages.seq == sa.bindparam("of_seq")
+    _OWN_MESSAGES, _messages.seq == sa.bindparam("seq_")
 )
 _TOLD: Final = ("content", "tool_calls")
 _COUNTED: Final = (

@@ -1,4 +1,4 @@
-"""How a turn is stored: its beginning, what comes in between, its end.
+"""Stores turns: their beginning, checkpoints and end.
 
 Functions of one connection, each run inside one transaction. The caller has checked the texts.
 """
@@ -11,39 +11,25 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from memory import connections
+from memory import connection_rows
 from memory.conversations import files, turn_statements
 from memory.engine.prepared import Prepared
 from memory.errors import ConversationBusyError, ConversationMovedError, ConversationNotFoundError
-from memory.queues import inbox, outbox
-from memory.records import MessageStatus, TurnTicket
+from memory.queues import inbox_rows, outbox_rows
+from memory.records import ConversationOrigin, MessageStatus, NewTurn, TurnTicket
 from memory.validation import title_of
 
 
 @dataclass(frozen=True, slots=True)
-class NewTurn:
-    """What every new turn needs: whose, where, under which key, until when it may run."""
+class TurnLease:
+    """The lease of a turn that begins: its owner, conversation, idempotency key and holder."""
 
     owner: str
-    session_id: str
+    conversation_id: str
     key: str
     holder: str
     now: datetime
     lease_expires_at: datetime
-    model: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class ConversationOrigin:
-    """Where a conversation comes from; written once, when it is made."""
-
-    agent_id: str
-    channel: str
-    website_domain: str | None
-    ip_address: str | None
-    context: dict[str, Any] | None = None
-    tenant_id: str | None = None
-    external_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +42,9 @@ class TurnEnd:
 
 
 class DuplicateRequestError(Exception):
-    """The key was used before: rolls back what the repeated request began.
+    """The idempotency key was used before; rolls back what the repeated request began.
 
-    `stale` says that the conversation has a turn whose lease ran out and is not marked yet.
+    `stale` says that the conversation has a running turn whose lease has ended.
     """
 
     def __init__(self, ticket: TurnTicket, *, stale: bool) -> None:
@@ -68,76 +54,83 @@ class DuplicateRequestError(Exception):
 
 
 def begin(
-    connection: sa.Connection,
-    new: NewTurn,
-    text: str,
-    origin: ConversationOrigin | None,
-    attached: Sequence[str] = (),
+    connection: sa.Connection, lease: TurnLease, new: NewTurn, file_ids: Sequence[str]
 ) -> TurnTicket:
     """Store the user's message and an empty answer, and lease the conversation to this turn.
 
-    With an `origin`, a conversation that is not there is made. The message gets the files that
-    are to be `attached`. Raises ConversationNotFoundError, ConversationBusyError, UnknownFileError or DuplicateRequestError.
+    With an origin, a conversation that does not exist is created. The files become the message's.
+
+    Raises:
+        ConversationNotFoundError, ConversationBusyError, UnknownFileError, DuplicateRequestError:
+            As for `ConversationMemoryManager.begin_turn`; the last brings the earlier ticket.
     """
-    brought = {"with_files": bool(attached)}
-    if origin is None:
-        parameters = _own(new) | {"at": new.now} | brought
+    with_files = {"with_files": bool(file_ids)}
+    if new.origin is None:
+        parameters = _own(lease) | {"at": lease.now} | with_files
         row = turn_statements.EXTEND.one_or_none(connection, parameters)
     else:
-        made = _conversation(new, text, origin) | brought
-        row = turn_statements.CREATE_OR_EXTEND.one_or_none(connection, made)
+        conversation = _conversation(lease, new.text, new.origin) | with_files
+        row = turn_statements.CREATE_OR_EXTEND.one_or_none(connection, conversation)
     if row is None:
         raise ConversationNotFoundError
-    _settle_other_turns(connection, new)
-    ticket = _ticket(new, user_seq=row.last_seq - 1, answer_seq=row.last_seq)
-    rows = [_question(new, ticket, text), _answer(new, ticket)]
+    _settle_other_turns(connection, lease)
+    ticket = _ticket(lease, user_seq=row.last_seq - 1, answer_seq=row.last_seq)
+    rows = [_question(lease, ticket, new.text), _answer(lease, ticket, new.model)]
     turn_statements.ADD_MESSAGES.run(connection, *rows)
-    _add_turn(connection, new, ticket)
-    if attached:
+    _add_turn(connection, lease, ticket)
+    if file_ids:
         files.attach(
-            connection, new.owner, attached, session_id=new.session_id, seq=ticket.user_seq
+            connection,
+            lease.owner,
+            file_ids,
+            conversation_id=lease.conversation_id,
+            seq=ticket.user_seq,
         )
-    return _continued(ticket, row)
+    return _with_conversation(ticket, row)
 
 
 def begin_again(
-    connection: sa.Connection, new: NewTurn, text: str | None, seen: int | None
+    connection: sa.Connection, lease: TurnLease, text: str | None, expected_seq: int | None
 ) -> TurnTicket:
     """Supersede the last answer, and with `text` the question too, and lease the conversation.
 
-    Raises ConversationNotFoundError, ConversationBusyError, DuplicateRequestError, or ConversationMovedError when the
-    last question is not the one `seen`.
+    Raises:
+        ConversationNotFoundError, ConversationBusyError, DuplicateRequestError: As `begin`.
+        ConversationMovedError: The last question is not at `expected_seq`.
     """
     added = 1 if text is None else 2
     new_title = None if text is None else title_of(text)
     row = connection.execute(
-        turn_statements.REPLACE, _own(new) | {"at": new.now, "added": added, "new_title": new_title}
+        turn_statements.REPLACE,
+        _own(lease) | {"at": lease.now, "added": added, "new_title": new_title},
     ).one_or_none()
     if row is None:
         raise ConversationNotFoundError
-    _settle_other_turns(connection, new)
+    _settle_other_turns(connection, lease)
     last_question = connection.execute(
-        turn_statements.LAST_QUESTION, _own(new)
+        turn_statements.LAST_QUESTION, _own(lease)
     ).scalar_one_or_none()
     if last_question is None:
         raise ConversationNotFoundError
-    if seen is not None and seen != last_question:
+    if expected_seq is not None and expected_seq != last_question:
         raise ConversationMovedError
     from_seq = last_question + 1 if text is None else last_question
-    connection.execute(turn_statements.SUPERSEDE, _own(new) | {"from_seq": from_seq})
+    connection.execute(turn_statements.SUPERSEDE, _own(lease) | {"from_seq": from_seq})
     user_seq = last_question if text is None else row.last_seq - 1
-    ticket = _ticket(new, user_seq=user_seq, answer_seq=row.last_seq)
-    rows = [] if text is None else [_question(new, ticket, text)]
-    turn_statements.ADD_MESSAGES.run(connection, *rows, _answer(new, ticket))
-    _add_turn(connection, new, ticket)
+    ticket = _ticket(lease, user_seq=user_seq, answer_seq=row.last_seq)
+    rows = [] if text is None else [_question(lease, ticket, text)]
+    turn_statements.ADD_MESSAGES.run(connection, *rows, _answer(lease, ticket, None))
+    _add_turn(connection, lease, ticket)
     if row.has_files and text is not None:
-        files.move(connection, new.owner, new.session_id, from_seq=last_question, to_seq=user_seq)
-    return _continued(ticket, row)
+        files.move(
+            connection, lease.owner, lease.conversation_id, from_seq=last_question, to_seq=user_seq
+        )
+    return _with_conversation(ticket, row)
 
 
-def interrupt_stale(connection: sa.Connection, new: NewTurn) -> None:
-    """Mark this conversation's turn as interrupted when its lease ran out."""
-    connection.execute(turn_statements.INTERRUPT_STALE, _own(new) | {"at": new.now})
+def interrupt_stale(connection: sa.Connection, lease: TurnLease) -> None:
+    """Mark the running turn of this conversation as interrupted if its lease has ended."""
+    connection.execute(turn_statements.INTERRUPT_STALE, _own(lease) | {"at": lease.now})
 
 
 def checkpoint(
@@ -148,7 +141,7 @@ def checkpoint(
     lease_expires_at: datetime,
     answer: dict[str, Any],
 ) -> bool:
-    """Write what there is of the answer and renew the lease; False when the turn runs no more."""
+    """Store the answer so far and renew the lease; return False when the turn has ended."""
     turn = {"lease_expires_at": lease_expires_at}
     row = _change_turn(connection, owner, turn_id, turn_statements.RENEW_TURN, turn)
     if row is not None:
@@ -159,7 +152,7 @@ def checkpoint(
 def finish(
     connection: sa.Connection, owner: str, turn_id: str, end: TurnEnd, answer: dict[str, Any]
 ) -> bool:
-    """Write the answer for good and release the lease; False when the turn runs no more.
+    """Store the final answer and release the lease; return False when the turn has ended.
 
     `answer` holds the further columns of the answer's row; without them it stays as it is.
     """
@@ -175,10 +168,10 @@ def finish(
 def forget(connection: sa.Connection, owner: str) -> int:
     """Delete an owner's conversations and files; messages and turns go with them."""
     files.forget(connection, owner)
-    inbox.forget(connection, owner)
-    outbox.forget(connection, owner)
-    connections.forget(connection, owner)
-    return connection.execute(turn_statements.FORGET, {"of_owner": owner}).rowcount
+    inbox_rows.forget(connection, owner)
+    outbox_rows.forget(connection, owner)
+    connection_rows.forget(connection, owner)
+    return connection.execute(turn_statements.FORGET, {"owner_id_": owner}).rowcount
 
 
 def _change_turn(
@@ -188,50 +181,52 @@ def _change_turn(
     statement: Prepared,
     turn: dict[str, Any],
 ) -> Any:
-    return statement.one_or_none(connection, turn | {"of_turn": turn_id, "of_owner": owner})
+    return statement.one_or_none(connection, turn | {"turn_id_": turn_id, "owner_id_": owner})
 
 
 def _of_answer(owner: str, turn: Any) -> dict[str, Any]:
-    return {"of_session": turn.session_id, "of_owner": owner, "of_seq": turn.answer_seq}
+    return {"conversation_id_": turn.session_id, "owner_id_": owner, "seq_": turn.answer_seq}
 
 
-def _settle_other_turns(connection: sa.Connection, new: NewTurn) -> None:
-    rows = turn_statements.KNOWN_OR_RUNNING.rows(connection, _own(new) | {"key": new.key})
+def _settle_other_turns(connection: sa.Connection, lease: TurnLease) -> None:
+    rows = turn_statements.KNOWN_OR_RUNNING.rows(connection, _own(lease) | {"key": lease.key})
     running = [row for row in rows if row.state == "running"]
-    stale = [row for row in running if row.lease_expires_at <= new.now]
+    stale = [row for row in running if row.lease_expires_at <= lease.now]
     for row in rows:
-        if row.idempotency_key == new.key:
-            known = TurnTicket(row.turn_id, new.session_id, row.user_seq, row.answer_seq, False)
-            raise DuplicateRequestError(known, stale=bool(stale))
+        if row.idempotency_key == lease.key:
+            ticket = TurnTicket(
+                row.turn_id, lease.conversation_id, row.user_seq, row.answer_seq, False
+            )
+            raise DuplicateRequestError(ticket, stale=bool(stale))
     if len(running) > len(stale):
-        raise ConversationBusyError(elsewhere=all(row.holder != new.holder for row in running))
+        raise ConversationBusyError(elsewhere=all(row.holder != lease.holder for row in running))
     if stale:
-        interrupt_stale(connection, new)
+        interrupt_stale(connection, lease)
 
 
-def _own(new: NewTurn) -> dict[str, Any]:
-    return {"of_session": new.session_id, "of_owner": new.owner}
+def _own(lease: TurnLease) -> dict[str, Any]:
+    return {"conversation_id_": lease.conversation_id, "owner_id_": lease.owner}
 
 
-def _ticket(new: NewTurn, *, user_seq: int, answer_seq: int) -> TurnTicket:
-    return TurnTicket(secrets.token_urlsafe(16), new.session_id, user_seq, answer_seq, True)
+def _ticket(lease: TurnLease, *, user_seq: int, answer_seq: int) -> TurnTicket:
+    return TurnTicket(secrets.token_urlsafe(16), lease.conversation_id, user_seq, answer_seq, True)
 
 
-def _continued(ticket: TurnTicket, row: Any) -> TurnTicket:
+def _with_conversation(ticket: TurnTicket, row: Any) -> TurnTicket:
     return replace(
         ticket,
-        summarised=row.summarised_seq or 0,
+        summarized_through_seq=row.summarised_seq or 0,
         has_files=row.has_files,
         agent_id=row.agent_id,
         context=row.context_data or {},
-        born=row.started_at,
+        conversation_created_at=row.started_at,
     )
 
 
-def _conversation(new: NewTurn, text: str, origin: ConversationOrigin) -> dict[str, Any]:
+def _conversation(lease: TurnLease, text: str, origin: ConversationOrigin) -> dict[str, Any]:
     return {
-        "session_id": new.session_id,
-        "owner_id": new.owner,
+        "session_id": lease.conversation_id,
+        "owner_id": lease.owner,
         "agent_id": origin.agent_id,
         "title": title_of(text),
         "channel": origin.channel,
@@ -240,53 +235,59 @@ def _conversation(new: NewTurn, text: str, origin: ConversationOrigin) -> dict[s
         "context_data": origin.context,
         "tenant_id": origin.tenant_id,
         "external_id": origin.external_id,
-        "started_at": new.now,
-        "last_activity_at": new.now,
+        "started_at": lease.now,
+        "last_activity_at": lease.now,
     }
 
 
-def _question(new: NewTurn, ticket: TurnTicket, text: str) -> dict[str, Any]:
-    return _message(new, ticket, ticket.user_seq, role="user", content=text, status="complete")
+def _question(lease: TurnLease, ticket: TurnTicket, text: str) -> dict[str, Any]:
+    return _message(lease, ticket, ticket.user_seq, role="user", content=text, status="complete")
 
 
-def _answer(new: NewTurn, ticket: TurnTicket) -> dict[str, Any]:
-    """The answer is interrupted from the start: true without a further write if we die now."""
+def _answer(lease: TurnLease, ticket: TurnTicket, model: str | None) -> dict[str, Any]:
+    """Return the row of the answer: interrupted, which stays true if the process dies."""
     row = _message(
-        new, ticket, ticket.answer_seq, role="assistant", content="", status="interrupted"
+        lease, ticket, ticket.answer_seq, role="assistant", content="", status="interrupted"
     )
-    return row | {"model_used": new.model}
+    return row | {"model_used": model}
 
 
 def _message(
-    new: NewTurn, ticket: TurnTicket, seq: int, *, role: str, content: str, status: MessageStatus
+    lease: TurnLease,
+    ticket: TurnTicket,
+    seq: int,
+    *,
+    role: str,
+    content: str,
+    status: MessageStatus,
 ) -> dict[str, Any]:
     return {
-        "session_id": new.session_id,
-        "owner_id": new.owner,
+        "session_id": lease.conversation_id,
+        "owner_id": lease.owner,
         "seq": seq,
         "role": role,
         "content": content,
         "status": status,
-        "created_at": new.now,
+        "created_at": lease.now,
         "turn_id": ticket.turn_id,
         "superseded": False,
         "model_used": None,
     }
 
 
-def _add_turn(connection: sa.Connection, new: NewTurn, ticket: TurnTicket) -> None:
+def _add_turn(connection: sa.Connection, lease: TurnLease, ticket: TurnTicket) -> None:
     turn_statements.ADD_TURN.run(
         connection,
         {
             "turn_id": ticket.turn_id,
-            "session_id": new.session_id,
-            "owner_id": new.owner,
-            "idempotency_key": new.key,
+            "session_id": lease.conversation_id,
+            "owner_id": lease.owner,
+            "idempotency_key": lease.key,
             "state": "running",
-            "holder": new.holder,
-            "lease_expires_at": new.lease_expires_at,
+            "holder": lease.holder,
+            "lease_expires_at": lease.lease_expires_at,
             "user_seq": ticket.user_seq,
             "answer_seq": ticket.answer_seq,
-            "started_at": new.now,
+            "started_at": lease.now,
         },
     )

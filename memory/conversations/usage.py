@@ -1,6 +1,6 @@
-"""What one owner's answers used: tokens and money. Each statement names the owner.
+"""Sums the tokens and the cost of one owner's answers. Each statement names the owner.
 
-Replaced answers count, since they were paid for all the same.
+Superseded answers count, since they were paid for all the same.
 """
 
 from datetime import datetime
@@ -17,11 +17,11 @@ _SUMS: Final = (
     sa.func.sum(_messages.cost_micros),
 )
 _OF_CONVERSATION: Final = sa.select(*_SUMS).where(
-    _messages.session_id == sa.bindparam("of_session"),
-    _messages.owner_id == sa.bindparam("of_owner"),
+    _messages.session_id == sa.bindparam("conversation_id_"),
+    _messages.owner_id == sa.bindparam("owner_id_"),
     sa.exists().where(
-        _sessions.session_id == sa.bindparam("of_session"),
-        _sessions.owner_id == sa.bindparam("of_owner"),
+        _sessions.session_id == sa.bindparam("conversation_id_"),
+        _sessions.owner_id == sa.bindparam("owner_id_"),
         _sessions.deleted_at.is_(None),
     ),
 )
@@ -37,21 +37,23 @@ _SINCE: Final = (
         ),
     )
     .where(
-        _sessions.owner_id == sa.bindparam("of_owner"),
+        _sessions.owner_id == sa.bindparam("owner_id_"),
         _sessions.last_activity_at >= sa.bindparam("since", type_=UtcDateTime),
         _messages.created_at >= sa.bindparam("since", type_=UtcDateTime),
     )
 )
 
 
-def of_conversation(connection: sa.Connection, owner: str, session_id: str) -> Usage:
-    """Nothing for a conversation that is not there."""
-    return _usage(connection, _OF_CONVERSATION, {"of_owner": owner, "of_session": session_id})
+def of_conversation(connection: sa.Connection, owner: str, conversation_id: str) -> Usage:
+    """Return the usage of a conversation; nothing for an unknown one."""
+    return _usage(
+        connection, _OF_CONVERSATION, {"owner_id_": owner, "conversation_id_": conversation_id}
+    )
 
 
 def since(connection: sa.Connection, owner: str, moment: datetime) -> Usage:
-    """Over all conversations, from `moment` on."""
-    return _usage(connection, _SINCE, {"of_owner": owner, "since": moment})
+    """Return the usage of all conversations from `moment` on."""
+    return _usage(connection, _SINCE, {"owner_id_": owner, "since": moment})
 
 
 def _usage(

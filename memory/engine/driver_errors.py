@@ -15,7 +15,7 @@ _POSTGRES_UNAVAILABLE = ("08", "53", "57", "58", "40", "25")
 
 
 def translated(error: BaseException) -> StoreError:
-    """The package's error for one of DRIVER_ERRORS.
+    """Return the package's error for one of DRIVER_ERRORS.
 
     Raise it `from None`: the driver's own message may quote a row.
     """

@@ -1,4 +1,4 @@
-"""The one thread that writes to a SQLite file: work that waits together is committed together.
+"""The thread that writes to a SQLite file; waiting jobs are committed in groups.
 
 A transaction costs SQLite its locks and each page that it has touched, whatever stands in it. While
 one is written others come to wait, and those that may are put into the next one together, each
@@ -24,7 +24,7 @@ JobResult = tuple[Any, BaseException | None]  # what work returned, or what it r
 
 
 class Job:
-    """A piece of work that waits or runs; `outcome` is what becomes of it.
+    """A piece of work that waits or runs; `outcome` is the future of its result.
 
     Brief work may share its transaction.
     """
@@ -39,7 +39,7 @@ class Job:
 
 
 class WriteQueue:
-    """Runs work in the order in which it came, in one thread. It serves one event loop.
+    """Runs jobs in order, in one thread, for one event loop.
 
     Args:
         engine: Its transactions begin with the write lock.
@@ -54,7 +54,7 @@ class WriteQueue:
         self._connection: sa.Connection | None = None
 
     def submit(self, work: Transaction, *, is_brief: bool) -> Job:
-        """Have work run and committed. Raises RuntimeError when the thread has ended."""
+        """Queue work to be run and committed. Raises RuntimeError when the thread has ended."""
         job = Job(work, is_brief=is_brief)
         with self._lock:
             self._waiting.append(job)
@@ -70,7 +70,7 @@ class WriteQueue:
         return job
 
     def withdraw(self, job: Job) -> bool:
-        """Take back a job; False when it runs already or has ended."""
+        """Remove a waiting job; return False when it runs already or has ended."""
         try:
             with self._lock:
                 self._waiting.remove(job)
@@ -80,11 +80,11 @@ class WriteQueue:
         return True
 
     async def close(self) -> None:
-        """Let running work end, and drop what waits."""
+        """Wait for the running jobs, and cancel the waiting ones."""
         await asyncio.to_thread(self.thread.shutdown, cancel_futures=True)
         with self._lock:
-            left, self._is_called = list(self._waiting), False
-        for job in left:
+            waiting, self._is_called = list(self._waiting), False
+        for job in waiting:
             self.withdraw(job)
         self._let_go()
 
@@ -128,12 +128,12 @@ class WriteQueue:
             return [_apart(connection, job.work) for job in jobs]
 
     def _one_by_one(self, jobs: Sequence[Job]) -> None:
-        for place, job in enumerate(jobs):
+        for index, job in enumerate(jobs):
             try:
                 outcome: JobResult = self._transact([job])[0]
             except _JobNotStartedError as failure:
                 # Each of the others would wait for the lock as long again.
-                _deliver(jobs[place:], [(None, failure.error)] * (len(jobs) - place))
+                _deliver(jobs[index:], [(None, failure.error)] * (len(jobs) - index))
                 return
             except BaseException as error:  # noqa: BLE001 (its caller's to handle)
                 outcome = None, error
@@ -162,7 +162,7 @@ class WriteQueue:
 
 
 class _JobNotStartedError(Exception):
-    """There is no transaction, and so nothing has run."""
+    """The transaction could not be begun, so that no job has run."""
 
     def __init__(self, error: BaseException) -> None:
         super().__init__()
@@ -170,7 +170,7 @@ class _JobNotStartedError(Exception):
 
 
 def _apart(connection: sa.Connection, work: Transaction) -> JobResult:
-    """Run work so that the others in its transaction do not learn of its failure.
+    """Run work behind a savepoint, so that its failure leaves the other jobs alone.
 
     Raises what the database raises: SQLite may have rolled back everything by then.
     """
@@ -189,7 +189,7 @@ def _apart(connection: sa.Connection, work: Transaction) -> JobResult:
 
 
 def _deliver(jobs: Sequence[Job], outcomes: Sequence[JobResult]) -> None:
-    """Tell the event loop, once for all."""
+    """Hand the results to the event loop, in one call for all jobs."""
     with contextlib.suppress(RuntimeError):  # closed meanwhile: nobody waits
         jobs[0].loop.call_soon_threadsafe(_settle, jobs, outcomes)
 

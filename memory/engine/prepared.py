@@ -1,4 +1,4 @@
-"""Statements compiled once, which SQLite's driver is given as they are.
+"""Statements that are compiled once and then run by SQLite's driver directly.
 
 SQLAlchemy's way from a compiled statement to the driver and back takes several times as long as
 SQLite takes for one row, and a turn has six of them. It still makes the SQL, and turns values into
@@ -45,13 +45,13 @@ class Prepared:
         """Run it and return all rows; their columns are attributes."""
         if not _is_sqlite(connection):
             return connection.execute(self.elsewhere, parameters).all()
-        found = _driver(connection).execute(self.sql, self._values(parameters)).fetchall()
-        return [self._row._make(map(_converted, self._gives, row)) for row in found]
+        rows = _driver(connection).execute(self.sql, self._values(parameters)).fetchall()
+        return [self._row._make(map(_converted, self._gives, row)) for row in rows]
 
     def one_or_none(self, connection: sa.Connection, parameters: Mapping[str, Any]) -> Any:
         """Run it and return its only row, or None."""
-        found = self.rows(connection, parameters)
-        return found[0] if found else None
+        rows = self.rows(connection, parameters)
+        return rows[0] if rows else None
 
     def run(self, connection: sa.Connection, *rows: Mapping[str, Any]) -> None:
         """Run it with each of `rows`."""

@@ -1,4 +1,4 @@
-"""Says whether this process is the only one that uses a database file.
+"""A file lock that says whether this process is the only one that uses a database file.
 
 After a crash the turns of the dead process stand as running until their leases run out.
 A process that knows itself alone may end them at once, and nobody waits. The system
@@ -20,7 +20,7 @@ SLOTS = 64  # processes that Windows can tell apart
 
 
 def sole_use(url: str) -> "FileLock":
-    """The lock of the database that a SQLAlchemy URL names.
+    """Return the lock of the database that a SQLAlchemy URL names.
 
     It stands beside a SQLite file. Users of a server are never alone.
     """
@@ -45,7 +45,7 @@ class FileLock:
 
     @property
     def known(self) -> bool:
-        """Whether `alone` means something: there is a file, and it could be opened."""
+        """Whether `alone` is known: the lock file could be opened."""
         return self._file is not None
 
     def __enter__(self) -> Self:

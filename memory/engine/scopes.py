@@ -1,7 +1,7 @@
-"""Whose rows a transaction may reach, as PostgreSQL's row-level security is told.
+"""Row scopes: the rows that PostgreSQL's row-level security lets a transaction reach.
 
-Each statement names its owner all the same. What a scope adds is that a statement which forgets to
-reaches nobody else's rows. See ``docs/adr/0027-row-level-security.md``.
+Each statement names its owner all the same. A scope adds that a statement which does not reaches
+no other owner's rows. See ``docs/adr/0027-row-level-security.md``.
 """
 
 import enum

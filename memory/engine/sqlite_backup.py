@@ -1,6 +1,6 @@
-"""Copies of a SQLite database: made while the app runs, tried before they are used, put in place.
+"""Backups of a SQLite database: copied while the app runs, verified before use, put in place.
 
-For whoever runs the app; nothing here hands out a row. The functions block: call them in a thread.
+For operators; nothing here returns a row. The functions block: call them in a thread.
 SQLite's online backup is described at https://sqlite.org/backup.html, what belongs to a database
 beside its file at https://sqlite.org/wal.html.
 """
@@ -24,14 +24,14 @@ LOG, INDEX = "-wal", "-shm"
 
 
 class DatabaseDamagedError(StoreError):
-    """A file is no database of this program, or SQLite finds it damaged."""
+    """A file is no database of this program, or is damaged."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"it is damaged, or no database of this program ({reason})")
 
 
 def sqlite_path(url: str) -> Path | None:
-    """Where the SQLite database of a SQLAlchemy URL lies; None for any other database."""
+    """Return the path of the SQLite database of a SQLAlchemy URL; None for another database."""
     parsed = sa.make_url(url)
     if parsed.get_backend_name() != "sqlite" or parsed.database in (None, "", ":memory:"):
         return None
@@ -41,7 +41,7 @@ def sqlite_path(url: str) -> Path | None:
 def copy(source: Path, target: Path) -> str:
     """Copy a database, in use or not, to the new file `target`; return its schema's revision.
 
-    The copy is what was committed at one moment, tried, and a file by itself.
+    The copy is what was committed at one moment, verified, and a file by itself.
 
     Raises:
         DatabaseUnavailableError: The source cannot be read or the target cannot be written.
@@ -59,11 +59,11 @@ def copy(source: Path, target: Path) -> str:
         if _name(error) in ("SQLITE_NOTADB", "SQLITE_CORRUPT"):
             raise DatabaseDamagedError(_name(error)) from None
         raise DatabaseUnavailableError(f"it cannot be copied ({_name(error)})") from None
-    return tried(target)
+    return verified_revision(target)
 
 
-def tried(path: Path) -> str:
-    """Return the schema's revision of a copy that nobody uses, once it proved whole.
+def verified_revision(path: Path) -> str:
+    """Verify a copy that nobody uses; return its schema's revision.
 
     Raises:
         DatabaseDamagedError: It is not whole, or not this program's.
@@ -72,9 +72,9 @@ def tried(path: Path) -> str:
     try:
         # immutable: nothing may be written beside a backup, which may lie on a read-only disk
         with _opened(path, "immutable=1") as connection:
-            found = connection.execute("PRAGMA integrity_check").fetchall()
-            if found != [("ok",)]:
-                raise DatabaseDamagedError(f"integrity_check: {len(found)} faults")
+            report = connection.execute("PRAGMA integrity_check").fetchall()
+            if report != [("ok",)]:
+                raise DatabaseDamagedError(f"integrity_check: {len(report)} faults")
             rows = connection.execute("SELECT version_num FROM alembic_version").fetchall()
     except sqlite3.Error as error:
         raise DatabaseDamagedError(_name(error)) from None
@@ -89,7 +89,9 @@ def tried(path: Path) -> str:
 
 
 def put_in_place(draft: Path, place: Path, aside: Path) -> bool:
-    """Let the file `draft` be the database at `place`; whether there was one, now at `aside`.
+    """Make the file `draft` the database at `place`; move one that is there to `aside`.
+
+    Returns whether there was one.
 
     Both lie in one folder, and nobody uses either. Killed at any moment this leaves at `place`
     the old database or the new one, whole, unless the old one is so damaged that its write-ahead
@@ -114,7 +116,7 @@ def put_in_place(draft: Path, place: Path, aside: Path) -> bool:
 
 
 def linked(path: Path, other: Path) -> None:
-    """Give a file a second name, or where the file system knows none, a copy. Raises OSError."""
+    """Hard-link a file, or copy it where the file system has no links. Raises OSError."""
     try:
         os.link(path, other)
     except FileExistsError:
@@ -124,7 +126,7 @@ def linked(path: Path, other: Path) -> None:
 
 
 def _merge_log(path: Path) -> None:
-    """Bring a database and its write-ahead log into the one file, where SQLite can."""
+    """Merge a database's write-ahead log into its file, where SQLite can."""
     try:
         with _opened(path, "mode=rw", patience=1.0) as connection:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")

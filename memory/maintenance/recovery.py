@@ -1,7 +1,4 @@
-"""Maintenance over all owners, by design without an owner argument.
-
-It returns nothing of a user, and only marks turns that nobody finishes any more.
-"""
+"""Marks the turns of dead processes as interrupted, over all owners; it returns counts alone."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -27,10 +24,10 @@ async def interrupt_abandoned(
     due = RUNNING if everything else abandoned(now)
     # A turn whose row another holds is being finished, renewed or marked there. Waiting for
     # it could be waiting in a circle, since two updates lock rows in no common order.
-    found = sa.select(agent_turns.c.turn_id).where(due).with_for_update(skip_locked=True)
+    turn_ids = sa.select(agent_turns.c.turn_id).where(due).with_for_update(skip_locked=True)
     statement = (
         sa.update(agent_turns)
-        .where(agent_turns.c.turn_id.in_(found), due)
+        .where(agent_turns.c.turn_id.in_(turn_ids), due)
         .values(state="interrupted", finished_at=now)
     )
     return await database.write(
@@ -39,5 +36,5 @@ async def interrupt_abandoned(
 
 
 def abandoned(now: datetime) -> sa.ColumnElement[bool]:
-    """The condition that a turn runs without a lease."""
+    """Return the condition that a turn is running and its lease has ended."""
     return sa.and_(RUNNING, agent_turns.c.lease_expires_at <= now)

@@ -1,7 +1,7 @@
-"""What is due to go goes: over all owners, by design without an owner argument.
+"""Retention job: permanently deletes expired and soft-deleted conversations of all owners.
 
-For whoever runs the app, not for its users: it returns counts alone. Any number of processes may
-do this on one database at once; each row is counted by the one that changed it.
+For operators, by design without an owner argument; it returns counts alone. Any number of processes
+may run it on one database at once; each row is counted by the process that changed it.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
-from memory import connections, logins
+from memory import connection_rows, logins
 from memory.conversations import files
 from memory.engine.database import Database
 from memory.engine.scopes import EVERYONE
@@ -33,9 +33,13 @@ _OF_CONVERSATION = sa.and_(
 class Cleaned:
     """How many rows a run changed, or would change.
 
-    `purged` conversations their owners had deleted, `expired` ones were older than is kept;
-    `interrupted` turns had lost their lease; `idle` conversations are inactive now. `is_erased`
-    says that the database's files hold nothing of what is gone; the next run tries it again.
+    Attributes:
+        purged: Conversations that their owners had deleted.
+        expired: Conversations older than the retention time.
+        interrupted: Turns that had lost their lease.
+        idle: Conversations that became inactive.
+        is_erased: Whether the database's files hold nothing of the deleted rows; if not, the next
+            run tries again.
     """
 
     purged: int
@@ -47,7 +51,7 @@ class Cleaned:
 
 @dataclass(frozen=True, slots=True)
 class _Due:
-    """The conditions of one run."""
+    """The conditions by which one run chooses conversations."""
 
     deleted: sa.ColumnElement[bool]
     old: sa.ColumnElement[bool]
@@ -55,18 +59,18 @@ class _Due:
 
 
 class Retention:
-    """Deletes for good what was deleted or is old, and marks what has stopped."""
+    """Deletes what was soft-deleted or has expired, and marks what is idle or abandoned."""
 
     def __init__(self, database: Database, *, clock: Callable[[], datetime] = utcnow) -> None:
         self._database = database
         self._clock = clock
 
     async def clean(self, *, days: float, idle_seconds: float, dry_run: bool = False) -> Cleaned:
-        """Do what is due now, or with `dry_run` only count it.
+        """Delete and mark what is due now, or with `dry_run` only count it.
 
         Conversations without activity for `days` are deleted, with 0 none; those without for
-        `idle_seconds` become inactive. What has a running turn is left alone. Raises
-        DatabaseUnavailableError; what was done until then stays done, and the next run does the rest.
+        `idle_seconds` become inactive. Conversations with a running turn are left alone. Raises
+        DatabaseUnavailableError; what was done before stays done, and the next run does the rest.
         """
         now = self._clock()
         due = _due(now, days, idle_seconds)
@@ -79,10 +83,10 @@ class Retention:
         expired = 0
         if days > 0:
             expired = await self._in_batches(lambda connection: delete(connection, due.old))
-        idle = await self._in_batches(lambda connection: rest(connection, due.idle, now))
+        idle = await self._in_batches(lambda connection: mark_inactive(connection, due.idle, now))
         await self._database.write(lambda connection: logins.purge(connection, now), owner=EVERYONE)
         await self._database.write(
-            lambda connection: connections.purge(connection, now), owner=EVERYONE
+            lambda connection: connection_rows.purge(connection, now), owner=EVERYONE
         )
         unsent = now - timedelta(seconds=UNSENT_KEPT)
         await self._database.write(
@@ -91,16 +95,16 @@ class Retention:
         is_erased = await self._database.erase(ERASE_SECONDS)
         return Cleaned(purged, expired, interrupted, idle, is_erased)
 
-    async def known_files(self, ids: Sequence[str]) -> set[str]:
+    async def existing_files(self, ids: Sequence[str]) -> set[str]:
         """Return which of these ids are those of stored files. Raises DatabaseUnavailableError."""
         return await self._database.read(
-            lambda connection: files.known(connection, ids), owner=EVERYONE
+            lambda connection: files.existing(connection, ids), owner=EVERYONE
         )
 
     async def _in_batches(self, work: Callable[[sa.Connection], tuple[int, int]]) -> int:
-        total, found = 0, BATCH
-        while found == BATCH:
-            found, changed = await self._database.write(work, owner=EVERYONE)
+        total, batch_size = 0, BATCH
+        while batch_size == BATCH:
+            batch_size, changed = await self._database.write(work, owner=EVERYONE)
             total += changed
         return total
 
@@ -116,7 +120,9 @@ def delete(connection: sa.Connection, due: sa.ColumnElement[bool]) -> tuple[int,
     return len(ids), connection.execute(statement).rowcount if ids else 0
 
 
-def rest(connection: sa.Connection, due: sa.ColumnElement[bool], now: datetime) -> tuple[int, int]:
+def mark_inactive(
+    connection: sa.Connection, due: sa.ColumnElement[bool], now: datetime
+) -> tuple[int, int]:
     """Mark a batch of the conversations that are `due` as inactive; return as `delete` does."""
     ids = _locked(connection, due)
     statement = (
@@ -128,7 +134,7 @@ def rest(connection: sa.Connection, due: sa.ColumnElement[bool], now: datetime) 
 
 
 def count(connection: sa.Connection, due: _Due, now: datetime) -> Cleaned:
-    """What a run at this moment would change."""
+    """Return what a run at this moment would change."""
     # A turn without a lease would be interrupted first, and then hold nothing.
     unused = _unused(_turns.lease_expires_at > now)
 

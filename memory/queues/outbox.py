@@ -1,276 +1,44 @@
-"""What goes out through a channel: stored first, then sent, by one process at a time.
+"""Outbound queue: messages are stored first, then sent by one process at a time."""
 
-A send is *pending* until one process takes it (*sending*); it ends as *sent*, as *failed*, or,
-where nobody can know whether it arrived, as *uncertain*; then it is never sent again. One that
-the other side refuses for now is pending until it is tried again; where that side had passed it on
-all the same, it arrives twice. What one owner sends to one recipient goes in order; in a group
-nobody waits for what another's answer meets. A send that has ended keeps neither its text nor its
-owner nor its recipient.
-
-Functions of one connection, and `Outbox`, which runs them.
-"""
-
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Literal
-
-import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from memory.engine.database import Database
 from memory.engine.scopes import EVERYONE
+from memory.queues import outbox_rows
+from memory.queues.outbox_rows import (
+    NewSend,
+    OutboxState,
+    OutboxStatistics,
+    Send,
+    SendFailure,
+    SendState,
+)
 from memory.records import utcnow
-from memory.schema import channel_sends
 from memory.validation import check_owner, check_texts
 
+__all__ = [
+    "NewSend",
+    "Outbox",
+    "OutboxState",
+    "OutboxStatistics",
+    "Send",
+    "SendFailure",
+    "SendState",
+]
+
 SENDING_SECONDS = 120.0  # longer than a send may take
-MAX_NAMED = 20  # failures
-
-OutboxState = Literal["sent", "failed", "uncertain"]
-NAMES = "#names"  # behind a channel's name: where the names are that sends were made under
-_sends = channel_sends.c
-_EMPTIED = {"owner_id": None, "recipient": None, "payload": None, "lease_until": None}
-
-
-@dataclass(frozen=True, slots=True)
-class NewSend:
-    """A text for one recipient; `kind` is the way by which it goes, `send_id` unlike any other."""
-
-    send_id: str
-    recipient: str
-    kind: str
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Send:
-    """One that this process has taken; `attempts` counts this one too."""
-
-    send_id: str
-    owner: str
-    recipient: str
-    kind: str
-    text: str
-    attempts: int
-
-
-@dataclass(frozen=True, slots=True)
-class SendState:
-    """How far a send has come, and since when that is its end."""
-
-    state: str
-    ended_at: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class SendFailure:
-    """A send that did not arrive, or perhaps did not."""
-
-    send_id: str
-    state: str
-    kind: str | None
-    attempts: int
-    at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class OutboxStatistics:
-    """How many sends are in each state, since when the oldest waits, the newest failures."""
-
-    counts: Mapping[str, int]
-    oldest: datetime | None
-    failures: tuple[SendFailure, ...]
-
-
-def add(
-    connection: sa.Connection, owner: str, channel: str, new: Sequence[NewSend], now: datetime
-) -> None:
-    """Keep sends until they are sent; one whose id is known changes nothing."""
-    rows: list[dict[str, Any]] = [
-        {
-            "send_id": item.send_id,
-            "channel": channel,
-            "owner_id": owner,
-            "recipient": item.recipient,
-            "kind": item.kind,
-            "payload": item.text,
-            "state": "pending",
-            "attempts": 0,
-            "next_at": now,
-            "created_at": now,
-            "part": part,
-        }
-        for part, item in enumerate(new)
-    ]
-    if rows:
-        dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-        connection.execute(dialect.insert(channel_sends).on_conflict_do_nothing(), rows)
-
-
-def add_named(
-    connection: sa.Connection,
-    owner: str,
-    channel: str,
-    name: str,
-    content: str,
-    new: Sequence[NewSend],
-    now: datetime,
-) -> bool:
-    """Keep sends under a name, once; False, and nothing kept, where it stands for others."""
-    row = {
-        "send_id": name,
-        "channel": channel + NAMES,
-        "kind": "name",
-        "payload": content,
-        "state": "sent",
-        "attempts": 0,
-        "next_at": now,
-        "created_at": now,
-        "ended_at": now,
-        "part": 0,
-    }
-    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-    named = dialect.insert(channel_sends).values(**row).on_conflict_do_nothing()
-    if connection.execute(named).rowcount == 0:
-        found = sa.select(_sends.payload).where(
-            _sends.send_id == name, _sends.channel == channel + NAMES
-        )
-        return bool(connection.execute(found).scalar_one_or_none() == content)
-    add(connection, owner, channel, new, now)
-    return True
-
-
-def claim(
-    connection: sa.Connection, channel: str, *, limit: int, now: datetime, until: datetime
-) -> list[Send]:
-    """Take sends that are due, of each owner the first to a recipient, oldest first."""
-    other = channel_sends.alias()
-    is_earlier = sa.tuple_(other.c.created_at, other.c.part, other.c.send_id) < sa.tuple_(
-        _sends.created_at, _sends.part, _sends.send_id
-    )
-    earlier = sa.exists().where(
-        other.c.channel == _sends.channel,
-        other.c.owner_id == _sends.owner_id,
-        other.c.recipient == _sends.recipient,
-        other.c.state.in_(["pending", "sending"]),
-        is_earlier,
-    )
-    due = sa.and_(_sends.channel == channel, _sends.state == "pending", _sends.next_at <= now)
-    found = sa.select(_sends.send_id).where(due, ~earlier)
-    found = found.order_by(_sends.created_at, _sends.part).limit(limit)
-    ids = list(
-        connection.execute(found.with_for_update(of=channel_sends, skip_locked=True)).scalars()
-    )
-    if not ids:
-        return []
-    taken = (
-        sa.update(channel_sends)
-        .where(_sends.send_id.in_(ids), _sends.state == "pending")
-        .values(state="sending", lease_until=until, attempts=_sends.attempts + 1)
-        .returning(
-            _sends.send_id,
-            _sends.owner_id,
-            _sends.recipient,
-            _sends.kind,
-            _sends.payload,
-            _sends.attempts,
-        )
-    )
-    return [Send(*row) for row in connection.execute(taken)]
-
-
-def put_back(connection: sa.Connection, taken: Sequence[Send], now: datetime) -> None:
-    """Take a claim back of which nobody has learnt."""
-    ids = [item.send_id for item in taken]
-    statement = (
-        sa.update(channel_sends)
-        .where(_sends.send_id.in_(ids), _sends.state == "sending")
-        .values(state="pending", lease_until=None, next_at=now, attempts=_sends.attempts - 1)
-    )
-    connection.execute(statement)
-
-
-def change(connection: sa.Connection, owner: str, send_id: str, values: dict[str, Any]) -> bool:
-    """Change a send that is being sent; whether it still was."""
-    statement = (
-        sa.update(channel_sends)
-        .where(_sends.send_id == send_id, _sends.owner_id == owner, _sends.state == "sending")
-        .values(**values)
-    )
-    return connection.execute(statement).rowcount > 0
-
-
-def standing(
-    connection: sa.Connection, owner: str, channel: str, ids: Sequence[str]
-) -> list[SendState]:
-    """Return how far those of an owner's sends have come that are there, in order of `ids`."""
-    # What has ended names no owner any more, and says nothing but this.
-    own = sa.or_(_sends.owner_id == owner, _sends.ended_at.is_not(None))
-    statement = sa.select(_sends.send_id, _sends.state, _sends.ended_at).where(
-        _sends.channel == channel, _sends.send_id.in_(ids), own
-    )
-    found = {
-        row.send_id: SendState(row.state, row.ended_at) for row in connection.execute(statement)
-    }
-    return [found[send_id] for send_id in ids if send_id in found]
-
-
-def expire(connection: sa.Connection, channel: str, now: datetime) -> int:
-    """Give up the sends whose process has died: whether they arrived is not known."""
-    statement = (
-        sa.update(channel_sends)
-        .where(_sends.channel == channel, _sends.state == "sending", _sends.lease_until <= now)
-        .values(state="uncertain", error_kind="crashed", ended_at=now, **_EMPTIED)
-    )
-    return connection.execute(statement).rowcount
-
-
-def figures(connection: sa.Connection, channel: str) -> OutboxStatistics:
-    """What is stored of all owners, without a text or a name."""
-    own = _sends.channel == channel
-    counted = sa.select(_sends.state, sa.func.count()).where(own).group_by(_sends.state)
-    counts = {state: int(count) for state, count in connection.execute(counted)}
-    waiting = sa.select(sa.func.min(_sends.created_at)).where(own, _sends.state == "pending")
-    failed = (
-        sa.select(_sends.send_id, _sends.state, _sends.error_kind, _sends.attempts, _sends.ended_at)
-        .where(own, _sends.state.in_(["failed", "uncertain"]))
-        .order_by(_sends.ended_at.desc())
-        .limit(MAX_NAMED)
-    )
-    failures = tuple(SendFailure(*row) for row in connection.execute(failed))
-    return OutboxStatistics(counts, connection.execute(waiting).scalar_one(), failures)
-
-
-def is_due(connection: sa.Connection, channel: str, now: datetime) -> bool:
-    """Whether there is anything to claim or to give up."""
-    pending = sa.and_(_sends.state == "pending", _sends.next_at <= now)
-    stuck = sa.and_(_sends.state == "sending", _sends.lease_until <= now)
-    found = sa.select(_sends.send_id).where(_sends.channel == channel, sa.or_(pending, stuck))
-    return connection.execute(found.limit(1)).first() is not None
-
-
-def purge(connection: sa.Connection, channel: str, before: datetime) -> int:
-    """Delete what ended before then; return how many."""
-    own = _sends.channel.in_([channel, channel + NAMES])
-    statement = sa.delete(channel_sends).where(own, _sends.ended_at < before)
-    return connection.execute(statement).rowcount
-
-
-def forget(connection: sa.Connection, owner: str) -> None:
-    """Delete what is still to be sent for an owner, in every channel."""
-    connection.execute(sa.delete(channel_sends).where(_sends.owner_id == owner))
 
 
 class Outbox:
-    """The sends of one channel.
+    """The outbound queue of one channel.
 
     Each method may raise DatabaseUnavailableError, those that write DatabaseFullError.
 
     Args:
-        database: Where they are.
-        channel: Its name.
-        clock: The time, with its zone; those of replicas must agree to seconds.
+        database: The database.
+        channel: The channel's name.
+        clock: Returns the time, with its zone; clocks of replicas must agree to seconds.
     """
 
     def __init__(
@@ -281,7 +49,7 @@ class Outbox:
         self._clock = clock
 
     async def add(self, owner: str, new: Sequence[NewSend]) -> None:
-        """Keep sends, in their order, until they are sent; a known id changes nothing.
+        """Store sends in their order; one whose id is stored already changes nothing.
 
         Raises InvalidTextError.
         """
@@ -290,14 +58,14 @@ class Outbox:
             check_texts(send_id=item.send_id, recipient=item.recipient, text=item.text)
         now, channel = self._clock(), self._channel
         await self._database.write(
-            lambda connection: add(connection, owner, channel, new, now), owner=owner
+            lambda connection: outbox_rows.add(connection, owner, channel, new, now), owner=owner
         )
 
     async def add_named(self, owner: str, name: str, content: str, new: Sequence[NewSend]) -> bool:
-        """Keep sends like `add`, under a name that stands for this content until it is purged.
+        """Store sends like `add`, under a name that stands for this content until it is purged.
 
-        Repeated with the same content it changes nothing; False, and nothing kept, where the name
-        came with another content before. Raises InvalidTextError.
+        A repetition with the same content changes nothing. Returns False, and stores nothing,
+        where the name has another content. Raises InvalidTextError.
         """
         check_owner(owner)
         check_texts(name=name, content=content)
@@ -305,76 +73,85 @@ class Outbox:
             check_texts(send_id=item.send_id, recipient=item.recipient, text=item.text)
         now, channel = self._clock(), self._channel
         return await self._database.write(
-            lambda connection: add_named(connection, owner, channel, name, content, new, now),
+            lambda connection: outbox_rows.add_named(
+                connection, owner, channel, name, content, new, now
+            ),
             owner=owner,
         )
 
     async def claim(self, limit: int) -> list[Send]:
-        """Take up to so many that are due; each is to be ended, or tried again, by the caller."""
+        """Claim up to `limit` due sends; the caller must end each or retry it later."""
         now, channel = self._clock(), self._channel
         if not await self._database.read(
-            lambda connection: is_due(connection, channel, now), owner=EVERYONE
+            lambda connection: outbox_rows.is_due(connection, channel, now), owner=EVERYONE
         ):
             return []
         until = now + timedelta(seconds=SENDING_SECONDS)
         return await self._database.write(
-            lambda connection: claim(connection, channel, limit=limit, now=now, until=until),
-            undo=lambda taken: lambda connection: put_back(connection, taken, now),
+            lambda connection: outbox_rows.claim(
+                connection, channel, limit=limit, now=now, until=until
+            ),
+            undo=lambda sends: lambda connection: outbox_rows.put_back(connection, sends, now),
             owner=EVERYONE,
         )
 
     async def end(
         self, owner: str, send_id: str, state: OutboxState, kind: str | None = None
     ) -> bool:
-        """Say what became of a send, and why it failed; False where another has given it up."""
+        """Store the outcome of a send; return False where another process has given it up."""
         check_owner(owner)
-        values = {"state": state, "error_kind": kind, "ended_at": self._clock(), **_EMPTIED}
+        values = {
+            "state": state,
+            "error_kind": kind,
+            "ended_at": self._clock(),
+            **outbox_rows.EMPTIED,
+        }
         return await self._database.write(
-            lambda connection: change(connection, owner, send_id, values), owner=owner
+            lambda connection: outbox_rows.change(connection, owner, send_id, values), owner=owner
         )
 
-    async def again(self, owner: str, send_id: str, seconds: float, kind: str) -> bool:
-        """Let a send that failed be tried again after so many seconds."""
+    async def retry_later(self, owner: str, send_id: str, seconds: float, kind: str) -> bool:
+        """Let a failed send be tried again after so many seconds."""
         check_owner(owner)
         at = self._clock() + timedelta(seconds=seconds)
         values = {"state": "pending", "next_at": at, "lease_until": None, "error_kind": kind}
         return await self._database.write(
-            lambda connection: change(connection, owner, send_id, values), owner=owner
+            lambda connection: outbox_rows.change(connection, owner, send_id, values), owner=owner
         )
 
-    async def standing(self, owner: str, ids: Sequence[str]) -> list[SendState]:
-        """Return how far sends have come, in order of their ids.
+    async def states(self, owner: str, ids: Sequence[str]) -> list[SendState]:
+        """Return the states of sends, in order of their ids.
 
-        Another's that has not ended, and one that is not there, are left out. Of one that has
-        ended nobody's owner is known: whoever asks must have ids that nobody else can know.
+        Sends of other owners that have not ended, and unknown ones, are left out. A send that
+        has ended has no owner any more: the caller's ids must be unguessable.
         """
         check_owner(owner)
         channel = self._channel
         return await self._database.read(
-            lambda connection: standing(connection, owner, channel, ids), owner=owner
+            lambda connection: outbox_rows.states(connection, owner, channel, ids), owner=owner
         )
 
     async def expire(self) -> int:
-        """Give up what dead processes were sending; return how many."""
+        """Mark the sends of dead processes as uncertain; return how many."""
         now, channel = self._clock(), self._channel
         if not await self._database.read(
-            lambda connection: is_due(connection, channel, now), owner=EVERYONE
+            lambda connection: outbox_rows.is_due(connection, channel, now), owner=EVERYONE
         ):
             return 0
         return await self._database.write(
-            lambda connection: expire(connection, channel, now), owner=EVERYONE
+            lambda connection: outbox_rows.expire(connection, channel, now), owner=EVERYONE
         )
 
-    async def figures(self) -> OutboxStatistics:
-        """What is stored, in numbers."""
+    async def statistics(self) -> OutboxStatistics:
+        """Return statistics over all owners."""
         channel = self._channel
         return await self._database.read(
-            lambda connection: figures(connection, channel), owner=EVERYONE
+            lambda connection: outbox_rows.statistics(connection, channel), owner=EVERYONE
         )
 
     async def purge(self, seconds: float) -> int:
-        """Delete what ended so long ago; return how many."""
+        """Delete the sends that ended `seconds` ago or earlier; return how many."""
         before, channel = self._clock() - timedelta(seconds=seconds), self._channel
         return await self._database.write(
-            lambda connection: purge(connection, channel, before), owner=EVERYONE
+            lambda connection: outbox_rows.purge(connection, channel, before), owner=EVERYONE
         )

@@ -1,4 +1,4 @@
-"""Percentiles, worked out by the database: no more than a few rows of each group come out."""
+"""Percentiles, computed by the database: it returns only a few rows for each group."""
 
 from collections import defaultdict
 from typing import Any
@@ -10,7 +10,7 @@ Percentiles = tuple[float, float]
 
 
 def by_key(connection: sa.Connection, values: sa.Select[Any]) -> dict[Any, Percentiles]:
-    """The median and the 95th percentile of the second column for each value of the first.
+    """Return the median and the 95th percentile of the second column by the first.
 
     Between two values they are interpolated. The second column must hold no NULL.
     """
@@ -23,7 +23,7 @@ def _continuous(connection: sa.Connection, values: sa.Select[Any]) -> dict[Any, 
     key, value = values.subquery().c
     wanted = (sa.func.percentile_cont(share).within_group(value) for share in SHARES)
     rows = connection.execute(sa.select(key, *wanted).group_by(key))
-    return {found: (float(middle), float(high)) for found, middle, high in rows}
+    return {group: (float(middle), float(high)) for group, middle, high in rows}
 
 
 def _ranked(connection: sa.Connection, values: sa.Select[Any]) -> dict[Any, Percentiles]:
@@ -34,22 +34,22 @@ def _ranked(connection: sa.Connection, values: sa.Select[Any]) -> dict[Any, Perc
     # The value before the wanted place and the one after it.
     lower = [sa.cast(share * (ranked.number - 1), sa.Integer) for share in SHARES]
     near = sa.or_(*(ranked.rank.in_([place, place + 1]) for place in lower))
-    found: dict[Any, dict[int, float]] = defaultdict(dict)
-    numbers: dict[Any, int] = {}
+    values_by_group: dict[Any, dict[int, float]] = defaultdict(dict)
+    sizes: dict[Any, int] = {}
     rows = connection.execute(
         sa.select(ranked.key, ranked.number, ranked.rank, ranked.value).where(near)
     )
-    for group, size, place, figure in rows:
-        found[group][place] = float(figure)
-        numbers[group] = size
-    return {group: _interpolated(found[group], size) for group, size in numbers.items()}
+    for group, size, place, measured in rows:
+        values_by_group[group][place] = float(measured)
+        sizes[group] = size
+    return {group: _interpolated(values_by_group[group], size) for group, size in sizes.items()}
 
 
 def _interpolated(values: dict[int, float], number: int) -> Percentiles:
     def at(share: float) -> float:
-        place = share * (number - 1)
-        lower = int(place)
+        position = share * (number - 1)
+        lower = int(position)
         below = values[lower]
-        return below + (place - lower) * (values.get(lower + 1, below) - below)
+        return below + (position - lower) * (values.get(lower + 1, below) - below)
 
     return at(SHARES[0]), at(SHARES[1])

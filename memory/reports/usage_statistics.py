@@ -14,7 +14,7 @@ from memory.engine.database import Database
 from memory.engine.scopes import EVERYONE
 from memory.records import utcnow
 from memory.reports import percentiles
-from memory.reports.figures import Answers, Day, Messages, Sessions, Share, Spread, Statistics
+from memory.reports.statistics import Answers, Day, Messages, Sessions, Share, Spread, Statistics
 from memory.reports.tool_usage import tools
 from memory.schema import agent_messages, agent_sessions, agent_turns
 
@@ -28,7 +28,7 @@ _TURNS = sa.join(agent_turns, agent_sessions, _turns.session_id == _sessions.ses
 
 
 async def statistics(database: Database, *, clock: Callable[[], datetime] = utcnow) -> Statistics:
-    """The figures of this moment. Raises DatabaseUnavailableError."""
+    """Return the statistics of this moment. Raises DatabaseUnavailableError."""
     now = clock()
     return await database.read(lambda connection: _statistics(connection, now), owner=EVERYONE)
 
@@ -53,7 +53,7 @@ def _statistics(connection: sa.Connection, now: datetime) -> Statistics:
 
 
 def _one_snapshot(connection: sa.Connection) -> None:
-    """Let all that follows see one state, so that the figures fit together."""
+    """Let all following statements read one snapshot, so that the numbers fit together."""
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql("BEGIN")
     else:
@@ -64,8 +64,8 @@ def _counted_sessions(connection: sa.Connection) -> Sessions:
     rows = connection.execute(
         sa.select(_sessions.status, sa.func.count()).where(_THERE).group_by(_sessions.status)
     )
-    found = {status: number for status, number in rows}  # noqa: C416 (rows are not pairs to mypy)
-    by_status = {name: found.get(name, 0) for name in ("active", "inactive", "ended")}
+    counts = {status: number for status, number in rows}  # noqa: C416 (rows are not pairs to mypy)
+    by_status = {name: counts.get(name, 0) for name in ("active", "inactive", "ended")}
     return Sessions(total=sum(by_status.values()), **by_status)
 
 
@@ -107,7 +107,7 @@ def _latencies(
         sa.select(each.c.key, sa.func.avg(each.c.value)).group_by(each.c.key)
     )
     ranks = percentiles.by_key(connection, values)
-    return {found: Spread(_number(mean), *ranks[found]) for found, mean in means}
+    return {value: Spread(_number(mean), *ranks[value]) for value, mean in means}
 
 
 def _by_state(connection: sa.Connection, *states: str) -> dict[str, int]:
@@ -117,8 +117,8 @@ def _by_state(connection: sa.Connection, *states: str) -> dict[str, int]:
         .where(_THERE)
         .group_by(_turns.state)
     )
-    found = {row[0]: row[1] for row in rows}
-    return {state: found.get(state, 0) for state in states}
+    counts = {row[0]: row[1] for row in rows}
+    return {state: counts.get(state, 0) for state in states}
 
 
 def _days(connection: sa.Connection, now: datetime) -> tuple[Day, ...]:
@@ -226,7 +226,7 @@ def _largest(
     name: sa.ColumnElement[Any],
 ) -> tuple[Share, ...]:
     rows = connection.execute(statement.order_by(size.desc(), name).limit(MAX_SHARES))
-    return tuple(Share(found, *(int(number) for number in numbers)) for found, *numbers in rows)
+    return tuple(Share(value, *(int(number) for number in numbers)) for value, *numbers in rows)
 
 
 def _sum(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:

@@ -1,4 +1,4 @@
-"""The databases that the store's laws are tried on, and what the tests of it share."""
+"""Fixtures of the memory's contract tests: databases of each kind, stores and a clock."""
 
 import contextlib
 import uuid
@@ -16,7 +16,7 @@ from memory.engine.database import Database, SqliteDatabase, migrate, open_datab
 from memory.engine.scopes import EVERYONE
 from memory.logins import agent_logins
 from memory.manager import ConversationMemoryManager
-from memory.records import MessageStatus, ToolRecord, TurnTicket
+from memory.records import ConversationOrigin, MessageStatus, NewTurn, ToolRecord, TurnTicket
 from memory.schema import (
     agent_connections,
     agent_files,
@@ -34,7 +34,7 @@ TOOL = ToolRecord("call_1", "weather", {"city": "Łódź", "days": [1, 2]}, "sun
 
 
 class Clock:
-    """A time that moves when the test says so."""
+    """A clock that moves only when the test moves it."""
 
     def __init__(self) -> None:
         self.now = datetime(2030, 1, 31, 23, 59, 58, tzinfo=UTC)
@@ -47,11 +47,14 @@ class Clock:
 
 
 class Store(ConversationMemoryManager):
-    """The manager with what a test would otherwise repeat."""
+    """The memory manager with shorter methods for tests."""
 
-    async def begin(self, owner: str, session_id: str, text: str, key: str = "") -> TurnTicket:
+    async def begin(self, owner: str, conversation_id: str, text: str, key: str = "") -> TurnTicket:
         return await self.begin_turn(
-            owner, session_id, text, key=key or uuid.uuid4().hex, create=True
+            owner,
+            NewTurn(
+                conversation_id, text, key=key or uuid.uuid4().hex, origin=ConversationOrigin()
+            ),
         )
 
     async def finish(
@@ -74,20 +77,22 @@ class Store(ConversationMemoryManager):
             error_id=error_id,
         )
 
-    async def exchange(self, owner: str, session_id: str, text: str, answer: str) -> TurnTicket:
-        ticket = await self.begin(owner, session_id, text)
+    async def exchange(
+        self, owner: str, conversation_id: str, text: str, answer: str
+    ) -> TurnTicket:
+        ticket = await self.begin(owner, conversation_id, text)
         assert await self.finish(owner, ticket.turn_id, answer)
         return ticket
 
     async def take_over(self, owner: str, from_owner: str) -> int:
         return await take_over(self._database, owner, from_owner)
 
-    async def texts(self, owner: str, session_id: str) -> list[tuple[str, str]]:
-        return [(m.role, m.content) for m in await self.messages(owner, session_id, limit=500)]
+    async def texts(self, owner: str, conversation_id: str) -> list[tuple[str, str]]:
+        return [(m.role, m.content) for m in await self.messages(owner, conversation_id, limit=500)]
 
 
 async def rows_of(database: Database) -> dict[str, list[tuple[Any, ...]]]:
-    """Every row of every table."""
+    """Return all rows of all tables, by table name."""
 
     def read(connection: sa.Connection) -> dict[str, list[tuple[Any, ...]]]:
         return {
@@ -101,11 +106,11 @@ async def rows_of(database: Database) -> dict[str, list[tuple[Any, ...]]]:
 
 
 def path_of(database: SqliteDatabase) -> Path:
-    """Where a SQLite database lives."""
+    """Return the path of a SQLite database's file."""
     return Path(str(database.engine.url.database))
 
 
-HALVES = {
+INCONSISTENCIES = {
     "a turn without both its messages": """
         SELECT 1 FROM agent_turns t LEFT JOIN agent_messages m
         ON m.session_id = t.session_id AND m.seq IN (t.user_seq, t.answer_seq)
@@ -122,11 +127,11 @@ HALVES = {
 
 
 async def whole_or_absent(database: SqliteDatabase) -> None:
-    """Nothing is there by half."""
+    """Check that no turn is stored by half: no query of `INCONSISTENCIES` finds a row."""
 
     def check(connection: sa.Connection) -> None:
-        for half, query in HALVES.items():
-            assert connection.execute(sa.text(query)).all() == [], half
+        for name, query in INCONSISTENCIES.items():
+            assert connection.execute(sa.text(query)).all() == [], name
         assert connection.execute(sa.text("PRAGMA integrity_check")).scalar_one() == "ok"
 
     await database.read(check)
@@ -134,18 +139,18 @@ async def whole_or_absent(database: SqliteDatabase) -> None:
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
-    """The address of a PostgreSQL server that lives as long as the test run, for the app's role."""
+    """The URL of a PostgreSQL database, for the app's role, that exists as long as the test session."""
     with postgres() as server:
         yield ordinary_role(server)
 
 
-def _emptied(connection: sa.Connection, table: sa.Table) -> None:
+def _delete_all(connection: sa.Connection, table: sa.Table) -> None:
     connection.execute(sa.delete(table))
 
 
 @contextlib.asynccontextmanager
 async def emptied(url: str) -> AsyncIterator[Database]:
-    """A migrated database without rows."""
+    """Migrate the database at `url`, delete its rows, and open it for the block."""
     opened = open_database(url)
     try:
         await migrate(opened)
@@ -159,7 +164,7 @@ async def emptied(url: str) -> AsyncIterator[Database]:
             channel_messages,
             channel_sends,
         ):
-            await opened.write(partial(_emptied, table=table), owner=EVERYONE)
+            await opened.write(partial(_delete_all, table=table), owner=EVERYONE)
         yield opened
     finally:
         await opened.dispose()
@@ -167,7 +172,7 @@ async def emptied(url: str) -> AsyncIterator[Database]:
 
 @pytest.fixture(params=["sqlite-file", "sqlite-memory", "postgresql"])
 async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Database]:
-    """A migrated database of each kind."""
+    """A migrated, empty database of each kind."""
     urls: dict[str, Callable[[], str]] = {
         "sqlite-file": lambda: f"sqlite+aiosqlite:///{tmp_path / 'chat.db'}",
         "sqlite-memory": lambda: "sqlite+aiosqlite:///:memory:",
@@ -181,7 +186,7 @@ async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
 
 @dataclass
 class File:
-    """A SQLite file, and what its driver is asked to do."""
+    """A SQLite file and the listener to its driver."""
 
     database: SqliteDatabase
     driver: Overheard
@@ -189,13 +194,13 @@ class File:
 
 @pytest.fixture
 def busy_timeout_ms() -> int:
-    """How long a call waits at `sqlite_file`; where a law waits it out, the test says how long."""
+    """The busy timeout of `sqlite_file` in milliseconds; tests that wait for it set a shorter one."""
     return 10_000
 
 
 @pytest.fixture
 async def overheard_file(tmp_path: Path, busy_timeout_ms: int) -> AsyncIterator[File]:
-    """A migrated SQLite file whose driver can be overheard."""
+    """A migrated SQLite file with a listener to its driver."""
     put_migrated(tmp_path / "chat.db")
     opened = open_database(f"sqlite:///{tmp_path / 'chat.db'}", busy_timeout_ms=busy_timeout_ms)
     assert isinstance(opened, SqliteDatabase)
@@ -207,13 +212,13 @@ async def overheard_file(tmp_path: Path, busy_timeout_ms: int) -> AsyncIterator[
 
 @pytest.fixture
 def sqlite_file(overheard_file: File) -> SqliteDatabase:
-    """A migrated SQLite file, for laws that need its faults."""
+    """A migrated SQLite file, for tests of its faults."""
     return overheard_file.database
 
 
 @pytest.fixture
 def driver(overheard_file: File) -> Overheard:
-    """The driver of `sqlite_file`."""
+    """The listener to the driver of `sqlite_file`."""
     return overheard_file.driver
 
 

@@ -1,4 +1,4 @@
-"""The figures are right on each database, and hold nothing of anybody."""
+"""Usage statistics: correct on each database, and without personal data."""
 
 import json
 import random
@@ -13,9 +13,9 @@ from cmw_agent.observability.statistics_text import report
 from cmw_agent.web.api.statistics_page import statistics_page
 from memory.engine.database import Database
 from memory.engine.scopes import EVERYONE
-from memory.records import MessageStatus, ToolRecord
-from memory.reports.figures import Share, Spread, Statistics, ToolStatistics
+from memory.records import ConversationOrigin, MessageStatus, NewTurn, ToolRecord
 from memory.reports.percentiles import by_key
+from memory.reports.statistics import Share, Spread, Statistics, ToolStatistics
 from memory.reports.tool_usage import MAX_TOOLS
 from memory.reports.usage_statistics import DAYS, MAX_SHARES, statistics
 from tests.contract.conftest import ALICE, BOB, LEASE, Clock, Store
@@ -25,7 +25,7 @@ DAY = 86_400.0
 
 async def exchange(
     store: Store,
-    session_id: str,
+    conversation_id: str,
     *,
     owner: str = ALICE,
     latency: int | None = 100,
@@ -40,12 +40,12 @@ async def exchange(
 ) -> None:
     ticket = await store.begin_turn(
         owner,
-        session_id,
-        text,
-        key=f"{session_id}-{random.random()}",
-        create=True,
-        channel=channel,
-        website_domain=site,
+        NewTurn(
+            conversation_id,
+            text,
+            key=f"{conversation_id}-{random.random()}",
+            origin=ConversationOrigin(channel=channel, website_domain=site),
+        ),
     )
     assert await store.finish_turn(
         owner,
@@ -79,7 +79,7 @@ async def test_sessions_messages_and_tokens_are_added_up(
         for _ in range(number + 1):
             await exchange(store, f"s{number}", tokens=number, owner=(ALICE, BOB)[number % 2])
     await exchange(store, "s0", tokens=None)
-    assert await store.end(ALICE, "s0")
+    assert await store.mark_inactive(ALICE, "s0")
     found = await statistics(database, clock=clock)
     assert found.sessions.total == 4
     assert (found.sessions.active, found.sessions.inactive, found.sessions.ended) == (3, 1, 0)
@@ -207,11 +207,17 @@ async def test_of_many_sites_only_the_largest_are_named(
 
 async def filled(store: Store, database: Database, clock: Clock, canary: str) -> Statistics:
     for number in range(3):
-        owner, session_id = f"user:{canary}-owner{number}", f"{canary}-session{number}"
-        await exchange(store, session_id, owner=owner, text=f"{canary} text {number}")
-        await store.rename(owner, session_id, f"{canary} title")
+        owner, conversation_id = f"user:{canary}-owner{number}", f"{canary}-session{number}"
+        await exchange(store, conversation_id, owner=owner, text=f"{canary} text {number}")
+        await store.rename(owner, conversation_id, f"{canary} title")
         await store.begin_turn(
-            owner, session_id, canary, key=f"{canary}-key", create=True, ip_address=canary
+            owner,
+            NewTurn(
+                conversation_id,
+                canary,
+                key=f"{canary}-key",
+                origin=ConversationOrigin(ip_address=canary),
+            ),
         )
         clock.advance(LEASE)
     return await statistics(database, clock=clock)

@@ -1,4 +1,4 @@
-"""Inbox and outbox: each message to one process, each send in its turn, on every database."""
+"""Inbox and outbox: one process claims each message, sends keep their order, on each database."""
 
 import asyncio
 
@@ -8,13 +8,13 @@ from memory.engine.database import Database
 from memory.engine.scopes import EVERYONE
 from memory.errors import InvalidTextError
 from memory.queues.inbox import (
-    MAX_WAITING,
     RUNNING_SECONDS,
     UNDATED_SECONDS,
     Inbox,
     InboxMessage,
     NewInboxMessage,
 )
+from memory.queues.inbox_rows import MAX_WAITING
 from memory.queues.outbox import SENDING_SECONDS, NewSend, Outbox, SendState
 from memory.schema import channel_messages, channel_sends
 from tests.contract.conftest import ALICE, BOB, Clock, Store, rows_of
@@ -83,7 +83,7 @@ async def test_messages_of_one_owner_come_one_after_the_other(boxes: Boxes, cloc
     assert again.message_id == "a1"
     await inbox.finish(ALICE, "a1", again.holder, "failed")
     assert names(await inbox.claim(10)) == ["a2"]
-    assert dict((await inbox.figures()).counts) == {"failed": 1, "running": 2}
+    assert dict((await inbox.statistics()).counts) == {"failed": 1, "running": 2}
 
 
 async def test_an_answer_is_kept_with_the_end_of_its_message_or_not_at_all(boxes: Boxes) -> None:
@@ -107,13 +107,13 @@ async def test_who_has_given_a_message_back_ends_it_no_more(boxes: Boxes, clock:
     assert not await inbox.give_back(ALICE, "m1", first.holder)
     clock.advance(RUNNING_SECONDS)
     await inbox.renew([first])
-    assert await inbox.lose(lambda message: [], [second]) == 0
+    assert await inbox.mark_lost(lambda message: [], [second]) == 0
     assert await inbox.finish(ALICE, "m1", second.holder, "done", [send("s1")])
     assert [item.send_id for item in await outbox.claim(10)] == ["s1"]
     await inbox.add(ALICE, new("m2"), taken_by="h")
     await inbox.renew([first, second])
     clock.advance(RUNNING_SECONDS)
-    assert await inbox.lose(lambda message: [], [first, second]) == 1
+    assert await inbox.mark_lost(lambda message: [], [first, second]) == 1
     assert not await inbox.finish(ALICE, "m2", "h", "done")
 
 
@@ -124,14 +124,16 @@ async def test_what_a_dead_process_had_is_lost_and_told(boxes: Boxes, clock: Clo
     clock.advance(RUNNING_SECONDS - 1)
     await inbox.renew([taken])
     clock.advance(RUNNING_SECONDS - 1)
-    assert await inbox.lose(lambda message: [send("told")]) == 0
+    assert await inbox.mark_lost(lambda message: [send("told")]) == 0
     clock.advance(1)
-    lost = await asyncio.gather(*(inbox.lose(lambda message: [send("told")]) for _ in range(3)))
+    lost = await asyncio.gather(
+        *(inbox.mark_lost(lambda message: [send("told")]) for _ in range(3))
+    )
     assert sorted(lost) == [0, 0, 1]
     assert not await inbox.finish(ALICE, "m1", taken.holder, "done", [send("late")])
     assert await inbox.add(ALICE, new("m1")) == "seen"
     assert [item.text for item in await outbox.claim(10)] == ["told ☀"]
-    assert dict((await inbox.figures()).counts) == {"lost": 1}
+    assert dict((await inbox.statistics()).counts) == {"lost": 1}
 
 
 async def test_an_owner_reads_on_in_their_own_messages_alone(boxes: Boxes, clock: Clock) -> None:
@@ -156,7 +158,7 @@ async def test_one_message_too_many_is_answered_and_not_kept(boxes: Boxes, clock
     assert await inbox.add(ALICE, new("more"), busy=[send("busy")]) == "full"
     assert await inbox.add(ALICE, new("more"), busy=[send("busy")]) == "seen"
     assert await inbox.add(BOB, new("other")) == "new"
-    assert dict((await inbox.figures()).counts) == {"received": MAX_WAITING + 1, "failed": 1}
+    assert dict((await inbox.statistics()).counts) == {"received": MAX_WAITING + 1, "failed": 1}
     assert [item.text for item in await outbox.claim(10)] == ["busy ☀"]
 
 
@@ -167,7 +169,7 @@ async def test_a_send_goes_once_in_its_turn(boxes: Boxes, clock: Clock) -> None:
     taken = await asyncio.gather(*(outbox.claim(10) for _ in range(4)))
     assert sorted(item.send_id for some in taken for item in some) == ["s1", "s3"]
     assert not await outbox.end(BOB, "s1", "sent")
-    assert await outbox.again(ALICE, "s1", 5, "http_500")
+    assert await outbox.retry_later(ALICE, "s1", 5, "http_500")
     assert await outbox.end(ALICE, "s3", "sent")
     assert await outbox.claim(10) == []
     clock.advance(5)
@@ -178,7 +180,7 @@ async def test_a_send_goes_once_in_its_turn(boxes: Boxes, clock: Clock) -> None:
     clock.advance(SENDING_SECONDS)
     assert await outbox.expire() == 1
     assert not await outbox.end(ALICE, "s2", "sent")
-    figures = await outbox.figures()
+    figures = await outbox.statistics()
     assert dict(figures.counts) == {"sent": 1, "failed": 1, "uncertain": 1}
     assert [failure.kind for failure in figures.failures] == ["crashed", "http_400"]
 
@@ -187,11 +189,11 @@ async def test_an_owner_learns_how_far_their_sends_have_come(boxes: Boxes, clock
     _, outbox = boxes
     ids = ["s1", "s2"]
     await outbox.add(ALICE, [send("s1"), send("s2")])
-    assert await outbox.standing(ALICE, ids) == [SendState("pending", None)] * 2
-    assert await outbox.standing(BOB, ids) == []
-    assert await outbox.standing(ALICE, ["s3"]) == []
+    assert await outbox.states(ALICE, ids) == [SendState("pending", None)] * 2
+    assert await outbox.states(BOB, ids) == []
+    assert await outbox.states(ALICE, ["s3"]) == []
     await outbox.claim(1)
-    assert await outbox.standing(ALICE, ids[::-1]) == [
+    assert await outbox.states(ALICE, ids[::-1]) == [
         SendState("pending", None),
         SendState("sending", None),
     ]
@@ -201,9 +203,9 @@ async def test_an_owner_learns_how_far_their_sends_have_come(boxes: Boxes, clock
     await outbox.claim(1)
     clock.advance(1)
     await outbox.end(ALICE, "s2", "failed", "http_400")
-    assert await outbox.standing(ALICE, ids) == [sent, SendState("failed", clock())]
+    assert await outbox.states(ALICE, ids) == [sent, SendState("failed", clock())]
     with pytest.raises(ValueError, match="owner"):
-        await outbox.standing("", ids)
+        await outbox.states("", ids)
 
 
 async def test_what_has_ended_keeps_nothing_personal_and_goes(
@@ -243,7 +245,7 @@ async def test_one_s_failing_send_keeps_nobody_else_s_from_the_same_group(
     clock.advance(1)
     await outbox.add(BOB, [send("b1", "group")])
     assert sorted(item.send_id for item in await outbox.claim(10)) == ["a1", "b1"]
-    await outbox.again(ALICE, "a1", 5_400, "http_500")
+    await outbox.retry_later(ALICE, "a1", 5_400, "http_500")
     await outbox.end(BOB, "b1", "sent")
     await outbox.add(BOB, [send("b2", "group")])
     assert [item.send_id for item in await outbox.claim(10)] == ["b2"]
@@ -258,7 +260,7 @@ async def test_a_name_stands_for_one_content(
     )
     first = (await outbox.claim(1))[0].send_id
     assert found == ([True, False, True] if first == "x.0" else [False, True, False])
-    assert dict((await outbox.figures()).counts) == {"sending": 1, "pending": 1}
+    assert dict((await outbox.statistics()).counts) == {"sending": 1, "pending": 1}
     await outbox.end(ALICE, first, "sent")
     assert not await outbox.add_named(ALICE, "n", "z", [send("z.0")])
     assert await outbox.add_named(ALICE, "n", first[0], [send("again")])

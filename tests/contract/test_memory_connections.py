@@ -1,11 +1,12 @@
-"""Connections: offered, begun, returned and connected once, by their owner alone, in their time."""
+"""Connection links: finished once, by their owner alone, before they expire, on each database."""
 
 import secrets
 from datetime import datetime, timedelta
 
 import pytest
 
-from memory.connections import MAX_OPEN, MAX_TRIES, OPEN_FOR, ConnectionStore, StoredConnection
+from memory.connection_rows import MAX_OPEN, MAX_TRIES, OPEN_FOR
+from memory.connections import ConnectionStore, StoredConnection
 from memory.engine.database import Database
 from memory.maintenance.retention import Retention
 from memory.manager import ConversationMemoryManager

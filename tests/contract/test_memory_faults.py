@@ -1,4 +1,4 @@
-"""When the database fails, for real: full, locked, closed, out of reach."""
+"""Real faults of the database: disk full, locked, closed, unreachable."""
 
 import asyncio
 import contextlib
@@ -45,7 +45,7 @@ class Faults:
     def __init__(self, driver: Overheard) -> None:
         self.seen = 0
         self._fail_at = 0
-        driver.hearer = self._hear
+        driver.listener = self._hear
 
     def arm(self, fail_at: int) -> None:
         self.seen, self._fail_at = 0, fail_at
@@ -61,20 +61,20 @@ async def test_whatever_call_fails_a_turn_is_whole_or_absent(
 ) -> None:
     faults, store, failures = Faults(driver), file_store, 0
 
-    async def scene(session_id: str) -> None:
-        await store.exchange(ALICE, session_id, "one", "first")
-        ticket = await store.begin(ALICE, session_id, "two")
-        await store.window(ALICE, session_id, budget=100, before_seq=ticket.answer_seq)
+    async def scene(conversation_id: str) -> None:
+        await store.exchange(ALICE, conversation_id, "one", "first")
+        ticket = await store.begin(ALICE, conversation_id, "two")
+        await store.window(ALICE, conversation_id, budget=100, before_seq=ticket.answer_seq)
         await store.checkpoint(ALICE, ticket.turn_id, content="sec", tool_calls=[])
         await store.finish(ALICE, ticket.turn_id, "second")
-        retry = await store.begin_retry(ALICE, session_id, key="r", text="two!")
+        retry = await store.begin_retry(ALICE, conversation_id, key="r", text="two!")
         await store.finish(ALICE, retry.turn_id, "second!")
 
     for fail_at in range(1, 200):
-        session_id = f"s{fail_at}"
+        conversation_id = f"s{fail_at}"
         faults.arm(fail_at)
         try:
-            await scene(session_id)
+            await scene(conversation_id)
         except DatabaseUnavailableError:
             failures += 1
         else:
@@ -83,7 +83,7 @@ async def test_whatever_call_fails_a_turn_is_whole_or_absent(
             faults.arm(0)
         await whole_or_absent(sqlite_file)
         clock.advance(LEASE)
-        assert (await store.begin(ALICE, session_id, "after")).fresh
+        assert (await store.begin(ALICE, conversation_id, "after")).fresh
     assert failures > 30
     await whole_or_absent(sqlite_file)
 
@@ -114,7 +114,7 @@ async def test_a_full_disk_is_named_and_reading_goes_on(
         if sql.startswith("BEGIN"):
             sqlite3.Connection.execute(connection, f"PRAGMA max_page_count={pages or 1_000_000}")
 
-    driver.hearer = limit
+    driver.listener = limit
     pages = 1  # SQLite takes the present size when that is more
     before = await rows_of(sqlite_file)
     for call in (

@@ -1,4 +1,4 @@
-"""Files of a user's messages, on every database."""
+"""Files of a user's messages, on each database."""
 
 import asyncio
 import secrets
@@ -11,7 +11,7 @@ from memory.conversations.files import UsedBytes
 from memory.engine.database import Database
 from memory.errors import ConversationNotFoundError, QuotaExceededError, UnknownFileError
 from memory.maintenance.retention import Retention
-from memory.records import StoredFile
+from memory.records import ConversationOrigin, NewTurn, StoredFile
 from tests.contract.conftest import ALICE, BOB, Clock, Store, rows_of
 
 ROOM = 1_000
@@ -35,7 +35,9 @@ async def added(store: Store, clock: Clock, owner: str = ALICE) -> str:
 
 
 async def asked(store: Store, owner: str, session: str, *files: str, key: str = "k") -> bool:
-    ticket = await store.begin_turn(owner, session, "look", key=key, create=True, files=files)
+    ticket = await store.begin_turn(
+        owner, NewTurn(session, "look", key=key, origin=ConversationOrigin(), files=files)
+    )
     await store.finish(owner, ticket.turn_id, "seen")
     return ticket.fresh
 
@@ -47,14 +49,19 @@ async def test_a_file_is_kept_as_it_was_and_given_to_one_message(
     await store.add_file(ALICE, file, bound_of=own_room)
     assert await store.file(ALICE, file.file_id) == file
     ticket = await store.begin_turn(
-        ALICE, "s1", "look", key="k", create=True, files=[file.file_id, file.file_id]
+        ALICE,
+        NewTurn(
+            "s1", "look", key="k", origin=ConversationOrigin(), files=[file.file_id, file.file_id]
+        ),
     )
     assert ticket.has_files
-    of_message = replace(file, session_id="s1", seq=ticket.user_seq)
+    of_message = replace(file, conversation_id="s1", seq=ticket.user_seq)
     assert await store.files_of(ALICE, "s1") == [of_message]
     assert await store.files_of(ALICE, "s1", [ticket.user_seq]) == [of_message]
     assert await store.files_of(ALICE, "s1", [ticket.answer_seq]) == []
-    again = await store.begin_turn(ALICE, "s1", "look", key="k", create=True, files=[file.file_id])
+    again = await store.begin_turn(
+        ALICE, NewTurn("s1", "look", key="k", origin=ConversationOrigin(), files=[file.file_id])
+    )
     assert (again.turn_id, again.fresh) == (ticket.turn_id, False)
 
 
@@ -85,7 +92,10 @@ async def test_what_cannot_be_attached_stores_nothing(
     for session in ("s0", "new"):
         with pytest.raises(UnknownFileError):
             await store.begin_turn(
-                ALICE, session, "mine", key="k2", create=True, files=[own, *wrong]
+                ALICE,
+                NewTurn(
+                    session, "mine", key="k2", origin=ConversationOrigin(), files=[own, *wrong]
+                ),
             )
     assert await rows_of(database) == before
 
@@ -136,7 +146,7 @@ async def test_files_go_with_their_conversation_and_hide_with_it(
     with pytest.raises(UnknownFileError):
         await store.file(ALICE, given)
     await store.restore(ALICE, "s1")
-    assert (await store.file(ALICE, given)).session_id == "s1"
+    assert (await store.file(ALICE, given)).conversation_id == "s1"
     await store.delete(ALICE, "s1")
     clock.advance(3601)
     await Retention(database, clock=clock).clean(days=0, idle_seconds=1e9)
@@ -153,7 +163,7 @@ async def test_what_was_never_sent_goes_after_a_day(
     retention = Retention(database, clock=clock)
     clock.advance(3601)
     await retention.clean(days=0, idle_seconds=1e9)
-    assert await retention.known_files([old, given, new, "x"]) == {given, new}
+    assert await retention.existing_files([old, given, new, "x"]) == {given, new}
 
 
 async def test_an_edited_question_keeps_its_files(store: Store, clock: Clock) -> None:
@@ -196,7 +206,7 @@ async def test_files_need_a_conversation_of_the_same_owner(store: Store, clock: 
     own = await added(store, clock)
     with pytest.raises(ConversationNotFoundError):
         await asked(store, ALICE, "bobs", own)
-    assert (await store.file(ALICE, own)).session_id is None
+    assert (await store.file(ALICE, own)).conversation_id is None
 
 
 async def test_the_bytes_of_a_network_and_of_all_count_beside_the_owners(

@@ -1,7 +1,7 @@
-"""Owners: another's conversation is an absent one in whatever state it is, for every method.
+"""Owners: for every method, another owner's conversation in any state is like an absent one.
 
-Where nothing was deleted, taking back a deletion finds nothing whoever asks, and says nothing about
-owners. So each method is tried on a conversation in each state, and must find something to do for
+A method such as restore finds nothing in most states, whoever calls it, and then shows nothing
+about owners. Each method is therefore called on a conversation in each state, and must succeed for
 its owner in one of them.
 """
 
@@ -13,20 +13,21 @@ import pytest
 
 from memory.engine.database import Database
 from memory.manager import ConversationMemoryManager
+from memory.records import NewTurn
 from tests.contract.conftest import ALICE, BOB, Store, rows_of
 
 ABSENT = "nothing-is-called-so"
 Call = Callable[[Store, str, str], Awaitable[object]]
 
 CALLS: Final[dict[str, Call]] = {
-    "begin_turn": lambda s, o, i: s.begin_turn(o, i, "mine", key=f"k {i}", create=False),
+    "begin_turn": lambda s, o, i: s.begin_turn(o, NewTurn(i, "mine", key=f"k {i}")),
     "begin_retry": lambda s, o, i: s.begin_retry(o, i, key=f"again {i}"),
-    "claim_older": lambda s, o, i: s.claim_older(o, i, before_seq=3, least=1),
-    "conclude": lambda s, o, i: s.conclude(o, i),
+    "close_conversation": lambda s, o, i: s.close_conversation(o, i),
+    "claim_older": lambda s, o, i: s.claim_older(o, i, before_seq=3, min_tokens=1),
     "conversation": lambda s, o, i: s.conversation(o, i),
     "cost": lambda s, o, i: s.cost(o, i),
     "delete": lambda s, o, i: s.delete(o, i),
-    "end": lambda s, o, i: s.end(o, i),
+    "mark_inactive": lambda s, o, i: s.mark_inactive(o, i),
     "messages": lambda s, o, i: s.messages(o, i),
     "messages_after": lambda s, o, i: s.messages_after(o, i, after_seq=0),
     "rate": lambda s, o, i: s.rate(o, i, 2, "dislike"),
@@ -39,8 +40,8 @@ CALLS: Final[dict[str, Call]] = {
 ELSEWHERE = {"store_summary": "test_memory_summaries.py", "files_of": "test_memory_files.py"}
 STATES: Final[dict[str, Call]] = {
     "active": CALLS["conversation"],
-    "inactive": CALLS["end"],
-    "ended": CALLS["conclude"],
+    "inactive": CALLS["mark_inactive"],
+    "ended": CALLS["close_conversation"],
     "deleted": CALLS["delete"],
 }
 
@@ -54,17 +55,18 @@ async def outcome(call: Awaitable[object]) -> object:
 
 async def conversation_in(store: Store, state: str) -> str:
     """Give Alice a conversation in a state; return its id."""
-    session_id = f"hers-{state}"
-    await store.exchange(ALICE, session_id, "Alice's secret", "kept")
-    await STATES[state](store, ALICE, session_id)
-    return session_id
+    conversation_id = f"hers-{state}"
+    await store.exchange(ALICE, conversation_id, "Alice's secret", "kept")
+    await STATES[state](store, ALICE, conversation_id)
+    return conversation_id
 
 
 def test_every_method_that_names_a_conversation_is_tried() -> None:
     naming = {
         name
         for name, method in inspect.getmembers(ConversationMemoryManager, inspect.isfunction)
-        if not name.startswith("_") and "session_id" in inspect.signature(method).parameters
+        if not name.startswith("_")
+        and {"conversation_id", "new"} & set(inspect.signature(method).parameters)
     }
     assert naming == {*CALLS, *ELSEWHERE}
 

@@ -1,4 +1,4 @@
-"""Renaming, deleting, restoring, rating, searching, taking over: on each database."""
+"""Renaming, deleting, restoring, rating, searching, transferring: on each database."""
 
 import asyncio
 from collections import Counter
@@ -12,11 +12,12 @@ from memory.engine.database import Database
 from memory.engine.scopes import EVERYONE
 from memory.errors import ConversationNotFoundError, HoldingsChangedError, InvalidTextError
 from memory.logins import Logins, Taking
+from memory.records import NewTurn
 from tests.contract.conftest import ALICE, BOB, Clock, Store, rows_of
 
 
 async def found(store: Store, owner: str, query: str) -> list[tuple[str, int | None]]:
-    return [(item.session_id, item.seq) for item in await store.search(owner, query)]
+    return [(item.conversation_id, item.seq) for item in await store.search(owner, query)]
 
 
 async def test_a_renamed_conversation_keeps_its_new_title(store: Store) -> None:
@@ -51,7 +52,7 @@ async def test_a_deleted_conversation_is_nowhere_until_it_is_restored(
         store.messages(ALICE, "a"),
         store.window(ALICE, "a", budget=1000, before_seq=99),
         store.begin(ALICE, "a", "again"),
-        store.begin_turn(ALICE, "a", "again", key="k", create=False),
+        store.begin_turn(ALICE, NewTurn("a", "again", key="k")),
         store.begin_retry(ALICE, "a", key="k"),
         store.rename(ALICE, "a", "title"),
         store.rate(ALICE, "a", 2, "like"),
@@ -86,11 +87,11 @@ async def test_an_answer_is_rated_and_the_rating_taken_back(store: Store) -> Non
 
 async def test_a_conversation_ends_once_and_goes_on_with_its_next_turn(store: Store) -> None:
     await store.exchange(ALICE, "a", "question", "answer")
-    assert await store.end(ALICE, "a")
+    assert await store.mark_inactive(ALICE, "a")
     ended = await store.conversation(ALICE, "a")
     assert ended.status == "inactive"
     assert ended.ended_at is not None
-    assert not await store.end(ALICE, "a")
+    assert not await store.mark_inactive(ALICE, "a")
     await store.exchange(ALICE, "a", "back", "answer")
     assert (await store.conversation(ALICE, "a")).status == "active"
 
@@ -211,7 +212,7 @@ async def test_a_list_is_the_newest_first_without_what_is_deleted(
         await store.exchange(ALICE, name, name, "answer")
         clock.advance(60)
     await store.delete(ALICE, "b")
-    assert [c.session_id for c in await store.conversations(ALICE)] == ["c", "a"]
+    assert [c.conversation_id for c in await store.conversations(ALICE)] == ["c", "a"]
 
 
 async def test_the_search_index_holds_what_the_messages_hold(

@@ -1,4 +1,4 @@
-"""Owners: what is another's is not there, and no statement can make it so."""
+"""Owners: another owner's rows are not found, and no statement can change them."""
 
 import inspect
 from collections.abc import Awaitable, Callable
@@ -11,6 +11,7 @@ from memory.engine.database import Database
 from memory.engine.scopes import EVERYONE
 from memory.errors import ConversationNotFoundError, StoreError
 from memory.manager import ConversationMemoryManager
+from memory.records import NewTurn
 from memory.schema import agent_messages, agent_turns
 from tests.contract.conftest import ALICE, BOB, Store, rows_of
 
@@ -18,7 +19,7 @@ THEIRS = "AbC-123_theirs"
 Call = Callable[[Store, str], Awaitable[object]]
 
 BY_CONVERSATION: dict[str, Call] = {
-    "begin_turn": lambda s, i: s.begin_turn(BOB, i, "mine", key="k", create=False),
+    "begin_turn": lambda s, i: s.begin_turn(BOB, NewTurn(i, "mine", key="k")),
     "begin_retry": lambda s, i: s.begin_retry(BOB, i, key="k"),
     "begin_retry_edited": lambda s, i: s.begin_retry(BOB, i, key="k", text="mine"),
     "window": lambda s, i: s.window(BOB, i, budget=1000, before_seq=100),
@@ -36,7 +37,7 @@ BY_TURN: dict[str, Call] = {
     "finish_turn": lambda s, i: s.finish(BOB, i, "mine"),
     "answer": lambda s, i: s.answer(BOB, i),
     # False, too, for a conversation of another
-    "end": lambda s, i: s.end(BOB, THEIRS[: len(i)]),
+    "mark_inactive": lambda s, i: s.mark_inactive(BOB, THEIRS[: len(i)]),
 }
 VARIANTS: dict[str, Callable[[str], str]] = {
     "another's": lambda other: other,
@@ -140,7 +141,7 @@ async def test_nobody_owns_anything(store: Store, database: Database, nobody: st
         store.delete(nobody, "s1"),
         store.restore(nobody, "s1"),
         store.rate(nobody, "s1", 2, "like"),
-        store.end(nobody, "s1"),
+        store.mark_inactive(nobody, "s1"),
         store.search(nobody, "word"),
         store.take_over(nobody, ALICE),
         store.take_over(ALICE, nobody),

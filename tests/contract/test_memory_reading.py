@@ -1,9 +1,9 @@
-"""What can be read back: pages of messages, the model's window, the list of conversations."""
+"""Reading: pages of messages, the context window and the list of conversations."""
 
 import pytest
 import sqlalchemy as sa
 
-from memory.conversations.context_window import most_rows
+from memory.conversations.context_window import max_rows
 from memory.engine.database import SqliteDatabase
 from memory.errors import ConversationNotFoundError
 from tests.contract.conftest import ALICE, BOB, Clock, Store
@@ -68,12 +68,12 @@ async def test_the_window_of_a_long_conversation_reads_no_more_rows(
         sa.event.listen(sqlite_file.engine, "before_cursor_execute", note)
         window = await store.window(ALICE, f"s{length}", budget=budget, before_seq=10**6)
         sa.event.remove(sqlite_file.engine, "before_cursor_execute", note)
-        assert 2 <= len(window) <= most_rows(budget)
+        assert 2 <= len(window) <= max_rows(budget)
         assert all("LIMIT" in statement for statement in statements)
         fetched[length] = (len(window), len(statements))
     assert fetched[60] == fetched[240]
     if words == 1:
-        assert fetched[60][0] == most_rows(budget)
+        assert fetched[60][0] == max_rows(budget)
     else:
         assert fetched[60][1] == 1
 
@@ -90,7 +90,7 @@ async def test_conversations_come_in_pages_newest_activity_first(
     seen = []
     page = await store.conversations(ALICE, limit=2)
     while page:
-        seen += [conversation.session_id for conversation in page]
+        seen += [conversation.conversation_id for conversation in page]
         page = await store.conversations(ALICE, limit=2, before=page[-1].position)
     assert seen == ["s1", "s4", "s3", "s2", "s0"]
     assert await store.conversations("user:nobody") == []

@@ -1,4 +1,4 @@
-"""A retry answers the last message anew; what it replaces is kept, and no longer shown."""
+"""Regenerating an answer: the replaced messages are stored but no longer shown."""
 
 import pytest
 import sqlalchemy as sa

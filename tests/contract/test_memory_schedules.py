@@ -1,4 +1,4 @@
-"""Recurring tasks in the database: one owner's each, and each occasion of one process alone."""
+"""Recurring tasks: each belongs to one owner, and each due time is claimed by one process."""
 
 import asyncio
 from datetime import datetime, timedelta
@@ -51,7 +51,7 @@ def of_owner(most: int) -> ScheduleBound:
 async def added(
     schedules: Schedules, store: Store, owner: str = ALICE, session: str = "s1", **more: Any
 ) -> Schedule:
-    if session not in {one.session_id for one in await store.conversations(owner)}:
+    if session not in {one.conversation_id for one in await store.conversations(owner)}:
         await store.exchange(owner, session, "hello", "hi")
     values = {"text": "the news", "cron": "0 * * * *", "time_zone": "UTC", **more}
     return await schedules.add(owner, session, **{"bound_of": of_owner(10), **values})
@@ -280,7 +280,7 @@ async def test_a_deleted_conversation_takes_its_tasks_with_it(
     clock.advance(3600)
     claimed = await schedules.claim_due()
     assert claimed is not None
-    assert claimed.schedule.session_id == "s2"
+    assert claimed.schedule.conversation_id == "s2"
     assert await schedules.claim_due() is None
     clock.advance(3600)
     await Retention(database, clock=clock).clean(days=0, idle_seconds=1e9)

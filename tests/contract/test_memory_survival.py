@@ -1,4 +1,4 @@
-"""What outlives a cancelled call, a killed process, a broken connection, a second process."""
+"""The memory after cancelled calls, killed processes, broken connections; and two processes."""
 
 import asyncio
 import contextlib
@@ -138,18 +138,20 @@ async def test_two_processes_write_one_file_without_error(sqlite_file: SqliteDat
 async def test_broken_connections_are_replaced(postgres_server: str) -> None:
     database, admin = open_database(postgres_server), open_database(postgres_server)
     await migrate(database)
-    store, session_id = Store(database), "broken-connections"
+    store, conversation_id = Store(database), "broken-connections"
     await store.forget(ALICE)
-    await asyncio.gather(*(store.exchange(ALICE, f"{session_id}{i}", "1", "2") for i in range(5)))
+    await asyncio.gather(
+        *(store.exchange(ALICE, f"{conversation_id}{i}", "1", "2") for i in range(5))
+    )
     kill = sa.text(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
         " WHERE pid != pg_backend_pid() AND backend_type = 'client backend'"
     )
     await admin.read(lambda connection: connection.execute(kill).all())
     with pytest.raises(DatabaseUnavailableError):
-        await store.begin(ALICE, session_id, "while it is down")
+        await store.begin(ALICE, conversation_id, "while it is down")
     tickets = await asyncio.gather(
-        *(store.exchange(ALICE, f"{session_id}{i}", "3", "4") for i in range(5))
+        *(store.exchange(ALICE, f"{conversation_id}{i}", "3", "4") for i in range(5))
     )
     assert all(ticket.fresh for ticket in tickets)
     assert await store.forget(ALICE) == 5
@@ -159,15 +161,16 @@ async def test_broken_connections_are_replaced(postgres_server: str) -> None:
 
 KILLED_AT_EACH_CALL = """
 import asyncio, os, signal, sys
-from memory import ConversationMemoryManager, open_database
+from memory import ConversationMemoryManager, ConversationOrigin, NewTurn, open_database
 from tests.driver import Overheard
 
 def say(*words):
     os.write(1, (" ".join(words) + "\\n").encode())
 
-async def turn(memory, session_id):
-    ticket = await memory.begin_turn("alice", session_id, "kept", key="k", create=True)
-    say("kept", session_id)
+async def turn(memory, conversation_id):
+    ticket = await memory.begin_turn(
+        "alice", NewTurn(conversation_id, "kept", key="k", origin=ConversationOrigin()))
+    say("kept", conversation_id)
     await memory.checkpoint("alice", ticket.turn_id, content="part", tool_calls=[])
     await memory.finish_turn("alice", ticket.turn_id, status="complete", content="all",
         tool_calls=[], tokens_used=1, latency_ms=1, model_used="m", error_id=None)
@@ -222,8 +225,8 @@ async def test_a_process_killed_at_any_call_loses_no_acknowledged_message(
     assert ({"SAVEPOINT", "RELEASE"} <= died_at) == (at_once > 1)
     await whole_or_absent(sqlite_file)
     await interrupt_abandoned(sqlite_file, everything=True)
-    for session_id in acknowledged:
-        question, answer = await file_store.messages("alice", session_id)
+    for conversation_id in acknowledged:
+        question, answer = await file_store.messages("alice", conversation_id)
         assert (question.content, question.status) == ("kept", "complete")
         assert (answer.content, answer.status) in {
             ("", "interrupted"),

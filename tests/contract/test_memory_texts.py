@@ -1,4 +1,4 @@
-"""Texts come back as they were, or are refused by name before they are stored."""
+"""Texts are read back unchanged, or refused with a named error before they are stored."""
 
 import dataclasses
 
@@ -6,6 +6,7 @@ import pytest
 
 from memory.engine.database import Database
 from memory.errors import InvalidTextError
+from memory.records import ConversationOrigin, NewTurn
 from tests.contract.conftest import ALICE, TOOL, Store, rows_of
 
 
@@ -19,7 +20,9 @@ async def test_what_a_database_cannot_keep_is_refused_by_name(
     for call in (
         store.begin(ALICE, "s2", text),
         store.begin(ALICE, "s2", "fine", key=f"k{text}"),
-        store.begin_turn(ALICE, "s2", "fine", key="k", create=True, website_domain=text),
+        store.begin_turn(
+            ALICE, NewTurn("s2", "fine", key="k", origin=ConversationOrigin(website_domain=text))
+        ),
         store.begin_retry(ALICE, "s1", key="k", text=text),
         store.finish(ALICE, ticket.turn_id, text),
         store.finish(ALICE, ticket.turn_id, "fine", error_id=text),

@@ -1,4 +1,4 @@
-"""A sign-in transfers exactly what was shown, once, and nothing that acts by itself."""
+"""A sign-in transfers exactly the listed data, once; no permissions, no recurring tasks."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -27,7 +27,7 @@ def logins(database: Database, clock: Clock) -> Logins:
 def a_file(clock: Clock, name: str) -> StoredFile:
     return StoredFile(
         file_id=name,
-        session_id=None,
+        conversation_id=None,
         seq=None,
         name="notes.txt",
         media_type="text/plain",
@@ -62,14 +62,14 @@ async def test_what_an_owner_has_is_told_apart_from_what_others_have(
 ) -> None:
     await everything(store, database, clock)
     found = await store.holdings(ALICE)
-    assert {item.session_id: item.title for item in found.newest} == {
+    assert {item.conversation_id: item.title for item in found.newest} == {
         "a": "first",
         "bare": "second",
         "allowed": "third",
     }
     assert (found.conversations, found.files, found.tasks, found.is_empty) == (3, 1, 2, False)
     other = await store.holdings(BOB)
-    assert ([i.session_id for i in other.newest], other.files, other.tasks) == (["b"], 0, 0)
+    assert ([i.conversation_id for i in other.newest], other.files, other.tasks) == (["b"], 0, 0)
     nothing = await store.holdings("user:nobody")
     assert nothing.is_empty
     assert len({found.digest, other.digest, nothing.digest}) == 3
@@ -80,14 +80,14 @@ async def test_tasks_end_and_permissions_and_deleted_conversations_stay_behind(
 ) -> None:
     schedules = await everything(store, database, clock)
     assert await store.take_over(ACCOUNT, ALICE) == 3
-    contexts = {c.session_id: c.context_data for c in await store.conversations(ACCOUNT)}
+    contexts = {c.conversation_id: c.context_data for c in await store.conversations(ACCOUNT)}
     assert contexts == {"a": {"model": "möre"}, "bare": None, "allowed": None}
     assert await schedules.of_owner(ACCOUNT) == await schedules.of_owner(ALICE) == []
     assert (await store.file(ACCOUNT, "f1")).name == "notes.txt"
     with pytest.raises(ConversationNotFoundError):
         await store.restore(ACCOUNT, "gone")
     await store.restore(ALICE, "gone")
-    assert [c.session_id for c in await store.conversations(BOB)] == ["b"]
+    assert [c.conversation_id for c in await store.conversations(BOB)] == ["b"]
 
 
 CHANGES: dict[str, Callable[[Store, Clock], Awaitable[object]]] = {
@@ -161,7 +161,7 @@ async def test_what_comes_while_a_sign_in_runs_moves_with_it_or_not_at_all(
             return_exceptions=True,
         )
         assert outcome is None or isinstance(outcome, HoldingsChangedError)
-        moved = [c.session_id for c in await store.conversations(account)]
+        moved = [c.conversation_id for c in await store.conversations(account)]
         assert moved == ([] if outcome else [f"c{n}"])
         assert await schedules.of_owner(account) == []
         assert not await logins.is_live(account, f"login {n}") or outcome is None
@@ -175,7 +175,7 @@ async def test_of_many_conversations_the_newest_are_named_and_all_move(
         await store.begin(ALICE, f"c{n}", f"chat {n}")
         clock.advance(1)
     found = await store.holdings(ALICE)
-    assert [item.session_id for item in found.newest] == [
+    assert [item.conversation_id for item in found.newest] == [
         f"c{n}" for n in range(count - 1, count - 1 - MAX_LISTED, -1)
     ]
     assert found.conversations == count

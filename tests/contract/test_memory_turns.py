@@ -1,4 +1,4 @@
-"""A turn: committed before the model is asked, one at a time, one for each key."""
+"""Turns: committed before the model is called, one at a time, one per idempotency key."""
 
 import asyncio
 import dataclasses
@@ -9,7 +9,7 @@ import pytest
 from memory.engine.database import Database
 from memory.errors import ConversationBusyError, ConversationNotFoundError
 from memory.maintenance.recovery import interrupt_abandoned
-from memory.records import TurnTicket
+from memory.records import ConversationOrigin, NewTurn, TurnTicket
 from tests.contract.conftest import ALICE, BOB, LEASE, TOOL, Clock, Store, rows_of
 
 Outcome = TurnTicket | BaseException
@@ -19,7 +19,8 @@ async def test_a_turn_is_stored_before_it_is_answered(
     store: Store, database: Database, clock: Clock
 ) -> None:
     ticket = await store.begin_turn(
-        ALICE, "s1", "Hello", key="k1", create=True, model="model-1", channel="api"
+        ALICE,
+        NewTurn("s1", "Hello", key="k1", origin=ConversationOrigin(channel="api"), model="model-1"),
     )
     assert ticket == TurnTicket(
         ticket.turn_id,
@@ -28,7 +29,7 @@ async def test_a_turn_is_stored_before_it_is_answered(
         answer_seq=2,
         fresh=True,
         agent_id="assistant",
-        born=clock(),
+        conversation_created_at=clock(),
     )
     question, answer = await Store(database).messages(ALICE, "s1")
     assert (question.role, question.content, question.status) == ("user", "Hello", "complete")
@@ -40,14 +41,17 @@ async def test_a_turn_is_stored_before_it_is_answered(
 async def test_the_first_message_makes_the_conversation(store: Store, clock: Clock) -> None:
     await store.begin_turn(
         ALICE,
-        "s1",
-        "  What is\n\tthe   weather " + "x" * 80,
-        key="k1",
-        create=True,
-        agent_id="agent-7",
-        channel="embed",
-        website_domain="example.org",
-        ip_address="192.0.2.1",
+        NewTurn(
+            "s1",
+            "  What is\n\tthe   weather " + "x" * 80,
+            key="k1",
+            origin=ConversationOrigin(
+                agent_id="agent-7",
+                channel="embed",
+                website_domain="example.org",
+                ip_address="192.0.2.1",
+            ),
+        ),
     )
     made = await store.conversation(ALICE, "s1")
     assert made.title == ("What is the weather " + "x" * 80)[:60]
@@ -64,7 +68,9 @@ async def test_further_messages_leave_the_conversation_as_it_was_made(
     await store.exchange(ALICE, "s1", "first", "one")
     made = await store.conversation(ALICE, "s1")
     clock.advance(60)
-    await store.begin_turn(ALICE, "s1", "2", key="k", create=True, agent_id="b", channel="api")
+    await store.begin_turn(
+        ALICE, NewTurn("s1", "2", key="k", origin=ConversationOrigin(agent_id="b", channel="api"))
+    )
     assert await store.conversation(ALICE, "s1") == dataclasses.replace(
         made, message_count=4, last_activity_at=clock.now
     )
@@ -74,13 +80,13 @@ async def test_without_create_an_absent_conversation_stays_absent(
     store: Store, database: Database
 ) -> None:
     with pytest.raises(ConversationNotFoundError):
-        await store.begin_turn(ALICE, "s1", "Hello", key="k1", create=False)
+        await store.begin_turn(ALICE, NewTurn("s1", "Hello", key="k1"))
     assert not any((await rows_of(database)).values())
 
 
 async def test_without_create_an_existing_conversation_goes_on(store: Store) -> None:
     await store.exchange(ALICE, "s1", "first", "one")
-    ticket = await store.begin_turn(ALICE, "s1", "second", key="k2", create=False)
+    ticket = await store.begin_turn(ALICE, NewTurn("s1", "second", key="k2"))
     assert (ticket.user_seq, ticket.answer_seq, ticket.fresh) == (3, 4, True)
     assert (await store.conversation(ALICE, "s1")).message_count == 4
 
@@ -197,7 +203,7 @@ async def test_a_key_gives_the_first_ticket_again(store: Store, database: Databa
     first = await store.begin(ALICE, "s1", "Hello", key="k1")
     before = await rows_of(database)
     assert await store.begin(ALICE, "s1", "Hello", key="k1") == dataclasses.replace(
-        first, fresh=False, agent_id="", born=None
+        first, fresh=False, agent_id="", conversation_created_at=None
     )
     assert await rows_of(database) == before
     await store.finish(ALICE, first.turn_id, "answer")
@@ -225,8 +231,8 @@ async def test_a_repeated_key_marks_a_stale_turn(
 
 async def test_a_key_is_of_one_owner_and_one_conversation(store: Store) -> None:
     tickets = [
-        await store.begin(owner, session_id, "Hello", key="same")
-        for owner, session_id in ((ALICE, "a1"), (ALICE, "a2"), (BOB, "b1"))
+        await store.begin(owner, conversation_id, "Hello", key="same")
+        for owner, conversation_id in ((ALICE, "a1"), (ALICE, "a2"), (BOB, "b1"))
     ]
     assert all(ticket.fresh for ticket in tickets)
     assert len({ticket.turn_id for ticket in tickets}) == 3
@@ -241,9 +247,9 @@ async def test_ten_requests_with_one_key_are_one_turn(store: Store) -> None:
 
 async def test_many_who_begin_one_conversation_at_once_begin_it_once(store: Store) -> None:
     for round_ in range(40):
-        session_id = f"s{round_}"
+        conversation_id = f"s{round_}"
         tickets = await asyncio.gather(
-            *(store.begin(ALICE, session_id, "Hi", key="k") for _ in range(10))
+            *(store.begin(ALICE, conversation_id, "Hi", key="k") for _ in range(10))
         )
         assert sorted(ticket.fresh for ticket in tickets) == [False] * 9 + [True]
         assert len({ticket.turn_id for ticket in tickets}) == 1

@@ -1,4 +1,4 @@
-"""What answers used, in tokens and money: kept with each, added up for its owner, on each database."""
+"""Token usage and cost: stored with each answer and summed for its owner, on each database."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,7 +15,7 @@ NOTHING = Usage(0, None)
 
 async def answered(
     store: Store,
-    session_id: str,
+    conversation_id: str,
     *,
     owner: str = ALICE,
     tokens: tuple[int, int] | None = (3, 4),
@@ -23,10 +23,10 @@ async def answered(
     again: bool = False,
 ) -> None:
     if again:
-        key = f"{session_id}-again"
-        ticket = await store.begin_retry(owner, session_id, key=key)
+        key = f"{conversation_id}-again"
+        ticket = await store.begin_retry(owner, conversation_id, key=key)
     else:
-        ticket = await store.begin(owner, session_id, "question")
+        ticket = await store.begin(owner, conversation_id, "question")
     asked, said = tokens or (None, None)
     assert await store.finish_turn(
         owner,
@@ -77,12 +77,12 @@ async def test_what_cost_nothing_and_what_has_no_price_are_told_apart(store: Sto
     assert (await store.cost(ALICE, "unpriced")).cost_micros is None
 
 
-@pytest.mark.parametrize("session_id", ["s1", "absent", "", "no id at all", "x" * 129])
+@pytest.mark.parametrize("conversation_id", ["s1", "absent", "", "no id at all", "x" * 129])
 async def test_of_another_s_and_of_what_is_not_there_nothing_is_told(
-    store: Store, session_id: str
+    store: Store, conversation_id: str
 ) -> None:
     await answered(store, "s1", cost=100)
-    assert await store.cost(BOB, session_id) == NOTHING
+    assert await store.cost(BOB, conversation_id) == NOTHING
 
 
 async def test_of_a_deleted_conversation_nothing_is_told(store: Store) -> None:

@@ -1,8 +1,8 @@
-"""Owners: each statement finds nothing where any row that it reads is another's.
+"""Owners: each statement finds nothing where a row of any of its tables is another owner's.
 
-A stranger runs it. The rows of at least one of its tables are Alice's, those of the others the
-stranger's own; the foreign keys would not let such rows be stored, so each transaction is rolled
-back. When Alice runs the same statement and all rows are hers, it must find something.
+A stranger runs it on rows of which at least one table's are Alice's and the others' the stranger's
+own. Foreign keys forbid such rows, so that each transaction is rolled back. Run by Alice on rows
+that are all hers, the statement must find something.
 """
 
 import importlib
@@ -20,9 +20,9 @@ from memory.engine.database import Database
 from memory.engine.prepared import Prepared
 from memory.engine.scopes import EVERYONE
 from memory.maintenance import retention
-from memory.queues import inbox, outbox, schedules
-from memory.queues.inbox import NewInboxMessage
-from memory.queues.outbox import NewSend
+from memory.queues import inbox_rows, outbox_rows, schedule_claims
+from memory.queues.inbox_rows import NewInboxMessage
+from memory.queues.outbox_rows import NewSend
 from memory.schema import (
     agent_schedules,
     agent_sessions,
@@ -35,12 +35,13 @@ from tests.contract.conftest import ALICE, BOB
 from tests.contract.worlds import BEFORE, LATER, NOW, STRANGER, TASK, in_world, rolled_back, worlds
 
 MODULES: Final = (
-    "connections",
+    "connection_rows",
     "conversations.files",
     "conversations.editing",
     "logins",
     "conversations.reading",
-    "queues.schedules",
+    "queues.schedule_claims",
+    "queues.schedule_rows",
     "conversations.turn_statements",
     "conversations.summaries",
     "conversations.tenants",
@@ -55,7 +56,7 @@ VALUES: Final[dict[str, Any]] = {
     "before_at": LATER,
     "before_id": "z",
     "before_seq": 100,
-    "born": BEFORE,
+    "conversation_created_at": BEFORE,
     "from_seq": 1,
     "ids": ["hers"],
     "most": 0,
@@ -66,48 +67,48 @@ VALUES: Final[dict[str, Any]] = {
     "new_title": "mine",
     "noted_before": NOW,
     "now": NOW,
-    "of_agent": "main",
-    "of_code": "code",
-    "of_connection": "begun",
-    "of_file": "sent",
-    "of_holder": "holder",
-    "of_login": "login",
-    "of_schedule": "task",
-    "of_session": "hers",
-    "of_toolkit": "gmail",
-    "of_turn": "turn",
+    "agent_id_": "main",
+    "code_": "code",
+    "connection_id_": "begun",
+    "file_id_": "sent",
+    "holder_": "holder",
+    "login_id_": "login",
+    "schedule_id_": "task",
+    "conversation_id_": "hers",
+    "toolkit_": "gmail",
+    "turn_id_": "turn",
     "pattern": "%secret%",
     "rows": 10,
-    "seen": 0,
+    "expected_seq": 0,
     "seqs": [1],
     "since": BEFORE,
     "to_seq": 9,
-    "to_session": "hers",
+    "to_conversation_id": "hers",
     "until": LATER,
-    "upto": 2,
+    "summarized_through_seq": 2,
     "was": "begun",
     "was_due_at": BEFORE,
     "with_files": False,
 }
 # the columns that a statement sets, and what differs from `VALUES`
 MORE: Final[dict[str, dict[str, Any]]] = {
-    "connections._MOVE": {"state": "returned"},
-    "connections._REPLACE": {"of_connection": "another"},
+    "connection_rows._MOVE": {"state": "returned"},
+    "connection_rows._REPLACE": {"connection_id_": "another"},
     "conversations.files._ATTACH": {"ids": ["free"]},
-    "conversations.files._MOVE": {"of_seq": 1},
-    "conversations.files._REMOVE": {"of_file": "free"},
-    "conversations.editing._RATE": {"of_seq": 2},
-    "conversations.editing._RESTORE": {"of_session": "gone"},
+    "conversations.files._MOVE": {"seq_": 1},
+    "conversations.files._REMOVE": {"file_id_": "free"},
+    "conversations.editing._RATE": {"seq_": 2},
+    "conversations.editing._RESTORE": {"conversation_id_": "gone"},
     "logins._RENAME": {"names": ["mine"]},
-    "queues.schedules._FINISH": {"failures": 0},
-    "queues.schedules._MOVE": {"failures": 0},
-    "conversations.turn_statements.END_ANSWER": {"content": "mine", "of_seq": 2},
+    "queues.schedule_rows._FINISH": {"failures": 0},
+    "queues.schedule_claims._MOVE": {"failures": 0},
+    "conversations.turn_statements.END_ANSWER": {"content": "mine", "seq_": 2},
     "conversations.turn_statements.END_TURN": {"finished_at": NOW, "state": "complete"},
-    "conversations.turn_statements.INTERRUPT_ANSWER": {"error_id": "mine", "of_seq": 2},
-    "conversations.turn_statements.KEEP_ANSWER": {"content": "mine", "of_seq": 2},
+    "conversations.turn_statements.INTERRUPT_ANSWER": {"error_id": "mine", "seq_": 2},
+    "conversations.turn_statements.KEEP_ANSWER": {"content": "mine", "seq_": 2},
     "conversations.turn_statements.KNOWN_OR_RUNNING": {"key": "key"},
     "conversations.turn_statements.RENEW_TURN": {"lease_expires_at": LATER},
-    "conversations.turn_statements._CHANGE_ANSWER": {"content": "mine", "of_seq": 2},
+    "conversations.turn_statements._CHANGE_ANSWER": {"content": "mine", "seq_": 2},
     "conversations.turn_statements._CHANGE_RUNNING_TURN": {"state": "complete"},
 }
 # a union, whose second part finds the turn by another key
@@ -151,7 +152,7 @@ def takes_owner(statement: sa.Executable) -> bool:
         return statement in CREATING
     parts = [*sa.sql.visitors.iterate(statement)]  # type: ignore[arg-type]
     named = {each.key for each in parts if isinstance(each, sa.BindParameter)}
-    return bool(named & {"of_owner", "of_tenant"})
+    return bool(named & {"owner_id_", "tenant_id_"})
 
 
 async def dialect_of(database: Database) -> str:
@@ -170,7 +171,7 @@ def tables_of(statement: sa.Executable) -> set[sa.Table]:
 
 def parameters_of(name: str, owner: str, dialect: str) -> dict[str, Any]:
     """Return what a statement is run with as this owner, with Alice's ids."""
-    values = {**VALUES, "of_owner": owner, "of_tenant": owner, **MORE.get(name, {})}
+    values = {**VALUES, "owner_id_": owner, "tenant_id_": owner, **MORE.get(name, {})}
     if name == "conversations.turn_statements.CREATE_OR_EXTEND":
         values |= CREATED | {"owner_id": owner}
     if name == "conversations.editing._MATCHES":
@@ -226,7 +227,7 @@ async def test_a_task_is_due_only_with_a_conversation_of_the_same_owner(
     database: Database,
 ) -> None:
     def is_due(connection: sa.Connection) -> bool:
-        return schedules.is_due(connection, NOW)
+        return schedule_claims.is_due(connection, NOW)
 
     def due(connection: sa.Connection) -> None:
         assert is_due(connection)
@@ -252,7 +253,7 @@ async def test_the_running_task_of_one_owner_keeps_no_other_s_from_running(
         connection.execute(sa.insert(agent_sessions), session)
         task = {"schedule_id": "bobs", "session_id": "bobs", "owner_id": BOB, **TASK}
         connection.execute(sa.insert(agent_schedules), task | {"next_run_at": NOW})
-        claimed = schedules.claim_due(connection, NOW, LATER, lambda *_: LATER)
+        claimed = schedule_claims.claim_due(connection, NOW, LATER, lambda *_: LATER)
         assert claimed is not None
         assert claimed.owner == BOB
 
@@ -263,10 +264,10 @@ async def test_another_s_turn_holds_no_conversation(database: Database) -> None:
     is_active = agent_sessions.c.session_id == "hers"
 
     def held(connection: sa.Connection) -> None:
-        assert retention.rest(connection, is_active, NOW) == (0, 0)
+        assert retention.mark_inactive(connection, is_active, NOW) == (0, 0)
 
     def free(connection: sa.Connection) -> None:
-        assert retention.rest(connection, is_active, NOW) == (1, 1)
+        assert retention.mark_inactive(connection, is_active, NOW) == (1, 1)
 
     await in_world(database, {}, held)
     await in_world(database, {agent_turns: STRANGER, agent_sessions: ALICE}, free)
@@ -276,14 +277,14 @@ def arrives(connection: sa.Connection, owner: str, message_id: str, at: datetime
     """Let a message come in."""
     values = {"state": "received", "received_at": at}
     new = NewInboxMessage(message_id, {"text": "secret"}, b"secret")
-    return inbox.add(connection, owner, "phone", new, values)
+    return inbox_rows.add(connection, owner, "phone", new, values)
 
 
 async def test_one_owner_s_messages_fill_no_other_s_queue(database: Database) -> None:
     def work(connection: sa.Connection) -> None:
         arrivals = [
             arrives(connection, ALICE, f"hers-{number:02}", NOW)
-            for number in range(inbox.MAX_WAITING + 1)
+            for number in range(inbox_rows.MAX_WAITING + 1)
         ]
         assert arrivals[-2:] == ["new", "full"]
         assert arrives(connection, BOB, "bobs", LATER) == "new"
@@ -296,7 +297,7 @@ async def test_one_owner_s_messages_let_no_other_s_wait(database: Database) -> N
         arrives(connection, ALICE, "hers-1", BEFORE)
         arrives(connection, ALICE, "hers-2", NOW)
         arrives(connection, BOB, "bobs", LATER)
-        taken = inbox.claim(connection, "phone", "holder", limit=9, until=LATER)
+        taken = inbox_rows.claim(connection, "phone", "holder", limit=9, until=LATER)
         assert {item.message_id for item in taken} == {"hers-1", "bobs"}
 
     await rolled_back(database, work)
@@ -308,15 +309,15 @@ async def test_what_came_in_from_another_is_neither_read_nor_changed(database: D
     def work(connection: sa.Connection) -> None:
         arrives(connection, ALICE, "hers", NOW)
         before = connection.execute(everything).all()
-        assert inbox.waiting(connection, BOB, "phone", BEFORE) == []
-        assert inbox.media(connection, BOB, "phone", "hers") is None
-        assert not inbox.change(connection, BOB, "phone", "hers", "", {"state": "done"})
-        inbox.forget(connection, BOB)
+        assert inbox_rows.waiting(connection, BOB, "phone", BEFORE) == []
+        assert inbox_rows.media(connection, BOB, "phone", "hers") is None
+        assert not inbox_rows.change(connection, BOB, "phone", "hers", "", {"state": "done"})
+        inbox_rows.forget(connection, BOB)
         assert connection.execute(everything).all() == before
-        assert len(inbox.waiting(connection, ALICE, "phone", BEFORE)) == 1
-        assert inbox.media(connection, ALICE, "phone", "hers") == b"secret"
-        assert inbox.change(connection, ALICE, "phone", "hers", "", {"holder": "holder"})
-        inbox.forget(connection, ALICE)
+        assert len(inbox_rows.waiting(connection, ALICE, "phone", BEFORE)) == 1
+        assert inbox_rows.media(connection, ALICE, "phone", "hers") == b"secret"
+        assert inbox_rows.change(connection, ALICE, "phone", "hers", "", {"holder": "holder"})
+        inbox_rows.forget(connection, ALICE)
         assert connection.execute(everything).one().owner_id is None
 
     await rolled_back(database, work)
@@ -328,19 +329,19 @@ async def test_what_goes_out_for_another_is_neither_read_nor_changed(database: D
     def work(connection: sa.Connection) -> None:
         for number, owner in enumerate((ALICE, ALICE, BOB)):
             new = [NewSend(f"{owner}-{number}", "group", "text", "secret")]
-            outbox.add(connection, owner, "phone", new, BEFORE + timedelta(minutes=number))
-        taken = outbox.claim(connection, "phone", limit=9, now=NOW, until=LATER)
+            outbox_rows.add(connection, owner, "phone", new, BEFORE + timedelta(minutes=number))
+        taken = outbox_rows.claim(connection, "phone", limit=9, now=NOW, until=LATER)
         hers, theirs = f"{ALICE}-0", f"{BOB}-2"
         assert {item.send_id for item in taken} == {hers, theirs}
         connection.execute(sa.delete(channel_sends).where(channel_sends.c.owner_id == BOB))
         before = connection.execute(everything).all()
-        assert not outbox.change(connection, BOB, hers, {"state": "sent"})
-        assert outbox.standing(connection, BOB, "phone", [hers]) == []
-        outbox.forget(connection, BOB)
+        assert not outbox_rows.change(connection, BOB, hers, {"state": "sent"})
+        assert outbox_rows.states(connection, BOB, "phone", [hers]) == []
+        outbox_rows.forget(connection, BOB)
         assert connection.execute(everything).all() == before
-        assert outbox.change(connection, ALICE, hers, {"state": "pending"})
-        assert len(outbox.standing(connection, ALICE, "phone", [hers])) == 1
-        outbox.forget(connection, ALICE)
+        assert outbox_rows.change(connection, ALICE, hers, {"state": "pending"})
+        assert len(outbox_rows.states(connection, ALICE, "phone", [hers])) == 1
+        outbox_rows.forget(connection, ALICE)
         assert connection.execute(everything).all() == []
 
     await rolled_back(database, work)

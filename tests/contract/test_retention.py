@@ -1,4 +1,4 @@
-"""What is due to go goes, what is in use stays, and several cleaners do not get in each other's way."""
+"""Retention: due rows are deleted, rows in use stay, and concurrent jobs do not conflict."""
 
 import asyncio
 import uuid

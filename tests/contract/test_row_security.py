@@ -1,4 +1,4 @@
-"""On PostgreSQL a transaction reaches the rows of the owner that it names, whatever it asks for."""
+"""PostgreSQL's row-level security: a transaction reaches only rows of the owner that it names."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""Recurring tasks of many owners: how many there may be, who is next, and whose end."""
+"""Recurring tasks of many owners: limited in number, run in turn, ended when unvisited."""
 
 import asyncio
 from datetime import timedelta
@@ -7,7 +7,8 @@ import pytest
 
 from memory.engine.database import Database
 from memory.errors import TooManySchedulesError
-from memory.queues.schedules import RUNNING_OF_NETWORK, ClaimedRun, RunEnd, Schedules, UsedTasks
+from memory.queues.schedule_claims import RUNNING_OF_NETWORK
+from memory.queues.schedules import ClaimedRun, RunEnd, Schedules, UsedTasks
 from tests.contract.conftest import ALICE, BOB, Clock, Store
 from tests.contract.test_memory_schedules import added, schedules, tasks
 

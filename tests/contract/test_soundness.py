@@ -1,4 +1,4 @@
-"""What `check` counts: sound stores break no law, and each break is counted as what it is."""
+"""The integrity checks of `check`: intact stores pass, each kind of damage is counted."""
 
 from typing import Any
 
@@ -83,6 +83,6 @@ async def test_what_is_broken_is_counted(name: str, filled: Database) -> None:
 
 
 async def test_ids_of_files_come_in_pieces_and_all_of_them(filled: Database) -> None:
-    assert await file_ids(filled, after="", most=1) == ["a" * 32]
-    assert await file_ids(filled, after="a" * 32, most=1) == ["b" * 32]
-    assert await file_ids(filled, after="b" * 32, most=1) == []
+    assert await file_ids(filled, after="", limit=1) == ["a" * 32]
+    assert await file_ids(filled, after="a" * 32, limit=1) == ["b" * 32]
+    assert await file_ids(filled, after="b" * 32, limit=1) == []

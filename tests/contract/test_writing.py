@@ -1,4 +1,4 @@
-"""Brief work that waits for the writer of a SQLite file is committed together."""
+"""Group commit: brief writes that wait for SQLite's writer share one transaction."""
 
 import asyncio
 import contextlib
@@ -18,7 +18,7 @@ from memory.errors import (
     DatabaseUnavailableError,
     UnknownFileError,
 )
-from memory.records import TurnTicket
+from memory.records import ConversationOrigin, NewTurn, TurnTicket
 from tests.contract.conftest import ALICE, BOB, Store, whole_or_absent
 from tests.driver import Overheard
 
@@ -54,25 +54,28 @@ class Line:
         return task
 
     async def leave(
-        self, *tasks: "asyncio.Task[Any]", hearer: Callable[[str], bool] | None = None
+        self, *tasks: "asyncio.Task[Any]", listener: Callable[[str], bool] | None = None
     ) -> list[Any]:
-        """Let the line go; return what became of `tasks`. The hearer refuses what it returns."""
+        """Release the writer; return the outcomes of `tasks`.
+
+        Statements for which `listener` returns True are refused.
+        """
 
         def hear(connection: sqlite3.Connection, sql: str) -> None:
             self.heard.append(sql)
-            if hearer is not None and hearer(sql):
+            if listener is not None and listener(sql):
                 connection.set_authorizer(lambda *_: sqlite3.SQLITE_DENY)
 
         self.heard = []
         assert self._first is not None
-        self._driver.hearer = lambda connection, sql: (
+        self._driver.listener = lambda connection, sql: (
             # the commit of what kept the writer busy comes first
-            setattr(self._driver, "hearer", hear) if sql == "COMMIT" else None
+            setattr(self._driver, "listener", hear) if sql == "COMMIT" else None
         )
         self._opened.set()
         await self._first
         outcomes = await asyncio.gather(*tasks, return_exceptions=True)
-        self._driver.hearer = None
+        self._driver.listener = None
         return outcomes
 
     @property
@@ -137,7 +140,8 @@ async def test_a_refusal_takes_back_its_own_and_nobody_else_s(
     await file_store.exchange(BOB, "bobs", "his", "answer")
     await line.form()
     unknown = file_store.begin_turn(
-        ALICE, "files", "lost", key="f", create=True, files=("no-such-file",)
+        ALICE,
+        NewTurn("files", "lost", key="f", origin=ConversationOrigin(), files=("no-such-file",)),
     )
     tasks = [
         await line.join(work)
@@ -166,8 +170,8 @@ async def test_a_refusal_takes_back_its_own_and_nobody_else_s(
         await file_store.texts(ALICE, "files")
     assert await file_store.texts(ALICE, "busy") == [("user", "one"), ("assistant", "")]
     assert await file_store.texts(BOB, "bobs") == [("user", "his"), ("assistant", "answer")]
-    for session_id, text in (("s1", "first"), ("s2", "last")):
-        assert (await file_store.texts(ALICE, session_id))[0] == ("user", text)
+    for conversation_id, text in (("s1", "first"), ("s2", "last")):
+        assert (await file_store.texts(ALICE, conversation_id))[0] == ("user", text)
     await whole_or_absent(sqlite_file)
 
 
@@ -186,7 +190,7 @@ async def test_a_failure_of_a_shared_transaction_costs_nobody_the_turn(
             seen += 1
             return seen == fail_at
 
-        outcomes = await line.leave(*tasks, hearer=refuse)
+        outcomes = await line.leave(*tasks, listener=refuse)
         if fail_at == 1:  # there was no transaction at all
             assert [type(e) for e in outcomes] == [DatabaseUnavailableError] * 3
             continue
@@ -212,7 +216,7 @@ async def test_a_lock_met_while_each_is_tried_alone_is_waited_for_once(
         # the shared transaction breaks, the first is alone, the second meets the lock
         return sql.startswith("SAVEPOINT") or (begins == 3 and sql.startswith("BEGIN"))
 
-    first, *others = await line.leave(*tasks, hearer=refuse)
+    first, *others = await line.leave(*tasks, listener=refuse)
     assert first.fresh
     assert [type(e) for e in others] == [DatabaseUnavailableError] * 3
     assert begins == 3
@@ -246,7 +250,7 @@ async def test_who_goes_during_a_shared_transaction_holds_no_lease(
     async def cancel_one() -> None:
         tasks[1].cancel()
 
-    first, gone, last = await line.leave(*tasks, hearer=cancel)
+    first, gone, last = await line.leave(*tasks, listener=cancel)
     assert first.fresh
     assert last.fresh
     assert isinstance(gone, asyncio.CancelledError)

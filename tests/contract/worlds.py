@@ -1,4 +1,4 @@
-"""The same rows of each table, each time with other owners, also such as may not be stored."""
+"""Fills the tables with the same rows under different owners, foreign keys aside."""
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping

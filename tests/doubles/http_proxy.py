@@ -11,9 +11,13 @@ from tests.doubles.waiting import WAIT
 
 @dataclass
 class HttpProxy:
-    """Sends whatever it is asked for to one server; `asked` are the addresses it was asked for.
+    """A proxy that forwards every request to one server, whatever host the request names.
 
-    `heads` are the lines of each request, as they came.
+    Attributes:
+        server: The server's URL.
+        url: The proxy's own URL.
+        heads: The head lines of each request.
+        serving: The tasks of open connections.
     """
 
     server: str
@@ -22,26 +26,27 @@ class HttpProxy:
     serving: set[asyncio.Task[None]] = field(default_factory=set)
 
     @property
-    def asked(self) -> list[str]:
+    def requested_urls(self) -> list[str]:
+        """The URLs of the requests, in order."""
         return [head[0].split(" ")[1] for head in self.heads]
 
     def begin(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Take a connection; what serves it is in `serving` until it is closed."""
+        """Serve a new connection in a task of its own."""
         task = asyncio.create_task(self.serve(reader, writer))
         self.serving.add(task)
         task.add_done_callback(self.serving.discard)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer one connection, whose first request says how the rest goes on."""
+        """Forward the first request of a connection, and then its bytes in both directions."""
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
         self.heads.append(head)
         method, address, version = head[0].split(" ")
         head[0] = f"{method} {urlsplit(address).path} {version}"
-        place = urlsplit(self.server)
-        onward, upstream = await asyncio.open_connection(place.hostname, place.port)
+        target = urlsplit(self.server)
+        responses, upstream = await asyncio.open_connection(target.hostname, target.port)
         upstream.write("\r\n".join(head).encode("latin-1"))
         head[0] = f"{method} {address} {version}"
-        await asyncio.gather(_pipe(reader, upstream), _pipe(onward, writer))
+        await asyncio.gather(_pipe(reader, upstream), _pipe(responses, writer))
 
 
 async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -56,7 +61,7 @@ async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 @contextlib.asynccontextmanager
 async def http_proxy(server: str) -> AsyncIterator[HttpProxy]:
-    """Run a proxy in front of `server`, an address, for the block."""
+    """Run a proxy in front of the server at the URL `server` for the block."""
     proxy = HttpProxy(server)
     listening = await asyncio.start_server(proxy.begin, "127.0.0.1", 0)
     proxy.url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"

@@ -1,4 +1,4 @@
-"""How the OpenAI double plays the steps of an answer, streamed or whole, on one connection."""
+"""Writes the steps of an answer of the OpenAI double to a connection, streamed or whole."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -34,10 +34,13 @@ PIECE = 8  # characters of a tool call's arguments in one chunk
 
 
 class Answer:
-    """One answer on its way out.
+    """One answer while it is written.
 
-    `rate` is the endpoint's pace in tokens a second; `changed` is called whenever something that a
-    test may wait for has changed in `request`.
+    Args:
+        connection: The client's connection.
+        request: The request; its record is updated.
+        rate: The endpoint's rate in tokens a second; 0 for no pause.
+        changed: Called whenever a field of `request` that tests wait for has changed.
     """
 
     def __init__(
@@ -57,19 +60,19 @@ class Answer:
         self._calls: list[Mapping[str, Any]] = []
 
     async def play(self, plan: Sequence[Step]) -> bool:
-        """Write the whole answer; False when it ended in a dropped connection."""
+        """Write the whole answer; return False when a step dropped the connection."""
         for step in plan:
             if isinstance(step, Cut):
                 self._connection.drop()
                 return False
-            if self._ended_by(step):
+            if self._write_end(step):
                 return True
-            await self._go_on(step)
+            await self._write_step(step)
         self._finish()
         return True
 
-    def _ended_by(self, step: Step) -> bool:
-        """Write the end of the answer if `step` is one."""
+    def _write_end(self, step: Step) -> bool:
+        """Write the end of the answer if `step` is one; return whether it is."""
         match step:
             case Plain(status, body, headers, content_type):
                 self._respond(status, body, headers, content_type)
@@ -83,12 +86,12 @@ class Answer:
                 return False
         return True
 
-    async def _go_on(self, step: Step) -> None:
+    async def _write_step(self, step: Step) -> None:
         match step:
             case Start():
                 self._open()
             case Text(tokens, rate):
-                await self._say(tokens, self._rate if rate is None else rate)
+                await self._write_text(tokens, self._rate if rate is None else rate)
             case ToolCalls(calls, call_id):
                 self._call(calls, call_id)
             case Gate():
@@ -132,7 +135,7 @@ class Answer:
             self._role_sent = True
             self._write(self._completion.role())
 
-    async def _say(self, tokens: Sequence[str], rate: float) -> None:
+    async def _write_text(self, tokens: Sequence[str], rate: float) -> None:
         if not self._streamed:
             self._text.extend(tokens)
             self._sent(len(tokens))
@@ -197,7 +200,7 @@ class Answer:
             self._respond(200, whole)
 
     def _usage(self) -> dict[str, int]:
-        """A token is a word of the request, and a token or a tool call of the answer."""
+        """Return the usage: words of the request's messages, and tokens and tool calls of the answer."""
         prompt = sum(len(str(m.get("content", "")).split()) for m in self._request.messages)
         completion = self._request.tokens_sent + len(self._calls)
         return {

@@ -1,7 +1,7 @@
-"""The OpenAI double's `/audio/transcriptions`: says what it was sent, by fields of the form.
+"""The OpenAI double's `/audio/transcriptions`.
 
 The model's name chooses the answer: ``status-500`` an HTTP error, ``no-text`` JSON without a text,
-anything else the recording's own bytes, as far as they are letters.
+any other name the file's name and the words of lower-case letters in its bytes.
 """
 
 import re
@@ -16,7 +16,7 @@ _PART = re.compile(rb'name="(\w+)"(?:; filename="([^"]*)")?(.*)', re.DOTALL)
 
 
 def transcription(message: Message) -> Sequence[Step] | None:
-    """The steps of an answer, or None for what is no recording."""
+    """Return the steps of the answer; None for a request to another path."""
     if (message.method, message.path) != ("POST", _PATH):
         return None
     form = fields(message)
@@ -26,19 +26,19 @@ def transcription(message: Message) -> Sequence[Step] | None:
         return [Plain(status, error_body("not now", kind="server_error", code=None))]
     if model == "no-text":
         return [Plain(200, encode({"words": 3}))]
-    heard = b" ".join(re.findall(rb"[a-z]{3,}", form.get("file", b""))).decode()
-    return [Plain(200, encode({"text": f"{form['filename'].decode()} {heard}"}))]
+    words = b" ".join(re.findall(rb"[a-z]{3,}", form.get("file", b""))).decode()
+    return [Plain(200, encode({"text": f"{form['filename'].decode()} {words}"}))]
 
 
 def fields(message: Message) -> dict[str, bytes]:
-    """The form's fields; the file's name is one of its own."""
+    """Return the fields of a multipart form; the name of its file is the field ``filename``."""
     boundary = message.headers["content-type"].partition("boundary=")[2].strip('"').encode()
-    found: dict[str, bytes] = {}
+    values: dict[str, bytes] = {}
     for part in message.body.split(b"--" + boundary)[1:-1]:
         head, _, body = part.partition(b"\r\n\r\n")
         match = _PART.search(head)
         if match is not None:
-            found[match[1].decode()] = body.removesuffix(b"\r\n")
+            values[match[1].decode()] = body.removesuffix(b"\r\n")
             if match[2] is not None:
-                found["filename"] = match[2]
-    return found
+                values["filename"] = match[2]
+    return values

@@ -1,8 +1,8 @@
-"""The HTTP/1.1 side of the OpenAI double: one connection, its requests in turn, paced writing.
+"""HTTP/1.1 for the OpenAI double: requests of one connection one after another, paced writing.
 
 A hand-written parser on an asyncio protocol, because the double also drives benchmarks: a paced
-token costs one timer callback and one send, and a lost connection is noticed at once, with no
-task waiting for it.
+token costs one timer callback and one send, and a lost connection is noticed at once, without a
+task that waits for it.
 """
 
 import asyncio
@@ -17,12 +17,12 @@ BURST = 64  # frames in one write at most, so that a full socket is noticed in t
 
 
 class MalformedMessageError(Exception):
-    """What came over the wire is not an HTTP request that this server reads."""
+    """The bytes received are not an HTTP request that this server supports."""
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One HTTP request as it came: header names in lower case, repeated ones joined by a comma."""
+    """One HTTP request; header names are in lower case, repeated headers are joined by a comma."""
 
     method: str
     path: str
@@ -31,10 +31,11 @@ class Message:
 
 
 def parse(buffer: bytearray) -> Message | None:
-    """Take one request off the front of `buffer`; None while it is not all there.
+    """Remove the first request from `buffer` and return it; None while it is incomplete.
 
-    Raises MalformedMessageError for a malformed or oversized one, and for a chunked body, which no
-    client of ours sends.
+    Raises:
+        MalformedMessageError: The request is malformed or too large, or has a chunked body, which
+            no client of ours sends.
     """
     end = buffer.find(b"\r\n\r\n")
     if end < 0:

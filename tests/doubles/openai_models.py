@@ -1,4 +1,4 @@
-"""The built-in models of the OpenAI double: what it answers is chosen by the model's name."""
+"""The built-in models of the OpenAI double: the model's name selects the script of the answer."""
 
 import json
 import re
@@ -33,17 +33,17 @@ _PLAIN_FIELDS = frozenset(
 
 
 def words(text: str) -> list[str]:
-    """`text` cut into words with the space that follows them; joined they are `text` again."""
+    """Return the words of `text`, each with the white space that follows; joined they give `text`."""
     return re.findall(r"\S+\s*|\s+", text)
 
 
 def echo_answer(message: str) -> str:
-    """What the model `echo` answers to `message`."""
+    """Return the answer of the model `echo` to `message`."""
     return f"You said: {message}"
 
 
 def tokens_answer(count: int, message: str = "") -> list[str]:
-    """The tokens that `tokens-COUNT` answers; the message's first canary, if any, comes first."""
+    """Return the tokens of the model `tokens-COUNT`; the message's canary, if any, is the first."""
     canary = CANARY.search(message)
     first = [f"{canary.group()} "] if canary else []
     whole, rest = divmod(count - len(first), len(_WORDS))
@@ -55,7 +55,7 @@ def _echo(request: Request) -> list[str]:
 
 
 def _memory(request: Request, _: str) -> Sequence[Step]:
-    """Names are looked for in the user's messages of this request alone, the newest first."""
+    """Answer with the name that a user's message of this request gives, the newest first."""
     if _NAME_ASKED.search(request.last_user):
         for text in reversed(request.user_texts):
             if given := _NAME_GIVEN.search(text):
@@ -67,7 +67,7 @@ def _memory(request: Request, _: str) -> Sequence[Step]:
 
 
 def _with_message(value: object, message: str) -> object:
-    """`value` with `$message` in each of its strings replaced by `message`."""
+    """Return `value` with `$message` in each of its strings replaced by `message`."""
     match value:
         case str():
             return value.replace("$message", message)
@@ -79,7 +79,7 @@ def _with_message(value: object, message: str) -> object:
 
 
 def call_tools(request: Request, calls: Sequence[tuple[str, object]]) -> Sequence[Step]:
-    """Call tools, (name, arguments) each; once their results are in the request, quote them."""
+    """Return the steps that call tools, (name, arguments) each, or quote their results once present."""
     if results := request.tool_results:
         return [Text(words(f"The tools said: {' | '.join(results)}"))]
     message = request.last_user
@@ -104,10 +104,10 @@ _ERRORS = {
 
 
 def refusal(request: Request, status: int, *, retry_after: bool = True) -> Plain:
-    """An error of the endpoint.
+    """Return an error response of the endpoint.
 
-    Its message quotes the user's text and, for 401, the key, as careless endpoints do: what is
-    shown to users and written to logs must hold neither.
+    Its message quotes the user's text and, for 401, the key, as careless endpoints do, so that
+    tests see whether the app shows or logs either.
     """
     kind, code = _ERRORS.get(status, ("server_error", None))
     message = f"Refused with {status}, model {request.model}: {request.last_user}"
@@ -128,7 +128,7 @@ def _strict(request: Request, _: str) -> Sequence[Step]:
 
 
 def _number(model: str, default: int) -> int:
-    """The number at the end of the model's name."""
+    """Return the number at the end of the model's name."""
     digits = re.search(r"-(\d+)$", model)
     return int(digits.group(1)) if digits else default
 
@@ -192,7 +192,7 @@ LISTED_MODELS = ("echo", "memory", "tokens-200", "gated", "strict")
 
 
 def built_in(model: str) -> Script | None:
-    """The script behind a model's name; None if there is no such built-in model."""
+    """Return the script of a built-in model; None if there is no such model."""
     for pattern, answer in _MODELS.items():
         if re.fullmatch(pattern, model, re.DOTALL):
             return lambda request: answer(request, model)

@@ -1,4 +1,4 @@
-"""What the OpenAI double was asked so far: the record that oracles read and that tests wait on."""
+"""Records the requests of the OpenAI double, for oracles to read and tests to wait for."""
 
 import asyncio
 from collections import deque
@@ -9,9 +9,12 @@ from tests.doubles.waiting import WAIT
 
 
 class Records:
-    """The requests of one endpoint; at most `keep` of each kind, the oldest are dropped first.
+    """The requests of one endpoint.
 
-    `request_count` and `aborted_count` count chat completions since the start and drop nothing.
+    `request_count` and `aborted_count` count all chat completions since the start.
+
+    Args:
+        keep: The largest number of recorded requests of each kind; the oldest are dropped first.
     """
 
     def __init__(self, keep: int) -> None:
@@ -24,28 +27,30 @@ class Records:
 
     @property
     def requests(self) -> list[Request]:
-        """The chat completion requests so far, in the order of their arrival."""
+        """The chat completion requests, in the order of their arrival."""
         return list(self._chats)
 
     @property
     def other_requests(self) -> list[Request]:
-        """Requests for anything else, such as the list of models."""
+        """All other requests, such as for the list of models."""
         return list(self._others)
 
     @property
     def open_streams(self) -> int:
-        """How many chat completions are being answered now."""
+        """The number of chat completions that are being answered."""
         return len(self._open)
 
     def matching(self, key: str) -> list[Request]:
-        """The remembered chat completion requests whose last user message contains `key`."""
+        """Return the recorded chat completion requests whose last user message contains `key`."""
         return [request for request in self._chats if key in request.last_user]
 
     def release(self, key: str) -> int:
         """Open one gate of each running request whose last user message contains `key`.
 
-        A request that has arrived but not reached its gate counts too. Returns how many there were;
-        0 mostly means that the test was too early: await `wait_held` first.
+        A request that has arrived but not reached its gate counts too.
+
+        Returns:
+            The number of these requests; 0 usually means that the test must await `wait_held` first.
         """
         released = [r for r in self._open if r.gated and key in r.last_user]
         for request in released:
@@ -54,15 +59,16 @@ class Records:
         return len(released)
 
     def release_all(self) -> int:
-        """Open one gate of each running request that has any. Returns how many there were."""
+        """Open one gate of each running request that has any; return their number."""
         return self.release("")
 
     async def wait_until(
         self, condition: Callable[[], bool], within: float = WAIT, what: str = "condition"
     ) -> None:
-        """Wait until `condition` holds; it is asked again whenever something here has changed.
+        """Wait until `condition` holds; it is evaluated after each change of a request.
 
-        Raises TimeoutError, with the state of the endpoint, after `within` seconds.
+        Raises:
+            TimeoutError: It does not hold within `within` seconds; the text names the state.
         """
         try:
             async with asyncio.timeout(within):
@@ -84,15 +90,15 @@ class Records:
         await self.wait_until(lambda: self.request_count >= count, within, f"{count} requests")
 
     async def wait_aborted(self, count: int, within: float = WAIT) -> None:
-        """Wait until clients have gone away from `count` unfinished answers since the start."""
+        """Wait until clients have aborted `count` answers since the start."""
         await self.wait_until(lambda: self.aborted_count >= count, within, f"{count} aborts")
 
     async def wait_idle(self, within: float = WAIT) -> None:
-        """Wait until no answer is under way."""
+        """Wait until no answer is being written."""
         await self.wait_until(lambda: not self._open, within, "rest")
 
     async def wait_held(self, key: str = "", count: int = 1, within: float = WAIT) -> None:
-        """Wait until `count` requests with `key` in the last user message stand at a gate."""
+        """Wait until `count` requests with `key` in the last user message wait at a gate."""
         await self.wait_until(
             lambda: sum(r.held and key in r.last_user for r in self._open) >= count,
             within,

@@ -1,4 +1,4 @@
-"""An OpenAI-compatible endpoint for tests and benchmarks, on the real wire.
+"""An OpenAI-compatible endpoint for tests and benchmarks: a real HTTP server.
 
 Inside a test's event loop::
 
@@ -9,12 +9,12 @@ As a process that prints its base URL on the first line and serves until it is t
 
     python -m tests.doubles.openai_server --port 0 --rate 40 --tokens 200
 
-The model's name chooses the answer; an unknown name is answered like `default`. N is optional
-where there is a default in brackets.
+The model's name selects the answer; an unknown name is answered like `default`. N is optional
+where brackets name a default.
 
 =================  =================================================================================
 echo               "You said: " and the last user message, word by word
-memory             greets who gives a name, and knows it later from the request's own history
+memory             greets a user who gives a name, and finds it later in the request's messages
 tokens-N[@RATE]    N tokens of fixed text, the user's first `canary-…` in front
 tool:NAME:JSON     calls the tool with these arguments (`$message` in them is the user's text); once
                    the request holds its result, quotes it
@@ -25,7 +25,7 @@ slow-first-N [300] echo after N milliseconds of silence (for a test, `gated-0` n
 fail-STATUS        an HTTP error; fail-429 says `Retry-After: 0`, fail-429-bare does not. Messages
                    quote the user's text, and for 401 the key, so leaks of them can be seen
 cut-N [3]          N tokens, then the connection is dropped
-truncated-N [3]    N tokens, then a tidy end without finish reason and [DONE]: not an error to clients
+truncated-N [3]    N tokens, then the end of the body without finish reason and [DONE]
 hang, hang-before  one token, or nothing at all, then silence until the client goes away
 not-sse            200 and an HTML page
 bad-json           a data line that is not JSON
@@ -67,9 +67,14 @@ _CHAT_PATH = "/v1/chat/completions"
 class OpenAIDouble(Records):
     """The endpoint: an async context manager that serves on 127.0.0.1 while it is open.
 
-    `rate` is in tokens a second for every model, 0 for as fast as the client reads. `scripts` go
-    before the built-in models. With `set_cookie` every response sets a cookie of its own, which no
-    client may ever send back. `keep` bounds how many requests are remembered.
+    Args:
+        rate: Tokens a second of every model; 0 for as fast as the client reads.
+        default: The model that answers for unknown names.
+        scripts: Further models by name; they take precedence over the built-in ones.
+        set_cookie: Whether every response sets a new cookie, which no client may ever send back.
+        keep: The largest number of recorded requests.
+        host: The address to listen on.
+        port: The port to listen on; 0 takes a free one.
     """
 
     def __init__(
@@ -114,7 +119,9 @@ class OpenAIDouble(Records):
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        while self._connections:  # a transport closes, and a last one opens, in the next turns
+        while (
+            self._connections
+        ):  # transports close, and a last one may open, in the loop's next iterations
             for connection in list(self._connections):
                 connection.abort()
             await asyncio.sleep(0)
@@ -124,7 +131,7 @@ class OpenAIDouble(Records):
             raise ExceptionGroup("scripts of the OpenAI double failed", self.failures)
 
     def _handle(self, connection: Connection, message: Message) -> asyncio.Task[bool]:
-        """Record the request, decide on its answer, and return the task that plays it."""
+        """Record a request, select its answer, and return the task that writes it."""
         request = Request(
             message.method,
             message.path,
@@ -190,13 +197,13 @@ def _invalid(status: int, message: str) -> Plain:
 
 @contextmanager
 def refused_url() -> Iterator[str]:
-    """A base URL whose connections are refused for as long as the context lasts.
+    """Yield a base URL that refuses connections during the block.
 
-    The port is bound and not listened on, so nobody else can take it meanwhile.
+    The port is bound but not listened on, so that no other program can use it.
     """
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        yield f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{bound.getsockname()[1]}/v1"
 
 
 async def _serve(arguments: argparse.Namespace) -> None:

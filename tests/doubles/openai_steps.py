@@ -1,7 +1,7 @@
-"""What a script of the OpenAI double sees, a recorded request, and says: the steps of an answer.
+"""The scripts of the OpenAI double: recorded requests, and the steps of their answers.
 
-A script is a pure function from one request to the steps of its answer. It knows nothing but the
-request, so any number of users can talk to one model at once and nothing can mix.
+A script is a pure function from one request to the steps of its answer. It sees only that request,
+so that the requests of concurrent users cannot mix.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from typing import Any
 
 
 def text_of(content: object) -> str:
-    """The text of a message's content, be it a string, a list of parts or nothing."""
+    """Return the text of a message's content, which is a string, a list of parts or None."""
     if isinstance(content, list):
         return "".join(p.get("text", "") for p in content if isinstance(p, dict))
     return content if isinstance(content, str) else ""
@@ -19,11 +19,21 @@ def text_of(content: object) -> str:
 
 @dataclass(slots=True, eq=False)
 class Request:
-    """One recorded request, and what became of it.
+    """One recorded request and the state of its answer.
 
-    Header names are in lower case, `arrived_at` is the event loop's time, `set_cookie` is what the
-    response carried. `aborted` means that the client went away before the answer was finished,
-    `finished` that all of the answer was given to the socket, `held` that it stands at a gate now.
+    Attributes:
+        method: The HTTP method.
+        path: The path without the query.
+        headers: The headers, names in lower case.
+        body: The JSON object of the body; empty where it is none.
+        arrived_at: The event loop's time in seconds.
+        set_cookie: The response's Set-Cookie header.
+        tokens_sent: The number of tokens written so far.
+        aborted: Whether the client went away before the end of the answer.
+        finished: Whether the whole answer was given to the socket.
+        held: Whether the answer waits at a gate.
+        gated: Whether the answer has a gate.
+        gate: Released once for each gate that is opened.
     """
 
     method: str
@@ -80,12 +90,12 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Send the headers now; otherwise they go out with the first thing that needs them."""
+    """Send the headers now; otherwise they are sent with the first bytes of the body."""
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """Stream these tokens. `rate` is in tokens a second, 0 without pause, None as the endpoint."""
+    """Stream these tokens, at `rate` a second: 0 without pause, None at the endpoint's rate."""
 
     tokens: Sequence[str]
     rate: float | None = None
@@ -109,14 +119,14 @@ class Gate:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Say nothing for so many seconds."""
+    """Send nothing for `seconds`."""
 
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class Hang:
-    """Say nothing until the client goes away."""
+    """Send nothing until the client goes away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +136,7 @@ class Cut:
 
 @dataclass(frozen=True, slots=True)
 class Raw:
-    """Send these bytes in the body of the stream; unstreamed, `plain` is the whole body."""
+    """Send these bytes in the stream's body; an answer that is not streamed has the body `plain`."""
 
     data: bytes
     plain: bytes = b""
@@ -141,9 +151,9 @@ class Fail:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """End the body in good order, but with no finish reason and no usage: just [DONE], if `done`.
+    """End the body without finish reason and usage, with [DONE] if `done`.
 
-    Unstreamed it is an answer without a choice.
+    An answer that is not streamed then has no choice.
     """
 
     done: bool = True
@@ -151,7 +161,7 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class Plain:
-    """Answer with this status and body and no stream."""
+    """Send this response instead of a stream."""
 
     status: int
     body: bytes

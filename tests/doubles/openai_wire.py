@@ -1,6 +1,6 @@
-"""Bytes of an OpenAI-compatible endpoint: HTTP heads and frames, server-sent events, JSON.
+"""Encodes the responses of an OpenAI-compatible endpoint: HTTP, server-sent events, JSON.
 
-Everything here is pure: text and numbers in, bytes out.
+All functions are pure.
 """
 
 import json
@@ -20,7 +20,7 @@ _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 def encode(value: object) -> bytes:
-    """JSON bytes of `value`; a lone surrogate, which UTF-8 cannot carry, goes out as an escape."""
+    """Return `value` as JSON; a lone surrogate, which UTF-8 cannot encode, becomes an escape."""
     try:
         return _ENCODER.encode(value).encode()
     except UnicodeEncodeError:
@@ -28,17 +28,17 @@ def encode(value: object) -> bytes:
 
 
 def frame(data: bytes) -> bytes:
-    """`data` as one chunk of a chunked HTTP body."""
+    """Return `data` as one chunk of a chunked HTTP body."""
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
 def event(payload: bytes) -> bytes:
-    """`payload` as one server-sent event."""
+    """Return `payload` as one server-sent event."""
     return b"data: %b\n\n" % payload
 
 
 def head(status: int, headers: Mapping[str, str]) -> bytes:
-    """Status line and headers of a response, with the empty line that ends them."""
+    """Return the status line and headers of a response, with the empty line that ends them."""
     known = status in HTTPStatus._value2member_map_
     lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase if known else 'Unknown'}"]
     lines.extend(f"{name}: {value}" for name, value in headers.items())
@@ -46,15 +46,15 @@ def head(status: int, headers: Mapping[str, str]) -> bytes:
 
 
 def error_body(message: str, *, kind: str, code: str | None) -> bytes:
-    """The JSON that the real service sends with a 4xx or 5xx status."""
+    """Return the JSON that the real service sends with a 4xx or 5xx status."""
     return encode({"error": {"message": message, "type": kind, "param": None, "code": code}})
 
 
 class Completion:
-    """One completion: its id, and the bytes of its chunks or of its whole answer.
+    """Encodes one completion, as chunks or as a whole.
 
-    A chunk differs from the next one of the same completion only in its token, so the bytes before
-    and after the token are made once.
+    The chunks of a completion differ only in their tokens, so that the bytes before and after the
+    token are made once.
     """
 
     def __init__(self, model: str, *, with_usage: bool) -> None:
@@ -79,21 +79,21 @@ class Completion:
         return {**chunk, "usage": None} if self._with_usage else chunk
 
     def token(self, token: str) -> bytes:
-        """The framed chunk that adds `token` to the answer."""
+        """Return the framed chunk that adds `token` to the answer."""
         content = encode(token)
         length = self._length + len(content)
         return b"%x\r\n%b%b%b\r\n" % (length, self._before, content, self._after)
 
     def role(self) -> bytes:
-        """The framed first chunk, which only names the role."""
+        """Return the framed first chunk, which only names the role."""
         return self.delta({"role": "assistant", "content": "", "refusal": None})
 
     def delta(self, delta: Mapping[str, Any], finish_reason: str | None = None) -> bytes:
-        """A framed chunk with any delta."""
+        """Return a framed chunk with this delta."""
         return frame(event(encode(self._chunk(delta, finish_reason))))
 
     def end(self, finish_reason: str, usage: Mapping[str, int]) -> bytes:
-        """The last framed chunks: finish reason, usage if it was asked for, [DONE], end of body."""
+        """Return the last framed chunks: finish reason, usage if requested, [DONE], end of body."""
         parts = [self.delta({}, finish_reason)]
         if self._with_usage:
             chunk = {**self._common, "choices": [], "usage": usage}
@@ -101,7 +101,7 @@ class Completion:
         return b"".join([*parts, frame(DONE), LAST_FRAME])
 
     def failure(self, message: str) -> bytes:
-        """An unframed event with an error beside an empty choice, as OpenRouter sends it."""
+        """Return an unframed event with an error and an empty choice, as OpenRouter sends it."""
         chunk = self._chunk({"content": ""}, "error")
         error = {"code": "server_error", "message": message}
         return event(encode({**chunk, "provider": "double", "error": error}))
@@ -113,7 +113,7 @@ class Completion:
         finish_reason: str | None,
         usage: Mapping[str, int],
     ) -> bytes:
-        """The JSON body of an answer that is not streamed; no finish reason means no choice."""
+        """Return the JSON body of an answer that is not streamed; without finish reason it has no choice."""
         message: dict[str, Any] = {"role": "assistant", "content": content, "refusal": None}
         if tool_calls:
             message["tool_calls"] = tool_calls

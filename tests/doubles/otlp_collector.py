@@ -1,7 +1,7 @@
-"""An OpenTelemetry collector for tests, on the real wire: OTLP over HTTP with protobuf bodies.
+"""An OpenTelemetry collector for tests: a real HTTP server for OTLP with protobuf bodies.
 
-See https://opentelemetry.io/docs/specs/otlp/#otlphttp. Spans can be read as the collector
-understood them, and bodies as they came.
+See https://opentelemetry.io/docs/specs/otlp/#otlphttp. It records the parsed spans and the raw
+bodies.
 """
 
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class Span:
 class OTLPCollector:
     """The collector: an async context manager that serves on 127.0.0.1 while it is open.
 
-    `status` is what it answers; with anything but 200 it keeps nothing.
+    `status` is the HTTP status that it answers with; with any but 200 it records no spans.
     """
 
     def __init__(self) -> None:
@@ -43,7 +43,7 @@ class OTLPCollector:
 
     async def __aenter__(self) -> Self:
         app = web.Application()
-        app.router.add_post("/v1/traces", self._take)
+        app.router.add_post("/v1/traces", self._receive)
         self._runner = web.AppRunner(app)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
@@ -60,7 +60,7 @@ class OTLPCollector:
         """Return the spans of this name."""
         return [span for span in self.spans if span.name == name]
 
-    async def _take(self, request: web.Request) -> web.Response:
+    async def _receive(self, request: web.Request) -> web.Response:
         body = await request.read()
         self.bodies.append(body)
         if self.status != 200:

@@ -1,3 +1,3 @@
-"""How long a test waits for what must come."""
+"""The time limit of everything that a test waits for."""
 
-WAIT = 60.0  # seconds: of use where something is wrong, or the machine is busy with something else
+WAIT = 60.0  # seconds; reached only by a failure, or on a very busy machine

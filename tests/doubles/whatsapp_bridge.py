@@ -1,4 +1,4 @@
-"""A WPPConnect bridge for tests, on the real wire: it records what it is asked to send."""
+"""A WPPConnect bridge for tests: a real HTTP server that records the messages it is to send."""
 
 import asyncio
 import contextlib
@@ -17,44 +17,51 @@ TOKEN = "bridge-token"
 class Bridge:
     """A running bridge.
 
-    `plan` says how the next sends are answered, one entry each: an HTTP status, or "hang" for
-    silence until the end, or "cut" for a connection that ends; when it is empty, all is
-    well. `asked` are all sends that came, `texts` those that were taken.
+    Attributes:
+        url: Its base URL.
+        plan: The responses to the next sends: an HTTP status, "hang" for no response until the
+            end, or "cut" to close the connection. When it is empty, sends succeed.
+        headers: Sent with responses of other statuses than 200.
+        requests: The bodies of all sends.
+        delivered: Chat and text of the sends that succeeded.
+        typing: The typing indicators: ("start" or "stop", chat).
+        closing: Set when the bridge closes.
+        changed: Set when a send or an indicator has arrived.
     """
 
     url: str = ""
     plan: list[int | str] = field(default_factory=list)
     headers: dict[str, str] = field(default_factory=dict)
-    asked: list[dict[str, Any]] = field(default_factory=list)
-    taken: list[tuple[str, str]] = field(default_factory=list)
+    requests: list[dict[str, Any]] = field(default_factory=list)
+    delivered: list[tuple[str, str]] = field(default_factory=list)
     typing: list[tuple[str, str]] = field(default_factory=list)
-    over: asyncio.Event = field(default_factory=asyncio.Event)
-    came: asyncio.Event = field(default_factory=asyncio.Event)
+    closing: asyncio.Event = field(default_factory=asyncio.Event)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def texts(self, chat: str) -> list[str]:
-        """Return what was sent to a chat."""
-        return [text for to, text in self.taken if to == chat]
+        """Return the texts that were delivered to a chat."""
+        return [text for to, text in self.delivered if to == chat]
 
     async def until(self, count: int, within: float = WAIT) -> None:
-        """Wait until so many texts were taken."""
+        """Wait until `count` texts were delivered."""
         async with asyncio.timeout(within):
-            while len(self.taken) < count:
-                self.came.clear()
-                await self.came.wait()
+            while len(self.delivered) < count:
+                self.changed.clear()
+                await self.changed.wait()
 
     async def until_asked(self, count: int, within: float = WAIT) -> None:
-        """Wait until so many sends came."""
+        """Wait until `count` sends have arrived."""
         async with asyncio.timeout(within):
-            while len(self.asked) < count:
-                self.came.clear()
-                await self.came.wait()
+            while len(self.requests) < count:
+                self.changed.clear()
+                await self.changed.wait()
 
-    async def until_typing(self, shown: tuple[str, str], within: float = WAIT) -> None:
-        """Wait until a chat was shown that somebody types, ("start", chat), or types no more."""
+    async def until_typing(self, indicator: tuple[str, str], within: float = WAIT) -> None:
+        """Wait for a typing indicator, ("start" or "stop", chat)."""
         async with asyncio.timeout(within):
-            while shown not in self.typing:
-                self.came.clear()
-                await self.came.wait()
+            while indicator not in self.typing:
+                self.changed.clear()
+                await self.changed.wait()
 
     async def _text(self, request: web.Request) -> web.StreamResponse:
         if request.headers.get("authorization") != f"Bearer {TOKEN}":
@@ -62,11 +69,11 @@ class Bridge:
         body = await request.json()
         assert set(body) == {"chatId", "message"}
         assert 0 < len(body["message"]) <= 4096
-        self.asked.append(body)
-        self.came.set()
+        self.requests.append(body)
+        self.changed.set()
         step = self.plan.pop(0) if self.plan else 200
         if step == "hang":
-            await self.over.wait()
+            await self.closing.wait()
             return web.Response(status=503)
         if step == "cut":
             assert request.transport is not None
@@ -74,8 +81,8 @@ class Bridge:
             return web.Response()
         if step != 200:
             return web.Response(status=int(step), headers=self.headers)
-        self.taken.append((body["chatId"], body["message"]))
-        self.came.set()
+        self.delivered.append((body["chatId"], body["message"]))
+        self.changed.set()
         return web.json_response({"success": True})
 
     async def _typing(self, request: web.Request) -> web.Response:
@@ -84,7 +91,7 @@ class Bridge:
         body = await request.json()
         assert set(body) == {"chatId"}
         self.typing.append((request.match_info["what"], body["chatId"]))
-        self.came.set()
+        self.changed.set()
         return web.json_response({"success": True})
 
     async def _health(self, request: web.Request) -> web.Response:
@@ -93,7 +100,7 @@ class Bridge:
 
 @contextlib.asynccontextmanager
 async def whatsapp_bridge() -> AsyncIterator[Bridge]:
-    """Serve a bridge on a free port for the block."""
+    """Serve a bridge on a free port of 127.0.0.1 for the block."""
     bridge = Bridge()
     app = web.Application()
     app.router.add_post("/send/text", bridge._text)
@@ -107,5 +114,5 @@ async def whatsapp_bridge() -> AsyncIterator[Bridge]:
     try:
         yield bridge
     finally:
-        bridge.over.set()
+        bridge.closing.set()
         await runner.cleanup()

@@ -1,4 +1,4 @@
-"""Meta's Graph API for tests, on the real wire: messages, read receipts and files."""
+"""Meta's Graph API for tests: a real HTTP server for messages, read receipts and media."""
 
 import asyncio
 import contextlib
@@ -17,26 +17,34 @@ TOKEN, NUMBER_ID = "cloud-token", "1090"
 class Cloud:
     """A running Graph API.
 
-    `files` are bytes by media id; `places` puts another address in the place of a file's own. Those
-    in `stalled` end after their first byte, without an end, until the block ends.
+    Attributes:
+        url: Its base URL.
+        files: The media's bytes by media id.
+        media_urls: Other download URLs than the API's own, by media id.
+        sent: The bodies of the messages sent.
+        read: The bodies of the read receipts.
+        stalled: The ids of media whose download stops after the first byte until the API closes.
+        fetched: The ids of the media asked for.
+        closing: Set when the API closes.
+        changed: Set when a message or receipt has arrived.
     """
 
     url: str = ""
     files: dict[str, bytes] = field(default_factory=dict)
-    places: dict[str, str] = field(default_factory=dict)
+    media_urls: dict[str, str] = field(default_factory=dict)
     sent: list[dict[str, Any]] = field(default_factory=list)
     read: list[dict[str, Any]] = field(default_factory=list)
     stalled: set[str] = field(default_factory=set)
     fetched: list[str] = field(default_factory=list)
-    over: asyncio.Event = field(default_factory=asyncio.Event)
-    came: asyncio.Event = field(default_factory=asyncio.Event)
+    closing: asyncio.Event = field(default_factory=asyncio.Event)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def until(self, count: int, within: float = WAIT) -> None:
-        """Wait until so many messages were sent."""
+        """Wait until `count` messages were sent."""
         async with asyncio.timeout(within):
             while len(self.sent) < count:
-                self.came.clear()
-                await self.came.wait()
+                self.changed.clear()
+                await self.changed.wait()
 
     async def _messages(self, request: web.Request) -> web.Response:
         assert request.match_info["number"] == NUMBER_ID
@@ -45,7 +53,7 @@ class Cloud:
         body = await request.json()
         assert body["messaging_product"] == "whatsapp"
         (self.read if body.get("status") == "read" else self.sent).append(body)
-        self.came.set()
+        self.changed.set()
         return web.json_response({"messages": [{"id": "wamid.out"}]})
 
     async def _media(self, request: web.Request) -> web.Response:
@@ -55,8 +63,8 @@ class Cloud:
         self.fetched.append(media_id)
         if media_id not in self.files:
             return web.Response(status=404)
-        place = self.places.get(media_id, f"{self.url}/bytes/{media_id}")
-        return web.json_response({"url": place, "mime_type": "image/png"})
+        url = self.media_urls.get(media_id, f"{self.url}/bytes/{media_id}")
+        return web.json_response({"url": url, "mime_type": "image/png"})
 
     async def _bytes(self, request: web.Request) -> web.StreamResponse:
         assert request.headers.get("authorization") == f"Bearer {TOKEN}"
@@ -66,13 +74,13 @@ class Cloud:
         answer = web.StreamResponse(headers={"content-length": str(len(self.files[media_id]))})
         await answer.prepare(request)
         await answer.write(self.files[media_id][:1])
-        await self.over.wait()
+        await self.closing.wait()
         return answer
 
 
 @contextlib.asynccontextmanager
 async def whatsapp_cloud() -> AsyncIterator[Cloud]:
-    """Serve a Graph API on a free port for the block."""
+    """Serve a Graph API on a free port of 127.0.0.1 for the block."""
     cloud = Cloud()
     app = web.Application()
     app.router.add_post("/{number}/messages", cloud._messages)
@@ -86,5 +94,5 @@ async def whatsapp_cloud() -> AsyncIterator[Cloud]:
     try:
         yield cloud
     finally:
-        cloud.over.set()
+        cloud.closing.set()
         await runner.cleanup()

@@ -1,7 +1,7 @@
-"""Backups that die before each of their steps: ``python -m tests.durability.killed_backups``.
+"""Kills backups before each of their steps: ``python -m tests.durability.killed_backups``.
 
-For each of the steps in which a backup changes names, its folder is copied to ``FOLDER-NUMBER``, and
-a process that backs up there with ``--force`` kills itself before that step. The last one does not.
+For each step in which a backup renames files, the folder is copied to ``FOLDER-NUMBER``, and a
+process that backs up there with ``--force`` kills itself before that step. The last one completes.
 """
 
 import itertools

@@ -1,4 +1,4 @@
-"""Backup and restore: whole or not there, refused where anything is doubtful, nothing lost aside."""
+"""Backup and restore: complete or absent, refused in doubtful cases, without loss of other data."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""A backup that replaces another dies before any of its steps, and a whole one is there."""
+"""A process that dies while it replaces a backup always leaves a complete one."""
 
 import asyncio
 import sys

@@ -1,4 +1,4 @@
-"""A process that is told to end: answers go on to their end, nothing new begins, nothing is lost."""
+"""Draining: running answers end normally, no turn begins, and nothing is lost."""
 
 import asyncio
 import contextlib

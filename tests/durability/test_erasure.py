@@ -1,4 +1,4 @@
-"""What is deleted for good is in no byte of the data folder any more."""
+"""Data deleted for good is in no byte of the data folder."""
 
 import os
 import random
@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from cmw_agent.identity.principals import Principal
 from cmw_agent.runtime.runtime import Runtime
 from memory.engine.database import SqliteDatabase
 from memory.maintenance.retention import Retention
-from memory.records import utcnow
+from memory.records import ConversationOrigin, NewTurn, utcnow
 from tests.contract.conftest import (
     ALICE,
     BOB,
@@ -91,10 +92,8 @@ async def test_after_the_clean_up_no_byte_of_what_was_due_is_left(tmp_path: Path
             await told(runtime.chat.turn(session, f"is {word}", key="1", files=[file.file_id]))
         alice = await session_of(runtime, "alice")
         (one,) = await runtime.history.page(alice.principal)
-        await runtime.history.delete(alice.principal, one.session_id)
-        database = runtime._database
-        assert database is not None
-        later = Retention(database, clock=lambda: utcnow() + timedelta(hours=2))
+        await runtime.history.delete(alice.principal, one.conversation_id)
+        later = Retention(runtime.services.database, clock=lambda: utcnow() + timedelta(hours=2))
         cleaned = await later.clean(days=0, idle_seconds=10**9)
         assert (cleaned.purged, cleaned.is_erased) == (1, True)
         # The bytes of files wait for uploads that may still be about to get their row.
@@ -145,9 +144,9 @@ async def test_while_somebody_reads_the_log_stays_and_the_next_clean_up_empties_
 async def test_an_ephemeral_visitor_s_database_has_nothing_to_erase(tmp_path: Path) -> None:
     word = canary()
     async with process(settings_for(tmp_path)) as runtime:
-        maker = runtime._maker
-        assert maker is not None
-        short_lived = maker._short_lived  # type: ignore[attr-defined]
-        await short_lived.begin_turn("e1", "one", word, key="1", create=True)
+        short_lived = runtime.memory_of(Principal("e1", "ephemeral"))
+        await short_lived.begin_turn(
+            "e1", NewTurn("one", word, key="1", origin=ConversationOrigin())
+        )
         assert await short_lived.forget("e1") == 1
     assert holding(tmp_path, word) == []

@@ -1,4 +1,4 @@
-"""The process is killed in the middle of an answer, again and again, and nothing is half-done."""
+"""A process killed during answers, repeatedly, leaves a consistent database."""
 
 import asyncio
 import contextlib

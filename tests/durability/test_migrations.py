@@ -1,4 +1,4 @@
-"""The schema: made from nothing, twice, by several at once, after a kill; never from the future."""
+"""Migrations: from nothing, repeated, concurrent, after a kill; newer schemas are refused."""
 
 import asyncio
 import os
@@ -21,7 +21,7 @@ from memory.engine.database import Database, migrate, open_database, ping
 from memory.errors import DatabaseTooNewError, DatabaseUnavailableError
 from memory.manager import ConversationMemoryManager
 from memory.migrations import HERE
-from memory.records import Usage
+from memory.records import ConversationOrigin, NewTurn, Usage
 from memory.schema import metadata
 from tests.contract.conftest import postgres_server
 from tests.databases import take_over
@@ -129,7 +129,9 @@ async def test_migrating_twice_changes_nothing(tmp_path: Path) -> None:
     before = schema_of(path)
     database = open_database(f"sqlite:///{path}")
     memory = ConversationMemoryManager(database)
-    ticket = await memory.begin_turn("alice", "s1", "kept", key="k", create=True)
+    ticket = await memory.begin_turn(
+        "alice", NewTurn("s1", "kept", key="k", origin=ConversationOrigin())
+    )
     await migrate(database)
     assert (await memory.messages("alice", "s1"))[0].content == "kept"
     assert await memory.checkpoint("alice", ticket.turn_id, content="on", tool_calls=[])
@@ -236,8 +238,8 @@ async def test_a_database_of_the_first_version_keeps_its_rows_and_gains_the_rest
     assert [found.seq for found in await memory.search("alice", "needl")] == [1]
     assert await take_over(database, "bob", "alice") == 1
     assert [m.content for m in await memory.messages("bob", "s1")] == ["needle", "answer"]
-    assert not (await memory.begin_turn("bob", "s1", "again", key="k", create=False)).fresh
-    assert (await memory.begin_turn("bob", "s1", "again", key="k2", create=False)).user_seq == 3
+    assert not (await memory.begin_turn("bob", NewTurn("s1", "again", key="k"))).fresh
+    assert (await memory.begin_turn("bob", NewTurn("s1", "again", key="k2"))).user_seq == 3
     await database.dispose()
     if server is not None:
         await server.execute("DROP DATABASE first_version WITH (FORCE)")

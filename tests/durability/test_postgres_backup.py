@@ -1,4 +1,4 @@
-"""The commands that docs/deployment.md gives for PostgreSQL bring back what was there, and it works."""
+"""The PostgreSQL backup commands of docs/deployment.md restore the data; the app runs on it."""
 
 import asyncio
 import os
@@ -99,8 +99,8 @@ async def test_a_dump_brings_back_what_was_there_and_nothing_later(
         store = Store(restored)
         before = [("user", "early"), ("assistant", "answer to early")]
         assert await store.texts(ALICE, "c") == before
-        assert [c.session_id for c in await store.conversations(ALICE, limit=9)] == ["c"]
-        assert [found.session_id for found in await store.search(ALICE, "early")] != []
+        assert [c.conversation_id for c in await store.conversations(ALICE, limit=9)] == ["c"]
+        assert [found.conversation_id for found in await store.search(ALICE, "early")] != []
         assert await store.search(ALICE, "later") == []
         await store.exchange(ALICE, "c", "anew", "answer to anew")
         await store.exchange(ALICE, "d", "new", "answer to new")

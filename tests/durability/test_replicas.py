@@ -1,4 +1,4 @@
-"""Two processes on one PostgreSQL: one turn at a time, one answer per request; and its restart."""
+"""Two processes on one PostgreSQL: one turn at a time, one answer per request; its restart."""
 
 import asyncio
 from collections.abc import Iterator

@@ -11,7 +11,7 @@ from cmw_agent.runtime.scheduler import ENDED
 from tests.harness import Browser, canary, served, settings_for
 from tests.rows import rows
 from tests.scheduled import Hands, Heard, scheduler_of, store_of
-from tests.service import answer_of, process, session_of, told
+from tests.service import answer_of, live_sessions, process, session_of, told
 
 OLD = "2001-01-01 00:00:00.000000"
 VISITED = "SELECT visited_at FROM agent_schedules"
@@ -44,7 +44,7 @@ async def test_who_writes_or_opens_the_page_has_been_here(tmp_path: Path) -> Non
         for visit in ("page", "message"):
             with closing(sqlite3.connect(tmp_path / "chat.db")) as connection, connection:
                 connection.execute("UPDATE agent_schedules SET visited_at = ?", (OLD,))
-            for session in app.application.runtime.registry._sessions.values():
+            for session in live_sessions(app.application.runtime).values():
                 session.visited_at = None
             if visit == "page":
                 async with alice.http.get(f"{app.url}/history") as answer:

@@ -1,4 +1,4 @@
-"""Recurring tasks: each occasion once, whoever dies, restarts or is busy meanwhile."""
+"""Recurring tasks run once for each due time, also when processes die, restart or are busy."""
 
 import asyncio
 import sqlite3
@@ -191,7 +191,7 @@ async def test_the_owner_s_limits_hold_and_are_no_failure(tmp_path: Path) -> Non
         )
         async with process(settings) as runtime:
             # In the last minute of a day the next one would be near enough to wait for.
-            runtime._kit.limits._clock = lambda: NOON  # type: ignore[union-attr]
+            runtime.services.dependencies.limits._clock = lambda: NOON
             session = await scheduled(runtime, clock)
             scheduler = scheduler_of(runtime, clock, heard)
             clock.jump()

@@ -1,4 +1,4 @@
-"""What the window no longer holds is summarised: in the background, once, and for its owner."""
+"""Messages outside the context window are summarised in the background, once, for their owner."""
 
 import asyncio
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""A session keeps its window between turns, and the model is shown what it would be shown anyway."""
+"""A session's cached context window gives the model the same messages as a fresh read."""
 
 import contextlib
 import random
@@ -83,7 +83,7 @@ async def test_what_another_page_has_done_is_seen(tmp_path: Path) -> None:
             "third 1",
         ]
         # The other page has an old window now, and edits what it sees last.
-        await told(runtime.chat.again(other, key=canary(), text="edited 2"))
+        await told(runtime.chat.regenerate(other, key=canary(), text="edited 2"))
         await say(runtime, one, "fourth 1")
         assert shown(endpoint.requests[-1]) == await stored(one)
         assert "edited 2" in str(shown(endpoint.requests[-1]))
@@ -129,7 +129,7 @@ async def test_a_session_that_left_takes_its_window_along(tmp_path: Path) -> Non
     async with house(tmp_path) as (_endpoint, runtime):
         session = await session_of(runtime)
         await say(runtime, session, "first 1")
-        held = runtime.chat._transcripts._sessions
+        held = runtime.chat._contexts._sessions
         assert len(held) == 1
         await runtime.registry.release(session.key, session.principal)
         del session

@@ -1,4 +1,4 @@
-"""However a turn ends, what came is stored, the model is let go and the conversation is free."""
+"""However a turn ends, its text is stored, the model's request ends, the conversation is free."""
 
 import asyncio
 import contextlib

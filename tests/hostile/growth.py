@@ -1,4 +1,4 @@
-"""How the work for a text grows with the text, as a ratio of processor times."""
+"""Measures how the processor time of a function grows with the size of its text."""
 
 import gc
 import time
@@ -6,41 +6,48 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-MOST = 20.0  # times the work, of eight times the text; quadratic work takes 64 times
+MAX_RATIO = 20.0  # of the times for eight times the text; linear work takes 8, quadratic 64
 FACTOR = 8
 TRIES = 4
-LEAST = 0.003  # seconds; below this, what is measured is the measuring
+MIN_SECONDS = 0.003  # below this the measurement itself takes most of the time
 
 
-def cost(work: Callable[[Any], object], made: Callable[[int], Any], size: int) -> float:
-    """Return the processor's seconds that `work` takes for what is `made` of this size."""
-    found = []
+def cost(work: Callable[[Any], object], make: Callable[[int], Any], size: int) -> float:
+    """Return the processor time in seconds that `work` takes for an input of this size.
+
+    Args:
+        work: The function to measure.
+        make: Makes an input of a size.
+        size: The size in characters.
+    """
+    times = []
     for _ in range(3):
-        text = made(size)
-        begun = time.thread_time()
+        text = make(size)
+        start = time.thread_time()
         work(text)
-        found.append(time.thread_time() - begun)
-    return max(min(found), LEAST)
+        times.append(time.thread_time() - start)
+    return max(min(times), MIN_SECONDS)
 
 
 def grows_no_faster(
-    work: Callable[[Any], object], made: Callable[[int], Any], sizes: tuple[int, ...]
+    work: Callable[[Any], object], make: Callable[[int], Any], sizes: tuple[int, ...]
 ) -> bool:
-    """Whether the work of each size is that of an eighth of it, about eight times.
+    """Return whether `work` takes about linear time at each of the sizes.
 
-    What disturbs a measurement passes, and the work of a text does not.
+    Each size is compared with an eighth of it, up to `TRIES` times: a disturbance of the
+    measurement passes, a quadratic function stays slow.
     """
 
     def is_linear(size: int) -> bool:
-        return cost(work, made, size) <= MOST * cost(work, made, size // FACTOR)
+        return cost(work, make, size) <= MAX_RATIO * cost(work, make, size // FACTOR)
 
-    with _uncollected():
+    with _without_gc():
         return all(any(is_linear(size) for _ in range(TRIES)) for size in sizes)
 
 
 @contextmanager
-def _uncollected() -> Iterator[None]:
-    """What others have left is collected before anything is measured, and not meanwhile."""
+def _without_gc() -> Iterator[None]:
+    """Collect garbage before the block, and none during it."""
     gc.collect()
     gc.disable()
     try:

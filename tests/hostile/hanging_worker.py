@@ -1,4 +1,4 @@
-"""A worker gone wrong, as a hostile document might make it; the file's text says how."""
+"""An extraction worker that misbehaves in the way that the document's text names."""
 
 import json
 import subprocess
@@ -7,12 +7,12 @@ import time
 from pathlib import Path
 
 job = json.loads(sys.stdin.readline())
-how, _, note = Path(job["source"]).read_text().partition(" ")
-if how == "hang":
+behaviour, _, note = Path(job["source"]).read_text().partition(" ")
+if behaviour == "hang":
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     Path(note).write_text(str(child.pid))
     time.sleep(600)
-while how == "print":
+while behaviour == "print":
     sys.stdout.write("x" * 65_536)
-if how == "nonsense":
+if behaviour == "nonsense":
     sys.stdout.write("no answer")

@@ -1,7 +1,8 @@
-"""A worker that a hostile document has taken over: it says what of the machine it can reach.
+"""An extraction worker under an attacker's control: reports what of the machine it can reach.
 
-The document's text is a JSON object of targets; the answer is one of outcomes: ``reached`` or the
-name of the error. The calls go past Python, whose audit hook such code would be rid of first.
+The document's text is a JSON object of targets; the result is a JSON object of outcomes:
+``reached`` or the name of the error. The calls go to the C library directly, because an attacker
+would first remove Python's audit hook.
 """
 
 import ctypes
@@ -20,7 +21,7 @@ SEIZE = 0x4206  # of ptrace: to attach without a stop
 
 
 def called(result: int) -> str:
-    """The outcome of a call of the C library."""
+    """Return the outcome of a call of the C library by its result."""
     return "reached" if result >= 0 else errno.errorcode[ctypes.get_errno()]
 
 
@@ -44,11 +45,11 @@ def local(path: str) -> bytes:
 
 
 def attack(source: BinaryIO, _media_type: str, _picture: BinaryIO | None) -> dict[str, str]:
-    wanted = json.load(source)
-    folder, parent, port = wanted["folder"], wanted["parent"], wanted["port"]
+    targets = json.load(source)
+    folder, parent, port = targets["folder"], targets["parent"], targets["port"]
     tries: dict[str, Callable[[], str]] = {
         f"read {name}": lambda name=name: opened(f"{folder}/{name}")  # type: ignore[misc]
-        for name in wanted["files"]
+        for name in targets["files"]
     }
     tries |= {
         "read the machine's accounts": lambda: opened("/etc/passwd"),
@@ -66,7 +67,7 @@ def attack(source: BinaryIO, _media_type: str, _picture: BinaryIO | None) -> dic
         "connect by TCP": lambda: connected(socket.SOCK_STREAM, internet(port)),
         "send by UDP": lambda: connected(socket.SOCK_DGRAM, internet(port)),
         "connect to a local socket": lambda: connected(
-            socket.SOCK_STREAM, local(wanted["socket"]), socket.AF_UNIX
+            socket.SOCK_STREAM, local(targets["socket"]), socket.AF_UNIX
         ),
         "signal the app": lambda: called(LIBC.kill(parent, 0)),
         "trace the app": lambda: called(LIBC.ptrace(SEIZE, parent, 0, 0)),

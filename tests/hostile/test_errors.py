@@ -1,4 +1,4 @@
-"""What fails inside is told in one safe sentence with an id; the log says where, never what."""
+"""Internal errors: one safe sentence with an id for the user; place but no text in the log."""
 
 import asyncio
 import contextlib
@@ -13,7 +13,8 @@ import orjson
 import pytest
 from langchain_core.tools import BaseTool, StructuredTool
 
-from cmw_agent.agent.agent import CmwAgent, build_graph
+from cmw_agent.agent.agent import CmwAgent
+from cmw_agent.agent.tool_loop import ToolLoop
 from cmw_agent.core.events import TextDelta, ToolFinished
 from cmw_agent.llm.chat_model import Exchange
 from cmw_agent.llm.coalescing import FlushInterval
@@ -272,10 +273,11 @@ async def answered(tools: list[BaseTool], endpoint: OpenAIDouble, folder: Path) 
     settings = settings_for(
         folder, openai_base_url=endpoint.base_url, model='tool:broken:{"word":"hello"}'
     )
-    graph = build_graph(tools)
+    events: list[Any] = []
     async with open_model(settings, FlushInterval(0.01)) as model:
-        agent = CmwAgent(graph, owner="v1", model=model, instructions="Be kind.")
-        return [event async for event in agent.stream([Exchange("user", "go")])]
+        agent = CmwAgent(ToolLoop(tools), owner="v1", model=model, instructions="Be kind.")
+        await agent.run([Exchange("user", "go")], events.append)
+    return events
 
 
 async def test_a_defect_of_a_tool_tells_its_kind_to_the_model_and_nothing_to_anybody(

@@ -1,9 +1,10 @@
-"""Exports that nobody reads: few of one owner, few from one address, and given back."""
+"""Exports that are not read: limited per owner and per address, and their slots are released."""
 
 from pathlib import Path
 
 from cmw_agent.conversations.export import FORMATS
 from cmw_agent.identity.principals import Principal
+from memory.records import NewTurn
 from tests.harness import Browser, Served, served, settings_for
 from tests.rows import rows
 from tests.service import until
@@ -16,10 +17,10 @@ async def long_conversation(app: Served, folder: Path) -> str:
     """Make the visitor's conversation, of whom there is one alone, a long one; return its id."""
     (row,) = rows(folder, "SELECT owner_id, session_id FROM agent_sessions")
     owner, conversation = Principal(row["owner_id"], "visitor"), row["session_id"]
-    memory = app.application.runtime.kept
+    memory = app.application.runtime.memory
     for number in range(EXCHANGES):
         ticket = await memory.begin_turn(
-            owner.id, conversation, PARAGRAPH, key=f"{number}", create=False
+            owner.id, NewTurn(conversation, PARAGRAPH, key=f"{number}")
         )
         await memory.finish_turn(
             owner.id,

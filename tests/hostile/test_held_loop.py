@@ -1,4 +1,4 @@
-"""One message, one answer or one tool call takes no more of the event loop than its length."""
+"""The event loop's time for one message, answer or tool call is linear in its length."""
 
 import asyncio
 import itertools
@@ -19,11 +19,12 @@ from langchain_core.outputs import ChatGenerationChunk, ChatResult
 
 from cmw_agent.conversations.export import FORMATS
 from cmw_agent.core.sanitize import MAX_MARKS, checked_message
-from cmw_agent.llm.chat_model import RunEvents, complete
-from cmw_agent.llm.chat_model import ToolCalls as CallsInPieces
+from cmw_agent.llm.accumulator import ToolCalls as CallsInPieces
+from cmw_agent.llm.chat_model import complete
 from cmw_agent.llm.coalescing import FlushInterval
 from cmw_agent.llm.demo_model import respond
 from cmw_agent.llm.factory import open_model
+from cmw_agent.llm.run_events import RunEvents
 from cmw_agent.llm.sse import SSEParser
 from cmw_agent.tools.builtin import arithmetic
 from cmw_agent.tools.builtin.arithmetic import evaluate
@@ -203,7 +204,7 @@ def test_the_pieces_of_calls_that_come_at_once_do_not_mix(parts: list[tuple[Any,
         calls.add([tool_call_chunk(name=None, args=text, id=None, index=index)])
         key = f"alone {place}" if index is None else index
         wanted[key] = wanted.get(key, "") + text
-    made, invalid = calls.parsed()
+    made, invalid = calls.parse()
     assert len(made) + len(invalid) == len(wanted)
     assert [call["args"] for call in invalid if call["args"]] == [
         text for text in wanted.values() if text and text not in ("{}", " {}", "{} ")

@@ -1,8 +1,8 @@
-"""Whatever works on a text in a way that can grow faster than the text has been judged, and held to it.
+"""Every function whose work may grow faster than its text is measured, or judged to be bounded.
 
-The functions are found in the source (`text_work`). A new one fails here until it stands below:
-with the worst that can be fed to it, or with the reason why no text of a user, a model or a tool
-can make it long. Regular expressions are in ``test_loop_patterns.py``.
+`text_work` finds the functions in the source. A new one fails here until it is listed below, with
+the worst input for it, or with the reason why no text of a user, a model or a tool makes it slow.
+Regular expressions are in ``test_loop_patterns.py``.
 """
 
 import asyncio
@@ -10,9 +10,8 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any
 
 import pytest
-from langchain_core.messages import SystemMessage
 
-from cmw_agent.agent.middleware import RunContext
+from cmw_agent.agent.tool_loop import RunContext
 from cmw_agent.channels.common.turn_streams import TurnResult
 from cmw_agent.channels.openai.streams import ChatCompletionBuilder
 from cmw_agent.channels.whatsapp.approval_text import ApprovalNotShowableError, question
@@ -22,8 +21,9 @@ from cmw_agent.conversations.export import FORMATS, beginning
 from cmw_agent.core.events import TextDelta
 from cmw_agent.core.sanitize import MAX_MARKS, checked_message
 from cmw_agent.files.sniffing import clean_name
-from cmw_agent.llm.chat_model import _object
-from cmw_agent.schedules.recurrence import UnknownTimeError, understood
+from cmw_agent.llm.accumulator import _json_object
+from cmw_agent.schedules.phrases import understood
+from cmw_agent.schedules.recurrence import UnknownTimeError
 from cmw_agent.server.http_protocol import MAX_HEADER_BYTES
 from cmw_agent.tools.approvals import PendingApproval
 from cmw_agent.tools.builtin.arithmetic import evaluate
@@ -41,53 +41,48 @@ from tests.unit.test_view import stored
 
 JUDGED: Mapping[str, tuple[str, ...]] = {
     "each round waits for something else, and works on no text": (
-        "cmw_agent.agent.agent.CmwAgent.stream",
         "cmw_agent.channels.common.turn_streams._watch",
-        "cmw_agent.channels.common.turn_streams.to_its_end",
+        "cmw_agent.channels.common.turn_streams.events_until_end",
         "cmw_agent.channels.whatsapp.routes.WhatsApp.incoming",
-        "cmw_agent.channels.whatsapp.approvals.ApprovalPrompts._answered",
+        "cmw_agent.channels.whatsapp.approvals.ApprovalPrompts._wait_for_decision",
         "cmw_agent.channels.whatsapp.approvals.ApprovalPrompts.ask",
         "cmw_agent.channels.whatsapp.answering.WhatsAppAnswerer._type",
         "cmw_agent.channels.whatsapp.worker.Worker._leave_untouched",
         "cmw_agent.channels.whatsapp.worker.Worker._run",
         "cmw_agent.chat.service.ChatService._keep",
         "cmw_agent.files.extraction._end",
-        "cmw_agent.files.service.lively",
+        "cmw_agent.files.uploads.paced",
         "cmw_agent.runtime.scheduler.Scheduler._work",
         "cmw_agent.runtime.scheduler.Scheduler.rest",
         "cmw_agent.runtime.scheduler.Scheduler.tick",
         "cmw_agent.conversations.sessions.SessionRegistry.session",
         "cmw_agent.llm.coalescing.CoalescedStream.__aiter__",
         "cmw_agent.chat.turn.Turn.__anext__",
-        "cmw_agent.llm.http_client.Reply.read",
+        "cmw_agent.llm.response_body.ResponseBody.read",
         "cmw_agent.web.gradio_transport.event_server.EventServer._fetched",
         "cmw_agent.web.gradio_transport.event_server.EventServer._live",
         "cmw_agent.web.gradio_transport.event_server._disconnected",
         "cmw_agent.web.page.handlers.Handlers._page",
         "cmw_agent.web.gradio_transport.mailboxes.EventBuffer.put",
-        "memory.engine.database.SqliteDatabase._merged",
+        "memory.engine.sqlite.SqliteDatabase._merged",
         "memory.engine.process_lock.FileLock.share",
     ),
     "bytes are collected in a bytearray or a list, up to a bound": (
-        "cmw_agent.channels.common.body_limits.BoundedBodies._whole",
+        "cmw_agent.core.bodies.read_request_body",
         "cmw_agent.channels.whatsapp.client.WhatsAppClient.media",
-        "cmw_agent.channels.whatsapp.client._bounded",
-        "cmw_agent.files.extraction._talk",
+        "cmw_agent.files.extraction._communicate",
         "cmw_agent.files.storage.FileStore.receive",
-        "cmw_agent.llm.transcription._body",
-        "cmw_agent.web.api.endpoint._read",
-        "cmw_agent.web.security.page_bodies.PageBodies._whole",
     ),
     "numbers are added or rounded": (
         "cmw_agent.chat.answer.AnswerAccumulator.add",
         "cmw_agent.cli.backup.check",
         "cmw_agent.limits.budget_use.Hold.grow",
-        "cmw_agent.limits.budget_use.Use.add",
-        "cmw_agent.limits.budget_use.Use.note",
+        "cmw_agent.limits.budget_use.BudgetUsage.add",
+        "cmw_agent.limits.budget_use.BudgetUsage.record",
         "cmw_agent.channels.common.downloads.Download.stream_response",
         "cmw_agent.channels.whatsapp.routes._age",
         "cmw_agent.files.service.Files.sweep",
-        "cmw_agent.observability.tracing._Drawing.counted",
+        "cmw_agent.observability.tracing.TurnSpans.counted",
         "cmw_agent.conversations.sessions.SessionRegistry.expire",
         "cmw_agent.llm.coalescing.FlushInterval._end",
         "cmw_agent.llm.coalescing.next_tick",
@@ -97,12 +92,11 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
         "memory.maintenance.retention.Retention._in_batches",
     ),
     "a few entries, bounded by a constant, are looked at": (
-        "cmw_agent.limits.backends.ProcessStorage._keep",
+        "cmw_agent.limits.backends.ProcessStorage._put",
         "cmw_agent.limits.backends.ProcessStorage._recent",
         "cmw_agent.core.errors.frames",
         "cmw_agent.observability.loop_watchdog.trail",
-        "cmw_agent.web.login.accounts._bound",
-        "cmw_agent.web.page.handlers.Handlers._stream",
+        "cmw_agent.web.login.accounts._evict_oldest",
         "cmw_agent.web.page.handlers.Handlers.send",
         "cmw_agent.web.gradio_transport.page_cache.Pages.__call__",
         "memory.engine.group_commit.WriteQueue._taken",
@@ -110,10 +104,10 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
     "pages of rows, one statement each": (
         "cmw_agent.conversations.service.ConversationService.conversations",
         "cmw_agent.conversations.service.ConversationService.messages",
-        "cmw_agent.tools.composio.catalog.ComposioClient.pages",
+        "cmw_agent.tools.composio.client.ComposioClient.list_all",
         "memory.conversations.reading.window",
     ),
-    "files of one message, of which there are few": ("cmw_agent.files.service.Files.contents",),
+    "files of one message, of which there are few": ("cmw_agent.files.content.content_parts",),
     "one copy of what is sent anyway": (
         "cmw_agent.agent.agent.CmwAgent.summarise",
         "cmw_agent.web.gradio_transport.event_server.EventServer._deliver",
@@ -123,26 +117,26 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
     "orjson reads in linear time, and refuses what is nested too deeply": (
         "cmw_agent.channels.whatsapp.routes._json",
         "cmw_agent.channels.whatsapp.client._json",
-        "cmw_agent.files.extraction._understood",
+        "cmw_agent.files.extraction._parse",
         "cmw_agent.llm.sse.SSEParser._parse",
-        "cmw_agent.llm.sse._Frame.around",
+        "cmw_agent.llm.sse._Template.of",
         "cmw_agent.llm.transcription._text_of",
         "cmw_agent.web.login.consent.ConsentRoutes._pending",
         "cmw_agent.web.gradio_transport.event_server.EventServer._cancel",
         "cmw_agent.web.gradio_transport.event_server.EventServer._join",
-        "cmw_agent.web.security.guard.Guard._bind_body",
+        "cmw_agent.web.security.session_binding.bind_body",
         "cmw_agent.web.api.endpoint.body",
-        "cmw_agent.web.page.handlers._files",
-        "cmw_agent.web.login.routes._unpacked",
+        "cmw_agent.web.page.page_request.file_ids",
+        "cmw_agent.web.login.routes._unpack",
     ),
     "JSON is written in linear time, of values that `mended` has made shallow": (
-        "cmw_agent.channels.embed.routes._asked",
+        "cmw_agent.channels.embed.routes._approval_item",
         "cmw_agent.channels.whatsapp.approval_text._escape",
         "cmw_agent.channels.whatsapp.approval_text._json",
         "cmw_agent.llm.demo_model._tool_call",
         "cmw_agent.observability.log_config._rendered",
-        "cmw_agent.tools.composio.connections._text",
-        "cmw_agent.tools.composio.toolset._connect",
+        "cmw_agent.tools.composio.tool_calls.as_text",
+        "cmw_agent.tools.composio.toolset._connect_schema",
         "cmw_agent.web.api.approvals._item",
         "memory.manager.ConversationMemoryManager.update_context",
     ),
@@ -152,7 +146,7 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
     ),
     "escaped once": (
         "cmw_agent.conversations.export._html_head",
-        "cmw_agent.web.login.routes.LoginRoutes._answered.endpoint",
+        "cmw_agent.web.login.routes._error_response",
         "cmw_agent.web.page.components._agents",
         "cmw_agent.web.page.components.heading",
     ),
@@ -163,17 +157,19 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
         "cmw_agent.observability.loop_watchdog.Watchdog._watch",
         "cmw_agent.config.agent_profiles._profile",
         "cmw_agent.config.settings._unknown_names",
-        "cmw_agent.config.validators._api_key",
-        "cmw_agent.config.validators.frame_ancestors",
+        "cmw_agent.config.key_validators._api_key",
+        "cmw_agent.config.network_validators.frame_ancestors",
         "cmw_agent.web.security.route_allowlist.Route.pattern",
     ),
-    "each entry is put in once and taken out once": ("cmw_agent.limits.budget_use.Use.forget",),
+    "each entry is put in once and taken out once": (
+        "cmw_agent.limits.budget_use.BudgetUsage.expire",
+    ),
     "each round serves one of those who wait, or pushes one out, of a number that is bounded": (
-        "cmw_agent.limits.budget_use.Use.grant",
+        "cmw_agent.limits.budget_use.BudgetUsage.grant",
         "cmw_agent.web.gradio_transport.mailboxes.EventBuffers.open",
     ),
     "one list made of a few": ("cmw_agent.web.login.oidc._groups",),
-    "one pass over a number": ("cmw_agent.conversations.sessions._described",),
+    "one pass over a number": ("cmw_agent.conversations.sessions._description",),
     "16 digits at most": ("cmw_agent.channels.whatsapp.inbound._time",),
     "measured in test_held_loop.py": (
         "cmw_agent.llm.demo_model._words",
@@ -186,13 +182,13 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
 
 
 class Case:
-    """The worst text for some functions.
+    """The worst input of some functions.
 
     Args:
-        functions: Those that the work goes through.
-        work: Is done with what is made.
-        made: Makes it of a size in characters.
-        size: The largest that is measured, with an eighth of it.
+        functions: The functions that `work` runs through.
+        work: Gets the input.
+        made: Makes an input of a size in characters.
+        size: The largest size; an eighth of it is measured for comparison.
     """
 
     def __init__(
@@ -254,8 +250,8 @@ def begun(messages: list[StoredMessage]) -> str:
 
 def named(ids: list[str]) -> list[str]:
     nothing: Any = None
-    context = RunContext("owner", nothing, SystemMessage(""), nothing)
-    return [context.named(call_id) for call_id in ids]
+    context = RunContext("owner", nothing, "", nothing)
+    return [context.event_id(call_id) for call_id in ids]
 
 
 def nested(size: int) -> dict[str, Any]:
@@ -267,18 +263,15 @@ def nested(size: int) -> dict[str, Any]:
 
 CASES = {
     "headings": Case(
-        "cmw_agent.channels.whatsapp.formatting._heading",
         "cmw_agent.channels.whatsapp.formatting.whatsapp",
         work=whatsapp,
         made=lambda size: "# " + "**" * (size // 2),
     ),
     "pairs": Case(
-        "cmw_agent.channels.whatsapp.formatting._paired_line",
         work=whatsapp,
         made=lambda size: "**a** ~~b " * (size // 10),
     ),
     "tables": Case(
-        "cmw_agent.channels.whatsapp.formatting._without_tables",
         work=whatsapp,
         made=lambda size: "| a |\n|---|\n" * (size // 12),
     ),
@@ -296,11 +289,13 @@ CASES = {
         work=heard(lambda: ChatCompletionBuilder("m")), made=lambda n: n, size=16_000
     ),
     "arguments that nest": Case(
-        "cmw_agent.llm.chat_model._object", work=_object, made=lambda size: '{"a":' * (size // 5)
+        "cmw_agent.llm.accumulator._json_object",
+        work=_json_object,
+        made=lambda size: '{"a":' * (size // 5),
     ),
     "arguments of digits": Case(
-        "cmw_agent.llm.chat_model._object",
-        work=_object,
+        "cmw_agent.llm.accumulator._json_object",
+        work=_json_object,
         made=lambda size: '{"a":[' + ("9" * 4_000 + ",") * (size // 4_000) + "1]}",
         size=256_000,
     ),
@@ -318,7 +313,7 @@ CASES = {
         size=256_000,
     ),
     "ids of calls that repeat": Case(
-        "cmw_agent.agent.middleware.RunContext.named",
+        "cmw_agent.agent.tool_loop.RunContext.event_id",
         work=named,
         made=lambda size: ["call_0"] * size,
         size=8_000,
@@ -344,8 +339,8 @@ CASES = {
         "cmw_agent.files.sniffing.clean_name", work=clean_name, made=lambda s: "/" * s
     ),
     "times": Case(
-        "cmw_agent.schedules.recurrence._named_days",
-        "cmw_agent.schedules.recurrence._times",
+        "cmw_agent.schedules.phrases._named_days",
+        "cmw_agent.schedules.phrases._times",
         "cmw_agent.schedules.recurrence._weekdays",
         "cmw_agent.schedules.recurrence.following",
         "cmw_agent.schedules.recurrence.upcoming",

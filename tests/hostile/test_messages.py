@@ -1,4 +1,4 @@
-"""What no page would send: refused in plain words before it costs anything, and never stored."""
+"""Requests that no page sends are refused before they cost anything, and are never stored."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""What one client with many free cookies holds, kind by kind, is a share of what there is."""
+"""One client with many cookies gets at most its share of each kind of resource."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""Hostile: whatever fits the REST interface's description, or does not, no request breaks it."""
+"""Hostile: generated requests, valid or not by the OpenAPI description, cause no server error."""
 
 import asyncio
 from pathlib import Path

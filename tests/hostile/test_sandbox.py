@@ -1,4 +1,4 @@
-"""A document that takes over the process that reads it reaches nothing of the app."""
+"""An extraction worker under an attacker's control reaches nothing of the app."""
 
 import ctypes
 import json
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cmw_agent.files import sandbox
+from cmw_agent.files import extraction_worker, sandbox
 from cmw_agent.files.extraction import PASSED_ON, Extraction
 from tests.harness import settings_for
 
@@ -86,7 +86,7 @@ async def test_the_log_says_at_the_start_what_the_sandbox_is(
 
 
 def test_what_the_app_takes_for_offered_is_what_the_kernel_has() -> None:
-    offer = sandbox.offered()
+    offer = sandbox.features()
     assert (offer.landlock > 0, offer.seccomp) == kernel()
 
 
@@ -103,16 +103,16 @@ libc.prctl(22, 2, struct.pack("HP", len(deny), ctypes.addressof(buffer)), 0, 0)
 from cmw_agent.files.extraction import Extraction
 from tests.harness import settings_for
 logging.basicConfig(format="%(levelname)s %(message)s", stream=sys.stdout)
-assert sandbox.offered() == sandbox.Offer(0, True), sandbox.offered()
+assert sandbox.features() == sandbox.SandboxFeatures(0, True), sandbox.features()
 Extraction(settings_for(pathlib.Path(sys.argv[1])))
-assert sandbox.enter([]) == sandbox.Offer(0, True)
+assert sandbox.enter([]) == sandbox.SandboxFeatures(0, True)
 open(__file__ if "__file__" in globals() else sys.executable, "rb").close()
 """
 
 
 def test_without_landlock_there_is_a_warning_and_the_rest_of_the_sandbox(tmp_path: Path) -> None:
     if not kernel()[1]:
-        assert not sandbox.offered().is_whole
+        assert not sandbox.features().is_whole
         return
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT_LANDLOCK, str(tmp_path)],
@@ -125,3 +125,11 @@ def test_without_landlock_there_is_a_warning_and_the_rest_of_the_sandbox(tmp_pat
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("WARNING this system offers no whole sandbox")
     assert "landlock=0 seccomp=True" in done.stdout
+
+
+def test_the_folder_of_the_app_as_a_whole_is_not_readable(monkeypatch: pytest.MonkeyPatch) -> None:
+    root = Path(__file__).resolve().parents[2]  # `.env` and the data folder may be in it
+    monkeypatch.syspath_prepend(root)
+    readable = {path.resolve() for path in extraction_worker._readable()}
+    assert root not in readable
+    assert root / "cmw_agent" in readable

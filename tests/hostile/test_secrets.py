@@ -1,4 +1,4 @@
-"""No secret of the settings is told: in no log, page, error, metric, repr or traceback."""
+"""Secrets of the settings appear in no log, page, error, metric, repr or traceback."""
 
 import contextlib
 import traceback

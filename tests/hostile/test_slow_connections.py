@@ -1,4 +1,4 @@
-"""Connections that would be held for ever: by headers, bodies and answers that trickle."""
+"""Connections with slow headers, bodies or reads are closed in time."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""Hostile 43: addresses in what users send open no socket on this side."""
+"""Hostile 43: URLs in what users send open no connection from the server."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""A model's server that fails in every way, under the whole app."""
+"""Every kind of failure of the model's server, in the whole app."""
 
 import asyncio
 import contextlib

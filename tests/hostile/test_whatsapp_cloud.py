@@ -1,4 +1,4 @@
-"""Meta's Cloud API: files are fetched from Meta alone; and answers in the reply to a request."""
+"""WhatsApp: files are fetched from Meta's hosts alone; a bridge may get answers in the response."""
 
 import asyncio
 import io
@@ -90,7 +90,7 @@ async def test_a_file_is_fetched_from_meta_alone(tmp_path: Path) -> None:
     elsewhere = f"127.0.0.1:{runner.addresses[0][1]}/a"
     try:
         async with whatsapp_cloud() as cloud, aiohttp.ClientSession() as http:
-            cloud.places = {
+            cloud.media_urls = {
                 "1": f"http://{elsewhere}",
                 "2": f"{cloud.url.replace('//', '//lookaside.fbsbx.com@')}/bytes/2",
                 "3": f"{cloud.url}@{elsewhere}",
@@ -99,13 +99,13 @@ async def test_a_file_is_fetched_from_meta_alone(tmp_path: Path) -> None:
                 "6": "file:///etc/passwd",
                 "7": "",
             }
-            cloud.files = dict.fromkeys(cloud.places, picture())
+            cloud.files = dict.fromkeys(cloud.media_urls, picture())
             async with served(cloud_settings(tmp_path, cloud)) as app:
-                images = [cloud_message(KIM, "image", id=name) for name in cloud.places]
+                images = [cloud_message(KIM, "image", id=name) for name in cloud.media_urls]
                 assert (await deliver(http, app.url, cloud_body(*images)))[0] == 200
                 await cloud.until(len(images))
             assert all("could not be fetched" in item["text"]["body"] for item in cloud.sent)
-            assert cloud.fetched == list(cloud.places)
+            assert cloud.fetched == list(cloud.media_urls)
     finally:
         await runner.cleanup()
     assert asked == []

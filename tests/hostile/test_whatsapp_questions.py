@@ -1,4 +1,4 @@
-"""Whoever does not answer a question stops nobody, and what cannot be asked is denied and told."""
+"""Unanswered approval prompts block nobody; calls that cannot be shown are denied."""
 
 import asyncio
 import contextlib
@@ -47,7 +47,7 @@ async def test_those_who_do_not_answer_a_question_stop_nobody(tmp_path: Path) ->
             await bridge.until(AT_ONCE)
             await deliver(http, app.url, message(KIM, "plain"))
             await bridge.until(AT_ONCE + 1)
-            assert bridge.taken[-1] == (KIM, "a plain answer")
+            assert bridge.delivered[-1] == (KIM, "a plain answer")
 
 
 class Desk:

@@ -1,4 +1,4 @@
-"""The WhatsApp webhook takes what is signed over its very bytes, once, while it is current."""
+"""The WhatsApp webhook accepts only current requests signed over their exact bytes, each once."""
 
 import asyncio
 import secrets
@@ -244,7 +244,7 @@ async def test_an_operator_sends_with_a_key_alone(here: Here) -> None:
             ids.add((await answer.json())["id"])
     assert len(ids) == 1
     while not here.bridge.texts("491555@c.us"):
-        await here.bridge.until(len(here.bridge.taken) + 1)
+        await here.bridge.until(len(here.bridge.delivered) + 1)
     # never another's text under the same key, nor fragments of a longer one
     longer = "\n\n".join(["word " * 700] * 3)
     for other in (body | {"message": longer}, body | {"to": "491556"}):

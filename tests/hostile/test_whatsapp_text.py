@@ -1,4 +1,4 @@
-"""No text that somebody chooses takes the process longer than its length explains."""
+"""Processing time of WhatsApp texts is linear in their length."""
 
 import gc
 import time
@@ -44,6 +44,16 @@ HOSTILE = {
     "a table's ruler behind a dash": ("| a |\n-", " ", "x"),
     "a table's ruler of dashes": ("| a |\n", "-", "x"),
     "rows without a table": ("", "| a | ", "\n"),
+    "quotes in quotes": ("", ">", "a"),
+    "quotes": ("", "> > a\n", ""),
+    "lists in lists": ("", "* ", "a"),
+    "lists": ("", "- a\n", ""),
+    "pictures in pictures": ("", "![", "](x)" * 60),
+    "links in links": ("", "[", "](x)" * 60),
+    "labels with an end": ("", "[a] ", ""),
+    "escapes": ("", "\\*", ""),
+    "code of more and more signs": ("", "a", " ".join("`" * n for n in range(1, 30))),
+    "three kinds of marks": ("", "***a **b *c ", ""),
     "spaces": ("a", " ", "b"),
     "line ends": ("a", "\n", "b"),
 }

@@ -1,6 +1,6 @@
-"""Finds, in the source, the functions whose work can grow faster than a text that they are given.
+"""Finds the functions whose work may grow faster than the text that they get.
 
-What counts is written down in `SIGNS`; a function that shows one of them must be judged by
+A function counts when it shows one of `SIGNS`, or grows a value in a loop. It must then be listed in
 ``test_loop_budget.py``.
 """
 
@@ -10,7 +10,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("cmw_agent", "memory")
-ELSEWHERE = ("memory/migrations/", "cmw_agent/files/extraction_worker.py")  # no loop of the app's
+ELSEWHERE = (
+    "memory/migrations/",
+    "cmw_agent/files/extraction_worker.py",
+)  # not run by the app's event loop
 
 SIGNS: Mapping[str, frozenset[str]] = {
     "reads JSON": frozenset({"json.loads", "orjson.loads"}),

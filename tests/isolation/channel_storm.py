@@ -1,7 +1,7 @@
-"""The canary storm beside the page: REST, OpenAI's shape, websites and WhatsApp at once.
+"""The canary storm on the channels: REST, `/v1`, websites and WhatsApp at once.
 
-What could be mistaken for another's is made alike on purpose: session ids under several keys, and
-the names of senders, the prompts of one site's visitors.
+Identifiers that could be confused are equal on purpose: session ids under several keys, senders'
+names, and prompts of one site's visitors.
 """
 
 import asyncio
@@ -167,8 +167,8 @@ async def _phone(
         async with http.post(f"{world.url}/whatsapp/incoming", data=body, headers=headers) as taken:
             assert taken.status == 200, await taken.read()
         while not any(text in told for told in bridge.texts(sender)):
-            bridge.came.clear()
-            await bridge.came.wait()
+            bridge.changed.clear()
+            await bridge.changed.wait()
     guest.answered += bridge.texts(sender)
     guest.bytes_received += "\n".join(bridge.texts(sender)).encode()
 

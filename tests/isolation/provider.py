@@ -1,4 +1,4 @@
-"""An OpenID provider over real HTTP, and one that is not to be trusted in between."""
+"""An OpenID provider as a real HTTP server, and an attacker's proxy in front of it."""
 
 import asyncio
 import base64
@@ -68,10 +68,15 @@ async def _answers(port: int) -> bool:
 
 
 class Forger:
-    """Stands before the provider and signs its tokens anew with a key of its own.
+    """A proxy in front of the provider that changes its ID tokens and signs them with its own key.
 
-    `change` sees the claims before they are signed, `write` may sign in another way,
-    `host` is the name that the provider believes to have.
+    Attributes:
+        upstream: The provider's URL.
+        key: The signing key, which its key set publishes.
+        change: Changes the claims before they are signed.
+        write: Signs the claims.
+        host: The Host header that the provider gets, if not the proxy's own.
+        posted: The forms of the token requests.
     """
 
     def __init__(self, upstream: str) -> None:
@@ -83,11 +88,11 @@ class Forger:
         self.posted: list[dict[str, str]] = []
 
     def signed(self, claims: Claims) -> str:
-        """Return the claims as the key that stands in the key set signs them."""
+        """Return the claims signed with the published key."""
         return jwt.encode({"alg": "RS256", "kid": "here"}, claims, self.key)
 
     async def answer(self, request: web.Request) -> web.Response:
-        """Hand a request on, and change what comes of it."""
+        """Forward a request, and change the key set and the ID tokens."""
         if request.path == "/jwks":
             return web.json_response(KeySet([self.key]).as_dict(private=False))
         body = await request.read()
@@ -121,7 +126,7 @@ def _decoded(part: str) -> bytes:
 
 @contextlib.asynccontextmanager
 async def forging(upstream: str) -> AsyncIterator[tuple[str, Forger]]:
-    """Serve a forger for the block; give its address and itself."""
+    """Run a forger for the block; yields its URL and itself."""
     forger = Forger(upstream)
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", forger.answer)
@@ -137,7 +142,7 @@ async def forging(upstream: str) -> AsyncIterator[tuple[str, Forger]]:
 
 
 async def begun(browser: Browser, path: str | None = None) -> str:
-    """Begin a sign-in; return the provider's address to which the browser is sent."""
+    """Begin a sign-in; return the provider's URL that the browser is redirected to."""
     params = {} if path is None else {"next": path}
     async with browser.http.get(
         f"{browser.url}/login", params=params, allow_redirects=False
@@ -147,7 +152,7 @@ async def begun(browser: Browser, path: str | None = None) -> str:
 
 
 async def agreed(address: str, subject: str, **form: str) -> str:
-    """Sign in at the provider as `subject`; return the address to which it sends back."""
+    """Sign in at the provider as `subject`; return the callback URL that it redirects to."""
     data = form or {"sub": subject}
     async with (
         aiohttp.ClientSession() as session,
@@ -158,7 +163,7 @@ async def agreed(address: str, subject: str, **form: str) -> str:
 
 
 async def ended(browser: Browser, address: str) -> tuple[int, str]:
-    """End a sign-in; return status and where it leads, or what the page says."""
+    """Open the callback URL; return the status, and the Location header or else the page."""
     async with browser.http.get(URL(address, encoded=True), allow_redirects=False) as answer:
         return answer.status, answer.headers.get("location") or await answer.text()
 
@@ -166,7 +171,7 @@ async def ended(browser: Browser, address: str) -> tuple[int, str]:
 async def sign_in(
     browser: Browser, subject: str, path: str | None = None, *, choice: str = "move"
 ) -> str:
-    """Sign in, with the choice of what becomes of the visitor's chats; return where that led."""
+    """Sign in, with `choice` on the consent page where it is shown; return the final path."""
     status, led = await ended(browser, await agreed(await begun(browser, path), subject))
     assert status == 303, led
     if led == CONSENT:
@@ -177,28 +182,28 @@ async def sign_in(
 
 
 async def asked(browser: Browser, subject: str, path: str | None = None) -> str:
-    """Sign in as far as the question what becomes of the visitor's chats; return that page."""
+    """Sign in as far as the consent page; return that page."""
     back = await agreed(await begun(browser, path), subject)
     assert await ended(browser, back) == (303, CONSENT)
     return await consent_page(browser)
 
 
 async def consent_page(browser: Browser) -> str:
-    """Return the page that asks."""
+    """Return the consent page."""
     async with browser.http.get(browser.url + CONSENT, allow_redirects=False) as answer:
         assert answer.status == 200, answer.status
         return await answer.text()
 
 
 def shown(page: str) -> str:
-    """Return what stands for the list that a page shows."""
+    """Return the digest of the list on a consent page."""
     return page.partition('data-shown="')[2].partition('"')[0]
 
 
 async def decided(
     browser: Browser, choice: str, digest: str | None = None, **options: Any
 ) -> tuple[int, Any]:
-    """Choose as the page's script does; return the status and what was answered."""
+    """Send the decision as the page's script does; return the status and the JSON."""
     if digest is None and choice == "move":
         digest = shown(await consent_page(browser))
     sent = {"json": {"choice": choice, "shown": digest}, **options}
@@ -216,13 +221,13 @@ async def sign_out(browser: Browser, **headers: str) -> int:
 
 
 def cookie(browser: Browser, name: str = "cmw_visitor") -> str:
-    """Return the value of one of the browser's cookies, or nothing."""
-    found = browser.http.cookie_jar.filter_cookies(_site(browser)).get(name)
-    return found.value if found is not None else ""
+    """Return the value of a cookie of the browser; empty without one."""
+    morsel = browser.http.cookie_jar.filter_cookies(_site(browser)).get(name)
+    return morsel.value if morsel is not None else ""
 
 
 def put(browser: Browser, value: str, name: str = "cmw_visitor") -> None:
-    """Give the browser a cookie."""
+    """Set a cookie of the browser."""
     browser.http.cookie_jar.update_cookies({name: value}, _site(browser))
 
 
@@ -231,21 +236,21 @@ def _site(browser: Browser) -> Any:
 
 
 def answer_of(address: str) -> dict[str, str]:
-    """Return the parameters in an address."""
+    """Return the query parameters of a URL."""
     return {name: values[0] for name, values in parse_qs(urlsplit(address).query).items()}
 
 
 def other_key(claims: Claims) -> str:
-    """Sign with a key that nobody has published."""
+    """Return the claims signed with a key that is not published."""
     key = RSAKey.generate_key(2048, {"kid": "here"})
     return jwt.encode({"alg": "RS256", "kid": "here"}, claims, key)
 
 
 def late(claims: Claims) -> Claims:
-    """Let a token have run out."""
+    """Return claims that have expired."""
     return {**claims, "exp": int(time.time()) - 600}
 
 
 def random_nonce(claims: Claims) -> Claims:
-    """Let a token answer another sign-in."""
+    """Return claims with the nonce of another sign-in."""
     return {**claims, "nonce": secrets.token_urlsafe(16)}

@@ -1,4 +1,4 @@
-"""The project's own source as syntax trees, for laws about the code itself."""
+"""Parses the project's own source, for tests of its architecture."""
 
 import ast
 import importlib
@@ -15,29 +15,29 @@ PACKAGES = ("cmw_agent", "memory")
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One module: its dotted name and its tree."""
+    """One module: its dotted name and its syntax tree."""
 
     name: str
     tree: ast.Module
 
     def module(self) -> ModuleType:
-        """Return the module itself."""
+        """Import and return the module."""
         return importlib.import_module(self.name)
 
 
 def sources(*packages: str) -> list[Source]:
-    """Return the modules of these packages, or of all."""
-    found = []
+    """Return the modules of these packages, or of all packages."""
+    modules = []
     for package in packages or PACKAGES:
         for path in sorted((ROOT / package).rglob("*.py")):
             parts = path.relative_to(ROOT).with_suffix("").parts
             name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-            found.append(Source(name, ast.parse(path.read_text(encoding="utf-8"))))
-    return found
+            modules.append(Source(name, ast.parse(path.read_text(encoding="utf-8"))))
+    return modules
 
 
 def imports(source: Source) -> set[str]:
-    """Return the top-level names of what a module imports, anywhere in it."""
+    """Return the top-level packages that a module imports, anywhere in it."""
     names = set()
     for node in ast.walk(source.tree):
         if isinstance(node, ast.Import):
@@ -48,7 +48,7 @@ def imports(source: Source) -> set[str]:
 
 
 def assigned(body: list[ast.stmt]) -> Iterator[tuple[str, ast.expr]]:
-    """Return (name, value) of the assignments in the body of a module or class."""
+    """Yield (name, value) of the assignments in the body of a module or class."""
     for node in body:
         if isinstance(node, ast.Assign):
             for target in node.targets:
@@ -64,7 +64,7 @@ def assigned(body: list[ast.stmt]) -> Iterator[tuple[str, ast.expr]]:
 
 
 def public(module: ModuleType) -> Iterator[tuple[str, Callable[..., Any]]]:
-    """Return (qualified name, function) of a module's own public functions and methods."""
+    """Yield (qualified name, function) of a module's own public functions and methods."""
     for name, value in vars(module).items():
         if name.startswith("_") or getattr(value, "__module__", None) != module.__name__:
             continue

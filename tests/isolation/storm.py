@@ -1,8 +1,8 @@
-"""The canary storm: many users at once, each with secrets of their own, and its oracle.
+"""The canary storm: many concurrent users with unique canaries, and the oracle that judges it.
 
-Users are known by a cookie, by the token of a page in a frame, or not at all; those who
-are known send the same two session hashes, as if each had guessed the others'. The
-oracle: nothing delivered to U holds another's canary, and U receives all of its own.
+Users authenticate by a cookie, by the token of a page in a frame, or not at all; the authenticated
+ones all send the same two session hashes, as if each had guessed the others'. The oracle: nothing
+delivered to a user contains another's canary, and each user receives all of their own.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ PROGRAM_HASH = "bbbbbbbbbbb"
 
 @dataclass(slots=True)
 class User:
-    """One user of a storm: what it said, what it was answered, every byte it got."""
+    """One user of a storm: its messages, their answers, every byte received."""
 
     kind: Kind
     said: list[str]
@@ -32,17 +32,17 @@ class User:
     trouble: Exception | None = None
 
     def text_received(self) -> str:
-        """Return all that was delivered to this user."""
+        """Return everything received, as text."""
         return "".join(tab.received.decode() for tab in self.tabs)
 
     def received(self) -> set[str]:
-        """Return the canaries in that."""
+        """Return the canaries received."""
         return canaries(self.text_received())
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the oracle found; each entry is a defect."""
+    """The oracle's findings; each entry is a defect."""
 
     leaks: list[str]  # another's canary was delivered
     missing: list[str]  # an own canary was not answered
@@ -51,7 +51,7 @@ class Verdict:
 
     @property
     def clean(self) -> bool:
-        """Whether nothing was found."""
+        """Whether there are no findings."""
         return not (self.leaks or self.missing or self.mixed or self.stored)
 
 
@@ -135,7 +135,7 @@ async def _visit(world: World, user: User, patience: float, guessed: bool) -> No
 
 
 async def _look_back(tab: Tab) -> None:
-    """Ask for all that the page's list gives."""
+    """Fetch everything that the page's conversation list offers."""
     for path in ("history", "history/search?q=note", "history/everything"):
         async with tab.http.get(f"{tab.url}/{path}", headers=tab.headers) as answer:
             tab.received += await answer.read()

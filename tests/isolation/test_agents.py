@@ -1,4 +1,4 @@
-"""Isolation: an agent that one may not use is, in every channel, one that there is not."""
+"""Isolation: an agent that the caller may not use does not exist for them, in every channel."""
 
 import contextlib
 import json

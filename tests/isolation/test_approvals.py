@@ -1,4 +1,4 @@
-"""A question before a tool runs is its owner's to answer, whatever is sent."""
+"""Isolation: only the owner of a tool call can approve or deny it."""
 
 import asyncio
 import contextlib

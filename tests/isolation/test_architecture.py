@@ -1,4 +1,4 @@
-"""Isolation 10: the code is built so that nothing of one user can reach another."""
+"""Isolation 10: rules about the source that make access to another user's data impossible."""
 
 import ast
 import inspect
@@ -15,13 +15,13 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from cmw_agent.agent.agent import CmwAgent
-from cmw_agent.agent.middleware import RunContext
+from cmw_agent.agent.tool_loop import RunContext
 from cmw_agent.conversations.sessions import LiveSession
 from cmw_agent.identity.principals import Principal, SessionKey
-from memory import connections
+from memory import connection_rows
 from memory.conversations import reading, transfer, turn_statements, usage
 from memory.engine.prepared import Prepared
-from memory.queues import schedules
+from memory.queues import schedule_claims, schedule_rows
 from tests.harness import Browser
 from tests.isolation.source import PACKAGES, ROOT, Source, assigned, imports, public, sources
 from tests.isolation.world import world
@@ -65,18 +65,21 @@ def strings(source: Source) -> Iterator[str]:
 # without an owner, and `principal`, `session` and `request` carry one; a `user` is a
 # `ConnectionUser`, which is made of a principal alone; a `holder` is the key of the REST
 # interface that a request has proved.
-IDENTITY = {"account", "holder", "owner", "principal", "session", "request", "new", "user"}
+IDENTITY = {"account", "holder", "owner", "principal", "session", "request", "lease", "user"}
 
 # Modules of `memory` whose functions reach no row of a user by themselves.
 ROWLESS = {
     "memory": "hands on the names of the others",
     "memory.engine.sqlite_backup": "copies whole files, for whoever runs the app, and hands out no row",
-    "memory.engine.database": "runs work that it is given",
+    "memory.engine.database": "opens databases",
+    "memory.engine.interface": "runs work that it is given",
+    "memory.engine.sqlite": "the same",
+    "memory.engine.postgres": "the same",
     "memory.engine.erasure": "removes what nobody owns any more, hands out no row",
     "memory.errors": "classes of errors",
     "memory.engine.driver_errors": "translates drivers' errors",
     "memory.engine.process_lock": "the file's lock between processes",
-    "memory.reports.figures": "sums over everybody",
+    "memory.reports.statistics": "sums over everybody",
     "memory.migrations": "changes tables, reads no row",
     "memory.migrations.versions": "empty",
     "memory.engine.permissions": "modes of files and folders",
@@ -128,18 +131,19 @@ JUDGED = {
     "memory.maintenance.retention.Retention.clean": "maintenance: returns counts, deletes what is due",
     "memory.logins.purge": "maintenance: deletes logins that nobody can use",
     "memory.maintenance.retention.delete": "maintenance: a batch of it",
-    "memory.maintenance.retention.Retention.known_files": "maintenance: tells ids of files from others",
-    "memory.conversations.files.known": "maintenance: tells ids of files from others",
+    "memory.maintenance.retention.Retention.existing_files": "maintenance: tells ids of files from others",
+    "memory.conversations.files.existing": "maintenance: tells ids of files from others",
     "memory.conversations.files.purge": "maintenance: deletes what was never sent, returns a count",
     "cmw_agent.files.service.Files.sweep": "maintenance: deletes bytes that no row names, returns a count",
     "cmw_agent.web.api.files.FileRoutes.routes": "the routes themselves, which are judged in `OPEN`",
-    "memory.maintenance.retention.rest": "maintenance: changes a status only",
+    "memory.maintenance.retention.mark_inactive": "maintenance: changes a status only",
     "memory.maintenance.retention.count": "maintenance: returns counts",
     "memory.maintenance.integrity.faults": "maintenance: returns counts of what does not hang together",
     "memory.maintenance.integrity.file_ids": "maintenance: ids of files, to see whether their bytes are there",
-    "memory.queues.schedules.is_due": "says whether any task waits",
-    "memory.queues.schedules.claim_due": "hands one task on to be run as the owner that it names",
-    "memory.queues.schedules.unvisited": "maintenance: hands tasks on to be ended, each with its owner",
+    "memory.queues.schedule_rows.schedule_of": "makes a record of a row that it is given",
+    "memory.queues.schedule_claims.is_due": "says whether any task waits",
+    "memory.queues.schedule_claims.claim_due": "hands one task on to be run as the owner that it names",
+    "memory.queues.schedule_rows.unvisited": "maintenance: hands tasks on to be ended, each with its owner",
     "memory.queues.schedules.Schedules.unvisited": "maintenance: the same",
     "cmw_agent.runtime.scheduler.Scheduler.end_unvisited": "maintenance: ends tasks, returns a count",
     "memory.queues.schedules.Schedules.is_due": "says whether any task waits",
@@ -148,29 +152,29 @@ JUDGED = {
     "cmw_agent.runtime.scheduler.Scheduler.rest": "waits for that",
     "cmw_agent.runtime.scheduler.Scheduler.close": "stops all runs at the end",
     "memory.reports.usage_statistics.statistics": "returns sums, for whoever runs the app",
-    "memory.queues.inbox.claim": "hands messages to whoever deals with them, each with its owner",
-    "memory.queues.inbox.put_back": "changes a state back: returns nothing",
-    "memory.queues.inbox.renew": "changes the end of leases: returns nothing",
-    "memory.queues.inbox.lose": "maintenance: gives up what dead processes did, each with its owner",
-    "memory.queues.inbox.backlog": "returns a count, for whoever runs the app",
-    "memory.queues.inbox.figures": "returns counts, for whoever runs the app",
-    "memory.queues.inbox.is_due": "says whether there is anything to do",
-    "memory.queues.inbox.purge": "maintenance: deletes bare ids, returns a count",
+    "memory.queues.inbox_rows.claim": "hands messages to whoever deals with them, each with its owner",
+    "memory.queues.inbox_rows.put_back": "changes a state back: returns nothing",
+    "memory.queues.inbox_rows.renew": "changes the end of leases: returns nothing",
+    "memory.queues.inbox_rows.mark_lost": "maintenance: gives up what dead processes did, each with its owner",
+    "memory.queues.inbox_rows.backlog": "returns a count, for whoever runs the app",
+    "memory.queues.inbox_rows.statistics": "returns counts, for whoever runs the app",
+    "memory.queues.inbox_rows.is_due": "says whether there is anything to do",
+    "memory.queues.inbox_rows.purge": "maintenance: deletes bare ids, returns a count",
     "memory.queues.inbox.Inbox.claim": "hands messages to whoever deals with them, each with its owner",
     "memory.queues.inbox.Inbox.renew": "changes the end of leases: returns nothing",
-    "memory.queues.inbox.Inbox.lose": "maintenance: returns a count",
+    "memory.queues.inbox.Inbox.mark_lost": "maintenance: returns a count",
     "memory.queues.inbox.Inbox.backlog": "returns a count, for whoever runs the app",
-    "memory.queues.inbox.Inbox.figures": "returns counts, for whoever runs the app",
+    "memory.queues.inbox.Inbox.statistics": "returns counts, for whoever runs the app",
     "memory.queues.inbox.Inbox.purge": "maintenance: returns a count",
-    "memory.queues.outbox.claim": "hands sends to whoever delivers them, each with its owner",
-    "memory.queues.outbox.put_back": "changes a state back: returns nothing",
-    "memory.queues.outbox.expire": "maintenance: changes a state, returns a count",
-    "memory.queues.outbox.figures": "returns counts and kinds of failures, for whoever runs the app",
-    "memory.queues.outbox.is_due": "says whether there is anything to do",
-    "memory.queues.outbox.purge": "maintenance: deletes what has ended, returns a count",
+    "memory.queues.outbox_rows.claim": "hands sends to whoever delivers them, each with its owner",
+    "memory.queues.outbox_rows.put_back": "changes a state back: returns nothing",
+    "memory.queues.outbox_rows.expire": "maintenance: changes a state, returns a count",
+    "memory.queues.outbox_rows.statistics": "returns counts and kinds of failures, for whoever runs the app",
+    "memory.queues.outbox_rows.is_due": "says whether there is anything to do",
+    "memory.queues.outbox_rows.purge": "maintenance: deletes what has ended, returns a count",
     "memory.queues.outbox.Outbox.claim": "hands sends to whoever delivers them, each with its owner",
     "memory.queues.outbox.Outbox.expire": "maintenance: returns a count",
-    "memory.queues.outbox.Outbox.figures": "returns counts, for whoever runs the app",
+    "memory.queues.outbox.Outbox.statistics": "returns counts, for whoever runs the app",
     "memory.queues.outbox.Outbox.purge": "maintenance: returns a count",
     "memory.reports.tool_usage.tools": "sums over everybody; a part of them",
     "cmw_agent.conversations.sessions.SessionRegistry.expire": "lets idle sessions go, returns a count",
@@ -194,10 +198,9 @@ JUDGED = {
     "cmw_agent.tools.composio.connecting.Connecting.attempt": "a link's, if its secret and browser are right",
     "cmw_agent.tools.composio.connecting.Connecting.begin": "the same",
     "cmw_agent.tools.composio.connecting.Connecting.finish": "the same; other browsers end it",
-    "cmw_agent.tools.composio.connecting.Connecting.known": "finds whose a link is by its secret",
-    "memory.connections.whose": "finds whose a link is by its secret, to name the owner from then on",
+    "memory.connection_rows.whose": "finds whose a link is by its secret, to name the owner from then on",
     "memory.connections.ConnectionStore.whose": "the same",
-    "memory.connections.purge": "maintenance: deletes links that nobody can finish",
+    "memory.connection_rows.purge": "maintenance: deletes links that nobody can finish",
     "cmw_agent.tools.composio.connections.Connections.load": "maintenance: fetches what is due of that",
     "cmw_agent.tools.composio.connections.Connections.close": "ends background work at the end",
     "cmw_agent.web.login.routes.LoginRoutes.routes": "the routes themselves, which are judged in `OPEN`",
@@ -230,10 +233,18 @@ def test_no_function_reaches_a_user_s_data_without_naming_the_user() -> None:
             assert "None" not in str(kind), f"{name}: {parameter.name} may be None"
 
 
+# The modules of the memory manager's class and of its bases.
+STORES = (
+    "memory.manager.",
+    "memory.conversations.turn_store.",
+    "memory.conversations.file_store.",
+)
+
+
 def test_the_store_takes_the_owner_first() -> None:
-    manager = [f for name, f in doors() if name.startswith("memory.manager.")]
-    assert manager
-    for function in manager:
+    found = [(module, f) for module in STORES for name, f in doors() if name.startswith(module)]
+    assert {module for module, _ in found} == set(STORES)
+    for _, function in found:
         assert list(inspect.signature(function).parameters)[1] == "owner", function.__qualname__
 
 
@@ -267,7 +278,15 @@ OWNED = re.compile(r"^INSERT INTO \w+ \([^)]*\bowner_id\b|\bWHERE\b.*\bowner_id\
 def statement_constants() -> dict[str, Any]:
     """Return the statements of memory as constants, those by dialect one by one."""
     found: dict[str, Any] = {}
-    for module in (turn_statements, reading, usage, schedules, connections, transfer):
+    for module in (
+        turn_statements,
+        reading,
+        usage,
+        schedule_rows,
+        schedule_claims,
+        connection_rows,
+        transfer,
+    ):
         for name, value in vars(module).items():
             each = value if isinstance(value, dict) else {"": value}
             if isinstance(value, Prepared):
@@ -402,9 +421,10 @@ def test_no_class_keeps_state_that_its_objects_share() -> None:
 def test_no_module_keeps_an_object_with_state() -> None:
     # Objects that modules may hold: those without state, or whose state is no user's.
     allowed = re.compile(
-        r"re\.compile|timedelta|frozenset|tuple|MappingProxyType|logging\.getLogger|TypeVar|Path.*"
+        r"re\.compile|timedelta|frozenset|tuple|MappingProxyType|logging\.getLogger|get_logger"
+        r"|TypeVar|ParamSpec|Path.*"
         r"|sa\..*|agent_(sessions|files)\.c\.\w+\.is_(not)?|_[A-Z_]+\.(where|with_only_columns)"
-        r"|.*\bselect\(.*|_create_or_extend|Prepared|_?[a-z_]*bindparam|_Field"
+        r"|.*\bselect\(.*|_create_or_extend|Prepared|_?[a-z_]*bindparam|CronField"
     )
     for source in sources():
         for name, value in assigned(source.tree.body):
@@ -455,7 +475,7 @@ def test_no_cache_has_users_in_it() -> None:
 # -- no identity to fall back on -------------------------------------------------------------
 
 FALLBACKS = {"default", "default_user", "default_session", "anonymous", "guest", "unknown"}
-JUDGED_WORDS = {("cmw_agent.config.validators", "default")}  # an argument of pydantic's Field
+JUDGED_WORDS = {("cmw_agent.config.declarations", "default")}  # an argument of pydantic's Field
 
 
 def test_there_is_no_identity_to_fall_back_on() -> None:
@@ -492,8 +512,8 @@ def transactions(source: Source) -> Iterator[tuple[ast.AST | None, ast.Call]]:
 OWNERLESS = {"ping", "bypasses_row_security"}
 # Those that have an owner and reach others' rows as well, each with what they do there.
 COUNT_ALL = {
-    "memory.manager.add_file": "the bytes of a network and of all are bounded too",
-    "memory.manager.used_bytes": "counts the bytes of a network and of all as well",
+    "memory.conversations.file_store.add_file": "the bytes of a network and of all are bounded too",
+    "memory.conversations.file_store.used_bytes": "counts the bytes of a network and of all as well",
     "memory.queues.schedules.add": "the tasks of a network and of all are bounded too",
 }
 

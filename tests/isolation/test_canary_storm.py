@@ -1,4 +1,4 @@
-"""Isolation 1 and 2: nothing of one user reaches another, and the check can fail."""
+"""Isolation 1 and 2: no user receives another's canary, and the oracle detects broken builds."""
 
 import asyncio
 import contextlib
@@ -18,8 +18,10 @@ from cmw_agent.identity.principals import Identities, Principal, SessionKey
 from cmw_agent.llm.chat_model import Exchange
 from cmw_agent.runtime.runtime import Runtime
 from cmw_agent.server.build import Parts
-from cmw_agent.web.page.handlers import Handlers, Page
-from cmw_agent.web.security.guard import Guard, _GuardedRequest
+from cmw_agent.web.page.handlers import Handlers
+from cmw_agent.web.page.page_view import PageView
+from cmw_agent.web.security.guard import Guard
+from cmw_agent.web.security.session_binding import GuardedRequest
 from memory.manager import ConversationMemoryManager
 from memory.records import ContextMessage, TurnTicket
 from tests.doubles.whatsapp_bridge import whatsapp_bridge
@@ -81,9 +83,11 @@ def runtime_with(spoil: Callable[[SessionMaker], SessionMaker]) -> type[Runtime]
         @contextlib.asynccontextmanager
         async def running(self) -> AsyncIterator[None]:
             async with super().running():
-                self.registry._maker = self._maker = spoil(self.registry._maker)
-                self._history = ConversationService(
-                    self.registry._maker.memory, self.registry, self.files
+                maker = self.registry._maker = spoil(self.registry._maker)
+                self._services = replace(
+                    self.services,
+                    session_maker=maker,
+                    history=ConversationService(maker.memory, self.registry, self.files),
                 )
                 yield
 
@@ -101,7 +105,7 @@ class OneAgentForAll:
         if self._agent is None:
             made = self._maker.agent(principal)
             self._agent = RememberingAgent(
-                made._graph,
+                made._loop,
                 owner=made.owner,
                 model=made._model,
                 instructions=made._instructions,
@@ -169,22 +173,22 @@ class CachedWindow(ConversationMemoryManager):
 class SharedPage(Handlers):
     """Keeps a drawn page in a cache whose key lacks the session."""
 
-    shown: Page | None = None
+    shown: PageView | None = None
 
-    async def _page(self, session: LiveSession) -> Page:
+    async def _page(self, session: LiveSession) -> PageView:
         page = await super()._page(session)
         if page.messages and self.shown is None:
             self.shown = page
-        return Page(page.conversation_id, (self.shown or page).messages)
+        return PageView(page.conversation_id, (self.shown or page).messages)
 
 
 class UnboundGuard(Guard):
     """Takes the client's hash for the session's key, whoever sends it."""
 
-    def _bind(self, call: _GuardedRequest, client_hash: object) -> str:
-        super()._bind(call, client_hash)
-        call.key = SessionKey(sha256(str(client_hash).encode()).hexdigest())
-        return call.key.value
+    def _bind(self, request: GuardedRequest, client_hash: object) -> str:
+        super()._bind(request, client_hash)
+        request.key = SessionKey(sha256(str(client_hash).encode()).hexdigest())
+        return request.key.value
 
 
 class OneVisitor(Identities):

@@ -1,5 +1,7 @@
-"""A connection counts where it was finished by who began it: no link connects anybody's account
-to somebody else, and what came otherwise is used for nothing."""
+"""A connected account counts only where the browser that began to connect it has finished.
+
+No link connects an account to another user, and accounts connected otherwise are never used.
+"""
 
 import contextlib
 import re
@@ -10,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from yarl import URL
 
 from cmw_agent.identity import channel_principals
-from cmw_agent.tools.composio.connections import ConnectionUser
+from cmw_agent.tools.composio.accounts import ConnectionUser
 from tests.accounts import TICKET, finish, follow, last_link, visit
 from tests.doubles.composio_server import Reply
 from tests.harness import Browser, Event, Tab, last_text, texts
@@ -147,6 +150,16 @@ async def test_a_connection_is_finished_once_and_in_the_browser_that_began_it(
         assert they.house.composio.accounts == {}
 
 
+async def test_a_browser_that_has_become_somebody_else_finishes_nothing(tmp_path: Path) -> None:
+    async with two(tmp_path) as they:
+        await they.begun()
+        (own,) = [c.value for c in they.victim.http.cookie_jar if c.key == "cmw_visitor"]
+        they.attacker.http.cookie_jar.update_cookies({"cmw_visitor": own}, URL(they.attacker.url))
+        assert await finish(they.attacker, they.house.composio) == 404
+        assert they.house.composio.accounts == {}
+        assert rows(tmp_path, "SELECT 1 FROM agent_connections") == []
+
+
 async def test_who_comes_back_without_an_account_has_none(tmp_path: Path) -> None:
     async with two(tmp_path) as they:
         await they.begun()
@@ -226,7 +239,10 @@ async def test_a_chat_elsewhere_is_connected_by_the_code_that_its_user_is_shown(
         # Nothing is connected before the chat itself has the code.
         denied = (await shop.say(LIST, "buyer")).json
         assert "has not connected asana" in denied["response"]
-        assert (await visit(browser, back))[0] == 404
+        # Whoever comes back by the same address neither gets nor spoils it.
+        async with Browser(house.app.url) as stranger:
+            for each in (browser, stranger):
+                assert (await visit(each, back))[0] == 404
         # Another session's user has no use for it.
         assert "code is wrong" in (await shop.say(f"/connect {code}", "other")).json["response"]
         said = (await shop.say(f"/connect {code.upper()}", "buyer")).json

@@ -1,4 +1,4 @@
-"""What is connected is one's own: the panel's routes against a Composio that believes everybody."""
+"""Isolation: the routes of the accounts panel; Composio's double accepts every user id."""
 
 import re
 from collections.abc import AsyncIterator, Iterable

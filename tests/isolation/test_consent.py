@@ -1,4 +1,4 @@
-"""Consent at sign-in: what somebody left in a browser takes over no account that signs in there."""
+"""Consent at sign-in: a visitor's data moves to the account only by the person's decision."""
 
 import base64
 import json
@@ -9,13 +9,16 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import httpx
 import orjson
 import pytest
 import pytest_asyncio
 from itsdangerous import TimestampSigner
+from starlette.types import Receive, Scope, Send
 
-from cmw_agent.identity.principals import Identities
-from cmw_agent.tools.composio.connections import ConnectionUser
+from cmw_agent.identity.principals import Identities, Principal
+from cmw_agent.tools.composio.accounts import ConnectionUser
+from cmw_agent.web.security.guard import PRINCIPAL
 from tests.accounts import connected
 from tests.harness import Browser, Tab, canary, last_text
 from tests.isolation import provider as idp
@@ -349,6 +352,24 @@ async def test_another_site_and_a_form_cannot_make_the_choice(tmp_path: Path, th
                 assert answer.status == 400, body
         assert everything(tmp_path)["logins"] == []
         assert await listed(alice) == ["mine"]
+
+
+async def test_the_choice_is_declared_as_json_also_where_no_guard_has_looked(
+    tmp_path: Path, there: str
+) -> None:
+    async with world(tmp_path, **with_accounts(there)) as here:
+        own, visitor = here.app.application.own, Principal("v" + "0" * 32, "visitor")
+
+        async def known(scope: Scope, receive: Receive, send: Send) -> None:
+            await own({**scope, PRINCIPAL: visitor}, receive, send)
+
+        transport = httpx.ASGITransport(known)
+        async with httpx.AsyncClient(transport=transport, base_url=here.url) as browser:
+            for kind, status in (("text/plain", 415), ("", 415), ("application/json", 400)):
+                answer = await browser.post(
+                    CONSENT, content=b'{"choice":"leave"}', headers={"content-type": kind}
+                )
+                assert answer.status_code == status, kind
 
 
 async def test_the_question_s_cookie_is_hidden_from_scripts_and_short_lived(

@@ -1,4 +1,4 @@
-"""Isolation 48: a website's visitors reach their own words, from pages of that site alone."""
+"""Isolation 48: a website's visitors reach their own messages, from that site's pages alone."""
 
 import asyncio
 import gzip
@@ -268,6 +268,7 @@ async def test_a_form_of_a_foreign_page_changes_nothing(
     headers = {"origin": SHOP, "content-type": "text/plain"}  # needs no preflight
     async with http.post(f"{here.url}/embed/shop/visit", data="{}", headers=headers) as answer:
         assert answer.status == 415
+        assert answer.headers["access-control-allow-origin"] == SHOP
 
 
 # -- the visitor --------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Isolation 8: a flood of invented sessions takes nothing from anybody."""
+"""Isolation 8: a flood of invented sessions evicts nobody else's."""
 
 import asyncio
 from collections.abc import AsyncIterator

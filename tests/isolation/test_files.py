@@ -1,4 +1,4 @@
-"""Files are their owner's alone, whatever is asked for."""
+"""Isolation: files are served to their owner alone."""
 
 from pathlib import Path
 from typing import Any
@@ -7,6 +7,7 @@ from urllib.parse import quote
 import orjson
 
 from cmw_agent.identity.principals import Principal
+from memory.records import ConversationOrigin, NewTurn
 from tests import papers
 from tests.harness import Browser, canary, served, settings_for
 from tests.rows import rows
@@ -101,11 +102,18 @@ async def test_a_model_is_shown_what_the_owner_attached_alone(tmp_path: Path) ->
 
     async with served(settings_for(tmp_path)) as app:
         runtime = app.application.runtime
-        files, memory = runtime.files, runtime.kept
+        files, memory = runtime.files, runtime.memory
         text = await files.add(alice, "a.txt", "", body(b"needle"))
         image = await files.add(alice, "a.png", "", body(papers.picture()))
         ticket = await memory.begin_turn(
-            alice.id, "s1", "look", key="k", create=True, files=[text.file_id, image.file_id]
+            alice.id,
+            NewTurn(
+                "s1",
+                "look",
+                key="k",
+                origin=ConversationOrigin(),
+                files=[text.file_id, image.file_id],
+            ),
         )
         parts = (await files.contents(alice, "s1", [ticket.user_seq], chars=100))[ticket.user_seq]
         assert {"type": "text", "text": "[File: a.txt]\nneedle"} in parts

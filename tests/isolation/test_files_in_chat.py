@@ -1,10 +1,10 @@
-"""Files that a message brings: the model reads them, the page shows them, both the owner's alone."""
+"""Isolation: attached files are read by the model and shown on the page for their owner alone."""
 
 import base64
 import json
 from pathlib import Path
 
-from cmw_agent.web.page.rendering import Drawn
+from cmw_agent.web.page.rendering import DrawnMessage
 from tests import papers
 from tests.doubles.openai_server import OpenAIDouble
 from tests.harness import Browser, Tab, canary, last_text, served, settings_for, texts
@@ -23,7 +23,7 @@ async def ask(tab: Tab, text: str, *files: str) -> str:
     return last_text(event.value) if event.error is None else event.error
 
 
-def pictures(value: list[Drawn]) -> list[str]:
+def pictures(value: list[DrawnMessage]) -> list[str]:
     parts = [part for item in value for part in item["content"] if part["type"] == "component"]
     return [picture["url"] for part in parts for picture in part["value"]]
 

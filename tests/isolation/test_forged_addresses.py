@@ -1,4 +1,4 @@
-"""Where a caller comes from is what one's own proxy says, whatever the caller says before it."""
+"""Isolation: the client's address comes from trusted proxies' headers alone."""
 
 import asyncio
 from pathlib import Path

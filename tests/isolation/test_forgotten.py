@@ -1,4 +1,4 @@
-"""What was forgotten stays so, also where a conversation is begun anew under the same id."""
+"""A conversation deleted and created again shows the model nothing of the first, in no process."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass

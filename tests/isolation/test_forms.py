@@ -1,4 +1,4 @@
-"""No form changes anything: every route that may takes JSON that is declared, or a named file."""
+"""No HTML form can change anything: routes that change need declared JSON or a named file."""
 
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from cmw_agent.web.security.route_allowlist import CLOSED, OPEN, Route
+from cmw_agent.web.security.closed_routes import CLOSED_ROUTES
+from cmw_agent.web.security.route_allowlist import OPEN, Route
 from tests.harness import Browser
 from tests.isolation.test_routes import example
 from tests.isolation.wire import ask
@@ -88,7 +89,7 @@ def changing(owner: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
 async def test_every_route_that_may_change_something_is_judged(here: World) -> None:
     application = here.app.application
     apps = (application.own, application.gradio, application.channels)
-    found = {pair for app in apps for pair in changing(app) if pair[1] not in CLOSED}
+    found = {pair for app in apps for pair in changing(app) if pair[1] not in CLOSED_ROUTES}
     assert found >= GRADIO_S_OWN
     found -= GRADIO_S_OWN
     assert (await ask(here.url, "POST", "/login", body=b"a=b")).status == 404
@@ -124,6 +125,17 @@ async def test_the_page_s_routes_refuse_what_declares_nothing(here: World) -> No
     for template, wanted in JUDGED.items():
         if wanted in ("json", "file"):
             answer = await ask(here.url, "POST", example(template), {}, body=b'{"sure": true}')
+            assert answer.status == 415, template
+
+
+@pytest.mark.parametrize("space", ["\xa0", "\x85"])
+async def test_what_is_json_by_python_s_white_space_alone_is_not_declared(
+    space: str, here: World
+) -> None:
+    for template in ("/history/forget", "/login/consent", "/gradio_api/queue/join"):
+        for declared in (f"application/json{space}", f"{space}application/json;x"):
+            sent = {"content-type": declared}
+            answer = await ask(here.url, "POST", example(template), sent, body=b"{}")
             assert answer.status == 415, template
 
 

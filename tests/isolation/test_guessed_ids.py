@@ -1,4 +1,4 @@
-"""Isolation 9: another's id is worth as much as one that does not exist: nothing."""
+"""Isolation 9: another user's id is answered like an id that does not exist."""
 
 import re
 from collections.abc import AsyncIterator
@@ -57,7 +57,7 @@ class Case:
     here: World
     a: Tab
     b: Tab
-    session_id: str
+    conversation_id: str
     owner: str
     turn_id: str
     event_id: str
@@ -65,7 +65,7 @@ class Case:
 
     def spelt(self, variant: str) -> str:
         """Return the id that a variant stands for, as it stands in a query."""
-        mine = self.session_id
+        mine = self.conversation_id
         known = {
             "another's": mine,
             "another's in upper case": mine.upper(),
@@ -139,7 +139,7 @@ async def test_an_empty_id_opens_a_new_chat(case: Case) -> None:
     before = case.here.rows()
     event = await opened(case, "")
     assert event.value == []
-    assert event.values[-1][1] not in ("", case.session_id)
+    assert event.values[-1][1] not in ("", case.conversation_id)
     assert case.here.rows() == before
 
 
@@ -198,7 +198,7 @@ async def test_a_message_to_a_guessed_conversation_begins_ones_own(
     assert case.rows_of_a() == before
     stored = [row for row in case.here.rows()["agent_messages"] if text in row["content"]]
     assert len(stored) == 2
-    assert {row["session_id"] for row in stored} != {case.session_id}
+    assert {row["session_id"] for row in stored} != {case.conversation_id}
     assert {row["owner_id"] for row in stored} != {case.owner}
     # What the model was sent holds nothing of A either.
     (request,) = case.here.endpoint.matching(text)
@@ -252,8 +252,12 @@ async def test_a_guessed_trigger_or_event_id_in_a_message_changes_nothing(case: 
     for extra in (
         {"event_id": case.event_id},
         {"trigger_id": 10_000},
-        {"event_data": {"session_hash": "x", "session_id": case.session_id}},
-        {"session_id": case.session_id, "owner": case.owner, "conversation_id": case.session_id},
+        {"event_data": {"session_hash": "x", "session_id": case.conversation_id}},
+        {
+            "session_id": case.conversation_id,
+            "owner": case.owner,
+            "conversation_id": case.conversation_id,
+        },
         {"simple_format": True, "batched": True, "oauth_token": case.owner},
     ):
         text = canary()

@@ -1,6 +1,6 @@
-"""Isolation 4 to 6: what a stranger with somebody's session hash can do: nothing.
+"""Isolation 4 to 6: a stranger who knows a user's session hash reaches nothing of theirs.
 
-A's hash is taken for known: it stands in URLs and is made by `Math.random()`.
+A's hash counts as known to the attacker: it is part of URLs, and `Math.random()` makes it.
 """
 
 import asyncio
@@ -17,7 +17,8 @@ import pytest
 from cmw_agent.conversations.sessions import LiveSession
 from cmw_agent.identity.principals import SessionKey
 from cmw_agent.server.build import Parts
-from cmw_agent.web.security.guard import Guard, _GuardedRequest
+from cmw_agent.web.security.guard import Guard
+from cmw_agent.web.security.session_binding import GuardedRequest
 from tests.harness import API, WAIT, Browser, Tab, canary, last_text
 from tests.isolation.world import Following, World, world
 from tests.service import until
@@ -274,10 +275,10 @@ async def test_the_owner_may_do_all_that_the_stranger_may_not(tmp_path: Path) ->
 class UnboundGuard(Guard):
     """Takes the client's hash for the session's key, whoever sends it."""
 
-    def _bind(self, call: _GuardedRequest, client_hash: object) -> str:
-        super()._bind(call, client_hash)
-        call.key = SessionKey(sha256(str(client_hash).encode()).hexdigest())
-        return call.key.value
+    def _bind(self, request: GuardedRequest, client_hash: object) -> str:
+        super()._bind(request, client_hash)
+        request.key = SessionKey(sha256(str(client_hash).encode()).hexdigest())
+        return request.key.value
 
 
 async def test_the_oracle_notices_a_guard_that_binds_nothing(kind: str, tmp_path: Path) -> None:

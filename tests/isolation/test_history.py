@@ -1,4 +1,4 @@
-"""The routes of the page's list: one's own alone, whatever is sent."""
+"""Isolation: the routes of the conversation list reach the principal's own conversations alone."""
 
 import asyncio
 import contextlib
@@ -251,7 +251,7 @@ async def test_a_rating_outlives_the_page_that_gave_it(tmp_path: Path) -> None:
     async with served(settings_for(tmp_path)) as app, Browser(app.url) as alice:
         tab, _ = await chatted(alice, "hello")
         runtime = app.application.runtime
-        database = runtime._database
+        database = runtime.services.database
         assert isinstance(database, SqliteDatabase)
         waiting = database._writer._waiting
         with contextlib.closing(
@@ -259,7 +259,7 @@ async def test_a_rating_outlives_the_page_that_gave_it(tmp_path: Path) -> None:
         ) as other:
             other.execute("BEGIN IMMEDIATE")
             # stands in front of the rating, which so has not begun when the page goes
-            first = asyncio.create_task(runtime.kept.end(NOBODY, "none"))
+            first = asyncio.create_task(runtime.memory.mark_inactive(NOBODY, "none"))
             await asyncio.sleep(0)
             await until(lambda: not waiting)
             given = {"index": 1, "value": ["x"], "liked": True}

@@ -1,7 +1,7 @@
-"""Isolation 13: who a turn belongs to is right at every yield, in async and sync tools alike.
+"""Isolation 13: a turn has the right owner at every yield, in async and sync tools.
 
-Four users are inside the same tool at the same moment, and their answers come word by
-word in turns. What a tool says of its owner, it says after it has waited for the others.
+Four users run the same tool at the same time, and their answers arrive word by word, alternately.
+Each tool reports its owner after it has waited for the others.
 """
 
 import asyncio
@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from langchain.tools import ToolRuntime
-from langchain_core.messages import HumanMessage
+from langchain_core.messages import ToolCall, ToolMessage
+from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool, tool
 
-from cmw_agent.agent.agent import CmwAgent, build_graph
-from cmw_agent.agent.middleware import MissingContextError, PersonalRun, RunContext
+from cmw_agent.agent.agent import CmwAgent
+from cmw_agent.agent.tool_loop import RunContext, ToolLoop
 from cmw_agent.conversations.sessions import SessionMaker
 from cmw_agent.identity.principals import Principal
 from cmw_agent.runtime.runtime import Runtime
@@ -31,6 +31,7 @@ from tests.doubles.openai_server import OpenAIDouble
 from tests.doubles.openai_steps import Gate, Request, Step, Text, ToolCalls
 from tests.harness import WAIT, Browser, Tab, canary, served, settings_for
 from tests.isolation.storm import canaries
+from tests.service import live_sessions
 
 USERS = 4
 WORDS = 6  # of each answer, one at a time
@@ -46,25 +47,25 @@ def word_by_word(request: Request) -> Sequence[Step]:
     return [Text([" ".join(request.tool_results)]), *(s for w in words for s in (Gate(), w))]
 
 
-def tools_that_tell(owner_of: Callable[[Any], str]) -> list[BaseTool]:
+def tools_that_tell(owner_of: Callable[[RunnableConfig], str]) -> list[BaseTool]:
     """Return tools that wait until every user is inside and then say whose run it is."""
     together, threads = asyncio.Barrier(USERS), threading.Barrier(USERS, timeout=WAIT)
 
     @tool
-    async def who_async(runtime: ToolRuntime[RunContext]) -> str:
+    async def who_async(config: RunnableConfig) -> str:
         """Say who asks."""
-        before = owner_of(runtime)
+        before = owner_of(config)
         async with asyncio.timeout(WAIT):
             await together.wait()
         await asyncio.sleep(0)
-        return f"{before} {owner_of(runtime)}"
+        return f"{before} {owner_of(config)}"
 
     @tool
-    def who_sync(runtime: ToolRuntime[RunContext]) -> str:
+    def who_sync(config: RunnableConfig) -> str:
         """Say who asks, from a thread."""
-        before = owner_of(runtime)
+        before = owner_of(config)
         threads.wait()
-        return f"{before} {owner_of(runtime)}"
+        return f"{before} {owner_of(config)}"
 
     return [who_async, who_sync]
 
@@ -72,22 +73,18 @@ def tools_that_tell(owner_of: Callable[[Any], str]) -> list[BaseTool]:
 class TellingAgents:
     """Makes sessions whose agents have those tools besides."""
 
-    def __init__(self, maker: SessionMaker, *, middleware: PersonalRun, one_for_all: bool) -> None:
+    def __init__(self, maker: SessionMaker, *, loop: ToolLoop, one_for_all: bool) -> None:
         self._maker = maker
         self._one: CmwAgent | None = None
         self._one_for_all = one_for_all
-        current = getattr(middleware, "current_owner", None)
-        self._graph = build_graph(
-            tools_that_tell(current or (lambda runtime: str(runtime.context.owner))),
-            personal=middleware,
-        )
+        self._loop = loop
 
     def agent(self, principal: Principal) -> CmwAgent:
         if self._one is not None and self._one_for_all:
             return self._one
         plain = self._maker.agent(principal)
         self._one = CmwAgent(
-            self._graph, owner=principal.id, model=plain._model, instructions="Answer."
+            self._loop, owner=principal.id, model=plain._model, instructions="Answer."
         )
         return self._one
 
@@ -95,7 +92,17 @@ class TellingAgents:
         return self._maker.memory(principal)
 
 
-def telling(middleware: PersonalRun | None = None, *, one_for_all: bool = False) -> Parts:
+def owner_of_run(config: RunnableConfig) -> str:
+    """Return whose run a tool is called in."""
+    context: RunContext = config["configurable"]["context"]
+    return context.owner
+
+
+def telling(
+    make_loop: Callable[[], ToolLoop] = lambda: ToolLoop(tools_that_tell(owner_of_run)),
+    *,
+    one_for_all: bool = False,
+) -> Parts:
     """Return an app whose agents tell who asks."""
 
     class Telling(Runtime):
@@ -104,7 +111,7 @@ def telling(middleware: PersonalRun | None = None, *, one_for_all: bool = False)
             async with super().running():
                 self.registry._maker = TellingAgents(
                     self.registry._maker,
-                    middleware=middleware or PersonalRun(),
+                    loop=make_loop(),
                     one_for_all=one_for_all,
                 )
                 yield
@@ -150,9 +157,9 @@ async def talk_in_turns(folder: Path, parts: Parts) -> tuple[list[Asker], list[i
         askers = []
         for number in range(USERS):
             browser = await stack.enter_async_context(Browser(app.url))
-            known = {s.owner for s in app.application.runtime.registry._sessions.values()}
+            known = {s.owner for s in live_sessions(app.application.runtime).values()}
             tab = await browser.open()
-            sessions = app.application.runtime.registry._sessions.values()
+            sessions = live_sessions(app.application.runtime).values()
             (owner,) = {s.owner for s in sessions} - known
             askers.append(Asker(number, tab, owner))
         asking = [asyncio.create_task(asker.ask(order)) for asker in askers]
@@ -196,24 +203,26 @@ async def test_the_oracle_notices_one_agent_for_all(tmp_path: Path) -> None:
     assert wrong(askers)
 
 
-class LastOwner(PersonalRun):
+class LastOwner(ToolLoop):
     """Keeps who asks beside the run instead of in it, as a global or a singleton would."""
 
-    owner = ""
+    def __init__(self) -> None:
+        super().__init__(tools_that_tell(lambda _: self.owner))
+        self.owner = ""
 
-    async def awrap_tool_call(self, request: Any, handler: Any) -> Any:
-        self.owner = request.runtime.context.owner
-        return await super().awrap_tool_call(request, handler)
-
-    def current_owner(self, _runtime: Any) -> str:
-        return self.owner
+    async def call_tool(self, context: RunContext, call: ToolCall) -> ToolMessage:
+        self.owner = context.owner
+        return await super().call_tool(context, call)
 
 
 async def test_the_oracle_notices_an_owner_kept_beside_the_run(tmp_path: Path) -> None:
-    askers, _ = await talk_in_turns(tmp_path, telling(LastOwner()))
+    askers, _ = await talk_in_turns(tmp_path, telling(LastOwner))
     assert wrong(askers)
 
 
 async def test_a_run_of_nobody_fails() -> None:
-    with pytest.raises(MissingContextError):
-        await build_graph([]).compiled.ainvoke({"messages": [HumanMessage("hello")]})
+    nothing: Any = None
+    with pytest.raises(ValueError, match="a run needs an owner"):
+        RunContext("", nothing, "", nothing)
+    with pytest.raises(ValueError, match="an agent needs an owner"):
+        CmwAgent(ToolLoop(), owner="", model=nothing, instructions="")

@@ -1,4 +1,4 @@
-"""Accounts: a sign-in proves one person, moves what is theirs, and ends when they say so."""
+"""Accounts: a sign-in proves one person, transfers what is theirs, and ends at sign-out."""
 
 import asyncio
 import base64

@@ -1,4 +1,4 @@
-"""Three owners do as they like; each sees what a dictionary of their own would show."""
+"""Random operations of three owners: the memory equals a separate dictionary for each."""
 
 import asyncio
 import dataclasses
@@ -21,7 +21,7 @@ from hypothesis.stateful import (
 from memory.engine.database import migrate, open_database
 from memory.errors import ConversationBusyError, ConversationNotFoundError
 from memory.manager import ConversationMemoryManager
-from memory.records import MessageStatus, TurnTicket
+from memory.records import ConversationOrigin, MessageStatus, NewTurn, TurnTicket
 from tests.contract.conftest import LEASE, Clock, postgres_server
 from tests.databases import take_over
 
@@ -110,18 +110,22 @@ class Owners(RuleBasedStateMachine):
     @rule(target=conversations, owner=owners, text=texts)
     def create(self, owner: str, text: str) -> str:
         key = self.step()
-        session_id = f"s{self.made}"
-        ticket = self.run(self.memory.begin_turn(owner, session_id, text, key=key, create=True))
-        known = self.model[owner, session_id] = Known([("user", text, "complete")])
+        conversation_id = f"s{self.made}"
+        ticket = self.run(
+            self.memory.begin_turn(
+                owner, NewTurn(conversation_id, text, key=key, origin=ConversationOrigin())
+            )
+        )
+        known = self.model[owner, conversation_id] = Known([("user", text, "complete")])
         known.title = " ".join(text.split())
         self.begun(known, ticket, key)
-        return session_id
+        return conversation_id
 
-    @rule(owner=owners, session_id=conversations, text=texts)
-    def append(self, owner: str, session_id: str, text: str) -> None:
-        key, known = self.step(), self.visible(owner, session_id)
+    @rule(owner=owners, conversation_id=conversations, text=texts)
+    def append(self, owner: str, conversation_id: str, text: str) -> None:
+        key, known = self.step(), self.visible(owner, conversation_id)
         ticket = self.attempt(
-            self.memory.begin_turn(owner, session_id, text, key=key, create=False),
+            self.memory.begin_turn(owner, NewTurn(conversation_id, text, key=key)),
             self.expected_refusal(known),
         )
         if ticket is None or known is None:
@@ -129,11 +133,11 @@ class Owners(RuleBasedStateMachine):
         known.messages.append(("user", text, "complete"))
         self.begun(known, ticket, key)
 
-    @rule(owner=owners, session_id=conversations, text=st.none() | texts)
-    def retry(self, owner: str, session_id: str, text: str | None) -> None:
-        key, known = self.step(), self.visible(owner, session_id)
+    @rule(owner=owners, conversation_id=conversations, text=st.none() | texts)
+    def retry(self, owner: str, conversation_id: str, text: str | None) -> None:
+        key, known = self.step(), self.visible(owner, conversation_id)
         ticket = self.attempt(
-            self.memory.begin_retry(owner, session_id, key=key, text=text),
+            self.memory.begin_retry(owner, conversation_id, key=key, text=text),
             self.expected_refusal(known),
         )
         if ticket is None or known is None:
@@ -145,22 +149,24 @@ class Owners(RuleBasedStateMachine):
                 known.title = " ".join(text.split())
         self.begun(known, ticket, key)
 
-    @rule(owner=owners, session_id=conversations, text=texts, pick=st.integers(0))
-    def repeat(self, owner: str, session_id: str, text: str, pick: int) -> None:
+    @rule(owner=owners, conversation_id=conversations, text=texts, pick=st.integers(0))
+    def repeat(self, owner: str, conversation_id: str, text: str, pick: int) -> None:
         """A key that was used in a conversation, sent by anybody."""
         self.step()
-        known = self.visible(owner, session_id)
-        everyone = [each for (_, name), each in self.model.items() if name == session_id]
+        known = self.visible(owner, conversation_id)
+        everyone = [each for (_, name), each in self.model.items() if name == conversation_id]
         tickets = [(k, t) for each in everyone for k, t in each.tickets.items()]
         if not tickets:
             return
         key, ticket = tickets[pick % len(tickets)]
         again = self.attempt(
-            self.memory.begin_turn(owner, session_id, text, key=key, create=False),
+            self.memory.begin_turn(owner, NewTurn(conversation_id, text, key=key)),
             None if known else ConversationNotFoundError,
         )
         if known is not None:
-            assert again == dataclasses.replace(ticket, fresh=False, agent_id="", born=None)
+            assert again == dataclasses.replace(
+                ticket, fresh=False, agent_id="", conversation_created_at=None
+            )
             if self.passed >= known.lease_ends:
                 known.running = None
 
@@ -192,32 +198,32 @@ class Owners(RuleBasedStateMachine):
             known.lease_ends = self.passed + LEASE
             known.running = None if status else turn_id
 
-    def visible(self, owner: str, session_id: str) -> Known | None:
-        known = self.model.get((owner, session_id))
+    def visible(self, owner: str, conversation_id: str) -> Known | None:
+        known = self.model.get((owner, conversation_id))
         return known if known is not None and not known.deleted else None
 
-    @rule(owner=owners, session_id=conversations, title=texts.filter(str.strip))
-    def rename(self, owner: str, session_id: str, title: str) -> None:
-        known = self.visible(owner, session_id)
+    @rule(owner=owners, conversation_id=conversations, title=texts.filter(str.strip))
+    def rename(self, owner: str, conversation_id: str, title: str) -> None:
+        known = self.visible(owner, conversation_id)
         refusal = None if known else ConversationNotFoundError
-        self.attempt(self.memory.rename(owner, session_id, title), refusal)
+        self.attempt(self.memory.rename(owner, conversation_id, title), refusal)
         if known is not None:
             known.title = " ".join(title.split())
 
-    @rule(owner=owners, session_id=conversations)
-    def delete(self, owner: str, session_id: str) -> None:
-        known = self.visible(owner, session_id)
+    @rule(owner=owners, conversation_id=conversations)
+    def delete(self, owner: str, conversation_id: str) -> None:
+        known = self.visible(owner, conversation_id)
         refusal = None if known else ConversationNotFoundError
-        self.attempt(self.memory.delete(owner, session_id), refusal)
+        self.attempt(self.memory.delete(owner, conversation_id), refusal)
         if known is not None:
             known.deleted = True
 
-    @rule(owner=owners, session_id=conversations)
-    def restore(self, owner: str, session_id: str) -> None:
-        known = self.model.get((owner, session_id))
+    @rule(owner=owners, conversation_id=conversations)
+    def restore(self, owner: str, conversation_id: str) -> None:
+        known = self.model.get((owner, conversation_id))
         deleted = known is not None and known.deleted
         refusal = None if deleted else ConversationNotFoundError
-        self.attempt(self.memory.restore(owner, session_id), refusal)
+        self.attempt(self.memory.restore(owner, conversation_id), refusal)
         if known is not None:
             known.deleted = False
 
@@ -233,7 +239,9 @@ class Owners(RuleBasedStateMachine):
 
     @rule(owner=owners, query=st.sampled_from(["a", "b", "c", "ab", "a b"]))
     def search(self, owner: str, query: str) -> None:
-        found = {item.session_id for item in self.run(self.memory.search(owner, query, limit=500))}
+        found = {
+            item.conversation_id for item in self.run(self.memory.search(owner, query, limit=500))
+        }
         mine = {n: k for (o, n), k in self.model.items() if o == owner and not k.deleted}
         assert found <= set(mine)
         for name, known in mine.items():
@@ -254,12 +262,12 @@ class Owners(RuleBasedStateMachine):
         self.clock.advance(seconds)
         self.passed += seconds
 
-    @rule(owner=owners, session_id=conversations)
-    def look(self, owner: str, session_id: str) -> None:
-        known = self.visible(owner, session_id)
+    @rule(owner=owners, conversation_id=conversations)
+    def look(self, owner: str, conversation_id: str) -> None:
+        known = self.visible(owner, conversation_id)
         refusal = None if known else ConversationNotFoundError
         window = self.attempt(
-            self.memory.window(owner, session_id, budget=10**4, before_seq=10**6), refusal
+            self.memory.window(owner, conversation_id, budget=10**4, before_seq=10**6), refusal
         )
         if known is not None and window is not None:
             shown = [(m.role, m.content) for m in window]
@@ -274,7 +282,7 @@ class Owners(RuleBasedStateMachine):
                 if of == owner and not known.deleted
             }
             listed = self.run(self.memory.conversations(owner, limit=500))
-            assert {c.session_id: (c.message_count, c.title) for c in listed} == {
+            assert {c.conversation_id: (c.message_count, c.title) for c in listed} == {
                 name: (len(known.messages), known.title) for name, known in mine.items()
             }
             for name, known in mine.items():

@@ -1,4 +1,4 @@
-"""Isolation 17: metrics know words of the program, and nobody: users make no series."""
+"""Isolation 17: the labels of metrics have fixed values and hold nothing of users."""
 
 import asyncio
 from pathlib import Path

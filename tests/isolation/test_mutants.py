@@ -1,4 +1,4 @@
-"""Isolation 2: a check that cannot fail proves nothing; removed owner conditions are seen."""
+"""Isolation 2: tests fail when an owner condition is removed from the code."""
 
 import hashlib
 import textwrap

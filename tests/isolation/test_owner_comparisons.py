@@ -1,7 +1,7 @@
-"""Isolation: each place in the code that compares two owners, tried with another's things.
+"""Isolation: each comparison of two owners in the code, called directly with another owner's data.
 
-What comes before it in the app gives it no other owner's, so that no request shows whether it is
-there: it is called as it stands.
+Earlier checks keep other owners' data away from these comparisons, so that no request reaches them:
+the functions are called directly.
 """
 
 import asyncio
@@ -90,10 +90,10 @@ async def test_a_turn_that_waits_is_taken_up_by_its_owner_alone(tmp_path: Path) 
                 await endpoint.wait_held()
                 turn.pause()
             bob = await session_of(runtime, "bob", conversation=conversation)
-            assert runtime.chat.take_up(bob) is None
+            assert runtime.chat.resume(bob) is None
             assert (bob.turn, turn.is_read) == (None, False)
             again = await session_of(runtime, "alice", conversation=conversation, page="2")
-            assert runtime.chat.take_up(again) is turn
+            assert runtime.chat.resume(again) is turn
             turn.go_on()
             endpoint.release_all()
             assert ending([event async for event in turn]).outcome == "complete"

@@ -1,4 +1,4 @@
-"""Isolation: a session of the REST interface is one of its key, its agent and its id together."""
+"""Isolation: a REST session is identified by key, agent and session id together."""
 
 import asyncio
 import os
@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 
 from cmw_agent.identity import channel_principals
-from cmw_agent.tools.composio.connections import ConnectionUser
+from cmw_agent.tools.composio.accounts import ConnectionUser
 from tests.accounts import connected
 from tests.harness import canary, served, settings_for
 from tests.isolation.storm import canaries

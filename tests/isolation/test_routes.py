@@ -1,4 +1,4 @@
-"""Isolation 7: every route of the app is judged, and what is not open does not exist."""
+"""Isolation 7: every route is listed as open or closed, and closed routes answer 404."""
 
 import re
 from collections.abc import AsyncIterator, Iterable, Iterator
@@ -8,7 +8,8 @@ import pytest
 import pytest_asyncio
 
 from cmw_agent.server.build import Application
-from cmw_agent.web.security.route_allowlist import API, CLOSED, OPEN, RouteTable
+from cmw_agent.web.security.closed_routes import CLOSED_ROUTES
+from cmw_agent.web.security.route_allowlist import API, OPEN, RouteTable
 from tests.isolation.wire import Answer, ask
 from tests.isolation.world import World, world
 
@@ -46,7 +47,7 @@ def example(template: str) -> str:
 
 
 def unjudged(found: Iterable[str]) -> set[str]:
-    return set(found) - OPEN_TEMPLATES - CLOSED
+    return set(found) - OPEN_TEMPLATES - CLOSED_ROUTES
 
 
 @shared
@@ -63,17 +64,17 @@ async def test_a_route_that_an_upgrade_brings_is_noticed(here: World) -> None:
 
 @shared
 async def test_nothing_is_judged_that_is_not_there(here: World) -> None:
-    assert not (OPEN_TEMPLATES | CLOSED) - offered(here.app.application)
+    assert not (OPEN_TEMPLATES | CLOSED_ROUTES) - offered(here.app.application)
 
 
 def test_no_route_is_open_and_closed() -> None:
-    assert not OPEN_TEMPLATES & CLOSED
+    assert not OPEN_TEMPLATES & CLOSED_ROUTES
     assert len({(route.method, route.template) for route in OPEN}) == len(OPEN)
 
 
 def test_no_open_pattern_lets_a_closed_route_through() -> None:
     table = RouteTable()
-    for template in CLOSED:
+    for template in CLOSED_ROUTES:
         for path in (example(template), template):
             assert all(table.find(method, path) is None for method in METHODS), path
 
@@ -101,7 +102,7 @@ async def test_a_closed_route_answers_like_one_that_does_not_exist(
     method: str, here: World
 ) -> None:
     wanted = await unknown(here, method)
-    for template in sorted(CLOSED):
+    for template in sorted(CLOSED_ROUTES):
         body = b"{}" if method in ("POST", "PUT", "PATCH") else b""
         assert await ask(here.url, method, example(template), body=body) == wanted, template
 

@@ -1,4 +1,4 @@
-"""Isolation: a recurring task is its owner's alone, and runs as nobody else."""
+"""Isolation: a recurring task belongs to its owner alone and runs as that owner."""
 
 import contextlib
 import json
@@ -19,7 +19,7 @@ from tests.isolation.toolhouse import obedient, settle, toolhouse, visitor
 from tests.logbook import logbook
 from tests.rows import rows
 from tests.scheduled import Hands, Heard, ran, scheduler_of, store_of
-from tests.service import answer_of, process, session_of, told, until
+from tests.service import answer_of, live_sessions, process, session_of, told, until
 
 EVERY_TASK = "SELECT * FROM agent_schedules"
 FAR = Hands().far
@@ -140,7 +140,7 @@ async def test_a_run_is_its_owner_s_in_every_respect(tmp_path: Path) -> None:
             }
             assert told == identifiers[name]
         assert len(set(owners.values())) == 3
-        live = runtime.registry._sessions.values()
+        live = live_sessions(runtime).values()
         assert all(session.can_ask for session in live)  # the runs' own sessions are gone
 
 

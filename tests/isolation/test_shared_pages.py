@@ -1,4 +1,4 @@
-"""The page is made once for everybody: nothing that one visitor sends may shape another's."""
+"""The cached page is the same for all visitors: no request of one changes another's."""
 
 import re
 from pathlib import Path

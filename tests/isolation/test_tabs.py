@@ -1,4 +1,4 @@
-"""Isolation 12: two tabs of one user mix nothing up either."""
+"""Isolation 12: two tabs of one user do not mix."""
 
 import asyncio
 from pathlib import Path
@@ -24,7 +24,7 @@ async def talk(tab: Tab, said: list[str]) -> list[Event]:
 def conversations(here: World) -> dict[str, list[tuple[str, str, str]]]:
     """Return (role, text, status) of each stored conversation's messages, oldest first."""
     ids = [row["session_id"] for row in here.rows()["agent_sessions"]]
-    return {session_id: here.texts(session_id) for session_id in ids}
+    return {conversation_id: here.texts(conversation_id) for conversation_id in ids}
 
 
 async def test_two_tabs_with_two_conversations_do_not_mix(tmp_path: Path) -> None:
@@ -62,10 +62,10 @@ async def test_what_one_tab_has_shown_whole_another_shows_whole(tmp_path: Path) 
         one = await browser.open()
         async with Following(one, await one.join("send", [said, "", "", None])) as stream:
             await here.endpoint.wait_held(said)
-            (session_id,) = conversations(here)
+            (conversation_id,) = conversations(here)
             async with unstored(here, said):
                 await stream.seen(f"You said: {said}")
-                opening = asyncio.create_task(browser.tab(query=f"?c={session_id}").open())
+                opening = asyncio.create_task(browser.tab(query=f"?c={conversation_id}").open())
                 # a page that does not wait for it is open by then, and shows no answer
                 await asyncio.wait({opening}, timeout=1)
             await stream.done()
@@ -81,8 +81,8 @@ async def test_one_conversation_in_two_tabs_says_busy_and_then_goes_on(tmp_path:
             one, await one.join("send", [f"{first} {rest}", "", "", None])
         ) as stream:
             await stream.seen(f"You said: {first}")
-            (session_id,) = conversations(here)
-            two = await browser.open(query=f"?c={session_id}")
+            (conversation_id,) = conversations(here)
+            two = await browser.open(query=f"?c={conversation_id}")
             before = settled(here)
             busy = await two.send(second)
             assert busy.error is not None
@@ -97,7 +97,7 @@ async def test_one_conversation_in_two_tabs_says_busy_and_then_goes_on(tmp_path:
             here.endpoint.release(second)
             event = await stream.done()
         assert last_text(event.value) == f"You said: {second}"
-        assert conversations(here)[session_id] == [
+        assert conversations(here)[conversation_id] == [
             ("user", f"{first} {rest}", "complete"),
             ("assistant", f"You said: {first} {rest}", "complete"),
             ("user", second, "complete"),
@@ -109,8 +109,8 @@ async def test_one_conversation_in_two_tabs_never_interleaves(tmp_path: Path) ->
     async with world(tmp_path) as here, Browser(here.url) as browser:
         one = await browser.open()
         await one.send("hello")
-        (session_id,) = conversations(here)
-        tabs = [one, *[await browser.open(query=f"?c={session_id}") for _ in range(3)]]
+        (conversation_id,) = conversations(here)
+        tabs = [one, *[await browser.open(query=f"?c={conversation_id}") for _ in range(3)]]
         said = [[f"note {canary()}" for _ in range(TURNS)] for _ in tabs]
         talks = await asyncio.gather(*(talk(t, s) for t, s in zip(tabs, said, strict=True)))
         taken = ["hello"]
@@ -122,8 +122,8 @@ async def test_one_conversation_in_two_tabs_never_interleaves(tmp_path: Path) ->
                 else:
                     assert "still being written" in event.error
         stored = conversations(here)
-        assert set(stored) == {session_id}
-        messages = stored[session_id]
+        assert set(stored) == {conversation_id}
+        messages = stored[conversation_id]
         assert len(messages) == 2 * len(taken)
         for question, answer in zip(messages[::2], messages[1::2], strict=True):
             assert (question[0], answer[0]) == ("user", "assistant")
@@ -154,17 +154,19 @@ async def test_a_tab_that_is_behind_changes_no_message_that_it_does_not_show(
     async with world(tmp_path) as here, Browser(here.url) as browser:
         one = await browser.open()
         await one.send("first")
-        (session_id,) = conversations(here)
-        two = await browser.open(query=f"?c={session_id}")
+        (conversation_id,) = conversations(here)
+        two = await browser.open(query=f"?c={conversation_id}")
         await one.send("second")
         change = {"index": [0, 0], "value": "changed", "previous_value": "first"}
         event = await two.run(name, [], event_data=change)
         # Whatever it answers, the message that the other tab wrote must not be lost, and
         # what is shown must be what is stored.
-        assert ("user", "second", "complete") in conversations(here)[session_id]
+        assert ("user", "second", "complete") in conversations(here)[conversation_id]
         if event.error is None:
             asked = texts(event.value, "user")
-            stored = [text for role, text, _ in conversations(here)[session_id] if role == "user"]
+            stored = [
+                text for role, text, _ in conversations(here)[conversation_id] if role == "user"
+            ]
             assert asked == stored
 
 
@@ -175,9 +177,9 @@ class SlowMemory(ConversationMemoryManager):
     asked: asyncio.Event | None = None
 
     async def messages(
-        self, owner: str, session_id: str, *, limit: int = 40, before_seq: int | None = None
+        self, owner: str, conversation_id: str, *, limit: int = 40, before_seq: int | None = None
     ) -> list[StoredMessage]:
-        found = await super().messages(owner, session_id, limit=limit, before_seq=before_seq)
+        found = await super().messages(owner, conversation_id, limit=limit, before_seq=before_seq)
         if self.go_on is not None and self.asked is not None:
             self.asked.set()
             await self.go_on.wait()
@@ -188,18 +190,18 @@ async def test_a_chat_that_is_read_slowly_is_not_shown_as_another(tmp_path: Path
     async with world(tmp_path) as here, Browser(here.url) as browser:
         one = await browser.open()
         await one.send("first")
-        (session_id,) = conversations(here)
+        (conversation_id,) = conversations(here)
         two = await browser.open()
-        (session,) = [s for s in here.sessions().values() if s.conversation_id != session_id]
+        (session,) = [s for s in here.sessions().values() if s.conversation_id != conversation_id]
         slow = session.memory = SlowMemory(session.memory._database)
         slow.go_on, slow.asked = asyncio.Event(), asyncio.Event()
         # The page opens a chat; before it is read, the user turns to a new one.
-        two.query = f"?c={session_id}"
+        two.query = f"?c={conversation_id}"
         opening = await two.join("open_page", [])
         await asyncio.wait_for(slow.asked.wait(), WAIT)
         two.query = ""
         turning = await two.join("new_chat", [])
-        await until(lambda: session.conversation_id != session_id)
+        await until(lambda: session.conversation_id != conversation_id)
         slow.go_on.set()
         events = {opening: Event(opening), turning: Event(turning)}
         async for message in two.events():
@@ -207,7 +209,9 @@ async def test_a_chat_that_is_read_slowly_is_not_shown_as_another(tmp_path: Path
                 applied(events[message["event_id"]], message)
         for event in events.values():
             messages, shown_id = event.values[-1][:2]
-            assert bool(messages) is (shown_id == session_id)
+            assert bool(messages) is (shown_id == conversation_id)
         event = await two.send("second")
         assert texts(event.value, "user") == ["second"]
-        assert [text for role, text, _ in here.texts(session_id) if role == "user"] == ["first"]
+        assert [text for role, text, _ in here.texts(conversation_id) if role == "user"] == [
+            "first"
+        ]

@@ -1,4 +1,4 @@
-"""Isolation 22, 41: every user's tools run on that user's accounts, whatever a model says."""
+"""Isolation 22, 41: tools run on the accounts of the turn's owner, whatever the model asks for."""
 
 import asyncio
 import contextlib
@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from cmw_agent.tools.composio.connections import ConnectionUser
+from cmw_agent.tools.composio.accounts import ConnectionUser
 from tests.accounts import TICKET, connected, finish, follow
 from tests.harness import WAIT, Browser, Event, Tab, canary, last_text, texts
 from tests.isolation.toolhouse import Toolhouse, settle, toolhouse, visitor, waiting
 from tests.rows import rows
-from tests.service import answer_of, ending, session_of, told, until
+from tests.service import answer_of, ending, live_sessions, session_of, told, until
 
 LIST = "do ASANA_GET_TASKS {}"
 
@@ -37,7 +37,7 @@ async def asked(house: Toolhouse, tab: Tab, text: str) -> tuple[asyncio.Task[Eve
     await until(lambda: len(approvals) > 0)
     (session,) = [
         s
-        for s in house.app.application.runtime.registry._sessions.values()
+        for s in live_sessions(house.app.application.runtime).values()
         if s.conversation_id and approvals.pending(s.owner, s.conversation_id)
     ]
     conversation = str(session.conversation_id)
@@ -187,7 +187,7 @@ async def test_calls_of_one_id_are_decided_run_and_stored_each_with_its_own_argu
         both = 'ASANA_CREATE_TASK {"name": "one"} and ASANA_CREATE_TASK {"name": "two"}'
         running = asyncio.create_task(tab.send(f"do {both}"))
         await until(lambda: len(approvals) == 2)
-        (session,) = house.app.application.runtime.registry._sessions.values()
+        (session,) = live_sessions(house.app.application.runtime).values()
         conversation = str(session.conversation_id)
         by_name = {c["arguments"]["name"]: c["call"] for c in await waiting(tab, conversation)}
         stale = by_name["two"]

@@ -1,4 +1,4 @@
-"""On WhatsApp everybody has their own: people of one name, and one in a group and alone."""
+"""Isolation on WhatsApp: senders of one name, and one sender in a group and in private."""
 
 import asyncio
 import contextlib
@@ -15,7 +15,7 @@ from cmw_agent.channels.whatsapp.answering import owner_of
 from cmw_agent.channels.whatsapp.approvals import FAILED
 from cmw_agent.channels.whatsapp.inbound import parsed
 from cmw_agent.identity.principals import Principal
-from cmw_agent.tools.composio.connections import ConnectionUser
+from cmw_agent.tools.composio.accounts import ConnectionUser
 from tests.accounts import TICKET, connected
 from tests.doubles.composio_server import Composio, composio_server
 from tests.doubles.openai_server import OpenAIDouble
@@ -48,7 +48,7 @@ class Place:
     async def hears(self, chat: str, count: int) -> list[str]:
         """Wait until so many texts came in a chat; return them."""
         while len(self.bridge.texts(chat)) < count:
-            await self.bridge.until(len(self.bridge.taken) + 1)
+            await self.bridge.until(len(self.bridge.delivered) + 1)
         return self.bridge.texts(chat)
 
     async def is_asked(self, chat: str, count: int) -> list[str]:
@@ -249,7 +249,7 @@ async def test_each_hears_their_own_alone(tmp_path: Path) -> None:
                 f"You said: {word} a",
                 f"You said: {word} b",
             ]
-            assert all(word not in text for to, text in at.bridge.taken if to != chat)
+            assert all(word not in text for to, text in at.bridge.delivered if to != chat)
         for request in at.endpoint.requests:
             words = {text.partition(" ")[0] for text in request.user_texts}
             assert len(words) == 1, "one request to the model holds two people's words"

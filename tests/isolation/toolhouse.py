@@ -1,4 +1,4 @@
-"""The app with tools: an endpoint double whose model does what it is told, and Composio's double."""
+"""Runs the app with tools: an endpoint double that calls the tools named, and Composio's double."""
 
 import contextlib
 import json
@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cmw_agent.tools.composio.connections import ConnectionUser
+from cmw_agent.tools.composio.accounts import ConnectionUser
 from tests.accounts import connected
 from tests.doubles.composio_server import Composio, composio_server
 from tests.doubles.openai_models import call_tools, words
@@ -21,16 +21,16 @@ CALL = re.compile(r"(\w+) (\{[^{}]*\})")
 
 
 def obedient(request: Request) -> Sequence[Step]:
-    """A model that calls the tools named in the last message, `do NAME {…} and NAME {…}`."""
-    found = ORDER.search(request.last_user)
-    if found is None:
+    """Call the tools named in the last message, `do NAME {…} and NAME {…}`; else echo it."""
+    match = ORDER.search(request.last_user)
+    if match is None:
         return [Text(words(f"You said: {request.last_user}"))]
-    calls = [(name, json.loads(text)) for name, text in CALL.findall(found.group(1))]
+    calls = [(name, json.loads(text)) for name, text in CALL.findall(match.group(1))]
     return call_tools(request, calls)
 
 
 def forgetful(request: Request) -> Sequence[Step]:
-    """The obedient model at an endpoint that calls each of its calls `call_0`."""
+    """Call tools like `obedient`, at an endpoint that gives every call the id `call_0`."""
     return [
         replace(step, call_id="call_0") if isinstance(step, ToolCalls) else step
         for step in obedient(request)
@@ -39,28 +39,28 @@ def forgetful(request: Request) -> Sequence[Step]:
 
 @dataclass(slots=True)
 class Toolhouse:
-    """The served app and its doubles."""
+    """A served app with tools, and its doubles."""
 
     app: Served
     endpoint: OpenAIDouble
     composio: Composio
 
     def user_of(self, tab: Tab) -> str:
-        """The id by which Composio knows the visitor of this tab."""
+        """Return Composio's user id of the tab's visitor."""
         return known_as(self.app, tab)
 
     async def connect(self, tab: Tab) -> str:
-        """Give the visitor of this tab a connected account; return its id."""
+        """Connect an account of the tab's visitor; return its id."""
         return await connected(self.app, self.composio, owner_of(self.app, tab))
 
 
 def known_as(app: Served, tab: Tab) -> str:
-    """The id by which Composio knows the visitor behind a tab, from its cookie."""
+    """Return Composio's user id of the tab's visitor, from its cookie."""
     return ConnectionUser.of_owner(owner_of(app, tab)).value
 
 
 def owner_of(app: Served, tab: Tab) -> str:
-    """The id of the visitor behind a tab, from its cookie."""
+    """Return the principal id of the tab's visitor, from its cookie."""
     runtime = app.application.runtime
     cookies = {cookie.key: cookie.value for cookie in tab.http.cookie_jar}
     identities = app.application.guard._identities
@@ -73,7 +73,7 @@ def owner_of(app: Served, tab: Tab) -> str:
 
 @contextlib.asynccontextmanager
 async def toolhouse(folder: Path, **changes: Any) -> AsyncIterator[Toolhouse]:
-    """Serve the app with the toolkit asana."""
+    """Serve the app with the toolkit asana for the block."""
     async with (
         composio_server() as composio,
         OpenAIDouble(scripts={"obedient": obedient, "forgetful": forgetful}) as endpoint,
@@ -90,15 +90,15 @@ async def toolhouse(folder: Path, **changes: Any) -> AsyncIterator[Toolhouse]:
 
 
 async def waiting(tab: Tab, conversation: str) -> list[dict[str, Any]]:
-    """What the page is told of calls that wait in a conversation."""
+    """Return the pending approvals of a conversation, as the page gets them."""
     async with tab.http.get(f"{tab.url}/approvals", params={"c": conversation}) as answer:
         assert answer.status == 200
-        found: list[dict[str, Any]] = (await answer.json())["waiting"]
-        return found
+        pending: list[dict[str, Any]] = (await answer.json())["waiting"]
+        return pending
 
 
 async def settle(tab: Tab, conversation: str, call: str, answer: str, **more: Any) -> int:
-    """Send the user's word about a call, as the page does; return HTTP's status."""
+    """Send the user's decision on a call, as the page does; return the HTTP status."""
     body = {
         "conversation": conversation,
         "call": call,
@@ -112,6 +112,6 @@ async def settle(tab: Tab, conversation: str, call: str, answer: str, **more: An
 
 
 async def visitor(stack: contextlib.AsyncExitStack, house: Toolhouse) -> Tab:
-    """A new browser with the page open in it."""
+    """Return a tab of a new browser with the page open in it."""
     browser = await stack.enter_async_context(Browser(house.app.url))
     return await browser.open()

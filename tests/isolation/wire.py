@@ -1,4 +1,4 @@
-"""Requests byte by byte, for what no HTTP client would send."""
+"""Sends raw HTTP requests that no HTTP client would send."""
 
 import asyncio
 from collections.abc import Mapping
@@ -7,12 +7,12 @@ from urllib.parse import urlsplit
 
 from tests.harness import WAIT
 
-EACH = ("date", "x-request-id")
+VARYING = ("date", "x-request-id")
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A response: status, headers in lower case without what differs in each, body."""
+    """A response: status, headers (names in lower case, without `VARYING`) and body."""
 
     status: int
     headers: Mapping[str, str]
@@ -26,9 +26,9 @@ async def ask(
     headers: Mapping[str, str] | None = None,
     body: bytes = b"",
 ) -> Answer:
-    """Send `target` as it is, and return the answer once the server has closed.
+    """Send a request with exactly this target; return the response once the server has closed.
 
-    Header values go out in latin-1.
+    Header values are encoded as latin-1.
     """
     address = urlsplit(url)
     lines = {"host": address.netloc, "connection": "close", **(headers or {})}
@@ -50,5 +50,5 @@ def _parsed(data: bytes) -> Answer:
     head, _, body = data.partition(b"\r\n\r\n")
     first, *lines = head.decode("latin-1").split("\r\n")
     pairs = [line.split(": ", 1) for line in lines]
-    headers = {name.lower(): value for name, value in pairs if name.lower() not in EACH}
+    headers = {name.lower(): value for name, value in pairs if name.lower() not in VARYING}
     return Answer(int(first.split(" ")[1]), headers, body)

@@ -1,4 +1,4 @@
-"""What the isolation tests share: an app with its model's endpoint, and views of its rows."""
+"""Runs the app with an endpoint double, for the isolation tests, with views of its rows."""
 
 import asyncio
 import contextlib
@@ -13,7 +13,7 @@ from cmw_agent.identity.principals import Principal, SessionKey
 from cmw_agent.server.build import Parts
 from tests.doubles.openai_server import OpenAIDouble
 from tests.harness import WAIT, Event, Served, Tab, served, settings_for
-from tests.service import until
+from tests.service import live_sessions, until
 
 Row = dict[str, Any]
 TABLES = ("agent_sessions", "agent_messages", "agent_turns")
@@ -21,7 +21,7 @@ TABLES = ("agent_sessions", "agent_messages", "agent_turns")
 
 @dataclass(slots=True)
 class World:
-    """A served app, the endpoint of its model and the file of its database."""
+    """A served app, its endpoint double and the path of its database."""
 
     app: Served
     endpoint: OpenAIDouble
@@ -29,43 +29,43 @@ class World:
 
     @property
     def url(self) -> str:
-        """Where the app is."""
+        """The app's URL."""
         return self.app.url
 
     def rows(self, *, but: Iterable[str] = ()) -> dict[str, list[Row]]:
-        """Return every row of users' tables, except those of the owners in `but`."""
-        hidden = set(but)
+        """Return the rows of conversations, messages and turns, except those of the owners in `but`."""
+        excluded = set(but)
         with contextlib.closing(sqlite3.connect(self.database)) as connection:
             connection.row_factory = sqlite3.Row
-            found = {
+            rows_by_table = {
                 table: [dict(row) for row in connection.execute(f"SELECT * FROM {table}")]  # noqa: S608
                 for table in TABLES
             }
         return {
-            table: [row for row in rows if row["owner_id"] not in hidden]
-            for table, rows in found.items()
+            table: [row for row in rows if row["owner_id"] not in excluded]
+            for table, rows in rows_by_table.items()
         }
 
-    def texts(self, session_id: str) -> list[tuple[str, str, str]]:
+    def texts(self, conversation_id: str) -> list[tuple[str, str, str]]:
         """Return (role, content, status) of a conversation's messages, oldest first."""
         with contextlib.closing(sqlite3.connect(self.database)) as connection:
             return connection.execute(
                 "SELECT role, content, status FROM agent_messages WHERE session_id = ? "
                 "AND NOT superseded ORDER BY seq",
-                (session_id,),
+                (conversation_id,),
             ).fetchall()
 
     def sessions(self) -> dict[SessionKey, LiveSession]:
-        """Return the live sessions, as the registry holds them."""
-        return dict(self.app.application.runtime.registry._sessions)
+        """Return the live sessions of all principals."""
+        return live_sessions(self.app.application.runtime)
 
     def only_session(self) -> LiveSession:
-        """Return the one live session that there is."""
+        """Return the only live session."""
         (session,) = self.sessions().values()
         return session
 
     def owners(self) -> set[Principal]:
-        """Return everybody who has a live session."""
+        """Return the principals that have a live session."""
         return {session.principal for session in self.sessions().values()}
 
 
@@ -82,26 +82,26 @@ async def world(
 
 @contextlib.asynccontextmanager
 async def unstored(here: World, key: str) -> AsyncIterator[None]:
-    """Let the answer end that stands at its gate, and let nothing be stored for the block."""
+    """Let the answer that waits at its gate end, and keep it from being stored during the block."""
     chat = here.app.application.runtime.chat
     with contextlib.closing(sqlite3.connect(here.database, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         assert here.endpoint.release(key) == 1
-        await until(lambda: any(work.is_over for work in chat._work.values()))
+        await until(lambda: any(runner.is_over for runner in chat._runners.values()))
         yield
         other.execute("ROLLBACK")
 
 
 class Following:
-    """Follows one event in a task of its own, as the page does; an async context manager.
+    """Reads one event's stream in a task, as the page does; an async context manager.
 
-    Leaving the block early closes the stream, as a closed page would.
+    Leaving the block early closes the stream, as closing the page does.
     """
 
     def __init__(self, tab: Tab, event_id: str) -> None:
         self.event = Event(event_id)
         self._tab = tab
-        self._came = asyncio.Condition()
+        self._received = asyncio.Condition()
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -114,12 +114,12 @@ class Following:
             await asyncio.wait([self._task])
 
     async def seen(self, text: str) -> None:
-        """Wait until `text` has come to the tab."""
-        async with asyncio.timeout(WAIT), self._came:
-            await self._came.wait_for(lambda: text.encode() in self._tab.received)
+        """Wait until the tab has received `text`."""
+        async with asyncio.timeout(WAIT), self._received:
+            await self._received.wait_for(lambda: text.encode() in self._tab.received)
 
     async def done(self) -> Event:
-        """Wait until the server has closed the stream; return what came of the event."""
+        """Wait until the server has closed the stream; return the event with its updates."""
         assert self._task is not None
         async with asyncio.timeout(WAIT):
             await asyncio.shield(self._task)
@@ -128,5 +128,5 @@ class Following:
     async def _follow(self) -> None:
         async with contextlib.aclosing(self._tab.follow(self.event)) as updates:  # type: ignore[type-var]
             async for _ in updates:
-                async with self._came:
-                    self._came.notify_all()
+                async with self._received:
+                    self._received.notify_all()

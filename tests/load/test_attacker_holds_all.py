@@ -1,4 +1,4 @@
-"""The storm while an attacker holds all he can: nobody else is refused anything."""
+"""The canary storm during an attack on all resources: no other user is refused."""
 
 import asyncio
 import contextlib

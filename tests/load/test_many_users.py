@@ -1,4 +1,4 @@
-"""Many users at once: every answer whole, nobody's in another's, and a clear no when full."""
+"""Many concurrent users: complete answers, no foreign canaries, clear refusals at the limit."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""Two thousand sessions come and go: nothing of them stays, and no map outgrows its cap."""
+"""Two thousand sessions come and go without a leak, and every map keeps its cap."""
 
 import asyncio
 import gc

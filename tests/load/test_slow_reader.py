@@ -1,4 +1,4 @@
-"""A page that reads slowly holds up nobody, and what waits for it is bounded."""
+"""A page that reads slowly delays nobody, and its buffer is bounded."""
 
 import asyncio
 import gc

@@ -1,4 +1,4 @@
-"""Finds the conditions that keep owners apart, and writes the source without one of them."""
+"""Finds the owner conditions in the source, and writes the source without one of them."""
 
 import ast
 import re

@@ -26,9 +26,9 @@ ENVIRONMENT = {"PYTHONDONTWRITEBYTECODE": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD":
 SELECTED = ("-k", "not postgresql")  # there, row-level security would hide most of what is missing
 # Written for PostgreSQL alone; their tests read as the scope that sees everybody's rows.
 ON_POSTGRESQL = (
-    "memory/conversations/editing.py _MATCHES: m.owner_id = :of_owner #2",
+    "memory/conversations/editing.py _MATCHES: m.owner_id = :owner_id_ #2",
     "memory/conversations/transfer.py _TRANSFER: owner_id = :new_owner #2",
-    "memory/conversations/transfer.py _TRANSFER: owner_id = :of_owner #2",
+    "memory/conversations/transfer.py _TRANSFER: owner_id = :owner_id_ #2",
 )
 PASSED, FAILED = 0, 1  # pytest's exit codes
 
@@ -36,13 +36,13 @@ PASSED, FAILED = 0, 1  # pytest's exit codes
 CONDITIONS = "tests/contract/test_owner_conditions.py"
 COMPARISONS = "tests/isolation/test_owner_comparisons.py"
 TESTS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("memory/connections.py", (CONDITIONS, "tests/contract/test_memory_connections.py")),
+    ("memory/connection_rows.py", (CONDITIONS, "tests/contract/test_memory_connections.py")),
     ("memory/conversations/files.py", (CONDITIONS, "tests/contract/test_memory_files.py")),
-    ("memory/queues/inbox.py", (CONDITIONS, "tests/contract/test_memory_channels.py")),
+    ("memory/queues/inbox_rows.py", (CONDITIONS, "tests/contract/test_memory_channels.py")),
     ("memory/logins.py", (CONDITIONS, "tests/isolation/test_login.py")),
-    ("memory/queues/outbox.py", (CONDITIONS, "tests/contract/test_memory_channels.py")),
+    ("memory/queues/outbox_rows.py", (CONDITIONS, "tests/contract/test_memory_channels.py")),
     ("memory/maintenance/retention.py", (CONDITIONS, "tests/contract/test_retention.py")),
-    ("memory/queues/schedules.py", (CONDITIONS, "tests/contract/test_memory_schedules.py")),
+    ("memory/queues/schedule", (CONDITIONS, "tests/contract/test_memory_schedules.py")),
     ("memory/conversations/transfer.py", (CONDITIONS, "tests/contract/test_memory_transfer.py")),
     ("memory/", (CONDITIONS, "tests/contract/test_memory_owners.py")),
     ("cmw_agent/tools/", ("tests/unit/test_composio.py", "tests/isolation/test_tools.py")),

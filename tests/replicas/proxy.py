@@ -1,4 +1,4 @@
-"""nginx in front of replicas, with the configuration that is deployed."""
+"""Runs nginx in front of replicas, with the deployed configuration."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""The page in a browser, when its replica dies and when the next one is drained."""
+"""The page in a browser while its replica dies, and while the next one is drained."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Two replicas behind nginx, of which one dies and the other is drained, while people chat."""
+"""Two replicas behind nginx: one dies and the other is drained while users chat."""
 
 import asyncio
 import os

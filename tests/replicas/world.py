@@ -1,4 +1,4 @@
-"""Two replicas behind nginx on one PostgreSQL and one Redis, and the people who chat there."""
+"""Runs two replicas behind nginx on one PostgreSQL and one Redis, and their users."""
 
 import asyncio
 import contextlib
@@ -30,7 +30,7 @@ PUT_OFF = timedelta(minutes=10)
 
 
 def script(request: Request) -> Sequence[Step]:
-    """Answer at once, or, where the message says so, by half until the test says so."""
+    """Answer at once; where the message says so, stop halfway until the test releases it."""
     said = request.last_user
     if said.startswith(HELD):
         return [Text([PART]), Gate(), Text(["You said: ", said])]
@@ -39,7 +39,7 @@ def script(request: Request) -> Sequence[Step]:
 
 @dataclass
 class House:
-    """What the replicas share."""
+    """What the replicas share: database, Redis, endpoint, nginx; starts the replicas."""
 
     folder: Path
     endpoint: OpenAIDouble
@@ -50,7 +50,7 @@ class House:
 
     @contextlib.asynccontextmanager
     async def replica(self, number: int) -> AsyncIterator[Process]:
-        """Start an app at the place of replica `number`."""
+        """Run replica `number` for the block."""
         settings = {
             "CMW_PORT": str(self.ports[number]),
             "CMW_DATA_DIR": str(self.folder),
@@ -72,17 +72,17 @@ class House:
             yield process
 
     def direct(self, number: int) -> str:
-        """Return the address of a replica past nginx."""
+        """Return the URL of a replica without nginx."""
         return f"http://127.0.0.1:{self.ports[number]}"
 
     async def serving(self, number: int) -> None:
-        """Check that a replica says that it can serve; its first request waits for its start."""
+        """Check that a replica is ready; the request waits for its start."""
         ready = f"{self.direct(number)}/readyz"
         async with aiohttp.ClientSession() as http, http.get(ready) as answer:
             assert answer.status == 200
 
     async def until_draining(self, number: int) -> None:
-        """Wait until a replica says that it drains."""
+        """Wait until a replica is draining."""
         async with asyncio.timeout(WAIT), aiohttp.ClientSession() as http:
             status = 200
             while status != 503:
@@ -90,7 +90,7 @@ class House:
                     status = answer.status
 
     async def rows(self, statement: str, *values: Any) -> list[dict[str, Any]]:
-        """Return the rows of a statement on the database, past all code of the app."""
+        """Return the rows of a statement on the database, without any code of the app."""
         connection = await asyncpg.connect(self.database, server_settings=MAINTENANCE)
         try:
             return [dict(row) for row in await connection.fetch(statement, *values)]
@@ -98,17 +98,17 @@ class House:
             await connection.close()
 
     async def hold_leases(self) -> None:
-        """Put off the end of the leases of running turns, however slow the machine is."""
+        """Extend the leases of running turns, so that a slow machine lets none expire."""
         longer = "UPDATE agent_turns SET lease_expires_at = lease_expires_at + $1::interval"
         await self.rows(f"{longer} WHERE state = 'running'", PUT_OFF)
 
     async def let_leases_end(self) -> None:
-        """Let leases that were put off end when they would have."""
+        """Undo the extension of the leases."""
         shorter = "UPDATE agent_turns SET lease_expires_at = lease_expires_at - $1::interval"
         await self.rows(f"{shorter} WHERE lease_expires_at > now() + $1::interval / 2", PUT_OFF)
 
     async def until(self, statement: str, *values: Any) -> None:
-        """Wait until a statement that selects one truth finds it."""
+        """Wait until a statement that selects one boolean returns true."""
         connection = await asyncpg.connect(self.database, server_settings=MAINTENANCE)
         try:
             async with asyncio.timeout(WAIT):
@@ -120,7 +120,7 @@ class House:
 
 @contextlib.asynccontextmanager
 async def house(folder: Path, server: str, redis: str) -> AsyncIterator[House]:
-    """Make a database of its own on the PostgreSQL server, an endpoint and nginx."""
+    """Create a database on the PostgreSQL server, and run an endpoint and nginx, for the block."""
     name = f"replicas_{folder.name.replace('-', '_')}"
     connection = await asyncpg.connect(server)
     await connection.execute(f'CREATE DATABASE "{name}"')
@@ -135,7 +135,7 @@ async def house(folder: Path, server: str, redis: str) -> AsyncIterator[House]:
 
 @dataclass(eq=False)
 class Person:
-    """Somebody with a browser and one page: what they said, and every byte they got."""
+    """A user with a browser and one page: their messages, and every byte received."""
 
     browser: Browser
     tab: Tab
@@ -162,7 +162,7 @@ class Person:
         return opened
 
     async def leave(self) -> None:
-        """Let go of all pages, whatever became of their connections."""
+        """Close all pages, whatever the state of their connections."""
         for tab in (self.tab, *self.others):
             self.seen += tab.received
             tab.received.clear()
@@ -172,7 +172,7 @@ class Person:
                 await asyncio.gather(heartbeat, return_exceptions=True)
 
     async def until_ready(self) -> None:
-        """Wait until nginx leads this person to a replica that takes messages."""
+        """Wait until nginx routes this user to a replica that is ready."""
         async with asyncio.timeout(WAIT):
             status = 0
             while status != 200:
@@ -181,17 +181,17 @@ class Person:
                 await asyncio.sleep(0.05)
 
     def received(self) -> set[str]:
-        """Return the canaries in all that was delivered to this person."""
+        """Return the canaries in everything received."""
         tabs = b"".join(tab.received for tab in (self.tab, *self.others))
         return canaries((self.seen + tabs).decode())
 
     def note(self, kind: str = "note") -> str:
-        """Return a new message with a secret."""
+        """Return a new message with a canary."""
         self.said.append(f"{kind} {canary()} please")
         return self.said[-1]
 
     async def say(self, text: str, key: str = "") -> None:
-        """Send a message and see it answered."""
+        """Send a message and check its answer."""
         event = await self.tab.send(text, key)
         assert event.error is None, event.error
         assert last_text(event.value).endswith(f"You said: {text}"), last_text(event.value)
@@ -212,7 +212,7 @@ class Person:
                     self.begun.set()
 
     async def ended(self) -> bool:
-        """Wait for the end of the answer that was begun; whether it came to its end."""
+        """Wait for the end of the answer that was begun; return whether it is complete."""
         assert self.reader is not None
         assert self.event is not None
         async with asyncio.timeout(WAIT):
@@ -224,7 +224,7 @@ class Person:
 
 @contextlib.asynccontextmanager
 async def people(url: str, count: int) -> AsyncIterator[list[Person]]:
-    """Let so many people open the page."""
+    """Open the page for `count` users, for the block."""
     async with contextlib.AsyncExitStack() as stack:
         crowd = []
         for _ in range(count):

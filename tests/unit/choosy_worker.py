@@ -1,4 +1,4 @@
-"""A worker that never ends for a file that says that it is slow, and answers at once otherwise."""
+"""An extraction worker that hangs for a file that says so, and answers at once otherwise."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""Who may use an agent: names and keys as the server has verified them, and nothing like them."""
+"""Access to agents by verified user names, groups and keys."""
 
 import ast
 from collections.abc import Mapping

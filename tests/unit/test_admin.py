@@ -1,4 +1,4 @@
-"""The statistics page: for admins alone, one document that needs nothing else, all escaped."""
+"""The statistics page: for admins alone, one self-contained document, everything escaped."""
 
 import json
 import re
@@ -17,7 +17,7 @@ from cmw_agent.identity.principals import Identities, Principal
 from cmw_agent.server.build import Parts
 from cmw_agent.web.api.statistics_page import is_admin, statistics_page
 from cmw_agent.web.api.svg_charts import HEIGHT, Bar, bars, share_bar
-from memory.reports.figures import (
+from memory.reports.statistics import (
     Answers,
     Day,
     Messages,
@@ -273,10 +273,10 @@ async def test_a_visitor_whom_the_settings_do_not_name_cannot_tell_it_either(
 async def test_when_the_figures_cannot_be_had_an_admin_reads_a_sentence(named: Served) -> None:
     known = await cookie(named.url)
     runtime = named.application.runtime
-    held, runtime._database = runtime._database, None
+    services, runtime._services = runtime._services, None
     try:
         answer = await ask(named.url, "GET", PATH, known)
     finally:
-        runtime._database = held
+        runtime._services = services
     assert answer.status == 503
     assert "try again" in json.loads(answer.body)["detail"]

@@ -1,4 +1,4 @@
-"""What a request's body may take of the process: bytes, time, and places among the large ones."""
+"""Request bodies: limits of size, time and concurrent large ones."""
 
 import asyncio
 import contextlib
@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from cmw_agent.channels.app import _most
+from cmw_agent.channels.app import _max_bytes
 from cmw_agent.channels.common.body_limits import LARGE_SECONDS, SMALL_SECONDS, BoundedBodies
 from cmw_agent.core.errors import UserError
 from cmw_agent.limits.budget_sizes import BODY_BYTES, LARGE_BODIES
@@ -239,9 +239,9 @@ def test_only_what_a_bridge_has_signed_may_be_large(
     headers = [(b"x-hub-signature-256", each.encode()) for each in signatures]
     scope = {"type": "http", "path": "/whatsapp/incoming", "headers": headers}
     settings = settings_for(tmp_path, **changes)
-    assert _most(settings, {**scope, "path": "/v1/models"}) == settings.max_body_bytes
+    assert _max_bytes(settings, {**scope, "path": "/v1/models"}) == settings.max_body_bytes
     try:
-        found = _most(settings, scope)
+        found = _max_bytes(settings, scope)
     except UserError as error:
         found = error.status
     assert found == wanted

@@ -1,4 +1,4 @@
-"""Budgets: what one owner, one network address and all together may use."""
+"""Budgets of one owner, one network address and all together."""
 
 import asyncio
 import random
@@ -111,10 +111,10 @@ def test_what_is_released_is_free_again_once_and_no_name_stays() -> None:
     first.release()
     first.release()
     assert budgets.used("turns") == 0
-    use = budgets._uses["turns"]
+    use = budgets._usages["turns"]
     assert not use.owners
     assert not use.networks
-    assert not use.waiting
+    assert budgets.waiting("turns") == 0
 
 
 def test_what_is_suspended_is_free_for_others_and_resumed_beyond_the_bounds() -> None:
@@ -148,7 +148,7 @@ def test_counts_are_right_after_any_order_of_takes_and_releases() -> None:
         for number in range(4):
             found = sum(place == f"192.0.2.{number}" for _, place, _ in holds)
             assert budgets.used_by("turns", f"192.0.2.{number}") == found <= 6
-        use = budgets._uses["turns"]
+        use = budgets._usages["turns"]
         assert sum(use.owners.values()) == len(holds)
         assert all(0 < count <= 3 for count in use.owners.values())
 
@@ -168,7 +168,7 @@ async def test_of_those_who_wait_the_one_whose_network_holds_least_goes_first() 
         for number in range(3):
             group.create_task(wait(f"busy too {number}", "192.0.2.1"))
         group.create_task(wait("quiet", "192.0.2.2"))
-        await until(lambda: len(budgets._uses["turns"].waiting) == 4)
+        await until(lambda: budgets.waiting("turns") == 4)
         first.release()
     assert went == ["quiet", "busy too 0", "busy too 1", "busy too 2"]
     assert budgets.used("turns") == 3
@@ -187,13 +187,13 @@ async def test_a_wait_that_is_over_or_cancelled_keeps_nothing() -> None:
 
     for is_granted in (False, True):
         task = asyncio.create_task(wait())
-        await until(lambda: len(budgets._uses["turns"].waiting) == 1)
+        await until(lambda: budgets.waiting("turns") == 1)
         if is_granted:
             holder.release()  # granted in the same step in which the caller goes
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert not budgets._uses["turns"].waiting
+        assert budgets.waiting("turns") == 0
     assert budgets.used("turns") == 0
 
 
@@ -209,11 +209,11 @@ def test_what_is_spent_counts_until_its_window_is_over() -> None:
     clock.now += 60
     budgets.spend("new_cookies", None, "192.0.2.1")
     assert budgets.used("new_cookies") == 1
-    assert budgets._uses["new_cookies"].entries == 1
+    assert budgets._usages["new_cookies"].entries == 1
     for _ in range(600):
         clock.now += 1
         budgets.spend("new_cookies", None, "192.0.2.3", 0)
-    use = budgets._uses["new_cookies"]
+    use = budgets._usages["new_cookies"]
     assert use.entries == len(use.spent) <= 60
     assert not use.networks
 

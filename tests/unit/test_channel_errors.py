@@ -1,4 +1,4 @@
-"""Errors of the REST interface and of `/v1`: each says what to do, in its interface's form."""
+"""Errors of the REST interface and of `/v1`, in each interface's own form."""
 
 import asyncio
 import json
@@ -13,9 +13,9 @@ from pydantic import SecretStr
 from starlette.types import Message, Receive, Scope, Send
 from yarl import URL
 
-from cmw_agent.channels.app import _Caught, _told_early
+from cmw_agent.channels.app import _render_early, _UnexpectedErrors
 from cmw_agent.channels.common.api_keys import NOT_DECLARED, Keys
-from cmw_agent.channels.common.body_limits import BoundedBodies
+from cmw_agent.channels.common.body_limits import FORM_TYPES, BoundedBodies
 from cmw_agent.channels.common.turn_streams import EVENTS
 from cmw_agent.channels.rest.dependencies import NOT_JSON
 from cmw_agent.config.validators import ApiKey
@@ -212,6 +212,22 @@ async def test_what_is_refused_before_it_is_read_has_its_interface_s_form(
     assert reply.headers.get("Access-Control-Allow-Origin") == readable
 
 
+@shared
+@both
+@pytest.mark.parametrize("origin", [SITE, "https://evil.example", None])
+@pytest.mark.parametrize("kind", sorted(FORM_TYPES))
+async def test_a_form_that_is_refused_can_be_read_by_the_pages_that_read_all_else(
+    kind: str, origin: str | None, path: str, here: World
+) -> None:
+    headers = {"Content-Type": kind} | ({} if origin is None else {"Origin": origin})
+    async with client(here.url, PAGE_KEY) as page:
+        reply = await page.ask("POST", path, BODIES[path], **headers)
+    assert (reply.status, told(reply, path)) == (415, NOT_DECLARED)
+    readable = origin if origin == SITE else None
+    assert reply.headers.get("Access-Control-Allow-Origin") == readable
+    assert reply.headers["Vary"] == "Origin"
+
+
 @pytest.mark.parametrize("path", BODIES)
 async def test_a_body_that_does_not_come_is_told_of_in_its_interface_s_form(path: str) -> None:
     sent: list[Message] = []
@@ -251,7 +267,7 @@ async def test_what_nobody_foresaw_has_its_interface_s_form(path: str) -> None:
 
     keys = Keys([ApiKey("shop", SecretStr(PAGE_KEY), frozenset({SITE}))])
     scope = {"type": "http", "path": path, "headers": [(b"origin", SITE.encode())]}
-    await _Caught(broken, partial(_told_early, keys))(scope, receive, send)
+    await _UnexpectedErrors(broken, partial(_render_early, keys))(scope, receive, send)
     headers = {name.decode().title(): value.decode() for name, value in sent[0]["headers"]}
     reply = Reply(sent[0]["status"], sent[1]["body"], headers)
     assert reply.status == 500

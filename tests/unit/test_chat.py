@@ -1,4 +1,4 @@
-"""ChatService's parts: what a turn gathers, hands on and tells. Whole turns: durability."""
+"""Parts of the chat service; whole turns are tested in `tests/durability`."""
 
 import asyncio
 import contextlib
@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from cmw_agent.chat.answer import AnswerAccumulator, replayed, storable
 from cmw_agent.chat.turn import Turn
-from cmw_agent.conversations.store_errors import refusal_for
 from cmw_agent.core.errors import (
     ConversationChangedError,
     ConversationInUseError,
@@ -30,6 +29,7 @@ from cmw_agent.core.events import (
     TurnFinished,
     UsageReported,
 )
+from cmw_agent.core.store_errors import refusal_for
 from memory.errors import (
     ConversationBusyError,
     ConversationMovedError,
@@ -269,7 +269,7 @@ async def test_a_session_without_a_conversation_begins_nothing(tmp_path: Path) -
         with pytest.raises(NotFoundError):
             runtime.chat.turn(session, "hi", key="k")
         with pytest.raises(NotFoundError):
-            runtime.chat.again(session, key="k")
+            runtime.chat.regenerate(session, key="k")
 
 
 async def test_anothers_conversation_is_not_there(tmp_path: Path) -> None:
@@ -283,8 +283,8 @@ async def test_anothers_conversation_is_not_there(tmp_path: Path) -> None:
             asking: list[Callable[[], Turn]] = [
                 lambda: runtime.chat.turn(bob, "hi", key="k"),
                 lambda: runtime.chat.turn(bob, "hi", key="l"),
-                lambda: runtime.chat.again(bob, key="m"),
-                lambda: runtime.chat.again(bob, key="n", text="mine"),
+                lambda: runtime.chat.regenerate(bob, key="m"),
+                lambda: runtime.chat.regenerate(bob, key="n", text="mine"),
             ]
             for ask in asking:
                 with pytest.raises(NotFoundError):
@@ -315,10 +315,10 @@ async def test_an_edited_message_is_answered_in_the_place_of_the_old_one(tmp_pat
             session = await session_of(runtime)
             await told(runtime.chat.turn(session, "one", key="1"))
             await told(runtime.chat.turn(session, "two", key="2"))
-            edited = await told(runtime.chat.again(session, key="3", text="three"))
+            edited = await told(runtime.chat.regenerate(session, key="3", text="three"))
             assert answer_of(edited) == "You said: three"
             with pytest.raises(ConversationChangedError):
-                await told(runtime.chat.again(session, key="4", seen=1))
+                await told(runtime.chat.regenerate(session, key="4", expected_seq=1))
             assert endpoint.requests[-1].user_texts == ["one", "three"]
             shown = [m["content"] for m in messages(tmp_path) if not m["superseded"]]
             assert shown == ["one", "You said: one", "three", "You said: three"]

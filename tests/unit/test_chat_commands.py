@@ -1,10 +1,10 @@
-"""Messages that begin with a slash: no model is asked, and each works for its own user alone."""
+"""Commands that begin with a slash: answered without a model, for their own user alone."""
 
 from pathlib import Path
 
 import pytest
 
-from cmw_agent.chat.commands import HELP, command_of
+from cmw_agent.chat.commands import COMMANDS, command_of
 from cmw_agent.chat.turn import Command
 from tests.doubles.openai_server import OpenAIDouble
 from tests.harness import Browser, canary, last_text, served, settings_for, texts
@@ -56,7 +56,7 @@ async def test_help_names_what_there_is_and_no_more(tmp_path: Path) -> None:
     async with toolhouse(house_folder) as house, Browser(house.app.url) as browser:
         tab = await browser.open()
         whole = last_text((await tab.send("/help")).value)
-        assert all(form in whole for form, _ in HELP.values())
+        assert all(command.usage in whole for command in COMMANDS.values())
         assert len(house.endpoint.requests) == 0
 
 
@@ -135,7 +135,7 @@ async def test_a_command_asks_no_model(tmp_path: Path) -> None:
         settings = settings_for(tmp_path, openai_base_url=endpoint.base_url, model="echo")
         async with process(settings) as runtime:
             session = await session_of(runtime)
-            for name in HELP:
+            for name in COMMANDS:
                 await told(runtime.chat.turn(session, f"/{name}", key=canary()))
         assert endpoint.requests == []
 

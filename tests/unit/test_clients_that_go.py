@@ -1,4 +1,4 @@
-"""Turns end with those who asked for them, on every channel that speaks HTTP."""
+"""A turn ends when its client disconnects, on every HTTP channel."""
 
 import asyncio
 import contextlib
@@ -14,8 +14,13 @@ import pytest
 import pytest_asyncio
 from starlette.types import Message
 
-from cmw_agent.channels.common.turn_streams import EVENTS, TurnResponse, begun, server_sent
-from cmw_agent.channels.openai.streams import ChatCompletionBuilder, written
+from cmw_agent.channels.common.turn_streams import (
+    EVENTS,
+    TurnResponse,
+    server_sent,
+    wait_until_begun,
+)
+from cmw_agent.channels.openai.streams import ChatCompletionBuilder, chunks
 from cmw_agent.llm.chat_model import Exchange
 from tests.doubles.openai_server import OpenAIDouble
 from tests.harness import settings_for
@@ -131,12 +136,12 @@ async def test_a_response_leaves_its_turn_however_it_ends(
         session = await session_of(runtime)
         if channel == "rest":
             turn = runtime.chat.turn(session, "a b c d", key="k")
-            first = await begun(turn)
+            first = await wait_until_begun(turn)
             events = server_sent(turn, first)
         else:
             turn = runtime.chat.complete(session, [Exchange("user", "a b c d")])
-            first = await begun(turn)
-            events = written(turn, first, ChatCompletionBuilder("m"), with_usage=False)
+            first = await wait_until_begun(turn)
+            events = chunks(turn, first, ChatCompletionBuilder("m"), with_usage=False)
         response = TurnResponse(turn, events)
         assert runtime.chat.running == 1
         running = asyncio.create_task(response(SCOPE, receive, send))

@@ -1,4 +1,4 @@
-"""``python -m cmw_agent``: real processes on a real file, one line where it cannot work."""
+"""The commands of ``python -m cmw_agent``, as real processes; failures are one line."""
 
 import asyncio
 import json
@@ -14,7 +14,7 @@ import pytest
 
 from memory.engine.database import migrate, open_database
 from memory.manager import ConversationMemoryManager
-from memory.records import ToolRecord
+from memory.records import ConversationOrigin, NewTurn, ToolRecord
 from tests.harness import canary
 from tests.rows import count, sound
 
@@ -71,7 +71,9 @@ async def secret(tmp_path: Path) -> str:
             clock=lambda moment=moment: moment,  # type: ignore[misc]
         )
         owner, name = f"user:{word}", f"{word}-{days}"
-        ticket = await store.begin_turn(owner, name, word, key=word, create=True)
+        ticket = await store.begin_turn(
+            owner, NewTurn(name, word, key=word, origin=ConversationOrigin())
+        )
         if days:
             assert await store.finish_turn(
                 owner,

@@ -1,4 +1,4 @@
-"""The agents through OpenAI's own client."""
+"""`/v1/chat/completions` with OpenAI's own client."""
 
 from collections.abc import AsyncIterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""Connections: what a user connects is theirs alone; the real client against the double."""
+"""Connected accounts: the real client against Composio's double."""
 
 import asyncio
 import dataclasses
@@ -19,18 +19,16 @@ from pydantic import SecretStr
 from cmw_agent.config.settings import Settings
 from cmw_agent.core.errors import UserError
 from cmw_agent.identity.principals import Identities, Principal, new_login
-from cmw_agent.tools.composio import catalog
+from cmw_agent.tools.composio import client
+from cmw_agent.tools.composio.accounts import ConnectionUser, Toolkit
 from cmw_agent.tools.composio.catalog import ConnectedTool, connected_tool
 from cmw_agent.tools.composio.connections import (
-    MAX_RESULT,
     Connections,
     ConnectionsError,
-    ConnectionUser,
-    NotConnectedError,
-    Toolkit,
     UnknownToolkitError,
     open_connections,
 )
+from cmw_agent.tools.composio.tool_calls import MAX_RESULT, NotConnectedError
 from tests.doubles.composio_server import Composio, Drop, Hold, Refusal, Reply, composio_server
 from tests.doubles.composio_shapes import Tool
 from tests.doubles.openai_server import refused_url
@@ -617,7 +615,7 @@ async def test_a_result_is_cut_and_can_be_stored(
     assert len(outcome.text) == MAX_RESULT
     outcome.text.encode()
     assert "\x00" not in outcome.text
-    composio.answer("POST /tools/execute", Reply(200, b" " * (catalog.MAX_BODY + 1)))
+    composio.answer("POST /tools/execute", Reply(200, b" " * (client.MAX_BODY + 1)))
     outcome = await connections.run(ALICE, reading, {}, account_id=None)
     assert not outcome.ok
     assert "too_large" in outcome.text

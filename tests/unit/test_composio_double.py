@@ -1,4 +1,4 @@
-"""The Composio double keeps its promises, as Composio's own client sees them."""
+"""Composio's double, tested with Composio's own client."""
 
 import asyncio
 from collections.abc import AsyncIterator

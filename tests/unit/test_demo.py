@@ -1,10 +1,11 @@
-"""The demo model: offline, deterministic, and only from the conversation it was given."""
+"""The demo model: offline, deterministic, answers from the given conversation alone."""
 
 import pytest
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
-from cmw_agent.agent.agent import CmwAgent, build_graph
-from cmw_agent.core.events import TextDelta, ToolFinished, ToolStarted, UsageReported
+from cmw_agent.agent.agent import CmwAgent
+from cmw_agent.agent.tool_loop import ToolLoop
+from cmw_agent.core.events import AgentEvent, TextDelta, ToolFinished, ToolStarted, UsageReported
 from cmw_agent.llm.chat_model import Exchange
 from cmw_agent.llm.demo_model import DemoModel, respond
 
@@ -59,8 +60,9 @@ def test_it_tells_what_a_tool_gave() -> None:
 
 
 async def test_it_streams_words_and_runs_tools_through_the_agent() -> None:
-    agent = CmwAgent(build_graph(), owner="v1", model=DemoModel(pause=0), instructions="Be kind.")
-    events = [event async for event in agent.stream([Exchange("user", "What is 6 * 7?")])]
+    agent = CmwAgent(ToolLoop(), owner="v1", model=DemoModel(pause=0), instructions="Be kind.")
+    events: list[AgentEvent] = []
+    await agent.run([Exchange("user", "What is 6 * 7?")], events.append)
     # The first call reported nothing.
     assert isinstance(events[0], UsageReported)
     assert events[0] == UsageReported(events[0].input_tokens, 0, is_estimate=True)

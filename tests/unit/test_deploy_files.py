@@ -1,4 +1,4 @@
-"""The files in `deploy/`: sound to the programs that read them, and to the laws of this app."""
+"""The files in `deploy/`: valid for their programs, and consistent with the app."""
 
 import io
 import ipaddress
@@ -21,7 +21,7 @@ from cmw_agent.cli.serve import KEEP_ALIVE_SECONDS
 from cmw_agent.config.settings import Settings, load_settings, variable
 from cmw_agent.limits.budget_sizes import budgets_of
 from cmw_agent.web.gradio_transport.event_server import HEARTBEAT_SECONDS
-from memory.engine import database
+from memory.engine import postgres as postgres_engine
 from tests import nginx
 from tests.databases import postgres, postgres_programs
 from tests.unit.test_house import locked, project
@@ -361,7 +361,7 @@ def test_pods_share_what_replicas_must_share() -> None:
 def test_the_database_has_connections_for_all_pods_at_once() -> None:
     most = documents()["HorizontalPodAutoscaler"]["spec"]["maxReplicas"]
     surge = documents()["Deployment"]["spec"]["strategy"]["rollingUpdate"]["maxSurge"]
-    pool = database._POSTGRES_CONNECTIONS + database._POSTGRES_OVERFLOW
+    pool = postgres_engine._POSTGRES_CONNECTIONS + postgres_engine._POSTGRES_OVERFLOW
     assert Figures().connections == pool
     # PostgreSQL's default, without those that it keeps for its superuser
     assert (most + surge) * pool < 100 - 3

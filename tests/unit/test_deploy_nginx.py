@@ -1,4 +1,4 @@
-"""Where nginx, with the configuration that is deployed, sends whom: real nginx, two small servers."""
+"""The routing of the deployed nginx configuration, with a real nginx and two small servers."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,7 @@
-"""The limit of open files, in processes of their own: what was lowered once stays low."""
+"""The limit of open files is raised at start; otherwise fewer connections are accepted.
+
+Each test runs a process of its own, because a lowered limit cannot be raised again.
+"""
 
 import subprocess
 import sys

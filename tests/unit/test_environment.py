@@ -1,4 +1,4 @@
-"""What Gradio reads from the environment, as the installed version has it."""
+"""The environment variables that the installed Gradio reads."""
 
 from pathlib import Path
 

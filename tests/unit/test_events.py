@@ -1,4 +1,4 @@
-"""The event server's edits and mailboxes."""
+"""The event server's edits and event buffers."""
 
 import asyncio
 from pathlib import Path
@@ -26,7 +26,7 @@ MESSAGES = st.lists(
 
 @given(MESSAGES, MESSAGES)
 def test_edits_turn_the_old_value_into_the_new_one(
-    old: list[rendering.Drawn], new: list[rendering.Drawn]
+    old: list[rendering.DrawnMessage], new: list[rendering.DrawnMessage]
 ) -> None:
     assert _patched(old, edits(old, new)) == new
 
@@ -38,7 +38,7 @@ def test_edits_of_text_do_the_same(old: str, new: str) -> None:
 
 @given(MESSAGES, st.text(min_size=1), st.text(min_size=1))
 def test_text_that_grows_is_sent_as_what_it_grew_by(
-    above: list[rendering.Drawn], start: str, more: str
+    above: list[rendering.DrawnMessage], start: str, more: str
 ) -> None:
     old = [*above, rendering.message("assistant", start)]
     new = [*above, rendering.message("assistant", start + more)]

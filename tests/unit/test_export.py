@@ -1,4 +1,4 @@
-"""Exports: written piece by piece, the same bytes as written at once, and cut off where unread."""
+"""Exports: written in parts with the same bytes as at once, and ended when not read."""
 
 import asyncio
 import contextlib

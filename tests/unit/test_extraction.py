@@ -1,4 +1,4 @@
-"""Each kind of file gives its text, and each picture its small copy."""
+"""Text extraction from each kind of file, and previews of images."""
 
 import io
 from pathlib import Path

@@ -107,7 +107,7 @@ def test_what_gradio_does_not_know_is_noticed(message: dict[str, Any]) -> None:
 
 @given(MESSAGES, MESSAGES)
 def test_gradios_client_makes_of_our_edits_what_it_makes_of_gradios(
-    old: list[rendering.Drawn], new: list[rendering.Drawn]
+    old: list[rendering.DrawnMessage], new: list[rendering.DrawnMessage]
 ) -> None:
     ours, theirs = edits(old, new), diff(old, new)
     assert apply_diff(old, ours) == apply_diff(old, theirs) == new
@@ -121,7 +121,7 @@ def test_edits_of_a_text_are_gradios(old: str, new: str) -> None:
 
 @given(MESSAGES, st.text(min_size=1, max_size=6), MESSAGES)
 def test_edits_of_an_answer_that_grows_are_gradios(
-    above: list[rendering.Drawn], more: str, below: list[rendering.Drawn]
+    above: list[rendering.DrawnMessage], more: str, below: list[rendering.DrawnMessage]
 ) -> None:
     old = [*above, rendering.message("assistant", "Hello")]
     new = [*above, rendering.message("assistant", f"Hello{more}"), *below]

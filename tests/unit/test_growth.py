@@ -1,4 +1,4 @@
-"""The plan for many users rests on a simulation: what it gives is what it was given."""
+"""The capacity plan: its simulation agrees with known results, its figures with the documents."""
 
 import dataclasses
 import sys

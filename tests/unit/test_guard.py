@@ -1,4 +1,4 @@
-"""The guard, driven as an ASGI app with requests of every kind."""
+"""The guard as an ASGI app, with requests of every kind."""
 
 import re
 import time

@@ -1,4 +1,4 @@
-"""Headers that say who asks: a name or a secret that only looks like ours is not ours."""
+"""Headers and cookies whose names only resemble the app's are ignored."""
 
 import sys
 

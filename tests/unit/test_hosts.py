@@ -1,4 +1,4 @@
-"""Under which names the app answers, and which origin is the page's own."""
+"""Allowed host names, and the page's own origin."""
 
 from pathlib import Path
 from typing import Any

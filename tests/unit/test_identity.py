@@ -13,6 +13,7 @@ from cmw_agent.core.errors import MalformedSessionError, MissingSessionError, St
 from cmw_agent.identity.principals import KEY_FILE, Identities, Principal, SessionKey
 from cmw_agent.identity.secret_key import load_keys
 from tests.harness import Browser, served, settings_for
+from tests.service import live_sessions
 
 KEY = "k" * 32
 VISITOR = Principal("v" + "0" * 32, "visitor")
@@ -116,7 +117,7 @@ async def test_a_page_without_a_cookie_gets_a_token_and_stays_who_it_is(tmp_path
         assert identities.verify(tokens[0], "header") == identities.verify(tokens[1], "header")
         tab = await browser.open(headers=header)
         await tab.send("hello")
-        (session,) = app.application.runtime.registry._sessions.values()
+        (session,) = live_sessions(app.application.runtime).values()
         assert session.principal == identities.verify(tokens[0], "header")
 
 
@@ -163,7 +164,7 @@ def test_many_makers_at_once_end_up_with_one_key(tmp_path: Path) -> None:
 
 def test_two_processes_read_the_same_key(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from cmw_agent.identity.principals import load_keys; "
+        "import sys; from pathlib import Path; from cmw_agent.identity.secret_key import load_keys; "
         "print(load_keys(None, Path(sys.argv[1]))[0])"
     )
     told = subprocess.run(

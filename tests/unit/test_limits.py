@@ -1,4 +1,4 @@
-"""Limits: the same in one process and in a Redis that replicas share, which may fail."""
+"""Rate limits: the same in a process and in a Redis that replicas share and that may fail."""
 
 import asyncio
 import contextlib
@@ -310,7 +310,7 @@ async def test_many_at_once_get_the_slots_that_there_are(opened: Opener) -> None
 
 async def test_what_ran_out_is_dropped_and_there_is_a_cap() -> None:
     clock = Clock(NOON)
-    storage = ProcessStorage(clock, most=1000)
+    storage = ProcessStorage(clock, max_keys=1000)
     for number in range(5000):
         await storage.acquire_entry(f"k{number}", 2, 60)
         await storage.incr(f"k{number}", 60)
@@ -340,14 +340,14 @@ async def test_neither_thread_nor_task_is_left_by_a_hundred_thousand_owners() ->
 
 
 async def test_slots_have_a_cap_and_leave_nothing() -> None:
-    counters = ProcessBackend(Clock(NOON), most=2)
-    assert [await counters.take(owner, "t", 1) for owner in "abc"] == [True, True, False]
-    await counters.give("a", "t")
-    await counters.give("a", "t")
-    await counters.give("nobody", "t")
-    assert await counters.take("c", "t", 1)
+    counters = ProcessBackend(Clock(NOON), max_keys=2)
+    assert [await counters.acquire(owner, "t", 1) for owner in "abc"] == [True, True, False]
+    await counters.release("a", "t")
+    await counters.release("a", "t")
+    await counters.release("nobody", "t")
+    assert await counters.acquire("c", "t", 1)
     for owner in "bc":
-        await counters.give(owner, "t")
+        await counters.release(owner, "t")
     assert not counters._slots
 
 
@@ -416,7 +416,7 @@ async def test_the_slots_of_a_killed_replica_come_free(
             (key,) = await client.keys("cmw:slots*")
         digest = key.rpartition("/")[2]
         before, _ = await client.time()
-        assert await killed.take(digest, "t1", 1)
+        assert await killed.acquire(digest, "t1", 1)
         await killed.close()
         with pytest.raises(RateLimitError):
             async with limits.slot(ALICE):

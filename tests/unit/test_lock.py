@@ -1,4 +1,4 @@
-"""Who is alone with a database file: what the start after a crash rests on."""
+"""The process lock of a database file, on which recovery at start relies."""
 
 from pathlib import Path
 

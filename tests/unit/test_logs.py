@@ -1,5 +1,6 @@
-"""Log lines: one each, whatever is in them, and never an exception's own words."""
+"""Log lines: one line per record, and never an exception's text."""
 
+import ast
 import asyncio
 import gc
 import logging
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cmw_agent.core.errors import frames
+from cmw_agent.core.logs import LogEntry, get_logger
 from cmw_agent.observability.log_config import (
     FORMAT,
     LINE_BREAKS,
@@ -23,6 +25,7 @@ from cmw_agent.observability.log_config import (
     configure,
 )
 from tests.harness import canary, served, settings_for
+from tests.isolation.source import sources
 from tests.logbook import restored
 from tests.rest import KEYS, Client, Reply, client
 
@@ -31,9 +34,19 @@ class RefusedError(Exception):
     status_code = 503
 
 
-def line_of(message: str, *arguments: object, error: BaseException | None = None) -> str:
+def record_of(
+    message: object, *arguments: object, error: BaseException | None = None, **fields: object
+) -> logging.LogRecord:
+    """Return what a logger of the app makes of a call with these arguments and fields."""
+    entry, _ = get_logger("name").process(message, fields)
     info = (type(error), error, error.__traceback__) if error is not None else None
-    record = logging.LogRecord("name", logging.INFO, __file__, 1, message, arguments, info)
+    return logging.LogRecord("name", logging.INFO, __file__, 1, entry, arguments, info)
+
+
+def line_of(
+    message: object, *arguments: object, error: BaseException | None = None, **fields: object
+) -> str:
+    record = record_of(message, *arguments, error=error, **fields)
     return OneLineFormatter(FORMAT).format(record)
 
 
@@ -66,7 +79,7 @@ def test_an_exception_is_named_with_its_places_and_never_quoted() -> None:
     line = line_of("it failed", error=error)
     assert secret not in line
     assert "chat.db" not in line
-    assert "cause=Refused[503](test_logs.py:" in line
+    assert "cause=RefusedError[503](test_logs.py:" in line
     assert " <- ValueError(test_logs.py:" in line
     assert ":caught)" in line
     assert "/" not in line.partition("cause=")[2]  # file names, no paths
@@ -123,9 +136,10 @@ def test_what_quotes_requests_stays_quiet_at_debug(
 # -- JSON -------------------------------------------------------------------------
 
 
-def entry_of(message: str, *arguments: object, error: BaseException | None = None) -> Any:
-    info = (type(error), error, error.__traceback__) if error is not None else None
-    record = logging.LogRecord("name", logging.INFO, __file__, 1, message, arguments, info)
+def entry_of(
+    message: object, *arguments: object, error: BaseException | None = None, **fields: object
+) -> Any:
+    record = record_of(message, *arguments, error=error, **fields)
     line = JsonFormatter().format(record)
     assert line.isascii()
     assert line.splitlines() == [line]
@@ -133,7 +147,7 @@ def entry_of(message: str, *arguments: object, error: BaseException | None = Non
 
 
 def test_the_fields_that_a_call_names_are_fields() -> None:
-    entry = entry_of("turn %s error_id=%s tokens=%d seconds=%.3f", "failed", "ab", 3, 0.25)
+    entry = entry_of("turn %s", "failed", error_id="ab", tokens=3, seconds=0.25)
     when = entry.pop("time")
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", when)
     assert entry == {
@@ -148,7 +162,7 @@ def test_the_fields_that_a_call_names_are_fields() -> None:
 
 @given(st.text(), st.text())
 def test_no_value_makes_a_line_a_field_or_a_level(first: str, second: str) -> None:
-    entry = entry_of("user wrote %s kind=%s", first, second)
+    entry = entry_of("user wrote %s", first, kind=second)
     assert list(entry) == ["time", "level", "logger", "event", "kind"]
     assert entry["level"] == "INFO"
     assert entry["logger"] == "name"
@@ -160,7 +174,7 @@ FORGED = 'a\r\n{"level": "ERROR"}\u2028"}, {"level": "ERROR", "error_id": "deadb
 
 @pytest.mark.parametrize("value", [FORGED, f"x error_id=deadbeef level=ERROR {FORGED}"])
 def test_a_value_that_looks_like_a_field_stays_a_value(value: str) -> None:
-    entry = entry_of("said %s kind=%s", value, value)
+    entry = entry_of("said %s", value, kind=value)
     assert set(entry) == {"time", "level", "logger", "event", "kind"}
     assert "deadbeef" in entry["kind"]
     plain = entry_of(f"said error_id={value}".replace("%", ""))
@@ -168,7 +182,8 @@ def test_a_value_that_looks_like_a_field_stays_a_value(value: str) -> None:
 
 
 def test_a_field_does_not_take_the_place_of_what_every_line_has() -> None:
-    entry = entry_of("said level=%s time=%s event=%s logger=%s", "ERROR", "never", "no", "root")
+    forged = {"level": "ERROR", "time": "never", "event": "no", "logger": "root"}
+    entry = entry_of(LogEntry("said", forged))
     assert entry["level"] == "INFO"
     assert entry["event"] == "said"
     assert entry["logger"] == "name"
@@ -176,13 +191,26 @@ def test_a_field_does_not_take_the_place_of_what_every_line_has() -> None:
 
 def test_text_and_json_say_the_same() -> None:
     error = caught(RefusedError(canary()), caught(ValueError(canary())))
-    said = ("turn %s kind=%s count=%d", "failed", "rate\nlimited", 7)
-    line, entry = line_of(*said, error=error), entry_of(*said, error=error)
+    fields = {"kind": "rate\nlimited at 100 %s", "count": 7}
+    line = line_of("turn %s", "failed", error=error, **fields)
+    entry = entry_of("turn %s", "failed", error=error, **fields)
     assert entry["cause"] == frames(error)
     assert line.endswith(
         f" INFO name: {entry['event']} kind={entry['kind']} count=7 cause={entry['cause']}"
     )
     assert "canary" not in line
+
+
+def test_no_call_writes_its_fields_into_its_text() -> None:
+    """A field is an argument of its call: formatters do not look for fields in texts."""
+    texts = [
+        (source.name, node.lineno, node.value)
+        for package in ("cmw_agent", "memory")
+        for source in sources(package)
+        for node in ast.walk(source.tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ]
+    assert [each for each in texts if re.search(r" [a-z_]+=%[.\d]*[a-z]", each[2])] == []
 
 
 def test_a_call_whose_arguments_do_not_fit_tells_none_of_them() -> None:
@@ -193,7 +221,7 @@ def test_a_call_whose_arguments_do_not_fit_tells_none_of_them() -> None:
 
 
 def test_a_long_value_is_cut() -> None:
-    assert len(entry_of("said %s kind=%s", "x" * 10**6, "y" * 10**6)["event"]) == MAX_CHARS
+    assert len(entry_of("said %s", "x" * 10**6, kind="y" * 10**6)["event"]) == MAX_CHARS
     assert len(line_of("said %s", "x" * 10**6)) < MAX_CHARS + 100
 
 
@@ -205,7 +233,7 @@ class Unwritable:
 def test_a_value_that_cannot_be_written_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     with restored():
         configure("INFO", "json")
-        logging.getLogger("cmw_agent").info("said kind=%s", Unwritable())
+        get_logger("cmw_agent").info("said", kind=Unwritable())
         written = capsys.readouterr().err
     assert written == "a log line of cmw_agent could not be written\n"
 

@@ -1,4 +1,4 @@
-"""Mailboxes: a crowd makes room among itself, and nobody pushes out another's only one."""
+"""Event buffers: at the limit, whoever holds several loses one, and nobody loses the only one."""
 
 import asyncio
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What is counted rises when it happens, and is shown to this machine or for the token alone."""
+"""Metrics: counters rise with their events; `/metrics` answers this machine or the token alone."""
 
 import asyncio
 from pathlib import Path
@@ -22,7 +22,7 @@ from cmw_agent.limits.limiter import RateLimitError
 from cmw_agent.observability.labels import REFUSALS
 from cmw_agent.observability.metrics import Metrics
 from cmw_agent.observability.metrics_route import MetricsRoute
-from cmw_agent.observability.observers import Silent, Watch, kind_of
+from cmw_agent.observability.observers import Observer, kind_of
 from cmw_agent.runtime.runtime import Runtime
 from cmw_agent.server.build import build_app
 from tests.doubles.openai_server import OpenAIDouble
@@ -195,9 +195,9 @@ def test_every_reason_for_a_refusal_has_a_series() -> None:
 
 
 def test_who_keeps_nothing_keeps_nothing() -> None:
-    watch: Watch = Silent().turn("web", "name")
+    watch = Observer().turn("web", "name")
     watch.ended("complete")
-    assert not vars(watch)
+    assert vars(watch) == {"_observers": ()}
 
 
 # -- who may read -----------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Which model answers, by whose instructions, what it costs, and how much of it a user gets."""
+"""The choice of model, instructions and price of a turn, and a user's limits."""
 
 from pathlib import Path
 
@@ -183,7 +183,7 @@ async def test_the_tokens_of_a_day_are_used_up_by_their_user_alone(tmp_path: Pat
             tmp_path, openai_base_url=endpoint.base_url, model="tokens-200", tokens_per_day=100
         )
         async with process(settings) as runtime:
-            runtime._kit.limits._clock = lambda: NOON  # type: ignore[union-attr]
+            runtime.services.dependencies.limits._clock = lambda: NOON
             alice, bob = [await session_of(runtime, name) for name in ("alice", "bob")]
             await runtime.chat.admit(alice.principal, None)
             await told(runtime.chat.turn(alice, "hello", key=canary()))

@@ -1,4 +1,4 @@
-"""The chat model as the app makes it: what it sends, and what its failures mean."""
+"""The chat model: its requests, and what its failures mean."""
 
 import asyncio
 import contextlib
@@ -12,11 +12,12 @@ from langchain_core.language_models import BaseChatModel
 from langchain_openai import ChatOpenAI
 
 from cmw_agent.config.settings import Settings
-from cmw_agent.llm.chat_model import Exchange, RunEvents, begin
+from cmw_agent.llm.chat_model import Exchange, begin
 from cmw_agent.llm.coalescing import FlushInterval
 from cmw_agent.llm.demo_model import DemoModel
 from cmw_agent.llm.factory import classify, explain, open_model
 from cmw_agent.llm.http_client import Upstream, UpstreamError
+from cmw_agent.llm.run_events import RunEvents
 from tests.doubles.http_proxy import http_proxy
 from tests.doubles.openai_server import OpenAIDouble, refused_url
 from tests.doubles.openai_steps import Gate, Plain, Text
@@ -160,7 +161,7 @@ async def test_what_came_faster_than_it_was_read_comes_whole() -> None:
     async with OpenAIDouble(scripts={"fast": lambda _: [Text(pieces)]}) as endpoint:
         upstream = Upstream(endpoint.base_url, key=None, read_seconds=5.0, connections=1)
         reply = await upstream.open({"model": "fast", "stream": True, "messages": []})
-        await until(lambda: reply._protocol()._reading_paused)  # aiohttp has taken its fill
+        await until(lambda: reply._body._protocol()._reading_paused)  # aiohttp has taken its fill
         received = b""
         async with asyncio.timeout(WAIT):
             while part := await reply.read():
@@ -216,11 +217,11 @@ async def test_a_proxy_of_the_environment_is_used_where_it_is_meant_to_be(
         near = settings_for(tmp_path, openai_base_url=endpoint.base_url, openai_api_key=KEY)
         async with open_model(near, FlushInterval(0.01)) as model:
             await said(model, "hello")
-        assert proxy.asked == []
+        assert proxy.requested_urls == []
         far = settings_for(tmp_path, openai_base_url="http://models.invalid/v1", openai_api_key=KEY)
         async with open_model(far, FlushInterval(0.01)) as model:
             assert await said(model, "hello")
-        assert proxy.asked == ["http://models.invalid/v1/chat/completions"]
+        assert proxy.requested_urls == ["http://models.invalid/v1/chat/completions"]
         assert "Proxy-Authorization: Basic dXNlcjp3b3Jk" in proxy.heads[0]
         assert f"authorization: Bearer {KEY}" in proxy.heads[0]
 

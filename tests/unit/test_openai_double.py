@@ -1,4 +1,4 @@
-"""The OpenAI double keeps its promises, as the real client libraries see them."""
+"""The OpenAI double, tested with the real client libraries."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Prices: exact sums, rounded once; what has no price is not free."""
+"""Prices: exact sums, rounded once; an unknown price is not zero."""
 
 from decimal import Decimal
 

@@ -1,4 +1,4 @@
-"""Agent profiles: from a file that is right in every word, or from none."""
+"""Agent profiles: a file is valid in every part, or refused."""
 
 from pathlib import Path
 from typing import Any

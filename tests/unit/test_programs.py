@@ -1,4 +1,4 @@
-"""What the tests need beside Python is installed where that needs no password, or named."""
+"""The programs that the tests need: installed without a password, or named in an error."""
 
 from pathlib import Path
 

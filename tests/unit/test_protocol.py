@@ -1,4 +1,4 @@
-"""Time-outs of a connection, with a clock and a transport of the test's own."""
+"""Time limits of a connection, with a fake clock and transport."""
 
 import asyncio
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What a request says of where it comes from counts as far as trusted proxies have written it."""
+"""Forwarding headers count only as far as trusted proxies have written them."""
 
 import pytest
 from starlette.types import Message, Receive, Scope, Send

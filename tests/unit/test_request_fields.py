@@ -1,4 +1,4 @@
-"""What the model's server is told of a user: an opaque name of their own, where it takes one."""
+"""The user fields of model requests: an opaque id, where the endpoint accepts one."""
 
 from pathlib import Path
 
@@ -58,8 +58,7 @@ async def test_what_the_server_takes_is_found_out_at_the_start(
             stream_usage=False,
         )
         async with process(settings) as runtime:
-            assert runtime._kit is not None
-            fields = runtime._kit.fields
+            fields = runtime.services.dependencies.fields
             await until(lambda: fields.user_field is not None)
             assert fields.user_field == found
             asked = len(endpoint.requests)
@@ -85,8 +84,7 @@ async def test_a_cache_key_that_the_server_refuses_is_not_sent(
         )
         async with process(settings) as runtime:
             await until(lambda: any("cache_salt" in r.body for r in endpoint.requests))
-            assert runtime._kit is not None
-            fields = runtime._kit.fields
+            fields = runtime.services.dependencies.fields
             await until(lambda: ("cache_salt" in fields.of("v1")) is sent)
             events = await told(runtime.chat.turn(await session_of(runtime), "hello", key=canary()))
             assert ending(events).outcome == "complete"

@@ -1,4 +1,4 @@
-"""The REST interface: what it takes, what it answers, and how it says no."""
+"""The REST interface: requests, responses and errors."""
 
 import asyncio
 import json
@@ -10,8 +10,8 @@ import pytest
 import pytest_asyncio
 from yarl import URL
 
-from cmw_agent.channels.common.control_commands import BEGUN, FORGOTTEN, NOTHING
-from cmw_agent.channels.rest.sessions import NO_PLACE, ZONELESS
+from cmw_agent.chat.commands import BEGUN, FORGOTTEN, NOTHING
+from cmw_agent.conversations.cursors import NO_PLACE, ZONELESS
 from tests.isolation.world import World, unstored, world
 from tests.rest import KEYS, SHOP, Client, client
 from tests.scheduled import Hands, Heard, ran, scheduler_of

@@ -1,4 +1,4 @@
-"""When recurring tasks run: what people write, in one form; and the times, by the clock on the wall."""
+"""Recurrence: parsing of what people write, and the due times in their time zone."""
 
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -8,14 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cmw_agent.schedules.recurrence import (
-    UnknownTimeError,
-    following,
-    known_zone,
-    stored,
-    understood,
-    upcoming,
-)
+from cmw_agent.schedules.phrases import known_zone, understood
+from cmw_agent.schedules.recurrence import UnknownTimeError, following, stored, upcoming
 
 WORDS = {
     "every day at 9": "0 9 * * *",

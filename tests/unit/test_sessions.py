@@ -1,4 +1,4 @@
-"""The registry of live sessions: whose they are, how many there may be, when they go."""
+"""The registry of live sessions: owners, capacity and expiry."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from cmw_agent.agent.agent import CmwAgent, Graph, build_graph
+from cmw_agent.agent.agent import CmwAgent
+from cmw_agent.agent.tool_loop import ToolLoop
 from cmw_agent.chat.turn import Turn
 from cmw_agent.conversations import sessions
 from cmw_agent.conversations.sessions import PER_PRINCIPAL, LiveSession, SessionRegistry
@@ -15,7 +16,7 @@ from cmw_agent.identity.principals import Identities, Principal, SessionKey
 from cmw_agent.llm.demo_model import DemoModel
 from memory.engine.database import Database, migrate, open_database
 from memory.manager import ConversationMemoryManager
-from memory.records import new_conversation_id
+from memory.records import ConversationOrigin, NewTurn, new_conversation_id
 from tests.harness import WAIT
 
 IDENTITIES = Identities(("k" * 32,))
@@ -43,14 +44,14 @@ class SlowToForget(ConversationMemoryManager):
 class Maker:
     """Makes sessions of real parts and counts them."""
 
-    graph: Graph
+    loop: ToolLoop
     store: SlowToForget
     made: list[str] = field(default_factory=list)
 
     def agent(self, principal: Principal) -> CmwAgent:
         self.made.append(principal.id)
         return CmwAgent(
-            self.graph, owner=principal.id, model=DemoModel(pause=0), instructions="Answer."
+            self.loop, owner=principal.id, model=DemoModel(pause=0), instructions="Answer."
         )
 
     def memory(self, principal: Principal) -> ConversationMemoryManager:
@@ -65,14 +66,14 @@ class Clock:
         return self.now
 
 
-GRAPH = build_graph()
+LOOP = ToolLoop()
 
 
 @pytest.fixture
 async def maker() -> AsyncIterator[Maker]:
     database = open_database("sqlite:///:memory:")
     await migrate(database)
-    yield Maker(GRAPH, SlowToForget(database))
+    yield Maker(LOOP, SlowToForget(database))
     await database.dispose()
 
 
@@ -330,7 +331,9 @@ async def test_the_end_stops_every_turn_and_lets_all_go(registry: SessionRegistr
 async def wrote(session: LiveSession) -> str:
     """Store a message in a conversation of this session's owner; return its id."""
     conversation = new_conversation_id()
-    await session.memory.begin_turn(session.owner, conversation, "text", key="k", create=True)
+    await session.memory.begin_turn(
+        session.owner, NewTurn(conversation, "text", key="k", origin=ConversationOrigin())
+    )
     return conversation
 
 

@@ -191,6 +191,16 @@ def test_a_wrong_value_gives_one_line_that_names_it(
     assert ("not '" in line) == (name not in SECRETS)
 
 
+@pytest.mark.parametrize("value", ["*", " * ", "10.0.0.1,*", "1,*"])
+def test_trusting_every_proxy_is_refused_with_what_to_write_instead(
+    value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CMW_TRUST_PROXY", value)
+    line = refusal()
+    assert line.startswith("CMW_TRUST_PROXY takes no * any more")
+    assert "how many proxies" in line
+
+
 def test_every_setting_has_a_wrong_value_among_these() -> None:
     assert {name for name, _ in WRONG} == set(docs.documented())
 

@@ -1,4 +1,4 @@
-"""What stops a start: one clear line each, exit code 2, no traceback. And what a start gives."""
+"""Startup: errors are one clear line with exit code 2; and what a start creates."""
 
 import asyncio
 import socket

@@ -1,4 +1,4 @@
-"""The stream's source: the parser, the merger, and both over a real connection."""
+"""The model's stream: the SSE parser, the merging, and both over a real connection."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""Streams of answers end, however their turns end, and are told as they come."""
+"""Streams of answers are sent as they grow, and end however their turns end."""
 
 import asyncio
 import contextlib
@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from cmw_agent.channels.common.turn_streams import EVENTS, begun, server_sent
-from cmw_agent.channels.openai.streams import ChatCompletionBuilder, written
+from cmw_agent.channels.common.turn_streams import EVENTS, server_sent, wait_until_begun
+from cmw_agent.channels.openai.streams import ChatCompletionBuilder, chunks
 from cmw_agent.chat.turn import Turn
 from cmw_agent.core.errors import ServiceUnavailableError
 from cmw_agent.core.events import TextDelta, TurnStarted
@@ -49,12 +49,12 @@ async def streamed(channel: str, ending: Ending) -> list[bytes]:
 
     begins_to_end = asyncio.Event()
     turn.start(work())
-    first = await begun(turn)
+    first = await wait_until_begun(turn)
     begins_to_end.set()
     pieces: AsyncIterator[bytes] = (
         server_sent(turn, first)
         if channel == "rest"
-        else written(turn, first, ChatCompletionBuilder("m"), with_usage=False)
+        else chunks(turn, first, ChatCompletionBuilder("m"), with_usage=False)
     )
     found: list[bytes] = []
     async for piece in pieces:
@@ -138,7 +138,7 @@ async def test_what_is_stopped_before_it_begins_is_to_be_sent_again() -> None:
     with pytest.raises(
         ServiceUnavailableError, match="stopped before it was stored; please send it again"
     ):
-        await begun(turn)
+        await wait_until_begun(turn)
 
 
 async def rounds() -> None:

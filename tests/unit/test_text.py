@@ -1,4 +1,4 @@
-"""What counts as a message."""
+"""Validation of messages."""
 
 import json
 import unicodedata

@@ -1,4 +1,4 @@
-"""Tokens of a day: what was used is charged, however an answer ends and whoever reads it."""
+"""Daily token limits: used tokens are charged, however an answer ends."""
 
 import asyncio
 import contextlib
@@ -67,10 +67,10 @@ def begun(runtime: Runtime, session: LiveSession, channel: str) -> Turn:
 
 async def charged(runtime: Runtime, session: LiveSession) -> int:
     """Return how many tokens of the day the session's owner has been charged."""
-    limits = runtime.chat._kit.limits
+    limits = runtime.chat._dependencies.limits
     tokens = limits._tokens
     assert tokens is not None
-    counters = limits._places._own
+    counters = limits._backend._local
     key = _digest(session.owner)
     return (
         tokens.amount

@@ -1,4 +1,4 @@
-"""Spans reach a collector, hold no word of anybody, and nothing waits for a collector."""
+"""Tracing: spans reach a collector without users' texts, and nothing waits for a collector."""
 
 import asyncio
 import threading
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from cmw_agent.observability.tracing import Traces
+from cmw_agent.observability.tracing import Traces, TurnSpans
 from cmw_agent.runtime.runtime import Runtime
 from tests.doubles.openai_server import OpenAIDouble, refused_url
 from tests.doubles.openai_steps import Request, Step, ToolCalls
@@ -195,4 +195,8 @@ async def test_the_served_app_counts_and_draws_alike(tmp_path: Path) -> None:
 
 def test_outside_of_its_time_nothing_is_drawn() -> None:
     traces = Traces("http://127.0.0.1:9")
-    assert traces.turn("web", "name") is traces
+    watch = traces.turn("web", "name")
+    assert isinstance(watch, TurnSpans)
+    assert not watch.is_recording
+    watch.asked("model")
+    watch.ended("complete")

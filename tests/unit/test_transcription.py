@@ -1,4 +1,4 @@
-"""Recordings are written down by the endpoint."""
+"""Voice messages are transcribed by the endpoint."""
 
 from pathlib import Path
 

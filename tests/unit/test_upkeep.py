@@ -1,4 +1,4 @@
-"""Work that is done again and again: also after a failure, never twice at once, and it ends."""
+"""Periodic tasks: they run again after a failure, never twice at once, and end."""
 
 import asyncio
 import sqlite3
@@ -12,6 +12,7 @@ import pytest
 from cmw_agent.runtime.periodic import PeriodicTask
 from memory.engine.database import migrate, open_database
 from memory.manager import ConversationMemoryManager
+from memory.records import ConversationOrigin, NewTurn
 from tests.harness import WAIT, served, settings_for
 from tests.rows import count
 from tests.service import until
@@ -95,7 +96,9 @@ async def test_the_running_app_deletes_what_is_old(tmp_path: Path) -> None:
     for days, name in ((3, "old"), (1, "new")):
         moment = datetime.now(UTC) - timedelta(days=days)
         store = ConversationMemoryManager(database, clock=lambda moment=moment: moment)  # type: ignore[misc]
-        await store.begin_turn("user:ann", name, "one", key="k", create=True)
+        await store.begin_turn(
+            "user:ann", NewTurn(name, "one", key="k", origin=ConversationOrigin())
+        )
     await database.dispose()
     async with served(settings_for(tmp_path, cleanup_seconds=0.05, retention_days=2)):
         await until(lambda: count(tmp_path) == (1, 2, 1))

@@ -1,4 +1,4 @@
-"""Uploads: what one owner, one network address and all may bring, and how slowly."""
+"""Uploads: limits of one owner, one network address and all, and of the slowest rate."""
 
 import asyncio
 import contextlib
@@ -10,7 +10,8 @@ import pytest
 
 from cmw_agent.core.errors import UserError
 from cmw_agent.files.extraction import Extraction
-from cmw_agent.files.service import Files, lively
+from cmw_agent.files.service import Files
+from cmw_agent.files.uploads import paced
 from cmw_agent.identity.principals import Principal
 from cmw_agent.limits.budget_sizes import EXTRACTIONS, BudgetFullError
 from cmw_agent.limits.budgets import Budgets
@@ -97,9 +98,9 @@ async def test_an_upload_that_comes_too_slowly_ends_though_something_always_come
             yield b"a"
 
     with pytest.raises(TimeoutError):
-        async for _ in lively(slow(), Pace(0.05, 10**6)):
+        async for _ in paced(slow(), Pace(0.05, 10**6)):
             assert count < 5_000
-    quick = [part async for part in lively(body(b"abc"), Pace(10, 1))]
+    quick = [part async for part in paced(body(b"abc"), Pace(10, 1))]
     assert quick == [b"abc"]
 
 

@@ -1,4 +1,4 @@
-"""What the last answer, its conversation and the day took: each owner's own."""
+"""Usage of the last answer, its conversation and the day, for each owner alone."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta, timezone
@@ -14,7 +14,7 @@ from cmw_agent.identity.principals import Principal
 from cmw_agent.runtime.runtime import Runtime
 from memory.engine.database import Database, migrate, open_database
 from memory.manager import ConversationMemoryManager
-from memory.records import Usage, utcnow
+from memory.records import ConversationOrigin, NewTurn, Usage, utcnow
 from tests.harness import Browser, served, settings_for
 from tests.rows import rows
 from tests.service import process
@@ -82,7 +82,9 @@ async def answered(
     tokens: int | None = 10,
     cost: int | None = 100,
 ) -> None:
-    ticket = await memory.begin_turn(owner.id, conversation, "hello", key=key, create=True)
+    ticket = await memory.begin_turn(
+        owner.id, NewTurn(conversation, "hello", key=key, origin=ConversationOrigin())
+    )
     await memory.finish_turn(
         owner.id,
         ticket.turn_id,
@@ -178,7 +180,7 @@ async def test_the_route_tells_amounts_to_their_owner_alone(tmp_path: Path) -> N
         assert (await tab.send("hello")).error is None
         [row] = rows(tmp_path, "SELECT * FROM agent_sessions")
         owner, hers = Principal(row["owner_id"], "visitor"), row["session_id"]
-        kept = app.application.runtime.kept
+        kept = app.application.runtime.memory
         await answered(kept, hers, "k2", owner=owner, tokens=1_234, cost=12_300)
         status, body = await asked(alice, hers)
         assert status == 200

@@ -1,4 +1,4 @@
-"""How a conversation is drawn: in Gradio's own form, never out of its place."""
+"""Rendering of a conversation in Gradio's normal form, in the right order."""
 
 import re
 from datetime import UTC, datetime
@@ -33,7 +33,7 @@ def stored(role: str, content: str, status: str = "complete", **more: object) ->
     return StoredMessage(**values)  # type: ignore[arg-type]
 
 
-def said(value: list[rendering.Drawn]) -> list[str]:
+def said(value: list[rendering.DrawnMessage]) -> list[str]:
     return [item["content"][0]["text"] for item in value]
 
 
@@ -102,12 +102,12 @@ def test_each_drawn_message_knows_its_place_and_each_answer_its_rating() -> None
         stored("user", "again", seq=7),
         stored("assistant", "whole", seq=8),
     ]
-    assert rendering.places(given) == [3, 4, 4, 4, 7, 8]
-    assert len(rendering.places(given)) == len(rendering.history(given))
+    assert rendering.seqs(given) == [3, 4, 4, 4, 7, 8]
+    assert len(rendering.seqs(given)) == len(rendering.history(given))
     assert rendering.feedback(given) == ["Like", None]
     drawn = rendering.history(given)
-    assert rendering.rated(drawn, ["Like", None])["feedback_value"] == ["Like", None]
-    assert rendering.rated(drawn, [None, None]) is drawn
+    assert rendering.with_ratings(drawn, ["Like", None])["feedback_value"] == ["Like", None]
+    assert rendering.with_ratings(drawn, [None, None]) is drawn
 
 
 def test_a_stored_answer_shows_what_became_of_it() -> None:

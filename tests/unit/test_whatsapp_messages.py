@@ -1,4 +1,4 @@
-"""What the bridge and the Cloud API deliver, as messages; who has sent them is never guessed."""
+"""Parsing of the bridge's and the Cloud API's webhooks; the sender is never guessed."""
 
 import base64
 import contextlib

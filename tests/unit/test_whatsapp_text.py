@@ -1,4 +1,4 @@
-"""What WhatsApp shows: Markdown in its own form, in parts that it takes, with nothing lost."""
+"""Formatting for WhatsApp: Markdown is converted and split into parts without loss."""
 
 import pytest
 from hypothesis import given, settings
@@ -38,6 +38,15 @@ from cmw_agent.channels.whatsapp.formatting import FENCE, MAX_CHARS, ROOM, split
         ("```\nnever closed", "```\nnever closed\n```"),
         ("| a | b |\n|---|:-:|\n| 1 | 2 |\n| 3 |  |", "- a: 1, b: 2\n- a: 3"),
         ("| no table |", "| no table |"),
+        ("| a | b |\n|---|---|\n| **1** | [2](x) |", "- a: *1*, b: 2 (x)"),
+        ("> | a | b |\n> |---|---|\n> | 1 | 2 |", "- a: 1, b: 2"),
+        ("~~~py\n*x*\n~~~", "```\n*x*\n```"),
+        ("- **a**: *b*\n\n  more\n  > * c", "- *a*: _b_\n\n  more\n  > - c"),
+        ("[<https://a.example>](https://b.example)", "https://a.example (https://b.example)"),
+        ("*a **b** c* and **a *b* c**", "_a *b* c_ and *a _b_ c*"),
+        ("**a *b** c*", "*a *b* c*"),
+        (r"\# and \*stars\*", "# and *stars*"),
+        (">" * 30 + " **deep**", ">" * 30 + " **deep**"),
         ("a\n\n\n\nb", "a\n\nb"),
         ("", ""),
     ],

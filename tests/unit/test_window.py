@@ -1,4 +1,4 @@
-"""The window: whole exchanges, newest first, within the budget."""
+"""The context window: whole exchanges, newest first, within the budget."""
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -9,7 +9,7 @@ from memory.conversations.context_window import (
     cost,
     exceeds,
     fit,
-    most_rows,
+    max_rows,
     surplus,
     tokens_in,
 )
@@ -108,7 +108,7 @@ def test_a_window_that_is_kept_is_the_one_that_would_be_read(
         gone, tokens = surplus(kept, sum(map(cost, kept)), budget)
         kept = kept[gone:]
         assert tokens == sum(map(cost, kept))
-        assert kept == fit(rows[: -most_rows(budget) - 1 : -1], budget)
+        assert kept == fit(rows[: -max_rows(budget) - 1 : -1], budget)
         if told:
             rows.append(answer(len(rows), told))
             kept.append(rows[-1])
@@ -183,6 +183,6 @@ def test_an_estimate_never_shrinks_with_more_text(text: str, more: str) -> None:
 
 
 def test_a_larger_budget_is_worth_more_rows_and_any_one_exchange() -> None:
-    assert most_rows(-5) == most_rows(0) == 2
-    assert most_rows(8000) == 100
-    assert most_rows(80_000) == 1000
+    assert max_rows(-5) == max_rows(0) == 2
+    assert max_rows(8000) == 100
+    assert max_rows(80_000) == 1000

@@ -1,4 +1,4 @@
-"""The page as a person sees it, and a watch over what goes wrong in their browser."""
+"""Drives the page in Chromium, and records errors and requests of the browser."""
 
 import re
 from dataclasses import dataclass, field
@@ -25,7 +25,7 @@ LEAVING = re.compile("signal is aborted|Connection errored out")
 
 @dataclass  # without slots: Playwright hangs an attribute of its own on handlers
 class Watch:
-    """Collects what no page may do: complain, fail, ask, or speak to a foreign origin.
+    """Collects what no page may do: console errors, failures, dialogs, requests to other origins.
 
     `origins` are the origins that the browser may ask. What a test provokes on purpose it
     announces with `expects`; it must then happen. What may happen or not it `tolerates`.
@@ -37,7 +37,7 @@ class Watch:
     _tolerated: list[re.Pattern[str]] = field(default_factory=list)
 
     def over(self, context: BrowserContext) -> Self:
-        """Watch every page of `context`."""
+        """Observe every page of `context`."""
         context.on("console", self._console)
         context.on("weberror", self._error)
         context.on("response", self._response)
@@ -46,15 +46,15 @@ class Watch:
         return self
 
     def expects(self, *patterns: str) -> None:
-        """Announce problems, as regular expressions that are searched in their texts."""
+        """Expect problems whose texts match these regular expressions."""
         self._expected += [re.compile(pattern) for pattern in patterns]
 
     def tolerates(self, *patterns: str) -> None:
-        """Announce problems that may come."""
+        """Allow problems whose texts match these regular expressions."""
         self._tolerated += [re.compile(pattern) for pattern in patterns]
 
     def check(self) -> None:
-        """Fail on what was not announced, and on what was announced and did not come."""
+        """Fail on unexpected problems, and on expected ones that did not occur."""
         announced = [*self._expected, *self._tolerated, LEAVING]
         unannounced = [p for p in self.seen if not any(e.search(p) for e in announced)]
         assert not unannounced, unannounced
@@ -83,7 +83,7 @@ class Watch:
 
 
 class ChatPage:
-    """One open page of one person.
+    """One open page of one user.
 
     Args:
         page: Its browser tab.
@@ -112,12 +112,12 @@ class ChatPage:
         self.recent = at.get_by_role("navigation", name="Recent conversations")
 
     async def open(self, query: str = "") -> Self:
-        """Go to the page and wait until it has been filled."""
+        """Open the page and wait until its contents are there."""
         await self.page.goto(self.url + "/" + query)
         return await self.filled()
 
     async def reload(self) -> Self:
-        """Reload the page and wait until it has been filled again."""
+        """Reload the page and wait until its contents are there."""
         await self.page.reload()
         return await self.filled()
 
@@ -129,7 +129,7 @@ class ChatPage:
         return self
 
     async def write(self, text: str) -> None:
-        """Put `text` into the box and press Enter."""
+        """Type `text` into the message input and press Enter."""
         await self.box.fill(text)
         await self.box.press("Enter")
 
@@ -141,12 +141,12 @@ class ChatPage:
         await self.settled()
 
     async def begin_anew(self) -> None:
-        """Turn to a new conversation."""
+        """Begin a new conversation."""
         await self.new_chat.click()
         await self.left()
 
     async def left(self) -> None:
-        """Wait until the page shows a new conversation: its messages go before its address."""
+        """Wait until the page shows a new conversation: messages disappear before the URL changes."""
         await expect(self.questions).to_have_count(0)
         await self.page.wait_for_url(lambda url: "c=" not in url)
 
@@ -156,11 +156,11 @@ class ChatPage:
         await expect(self.stop).to_have_count(0)
 
     def button(self, name: str) -> Locator:
-        """The last button of this name below a message."""
+        """Return the last button of this name below a message."""
         return self.log.get_by_role("button", name=name, exact=True).last
 
     async def edit_last(self, text: str, nth: int = -1) -> None:
-        """Edit one's last message, or the nth one, and submit it."""
+        """Edit the user's last message, or the nth one, and submit it."""
         await self.log.get_by_role("button", name="Edit", exact=True).nth(nth).click()
         await self.log.get_by_role("textbox").fill(text)
         await self.log.get_by_role("button", name="Submit", exact=True).click()

@@ -1,4 +1,4 @@
-"""A real Chromium, the app behind it, and an endpoint whose answers the messages choose."""
+"""Fixtures of the browser tests: Chromium, the app, and a model that each message selects."""
 
 import re
 from collections.abc import AsyncIterator, Sequence
@@ -41,26 +41,29 @@ expect.set_options(timeout=WAIT_MS)
 
 
 def by_message(request: Request) -> Sequence[Step]:
-    """Answer as the model that the message names in [brackets], or else as `echo`."""
-    named = CHOSEN.match(request.last_user)
-    script = (built_in(named.group(1)) if named else None) or built_in("echo")
+    """Answer as the built-in model that the message names in [brackets], else as `echo`."""
+    match = CHOSEN.match(request.last_user)
+    script = (built_in(match.group(1)) if match else None) or built_in("echo")
     assert script is not None
     return script(request)
 
 
 async def unfollowed(app: Served) -> None:
-    """Wait until no page follows a turn of the app any more.
+    """Wait until no page follows a running turn of the app.
 
-    Whoever opens a conversation then takes up what waits in it, and finds all else stored.
+    A page that is opened then resumes a turn that waits for approval, and finds all others stored.
     """
     chat = app.application.runtime.chat
-    await until(lambda: not any(turn.is_read for turn in chat._work))
+    await until(lambda: not any(turn.is_read for turn in chat._runners))
 
 
 class People:
-    """Makes people, each with a browser context of their own.
+    """Makes users, each with a browser context of their own.
 
-    `watch` sees all of them.
+    `watch` observes all their pages for errors and requests to other sites.
+
+    Args:
+        browser: The Chromium that they all use.
     """
 
     def __init__(self, browser: Browser) -> None:
@@ -75,7 +78,7 @@ class People:
         dark: bool = False,
         permissions: Sequence[str] = (),
     ) -> ChatPage:
-        """Return a new person's tab, not opened yet."""
+        """Return a tab of a new user that is not open yet."""
         context = await self._browser.new_context(
             viewport=viewport,
             color_scheme="dark" if dark else "light",
@@ -85,18 +88,18 @@ class People:
         return await self.tab_in(context, app)
 
     async def tab_in(self, context: BrowserContext, app: Served) -> ChatPage:
-        """Return a new tab of the person whom `context` belongs to, not opened yet."""
+        """Return a new tab in `context` that is not open yet."""
         context.set_default_timeout(WAIT_MS)
         self.watch.origins.add(app.url)
         self.watch.over(context)
         return ChatPage(await context.new_page(), app.url)
 
     async def open(self, app: Served, query: str = "", **options: bool | ViewportSize) -> ChatPage:
-        """Return a new person's tab with the page open in it."""
+        """Return a tab of a new user with the page open in it."""
         return await (await self.tab(app, **options)).open(query)  # type: ignore[arg-type]
 
     async def at(self, url: str) -> ChatPage:
-        """Return a new person's tab with the app at `url` open in it."""
+        """Return a tab of a new user with the app at `url` open in it."""
         context = await self._browser.new_context(viewport=WIDE, reduced_motion="reduce")
         context.set_default_timeout(WAIT_MS)
         self.watch.origins.add(url)
@@ -104,7 +107,7 @@ class People:
         return await ChatPage(await context.new_page(), url).open()
 
     async def leave(self) -> None:
-        """Close everything."""
+        """Close all browser contexts."""
         for context in self._browser.contexts:
             await context.close()
 
@@ -132,7 +135,7 @@ async def model() -> AsyncIterator[OpenAIDouble]:
 async def app(
     model: OpenAIDouble, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Served]:
-    """The app with an endpoint."""
+    """The app with the endpoint double `model`."""
     settings = settings_for(
         tmp_path_factory.mktemp("app"),
         openai_base_url=model.base_url,
@@ -156,7 +159,7 @@ async def composio() -> AsyncIterator[Composio]:
 async def connecting(
     model: OpenAIDouble, composio: Composio, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Served]:
-    """The app with accounts to connect."""
+    """The app with the endpoint double and Composio's double."""
     settings = settings_for(
         tmp_path_factory.mktemp("connecting"),
         openai_base_url=model.base_url,
@@ -173,14 +176,14 @@ async def connecting(
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def demo(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
-    """The app as it starts without any setting."""
+    """The app without any setting: its demo model answers."""
     async with served(settings_for(tmp_path_factory.mktemp("demo"), demo_pause=0.015)) as running:
         yield running
 
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def people(browser: Browser) -> AsyncIterator[People]:
-    made = People(browser)
-    yield made
-    await made.leave()
-    made.watch.check()
+    users = People(browser)
+    yield users
+    await users.leave()
+    users.watch.check()

@@ -1,4 +1,4 @@
-"""An account connected in Chromium, with Composio's site played by the test."""
+"""Connects an account in Chromium; the test plays Composio's site."""
 
 import re
 from urllib.parse import urljoin

@@ -1,4 +1,4 @@
-"""A site of somebody else: serves one page, and remembers whatever it was asked."""
+"""A web server of another site: serves one page and records its requests."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -8,17 +8,17 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class OtherSite:
-    """The running site; `asked` holds the first line of each request."""
+    """The running site; `requests` holds the first line of each request."""
 
     page: str
     origin: str = ""
-    asked: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer one request with the page."""
         first = (await reader.readline()).decode("latin-1").strip()
         if first:
-            self.asked.append(first)
+            self.requests.append(first)
         while await reader.readline() not in (b"\r\n", b""):
             pass
         body = self.page.encode()

@@ -1,4 +1,4 @@
-"""`/chat` from gradio_client, as a program uses it."""
+"""`/chat` with gradio_client."""
 
 import asyncio
 import itertools
@@ -7,6 +7,7 @@ import pytest
 from gradio_client import Client  # type: ignore[import-untyped]
 from gradio_client.exceptions import AppError  # type: ignore[import-untyped]
 
+from cmw_agent.chat.commands import BEGUN, FORGOTTEN, NOTHING
 from tests.doubles.openai_server import OpenAIDouble
 from tests.harness import WAIT, Served, canary
 
@@ -36,6 +37,22 @@ async def test_two_programs_never_meet(demo: Served) -> None:
     assert await asyncio.to_thread(say, bob, "What is my name?") == "I don't know your name yet."
     for client in (alice, bob):
         await asyncio.to_thread(client.close)
+
+
+async def test_a_program_begins_anew_and_deletes_everything_by_commands(demo: Served) -> None:
+    client = await asyncio.to_thread(_client, demo)
+
+    async def say(text: str) -> str:
+        return str(await asyncio.to_thread(client.predict, text, api_name="/chat"))
+
+    await say("My name is Alice")
+    assert await say("/new") == BEGUN
+    assert await say("What is my name?") == "I don't know your name yet."
+    assert "/forget everything" in await say("/forget")
+    assert await say("/forget everything") == FORGOTTEN
+    assert await say("/forget everything") == NOTHING
+    assert await say("What is my name?") == "I don't know your name yet."
+    await asyncio.to_thread(client.close)
 
 
 async def test_an_answer_grows_and_ends_whole(app: Served, model: OpenAIDouble) -> None:

@@ -1,4 +1,4 @@
-"""Conversations outlive the page that shows them, and open for their owner alone."""
+"""Conversations are kept after their page closes, and open for their owner alone."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""What goes wrong is told in a sentence, and costs nobody what they wrote."""
+"""Errors on the page are one sentence, and the user's text is not lost."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Who a browser is: a cookie that no script can read; in another site's frame, a token."""
+"""Identity in a browser: an HttpOnly cookie, or a token in a frame of another site."""
 
 import json
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""The sidebar's list in a browser: found, renamed, deleted and brought back, saved, rated."""
+"""The conversation list in a browser: search, rename, delete, restore, export, rating."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Who knows another's session hash and conversation id still gets nothing of theirs."""
+"""Somebody who knows another's session hash and conversation id gets nothing of theirs."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Two people sign in by the page's own link, in a browser each, and out again."""
+"""Two people sign in and out on the page, each in a browser of their own."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The page can be read and used: wide and narrow, light and dark, with the keyboard alone."""
+"""The page's layout: wide and narrow, light and dark, by keyboard alone."""
 
 import re
 from pathlib import Path

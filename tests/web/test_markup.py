@@ -1,4 +1,4 @@
-"""What a message says is drawn as text: no form, field, button or style, and nothing is fetched."""
+"""Messages are rendered as text: no form, field, button or style, and nothing is fetched."""
 
 import re
 from base64 import b64decode
@@ -9,7 +9,7 @@ from playwright.async_api import Request, expect
 
 from cmw_agent.identity.principals import Principal
 from memory.manager import ConversationMemoryManager
-from memory.records import new_conversation_id
+from memory.records import ConversationOrigin, NewTurn, new_conversation_id
 from tests.harness import Served
 from tests.web.chat_page import ChatPage
 from tests.web.conftest import People
@@ -94,7 +94,7 @@ PIXEL = "data:image/gif;base64,R0lGODlhAQABAAAAACH5BAEKAAEALAAAAAABAAEAAAICTAEAO
 
 
 def memory_of(app: Served) -> ConversationMemoryManager:
-    database = app.application.runtime._database
+    database = app.application.runtime.services.database
     assert database is not None
     return ConversationMemoryManager(database)
 
@@ -103,7 +103,9 @@ async def stored(app: Served, page: ChatPage, texts: list[str]) -> None:
     """Open a conversation in which each text was said and answered."""
     memory, owner, conversation = memory_of(app), await _owner(page), new_conversation_id()
     for number, text in enumerate(texts):
-        ticket = await memory.begin_turn(owner, conversation, text, key=f"k{number}", create=True)
+        ticket = await memory.begin_turn(
+            owner, NewTurn(conversation, text, key=f"k{number}", origin=ConversationOrigin())
+        )
         await _finish(memory, owner, ticket.turn_id, text)
     await page.open(f"?c={conversation}")
     await expect(page.questions).to_have_count(len(texts))
@@ -126,7 +128,7 @@ async def test_no_message_holds_a_form_or_asks_for_anything(app: Served, people:
             await stored(app, page, part)
             await expect(page.log.locator("[data-testid=bot] .md")).to_have_count(len(part))
             assert await page.frame.evaluate(FOUND) == []
-        assert foreign.asked == []
+        assert foreign.requests == []
     assert asked == []
 
 
@@ -170,8 +172,9 @@ async def test_a_picture_that_its_user_attached_is_fetched_and_drawn(
         yield b64decode(PIXEL.partition(",")[2])
 
     file = await runtime.files.add(Principal(owner, "visitor"), "dot.gif", "image/gif", content())
-    ticket = await runtime.kept.begin_turn(
-        owner, conversation, "look", key="k", create=True, files=[file.file_id]
+    ticket = await runtime.memory.begin_turn(
+        owner,
+        NewTurn(conversation, "look", key="k", origin=ConversationOrigin(), files=[file.file_id]),
     )
     await _finish(memory_of(app), owner, ticket.turn_id, "seen")
     await page.open(f"?c={conversation}")

@@ -1,4 +1,4 @@
-"""The parts around the chat: accounts that are connected, and what answers took."""
+"""The panels around the chat: connected accounts and token usage."""
 
 import re
 from urllib.parse import urljoin
@@ -7,7 +7,7 @@ import pytest
 from playwright.async_api import Locator, ViewportSize, expect
 
 from memory.manager import ConversationMemoryManager
-from memory.records import new_conversation_id, utcnow
+from memory.records import ConversationOrigin, NewTurn, new_conversation_id, utcnow
 from tests.accounts import TICKET, last_link
 from tests.doubles.composio_server import Composio, Reply
 from tests.harness import Served
@@ -207,10 +207,12 @@ async def stored(
     app: Served, page: ChatPage, conversation: str, *numbers: tuple[int | None, int | None]
 ) -> None:
     """Store an answer in the page's name for each pair of tokens and millionths of a dollar."""
-    kept: ConversationMemoryManager = app.application.runtime.kept
+    kept: ConversationMemoryManager = app.application.runtime.memory
     owner = await _owner(page)
     for number, (tokens, cost) in enumerate(numbers):
-        ticket = await kept.begin_turn(owner, conversation, "more", key=f"k{number}", create=True)
+        ticket = await kept.begin_turn(
+            owner, NewTurn(conversation, "more", key=f"k{number}", origin=ConversationOrigin())
+        )
         await kept.finish_turn(
             owner,
             ticket.turn_id,

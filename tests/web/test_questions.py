@@ -1,4 +1,4 @@
-"""Questions before a tool runs: cards from the server alone, which no message draws or presses."""
+"""Approval cards come from the server alone: no message can draw or press one."""
 
 import asyncio
 import contextlib

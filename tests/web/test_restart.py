@@ -1,4 +1,4 @@
-"""The process dies in the middle of an answer; the page shows what came, and offers a retry."""
+"""The process dies during an answer: the page shows the stored part and offers a retry."""
 
 import re
 import sys

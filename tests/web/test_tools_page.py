@@ -1,4 +1,4 @@
-"""The morning of two people with tools, in two browsers: links, tasks, approvals, a reload."""
+"""Two people with tools in two browsers: links, tasks, approvals, a reload."""
 
 import asyncio
 import re
@@ -9,7 +9,7 @@ import pytest_asyncio
 from playwright.async_api import Locator, Route, expect
 
 from cmw_agent.identity.principals import Principal
-from cmw_agent.tools.composio.connections import ConnectionUser
+from cmw_agent.tools.composio.accounts import ConnectionUser
 from tests.accounts import connected
 from tests.harness import canary
 from tests.isolation.toolhouse import Toolhouse, toolhouse

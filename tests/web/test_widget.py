@@ -1,4 +1,4 @@
-"""The widget in Chromium, on pages of two websites that hold one line for it."""
+"""The widget in Chromium, on pages of two websites."""
 
 import contextlib
 import re
@@ -11,7 +11,7 @@ import pytest_asyncio
 from playwright.async_api import BrowserContext, Locator, Page, Route, ViewportSize, expect
 
 from cmw_agent.identity.widget_tokens import WidgetTokens
-from cmw_agent.tools.composio.connections import ConnectionUser
+from cmw_agent.tools.composio.accounts import ConnectionUser
 from tests.accounts import connected
 from tests.doubles.composio_server import Composio, composio_server
 from tests.doubles.openai_server import OpenAIDouble
@@ -231,7 +231,7 @@ async def test_the_site_drives_it_by_three_functions_and_two_more(web: Web, peop
     await expect(chat.log).to_have_text("How can I help?")
     assert await chat.page.evaluate("localStorage.length") == 0
     runtime = web.app.application.runtime
-    assert await runtime.kept.conversations(before) == []
+    assert await runtime.memory.conversations(before) == []
     await chat.ask("three")
     assert await owner(web, chat.page) != before
     await chat.call("close")
@@ -346,7 +346,7 @@ async def test_payloads_are_inert_in_question_answer_and_history(web: Web, peopl
             "https://good.example/b",
         ]
         await expect(chat.answers.last).to_contain_text("[bad](javascript:1)")
-        assert foreign.asked == []
+        assert foreign.requests == []
 
 
 async def test_messages_of_other_windows_and_the_page_s_scripts_get_nothing(

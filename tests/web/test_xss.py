@@ -1,4 +1,4 @@
-"""What users, models and tools write is text on the page, and never runs."""
+"""Texts of users, models and tools are rendered as text and never run."""
 
 import json
 import re
@@ -9,7 +9,7 @@ from playwright.async_api import expect
 
 from cmw_agent.identity.principals import Principal
 from memory.manager import ConversationMemoryManager
-from memory.records import ToolRecord, new_conversation_id
+from memory.records import ConversationOrigin, NewTurn, ToolRecord, new_conversation_id
 from tests.harness import Served
 from tests.web.chat_page import ChatPage
 from tests.web.conftest import People
@@ -89,7 +89,9 @@ async def _owner(page: ChatPage) -> str:
 async def _store(
     memory: ConversationMemoryManager, owner: str, conversation: str, payload: str, number: int
 ) -> None:
-    ticket = await memory.begin_turn(owner, conversation, payload, key=f"k{number}", create=True)
+    ticket = await memory.begin_turn(
+        owner, NewTurn(conversation, payload, key=f"k{number}", origin=ConversationOrigin())
+    )
     step = ToolRecord("t", f"tool {payload[:60]}", {"text": payload}, payload, number % 2 == 0, 3)
     await _finish(memory, owner, ticket.turn_id, payload, step)
 
@@ -113,7 +115,7 @@ async def _finish(
 async def test_payloads_in_a_history_are_inert(app: Served, people: People) -> None:
     page = await people.open(app)
     people.watch.tolerates(*BLOCKED)
-    database = app.application.runtime._database
+    database = app.application.runtime.services.database
     assert database is not None
     memory, owner = ConversationMemoryManager(database), await _owner(page)
     async with other_site() as foreign:
@@ -134,7 +136,7 @@ async def test_payloads_in_a_history_are_inert(app: Served, people: People) -> N
             await expect(page.steps.locator(".message-content")).to_have_count(len(part))
             await _harmless(page)
             await expect(page.recent.get_by_role("link")).to_have_count(start + len(part))
-        assert foreign.asked == []
+        assert foreign.requests == []
 
 
 async def test_payloads_are_inert_while_they_stream(app: Served, people: People) -> None:
@@ -154,7 +156,7 @@ async def test_payloads_are_inert_while_they_stream(app: Served, people: People)
         await expect(page.answers.last).to_contain_text("You said:")
         await page.settled()
         await _harmless(page)
-        assert foreign.asked == []
+        assert foreign.requests == []
 
 
 async def test_payloads_as_names_of_files_are_inert(app: Served, people: People) -> None:
@@ -173,15 +175,17 @@ async def test_payloads_as_names_of_files_are_inert(app: Served, people: People)
             name = payload.replace("FOREIGN", foreign.origin)
             ids.append((await runtime.files.add(principal, name, "", content())).file_id)
         for number in range(0, len(ids), 9):
-            ticket = await runtime.kept.begin_turn(
+            ticket = await runtime.memory.begin_turn(
                 owner,
-                conversation,
-                "look",
-                key=f"k{number}",
-                create=True,
-                files=ids[number : number + 9],
+                NewTurn(
+                    conversation,
+                    "look",
+                    key=f"k{number}",
+                    origin=ConversationOrigin(),
+                    files=ids[number : number + 9],
+                ),
             )
-            await _finish(runtime.kept, owner, ticket.turn_id)
+            await _finish(runtime.memory, owner, ticket.turn_id)
         await page.open(f"?c={conversation}")
         await expect(page.log.locator("a[href*='files/']")).to_have_count(len(ids))
         await _harmless(page)
@@ -192,4 +196,4 @@ async def test_payloads_as_names_of_files_are_inert(app: Served, people: People)
         )
         await expect(page.frame.locator(".cmw-chip")).to_contain_text("onerror")
         await _harmless(page)
-        assert foreign.asked == []
+        assert foreign.requests == []

@@ -1,4 +1,4 @@
-"""Who holds a key of the REST interface, and which pages may use it from a browser.
+"""API keys: which key a request bears, what it reaches, and which pages may send it.
 
 No cookie plays any part. A page of another site may send a key only from an origin that stands
 beside that key in the settings.
@@ -57,35 +57,35 @@ class Keys:
     """
 
     def __init__(self, keys: Sequence[ApiKey]) -> None:
-        self._known = [(_digest(item.key.get_secret_value()), item) for item in keys]
+        self._digests = [(_digest(item.key.get_secret_value()), item) for item in keys]
         self._origins = frozenset[str]().union(*(item.origins for item in keys))
 
     def of(self, request: Request, scope: KeyScope) -> ApiKey:
         """Return the key that `request` bears; of its origins the one that asks.
 
         Raises:
-            Unauthorized: It bears none that is known here, or more than one, or there are none.
+            UnauthorizedError: It bears no valid key, or more than one, or the settings have none.
             UserError: It comes from a page whose origin does not stand beside the key, or from no
                 page although it is a key for pages.
-            UnknownAddressError: The key is not for such requests; nothing else is told of the address.
+            UnknownAddressError: The key is not for such requests; the address seems not to exist.
         """
-        if not self._known:
+        if not self._digests:
             raise UnauthorizedError(CLOSED)
         secret = bearer_token(request.headers)
         if secret is None:
             raise UnauthorizedError(NO_KEY)
-        sent, found = _digest(secret), None
-        for digest, item in self._known:  # all of them: the time tells nothing of which it is
+        sent, key = _digest(secret), None
+        for digest, item in self._digests:  # all of them: so the time does not show which one it is
             if hmac.compare_digest(digest, sent):
-                found = item
-        if found is None:
+                key = item
+        if key is None:
             raise UnauthorizedError(UNKNOWN)
-        if scope not in found.scopes or (found.origins and scope not in PAGES):
+        if scope not in key.scopes or (key.origins and scope not in PAGES):
             raise UnknownAddressError
-        return _at_origin(found, request)
+        return _at_origin(key, request)
 
     def readable(self, origin: str | None) -> dict[str, str]:
-        """Return the headers that let a page read what is told before a key is looked at.
+        """Return the headers that let a page read a response made before a key is checked.
 
         Pages of any key's origins may: it holds nothing of anybody.
         """
@@ -119,16 +119,16 @@ def _at_origin(key: ApiKey, request: Request) -> ApiKey:
     return replace(key, origins=frozenset({origin}))
 
 
-def keyed(keys: Keys, told: ErrorRenderer, scope: KeyScope) -> type[APIRoute]:
+def keyed(keys: Keys, render_error: ErrorRenderer, scope: KeyScope) -> type[APIRoute]:
     """Return a class of routes that answer holders of a key for `scope` alone.
 
-    The key is looked at before anything else of the request, and the endpoint finds it at
-    ``scope["cmw.api_key"]``. `told` writes what was raised as a response.
+    The key is checked before anything else of the request, and the endpoint finds it at
+    ``scope["cmw.api_key"]``. `render_error` writes what was raised as a response.
     """
 
     class KeyedRoute(APIRoute):
         def get_route_handler(self) -> RouteHandler:  # type: ignore[override]
-            answer, takes_json = super().get_route_handler(), self.body_field is not None
+            handle, takes_json = super().get_route_handler(), self.body_field is not None
 
             async def handler(request: Request) -> Response:
                 key: ApiKey | None = None
@@ -137,9 +137,9 @@ def keyed(keys: Keys, told: ErrorRenderer, scope: KeyScope) -> type[APIRoute]:
                     request.scope[KEY] = key
                     if takes_json:
                         await _must_be_declared(request)
-                    response = await answer(request)
+                    response = await handle(request)
                 except (UserError, RequestValidationError, HTTPException) as error:
-                    response = told(error)
+                    response = render_error(error)
                 if response.status_code == 503:
                     response.headers.setdefault("Retry-After", RETRY_SECONDS)
                 response.headers["Vary"] = "Origin"
@@ -163,22 +163,22 @@ def readable_by(origin: str) -> dict[str, str]:
 
 
 def key_of(request: Request) -> ApiKey:
-    """Return the key that was found to be the request's.
+    """Return the request's key, which `keyed` has checked.
 
     Raises:
-        Unauthorized: Nobody has looked; no route of `keyed` comes so far.
+        UnauthorizedError: The route is not one of `keyed`.
     """
-    found = request.scope.get(KEY)
-    if not isinstance(found, ApiKey):
+    key = request.scope.get(KEY)
+    if not isinstance(key, ApiKey):
         raise UnauthorizedError(NO_KEY)
-    return found
+    return key
 
 
 def must_be_secret(key: ApiKey) -> None:
     """Let only keys pass that no website's visitors have.
 
-    A key with an origin stands in that site's pages: whoever reads them can send it, with that
-    `Origin` too. It reaches the sessions whose ids one knows, and nothing else.
+    A key with an origin is in that site's pages: every reader can send it, with that `Origin`
+    too. It reaches the sessions whose ids one knows, and nothing else.
 
     Raises:
         UserError: Pages may use this key.
@@ -193,8 +193,8 @@ async def _must_be_declared(request: Request) -> None:
     Raises:
         UserError: This one is something else.
     """
-    declared = media_type(request.headers)
-    is_json = declared == "application/json" or JSON_KIND.fullmatch(declared)
+    content_type = media_type(request.headers)
+    is_json = content_type == "application/json" or JSON_KIND.fullmatch(content_type)
     if not is_json and await request.body():
         raise UserError(NOT_DECLARED, status=415)
 

@@ -1,35 +1,35 @@
-"""The session behind a request of a channel."""
+"""Callers: gives the requests of all channels their agents, conversations and sessions."""
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 from starlette.requests import Request
 
 from cmw_agent.agent.access import Asker
+from cmw_agent.chat.commands import run_control_command
 from cmw_agent.config.agent_profiles import Profile
 from cmw_agent.conversations.sessions import LiveSession, SessionOrigin
-from cmw_agent.conversations.store_errors import refusal_for
 from cmw_agent.core.errors import NotFoundError, UnknownSessionError
+from cmw_agent.core.store_errors import mapped_store_errors
 from cmw_agent.identity.channel_principals import client, conversation_after
 from cmw_agent.identity.principals import Identities, Principal
-from cmw_agent.runtime.services import Services
-from memory.errors import StoreError
+from cmw_agent.runtime.runtime import Runtime
 from memory.records import Conversation
 
-LOOKED_AT = 20  # conversations of one party, newest activity first
+LOOKED_AT = 20  # conversations of one principal, newest activity first
 
 
 class UnknownAgentError(NotFoundError):
-    """There is no agent of that id, or none that the caller may use: told alike."""
+    """There is no agent of that id, or the caller may not use it; the two look the same."""
 
     sentence = "This agent was not found."
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks, and in which conversation, as a channel has found it out on the server.
+    """Who sends a message, and in which conversation, as the channel has proved it.
 
     `origin` is the address under which the caller reaches the app, `address` the network address
     that counts for budgets; the other fields are those of `LiveSession`.
@@ -53,7 +53,7 @@ class Callers:
         identities: Derives the sessions' keys.
     """
 
-    def __init__(self, services: Services, identities: Identities) -> None:
+    def __init__(self, services: Runtime, identities: Identities) -> None:
         self._services = services
         self._identities = identities
 
@@ -63,39 +63,39 @@ class Callers:
         Raises:
             UnknownAgentError: There is none of that id, or none that `asker` may use.
         """
-        found = self._services.agents.find(agent_id, asker)
-        if found is None:
+        profile = self._services.agents.find(agent_id, asker)
+        if profile is None:
             raise UnknownAgentError
-        return found
+        return profile
 
     async def current(self, principal: Principal) -> str:
-        """Return the id of the conversation that goes on: the newest that has not ended.
+        """Return the id of the open conversation: the newest that has not ended.
 
         Every replica finds the same, also before the first message is stored.
 
         Raises:
             UserError: The memory fails.
         """
-        last = await self.latest(principal)
-        if last is not None and last.status != "ended":
-            return last.session_id
-        return conversation_after(principal, last.session_id if last else None)
+        latest = await self.latest(principal)
+        if latest is not None and latest.status != "ended":
+            return latest.conversation_id
+        return conversation_after(principal, latest.conversation_id if latest else None)
 
     async def latest(self, principal: Principal) -> Conversation | None:
-        """Return the conversation that goes on, or else the one that began last; None for none.
+        """Return the open conversation, or else the one that began last; None for none.
 
         Raises:
             UserError: The memory fails.
         """
-        found = await self._newest(principal)
-        going_on = (item for item in found if item.status != "ended")
-        if (current := next(going_on, None)) is not None:
+        conversations = await self._newest(principal)
+        open_ones = (item for item in conversations if item.status != "ended")
+        if (current := next(open_ones, None)) is not None:
             return current
         # Not by activity: a recurring task may have run in an older one since.
-        return max(found, key=lambda item: item.started_at, default=None)
+        return max(conversations, key=lambda item: item.started_at, default=None)
 
     async def begin_anew(self, principal: Principal) -> None:
-        """End the conversation that goes on; the next message begins another.
+        """End the open conversation; the next message begins another.
 
         An answer that is being written in it is stopped and kept, and the calls that wait there
         are denied: nobody could answer them any more.
@@ -106,25 +106,27 @@ class Callers:
         memory = self._services.memory_of(principal)
         for item in await self._newest(principal):
             if item.status != "ended":
-                with failures():
-                    await memory.conclude(principal.id, item.session_id)
-                await self._leave(principal, item.session_id)
+                with mapped_store_errors():
+                    await memory.close_conversation(principal.id, item.conversation_id)
+                await self._leave(principal, item.conversation_id)
 
     async def _leave(self, principal: Principal, conversation_id: str) -> None:
-        live = self._services.registry.of(principal)
-        here = [session for session in live if session.conversation_id == conversation_id]
-        turns = [session.turn for session in here if session.turn is not None]
+        sessions = self._services.registry.of(principal)
+        present = [session for session in sessions if session.conversation_id == conversation_id]
+        turns = [session.turn for session in present if session.turn is not None]
         for turn in turns:
             turn.stop()
         await asyncio.gather(*(turn.ended() for turn in turns))
         # Those of turns that no session has any more.
         approvals = self._services.approvals
-        for asked in approvals.pending(principal.id, conversation_id):
+        for approval in approvals.pending(principal.id, conversation_id):
             with contextlib.suppress(NotFoundError):
-                approvals.answer(principal.id, conversation_id, asked.approval_id, "denied", None)
+                approvals.answer(
+                    principal.id, conversation_id, approval.approval_id, "denied", None
+                )
 
     async def _newest(self, principal: Principal) -> list[Conversation]:
-        with failures():
+        with mapped_store_errors():
             memory = self._services.memory_of(principal)
             return await memory.conversations(principal.id, limit=LOOKED_AT)
 
@@ -133,16 +135,29 @@ class Callers:
 
         The same of the same, on every replica; who knows the name cannot work it out.
         """
-        named = client(key_name, agent_id, f"\0named\0{name}")
-        return self._identities.session_key(named, "cmw.session").value[:32]
+        principal = client(key_name, agent_id, f"\0named\0{name}")
+        return self._identities.session_key(principal, "cmw.session").value[:32]
+
+    async def run_control_command(self, principal: Principal, text: str) -> str | None:
+        """Carry out `text` where it is a control command, such as `/new`, and return its answer.
+
+        None where a turn is to answer the message.
+
+        Raises:
+            UserError: The memory fails.
+        """
+        begin_new = partial(self.begin_anew, principal)
+        history = self._services.history
+        reply = await run_control_command(text, history, principal, begin_new)
+        return reply.text if reply is not None else None
 
     def live(self, principal: Principal, conversation_id: str) -> LiveSession | None:
-        """Return the live session of a principal's conversation, if there is one; none is made."""
+        """Return the live session of a principal's conversation, if there is one; none is created."""
         key = self._identities.session_key(principal, conversation_id)
         return self._services.registry.find(key, principal)
 
     async def session(self, principal: Principal, caller: Caller) -> LiveSession:
-        """Return the live session of a caller's conversation, made on first use.
+        """Return the live session of a caller's conversation, created on first use.
 
         Raises:
             UserError: The caller is not this principal, or the process has no room.
@@ -159,15 +174,6 @@ class Callers:
         session.can_ask = caller.can_ask
         session.address = caller.address
         return session
-
-
-@contextlib.contextmanager
-def failures() -> Iterator[None]:
-    """Raise what fails in the memory as the `UserError` that it means."""
-    try:
-        yield
-    except StoreError as error:
-        raise refusal_for(error) from error
 
 
 def address_of(request: Request) -> str | None:

@@ -1,18 +1,18 @@
-"""Files that are made while they are read: in small pieces, no slower than a least rate."""
+"""Downloads that are written while they are read, in small pieces and at a minimum rate."""
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from cmw_agent.core.logs import get_logger
 from cmw_agent.limits.budgets import Hold
 from cmw_agent.limits.pace import Pace
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 PIECE_BYTES = 65_536  # that wait in a connection at most, beside its own buffer
 
@@ -26,7 +26,7 @@ class Rate:
 
 
 class Download(StreamingResponse):
-    """A file in pieces; the next one is made when its reader has taken the one before.
+    """A file in pieces; each is written when the client has read the one before.
 
     Args:
         pieces: The file; closed when the response ends, however that comes about.
@@ -56,7 +56,7 @@ class Download(StreamingResponse):
                 await super().__call__(scope, receive, send)
 
     async def stream_response(self, send: Send) -> None:
-        """Send everything; what is cut off lacks its end, so that nobody takes it for whole."""
+        """Send all pieces; a download that is too slow is cut off and has no proper end."""
         head = {"type": "http.response.start", "status": self.status_code}
         await send(head | {"headers": self.raw_headers})
         pace, sent = Pace(self._rate.grace, self._rate.bytes_per_second), 0
@@ -68,6 +68,6 @@ class Download(StreamingResponse):
                         await send({"type": "http.response.body", "body": part, "more_body": True})
                     sent += len(part)
         except TimeoutError:
-            log.info("a download was read too slowly bytes=%d", sent)
+            log.info("a download was read too slowly", bytes=sent)
             return
         await send({"type": "http.response.body", "body": b"", "more_body": False})

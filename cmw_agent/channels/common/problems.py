@@ -1,4 +1,4 @@
-"""Errors of every channel that speaks HTTP: problem documents (RFC 9457), or in OpenAI's form."""
+"""Error responses of every HTTP channel: problem documents (RFC 9457), or OpenAI's form."""
 
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -33,18 +33,17 @@ class WrongMethodError(UserError):
     status = 405
 
 
-def told_at(path: str, error: UserError) -> JSONResponse:
-    """Return the answer that tells of `error` to whoever has asked for `path`."""
+def error_response_at(path: str, error: UserError) -> JSONResponse:
+    """Return the response for an error of a request to `path`."""
     if isinstance(error, UnknownAddressError) and not path.startswith(INTERFACES):
         return JSONResponse({"detail": HTTPStatus(error.status).phrase}, error.status)
     return openai_problem(error) if path.startswith(V1) else problem(error)
 
 
 def problem(error: UserError) -> JSONResponse:
-    """Return the answer that tells of `error`.
+    """Return the problem document of an error as a response.
 
-    What is another's and what is not there are told alike, without an id that could tell them
-    apart.
+    What is another's and what does not exist get the same response, without an error id.
     """
     headers = {"Retry-After": str(error.retry_after)} if error.retry_after is not None else None
     if error.status == HTTPStatus.UNAUTHORIZED:
@@ -53,28 +52,30 @@ def problem(error: UserError) -> JSONResponse:
 
 
 def openai_problem(error: UserError) -> JSONResponse:
-    """Return the answer that tells of `error` to a client that was made for OpenAI's API."""
-    plain = problem(error).headers
-    kept = {name: plain[name] for name in ("retry-after", "www-authenticate") if name in plain}
-    return JSONResponse(error_body(error), error.status, kept)
+    """Return the response for an error in the form that OpenAI's clients expect."""
+    headers = problem(error).headers
+    kept_headers = {
+        name: headers[name] for name in ("retry-after", "www-authenticate") if name in headers
+    }
+    return JSONResponse(error_body(error), error.status, kept_headers)
 
 
 def error_body(error: UserError) -> dict[str, Any]:
     """Return an error in OpenAI's form, with the id that ties it to the log."""
-    other = "invalid_request_error" if error.status < 500 else "server_error"
-    kind, code = KINDS.get(error.status, (other, None))
+    default_type = "invalid_request_error" if error.status < 500 else "server_error"
+    kind, code = KINDS.get(error.status, (default_type, None))
     message = str(error)
-    if isinstance(error, UnknownAddressError):  # told alike, each time
+    if isinstance(error, UnknownAddressError):  # without an id: it is the same for each address
         message, code = error.sentence, "unknown_url"
     return {"error": {"message": message, "type": kind, "code": code, "param": None}}
 
 
 def document(error: UserError) -> dict[str, Any]:
     """Return the fields of RFC 9457, and the `error_id` that ties them to the log."""
-    told: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "type": "about:blank",
         "title": HTTPStatus(error.status).phrase,
         "status": error.status,
         "detail": error.sentence,
     }
-    return told if isinstance(error, NotFoundError) else told | {"error_id": error.error_id}
+    return fields if isinstance(error, NotFoundError) else fields | {"error_id": error.error_id}

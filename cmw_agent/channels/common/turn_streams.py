@@ -46,14 +46,14 @@ UNBUFFERED = {"x-accel-buffering": "no"}  # a proxy such as nginx hands each eve
 
 @dataclass(slots=True)
 class TurnResult:
-    """What a turn has told so far."""
+    """The events of a turn so far, folded into an answer."""
 
     texts: list[str] = field(default_factory=list)
     tools: list[dict[str, Any]] = field(default_factory=list)
     finished: TurnFinished | None = None
 
     def add(self, event: TurnEvent) -> None:
-        """Take in one event."""
+        """Add one event."""
         match event:
             case TextDelta(text):
                 self.texts.append(text)
@@ -69,7 +69,7 @@ class TurnResult:
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """What is said of an answer beside its text."""
+        """The answer's metadata, as clients get it."""
         finished = self.finished
         return {
             "status": finished.outcome if finished else "interrupted",
@@ -87,23 +87,23 @@ class TurnResult:
         return UserError(finished.sentence, status=502, error_id=finished.error_id)
 
 
-async def whole(turn: Turn) -> TurnResult:
-    """Wait for a turn's end and return what it told.
+async def read_result(turn: Turn) -> TurnResult:
+    """Wait until a turn has ended and return its result.
 
     Raises:
         UserError: It could not begin, or ended without an answer.
     """
-    told = TurnResult()
+    result = TurnResult()
     async with turn:
         async for event in turn:
-            told.add(event)
-    if (failure := told.failure) is not None:
+            result.add(event)
+    if (failure := result.failure) is not None:
         raise failure
-    return told
+    return result
 
 
 class TurnResponse(StreamingResponse):
-    """Events of a turn, which is left when the response ends, however that comes about.
+    """A streamed response of a turn's events; the turn is left when the response ends.
 
     Args:
         turn: Stopped when its reader goes, also before the first event was written.
@@ -125,17 +125,17 @@ class TurnResponse(StreamingResponse):
 
 
 @contextlib.asynccontextmanager
-async def stopped_with(request: Request, turn: Turn) -> AsyncIterator[None]:
+async def stop_when_client_leaves(request: Request, turn: Turn) -> AsyncIterator[None]:
     """Stop a turn when the client of `request` goes while the block runs.
 
     What has come of it is kept. The request's body must have been read.
     """
-    watching = asyncio.create_task(_watch(request, turn), name="client-watch")
+    watch = asyncio.create_task(_watch(request, turn), name="client-watch")
     try:
         yield
     finally:
-        watching.cancel()
-        await asyncio.wait([watching])
+        watch.cancel()
+        await asyncio.wait([watch])
 
 
 async def _watch(request: Request, turn: Turn) -> None:
@@ -144,7 +144,7 @@ async def _watch(request: Request, turn: Turn) -> None:
     turn.stop()
 
 
-async def begun(turn: Turn) -> TurnEvent:
+async def wait_until_begun(turn: Turn) -> TurnEvent:
     """Wait until a turn has begun, and return its first event.
 
     Raises:
@@ -163,45 +163,45 @@ async def begun(turn: Turn) -> TurnEvent:
 
 
 async def server_sent(
-    turn: Turn, first: TurnEvent, more: Mapping[str, Any] | None = None
+    turn: Turn, first: TurnEvent, extra: Mapping[str, Any] | None = None
 ) -> AsyncIterator[bytes]:
     """Yield a turn's events as server-sent events (WHATWG HTML, section 9.2).
 
     Args:
         turn: A `TurnResponse`'s, which leaves it.
-        first: The event that `begun` has returned.
-        more: Fields that ``started`` and ``done`` get beside their own.
+        first: The event that `wait_until_begun` has returned.
+        extra: Fields that ``started`` and ``done`` get beside their own.
     """
-    told = TurnResult()
-    shown = dict(more or {})
-    async with contextlib.aclosing(to_its_end(turn, first)) as events:
+    result = TurnResult()
+    extra_fields = dict(extra or {})
+    async with contextlib.aclosing(events_until_end(turn, first)) as events:
         async for event in events:
             if event is None:
                 yield ALIVE
                 continue
-            told.add(event)
-            if (written := _written(event, told, shown)) is not None:
-                yield written
+            result.add(event)
+            if (chunk := _event_bytes(event, result, extra_fields)) is not None:
+                yield chunk
 
 
-async def to_its_end(turn: Turn, first: TurnEvent) -> AsyncGenerator[TurnEvent | None]:
+async def events_until_end(turn: Turn, first: TurnEvent) -> AsyncGenerator[TurnEvent | None]:
     """Yield a turn's events; None after each silence, and a `TurnFinished` last of all.
 
     Args:
-        turn: The turn; nothing is raised where it ends without a word, or is refused midway.
-        first: The event that `begun` has returned.
+        turn: The turn; nothing is raised where it ends without a last event, or is refused midway.
+        first: The event that `wait_until_begun` has returned.
     """
     event: TurnEvent | None = first
     yield event
     while not isinstance(event, TurnFinished):
-        event = await following(turn)
+        event = await next_event(turn)
         yield event
 
 
-async def following(turn: Turn) -> TurnEvent | None:
+async def next_event(turn: Turn) -> TurnEvent | None:
     """Return the next event, or None after a silence.
 
-    Of a turn that has none left, it is the last one, which that turn did not tell.
+    A turn that has none left, and gave no `TurnFinished`, gets one here.
     """
     try:
         async with asyncio.timeout(ALIVE_SECONDS):
@@ -214,10 +214,12 @@ async def following(turn: Turn) -> TurnEvent | None:
         return TurnFinished("failed", error.sentence, error.error_id)
 
 
-def _written(event: TurnEvent, told: TurnResult, more: dict[str, Any]) -> bytes | None:
+def _event_bytes(
+    event: TurnEvent, result: TurnResult, extra_fields: dict[str, Any]
+) -> bytes | None:
     match event:
         case TurnStarted(turn_id):
-            return sse("started", more | {"turn": turn_id})
+            return sse("started", extra_fields | {"turn": turn_id})
         case TextDelta(text):
             return sse("delta", {"text": text})
         case ToolStarted(call_id, name, arguments):
@@ -230,9 +232,11 @@ def _written(event: TurnEvent, told: TurnResult, more: dict[str, Any]) -> bytes 
             done = {"call": approval_id, "answer": answer, "arguments": dict(arguments)}
             return sse("approval_done", done | {"tool_call": call_id})
         case TurnFinished():
-            if (failure := told.failure) is not None:
+            if (failure := result.failure) is not None:
                 return sse("error", document(failure))
-            return sse("done", more | {"response": told.text, "metadata": told.metadata})
+            return sse(
+                "done", extra_fields | {"response": result.text, "metadata": result.metadata}
+            )
     return None
 
 

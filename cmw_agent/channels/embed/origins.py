@@ -1,4 +1,4 @@
-"""Which website a request comes from, and what browsers are told of that.
+"""The website that a request comes from, and the CORS headers of the response.
 
 A browser names the site of the page that asks in ``Origin`` (Fetch standard, section 3.2), which
 no page can change. Where a website shows the chat's own page in a frame, the requests' origin is
@@ -24,7 +24,7 @@ from cmw_agent.config.agent_profiles import SITE, Profile
 from cmw_agent.core.errors import UserError
 from cmw_agent.core.origins import same_origin
 from cmw_agent.identity.principals import TOKEN_SECONDS, Identities
-from cmw_agent.runtime.services import Services
+from cmw_agent.runtime.runtime import Runtime
 
 FRAME = "x-cmw-frame"  # brings what the chat's own page was signed with
 OWN = "https://embed"  # with what follows, no origin that a browser names
@@ -42,7 +42,7 @@ class ForeignSiteError(UserError):
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """Where a visitor is: what a token is bound to, and the website's host where it is known."""
+    """A visitor's site: the origin that tokens are bound to, and the website's host if known."""
 
     origin: str
     domain: str | None
@@ -54,18 +54,18 @@ class Sites:
     Args:
         services: The live parts of the process.
         callers: Knows the agents.
-        identities: Signs what the chat's own page is told.
+        identities: Signs the stamp of the chat's own page.
     """
 
-    def __init__(self, services: Services, callers: Callers, identities: Identities) -> None:
+    def __init__(self, services: Runtime, callers: Callers, identities: Identities) -> None:
         self._services = services
         self._callers = callers
         self._signer = identities.signer("embed.frame")
 
     def allows(self, agent_id: str, origin: str | None) -> bool:
         """Whether pages of `origin` may use an agent. None of them may use one that is not."""
-        found = self._services.agents.find(agent_id, WIDGET)
-        return found is not None and origin is not None and origin in found.allowed_origins
+        profile = self._services.agents.find(agent_id, WIDGET)
+        return profile is not None and origin is not None and origin in profile.allowed_origins
 
     def of(self, request: Request, agent_id: str) -> Site:
         """Return the site that a request comes from.
@@ -148,30 +148,32 @@ class CrossSiteError:
             return
         origin = origin_of(Headers(scope=scope))
         agent_id = scope["path"].removeprefix(PREFIX).partition("/")[0]
-        told = _told(origin) if origin and self._sites.allows(agent_id, origin) else {}
+        cors_headers = (
+            _cors_headers(origin) if origin and self._sites.allows(agent_id, origin) else {}
+        )
 
-        async def telling(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                headers.update(told)
+                headers.update(cors_headers)
                 headers.add_vary_header("Origin")
                 headers.setdefault("content-security-policy", NO_DOCUMENT)
             await send(message)
 
         if scope["method"] == "OPTIONS":
-            answer = _preflight() if told else problem(ForeignSiteError())
-            await answer(scope, receive, telling)
+            response = _preflight() if cors_headers else problem(ForeignSiteError())
+            await response(scope, receive, send_with_headers)
             return
-        await self._app(scope, receive, telling)
+        await self._app(scope, receive, send_with_headers)
 
 
 def origin_of(headers: Headers) -> str | None:
     """Return the one origin that a request names; None for none, and for more than one."""
-    found = headers.getlist("origin")
-    return found[0] if len(found) == 1 else None
+    origins = headers.getlist("origin")
+    return origins[0] if len(origins) == 1 else None
 
 
-def _told(origin: str) -> Mapping[str, str]:
+def _cors_headers(origin: str) -> Mapping[str, str]:
     return {
         "access-control-allow-origin": origin,
         "access-control-expose-headers": "Retry-After",

@@ -1,6 +1,6 @@
 """The embed: a chat that other websites show with one line, each to visitors of its own.
 
-Who asks is known by a token that the server has signed for one visitor, one agent and one site. It
+A visitor is known by a token that the server has signed for one visitor, one agent and one site. It
 comes in ``Authorization`` and no cookie is read, so that a foreign page has nothing to ask with.
 The site itself is the one that the browser names: see `cmw_agent.channels.embed.origins`. How it is
 drawn is in ``static/widget.js``; why so in ``docs/adr/0016-widget-in-a-shadow-root.md``.
@@ -17,9 +17,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from cmw_agent.agent.access import WIDGET
-from cmw_agent.channels.common.callers import Caller, Callers, address_of, base_of, failures
-from cmw_agent.channels.common.control_commands import leave
-from cmw_agent.channels.common.turn_streams import TurnResponse, begun, server_sent
+from cmw_agent.channels.common.callers import Caller, Callers, address_of, base_of
+from cmw_agent.channels.common.turn_streams import TurnResponse, server_sent, wait_until_begun
 from cmw_agent.channels.embed.origins import CrossSiteError, Site, Sites
 from cmw_agent.channels.embed.page import WidgetScript, page
 from cmw_agent.chat.turn import Turn
@@ -27,10 +26,11 @@ from cmw_agent.conversations.sessions import SessionOrigin
 from cmw_agent.core.errors import NotFoundError, UserError
 from cmw_agent.core.http_headers import bearer_token
 from cmw_agent.core.sanitize import mended
+from cmw_agent.core.store_errors import mapped_store_errors
 from cmw_agent.identity.principals import Identities, Principal
 from cmw_agent.identity.widget_tokens import WidgetTokens, WidgetVisitor
 from cmw_agent.observability.observers import request_of
-from cmw_agent.runtime.services import Services
+from cmw_agent.runtime.runtime import Runtime
 from cmw_agent.tools.approvals import PendingApproval, seconds_left
 from memory.records import StoredMessage
 
@@ -39,7 +39,7 @@ CHANNEL = "embed"
 
 
 class UnknownVisitorError(UserError):
-    """The token proves nobody, or a visitor of another agent or site: told alike."""
+    """The token proves nobody, or a visitor of another agent or site; the two look the same."""
 
     status = 401
     sentence = "This chat does not know you any more; please reload the page."
@@ -66,7 +66,7 @@ class EmbedMessageRequest(_Body):
 
 
 class ApprovalDecisionRequest(_Body):
-    """What a visitor says to a call that waits; without `arguments` it runs with its own."""
+    """A visitor's decision on a call that waits; without `arguments` it runs with its own."""
 
     call: str = Field(max_length=200)
     answer: Literal["approved", "denied"]
@@ -74,15 +74,15 @@ class ApprovalDecisionRequest(_Body):
 
 
 class EmbedRoutes:
-    """See the module's text.
+    """The routes of the widget and of the chat's own page.
 
     Args:
         services: The live parts of the process.
         callers: Gives the sessions.
-        identities: Signs what visitors are known by.
+        identities: Signs the visitors' tokens.
     """
 
-    def __init__(self, services: Services, callers: Callers, identities: Identities) -> None:
+    def __init__(self, services: Runtime, callers: Callers, identities: Identities) -> None:
         self._services = services
         self._callers = callers
         self._tokens = WidgetTokens(identities)
@@ -119,12 +119,12 @@ class EmbedRoutes:
         Nothing is stored, and no model is asked.
         """
         site = self._sites.of(request, agent_id)
-        found = self._known(body.token or "", agent_id, site)
-        if found is None:
+        known = self._verified(body.token or "", agent_id, site)
+        if known is None:
             self._services.budgets.spend("new_cookies", None, address_of(request))
-        visitor = found or self._tokens.new(agent_id, site.origin)
-        if found and body.new:
-            await self._callers.begin_anew(found.principal)
+        visitor = known or self._tokens.new(agent_id, site.origin)
+        if known and body.new:
+            await self._callers.begin_anew(known.principal)
         profile = self._callers.profile(agent_id, WIDGET)
         return JSONResponse(
             {
@@ -140,16 +140,19 @@ class EmbedRoutes:
         conversation = await self._callers.current(principal)
         memory = self._services.memory_of(principal)
         await self._services.chat.stored(principal.id, conversation)
-        found: list[StoredMessage] = []
-        with contextlib.suppress(NotFoundError), failures():  # not there: nothing was said yet
-            found = await memory.messages(principal.id, conversation, limit=SHOWN)
+        stored: list[StoredMessage] = []
+        with (
+            contextlib.suppress(NotFoundError),
+            mapped_store_errors(),
+        ):  # not there: nothing was said yet
+            stored = await memory.messages(principal.id, conversation, limit=SHOWN)
         now = time.time()
-        waiting = self._services.approvals.pending(principal.id, conversation)
+        pending = self._services.approvals.pending(principal.id, conversation)
         return JSONResponse(
             {
                 "session_id": conversation,
-                "messages": [_shown(message) for message in found],
-                "waiting": [_asked(asked, now) for asked in waiting],
+                "messages": [_message_item(message) for message in stored],
+                "waiting": [_approval_item(approval, now) for approval in pending],
             }
         )
 
@@ -163,10 +166,10 @@ class EmbedRoutes:
         principal, site = self._visitor(request, agent_id)
         if not body.follow:
             await self._services.chat.admit(principal, address_of(request))
-            told = await leave(self._services, self._callers, principal, body.message)
-            if told is not None:
+            control_reply = await self._callers.run_control_command(principal, body.message)
+            if control_reply is not None:
                 current = await self._callers.current(principal)
-                return JSONResponse({"session_id": current, "left": told})
+                return JSONResponse({"session_id": current, "left": control_reply})
         caller = Caller(
             principal,
             agent_id,
@@ -178,7 +181,7 @@ class EmbedRoutes:
             address=address_of(request),
         )
         turn = await self._turn(principal, caller, body, request_of(request.scope))
-        first = await begun(turn)
+        first = await wait_until_begun(turn)
         events = server_sent(turn, first, {"session_id": caller.conversation_id})
         return TurnResponse(turn, events, {"cache-control": "no-store"})
 
@@ -200,13 +203,13 @@ class EmbedRoutes:
         if body.follow:
             # Not admitted, and so nothing is made: what waits has a session.
             live = self._callers.live(principal, caller.conversation_id)
-            waiting = chat.take_up(live) if live is not None else None
-            if waiting is None:
+            waiting_turn = chat.resume(live) if live is not None else None
+            if waiting_turn is None:
                 raise NotFoundError
-            return waiting
+            return waiting_turn
         session = await self._callers.session(principal, caller)
         if body.again:
-            return chat.again(session, key=body.key, request_id=request_id)
+            return chat.regenerate(session, key=body.key, request_id=request_id)
         return chat.turn(session, body.message, key=body.key, request_id=request_id)
 
     def _visitor(self, request: Request, agent_id: str) -> tuple[Principal, Site]:
@@ -214,23 +217,23 @@ class EmbedRoutes:
 
         Raises:
             ForeignSiteError: From a page that the agent is not for.
-            UnknownVisitorError: The request proves nobody who is known at this agent and site.
+            UnknownVisitorError: The request has no valid token for this agent and site.
         """
         site = self._sites.of(request, agent_id)
         token = bearer_token(request.headers)
-        found = self._known(token, agent_id, site) if token is not None else None
-        if found is None:
+        visitor = self._verified(token, agent_id, site) if token is not None else None
+        if visitor is None:
             raise UnknownVisitorError
-        return found.principal, site
+        return visitor.principal, site
 
-    def _known(self, token: str, agent_id: str, site: Site) -> WidgetVisitor | None:
-        found = self._tokens.verify(token)
-        if found is None or (found.agent_id, found.origin) != (agent_id, site.origin):
+    def _verified(self, token: str, agent_id: str, site: Site) -> WidgetVisitor | None:
+        visitor = self._tokens.verify(token)
+        if visitor is None or (visitor.agent_id, visitor.origin) != (agent_id, site.origin):
             return None
-        return found
+        return visitor
 
 
-def _shown(message: StoredMessage) -> dict[str, Any]:
+def _message_item(message: StoredMessage) -> dict[str, Any]:
     tools = [
         {
             "name": record.name,
@@ -248,12 +251,12 @@ def _shown(message: StoredMessage) -> dict[str, Any]:
     }
 
 
-def _asked(asked: PendingApproval, now: float) -> dict[str, Any]:
+def _approval_item(approval: PendingApproval, now: float) -> dict[str, Any]:
     # As text: a browser rounds long numbers, and what is approved is shown as it will be sent.
-    arguments = json.dumps(mended(dict(asked.arguments)), ensure_ascii=False, indent=1)
+    arguments = json.dumps(mended(dict(approval.arguments)), ensure_ascii=False, indent=1)
     return {
-        "call": asked.approval_id,
-        "name": mended(asked.name),
+        "call": approval.approval_id,
+        "name": mended(approval.name),
         "arguments": arguments,
-        "seconds": seconds_left(asked, now),
+        "seconds": seconds_left(approval, now),
     }

@@ -1,4 +1,4 @@
-"""The agents in the form of OpenAI's API, for whatever client was made for that.
+"""The agents in the form of OpenAI's API, for clients of that API.
 
 By default nothing is kept: the messages of a request are the conversation, as such clients expect.
 With the header ``X-Session-Id`` the request is a message to that session of the REST interface: the
@@ -17,9 +17,13 @@ from starlette.responses import JSONResponse, Response
 from cmw_agent.agent.access import by_key
 from cmw_agent.channels.common.api_keys import Keys, keyed
 from cmw_agent.channels.common.callers import Caller
-from cmw_agent.channels.common.control_commands import leave
 from cmw_agent.channels.common.problems import openai_problem
-from cmw_agent.channels.common.turn_streams import EVENTS, TurnResponse, begun, stopped_with
+from cmw_agent.channels.common.turn_streams import (
+    EVENTS,
+    TurnResponse,
+    stop_when_client_leaves,
+    wait_until_begun,
+)
 from cmw_agent.channels.openai.models import (
     ChatMessage,
     ChatRequest,
@@ -28,14 +32,20 @@ from cmw_agent.channels.openai.models import (
     ModelList,
     OpenAIError,
 )
-from cmw_agent.channels.openai.streams import DONE, ChatCompletionBuilder, ending, said, written
+from cmw_agent.channels.openai.streams import (
+    DONE,
+    ChatCompletionBuilder,
+    chunks,
+    collect,
+    final_chunks,
+)
 from cmw_agent.channels.rest.dependencies import (
     CHANNEL,
     ApiKeyHolder,
     ConversationLookup,
     counted_at,
     session_of,
-    told_of,
+    to_user_error,
 )
 from cmw_agent.channels.rest.messages import IdempotencyKey, Rest
 from cmw_agent.channels.rest.models import SESSION_PATTERN
@@ -80,22 +90,22 @@ class UnknownModelError(NotFoundError):
 
 
 class Completions:
-    """See the module's text.
+    """The routes in the form of OpenAI's API.
 
     Args:
-        shelf: Knows the services.
+        lookup: Knows the services.
         rest: Gives requests their sessions.
     """
 
-    def __init__(self, shelf: ConversationLookup, rest: Rest) -> None:
-        self._services = shelf.services
-        self._callers = shelf.callers
+    def __init__(self, lookup: ConversationLookup, rest: Rest) -> None:
+        self._services = lookup.services
+        self._callers = lookup.callers
         self._rest = rest
 
     def router(self, keys: Keys) -> APIRouter:
         """Return the routes, open to holders of `keys`."""
         router = APIRouter(
-            route_class=keyed(keys, _refused, "v1"), responses=ERRORS, tags=["openai"]
+            route_class=keyed(keys, _error_response, "v1"), responses=ERRORS, tags=["openai"]
         )
         router.add_api_route("/v1/models", self.models, methods=["GET"], response_model=ModelList)
         router.add_api_route(
@@ -133,11 +143,11 @@ class Completions:
         agent_id, model = self._agent(body.model, holder)
         if idempotency_key is not None and session_id is None:
             raise InvalidMessageError(NAMELESS)
-        conversation, instructions = _read(body.messages)
-        voiced = ChatCompletionBuilder(body.model)
+        conversation, instructions = _split_messages(body.messages)
+        completion = ChatCompletionBuilder(body.model)
         if session_id is None:
             address = counted_at(holder, request)
-            session = await self._passing(holder, agent_id, body.user, address)
+            session = await self._stateless_session(holder, agent_id, body.user, address)
             turn = self._services.chat.complete(
                 session,
                 conversation,
@@ -145,15 +155,15 @@ class Completions:
                 model=model,
                 request_id=request_of(request.scope),
             )
-            async with stopped_with(request, turn):
-                return await _answered(turn, await begun(turn), voiced, body, {})
+            async with stop_when_client_leaves(request, turn):
+                return await _respond(turn, await wait_until_begun(turn), completion, body, {})
         principal = session_of(holder, agent_id, session_id)
         headers, text = {SESSION: session_id}, str(conversation[-1].content)
         await self._services.chat.admit(principal, counted_at(holder, request))
-        left = await leave(self._services, self._callers, principal, text)
-        if left is not None:
-            voiced.texts = [left]
-            return _told(voiced, body, headers)
+        control_reply = await self._callers.run_control_command(principal, text)
+        if control_reply is not None:
+            completion.texts = [control_reply]
+            return _control_response(completion, body, headers)
         session = await self._rest.session(
             request, holder, agent_id, session_id, principal, can_ask=False
         )
@@ -163,9 +173,11 @@ class Completions:
         )
         # Who has named a request and lost its answer asks for that again.
         outlives = idempotency_key is not None and not body.stream
-        async with contextlib.nullcontext() if outlives else stopped_with(request, turn):
-            first = await self._rest.begun(session, turn, is_named=idempotency_key is not None)
-            return await _answered(turn, first, voiced, body, headers)
+        async with contextlib.nullcontext() if outlives else stop_when_client_leaves(request, turn):
+            first = await self._rest.wait_until_begun(
+                session, turn, is_named=idempotency_key is not None
+            )
+            return await _respond(turn, first, completion, body, headers)
 
     def _agent(self, name: str, holder: ApiKey) -> tuple[str, str | None]:
         """Return the agent that a model's name means, and the model where it is chosen.
@@ -182,11 +194,11 @@ class Completions:
             return BUILT_IN, name
         raise UnknownModelError
 
-    async def _passing(
+    async def _stateless_session(
         self, holder: ApiKey, agent_id: str, user: str | None, address: str | None
     ) -> LiveSession:
         """Return the session of a `user` of whose conversations nothing is kept."""
-        # The NUL keeps these parties apart from every session: no session's id holds one.
+        # The NUL keeps these principals apart from every session: no session's id holds one.
         principal = channel_principals.client(holder.name, agent_id, f"\0{user or ''}")
         await self._services.chat.admit(principal, address)
         nowhere = channel_principals.conversation_after(principal, None)  # never begun
@@ -195,31 +207,33 @@ class Completions:
         return await self._callers.session(principal, caller)
 
 
-async def _answered(
+async def _respond(
     turn: Turn,
     first: TurnEvent,
-    voiced: ChatCompletionBuilder,
+    completion: ChatCompletionBuilder,
     body: ChatRequest,
     headers: dict[str, str],
 ) -> Response:
     if body.stream:
         if isinstance(first, TurnStarted):
-            first = await begun(turn)
+            first = await wait_until_begun(turn)
         if isinstance(first, TurnFinished) and first.outcome == "failed":
-            voiced.add(first)
-            raise voiced.failure or UserError
-        chunks = written(turn, first, voiced, with_usage=_wants_usage(body))
-        return TurnResponse(turn, chunks, headers)
-    await said(turn, first, voiced)
-    return JSONResponse(voiced.completion(), headers=headers)
+            completion.add(first)
+            raise completion.failure or UserError
+        events = chunks(turn, first, completion, with_usage=_wants_usage(body))
+        return TurnResponse(turn, events, headers)
+    await collect(turn, first, completion)
+    return JSONResponse(completion.completion(), headers=headers)
 
 
-def _told(voiced: ChatCompletionBuilder, body: ChatRequest, headers: dict[str, str]) -> Response:
-    """Return an answer that no turn has given."""
+def _control_response(
+    completion: ChatCompletionBuilder, body: ChatRequest, headers: dict[str, str]
+) -> Response:
+    """Return the answer to a control command."""
     if not body.stream:
-        return JSONResponse(voiced.completion(), headers=headers)
-    text = voiced.chunk({"role": "assistant", "content": voiced.text})
-    parts = [text, *ending(voiced, with_usage=_wants_usage(body)), DONE]
+        return JSONResponse(completion.completion(), headers=headers)
+    text = completion.chunk({"role": "assistant", "content": completion.text})
+    parts = [text, *final_chunks(completion, with_usage=_wants_usage(body)), DONE]
     return Response(b"".join(parts), media_type=EVENTS, headers=headers)
 
 
@@ -227,8 +241,8 @@ def _wants_usage(body: ChatRequest) -> bool:
     return body.stream_options is not None and bool(body.stream_options.include_usage)
 
 
-def _read(messages: Sequence[ChatMessage]) -> tuple[list[Exchange], str]:
-    """Return what was said, the user's message last, and what the caller instructs."""
+def _split_messages(messages: Sequence[ChatMessage]) -> tuple[list[Exchange], str]:
+    """Return the conversation, the user's message last, and the caller's instructions."""
     conversation: list[Exchange] = []
     instructions: list[str] = []
     for message in messages:
@@ -252,8 +266,8 @@ def _text(message: ChatMessage) -> str:
     return str(mended(message.content or ""))
 
 
-def _refused(error: Exception) -> Response:
-    told = told_of(error)
-    if told.status == 422:  # OpenAI's API knows no such status
-        told.status = 400
-    return openai_problem(told)
+def _error_response(error: Exception) -> Response:
+    user_error = to_user_error(error)
+    if user_error.status == 422:  # OpenAI's API knows no such status
+        user_error.status = 400
+    return openai_problem(user_error)

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from cmw_agent.channels.common.problems import error_body
-from cmw_agent.channels.common.turn_streams import ALIVE, to_its_end
+from cmw_agent.channels.common.turn_streams import ALIVE, events_until_end
 from cmw_agent.chat.turn import Turn
 from cmw_agent.core.errors import UserError
 from cmw_agent.core.events import TextDelta, TurnEvent, TurnFinished, UsageReported
@@ -20,7 +20,7 @@ DONE = b"data: [DONE]\n\n"
 
 @dataclass(slots=True)
 class ChatCompletionBuilder:
-    """What is said of one completion: its id, and the model's name as the caller wrote it."""
+    """Folds a turn into one chat completion: its id, the model's name as the caller wrote it."""
 
     model: str
     id: str = field(default_factory=lambda: f"chatcmpl-{secrets.token_hex(12)}")
@@ -30,15 +30,15 @@ class ChatCompletionBuilder:
     finished: TurnFinished | None = None
 
     def add(self, event: TurnEvent) -> None:
-        """Take in one event of the turn."""
+        """Add one event of the turn."""
         match event:
             case TextDelta(text):
                 self.texts.append(text)
-            case UsageReported(asked, answered, is_estimate=False):
+            case UsageReported(prompt_tokens, completion_tokens, is_estimate=False):
                 before = self.usage or {}
                 sums = (
-                    before.get("prompt_tokens", 0) + asked,
-                    before.get("completion_tokens", 0) + answered,
+                    before.get("prompt_tokens", 0) + prompt_tokens,
+                    before.get("completion_tokens", 0) + completion_tokens,
                 )
                 self.usage = {
                     "prompt_tokens": sums[0],
@@ -70,12 +70,12 @@ class ChatCompletionBuilder:
         return self._head("chat.completion") | {"choices": [choice], "usage": self.usage}
 
     def chunk(self, delta: Mapping[str, Any], finish: str | None = None) -> bytes:
-        """Return a piece of the answer."""
+        """Return a chunk of the answer."""
         choice = {"index": 0, "delta": dict(delta), "finish_reason": finish, "logprobs": None}
         return _data(self._head("chat.completion.chunk") | {"choices": [choice]})
 
-    def counted(self) -> bytes:
-        """Return the piece that tells what the answer took."""
+    def usage_chunk(self) -> bytes:
+        """Return the chunk with the token usage."""
         head = self._head("chat.completion.chunk")
         return _data(head | {"choices": [], "usage": self.usage})
 
@@ -83,45 +83,45 @@ class ChatCompletionBuilder:
         return {"id": self.id, "object": kind, "created": self.created, "model": self.model}
 
 
-async def said(turn: Turn, first: TurnEvent, voiced: ChatCompletionBuilder) -> None:
-    """Let `voiced` take in all of a turn that has begun with `first`.
+async def collect(turn: Turn, first: TurnEvent, completion: ChatCompletionBuilder) -> None:
+    """Add all events of a turn, which has begun with `first`, to a completion.
 
     Raises:
         UserError: There is no whole answer.
     """
-    voiced.add(first)
+    completion.add(first)
     async with turn:
         async for event in turn:
-            voiced.add(event)
-    if (failure := voiced.failure) is not None:
+            completion.add(event)
+    if (failure := completion.failure) is not None:
         raise failure
 
 
-async def written(
-    turn: Turn, first: TurnEvent, voiced: ChatCompletionBuilder, *, with_usage: bool
+async def chunks(
+    turn: Turn, first: TurnEvent, completion: ChatCompletionBuilder, *, with_usage: bool
 ) -> AsyncIterator[bytes]:
     """Yield a turn as server-sent chunks; the `TurnResponse` that writes them leaves it."""
-    yield voiced.chunk({"role": "assistant", "content": ""})
-    async with contextlib.aclosing(to_its_end(turn, first)) as events:
+    yield completion.chunk({"role": "assistant", "content": ""})
+    async with contextlib.aclosing(events_until_end(turn, first)) as events:
         async for event in events:
             if event is None:
                 yield ALIVE
                 continue
-            voiced.add(event)
+            completion.add(event)
             if isinstance(event, TextDelta):
-                yield voiced.chunk({"content": event.text})
-    if (failure := voiced.failure) is not None:
+                yield completion.chunk({"content": event.text})
+    if (failure := completion.failure) is not None:
         yield _data(error_body(failure))
     else:
-        for piece in ending(voiced, with_usage=with_usage):
+        for piece in final_chunks(completion, with_usage=with_usage):
             yield piece
     yield DONE
 
 
-def ending(voiced: ChatCompletionBuilder, *, with_usage: bool) -> list[bytes]:
-    """Return the pieces that end a whole answer."""
-    end = [voiced.chunk({}, "stop")]
-    return [*end, voiced.counted()] if with_usage else end
+def final_chunks(completion: ChatCompletionBuilder, *, with_usage: bool) -> list[bytes]:
+    """Return the chunks that end a whole answer."""
+    end = [completion.chunk({}, "stop")]
+    return [*end, completion.usage_chunk()] if with_usage else end
 
 
 def _data(content: Mapping[str, Any]) -> bytes:

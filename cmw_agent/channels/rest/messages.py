@@ -12,8 +12,7 @@ from starlette.responses import JSONResponse, Response
 from cmw_agent.agent.access import by_key
 from cmw_agent.channels.common import turn_streams
 from cmw_agent.channels.common.api_keys import Keys, keyed
-from cmw_agent.channels.common.callers import Caller, address_of, base_of, failures
-from cmw_agent.channels.common.control_commands import leave
+from cmw_agent.channels.common.callers import Caller, address_of, base_of
 from cmw_agent.channels.common.problems import problem
 from cmw_agent.channels.common.turn_streams import EVENTS, TurnResponse
 from cmw_agent.channels.rest.dependencies import (
@@ -24,7 +23,7 @@ from cmw_agent.channels.rest.dependencies import (
     ConversationLookup,
     counted_at,
     session_of,
-    told_of,
+    to_user_error,
 )
 from cmw_agent.channels.rest.models import AnswerResponse, MessageRequest, Problem
 from cmw_agent.chat.turn import Turn
@@ -32,6 +31,7 @@ from cmw_agent.config.validators import ApiKey
 from cmw_agent.conversations.sessions import LiveSession, SessionOrigin
 from cmw_agent.core.errors import InvalidMessageError, NotFoundError
 from cmw_agent.core.events import TurnEvent, TurnStarted
+from cmw_agent.core.store_errors import mapped_store_errors
 from cmw_agent.identity import channel_principals
 from cmw_agent.identity.principals import Principal
 from cmw_agent.observability.observers import request_of
@@ -39,7 +39,7 @@ from cmw_agent.observability.observers import request_of
 CHAT = "/api/chat/{agent_id}"
 NAMELESS = "Send a session_id with an Idempotency-Key."
 REUSED = "This Idempotency-Key came with another message before."
-UNSAID: Mapping[str, Any] = {"status": "complete", "tokens": None, "tools": []}
+NO_TURN: Mapping[str, Any] = {"status": "complete", "tokens": None, "tools": []}
 IdempotencyKey = Annotated[
     str | None,
     Header(
@@ -66,16 +66,16 @@ STREAMED: dict[int | str, dict[str, Any]] = {
 
 
 class Rest:
-    """See the module's text.
+    """The route that takes messages of sessions.
 
     Args:
-        shelf: Finds conversations.
+        lookup: Finds conversations.
     """
 
-    def __init__(self, shelf: ConversationLookup) -> None:
-        self._shelf = shelf
-        self._services = shelf.services
-        self._callers = shelf.callers
+    def __init__(self, lookup: ConversationLookup) -> None:
+        self._lookup = lookup
+        self._services = lookup.services
+        self._callers = lookup.callers
 
     def router(self, keys: Keys) -> APIRouter:
         """Return the route of messages, open to holders of `keys`."""
@@ -113,18 +113,18 @@ class Rest:
         `/new` ends the session's conversation, and `/forget everything` deletes all of the session.
         """
         self._callers.profile(agent_id, by_key(holder))
-        session_id = body.session_id or self._made(holder, agent_id, idempotency_key)
-        principal = session_of(holder, agent_id, session_id)
+        external_id = body.session_id or self._new_session_id(holder, agent_id, idempotency_key)
+        principal = session_of(holder, agent_id, external_id)
         is_streamed = EVENTS in request.headers.get("accept", "")
         await self._services.chat.admit(principal, counted_at(holder, request))
-        more = {"session_id": session_id}
-        left = await leave(self._services, self._callers, principal, body.message)
-        if left is not None:
-            return _said(left, more, is_streamed=is_streamed)
+        fields = {"session_id": external_id}
+        control_reply = await self._callers.run_control_command(principal, body.message)
+        if control_reply is not None:
+            return _control_response(control_reply, fields, is_streamed=is_streamed)
         session = await self.session(
-            request, holder, agent_id, session_id, principal, can_ask=is_streamed
+            request, holder, agent_id, external_id, principal, can_ask=is_streamed
         )
-        context = _kept(body.metadata, 1) if body.metadata else None
+        context = _metadata_context(body.metadata, 1) if body.metadata else None
         turn = self._services.chat.turn(
             session,
             body.message,
@@ -134,26 +134,30 @@ class Rest:
         )
         # Who has named a request and lost its answer asks for that again.
         outlives = idempotency_key is not None and not is_streamed
-        watch = contextlib.nullcontext() if outlives else turn_streams.stopped_with(request, turn)
+        watch = (
+            contextlib.nullcontext()
+            if outlives
+            else turn_streams.stop_when_client_leaves(request, turn)
+        )
         async with watch:
-            first = await self.begun(session, turn, is_named=idempotency_key is not None)
-            await self._keep(session, turn, first, body.metadata)
+            first = await self.wait_until_begun(session, turn, is_named=idempotency_key is not None)
+            await self._store_metadata(session, turn, first, body.metadata)
             if is_streamed:
-                return TurnResponse(turn, turn_streams.server_sent(turn, first, more))
-            told = await turn_streams.whole(turn)
-        return JSONResponse({"response": told.text, **more, "metadata": told.metadata})
+                return TurnResponse(turn, turn_streams.server_sent(turn, first, fields))
+            result = await turn_streams.read_result(turn)
+        return JSONResponse({"response": result.text, **fields, "metadata": result.metadata})
 
     async def session(
         self,
         request: Request,
         holder: ApiKey,
         agent_id: str,
-        session_id: str,
+        external_id: str,
         principal: Principal,
         *,
         can_ask: bool,
     ) -> LiveSession:
-        """Return the live session in which the party's conversation goes on.
+        """Return the live session of the session's open conversation.
 
         Raises:
             UserError: The memory fails, or the process has no room.
@@ -162,7 +166,7 @@ class Rest:
         provenance = SessionOrigin(
             ip_address=address_of(request),
             tenant_id=channel_principals.tenant(holder.name),
-            external_id=session_id,
+            external_id=external_id,
         )
         caller = Caller(
             principal,
@@ -176,7 +180,9 @@ class Rest:
         )
         return await self._callers.session(principal, caller)
 
-    async def begun(self, session: LiveSession, turn: Turn, *, is_named: bool) -> TurnEvent:
+    async def wait_until_begun(
+        self, session: LiveSession, turn: Turn, *, is_named: bool
+    ) -> TurnEvent:
         """Wait until a turn has begun; return its first event.
 
         Args:
@@ -188,20 +194,20 @@ class Rest:
             InvalidMessageError: It had the name of a request with another message.
             UserError: It could not begin.
         """
-        first = await turn_streams.begun(turn)
+        first = await turn_streams.wait_until_begun(turn)
         if not is_named or not isinstance(first, TurnStarted):
             return first
         try:
-            asked = await _question(session, first)
+            question = await _question(session, first)
         except BaseException:
-            await _stopped(turn)
+            await _stop(turn)
             raise
-        if asked != turn.text:
-            await _stopped(turn)
+        if question != turn.text:
+            await _stop(turn)
             raise InvalidMessageError(REUSED)
         return first
 
-    def _made(self, holder: ApiKey, agent_id: str, idempotency_key: str | None) -> str:
+    def _new_session_id(self, holder: ApiKey, agent_id: str, idempotency_key: str | None) -> str:
         """Return the id of a session that the caller has not named; a repetition finds it again.
 
         Raises:
@@ -213,7 +219,7 @@ class Rest:
             raise InvalidMessageError(NAMELESS)
         return self._callers.named_session(holder.name, agent_id, idempotency_key)
 
-    async def _keep(
+    async def _store_metadata(
         self, session: LiveSession, turn: Turn, first: TurnEvent, metadata: Mapping[str, Any]
     ) -> None:
         """Keep what the caller says of a conversation that has begun before.
@@ -224,42 +230,44 @@ class Rest:
             return
         owner, conversation = session.owner, first.conversation_id
         try:
-            with contextlib.suppress(NotFoundError), failures():
-                known = (await session.memory.conversation(owner, conversation)).context_data or {}
-                if first.user_seq > known.get(METADATA_SEQ, 0):
-                    changes = _kept(metadata, first.user_seq)
+            with contextlib.suppress(NotFoundError), mapped_store_errors():
+                context = (
+                    await session.memory.conversation(owner, conversation)
+                ).context_data or {}
+                if first.user_seq > context.get(METADATA_SEQ, 0):
+                    changes = _metadata_context(metadata, first.user_seq)
                     await session.memory.update_context(owner, conversation, changes)
         except BaseException:
-            await _stopped(turn)
+            await _stop(turn)
             raise
 
 
 def problem_of(error: Exception) -> Response:
-    """Return the problem document that tells of `error`."""
-    return problem(told_of(error))
+    """Return the problem document of an error."""
+    return problem(to_user_error(error))
 
 
-async def _question(session: LiveSession, begun: TurnStarted) -> str | None:
+async def _question(session: LiveSession, started: TurnStarted) -> str | None:
     """Return the message that a turn answers, as it is stored."""
-    with failures():
-        asked = await session.memory.messages(
-            session.owner, begun.conversation_id, limit=1, before_seq=begun.user_seq + 1
+    with mapped_store_errors():
+        messages = await session.memory.messages(
+            session.owner, started.conversation_id, limit=1, before_seq=started.user_seq + 1
         )
-    return asked[-1].content if asked else None
+    return messages[-1].content if messages else None
 
 
-async def _stopped(turn: Turn) -> None:
+async def _stop(turn: Turn) -> None:
     turn.stop()
     await turn.ended()
 
 
-def _kept(metadata: Mapping[str, Any], seq: int) -> dict[str, Any]:
+def _metadata_context(metadata: Mapping[str, Any], seq: int) -> dict[str, Any]:
     """Return what a conversation keeps of the metadata that came with the message at `seq`."""
     return {METADATA: dict(metadata), METADATA_SEQ: seq}
 
 
-def _said(sentence: str, more: Mapping[str, Any], *, is_streamed: bool) -> Response:
-    answer = {**more, "response": sentence, "metadata": dict(UNSAID)}
+def _control_response(sentence: str, fields: Mapping[str, Any], *, is_streamed: bool) -> Response:
+    answer = {**fields, "response": sentence, "metadata": dict(NO_TURN)}
     if not is_streamed:
         return JSONResponse(answer)
     events = turn_streams.sse("delta", {"text": sentence}) + turn_streams.sse("done", answer)

@@ -1,6 +1,6 @@
-"""The interface's description for programs (OpenAPI) and for people: a page made of our own files.
+"""The interface's description for programs (OpenAPI), and a page that shows it to people.
 
-Open to everybody: it says what can be asked, and nothing of anybody.
+Both are public and contain no user data; the page loads files of the app alone.
 """
 
 import asyncio
@@ -47,22 +47,22 @@ class PageFileNotFoundError(NotFoundError):
 
 def described(routes: Sequence[BaseRoute]) -> dict[str, Any]:
     """Return the OpenAPI document of `routes`."""
-    made = get_openapi(
+    document = get_openapi(
         title="CMW Agent",
         version="1",
         description=SUMMARY,
         routes=list(routes),
         openapi_version=VERSION,
     )
-    for operations in made["paths"].values():
+    for operations in document["paths"].values():
         for operation in operations.values():
             _mark_problems(operation["responses"])
-    found: dict[str, Any] = _older(made)
-    return found
+    converted: dict[str, Any] = _as_openapi_3_0(document)
+    return converted
 
 
 def router(interface: Sequence[BaseRoute]) -> APIRouter:
-    """Return the routes of the document, which is made when it is first asked for, and its page."""
+    """Return the routes of the document, which is built at the first request, and of its page."""
     document = cache(partial(described, interface))
 
     async def openapi() -> Response:
@@ -76,11 +76,11 @@ def router(interface: Sequence[BaseRoute]) -> APIRouter:
             return problem(PageFileNotFoundError())
         return FileResponse(str(swagger_ui_path / name), media_type=FILES[name])
 
-    made = APIRouter(include_in_schema=False)
-    made.add_api_route("/api/openapi.json", openapi, methods=["GET"])
-    made.add_api_route("/api/docs", docs, methods=["GET"])
-    made.add_api_route("/api/docs/{name}", file, methods=["GET"])
-    return made
+    api_router = APIRouter(include_in_schema=False)
+    api_router.add_api_route("/api/openapi.json", openapi, methods=["GET"])
+    api_router.add_api_route("/api/docs", docs, methods=["GET"])
+    api_router.add_api_route("/api/docs/{name}", file, methods=["GET"])
+    return api_router
 
 
 def _mark_problems(responses: dict[str, Any]) -> None:
@@ -92,24 +92,24 @@ def _mark_problems(responses: dict[str, Any]) -> None:
             content[MEDIA_TYPE] = content.pop("application/json")
 
 
-def _older(value: Any) -> Any:
+def _as_openapi_3_0(value: Any) -> Any:
     """Return what OpenAPI 3.1 says as 3.0 says it, which knows no type null."""
     if isinstance(value, list):
-        return [_older(item) for item in value]
+        return [_as_openapi_3_0(item) for item in value]
     if not isinstance(value, dict):
         return value
-    made = {name: _older(item) for name, item in value.items()}
-    choices = made.get("anyOf")
+    converted = {name: _as_openapi_3_0(item) for name, item in value.items()}
+    choices = converted.get("anyOf")
     if isinstance(choices, list) and {"type": "null"} in choices:
-        kept = [item for item in choices if item != {"type": "null"}]
-        made |= {"anyOf": kept, "nullable": True}
-        if len(kept) == 1 and "$ref" not in kept[0]:
-            del made["anyOf"]
-            made = kept[0] | made
-    examples = made.get("examples")
+        others = [item for item in choices if item != {"type": "null"}]
+        converted |= {"anyOf": others, "nullable": True}
+        if len(others) == 1 and "$ref" not in others[0]:
+            del converted["anyOf"]
+            converted = others[0] | converted
+    examples = converted.get("examples")
     if isinstance(examples, list):
-        made["example"] = made.pop("examples")[0]
-    if "const" in made and not isinstance(made["const"], dict):
-        made["enum"] = [made.pop("const")]
-    made.pop("propertyNames", None)
-    return made
+        converted["example"] = converted.pop("examples")[0]
+    if "const" in converted and not isinstance(converted["const"], dict):
+        converted["enum"] = [converted.pop("const")]
+    converted.pop("propertyNames", None)
+    return converted

@@ -1,7 +1,6 @@
 """REST: a key's sessions at an agent: list, history, end, delete, export, approvals."""
 
 import time
-from datetime import UTC, datetime
 from functools import partial
 from typing import Annotated, Literal
 
@@ -11,7 +10,6 @@ from starlette.responses import Response
 
 from cmw_agent.agent.access import by_key
 from cmw_agent.channels.common.api_keys import Keys, keyed, must_be_secret
-from cmw_agent.channels.common.callers import failures
 from cmw_agent.channels.common.downloads import Download
 from cmw_agent.channels.rest.dependencies import (
     METADATA,
@@ -33,17 +31,16 @@ from cmw_agent.channels.rest.models import (
     SessionList,
     ToolResponse,
 )
+from cmw_agent.conversations.cursors import decode_cursor, encode_cursor
 from cmw_agent.conversations.export import FORMATS, written
-from cmw_agent.core.errors import InvalidMessageError
 from cmw_agent.core.sanitize import mended
+from cmw_agent.core.store_errors import mapped_store_errors
 from cmw_agent.identity import channel_principals
 from cmw_agent.identity.principals import Principal
 from cmw_agent.tools.approvals import seconds_left
 from memory.records import Conversation, StoredMessage, new_conversation_id
 
 MAX_SEQ = 2**31 - 1
-NO_PLACE = "The list has no such place; send as before what the page before gave as next."
-ZONELESS = "The time in before has no zone; send what the page before gave as next."
 Before = Annotated[str | None, Query(max_length=200, description="`next` of the page before.")]
 Older = Annotated[int | None, Query(ge=1, le=MAX_SEQ, description="`next` of the page before.")]
 Limit = Annotated[int, Query(ge=1, le=200)]
@@ -54,16 +51,16 @@ Wanted = Annotated[
 
 
 class RestSessions:
-    """See the module's text.
+    """The routes of sessions.
 
     Args:
-        shelf: Finds conversations.
+        lookup: Finds conversations.
     """
 
-    def __init__(self, shelf: ConversationLookup) -> None:
-        self._shelf = shelf
-        self._services = shelf.services
-        self._callers = shelf.callers
+    def __init__(self, lookup: ConversationLookup) -> None:
+        self._lookup = lookup
+        self._services = lookup.services
+        self._callers = lookup.callers
 
     def router(self, keys: Keys) -> APIRouter:
         """Return the routes of sessions, open to holders of `keys`."""
@@ -105,12 +102,16 @@ class RestSessions:
         """
         must_be_secret(holder)
         self._callers.profile(agent_id, by_key(holder))
-        through = Principal(channel_principals.tenant(holder.name), "client")
-        with failures():
-            memory = self._services.memory_of(through)
-            found = await memory.clients(through.id, agent_id, limit=limit, before=_cursor(before))
-        following = _written(found[-1].position) if len(found) == limit else None
-        return SessionList(sessions=[_item(c) for c in found], next=following)
+        tenant = Principal(channel_principals.tenant(holder.name), "client")
+        with mapped_store_errors():
+            memory = self._services.memory_of(tenant)
+            conversations = await memory.clients(
+                tenant.id, agent_id, limit=limit, before=decode_cursor(before)
+            )
+        next_cursor = (
+            encode_cursor(conversations[-1].position) if len(conversations) == limit else None
+        )
+        return SessionList(sessions=[_item(c) for c in conversations], next=next_cursor)
 
     async def begin(self, agent_id: str, holder: ApiKeyHolder, body: NewSession) -> SessionCreated:
         """Get an id for a session. Nothing is stored before its first message."""
@@ -131,16 +132,16 @@ class RestSessions:
         """Read a session's conversation: its newest messages, oldest of them first."""
         self._callers.profile(agent_id, by_key(holder))
         principal = session_of(holder, agent_id, session_id)
-        found = await self._shelf.conversation(principal, conversation)
-        await self._services.chat.stored(principal.id, found.session_id)
-        with failures():
+        stored = await self._lookup.conversation(principal, conversation)
+        await self._services.chat.stored(principal.id, stored.conversation_id)
+        with mapped_store_errors():
             memory = self._services.memory_of(principal)
             messages = await memory.messages(
-                principal.id, found.session_id, limit=limit, before_seq=before
+                principal.id, stored.conversation_id, limit=limit, before_seq=before
             )
         older = messages[0].seq if len(messages) == limit else None
-        said = [_said(message) for message in messages]
-        return SessionHistory(**_item(found).model_dump(), messages=said, next=older)
+        shown_messages = [_message_response(message) for message in messages]
+        return SessionHistory(**_item(stored).model_dump(), messages=shown_messages, next=older)
 
     async def delete(self, agent_id: str, session_id: str, holder: ApiKeyHolder) -> Response:
         """Delete everything of a session for good. What is not there counts as deleted."""
@@ -156,7 +157,7 @@ class RestSessions:
         """
         self._callers.profile(agent_id, by_key(holder))
         principal = session_of(holder, agent_id, session_id)
-        await self._shelf.conversation(principal)
+        await self._lookup.conversation(principal)
         await self._callers.begin_anew(principal)
         return Response(status_code=204)
 
@@ -172,15 +173,15 @@ class RestSessions:
         """Save a session's conversation as a file."""
         self._callers.profile(agent_id, by_key(holder))
         principal = session_of(holder, agent_id, session_id)
-        wanted = await self._shelf.conversation(principal, conversation)
+        wanted = await self._lookup.conversation(principal, conversation)
         form, history = FORMATS[format], self._services.history
-        found = await history.conversation(principal, wanted.session_id)
+        stored = await history.conversation(principal, wanted.conversation_id)
         headers = {
             "Content-Disposition": f'attachment; filename="conversation.{format}"',
             "X-Content-Type-Options": "nosniff",
         }
         hold = self._services.budgets.take("exports", principal.id, counted_at(holder, request))
-        pieces = written(form, found, history.messages(principal, found.session_id))
+        pieces = written(form, stored, history.messages(principal, stored.conversation_id))
         return Download(pieces, hold, media_type=form.media_type, headers=headers)
 
     async def waiting(
@@ -189,18 +190,18 @@ class RestSessions:
         """List the tool calls that wait for the user's word in a streamed answer."""
         self._callers.profile(agent_id, by_key(holder))
         principal = session_of(holder, agent_id, session_id)
-        found = await self._shelf.conversation(principal)
+        stored = await self._lookup.conversation(principal)
         now = time.time()
-        pending = self._services.approvals.pending(principal.id, found.session_id)
+        pending = self._services.approvals.pending(principal.id, stored.conversation_id)
         return PendingApprovalList(
             waiting=[
                 PendingApprovalResponse(
-                    call=asked.approval_id,
-                    name=mended(asked.name),
-                    arguments=mended(dict(asked.arguments)),
-                    seconds=seconds_left(asked, now),
+                    call=approval.approval_id,
+                    name=mended(approval.name),
+                    arguments=mended(dict(approval.arguments)),
+                    seconds=seconds_left(approval, now),
                 )
-                for asked in pending
+                for approval in pending
             ]
         )
 
@@ -210,10 +211,10 @@ class RestSessions:
         """Approve or deny a call that waits."""
         self._callers.profile(agent_id, by_key(holder))
         principal = session_of(holder, agent_id, session_id)
-        found = await self._shelf.conversation(principal)
+        stored = await self._lookup.conversation(principal)
         self._services.approvals.answer(
             principal.id,
-            found.session_id,
+            stored.conversation_id,
             body.call,
             body.answer,
             mended(body.arguments),
@@ -222,46 +223,22 @@ class RestSessions:
         return Response(status_code=204)
 
 
-def _written(position: tuple[datetime, str]) -> str:
-    # Without a plus sign, which reads as a space where an address is put together by hand.
-    at = position[0].astimezone(UTC).replace(tzinfo=None)
-    return f"{at.isoformat()}Z~{position[1]}"
-
-
-def _cursor(text: str | None) -> tuple[datetime, str] | None:
-    """Return the place in the list that `_written` has written.
-
-    Raises:
-        InvalidMessageError: It is no such place.
-    """
-    if text is None:
-        return None
-    at, _, conversation = text.partition("~")
-    try:
-        when = datetime.fromisoformat(at)
-        if when.tzinfo is None:
-            raise InvalidMessageError(ZONELESS)
-        return when.astimezone(UTC), conversation
-    except (ValueError, OverflowError):
-        raise InvalidMessageError(NO_PLACE) from None
-
-
 def _item(conversation: Conversation) -> SessionItem:
-    kept = (conversation.context_data or {}).get(METADATA)
+    metadata = (conversation.context_data or {}).get(METADATA)
     return SessionItem(
         session_id=conversation.external_id or "",
-        conversation_id=conversation.session_id,
+        conversation_id=conversation.conversation_id,
         agent_id=conversation.agent_id,
         title=conversation.title,
         status=conversation.status,
         message_count=conversation.message_count,
-        metadata=kept if isinstance(kept, dict) else {},
+        metadata=metadata if isinstance(metadata, dict) else {},
         started_at=conversation.started_at.isoformat(),
         last_activity_at=conversation.last_activity_at.isoformat(),
     )
 
 
-def _said(message: StoredMessage) -> MessageResponse:
+def _message_response(message: StoredMessage) -> MessageResponse:
     return MessageResponse(
         seq=message.seq,
         role=message.role,

@@ -1,16 +1,16 @@
-"""One message of WhatsApp, answered: limits, files, commands, the turn, and what is told of it."""
+"""WhatsAppAnswerer: answers one message, from limits, files and commands to the turn's text."""
 
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from cmw_agent.channels.common.callers import Caller, Callers
-from cmw_agent.channels.common.control_commands import leave
-from cmw_agent.channels.common.turn_streams import TurnResult, begun
+from cmw_agent.channels.common.turn_streams import TurnResult, wait_until_begun
 from cmw_agent.channels.whatsapp.approvals import ApprovalPrompts, WakeSignal
 from cmw_agent.channels.whatsapp.client import WhatsAppClient
-from cmw_agent.channels.whatsapp.formatting import unlinked, unoffered, whatsapp
+from cmw_agent.channels.whatsapp.formatting import PARSER_WORK, unlinked, unoffered, whatsapp
 from cmw_agent.channels.whatsapp.inbound import InboundMessage, MessageKind, digest
 from cmw_agent.chat.commands import command_of
 from cmw_agent.chat.turn import Turn
@@ -24,15 +24,18 @@ from cmw_agent.core.errors import (
 )
 from cmw_agent.core.events import ApprovalRequested, TurnEvent
 from cmw_agent.core.long_texts import off_loop
+from cmw_agent.core.retry import retry
 from cmw_agent.identity import channel_principals
 from cmw_agent.identity.principals import Principal
 from cmw_agent.limits.limiter import RateLimitError
-from cmw_agent.runtime.services import Services
+from cmw_agent.runtime.runtime import Runtime
 from memory.queues.inbox import InboxMessage, NewInboxMessage
 from memory.records import utcnow
 
 CHANNEL = "whatsapp"
 TRIES, BUSY_SECONDS = 12, 2.0  # where there is no room, or another process holds the conversation
+NO_ROOM = (OverloadedError,)
+BUSY = (ConversationInUseError, OverloadedError, ServiceUnavailableError)
 TYPING_SECONDS = 20.0  # after which WhatsApp forgets that somebody types
 NAMES: Mapping[MessageKind, str] = {
     "image": "picture",
@@ -68,25 +71,25 @@ def owner_of(incoming: InboundMessage, agent_id: str) -> Principal:
 
 
 class WhatsAppAnswerer:
-    """See the module's text.
+    """Answers single messages.
 
     Args:
         services: The live parts of the process.
         callers: Gives the session.
-        wire: Shows that an answer is being written, and fetches files.
-        bell: Rung when something came.
+        client: Shows that an answer is being written, and fetches files.
+        signal: Notified when something came.
     """
 
     def __init__(
-        self, services: Services, callers: Callers, wire: WhatsAppClient, bell: WakeSignal
+        self, services: Runtime, callers: Callers, client: WhatsAppClient, signal: WakeSignal
     ) -> None:
         self._services = services
         self._callers = callers
-        self._wire = wire
-        self._questions = ApprovalPrompts(services, bell)
+        self._client = client
+        self._questions = ApprovalPrompts(services, signal)
 
     def is_waiting(self, owner: str) -> bool:
-        """Whether this owner's turn waits for their word, and takes no one's place meanwhile."""
+        """Whether this owner's turn waits for their decision; it counts for nothing meanwhile."""
         return self._questions.is_waiting(owner)
 
     async def answer(self, message: InboxMessage, progress: Progress, *, can_ask: bool) -> str:
@@ -105,10 +108,12 @@ class WhatsAppAnswerer:
                 await self._services.chat.admit(principal, None)
                 text = await self._answer(message, incoming, principal, progress, can_ask=can_ask)
             except RateLimitError as error:
-                return await self._slowed(principal, error)
+                return await self._rate_limited(principal, error)
             except UserError as error:
                 return str(error)
-        return await off_loop(len(text), private if incoming.is_group else alone, text)
+        return await off_loop(
+            PARSER_WORK * len(text), private if incoming.is_group else alone, text
+        )
 
     async def _answer(
         self,
@@ -120,12 +125,12 @@ class WhatsAppAnswerer:
         can_ask: bool,
     ) -> str:
         if incoming.kind == "text":
-            left = await leave(self._services, self._callers, principal, incoming.text)
-            if left is not None:
-                return left
+            control_reply = await self._callers.run_control_command(principal, incoming.text)
+            if control_reply is not None:
+                return control_reply
             if incoming.is_group and _asks_for_link(incoming.text):
                 return ALONE
-        files = await self._files(message, incoming, principal)
+        files = await self._upload(message, incoming, principal)
         agent_id = self._services.settings.whatsapp_agent
         caller = Caller(
             principal,
@@ -138,52 +143,44 @@ class WhatsAppAnswerer:
         )
         session = await self._callers.session(principal, caller)
         text = incoming.text.strip() or f"({NAMES.get(incoming.kind, 'message')})"
-        turn, first = await self._begun(session, text, message.message_id, files)
+        turn, first = await self._begin(session, text, message.message_id, files)
         progress.has_begun, progress.turn = True, turn
-        told = await self._told(turn, first, principal, caller.conversation_id, incoming)
-        return _text_of(told)
+        result = await self._run(turn, first, principal, caller.conversation_id, incoming)
+        return _text_of(result)
 
-    async def _files(
+    async def _upload(
         self, message: InboxMessage, incoming: InboundMessage, principal: Principal
     ) -> tuple[str, ...]:
         if incoming.kind == "text":
             return ()
         name = incoming.filename or NAMES.get(incoming.kind, "file")
-        for tries_left in range(TRIES - 1, -1, -1):
-            media_id = incoming.media_id
-            body = self._wire.media(media_id) if media_id else self._brought(message)
-            try:
-                async with contextlib.aclosing(body):
-                    add = self._services.files.add
-                    return ((await add(principal, name, incoming.media_type, body)).file_id,)
-            except OverloadedError:
-                if not tries_left:
-                    raise
-            await asyncio.sleep(BUSY_SECONDS)
-        raise AssertionError("the last try returns or raises")
+        add, media_id = self._services.files.add, incoming.media_id
 
-    async def _brought(self, message: InboxMessage) -> AsyncGenerator[bytes, None]:
-        """Yield the bytes that came with a message, fetched now and kept by nobody."""
+        async def upload() -> str:
+            body = self._client.media(media_id) if media_id else self._inline_media(message)
+            async with contextlib.aclosing(body):
+                return (await add(principal, name, incoming.media_type, body)).file_id
+
+        return (await retry(upload, tries=TRIES, pause_after=partial(_pause_after, NO_ROOM)),)
+
+    async def _inline_media(self, message: InboxMessage) -> AsyncGenerator[bytes, None]:
+        """Yield the bytes that came with a message, loaded now and not kept in memory."""
         if media := await self._services.inbox.media(message.owner, message.message_id):
             yield media
 
-    async def _begun(
+    async def _begin(
         self, session: LiveSession, text: str, key: str, files: tuple[str, ...]
     ) -> tuple[Turn, TurnEvent]:
-        for tries_left in range(TRIES - 1, -1, -1):
+        async def begin() -> tuple[Turn, TurnEvent]:
             chat = self._services.chat
             if not chat.is_open:
                 raise TurnNotStartedError
-            try:
-                turn = chat.turn(session, text, key=key, files=files, request_id=key[:12])
-                return turn, await begun(turn)
-            except (ConversationInUseError, OverloadedError, ServiceUnavailableError):
-                if not tries_left:
-                    raise
-            await asyncio.sleep(BUSY_SECONDS)
-        raise AssertionError("the last try returns or raises")
+            turn = chat.turn(session, text, key=key, files=files, request_id=key[:12])
+            return turn, await wait_until_begun(turn)
 
-    async def _told(
+        return await retry(begin, tries=TRIES, pause_after=partial(_pause_after, BUSY))
+
+    async def _run(
         self,
         turn: Turn,
         first: TurnEvent,
@@ -191,13 +188,13 @@ class WhatsAppAnswerer:
         conversation: str,
         incoming: InboundMessage,
     ) -> TurnResult:
-        told = TurnResult()
+        result = TurnResult()
         asking: asyncio.Task[None] | None = None
         try:
             async with turn:
-                told.add(first)
+                result.add(first)
                 async for event in turn:
-                    told.add(event)
+                    result.add(event)
                     if isinstance(event, ApprovalRequested) and asking is None:
                         question = self._questions.ask(principal, conversation, incoming)
                         asking = asyncio.create_task(question, name="whatsapp-question")
@@ -205,9 +202,9 @@ class WhatsAppAnswerer:
             if asking is not None:
                 asking.cancel()
                 await asyncio.wait([asking])
-        return told
+        return result
 
-    async def _slowed(self, principal: Principal, error: RateLimitError) -> str:
+    async def _rate_limited(self, principal: Principal, error: RateLimitError) -> str:
         """Say that there were too many messages, once in a minute."""
         minute = str(int(utcnow().timestamp()) // 60)
         marker = NewInboxMessage(digest("limit", principal.id, minute), {})
@@ -216,27 +213,33 @@ class WhatsAppAnswerer:
 
     @contextlib.asynccontextmanager
     async def _typing(self, incoming: InboundMessage) -> AsyncIterator[None]:
-        shown = asyncio.Event()
-        task = asyncio.create_task(self._type(incoming, shown), name="whatsapp-typing")
+        is_shown = asyncio.Event()
+        task = asyncio.create_task(self._type(incoming, is_shown), name="whatsapp-typing")
         try:
             yield
             if incoming.via == "cloud":
-                await shown.wait()  # it marks the message as read, also one that is soon answered
+                await (
+                    is_shown.wait()
+                )  # it marks the message as read, also one that is soon answered
         finally:
             task.cancel()
             await asyncio.wait([task])
 
-    async def _type(self, incoming: InboundMessage, shown: asyncio.Event) -> None:
+    async def _type(self, incoming: InboundMessage, is_shown: asyncio.Event) -> None:
         way, chat, message_id = incoming.via, incoming.chat, incoming.message_id
         try:
             while True:
                 try:
-                    await self._wire.typing(way, chat, message_id, on=True)
+                    await self._client.typing(way, chat, message_id, on=True)
                 finally:
-                    shown.set()
+                    is_shown.set()
                 await asyncio.sleep(TYPING_SECONDS)
         finally:
-            await self._wire.typing(way, chat, message_id, on=False)
+            await self._client.typing(way, chat, message_id, on=False)
+
+
+def _pause_after(retried: tuple[type[Exception], ...], error: Exception, _: int) -> float | None:
+    return BUSY_SECONDS if isinstance(error, retried) else None
 
 
 def _asks_for_link(text: str) -> bool:
@@ -257,25 +260,25 @@ def alone(markdown: str) -> str:
 def private(markdown: str) -> str:
     """Return a text for a group in WhatsApp's form, without links that connect an account.
 
-    Another member who followed one would connect their account to whom it was made for.
+    Another member who followed one would connect their account for the person whom it is for.
     """
     text, count = unoffered(markdown)
     # again, since what goes with Markdown's signs may have stood within a link
-    shown, more = unoffered(whatsapp(text))
-    return f"{shown}\n\n{ALONE}".strip() if count or more else shown
+    formatted, more = unoffered(whatsapp(text))
+    return f"{formatted}\n\n{ALONE}".strip() if count or more else formatted
 
 
-def _text_of(told: TurnResult) -> str:
-    """Return what a turn has told, as Markdown."""
-    if (failure := told.failure) is not None:
+def _text_of(result: TurnResult) -> str:
+    """Return a turn's result as Markdown."""
+    if (failure := result.failure) is not None:
         return str(failure)
-    text = told.text
+    text = result.text
     parts = [text.strip()]
-    for tool in told.tools:
+    for tool in result.tools:
         link = tool.get("link")
         if link and link not in text:
             parts.append(str(link))
-    finished = told.finished
+    finished = result.finished
     if finished is None or finished.outcome == "interrupted":
         parts.append((finished.sentence if finished else None) or INTERRUPTED)
     return "\n\n".join(part for part in parts if part) or SILENT

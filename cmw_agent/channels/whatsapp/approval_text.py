@@ -1,4 +1,4 @@
-"""What is asked before a tool changes something: all of the call, exactly, or nothing.
+"""The text of an approval prompt: the whole call, exactly, or none.
 
 Each argument is one line of JSON (RFC 8259) in a block of code. What does not print, line ends and
 signs that turn a text's direction among it, and the sign that would end the block, are written as
@@ -22,35 +22,35 @@ class ApprovalNotShowableError(Exception):
     """A call cannot be shown as a whole, so that nobody can approve it."""
 
 
-def question(asked: PendingApproval, code: str = "") -> list[str]:
-    """Return what the owner is asked about a call, in one message or several.
+def question(approval: PendingApproval, code: str = "") -> list[str]:
+    """Return the messages that ask the owner about a call.
 
     Args:
-        asked: The call.
+        approval: The call.
         code: What the answer must name beside yes or no; none where it is empty.
 
     Raises:
         Unshowable: It is too long, or cannot be written down.
     """
     try:
-        if len(asked.name) > NAME_CHARS or len(_json(dict(asked.arguments))) > 2 * MAX_SHOWN:
+        if len(approval.name) > NAME_CHARS or len(_json(dict(approval.arguments))) > 2 * MAX_SHOWN:
             raise ApprovalNotShowableError  # before the work of writing it sign by sign
-        name = _written(asked.name)[1:-1]
-        lines = [f"{_written(key)}: {_written(value)}" for key, value in asked.arguments.items()]
+        name = _written(approval.name)[1:-1]
+        lines = [f"{_written(key)}: {_written(value)}" for key, value in approval.arguments.items()]
     except (ValueError, TypeError, RecursionError):
         raise ApprovalNotShowableError from None
     if len(name) > NAME_CHARS or sum(len(line) + 1 for line in lines) > MAX_SHOWN:
         raise ApprovalNotShowableError
-    named = f" {code}" if code else ""
-    end = f"\n\nReply *yes{named}* or *no{named}*."
+    code_suffix = f" {code}" if code else ""
+    end = f"\n\nReply *yes{code_suffix}* or *no{code_suffix}*."
     blocks = list(_blocks(lines))
     if not blocks:
         return [f"I would like to run `{name}`.{end}"]
     count = len(blocks)
     parts = []
-    for place, block in enumerate(blocks, 1):
-        of = f" ({place} of {count})" if count > 1 else ""
-        parts.append(f"I would like to run `{name}` with{of}:\n{FENCE}\n{block}\n{FENCE}")
+    for number, block in enumerate(blocks, 1):
+        position = f" ({number} of {count})" if count > 1 else ""
+        parts.append(f"I would like to run `{name}` with{position}:\n{FENCE}\n{block}\n{FENCE}")
     parts[-1] += end
     return parts
 

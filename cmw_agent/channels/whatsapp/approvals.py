@@ -1,16 +1,15 @@
-"""Asks on WhatsApp before a tool changes something, and finds the word that answers.
+"""ApprovalPrompts: asks on WhatsApp before a tool changes something, and finds the decision.
 
 A message of the same owner that came after the question was sent, to its last part, and says yes or
-no is the answer: it is taken out of the inbox, whichever replica has stored it there, and settles
+no is the decision: it is taken out of the inbox, whichever replica has stored it there, and settles
 the call that waits in this process. What else the owner sends waits until then.
 
-In a group, where "ok" may be said to somebody else, and soon after another question, which a late
-word may be meant for, the answer must name the question's code. What cannot be asked is denied.
+In a group, where "ok" may be said to someone else, and soon after another question, for which a late
+answer may be meant, the answer must name the question's code. What cannot be asked is denied.
 """
 
 import asyncio
 import contextlib
-import logging
 import secrets
 from collections.abc import Sequence
 from datetime import datetime
@@ -18,20 +17,21 @@ from datetime import datetime
 from cmw_agent.channels.whatsapp.approval_text import ApprovalNotShowableError, question
 from cmw_agent.channels.whatsapp.inbound import InboundMessage, digest
 from cmw_agent.core.errors import NotFoundError, frames
+from cmw_agent.core.logs import get_logger
 from cmw_agent.identity.principals import Principal
-from cmw_agent.runtime.services import Services
+from cmw_agent.runtime.runtime import Runtime
 from cmw_agent.tools.approvals import ApprovalOutcome, Decision, PendingApproval
 from memory.errors import InvalidTextError, StoreError
 from memory.queues.inbox import NewInboxMessage
 from memory.queues.outbox import NewSend
 from memory.records import utcnow
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 POLL_SECONDS = 1.0  # for what another replica has stored
 PENDING_SECONDS = 0.2  # for the next call of a turn that has asked already
 MAX_WAITING = 256  # people of this process who are being asked
-LATE_SECONDS = 300  # after the end of a question, in which a late word may be meant for it
+LATE_SECONDS = 300  # after the end of a question, in which a late answer may be meant for it
 LETTERS, DIGITS = "abcdefghjkmnpqrstuvwxyz", "23456789"  # without those that look alike
 TOO_LONG = (
     "One of my steps needed your approval, but it is too long to be shown here as a whole; so it "
@@ -51,22 +51,22 @@ class ApprovalPromptError(Exception):
 
 
 class WakeSignal:
-    """Tells everyone who waits in this process that something has come."""
+    """Wakes everyone in this process who waits for messages or sends."""
 
     def __init__(self) -> None:
         self._next = asyncio.Event()
 
-    def ring(self) -> None:
-        """Wake whoever waits."""
+    def notify(self) -> None:
+        """Wake everyone who waits."""
         self._next.set()
         self._next = asyncio.Event()
 
     def next(self) -> asyncio.Event:
-        """Return what the next ring sets; asked for before looking, so that none is missed."""
+        """Return the event of the next notification; take it before looking, so that none is missed."""
         return self._next
 
 
-async def heard(event: asyncio.Event, seconds: float) -> None:
+async def wait_for_signal(event: asyncio.Event, seconds: float) -> None:
     """Wait for an event, no longer than so many seconds."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
@@ -74,18 +74,20 @@ async def heard(event: asyncio.Event, seconds: float) -> None:
 
 
 class ApprovalPrompts:
-    """See the module's text.
+    """Asks owners for their decisions by WhatsApp.
 
     Args:
         services: The calls that wait, inbox and outbox.
-        bell: Rung when a message has come, and when there is something to send.
-        most: How many people may be asked at once.
+        signal: Notified when a message has come, and when there is something to send.
+        max_waiting: How many people may be asked at once.
     """
 
-    def __init__(self, services: Services, bell: WakeSignal, most: int = MAX_WAITING) -> None:
+    def __init__(
+        self, services: Runtime, signal: WakeSignal, max_waiting: int = MAX_WAITING
+    ) -> None:
         self._services = services
-        self._bell = bell
-        self._most = most
+        self._signal = signal
+        self._max_waiting = max_waiting
         self._waiting: set[str] = set()
 
     def is_waiting(self, owner: str) -> bool:
@@ -96,89 +98,91 @@ class ApprovalPrompts:
         """Ask one after the other about the calls that wait, until this is cancelled.
 
         Args:
-            principal: Whose calls they are; nobody else's word counts.
-            conversation: Theirs, in which the calls wait.
+            principal: Whose calls they are; nobody else can decide.
+            conversation: The owner's, in which the calls wait.
             incoming: The message that led to them: the question goes where it came from.
         """
         approvals = self._services.approvals
         settled: list[PendingApproval] = []
         while True:
-            event = self._bell.next()
+            event = self._signal.next()
             pending = approvals.pending(principal.id, conversation)
-            asked = next((a for a in pending if not any(a is done for done in settled)), None)
-            if asked is None:
-                await heard(event, PENDING_SECONDS)
+            approval = next((a for a in pending if not any(a is done for done in settled)), None)
+            if approval is None:
+                await wait_for_signal(event, PENDING_SECONDS)
                 continue
-            answer = await self._decided(principal, conversation, incoming, asked)
-            settled.append(asked)
-            if answer is None:
+            outcome = await self._decide(principal, conversation, incoming, approval)
+            settled.append(approval)
+            if outcome is None:
                 continue
             with contextlib.suppress(NotFoundError):  # its time was up
-                decision = Decision(answer, dict(asked.arguments))
-                approvals.settle(principal.id, conversation, asked.approval_id, decision)
+                decision = Decision(outcome, dict(approval.arguments))
+                approvals.settle(principal.id, conversation, approval.approval_id, decision)
 
-    async def _decided(
+    async def _decide(
         self,
         principal: Principal,
         conversation: str,
         incoming: InboundMessage,
-        asked: PendingApproval,
+        approval: PendingApproval,
     ) -> ApprovalOutcome | None:
         """Return what becomes of a call; None where its time is up."""
         owner = principal.id
-        if owner in self._waiting or len(self._waiting) >= self._most:
+        if owner in self._waiting or len(self._waiting) >= self._max_waiting:
             await self._tell(principal, incoming, FULL)
             return "denied"
         self._waiting.add(owner)
         try:
-            return await self._answered(principal, conversation, incoming, asked)
+            return await self._wait_for_decision(principal, conversation, incoming, approval)
         except ApprovalNotShowableError:
-            told = TOO_LONG
+            sentence = TOO_LONG
         except ApprovalPromptError:
-            log.warning("a question was not sent owner=%s", principal.log_name)
-            told = FAILED
-        except Exception as error:  # noqa: BLE001 (denied, told, named in the log)
-            log.error("a question failed cause=%s", frames(error))  # noqa: TRY400
-            told = FAILED
+            log.warning("a question was not sent", owner=principal.log_name)
+            sentence = FAILED
+        except Exception as error:  # noqa: BLE001 (denied; the user is told, the log has its cause)
+            log.error("a question failed", cause=frames(error))  # noqa: TRY400
+            sentence = FAILED
         finally:
             self._waiting.discard(owner)
-        await self._tell(principal, incoming, told)
+        await self._tell(principal, incoming, sentence)
         return "denied"
 
-    async def _answered(
+    async def _wait_for_decision(
         self,
         principal: Principal,
         conversation: str,
         incoming: InboundMessage,
-        asked: PendingApproval,
+        approval: PendingApproval,
     ) -> ApprovalOutcome | None:
-        made = "".join(secrets.choice(signs) for signs in (LETTERS, DIGITS, LETTERS))
-        question(asked, made)  # before the database is asked for anything
-        name, ids = _name(), list[str]()
+        new_code = "".join(secrets.choice(signs) for signs in (LETTERS, DIGITS, LETTERS))
+        question(approval, new_code)  # before the first query
+        name, send_ids = _question_id(), list[str]()
         code: str | None = None
         since: datetime | None = None
-        while any(asked is found for found in self._pending(principal, conversation)):
-            event = self._bell.next()
+        while any(approval is pending for pending in self._pending(principal, conversation)):
+            event = self._signal.next()
             try:
                 if code is None:
-                    code = made if await self._needs_code(principal, incoming) else ""
+                    code = new_code if await self._needs_code(principal, incoming) else ""
                 # stored twice, it is the same
-                ids = ids or await self._send(principal, incoming, name, question(asked, code))
-                since = since or await self._sent(principal, ids)
-                if since and (answer := await self._answer(principal, since, code)):
-                    return answer
+                send_ids = send_ids or await self._send(
+                    principal, incoming, name, question(approval, code)
+                )
+                since = since or await self._sent_since(principal, send_ids)
+                if since and (decision := await self._find_decision(principal, since, code)):
+                    return decision
             except InvalidTextError:
                 raise
             except StoreError:
-                log.warning("a question waits for the database owner=%s", principal.log_name)
-            await heard(event, POLL_SECONDS)
+                log.warning("a question waits for the database", owner=principal.log_name)
+            await wait_for_signal(event, POLL_SECONDS)
         return None
 
     def _pending(self, principal: Principal, conversation: str) -> list[PendingApproval]:
         return self._services.approvals.pending(principal.id, conversation)
 
     async def _needs_code(self, principal: Principal, incoming: InboundMessage) -> bool:
-        """Whether a bare word could be meant for something else; every replica finds the same."""
+        """Whether a bare yes or no could be meant for something else; all replicas agree."""
         if incoming.is_group:
             return True
         length = int(self._services.settings.approval_seconds) + LATE_SECONDS
@@ -191,35 +195,37 @@ class ApprovalPrompts:
 
     async def _tell(self, principal: Principal, incoming: InboundMessage, sentence: str) -> None:
         try:
-            await self._send(principal, incoming, _name(), [sentence])
+            await self._send(principal, incoming, _question_id(), [sentence])
         except StoreError:
-            log.warning("a denial could not be told owner=%s", principal.log_name)
+            log.warning("a denial could not be told", owner=principal.log_name)
 
     async def _send(
         self, principal: Principal, incoming: InboundMessage, name: str, texts: Sequence[str]
     ) -> list[str]:
         sends = [
-            NewSend(f"{name}.{place}", incoming.chat, incoming.via, text)
-            for place, text in enumerate(texts)
+            NewSend(f"{name}.{index}", incoming.chat, incoming.via, text)
+            for index, text in enumerate(texts)
         ]
         await self._services.outbox.add(principal.id, sends)
-        self._bell.ring()
+        self._signal.notify()
         return [send.send_id for send in sends]
 
-    async def _sent(self, principal: Principal, ids: Sequence[str]) -> datetime | None:
+    async def _sent_since(self, principal: Principal, send_ids: Sequence[str]) -> datetime | None:
         """Return since when all parts of a question are sent; None while some are to be.
 
         Raises:
-            ApprovalPromptError: One of them never will be, or nobody knows.
+            ApprovalPromptError: One of them never will be, or perhaps was.
             StoreError: The memory fails.
         """
-        found = await self._services.outbox.standing(principal.id, ids)
-        if len(found) < len(ids) or any(part.state in ("failed", "uncertain") for part in found):
+        parts = await self._services.outbox.states(principal.id, send_ids)
+        if len(parts) < len(send_ids) or any(
+            part.state in ("failed", "uncertain") for part in parts
+        ):
             raise ApprovalPromptError
-        ends = [part.ended_at for part in found if part.ended_at is not None]
-        return max(ends) if len(ends) == len(ids) else None
+        ends = [part.ended_at for part in parts if part.ended_at is not None]
+        return max(ends) if len(ends) == len(send_ids) else None
 
-    async def _answer(
+    async def _find_decision(
         self, principal: Principal, since: datetime, code: str
     ) -> ApprovalOutcome | None:
         inbox = self._services.inbox
@@ -230,15 +236,15 @@ class ApprovalPrompts:
         return None
 
 
-def _name() -> str:
-    """Return what no other question is called, and nobody can guess."""
+def _question_id() -> str:
+    """Return a random id for a question."""
     return f"q.{secrets.token_hex(16)}"
 
 
 def decision_of(text: object, code: str = "") -> ApprovalOutcome | None:
-    """Return what a message decides, or None where it is no such word.
+    """Return the decision that a message is, or None where it is none.
 
-    With a code, the word must be followed by it; without one, it must stand alone.
+    Yes or no must be followed by the code, and stand alone where there is none.
     """
     words = text.lower().split() if isinstance(text, str) else []
     words = [bare for word in words if (bare := word.strip(".,!*_/"))]

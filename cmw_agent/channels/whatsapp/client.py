@@ -1,4 +1,4 @@
-"""How WhatsApp is spoken to: a WPPConnect bridge's routes, and Meta's Cloud API.
+"""WhatsAppClient: sends by a WPPConnect bridge or by Meta's Cloud API, and fetches media.
 
 - The bridge: ``POST /send/text`` `{"chatId", "message"}`, ``POST /typing/start|stop`` `{"chatId"}`,
   ``GET /health``, each with ``Authorization: Bearer`` where it asks for a token.
@@ -17,6 +17,7 @@ import orjson
 from pydantic import SecretStr
 
 from cmw_agent.config.settings import Settings
+from cmw_agent.core.bodies import CHUNK_BYTES, BodyTooLargeError, read_bounded
 from cmw_agent.core.errors import InvalidMessageError, ServiceUnavailableError, UserError
 
 CONNECT_SECONDS, SEND_SECONDS = 10.0, 30.0
@@ -31,10 +32,10 @@ class SendError(Exception):
     """A text was not sent, or perhaps was.
 
     Args:
-        kind: A fixed word, without anything of the text.
+        kind: A fixed word; no part of the text.
         may_retry: Whether it may be sent again: it never went out, or the other side has refused
             it for now and so, by HTTP, not passed it on.
-        is_known: Whether it counts as known that it did not arrive.
+        is_known: Whether it certainly did not arrive.
         retry_after: Seconds that the other side asks for.
     """
 
@@ -53,7 +54,7 @@ class WhatsAppClient:
 
     Args:
         settings: Addresses and tokens.
-        client: Keeps no cookies; whoever made it closes it.
+        client: Keeps no cookies; its creator closes it.
         media_seconds: In which a file is to be there.
     """
 
@@ -69,7 +70,7 @@ class WhatsAppClient:
         self._bridge = (settings.whatsapp_bridge_url or "").rstrip("/")
         self._graph = settings.whatsapp_graph_url.rstrip("/")
         self._number = settings.whatsapp_phone_number_id
-        self._most = settings.max_file_bytes
+        self._max_file_bytes = settings.max_file_bytes
         self._media_seconds = media_seconds
 
     def can_send(self, kind: str) -> bool:
@@ -82,7 +83,7 @@ class WhatsAppClient:
         """Send a text, which has at most WhatsApp's length.
 
         Raises:
-            SendError: It did not go out, or nobody knows.
+            SendError: It did not go out, or perhaps did.
         """
         if not self.can_send(kind):
             raise SendError("not_configured", may_retry=False)
@@ -122,33 +123,34 @@ class WhatsAppClient:
         Raises:
             UserError: It cannot be fetched, or is too large.
         """
-        # around each wait for Meta, and never around a `yield`: it would cancel whoever reads
+        # around each wait for Meta, and never around a `yield`: it would cancel the reader
         deadline = asyncio.get_running_loop().time() + self._media_seconds
         try:
             async with asyncio.timeout_at(deadline):
-                answer = await self._get(await self._place(media_id), self._cloud_headers())
-            async with answer:
-                if answer.status != 200:
+                response = await self._get(await self._media_url(media_id), self._cloud_headers())
+            async with response:
+                if response.status != 200:
                     raise _unfetched()
                 size = 0
                 while True:
                     async with asyncio.timeout_at(deadline):
-                        part = await answer.content.read(65_536)
+                        part = await response.content.read(CHUNK_BYTES)
                     if not part:
                         return
                     size += len(part)
-                    if size > self._most:
-                        raise too_large(self._most)
+                    if size > self._max_file_bytes:
+                        raise too_large(self._max_file_bytes)
                     yield part
-        except (aiohttp.ClientError, TimeoutError, SendError):
+        except (aiohttp.ClientError, TimeoutError, SendError, BodyTooLargeError):
             raise _unfetched() from None
 
-    async def _place(self, media_id: str) -> str:
+    async def _media_url(self, media_id: str) -> str:
         """Return where a file is; raises UserError and what aiohttp does."""
-        place = f"{self._graph}/{quote(media_id, safe='')}"
-        async with self._get(place, self._cloud_headers()) as answer:
-            found = _json(await _bounded(answer))
-        url = str(found.get("url", "")) if answer.status == 200 else ""
+        address = f"{self._graph}/{quote(media_id, safe='')}"
+        async with self._get(address, self._cloud_headers()) as response:
+            parts = response.content.iter_chunked(CHUNK_BYTES)
+            fields = _json(await read_bounded(parts, MAX_BYTES))
+        url = str(fields.get("url", "")) if response.status == 200 else ""
         if not self._is_meta(url):
             raise _unfetched()
         return url
@@ -160,8 +162,8 @@ class WhatsAppClient:
         headers = self._bridge_headers()
         timeout = aiohttp.ClientTimeout(total=HEALTH_SECONDS)
         try:
-            async with self._get(f"{self._bridge}/health", headers, timeout=timeout) as answer:
-                return bool(answer.status == 200)
+            async with self._get(f"{self._bridge}/health", headers, timeout=timeout) as response:
+                return bool(response.status == 200)
         except (aiohttp.ClientError, TimeoutError):
             return False
 
@@ -169,14 +171,14 @@ class WhatsAppClient:
         """Whether an address is one that may get the token: Meta's alone, and encrypted."""
         try:
             parts, graph = urlsplit(url), urlsplit(self._graph)
-            place, own = (parts.hostname, parts.port), (graph.hostname, graph.port)
+            host, own_host = (parts.hostname, parts.port), (graph.hostname, graph.port)
         except ValueError:
             return False
         if parts.username is not None or parts.password is not None:
             return False
-        if place == own and parts.scheme == graph.scheme:
+        if host == own_host and parts.scheme == graph.scheme:
             return True
-        return parts.scheme == "https" and place in ((MEDIA_HOST, None), (MEDIA_HOST, 443))
+        return parts.scheme == "https" and host in ((MEDIA_HOST, None), (MEDIA_HOST, 443))
 
     def _get(
         self, url: str, headers: Mapping[str, str], *, timeout: aiohttp.ClientTimeout | None = None
@@ -200,9 +202,9 @@ class WhatsAppClient:
         try:
             async with self._client.post(
                 url, data=sent, headers=headers, timeout=timeout, allow_redirects=False
-            ) as answer:
+            ) as response:
                 # what it says is of no use, and may be anything
-                _check(answer)
+                _check(response)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise SendError("unreachable", may_retry=True) from error
         except TimeoutError as error:
@@ -220,10 +222,10 @@ class WhatsAppClient:
         return _bearer(self._settings.whatsapp_access_token)
 
 
-def too_large(most: int) -> UserError:
-    """Return what is told of a file that is too large."""
+def too_large(max_bytes: int) -> UserError:
+    """Return the error for a file that is too large."""
     return InvalidMessageError(
-        f"This file is too large; at most {most / 1e6:.1f} MB are taken.", status=413
+        f"This file is too large; at most {max_bytes / 1e6:.1f} MB are taken.", status=413
     )
 
 
@@ -231,24 +233,15 @@ def _bearer(token: SecretStr | None) -> dict[str, str]:
     return {} if token is None else {"authorization": f"Bearer {token.get_secret_value()}"}
 
 
-def _check(answer: aiohttp.ClientResponse) -> None:
-    if 200 <= answer.status < 300:
+def _check(response: aiohttp.ClientResponse) -> None:
+    if 200 <= response.status < 300:
         return
-    asked = answer.headers.get("retry-after", "")
+    retry_after = response.headers.get("retry-after", "")
     raise SendError(
-        f"http_{answer.status}",
-        may_retry=answer.status in RETRIED or answer.status >= 500,
-        retry_after=float(asked) if asked.isascii() and asked.isdigit() else 0,
+        f"http_{response.status}",
+        may_retry=response.status in RETRIED or response.status >= 500,
+        retry_after=float(retry_after) if retry_after.isascii() and retry_after.isdigit() else 0,
     )
-
-
-async def _bounded(answer: aiohttp.ClientResponse) -> bytes:
-    body = bytearray()
-    async for part in answer.content.iter_chunked(65_536):
-        body += part
-        if len(body) > MAX_BYTES:
-            raise _unfetched()
-    return bytes(body)
 
 
 def _json(body: bytes) -> dict[str, Any]:

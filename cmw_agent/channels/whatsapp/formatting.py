@@ -1,49 +1,153 @@
 """Markdown as WhatsApp writes it, in messages of the length that it takes.
 
 WhatsApp knows ``*bold*``, ``_italic_``, ``~struck~``, code, lists and quotes
-(https://faq.whatsapp.com/539178204879377), and takes 4,096 characters in one message.
+(https://faq.whatsapp.com/539178204879377), and takes 4,096 characters in one message. Markdown-it
+reads the Markdown; the lines that it finds nothing in stay as they are.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from itertools import pairwise
+from types import MappingProxyType
+
+from markdown_it import MarkdownIt
+from markdown_it.rules_inline.state_inline import Delimiter, StateInline
+from markdown_it.token import Token
 
 MAX_CHARS = 4096
 FENCE = "```"
 ROOM = 2 * len(FENCE) + 2  # for a fence that is closed and opened again
 MAX_GROWTH = 8  # of a table's rows by the names of its columns
-BOLD, STRUCK = "\ue000", "\ue001"  # stand for signs that later steps must not read again
+MAX_NESTING = 20  # what is nested more deeply stays as it is
+PARSER_WORK = 10  # times the work of other long texts, for each character
+BOLD = "\ue000"  # stands for WhatsApp's sign, which a heading must not have twice
+BLOCKS = frozenset({"fence", "heading_open", "hr", "paragraph_open", "table_open"})
+# by Markdown's mark and how many there are of it; `~~` counts as one
+EMPHASIS = (ord("*"), 1)
+SHOWN_AS: Mapping[tuple[int, int], str] = MappingProxyType(
+    {
+        EMPHASIS: "_",
+        (ord("*"), 2): BOLD,
+        (ord("_"), 2): BOLD,
+        (ord("*"), 3): f"{BOLD}_",
+        (ord("_"), 3): f"{BOLD}_",
+        (ord("~"), 1): "~",
+    }
+)
 
 # Users choose the texts: no two starts of an expression may read the same stretch of one. So what
 # stands between its signs holds none of the signs that it begins with, and gives nothing back.
-_CODE = re.compile(r"(```.*?(?:```|\Z)|`[^`\n]+`)", re.DOTALL)
-_LANGUAGE = re.compile(r"\A```[\w+.#-]*[ \t]*\n")
 _LABEL = r"[^\[\]\n]"
-_ADDRESS = r"(?=[^)\s>])[^()\s>]*+(?:\([^()\s>]*+\)[^()\s>]*+)*+"
-_IMAGE = re.compile(rf"!\[({_LABEL}*+)\]\(\s*+<?+({_ADDRESS})>?+[^()\n]*+\)")
-_LINK = re.compile(rf"\[({_LABEL}++)\]\(\s*+<?+({_ADDRESS})>?+(?:\s++\"[^\"\n]*+\")?+\s*+\)")
-_AUTOLINK = re.compile(r"<((?:https?://|mailto:)[^<>\s]++)>")
+_SIGNS = re.compile(r"[*_~`\[<\\]")  # a line without one is text alone
+_SIZED = re.compile(rf"(!\[{_LABEL}*+\]\([^()\s]++)[ \t]++=[0-9x]++\)")  # a picture with its size
 _CONNECT = r"<?(?:https?://)?connect\.composio\.dev\.?(?::\d*+)?[/\\][^\s()<>\[\]]*+>?+"
 _CONNECTS = re.compile(rf"\[{_LABEL}*+\]\(\s*+{_CONNECT}[^()\n]*+\)|{_CONNECT}", re.IGNORECASE)
 _TICKET = r"<?https?://[^\s()<>\[\]?]{1,300}?/connections/connect\?[^\s()<>\[\]]*+>?+"
 _TICKETS = re.compile(rf"\[{_LABEL}*+\]\(\s*+{_TICKET}[^()\n]*+\)|{_TICKET}", re.IGNORECASE)
-_HEADING = re.compile(r"^[ ]{0,3}#{1,6}[ \t]+(\S.*)$", re.MULTILINE)
-_BOTH = re.compile(r"\*\*\*(?=\S)([^*\n]+?)(?<=\S)\*\*\*")
-_STRONG = re.compile(r"(\*\*|__)(?=\S)")
-_EMPHASIS = re.compile(r"(?<![\w*])\*(?=[^\s*])([^*\n]+?)(?<=\S)\*(?![\w*])")
-_STRIKE = re.compile(r"(~~)(?=\S)")
-_ENDS = {sign: re.compile(rf"(?<=\S){re.escape(sign)}") for sign in ("**", "__", "~~")}
-_BULLET = re.compile(r"^([ \t]*)[*+-][ \t]+", re.MULTILINE)
-_RULE = re.compile(r"^[ ]{0,3}(?:(?:-[ \t]*){3,}|(?:\*[ \t]*){3,}|(?:_[ \t]*){3,})$", re.MULTILINE)
-_DASHES = re.compile(r":?-+:?")
 _BREAKS = ("\n\n", "\n", ". ", "! ", "? ", "… ", " ")
+
+
+def _pair_all(state: StateInline) -> None:
+    """Write WhatsApp's signs in the places of the marks that enclose something (a markdown-it rule)."""
+    inner = [meta["delimiters"] for meta in state.tokens_meta if meta and "delimiters" in meta]
+    for delimiters in (state.delimiters, *inner):
+        _pair(state.tokens, delimiters)
+
+
+def _pair(tokens: list[Token], delimiters: Sequence[Delimiter]) -> None:
+    """Pair each run of marks with the next run that is like it; no two pairs cross."""
+    opened: dict[tuple[int, int], list[Delimiter]] = {}  # by mark and length
+    for run in _runs(delimiters):
+        first, kind = run[0], (run[0].marker, len(run))
+        if kind not in SHOWN_AS or (kind == EMPHASIS and first.open and first.close):
+            continue  # such as the one of `a*b`
+        if first.close and kind in opened:
+            start, sign = opened[kind], SHOWN_AS[kind]
+            for marks, text in ((start, sign), (run, sign[::-1])):
+                for mark in marks:
+                    tokens[mark.token].content = ""
+                tokens[marks[0].token].content = text
+            opened = {k: r for k, r in opened.items() if r[0].token < start[0].token}
+        elif first.open:
+            opened.setdefault(kind, run)
+
+
+def _runs(delimiters: Sequence[Delimiter]) -> Iterator[list[Delimiter]]:
+    """Yield the delimiters in runs of equal marks that stand side by side."""
+    run: list[Delimiter] = []
+    for mark in delimiters:
+        if run and (mark.marker != run[-1].marker or mark.token != run[-1].token + 1):
+            yield run
+            run = []
+        run.append(mark)
+    if run:
+        yield run
+
+
+class _Parser(MarkdownIt):
+    """Reads what WhatsApp can show of Markdown; addresses stay as they are written."""
+
+    def __init__(self) -> None:
+        super().__init__("zero", {"maxNesting": MAX_NESTING})
+        self.core.ruler.enableOnly(["block"])  # a paragraph's lines are read each for itself
+        self.block.ruler.enable(["blockquote", "fence", "heading", "hr", "list", "table"])
+        inline = ["autolink", "backticks", "emphasis", "escape", "image", "link", "strikethrough"]
+        self.inline.ruler.enable(inline)
+        self.inline.ruler2.push("pairs", _pair_all)
+        self.inline.ruler2.enableOnly(["pairs"])
+
+    def normalizeLink(self, url: str) -> str:  # noqa: N802 (the library's name)
+        """Return `url`."""
+        return url
+
+    def normalizeLinkText(self, link: str) -> str:  # noqa: N802 (the library's name)
+        """Return `link`."""
+        return link
+
+    def validateLink(self, url: str) -> bool:  # noqa: N802 (the library's name)
+        """Take any address: WhatsApp shows it as text."""
+        return True
+
+    def line(self, text: str) -> str:
+        """Return a line's text with WhatsApp's signs; bold ones as `BOLD`."""
+        if not _SIGNS.search(text):
+            return text
+        tokens: list[Token] = []
+        self.inline.parse(_SIZED.sub(r"\1)", text), self, {}, tokens)
+        parts: list[str] = []
+        label, address = 0, ""  # where a link's text begins, and where it leads; none holds another
+        for token in tokens:
+            match token.type:
+                case "link_open" if token.info != "auto":
+                    label, address = len(parts), str(token.attrs["href"])
+                case "link_close" if token.info != "auto":
+                    inner = "".join(parts[label:])
+                    parts[label:] = [inner if inner == address else f"{inner} ({address})".strip()]
+                case "image":
+                    parts.append(f"{token.content} ({token.attrs['src']})".strip())
+                case "code_inline":
+                    parts.append(token.markup + token.content + token.markup)
+                case _:
+                    parts.append(token.content)
+        return "".join(parts)
 
 
 def whatsapp(markdown: str) -> str:
     """Return `markdown` as WhatsApp shows it best; code stays as it is."""
-    text = markdown.replace(BOLD, "").replace(STRUCK, "")
-    parts = _CODE.split(text)
-    shown = [_code(part) if place % 2 else _prose(part) for place, part in enumerate(parts)]
-    return re.sub(r"\n{3,}", "\n\n", "".join(shown)).strip()
+    text = markdown.replace(BOLD, "")
+    lines: list[str | None] = [*text.split("\n")]
+    parser = _Parser()
+    for token, following in pairwise([*parser.parse(text), Token("", "", 0)]):
+        start, end = token.map or (0, 0)
+        if token.type == "list_item_open" and token.markup in "*+":
+            lines[start] = str(lines[start]).replace(token.markup, "-", 1)
+        elif token.type in BLOCKS:
+            source = [line or "" for line in lines[start:end]]
+            shown = _block(parser, token, following.content, source)
+            lines[start:end] = [shown, *[None] * (end - start - 1)]
+    shown = "\n".join(line for line in lines if line is not None)
+    return re.sub(r"\n{3,}", "\n\n", shown.replace(BOLD, "*")).strip()
 
 
 def unlinked(markdown: str) -> tuple[str, int]:
@@ -59,22 +163,22 @@ def unoffered(markdown: str) -> tuple[str, int]:
     return text, count + more
 
 
-def split(text: str, most: int = MAX_CHARS) -> list[str]:
+def split(text: str, max_chars: int = MAX_CHARS) -> list[str]:
     """Return `text` in parts of at most `most` characters, none of them empty.
 
     It is cut at the ends of paragraphs, lines, sentences or words, in this order of preference; a
     block of code that is cut is closed and opened again.
     """
-    if most <= 2 * ROOM:
+    if max_chars <= 2 * ROOM:
         raise ValueError("no part can be as short as that")
     parts: list[str] = []
     rest, is_code = text.strip(), False
     while rest:
         head = f"{FENCE}\n" if is_code else ""
-        if len(head) + len(rest) <= most:
+        if len(head) + len(rest) <= max_chars:
             parts.append(head + rest)
             break
-        cut = _cut(rest, most - ROOM)
+        cut = _cut(rest, max_chars - ROOM)
         piece, rest = rest[:cut].rstrip(), rest[cut:]
         rest = rest.lstrip("\n") if is_code else rest.lstrip()
         is_code ^= piece.count(FENCE) % 2 == 1
@@ -83,13 +187,13 @@ def split(text: str, most: int = MAX_CHARS) -> list[str]:
     return [part for part in parts if part.replace(FENCE, "").strip()]
 
 
-def _cut(text: str, most: int) -> int:
+def _cut(text: str, max_chars: int) -> int:
     """Return where to cut, after at most so many characters and at least half of them."""
     for sign in _BREAKS:
-        place = text.rfind(sign, most // 2, most)
-        if place >= 0:
-            return _beside_fence(text, place + len(sign))
-    return _beside_fence(text, most)
+        index = text.rfind(sign, max_chars // 2, max_chars)
+        if index >= 0:
+            return _beside_fence(text, index + len(sign))
+    return _beside_fence(text, max_chars)
 
 
 def _beside_fence(text: str, cut: int) -> int:
@@ -100,76 +204,38 @@ def _beside_fence(text: str, cut: int) -> int:
     return cut
 
 
-def _code(part: str) -> str:
-    if not part.startswith(FENCE):
-        return part
-    whole = part if part.endswith(FENCE) and len(part) > len(FENCE) else f"{part}\n{FENCE}"
-    return _LANGUAGE.sub(f"{FENCE}\n", whole)
+def _block(parser: _Parser, token: Token, text: str, source: list[str]) -> str:
+    """Return what is shown for the lines of a block, which has `text` where it is no other kind."""
+    match token.type:
+        case "hr":
+            return "———"
+        case "fence":
+            head, code = source[0].partition(token.markup)[0], token.content.removesuffix("\n")
+            return "\n".join((head + FENCE, *filter(None, [code]), FENCE))
+        case "table_open":
+            return "\n".join(map(parser.line, _table(_cells(source[0]), source[2:])))
+        case "heading_open":
+            return _heading(source[0], parser.line(text))
+        case _:
+            return "\n".join(map(partial(_line, parser), source, text.split("\n")))
 
 
-def _prose(part: str) -> str:
-    text = "\n".join(_without_tables(part.split("\n")))
-    text = _IMAGE.sub(lambda found: f"{found[1]} ({found[2]})".strip(), text)
-    text = _LINK.sub(lambda found: _link(found[1], found[2]), text)
-    text = _AUTOLINK.sub(r"\1", text)
-    text = _RULE.sub("———", text)
-    text = _BULLET.sub(r"\1- ", text)
-    text = _HEADING.sub(lambda found: _heading(found[1].rstrip(" \t")), text)
-    text = _BOTH.sub(rf"{BOLD}_\1_{BOLD}", text)
-    text = _paired(text, _STRONG, BOLD)
-    text = _EMPHASIS.sub(r"_\1_", text)
-    text = _paired(text, _STRIKE, STRUCK)
-    return text.replace(BOLD, "*").replace(STRUCK, "~")
+def _heading(line: str, text: str) -> str:
+    bare = text.replace(BOLD, "")
+    return f"{line.partition('#')[0]}{BOLD}{bare}{BOLD}" if bare else line
 
 
-def _heading(text: str) -> str:
-    bare = text.rstrip("#").rstrip(" \t") or text[0]
-    return BOLD + re.sub(r"\*\*|__", "", bare) + BOLD
-
-
-def _paired(text: str, opening: re.Pattern[str], sign: str) -> str:
-    """Return `text` with `sign` for each pair of equal marks that enclose something in a line."""
-    return "\n".join(_paired_line(line, opening, sign) for line in text.split("\n"))
-
-
-def _paired_line(line: str, opening: re.Pattern[str], sign: str) -> str:
-    shown: list[str] = []
-    done = start = 0
-    alone: set[str] = set()  # marks without a second one: a line is searched once for each
-    while (found := opening.search(line, start)) is not None:
-        mark, start = found[1], found.start() + 1
-        closing = None if mark in alone else _ENDS[mark].search(line, found.end() + 1)
-        if closing is None:
-            alone.add(mark)
-            continue
-        shown += line[done : found.start()], sign, line[found.end() : closing.start()], sign
-        done = start = closing.end()
-    return "".join(shown) + line[done:]
-
-
-def _link(text: str, address: str) -> str:
-    return address if text == address else f"{text} ({address})"
-
-
-def _without_tables(lines: list[str]) -> Iterator[str]:
-    """Yield the lines, a table's rows as lines of `name: value` or of values."""
-    place = 0
-    while place < len(lines):
-        following = lines[place + 1] if place + 1 < len(lines) else ""
-        if not (_is_row(lines[place]) and _is_ruler(following)):
-            yield lines[place]
-            place += 1
-            continue
-        first, place = place, place + 2
-        while place < len(lines) and _is_row(lines[place]):
-            place += 1
-        yield from _table(_cells(lines[first]), lines[first + 2 : place])
+def _line(parser: _Parser, line: str, text: str) -> str:
+    """Return a line whose end is a paragraph's `text`, with what stands before it."""
+    head = line.rstrip()
+    text = text.rstrip()
+    return head.removesuffix(text) + parser.line(text if head.endswith(text) else head)
 
 
 def _table(names: list[str], rows: list[str]) -> Iterator[str]:
     """Yield a table's rows; long names, which many short rows would repeat, stand there once."""
-    told = sum(map(len, names)) * len(rows)
-    if told > MAX_GROWTH * sum(map(len, rows)):
+    repeated_chars = sum(map(len, names)) * len(rows)
+    if repeated_chars > MAX_GROWTH * sum(map(len, rows)):
         yield ", ".join(filter(None, names))
         names = [""] * len(names)
     for row in rows:
@@ -177,15 +243,5 @@ def _table(names: list[str], rows: list[str]) -> Iterator[str]:
         yield "- " + ", ".join(pairs)
 
 
-def _is_row(line: str) -> bool:
-    bare = line.strip(" \t")
-    return len(bare) > 2 and bare[0] == bare[-1] == "|"
-
-
-def _is_ruler(line: str) -> bool:
-    bare = line.strip(" \t").removeprefix("|").removesuffix("|")
-    return all(_DASHES.fullmatch(cell.strip(" \t")) for cell in bare.split("|"))
-
-
 def _cells(line: str) -> list[str]:
-    return [cell.strip() for cell in line.strip().strip("|").split("|")]
+    return [cell.strip() for cell in line.lstrip("> \t").rstrip().strip("|").split("|")]

@@ -1,4 +1,4 @@
-"""What the bridge and Meta's Cloud API deliver, as messages of one form.
+"""Parses the deliveries of the bridge and of Meta's Cloud API into messages of one form.
 
 What is returned says nothing of who may do what. Names that people give themselves are not
 even read. The bodies are those of a WPPConnect bridge (one message) and of the Cloud API's webhooks
@@ -7,7 +7,6 @@ even read. The bodies are those of a WPPConnect bridge (one message) and of the 
 
 import base64
 import binascii
-import logging
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
@@ -16,8 +15,9 @@ from hashlib import sha256
 from typing import Any, Literal
 
 from cmw_agent.core.errors import InvalidMessageError
+from cmw_agent.core.logs import get_logger
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 MessageKind = Literal["text", "image", "audio", "document", "other"]
 Via = Literal["bridge", "cloud"]
@@ -39,7 +39,7 @@ KINDS: Mapping[str, MessageKind] = {
     "voice": "audio",
     "document": "document",
 }
-SILENT = frozenset(  # what nobody expects an answer to
+SILENT = frozenset(  # types that expect no answer
     {"reaction", "system", "protocol", "e2e_notification", "notification_template", "gp2"}
     | {"call_log", "ciphertext", "revoked"}
 )
@@ -112,29 +112,29 @@ def parsed(body: object, number_id: str | None = None) -> list[InboundDelivery]:
             messages can be read.
     """
     if not isinstance(body, dict):
-        raise _wrong("a JSON object")
+        raise _invalid("a JSON object")
     if "entry" in body:
         return [InboundDelivery(message) for message in _cloud(body, number_id)]
-    found = _bridge(body)
-    return [] if found is None else [found]
+    delivery = _bridge(body)
+    return [] if delivery is None else [delivery]
 
 
 def _bridge(body: dict[str, Any]) -> InboundDelivery | None:
     chat = _text(body, "from")
     if body.get("fromMe") is True or body.get("isMe") is True or chat.endswith(BROADCASTS):
         return None
-    named = body.get("type")
-    if isinstance(named, str) and named in SILENT:
+    type_name = body.get("type")
+    if isinstance(type_name, str) and type_name in SILENT:
         return None
     if not ADDRESS.fullmatch(chat):
-        raise _wrong("from, an address such as 491511234567@c.us")
+        raise _invalid("from, an address such as 491511234567@c.us")
     is_group = body.get("isGroupMsg") is True or chat.endswith(GROUP)
     kind, media = _kind(body), _bytes(body.get("mediaBase64"))
     message = InboundMessage(
         message_id=_id(body.get("id")),
         chat=chat,
         sender=_member(body, chat) if is_group else chat,
-        text=_said(body, kind),
+        text=_text_or_caption(body, kind),
         kind=kind,
         via="bridge",
         is_group=is_group,
@@ -147,22 +147,22 @@ def _bridge(body: dict[str, Any]) -> InboundDelivery | None:
 
 
 def _member(body: dict[str, Any], chat: str) -> str:
-    """Return who has written in a group; there is nobody to fall back on."""
+    """Return the id of the member who has written in a group."""
     sender = body.get("sender")
-    found = sender.get("id") if isinstance(sender, dict) else sender
-    found = found or body.get("author")
-    if isinstance(found, dict):
-        found = found.get("_serialized")
-    usable = isinstance(found, str) and ADDRESS.fullmatch(found) is not None
-    if not usable or found == chat or str(found).endswith(GROUP):
-        raise _wrong("sender.id, since the message was written in a group")
-    return str(found)
+    sender_id = sender.get("id") if isinstance(sender, dict) else sender
+    sender_id = sender_id or body.get("author")
+    if isinstance(sender_id, dict):
+        sender_id = sender_id.get("_serialized")
+    is_usable = isinstance(sender_id, str) and ADDRESS.fullmatch(sender_id) is not None
+    if not is_usable or sender_id == chat or str(sender_id).endswith(GROUP):
+        raise _invalid("sender.id, since the message was written in a group")
+    return str(sender_id)
 
 
 def _kind(body: dict[str, Any]) -> MessageKind:
-    named = body.get("type")
-    if isinstance(named, str) and named:
-        return KINDS.get(named, "other")
+    type_name = body.get("type")
+    if isinstance(type_name, str) and type_name:
+        return KINDS.get(type_name, "other")
     if not body.get("hasMedia") and not body.get("mediaBase64"):
         return "text"
     media_type = body.get("mediaMimetype") or body.get("mediaType")
@@ -170,7 +170,7 @@ def _kind(body: dict[str, Any]) -> MessageKind:
     return KINDS.get(first, "other" if first == "video" else "document")
 
 
-def _said(body: dict[str, Any], kind: MessageKind) -> str:
+def _text_or_caption(body: dict[str, Any], kind: MessageKind) -> str:
     text = _clean(body.get("body"))
     if kind == "text":
         return text
@@ -183,35 +183,35 @@ def _bytes(value: object) -> bytes | None:
     if value is None or value == "":
         return None
     if not isinstance(value, str):
-        raise _wrong("mediaBase64, a text")
+        raise _invalid("mediaBase64, a text")
     coded = value.partition(",")[2] if value.startswith("data:") else value
     try:
         return base64.b64decode(coded, validate=True)
     except (binascii.Error, ValueError):
-        raise _wrong("mediaBase64 in base64") from None
+        raise _invalid("mediaBase64 in base64") from None
 
 
 def _cloud(body: dict[str, Any], number_id: str | None) -> list[InboundMessage]:
-    found: list[InboundMessage] = []
-    read, odd = 0, list[InvalidMessageError]()
+    messages: list[InboundMessage] = []
+    read, errors = 0, list[InvalidMessageError]()
     for count, item in enumerate(_cloud_items(body, number_id), 1):
         if count > MAX_MESSAGES:
-            raise _wrong(f"at most {MAX_MESSAGES} messages")
+            raise _invalid(f"at most {MAX_MESSAGES} messages")
         try:
             message = _cloud_message(item)
         except InvalidMessageError as error:
-            odd.append(error)
+            errors.append(error)
             continue
         read += 1
         if message is not None:
-            found.append(message)
-    if odd and not read:
-        raise odd[0]
-    if odd:
+            messages.append(message)
+    if errors and not read:
+        raise errors[0]
+    if errors:
         log.warning(
-            "parts of a delivery could not be read count=%d of=%d", len(odd), len(odd) + read
+            "parts of a delivery could not be read", count=len(errors), of=len(errors) + read
         )
-    return found
+    return messages
 
 
 def _cloud_items(body: dict[str, Any], number_id: str | None) -> Iterator[object]:
@@ -225,33 +225,33 @@ def _cloud_items(body: dict[str, Any], number_id: str | None) -> Iterator[object
             if not isinstance(value, dict) or change.get("field", "messages") != "messages":
                 continue
             metadata = value.get("metadata")
-            known = metadata.get("phone_number_id") if isinstance(metadata, dict) else None
-            if number_id is None or known is None or known == number_id:
+            delivered_to = metadata.get("phone_number_id") if isinstance(metadata, dict) else None
+            if number_id is None or delivered_to is None or delivered_to == number_id:
                 yield from _listed(value, "messages")
 
 
 def _cloud_message(item: object) -> InboundMessage | None:
     """Return a message; None for one that asks for no answer. Raises InvalidMessageError."""
     if not isinstance(item, dict):
-        raise _wrong("entry, changes and messages, each a list of objects")
-    if isinstance(named := item.get("type"), str) and named in SILENT:
+        raise _invalid("entry, changes and messages, each a list of objects")
+    if isinstance(type_name := item.get("type"), str) and type_name in SILENT:
         return None
     sender, group = _text(item, "from"), item.get("group_id")
     chat = sender if group is None else group
     if not NUMBER.fullmatch(sender) or not isinstance(chat, str) or not NUMBER.fullmatch(chat):
-        raise _wrong("from, a number")
+        raise _invalid("from, a number")
     if group is not None and chat == sender:
-        raise _wrong("from, since the message was written in a group")
-    named = _text(item, "type")
-    part = item.get(named)
+        raise _invalid("from, since the message was written in a group")
+    type_name = _text(item, "type")
+    part = item.get(type_name)
     part = part if isinstance(part, dict) else {}
-    kind = "text" if named in ("button", "interactive") else KINDS.get(named, "other")
+    kind = "text" if type_name in ("button", "interactive") else KINDS.get(type_name, "other")
     media_id = part.get("id") if kind not in ("text", "other") else None
     return InboundMessage(
         message_id=_id(item.get("id")),
         chat=chat,
         sender=sender,
-        text=_cloud_text(named, part),
+        text=_cloud_text(type_name, part),
         kind=kind,
         via="cloud",
         is_group=group is not None,
@@ -263,28 +263,28 @@ def _cloud_message(item: object) -> InboundMessage | None:
     )
 
 
-def _cloud_text(named: str, part: dict[str, Any]) -> str:
-    if named == "text":
+def _cloud_text(type_name: str, part: dict[str, Any]) -> str:
+    if type_name == "text":
         return _clean(part.get("body"))
-    if named == "button":
+    if type_name == "button":
         return _clean(part.get("text"))
-    if named == "interactive":
+    if type_name == "interactive":
         reply = part.get("button_reply") or part.get("list_reply")
         return _clean(reply.get("title")) if isinstance(reply, dict) else ""
     return _clean(part.get("caption"))
 
 
-def _listed(place: object, name: str) -> list[Any]:
+def _listed(fields: object, name: str) -> list[Any]:
     """Return the list of this name; a list of what is no object where there is none."""
-    found = place.get(name, []) if isinstance(place, dict) else None
-    return found if isinstance(found, list) else [None]
+    items = fields.get(name, []) if isinstance(fields, dict) else None
+    return items if isinstance(items, list) else [None]
 
 
 def _id(value: object) -> str:
     if isinstance(value, dict):
         value = value.get("_serialized")
     if not isinstance(value, str) or not NAMED.fullmatch(value):
-        raise _wrong("id, 1 to 300 printable characters")
+        raise _invalid("id, 1 to 300 printable characters")
     return value
 
 
@@ -294,18 +294,18 @@ def _time(value: object) -> float | None:
     if isinstance(value, str) and re.fullmatch(r"[0-9]{1,16}", value):
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 10**16:
-        raise _wrong("timestamp, seconds since 1970")
+        raise _invalid("timestamp, seconds since 1970")
     seconds = value / 1000 if value >= MILLISECONDS else value
     try:
         return datetime.fromtimestamp(seconds, UTC).timestamp()
     except (ValueError, OverflowError, OSError):
-        raise _wrong("timestamp, seconds since 1970") from None
+        raise _invalid("timestamp, seconds since 1970") from None
 
 
-def _text(place: dict[str, Any], name: str) -> str:
-    value = place.get(name)
+def _text(fields: dict[str, Any], name: str) -> str:
+    value = fields.get(name)
     if not isinstance(value, str):
-        raise _wrong(f"{name}, a text")
+        raise _invalid(f"{name}, a text")
     return value
 
 
@@ -315,5 +315,5 @@ def _clean(value: object) -> str:
     )
 
 
-def _wrong(wanted: str) -> InvalidMessageError:
+def _invalid(wanted: str) -> InvalidMessageError:
     return InvalidMessageError(f"The message must have {wanted}.")

@@ -1,4 +1,4 @@
-"""WhatsApp: what comes in, signed; what an operator sends; how things stand.
+"""WhatsApp's routes: signed deliveries, texts that an operator sends, and statistics.
 
 Beside requests it works through what is stored, while the process runs.
 """
@@ -6,7 +6,6 @@ Beside requests it works through what is stored, while the process runs.
 import asyncio
 import contextlib
 import hmac
-import logging
 import re
 import secrets
 from collections.abc import AsyncIterator
@@ -32,7 +31,7 @@ from cmw_agent.channels.whatsapp.answering import (
 )
 from cmw_agent.channels.whatsapp.approvals import WakeSignal
 from cmw_agent.channels.whatsapp.client import WhatsAppClient, too_large
-from cmw_agent.channels.whatsapp.formatting import split
+from cmw_agent.channels.whatsapp.formatting import PARSER_WORK, split
 from cmw_agent.channels.whatsapp.inbound import (
     ADDRESS,
     GROUP,
@@ -45,7 +44,6 @@ from cmw_agent.channels.whatsapp.sender import Sender
 from cmw_agent.channels.whatsapp.signature import HEADER, Signatures
 from cmw_agent.channels.whatsapp.worker import Worker
 from cmw_agent.config.settings import Settings
-from cmw_agent.conversations.store_errors import refusal_for
 from cmw_agent.core.errors import (
     InvalidMessageError,
     NotFoundError,
@@ -54,17 +52,18 @@ from cmw_agent.core.errors import (
     UserError,
 )
 from cmw_agent.core.http_headers import media_type
+from cmw_agent.core.logs import get_logger
 from cmw_agent.core.long_texts import off_loop
 from cmw_agent.core.sanitize import checked_message
+from cmw_agent.core.store_errors import mapped_store_errors
 from cmw_agent.identity import channel_principals
+from cmw_agent.runtime.runtime import Runtime
 from cmw_agent.runtime.scheduler import Delivery
-from cmw_agent.runtime.services import Services
-from memory.errors import StoreError
 from memory.queues.inbox import InboxMessage, NewInboxMessage
 from memory.queues.outbox import NewSend
 from memory.records import utcnow
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 AHEAD = timedelta(minutes=5)  # that another's clock may be
 CHALLENGE = re.compile(r"[A-Za-z0-9_-]{1,200}")
@@ -85,13 +84,13 @@ SLOW = "The answer took too long; please try again."
 class _Live:
     """What is there while the process runs."""
 
-    wire: WhatsAppClient
+    client: WhatsAppClient
     worker: Worker
-    bell: WakeSignal
+    signal: WakeSignal
 
 
 class WhatsApp:
-    """See the module's text.
+    """The routes of WhatsApp, and what works beside them.
 
     Args:
         services: The live parts of the process.
@@ -101,7 +100,7 @@ class WhatsApp:
         StartupError: There is no such agent as the settings name, or it is not for everyone.
     """
 
-    def __init__(self, services: Services, callers: Callers) -> None:
+    def __init__(self, services: Runtime, callers: Callers) -> None:
         settings = services.settings
         self._services = services
         self._callers = callers
@@ -131,46 +130,55 @@ class WhatsApp:
         if not (self._settings.whatsapp_secret or self._can_send()):
             yield
             return
-        bell = WakeSignal()
+        signal = WakeSignal()
         async with aiohttp.ClientSession(
             cookie_jar=aiohttp.DummyCookieJar(), trust_env=True
-        ) as client:
-            wire = WhatsAppClient(self._settings, client)
-            answerer = WhatsAppAnswerer(self._services, self._callers, wire, bell)
-            sender = Sender(self._services.outbox, wire, self._services.observer)
-            worker = Worker(self._services, answerer, sender, bell)
+        ) as http:
+            client = WhatsAppClient(self._settings, http)
+            answerer = WhatsAppAnswerer(self._services, self._callers, client, signal)
+            sender = Sender(self._services.outbox, client, self._services.observer)
+            worker = Worker(self._services, answerer, sender, signal)
             async with worker.running():
-                self._live = _Live(wire, worker, bell)
+                self._live = _Live(client, worker, signal)
                 try:
                     yield
                 finally:
                     self._live = None
 
     async def deliver(self, delivery: Delivery) -> None:
-        """Send what a recurring task has answered, where it was asked for by WhatsApp.
+        """Send the answer of a recurring task that was scheduled by WhatsApp.
 
         Raises:
             StoreError: The memory fails.
         """
         kind, _, recipient = (delivery.recipient or "").partition(" ")
-        if delivery.channel != CHANNEL or not self._ways().get(kind):
+        if delivery.channel != CHANNEL or not self._senders().get(kind):
             return
-        made = digest("schedule", secrets.token_hex(32))
+        digest_of_task = digest("schedule", secrets.token_hex(32))
         is_group = recipient.endswith(GROUP) or (kind == "cloud" and not recipient.isdigit())
-        text = await off_loop(len(delivery.text), private if is_group else alone, delivery.text)
+        work = PARSER_WORK * len(delivery.text)
+        text = await off_loop(work, private if is_group else alone, delivery.text)
         parts = enumerate(split(text))
-        sends = [NewSend(f"{made}.{place}", recipient, kind, part) for place, part in parts]
+        sends = [
+            NewSend(f"{digest_of_task}.{index}", recipient, kind, part) for index, part in parts
+        ]
         await self._services.outbox.add(delivery.owner, sends)
         if self._live is not None:
-            self._live.bell.ring()
+            self._live.signal.notify()
 
     async def verification(self, request: Request) -> Response:
-        """Tell Meta that the address is ours, where it knows the word."""
-        word, query = self._settings.whatsapp_verify_token, request.query_params
+        """Prove to Meta that the address is ours, where it knows the token."""
+        token, query = self._settings.whatsapp_verify_token, request.query_params
         sent = query.get("hub.verify_token", "").encode()
-        known = word is not None and hmac.compare_digest(word.get_secret_value().encode(), sent)
+        is_known = token is not None and hmac.compare_digest(
+            token.get_secret_value().encode(), sent
+        )
         challenge = query.get("hub.challenge", "")
-        if not known or query.get("hub.mode") != "subscribe" or not CHALLENGE.fullmatch(challenge):
+        if (
+            not is_known
+            or query.get("hub.mode") != "subscribe"
+            or not CHALLENGE.fullmatch(challenge)
+        ):
             raise UserError("This address cannot be verified like that.", status=403)
         return PlainTextResponse(challenge)
 
@@ -181,63 +189,67 @@ class WhatsApp:
         # not `request.body()`, which keeps the bytes as long as the request
         body = b"".join([part async for part in request.stream()])
         if len(body) < LARGE:
-            delivered = self._understood(request, body)
+            delivered = self._parse(request, body)
         else:  # milliseconds for each megabyte, in which others are to be answered
-            delivered = await asyncio.to_thread(self._understood, request, body)
+            delivered = await asyncio.to_thread(self._parse, request, body)
         del body
-        live = self._here()
-        with _failures():
+        live = self._require_live()
+        with mapped_store_errors():
             if self._settings.whatsapp_inline and all(
                 item.message.via == "bridge" for item in delivered
             ):
                 reply = None
                 while delivered:  # one at most
-                    reply = await self._replied(live, delivered.pop(), base_of(request))
+                    reply = await self._reply(live, delivered.pop(), base_of(request))
                 return JSONResponse({"reply": reply})
             for item in delivered:
-                await self._stored(item, base_of(request))
-        live.bell.ring()
+                await self._store(item, base_of(request))
+        live.signal.notify()
         return JSONResponse({"status": "accepted"})
 
     async def send(self, request: Request) -> Response:
-        """Send a text to somebody, for the holder of a key."""
+        """Send a text, for the holder of a key."""
         key = self._keys.of(request, "whatsapp")
         body = _json(request, await request.body())
         if not isinstance(body, dict):
             raise InvalidMessageError("The request must be a JSON object.")
         kind, recipient = self._recipient(body.get("to"))
         text = checked_message(body.get("message"), self._settings.max_message_chars)
-        named = request.headers.get("idempotency-key")
-        if named is not None and not 0 < len(named) <= KEY_CHARS:
+        key_header = request.headers.get("idempotency-key")
+        if key_header is not None and not 0 < len(key_header) <= KEY_CHARS:
             raise InvalidMessageError("The Idempotency-Key must have 1 to 100 characters.")
-        made = digest("send", key.name, named) if named else digest("send", secrets.token_hex(32))
-        content = digest("content", made, kind, recipient, text)
+        send_name = (
+            digest("send", key.name, key_header)
+            if key_header
+            else digest("send", secrets.token_hex(32))
+        )
+        content = digest("content", send_name, kind, recipient, text)
         sends = [
-            NewSend(f"{content}.{place}", recipient, kind, part)
-            for place, part in enumerate(split(text))
+            NewSend(f"{content}.{index}", recipient, kind, part)
+            for index, part in enumerate(split(text))
         ]
-        live, owner = self._here(), channel_principals.tenant(key.name)
-        with _failures():
-            if not await self._services.outbox.add_named(owner, made, content, sends):
+        live, owner = self._require_live(), channel_principals.tenant(key.name)
+        with mapped_store_errors():
+            if not await self._services.outbox.add_named(owner, send_name, content, sends):
                 raise InvalidMessageError(REUSED)
-        live.bell.ring()
-        return JSONResponse({"id": made}, 202)
+        live.signal.notify()
+        return JSONResponse({"id": send_name}, 202)
 
     async def status(self, request: Request) -> Response:
-        """Return how things stand, in numbers, for the holder of a key."""
+        """Return statistics of the inbox and the outbox, for the holder of a key."""
         self._keys.of(request, "whatsapp")
-        with _failures():
-            came = await self._services.inbox.figures()
-            going = await self._services.outbox.figures()
+        with mapped_store_errors():
+            inbox = await self._services.inbox.statistics()
+            outbox = await self._services.outbox.statistics()
         now = utcnow()
-        told = {
+        figures = {
             "incoming": self._settings.whatsapp_secret is not None,
-            "outgoing": [kind for kind in ("bridge", "cloud") if self._ways()[kind]],
-            "bridge_is_well": await self._live.wire.health() if self._live is not None else None,
-            "messages": dict(came.counts),
-            "sends": dict(going.counts),
-            "oldest_message_seconds": _age(came.oldest, now),
-            "oldest_send_seconds": _age(going.oldest, now),
+            "outgoing": [kind for kind in ("bridge", "cloud") if self._senders()[kind]],
+            "bridge_is_well": await self._live.client.health() if self._live is not None else None,
+            "messages": dict(inbox.counts),
+            "sends": dict(outbox.counts),
+            "oldest_message_seconds": _age(inbox.oldest, now),
+            "oldest_send_seconds": _age(outbox.oldest, now),
             "failures": [
                 {
                     "id": failure.send_id,
@@ -246,24 +258,24 @@ class WhatsApp:
                     "attempts": failure.attempts,
                     "at": failure.at.isoformat(),
                 }
-                for failure in going.failures
+                for failure in outbox.failures
             ],
         }
-        return JSONResponse(told)
+        return JSONResponse(figures)
 
-    def _understood(self, request: Request, body: bytes) -> list[InboundDelivery]:
+    def _parse(self, request: Request, body: bytes) -> list[InboundDelivery]:
         """Return what a signed body holds; nothing of it is read before the signature."""
         if not self._signatures.verify(body, request.headers.getlist(HEADER)):
             raise UnauthorizedError(UNSIGNED)
         return parsed(_json(request, body), self._settings.whatsapp_phone_number_id)
 
-    async def _replied(self, live: _Live, item: InboundDelivery, origin: str) -> str | None:
+    async def _reply(self, live: _Live, item: InboundDelivery, origin: str) -> str | None:
         """Answer a message in the reply to its own request."""
         incoming = item.message
         if not self._is_current(incoming):
             return None
         owner = owner_of(incoming, self._settings.whatsapp_agent).id
-        new = _new(item, owner, origin, inline=True)
+        new = _new_inbox_message(item, owner, origin, inline=True)
         if (sentence := self._refusal(item)) is not None:
             arrival = await self._services.inbox.answered(owner, new)
             return sentence or None if arrival == "new" else None
@@ -278,19 +290,21 @@ class WhatsApp:
             return SLOW
         return task.result() or None
 
-    async def _stored(self, item: InboundDelivery, origin: str) -> None:
+    async def _store(self, item: InboundDelivery, origin: str) -> None:
         """Keep a message, or the answer to one that needs no turn."""
         incoming = item.message
         if not self._is_current(incoming):
             log.info("a message outside the window was left out")
             return
         owner = owner_of(incoming, self._settings.whatsapp_agent).id
-        new = _new(item, owner, origin, inline=False)
+        new = _new_inbox_message(item, owner, origin, inline=False)
         sentence = self._refusal(item)
         if sentence is None:
-            await self._services.inbox.add(owner, new, busy=_polite(owner, incoming, BUSY))
+            await self._services.inbox.add(
+                owner, new, busy=_sends_once_a_minute(owner, incoming, BUSY)
+            )
         else:
-            sends = _polite(owner, incoming, sentence) if sentence else []
+            sends = _sends_once_a_minute(owner, incoming, sentence) if sentence else []
             await self._services.inbox.answered(owner, new, sends)
 
     def _refusal(self, item: InboundDelivery) -> str | None:
@@ -302,9 +316,9 @@ class WhatsApp:
             return None if incoming.text.strip() else ""
         if not incoming.has_media or (incoming.via == "cloud" and not incoming.media_id):
             return MISSING
-        most = self._settings.max_file_bytes
-        if item.media is not None and len(item.media) > most:
-            return too_large(most).sentence
+        max_bytes = self._settings.max_file_bytes
+        if item.media is not None and len(item.media) > max_bytes:
+            return too_large(max_bytes).sentence
         return None
 
     def _is_current(self, incoming: InboundMessage) -> bool:
@@ -312,10 +326,10 @@ class WhatsApp:
 
     def _recipient(self, to: object) -> tuple[str, str]:
         """Return the way out and the address there; numbers go by whichever way there is."""
-        ways = self._ways()
+        senders = self._senders()
         if isinstance(to, str) and (found := DIGITS.fullmatch(to)):
             number = found[1]
-            if ways["cloud"]:
+            if senders["cloud"]:
                 return "cloud", number
             kind, address = "bridge", f"{number}@c.us"
         elif isinstance(to, str) and ADDRESS.fullmatch(to):
@@ -324,19 +338,19 @@ class WhatsApp:
             raise InvalidMessageError(
                 "The request must name in `to` a number, or an address of WhatsApp."
             )
-        if not ways[kind]:
+        if not senders[kind]:
             raise UserError(CLOSED, status=503)
         return kind, address
 
-    def _ways(self) -> dict[str, bool]:
+    def _senders(self) -> dict[str, bool]:
         settings = self._settings
         has_cloud = settings.whatsapp_access_token and settings.whatsapp_phone_number_id
         return {"bridge": settings.whatsapp_bridge_url is not None, "cloud": bool(has_cloud)}
 
     def _can_send(self) -> bool:
-        return any(self._ways().values())
+        return any(self._senders().values())
 
-    def _here(self) -> _Live:
+    def _require_live(self) -> _Live:
         if self._live is None:
             raise ServiceUnavailableError
         return self._live
@@ -350,8 +364,8 @@ def _secrets(settings: Settings) -> list[str]:
 
 
 def _json(request: Request, body: bytes) -> Any:
-    kind = media_type(request.headers)
-    if kind != "application/json":
+    content_type = media_type(request.headers)
+    if content_type != "application/json":
         raise UserError("The request must be application/json.", status=415)
     try:
         return orjson.loads(body)
@@ -359,7 +373,9 @@ def _json(request: Request, body: bytes) -> Any:
         raise UserError("The request is not JSON.", status=400) from None
 
 
-def _new(item: InboundDelivery, owner: str, origin: str, *, inline: bool) -> NewInboxMessage:
+def _new_inbox_message(
+    item: InboundDelivery, owner: str, origin: str, *, inline: bool
+) -> NewInboxMessage:
     incoming = item.message
     # Senders make parts of the ids themselves, so that one's must not stand for another's.
     message_id = digest("message", incoming.via, owner, incoming.message_id)
@@ -367,8 +383,8 @@ def _new(item: InboundDelivery, owner: str, origin: str, *, inline: bool) -> New
     return NewInboxMessage(message_id, payload, item.media, is_dated=incoming.at is not None)
 
 
-def _polite(owner: str, incoming: InboundMessage, sentence: str) -> list[NewSend]:
-    """Return a sentence that is told once in a minute, however often it is due."""
+def _sends_once_a_minute(owner: str, incoming: InboundMessage, sentence: str) -> list[NewSend]:
+    """Return the sends of a sentence; within a minute they are the same, and so sent once."""
     minute = str(int(utcnow().timestamp()) // 60)
     send_id = digest("polite", owner, sentence, minute)
     return [NewSend(send_id, incoming.chat, incoming.via, sentence)]
@@ -376,11 +392,3 @@ def _polite(owner: str, incoming: InboundMessage, sentence: str) -> list[NewSend
 
 def _age(since: datetime | None, now: datetime) -> float | None:
     return None if since is None else round((now - since).total_seconds(), 1)
-
-
-@contextlib.contextmanager
-def _failures() -> Any:
-    try:
-        yield
-    except StoreError as error:
-        raise refusal_for(error) from error

@@ -1,32 +1,32 @@
-"""Deals with what the inbox and the outbox hold, as long as the process runs.
+"""Worker: answers the messages of the inbox and sends the texts of the outbox.
 
 Of one owner, one message after the other; of all, a bounded number at once, not counting those
-whose turn waits for a word, which have a bound of their own. What a process that died was doing is
-given up, and told of; see ``docs/adr/0019-whatsapp-inbox-and-outbox.md``.
+whose turn waits for a decision, which have a bound of their own. What a process that died was doing is
+given up, and its sender is told so; see ``docs/adr/0019-whatsapp-inbox-and-outbox.md``.
 """
 
 import asyncio
 import contextlib
-import logging
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any
 
 from cmw_agent.channels.whatsapp.answering import Progress, TurnNotStartedError, WhatsAppAnswerer
-from cmw_agent.channels.whatsapp.approvals import WakeSignal, heard
+from cmw_agent.channels.whatsapp.approvals import WakeSignal, wait_for_signal
 from cmw_agent.channels.whatsapp.formatting import split
 from cmw_agent.channels.whatsapp.inbound import InboundMessage, digest
 from cmw_agent.channels.whatsapp.sender import MAX_AT_ONCE, Sender
 from cmw_agent.core.errors import UserError, frames
+from cmw_agent.core.logs import get_logger
 from cmw_agent.identity.principals import Principal
-from cmw_agent.runtime.services import Services
+from cmw_agent.runtime.runtime import Runtime
 from memory.errors import StoreError
 from memory.queues.inbox import InboxMessage, InboxState
 from memory.queues.outbox import NewSend
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
-AT_ONCE = 32  # messages of this process, beside those that wait for a word
+AT_ONCE = 32  # messages of this process, beside those that wait for a decision
 POLL_SECONDS = 2.0
 RENEW_SECONDS = 15.0
 END_SECONDS = 10.0  # in which what runs is to end with the process
@@ -38,29 +38,29 @@ UNBEGUN = "I am about to restart and have not read your message; please send it 
 
 
 class Worker:
-    """See the module's text.
+    """Works through the inbox and the outbox.
 
     Args:
         services: Inbox and the service that runs turns.
         answerer: Answers messages.
         sender: Sends texts.
-        bell: Rung when there is something to do.
+        signal: Notified when there is something to do.
         clock: Seconds that pass, to count leases by.
     """
 
     def __init__(
         self,
-        services: Services,
+        services: Runtime,
         answerer: WhatsAppAnswerer,
         sender: Sender,
-        bell: WakeSignal,
+        signal: WakeSignal,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._services = services
         self._answerer = answerer
         self._sender = sender
-        self._bell = bell
+        self._signal = signal
         self._messages: dict[asyncio.Task[Any], tuple[InboxMessage, Progress]] = {}
         self._untouched: list[tuple[InboxMessage, bool]] = []
         self._sends: set[asyncio.Task[None]] = set()
@@ -86,19 +86,19 @@ class Worker:
         progress = Progress(is_reply=True)
         task = asyncio.create_task(self._replied(message, progress), name="whatsapp-reply")
         self._messages[task] = (message, progress)
-        task.add_done_callback(self._dealt)
+        task.add_done_callback(self._forget_task)
         return task
 
     async def _run(self) -> None:
         while True:
-            event = self._bell.next()
+            event = self._signal.next()
             try:
                 await self._round()
             except StoreError:
                 log.warning("the inbox waits for the database")
             except Exception as error:  # noqa: BLE001 (the next round may do better)
-                log.error("a round failed cause=%s", frames(error))  # noqa: TRY400
-            await heard(event, POLL_SECONDS)
+                log.error("a round failed", cause=frames(error))  # noqa: TRY400
+            await wait_for_signal(event, POLL_SECONDS)
 
     async def _round(self) -> None:
         inbox = self._services.inbox
@@ -108,11 +108,13 @@ class Worker:
             await self._sender.count()
             self._services.observer.messages_waiting(await inbox.backlog())
         own = [message for message, _ in self._messages.values()]
-        if lost := await inbox.lose(notice, own):
-            log.warning("messages were lost with a process that died count=%d", lost)
+        if lost := await inbox.mark_lost(notice, own):
+            log.warning("messages were lost with a process that died", count=lost)
         await self._leave_untouched()
-        waits = self._answerer.is_waiting
-        room = AT_ONCE - sum(not waits(message.owner) for message, _ in self._messages.values())
+        is_waiting = self._answerer.is_waiting
+        room = AT_ONCE - sum(
+            not is_waiting(message.owner) for message, _ in self._messages.values()
+        )
         if room > 0 and self._services.chat.has_room:
             for message in await inbox.claim(room):
                 self._begin(message)
@@ -120,7 +122,7 @@ class Worker:
             task = asyncio.create_task(self._sent(self._sender.deliver(send)), name="whatsapp-send")
             self._sends.add(task)
             task.add_done_callback(self._sends.discard)
-            task.add_done_callback(lambda _: self._bell.ring())
+            task.add_done_callback(lambda _: self._signal.notify())
 
     async def _renew(self) -> None:
         """Keep what runs here; where that fails, the round ends, and the next one tries again."""
@@ -131,15 +133,17 @@ class Worker:
 
     def _begin(self, message: InboxMessage) -> None:
         progress = Progress()
-        task = asyncio.create_task(self._deal(message, progress), name="whatsapp-message")
+        task = asyncio.create_task(
+            self._answer_and_queue(message, progress), name="whatsapp-message"
+        )
         self._messages[task] = (message, progress)
-        task.add_done_callback(self._dealt)
+        task.add_done_callback(self._forget_task)
 
-    def _dealt(self, task: asyncio.Task[Any]) -> None:
+    def _forget_task(self, task: asyncio.Task[Any]) -> None:
         message, progress = self._messages.pop(task)
         if not progress.was_touched:  # cancelled before its first step
             self._untouched.append((message, progress.is_reply))
-        self._bell.ring()
+        self._signal.notify()
 
     async def _sent(self, delivering: Coroutine[Any, Any, None]) -> None:
         try:
@@ -148,9 +152,9 @@ class Worker:
             # It stands as being sent until its lease ends, and is uncertain then.
             log.warning("what became of a send could not be stored")
         except Exception as error:  # noqa: BLE001 (named in the log, visible in the outbox)
-            log.error("a send failed cause=%s", frames(error))  # noqa: TRY400
+            log.error("a send failed", cause=frames(error))  # noqa: TRY400
 
-    async def _deal(self, message: InboxMessage, progress: Progress) -> None:
+    async def _answer_and_queue(self, message: InboxMessage, progress: Progress) -> None:
         """Answer a message, and keep its answer for the sender."""
         try:
             text = await self._answered(message, progress, can_ask=True)
@@ -182,23 +186,23 @@ class Worker:
             return await self._answerer.answer(message, progress, can_ask=can_ask)
         except TurnNotStartedError:
             raise
-        except Exception as error:  # noqa: BLE001 (told to the user, named in the log)
-            told = UserError()
-            log.error("message failed error_id=%s cause=%s", told.error_id, frames(error))  # noqa: TRY400
-            return str(told)
+        except Exception as error:  # noqa: BLE001 (the user gets its id, the log its cause)
+            user_error = UserError()
+            log.error("message failed", error_id=user_error.error_id, cause=frames(error))  # noqa: TRY400
+            return str(user_error)
 
     async def _finish(
         self, message: InboxMessage, state: InboxState, sends: Sequence[NewSend] = ()
     ) -> None:
         inbox = self._services.inbox
-        with _noted(message):
+        with _log_store_errors(message):
             key, holder = message.message_id, message.holder
             if not await inbox.finish(message.owner, key, holder, state, sends):
                 name = Principal(message.owner, "phone").log_name
-                log.warning("an answer came too late message=%s owner=%s", key[:12], name)
+                log.warning("an answer came too late", message=key[:12], owner=name)
 
     async def _give_back(self, message: InboxMessage) -> None:
-        with _noted(message):
+        with _log_store_errors(message):
             key, holder = message.message_id, message.holder
             await self._services.inbox.give_back(message.owner, key, holder)
 
@@ -226,16 +230,16 @@ class Worker:
 
 
 def replies(message: InboxMessage, text: str) -> Sequence[NewSend]:
-    """Return an answer as what is to be sent; each part has one id, however often it is made."""
+    """Return the sends of an answer; each part has the same id at each call."""
     incoming = InboundMessage.from_json(message.payload)
     return [
-        NewSend(f"{message.message_id}.{place}", incoming.chat, incoming.via, part)
-        for place, part in enumerate(split(text))
+        NewSend(f"{message.message_id}.{index}", incoming.chat, incoming.via, part)
+        for index, part in enumerate(split(text))
     ]
 
 
 def notice(message: InboxMessage) -> Sequence[NewSend]:
-    """Return what is told to whom a process that died has not answered."""
+    """Return the sends for a message that a process that died has not answered."""
     if not message.payload or message.payload.get("inline"):
         return ()
     incoming = InboundMessage.from_json(message.payload)
@@ -244,9 +248,9 @@ def notice(message: InboxMessage) -> Sequence[NewSend]:
 
 
 @contextlib.contextmanager
-def _noted(message: InboxMessage) -> Any:
+def _log_store_errors(message: InboxMessage) -> Any:
     try:
         yield
     except StoreError:
         # Its lease ends by itself, and it counts as lost then: visible, and never run again.
-        log.warning("the end of a message could not be stored message=%s", message.message_id[:12])
+        log.warning("the end of a message could not be stored", message=message.message_id[:12])

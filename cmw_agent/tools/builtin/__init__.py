@@ -1,4 +1,4 @@
-"""Tools that every agent has: they read nothing of any user and change nothing."""
+"""Tools that every agent has. They read no user data and change nothing."""
 
 from langchain_core.tools import BaseTool
 

@@ -1,4 +1,4 @@
-"""Arithmetic on a parsed expression, without `eval` and with bounds on its cost."""
+"""Evaluates arithmetic expressions from their syntax tree, without `eval` and at bounded cost."""
 
 import ast
 import math
@@ -12,7 +12,7 @@ Number = int | float
 
 MAX_CHARACTERS = 500
 MAX_BITS = 4096  # of an intermediate integer: about 1,200 decimal digits
-MAX_DIGITS = 1_300  # that rounding looks at: more than `MAX_BITS` or a float can hold
+MAX_DIGITS = 1_300  # argument of round(): more digits than `MAX_BITS` or a float can hold
 MAX_DEPTH = 50
 
 _BINARY: dict[type[ast.operator], Callable[[Any, Any], Number]] = {
@@ -31,7 +31,7 @@ _UNARY: dict[type[ast.unaryop], Callable[[Any], Number]] = {
 
 
 def _rounded(number: Number, *digits: int) -> Number:
-    # round() computes 10 ** -digits first; beyond `MAX_DIGITS` its result is the same
+    # round() computes 10 ** -digits first; beyond `MAX_DIGITS` its result does not change.
     return round(number, *(max(-MAX_DIGITS, min(MAX_DIGITS, count)) for count in digits))
 
 
@@ -56,7 +56,7 @@ _CONSTANTS: dict[str, Number] = {"pi": math.pi, "e": math.e}
 def evaluate(expression: str) -> Number:
     """Return the value of an arithmetic `expression` in Python's notation.
 
-    ``^`` is taken for a power, as people write it.
+    ``^`` means a power, as people write it.
 
     Raises:
         ValueError: The expression is not arithmetic, too large, or has no value.
@@ -92,7 +92,7 @@ def _value(node: ast.expr, depth: int) -> Number:
 
 
 def _binary(kind: type[ast.operator], left: Number, right: Number) -> Number:
-    # Checked before it is computed: 9**9**9 would take all memory there is.
+    # Checked before the computation: 9**9**9 would use up all memory.
     if kind is ast.Pow and _bits(left) * right > MAX_BITS:
         raise ValueError("the result is too large")
     return _bounded(_BINARY[kind](left, right))

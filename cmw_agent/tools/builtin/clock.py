@@ -9,7 +9,7 @@ from langchain_core.tools import ToolException, tool
 
 @cache
 def zone_names() -> dict[str, str]:
-    """Return IANA zone names by what people call them: full name and city, lower case."""
+    """Return the IANA time zones by full name and by city, both in lower case."""
     names: dict[str, str] = {}
     for zone in sorted(available_timezones()):
         if zone.startswith(("posix/", "right/")):

@@ -1,36 +1,32 @@
-"""Connects accounts: each connection is finished where it was begun, and only such ones are used.
+"""Connects accounts: a connection is finished in the browser that began it, and then used.
 
-A link to Composio is a bearer link: whoever follows it connects an account of theirs to the user
-it was made for. So nobody is handed one. Users get a link of the app's own, which works once, for
-a quarter of an hour; see ``docs/adr/0023-connecting-is-finished-where-it-began.md``.
+A link to Composio is a bearer link: whoever follows it connects their own account to the user for
+whom it was made. Therefore nobody receives one. Users receive a link of the app, which works once
+and for a quarter of an hour; see ``docs/adr/0023-connecting-is-finished-where-it-began.md``.
 """
 
 import hmac
 import re
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any
 
-from cmw_agent.core.errors import NotFoundError, ServiceUnavailableError, UserError
+from cmw_agent.core.errors import NotFoundError, UserError
+from cmw_agent.core.store_errors import mapped_store_errors
 from cmw_agent.identity.principals import Principal
+from cmw_agent.tools.composio.accounts import ConnectionUser, Toolkit
 from cmw_agent.tools.composio.catalog import ConnectedTool
-from cmw_agent.tools.composio.connections import (
-    Connections,
-    ConnectionUser,
-    NotConnectedError,
-    Toolkit,
-    ToolOutcome,
-)
+from cmw_agent.tools.composio.connections import Connections
+from cmw_agent.tools.composio.tool_calls import NotConnectedError, ToolOutcome
 from memory.connections import ConnectionStore, StoredConnection
-from memory.errors import StoreError
 
-PAGE_KINDS = frozenset({"visitor", "account"})  # whose browser proves them to the app
+PAGE_KINDS = frozenset({"visitor", "account"})  # principals that a browser proves to the app
 TICKET = re.compile(r"[A-Za-z0-9_-]{43}")
 CODE = re.compile(r"[a-z2-9]{4}-[a-z2-9]{4}")
-SIGNS = "abcdefghjkmnpqrstuvwxyz23456789"  # without those that look alike
+CODE_ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"  # without characters that look alike
 WRONG_CODE = (
     "This code is wrong, was used or is too old. Use `/connect NAME` to get a new link, and follow "
     "it to its end."
@@ -38,7 +34,7 @@ WRONG_CODE = (
 
 
 class UnknownCodeError(UserError):
-    """No connection of this user waits for that code."""
+    """No connection of this user waits for the code."""
 
     status = 404
     sentence = WRONG_CODE
@@ -46,11 +42,11 @@ class UnknownCodeError(UserError):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a connection is asked for.
+    """Where a user asks for a connection: on the page, or in a chat elsewhere.
 
     Args:
-        base_url: Of the app, as the user reaches it; links on the page need none.
-        description: What a stranger is to be told of it; None on the page.
+        base_url: URL of the app as the user reaches it; links on the page are relative to it.
+        description: Describes the chat to whoever follows the link; None on the page.
     """
 
     base_url: str
@@ -59,40 +55,40 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Visiting:
-    """The browser that follows a link or comes back.
+    """A browser that follows a link of the app, or returns from Composio's site.
 
     Args:
-        principal: Whom it proves to the app; None where it proves nobody.
-        secrets: What it alone was given when it followed links.
+        principal: The principal that the browser proves, or None.
+        secrets: Secrets that only this browser received when it followed links.
     """
 
     principal: Principal | None
     secrets: tuple[str, ...] = field(default=(), repr=False)
 
     def is_of(self, owner: str) -> bool:
-        """Whether it proves this owner."""
+        """Return whether the browser proves that its principal is `owner`."""
         return self.principal is not None and hmac.compare_digest(self.principal.id, owner)
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """An open link, and whose it is."""
+    """A connection that is not finished, and its owner's id."""
 
     owner: str
     stored: StoredConnection
 
     @property
     def is_page(self) -> bool:
-        """Whether it was asked for on the page, where the browser itself proves its owner."""
+        """Whether the connection was asked for on the page, where the browser proves its owner."""
         return self.stored.place is None
 
 
 class Connecting:
-    """The accounts of every user, as far as their owners have finished connecting them.
+    """Connects accounts, and runs tools on the accounts that their owners finished connecting.
 
     Args:
-        connections: Asks Composio.
-        store: Knows which connections are finished and which are on their way.
+        connections: Accounts and tools at Composio.
+        store: Stores which connections are finished, and which have been begun.
     """
 
     def __init__(self, connections: Connections, store: ConnectionStore) -> None:
@@ -104,37 +100,37 @@ class Connecting:
         return await self._connections.tools(toolkits)
 
     def title(self, toolkit: str) -> str:
-        """Return what people call a toolkit."""
+        """Return the display name of a toolkit."""
         return self._connections.title(toolkit)
 
     async def toolkits(self, principal: Principal) -> list[Toolkit]:
-        """Return how each configured toolkit stands for a principal.
+        """Return each configured toolkit with its state for a principal.
 
         Raises:
-            UserError: Composio or the database could not be asked.
+            UserError: Composio or the database failed.
         """
-        with _stored():
+        with mapped_store_errors():
             accounts = await self._store.connected(principal.id)
             waiting = await self._store.waiting(principal.id)
-        found = await self._connections.toolkits(ConnectionUser.of(principal), accounts)
+        toolkits = await self._connections.toolkits(ConnectionUser.of(principal), accounts)
         return [
             replace(toolkit, state="waiting")
             if toolkit.state == "none" and toolkit.slug in waiting
             else toolkit
-            for toolkit in found
+            for toolkit in toolkits
         ]
 
     async def run(
         self, principal: Principal, tool: ConnectedTool, arguments: Mapping[str, Any]
     ) -> ToolOutcome:
-        """Run a tool on the account that its user has finished connecting, once.
+        """Run a tool on the account that the principal has finished connecting, once.
 
         Raises:
-            NotConnectedError: There is none; whatever Composio has besides is not used.
+            NotConnectedError: There is none; unfinished accounts at Composio are not used.
         """
         account: str | None = None
         if tool.needs_account:
-            with _stored():
+            with mapped_store_errors():
                 account = (await self._store.connected(principal.id)).get(tool.toolkit)
             if account is None:
                 raise NotConnectedError(tool.toolkit)
@@ -142,152 +138,150 @@ class Connecting:
             ConnectionUser.of(principal), tool, arguments, account_id=account
         )
 
-    async def offer(self, principal: Principal, place: Place, toolkit: str) -> str:
-        """Return a link of the app's own at which a principal connects an account.
+    async def offer(self, principal: Principal, origin: Place, toolkit: str) -> str:
+        """Return a link of the app at which a principal connects an account.
+
+        Args:
+            principal: Owner of the new account.
+            origin: Where the principal asks for the connection.
+            toolkit: Slug of the toolkit.
 
         Raises:
             UnknownToolkitError: `toolkit` is not configured.
-            UserError: The database could not be asked.
+            UserError: The database failed.
         """
         self._connections.check(toolkit)
         ConnectionUser.of(principal)
         ticket = secrets.token_urlsafe(32)
-        with _stored():
-            await self._store.offer(principal.id, ticket, toolkit, place.description)
+        with mapped_store_errors():
+            await self._store.offer(principal.id, ticket, toolkit, origin.description)
         path = f"connections/connect?ticket={ticket}"
-        return path if place.description is None else f"{place.base_url}/{path}"
+        return path if origin.description is None else f"{origin.base_url}/{path}"
 
     async def attempt(self, ticket: str, visiting: Visiting) -> Attempt:
-        """Return the open link of a ticket, for whoever may follow it.
+        """Return the unfinished connection of a ticket, if this browser may follow its link.
 
         Raises:
-            NotFoundError: There is none, its time is up, or it is another browser's.
+            NotFoundError: There is none, it has expired, or its owner is someone else.
         """
-        found = await self.known(ticket)
-        if found is None or (found.is_page and not visiting.is_of(found.owner)):
+        attempt = await self._find(ticket)
+        if attempt is None or (attempt.is_page and not visiting.is_of(attempt.owner)):
             raise NotFoundError
-        return found
+        return attempt
 
-    async def known(self, ticket: str) -> Attempt | None:
-        """Return the open link of a ticket, whoever asks; None where there is none."""
+    async def _find(self, ticket: str) -> Attempt | None:
+        """Return the unfinished connection of a ticket, for any browser; None if there is none."""
         if not TICKET.fullmatch(ticket):
             return None
-        with _stored():
+        with mapped_store_errors():
             owner = await self._store.whose(ticket)
             stored = await self._store.find(owner, ticket) if owner is not None else None
         return Attempt(owner, stored) if owner is not None and stored is not None else None
 
     async def begin(self, visiting: Visiting, ticket: str, back: str) -> str:
-        """Return the address on Composio's site to which a browser goes on, once.
+        """Return the URL on Composio's site to which the browser is sent; works once per ticket.
 
         Args:
-            visiting: Who follows the link; its first secret is the one to come back with.
-            ticket: The link's.
-            back: Where Composio sends the browser afterwards.
+            visiting: The browser that follows the link; it must return with its first secret.
+            ticket: From the link.
+            back: URL to which Composio sends the browser afterwards.
 
         Raises:
             NotFoundError: As `attempt`; or the link was followed before.
             UserError: Composio failed.
         """
-        found = await self.attempt(ticket, visiting)
-        if found.stored.state != "offered":
+        attempt = await self.attempt(ticket, visiting)
+        if attempt.stored.state != "offered":
             raise NotFoundError
-        user = ConnectionUser.of_owner(found.owner)
-        address, account = await self._connections.link(user, found.stored.toolkit, back)
-        with _stored():
+        user = ConnectionUser.of_owner(attempt.owner)
+        url, account_id = await self._connections.link(user, attempt.stored.toolkit, back)
+        with mapped_store_errors():
             secret = digest(visiting.secrets[0])
-            begun = await self._store.begin(found.owner, ticket, secret, account)
-        if not begun:
+            is_begun = await self._store.begin(attempt.owner, ticket, secret, account_id)
+        if not is_begun:
             raise NotFoundError
-        return address
+        return url
 
     async def finish(self, visiting: Visiting, ticket: str) -> tuple[Attempt, str | None]:
-        """Take a browser back that has been at Composio's site; once.
+        """Handle the return of a browser from Composio's site; works once per ticket.
 
         Args:
-            visiting: Who comes back.
-            ticket: Of the link that it followed, as our own signature proves.
+            visiting: The browser that returns.
+            ticket: Of the link that it followed; the caller has checked its signature.
 
         Returns:
-            The link, and the code that its owner is to write in the channel where it was asked
-            for; None on the page, where the connection is finished now.
+            The connection, and the code that its owner must send in the chat where they asked
+            for it; None on the page, where the connection is finished now.
 
         Raises:
-            NotFoundError: Another browser comes back, or the link was not begun. What was connected
-                by such a visit is deleted at Composio and never used.
-            UserError: The account is not there; nothing was connected.
+            NotFoundError: Another browser returns, or the link was not followed. The account that
+                such a visit connected is deleted at Composio and never used.
+            UserError: The account does not exist or is not active.
         """
-        found = await self.known(ticket)
-        if found is None or found.stored.state != "begun":
+        attempt = await self._find(ticket)
+        if attempt is None or attempt.stored.state != "begun":
             raise NotFoundError
-        begun = found.stored
-        mine = not found.is_page or visiting.is_of(found.owner)
-        if not mine or begun.browser not in [digest(secret) for secret in visiting.secrets]:
-            await self._give_up(found)
+        connection = attempt.stored
+        is_owner = not attempt.is_page or visiting.is_of(attempt.owner)
+        digests = [digest(secret) for secret in visiting.secrets]
+        if not is_owner or connection.browser not in digests:
+            await self._discard(attempt)
             raise NotFoundError
-        user, account = ConnectionUser.of_owner(found.owner), begun.account_id or ""
-        if not await self._connections.is_active(user, begun.toolkit, account):
-            await self._give_up(found)
+        user, account_id = ConnectionUser.of_owner(attempt.owner), connection.account_id or ""
+        if not await self._connections.is_active(user, connection.toolkit, account_id):
+            await self._discard(attempt)
             raise UserError("The account was not connected; please begin again.", status=409)
-        if found.is_page:
-            with _stored():
-                if not await self._store.finish(found.owner, begun):
+        if attempt.is_page:
+            with mapped_store_errors():
+                if not await self._store.finish(attempt.owner, connection):
                     raise NotFoundError
-            await self._clear(user, begun.toolkit, account)
-            return found, None
-        code = "".join(secrets.choice(SIGNS) for _ in range(8))
+            await self._delete_others(user, connection.toolkit, account_id)
+            return attempt, None
+        code = "".join(secrets.choice(CODE_ALPHABET) for _ in range(8))
         code = f"{code[:4]}-{code[4:]}"
-        with _stored():
-            if not await self._store.await_code(found.owner, ticket, digest(code)):
+        with mapped_store_errors():
+            if not await self._store.await_code(attempt.owner, ticket, digest(code)):
                 raise NotFoundError
-        return found, code
+        return attempt, code
 
     async def confirm(self, principal: Principal, code: str) -> str:
-        """Finish the connection that waits for this code; return its toolkit.
+        """Finish the connection that waits for this code; return the slug of its toolkit.
 
         Raises:
-            UnknownCodeError: None of this principal's waits for it.
+            UnknownCodeError: No connection of this principal waits for it.
         """
-        with _stored():
-            found = await self._store.confirm(principal.id, digest(code))
-        if found is None:
+        with mapped_store_errors():
+            connection = await self._store.confirm(principal.id, digest(code))
+        if connection is None:
             raise UnknownCodeError
-        await self._clear(ConnectionUser.of(principal), found.toolkit, found.account_id)
-        return found.toolkit
+        user = ConnectionUser.of(principal)
+        await self._delete_others(user, connection.toolkit, connection.account_id)
+        return connection.toolkit
 
     async def disconnect(self, principal: Principal, toolkit: str) -> bool:
-        """Delete every account of `toolkit` that a principal has; whether there was one.
+        """Delete all accounts of `toolkit` that a principal has; return whether there was one.
 
         Raises:
             UnknownToolkitError: `toolkit` is not configured.
-            UserError: Composio or the database failed; some accounts may be gone already.
+            UserError: Composio or the database failed; some accounts may already be deleted.
         """
-        found = await self._connections.disconnect(ConnectionUser.of(principal), toolkit)
-        with _stored():
+        is_deleted = await self._connections.disconnect(ConnectionUser.of(principal), toolkit)
+        with mapped_store_errors():
             await self._store.remove(principal.id, toolkit)
-        return found
+        return is_deleted
 
-    async def _clear(self, user: ConnectionUser, toolkit: str, but: str | None) -> None:
-        """Delete what Composio has of a toolkit besides the account that counts now."""
-        with suppress(UserError):  # named in the log; whatever is left is used by nobody
+    async def _delete_others(self, user: ConnectionUser, toolkit: str, but: str | None) -> None:
+        """Delete the user's accounts of a toolkit at Composio, except the one connected now."""
+        with suppress(UserError):  # logged already; an account that is left is never used
             await self._connections.disconnect(user, toolkit, but=but)
 
-    async def _give_up(self, found: Attempt) -> None:
-        user = ConnectionUser.of_owner(found.owner)
-        with _stored():
-            await self._store.drop(found.owner, found.stored.connection_id)
-        await self._connections.delete(user, found.stored.toolkit, found.stored.account_id or "")
-
-
-@contextmanager
-def _stored() -> Iterator[None]:
-    """Tell a user of a failed database in a sentence."""
-    try:
-        yield
-    except StoreError as error:
-        raise ServiceUnavailableError from error
+    async def _discard(self, attempt: Attempt) -> None:
+        user, connection = ConnectionUser.of_owner(attempt.owner), attempt.stored
+        with mapped_store_errors():
+            await self._store.drop(attempt.owner, connection.connection_id)
+        await self._connections.delete(user, connection.toolkit, connection.account_id or "")
 
 
 def digest(secret: str) -> str:
-    """Return what is kept of a secret: nobody who reads the table can use it."""
+    """Return the digest under which a secret is stored, useless to whoever reads the table."""
     return sha256(f"cmw.connecting\0{secret}".encode()).hexdigest()

@@ -1,172 +1,82 @@
-"""What users connect: each has accounts of their own, all go through one Composio client.
+"""Connected accounts of all users, and the calls of their tools, through one Composio client.
 
-The project's key reaches every user's accounts, so that every request names the user it is
-made for, and nothing is changed before it has been read whose it is. See
+The project's key reaches every user's accounts. Every request therefore names its user, and
+an account is changed only after reading that it belongs to that user. See
 ``docs/adr/0011-tools-of-each-user-through-one-client.md``.
 """
 
-import asyncio
-import json
-import logging
-import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
-from hashlib import sha256
-from typing import Any, Literal, Self
+from typing import Any
 
 from cmw_agent.config.settings import Settings
 from cmw_agent.core.errors import UserError, frames
-from cmw_agent.core.sanitize import mended
-from cmw_agent.identity.principals import Principal
-from cmw_agent.tools.composio.catalog import (
-    SECONDS,
-    Catalog,
-    ComposioClient,
-    ComposioError,
-    ConnectedTool,
-    open_wire,
+from cmw_agent.core.logs import get_logger
+from cmw_agent.tools.composio.accounts import (
+    ConnectedAccounts,
+    ConnectionUser,
+    Toolkit,
+    toolkit_slug,
+    toolkit_state,
+)
+from cmw_agent.tools.composio.auth_configs import AuthConfigs
+from cmw_agent.tools.composio.catalog import Catalog, ConnectedTool
+from cmw_agent.tools.composio.client import SECONDS, ComposioClient, ComposioError, open_client
+from cmw_agent.tools.composio.tool_calls import (
+    MAYBE_NOT_CONNECTED,
+    NOT_CONNECTED,
+    NotConnectedError,
+    ToolOutcome,
+    as_text,
+    permitted_arguments,
+    result_text,
 )
 
-MAX_RESULT = 20_000  # characters of a tool's result
-LINK = re.compile(r"https://connect\.composio\.dev/link/[A-Za-z0-9_~-]+(\?[A-Za-z0-9_~.=&%-]*)?")
-USER = re.compile(r"cmw-[0-9a-f]{48}")
-ACCOUNT = re.compile(r"[A-Za-z0-9_-]{1,200}")
-# What would name somebody or their credentials, where a tool has no parameter of that name.
-RESERVED = frozenset(
-    {
-        "user_id",
-        "entity_id",
-        "connected_account_id",
-        "custom_auth_params",
-        "custom_connection_data",
-    }
-)
-NOT_CONNECTED = re.compile(r"ConnectedAccount_?NotFound|No_?Active_?Connection", re.IGNORECASE)
-MAYBE_NOT_CONNECTED = re.compile(
-    r"\b(no|not|without|missing|inactive|expired)\b.{0,60}\bconnect(ed|ion)|"
-    r"\bconnect(ed account|ion)s?\b.{0,60}\b(no|not|missing|inactive|expired)\b",
-    re.IGNORECASE | re.DOTALL,
-)
-
-ConnectionState = Literal["connected", "waiting", "expired", "none"]
-STATES: Mapping[str, ConnectionState] = {
-    "ACTIVE": "connected",
-    "INITIALIZING": "waiting",
-    "INITIATED": "waiting",
-    "EXPIRED": "expired",
-    "FAILED": "expired",
-    "INACTIVE": "expired",
-    "REVOKED": "expired",
-}
-BEST_FIRST: tuple[ConnectionState, ...] = ("connected", "waiting", "expired")
-
-log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Toolkit:
-    """One toolkit as it stands for one user.
-
-    `needs_account` is False where all of its tools work without an account.
-    """
-
-    slug: str
-    name: str
-    state: ConnectionState
-    needs_account: bool
-
-
-@dataclass(frozen=True, slots=True)
-class ToolOutcome:
-    """What a tool gave, as text for the model; `ok` is False where it failed."""
-
-    text: str
-    ok: bool
-
-
-@dataclass(frozen=True, slots=True)
-class ConnectionUser:
-    """Whose accounts: an opaque id, the only one of a principal that Composio gets to know.
-
-    It rests on the principal's id alone and on no key, so that it is the same on each replica
-    and outlives a change of keys. There is no default.
-    """
-
-    value: str
-
-    def __post_init__(self) -> None:
-        """Refuse anything but what `of` makes."""
-        if not USER.fullmatch(self.value):
-            raise ValueError("a connection's user is derived from a principal")
-
-    @classmethod
-    def of_owner(cls, owner: str) -> Self:
-        """Return the user whom the principal of this id is; one of whom something is kept."""
-        return cls("cmw-" + sha256(f"cmw.composio\0{owner}".encode()).hexdigest()[:48])
-
-    @classmethod
-    def of(cls, principal: Principal) -> Self:
-        """Return the user whom `principal` is.
-
-        Raises:
-            ValueError: It is ephemeral: nothing of it is kept, so nothing could be its own.
-        """
-        if not principal.is_kept or not principal.id:
-            raise ValueError("an ephemeral visitor has no connections")
-        return cls.of_owner(principal.id)
-
-    def __str__(self) -> str:
-        return self.value
-
-
-class NotConnectedError(Exception):
-    """The user has no active account of `toolkit`, and is to be offered a link."""
-
-    def __init__(self, toolkit: str) -> None:
-        super().__init__(toolkit)
-        self.toolkit = toolkit
+log = get_logger(__name__)
 
 
 class ConnectionsError(UserError):
-    """Composio failed; what exactly is in the log under the error's id."""
+    """Composio failed; the log has the details under the error's id."""
 
     status = 502
     sentence = "The service that connects accounts did not answer as it should; please try again."
 
 
 class UnknownToolkitError(UserError):
-    """No toolkit of that name can be connected here."""
+    """No toolkit of that name is configured."""
 
     status = 404
     sentence = "No app of that name can be connected here."
 
 
 class Connections:
-    """Every user's connections: one object for the process, which keeps nothing of anybody.
+    """Reads, connects, deletes and uses accounts at Composio. One object serves the process.
+
+    It stores no user data.
 
     Args:
-        wire: Asks Composio.
-        toolkits: Slugs of what can be connected.
-        clock: Seconds that never go back.
+        client: Client of Composio's API.
+        toolkits: Slugs of the configured toolkits.
+        clock: Monotonic clock, in seconds.
     """
 
     def __init__(
         self,
-        wire: ComposioClient,
+        client: ComposioClient,
         toolkits: Sequence[str],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._wire = wire
+        self._client = client
         self._slugs = tuple(toolkits)
-        self._catalog = Catalog(self._items, self._slugs, clock)
-        self._making = {slug: asyncio.Lock() for slug in self._slugs}
+        self._catalog = Catalog(self._tool_items, self._slugs, clock)
+        self._auth_configs = AuthConfigs(client, self._slugs)
+        self._accounts = ConnectedAccounts(client)
 
     async def tools(self, toolkits: Sequence[str]) -> tuple[ConnectedTool, ...]:
         """Return the tools of `toolkits`, important ones first; they are shared by all users.
 
-        What is not configured, and what cannot be read right now, has none.
+        A toolkit that is not configured, or cannot be read now, contributes none.
         """
         return await self._catalog.tools(toolkits)
 
@@ -175,103 +85,95 @@ class Connections:
         await self._catalog.load()
 
     async def close(self) -> None:
-        """End what goes on in the background."""
+        """Cancel the background fetches."""
         await self._catalog.close()
 
     async def toolkits(self, user: ConnectionUser, connected: Mapping[str, str]) -> list[Toolkit]:
-        """Return how each configured toolkit stands for `user`, as Composio says now.
+        """Return each configured toolkit with its current state for `user`.
 
         Args:
-            user: Whose accounts.
-            connected: Ids of the accounts that count, by toolkit; whatever other accounts
-                Composio has of this user is left out.
+            user: Owner of the accounts.
+            connected: Account ids that the owner has finished connecting, by toolkit; Composio's
+                other accounts of this user are ignored.
 
         Raises:
-            ConnectionsError: Composio could not be asked.
+            ConnectionsError: Composio failed.
         """
-        with _told("reading the state"):
-            listed = await self._accounts(user, self._slugs)
-        accounts = [item for item in listed if connected.get(_slug(item)) == item.get("id")]
-        await self._catalog.tools(self._slugs)  # for their names
+        with _user_errors("reading the state"):
+            listed = await self._accounts.list_of(user, self._slugs)
+        accounts = [item for item in listed if connected.get(toolkit_slug(item)) == item.get("id")]
+        await self._catalog.tools(self._slugs)  # loads their names
         return [
             Toolkit(
-                slug, self._catalog.title(slug), _state(accounts, slug), self._needs_account(slug)
+                slug,
+                self._catalog.title(slug),
+                toolkit_state(accounts, slug),
+                self._catalog.needs_account(slug),
             )
             for slug in self._slugs
         ]
 
     async def link(self, user: ConnectionUser, toolkit: str, callback_url: str) -> tuple[str, str]:
-        """Return an address on Composio's own site where `user` connects an account, and its id.
+        """Create a link on Composio's site at which `user` connects an account.
 
         Args:
-            user: Whose account it will be.
-            toolkit: One of those configured.
-            callback_url: Where Composio sends the browser afterwards. That it comes proves
-                nothing: `toolkits` says whether an account is there.
+            user: Owner of the new account.
+            toolkit: One of the configured toolkits.
+            callback_url: Where Composio sends the browser afterwards. Its arrival proves nothing:
+                `is_active` tells whether the account is connected.
+
+        Returns:
+            The URL, and the id of the new account.
 
         Raises:
             UnknownToolkitError: `toolkit` is not configured.
-            ConnectionsError: Composio failed, or gave an address that is not its own.
+            ConnectionsError: Composio failed, or gave a URL that is not its own.
         """
         self.check(toolkit)
-        with _told("making a link"):
-            link = await self._wire.ask(
-                self._wire.client.link.with_raw_response.create,
-                auth_config_id=await self._auth_config(toolkit),
-                user_id=user.value,
-                callback_url=callback_url,
-            )
-            address = link.get("redirect_url") if isinstance(link, dict) else None
-            if not isinstance(address, str) or not LINK.fullmatch(address):
-                raise ComposioError("foreign_link")
-            account = link.get("connected_account_id")
-            if not isinstance(account, str) or not ACCOUNT.fullmatch(account):
-                raise ComposioError("malformed")
-            return address, account
+        with _user_errors("making a link"):
+            auth_config_id = await self._auth_configs.id_of(toolkit)
+            return await self._accounts.new_link(user, auth_config_id, callback_url)
 
     async def is_active(self, user: ConnectionUser, toolkit: str, account_id: str) -> bool:
-        """Whether an account is there, is this user's, and can be used.
-
-        Raises:
-            ConnectionsError: Composio could not be asked.
-        """
-        accounts = self._wire.client.connected_accounts.with_raw_response
-        with _told("reading an account"):
-            try:
-                account = await self._wire.ask(accounts.retrieve, account_id, tries=2)
-            except ComposioError as failure:
-                if failure.status_code == 404:
-                    return False
-                raise
-        return _is(account, user, toolkit) and _state([account], toolkit) == "connected"
-
-    async def delete(self, user: ConnectionUser, toolkit: str, account_id: str) -> None:
-        """Delete one account, if it is this user's.
+        """Return whether an account exists, belongs to `user` and can be used.
 
         Raises:
             ConnectionsError: Composio failed.
         """
-        with _told("deleting an account"):
-            await self._delete(user, toolkit, account_id)
+        with _user_errors("reading an account"):
+            return await self._accounts.is_active(user, toolkit, account_id)
+
+    async def delete(self, user: ConnectionUser, toolkit: str, account_id: str) -> None:
+        """Delete one account if it belongs to `user`.
+
+        Raises:
+            ConnectionsError: Composio failed.
+        """
+        with _user_errors("deleting an account"):
+            await self._accounts.delete(user, toolkit, account_id)
 
     async def disconnect(
         self, user: ConnectionUser, toolkit: str, *, but: str | None = None
     ) -> bool:
-        """Delete every account of `toolkit` that `user` has; return whether there was one.
+        """Delete all accounts of `toolkit` that `user` has, except the one with the id `but`.
 
-        The account of the id `but` stays.
+        Returns:
+            Whether an account was deleted.
 
         Raises:
             UnknownToolkitError: `toolkit` is not configured.
-            ConnectionsError: Composio failed; some accounts may be gone already.
+            ConnectionsError: Composio failed; some accounts may already be deleted.
         """
         self.check(toolkit)
-        found = False
-        with _told("disconnecting"):
-            for account in await self._accounts(user, (toolkit,)):
+        is_deleted = False
+        with _user_errors("disconnecting"):
+            for account in await self._accounts.list_of(user, (toolkit,)):
+                account_id = str(account.get("id") or "")
                 if but is None or account.get("id") != but:
-                    found = await self._delete(user, toolkit, str(account.get("id") or "")) or found
-        return found
+                    is_deleted = (
+                        await self._accounts.delete(user, toolkit, account_id) or is_deleted
+                    )
+        return is_deleted
 
     async def run(
         self,
@@ -281,35 +183,35 @@ class Connections:
         *,
         account_id: str | None,
     ) -> ToolOutcome:
-        """Run `tool` on an account of `user`, once: a failed call is never tried again.
+        """Run `tool` on an account of `user`, once: a failed call is never retried.
 
         Args:
-            user: Whose account; nothing in `arguments` can change that.
-            account_id: Which account, and no other one of this user; None for a tool that
-                needs none.
-            tool: One that `tools` gave.
-            arguments: What the model wants, as the tool's schema describes it.
+            user: Owner of the account; nothing in `arguments` can change it.
+            tool: One of those that `tools` returned.
+            arguments: From the model, by the tool's schema.
+            account_id: The account to use; None for a tool that needs none.
 
         Raises:
             NotConnectedError: The user has no active account of the tool's toolkit.
         """
-        sent = _permitted(tool, arguments)
-        if sent is None:
+        permitted = permitted_arguments(tool, arguments)
+        if permitted is None:
             return ToolOutcome(f"{tool.slug} was not run: its arguments cannot be sent.", ok=False)
-        named = {"connected_account_id": account_id}
-        on_account: dict[str, Any] = named if account_id is not None else {}
+        account: dict[str, Any] = {}
+        if account_id is not None:
+            account["connected_account_id"] = account_id
         try:
-            answer = await self._wire.ask(
-                self._wire.client.tools.with_raw_response.execute,
+            answer = await self._client.call(
+                self._client.client.tools.with_raw_response.execute,
                 tool.slug,
                 user_id=user.value,
                 version="latest",
-                arguments=sent,
-                **on_account,
+                arguments=permitted,
+                **account,
             )
-            return ToolOutcome(_result(answer), ok=True)
-        except ComposioError as failure:
-            return await self._failed(user, tool, account_id, failure)
+            return ToolOutcome(result_text(answer), ok=True)
+        except ComposioError as error:
+            return await self._failed(user, tool, account_id, error)
 
     async def _failed(
         self, user: ConnectionUser, tool: ConnectedTool, account_id: str | None, why: ComposioError
@@ -317,96 +219,41 @@ class Connections:
         log.info("tool %s failed: %s, status %s", tool.slug, why.kind, why.status_code)
         if NOT_CONNECTED.search(why.slug):
             raise NotConnectedError(tool.toolkit)
-        # A service may say such words of something else: what counts is whether an account
-        # is there.
+        # A tool's own error may contain similar words, so the account itself is checked.
         if MAYBE_NOT_CONNECTED.search(why.message) and not await self._may_have(
             user, tool.toolkit, account_id
         ):
             raise NotConnectedError(tool.toolkit)
-        return ToolOutcome(_text(f"{tool.slug} failed: {why.explained}"), ok=False)
+        return ToolOutcome(as_text(f"{tool.slug} failed: {why.explained}"), ok=False)
 
     async def _may_have(self, user: ConnectionUser, toolkit: str, account_id: str | None) -> bool:
         if account_id is None:
-            return True  # the tool needs none, so that it says such words of something else
+            return True  # the tool needs no account, so its error is about something else
         try:
-            listed = await self._accounts(user, (toolkit,))
+            listed = await self._accounts.list_of(user, (toolkit,))
             accounts = [item for item in listed if item.get("id") == account_id]
-            return _state(accounts, toolkit) == "connected"
+            return toolkit_state(accounts, toolkit) == "connected"
         except ComposioError:
             return True
 
-    async def _accounts(
-        self, user: ConnectionUser, toolkits: Sequence[str]
-    ) -> list[dict[str, Any]]:
-        listed = await self._wire.pages(
-            self._wire.client.connected_accounts.with_raw_response.list,
-            user_ids=[user.value],
-            toolkit_slugs=list(toolkits),
-        )
-        own = [account for account in listed if account.get("user_id") == user.value]
-        if len(own) < len(listed):
-            log.error("%d accounts of others were listed and left out", len(listed) - len(own))
-        return own
-
-    async def _delete(self, user: ConnectionUser, toolkit: str, account_id: str) -> bool:
-        accounts = self._wire.client.connected_accounts.with_raw_response
-        try:
-            account = await self._wire.ask(accounts.retrieve, account_id, tries=2)
-            # The list may be old or wrong, and deleting cannot be undone.
-            if not _is(account, user, toolkit):
-                log.error("an account that is not the user's was left alone")
-                return False
-            await self._wire.ask(accounts.delete, account_id)
-        except ComposioError as failure:
-            if failure.status_code != 404:  # else gone meanwhile
-                raise
-        return True
-
-    async def _auth_config(self, toolkit: str) -> str:
-        if found := await self._find_auth_config(toolkit):
-            return found
-        async with self._making[toolkit]:
-            if found := await self._find_auth_config(toolkit):
-                return found
-            made = await self._wire.ask(
-                self._wire.client.auth_configs.with_raw_response.create,
-                toolkit={"slug": toolkit},
-                auth_config={"type": "use_composio_managed_auth"},
-            )
-        config = made.get("auth_config") if isinstance(made, dict) else None
-        if not isinstance(config, dict) or not isinstance(config.get("id"), str):
-            raise ComposioError("malformed")
-        return str(config["id"])
-
-    async def _find_auth_config(self, toolkit: str) -> str | None:
-        listed = await self._wire.pages(
-            self._wire.client.auth_configs.with_raw_response.list, toolkit_slug=toolkit
-        )
-        usable = [
-            config
-            for config in listed
-            if _slug(config) == toolkit and config.get("status", "ENABLED") == "ENABLED"
-        ]
-        newest = max(usable, key=lambda config: str(config.get("created_at")), default={})
-        return newest.get("id")
-
-    async def _items(self, toolkit: str) -> list[dict[str, Any]]:
-        with _told(f"reading the tools of {toolkit}"):
-            return await self._wire.pages(
-                self._wire.client.tools.with_raw_response.list,
+    async def _tool_items(self, toolkit: str) -> list[dict[str, Any]]:
+        with _user_errors(f"reading the tools of {toolkit}"):
+            return await self._client.list_all(
+                self._client.client.tools.with_raw_response.list,
                 toolkit_slug=toolkit,
                 toolkit_versions="latest",
             )
 
-    def _needs_account(self, toolkit: str) -> bool:
-        return self._catalog.needs_account(toolkit)
-
     def title(self, toolkit: str) -> str:
-        """Return what people call a toolkit; its slug where it is not configured any more."""
+        """Return the display name of a toolkit; its slug if it is no longer configured."""
         return self._catalog.title(toolkit) if toolkit in self._slugs else toolkit
 
     def check(self, toolkit: str) -> None:
-        """Raise `UnknownToolkitError` for one that is not configured."""
+        """Check that a toolkit is configured.
+
+        Raises:
+            UnknownToolkitError: It is not.
+        """
         if toolkit not in self._slugs:
             raise UnknownToolkitError
 
@@ -418,12 +265,12 @@ async def open_connections(
     seconds: float = SECONDS,
     clock: Callable[[], float] = time.monotonic,
 ) -> AsyncIterator[Connections]:
-    """Open the process's connections: once, for as long as its event loop runs.
+    """Yield the process's `Connections`, and close them at the end.
 
     Args:
-        settings: With `settings.connections`.
-        seconds: How long one call of Composio may take.
-        clock: Seconds that never go back.
+        settings: With a key of Composio.
+        seconds: Time-out of one call of Composio.
+        clock: Monotonic clock, in seconds.
 
     Raises:
         ValueError: The settings have no key.
@@ -431,8 +278,8 @@ async def open_connections(
     if settings.composio_api_key is None:
         raise ValueError("connections need a key")
     key = settings.composio_api_key.get_secret_value()
-    async with open_wire(settings.composio_base_url, key, seconds) as wire:
-        connections = Connections(wire, settings.toolkits, clock)
+    async with open_client(settings.composio_base_url, key, seconds) as client:
+        connections = Connections(client, settings.toolkits, clock)
         try:
             yield connections
         finally:
@@ -440,67 +287,18 @@ async def open_connections(
 
 
 @contextmanager
-def _told(doing: str) -> Iterator[None]:
-    """Tell a user of a `ComposioError` in a sentence, and the log in detail."""
+def _user_errors(action: str) -> Iterator[None]:
+    """Raise a `ComposioError` as `ConnectionsError`, and log its details."""
     try:
         yield
-    except ComposioError as failure:
+    except ComposioError as composio_error:
         error = ConnectionsError()
         log.warning(
             "%s failed: %s %r (error %s) %s",
-            doing,
-            failure.kind,
-            failure.slug[:80],
+            action,
+            composio_error.kind,
+            composio_error.slug[:80],
             error.error_id,
-            frames(failure),
+            frames(composio_error),
         )
-        raise error from failure
-
-
-def _state(accounts: Sequence[Mapping[str, Any]], toolkit: str) -> ConnectionState:
-    found = {
-        "expired" if account.get("is_disabled") else STATES.get(str(account.get("status")))
-        for account in accounts
-        if _slug(account) == toolkit
-    }
-    return next((state for state in BEST_FIRST if state in found), "none")
-
-
-def _slug(item: Mapping[str, Any]) -> str:
-    toolkit = item.get("toolkit")
-    return str(toolkit.get("slug")).lower() if isinstance(toolkit, dict) else ""
-
-
-def _is(account: object, user: ConnectionUser, toolkit: str) -> bool:
-    return (
-        isinstance(account, dict)
-        and account.get("user_id") == user.value
-        and _slug(account) == toolkit
-    )
-
-
-def _permitted(tool: ConnectedTool, arguments: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the arguments as they may be sent; None where JSON cannot carry them as they are."""
-    declared = tool.schema["function"]["parameters"].get("properties", {})
-    kept = {
-        name: value for name, value in arguments.items() if name not in RESERVED or name in declared
-    }
-    # An action with other arguments than were shown is not run at all.
-    return kept if mended(kept) == kept else None
-
-
-def _result(answer: object) -> str:
-    if not isinstance(answer, dict):
-        raise ComposioError("malformed")
-    if answer.get("successful") is not True:
-        raise ComposioError(
-            "unsuccessful", message=_text(answer.get("error") or answer.get("data"))
-        )
-    return _text(answer.get("data"))
-
-
-def _text(value: object) -> str:
-    value = mended(value)
-    if not isinstance(value, str):
-        value = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    return value if len(value) <= MAX_RESULT else value[: MAX_RESULT - 7] + " […cut]"
+        raise error from composio_error

@@ -1,4 +1,4 @@
-"""The connected tools of one run: schemas that all users share, and the one user they run for."""
+"""Toolset of connected tools: schemas shared by all users, bound to one user."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -9,10 +9,10 @@ from cmw_agent.core.errors import UserError
 from cmw_agent.identity.principals import Principal
 from cmw_agent.tools.composio.catalog import ConnectedTool
 from cmw_agent.tools.composio.connecting import Connecting, Place
-from cmw_agent.tools.composio.connections import NotConnectedError, ToolOutcome
+from cmw_agent.tools.composio.tool_calls import NotConnectedError, ToolOutcome
 
 CONNECT = "connect_account"
-MAX_TOOLS = 100  # of one request; endpoints take 128
+MAX_TOOLS = 100  # per request; endpoints accept 128
 NO_COOKIE = (
     "Your browser keeps no cookie here, so no account can be connected; please open the chat in "
     "a tab of its own."
@@ -23,7 +23,7 @@ NO_CONNECTIONS = f"Nothing was done. Tell the user: {NO_COOKIE}"
 
 @dataclass(frozen=True, slots=True)
 class ComposioResult:
-    """What came of a tool call: text for the model, and a link that the user is to be shown."""
+    """Result of a tool call: text for the model, and a URL to show to the user or None."""
 
     text: str
     ok: bool
@@ -31,14 +31,14 @@ class ComposioResult:
 
 
 class ComposioToolset:
-    """See the module's text.
+    """The connected tools of one run, bound to one principal.
 
     Args:
-        connecting: Every user's accounts.
-        principal: Whose accounts the tools use; one that is not kept can have none.
-        tools: Those that the run may use.
-        toolkits: Slugs of what may be connected.
-        place: Where the user reads the answer; None where no link can be given.
+        connecting: Connected accounts of all users.
+        principal: Owner of the accounts; an ephemeral principal has none.
+        tools: The tools that the run may use.
+        toolkits: Slugs of the toolkits that the user may connect.
+        origin: Where the user reads the answer; None if no link can be shown there.
     """
 
     def __init__(
@@ -47,21 +47,21 @@ class ComposioToolset:
         principal: Principal,
         tools: Sequence[ConnectedTool],
         toolkits: Sequence[str],
-        place: Place | None,
+        origin: Place | None,
     ) -> None:
         self._connecting = connecting
         self._principal = principal
         self._toolkits = tuple(toolkits)
         self._tools = {tool.name: tool for tool in tools[: MAX_TOOLS - 1]}
-        self._place = place
+        self._origin = origin
 
     @property
     def schemas(self) -> list[dict[str, Any]]:
-        """What the model is told of the tools."""
+        """The tools' schemas for the model, in OpenAI's form."""
         if not self._toolkits:
             return []
         shared: list[Any] = [tool.schema for tool in self._tools.values()]
-        return [*shared, _connect(self._toolkits)]
+        return [*shared, _connect_schema(self._toolkits)]
 
     @property
     def names(self) -> list[str]:
@@ -69,14 +69,14 @@ class ComposioToolset:
         return [*self._tools, CONNECT] if self._toolkits else []
 
     def changes(self, name: str) -> bool:
-        """Whether a tool may change something outside; True also for one that is not known."""
+        """Return whether a tool may change something outside the app; True for unknown names."""
         if name == CONNECT:
-            return False  # it makes a link, which the user may follow or not
+            return False  # it only offers a link
         tool = self._tools.get(name)
         return tool is None or tool.changes
 
     async def use(self, name: str, arguments: Mapping[str, Any]) -> ComposioResult:
-        """Run a tool for this box's user, once.
+        """Run a tool for this toolset's user, once.
 
         Raises:
             KeyError: There is no such tool.
@@ -95,27 +95,27 @@ class ComposioToolset:
         return ComposioResult(outcome.text, outcome.ok)
 
     async def _offer(self, toolkit: str) -> ComposioResult:
-        if self._place is None:
+        if self._origin is None:
             return ComposioResult(f"{NOT_HERE} `/connect {toolkit}`.", ok=False)
         try:
-            link = await self._connecting.offer(self._principal, self._place, toolkit)
+            link = await self._connecting.offer(self._principal, self._origin, toolkit)
         except UserError as error:
             return ComposioResult(str(error), ok=False)
-        told = (
+        text = (
             f"The user has not connected {toolkit} yet. They are shown a button that connects "
             "it; ask them to use it and to say when they are done."
         )
-        return ComposioResult(told, ok=False, link=link)
+        return ComposioResult(text, ok=False, link=link)
 
 
-def _connect(toolkits: Sequence[str]) -> dict[str, Any]:
-    known = json.dumps(list(toolkits))
+def _connect_schema(toolkits: Sequence[str]) -> dict[str, Any]:
+    slugs = json.dumps(list(toolkits))
     return {
         "type": "function",
         "function": {
             "name": CONNECT,
             "description": "Show the user a button with which they connect an account of theirs. "
-            f"Use it when they ask to connect one of {known}, or when a tool says that it is "
+            f"Use it when they ask to connect one of {slugs}, or when a tool says that it is "
             "not connected.",
             "parameters": {
                 "type": "object",

@@ -1,7 +1,7 @@
-"""The page's questions before a tool runs: what waits in one's own conversation, and the answer.
+"""Approvals on the page: the calls that wait in one's own conversation, and the decisions.
 
-Who asks comes from the guard alone. A call that is another's, was decided, is late or never was
-is told alike.
+The principal comes from the guard alone. A call that is another's, was decided, is late or never was
+looks the same.
 """
 
 import json
@@ -25,7 +25,7 @@ MAX_BODY_BYTES = 65_536  # of an answer with its arguments
 
 
 class ApprovalRoutes:
-    """See the module's text.
+    """The routes of approvals.
 
     Args:
         approvals: Returns what waits; raises `Unavailable` before the start and after the end.
@@ -37,20 +37,17 @@ class ApprovalRoutes:
     def routes(self) -> list[Route]:
         """Return the routes, for the app's own router."""
         answered = partial(guarded, about="approvals")
-        by_method = {"GET": answered(self.waiting), "POST": answered(self.settle)}
-
-        async def endpoint(request: Request) -> Response:
-            method = "GET" if request.method == "HEAD" else request.method
-            return await by_method[method](request)
-
-        return [Route("/approvals", endpoint, methods=list(by_method))]
+        return [
+            Route("/approvals", answered(self.waiting)),
+            Route("/approvals", answered(self.settle), methods=["POST"]),
+        ]
 
     async def waiting(self, request: Request, principal: Principal) -> Response:
         """What waits in a conversation of the one who asks."""
         conversation = request.query_params.get("c", "")
         now = time.time()
-        found = self._approvals().pending(principal.id, conversation)
-        return JSONResponse({"waiting": [_item(asked, now) for asked in found]})
+        pending = self._approvals().pending(principal.id, conversation)
+        return JSONResponse({"waiting": [_item(approval, now) for approval in pending]})
 
     async def settle(self, request: Request, principal: Principal) -> Response:
         """Approve or deny a call."""
@@ -59,18 +56,18 @@ class ApprovalRoutes:
         answer = content.get("answer")
         if answer not in ("approved", "denied"):
             raise InvalidMessageError("A call is either approved or denied.", status=400)
-        given, always = content.get("arguments"), content.get("always", False)
-        if not isinstance(given, dict | None) or not isinstance(always, bool):
+        arguments, always = content.get("arguments"), content.get("always", False)
+        if not isinstance(arguments, dict | None) or not isinstance(always, bool):
             raise InvalidMessageError("The arguments must be a JSON object.", status=400)
-        self._approvals().answer(principal.id, conversation, call, answer, given, always=always)
+        self._approvals().answer(principal.id, conversation, call, answer, arguments, always=always)
         return JSONResponse({})
 
 
-def _item(asked: PendingApproval, now: float) -> dict[str, Any]:
-    arguments = mended(dict(asked.arguments))
+def _item(approval: PendingApproval, now: float) -> dict[str, Any]:
+    arguments = mended(dict(approval.arguments))
     return {
-        "call": asked.approval_id,
-        "name": mended(asked.name),
+        "call": approval.approval_id,
+        "name": mended(approval.name),
         "arguments": arguments,
         # A browser rounds long numbers: what a user approves is shown as it will be sent.
         "texts": {
@@ -78,5 +75,5 @@ def _item(asked: PendingApproval, now: float) -> dict[str, Any]:
             for name, value in arguments.items()
             if not isinstance(value, str)
         },
-        "seconds": seconds_left(asked, now),
+        "seconds": seconds_left(approval, now),
     }

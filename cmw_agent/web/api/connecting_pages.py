@@ -21,14 +21,14 @@ DONE = "You can close this tab and go back to your chat."
 
 def page(title: str, *paragraphs: str, status: int = 200, more: str = "") -> Response:
     """Return a page; `more` is HTML, all else is text."""
-    shown = "".join(f"<p>{escape(text)}</p>" for text in paragraphs)
+    paragraph_html = "".join(f"<p>{escape(text)}</p>" for text in paragraphs)
     return HTMLResponse(
         '<!doctype html><html lang="en"><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width"><meta name="color-scheme" '
         f'content="light dark"><title>{escape(title)}</title>'
         '<body style="font: 1.05rem/1.5 system-ui, sans-serif; margin: 15vh auto; padding: 0 1rem; '
         f'max-width: 34rem; text-align: center"><h1 style="font-size: 1.3rem">{escape(title)}</h1>'
-        f"{shown}{more}",
+        f"{paragraph_html}{more}",
         status,
     )
 
@@ -39,7 +39,7 @@ def back() -> Response:
 
 
 def gone() -> Response:
-    """Return what everybody is told of a link that is not theirs to follow."""
+    """Return the page for a link that this browser may not follow."""
     return page("Nothing was connected", GONE, status=404)
 
 
@@ -48,14 +48,14 @@ def refused(sentence: str, status: int) -> Response:
     return page("Nothing was connected", sentence, status=status)
 
 
-def warning(name: str, place: str, onward: str) -> Response:
+def warning(name: str, origin: str, onward: str) -> Response:
     """Return the question before an account is connected to a chat elsewhere."""
     link = (
         f'<p><a href="{escape(onward)}" rel="nofollow" style="font-weight: 600">'
         f"Go on and connect {escape(name)}</a></p>"
     )
-    asked = f"You are about to connect your {name} account to {place}."
-    return page(f"Connect {name}?", asked, CHANNEL_WARNING, more=link)
+    sentence = f"You are about to connect your {name} account to {origin}."
+    return page(f"Connect {name}?", sentence, CHANNEL_WARNING, more=link)
 
 
 def connected(name: str) -> Response:
@@ -63,11 +63,11 @@ def connected(name: str) -> Response:
     return page(f"{name} is connected", DONE)
 
 
-def confirming(name: str, place: str, code: str) -> Response:
+def confirming(name: str, origin: str, code: str) -> Response:
     """Return the page at the end, where the user is yet to prove that the chat is theirs."""
     return page(
         "One step is left",
-        f"Your {name} account is not connected yet. To connect it to {place}, send there:",
+        f"Your {name} account is not connected yet. To connect it to {origin}, send there:",
         "Send it to nobody else: whoever sends it in a chat of theirs can use your account.",
         more=f'<p style="font: 600 1.4rem ui-monospace, monospace">/connect {escape(code)}</p>',
     )

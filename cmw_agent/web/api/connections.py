@@ -1,14 +1,13 @@
-"""The page's panel of accounts, and the way on which an account is connected.
+"""The page's panel of connected accounts, and the routes on which an account is connected.
 
-Whose accounts comes from the guard alone; how they stand is asked of Composio each time. A
+The principal comes from the guard alone; the states of accounts come from Composio each time. A
 caller of whom nothing is kept has none. The way goes from the app's own link to Composio's site
 and back; see ``docs/adr/0023-connecting-is-finished-where-it-began.md``.
 """
 
 import hmac
-import logging
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 from urllib.parse import urlencode
@@ -18,24 +17,22 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from cmw_agent.core.errors import NotFoundError, UserError, frames
+from cmw_agent.core.errors import NotFoundError, UserError
 from cmw_agent.identity.principals import Identities, Principal
-from cmw_agent.observability.observers import request_of
+from cmw_agent.tools.composio.accounts import Toolkit
 from cmw_agent.tools.composio.connecting import Attempt, Connecting, Place, Visiting
-from cmw_agent.tools.composio.connections import Toolkit, UnknownToolkitError
+from cmw_agent.tools.composio.connections import UnknownToolkitError
 from cmw_agent.web.api import connecting_pages as pages
-from cmw_agent.web.api.endpoint import body, guarded, text
+from cmw_agent.web.api.endpoint import body, endpoint, guarded, text
 from cmw_agent.web.security.guard import PRINCIPAL
 from cmw_agent.web.security.visitor_cookie import cookie_name, cookies, set_cookie
 
 COOKIE = "cmw_connecting"
 STATE_SECONDS = 900  # from Composio's site and back
 
-log = logging.getLogger(__name__)
-
 
 class ConnectionRoutes:
-    """See the module's text.
+    """The routes of connections.
 
     Args:
         connecting: Returns the process's connections, or None where none are configured.
@@ -51,13 +48,14 @@ class ConnectionRoutes:
     def routes(self) -> list[Route]:
         """Return the routes, for the app's own router."""
         answered = partial(guarded, about="connections")
+        paged = partial(endpoint, about="connecting", render_error=_error_page)
         return [
             Route("/connections", answered(self.listed, nobody=lambda: self._answer(kept=False))),
             Route("/connections/link", answered(self.link), methods=["POST"]),
             Route("/connections/disconnect", answered(self.disconnect), methods=["POST"]),
-            Route("/connections/connect", _paged(self.connect)),
-            Route("/connected", _paged(self.connected)),
-            Route("/connected/{state}", _paged(self.connected)),
+            Route("/connections/connect", paged(self.connect)),
+            Route("/connected", paged(self.connected)),
+            Route("/connected/{state}", paged(self.connected)),
         ]
 
     async def listed(self, request: Request, principal: Principal) -> Response:
@@ -67,19 +65,19 @@ class ConnectionRoutes:
             return self._answer(kept=False)
         if connecting is None:
             return self._answer(kept=True)
-        found = await connecting.toolkits(principal)
-        return self._answer(*map(_item, found), kept=True)
+        toolkits = await connecting.toolkits(principal)
+        return self._answer(*map(_item, toolkits), kept=True)
 
     async def link(self, request: Request, principal: Principal) -> Response:
         """An address of the app's own where the one who asks connects an account."""
-        connecting = self._for(principal)
+        connecting = self._connecting_for(principal)
         toolkit = text(await body(request), "toolkit")
         url = await connecting.offer(principal, Place(str(request.base_url)), toolkit)
         return JSONResponse({"url": url})
 
     async def disconnect(self, request: Request, principal: Principal) -> Response:
         """Delete the account of the one who asks."""
-        connecting = self._for(principal)
+        connecting = self._connecting_for(principal)
         toolkit = text(await body(request), "toolkit")
         return JSONResponse({"disconnected": await connecting.disconnect(principal, toolkit)})
 
@@ -93,19 +91,19 @@ class ConnectionRoutes:
         if connecting is None:
             raise NotFoundError
         visiting = self._visiting(request, secrets.token_urlsafe(32))
-        found = await connecting.attempt(ticket, visiting)
-        held = visiting.secrets[0]
-        if not found.is_page and not self._goes_on(request, ticket, held):
-            answer: Response = self._asked(connecting, found, ticket, held)
+        attempt = await connecting.attempt(ticket, visiting)
+        secret = visiting.secrets[0]
+        if not attempt.is_page and not self._is_confirmed(request, ticket, secret):
+            response: Response = self._warning_page(connecting, attempt, ticket, secret)
         else:
             state = self._states.sign(ticket).decode()
             back = f"{request.base_url}connected/{state}"
             address = await connecting.begin(visiting, ticket, back)
-            answer = RedirectResponse(address, 303)
-        value = self._browsers.sign(held).decode()
+            response = RedirectResponse(address, 303)
+        value = self._browsers.sign(secret).decode()
         cookie = set_cookie(request.scope, COOKIE, value, STATE_SECONDS, embedded=False)
-        answer.headers.append("set-cookie", cookie)
-        return answer
+        response.headers.append("set-cookie", cookie)
+        return response
 
     async def connected(self, request: Request) -> Response:
         """Finish a connection in the browser that began it; others finish and learn nothing."""
@@ -116,35 +114,39 @@ class ConnectionRoutes:
             ticket = self._states.unsign(state, max_age=STATE_SECONDS).decode()
         except (BadSignature, UnicodeError):
             raise NotFoundError from None
-        found, code = await connecting.finish(self._visiting(request), ticket)
-        name = connecting.title(found.stored.toolkit)
+        attempt, code = await connecting.finish(self._visiting(request), ticket)
+        name = connecting.title(attempt.stored.toolkit)
         if code is None:
             return pages.connected(name)
-        return pages.confirming(name, found.stored.place or "", code)
+        return pages.confirming(name, attempt.stored.place or "", code)
 
-    def _asked(self, connecting: Connecting, found: Attempt, ticket: str, held: str) -> Response:
-        go = self._onward.get_signature(f"{ticket}|{held}").decode()
+    def _warning_page(
+        self, connecting: Connecting, attempt: Attempt, ticket: str, secret: str
+    ) -> Response:
+        go = self._onward.get_signature(f"{ticket}|{secret}").decode()
         onward = f"connect?{urlencode({'ticket': ticket, 'go': go})}"
-        name = connecting.title(found.stored.toolkit)
-        return pages.warning(name, found.stored.place or "", onward)
+        name = connecting.title(attempt.stored.toolkit)
+        return pages.warning(name, attempt.stored.place or "", onward)
 
-    def _goes_on(self, request: Request, ticket: str, held: str) -> bool:
-        wanted = self._onward.get_signature(f"{ticket}|{held}")
-        return hmac.compare_digest(request.query_params.get("go", "").encode(), wanted)
+    def _is_confirmed(self, request: Request, ticket: str, secret: str) -> bool:
+        expected = self._onward.get_signature(f"{ticket}|{secret}")
+        return hmac.compare_digest(request.query_params.get("go", "").encode(), expected)
 
     def _visiting(self, request: Request, *new: str) -> Visiting:
         """Return the browser that asks, with `new` secrets where it has no earlier ones."""
         principal = request.scope.get(PRINCIPAL)
-        found = []
+        secrets_sent = []
         for value in cookies(request.headers, cookie_name(request.scope, COOKIE)):
             try:
-                found.append(self._browsers.unsign(value, max_age=2 * STATE_SECONDS).decode())
+                secrets_sent.append(
+                    self._browsers.unsign(value, max_age=2 * STATE_SECONDS).decode()
+                )
             except (BadSignature, UnicodeError):
                 continue
-        known = principal if isinstance(principal, Principal) else None
-        return Visiting(known, tuple(found) or new)
+        sender = principal if isinstance(principal, Principal) else None
+        return Visiting(sender, tuple(secrets_sent) or new)
 
-    def _for(self, principal: Principal) -> Connecting:
+    def _connecting_for(self, principal: Principal) -> Connecting:
         connecting = self._connecting()
         if connecting is None:
             raise UnknownToolkitError
@@ -157,29 +159,10 @@ class ConnectionRoutes:
         return JSONResponse({"offered": offered, "kept": kept, "toolkits": toolkits})
 
 
-def _paged(
-    answer: Callable[[Request], Awaitable[Response]],
-) -> Callable[[Request], Awaitable[Response]]:
-    """Return the endpoint that lets `answer` answer, and tells of failures on a page."""
-
-    async def endpoint(request: Request) -> Response:
-        try:
-            return await answer(request)
-        except NotFoundError:
-            return pages.gone()
-        except UserError as error:
-            return pages.refused(str(error), error.status)
-        except Exception as error:  # noqa: BLE001 (told to the user, named in the log)
-            told = UserError()
-            log.error(  # noqa: TRY400 (its text is not for the log)
-                "connecting failed error_id=%s request=%s cause=%s",
-                told.error_id,
-                request_of(request.scope),
-                frames(error),
-            )
-            return pages.refused(str(told), told.status)
-
-    return endpoint
+def _error_page(_: Request, error: UserError) -> Response:
+    if isinstance(error, NotFoundError):
+        return pages.gone()
+    return pages.refused(str(error), error.status)
 
 
 def _item(toolkit: Toolkit) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""The page's list of conversations: routes that its script asks, each for its own principal.
+"""The page's list of conversations: routes for its script, each for its own principal.
 
-Who asks comes from the guard alone. A caller who proves nothing has no history: the list is
+The principal comes from the guard alone. A caller who proves nothing has no history: the list is
 empty, and all else is not found.
 """
 
@@ -17,6 +17,7 @@ from starlette.routing import Route
 
 from cmw_agent.agent.access import Agents
 from cmw_agent.channels.common.downloads import Download
+from cmw_agent.conversations.cursors import InvalidCursorError, decode_cursor, encode_cursor
 from cmw_agent.conversations.export import FORMATS, all_written, written
 from cmw_agent.conversations.service import PAGE, ConversationService
 from cmw_agent.core.errors import InvalidMessageError, NotFoundError
@@ -30,7 +31,7 @@ FILE_CHARS = 60
 
 
 class HistoryRoutes:
-    """See the module's text.
+    """The routes of the list of conversations.
 
     Args:
         history: Returns the use cases; raises `Unavailable` before the start and after the end.
@@ -74,16 +75,16 @@ class HistoryRoutes:
 
     async def listed(self, request: Request, principal: Principal) -> Response:
         """A page of the list, the cursor of the next one, who is signed in, and their agents."""
-        before = _cursor(request.query_params.get("before"))
+        before = _before(request.query_params.get("before"))
         await self._visited(principal)
         page = await self._history().page(principal, before)
-        following = _written(page[-1].position) if len(page) == PAGE else None
+        next_cursor = encode_cursor(page[-1].position) if len(page) == PAGE else None
         # Without a cookie nobody can sign in, nor be signed in.
         offered = self._accounts and HEADER not in request.headers
         return JSONResponse(
             {
                 "conversations": [_item(c) for c in page],
-                "next": following,
+                "next": next_cursor,
                 "account": _account(principal) if offered else None,
                 "connections": self._connections and principal.is_kept,
                 "agents": await self._own_agents(principal),
@@ -104,22 +105,22 @@ class HistoryRoutes:
         """Return what this user may choose from; empty where everybody sees the same."""
         if self._agents.are_alike:
             return []
-        found = await self._agents.usable_for(principal)
-        return [{"id": profile.id, "name": profile.name} for profile in found]
+        profiles = await self._agents.usable_for(principal)
+        return [{"id": profile.id, "name": profile.name} for profile in profiles]
 
     async def search(self, request: Request, principal: Principal) -> Response:
         """What a search finds."""
-        found = await self._history().search(principal, request.query_params.get("q", ""))
+        hits = await self._history().search(principal, request.query_params.get("q", ""))
         return JSONResponse(
             {
                 "found": [
                     {
-                        "id": item.session_id,
+                        "id": item.conversation_id,
                         "title": item.title,
                         "snippet": item.snippet,
                         "at": item.last_activity_at.isoformat(),
                     }
-                    for item in found
+                    for item in hits
                 ]
             }
         )
@@ -129,10 +130,10 @@ class HistoryRoutes:
         ending = request.query_params.get("format", "md")
         if ending not in FORMATS:
             raise InvalidMessageError("A conversation can be saved as md, json or html.")
-        wanted = request.query_params.get("id", "")
+        conversation_id = request.query_params.get("id", "")
         history, form = self._history(), FORMATS[ending]
-        conversation = await history.conversation(principal, wanted)
-        pieces = written(form, conversation, history.messages(principal, wanted))
+        conversation = await history.conversation(principal, conversation_id)
+        pieces = written(form, conversation, history.messages(principal, conversation_id))
         headers = _file(conversation.title, ending)
         return self._download(request, principal, pieces, form.media_type, headers)
 
@@ -143,7 +144,7 @@ class HistoryRoutes:
         async def messages(conversation: Conversation) -> AsyncGenerator[list[StoredMessage]]:
             # One that is deleted while the others are read ends there.
             with contextlib.suppress(NotFoundError):
-                async for page in history.messages(principal, conversation.session_id):
+                async for page in history.messages(principal, conversation.conversation_id):
                     yield page
 
         pieces = all_written(history.conversations(principal), messages)
@@ -190,7 +191,7 @@ class HistoryRoutes:
 
 def _item(conversation: Conversation) -> dict[str, str]:
     return {
-        "id": conversation.session_id,
+        "id": conversation.conversation_id,
         "title": conversation.title,
         "at": conversation.last_activity_at.isoformat(),
     }
@@ -200,21 +201,11 @@ def _account(principal: Principal) -> dict[str, Any]:
     return {"signed_in": principal.kind == "account", "name": principal.name}
 
 
-def _written(position: tuple[datetime, str]) -> str:
-    return f"{position[0].isoformat()}~{position[1]}"
-
-
-def _cursor(text: str | None) -> tuple[datetime, str] | None:
-    if text is None:
-        return None
-    at, _, conversation = text.partition("~")
+def _before(text: str | None) -> tuple[datetime, str] | None:
     try:
-        when = datetime.fromisoformat(at)
-    except ValueError:
+        return decode_cursor(text)
+    except InvalidCursorError:
         raise InvalidMessageError("The list has no such place.", status=400) from None
-    if when.tzinfo is None:
-        raise InvalidMessageError("The list has no such place.", status=400)
-    return when, conversation
 
 
 def _file(title: str, ending: str) -> dict[str, str]:

@@ -1,34 +1,31 @@
 """Routes for files: uploaded by their owner, served to their owner alone.
 
-Who asks comes from the guard alone. What is another's, not there or asked for by nobody is
+The principal comes from the guard alone. What is another's, does not exist or is asked for by nobody is
 answered like a route that does not exist.
 """
 
-import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from functools import partial
 from urllib.parse import quote, unquote
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from cmw_agent.core.errors import InvalidMessageError, NotFoundError, UserError, frames
+from cmw_agent.core.errors import NotFoundError, UserError
 from cmw_agent.files.service import Files
 from cmw_agent.identity.principals import Principal
-from cmw_agent.web.api.endpoint import body, text
-from cmw_agent.web.security.guard import NOT_FOUND, PRINCIPAL
+from cmw_agent.web.api.endpoint import body, guarded, text
+from cmw_agent.web.security.guard import NOT_FOUND
 from cmw_agent.web.security.route_allowlist import FILE_NAME
-
-log = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = 1_024  # of a request that names a file
 SHOWN = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 NOBODY = "Files need a visit that is kept; please allow this page's cookie and reload it."
-Endpoint = Callable[[Request, Principal], Awaitable[Response]]
 
 
 class FileRoutes:
-    """See the module's text.
+    """The routes of files.
 
     Args:
         files: Returns the use cases; raises `Unavailable` before the start and after the end.
@@ -39,10 +36,11 @@ class FileRoutes:
 
     def routes(self) -> list[Route]:
         """Return the routes, for the app's own router."""
+        answered = partial(guarded, about="files", render_error=_error_response)
         return [
-            Route("/files", _guarded(self.upload), methods=["POST"]),
-            Route("/files/remove", _guarded(self.remove), methods=["POST"]),
-            Route("/files/{file_id}", _guarded(self.download)),
+            Route("/files", answered(self.upload, nobody=_no_visit), methods=["POST"]),
+            Route("/files/remove", answered(self.remove), methods=["POST"]),
+            Route("/files/{file_id}", answered(self.download)),
         ]
 
     async def upload(self, request: Request, principal: Principal) -> Response:
@@ -80,25 +78,12 @@ class FileRoutes:
         return JSONResponse({})
 
 
-def _guarded(answer: Endpoint) -> Callable[[Request], Awaitable[Response]]:
-    async def endpoint(request: Request) -> Response:
-        principal = request.scope.get(PRINCIPAL)
-        if not isinstance(principal, Principal):
-            if request.url.path == "/files":
-                return JSONResponse({"detail": NOBODY}, 403)
-            return JSONResponse({"detail": NOT_FOUND}, 404)
-        try:
-            return await answer(request, principal)
-        except NotFoundError:
-            return JSONResponse({"detail": NOT_FOUND}, 404)
-        except UserError as error:
-            told = error
-        except ClientDisconnect:
-            told = InvalidMessageError("The upload ended early.", status=400)
-        except Exception as error:  # noqa: BLE001 (told to the user, named in the log)
-            told = UserError()
-            log.error("files failed error_id=%s cause=%s", told.error_id, frames(error))  # noqa: TRY400
-        # What was not read must not be taken for the next request.
-        return JSONResponse({"detail": str(told)}, told.status, {"connection": "close"})
+def _error_response(request: Request, error: UserError) -> Response:
+    if isinstance(error, NotFoundError):
+        return JSONResponse({"detail": NOT_FOUND}, 404)
+    # What was not read must not be taken for the next request.
+    return JSONResponse({"detail": str(error)}, error.status, {"connection": "close"})
 
-    return endpoint
+
+def _no_visit() -> Response:
+    return JSONResponse({"detail": NOBODY}, 403)

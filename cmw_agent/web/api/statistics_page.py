@@ -20,7 +20,7 @@ from cmw_agent.llm.pricing import dollars
 from cmw_agent.observability.statistics_text import number, shown
 from cmw_agent.web.api.svg_charts import Bar, bars, environment, share_bar
 from cmw_agent.web.security.guard import NOT_FOUND, PRINCIPAL
-from memory.reports.figures import Day, Spread, Statistics
+from memory.reports.statistics import Day, Spread, Statistics
 
 MAX_NAME = 60  # characters of a site's, channel's, model's or tool's name
 

@@ -1,4 +1,4 @@
-"""The page's line below the chat: what one's own last answer, conversation and day took."""
+"""The line below the chat: the tokens and costs of the last answer, conversation and day."""
 
 from collections.abc import Callable
 
@@ -14,7 +14,7 @@ from memory.records import Usage
 
 
 class UsageRoutes:
-    """See the module's text.
+    """The route of usage.
 
     Args:
         history: Returns the use cases; raises `Unavailable` before the start and after the end.
@@ -29,12 +29,12 @@ class UsageRoutes:
 
     async def usage(self, request: Request, principal: Principal) -> Response:
         """What a conversation of the one who asks took."""
-        used = await self._history().usage(principal, request.query_params.get("c", ""))
+        summary = await self._history().usage(principal, request.query_params.get("c", ""))
         return JSONResponse(
             {
-                "answer": _item(used.answer),
-                "conversation": _item(used.conversation),
-                "today": _item(used.today),
+                "answer": _item(summary.answer),
+                "conversation": _item(summary.conversation),
+                "today": _item(summary.today),
             }
         )
 

@@ -9,6 +9,8 @@ import sys
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from cmw_agent.web.gradio_transport import lean_imports
+
 SETTINGS: Mapping[str, str] = MappingProxyType(
     {
         # Nothing about this app or its users is reported to anybody.
@@ -29,6 +31,7 @@ def prepare() -> None:
     if "matplotlib" not in sys.modules and importlib.util.find_spec("matplotlib") is None:
         # Gradio tries this import twice at each update: over a tenth of its CPU.
         sys.modules["matplotlib"] = None  # type: ignore[assignment]
+    lean_imports.install()
 
 
 prepare()

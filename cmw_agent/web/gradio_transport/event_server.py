@@ -22,6 +22,7 @@ from starlette.responses import JSONResponse
 from starlette.types import Message, Receive, Scope, Send
 
 from cmw_agent.core.errors import UserError, frames
+from cmw_agent.core.logs import get_logger
 from cmw_agent.core.random_ids import RandomIdPool
 from cmw_agent.identity.principals import Principal, SessionKey
 from cmw_agent.limits.budgets import Budgets
@@ -45,7 +46,7 @@ from cmw_agent.web.security.route_allowlist import API
 
 import gradio as gr  # isort: skip
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 HEARTBEAT_SECONDS = 15.0
 EVENTS_AT_ONCE = 16  # of one session
@@ -254,19 +255,19 @@ class EventServer:
                 ending = completed(event, {})
             except UserError as error:
                 log.info(
-                    "event refused error_id=%s kind=%s principal=%s",
-                    error.error_id,
-                    type(error).__name__,
-                    buffer.principal.log_name,
+                    "event refused",
+                    error_id=error.error_id,
+                    kind=type(error).__name__,
+                    principal=buffer.principal.log_name,
                 )
                 ending = failed(event, error)
             except Exception as error:  # noqa: BLE001 (its id is shown, its place is logged)
                 user_error = UserError()
-                log.error(  # noqa: TRY400 (its text is not for the log)
-                    "event failed error_id=%s principal=%s cause=%s",
-                    user_error.error_id,
-                    buffer.principal.log_name,
-                    frames(error),
+                log.error(  # noqa: TRY400 (its places are named, its text is not)
+                    "event failed",
+                    error_id=user_error.error_id,
+                    principal=buffer.principal.log_name,
+                    cause=frames(error),
                 )
                 ending = failed(event, user_error)
             buffer.end(event, ending)
@@ -455,7 +456,13 @@ def _outputs(function: PageEvent, value: Any) -> tuple[Any, ...]:
 
 def _refused(error: UserError, scope: Scope) -> JSONResponse:
     level = logging.WARNING if error.status >= 500 else logging.INFO
-    line = "refused error_id=%s status=%d request=%s principal=%s"
     request, principal = request_of(scope), scope[PRINCIPAL].log_name
-    log.log(level, line, error.error_id, error.status, request, principal)
+    log.log(
+        level,
+        "refused",
+        error_id=error.error_id,
+        status=error.status,
+        request=request,
+        principal=principal,
+    )
     return _answer(error.status, str(error), {"retry-after": str(error.retry_after or 2)})

@@ -1,4 +1,4 @@
-"""Signing in and out: which logins are live, and what goes with one that begins or ends."""
+"""Begins and ends the logins of accounts, and tells which are live."""
 
 import asyncio
 import time
@@ -6,43 +6,42 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from cmw_agent.agent.access import names_of
-from cmw_agent.conversations.store_errors import refusal_for
 from cmw_agent.core.errors import UserError
+from cmw_agent.core.store_errors import mapped_store_errors
 from cmw_agent.identity.principals import Principal
 from cmw_agent.runtime.runtime import Runtime
 from cmw_agent.web.gradio_transport.event_server import EventServer
 from memory.conversations.transfer import Holdings
-from memory.errors import HoldingsChangedError, LoginExistsError, StoreError
+from memory.errors import HoldingsChangedError, LoginExistsError
 from memory.logins import Taking
 
-TRUSTED_SECONDS = 1.0  # how long a login that was live is taken to be so still
-REMEMBERED = 10_000
+LIVE_CACHE_SECONDS = 1.0  # a login that was live is not looked up again for so long
+MAX_CACHED_LOGINS = 10_000
 
 
 class LoginUsedError(UserError):
-    """A sign-in that has been completed before."""
+    """The sign-in has been completed before."""
 
     status = 400
     sentence = "This sign-in is over; please sign in again."
 
 
 class ListChangedError(UserError):
-    """The visitor's conversations are no longer those that were listed."""
+    """The visitor's conversations have changed since they were listed."""
 
     status = 409
     sentence = "There is something new in this list; please look at it again."
 
 
 class Accounts:
-    """The accounts of one process.
+    """Signs accounts in and out, in one process.
+
+    Each coroutine raises `UserError` where the database fails.
 
     Args:
         runtime: Holds the logins, the live sessions and the memory.
-        events: Holds the streams that end with a login.
-        clock: Seconds, monotonic.
-
-    Raises:
-        UserError: From each method that waits, where the database fails.
+        events: Holds the event streams that end with a login.
+        clock: Monotonic time in seconds.
     """
 
     def __init__(
@@ -55,85 +54,82 @@ class Accounts:
         self._ended: OrderedDict[str, None] = OrderedDict()
 
     async def is_live(self, principal: Principal) -> bool:
-        """Whether an account's login has not ended, here or on another replica."""
+        """Return whether an account's login has not ended, on any replica.
+
+        The end of a login on another replica may be noticed `LIVE_CACHE_SECONDS` late.
+        """
         login, now = principal.login, self._clock()
         if login is None or login in self._ended:
             return False
-        if now - self._live.get(login, now - 2 * TRUSTED_SECONDS) < TRUSTED_SECONDS:
+        if now - self._live.get(login, now - 2 * LIVE_CACHE_SECONDS) < LIVE_CACHE_SECONDS:
             return True
         self._live.pop(login, None)
-        try:
+        with mapped_store_errors():
             live = await self._runtime.logins.is_live(principal.id, login)
-        except StoreError as error:
-            raise refusal_for(error) from error
-        if not live or login in self._ended:  # it may have ended while the database was asked
+        if not live or login in self._ended:  # it may have ended during the query
             return False
         self._live[login] = now
-        _bound(self._live)
+        _evict_oldest(self._live)
         return True
 
     async def holdings(self, principal: Principal) -> Holdings:
-        """Return what a visitor has that a sign-in can transfer."""
-        try:
-            return await self._runtime.kept.holdings(principal.id)
-        except StoreError as error:
-            raise refusal_for(error) from error
+        """Return a summary of the data of a visitor that a sign-in can transfer."""
+        with mapped_store_errors():
+            return await self._runtime.memory.holdings(principal.id)
 
     def groups_that_count(self, account: Principal) -> list[str]:
-        """Return those of an account's groups that some agent is for."""
+        """Return those of an account's groups that some agent's access list names, sorted."""
         return sorted(self._runtime.agents.named_groups(account.groups))
 
     async def sign_in(
         self, account: Principal, visitor: Principal | None, digest: str | None
     ) -> None:
-        """Begin an account's login, once, and end what runs for the visitor in this process.
+        """Begin an account's login, and end the visitor's sessions and streams in this process.
 
         Args:
-            account: Who signs in.
-            visitor: Who the browser was.
-            digest: Of what the person has agreed to transfer; None leaves it all to the visitor.
+            account: The account that signs in; its `login` can begin once.
+            visitor: The browser's principal until now, if any.
+            digest: The digest of the holdings that the person has agreed to transfer; None transfers
+                nothing.
 
         Raises:
             LoginUsedError: This login has begun before.
-            ListChangedError: The visitor no longer has what the digest stands for.
+            ListChangedError: The visitor's holdings no longer have this digest.
         """
         taking = Taking(visitor.id, digest) if visitor is not None and digest is not None else None
         if visitor is not None:
-            await self._leave(visitor)
-        try:
-            await self._runtime.logins.begin(
-                account.id, str(account.login), names_of(account), taking
-            )
-        except LoginExistsError:
-            raise LoginUsedError from None
-        except HoldingsChangedError:
-            raise ListChangedError from None
-        except StoreError as error:
-            raise refusal_for(error) from error
+            await self._end_sessions(visitor)
+        with mapped_store_errors():
+            try:
+                await self._runtime.logins.begin(
+                    account.id, str(account.login), names_of(account), taking
+                )
+            except LoginExistsError:
+                raise LoginUsedError from None
+            except HoldingsChangedError:
+                raise ListChangedError from None
         if visitor is not None:
-            # Once more, for what came meanwhile: a live session still shows what it drew.
-            await self._leave(visitor)
+            # Again, for sessions that were made meanwhile: they still show what they have drawn.
+            await self._end_sessions(visitor)
 
     async def sign_out(self, account: Principal) -> None:
-        """End an account's login everywhere, and what runs for it in this process."""
+        """End an account's login everywhere, and its sessions and streams in this process."""
         login = str(account.login)
-        try:
+        with mapped_store_errors():
             await self._runtime.logins.end(account.id, login)
-        except StoreError as error:
-            raise refusal_for(error) from error
         self._ended[login] = None
         self._live.pop(login, None)
-        _bound(self._ended)
-        await self._leave(account)
+        _evict_oldest(self._ended)
+        await self._end_sessions(account)
 
-    async def _leave(self, principal: Principal) -> None:
-        """End the principal's streams, stop its turns, store what came, let its sessions go."""
+    async def _end_sessions(self, principal: Principal) -> None:
+        """End the principal's event streams, stop its turns (their text is stored), release its sessions."""
         self._events.end_of(principal)
         registry = self._runtime.registry
         keys = [s.key for s in registry.of(principal) if s.principal.login == principal.login]
         await asyncio.gather(*(registry.release(key, principal) for key in keys))
 
 
-def _bound(remembered: OrderedDict[str, float] | OrderedDict[str, None]) -> None:
-    while len(remembered) > REMEMBERED:
-        remembered.popitem(last=False)
+def _evict_oldest(logins: OrderedDict[str, float] | OrderedDict[str, None]) -> None:
+    while len(logins) > MAX_CACHED_LOGINS:
+        logins.popitem(last=False)

@@ -1,7 +1,7 @@
-"""Consent at sign-in: what a visitor has moves to an account only where the person says so.
+"""Consent at sign-in: a visitor's data moves to an account only where the person agrees.
 
-Whoever signs in may not be who chatted in this browser before. Between the provider's answer and
-the decision the browser stays the visitor, and the server keeps nothing: a signed cookie of ten
+Whoever signs in may not be who chatted in this browser before. Between the provider's response and
+the decision the browser stays the visitor, and the server stores nothing: a signed cookie of ten
 minutes, bound to that visitor, names the account. See ``docs/adr/0022-consent-at-sign-in.md``.
 """
 
@@ -24,15 +24,21 @@ from cmw_agent.web.security.guard import NOT_FOUND
 from cmw_agent.web.security.visitor_cookie import Visitors, cookie_name, cookies, set_cookie
 
 COOKIE = "cmw_consent"
-COOKIE_SECONDS = 600  # from the provider's answer to the decision
+COOKIE_SECONDS = 600  # from the provider's response to the decision
 PATH = "/login/consent"
 
 
 @dataclass(frozen=True, slots=True)
-class Pending:
-    """A sign-in that waits for its decision: of whom, as which account, and where it leads.
+class PendingSignIn:
+    """A sign-in that waits for the person's decision; the content of the cookie.
 
-    `groups` are those of the account's that some agent is for: a cookie has no room for all.
+    Attributes:
+        visitor: The id of the visitor who signs in.
+        account: The id of the account.
+        login: The id of the login that is to begin.
+        name: The account's user name, if the provider gave one.
+        groups: Those of the account's groups that some agent names: a cookie has no room for all.
+        path: Where the browser goes after the sign-in.
     """
 
     visitor: str
@@ -50,14 +56,14 @@ class Pending:
 
 
 class ConsentRoutes:
-    """Shows what would move, and completes the sign-in with what the person decides.
+    """The routes of the consent page: shows what would move, and takes the decision.
 
     Args:
-        identities: Signs the cookie of a sign-in that waits.
-        visitors: Writes the cookie that says who asks.
+        identities: Signs the cookie of a pending sign-in.
+        visitors: Writes the visitor cookie.
         accounts: Begins logins.
         embedded: Whether pages of other sites may frame this one.
-        is_open: Whether people can sign in at all; without that there is no such page.
+        is_open: Whether sign-in is configured; otherwise the routes answer 404.
     """
 
     def __init__(
@@ -76,38 +82,51 @@ class ConsentRoutes:
         self._is_open = is_open
 
     def routes(self) -> list[Route]:
-        """Return the routes, for the app's own router."""
+        """Return the routes of the consent page."""
         by_method = {
-            "GET": guarded(self.page, "consent", nobody=_nobody),
-            "POST": guarded(self.decide, "consent", nobody=_nobody),
+            "GET": guarded(self.page, "consent", nobody=_not_found),
+            "POST": guarded(self.decide, "consent", nobody=_not_found),
         }
 
         async def endpoint(request: Request) -> Response:
             if not self._is_open:
-                return _nobody()
+                return _not_found()
             return await by_method["POST" if request.method == "POST" else "GET"](request)
 
         return [Route(PATH, endpoint, methods=list(by_method))]
 
     def ask(self, request: Request, account: Principal, visitor: Principal, path: str) -> Response:
-        """Lead the browser to the decision, before which it stays the visitor."""
+        """Return the redirect to the consent page; until the decision the browser stays the visitor.
+
+        Args:
+            request: The provider's callback.
+            account: The account that signs in.
+            visitor: The browser's principal.
+            path: Where the browser goes after the sign-in.
+        """
         groups = self._accounts.groups_that_count(account)
-        pending = Pending(visitor.id, account.id, str(account.login), account.name, groups, path)
+        pending = PendingSignIn(
+            visitor.id, account.id, str(account.login), account.name, groups, path
+        )
         packed = base64.urlsafe_b64encode(orjson.dumps(asdict(pending)))
-        answer = RedirectResponse(home(request) + PATH[1:], 303)
-        self._set(request, answer, self._signer.sign(packed).decode(), COOKIE_SECONDS)
-        return answer
+        response = RedirectResponse(home(request) + PATH[1:], 303)
+        self._set_cookie(request, response, self._signer.sign(packed).decode(), COOKIE_SECONDS)
+        return response
 
     async def page(self, request: Request, principal: Principal) -> Response:
-        """List what would move."""
+        """Return the page that lists the visitor's data."""
         pending = self._pending(request, principal)
         if pending is None:
             return RedirectResponse(home(request), 303)
-        found = await self._accounts.holdings(principal)
-        return HTMLResponse(consent_page(found, pending.name, home(request)))
+        holdings = await self._accounts.holdings(principal)
+        return HTMLResponse(consent_page(holdings, pending.name, home(request)))
 
     async def decide(self, request: Request, principal: Principal) -> Response:
-        """Complete the sign-in, with or without what was listed."""
+        """Complete the sign-in, and transfer the listed data where the choice is ``move``.
+
+        Raises:
+            UserError: The request is malformed, no sign-in is pending, or the list has changed.
+        """
         if media_type(request.headers) != "application/json":
             raise InvalidMessageError("The request must be application/json.", status=415)
         content = await body(request)
@@ -120,14 +139,14 @@ class ConsentRoutes:
             raise LoginUsedError
         await self._accounts.sign_in(pending.principal, principal, digest)
         # The path may name a conversation, which is the account's only when it has moved.
-        answer = JSONResponse({"next": pending.path if choice == "move" else home(request)})
-        become = self._visitors.cookie_of(request.scope, pending.principal)
-        answer.headers.append("set-cookie", become)
-        self._set(request, answer, "", 0)
-        return answer
+        response = JSONResponse({"next": pending.path if choice == "move" else home(request)})
+        cookie = self._visitors.cookie_for(request.scope, pending.principal)
+        response.headers.append("set-cookie", cookie)
+        self._set_cookie(request, response, "", 0)
+        return response
 
-    def _pending(self, request: Request, principal: Principal) -> Pending | None:
-        """Return the sign-in of this very visitor that waits, if any."""
+    def _pending(self, request: Request, principal: Principal) -> PendingSignIn | None:
+        """Return the pending sign-in of this visitor, if any."""
         if cookie_principal(request) != principal:
             return None
         for cookie in cookies(request.headers, cookie_name(request.scope, COOKIE)):
@@ -135,15 +154,15 @@ class ConsentRoutes:
                 packed = self._signer.unsign(cookie, max_age=COOKIE_SECONDS)
             except BadSignature:
                 continue
-            pending = Pending(**orjson.loads(base64.urlsafe_b64decode(packed)))
+            pending = PendingSignIn(**orjson.loads(base64.urlsafe_b64decode(packed)))
             if pending.visitor == principal.id:
                 return pending
         return None
 
-    def _set(self, request: Request, answer: Response, value: str, seconds: int) -> None:
-        written = set_cookie(request.scope, COOKIE, value, seconds, embedded=self._embedded)
-        answer.headers.append("set-cookie", written)
+    def _set_cookie(self, request: Request, response: Response, value: str, seconds: int) -> None:
+        cookie = set_cookie(request.scope, COOKIE, value, seconds, embedded=self._embedded)
+        response.headers.append("set-cookie", cookie)
 
 
-def _nobody() -> Response:
+def _not_found() -> Response:
     return JSONResponse({"detail": NOT_FOUND}, 404)

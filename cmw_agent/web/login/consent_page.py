@@ -1,4 +1,4 @@
-"""Writes the page that asks what becomes of a visitor's conversations at sign-in."""
+"""Renders the page that asks whether a visitor's conversations move to the account."""
 
 from html import escape
 
@@ -56,40 +56,40 @@ HINT = (
 )
 
 
-def consent_page(found: Holdings, name: str | None, home: str) -> str:
-    """Return the page as one HTML document with one script.
+def consent_page(holdings: Holdings, name: str | None, home: str) -> str:
+    """Return the HTML document of the consent page; its one script is ``consent.js``.
 
     Args:
-        found: What the visitor has.
+        holdings: The visitor's data.
         name: The account's user name, as the provider gave it.
         home: The path of the chat.
     """
-    who = f"as <strong><bdi>{escape(name)}</bdi></strong>" if name else "now"
-    place = escape(home, quote=True)
+    as_name = f"as <strong><bdi>{escape(name)}</bdi></strong>" if name else "now"
+    home_path = escape(home, quote=True)
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<meta name="robots" content="noindex"><title>Move your chats to your account?</title>'
-        f'<style>{STYLE}</style><script src="{place}consent.js" defer></script></head><body>'
-        f'<main data-shown="{found.digest}"><h1>Move these chats to your account?</h1>'
-        f"<p>You are signing in {who}. {INTRODUCTION}</p>"
-        f"{_chats(found)}"
-        f'<ul class="facts">{"".join(f"<li>{fact}</li>" for fact in _facts(found))}</ul>'
+        f'<style>{STYLE}</style><script src="{home_path}consent.js" defer></script></head><body>'
+        f'<main data-shown="{holdings.digest}"><h1>Move these chats to your account?</h1>'
+        f"<p>You are signing in {as_name}. {INTRODUCTION}</p>"
+        f"{_chats(holdings)}"
+        f'<ul class="facts">{"".join(f"<li>{fact}</li>" for fact in _facts(holdings))}</ul>'
         '<div class="choices"><button type="button" class="move" data-choice="move">'
         'Move these to my account</button><button type="button" data-choice="leave">'
         f'Leave them</button></div><p class="hint">{HINT}</p>'
         f'<p role="alert"></p><noscript><p>Please switch JavaScript on to choose.</p></noscript>'
-        f'<p class="hint"><a href="{place}">Cancel the sign-in</a></p></main></body></html>'
+        f'<p class="hint"><a href="{home_path}">Cancel the sign-in</a></p></main></body></html>'
     )
 
 
-def _chats(found: Holdings) -> str:
-    if not found.conversations:
+def _chats(holdings: Holdings) -> str:
+    if not holdings.conversations:
         return ""
-    items = "".join(_item(item) for item in found.newest)
+    items = "".join(_item(item) for item in holdings.newest)
     return (
-        f"<h2>{_many(found.conversations, 'conversation')}</h2>"
-        f'<ul class="chats" tabindex="0" aria-label="Conversations">{items}{_older(found)}</ul>'
+        f"<h2>{_counted(holdings.conversations, 'conversation')}</h2>"
+        f'<ul class="chats" tabindex="0" aria-label="Conversations">{items}{_older(holdings)}</ul>'
     )
 
 
@@ -101,20 +101,22 @@ def _item(item: Listed) -> str:
     )
 
 
-def _older(found: Holdings) -> str:
-    older = found.conversations - len(found.newest)
-    return f'<li class="more">and {_many(older, "older conversation")}</li>' if older else ""
+def _older(holdings: Holdings) -> str:
+    older = holdings.conversations - len(holdings.newest)
+    return f'<li class="more">and {_counted(older, "older conversation")}</li>' if older else ""
 
 
-def _facts(found: Holdings) -> list[str]:
+def _facts(holdings: Holdings) -> list[str]:
     facts = []
-    if found.files:
-        facts.append(f"{_many(found.files, 'file')} would move too.")
-    if found.tasks:
-        tasks = f"{_many(found.tasks, 'recurring task')} will not move: if you move the chats, "
-        facts.append(tasks + ("it ends." if found.tasks == 1 else "they end."))
+    if holdings.files:
+        facts.append(f"{_counted(holdings.files, 'file')} would move too.")
+    if holdings.tasks:
+        tasks = (
+            f"{_counted(holdings.tasks, 'recurring task')} will not move: if you move the chats, "
+        )
+        facts.append(tasks + ("it ends." if holdings.tasks == 1 else "they end."))
     return [*facts, PERMISSIONS]
 
 
-def _many(count: int, noun: str) -> str:
+def _counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"

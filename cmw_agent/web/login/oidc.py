@@ -1,11 +1,9 @@
-"""The OpenID provider as a client sees it: where to sign in, and who has signed in.
+"""OpenID Connect client: the authorization code flow with PKCE.
 
-Authorization code flow with PKCE. Nothing is kept but the provider's own description.
+Only the provider's discovery document is cached.
 """
 
-import logging
 import time
-from dataclasses import dataclass
 from typing import Any
 
 import httpx2
@@ -17,49 +15,28 @@ from joserfc.jwk import KeySet
 
 from cmw_agent.config.settings import Settings
 from cmw_agent.core.errors import UserError, frames
+from cmw_agent.core.logs import get_logger
 from cmw_agent.identity.principals import Principal, new_login
+from cmw_agent.web.login.sign_in import ProviderDownError, Secrets, SignInError
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 DISCOVERY = "/.well-known/openid-configuration"
-KEEP_SECONDS = 3600.0  # the provider's description; its keys are asked for at each sign-in
-WAIT_SECONDS = 10.0
-CLOCK_SECONDS = 60  # by which two machines' clocks may differ
-SUBJECT_CHARS = 255  # at most, as OpenID Connect says
+METADATA_SECONDS = 3600.0  # the discovery document is cached; keys are fetched at each sign-in
+TIMEOUT_SECONDS = 10.0
+CLOCK_SKEW_SECONDS = 60
+MAX_SUBJECT_CHARS = 255  # OpenID Connect Core 1.0, section 2
 # No "none", and no shared secret: the provider alone can sign with these.
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512")
 GROUP_CLAIMS = ("groups", "roles")
 ENDPOINTS = ("authorization_endpoint", "token_endpoint", "jwks_uri")
 
 
-class SignInError(UserError):
-    """The sign-in did not prove who it is."""
-
-    status = 400
-    sentence = "The sign-in could not be verified; please try again."
-
-
-class ProviderDownError(UserError):
-    """The provider cannot be reached, or does not answer as one."""
-
-    status = 502
-    sentence = "The sign-in service cannot be reached right now; please try again in a moment."
-
-
-@dataclass(frozen=True, slots=True)
-class Secrets:
-    """What ties an answer of the provider to the one request that it answers."""
-
-    state: str
-    nonce: str
-    verifier: str
-
-
 class Provider:
-    """The configured provider.
+    """The configured OpenID provider.
 
     Args:
-        settings: Their provider and client id must be set.
+        settings: With the provider's URL and the client id set.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -68,45 +45,54 @@ class Provider:
         secret = settings.oauth_client_secret
         self._secret = secret.get_secret_value() if secret else None
         self._scopes = settings.oauth_scopes
-        self._description: tuple[float, dict[str, Any]] | None = None
-        # Once: reading the certificates takes tens of ms, in which nothing else would run.
-        self._trusted = httpx2.create_ssl_context()
+        self._metadata: tuple[float, dict[str, Any]] | None = None
+        # Once: reading the certificates blocks the event loop for tens of ms.
+        self._ssl_context = httpx2.create_ssl_context()
 
-    async def sign_in_address(self, redirect_uri: str, known: Secrets) -> str:
-        """Return where to send the browser to sign in.
+    async def sign_in_address(self, redirect_uri: str, sign_in: Secrets) -> str:
+        """Return the provider's URL at which the browser signs in.
+
+        Args:
+            redirect_uri: The URL of this app's callback.
+            sign_in: The secrets of this sign-in.
 
         Raises:
-            ProviderDownError: The provider does not say where.
+            ProviderDownError: The discovery document cannot be read.
         """
         async with self._client(redirect_uri) as client:
-            found = await self._described(client)
+            metadata = await self._read_metadata(client)
             address, _ = client.create_authorization_url(
-                found["authorization_endpoint"],
-                state=known.state,
-                nonce=known.nonce,
-                code_verifier=known.verifier,
+                metadata["authorization_endpoint"],
+                state=sign_in.state,
+                nonce=sign_in.nonce,
+                code_verifier=sign_in.verifier,
             )
             return str(address)
 
-    async def account(self, redirect_uri: str, code: str, known: Secrets) -> Principal:
-        """Return the account that `code` stands for, with a new login.
+    async def account(self, redirect_uri: str, code: str, sign_in: Secrets) -> Principal:
+        """Exchange an authorization code for an account, with a new login.
+
+        Args:
+            redirect_uri: The URL of this app's callback.
+            code: The authorization code of the callback.
+            sign_in: The secrets of this sign-in.
 
         Raises:
             ProviderDownError: The provider cannot be reached.
-            SignInError: It refuses the code, or what it signed is not for this sign-in.
+            SignInError: The provider refuses the code, or its ID token is not for this sign-in.
         """
         async with self._client(redirect_uri) as client:
-            found = await self._described(client)
+            metadata = await self._read_metadata(client)
             try:
                 tokens = await client.fetch_token(
-                    found["token_endpoint"], code=code, code_verifier=known.verifier
+                    metadata["token_endpoint"], code=code, code_verifier=sign_in.verifier
                 )
-                keys = await _fetched(client, found["jwks_uri"])
-                return self._verified(found["issuer"], tokens["id_token"], keys, known.nonce)
+                keys = await _fetch_json(client, metadata["jwks_uri"])
+                return self._verify(metadata["issuer"], tokens["id_token"], keys, sign_in.nonce)
             except (OAuthError, JoseError, LookupError, TypeError, ValueError) as error:
-                raise _told(SignInError(), error) from None
+                raise _logged(SignInError(), error) from None
             except httpx2.HTTPError as error:
-                raise _told(ProviderDownError(), error) from None
+                raise _logged(ProviderDownError(), error) from None
 
     def _client(self, redirect_uri: str) -> AsyncOAuth2Client:
         return AsyncOAuth2Client(
@@ -116,68 +102,70 @@ class Provider:
             scope=self._scopes,
             redirect_uri=redirect_uri,
             code_challenge_method="S256",
-            timeout=WAIT_SECONDS,
-            verify=self._trusted,
+            timeout=TIMEOUT_SECONDS,
+            verify=self._ssl_context,
         )
 
-    async def _described(self, client: AsyncOAuth2Client) -> dict[str, Any]:
+    async def _read_metadata(self, client: AsyncOAuth2Client) -> dict[str, Any]:
+        """Return the discovery document, cached for `METADATA_SECONDS`."""
         now = time.monotonic()
-        if self._description is not None and now - self._description[0] < KEEP_SECONDS:
-            return self._description[1]
+        if self._metadata is not None and now - self._metadata[0] < METADATA_SECONDS:
+            return self._metadata[1]
         try:
-            found = await _fetched(client, self._address + DISCOVERY)
-            _check_description(found, self._address)
+            metadata = await _fetch_json(client, self._address + DISCOVERY)
+            _check_metadata(metadata, self._address)
         except (httpx2.HTTPError, LookupError, TypeError, AttributeError, ValueError) as error:
-            raise _told(ProviderDownError(), error) from None
-        self._description = now, found
-        return found
+            raise _logged(ProviderDownError(), error) from None
+        self._metadata = now, metadata
+        return metadata
 
-    def _verified(self, issuer: str, id_token: str, keys: dict[str, Any], nonce: str) -> Principal:
+    def _verify(self, issuer: str, id_token: str, keys: dict[str, Any], nonce: str) -> Principal:
         token = jwt.decode(id_token, KeySet.import_key_set(keys), algorithms=ALGORITHMS)  # type: ignore[arg-type]
         claims = token.claims
         jwt.JWTClaimsRegistry(
-            leeway=CLOCK_SECONDS,
+            leeway=CLOCK_SKEW_SECONDS,
             iss={"essential": True, "value": issuer},
             aud={"essential": True, "value": self._client_id},
             exp={"essential": True},
             sub={"essential": True},
             nonce={"essential": True, "value": nonce},
         ).validate(claims)
-        party = claims.get("azp", self._client_id)
+        authorized_party = claims.get("azp", self._client_id)
         subject, name = claims["sub"], claims.get("preferred_username")
-        if party != self._client_id or not 0 < len(subject) <= SUBJECT_CHARS:
+        if authorized_party != self._client_id or not 0 < len(subject) <= MAX_SUBJECT_CHARS:
             raise ValueError
         return new_login(issuer, subject, name if isinstance(name, str) else None, _groups(claims))
 
 
 def _groups(claims: dict[str, Any]) -> list[str]:
-    """Return the groups and roles that a token names, each once."""
-    found: list[str] = []
+    """Return the groups and roles that a token names, without duplicates."""
+    groups: list[str] = []
     for claim in GROUP_CLAIMS:
-        named = claims.get(claim)
-        if isinstance(named, list):
-            found += [name for name in named if isinstance(name, str)]
-    return list(dict.fromkeys(found))
+        names = claims.get(claim)
+        if isinstance(names, list):
+            groups += [name for name in names if isinstance(name, str)]
+    return list(dict.fromkeys(groups))
 
 
-def _check_description(found: dict[str, Any], address: str) -> None:
+def _check_metadata(metadata: dict[str, Any], address: str) -> None:
     # Another issuer's users could otherwise pass for this one's.
-    if found["issuer"].rstrip("/") != address:
+    if metadata["issuer"].rstrip("/") != address:
         raise ValueError
     scheme = address.partition("//")[0]
-    if not all(found[name].startswith(scheme) for name in ENDPOINTS):
+    if not all(metadata[name].startswith(scheme) for name in ENDPOINTS):
         raise ValueError
 
 
-async def _fetched(client: AsyncOAuth2Client, address: str) -> dict[str, Any]:
-    answer = await client.request("GET", address, withhold_token=True)
-    answer.raise_for_status()
-    found = answer.json()
-    if not isinstance(found, dict):
+async def _fetch_json(client: AsyncOAuth2Client, address: str) -> dict[str, Any]:
+    response = await client.request("GET", address, withhold_token=True)
+    response.raise_for_status()
+    content = response.json()
+    if not isinstance(content, dict):
         raise TypeError
-    return found
+    return content
 
 
-def _told(told: UserError, error: BaseException) -> UserError:
-    log.warning("sign-in failed error_id=%s cause=%s", told.error_id, frames(error))
-    return told
+def _logged(user_error: UserError, cause: BaseException) -> UserError:
+    """Log `cause` under the id of `user_error`, and return `user_error`."""
+    log.warning("sign-in failed", error_id=user_error.error_id, cause=frames(cause))
+    return user_error

@@ -1,37 +1,40 @@
-"""Accounts by OpenID Connect: the routes to sign in and out, and what the page shows of it.
+"""The routes to sign in by OpenID Connect, and to sign out.
 
-What a sign-in needs until its callback stands in a short-lived signed cookie, bound to the
-visitor who began it; the process keeps nothing. See
-``docs/adr/0008-accounts-by-openid-connect.md``.
+The state of a sign-in is in a short-lived signed cookie, bound to the visitor who began it; the
+server stores nothing until the callback. See ``docs/adr/0008-accounts-by-openid-connect.md``.
 """
 
 import base64
 import hmac
 import html
-import logging
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 import orjson
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from cmw_agent.core.errors import UserError, frames
+from cmw_agent.core.errors import UserError
+from cmw_agent.core.logs import get_logger
 from cmw_agent.identity.principals import Identities, Principal
-from cmw_agent.web.api.endpoint import cookie_principal, home
+from cmw_agent.web.api.endpoint import cookie_principal, endpoint, home
 from cmw_agent.web.login.accounts import Accounts
 from cmw_agent.web.login.consent import ConsentRoutes
-from cmw_agent.web.login.oidc import Provider, Secrets, SignInError
+from cmw_agent.web.login.sign_in import Secrets, SignInError
 from cmw_agent.web.security.guard import NOT_FOUND
 from cmw_agent.web.security.visitor_cookie import Visitors, cookie_name, cookies, set_cookie
 
-log = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from cmw_agent.web.login.oidc import Provider
+
+log = get_logger(__name__)
 
 COOKIE = "cmw_login"
 COOKIE_SECONDS = 600  # from the link to the callback
-NEXT_CHARS = 512
+MAX_NEXT_CHARS = 512
 REFUSED = "The sign-in was cancelled or refused; please try again."
 ERROR_PAGE = (
     '<!doctype html><html lang="en"><meta charset="utf-8"><title>Not signed in</title>'
@@ -41,7 +44,15 @@ ERROR_PAGE = (
 
 @dataclass(frozen=True, slots=True)
 class LoginAttempt:
-    """A sign-in that has begun: by whom, its secrets, and where it leads."""
+    """A sign-in that has begun; the content of the cookie.
+
+    Attributes:
+        visitor: The id of the visitor who began it, if the browser has a cookie.
+        state: The OAuth state.
+        nonce: The nonce that the ID token must name.
+        verifier: The PKCE code verifier.
+        path: Where the browser goes after the sign-in.
+    """
 
     visitor: str | None
     state: str
@@ -51,25 +62,25 @@ class LoginAttempt:
 
     @property
     def secrets(self) -> Secrets:
-        """What the provider's answer must fit."""
+        """The values that the provider's response must match."""
         return Secrets(self.state, self.nonce, self.verifier)
 
 
 class LoginRoutes:
-    """See the module's text.
+    """The routes ``/login``, ``/login/callback`` and ``/logout``, and the consent page's.
 
     Args:
-        provider: Where people sign in; None answers every route as if it were not there.
+        provider: The OpenID provider; None answers 404 on every route.
         identities: Signs the cookie of a sign-in.
-        visitors: Writes the cookie that says who asks.
+        visitors: Writes the visitor cookie.
         accounts: Begins and ends logins.
-        consent: Asks what becomes of the visitor's conversations.
+        consent: The consent page, for visitors who have conversations.
         embedded: Whether pages of other sites may frame this one.
     """
 
     def __init__(
         self,
-        provider: Provider | None,
+        provider: "Provider | None",
         identities: Identities,
         visitors: Visitors,
         accounts: Accounts,
@@ -85,127 +96,126 @@ class LoginRoutes:
         self._embedded = embedded
 
     def routes(self) -> list[Route]:
-        """Return the routes, for the app's own router."""
+        """Return the routes of sign-in and sign-out."""
         return [
-            Route("/login", self._answered(self._login)),
-            Route("/login/callback", self._answered(self._callback)),
-            Route("/logout", self._answered(self._logout), methods=["POST"]),
+            Route("/login", self._endpoint(self._login)),
+            Route("/login/callback", self._endpoint(self._callback)),
+            Route("/logout", self._endpoint(self._logout), methods=["POST"]),
             *self._consent.routes(),
         ]
 
-    def _answered(
-        self, answer: Callable[[Request, Provider], Awaitable[Response]]
+    def _endpoint(
+        self, handler: Callable[[Request, "Provider"], Awaitable[Response]]
     ) -> Callable[[Request], Awaitable[Response]]:
-        async def endpoint(request: Request) -> Response:
+        """Return an endpoint that runs `handler` and turns its errors into responses."""
+
+        async def handle(request: Request) -> Response:
             if self._provider is None:
                 return JSONResponse({"detail": NOT_FOUND}, 404)
-            try:
-                return await answer(request, self._provider)
-            except UserError as error:
-                log.info("told error_id=%s kind=%s", error.error_id, type(error).__name__)
-                told = error
-            except Exception as error:  # noqa: BLE001 (told to the user, named in the log)
-                told = UserError()
-                log.error("sign-in failed error_id=%s cause=%s", told.error_id, frames(error))  # noqa: TRY400
-            if request.method == "POST":
-                return JSONResponse({"detail": str(told)}, told.status)
-            page = ERROR_PAGE.format(
-                sentence=html.escape(str(told)), home=html.escape(home(request))
-            )
-            return HTMLResponse(page, told.status)
+            return await handler(request, self._provider)
 
-        return endpoint
+        return endpoint(handle, "sign-in", _error_response)
 
-    async def _login(self, request: Request, provider: Provider) -> Response:
+    async def _login(self, request: Request, provider: "Provider") -> Response:
         path = local_path(request.query_params.get("next"), home(request))
-        asker = cookie_principal(request)
-        if asker is not None and asker.kind == "account":
+        principal = cookie_principal(request)
+        if principal is not None and principal.kind == "account":
             return RedirectResponse(path, 303)
-        begun = LoginAttempt(
-            visitor=asker.id if asker else None,
+        attempt = LoginAttempt(
+            visitor=principal.id if principal else None,
             state=secrets.token_urlsafe(32),
             nonce=secrets.token_urlsafe(32),
             verifier=secrets.token_urlsafe(48),
             path=path,
         )
-        there = await provider.sign_in_address(_callback_address(request), begun.secrets)
-        answer = RedirectResponse(there, 303)
-        written = self._identities.sign_state(_packed(begun))
-        self._set(request, answer, written, COOKIE_SECONDS)
-        return answer
+        address = await provider.sign_in_address(_callback_address(request), attempt.secrets)
+        response = RedirectResponse(address, 303)
+        self._set_cookie(
+            request, response, self._identities.sign_state(_pack(attempt)), COOKIE_SECONDS
+        )
+        return response
 
-    async def _callback(self, request: Request, provider: Provider) -> Response:
+    async def _callback(self, request: Request, provider: "Provider") -> Response:
         visitor = cookie_principal(request)
-        begun = self._begun(request, visitor)
+        attempt = self._attempt(request, visitor)
         code = request.query_params.get("code")
         if not code or "error" in request.query_params:
             raise SignInError(REFUSED)
-        account = await provider.account(_callback_address(request), code, begun.secrets)
+        account = await provider.account(_callback_address(request), code, attempt.secrets)
         if visitor is not None and not (await self._accounts.holdings(visitor)).is_empty:
-            answer = self._consent.ask(request, account, visitor, begun.path)
+            response = self._consent.ask(request, account, visitor, attempt.path)
         else:
             await self._accounts.sign_in(account, visitor, None)
-            answer = RedirectResponse(begun.path, 303)
-            self._become(request, answer, account)
-        self._set(request, answer, "", 0)
-        return answer
+            response = RedirectResponse(attempt.path, 303)
+            self._set_principal(request, response, account)
+        self._set_cookie(request, response, "", 0)
+        return response
 
-    def _begun(self, request: Request, visitor: Principal | None) -> LoginAttempt:
-        """Return the sign-in that this request ends; another's is none.
+    def _attempt(self, request: Request, visitor: Principal | None) -> LoginAttempt:
+        """Return the sign-in that this callback completes.
 
         Raises:
-            SignInError: This browser, as this visitor, has begun no such sign-in.
+            SignInError: This browser, as this visitor, has begun no sign-in with this state.
         """
         state = request.query_params.get("state", "").encode()
         for cookie in cookies(request.headers, cookie_name(request.scope, COOKIE)):
             packed = self._identities.verify_state(cookie, COOKIE_SECONDS)
-            begun = _unpacked(packed) if packed is not None else None
-            if begun is None or not hmac.compare_digest(begun.state.encode(), state):
+            attempt = _unpack(packed) if packed is not None else None
+            if attempt is None or not hmac.compare_digest(attempt.state.encode(), state):
                 continue
-            if begun.visitor != (visitor.id if visitor else None):
+            if attempt.visitor != (visitor.id if visitor else None):
                 break
-            return begun
+            return attempt
         raise SignInError
 
-    async def _logout(self, request: Request, provider: Provider) -> Response:
-        answer = JSONResponse({})  # asked by the page's script, which loads the page anew
+    async def _logout(self, request: Request, provider: "Provider") -> Response:
+        response = JSONResponse({})  # the page's script asks, and loads the page again
         account = cookie_principal(request)
         if account is not None and account.kind == "account":
             await self._accounts.sign_out(account)
-            self._become(request, answer, self._identities.new_visitor())
-        return answer
+            self._set_principal(request, response, self._identities.new_visitor())
+        return response
 
-    def _become(self, request: Request, answer: Response, principal: Principal) -> None:
-        answer.headers.append("set-cookie", self._visitors.cookie_of(request.scope, principal))
+    def _set_principal(self, request: Request, response: Response, principal: Principal) -> None:
+        response.headers.append("set-cookie", self._visitors.cookie_for(request.scope, principal))
 
-    def _set(self, request: Request, answer: Response, value: str, seconds: int) -> None:
-        written = set_cookie(request.scope, COOKIE, value, seconds, embedded=self._embedded)
-        answer.headers.append("set-cookie", written)
+    def _set_cookie(self, request: Request, response: Response, value: str, seconds: int) -> None:
+        cookie = set_cookie(request.scope, COOKIE, value, seconds, embedded=self._embedded)
+        response.headers.append("set-cookie", cookie)
 
 
-def local_path(wanted: str | None, otherwise: str) -> str:
-    """Return `wanted` if it is a path on this site, however a browser reads it, or `otherwise`."""
-    # Browsers take a backslash for a slash, pass over control characters, and leave the site
-    # at two slashes.
+def local_path(path: str | None, default: str) -> str:
+    """Return `path` if every browser reads it as a path on this site, else `default`."""
+    # Browsers read a backslash as a slash, skip control characters, and leave the site at two
+    # slashes.
     is_local = (
-        wanted is not None
-        and len(wanted) <= NEXT_CHARS
-        and wanted.startswith("/")
-        and not wanted.startswith("//")
-        and "\\" not in wanted
-        and wanted.isascii()
-        and wanted.isprintable()
+        path is not None
+        and len(path) <= MAX_NEXT_CHARS
+        and path.startswith("/")
+        and not path.startswith("//")
+        and "\\" not in path
+        and path.isascii()
+        and path.isprintable()
     )
-    return wanted if wanted is not None and is_local else otherwise
+    return path if path is not None and is_local else default
+
+
+def _error_response(request: Request, error: UserError) -> Response:
+    """Return an error page, or JSON to the script that signs out."""
+    log.info("sign-in refused", error_id=error.error_id, kind=type(error).__name__)
+    if request.method == "POST":
+        return JSONResponse({"detail": str(error)}, error.status)
+    page = ERROR_PAGE.format(sentence=html.escape(str(error)), home=html.escape(home(request)))
+    return HTMLResponse(page, error.status)
 
 
 def _callback_address(request: Request) -> str:
     return f"{request.base_url}login/callback"
 
 
-def _packed(begun: LoginAttempt) -> str:
-    return base64.urlsafe_b64encode(orjson.dumps(asdict(begun))).decode()
+def _pack(attempt: LoginAttempt) -> str:
+    return base64.urlsafe_b64encode(orjson.dumps(asdict(attempt))).decode()
 
 
-def _unpacked(packed: str) -> LoginAttempt:
+def _unpack(packed: str) -> LoginAttempt:
     return LoginAttempt(**orjson.loads(base64.urlsafe_b64decode(packed)))

@@ -1,6 +1,6 @@
-"""The page: a few Gradio components and the events between them.
+"""The page: its Gradio components and the events between them.
 
-Few on purpose: each component costs every new session CPU and memory.
+There are few of them, because each component costs every new session CPU and memory.
 """
 
 import html
@@ -30,17 +30,18 @@ EVENTS = frozenset(
     {"open_page", "new_chat", "send", "retry", "edit", "stop", "chat", "earlier", "rate"}
 )
 
-# In the browser alone. `cmw` is defined by visitor.js.
+# Run in the browser; visitor.js defines `cmw`.
 JS_TAKE = "(text, key, files, model) => window.cmw.take(model)"
 JS_BUSY = "(text, id) => window.cmw.busy(text, id)"
-JS_AGAIN = "() => window.cmw.again()"
+JS_REGENERATE = "() => window.cmw.again()"
 JS_IDLE = "(shown) => window.cmw.idle(shown)"
 JS_OPENED = "(id) => window.cmw.opened(id)"
 JS_LEAVE = "() => window.cmw.leave()"
 JS_RESTORE = "() => window.cmw.restore()"
 
-# Events of the page alone: values in Gradio's own form, no limit but the app's own.
-QUIET: Mapping[str, Any] = MappingProxyType(
+# Options of events that no API client may call: their values are in Gradio's form already, and
+# only the app limits how many run at once.
+PRIVATE_EVENT: Mapping[str, Any] = MappingProxyType(
     {
         "show_progress": "hidden",
         "postprocess": False,
@@ -53,11 +54,11 @@ STATIC = Path(__file__).parent / "static"  # scripts of the page
 
 
 @dataclass(slots=True)
-class _Parts:
-    """The components that events touch."""
+class _Components:
+    """The components that are inputs or outputs of events."""
 
     chat: gr.Chatbot
-    box: gr.Textbox
+    message_input: gr.Textbox
     key: gr.Textbox
     conversation: gr.Textbox
     files: gr.Textbox
@@ -67,24 +68,27 @@ class _Parts:
 
 
 def build_page(settings: Settings, handlers: Handlers, profiles: Sequence[Profile]) -> gr.Blocks:
-    """Return the page, its events named after the methods of `handlers`.
+    """Return the page; its events are named after the methods of `handlers`.
 
-    It is everybody's, so `profiles` are the agents that everybody may use.
+    Args:
+        settings: The models to choose from, and whether the demo model answers.
+        handlers: The handlers of the events.
+        profiles: The agents that everybody may use: all users get the same page.
     """
     demo = gr.Blocks(title=TITLE, fill_height=True, analytics_enabled=False)
     with demo:
-        parts = _layout(settings, profiles)
-        _on_open(demo, parts, handlers)
-        _on_send(parts, handlers)
-        _on_change(parts, handlers)
-        # Makes the browser hold a heartbeat open; the event server sees it end.
+        components = _layout(settings, profiles)
+        _on_open(demo, components, handlers)
+        _on_send(components, handlers)
+        _on_change(components, handlers)
+        # Makes the browser hold a heartbeat open; its end tells the event server of a closed page.
         demo.unload(lambda: None)
         api(handlers.chat, api_name="chat", concurrency_limit=None)
-    demo.api_open = False  # `queue()` would say so too, and build Gradio's app once more
+    demo.api_open = False  # `queue()` would set it too, but also build Gradio's app again
     return demo
 
 
-def _layout(settings: Settings, profiles: Sequence[Profile]) -> _Parts:
+def _layout(settings: Settings, profiles: Sequence[Profile]) -> _Components:
     with gr.Sidebar(width=280, open=False, elem_id="cmw-side"):
         new = gr.Button("New chat", icon=None, variant="primary", elem_id="cmw-new")
         gr.HTML('<div id="cmw-history"></div>', elem_id="cmw-recent")
@@ -115,7 +119,7 @@ def _layout(settings: Settings, profiles: Sequence[Profile]) -> _Parts:
             placeholder="## What can I do for you?",
             examples=[{"text": text} for text in EXAMPLES],
         )
-        box = gr.Textbox(
+        message_input = gr.Textbox(
             elem_id="cmw-input",
             show_label=False,
             label="Message",
@@ -134,19 +138,19 @@ def _layout(settings: Settings, profiles: Sequence[Profile]) -> _Parts:
             '<div class="cmw-foot">Answers can be wrong. Your conversations are yours alone.</div>',
             elem_id="cmw-foot",
         )
-    return _Parts(chat, box, key, conversation, files, model, earlier, new)
+    return _Components(chat, message_input, key, conversation, files, model, earlier, new)
 
 
 def heading(settings: Settings, profiles: Sequence[Profile]) -> str:
-    """Return the page's head: its name, the agents, the model and, for the demo, what to set."""
+    """Return the page's header as HTML: title, agents, model and, for the demo, what to set."""
     agents = _agents(profiles)
     if not settings.demo:
         model = html.escape(settings.model)
-        shown = f'<span class="cmw-model" title="The model that answers">{model}</span>'
-        # With several to choose from, the list beside it names the one that answers.
+        badge = f'<span class="cmw-model" title="The model that answers">{model}</span>'
+        # With several models, the dropdown beside it shows the selected one.
         return (
             f'<div class="cmw-head"><h1>{TITLE}</h1>{agents}'
-            f"{'' if settings.models else shown}</div>"
+            f"{'' if settings.models else badge}</div>"
         )
     return (
         f'<div class="cmw-head"><h1>{TITLE}</h1>{agents}'
@@ -166,69 +170,86 @@ def _agents(profiles: Sequence[Profile]) -> str:
     return f'<nav class="cmw-agents" aria-label="Agents">{links}</nav>'
 
 
-def _on_open(demo: gr.Blocks, parts: _Parts, handlers: Handlers) -> None:
-    opened = [parts.chat, parts.conversation]
-    demo.load(handlers.open_page, None, [*opened, parts.model], **QUIET).then(
-        None, [parts.conversation], None, js=JS_OPENED, api_visibility="private"
+def _on_open(demo: gr.Blocks, components: _Components, handlers: Handlers) -> None:
+    opened = [components.chat, components.conversation]
+    demo.load(handlers.open_page, None, [*opened, components.model], **PRIVATE_EVENT).then(
+        None, [components.conversation], None, js=JS_OPENED, api_visibility="private"
     )
-    parts.new.click(handlers.new_chat, None, opened, **QUIET).then(
+    components.new.click(handlers.new_chat, None, opened, **PRIVATE_EVENT).then(
         None, None, None, js=JS_LEAVE, api_visibility="private"
     )
 
 
-def _on_send(parts: _Parts, handlers: Handlers) -> None:
-    _before(parts.box.submit, parts, JS_BUSY)
-    send = parts.box.submit(
+def _on_send(components: _Components, handlers: Handlers) -> None:
+    _before(components.message_input.submit, components, JS_BUSY)
+    send = components.message_input.submit(
         handlers.send,
-        [parts.box, parts.key, parts.files, parts.model],
-        [parts.chat, parts.conversation],
+        [components.message_input, components.key, components.files, components.model],
+        [components.chat, components.conversation],
         js=JS_TAKE,
         api_name="send",
         show_progress="hidden",
         postprocess=False,
         concurrency_limit=None,
     )
-    _after(send, parts)
-    send.failure(None, None, [parts.box], js=JS_RESTORE, api_visibility="private")
+    _after(send, components)
+    send.failure(None, None, [components.message_input], js=JS_RESTORE, api_visibility="private")
 
 
-def _on_change(parts: _Parts, handlers: Handlers) -> None:
-    parts.chat.like(handlers.rate, None, None, **QUIET)
-    parts.earlier.click(handlers.earlier, None, [parts.chat, parts.conversation], **QUIET).then(
-        None, [parts.conversation], None, js=JS_OPENED, api_visibility="private"
-    )
-    parts.box.stop(handlers.stop, None, None, **QUIET)
-    for trigger, handler in ((parts.chat.retry, handlers.retry), (parts.chat.edit, handlers.edit)):
-        _before(trigger, parts, JS_AGAIN)
-        again = trigger(handler, None, [parts.chat, parts.conversation], **QUIET)
-        _after(again, parts)
-        again.failure(None, [parts.conversation], [parts.box], js=JS_IDLE, api_visibility="private")
+def _on_change(components: _Components, handlers: Handlers) -> None:
+    components.chat.like(handlers.rate, None, None, **PRIVATE_EVENT)
+    components.earlier.click(
+        handlers.earlier, None, [components.chat, components.conversation], **PRIVATE_EVENT
+    ).then(None, [components.conversation], None, js=JS_OPENED, api_visibility="private")
+    components.message_input.stop(handlers.stop, None, None, **PRIVATE_EVENT)
+    for trigger, handler in (
+        (components.chat.retry, handlers.retry),
+        (components.chat.edit, handlers.edit),
+    ):
+        _before(trigger, components, JS_REGENERATE)
+        event = trigger(handler, None, [components.chat, components.conversation], **PRIVATE_EVENT)
+        _after(event, components)
+        event.failure(
+            None,
+            [components.conversation],
+            [components.message_input],
+            js=JS_IDLE,
+            api_visibility="private",
+        )
 
 
-def _before(trigger: Callable[..., gr.events.Dependency], parts: _Parts, script: str) -> None:
-    """Offer the stop button first of all; the browser runs listeners in this order."""
+def _before(
+    trigger: Callable[..., gr.events.Dependency], components: _Components, script: str
+) -> None:
+    """Run `script`, which shows the stop button, before the event's other listeners."""
     trigger(
         None,
-        [parts.box, parts.conversation],
-        [parts.box],
+        [components.message_input, components.conversation],
+        [components.message_input],
         js=script,
         api_visibility="private",
         trigger_mode="multiple",
     )
 
 
-def _after(event: gr.events.Dependency, parts: _Parts) -> None:
-    """Take the stop button away once the event has ended well."""
-    event.then(None, [parts.conversation], [parts.box], js=JS_IDLE, api_visibility="private")
+def _after(event: gr.events.Dependency, components: _Components) -> None:
+    """Hide the stop button once the event has succeeded."""
+    event.then(
+        None,
+        [components.conversation],
+        [components.message_input],
+        js=JS_IDLE,
+        api_visibility="private",
+    )
 
 
 def _event_of(name: str) -> type[gr.EventData] | None:
-    """Return the class of an event's own data, for those handlers that take one."""
+    """Return the class of the event data that a handler takes; None where it takes none."""
     return {"edit": gr.EditData, "rate": gr.LikeData}.get(name)
 
 
-def functions(demo: gr.Blocks, handlers: Handlers) -> dict[int, PageEvent]:
-    """Return the page's events by Gradio's index, for the event server."""
+def page_events(demo: gr.Blocks, handlers: Handlers) -> dict[int, PageEvent]:
+    """Return the page's events by Gradio's function index, for the event server."""
     turns = ("send", "retry", "edit", "chat")
     return {
         index: PageEvent(

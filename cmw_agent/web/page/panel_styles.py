@@ -1,4 +1,4 @@
-"""Looks of what stands around the chat: accounts, questions before a tool runs, what it took."""
+"""The style sheet of the panels around the chat: connected accounts, tool approvals, token usage."""
 
 PANELS = """
 /* -- a link at which an account is connected -- */

@@ -1,7 +1,7 @@
 """Draws a conversation as the value of a Gradio Chatbot.
 
 The dictionaries are in Gradio's own normal form, so that Gradio need not convert the
-whole history at each update. A dictionary is never changed once it was handed out:
+whole history at each update. A dictionary never changes once it has been returned:
 an update is a new list that reuses the old dictionaries.
 """
 
@@ -25,25 +25,25 @@ from cmw_agent.core.events import (
 from cmw_agent.core.sanitize import fence_for
 from memory.records import Feedback, StoredFile, StoredMessage
 
-Drawn = dict[str, Any]
+DrawnMessage = dict[str, Any]
 FilesBySeq = Mapping[int, Sequence[StoredFile]]
 NO_FILES: FilesBySeq = MappingProxyType({})
 
-UNNAMEABLE = re.compile(r"[^\w-]+")
-NAME_CHARS = 64
-SHOWN = 40  # messages of a conversation that the page shows
+NOT_IN_TOOL_NAME = re.compile(r"[^\w-]+")
+MAX_TOOL_NAME_CHARS = 64
+PAGE_MESSAGES = 40  # of a conversation, that the page shows at first
 FEEDBACK: Mapping[object, Feedback] = MappingProxyType(
     {True: "like", False: "dislike", "Like": "like", "Dislike": "dislike"}
 )
-SHOWN_FEEDBACK: Mapping[Feedback, str] = MappingProxyType({"like": "Like", "dislike": "Dislike"})
-ASKS = "needs your approval"  # what the page's script looks for
-CONNECTS = "🔗 An account is needed"  # in its panel the page draws the link as a button
-LABEL = re.compile(r"([\\\[\]()<>*_`!&#|~])")
+FEEDBACK_LABELS: Mapping[Feedback, str] = MappingProxyType({"like": "Like", "dislike": "Dislike"})
+NEEDS_APPROVAL = "needs your approval"  # the page's script looks for this text
+ACCOUNT_NEEDED = "🔗 An account is needed"  # in this panel the page draws the link as a button
+MARKDOWN_SPECIAL = re.compile(r"([\\\[\]()<>*_`!&#|~])")
 WAITING = '<span class="cmw-waiting" aria-label="The answer is on its way">…</span>'
 
 
-def message(role: str, text: str, metadata: Mapping[str, Any] | None = None) -> Drawn:
-    """Return one message in Gradio's normal form."""
+def message(role: str, text: str, metadata: Mapping[str, Any] | None = None) -> DrawnMessage:
+    """Return one Chatbot message with one text, in Gradio's normal form."""
     return {
         "role": role,
         "metadata": dict(metadata) if metadata is not None else None,
@@ -59,41 +59,47 @@ def tool_step(
     *,
     ok: bool = True,
     seconds: float | None = None,
-    asks: bool = False,
-) -> Drawn:
-    """Return a collapsible step: a tool's name, arguments, result and duration.
+    awaits_approval: bool = False,
+) -> DrawnMessage:
+    """Return a collapsible step of one tool call.
 
-    One that `asks` waits for its user's word.
+    Args:
+        name: The tool's name, as the model wrote it.
+        arguments: As the model wrote them.
+        result: The tool's result, or its error where `ok` is false; None while it runs.
+        ok: Whether the call succeeded.
+        seconds: The duration of the call.
+        awaits_approval: Whether the call waits for the user's decision.
     """
     text = f"**Arguments**\n{_fenced(json.dumps(dict(arguments), indent=1, ensure_ascii=False))}"
     # The model writes the name, and the page reads it as Markdown.
-    shown = UNNAMEABLE.sub("_", name)[:NAME_CHARS]
-    title = f"✋ {shown} {ASKS}" if asks else f"🛠️ {shown}"
+    safe_name = NOT_IN_TOOL_NAME.sub("_", name)[:MAX_TOOL_NAME_CHARS]
+    title = f"✋ {safe_name} {NEEDS_APPROVAL}" if awaits_approval else f"🛠️ {safe_name}"
     metadata: dict[str, Any] = {"title": title, "status": "pending"}
     if result is not None:
         text += f"\n**{'Result' if ok else 'Error'}**\n{_fenced(result)}"
         metadata["status"] = "done"
-        metadata["title"] = f"{'🛠️' if ok else '⚠️'} {shown}"
+        metadata["title"] = f"{'🛠️' if ok else '⚠️'} {safe_name}"
     if seconds is not None:
         metadata["duration"] = max(round(seconds, 4), 0.0001)  # Gradio hides a zero
     return message("assistant", text, metadata)
 
 
-def link_button(link: str) -> Drawn | None:
-    """Return the button that a tool's result brings: where the user connects an account.
+def link_button(link: str) -> DrawnMessage | None:
+    """Return the panel with the button at which the user connects an account.
 
-    It is a panel of its own, as no text of a model makes one. None for what is no link of the
-    app's own.
+    Only the app makes panels: no text of a model can. None where `link` is not a link of the app's
+    own.
     """
     if not TICKET_LINK.fullmatch(link):
         return None
-    return message("assistant", f"[Connect your account]({link})", {"title": CONNECTS})
+    return message("assistant", f"[Connect your account]({link})", {"title": ACCOUNT_NEEDED})
 
 
-def attachments(files: Sequence[StoredFile]) -> Drawn:
-    """Return the files of a message: pictures to look at, others to fetch.
+def attachments(files: Sequence[StoredFile]) -> DrawnMessage:
+    """Return the files of a message: images as previews, other files as links.
 
-    The pictures are a part of their own, which no text makes: the page fetches these alone.
+    The page fetches images only from the file component, which no text of a message can make.
     """
     pictures = [
         {"path": f"files/{file.file_id}", "url": f"files/{file.file_id}", "orig_name": file.name}
@@ -105,7 +111,7 @@ def attachments(files: Sequence[StoredFile]) -> Drawn:
     ]
     drawn = message("user", "  \n".join(others))
     if pictures:
-        part: Drawn = {"type": "component", "component": "file", "value": pictures}
+        part: DrawnMessage = {"type": "component", "component": "file", "value": pictures}
         part |= {"constructor_args": {}, "props": {}}
         drawn["content"] = [*(drawn["content"] if others else []), part]
     return drawn
@@ -114,19 +120,19 @@ def attachments(files: Sequence[StoredFile]) -> Drawn:
 def note(
     outcome: TurnOutcome, sentence: str | None = None, error_id: str | None = None
 ) -> str | None:
-    """Return what to write below an answer that is not whole; None below a whole one."""
+    """Return the note below an answer that is incomplete; None below a complete one."""
     suffix = f" (error `{error_id}`)" if error_id else ""
     if outcome == "failed":
         return f"⚠️ {sentence or 'No answer came; please retry.'}{suffix}"
     if outcome == "interrupted":
-        told = sentence or "This answer was stopped before its end; retry to get a whole one."
-        return f"⏸ *{told}*{suffix}"
+        text = sentence or "This answer was stopped before its end; retry to get a whole one."
+        return f"⏸ *{text}*{suffix}"
     return None
 
 
-def history(stored: Iterable[StoredMessage], files: FilesBySeq = NO_FILES) -> list[Drawn]:
-    """Return stored messages, and their files by their places, as the page shows them."""
-    drawn: list[Drawn] = []
+def history(stored: Iterable[StoredMessage], files: FilesBySeq = NO_FILES) -> list[DrawnMessage]:
+    """Return stored messages, and their files by the messages' seq, as the page shows them."""
+    drawn: list[DrawnMessage] = []
     for item in stored:
         if item.role == "user":
             if item.seq in files:
@@ -148,40 +154,40 @@ def history(stored: Iterable[StoredMessage], files: FilesBySeq = NO_FILES) -> li
 
 
 class LiveAnswer:
-    """Draws one running turn below the messages that stand before it.
+    """Draws the growing answer of a running turn.
 
     Args:
-        before: The drawn messages above the answer, the user's own included.
+        before: The drawn messages above the answer, the user's question included.
     """
 
-    def __init__(self, before: Sequence[Drawn]) -> None:
+    def __init__(self, before: Sequence[DrawnMessage]) -> None:
         self._before = list(before)
-        self._parts: list[Drawn] = []
+        self._parts: list[DrawnMessage] = []
         self._text: list[str] = []
         self._steps: dict[str, tuple[int, ToolStarted]] = {}
 
     def add(self, event: TurnEvent) -> None:
-        """Take in one event."""
+        """Apply one event of the turn."""
         match event:
             case TextDelta(text):
-                self._say(text)
+                self._append_text(text)
             case ToolStarted(call_id, name, arguments):
                 self._text = []
                 self._steps[call_id] = (len(self._parts), event)
                 self._parts.append(tool_step(name, arguments))
             case ApprovalRequested(call_id, name):
-                self._restep(call_id, name, asks=True)
+                self._redraw_step(call_id, name, awaits_approval=True)
             case ApprovalSettled(call_id, _, arguments):
-                if (known := self._steps.get(call_id)) is not None:
-                    name = known[1].name
-                    self._steps[call_id] = (known[0], ToolStarted(call_id, name, arguments))
-                    self._restep(call_id, name)
+                if (step := self._steps.get(call_id)) is not None:
+                    index, started = step
+                    self._steps[call_id] = (index, ToolStarted(call_id, started.name, arguments))
+                    self._redraw_step(call_id, started.name)
             case ToolFinished(call_id, name, result, ok, seconds, link):
                 self._text = []
-                place, started = self._steps.pop(call_id, (len(self._parts), None))
-                arguments = started.arguments if started is not None else {}
-                step = tool_step(name, arguments, result, ok=ok, seconds=seconds)
-                self._parts[place : place + 1] = [step]
+                index, call = self._steps.pop(call_id, (len(self._parts), None))
+                arguments = call.arguments if call is not None else {}
+                drawn = tool_step(name, arguments, result, ok=ok, seconds=seconds)
+                self._parts[index : index + 1] = [drawn]
                 if link and (button := link_button(link)) is not None:
                     self._parts.append(button)
             case TurnFinished(outcome, sentence, error_id):
@@ -189,13 +195,13 @@ class LiveAnswer:
                 if (below := note(outcome, sentence, error_id)) is not None:
                     self._parts.append(message("assistant", below))
 
-    def _restep(self, call_id: str, name: str, *, asks: bool = False) -> None:
+    def _redraw_step(self, call_id: str, name: str, *, awaits_approval: bool = False) -> None:
         self._text = []
-        if (known := self._steps.get(call_id)) is not None:
-            place, started = known
-            self._parts[place] = tool_step(name, started.arguments, asks=asks)
+        if (step := self._steps.get(call_id)) is not None:
+            index, started = step
+            self._parts[index] = tool_step(name, started.arguments, awaits_approval=awaits_approval)
 
-    def _say(self, text: str) -> None:
+    def _append_text(self, text: str) -> None:
         if self._text:
             self._parts.pop()
             self._text = ["".join(self._text), text]
@@ -203,46 +209,46 @@ class LiveAnswer:
             self._text = [text.lstrip("\n")]
         self._parts.append(message("assistant", plain("".join(self._text))))
 
-    def drawn(self) -> list[Drawn]:
-        """Return the whole value as it stands now."""
+    def drawn(self) -> list[DrawnMessage]:
+        """Return the Chatbot's current value."""
         if not self._parts:
             return [*self._before, message("assistant", WAITING)]
         return [*self._before, *self._parts]
 
 
-def places(stored: Iterable[StoredMessage], files: FilesBySeq = NO_FILES) -> list[int]:
-    """Return for each message that `history` draws the place of the stored one."""
+def seqs(stored: Iterable[StoredMessage], files: FilesBySeq = NO_FILES) -> list[int]:
+    """Return, for each message that `history` draws, the seq of its stored message."""
     return [item.seq for item in stored for _ in history([item], files)]
 
 
 def feedback(stored: Iterable[StoredMessage]) -> list[str | None]:
-    """Return what the owner thinks of each answer that is drawn, in Gradio's words."""
+    """Return the owner's rating of each drawn answer, as Gradio's label; None without a rating."""
     return [
-        SHOWN_FEEDBACK[item.feedback] if item.feedback else None
+        FEEDBACK_LABELS[item.feedback] if item.feedback else None
         for item in stored
         if item.role == "assistant" and history([item])
     ]
 
 
-def rated(messages: list[Drawn], given: Sequence[str | None]) -> Any:
-    """Return a Chatbot's value and, where an answer was rated, the ratings."""
-    if not any(given):
+def with_ratings(messages: list[DrawnMessage], ratings: Sequence[str | None]) -> Any:
+    """Return a Chatbot's value, as an update with the ratings where there are any."""
+    if not any(ratings):
         return messages
-    return {"__type__": "update", "value": messages, "feedback_value": list(given)}
+    return {"__type__": "update", "value": messages, "feedback_value": list(ratings)}
 
 
 def by_seq(files: Iterable[StoredFile]) -> dict[int, list[StoredFile]]:
-    """Return files by the places of their messages."""
-    found: dict[int, list[StoredFile]] = {}
+    """Return files by the seq of their messages."""
+    groups: dict[int, list[StoredFile]] = {}
     for file in files:
         if file.seq is not None:
-            found.setdefault(file.seq, []).append(file)
-    return found
+            groups.setdefault(file.seq, []).append(file)
+    return groups
 
 
 def _label(name: str) -> str:
     # The user has named the file, and the page reads the name as Markdown.
-    return LABEL.sub(r"\\\1", " ".join(name.split()))
+    return MARKDOWN_SPECIAL.sub(r"\\\1", " ".join(name.split()))
 
 
 def _fenced(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Looks of the page: theme and style sheet. No font or style comes from another site."""
+"""The page's theme and style sheet; no font or style comes from another site."""
 
 from cmw_agent.web.gradio_transport import environment as _environment  # noqa: F401  (before gradio)
 

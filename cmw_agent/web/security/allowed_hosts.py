@@ -1,4 +1,7 @@
-"""The names under which the app answers: a Host outside them is refused (DNS rebinding)."""
+"""The host names under which the app answers; requests with another Host are refused.
+
+This prevents DNS rebinding: a page of another site whose name resolves to this app.
+"""
 
 import ipaddress
 from collections.abc import Iterable
@@ -12,16 +15,16 @@ REFUSED = (
     "the names in CMW_ALLOWED_HOSTS; a proxy in front of it must hand on the Host header."
 )
 ON_SPACES = "*.hf.space"
-MAX_CHARS = 255  # of a host's name, as DNS has it: what is longer names nothing
+MAX_CHARS = 255  # of a host name (RFC 1035)
 
 
 @dataclass(frozen=True, slots=True)
 class AllowedHosts:
     """The names that a Host header may have.
 
-    `names` are lower-case host names, ``*.example.com`` for all below one, ``*`` for any. Names
-    and addresses of this machine always pass, and other IP addresses where `addresses` is set:
-    no DNS answer leads to them.
+    `names` are lower-case host names, ``*.example.com`` for all subdomains, ``*`` for any name.
+    Names and addresses of this machine are always allowed. `addresses` allows every other IP
+    address: DNS rebinding needs a name, so that they are safe.
     """
 
     names: frozenset[str] = frozenset({"*"})
@@ -29,19 +32,19 @@ class AllowedHosts:
 
     @classmethod
     def of(cls, settings: Settings) -> "AllowedHosts":
-        """Return those of the settings.
+        """Return the names that the settings list.
 
-        Unless they are listed: this machine's alone where the app listens on a loopback address
-        and trusts no proxy; a Space's own on Spaces; any elsewhere, where a proxy chooses by name.
+        Without a list: on Spaces the Space's own names; where the app listens on a loopback address
+        and trusts no proxy, this machine's alone; elsewhere any, because a proxy selects by name.
         """
         addresses = (*settings.allowed_origins, settings.public_url or "")
-        known = {name for address in addresses if (name := urlsplit(address).hostname)}
+        own_names = {name for address in addresses if (name := urlsplit(address).hostname)}
         if settings.allowed_hosts:
-            return cls(settings.allowed_hosts | known)
+            return cls(settings.allowed_hosts | own_names)
         if settings.space_host:
-            return cls(frozenset({settings.space_host.lower(), ON_SPACES, *known}))
+            return cls(frozenset({settings.space_host.lower(), ON_SPACES, *own_names}))
         if _is_loopback(settings.host) and not settings.trust_proxy:
-            return cls(frozenset(known), addresses=False)
+            return cls(frozenset(own_names), addresses=False)
         return cls()
 
     def allow(self, host: str | None) -> bool:
@@ -59,6 +62,7 @@ class AllowedHosts:
 
 
 def _name(host: str) -> str:
+    """Return the host name of a Host header; an empty text for a malformed one."""
     if len(host) > MAX_CHARS + len(":65535"):
         return ""
     try:
@@ -66,11 +70,12 @@ def _name(host: str) -> str:
         _ = address.port
     except ValueError:
         return ""
-    plain = not (address.path or address.query or address.fragment or "@" in host)
-    return (address.hostname or "").rstrip(".") if plain else ""
+    is_bare = not (address.path or address.query or address.fragment or "@" in host)
+    return (address.hostname or "").rstrip(".") if is_bare else ""
 
 
 def _parents(name: str) -> Iterable[str]:
+    """Yield the domains that contain `name`, nearest first."""
     while "." in name:
         name = name.partition(".")[2]
         yield name

@@ -1,8 +1,8 @@
-"""Trusted proxies: what a request's forwarding headers are believed, and by how many hops.
+"""Applies the forwarding headers that trusted proxies have written.
 
-Each proxy appends to X-Forwarded-For the address it was connected from, so that only the
-right-most entries were written by proxies of one's own: whatever stands left of them, the client
-may have sent. See ``docs/adr/0024-trusted-proxies-by-count.md``.
+Each proxy appends to X-Forwarded-For the address that connected to it. Only the right-most
+entries are therefore written by trusted proxies; the client may have sent everything left of
+them. See ``docs/adr/0024-trusted-proxies-by-count.md``.
 """
 
 import ipaddress
@@ -15,14 +15,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 Network = IPv4Network | IPv6Network
 HOST = re.compile(rb"[A-Za-z0-9._-]{1,253}(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:[0-9]{1,5})?")
-PORTED = re.compile(r"\[([^\]]*)\](?::\d+)?|([^:]*):\d+")
+WITH_PORT = re.compile(r"\[([^\]]*)\](?::\d+)?|([^:]*):\d+")
 
 
 @dataclass(frozen=True, slots=True)
 class TrustedProxies:
-    """The proxies in front of the app: a number of hops, or the networks they are in.
+    """The trusted proxies in front of the app: a number of hops, or the networks they are in.
 
-    Where both are empty nobody's forwarding headers are believed.
+    Where both are empty, all forwarding headers are ignored.
     """
 
     hops: int = 0
@@ -30,7 +30,11 @@ class TrustedProxies:
 
     @classmethod
     def of(cls, text: str) -> Self:
-        """Return what the checked setting `CMW_TRUST_PROXY` says."""
+        """Return the proxies of the setting `CMW_TRUST_PROXY`.
+
+        Args:
+            text: A number of hops, or networks separated by commas; validated before.
+        """
         if text.isdigit():
             return cls(hops=int(text))
         return cls(networks=tuple(ipaddress.ip_network(part) for part in text.split(",") if part))
@@ -38,39 +42,40 @@ class TrustedProxies:
     def __bool__(self) -> bool:
         return self.hops > 0 or bool(self.networks)
 
-    def passed(self, peer: str, forwarded: list[str]) -> int:
-        """Return how many trusted proxies a request has passed, the connected one included.
+    def count_hops(self, peer: str, forwarded: list[str]) -> int:
+        """Return how many trusted proxies a request has passed through, the peer included.
 
         Args:
-            peer: The address that is connected.
-            forwarded: The entries of X-Forwarded-For, as they stand.
+            peer: The address of the connection's other end.
+            forwarded: The entries of X-Forwarded-For, in their order.
         """
         if self.hops:
             return self.hops
         count = 0
         for address in (peer, *reversed(forwarded)):
-            if not self._has(address):
+            if not self._trusts(address):
                 break
             count += 1
         return count
 
-    def _has(self, address: str) -> bool:
+    def _trusts(self, text: str) -> bool:
         try:
-            found = ipaddress.ip_address(address)
+            address = ipaddress.ip_address(text)
         except ValueError:
             return False
-        found = getattr(found, "ipv4_mapped", None) or found
-        return any(found in network for network in self.networks)
+        address = getattr(address, "ipv4_mapped", None) or address
+        return any(address in network for network in self.networks)
 
 
 class ProxyHeaders:
     """ASGI middleware that puts the client's address, scheme and host into the scope.
 
-    It changes them only by what trusted proxies have written. The headers stay as they came.
+    It uses only entries that trusted proxies have written, and leaves the forwarding headers as
+    they are.
 
     Args:
         app: The app behind it.
-        proxies: Those that are trusted.
+        proxies: The trusted proxies.
     """
 
     def __init__(self, app: ASGIApp, proxies: TrustedProxies) -> None:
@@ -79,36 +84,37 @@ class ProxyHeaders:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._proxies and scope["type"] == "http":
-            scope = self._settled(scope)
+            scope = self._with_client(scope)
         await self._app(scope, receive, send)
 
-    def _settled(self, scope: Scope) -> Scope:
+    def _with_client(self, scope: Scope) -> Scope:
+        """Return the scope with the client's address, scheme and host."""
         client = scope.get("client")
         peer = client[0] if client else ""
         forwarded = [
             _without_port(entry.decode("latin-1")) for entry in _entries(scope, b"x-forwarded-for")
         ]
-        passed = self._proxies.passed(peer, forwarded)
-        if passed == 0:
+        hops = self._proxies.count_hops(peer, forwarded)
+        if hops == 0:
             return scope
-        settled = dict(scope)
-        address = _client(forwarded, passed)
+        result = dict(scope)
+        address = _client_address(forwarded, hops)
         if address is not None:
-            settled["client"] = (address, 0)
-        proto = _written(scope, b"x-forwarded-proto", passed)
+            result["client"] = (address, 0)
+        proto = _outermost_entry(scope, b"x-forwarded-proto", hops)
         if proto in (b"http", b"https"):
-            settled["scheme"] = proto.decode("ascii")
-        host = _written(scope, b"x-forwarded-host", passed)
+            result["scheme"] = proto.decode("ascii")
+        host = _outermost_entry(scope, b"x-forwarded-host", hops)
         if HOST.fullmatch(host):
             others = [(name, value) for name, value in scope["headers"] if name != b"host"]
-            settled["headers"] = [(b"host", host), *others]
-        return settled
+            result["headers"] = [(b"host", host), *others]
+        return result
 
 
-def _client(forwarded: list[str], passed: int) -> str | None:
-    """Return the address that the outermost trusted proxy was connected from, if it is one."""
+def _client_address(forwarded: list[str], hops: int) -> str | None:
+    """Return the address that connected to the outermost trusted proxy, or None."""
     # An entry that is no address was not written by a proxy; the one right of it was.
-    for entry in forwarded[-passed:]:
+    for entry in forwarded[-hops:]:
         try:
             return str(ipaddress.ip_address(entry))
         except ValueError:
@@ -116,17 +122,18 @@ def _client(forwarded: list[str], passed: int) -> str | None:
     return None
 
 
-def _written(scope: Scope, name: bytes, passed: int) -> bytes:
-    """Return what the outermost trusted proxy wrote into a header; empty where it wrote none."""
+def _outermost_entry(scope: Scope, name: bytes, hops: int) -> bytes:
+    """Return the header's entry of the outermost trusted proxy; empty without the header."""
     entries = _entries(scope, name)
-    return entries[-min(passed, len(entries))] if entries else b""
+    return entries[-min(hops, len(entries))] if entries else b""
 
 
 def _entries(scope: Scope, name: bytes) -> list[bytes]:
-    lines = [value for found, value in scope["headers"] if found == name]
+    """Return the comma-separated entries of all headers of this name."""
+    lines = [value for header, value in scope["headers"] if header == name]
     return [entry.strip() for entry in b",".join(lines).split(b",")] if lines else []
 
 
 def _without_port(entry: str) -> str:
-    found = PORTED.fullmatch(entry)
-    return next(part for part in found.groups() if part is not None) if found else entry
+    match = WITH_PORT.fullmatch(entry)
+    return next(part for part in match.groups() if part is not None) if match else entry

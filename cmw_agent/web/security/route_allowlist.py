@@ -1,8 +1,6 @@
-"""Every route of the app, judged.
+"""The allow-list: the routes that the guard lets through.
 
-`OPEN` lists what the guard lets through; whatever is not listed is answered 404
-before Gradio sees it. `CLOSED` lists the other routes that Gradio offers, so that a
-test can tell a route that was judged from one that an upgrade brought in.
+Every other route is answered with 404 before Gradio sees it; see `closed_routes`.
 """
 
 import re
@@ -16,23 +14,22 @@ Caching = Literal["no-store", "no-cache", "public, max-age=31536000, immutable"]
 FOREVER: Caching = "public, max-age=31536000, immutable"  # the file's name holds its hash
 API = "/gradio_api"
 FILE_NAME = "x-file-name"  # the header of an upload
-# What a page of another site, or a form in a message, can send without being asked.
-FORM_TYPES = frozenset(
-    {"application/x-www-form-urlencoded", "multipart/form-data", "text/plain", ""}
-)
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
     """One open route.
 
-    `identity` says where the request carries Gradio's session hash, if it does;
-    `caching` is the ``Cache-Control`` of a whole answer.
-    `takes` says what a request that changes something must bring: JSON that is declared so, or
-    a file with its name in a header; no form can send either, and all else is answered 415.
-    `template` is the path as the app's own route table writes it. Routes whose `access` is
-    ``own`` know their callers by something else than the page's cookie (a key, a token, a
-    signature), answer other sites' pages by rules of their own, and are another app's.
+    Attributes:
+        method: The HTTP method.
+        template: The path, with its parameters as Starlette's routes write them.
+        identity: Where the request carries Gradio's session hash, if it does.
+        caching: The ``Cache-Control`` of a successful response.
+        access: ``page`` for the page's routes. The channels' routes have ``own``: they
+            authenticate callers by a key, a token or a signature instead of the page's cookie, have
+            their own rules for other sites' pages and for forms, and belong to another app.
+        takes: What a request that changes something must carry: a body declared as JSON, or a file
+            with its name in a header. No form can send either; other requests are answered 415.
     """
 
     method: str
@@ -47,25 +44,22 @@ class Route:
         """Whether a request to this route may change something."""
         return self.method not in ("GET", "OPTIONS")
 
-    def is_form(self, content_type: str, file_name: str | None) -> bool:
-        """Return whether a form could have sent a request with these headers, or worse.
+    def is_form(self, declared: str, file_name: str | None) -> bool:
+        """Return whether a form, or a page without a preflight, could send these headers.
 
         Args:
-            content_type: The value of Content-Type; empty where it is absent.
-            file_name: The value of the header that names an upload.
+            declared: The media type that Content-Type names; empty where it is absent.
+            file_name: The value of the header `FILE_NAME`.
         """
         if not self.changes:
             return False
-        declared = content_type.partition(";")[0].strip().lower()
         if self.takes == "file":
             return file_name is None
-        if self.access == "own":  # a key, a token or a signature tells them from a form; see there
-            return declared in FORM_TYPES - {""}
         return declared != "application/json"
 
     @property
     def pattern(self) -> re.Pattern[str]:
-        """A regular expression that matches whole request paths of this route."""
+        """A regular expression that matches the whole paths of this route."""
         tail = re.sub(r"\\{[a-z_]+:path\\}", r".+", re.escape(self.template))
         return re.compile(re.sub(r"\\{[a-z_]+\\}", r"[^/]+", tail))
 
@@ -76,7 +70,7 @@ def _own(*methods: str, template: str, caching: Caching = "no-store") -> tuple[R
 
 _CHAT = "/api/chat/{agent_id}"
 CHANNELS: tuple[Route, ...] = (
-    # the REST interface, by its keys
+    # the REST interface, authenticated by its keys
     *_own("GET", template="/api/openapi.json"),
     *_own("GET", template="/api/docs"),
     *_own("GET", template="/api/docs/{name}", caching="no-cache"),
@@ -88,14 +82,14 @@ CHANNELS: tuple[Route, ...] = (
     *_own("GET", "POST", "OPTIONS", template=f"{_CHAT}/sessions/{{session_id}}/approvals"),
     *_own("POST", "OPTIONS", template="/v1/chat/completions"),
     *_own("GET", "OPTIONS", template="/v1/models"),
-    # other websites, by their visitors' tokens
+    # other websites, authenticated by their visitors' tokens
     *_own("GET", template="/widget.js", caching="no-cache"),
     *_own("GET", template="/embed/{agent_id}"),
     *_own("POST", "OPTIONS", template="/embed/{agent_id}/visit"),
     *_own("GET", "DELETE", "OPTIONS", template="/embed/{agent_id}/messages"),
     *_own("POST", "OPTIONS", template="/embed/{agent_id}/message"),
     *_own("POST", "OPTIONS", template="/embed/{agent_id}/approvals"),
-    # WhatsApp, by signature; a key of the REST interface sends
+    # WhatsApp, authenticated by signature; sending, by a key of the REST interface
     *_own("GET", "POST", template="/whatsapp/incoming"),
     *_own("GET", template="/whatsapp/status"),
     *_own("POST", template="/whatsapp/send"),
@@ -106,7 +100,7 @@ OPEN: tuple[Route, ...] = (
     # the app's own
     Route("GET", "/healthz"),
     Route("GET", "/readyz"),
-    # for this machine, or with the token of the settings; to others it answers as a closed one
+    # for this machine, or with the token of the settings; to others it answers like a closed route
     Route("GET", "/metrics"),
     Route("GET", "/visitor"),
     Route("GET", "/visitor.js", caching="no-cache"),
@@ -134,7 +128,7 @@ OPEN: tuple[Route, ...] = (
     Route("POST", "/files", takes="file"),
     Route("POST", "/files/remove"),
     Route("GET", "/files/{file_id}"),
-    # accounts of other services, questions before a tool runs, what answers took
+    # accounts of other services, tool approvals, token usage
     Route("GET", "/connections.js", caching="no-cache"),
     Route("GET", "/connections"),
     Route("POST", "/connections/link"),
@@ -147,9 +141,9 @@ OPEN: tuple[Route, ...] = (
     Route("POST", "/approvals"),
     Route("GET", "/usage.js", caching="no-cache"),
     Route("GET", "/usage"),
-    # for those whom the settings name; to others it answers as a closed one does
+    # for those whom the settings name; to others it answers like a closed route
     Route("GET", "/admin/statistics"),
-    # the page and what it is made of
+    # the page and its files
     Route("GET", "/"),
     Route("GET", "/config"),
     Route("GET", "/theme.css", caching="no-cache"),
@@ -161,88 +155,18 @@ OPEN: tuple[Route, ...] = (
     Route("GET", "/robots.txt"),
     Route("GET", f"{API}/info"),
     Route("GET", f"{API}/startup-events"),
-    # a page whose connection broke asks for this until it is answered, and loads itself again
+    # a page whose connection broke polls this until it succeeds, and loads itself again
     Route("GET", f"{API}/app_id"),
-    # what carries a session
+    # requests that carry a session hash
     Route("POST", f"{API}/queue/join", "body"),
     Route("POST", f"{API}/cancel", "body"),
     Route("GET", f"{API}/queue/data", "query"),
     Route("GET", f"{API}/heartbeat/{{session_hash}}", "path"),
 )
 
-CLOSED: frozenset[str] = frozenset(
-    {
-        # trailing-slash twins of open routes
-        "/config/",
-        f"{API}/info/",
-        f"{API}/app_id/",
-        # pages, Gradio's own log-in and developer tools that the app does not use
-        "/login/",
-        "/svelte/{path:path}",
-        "/monitoring",
-        "/monitoring/summary",
-        "/monitoring/{key}",
-        "/pwa_icon",
-        "/pwa_icon/{size}",
-        f"{API}/user",
-        f"{API}/user/",
-        f"{API}/login_check",
-        f"{API}/login_check/",
-        f"{API}/token",
-        f"{API}/token/",
-        f"{API}/dev/reload",
-        f"{API}/runs",
-        f"{API}/runs/",
-        f"{API}/run-history/connect",
-        f"{API}/run-history/buckets",
-        f"{API}/run-history/records",
-        f"{API}/run-history/records/{{endpoint}}/{{record_id}}/assets/{{asset_id}}",
-        "/openapi.json",
-        f"{API}/openapi.json",
-        f"{API}/queue/status",
-        f"{API}/vibe-edit",
-        f"{API}/vibe-edit/",
-        f"{API}/undo-vibe-edit",
-        f"{API}/undo-vibe-edit/",
-        f"{API}/vibe-code",
-        f"{API}/vibe-code/",
-        f"{API}/vibe-starter-queries",
-        f"{API}/vibe-starter-queries/",
-        # ways to a session or its state that rewriting does not reach
-        f"{API}/deep_link",
-        f"{API}/run/{{api_name}}",
-        f"{API}/run/{{api_name}}/",
-        f"{API}/api/{{api_name}}",
-        f"{API}/api/{{api_name}}/",
-        f"{API}/call/v2/{{api_name}}",
-        f"{API}/call/v2/{{api_name}}/",
-        f"{API}/call/{{api_name}}",
-        f"{API}/call/{{api_name}}/",
-        f"{API}/call/v2/{{api_name}}/{{event_id}}",
-        f"{API}/call/{{api_name}}/{{event_id}}",
-        f"{API}/component_server",
-        f"{API}/component_server/",
-        f"{API}/reset",
-        f"{API}/reset/",
-        f"{API}/stream/{{event_id}}",
-        f"{API}/stream/{{event_id}}/close",
-        f"{API}/stream/{{session_hash}}/{{run}}/{{component_id}}/playlist.m3u8",
-        f"{API}/stream/{{session_hash}}/{{run}}/{{component_id}}/{{segment_id}}.{{ext}}",
-        f"{API}/stream/{{session_hash}}/{{run}}/{{component_id}}/playlist-file",
-        # files, which Gradio gives to anyone who has the path
-        f"{API}/file={{path_or_url:path}}",
-        f"{API}/file/{{path:path}}",
-        f"{API}/proxy={{url_path:path}}",
-        f"{API}/upload",
-        f"{API}/upload_progress",
-        f"{API}/process_recording",
-        f"{API}/custom_component/{{id}}/{{environment}}/{{type}}/{{file_name}}",
-    }
-)
-
 
 class RouteTable:
-    """Finds the open route of a request; exact paths cost one dictionary look-up."""
+    """Finds the open route of a request; a path without parameters costs one dictionary look-up."""
 
     def __init__(self, routes: tuple[Route, ...] = OPEN) -> None:
         self._exact = {(r.method, r.template): r for r in routes if "{" not in r.template}
@@ -254,7 +178,7 @@ class RouteTable:
         exact = self._exact.get((method, path))
         if exact is not None:
             return exact
-        for wanted, pattern, route in self._patterns:
-            if wanted == method and pattern.fullmatch(path):
+        for route_method, pattern, route in self._patterns:
+            if route_method == method and pattern.fullmatch(path):
                 return route
         return None

@@ -1,14 +1,13 @@
-"""Recognises visitors by cookie or header and writes the cookie for a browser.
+"""Reads a visitor's token from a cookie or header, and writes the visitor cookie.
 
-The cookie's attributes depend on how the page is reached. Plain http (a laptop)
-takes ``SameSite=Lax``; https adds ``Secure`` and the ``__Host-`` prefix; a page that
-stands in a frame of another site (a Space) needs ``SameSite=None; Partitioned``
-(CHIPS), or browsers drop it.
+The cookie's attributes depend on how the page is reached. Plain http (a laptop) uses
+``SameSite=Lax``; https adds ``Secure`` and the ``__Host-`` prefix; a page in a frame of another
+site (a Space) needs ``SameSite=None; Partitioned`` (CHIPS), or browsers drop the cookie.
 
-Browsers take a cookie whose name begins with ``__Host-`` from this host alone, over
-https, for all paths. They compare names as bytes, and so does `cookies`: a name that
-differs by any character is another cookie, which a sibling host may have set. Another
-port of this host may set ours, and on plain http any sibling host may.
+Browsers accept a cookie whose name begins with ``__Host-`` from this host alone, over https, for
+all paths. They compare names as bytes, and so does `cookies`: a name that differs by any
+character is another cookie, which a sibling host may have set. Another port of this host can set
+our cookie, and on plain http any sibling host can.
 """
 
 from dataclasses import dataclass
@@ -23,11 +22,12 @@ from cmw_agent.identity.principals import ACCOUNT_SECONDS, TOKEN_SECONDS, Identi
 
 COOKIE = "cmw_visitor"
 HEADER = "x-cmw-visitor"
+MAX_CANDIDATES = 8  # cookies of one name that are read
 
 
 @dataclass(frozen=True, slots=True)
-class Visit:
-    """Who a request proves to come from, and by what; all None when by nothing."""
+class Authentication:
+    """The principal that a request's token proves, and the token; all None without a valid one."""
 
     principal: Principal | None = None
     medium: Literal["cookie", "header"] | None = None
@@ -35,10 +35,10 @@ class Visit:
 
 
 class Visitors:
-    """Reads and writes the visitor's token.
+    """Verifies the tokens of visitors and accounts, and writes their cookie.
 
     Args:
-        identities: Signs and verifies.
+        identities: Signs and verifies tokens.
         embedded: Whether pages of other sites may frame this one.
     """
 
@@ -46,46 +46,55 @@ class Visitors:
         self._identities = identities
         self._embedded = embedded
 
-    def recognise(self, scope: Scope, headers: Headers) -> Visit:
-        """Return who sends this request.
+    def authenticate(self, scope: Scope, headers: Headers) -> Authentication:
+        """Return the principal of a request by its visitor token.
 
-        The header goes first: only this site's own script can set it, and it sets
-        it only where the browser had refused the cookie.
+        The header takes precedence: only this site's own script can set it, and does so only
+        where the browser has refused the cookie.
         """
         token = headers.get(HEADER)
         if token is not None:
             principal = self._identities.verify(token, "header")
             if principal is not None:
-                return Visit(principal, "header", token)
+                return Authentication(principal, "header", token)
         for candidate in cookies(headers, cookie_name(scope, COOKIE)):
             principal = self._identities.verify(candidate, "cookie")
             if principal is not None:
-                return Visit(principal, "cookie", candidate)
-        return Visit()
+                return Authentication(principal, "cookie", candidate)
+        return Authentication()
 
-    def cookie_for(self, scope: Scope, visit: Visit) -> str | None:
-        """Return a ``Set-Cookie`` value for this visit, or None when none is due.
+    def renewed_cookie(self, scope: Scope, authentication: Authentication) -> str | None:
+        """Return the ``Set-Cookie`` value that a request needs, or None.
 
-        One is due when nobody was recognised, and when the cookie is over a week
-        old or signed by a retired key: then the same visitor gets a fresh one.
+        A request without a valid token gets a new visitor. A cookie that is over a week old, or
+        signed by a retired key, is renewed for the same principal.
         """
-        if visit.medium == "header":
+        if authentication.medium == "header":
             return None
-        if visit.principal is None:
-            return self.cookie_of(scope, self._identities.new_visitor())
-        if visit.token is not None and self._identities.needs_renewal(visit.token, "cookie"):
-            return self.cookie_of(scope, visit.principal)
+        if authentication.principal is None:
+            return self.cookie_for(scope, self._identities.new_visitor())
+        token = authentication.token
+        if token is not None and self._identities.needs_renewal(token, "cookie"):
+            return self.cookie_for(scope, authentication.principal)
         return None
 
-    def cookie_of(self, scope: Scope, principal: Principal) -> str:
-        """Return a ``Set-Cookie`` value that makes the browser this visitor or account."""
+    def cookie_for(self, scope: Scope, principal: Principal) -> str:
+        """Return the ``Set-Cookie`` value that makes the browser this visitor or account."""
         value = self._identities.sign(principal, "cookie")
         seconds = ACCOUNT_SECONDS if principal.kind == "account" else TOKEN_SECONDS
         return set_cookie(scope, COOKIE, value, seconds, embedded=self._embedded)
 
 
 def set_cookie(scope: Scope, name: str, value: str, seconds: int, *, embedded: bool) -> str:
-    """Return a ``Set-Cookie`` value for a cookie that no script can read."""
+    """Return a ``Set-Cookie`` value for a cookie that no script can read.
+
+    Args:
+        scope: The request's; its scheme decides on name and attributes.
+        name: Without the prefix ``__Host-``.
+        value: As it is sent.
+        seconds: The cookie's Max-Age.
+        embedded: Whether pages of other sites may frame this one.
+    """
     parts = [f"{cookie_name(scope, name)}={value}", "Path=/", f"Max-Age={seconds}", "HttpOnly"]
     if not _is_https(scope):
         parts.append("SameSite=Lax")
@@ -97,7 +106,7 @@ def set_cookie(scope: Scope, name: str, value: str, seconds: int, *, embedded: b
 
 
 def cookie_name(scope: Scope, name: str) -> str:
-    """Return the name under which the cookie `name` goes over this connection."""
+    """Return the cookie's name on this connection: with the prefix ``__Host-`` on https."""
     return f"__Host-{name}" if _is_https(scope) else name
 
 
@@ -106,19 +115,20 @@ def _is_https(scope: Scope) -> bool:
 
 
 def cookies(headers: Headers, name: str) -> list[str]:
-    """Return the values of all cookies of exactly this name, in the order in which they came.
+    """Return the values of the cookies of exactly this name, in the order of the headers.
 
-    Space and tab around a pair are no part of it (RFC 6265, section 5.2); all else is.
+    Space and tab around a pair are not part of it (RFC 6265, section 5.2); everything else is.
+    At most `MAX_CANDIDATES` are returned.
     """
     # Not Starlette's parser: it keeps one cookie of a name, and a page on a sibling
     # host could then hide the real one behind one of its own.
-    found = []
+    values = []
     for line in headers.getlist("cookie"):
         for part in line.split(";"):
             key, _, value = part.strip(WHITE_SPACE).partition("=")
             if key == name and value:
-                found.append(_unquoted(value))
-    return found[:8]
+                values.append(_unquoted(value))
+    return values[:MAX_CANDIDATES]
 
 
 def _unquoted(value: str) -> str:

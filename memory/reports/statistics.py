@@ -1,4 +1,4 @@
-"""The figures of a deployment: numbers over everybody, nothing of anybody."""
+"""Records of the statistics of a deployment: sums over all owners."""
 
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
@@ -7,7 +7,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """The middle and the upper end of some values; None where there are none."""
+    """Mean, median and 95th percentile of some values; None without values."""
 
     mean: float | None
     p50: float | None
@@ -58,9 +58,9 @@ class Day:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """What belongs to one site, channel or model; `name` is None where none was told.
+    """The share of one site, channel or model; `name` is None where it is unknown.
 
-    `messages` are a site's or channel's messages, a model's answers.
+    `messages` counts the messages of a site or channel, and the answers of a model.
     """
 
     name: str | None
@@ -82,7 +82,7 @@ class ToolStatistics:
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """All figures at one moment. Deleted conversations count nowhere.
+    """All statistics at one moment. Deleted conversations count nowhere.
 
     `tokens`, `cost_micros` (millionths of a dollar, of models with a price), `latency_ms` and
     `tools` are of answers, replaced ones included: they cost all the same.
@@ -103,9 +103,9 @@ class Statistics:
     tools: tuple[ToolStatistics, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as values of JSON; times in ISO 8601."""
-        made = asdict(self)
-        made["made_at"] = self.made_at.isoformat()
-        for day, shown in zip(self.days, made["days"], strict=True):
-            shown["day"] = day.day.isoformat()
-        return made
+        """Return the statistics as JSON values, with times in ISO 8601."""
+        values = asdict(self)
+        values["made_at"] = self.made_at.isoformat()
+        for day, row in zip(self.days, values["days"], strict=True):
+            row["day"] = day.day.isoformat()
+        return values

@@ -1,6 +1,7 @@
 """What failures of the memory mean to a user."""
 
-import logging
+import contextlib
+from collections.abc import Iterator
 
 from cmw_agent.core.errors import (
     ConversationChangedError,
@@ -11,15 +12,17 @@ from cmw_agent.core.errors import (
     UserError,
     frames,
 )
+from cmw_agent.core.logs import get_logger
 from memory.errors import (
     ConversationBusyError,
     ConversationMovedError,
     ConversationNotFoundError,
     InvalidTextError,
+    StoreError,
     UnknownFileError,
 )
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 # The process that writes the answer may have died; the turn's lease ends soon, then.
 ELSEWHERE = (
@@ -28,8 +31,17 @@ ELSEWHERE = (
 )
 
 
+@contextlib.contextmanager
+def mapped_store_errors() -> Iterator[None]:
+    """Raise what fails in the memory during the block as the `UserError` that it means."""
+    try:
+        yield
+    except StoreError as error:
+        raise refusal_for(error) from error
+
+
 def refusal_for(error: BaseException) -> UserError:
-    """Return what a failure of the memory means to a user."""
+    """Return what a failure of the memory means to a user; one that is nobody's fault is logged."""
     if isinstance(error, ConversationBusyError):
         return ConversationInUseError(ELSEWHERE if error.elsewhere else None)
     if isinstance(error, ConversationMovedError):
@@ -40,6 +52,6 @@ def refusal_for(error: BaseException) -> UserError:
         return NotFoundError("An attached file was not found; please attach it again.")
     if isinstance(error, InvalidTextError):
         return InvalidMessageError("The message holds characters that cannot be stored.")
-    told = ServiceUnavailableError()
-    log.error("store failed error_id=%s cause=%s", told.error_id, frames(error))
-    return told
+    user_error = ServiceUnavailableError()
+    log.error("store failed", error_id=user_error.error_id, cause=frames(error))
+    return user_error

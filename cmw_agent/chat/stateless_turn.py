@@ -1,0 +1,73 @@
+"""A turn of which nothing is stored: the caller brings the whole conversation."""
+
+import asyncio
+from collections.abc import Sequence
+
+from cmw_agent.agent.agent import Ask
+from cmw_agent.chat.answer import AnswerAccumulator
+from cmw_agent.chat.dependencies import ChatDependencies
+from cmw_agent.chat.turn import AgentRequest, Beginning
+from cmw_agent.config.agent_profiles import Profile
+from cmw_agent.conversations.sessions import LiveSession
+from cmw_agent.core.events import TurnEvent, TurnFinished
+from cmw_agent.llm.chat_model import Exchange
+
+
+class StatelessTurn:
+    """Has the agent answer what the caller has brought; otherwise as `StoredTurn`.
+
+    Connected tools are off: there is no conversation in which their user could be asked.
+
+    Args:
+        dependencies: What turns share.
+        session: Whose answer it is.
+        messages: The conversation; its last message is the user's.
+        instructions: What the model is told beside the agent's prompt, if anything.
+        model: The model that is to answer, where it is not the agent's.
+    """
+
+    needs_slot = True
+    conversation: str | None = None
+
+    def __init__(
+        self,
+        dependencies: ChatDependencies,
+        session: LiveSession,
+        messages: Sequence[Exchange],
+        instructions: str | None,
+        model: str | None,
+    ) -> None:
+        self.session = session
+        self._dependencies = dependencies
+        self._messages = messages
+        self._instructions = instructions
+        self._model = model
+
+    async def begin(self, profile: Profile) -> Beginning:
+        """Return at once: nothing is stored."""
+        return Beginning()
+
+    async def replay(self) -> list[TurnEvent]:
+        """Return no events: no request is known, so none is repeated."""
+        return []
+
+    async def request(self, profile: Profile, clock: asyncio.Timeout) -> AgentRequest:
+        """Return what the agent is asked; no message is a command."""
+        dependencies = self._dependencies
+        model = dependencies.model(profile, self._model)
+        instructions = "\n\n".join(filter(None, (profile.prompt, self._instructions)))
+        fields = dependencies.fields.of(self.session.owner, model)
+        return AgentRequest(model, self._messages, Ask(instructions=instructions, fields=fields))
+
+    async def checkpoint(self, answer: AnswerAccumulator) -> bool:
+        """Store nothing; there is no lease to lose."""
+        return True
+
+    async def finish(
+        self, finished: TurnFinished, answer: AnswerAccumulator, latency_ms: int
+    ) -> bool:
+        """Store nothing."""
+        return True
+
+    def keep_context(self, text: str) -> None:
+        """Keep nothing: no turn follows."""

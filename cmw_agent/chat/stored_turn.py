@@ -1,0 +1,322 @@
+"""A turn that the memory stores: its message, its partial and its final answer."""
+
+import asyncio
+from collections.abc import Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cmw_agent.agent.agent import Ask
+from cmw_agent.chat.answer import AnswerAccumulator, replayed
+from cmw_agent.chat.approval_gate import TurnApprovalGate
+from cmw_agent.chat.commands import ChatCommands
+from cmw_agent.chat.context_cache import CachedContext, ContextCache
+from cmw_agent.chat.dependencies import ChatDependencies
+from cmw_agent.chat.turn import (
+    SETTLE_SECONDS,
+    AgentRequest,
+    Beginning,
+    CommandReply,
+    Turn,
+    clear_cancellation,
+)
+from cmw_agent.config.agent_profiles import Profile
+from cmw_agent.conversations.sessions import LiveSession, RunningTurn
+from cmw_agent.core.errors import UserError
+from cmw_agent.core.events import TurnEvent, TurnFinished, TurnStarted
+from cmw_agent.core.store_errors import mapped_store_errors, refusal_for
+from cmw_agent.llm.chat_model import Exchange
+from cmw_agent.llm.pricing import cost_micros
+from memory.errors import StoreError
+from memory.records import ConversationOrigin, NewTurn, TurnTicket
+
+MODEL = "model"  # the one that the user has chosen for a conversation
+CHARS_PER_TOKEN = 4
+
+
+@dataclass(frozen=True, slots=True)
+class NewMessage:
+    """A further message of the user.
+
+    Args:
+        conversation: Id of the conversation.
+        text: The message.
+        files: Ids of the owner's uploads that it brings.
+        model: The model that is to answer from now on, if the user has chosen one with it.
+        context: What a conversation that begins with it keeps beside its messages.
+        create: Whether a conversation that is not there is made.
+    """
+
+    conversation: str
+    text: str
+    files: tuple[str, ...]
+    model: str | None
+    context: Mapping[str, Any]
+    create: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Regeneration:
+    """The last message once more.
+
+    Args:
+        conversation: Id of the conversation.
+        text: Its edited form, if it was edited.
+        expected_seq: Sequence number of the message that the user saw last, where it is checked.
+    """
+
+    conversation: str
+    text: str | None
+    expected_seq: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTurnServices:
+    """What the stored turns of a process share.
+
+    Args:
+        dependencies: What all turns share.
+        contexts: The context windows that are kept between turns.
+        commands: Runs messages that begin with a slash; None leaves them to the model.
+    """
+
+    dependencies: ChatDependencies
+    contexts: ContextCache
+    commands: ChatCommands | None
+
+
+class StoredTurn:
+    """What `TurnRunner` does in a turn whose message and answer the memory stores.
+
+    Args:
+        services: What stored turns share.
+        session: Whose turn it is.
+        turn: The turn.
+        request: What the user wants.
+        first: The turn that runs under the same key already, where one does.
+    """
+
+    def __init__(
+        self,
+        services: StoredTurnServices,
+        session: LiveSession,
+        turn: Turn,
+        request: NewMessage | Regeneration,
+        first: RunningTurn | None,
+    ) -> None:
+        self.session = session
+        self._dependencies = services.dependencies
+        self._contexts = services.contexts
+        self._commands = services.commands
+        self._turn = turn
+        self._request = request
+        self._first = first
+        # As they are now: the session may serve another request meanwhile.
+        self._can_ask = session.can_ask
+        self._origin = session.provenance
+        self._begun: TurnTicket | None = None
+        self._context: CachedContext | None = None
+        self._model: str | None = None  # that was asked
+
+    @property
+    def needs_slot(self) -> bool:
+        """Whether the turn takes one of its owner's slots: a repeated request takes none."""
+        return self._first is None
+
+    @property
+    def conversation(self) -> str | None:
+        """The id of the conversation, once the turn has begun."""
+        return self._begun.conversation_id if self._begun is not None else None
+
+    @property
+    def _ticket(self) -> TurnTicket:
+        if self._begun is None:
+            raise RuntimeError("the turn has not begun")
+        return self._begun
+
+    async def begin(self, profile: Profile) -> Beginning:
+        """Store the message and an empty answer, and take the conversation's lease.
+
+        Raises:
+            UserError: The turn cannot begin.
+        """
+        # Shielded: when the turn is stopped while the message is being stored, it must still
+        # learn that it was, or its lease would stay.
+        storing = asyncio.ensure_future(self._store_beginning(profile))
+        is_stopped = False
+        try:
+            try:
+                ticket = await asyncio.shield(storing)
+            except asyncio.CancelledError:
+                clear_cancellation()
+                is_stopped = True
+                ticket = await asyncio.wait_for(storing, SETTLE_SECONDS)
+        except (StoreError, TimeoutError) as error:
+            raise refusal_for(error) from error
+        self._begun = ticket
+        started = TurnStarted(
+            ticket.turn_id, ticket.conversation_id, ticket.user_seq, ticket.answer_seq
+        )
+        return Beginning(started, is_repeated=not ticket.fresh, is_stopped=is_stopped)
+
+    def _store_beginning(self, profile: Profile) -> Coroutine[Any, Any, TurnTicket]:
+        owner, memory, request = self.session.owner, self.session.memory, self._request
+        if isinstance(request, NewMessage):
+            return memory.begin_turn(owner, self._new_turn(request, profile))
+        return memory.begin_retry(
+            owner,
+            request.conversation,
+            key=self._turn.key,
+            text=request.text,
+            expected_seq=request.expected_seq,
+            budget=self._dependencies.settings.history_tokens,
+        )
+
+    def _new_turn(self, request: NewMessage, profile: Profile) -> NewTurn:
+        context = dict(request.context)
+        if request.model:
+            context[MODEL] = self._dependencies.model(profile, request.model)
+        origin = ConversationOrigin(
+            agent_id=profile.id,
+            channel=self.session.channel,
+            website_domain=self._origin.website_domain,
+            ip_address=self._origin.ip_address,
+            context=context or None,
+            tenant_id=self._origin.tenant_id,
+            external_id=self._origin.external_id,
+        )
+        return NewTurn(
+            request.conversation,
+            request.text,
+            self._turn.key,
+            origin=origin if request.create else None,
+            model=profile.model,
+            budget=self._dependencies.settings.history_tokens,
+            known=self._contexts.known(self.session, request.conversation),
+            files=request.files,
+        )
+
+    async def replay(self) -> list[TurnEvent]:
+        """Return the events of the answer that the first of repeated requests got.
+
+        Raises:
+            UserError: The memory fails.
+        """
+        if self._first is not None:
+            await self._first.ended()
+        with mapped_store_errors():
+            stored = await self.session.memory.answer(self.session.owner, self._ticket.turn_id)
+        return replayed(stored)
+
+    async def request(
+        self, profile: Profile, clock: asyncio.Timeout
+    ) -> AgentRequest | CommandReply:
+        """Return what the agent is asked, or the answer where the message is a command.
+
+        Args:
+            profile: The session's agent.
+            clock: The turn's time-out; it stands while the owner is asked for an approval.
+
+        Raises:
+            UserError: The agent cannot be asked.
+            StoreError: The memory fails.
+        """
+        dependencies, session, ticket = self._dependencies, self.session, self._ticket
+        context = self._context = self._contexts.take(session, ticket)
+        # A stored conversation's agent is its own, whatever the session says.
+        profile = await dependencies.profile(session, ticket.agent_id)
+        if (reply := await self._run_command(context)) is not None:
+            return reply
+        model = self._model = await self._choose_model(profile)
+        gate = TurnApprovalGate(
+            dependencies, session, self._turn, ticket, clock, can_ask=self._can_ask
+        )
+        ask = Ask(
+            instructions=profile.prompt,
+            summary=context.summary_before,
+            fields=dependencies.fields.of(session.owner, model),
+            toolset=await dependencies.toolset(session, profile),
+            gate=gate,
+        )
+        return AgentRequest(model, await self._with_files(context), ask)
+
+    async def _run_command(self, context: CachedContext) -> CommandReply | None:
+        commands = self._commands
+        command = commands.find(self._turn.text) if commands is not None else None
+        if command is None or commands is None or not context.messages:
+            return None
+        try:
+            return await commands.run(self.session, command)
+        except UserError as error:
+            return CommandReply(error.sentence)
+
+    async def _choose_model(self, profile: Profile) -> str:
+        """Return the model that answers; keep the user's new choice in the conversation."""
+        dependencies, session, ticket = self._dependencies, self.session, self._ticket
+        chosen = self._request.model if isinstance(self._request, NewMessage) else None
+        earlier = ticket.context.get(MODEL)
+        model = dependencies.model(profile, chosen, earlier)
+        if chosen and model != dependencies.model(profile, earlier):
+            await session.memory.update_context(
+                session.owner, ticket.conversation_id, {MODEL: model}
+            )
+        return model
+
+    async def _with_files(self, context: CachedContext) -> list[Exchange]:
+        """Return the context window, its messages with the content of their files."""
+        if not self._ticket.has_files:
+            return context.exchanges
+        dependencies, session = self._dependencies, self.session
+        seqs = [message.seq for message in context.messages if message.role == "user"]
+        max_chars = dependencies.settings.history_tokens * CHARS_PER_TOKEN
+        contents = await dependencies.files.contents(
+            session.principal, self._ticket.conversation_id, seqs, chars=max_chars
+        )
+        return [
+            Exchange("user", [{"type": "text", "text": message.content}, *contents[message.seq]])
+            if message.seq in contents
+            else exchange
+            for message, exchange in zip(context.messages, context.exchanges, strict=True)
+        ]
+
+    async def checkpoint(self, answer: AnswerAccumulator) -> bool:
+        """Store the partial answer and renew the lease; return False where that was lost."""
+        return await self.session.memory.checkpoint(
+            self.session.owner,
+            self._ticket.turn_id,
+            content=answer.text,
+            tool_calls=answer.tools,
+        )
+
+    async def finish(
+        self, finished: TurnFinished, answer: AnswerAccumulator, latency_ms: int
+    ) -> bool:
+        """Store the answer and end the lease; return False where that was lost."""
+        return await self.session.memory.finish_turn(
+            self.session.owner,
+            self._ticket.turn_id,
+            status=finished.outcome,
+            content=answer.text,
+            tool_calls=answer.tools,
+            tokens_used=answer.tokens,
+            latency_ms=latency_ms,
+            model_used=self._model,
+            error_id=finished.error_id,
+            input_tokens=answer.input_tokens,
+            output_tokens=answer.output_tokens,
+            cost_micros=self._cost(answer),
+            tokens_estimated=answer.has_estimates,
+        )
+
+    def _cost(self, answer: AnswerAccumulator) -> int | None:
+        """Return what the answer cost in millionths of the price list's currency, where known."""
+        prompt, completion = answer.input_tokens, answer.output_tokens
+        if self._model is None or prompt is None or completion is None:
+            return None
+        prices = self._dependencies.settings.prices
+        return cost_micros(prices, self._model, prompt, completion)
+
+    def keep_context(self, text: str) -> CachedContext | None:
+        """Keep the context window, the answer's text included, for the session's next turn."""
+        if self._context is not None:
+            self._contexts.keep(self.session, self._context, self._ticket.answer_seq, text)
+        return self._context

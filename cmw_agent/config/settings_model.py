@@ -1,0 +1,115 @@
+"""Settings of the model: endpoint, models, prices, prompt."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import SecretStr
+
+from cmw_agent.config import network_validators as network
+from cmw_agent.config import validators as values
+from cmw_agent.config.declarations import checked, count, seconds, setting
+from cmw_agent.config.settings_base import SettingsBase
+from cmw_agent.config.validators import Price
+
+
+def _default_model(settings: dict[str, Any]) -> str:
+    has_endpoint = settings.get("openai_api_key") or settings.get("openai_base_url")
+    return "gpt-4o-mini" if has_endpoint else "demo"
+
+
+class ModelSettings(SettingsBase):
+    """The model and its endpoint, agents, and what the model is sent."""
+
+    openai_api_key: Annotated[SecretStr | None, checked(values.token)] = setting(
+        None,
+        "Key of the model's endpoint. A key alone means OpenAI's own endpoint.",
+        "one word of printable ASCII characters",
+        shown="none; the demo model answers unless an address is set",
+        validation_alias="OPENAI_API_KEY",
+    )
+    openai_base_url: Annotated[str | None, checked(network.base_url)] = setting(
+        None,
+        "Address of any OpenAI-compatible endpoint (OpenRouter, the Hugging Face router, Ollama, "
+        "vLLM …). An address alone is asked without a key.",
+        "an http:// or https:// address without user name, ? and #",
+        shown="OpenAI's own, where a key is set",
+        validation_alias="OPENAI_BASE_URL",
+    )
+    model: Annotated[str, checked(values.line)] = setting(
+        _default_model,
+        "Name of the model, as the endpoint knows it.",
+        "a name of at most 200 characters on one line",
+        shown="`gpt-4o-mini`; `demo` where neither key nor address is set",
+        max_length=200,
+    )
+    model_timeout: float = seconds(
+        60, "Seconds to wait for the model to send anything at all.", 3600
+    )
+    turn_timeout: float = seconds(300, "Seconds that a whole turn may last.", 86400)
+    demo_pause: float = setting(
+        0.015,
+        "Seconds between two words of the demo model's answers.",
+        "a number of seconds from 0 to 1",
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+    )
+    stream_usage: bool = setting(
+        True,
+        "Ask the endpoint to count tokens. A few servers refuse `stream_options`: "
+        "set `false` for them.",
+        "true or false",
+    )
+    system_prompt: Annotated[str, checked(values.prose)] = setting(
+        "You are a helpful assistant. Answer in the language of the question.",
+        "What the model is told before each conversation.",
+        "text of at most 20000 characters",
+        max_length=20000,
+    )
+    history_tokens: int = count(
+        8000, "Tokens of the conversation that the model sees, newest first.", 200, 10_000_000
+    )
+
+    models: Annotated[tuple[str, ...], checked(values.lines)] = setting(
+        (),
+        "Further models of the same endpoint, comma-separated, that users may pick for a "
+        "conversation.",
+        "names of models separated by commas",
+        shown="none",
+    )
+    prices: Annotated[tuple[Price, ...], checked(values.prices)] = setting(
+        (),
+        "What models cost, comma-separated: `model=input/output` in dollars for a million "
+        "tokens. Answers then show their cost.",
+        "model=input/output pairs separated by commas, such as gpt-4o-mini=0.15/0.60",
+        shown="none",
+    )
+    agents_file: Annotated[Path, checked(values.folder)] = setting(
+        Path("agents.toml"),
+        "File of agent profiles: id, name, prompt, model, toolkits, allowed origins and access "
+        "of each.",
+        "a file's path on one line, without ?",
+        shown="`agents.toml` where it is there; one agent, `assistant`, otherwise",
+    )
+    user_field: Annotated[
+        Literal["auto", "safety_identifier", "user", "off"], checked(values.lower)
+    ] = setting(
+        "auto",
+        "The field in which the endpoint is told an opaque name of the user whose request it "
+        "is; `auto` finds out at the start which one the endpoint takes.",
+        "auto, safety_identifier, user or off",
+    )
+    cache_salt: Annotated[Literal["off", "on", "prompt_cache_key"], checked(values.switch)] = (
+        setting(
+            "off",
+            "Keep users apart in the endpoint's prefix cache: `on` sends vLLM's `cache_salt`, "
+            "`prompt_cache_key` OpenAI's field of that name.",
+            "on, off or prompt_cache_key",
+        )
+    )
+    transcription_model: Annotated[str, checked(values.line)] = setting(
+        "whisper-1",
+        "Model that the endpoint's `/audio/transcriptions` is asked for.",
+        "a name of at most 200 characters on one line",
+        max_length=200,
+    )

@@ -1,0 +1,111 @@
+"""The chat model of OpenAI-compatible endpoints. Imported only where one is configured."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
+from langchain_core.utils.function_calling import convert_to_openai_tool
+from langchain_openai import ChatOpenAI
+from pydantic import PrivateAttr
+
+from cmw_agent.llm.accumulator import CompletionAccumulator
+from cmw_agent.llm.chat_model import DirectChatModel, Exchange, Fields, ToolSchema
+from cmw_agent.llm.estimates import is_chargeable
+from cmw_agent.llm.run_events import RunEvents
+
+MAX_SCHEMAS = 1_000  # converted tool schemas that one model object caches
+
+
+class CoalescedChatOpenAI(DirectChatModel, ChatOpenAI):
+    """A `ChatOpenAI` whose streams come from `CoalescedCompletions`.
+
+    LangChain builds the request; streamed text and tool calls do not pass through it.
+    """
+
+    _base: dict[str, Any] = PrivateAttr(default_factory=dict)
+    _schemas: dict[int, tuple[ToolSchema, dict[str, Any]]] = PrivateAttr(default_factory=dict)
+
+    async def complete(
+        self,
+        messages: Sequence[BaseMessage],
+        tools: Sequence[ToolSchema],
+        events: RunEvents,
+        extra_body: Fields,
+    ) -> AIMessage:
+        """Return the endpoint's message that continues `messages`; see the function `complete`."""
+        contents = [message.content for message in messages]
+        payload = self._payload(messages, self._options(tools, extra_body))
+        return await self._stream_message(payload, events, contents)
+
+    async def complete_history(
+        self,
+        instructions: str,
+        history: Sequence[Exchange],
+        tools: Sequence[ToolSchema],
+        events: RunEvents,
+        extra_body: Fields,
+    ) -> AIMessage:
+        """Return the endpoint's message that continues `history`, without LangChain; see `begin`."""
+        if not self._base:
+            # The request fields that LangChain derives from the settings are the same for all
+            # users and requests. The messages, which are personal, are left out.
+            base = self._get_request_payload([SystemMessage("")], stream=True)
+            self._base = {name: value for name, value in base.items() if name != "messages"}
+        first = {"role": "system", "content": instructions}
+        messages = [first, *(item.encoded for item in history)]
+        options = self._options(tools, extra_body)
+        contents = [instructions, *(item.content for item in history)]
+        payload = {**self._base, **options, "messages": messages}
+        return await self._stream_message(payload, events, contents)
+
+    def _options(self, tools: Sequence[ToolSchema], extra_body: Fields) -> dict[str, Any]:
+        options: dict[str, Any] = {**extra_body, "stream": True}
+        if self.stream_usage:
+            options["stream_options"] = {"include_usage": True}
+        if tools:
+            options["tools"] = [self._schema(tool) for tool in tools]
+        return options
+
+    async def _stream_message(
+        self, payload: dict[str, Any], events: RunEvents, contents: Sequence[Any]
+    ) -> AIMessage:
+        accumulator = CompletionAccumulator(events)
+        try:
+            async with await self.async_client.create(**payload) as stream:
+                async for chunk in stream:
+                    accumulator.add(chunk)
+        except BaseException as error:
+            if is_chargeable(error, has_begun=accumulator.has_begun):
+                accumulator.emit_usage(contents, payload.get("tools") or ())
+            raise
+        message = accumulator.message()
+        accumulator.emit_usage(contents, payload.get("tools") or ())
+        return message
+
+    def _payload(self, messages: Sequence[BaseMessage], options: dict[str, Any]) -> dict[str, Any]:
+        # LangChain searches each message for content that only few kinds of messages can have.
+        plain = [_plain(message) for message in messages[1:]]
+        if None in plain:
+            return self._get_request_payload(list(messages), **options)
+        payload = self._get_request_payload(list(messages[:1]), **options)
+        payload["messages"].extend(plain)
+        return payload
+
+    def _schema(self, tool: ToolSchema) -> dict[str, Any]:
+        cached = self._schemas.get(id(tool))  # holds the tool too, so its id is not reused
+        if cached is None:
+            if len(self._schemas) >= MAX_SCHEMAS:
+                self._schemas.clear()
+            cached = self._schemas[id(tool)] = (tool, convert_to_openai_tool(tool))
+        return cached[1]
+
+
+def _plain(message: BaseMessage) -> dict[str, Any] | None:
+    """Return a text-only user or assistant message in the endpoint's form; None for others."""
+    if not isinstance(message.content, str) or message.name or message.additional_kwargs:
+        return None
+    if type(message) is HumanMessage:
+        return {"role": "user", "content": message.content}
+    if type(message) is AIMessage and not (message.tool_calls or message.invalid_tool_calls):
+        return {"role": "assistant", "content": message.content}
+    return None

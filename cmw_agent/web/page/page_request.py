@@ -1,0 +1,68 @@
+"""Reads what a request of the page carries: principal, session key and the values of the event."""
+
+import secrets
+from typing import Any
+
+import gradio as gr
+import orjson
+
+from cmw_agent.core.errors import InvalidMessageError, MissingSessionError
+from cmw_agent.identity.principals import Principal, SessionKey
+from cmw_agent.observability.observers import request_of
+from cmw_agent.web.security.guard import PRINCIPAL
+
+MAX_KEY_CHARS = 100
+
+
+def identify(request: gr.Request | None) -> tuple[SessionKey, Principal]:
+    """Return the session key and the principal that the guard has put into a request.
+
+    Raises:
+        MissingSessionError: The request did not pass the guard, or carries no session hash.
+        MalformedSessionError: The session hash is not one that the guard derives.
+    """
+    if request is None or request.request is None:
+        raise MissingSessionError
+    principal = request.request.scope.get(PRINCIPAL)
+    if not isinstance(principal, Principal):
+        raise MissingSessionError
+    return SessionKey.parse(request.session_hash), principal
+
+
+def request_id(request: gr.Request) -> str:
+    """Return the id of the request in the logs."""
+    return request_of(request.request.scope) if request.request is not None else "-"
+
+
+def idempotency_key(value: object) -> str:
+    """Return the key that the page sent with a message, or a fresh one."""
+    is_key = isinstance(value, str) and 0 < len(value) <= MAX_KEY_CHARS
+    return str(value) if is_key else secrets.token_urlsafe(16)
+
+
+def file_ids(value: object) -> tuple[str, ...]:
+    """Return the ids of the attached files, which the page sends as a JSON list of strings.
+
+    Raises:
+        InvalidMessageError: `value` is not such a list.
+    """
+    if not isinstance(value, str) or not value:
+        return ()
+    try:
+        ids = orjson.loads(value)
+    except orjson.JSONDecodeError:
+        ids = None
+    if not isinstance(ids, list) or not all(isinstance(file_id, str) for file_id in ids):
+        raise InvalidMessageError("The attached files are not named as they should be.")
+    return tuple(ids)
+
+
+def message_index(event: gr.EditData | gr.LikeData) -> int | None:
+    """Return the index of an edited or rated message in the Chatbot's value.
+
+    Gradio sends a number, or a list that begins with it; None for anything else.
+    """
+    index: Any = event.index
+    if isinstance(index, list | tuple):
+        index = index[0] if index else None
+    return index if type(index) is int else None

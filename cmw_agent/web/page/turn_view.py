@@ -1,0 +1,87 @@
+"""The view of a page while a turn runs."""
+
+from collections.abc import AsyncGenerator, Sequence
+
+from cmw_agent.chat.turn import Turn
+from cmw_agent.conversations.sessions import LiveSession
+from cmw_agent.core.events import TurnStarted
+from cmw_agent.core.store_errors import mapped_store_errors
+from cmw_agent.web.page import rendering
+from cmw_agent.web.page.page_view import PageView, load_messages
+
+
+class TurnView:
+    """Draws a turn: the messages above it, its question and the growing answer.
+
+    Args:
+        session: The session whose page shows the turn.
+        view: What the page showed before the turn.
+        turn: The turn; `updates` ends it when it is closed.
+        above: The drawn messages above the question; None reads them from the memory.
+        question: The drawn question, with its files; empty where the page joins a running turn.
+    """
+
+    def __init__(
+        self,
+        session: LiveSession,
+        view: PageView,
+        turn: Turn,
+        above: Sequence[rendering.DrawnMessage] | None,
+        question: Sequence[rendering.DrawnMessage],
+    ) -> None:
+        self._session = session
+        self._before = view
+        self._turn = turn
+        self._above = above
+        self._question = question
+        self._answer = rendering.LiveAnswer([*(above or ()), *question])
+        self._result = PageView(view.conversation_id, [])
+
+    async def updates(self) -> AsyncGenerator[list[rendering.DrawnMessage]]:
+        """Yield the page's messages after each event of the turn.
+
+        Raises:
+            UserError: The turn could not begin, or the memory fails.
+        """
+        with mapped_store_errors():
+            async with self._turn:
+                async for event in self._turn:
+                    if isinstance(event, TurnStarted):
+                        await self._start(event)
+                    self._answer.add(event)
+                    yield self._answer.drawn()
+
+    def result(self) -> PageView:
+        """Return the page's view after the turn has ended."""
+        view = self._result
+        view.messages = self._answer.drawn()
+        answer_seq = view.next_seq - 1 if view.next_seq is not None else 0
+        view.seqs = [*view.seqs, *[answer_seq] * (len(view.messages) - len(view.seqs))]
+        return view
+
+    async def _start(self, event: TurnStarted) -> None:
+        """Set the seqs of the messages above the answer, and read those from the memory if needed."""
+        self._session.view = None  # incomplete until the turn has ended
+        self._result.question_seq, self._result.next_seq = event.user_seq, event.answer_seq + 1
+        seqs = self._before.seqs
+        # A new message is below the last messages shown, a regenerated answer below the first ones.
+        count = len(self._above or ())
+        above = (seqs[-count:] if self._turn.is_new else seqs[:count]) if count else []
+        self._result.seqs = [*above, *[event.user_seq] * len(self._question)]
+        # Another tab may have continued the conversation.
+        is_behind = self._turn.is_new and self._before.next_seq not in (None, event.user_seq)
+        if self._above is None or is_behind:
+            await self._read_above(event)
+
+    async def _read_above(self, event: TurnStarted) -> None:
+        stored, files = await load_messages(
+            self._session,
+            event.conversation_id,
+            limit=rendering.PAGE_MESSAGES,
+            before_seq=event.user_seq if self._question else event.answer_seq,
+        )
+        self._answer = rendering.LiveAnswer([*rendering.history(stored, files), *self._question])
+        self._result.seqs = [
+            *rendering.seqs(stored, files),
+            *[event.user_seq] * len(self._question),
+        ]

@@ -1,0 +1,222 @@
+"""Turns of owners: a message is stored before a model is asked, and its answer as it comes."""
+
+import secrets
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+
+import sqlalchemy as sa
+
+from memory.conversations import files as stored_files
+from memory.conversations import reading, turn_context, turns
+from memory.conversations.owner_store import OwnerStore
+from memory.engine.database import Database
+from memory.errors import UnknownFileError
+from memory.records import (
+    ConversationOrigin,
+    MessageStatus,
+    NewTurn,
+    StoredMessage,
+    ToolRecord,
+    TurnTicket,
+    utcnow,
+)
+from memory.validation import check_id, check_owner, check_texts, is_id, pack_tools
+
+
+class TurnStore(OwnerStore):
+    """Begins, checkpoints and ends turns; one turn at a time has a conversation's lease.
+
+    Args:
+        database: The database; its tables are migrated.
+        lease_seconds: How long a turn holds its conversation after its beginning and after each
+            checkpoint.
+        clock: Returns the current time, with its zone. The clocks of processes that share a
+            database must agree to well within the lease.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        lease_seconds: float = 10.0,
+        clock: Callable[[], datetime] = utcnow,
+    ) -> None:
+        super().__init__(database, clock=clock)
+        self._lease = timedelta(seconds=lease_seconds)
+        self._holder = secrets.token_hex(8)
+
+    async def begin_turn(self, owner: str, new: NewTurn) -> TurnTicket:
+        """Commit a user's message and the right to answer it, before any model is asked.
+
+        The same key in the same conversation returns the first ticket again, with `fresh=False`.
+
+        Raises:
+            ConversationNotFoundError: There is no such conversation, and `new` has no origin.
+            ConversationBusyError: Another turn holds the conversation.
+            UnknownFileError: A file is not the owner's, belongs to a message, or is one too many.
+            InvalidTextError: A text cannot be stored.
+        """
+        check_texts(text=new.text, key=new.key, model=new.model)
+        if new.origin is not None:
+            _check_origin(new.origin)
+        lease = self._new_lease(owner, new.conversation_id, new.key)
+        files = tuple(dict.fromkeys(new.files))
+        if len(files) > stored_files.MAX_FILES or not all(map(is_id, files)):
+            raise UnknownFileError
+
+        def work(connection: sa.Connection) -> TurnTicket:
+            ticket = turns.begin(connection, lease, new, files)
+            if new.budget is None:
+                return ticket
+            return turn_context.with_context(
+                connection, owner, ticket, new.budget, text=new.text, known=new.known
+            )
+
+        return await self._begin(lease, work)
+
+    async def begin_retry(
+        self,
+        owner: str,
+        conversation_id: str,
+        *,
+        key: str,
+        text: str | None = None,
+        expected_seq: int | None = None,
+        budget: int | None = None,
+    ) -> TurnTicket:
+        """Begin a turn that answers the last user message again, or `text` in its place.
+
+        The messages that it replaces stay in the table as superseded ones. Raises as
+        `begin_turn`; ConversationNotFoundError also when there is no message to answer, and
+        ConversationMovedError when the last user message is not at `expected_seq`.
+        """
+        check_texts(text=text, key=key)
+        lease = self._new_lease(owner, conversation_id, key)
+
+        def work(connection: sa.Connection) -> TurnTicket:
+            ticket = turns.begin_again(connection, lease, text, expected_seq)
+            if budget is None:
+                return ticket
+            return turn_context.with_context(connection, owner, ticket, budget)
+
+        return await self._begin(lease, work)
+
+    async def checkpoint(
+        self, owner: str, turn_id: str, *, content: str, tool_calls: Sequence[ToolRecord]
+    ) -> bool:
+        """Store the part of an answer that exists so far, and renew the lease.
+
+        Returns:
+            False when the turn is no longer running: its lease was lost, and the caller must stop.
+
+        Raises:
+            InvalidTextError: A text cannot be stored.
+        """
+        check_owner(owner)
+        answer = _answer_columns(content, tool_calls)
+        lease_expires_at = self._clock() + self._lease
+        if not is_id(turn_id):
+            return False
+        return await self._database.write(
+            lambda connection: turns.checkpoint(
+                connection, owner, turn_id, lease_expires_at=lease_expires_at, answer=answer
+            ),
+            is_brief=True,
+            owner=owner,
+        )
+
+    async def finish_turn(
+        self,
+        owner: str,
+        turn_id: str,
+        *,
+        status: MessageStatus,
+        content: str,
+        tool_calls: Sequence[ToolRecord],
+        tokens_used: int | None,
+        latency_ms: int | None,
+        model_used: str | None,
+        error_id: str | None,
+        input_tokens: int | None = None,
+        output_tokens: int | None = None,
+        cost_micros: int | None = None,
+        tokens_estimated: bool = False,
+    ) -> bool:
+        """Commit an answer as it is now and release the conversation.
+
+        `cost_micros` are millionths of a dollar.
+
+        Returns:
+            False when the turn is no longer running; nothing is written then.
+
+        Raises:
+            InvalidTextError: A text cannot be stored.
+        """
+        check_owner(owner)
+        check_texts(model_used=model_used, error_id=error_id)
+        answer = _answer_columns(content, tool_calls) | {
+            "tokens_used": tokens_used,
+            "latency_ms": latency_ms,
+            "model_used": model_used,
+            "input_tokens": input_tokens,
+            "output_tokens": output_tokens,
+            "cost_micros": cost_micros,
+            "tokens_estimated": tokens_estimated,
+        }
+        if not is_id(turn_id):
+            return False
+        end = turns.TurnEnd(self._clock(), status, error_id)
+        return await self._database.write(
+            lambda connection: turns.finish(connection, owner, turn_id, end, answer),
+            is_brief=True,
+            owner=owner,
+        )
+
+    async def answer(self, owner: str, turn_id: str) -> StoredMessage:
+        """Return the answer of a turn, as far as it is stored.
+
+        Raises ConversationNotFoundError when there is no such turn.
+        """
+        check_owner(owner)
+        check_id(turn_id)
+        return await self._read(owner, reading.answer, turn_id)
+
+    def _new_lease(self, owner: str, conversation_id: str, key: str) -> turns.TurnLease:
+        check_owner(owner)
+        check_id(conversation_id)
+        now = self._clock()
+        return turns.TurnLease(owner, conversation_id, key, self._holder, now, now + self._lease)
+
+    async def _begin(
+        self, lease: turns.TurnLease, work: Callable[[sa.Connection], TurnTicket]
+    ) -> TurnTicket:
+        def undo(ticket: TurnTicket) -> Callable[[sa.Connection], bool]:
+            end = turns.TurnEnd(self._clock(), "interrupted", None)
+            return lambda connection: turns.finish(connection, lease.owner, ticket.turn_id, end, {})
+
+        try:
+            return await self._database.write(work, undo=undo, is_brief=True, owner=lease.owner)
+        except turns.DuplicateRequestError as duplicate:
+            if duplicate.stale:
+                await self._database.write(
+                    partial(turns.interrupt_stale, lease=lease), owner=lease.owner
+                )
+            return duplicate.ticket
+
+
+def _check_origin(origin: ConversationOrigin) -> None:
+    check_texts(
+        agent_id=origin.agent_id,
+        channel=origin.channel,
+        website_domain=origin.website_domain,
+        ip_address=origin.ip_address,
+        tenant_id=origin.tenant_id,
+        external_id=origin.external_id,
+    )
+
+
+def _answer_columns(content: str, tool_calls: Sequence[ToolRecord]) -> dict[str, Any]:
+    check_texts(content=content)
+    return {"content": content, "tool_calls": pack_tools(tool_calls)}

@@ -1,0 +1,102 @@
+"""A process loads what it needs: not the libraries of features that are off or not used yet."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+# Starts the app, lets the demo model answer once, and prints what of `argv` has been executed.
+SCRIPT = """
+import asyncio, sys
+
+import app
+from tests.service import answer_of, session_of, told
+
+
+async def main():
+    own, runtime = app.application.own, app.application.runtime
+    async with own.router.lifespan_context(own):
+        session = await session_of(runtime)
+        assert answer_of(await told(runtime.chat.turn(session, "hello", key="1")))
+
+
+asyncio.run(main())
+for name in sys.argv[1:]:
+    module = sys.modules.get(name)
+    # a lazy module that was not executed yet has no attributes of its own
+    if module is not None and len(object.__getattribute__(module, "__dict__")) > 12:
+        print(name)
+"""
+OPENAI = {"OPENAI_BASE_URL": "http://127.0.0.1:9/v1"}
+SIGN_IN = {
+    "OPENID_PROVIDER_URL": "http://127.0.0.1:9",
+    "OAUTH_CLIENT_ID": "id",
+    "OAUTH_CLIENT_SECRET": "secret",
+}
+UNUSED = (
+    *("pandas", "matplotlib", "markitdown", "magika", "onnxruntime", "tiktoken"),
+    *("langchain_openai", "openai", "authlib", "joserfc", "composio", "composio_client"),
+    *("opentelemetry.exporter", "redis", "asyncpg"),
+)
+
+
+def loaded(folder: Path, script: str, *names: str, **settings: str) -> set[str]:
+    """Return those of the modules that a new process with these settings has executed."""
+    kept = {"PATH", "HOME", "PYTHONPATH", "LANG", "SYSTEMROOT"}
+    environment = {name: value for name, value in os.environ.items() if name in kept}
+    process = subprocess.run(
+        [sys.executable, "-c", script, *names],
+        cwd=ROOT,
+        env={**environment, "CMW_DATA_DIR": str(folder), "PYTHONPATH": str(ROOT), **settings},
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    return set(process.stdout.split())
+
+
+def test_a_process_that_has_answered_has_loaded_no_library_of_what_is_off(tmp_path: Path) -> None:
+    assert loaded(tmp_path, SCRIPT, *UNUSED, "langchain_core", "numpy") == {
+        "langchain_core",
+        "numpy",
+    }
+
+
+BUILT = """
+import sys
+
+import app
+
+print(*(name for name in sys.argv[1:] if name in sys.modules))
+"""
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [(OPENAI, {"langchain_openai"}), (SIGN_IN, {"authlib", "joserfc"})],
+    ids=["an endpoint", "sign-in"],
+)
+def test_what_a_setting_needs_is_loaded_before_the_event_loop_runs(
+    settings: dict[str, str], expected: set[str], tmp_path: Path
+) -> None:
+    assert loaded(tmp_path, BUILT, "langchain_openai", "authlib", "joserfc", **settings) == expected
+
+
+LATER = """
+import sys
+
+from cmw_agent.web.gradio_transport import environment
+import gradio
+
+pandas = sys.modules["pandas"]
+before = object.__getattribute__(pandas, "__dict__").keys() & {"DataFrame"}
+print("early" if before else "late", len(pandas.DataFrame({"a": [1, 2]})), pandas.__name__)
+"""
+
+
+def test_a_library_that_is_loaded_late_works(tmp_path: Path) -> None:
+    assert loaded(tmp_path, LATER) == {"late", "2", "pandas"}
