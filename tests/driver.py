@@ -11,7 +11,7 @@ from memory.engine.database import Database, SqliteDatabase
 Listener = Callable[[sqlite3.Connection, str], None]
 
 
-class Overheard:
+class StatementListener:
     """Calls `listener` before each statement, BEGIN and COMMIT of a database's connections.
 
     An authorizer that the listener sets is removed after the statement that it refuses. Create

@@ -7,7 +7,7 @@ from typing import Any
 from cmw_agent.observability.observers import Observer
 from cmw_agent.runtime.runtime import Runtime
 from cmw_agent.runtime.scheduler import Scheduler
-from cmw_agent.schedules.recurrence import following
+from cmw_agent.schedules.recurrence import next_run
 from memory.queues.schedules import Schedules
 from memory.records import utcnow
 
@@ -16,7 +16,7 @@ LEASE = 60.0
 FAR_AWAY = (utcnow() + timedelta(hours=12)).replace(minute=0, second=1)
 
 
-class Hands:
+class FakeClock:
     """A clock that moves only when the test moves it."""
 
     def __init__(self) -> None:
@@ -38,7 +38,7 @@ class Hands:
         self.now = FAR_AWAY
 
 
-class Heard(Observer):
+class RecordingObserver(Observer):
     """An observer that records the outcomes of scheduled runs."""
 
     def __init__(self) -> None:
@@ -51,12 +51,12 @@ class Heard(Observer):
 def schedule_store(runtime: Runtime, clock: Callable[[], datetime]) -> Schedules:
     """Return a store of recurring tasks on the database of a running app."""
     return Schedules(
-        runtime.services.database, following=following, lease_seconds=LEASE, clock=clock
+        runtime.services.database, following=next_run, lease_seconds=LEASE, clock=clock
     )
 
 
 def scheduler_of(
-    runtime: Runtime, clock: Callable[[], datetime], observer: Heard, **options: Any
+    runtime: Runtime, clock: Callable[[], datetime], observer: RecordingObserver, **options: Any
 ) -> Scheduler:
     """Return a scheduler for a running app; `options` are further arguments of `Scheduler`."""
     store = schedule_store(runtime, clock)

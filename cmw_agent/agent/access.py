@@ -7,7 +7,7 @@ not use an agent learn nothing of it. See ``docs/adr/0029-agents-are-boundaries.
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from cmw_agent.config.agent_profiles import EVERYONE, GROUP, SIGNED_IN, SITE, Profile
+from cmw_agent.config.agent_profiles import EVERYONE, GROUP, SIGNED_IN, SITE, AgentProfile
 from cmw_agent.config.validators import ApiKey
 from cmw_agent.core.errors import StartupError
 from cmw_agent.identity.channel_principals import tenant
@@ -49,7 +49,7 @@ def names_of(account: Principal) -> frozenset[str]:
     return frozenset(names | {GROUP + group for group in account.groups})
 
 
-def may_use(profile: Profile, asker: Asker) -> bool:
+def may_use(profile: AgentProfile, asker: Asker) -> bool:
     """Whether `asker` may use an agent."""
     if asker.kind == "client":
         return any(_reaches(key, profile) for key in asker.keys)
@@ -62,7 +62,7 @@ def may_use(profile: Profile, asker: Asker) -> bool:
     return profile.access == SIGNED_IN or not asker.names.isdisjoint(profile.access)
 
 
-def _reaches(key: ApiKey, profile: Profile) -> bool:
+def _reaches(key: ApiKey, profile: AgentProfile) -> bool:
     is_named = key.agents is not None and profile.id in key.agents
     if key.agents is not None and not is_named:
         return False
@@ -86,7 +86,7 @@ class Agents:
     """
 
     def __init__(
-        self, profiles: Mapping[str, Profile], keys: Sequence[ApiKey], names_of: NamesOf
+        self, profiles: Mapping[str, AgentProfile], keys: Sequence[ApiKey], names_of: NamesOf
     ) -> None:
         self._profiles = profiles
         self._names_of = names_of
@@ -102,12 +102,12 @@ class Agents:
         """Whether the page shows everybody the same agents."""
         return all(profile.access in (EVERYONE, SITE) for profile in self._profiles.values())
 
-    def find(self, agent_id: str, asker: Asker) -> Profile | None:
+    def find(self, agent_id: str, asker: Asker) -> AgentProfile | None:
         """Return an agent's profile; None where there is none, or none for `asker`."""
         profile = self._profiles.get(agent_id)
         return profile if profile is not None and may_use(profile, asker) else None
 
-    def usable(self, asker: Asker) -> list[Profile]:
+    def usable(self, asker: Asker) -> list[AgentProfile]:
         """Return the agents that `asker` may use, the built-in one first."""
         return [profile for profile in self._profiles.values() if may_use(profile, asker)]
 
@@ -119,7 +119,7 @@ class Agents:
 
     async def find_for(
         self, agent_id: str, principal: Principal, tenant_id: str | None
-    ) -> Profile | None:
+    ) -> AgentProfile | None:
         """Return an agent's profile, or None, as `find`; read an account's names where they count.
 
         Args:
@@ -138,7 +138,7 @@ class Agents:
             asker = replace(asker, names=await self._names_of(principal.id))
         return profile if may_use(profile, asker) else None
 
-    async def usable_for(self, principal: Principal) -> list[Profile]:
+    async def usable_for(self, principal: Principal) -> list[AgentProfile]:
         """Return the agents that somebody at the page may use, the built-in one first.
 
         Raises:

@@ -9,7 +9,7 @@ from langchain_core.messages import HumanMessage, SystemMessage
 
 from cmw_agent.agent.tool_loop import RunContext, ToolLoop
 from cmw_agent.core.events import AgentEvent, EventSink
-from cmw_agent.llm.chat_model import NO_FIELDS, Exchange, Fields, complete
+from cmw_agent.llm.chat_model import NO_EXTRA_BODY, ExtraBody, HistoryMessage, complete
 from cmw_agent.llm.run_events import RunEvents
 from cmw_agent.tools.approvals import ApprovalGate
 from cmw_agent.tools.toolset import Toolset
@@ -38,7 +38,7 @@ class Ask:
 
     instructions: str | None = None
     summary: str | None = None
-    fields: Fields = field(default_factory=lambda: NO_FIELDS)
+    fields: ExtraBody = field(default_factory=lambda: NO_EXTRA_BODY)
     toolset: Toolset | None = None
     gate: ApprovalGate | None = None
 
@@ -78,7 +78,7 @@ class CmwAgent:
         return self._owner
 
     async def run(
-        self, history: Sequence[Exchange], emit: EventSink, ask: Ask | None = None
+        self, history: Sequence[HistoryMessage], emit: EventSink, ask: Ask | None = None
     ) -> None:
         """Answer the last message of `history`; `emit` gets each event at once.
 
@@ -108,8 +108,8 @@ class CmwAgent:
     async def summarise(
         self,
         earlier: str | None,
-        messages: Sequence[Exchange],
-        fields: Fields = NO_FIELDS,
+        messages: Sequence[HistoryMessage],
+        fields: ExtraBody = NO_EXTRA_BODY,
         emit: EventSink = _ignore,
     ) -> str:
         """Return a summary of the `earlier` summary and of `messages`; `emit` gets the events.

@@ -13,7 +13,13 @@ from pydantic import ValidationError
 
 from cmw_agent.core.errors import ModelFailedError, UserError
 from cmw_agent.core.events import ToolFinished, ToolStarted
-from cmw_agent.llm.chat_model import NO_FIELDS, Exchange, Fields, begin, complete
+from cmw_agent.llm.chat_model import (
+    NO_EXTRA_BODY,
+    ExtraBody,
+    HistoryMessage,
+    complete,
+    complete_history,
+)
 from cmw_agent.llm.run_events import RunEvents
 from cmw_agent.tools.approvals import ApprovalGate
 from cmw_agent.tools.builtin import BUILT_IN
@@ -52,7 +58,7 @@ class RunContext:
     model: BaseChatModel = field(repr=False)
     instructions: str = field(repr=False)
     events: RunEvents = field(repr=False)
-    fields: Fields = field(default_factory=lambda: NO_FIELDS, repr=False)
+    fields: ExtraBody = field(default_factory=lambda: NO_EXTRA_BODY, repr=False)
     toolset: Toolset | None = field(default=None, repr=False)
     gate: ApprovalGate | None = field(default=None, repr=False)
     call_ids: dict[str, int] = field(default_factory=dict, repr=False)
@@ -94,7 +100,7 @@ class ToolLoop:
         self._model_calls = model_calls
         self._tool_calls = tool_calls
 
-    async def run(self, context: RunContext, history: Sequence[Exchange]) -> None:
+    async def run(self, context: RunContext, history: Sequence[HistoryMessage]) -> None:
         """Answer the last message of `history`; the answer reaches the run's events.
 
         Raises:
@@ -104,7 +110,7 @@ class ToolLoop:
         model, events, fields = context.model, context.events, context.fields
         own = context.toolset.schemas if context.toolset is not None else ()
         tools = [*self.tools, *own]
-        answer = await begin(model, context.instructions, history, tools, events, fields)
+        answer = await complete_history(model, context.instructions, history, tools, events, fields)
         if not answer.tool_calls:
             return
         messages: list[BaseMessage] = [SystemMessage(context.instructions)]

@@ -24,7 +24,7 @@ from cmw_agent.channels.rest.dependencies import to_user_error
 from cmw_agent.channels.whatsapp.routes import CLOSED, UNSIGNED, WhatsApp
 from cmw_agent.channels.whatsapp.signature import HEADER
 from cmw_agent.config.settings import Settings
-from cmw_agent.core.errors import NotFoundError, UserError, frames
+from cmw_agent.core.errors import NotFoundError, UserError, describe_exception
 from cmw_agent.core.logs import get_logger
 from cmw_agent.identity.principals import Identities
 from cmw_agent.runtime.runtime import Runtime
@@ -132,6 +132,8 @@ class _UnexpectedErrors:
             await self._app(scope, receive, note_start)
         except Exception as error:  # noqa: BLE001 (the caller gets its id, the log its cause)
             user_error = UserError()
-            log.error("channel failed", error_id=user_error.error_id, cause=frames(error))  # noqa: TRY400
+            log.error(  # noqa: TRY400 (its text is not for the log)
+                "channel failed", error_id=user_error.error_id, cause=describe_exception(error)
+            )
             if not has_started:
                 await self._render_error(scope, user_error)(scope, receive, send)

@@ -18,7 +18,7 @@ from cmw_agent.core.events import (
     TurnOutcome,
     UsageReported,
 )
-from cmw_agent.core.sanitize import mended, written_out
+from cmw_agent.core.sanitize import large_integers_as_text, sanitize_json
 from cmw_agent.tools.composio.toolset import CONNECT
 from memory.records import StoredMessage, ToolRecord
 
@@ -100,20 +100,27 @@ def storable(event: AgentEvent) -> AgentEvent:
     """
     match event:
         case TextDelta(text):
-            return TextDelta(mended(text))
+            return TextDelta(sanitize_json(text))
         case ToolStarted(call_id, name, arguments):
-            return ToolStarted(mended(call_id), mended(name), _plain(arguments))
+            return ToolStarted(sanitize_json(call_id), sanitize_json(name), _plain(arguments))
         case ToolFinished(call_id, name, result, ok, seconds, link):
-            return ToolFinished(mended(call_id), mended(name), mended(result), ok, seconds, link)
+            return ToolFinished(
+                sanitize_json(call_id),
+                sanitize_json(name),
+                sanitize_json(result),
+                ok,
+                seconds,
+                link,
+            )
         case ApprovalSettled(call_id, answer, arguments, approval_id):
-            return ApprovalSettled(mended(call_id), answer, _plain(arguments), approval_id)
+            return ApprovalSettled(sanitize_json(call_id), answer, _plain(arguments), approval_id)
         case ApprovalRequested(call_id, name, approval_id):
-            return ApprovalRequested(mended(call_id), mended(name), approval_id)
+            return ApprovalRequested(sanitize_json(call_id), sanitize_json(name), approval_id)
     return event
 
 
 def _plain(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    plain: dict[str, Any] = written_out(mended(dict(arguments)))
+    plain: dict[str, Any] = large_integers_as_text(sanitize_json(dict(arguments)))
     return plain
 
 

@@ -22,7 +22,7 @@ from cmw_agent.schedules.recurrence import EXAMPLES
 from cmw_agent.schedules.service import KEPT_ONLY, ScheduleService
 from cmw_agent.schedules.toolset import LIST, NAMES
 from cmw_agent.tools.composio.accounts import Toolkit
-from cmw_agent.tools.composio.connecting import CODE, Connecting
+from cmw_agent.tools.composio.connecting import CODE, ConnectionService
 from cmw_agent.tools.composio.toolset import NO_COOKIE
 
 FORM = re.compile(r"/([A-Za-z]{1,20})(?:\s+(.*))?", re.DOTALL)
@@ -75,7 +75,7 @@ class ChatCommands:
     """
 
     history: ConversationService
-    connecting: Connecting | None
+    connecting: ConnectionService | None
     built_in: tuple[str, ...]
     schedules: ScheduleService | None = None
 

@@ -12,7 +12,7 @@ from weakref import WeakValueDictionary
 
 from cmw_agent.conversations.sessions import LiveSession
 from cmw_agent.identity.principals import SessionKey
-from cmw_agent.llm.chat_model import Exchange
+from cmw_agent.llm.chat_model import HistoryMessage
 from memory.conversations.context_window import cost, surplus
 from memory.records import ContextMessage, ContextState, TurnTicket
 
@@ -37,7 +37,7 @@ class CachedContext:
     conversation_id: str
     seq: int
     messages: list[ContextMessage]
-    exchanges: list[Exchange]
+    exchanges: list[HistoryMessage]
     summary: str | None
     summarized_through_seq: int
     conversation_created_at: datetime | None
@@ -109,7 +109,7 @@ def _new_context(ticket: TurnTicket) -> CachedContext:
         ticket.conversation_id,
         seq=ticket.user_seq,
         messages=list(ticket.window),
-        exchanges=[Exchange(message.role, message.content) for message in ticket.window],
+        exchanges=[HistoryMessage(message.role, message.content) for message in ticket.window],
         summary=ticket.summary,
         summarized_through_seq=ticket.summarized_through_seq,
         conversation_created_at=ticket.conversation_created_at,
@@ -120,5 +120,5 @@ def _new_context(ticket: TurnTicket) -> CachedContext:
 def _add(context: CachedContext, messages: Iterable[ContextMessage]) -> None:
     for message in messages:
         context.messages.append(message)
-        context.exchanges.append(Exchange(message.role, message.content))
+        context.exchanges.append(HistoryMessage(message.role, message.content))
         context.tokens += cost(message)

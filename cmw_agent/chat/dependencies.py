@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from cmw_agent.agent.access import Agents
 from cmw_agent.chat.approval_registry import ApprovalRegistry
-from cmw_agent.config.agent_profiles import Profile
+from cmw_agent.config.agent_profiles import AgentProfile
 from cmw_agent.config.settings import Settings
 from cmw_agent.conversations.sessions import LiveSession
 from cmw_agent.core.errors import NotFoundError
@@ -16,7 +16,7 @@ from cmw_agent.llm.request_fields import RequestFields
 from cmw_agent.observability.observers import Observer
 from cmw_agent.schedules.service import ScheduleService, ScheduleTarget
 from cmw_agent.schedules.toolset import ScheduleToolset
-from cmw_agent.tools.composio.connecting import Connecting
+from cmw_agent.tools.composio.connecting import ConnectionService
 from cmw_agent.tools.composio.toolset import ComposioToolset
 from cmw_agent.tools.toolset import CombinedToolset, Toolset
 
@@ -61,11 +61,11 @@ class ChatDependencies:
     fields: RequestFields
     files: Files
     budgets: Budgets
-    connecting: Connecting | None = None
+    connecting: ConnectionService | None = None
     observer: Observer = field(default_factory=Observer)
     schedules: ScheduleService | None = None
 
-    async def profile(self, session: LiveSession, agent_id: str) -> Profile:
+    async def profile(self, session: LiveSession, agent_id: str) -> AgentProfile:
         """Return the profile of an agent that a session's user may use now.
 
         Raises:
@@ -78,13 +78,13 @@ class ChatDependencies:
             raise AgentRemovedError
         return profile
 
-    def model(self, profile: Profile, *chosen: object) -> str:
+    def model(self, profile: AgentProfile, *chosen: object) -> str:
         """Return the first of the models `chosen` that is on offer, or the profile's."""
         offered = (self.settings.model, *self.settings.models)
         usable = (name for name in chosen if isinstance(name, str) and name in offered)
         return next(usable, profile.model)
 
-    async def toolset(self, session: LiveSession, profile: Profile) -> Toolset | None:
+    async def toolset(self, session: LiveSession, profile: AgentProfile) -> Toolset | None:
         """Return the tools that are the session's user's own: connected ones and schedules."""
         own = (await self._connected(session, profile), self._scheduling(session))
         toolsets = [toolset for toolset in own if toolset is not None]
@@ -96,7 +96,7 @@ class ChatDependencies:
             return None
         return ScheduleToolset(self.schedules, session.owner, place_of(session, conversation))
 
-    async def _connected(self, session: LiveSession, profile: Profile) -> Toolset | None:
+    async def _connected(self, session: LiveSession, profile: AgentProfile) -> Toolset | None:
         toolkits = profile.toolkits
         if self.connecting is None or not toolkits:
             return None

@@ -29,14 +29,14 @@ from cmw_agent.core.errors import (
     ServiceUnavailableError,
     UserError,
 )
-from cmw_agent.core.sanitize import checked_message
+from cmw_agent.core.sanitize import validate_message
 from cmw_agent.identity.principals import Principal
-from cmw_agent.limits.budgets import Hold, Kind
-from cmw_agent.llm.chat_model import Exchange
-from cmw_agent.observability.observers import kind_of
+from cmw_agent.limits.budgets import BudgetKind, Hold
+from cmw_agent.llm.chat_model import HistoryMessage
+from cmw_agent.observability.observers import refusal_kind
 from memory.errors import StoreError
 
-TURNS: Kind = "turns"
+TURNS: BudgetKind = "turns"
 
 
 class ChatService:
@@ -167,7 +167,7 @@ class ChatService:
     def complete(
         self,
         session: LiveSession,
-        messages: Sequence[Exchange],
+        messages: Sequence[HistoryMessage],
         *,
         instructions: str | None = None,
         model: str | None = None,
@@ -192,7 +192,7 @@ class ChatService:
         text = self._checked(str(last.content))
         self._require_open()
         turn = Turn(secrets.token_hex(16), text, is_new=True, request_id=request_id)
-        history = [*earlier, Exchange("user", text)]
+        history = [*earlier, HistoryMessage("user", text)]
         strategy = StatelessTurn(self._dependencies, session, history, instructions, model)
         return self._start(turn, strategy, self._take_slot(session))
 
@@ -286,13 +286,13 @@ class ChatService:
 
     def _checked(self, text: str) -> str:
         try:
-            return checked_message(text, self._settings.max_message_chars)
+            return validate_message(text, self._settings.max_message_chars)
         except InvalidMessageError as error:
             raise self._counted(error) from None
 
     def _counted(self, error: UserError) -> UserError:
         """Return `error`; the observer counts that a message was not taken."""
-        self._dependencies.observer.refused(kind_of(error))
+        self._dependencies.observer.refused(refusal_kind(error))
         return error
 
     async def _run(self, turn: Turn, runner: TurnRunner, hold: Hold) -> None:

@@ -7,10 +7,10 @@ from cmw_agent.agent.agent import Ask
 from cmw_agent.chat.answer import AnswerAccumulator
 from cmw_agent.chat.dependencies import ChatDependencies
 from cmw_agent.chat.turn import AgentRequest, Beginning
-from cmw_agent.config.agent_profiles import Profile
+from cmw_agent.config.agent_profiles import AgentProfile
 from cmw_agent.conversations.sessions import LiveSession
 from cmw_agent.core.events import TurnEvent, TurnFinished
-from cmw_agent.llm.chat_model import Exchange
+from cmw_agent.llm.chat_model import HistoryMessage
 
 
 class StatelessTurn:
@@ -33,7 +33,7 @@ class StatelessTurn:
         self,
         dependencies: ChatDependencies,
         session: LiveSession,
-        messages: Sequence[Exchange],
+        messages: Sequence[HistoryMessage],
         instructions: str | None,
         model: str | None,
     ) -> None:
@@ -43,7 +43,7 @@ class StatelessTurn:
         self._instructions = instructions
         self._model = model
 
-    async def begin(self, profile: Profile) -> Beginning:
+    async def begin(self, profile: AgentProfile) -> Beginning:
         """Return at once: nothing is stored."""
         return Beginning()
 
@@ -51,7 +51,7 @@ class StatelessTurn:
         """Return no events: no request is known, so none is repeated."""
         return []
 
-    async def request(self, profile: Profile, clock: asyncio.Timeout) -> AgentRequest:
+    async def request(self, profile: AgentProfile, clock: asyncio.Timeout) -> AgentRequest:
         """Return what the agent is asked; no message is a command."""
         dependencies = self._dependencies
         model = dependencies.model(profile, self._model)

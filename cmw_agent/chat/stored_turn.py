@@ -19,12 +19,12 @@ from cmw_agent.chat.turn import (
     Turn,
     clear_cancellation,
 )
-from cmw_agent.config.agent_profiles import Profile
+from cmw_agent.config.agent_profiles import AgentProfile
 from cmw_agent.conversations.sessions import LiveSession, RunningTurn
 from cmw_agent.core.errors import UserError
 from cmw_agent.core.events import TurnEvent, TurnFinished, TurnStarted
 from cmw_agent.core.store_errors import mapped_store_errors, refusal_for
-from cmw_agent.llm.chat_model import Exchange
+from cmw_agent.llm.chat_model import HistoryMessage
 from cmw_agent.llm.pricing import cost_micros
 from memory.errors import StoreError
 from memory.records import ConversationOrigin, NewTurn, TurnTicket
@@ -133,7 +133,7 @@ class StoredTurn:
             raise RuntimeError("the turn has not begun")
         return self._begun
 
-    async def begin(self, profile: Profile) -> Beginning:
+    async def begin(self, profile: AgentProfile) -> Beginning:
         """Store the message and an empty answer, and take the conversation's lease.
 
         Raises:
@@ -158,7 +158,7 @@ class StoredTurn:
         )
         return Beginning(started, is_repeated=not ticket.fresh, is_stopped=is_stopped)
 
-    def _store_beginning(self, profile: Profile) -> Coroutine[Any, Any, TurnTicket]:
+    def _store_beginning(self, profile: AgentProfile) -> Coroutine[Any, Any, TurnTicket]:
         owner, memory, request = self.session.owner, self.session.memory, self._request
         if isinstance(request, NewMessage):
             return memory.begin_turn(owner, self._new_turn(request, profile))
@@ -171,7 +171,7 @@ class StoredTurn:
             budget=self._dependencies.settings.history_tokens,
         )
 
-    def _new_turn(self, request: NewMessage, profile: Profile) -> NewTurn:
+    def _new_turn(self, request: NewMessage, profile: AgentProfile) -> NewTurn:
         context = dict(request.context)
         if request.model:
             context[MODEL] = self._dependencies.model(profile, request.model)
@@ -208,7 +208,7 @@ class StoredTurn:
         return replayed(stored)
 
     async def request(
-        self, profile: Profile, clock: asyncio.Timeout
+        self, profile: AgentProfile, clock: asyncio.Timeout
     ) -> AgentRequest | CommandReply:
         """Return what the agent is asked, or the answer where the message is a command.
 
@@ -249,7 +249,7 @@ class StoredTurn:
         except UserError as error:
             return CommandReply(error.sentence)
 
-    async def _choose_model(self, profile: Profile) -> str:
+    async def _choose_model(self, profile: AgentProfile) -> str:
         """Return the model that answers; keep the user's new choice in the conversation."""
         dependencies, session, ticket = self._dependencies, self.session, self._ticket
         chosen = self._request.model if isinstance(self._request, NewMessage) else None
@@ -261,7 +261,7 @@ class StoredTurn:
             )
         return model
 
-    async def _with_files(self, context: CachedContext) -> list[Exchange]:
+    async def _with_files(self, context: CachedContext) -> list[HistoryMessage]:
         """Return the context window, its messages with the content of their files."""
         if not self._ticket.has_files:
             return context.exchanges
@@ -272,7 +272,9 @@ class StoredTurn:
             session.principal, self._ticket.conversation_id, seqs, chars=max_chars
         )
         return [
-            Exchange("user", [{"type": "text", "text": message.content}, *contents[message.seq]])
+            HistoryMessage(
+                "user", [{"type": "text", "text": message.content}, *contents[message.seq]]
+            )
             if message.seq in contents
             else exchange
             for message, exchange in zip(context.messages, context.exchanges, strict=True)

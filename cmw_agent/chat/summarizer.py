@@ -11,11 +11,11 @@ from cmw_agent.chat.answer import AnswerAccumulator
 from cmw_agent.chat.context_cache import CachedContext
 from cmw_agent.chat.dependencies import ChatDependencies
 from cmw_agent.conversations.sessions import LiveSession
-from cmw_agent.core.errors import frames
+from cmw_agent.core.errors import describe_exception
 from cmw_agent.core.logs import get_logger
-from cmw_agent.core.sanitize import mended
+from cmw_agent.core.sanitize import sanitize_json
 from cmw_agent.identity.principals import SessionKey
-from cmw_agent.llm.chat_model import Exchange
+from cmw_agent.llm.chat_model import HistoryMessage
 from memory.conversations.summaries import SummaryPart
 
 log = get_logger(__name__)
@@ -116,16 +116,16 @@ class Summarizer:
             finally:
                 await asyncio.shield(memory.store_summary(owner, conversation, part, summary))
         except Exception as error:  # noqa: BLE001 (the conversation goes on without it)
-            log.warning("no summary", cause=frames(error))
+            log.warning("no summary", cause=describe_exception(error))
 
     async def _ask(self, session: LiveSession, part: SummaryPart) -> str | None:
-        messages = [Exchange(message.role, message.content) for message in part.messages]
+        messages = [HistoryMessage(message.role, message.content) for message in part.messages]
         usage = AnswerAccumulator()
         try:
             async with asyncio.timeout(MAX_SECONDS):
                 fields = self._fields.of(session.owner)
                 summary = await session.agent.summarise(part.summary, messages, fields, usage.add)
-                return mended(summary).strip()[:MAX_CHARS] or None
+                return sanitize_json(summary).strip()[:MAX_CHARS] or None
         except TimeoutError:
             return None
         finally:

@@ -11,7 +11,7 @@ from cmw_agent.agent.agent import Ask
 from cmw_agent.core.errors import UserError
 from cmw_agent.core.events import TextDelta, TurnEvent, TurnStarted
 from cmw_agent.limits.budgets import Hold
-from cmw_agent.llm.chat_model import Exchange
+from cmw_agent.llm.chat_model import HistoryMessage
 
 SETTLE_SECONDS = 30.0  # how long storing an answer may take
 
@@ -70,7 +70,7 @@ class AgentRequest:
     """
 
     model: str
-    messages: Sequence[Exchange]
+    messages: Sequence[HistoryMessage]
     ask: Ask
 
 

@@ -11,9 +11,9 @@ from cmw_agent.chat.dependencies import ChatDependencies
 from cmw_agent.chat.stateless_turn import StatelessTurn
 from cmw_agent.chat.stored_turn import StoredTurn
 from cmw_agent.chat.turn import SETTLE_SECONDS, Beginning, CommandReply, Turn, clear_cancellation
-from cmw_agent.config.agent_profiles import Profile
+from cmw_agent.config.agent_profiles import AgentProfile
 from cmw_agent.conversations.sessions import LiveSession
-from cmw_agent.core.errors import ServiceUnavailableError, UserError, frames
+from cmw_agent.core.errors import ServiceUnavailableError, UserError, describe_exception
 from cmw_agent.core.events import AgentEvent, TurnEvent, TurnFinished
 from cmw_agent.core.logs import get_logger
 from cmw_agent.core.store_errors import refusal_for
@@ -22,10 +22,10 @@ from cmw_agent.llm.factory import explain
 from cmw_agent.observability.observers import (
     REFUSED,
     REPEATED,
-    Watch,
-    kind_of,
+    TurnObserver,
     log_end,
-    tell,
+    notify,
+    refusal_kind,
 )
 from memory.errors import StoreError
 
@@ -84,7 +84,7 @@ class TurnRunner:
         self._stored = False
         self._slot: Slot | None = None
         self._started = self._checkpointed = time.monotonic()
-        self._watch = Watch()
+        self._watch = TurnObserver()
         self._outcome: str = REFUSED
         self.is_over = False  # no event comes any more; it may still have to be stored
 
@@ -168,7 +168,7 @@ class TurnRunner:
         for event in events:
             self._turn.emit(event)
 
-    async def _complete(self, beginning: Beginning, profile: Profile) -> CachedContext | None:
+    async def _complete(self, beginning: Beginning, profile: AgentProfile) -> CachedContext | None:
         finished = TurnFinished("interrupted")
         if not beginning.is_stopped:
             self._beginning = beginning
@@ -183,7 +183,7 @@ class TurnRunner:
         self._turn.emit(finished)
         return context
 
-    async def _answer_it(self, profile: Profile) -> TurnFinished:
+    async def _answer_it(self, profile: AgentProfile) -> TurnFinished:
         clock = asyncio.timeout(self._dependencies.settings.turn_timeout)
         try:
             async with clock:
@@ -204,7 +204,7 @@ class TurnRunner:
     def _take(self, event: AgentEvent) -> None:
         event = storable(event)
         self._answer.add(event)
-        tell(self._watch, event)
+        notify(self._watch, event)
         self._turn.emit(event)
 
     def _to_user_error(self, error: Exception, *, expired: bool) -> UserError:
@@ -228,7 +228,7 @@ class TurnRunner:
             request=self._turn.request_id,
             principal=self.session.principal.log_name,
             turn=self._turn_id or "-",
-            cause=frames(cause),
+            cause=describe_exception(cause),
         )
         return TurnFinished(outcome, error.sentence, error.error_id, self._answer.tokens)
 
@@ -257,7 +257,7 @@ class TurnRunner:
         return started.turn_id if started is not None else None
 
     def _refuse(self, error: UserError) -> None:
-        self._dependencies.observer.refused(kind_of(error))
+        self._dependencies.observer.refused(refusal_kind(error))
         self._turn.refuse(error)
 
     def _log_end(self) -> None:
@@ -275,5 +275,5 @@ class TurnRunner:
 
 def _unexpected(cause: BaseException) -> UserError:
     error = UserError()
-    log.error("turn refused", error_id=error.error_id, cause=frames(cause))
+    log.error("turn refused", error_id=error.error_id, cause=describe_exception(cause))
     return error

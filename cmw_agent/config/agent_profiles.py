@@ -37,7 +37,7 @@ GROUP = "group:"  # prefix of a group's name in a list of users and groups
 
 
 @dataclass(frozen=True, slots=True)
-class Profile:
+class AgentProfile:
     """Configuration of one agent.
 
     Attributes:
@@ -64,14 +64,14 @@ class _ProfileError(Exception):
     """A value is not allowed; the message completes "KEY must be …"."""
 
 
-def load_profiles(settings: Settings) -> Mapping[str, Profile]:
+def load_profiles(settings: Settings) -> Mapping[str, AgentProfile]:
     """Return an immutable mapping of agents by id, with the built-in agent first.
 
     Raises:
         StartupError: The file that the settings name cannot be read or is not valid; the message
             is one line that names the file, the agent and what is allowed.
     """
-    built_in = Profile(
+    built_in = AgentProfile(
         id=BUILT_IN,
         name="Assistant",
         prompt=settings.system_prompt,
@@ -124,7 +124,9 @@ def _document(path: Path) -> dict[str, Any]:
         raise _problem(path, "", f"must be valid TOML{details}") from None
 
 
-def _profile(table: dict[str, Any], number: int, built_in: Profile, settings: Settings) -> Profile:
+def _profile(
+    table: dict[str, Any], number: int, built_in: AgentProfile, settings: Settings
+) -> AgentProfile:
     path, agent = settings.agents_file, _agent(table, number)
     for key in table:
         if key not in READERS:

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from cmw_agent.agent.agent import CmwAgent
 from cmw_agent.core.errors import OverloadedError, UnknownSessionError
 from cmw_agent.identity.principals import Principal, SessionKey
-from cmw_agent.tools.composio.connecting import PAGE_KINDS, Place
+from cmw_agent.tools.composio.connecting import PAGE_KINDS, ConnectionOrigin
 from memory.manager import ConversationMemoryManager
 
 PER_PRINCIPAL = 50  # open pages of one visitor; one more takes the place of the oldest
@@ -93,13 +93,13 @@ class LiveSession:
         return self.principal.id
 
     @property
-    def place(self) -> Place | None:
+    def place(self) -> ConnectionOrigin | None:
         """Where this session's user asks to connect an account; None where no link would do."""
         if self.principal.kind in PAGE_KINDS:
-            return Place(self.origin)
+            return ConnectionOrigin(self.origin)
         if not self.origin:
             return None
-        return Place(self.origin, _description(self.principal, self.provenance))
+        return ConnectionOrigin(self.origin, _description(self.principal, self.provenance))
 
 
 def _description(principal: Principal, provenance: SessionOrigin) -> str:

@@ -14,7 +14,7 @@ _MARKED = re.compile(rf"!?\[([^\[\]\n]*+)\]\(\s*+<?{_ADDRESS}[^()\n]*+\)", re.IG
 _BARE = re.compile(rf"<{_ADDRESS}>|{_ADDRESS}", re.IGNORECASE)
 
 
-def plain(text: str) -> str:
+def unlink_composio(text: str) -> str:
     """Return Markdown whose links to Composio's site are plain text: host and path, no scheme."""
     if HOST not in text.lower():
         return text

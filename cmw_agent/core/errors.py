@@ -135,7 +135,7 @@ class StartupError(Exception):
     """The app cannot start; the message is one line that says what to change."""
 
 
-def frames(error: BaseException) -> str:
+def describe_exception(error: BaseException) -> str:
     """Return the types and stack frames of `error` and its causes, without their messages."""
     parts: list[str] = []
     seen: set[int] = set()

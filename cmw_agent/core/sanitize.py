@@ -27,7 +27,7 @@ MAX_DEPTH = 20  # levels of a tool's arguments; JSON encoders fail at a few hund
 MIN_INTEGER, MAX_INTEGER = -(2**63), 2**64 - 1
 
 
-def mended(value: Any, levels: int = MAX_DEPTH) -> Any:
+def sanitize_json(value: Any, levels: int = MAX_DEPTH) -> Any:
     """Return a model's JSON value with everything replaced that cannot be stored or shown.
 
     Unstorable characters become U+FFFD, NaN and infinities become their names, and values nested
@@ -42,20 +42,22 @@ def mended(value: Any, levels: int = MAX_DEPTH) -> Any:
     if not levels:
         return "…"
     if isinstance(value, dict):
-        return {mended(str(key)): mended(item, levels - 1) for key, item in value.items()}
-    return [mended(item, levels - 1) for item in value]
+        return {
+            sanitize_json(str(key)): sanitize_json(item, levels - 1) for key, item in value.items()
+        }
+    return [sanitize_json(item, levels - 1) for item in value]
 
 
-def written_out(value: Any) -> Any:
+def large_integers_as_text(value: Any) -> Any:
     """Return a JSON value with integers beyond 64 bits as text, so that no digit is lost."""
     if isinstance(value, int) and not MIN_INTEGER <= value <= MAX_INTEGER:
         return str(value)
     if isinstance(value, dict):
-        return {key: written_out(item) for key, item in value.items()}
-    return [written_out(item) for item in value] if isinstance(value, list) else value
+        return {key: large_integers_as_text(item) for key, item in value.items()}
+    return [large_integers_as_text(item) for item in value] if isinstance(value, list) else value
 
 
-def composed(text: str) -> str:
+def normalize_unicode(text: str) -> str:
     """Return `text` in NFC and Stream-Safe Text Format (Unicode UAX #15), in linear time."""
     if text.isascii():
         return text
@@ -89,7 +91,7 @@ def fence_for(text: str) -> str:
     return "`" * max(3, longest + 1)
 
 
-def checked_message(text: object, limit: int) -> str:
+def validate_message(text: object, limit: int) -> str:
     r"""Return a user's message, validated and normalized.
 
     Line ends become ``\n``, the text is normalized to NFC, bidirectional controls and
@@ -119,7 +121,7 @@ def checked_message(text: object, limit: int) -> str:
     if CONTROLS.search(text):
         raise InvalidMessageError("The message holds control characters; please remove them.")
     # Normalized last: characters on both sides of a removed control may combine.
-    text = composed(BIDI.sub("", text)).strip()
+    text = normalize_unicode(BIDI.sub("", text)).strip()
     if not text:
         raise InvalidMessageError("The message is empty; please write something first.")
     return text

@@ -10,7 +10,7 @@ from cmw_agent.core.errors import (
     NotFoundError,
     ServiceUnavailableError,
     UserError,
-    frames,
+    describe_exception,
 )
 from cmw_agent.core.logs import get_logger
 from memory.errors import (
@@ -53,5 +53,5 @@ def refusal_for(error: BaseException) -> UserError:
     if isinstance(error, InvalidTextError):
         return InvalidMessageError("The message holds characters that cannot be stored.")
     user_error = ServiceUnavailableError()
-    log.error("store failed", error_id=user_error.error_id, cause=frames(error))
+    log.error("store failed", error_id=user_error.error_id, cause=describe_exception(error))
     return user_error

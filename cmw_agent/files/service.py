@@ -17,7 +17,7 @@ from cmw_agent.core.errors import (
     NotFoundError,
     ServiceUnavailableError,
     UserError,
-    frames,
+    describe_exception,
 )
 from cmw_agent.core.logs import get_logger
 from cmw_agent.files.content import content_parts
@@ -269,7 +269,7 @@ class Files:
         error = ServiceUnavailableError(
             "Files cannot be stored right now; please try again in a moment."
         )
-        log.error("files failed", error_id=error.error_id, cause=frames(cause))
+        log.error("files failed", error_id=error.error_id, cause=describe_exception(cause))
         return error
 
 

@@ -12,9 +12,9 @@ from typing import Literal, get_args
 
 from cmw_agent.config.settings import Settings
 from cmw_agent.core.errors import OverloadedError
-from cmw_agent.limits.limiter import HOUR, MINUTE, RateLimitError, readable
+from cmw_agent.limits.limiter import HOUR, MINUTE, RateLimitError, duration_text
 
-Kind = Literal[
+BudgetKind = Literal[
     "turns",
     "mailboxes",
     "heartbeats",
@@ -29,9 +29,9 @@ Kind = Literal[
     "body_bytes",
     "extraction",
 ]
-KINDS: tuple[Kind, ...] = tuple(get_args(Kind))
-Bound = Literal["owner", "network", "app"]
-WHO: Mapping[Bound, str] = MappingProxyType(
+BUDGET_KINDS: tuple[BudgetKind, ...] = tuple(get_args(BudgetKind))
+BudgetScope = Literal["owner", "network", "app"]
+WHO: Mapping[BudgetScope, str] = MappingProxyType(
     {"owner": "You have", "network": "Your network has", "app": "The app has"}
 )
 RETRY_SECONDS = 5  # Retry-After for a budget that is held, not spent
@@ -78,7 +78,7 @@ class Budget:
             and released.
     """
 
-    kind: Kind
+    kind: BudgetKind
     noun: str
     per_owner: int
     per_network: int
@@ -87,7 +87,7 @@ class Budget:
 
     def bound(
         self, *, owner: int, network: int | None, total: int, amount: int = 1
-    ) -> Bound | None:
+    ) -> BudgetScope | None:
         """Return whose limit would be exceeded: the owner's, the network's, the app's; else None.
 
         Args:
@@ -107,9 +107,9 @@ class Budget:
             return "network"
         return None
 
-    def error(self, bound: Bound) -> "RateLimitError | BudgetFullError":
+    def error(self, bound: BudgetScope) -> "RateLimitError | BudgetFullError":
         """Return the error for an exceeded limit."""
-        wait = readable(self.retry_after)
+        wait = duration_text(self.retry_after)
         sentence = f"{WHO[bound]} too many {self.noun} right now; please try again in {wait}."
         kind = BudgetFullError if bound == "app" else RateLimitError
         return kind(sentence, retry_after=self.retry_after)
@@ -128,7 +128,7 @@ class Budget:
         return before == 0 or after <= free * multiple
 
 
-def budgets_of(settings: Settings) -> dict[Kind, Budget]:
+def budgets_of(settings: Settings) -> dict[BudgetKind, Budget]:
     """Return the budget of each kind, sized by the settings."""
     share, turns, pages = settings.address_share, settings.max_turns, settings.max_sessions
     questions = settings.max_tool_calls * (settings.turns_at_once or turns)
@@ -136,7 +136,7 @@ def budgets_of(settings: Settings) -> dict[Kind, Budget]:
     disk, quota = settings.file_total_bytes, settings.file_quota_bytes
     visitors = min(settings.turns_per_address or pages, _part(share, pages))
 
-    def held(kind: Kind, noun: str, per_owner: int, total: int) -> Budget:
+    def held(kind: BudgetKind, noun: str, per_owner: int, total: int) -> Budget:
         return Budget(kind, noun, per_owner, _part(share, total), total)
 
     budgets = (

@@ -5,7 +5,7 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 
 from cmw_agent.core.errors import UserError
-from cmw_agent.limits.budget_sizes import Bound, Budget
+from cmw_agent.limits.budget_sizes import Budget, BudgetScope
 
 STEPS = 60  # of a window, in which spending is counted together
 Spender = tuple[str | None, str | None]  # owner and network
@@ -42,7 +42,7 @@ class BudgetUsage:
     spent: deque[tuple[float, Counter[Spender]]] = field(default_factory=deque)
     entries: int = 0
 
-    def bound(self, owner: str | None, network: str | None, amount: int) -> Bound | None:
+    def bound(self, owner: str | None, network: str | None, amount: int) -> BudgetScope | None:
         """Return whose limit `amount` more would exceed, or None."""
         return self.budget.bound(
             owner=self.owners.get(owner, 0) if owner is not None else 0,

@@ -12,11 +12,27 @@ from dataclasses import replace
 
 from cmw_agent.config.settings import Settings
 from cmw_agent.core.errors import UserError
-from cmw_agent.limits.budget_sizes import KINDS, Bound, Budget, BudgetFullError, Kind, budgets_of
+from cmw_agent.limits.budget_sizes import (
+    BUDGET_KINDS,
+    Budget,
+    BudgetFullError,
+    BudgetKind,
+    BudgetScope,
+    budgets_of,
+)
 from cmw_agent.limits.budget_use import BudgetUsage, Hold, Waiter
 from cmw_agent.limits.limiter import network_of
 
-__all__ = ["KINDS", "Bound", "Budget", "BudgetFullError", "Budgets", "Hold", "Kind", "budgets_of"]
+__all__ = [
+    "BUDGET_KINDS",
+    "Budget",
+    "BudgetFullError",
+    "BudgetKind",
+    "BudgetScope",
+    "Budgets",
+    "Hold",
+    "budgets_of",
+]
 
 MAX_WAITING = 1_000  # callers that wait for one kind
 MAX_ENTRIES = 100_000  # spendings of one kind in its window: one per owner, network and step
@@ -35,7 +51,7 @@ class Budgets:
     """
 
     def __init__(
-        self, budgets: Mapping[Kind, Budget], clock: Callable[[], float] = time.monotonic
+        self, budgets: Mapping[BudgetKind, Budget], clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._usages = {kind: BudgetUsage(budget) for kind, budget in budgets.items()}
         self._clock = clock
@@ -45,11 +61,11 @@ class Budgets:
         """Return the budgets of a process with these settings."""
         return cls(budgets_of(settings))
 
-    def budget(self, kind: Kind) -> Budget:
+    def budget(self, kind: BudgetKind) -> Budget:
         """Return the budget of a kind."""
         return self._usages[kind].budget
 
-    def shrink(self, kind: Kind, total: int) -> None:
+    def shrink(self, kind: BudgetKind, total: int) -> None:
         """Reduce a budget to `total`, the limit per network in proportion; before its first use."""
         usage = self._usages[kind]
         budget = usage.budget
@@ -57,35 +73,37 @@ class Budgets:
         per_owner = min(budget.per_owner, total)
         usage.budget = replace(budget, total=total, per_network=per_network, per_owner=per_owner)
 
-    def used(self, kind: Kind) -> int:
+    def used(self, kind: BudgetKind) -> int:
         """Return the total use of a kind."""
         return self._usages[kind].total
 
-    def used_by(self, kind: Kind, address: str | None) -> int:
+    def used_by(self, kind: BudgetKind, address: str | None) -> int:
         """Return the use of a kind by a network address."""
         return self._usages[kind].networks.get(_network(address) or "", 0)
 
-    def used_by_owner(self, kind: Kind, owner: str) -> int:
+    def used_by_owner(self, kind: BudgetKind, owner: str) -> int:
         """Return the use of a kind by an owner."""
         return self._usages[kind].owners.get(owner, 0)
 
-    def waiting(self, kind: Kind) -> int:
+    def waiting(self, kind: BudgetKind) -> int:
         """Return how many callers wait for a part of a kind."""
         return len(self._usages[kind].waiting)
 
     def bound(
-        self, kind: Kind, owner: str | None, address: str | None, amount: int = 1
-    ) -> Bound | None:
+        self, kind: BudgetKind, owner: str | None, address: str | None, amount: int = 1
+    ) -> BudgetScope | None:
         """Return whose limit `amount` more would exceed, or None."""
         return self._usages[kind].bound(owner, _network(address), amount)
 
     def refusal(
-        self, kind: Kind, owner: str | None, address: str | None, amount: int = 1
+        self, kind: BudgetKind, owner: str | None, address: str | None, amount: int = 1
     ) -> UserError | None:
         """Return the error if `amount` more cannot be taken, or None."""
         return self._usages[kind].refusal(owner, _network(address), amount)
 
-    def take(self, kind: Kind, owner: str | None, address: str | None, amount: int = 1) -> Hold:
+    def take(
+        self, kind: BudgetKind, owner: str | None, address: str | None, amount: int = 1
+    ) -> Hold:
         """Use a part of a budget until the returned `Hold` is released.
 
         Args:
@@ -106,7 +124,7 @@ class Budgets:
     @contextlib.asynccontextmanager
     async def hold(
         self,
-        kind: Kind,
+        kind: BudgetKind,
         owner: str | None,
         address: str | None,
         amount: int = 1,
@@ -126,7 +144,9 @@ class Budgets:
         with hold:
             yield hold
 
-    def spend(self, kind: Kind, owner: str | None, address: str | None, amount: int = 1) -> None:
+    def spend(
+        self, kind: BudgetKind, owner: str | None, address: str | None, amount: int = 1
+    ) -> None:
         """Spend `amount` of a budget, which counts for the length of its window.
 
         Raises:

@@ -174,7 +174,7 @@ class RateLimiter:
             return math.ceil(left / self._reserve)
         seconds = DAY - int(self._clock()) % DAY
         raise RateLimitError(
-            f"You have used today's {tokens.amount:,} tokens; please go on in {readable(seconds)}.",
+            f"You have used today's {tokens.amount:,} tokens; please go on in {duration_text(seconds)}.",
             retry_after=seconds,
         )
 
@@ -201,7 +201,7 @@ class RateLimiter:
         seconds = min(max(math.ceil(window.reset_time - self._clock()), 1), MINUTE)
         messages = "1 message" if item.amount == 1 else f"{item.amount:,} messages"
         raise RateLimitError(
-            f"{who} sent {messages} in a minute; please go on in {readable(seconds)}.",
+            f"{who} sent {messages} in a minute; please go on in {duration_text(seconds)}.",
             retry_after=seconds,
         )
 
@@ -235,7 +235,7 @@ async def open_limits(
         await backend.close()
 
 
-def readable(seconds: int) -> str:
+def duration_text(seconds: int) -> str:
     """Return a duration in one unit, rounded up: ``12 seconds``, ``1 minute``, ``5 hours``."""
     size, unit = next(
         (size, unit)

@@ -34,11 +34,11 @@ WITHOUT_CALLS: Mapping[str, Any] = MappingProxyType(
 )
 
 ToolSchema = BaseTool | dict[str, Any]
-Fields = Mapping[str, Any]
-NO_FIELDS: Fields = MappingProxyType({})
+ExtraBody = Mapping[str, Any]
+NO_EXTRA_BODY: ExtraBody = MappingProxyType({})
 
 
-class Exchange:
+class HistoryMessage:
     """One earlier message of a conversation, as the model sees it. Immutable.
 
     Args:
@@ -79,7 +79,7 @@ class DirectChatModel:
         messages: Sequence[BaseMessage],
         tools: Sequence[ToolSchema],
         events: RunEvents,
-        extra_body: Fields,
+        extra_body: ExtraBody,
     ) -> AIMessage:
         """Return the message that continues `messages`; see the function `complete`."""
         raise NotImplementedError
@@ -87,22 +87,22 @@ class DirectChatModel:
     async def complete_history(
         self,
         instructions: str,
-        history: Sequence[Exchange],
+        history: Sequence[HistoryMessage],
         tools: Sequence[ToolSchema],
         events: RunEvents,
-        extra_body: Fields,
+        extra_body: ExtraBody,
     ) -> AIMessage:
-        """Return the message that continues `history`; see `begin`."""
+        """Return the message that continues `history`; see `complete_history`."""
         raise NotImplementedError
 
 
-async def begin(
+async def complete_history(
     model: BaseChatModel,
     instructions: str,
-    history: Sequence[Exchange],
+    history: Sequence[HistoryMessage],
     tools: Sequence[ToolSchema],
     events: RunEvents,
-    extra_body: Fields = NO_FIELDS,
+    extra_body: ExtraBody = NO_EXTRA_BODY,
 ) -> AIMessage:
     """Return the message with which `model` continues a conversation.
 
@@ -128,7 +128,7 @@ async def complete(
     messages: Sequence[BaseMessage],
     tools: Sequence[ToolSchema],
     events: RunEvents,
-    extra_body: Fields = NO_FIELDS,
+    extra_body: ExtraBody = NO_EXTRA_BODY,
 ) -> AIMessage:
     """Return the message with which `model` continues `messages`.
 

@@ -9,7 +9,7 @@ from langchain_openai import ChatOpenAI
 from pydantic import PrivateAttr
 
 from cmw_agent.llm.accumulator import CompletionAccumulator
-from cmw_agent.llm.chat_model import DirectChatModel, Exchange, Fields, ToolSchema
+from cmw_agent.llm.chat_model import DirectChatModel, ExtraBody, HistoryMessage, ToolSchema
 from cmw_agent.llm.estimates import is_chargeable
 from cmw_agent.llm.run_events import RunEvents
 
@@ -30,7 +30,7 @@ class CoalescedChatOpenAI(DirectChatModel, ChatOpenAI):
         messages: Sequence[BaseMessage],
         tools: Sequence[ToolSchema],
         events: RunEvents,
-        extra_body: Fields,
+        extra_body: ExtraBody,
     ) -> AIMessage:
         """Return the endpoint's message that continues `messages`; see the function `complete`."""
         contents = [message.content for message in messages]
@@ -40,10 +40,10 @@ class CoalescedChatOpenAI(DirectChatModel, ChatOpenAI):
     async def complete_history(
         self,
         instructions: str,
-        history: Sequence[Exchange],
+        history: Sequence[HistoryMessage],
         tools: Sequence[ToolSchema],
         events: RunEvents,
-        extra_body: Fields,
+        extra_body: ExtraBody,
     ) -> AIMessage:
         """Return the endpoint's message that continues `history`, without LangChain; see `begin`."""
         if not self._base:
@@ -58,7 +58,7 @@ class CoalescedChatOpenAI(DirectChatModel, ChatOpenAI):
         payload = {**self._base, **options, "messages": messages}
         return await self._stream_message(payload, events, contents)
 
-    def _options(self, tools: Sequence[ToolSchema], extra_body: Fields) -> dict[str, Any]:
+    def _options(self, tools: Sequence[ToolSchema], extra_body: ExtraBody) -> dict[str, Any]:
         options: dict[str, Any] = {**extra_body, "stream": True}
         if self.stream_usage:
             options["stream_options"] = {"include_usage": True}

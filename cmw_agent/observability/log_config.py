@@ -19,7 +19,7 @@ from typing import Any, Literal, TextIO
 from structlog.stdlib import ProcessorFormatter
 from structlog.typing import EventDict, WrappedLogger
 
-from cmw_agent.core.errors import frames
+from cmw_agent.core.errors import describe_exception
 from cmw_agent.core.logs import LogEntry
 
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -40,7 +40,7 @@ QUIET = (
 
 
 class OneLineFormatter(logging.Formatter):
-    """Writes each record as one line; a traceback is reduced to `frames`."""
+    """Writes each record as one line; a traceback is reduced to `describe_exception`."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as one line."""
@@ -49,7 +49,7 @@ class OneLineFormatter(logging.Formatter):
         cleaned = logging.makeLogRecord({**record.__dict__, **cleared, "msg": _message(record)})
         line = super().format(cleaned)
         if error is not None:
-            line = f"{line} cause={frames(error)}"
+            line = f"{line} cause={describe_exception(error)}"
         return LINE_BREAKS.sub(" ", line)
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802
@@ -125,7 +125,7 @@ def _entry(_logger: WrappedLogger, _name: str, event_dict: EventDict) -> EventDi
     record = logging.makeLogRecord({**record.__dict__, **plain})
     error = event_dict["exc_info"][1] if event_dict.get("exc_info") else None
     if error is not None:
-        fields["cause"] = _value(frames(error))
+        fields["cause"] = _value(describe_exception(error))
     line: EventDict = {
         "time": _time(record),
         "level": record.levelname,

@@ -30,7 +30,7 @@ from cmw_agent.observability.labels import (
     SENDS,
     TOOLS,
 )
-from cmw_agent.observability.observers import Observer, Watch
+from cmw_agent.observability.observers import Observer, TurnObserver
 
 TURN_SECONDS = (0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 300)
 LAG_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -98,7 +98,7 @@ class Metrics(Observer):
         """Return all series, in a few milliseconds."""
         return generate_latest(self._registry)
 
-    def turn(self, channel: str, principal: str) -> Watch:
+    def turn(self, channel: str, principal: str) -> TurnObserver:
         """See `Observer`; the principal is not counted."""
         return _TurnMetrics(self, channel if channel in CHANNELS else OTHER)
 
@@ -147,7 +147,7 @@ class Metrics(Observer):
         return {channel: histogram.labels(channel) for channel in CHANNELS}
 
 
-class _TurnMetrics(Watch):
+class _TurnMetrics(TurnObserver):
     """Counts one turn."""
 
     def __init__(self, metrics: Metrics, channel: str) -> None:
@@ -158,24 +158,24 @@ class _TurnMetrics(Watch):
         self._has_spoken = False
 
     def spoke(self) -> None:
-        """See `Watch`."""
+        """See `TurnObserver`."""
         if not self._has_spoken:
             self._has_spoken = True
             seconds = time.monotonic() - self._began
             self._metrics.first_seconds[self._channel].observe(seconds)
 
     def tool_ended(self, call_id: str, name: str, *, ok: bool, seconds: float) -> None:
-        """See `Watch`."""
+        """See `TurnObserver`."""
         tool = name if name in TOOLS else CONNECTED
         self._metrics.tools[tool, "ok" if ok else "failed"].inc()
 
     def counted(self, input_tokens: int, output_tokens: int) -> None:
-        """See `Watch`."""
+        """See `TurnObserver`."""
         self._metrics.tokens["input",].inc(input_tokens)
         self._metrics.tokens["output",].inc(output_tokens)
 
     def ended(self, outcome: str) -> None:
-        """See `Watch`."""
+        """See `TurnObserver`."""
         label = outcome if outcome in OUTCOMES else OTHER
         self._metrics.turns[self._channel, label].inc()
         if label in ANSWERED:

@@ -18,7 +18,7 @@ REPEATED = "repeated"  # the request was a repetition: no model was called
 REQUEST = "cmw.request"  # key of the ASGI scope under which the guard stores the request's id
 
 
-class Watch:
+class TurnObserver:
     """Observes one turn. `ended` is called once, and last.
 
     Without observers this class observes nothing. A subclass overrides what it needs.
@@ -27,9 +27,9 @@ class Watch:
         observers: Receive all calls, in this order.
     """
 
-    _observers: "tuple[Watch, ...]" = ()
+    _observers: "tuple[TurnObserver, ...]" = ()
 
-    def __init__(self, *observers: "Watch") -> None:
+    def __init__(self, *observers: "TurnObserver") -> None:
         self._observers = observers
 
     def begun(self, turn_id: str) -> None:
@@ -90,17 +90,17 @@ class Observer:
     def __init__(self, *observers: "Observer") -> None:
         self._observers = observers
 
-    def turn(self, channel: str, principal: str) -> Watch:
+    def turn(self, channel: str, principal: str) -> TurnObserver:
         """A turn is requested; return its observer.
 
         Args:
             channel: The session's channel.
             principal: `Principal.log_name` of the principal.
         """
-        return Watch(*(observer.turn(channel, principal) for observer in self._observers))
+        return TurnObserver(*(observer.turn(channel, principal) for observer in self._observers))
 
     def refused(self, kind: str) -> None:
-        """A message was refused; `kind` is one of `kind_of`."""
+        """A message was refused; `kind` is one of `refusal_kind`."""
         for observer in self._observers:
             observer.refused(kind)
 
@@ -125,7 +125,7 @@ class Observer:
             observer.schedule_ran(outcome)
 
 
-def tell(watch: Watch, event: AgentEvent) -> None:
+def notify(watch: TurnObserver, event: AgentEvent) -> None:
     """Report to `watch` that `event` has arrived, without its content."""
     match event:
         case TextDelta():
@@ -163,12 +163,12 @@ def log_end(
     )
 
 
-def request_of(scope: Mapping[str, Any]) -> str:
+def request_id_of(scope: Mapping[str, Any]) -> str:
     """Return the id of the request with this ASGI scope, for the log lines of its turn."""
     return str(scope.get(REQUEST, "-"))
 
 
-def kind_of(error: UserError) -> str:
+def refusal_kind(error: UserError) -> str:
     """Return the fixed word for the reason why a message was refused."""
     if isinstance(error, OverloadedError):
         return "overloaded"

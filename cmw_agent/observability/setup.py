@@ -10,7 +10,7 @@ from cmw_agent.observability.observers import Observer
 from cmw_agent.observability.tracing import Traces
 
 
-class Watching:
+class ProcessObservers:
     """The observers of one process.
 
     Args:

@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING
 from opentelemetry.context import Context
 from opentelemetry.trace import NoOpTracer, Span, Tracer, set_span_in_context
 
-from cmw_agent.core.errors import frames
+from cmw_agent.core.errors import describe_exception
 from cmw_agent.core.logs import get_logger
 from cmw_agent.observability.labels import CHANNELS, CONNECTED, OTHER, OUTCOMES, TOOLS
-from cmw_agent.observability.observers import Observer, Watch
+from cmw_agent.observability.observers import Observer, TurnObserver
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
@@ -60,12 +60,12 @@ class Traces(Observer):
             self._tracer = NoOpTracer()
             await _shut_down(provider, self._flush_seconds)
 
-    def turn(self, channel: str, principal: str) -> Watch:
+    def turn(self, channel: str, principal: str) -> TurnObserver:
         """See `Observer`."""
         return TurnSpans(self._tracer, channel if channel in CHANNELS else OTHER, principal)
 
 
-class TurnSpans(Watch):
+class TurnSpans(TurnObserver):
     """The spans of one turn."""
 
     def __init__(self, tracer: Tracer, channel: str, principal: str) -> None:
@@ -89,23 +89,23 @@ class TurnSpans(Watch):
         return self._turn.is_recording()
 
     def begun(self, turn_id: str) -> None:
-        """See `Watch`."""
+        """See `TurnObserver`."""
         self._turn.set_attribute("cmw.turn", turn_id)
 
     def asked(self, model: str) -> None:
-        """See `Watch`."""
+        """See `TurnObserver`."""
         self._model = model
         self._begin_call()
 
     def spoke(self) -> None:
-        """See `Watch`."""
+        """See `TurnObserver`."""
         self._resume()
         if not self._has_spoken and self._call is not None:
             self._has_spoken = True
             self._call.add_event("first token")
 
     def tool_began(self, call_id: str, name: str) -> None:
-        """See `Watch`."""
+        """See `TurnObserver`."""
         self._end_call()
         self._free_since = None  # what lies between two tools of one answer is no call
         if call_id in self._tools or len(self._tools) >= MAX_TOOLS:
@@ -114,7 +114,7 @@ class TurnSpans(Watch):
         span.set_attribute("cmw.tool", name if name in TOOLS else CONNECTED)
 
     def tool_ended(self, call_id: str, name: str, *, ok: bool, seconds: float) -> None:
-        """See `Watch`."""
+        """See `TurnObserver`."""
         span = self._tools.pop(call_id, None)
         if span is not None:
             span.set_attribute("cmw.outcome", "ok" if ok else "failed")
@@ -123,7 +123,7 @@ class TurnSpans(Watch):
             self._free_since = time.time_ns()
 
     def counted(self, input_tokens: int, output_tokens: int) -> None:
-        """See `Watch`."""
+        """See `TurnObserver`."""
         self._tokens[0] += input_tokens
         self._tokens[1] += output_tokens
         self._resume()
@@ -133,7 +133,7 @@ class TurnSpans(Watch):
             self._free_since = time.time_ns()
 
     def ended(self, outcome: str) -> None:
-        """See `Watch`."""
+        """See `TurnObserver`."""
         self._end_call()
         for span in self._tools.values():
             span.set_attribute("cmw.outcome", OTHER)
@@ -191,7 +191,7 @@ async def _shut_down(provider: "TracerProvider", seconds: float) -> None:
         try:
             provider.shutdown()
         except Exception as error:  # noqa: BLE001 (the end goes on)
-            log.warning("traces were not sent", cause=frames(error))
+            log.warning("traces were not sent", cause=describe_exception(error))
         with contextlib.suppress(RuntimeError):  # the loop has not waited
             loop.call_soon_threadsafe(done.set)
 

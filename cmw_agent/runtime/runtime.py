@@ -23,9 +23,9 @@ from cmw_agent.limits.budgets import Budgets
 from cmw_agent.observability.observers import Observer
 from cmw_agent.runtime.periodic import PeriodicTask
 from cmw_agent.runtime.scheduler import Deliver, Scheduler
-from cmw_agent.runtime.scheduler_loop import scheduling
+from cmw_agent.runtime.scheduler_loop import running_scheduler
 from cmw_agent.runtime.services import Services, open_services
-from cmw_agent.tools.composio.connecting import Connecting
+from cmw_agent.tools.composio.connecting import ConnectionService
 from memory.engine.database import ping
 from memory.errors import StoreError
 from memory.logins import Logins
@@ -75,7 +75,7 @@ class Runtime:
             try:
                 async with (
                     PeriodicTask(clean_up, seconds=settings.cleanup_seconds),
-                    scheduling(scheduler),
+                    running_scheduler(scheduler),
                 ):
                     yield
             finally:
@@ -115,7 +115,7 @@ class Runtime:
         return self.services.dependencies.approvals
 
     @property
-    def connecting(self) -> Connecting | None:
+    def connecting(self) -> ConnectionService | None:
         """The accounts that users connect; None where the settings allow none."""
         return self.services.dependencies.connecting
 

@@ -21,7 +21,7 @@ from cmw_agent.core.errors import (
     OverloadedError,
     ServiceUnavailableError,
     UserError,
-    frames,
+    describe_exception,
 )
 from cmw_agent.core.events import TextDelta, TurnFinished
 from cmw_agent.core.logs import get_logger
@@ -142,7 +142,7 @@ class Scheduler:
                 self._running.add(task)
                 task.add_done_callback(self._running.discard)
         except StoreError as error:
-            log.warning("due recurring tasks could not be read", cause=frames(error))
+            log.warning("due recurring tasks could not be read", cause=describe_exception(error))
 
     async def end_unvisited(self) -> int:
         """End the tasks of visitors who have not come for a month, with a note to each.
@@ -156,7 +156,7 @@ class Scheduler:
             )
             return sum([await self._end(task) for task in tasks])
         except StoreError as error:
-            log.warning("recurring tasks could not be ended", cause=frames(error))
+            log.warning("recurring tasks could not be ended", cause=describe_exception(error))
             return 0
 
     async def _end(self, task: Unvisited) -> bool:
@@ -215,7 +215,9 @@ class Scheduler:
                 claimed = await self._claim()
             except StoreError as error:
                 # Its lease expires by itself, and its next time is stored already.
-                log.warning("a recurring task's end was not stored", cause=frames(error))
+                log.warning(
+                    "a recurring task's end was not stored", cause=describe_exception(error)
+                )
                 return
 
     async def _run(self, claimed: ClaimedRun) -> None:
@@ -296,7 +298,12 @@ class Scheduler:
         return RunEnd("postponed", retry_at=self._clock() + RETRY_AFTER)
 
     def _log(self, claimed: ClaimedRun, outcome: str, error: BaseException) -> None:
-        log.error("recurring task %s", outcome, principal=_log_name(claimed), cause=frames(error))
+        log.error(
+            "recurring task %s",
+            outcome,
+            principal=_log_name(claimed),
+            cause=describe_exception(error),
+        )
 
 
 def _log_name(claimed: ClaimedRun) -> str:

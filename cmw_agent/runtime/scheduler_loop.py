@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from cmw_agent.config.settings import Settings
 from cmw_agent.runtime.periodic import PeriodicTask
 from cmw_agent.runtime.scheduler import Scheduler
-from cmw_agent.schedules.recurrence import following
+from cmw_agent.schedules.recurrence import next_run
 from memory.engine.database import Database
 from memory.queues.schedules import Schedules
 
@@ -17,11 +17,11 @@ SLACK_SECONDS = 120.0  # of a lease beyond the turn's time-out, to begin and to 
 def open_schedules(database: Database, settings: Settings) -> Schedules:
     """Return the store of all recurring tasks."""
     lease = settings.turn_timeout + SLACK_SECONDS
-    return Schedules(database, following=following, lease_seconds=lease)
+    return Schedules(database, following=next_run, lease_seconds=lease)
 
 
 @contextlib.asynccontextmanager
-async def scheduling(scheduler: Scheduler | None) -> AsyncIterator[None]:
+async def running_scheduler(scheduler: Scheduler | None) -> AsyncIterator[None]:
     """Run due tasks during the block; running ones are stopped at its end."""
     if scheduler is None:
         yield

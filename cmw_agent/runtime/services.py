@@ -29,7 +29,7 @@ from cmw_agent.llm.request_fields import open_request_fields
 from cmw_agent.observability.observers import Observer
 from cmw_agent.runtime.scheduler_loop import open_schedules
 from cmw_agent.schedules.service import ScheduleService
-from cmw_agent.tools.composio.connecting import Connecting
+from cmw_agent.tools.composio.connecting import ConnectionService
 from cmw_agent.tools.composio.connections import open_connections
 from memory.connections import ConnectionStore
 from memory.engine.database import Database, bypasses_row_security, migrate, open_database
@@ -205,14 +205,16 @@ async def _stored(settings: Settings) -> AsyncIterator[Database]:
 
 
 @contextlib.asynccontextmanager
-async def _connecting(settings: Settings, database: Database) -> AsyncIterator[Connecting | None]:
+async def _connecting(
+    settings: Settings, database: Database
+) -> AsyncIterator[ConnectionService | None]:
     """Open what users connect accounts with; None where the settings allow none."""
     if not settings.connections:
         yield None
         return
     # Their tools are loaded meanwhile, so that the first user need not wait for them.
     async with open_connections(settings) as connections, _in_background(connections.load()):
-        yield Connecting(connections, ConnectionStore(database))
+        yield ConnectionService(connections, ConnectionStore(database))
 
 
 @contextlib.asynccontextmanager

@@ -43,7 +43,7 @@ _MONTHLY = re.compile(r"every month on (?:the |day )?(\d{1,2})(?:st|nd|rd|th)? a
 _TIME = re.compile(r"(\d{1,2})(?::(\d\d))?\s*(am|pm)?", re.ASCII)
 
 
-def understood(text: str) -> tuple[Recurrence, str | None]:
+def parse_recurrence(text: str) -> tuple[Recurrence, str | None]:
     """Return the recurrence that `text` describes, and the IANA time zone if it names one.
 
     Args:
@@ -57,13 +57,13 @@ def understood(text: str) -> tuple[Recurrence, str | None]:
         raise UnknownTimeError
     zone: str | None = None
     if match := _ZONE.fullmatch(plain):
-        plain, zone = match[1], known_zone(match[2])
+        plain, zone = match[1], find_time_zone(match[2])
     if len(fields := plain.split()) == 5 and (fields[0] == "*" or plain[0] in "*0123456789"):
         return from_fields(fields), zone
     return _from_phrase(plain), zone
 
 
-def known_zone(name: str) -> str:
+def find_time_zone(name: str) -> str:
     """Return the IANA name of a time zone that is given by its name or a city.
 
     Raises:

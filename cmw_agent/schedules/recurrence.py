@@ -108,7 +108,7 @@ class Recurrence:
         return f"every {' and '.join(FULL_DAYS[day] for day in self.weekdays)} at {times}"
 
 
-def stored(cron: str) -> Recurrence:
+def parse_crontab(cron: str) -> Recurrence:
     """Return the recurrence of a crontab text.
 
     Raises:
@@ -119,7 +119,7 @@ def stored(cron: str) -> Recurrence:
     return from_fields(fields)
 
 
-def following(cron: str, zone: str, after: datetime) -> datetime | None:
+def next_run(cron: str, zone: str, after: datetime) -> datetime | None:
     """Return the first run of a task after a moment, in UTC; None if it never runs.
 
     A local time that daylight saving time skips runs right after the change of clocks. In the
@@ -130,7 +130,7 @@ def following(cron: str, zone: str, after: datetime) -> datetime | None:
         zone: IANA name of the task's time zone.
         after: A moment, timezone-aware.
     """
-    recurrence, time_zone = stored(cron), ZoneInfo(zone)
+    recurrence, time_zone = parse_crontab(cron), ZoneInfo(zone)
     fields = cron.split()
     trigger = CronTrigger(
         minute=fields[0],
@@ -153,12 +153,12 @@ def following(cron: str, zone: str, after: datetime) -> datetime | None:
             return moment
 
 
-def upcoming(cron: str, zone: str, after: datetime, count: int) -> list[datetime]:
+def next_runs(cron: str, zone: str, after: datetime, count: int) -> list[datetime]:
     """Return the first `count` runs after a moment, in the time zone of the task."""
     runs: list[datetime] = []
     last: datetime | None = after
     while last is not None and len(runs) < count:
-        if (last := following(cron, zone, last)) is not None:
+        if (last := next_run(cron, zone, last)) is not None:
             runs.append(last.astimezone(ZoneInfo(zone)))
     return runs
 

@@ -12,8 +12,8 @@ from cmw_agent.core.store_errors import mapped_store_errors
 from cmw_agent.identity.principals import Principal
 from cmw_agent.limits.budget_sizes import Budget, BudgetFullError
 from cmw_agent.limits.limiter import HOUR, RateLimitError
-from cmw_agent.schedules.phrases import known_zone, understood
-from cmw_agent.schedules.recurrence import Recurrence, stored, upcoming
+from cmw_agent.schedules.phrases import find_time_zone, parse_recurrence
+from cmw_agent.schedules.recurrence import Recurrence, next_runs, parse_crontab
 from memory.errors import (
     ConversationNotFoundError,
     InvalidTextError,
@@ -87,8 +87,8 @@ class ScheduleService:
             task: The message to the agent at each run.
             zone: Time zone, used if `when` names none; the default is the settings'.
         """
-        recurrence, named_zone = understood(when)
-        time_zone = named_zone or (known_zone(zone) if zone else self._settings.time_zone)
+        recurrence, named_zone = parse_recurrence(when)
+        time_zone = named_zone or (find_time_zone(zone) if zone else self._settings.time_zone)
         self._check(recurrence, task, time_zone)
         try:
             schedule = await self._store.add(
@@ -164,15 +164,15 @@ class ScheduleService:
             raise UserError("Say behind a colon what is to be done then.", status=422)
         if len(task) > min(TASK_CHARS, self._settings.max_message_chars // 2):
             raise _invalid_text()
-        if not upcoming(recurrence.cron, zone, self._clock(), 1):
+        if not next_runs(recurrence.cron, zone, self._clock(), 1):
             raise UserError("That day never comes.", status=422)
 
     def _upcoming(self, task: Schedule) -> list[datetime]:
-        return upcoming(task.cron, task.time_zone, self._clock(), SHOWN_RUNS)
+        return next_runs(task.cron, task.time_zone, self._clock(), SHOWN_RUNS)
 
 
 def _line(task: Schedule) -> str:
-    recurrence = f"{stored(task.cron)} ({task.time_zone})"
+    recurrence = f"{parse_crontab(task.cron)} ({task.time_zone})"
     state = f"next {_moment(task.next_run_at.astimezone(ZoneInfo(task.time_zone)))}"
     if task.is_paused:
         state = f"**stopped** after it failed {MAX_FAILURES} times; cancel it and make it anew"

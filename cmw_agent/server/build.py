@@ -20,7 +20,7 @@ from cmw_agent.identity.principals import Identities, Principal, SessionKey
 from cmw_agent.identity.secret_key import load_keys
 from cmw_agent.llm.factory import import_model_class
 from cmw_agent.observability.metrics_route import MetricsRoute
-from cmw_agent.observability.setup import Watching
+from cmw_agent.observability.setup import ProcessObservers
 from cmw_agent.runtime.runtime import Runtime
 from cmw_agent.web.api.approvals import ApprovalRoutes
 from cmw_agent.web.api.connections import ConnectionRoutes
@@ -39,10 +39,10 @@ from cmw_agent.web.page.handlers import Handlers
 from cmw_agent.web.page.panel_styles import PANELS
 from cmw_agent.web.page.theme import CSS, theme
 from cmw_agent.web.security.allowed_hosts import AllowedHosts
-from cmw_agent.web.security.guard import NOT_FOUND, PRINCIPAL, Guard, GuardPolicy, may_be_new
+from cmw_agent.web.security.guard import NOT_FOUND, PRINCIPAL, Guard, GuardPolicy, admit_new_visitor
 from cmw_agent.web.security.proxy_headers import ProxyHeaders, TrustedProxies
 from cmw_agent.web.security.route_allowlist import API, RouteTable
-from cmw_agent.web.security.visitor_cookie import HEADER, Visitors
+from cmw_agent.web.security.visitor_cookie import HEADER, VisitorTokens
 
 import gradio as gr  # isort: skip
 
@@ -100,7 +100,7 @@ def build_app(settings: Settings, parts: Parts = Parts()) -> Application:
         import_model_class()  # now, while no event loop waits for it
     configured = settings.secret_key.get_secret_value() if settings.secret_key else None
     identities = parts.identities(load_keys(configured, settings.data_dir))
-    watching = Watching(settings)
+    watching = ProcessObservers(settings)
     runtime = parts.runtime(settings, watching.observer)
     watching.metrics.read_from(lambda: runtime.live_sessions, lambda: runtime.running_turns)
     handlers = parts.handlers(runtime)
@@ -116,7 +116,7 @@ def build_app(settings: Settings, parts: Parts = Parts()) -> Application:
     accounts = Accounts(runtime, events)
     provider = _provider(settings) if settings.accounts else None
     embedded = settings.frame_ancestors != "'self'"
-    visitors = Visitors(identities, embedded=embedded)
+    visitors = VisitorTokens(identities, embedded=embedded)
     consent = ConsentRoutes(
         identities, visitors, accounts, embedded=embedded, is_open=settings.accounts
     )
@@ -205,7 +205,7 @@ def _own_app(
     events: EventServer,
     login: LoginRoutes,
     channels: Channels,
-    watching: Watching,
+    watching: ProcessObservers,
 ) -> Starlette:
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -231,7 +231,7 @@ def _own_app(
             return JSONResponse({"cookie": True, "token": None})
         if isinstance(principal, Principal):
             kept = principal
-        elif may_be_new(runtime.budgets, request.scope):
+        elif admit_new_visitor(runtime.budgets, request.scope):
             kept = identities.new_visitor()
         else:
             return JSONResponse({"cookie": False, "token": None})

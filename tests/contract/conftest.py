@@ -26,7 +26,7 @@ from memory.schema import (
     metadata,
 )
 from tests.databases import ordinary_role, postgres, put_migrated, take_over
-from tests.driver import Overheard
+from tests.driver import StatementListener
 
 LEASE = 30.0
 ALICE, BOB = "user:alice", "user:bob"
@@ -189,7 +189,7 @@ class File:
     """A SQLite file and the listener to its driver."""
 
     database: SqliteDatabase
-    driver: Overheard
+    driver: StatementListener
 
 
 @pytest.fixture
@@ -204,7 +204,7 @@ async def overheard_file(tmp_path: Path, busy_timeout_ms: int) -> AsyncIterator[
     put_migrated(tmp_path / "chat.db")
     opened = open_database(f"sqlite:///{tmp_path / 'chat.db'}", busy_timeout_ms=busy_timeout_ms)
     assert isinstance(opened, SqliteDatabase)
-    driver = Overheard(opened)
+    driver = StatementListener(opened)
     await migrate(opened)
     yield File(opened, driver)
     await opened.dispose()
@@ -217,7 +217,7 @@ def sqlite_file(overheard_file: File) -> SqliteDatabase:
 
 
 @pytest.fixture
-def driver(overheard_file: File) -> Overheard:
+def driver(overheard_file: File) -> StatementListener:
     """The listener to the driver of `sqlite_file`."""
     return overheard_file.driver
 

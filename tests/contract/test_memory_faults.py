@@ -22,7 +22,7 @@ from tests.contract.conftest import (
     path_of,
     rows_of,
 )
-from tests.driver import Overheard
+from tests.driver import StatementListener
 
 CANARY = "canary-5e1f"
 
@@ -42,7 +42,7 @@ def locked(database: SqliteDatabase) -> Iterator[None]:
 class Faults:
     """Has SQLite itself refuse the Nth statement, begin or commit counted from `arm`."""
 
-    def __init__(self, driver: Overheard) -> None:
+    def __init__(self, driver: StatementListener) -> None:
         self.seen = 0
         self._fail_at = 0
         driver.listener = self._hear
@@ -57,7 +57,7 @@ class Faults:
 
 
 async def test_whatever_call_fails_a_turn_is_whole_or_absent(
-    sqlite_file: SqliteDatabase, driver: Overheard, file_store: Store, clock: Clock
+    sqlite_file: SqliteDatabase, driver: StatementListener, file_store: Store, clock: Clock
 ) -> None:
     faults, store, failures = Faults(driver), file_store, 0
 
@@ -89,7 +89,7 @@ async def test_whatever_call_fails_a_turn_is_whole_or_absent(
 
 
 async def test_a_turn_whose_end_failed_can_be_ended_again(
-    sqlite_file: SqliteDatabase, driver: Overheard, file_store: Store
+    sqlite_file: SqliteDatabase, driver: StatementListener, file_store: Store
 ) -> None:
     faults = Faults(driver)
     ticket = await file_store.begin(ALICE, "s1", "one")
@@ -104,7 +104,7 @@ async def test_a_turn_whose_end_failed_can_be_ended_again(
 
 
 async def test_a_full_disk_is_named_and_reading_goes_on(
-    sqlite_file: SqliteDatabase, driver: Overheard, file_store: Store
+    sqlite_file: SqliteDatabase, driver: StatementListener, file_store: Store
 ) -> None:
     await file_store.exchange(ALICE, "s1", "one", "first")
     ticket = await file_store.begin(ALICE, "s1", "two")
@@ -196,7 +196,7 @@ async def test_unmigrated_tables_fail_the_ping(tmp_path: Path) -> None:
 
 
 async def test_an_error_tells_no_text_and_no_statement(
-    driver: Overheard, file_store: Store
+    driver: StatementListener, file_store: Store
 ) -> None:
     faults = Faults(driver)
     ticket = await file_store.begin(CANARY, CANARY, CANARY, key=CANARY)

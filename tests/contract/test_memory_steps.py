@@ -8,7 +8,7 @@ import pytest
 
 from memory.records import ConversationOrigin, NewTurn, TurnTicket
 from tests.contract.conftest import ALICE, Store
-from tests.driver import Overheard
+from tests.driver import StatementListener
 
 SHORT, LONG = "short", "long"
 BUDGET = 200  # tokens: a few of the messages
@@ -17,7 +17,7 @@ BUDGET = 200  # tokens: a few of the messages
 class Steps:
     """Counts the instructions of SQLite's virtual machine (sqlite3_progress_handler)."""
 
-    def __init__(self, driver: Overheard) -> None:
+    def __init__(self, driver: StatementListener) -> None:
         self.seen = 0
         driver.listener = self._hear
 
@@ -67,7 +67,7 @@ async def its_head(store: Store, conversation_id: str) -> None:
 
 @pytest.mark.parametrize("asks", [a_turn, a_retry, a_page, a_window, its_head])
 async def test_the_length_of_a_conversation_costs_no_further_steps(
-    asks: Callable[[Store, str], Awaitable[None]], file_store: Store, driver: Overheard
+    asks: Callable[[Store, str], Awaitable[None]], file_store: Store, driver: StatementListener
 ) -> None:
     for conversation_id, turns in ((LONG, 300), (SHORT, 8)):
         for _ in range(turns):

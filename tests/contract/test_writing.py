@@ -20,7 +20,7 @@ from memory.errors import (
 )
 from memory.records import ConversationOrigin, NewTurn, TurnTicket
 from tests.contract.conftest import ALICE, BOB, Store, check_consistent
-from tests.driver import Overheard
+from tests.driver import StatementListener
 
 PATIENCE = 10.0
 
@@ -28,7 +28,7 @@ PATIENCE = 10.0
 class Line:
     """Work that is made to wait in line, until `leave` lets it all go; `heard` is what ran then."""
 
-    def __init__(self, database: SqliteDatabase, driver: Overheard) -> None:
+    def __init__(self, database: SqliteDatabase, driver: StatementListener) -> None:
         self._database = database
         self._driver = driver
         self._arrived, self._opened = threading.Event(), threading.Event()
@@ -84,7 +84,7 @@ class Line:
 
 
 @pytest.fixture
-async def line(sqlite_file: SqliteDatabase, driver: Overheard) -> AsyncIterator[Line]:
+async def line(sqlite_file: SqliteDatabase, driver: StatementListener) -> AsyncIterator[Line]:
     made = Line(sqlite_file, driver)
     await made.form()
     yield made
@@ -133,7 +133,7 @@ async def test_only_brief_work_shares_and_the_order_stays(
 
 
 async def test_a_refusal_takes_back_its_own_and_nobody_else_s(
-    line: Line, driver: Overheard, file_store: Store, sqlite_file: SqliteDatabase
+    line: Line, driver: StatementListener, file_store: Store, sqlite_file: SqliteDatabase
 ) -> None:
     await line.leave()
     busy = await file_store.begin(ALICE, "busy", "one", key="known")

@@ -10,7 +10,7 @@ from cmw_agent.identity.principals import Principal
 from cmw_agent.runtime.scheduler import ENDED
 from tests.harness import Browser, canary, served, settings_for
 from tests.rows import rows
-from tests.scheduled import Hands, Heard, schedule_store, scheduler_of
+from tests.scheduled import FakeClock, RecordingObserver, schedule_store, scheduler_of
 from tests.service import all_events, answer_text, live_sessions, running_app, session_of
 
 OLD = "2001-01-01 00:00:00.000000"
@@ -18,7 +18,7 @@ VISITED = "SELECT visited_at FROM agent_schedules"
 
 
 async def test_an_unvisited_task_ends_with_a_note_and_an_accounts_goes_on(tmp_path: Path) -> None:
-    clock, heard = Hands(), Heard()
+    clock, heard = FakeClock(), RecordingObserver()
     async with running_app(settings_for(tmp_path)) as runtime:
         session = await session_of(runtime)
         turn = runtime.chat.turn(session, "/schedule every day at 9: the news", key=canary())

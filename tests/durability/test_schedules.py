@@ -14,7 +14,14 @@ from memory.queues.schedules import MAX_FAILURES, Schedule
 from tests.doubles.openai_server import OpenAIDouble
 from tests.harness import Browser, canary, served, settings_for, texts
 from tests.rows import messages, rows, sound
-from tests.scheduled import LEASE, Hands, Heard, run_due, schedule_store, scheduler_of
+from tests.scheduled import (
+    LEASE,
+    FakeClock,
+    RecordingObserver,
+    run_due,
+    schedule_store,
+    scheduler_of,
+)
 from tests.service import all_events, answer_text, running_app, session_of
 
 EVERY_TASK = "SELECT * FROM agent_schedules"
@@ -26,7 +33,7 @@ async def say(runtime: Runtime, session: LiveSession, text: str) -> str:
 
 
 async def scheduled(
-    runtime: Runtime, clock: Hands, task: str = "the news", name: str = "alice"
+    runtime: Runtime, clock: FakeClock, task: str = "the news", name: str = "alice"
 ) -> LiveSession:
     """A session of a user who has scheduled a task for a time that is far."""
     session = await session_of(runtime, name)
@@ -34,13 +41,13 @@ async def scheduled(
     return session
 
 
-async def stored(runtime: Runtime, clock: Hands, session: LiveSession) -> Schedule:
+async def stored(runtime: Runtime, clock: FakeClock, session: LiveSession) -> Schedule:
     (found,) = await schedule_store(runtime, clock).of_owner(session.owner)
     return found
 
 
 async def test_of_two_processes_one_runs_each_occasion(tmp_path: Path) -> None:
-    clock, heard = Hands(), Heard()
+    clock, heard = FakeClock(), RecordingObserver()
     async with OpenAIDouble() as endpoint:
         settings = settings_for(tmp_path, openai_base_url=endpoint.base_url, model="echo")
         async with running_app(settings) as here, running_app(settings) as there:
@@ -60,7 +67,7 @@ async def test_of_two_processes_one_runs_each_occasion(tmp_path: Path) -> None:
 async def test_after_a_crash_an_occasion_is_not_run_again_and_the_list_says_so(
     tmp_path: Path,
 ) -> None:
-    clock, heard = Hands(), Heard()
+    clock, heard = FakeClock(), RecordingObserver()
     async with running_app(settings_for(tmp_path)) as runtime:
         session = await scheduled(runtime, clock)
         clock.jump()
@@ -80,7 +87,7 @@ async def test_after_a_crash_an_occasion_is_not_run_again_and_the_list_says_so(
 
 
 async def test_an_occasion_that_is_claimed_twice_is_one_turn(tmp_path: Path) -> None:
-    clock, heard = Hands(), Heard()
+    clock, heard = FakeClock(), RecordingObserver()
     async with running_app(settings_for(tmp_path)) as runtime:
         await scheduled(runtime, clock)
         clock.jump()
@@ -93,7 +100,7 @@ async def test_an_occasion_that_is_claimed_twice_is_one_turn(tmp_path: Path) -> 
 
 
 async def test_what_was_missed_is_made_up_for_within_the_hour(tmp_path: Path) -> None:
-    clock, heard = Hands(), Heard()
+    clock, heard = FakeClock(), RecordingObserver()
     async with running_app(settings_for(tmp_path)) as runtime:
         session = await scheduled(runtime, clock)
         clock.jump()
@@ -106,7 +113,7 @@ async def test_what_was_missed_is_made_up_for_within_the_hour(tmp_path: Path) ->
 
 
 async def test_a_starting_app_runs_what_is_due_by_itself(tmp_path: Path) -> None:
-    clock = Hands()
+    clock = FakeClock()
     async with OpenAIDouble() as endpoint:
         settings = settings_for(tmp_path, openai_base_url=endpoint.base_url, model="echo")
         async with running_app(settings) as runtime:
@@ -124,7 +131,7 @@ async def test_a_starting_app_runs_what_is_due_by_itself(tmp_path: Path) -> None
 async def test_a_run_that_the_end_of_the_app_cuts_off_is_kept_and_is_no_failure(
     tmp_path: Path,
 ) -> None:
-    clock, heard = Hands(), Heard()
+    clock, heard = FakeClock(), RecordingObserver()
     async with OpenAIDouble() as endpoint:
         settings = settings_for(tmp_path, openai_base_url=endpoint.base_url, model="gated-1")
         async with running_app(settings) as runtime:
@@ -146,7 +153,7 @@ async def test_a_run_that_the_end_of_the_app_cuts_off_is_kept_and_is_no_failure(
 
 
 async def test_a_busy_conversation_is_tried_again_a_minute_later(tmp_path: Path) -> None:
-    clock, heard = Hands(), Heard()
+    clock, heard = FakeClock(), RecordingObserver()
     async with OpenAIDouble() as endpoint:
         settings = settings_for(tmp_path, openai_base_url=endpoint.base_url, model="gated-1")
         async with running_app(settings) as runtime:
@@ -170,7 +177,7 @@ async def test_a_busy_conversation_is_tried_again_a_minute_later(tmp_path: Path)
 
 
 async def test_while_the_app_drains_a_task_stays_due_for_another_process(tmp_path: Path) -> None:
-    clock, heard = Hands(), Heard()
+    clock, heard = FakeClock(), RecordingObserver()
     settings = settings_for(tmp_path)
     async with running_app(settings) as leaving, running_app(settings) as staying:
         await scheduled(leaving, clock)
@@ -184,7 +191,7 @@ async def test_while_the_app_drains_a_task_stays_due_for_another_process(tmp_pat
 
 
 async def test_the_owner_s_limits_hold_and_are_no_failure(tmp_path: Path) -> None:
-    clock, heard = Hands(), Heard()
+    clock, heard = FakeClock(), RecordingObserver()
     async with OpenAIDouble() as endpoint:
         settings = settings_for(
             tmp_path, openai_base_url=endpoint.base_url, model="echo", tokens_per_day=5
@@ -205,7 +212,7 @@ async def test_the_owner_s_limits_hold_and_are_no_failure(tmp_path: Path) -> Non
 
 
 async def test_a_task_that_always_fails_is_stopped_and_its_user_is_told(tmp_path: Path) -> None:
-    clock, heard = Hands(), Heard()
+    clock, heard = FakeClock(), RecordingObserver()
     async with OpenAIDouble() as endpoint:
         settings = settings_for(tmp_path, openai_base_url=endpoint.base_url, model="fail-401")
         async with running_app(settings) as runtime:
@@ -220,7 +227,7 @@ async def test_a_task_that_always_fails_is_stopped_and_its_user_is_told(tmp_path
 
 
 async def test_a_task_whose_conversation_is_gone_makes_none(tmp_path: Path) -> None:
-    clock, heard = Hands(), Heard()
+    clock, heard = FakeClock(), RecordingObserver()
     async with running_app(settings_for(tmp_path)) as runtime:
         session = await scheduled(runtime, clock)
         clock.jump()
@@ -233,7 +240,7 @@ async def test_a_task_whose_conversation_is_gone_makes_none(tmp_path: Path) -> N
 
 
 async def test_the_answer_is_handed_to_the_channel_with_whom_it_is_for(tmp_path: Path) -> None:
-    clock, heard, sent = Hands(), Heard(), list[Delivery]()
+    clock, heard, sent = FakeClock(), RecordingObserver(), list[Delivery]()
 
     async def deliver(delivery: Delivery) -> None:
         sent.append(delivery)
@@ -250,7 +257,7 @@ async def test_the_answer_is_handed_to_the_channel_with_whom_it_is_for(tmp_path:
 
 
 async def test_an_open_page_shows_what_came_meanwhile_with_its_next_turn(tmp_path: Path) -> None:
-    clock, heard = Hands(), Heard()
+    clock, heard = FakeClock(), RecordingObserver()
     async with served(settings_for(tmp_path)) as app, Browser(app.url) as browser:
         tab = await browser.open()
         asked = f"/schedule {clock.far}: the news"

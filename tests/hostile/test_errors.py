@@ -16,7 +16,7 @@ from langchain_core.tools import BaseTool, StructuredTool
 from cmw_agent.agent.agent import CmwAgent
 from cmw_agent.agent.tool_loop import ToolLoop
 from cmw_agent.core.events import TextDelta, ToolFinished
-from cmw_agent.llm.chat_model import Exchange
+from cmw_agent.llm.chat_model import HistoryMessage
 from cmw_agent.llm.coalescing import FlushInterval
 from cmw_agent.llm.factory import open_model
 from cmw_agent.server.build import Parts
@@ -276,7 +276,7 @@ async def answered(tools: list[BaseTool], endpoint: OpenAIDouble, folder: Path) 
     events: list[Any] = []
     async with open_model(settings, FlushInterval(0.01)) as model:
         agent = CmwAgent(ToolLoop(tools), owner="v1", model=model, instructions="Be kind.")
-        await agent.run([Exchange("user", "go")], events.append)
+        await agent.run([HistoryMessage("user", "go")], events.append)
     return events
 
 

@@ -18,7 +18,7 @@ from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 
 from cmw_agent.conversations.export import FORMATS
-from cmw_agent.core.sanitize import MAX_MARKS, checked_message
+from cmw_agent.core.sanitize import MAX_MARKS, validate_message
 from cmw_agent.llm.accumulator import ToolCalls as CallsInPieces
 from cmw_agent.llm.chat_model import complete
 from cmw_agent.llm.coalescing import FlushInterval
@@ -87,13 +87,13 @@ def test_composing_a_run_of_marks_takes_no_longer_than_its_length(marks: str) ->
     def made(size: int) -> str:
         return ("a" + marks * size)[:size]
 
-    assert grows_no_faster(lambda text: checked_message(text, LONG), made, (LONG,))
+    assert grows_no_faster(lambda text: validate_message(text, LONG), made, (LONG,))
 
 
 @given(st.text(alphabet="aế각 \u0301\u0323\u0344\u0f73\u0f71\u034fᾂ─😀\u202e", max_size=120))
 def test_a_message_holds_no_more_marks_in_a_row_than_a_stream_may(text: str) -> None:
-    taken = checked_message(f"x{text}x", 1_000)
-    assert checked_message(taken, 1_000) == taken == unicodedata.normalize("NFC", taken)
+    taken = validate_message(f"x{text}x", 1_000)
+    assert validate_message(taken, 1_000) == taken == unicodedata.normalize("NFC", taken)
     marks = [bool(unicodedata.combining(c)) for c in unicodedata.normalize("NFD", taken)]
     runs = [len(list(run)) for is_mark, run in itertools.groupby(marks) if is_mark]
     assert max(runs, default=0) <= MAX_MARKS

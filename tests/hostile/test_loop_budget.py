@@ -19,10 +19,10 @@ from cmw_agent.channels.whatsapp.formatting import split, whatsapp
 from cmw_agent.chat.approval_registry import _digest
 from cmw_agent.conversations.export import FORMATS, beginning
 from cmw_agent.core.events import TextDelta
-from cmw_agent.core.sanitize import MAX_MARKS, checked_message
+from cmw_agent.core.sanitize import MAX_MARKS, validate_message
 from cmw_agent.files.sniffing import clean_name
 from cmw_agent.llm.accumulator import _json_object
-from cmw_agent.schedules.phrases import understood
+from cmw_agent.schedules.phrases import parse_recurrence
 from cmw_agent.schedules.recurrence import UnknownTimeError
 from cmw_agent.server.http_protocol import MAX_HEADER_BYTES
 from cmw_agent.tools.approvals import PendingApproval
@@ -95,7 +95,7 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
     "a few entries, bounded by a constant, are looked at": (
         "cmw_agent.limits.backends.ProcessStorage._put",
         "cmw_agent.limits.backends.ProcessStorage._recent",
-        "cmw_agent.core.errors.frames",
+        "cmw_agent.core.errors.describe_exception",
         "cmw_agent.observability.loop_watchdog.trail",
         "cmw_agent.web.login.accounts._evict_oldest",
         "cmw_agent.web.page.handlers.Handlers.send",
@@ -343,15 +343,15 @@ CASES = {
         "cmw_agent.schedules.phrases._named_days",
         "cmw_agent.schedules.phrases._times",
         "cmw_agent.schedules.recurrence._weekdays",
-        "cmw_agent.schedules.recurrence.following",
-        "cmw_agent.schedules.recurrence.upcoming",
-        work=tolerant(understood, UnknownTimeError),
+        "cmw_agent.schedules.recurrence.next_run",
+        "cmw_agent.schedules.recurrence.next_runs",
+        work=tolerant(parse_recurrence, UnknownTimeError),
         made=lambda size: "every mon in in " * (size // 16),
     ),
     "marks": Case(
         "cmw_agent.core.sanitize._stream_safe",
-        "cmw_agent.core.sanitize.composed",
-        work=lambda text: checked_message(text, 64_000),
+        "cmw_agent.core.sanitize.normalize_unicode",
+        work=lambda text: validate_message(text, 64_000),
         made=lambda size: "a" + ("\u0315" * MAX_MARKS + "\u0300") * (size // (MAX_MARKS + 1)),
     ),
     "sums": Case(

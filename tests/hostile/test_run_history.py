@@ -20,7 +20,7 @@ from cmw_agent.web.security.route_allowlist import API
 from tests.harness import Browser, canary, last_text, settings_for
 from tests.isolation.test_routes import example, routes
 from tests.isolation.wire import ask
-from tests.isolation.world import World, app_with_model
+from tests.isolation.world import AppWithModel, app_with_model
 
 METHODS = ("GET", "HEAD", "POST")
 LOCAL, FAR = ("127.0.0.1", 40_000), ("192.0.2.1", 40_000)
@@ -42,7 +42,7 @@ def token() -> Iterator[str]:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def here(token: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+async def here(token: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[AppWithModel]:
     async with app_with_model(tmp_path_factory.mktemp("run-history")) as made:
         yield made
 
@@ -69,7 +69,7 @@ def local_request(app: object) -> Request:
 
 
 @shared
-async def test_the_guard_knows_none_of_its_routes(here: World, token: str) -> None:
+async def test_the_guard_knows_none_of_its_routes(here: AppWithModel, token: str) -> None:
     paths = history_routes(list(routes(here.app.application.gradio)))
     assert len(paths) == 4  # Gradio has them, so that closing them says something
     for method in METHODS:
@@ -82,7 +82,7 @@ async def test_the_guard_knows_none_of_its_routes(here: World, token: str) -> No
 
 
 @shared
-async def test_without_the_guard_gradio_answers_there(here: World) -> None:
+async def test_without_the_guard_gradio_answers_there(here: AppWithModel) -> None:
     transport = httpx.ASGITransport(here.app.application.gradio, client=FAR)
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         answer = await client.get(f"{API}/run-history/buckets")
@@ -101,7 +101,7 @@ async def test_the_app_behind_the_guard_has_no_such_routes(token: str, tmp_path:
 
 @shared
 async def test_no_run_is_recorded_whatever_environment_and_caller_ask(
-    here: World, token: str
+    here: AppWithModel, token: str
 ) -> None:
     ours = here.app.application.gradio
     assert history.resolve_target(ours, local_request(ours)) is None
@@ -114,7 +114,7 @@ async def test_no_run_is_recorded_whatever_environment_and_caller_ask(
 
 
 @shared
-async def test_a_message_with_a_bucket_is_answered_and_recorded_nowhere(here: World) -> None:
+async def test_a_message_with_a_bucket_is_answered_and_recorded_nowhere(here: AppWithModel) -> None:
     async with Browser(here.url) as browser:
         tab = await browser.open(headers=BUCKET)
         assert last_text((await tab.send("Hello")).value)

@@ -18,7 +18,7 @@ import orjson
 from tests.doubles.whatsapp_bridge import TOKEN, Bridge
 from tests.harness import WAIT, canary
 from tests.isolation.storm import User
-from tests.isolation.world import World
+from tests.isolation.world import AppWithModel
 
 KEYS = {name: f"key-of-{name}-{'k' * 16}" for name in ("shop", "bank", "museum", "school")}
 SECRET = "w" * 32
@@ -62,7 +62,7 @@ def guests(each: int, turns: int) -> dict[str, list[Guest]]:
 
 
 async def channel_storm(
-    world: World, bridge: Bridge, crowd: dict[str, list[Guest]], patience: float = WAIT
+    world: AppWithModel, bridge: Bridge, crowd: dict[str, list[Guest]], patience: float = WAIT
 ) -> list[Guest]:
     """Let the users of all channels talk at once."""
     ways: dict[str, Callable[..., Coroutine[Any, Any, None]]] = {
@@ -107,7 +107,7 @@ async def _asked(
         return body
 
 
-async def _rest(world: World, http: aiohttp.ClientSession, place: int, guest: Guest) -> None:
+async def _rest(world: AppWithModel, http: aiohttp.ClientSession, place: int, guest: Guest) -> None:
     # users 0 to 3 hold four keys and one session id
     url, session = f"{world.url}/api/chat/assistant", f"session-{place // len(KEYS)}"
     for text in guest.said:
@@ -118,7 +118,9 @@ async def _rest(world: World, http: aiohttp.ClientSession, place: int, guest: Gu
         await _asked(http, guest, "GET", f"{url}/sessions/{session}{path}", headers=_key(place))
 
 
-async def _events(world: World, http: aiohttp.ClientSession, place: int, guest: Guest) -> None:
+async def _events(
+    world: AppWithModel, http: aiohttp.ClientSession, place: int, guest: Guest
+) -> None:
     url = f"{world.url}/api/chat/assistant/message"
     for text in guest.said:
         body = {"message": text, "session_id": f"stream-{place // len(KEYS)}"}
@@ -127,7 +129,9 @@ async def _events(world: World, http: aiohttp.ClientSession, place: int, guest: 
         guest.answered.append(_done(answer))
 
 
-async def _completions(world: World, http: aiohttp.ClientSession, place: int, guest: Guest) -> None:
+async def _completions(
+    world: AppWithModel, http: aiohttp.ClientSession, place: int, guest: Guest
+) -> None:
     url, said = f"{world.url}/v1/chat/completions", []
     for text in guest.said:
         said.append({"role": "user", "content": text})
@@ -138,7 +142,9 @@ async def _completions(world: World, http: aiohttp.ClientSession, place: int, gu
         said.append({"role": "assistant", "content": told})
 
 
-async def _widget(world: World, http: aiohttp.ClientSession, place: int, guest: Guest) -> None:
+async def _widget(
+    world: AppWithModel, http: aiohttp.ClientSession, place: int, guest: Guest
+) -> None:
     url, headers = f"{world.url}/embed/assistant", {"Origin": SITES[place % len(SITES)]}
     visit = await _asked(http, guest, "POST", f"{url}/visit", json={}, headers=headers)
     headers["Authorization"] = f"Bearer {orjson.loads(visit)['token']}"
@@ -150,7 +156,7 @@ async def _widget(world: World, http: aiohttp.ClientSession, place: int, guest: 
 
 
 async def _phone(
-    world: World, http: aiohttp.ClientSession, bridge: Bridge, place: int, guest: Guest
+    world: AppWithModel, http: aiohttp.ClientSession, bridge: Bridge, place: int, guest: Guest
 ) -> None:
     sender = f"49170{place:07}@c.us"
     for text in guest.said:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from tests.harness import WAIT, Browser, Tab, browser_hash, canary, last_text
-from tests.isolation.world import World
+from tests.isolation.world import AppWithModel
 
 Kind = Literal["cookie", "token", "nothing"]
 
@@ -61,7 +61,7 @@ def canaries(text: str) -> set[str]:
 
 
 async def storm(
-    world: World, *, users: int, turns: int, patience: float = WAIT, guessed: bool = True
+    world: AppWithModel, *, users: int, turns: int, patience: float = WAIT, guessed: bool = True
 ) -> list[User]:
     """Let `users` talk at once, `turns` on the page and `turns` by program each.
 
@@ -77,7 +77,7 @@ async def storm(
     return crowd
 
 
-def judge(world: World, crowd: Sequence[User]) -> Verdict:
+def judge(world: AppWithModel, crowd: Sequence[User]) -> Verdict:
     """Return the oracle's verdict on a storm."""
     owner = {found: n for n, user in enumerate(crowd) for found in canaries(" ".join(user.said))}
 
@@ -109,7 +109,7 @@ def judge(world: World, crowd: Sequence[User]) -> Verdict:
     )
 
 
-async def _visit(world: World, user: User, patience: float, guessed: bool) -> None:
+async def _visit(world: AppWithModel, user: User, patience: float, guessed: bool) -> None:
     # Who is known by nothing but the hash must have one of its own.
     shared = guessed and user.kind != "nothing"
     hashes = (PAGE_HASH, PROGRAM_HASH) if shared else (browser_hash(), browser_hash())

@@ -14,7 +14,7 @@ import pytest_asyncio
 
 from cmw_agent.chat.dependencies import AgentRemovedError
 from cmw_agent.core.errors import StartupError
-from cmw_agent.web.security.route_allowlist import CHANNELS, OPEN
+from cmw_agent.web.security.route_allowlist import CHANNEL_ROUTES, OPEN_ROUTES
 from tests.harness import Browser, Event, Tab, canary, last_text, served
 from tests.isolation import provider as idp
 from tests.isolation.provider import (
@@ -28,17 +28,17 @@ from tests.isolation.provider import (
 )
 from tests.isolation.test_tools import asked as asked_before
 from tests.isolation.toolhouse import app_with_tools, settle_approval
-from tests.isolation.world import World, app_with_model
+from tests.isolation.world import AppWithModel, app_with_model
 from tests.phones import whatsapp_settings
 from tests.rest import Client, Reply, client
 from tests.rows import rows
-from tests.scheduled import Hands, Heard, run_due, scheduler_of
+from tests.scheduled import FakeClock, RecordingObserver, run_due, scheduler_of
 
 shared = pytest.mark.asyncio(loop_scope="module")
 
 SITE, OTHER = "https://shop.example", "https://other.example"
 GONE = AgentRemovedError.sentence
-FAR = Hands().far
+FAR = FakeClock().far
 RESTRICTED = {"members", "staff", "desk"}  # not for everyone
 AGENTS = f"""
 [[agents]]
@@ -117,7 +117,7 @@ KEYLESS = {  # known by nothing, by a signature, or by a widget's token
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def here(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+async def here(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[AppWithModel]:
     folder = tmp_path_factory.mktemp("agents")
     (folder / "agents.toml").write_text(AGENTS, encoding="utf-8")
     async with app_with_model(folder, api_keys=KEYS, key_scopes=SCOPES) as made:
@@ -125,7 +125,7 @@ async def here(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]
 
 
 @contextlib.asynccontextmanager
-async def holding(here: World, name: str) -> AsyncIterator[Client]:
+async def holding(here: AppWithModel, name: str) -> AsyncIterator[Client]:
     async with client(here.url, SECRETS[name], origin=ORIGINS.get(name)) as made:
         yield made
 
@@ -144,11 +144,13 @@ def plain(reply: Reply) -> tuple[int, bytes, dict[str, str]]:
 
 def test_every_route_of_the_channels_is_judged_here() -> None:
     judged = {*KEYED, *KEYLESS}
-    for route in CHANNELS:
+    for route in CHANNEL_ROUTES:
         if route.method != "OPTIONS" and not route.template.startswith("/embed/"):
             assert (route.method, route.template) in judged, route
-    named = {(route.method, route.template) for route in OPEN if "agent_id" in route.template}
-    assert named == {(route.method, route.template) for route in CHANNELS} & named
+    named = {
+        (route.method, route.template) for route in OPEN_ROUTES if "agent_id" in route.template
+    }
+    assert named == {(route.method, route.template) for route in CHANNEL_ROUTES} & named
 
 
 # -- keys ------------------------------------------------------------------------------------
@@ -156,7 +158,9 @@ def test_every_route_of_the_channels_is_judged_here() -> None:
 
 @shared
 @pytest.mark.parametrize("name", REACH)
-async def test_a_key_finds_no_agent_beyond_its_reach_on_any_route(name: str, here: World) -> None:
+async def test_a_key_finds_no_agent_beyond_its_reach_on_any_route(
+    name: str, here: AppWithModel
+) -> None:
     async with holding(here, name) as each:
         for (method, template), (scope, body) in KEYED.items():
             if "{agent_id}" not in template:
@@ -179,7 +183,7 @@ async def test_a_key_finds_no_agent_beyond_its_reach_on_any_route(name: str, her
 
 @shared
 @pytest.mark.parametrize("name", REACH)
-async def test_what_a_key_is_not_for_is_not_there(name: str, here: World) -> None:
+async def test_what_a_key_is_not_for_is_not_there(name: str, here: AppWithModel) -> None:
     async with holding(here, name) as each:
         for (method, template), (scope, body) in KEYED.items():
             reply = await asked(each, method, template, "open", body)
@@ -195,7 +199,7 @@ async def test_what_a_key_is_not_for_is_not_there(name: str, here: World) -> Non
 @shared
 @pytest.mark.parametrize("name", ["all", "crm", "chat"])
 async def test_openai_s_clients_are_shown_what_their_key_reaches_alone(
-    name: str, here: World
+    name: str, here: AppWithModel
 ) -> None:
     async with holding(here, name) as each:
         listed = {item["id"] for item in (await each.ask("GET", "/v1/models")).json["data"]}
@@ -220,7 +224,7 @@ async def test_openai_s_clients_are_shown_what_their_key_reaches_alone(
 
 
 @shared
-async def test_a_website_s_key_works_from_its_pages_at_its_agents_alone(here: World) -> None:
+async def test_a_website_s_key_works_from_its_pages_at_its_agents_alone(here: AppWithModel) -> None:
     body = {"model": "open", "messages": [{"role": "user", "content": "Hello"}]}
     before = here.rows()
     async with client(here.url, SECRETS["page"]) as bare:
@@ -257,8 +261,8 @@ EMBED_BODIES: dict[tuple[str, str], Any] = {
 
 
 @shared
-async def test_a_website_finds_no_agent_that_its_visitors_may_not_use(here: World) -> None:
-    routes = {(r.method, r.template) for r in CHANNELS if r.template.startswith("/embed/")}
+async def test_a_website_finds_no_agent_that_its_visitors_may_not_use(here: AppWithModel) -> None:
+    routes = {(r.method, r.template) for r in CHANNEL_ROUTES if r.template.startswith("/embed/")}
     assert routes == set(EMBED_BODIES)
     async with client(here.url, None) as page:
         visit = await page.ask("POST", "/embed/open/visit", {}, Origin=SITE)
@@ -283,7 +287,9 @@ async def test_a_website_finds_no_agent_that_its_visitors_may_not_use(here: Worl
 
 
 @shared
-async def test_an_agent_of_a_site_is_reached_by_that_site_s_widget_alone(here: World) -> None:
+async def test_an_agent_of_a_site_is_reached_by_that_site_s_widget_alone(
+    here: AppWithModel,
+) -> None:
     async with client(here.url, None) as page:
         visit = await page.ask("POST", "/embed/desk/visit", {}, Origin=SITE)
         assert visit.json["agent"] == {"name": "Desk of the shop"}
@@ -366,7 +372,7 @@ async def every_turn(tab: Tab) -> list[str]:
 
 
 @shared
-async def test_a_visitor_sees_and_opens_no_agent_that_is_for_others(here: World) -> None:
+async def test_a_visitor_sees_and_opens_no_agent_that_is_for_others(here: AppWithModel) -> None:
     async with Browser(here.url) as browser:
         assert await agents_of(browser) in ([], ["assistant", "open"])
         for agent in ("open", *RESTRICTED, "nobody"):
@@ -385,7 +391,7 @@ async def test_a_visitor_sees_and_opens_no_agent_that_is_for_others(here: World)
 
 @shared
 async def test_a_conversation_of_an_agent_that_one_may_not_use_does_not_go_on(
-    here: World,
+    here: AppWithModel,
 ) -> None:
     folder = here.database.parent
     async with Browser(here.url) as browser:
@@ -418,7 +424,7 @@ async def test_a_conversation_of_an_agent_that_one_may_not_use_does_not_go_on(
 class House:
     """The app with accounts, whose provider says what the test lets it say."""
 
-    world: World
+    world: AppWithModel
     forger: Forger
     provider: str
 
@@ -522,7 +528,7 @@ async def test_who_loses_a_group_is_refused_at_the_next_action_and_gets_it_back(
         assert "Scheduled" in last_text((await with_task.send(f"/schedule {FAR}: report")).value)
         tab = await here.talk(bob, "staff")
         mine = await conversation(bob)
-        clock, heard = Hands(), Heard()
+        clock, heard = FakeClock(), RecordingObserver()
         runtime = here.world.app.application.runtime
         scheduler = scheduler_of(runtime, clock, heard)
         clock.jump()
@@ -557,7 +563,7 @@ async def test_after_signing_out_everywhere_tasks_of_a_closed_agent_do_not_run(
             tab = await here.talk(alice, agent)
             await tab.send(f"/schedule {FAR}: report of {agent}")
         assert await sign_out(alice) == 200
-        clock, heard = Hands(), Heard()
+        clock, heard = FakeClock(), RecordingObserver()
         clock.jump()
         await run_due(scheduler_of(here.world.app.application.runtime, clock, heard))
         assert sorted(heard.outcomes) == ["complete", "failed"]

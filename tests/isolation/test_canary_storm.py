@@ -15,7 +15,7 @@ from cmw_agent.conversations.service import ConversationService
 from cmw_agent.conversations.sessions import LiveSession, SessionMaker
 from cmw_agent.core.events import EventSink
 from cmw_agent.identity.principals import Identities, Principal, SessionKey
-from cmw_agent.llm.chat_model import Exchange
+from cmw_agent.llm.chat_model import HistoryMessage
 from cmw_agent.runtime.runtime import Runtime
 from cmw_agent.server.build import Parts
 from cmw_agent.web.page.handlers import Handlers
@@ -122,10 +122,10 @@ class OneAgentForAll:
 class RememberingAgent(CmwAgent):
     """An agent with the state of a conversation in it."""
 
-    heard: tuple[Exchange, ...] = ()
+    heard: tuple[HistoryMessage, ...] = ()
 
     async def run(
-        self, history: Sequence[Exchange], emit: EventSink, ask: Ask | None = None
+        self, history: Sequence[HistoryMessage], emit: EventSink, ask: Ask | None = None
     ) -> None:
         self.heard = (*self.heard, *history)
         await super().run(self.heard, emit, ask)

@@ -19,7 +19,7 @@ from cmw_agent.tools.composio.accounts import ConnectionUser
 from tests.accounts import TICKET, finish, follow, last_link, visit
 from tests.doubles.composio_server import Reply
 from tests.harness import Browser, Event, Tab, last_text, texts
-from tests.isolation.toolhouse import Toolhouse, app_with_tools, new_visitor, owner_of
+from tests.isolation.toolhouse import AppWithTools, app_with_tools, new_visitor, owner_of
 from tests.rest import KEYS, client
 from tests.rows import rows
 
@@ -32,7 +32,7 @@ CODE = re.compile(r"/connect ([a-z2-9]{4}-[a-z2-9]{4})")
 class Two:
     """An attacker and a victim, each in a browser of their own."""
 
-    house: Toolhouse
+    house: AppWithTools
     attacker: Tab
     victim: Tab
 

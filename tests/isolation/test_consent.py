@@ -37,10 +37,10 @@ from tests.isolation.test_login import KEY, conversation, listed, proven, with_a
 from tests.isolation.test_schedules import EVERY_TASK
 from tests.isolation.test_tools import asked as waits
 from tests.isolation.test_tools import create
-from tests.isolation.toolhouse import Toolhouse, app_with_tools, settle_approval
-from tests.isolation.world import World, app_with_model
+from tests.isolation.toolhouse import AppWithTools, app_with_tools, settle_approval
+from tests.isolation.world import AppWithModel, app_with_model
 from tests.rows import rows
-from tests.scheduled import Hands, Heard, run_due, scheduler_of
+from tests.scheduled import FakeClock, RecordingObserver, run_due, scheduler_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 SHOP = "<b>Shop</b> & pay"
@@ -57,7 +57,7 @@ def everything(folder: Path) -> dict[str, Any]:
     return {name: rows(folder, f"SELECT * FROM agent_{name}") for name in tables}  # noqa: S608
 
 
-async def refused(here: World, browser: Browser, status: int, choice: str = "move") -> None:
+async def refused(here: AppWithModel, browser: Browser, status: int, choice: str = "move") -> None:
     """The choice is refused, and nothing has changed."""
     folder, identity = here.database.parent, cookie(browser)
     before = everything(folder)
@@ -76,7 +76,7 @@ async def test_before_the_choice_nothing_moves_and_nobody_is_signed_in(
     async with app_with_model(tmp_path, **with_accounts(there)) as here, Browser(here.url) as alice:
         tab = await alice.open()
         await tab.send(SHOP)
-        await tab.send(f"/schedule {Hands().far}: pay")
+        await tab.send(f"/schedule {FakeClock().far}: pay")
         before, identity = everything(tmp_path), cookie(alice)
         page = await sign_in_to_consent(alice, "1", "/?c=abc")
         assert everything(tmp_path) == before
@@ -120,7 +120,7 @@ async def test_what_is_left_stays_the_visitor_s_and_never_becomes_the_account_s(
     ):
         tab = await alice.open()
         await tab.send(secret)
-        await tab.send(f"/schedule {Hands().far}: pay")
+        await tab.send(f"/schedule {FakeClock().far}: pay")
         kept, old, before = await conversation(alice, tab), cookie(alice), everything(tmp_path)
         # The path names the visitor's conversation; the account is led to none.
         assert await sign_in(alice, "1", f"/?c={kept}", choice="leave") == "/"
@@ -178,7 +178,7 @@ async def test_what_has_come_since_the_list_was_shown_moves_nothing(
 # -- what never moves ------------------------------------------------------------------------
 
 
-async def allowed(house: Toolhouse, tab: Tab, name: str) -> str:
+async def allowed(house: AppWithTools, tab: Tab, name: str) -> str:
     """Let the visitor's conversation create tasks without asking; return its id."""
     running, found, call = await waits(house, tab, create(name))
     assert await settle_approval(tab, found, call, "approved", always=True) == 200
@@ -194,7 +194,7 @@ async def test_neither_tasks_nor_permissions_reach_the_connected_accounts_of_who
         Browser(house.app.url) as alice,
     ):
         # Somebody else was here first.
-        tab, clock, heard = await alice.open(), Hands(), Heard()
+        tab, clock, heard = await alice.open(), FakeClock(), RecordingObserver()
         await house.connect(tab)
         planted = await allowed(house, tab, "one")
         await tab.send(f"/schedule {clock.far}: {create('stolen')}")
@@ -221,7 +221,7 @@ async def test_with_nobody_there_no_permission_of_a_user_holds(
 ) -> None:
     changes = {"trusted_tools": "ASANA_CREATE_TASK"} if trusted else {}
     async with app_with_tools(tmp_path, **changes) as house, Browser(house.app.url) as alice:
-        tab, clock, heard = await alice.open(), Hands(), Heard()
+        tab, clock, heard = await alice.open(), FakeClock(), RecordingObserver()
         user = house.user_of(tab)
         await house.connect(tab)
         if trusted:

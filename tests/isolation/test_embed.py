@@ -23,7 +23,7 @@ from cmw_agent.tools.approvals import Decision
 from tests.harness import WAIT, Browser, canary
 from tests.isolation.storm import CANARY, canaries
 from tests.isolation.wire import ask
-from tests.isolation.world import World, app_with_model, unstored
+from tests.isolation.world import AppWithModel, app_with_model, unstored
 from tests.service import wait_until
 
 shared = pytest.mark.asyncio(loop_scope="module")
@@ -141,7 +141,7 @@ VISIT: tuple[str, str, Any] = ("POST", "/visit", {})
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def here(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+async def here(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[AppWithModel]:
     folder = tmp_path_factory.mktemp("embed")
     (folder / "agents.toml").write_text(AGENTS)
     async with app_with_model(folder) as made:
@@ -154,26 +154,28 @@ async def http() -> AsyncIterator[aiohttp.ClientSession]:
         yield session
 
 
-def identities(here: World) -> Identities:
+def identities(here: AppWithModel) -> Identities:
     found = here.app.application.guard._identities
     assert isinstance(found, Identities)
     return found
 
 
-def owner_of(here: World, widget: Widget) -> str:
+def owner_of(here: AppWithModel, widget: Widget) -> str:
     known = WidgetTokens(identities(here)).verify(widget.token)
     assert known is not None
     return known.principal.id
 
 
-async def visitor(here: World, http: aiohttp.ClientSession, **options: Any) -> tuple[Widget, str]:
+async def visitor(
+    here: AppWithModel, http: aiohttp.ClientSession, **options: Any
+) -> tuple[Widget, str]:
     """Return a visitor who has said a secret, and the secret."""
     widget, secret = await Widget(here.url, http, **options).visit(), canary()
     assert (await widget.say(secret)).answer == f"You said: {secret}"
     return widget, secret
 
 
-async def refused(here: World, widget: Widget, status: int) -> list[dict[str, Any]]:
+async def refused(here: AppWithModel, widget: Widget, status: int) -> list[dict[str, Any]]:
     """Send everything; all must be refused alike, with nothing read and nothing changed."""
     before, asked = here.rows(), here.endpoint.request_count
     told = []
@@ -193,7 +195,7 @@ async def refused(here: World, widget: Widget, status: int) -> list[dict[str, An
 @shared
 @pytest.mark.parametrize("origin", FOREIGN)
 async def test_a_page_of_a_foreign_origin_is_refused_with_a_stolen_token_too(
-    origin: str, here: World, http: aiohttp.ClientSession
+    origin: str, here: AppWithModel, http: aiohttp.ClientSession
 ) -> None:
     victim, _ = await visitor(here, http)
     thief = victim.like(origin=origin)
@@ -207,7 +209,7 @@ async def test_a_page_of_a_foreign_origin_is_refused_with_a_stolen_token_too(
 
 @shared
 async def test_a_caller_that_names_no_origin_is_refused(
-    here: World, http: aiohttp.ClientSession
+    here: AppWithModel, http: aiohttp.ClientSession
 ) -> None:
     victim, _ = await visitor(here, http)
     await refused(here, victim.like(origin=None), 403)
@@ -215,7 +217,7 @@ async def test_a_caller_that_names_no_origin_is_refused(
 
 
 @shared
-async def test_a_request_of_two_origins_is_refused(here: World) -> None:
+async def test_a_request_of_two_origins_is_refused(here: AppWithModel) -> None:
     raw = f"{SHOP}\r\norigin: {EVIL}"
     body = b"{}"
     headers = {"origin": raw, "content-type": "application/json"}
@@ -224,7 +226,7 @@ async def test_a_request_of_two_origins_is_refused(here: World) -> None:
 
 @shared
 async def test_an_agent_that_is_not_there_and_one_for_no_site_are_told_alike(
-    here: World, http: aiohttp.ClientSession
+    here: AppWithModel, http: aiohttp.ClientSession
 ) -> None:
     for request in (*REQUESTS, VISIT):
         told = [
@@ -238,7 +240,7 @@ async def test_an_agent_that_is_not_there_and_one_for_no_site_are_told_alike(
 
 @shared
 async def test_a_preflight_is_answered_for_the_agent_s_own_sites(
-    here: World, http: aiohttp.ClientSession
+    here: AppWithModel, http: aiohttp.ClientSession
 ) -> None:
     for path in ("/visit", "/message", "/messages", "/approvals"):
         found = await Widget(here.url, http, BLOG).send("OPTIONS", path)
@@ -250,7 +252,7 @@ async def test_a_preflight_is_answered_for_the_agent_s_own_sites(
 
 @shared
 async def test_what_a_site_may_read_it_may_read_also_when_it_is_refused(
-    here: World, http: aiohttp.ClientSession
+    here: AppWithModel, http: aiohttp.ClientSession
 ) -> None:
     widget, _ = await visitor(here, http)
     too_large = {"message": "x" * 300_000, "key": "k"}
@@ -263,7 +265,7 @@ async def test_what_a_site_may_read_it_may_read_also_when_it_is_refused(
 
 @shared
 async def test_a_form_of_a_foreign_page_changes_nothing(
-    here: World, http: aiohttp.ClientSession
+    here: AppWithModel, http: aiohttp.ClientSession
 ) -> None:
     headers = {"origin": SHOP, "content-type": "text/plain"}  # needs no preflight
     async with http.post(f"{here.url}/embed/shop/visit", data="{}", headers=headers) as answer:
@@ -281,7 +283,7 @@ class Old(TimestampSigner):
         return 0
 
 
-def forgeries(here: World, token: str) -> dict[str, str]:
+def forgeries(here: AppWithModel, token: str) -> dict[str, str]:
     signer = identities(here).signer("widget")
     old = Old(
         signer.secret_keys, salt=signer.salt, digest_method=signer.digest_method,
@@ -307,7 +309,7 @@ def forgeries(here: World, token: str) -> dict[str, str]:
 
 @shared
 async def test_a_forged_or_old_token_proves_nobody_and_all_are_told_alike(
-    here: World, http: aiohttp.ClientSession
+    here: AppWithModel, http: aiohttp.ClientSession
 ) -> None:
     victim, _ = await visitor(here, http)
     told = []
@@ -322,7 +324,7 @@ async def test_a_forged_or_old_token_proves_nobody_and_all_are_told_alike(
 
 @shared
 async def test_a_token_is_worth_nothing_at_another_site_or_agent(
-    here: World, http: aiohttp.ClientSession
+    here: AppWithModel, http: aiohttp.ClientSession
 ) -> None:
     victim, secret = await visitor(here, http)
     told = []
@@ -337,7 +339,7 @@ async def test_a_token_is_worth_nothing_at_another_site_or_agent(
 
 @shared
 async def test_a_token_ends_with_its_site_s_permission(
-    here: World, http: aiohttp.ClientSession
+    here: AppWithModel, http: aiohttp.ClientSession
 ) -> None:
     tokens = WidgetTokens(identities(here))
     once = tokens.new("shop", EVIL)
@@ -346,7 +348,7 @@ async def test_a_token_ends_with_its_site_s_permission(
 
 @shared
 async def test_a_visit_proves_the_same_visitor_again_and_stores_nothing(
-    here: World, http: aiohttp.ClientSession
+    here: AppWithModel, http: aiohttp.ClientSession
 ) -> None:
     widget, secret = await visitor(here, http)
     before, owner, session_id = here.rows(), owner_of(here, widget), widget.session_id
@@ -358,7 +360,7 @@ async def test_a_visit_proves_the_same_visitor_again_and_stores_nothing(
 
 
 @shared
-async def test_two_proofs_at_once_are_none(here: World, http: aiohttp.ClientSession) -> None:
+async def test_two_proofs_at_once_are_none(here: AppWithModel, http: aiohttp.ClientSession) -> None:
     widget, _ = await visitor(here, http)
     other, _ = await visitor(here, http)
     where = urlsplit(here.url)
@@ -379,7 +381,9 @@ async def test_two_proofs_at_once_are_none(here: World, http: aiohttp.ClientSess
 
 
 @shared
-async def test_who_follows_nothing_makes_nothing(here: World, http: aiohttp.ClientSession) -> None:
+async def test_who_follows_nothing_makes_nothing(
+    here: AppWithModel, http: aiohttp.ClientSession
+) -> None:
     widget = await Widget(here.url, http).visit()
     before = here.sessions()
     assert (await widget.send("POST", "/message", {"follow": True})).status == 404
@@ -387,7 +391,9 @@ async def test_who_follows_nothing_makes_nothing(here: World, http: aiohttp.Clie
 
 
 @shared
-async def test_one_address_has_one_spelling(here: World, http: aiohttp.ClientSession) -> None:
+async def test_one_address_has_one_spelling(
+    here: AppWithModel, http: aiohttp.ClientSession
+) -> None:
     widget, secret = await visitor(here, http)
     for slash in ("%2f", "%2F"):
         headers = {"origin": SHOP, "authorization": f"Bearer {widget.token}"}
@@ -398,7 +404,9 @@ async def test_one_address_has_one_spelling(here: World, http: aiohttp.ClientSes
 
 
 @shared
-async def test_the_page_s_cookie_gives_nothing_here_and_a_token_nothing_there(here: World) -> None:
+async def test_the_page_s_cookie_gives_nothing_here_and_a_token_nothing_there(
+    here: AppWithModel,
+) -> None:
     async with Browser(here.url) as browser:
         tab = await browser.open()
         secret = canary()
@@ -438,7 +446,7 @@ async def test_what_an_answer_has_told_is_there_after_a_reload(tmp_path: Path) -
 
 @shared
 async def test_the_same_key_is_one_message_and_one_answer(
-    here: World, http: aiohttp.ClientSession
+    here: AppWithModel, http: aiohttp.ClientSession
 ) -> None:
     widget, secret = await visitor(here, http)
     asked = here.endpoint.request_count
@@ -455,7 +463,7 @@ async def test_the_same_key_is_one_message_and_one_answer(
 
 @shared
 async def test_a_new_conversation_begins_without_the_old_one(
-    here: World, http: aiohttp.ClientSession
+    here: AppWithModel, http: aiohttp.ClientSession
 ) -> None:
     for begin in ("by the button", "by /new"):
         widget, secret = await visitor(here, http)
@@ -475,7 +483,7 @@ async def test_a_new_conversation_begins_without_the_old_one(
 @shared
 @pytest.mark.parametrize("way", ["DELETE", "/forget everything"])
 async def test_clearing_deletes_all_of_one_s_own_and_nothing_else(
-    way: str, here: World, http: aiohttp.ClientSession
+    way: str, here: AppWithModel, http: aiohttp.ClientSession
 ) -> None:
     widget, _ = await visitor(here, http)
     await widget.visit(new=True)
@@ -494,7 +502,7 @@ async def test_clearing_deletes_all_of_one_s_own_and_nothing_else(
 
 @shared
 async def test_a_call_that_waits_is_shown_to_and_answered_by_its_own_visitor(
-    here: World, http: aiohttp.ClientSession
+    here: AppWithModel, http: aiohttp.ClientSession
 ) -> None:
     widget, _ = await visitor(here, http)
     others = [await Widget(here.url, http).visit(), (await visitor(here, http))[0]]
@@ -522,7 +530,7 @@ async def test_a_call_that_waits_is_shown_to_and_answered_by_its_own_visitor(
 @shared
 @pytest.mark.parametrize("by", ["visit", "/new"])
 async def test_a_call_that_waits_is_denied_with_the_end_of_its_conversation(
-    by: str, here: World, http: aiohttp.ClientSession
+    by: str, here: AppWithModel, http: aiohttp.ClientSession
 ) -> None:
     widget, _ = await visitor(here, http)
     approvals = here.app.application.runtime.approvals
@@ -540,7 +548,7 @@ async def test_a_call_that_waits_is_denied_with_the_end_of_its_conversation(
 # -- where conversations come from ----------------------------------------------------------------
 
 
-def described(here: World, widget: Widget) -> list[tuple[Any, ...]]:
+def described(here: AppWithModel, widget: Widget) -> list[tuple[Any, ...]]:
     mine = owner_of(here, widget)
     names = ("agent_id", "channel", "website_domain", "ip_address")
     rows = here.rows()["agent_sessions"]
@@ -558,7 +566,7 @@ FORGED = {
 
 @shared
 async def test_site_and_address_are_what_the_server_has_seen(
-    here: World, http: aiohttp.ClientSession
+    here: AppWithModel, http: aiohttp.ClientSession
 ) -> None:
     for origin, domain in ((SHOP, "shop.example"), (BLOG, "blog.example")):
         widget = await Widget(here.url, http, origin, extra=FORGED).visit()
@@ -593,7 +601,7 @@ STAMP = re.compile(r'data-frame="([^"]+)"')
 
 
 async def own_page(
-    here: World, http: aiohttp.ClientSession, referer: str = "", agent: str = "shop"
+    here: AppWithModel, http: aiohttp.ClientSession, referer: str = "", agent: str = "shop"
 ) -> Widget:
     """Return the widget of the chat's own page, as a browser in a frame of a site fetches it."""
     headers = {"referer": referer} if referer else {}
@@ -606,7 +614,7 @@ async def own_page(
 
 @shared
 async def test_the_page_is_for_the_frames_of_the_agent_s_sites_alone(
-    here: World, http: aiohttp.ClientSession
+    here: AppWithModel, http: aiohttp.ClientSession
 ) -> None:
     for agent, status, wanted in (
         ("shop", 200, f"{BLOG} {SHOP}"),
@@ -627,7 +635,7 @@ async def test_the_page_is_for_the_frames_of_the_agent_s_sites_alone(
 
 @shared
 async def test_on_the_own_page_the_site_is_the_one_that_the_browser_named(
-    here: World, http: aiohttp.ClientSession
+    here: AppWithModel, http: aiohttp.ClientSession
 ) -> None:
     for referer, domain in (
         (f"{SHOP}/a?b", "shop.example"),
@@ -650,7 +658,7 @@ async def test_on_the_own_page_the_site_is_the_one_that_the_browser_named(
 
 @shared
 async def test_the_own_page_s_visitors_are_others_than_the_sites(
-    here: World, http: aiohttp.ClientSession
+    here: AppWithModel, http: aiohttp.ClientSession
 ) -> None:
     framed = await (await own_page(here, http, f"{SHOP}/")).visit()
     await framed.say("in a frame")
@@ -665,7 +673,7 @@ async def test_the_own_page_s_visitors_are_others_than_the_sites(
 
 @shared
 async def test_our_own_origin_is_worth_nothing_without_the_page_s_proof(
-    here: World, http: aiohttp.ClientSession
+    here: AppWithModel, http: aiohttp.ClientSession
 ) -> None:
     widget = await (await own_page(here, http)).visit()
     stamp = widget.extra["x-cmw-frame"]
@@ -683,7 +691,7 @@ async def test_our_own_origin_is_worth_nothing_without_the_page_s_proof(
 
 @shared
 async def test_the_script_is_small_and_loads_anywhere(
-    here: World, http: aiohttp.ClientSession
+    here: AppWithModel, http: aiohttp.ClientSession
 ) -> None:
     assert len(gzip.compress(WIDGET.read_bytes(), 9)) < 15_000
     async with http.get(f"{here.url}/widget.js") as answer:

@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 
 from tests.harness import Browser, Event, RefusedError, Tab, canary, last_text, texts
-from tests.isolation.world import Following, World, app_with_model
+from tests.isolation.world import AppWithModel, Following, app_with_model
 
 HASHES = 1_000
 ROOM = 100  # live sessions: far fewer than are invented
@@ -17,7 +17,7 @@ AT_ONCE = 20
 shared = pytest.mark.asyncio(loop_scope="module")
 
 
-async def flood(here: World, tab: Tab) -> None:
+async def flood(here: AppWithModel, tab: Tab) -> None:
     """Begin a session under each of many invented hashes, as fast as the server takes them."""
     hashes = iter(range(HASHES))
 
@@ -35,7 +35,7 @@ async def flood(here: World, tab: Tab) -> None:
     await asyncio.gather(*(invent() for _ in range(AT_ONCE)))
 
 
-async def say(here: World, tab: Tab, text: str) -> Event:
+async def say(here: AppWithModel, tab: Tab, text: str) -> Event:
     """Send a message, let the model answer it, and return what came."""
     async with Following(tab, await tab.join("send", [text, "", "", None])) as stream:
         await here.endpoint.wait_held(text)
@@ -49,7 +49,7 @@ async def say(here: World, tab: Tab, text: str) -> Event:
 class Flooded:
     """An app in the middle of a flood, and those who used it before."""
 
-    here: World
+    here: AppWithModel
     reading: Following  # A, who has the first half of an answer
     first: str
     second: str

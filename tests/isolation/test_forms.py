@@ -7,11 +7,11 @@ import pytest
 import pytest_asyncio
 
 from cmw_agent.web.security.closed_routes import CLOSED_ROUTES
-from cmw_agent.web.security.route_allowlist import OPEN, Route
+from cmw_agent.web.security.route_allowlist import OPEN_ROUTES, Route
 from tests.harness import Browser
 from tests.isolation.test_routes import example
 from tests.isolation.wire import ask
-from tests.isolation.world import World, app_with_model
+from tests.isolation.world import AppWithModel, app_with_model
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -70,7 +70,7 @@ DELETES = {"/api/chat/{agent_id}/sessions/{session_id}", "/embed/{agent_id}/mess
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def here(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+async def here(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[AppWithModel]:
     async with app_with_model(tmp_path_factory.mktemp("forms")) as made:
         yield made
 
@@ -86,7 +86,7 @@ def changing(owner: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
             yield method, prefix + route.path
 
 
-async def test_every_route_that_may_change_something_is_judged(here: World) -> None:
+async def test_every_route_that_may_change_something_is_judged(here: AppWithModel) -> None:
     application = here.app.application
     apps = (application.own, application.gradio, application.channels)
     found = {pair for app in apps for pair in changing(app) if pair[1] not in CLOSED_ROUTES}
@@ -95,13 +95,13 @@ async def test_every_route_that_may_change_something_is_judged(here: World) -> N
     assert (await ask(here.url, "POST", "/login", body=b"a=b")).status == 404
     judged = {("POST", path) for path in JUDGED} | {("DELETE", path) for path in DELETES}
     assert found == judged
-    assert {(r.method, r.template) for r in OPEN if r.changes} == judged
+    assert {(r.method, r.template) for r in OPEN_ROUTES if r.changes} == judged
 
 
 async def test_a_new_route_takes_json_alone_unless_it_says_otherwise() -> None:
     assert Route("POST", "/new").is_form("text/plain", None)
     assert Route("PUT", "/new").is_form("", "x")
-    for route in OPEN:
+    for route in OPEN_ROUTES:
         if route.method == "POST":
             wanted = JUDGED[route.template]
             assert route.takes == ("file" if wanted == "file" else "json"), route
@@ -109,7 +109,7 @@ async def test_a_new_route_takes_json_alone_unless_it_says_otherwise() -> None:
 
 
 @pytest.mark.parametrize("declared", FORMS)
-async def test_a_form_is_refused_at_every_address(declared: str, here: World) -> None:
+async def test_a_form_is_refused_at_every_address(declared: str, here: AppWithModel) -> None:
     for template in JUDGED:
         answer = await ask(
             here.url,
@@ -121,7 +121,7 @@ async def test_a_form_is_refused_at_every_address(declared: str, here: World) ->
         assert answer.status == 415, template
 
 
-async def test_the_page_s_routes_refuse_what_declares_nothing(here: World) -> None:
+async def test_the_page_s_routes_refuse_what_declares_nothing(here: AppWithModel) -> None:
     for template, wanted in JUDGED.items():
         if wanted in ("json", "file"):
             answer = await ask(here.url, "POST", example(template), {}, body=b'{"sure": true}')
@@ -130,7 +130,7 @@ async def test_the_page_s_routes_refuse_what_declares_nothing(here: World) -> No
 
 @pytest.mark.parametrize("space", ["\xa0", "\x85"])
 async def test_what_is_json_by_python_s_white_space_alone_is_not_declared(
-    space: str, here: World
+    space: str, here: AppWithModel
 ) -> None:
     for template in ("/history/forget", "/login/consent", "/gradio_api/queue/join"):
         for declared in (f"application/json{space}", f"{space}application/json;x"):
@@ -139,7 +139,7 @@ async def test_what_is_json_by_python_s_white_space_alone_is_not_declared(
             assert answer.status == 415, template
 
 
-async def test_a_form_that_says_sure_deletes_nothing(here: World) -> None:
+async def test_a_form_that_says_sure_deletes_nothing(here: AppWithModel) -> None:
     async with Browser(here.url) as alice:
         tab = await alice.open()
         await tab.send("mine")
@@ -154,8 +154,10 @@ async def test_a_form_that_says_sure_deletes_nothing(here: World) -> None:
             assert len((await answer.json())["conversations"]) == 1
 
 
-async def test_reading_changes_nothing_at_an_address_that_changes_something(here: World) -> None:
-    readable = {route.template for route in OPEN if route.method == "GET"}
+async def test_reading_changes_nothing_at_an_address_that_changes_something(
+    here: AppWithModel,
+) -> None:
+    readable = {route.template for route in OPEN_ROUTES if route.method == "GET"}
     for template in JUDGED:
         if template not in readable:
             assert (await ask(here.url, "GET", example(template))).status in (404, 405), template

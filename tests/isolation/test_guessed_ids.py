@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from memory.records import new_conversation_id
 from tests.harness import API, Browser, Event, RefusedError, Tab, canary, last_text, texts
-from tests.isolation.world import Following, Row, World, app_with_model
+from tests.isolation.world import AppWithModel, Following, Row, app_with_model
 
 shared = pytest.mark.asyncio(loop_scope="module")
 
@@ -54,7 +54,7 @@ VARIANTS = (
 class Case:
     """A's stored conversation, and B's page."""
 
-    here: World
+    here: AppWithModel
     a: Tab
     b: Tab
     conversation_id: str

@@ -20,7 +20,7 @@ from cmw_agent.server.build import Parts
 from cmw_agent.web.security.guard import Guard
 from cmw_agent.web.security.session_binding import GuardedRequest
 from tests.harness import API, WAIT, Browser, Tab, canary, last_text
-from tests.isolation.world import Following, World, app_with_model
+from tests.isolation.world import AppWithModel, Following, app_with_model
 from tests.service import wait_until
 
 STRANGERS = ("with a cookie of her own", "without cookies")
@@ -53,7 +53,7 @@ class Victim:
 
 
 @contextlib.asynccontextmanager
-async def asking(here: World) -> AsyncIterator[Victim]:
+async def asking(here: AppWithModel) -> AsyncIterator[Victim]:
     """Let A ask, and hold the answer after A's secret and before the rest."""
     secret, rest = canary(), canary()
     async with Browser(here.url) as browser:
@@ -65,7 +65,7 @@ async def asking(here: World) -> AsyncIterator[Victim]:
             yield Victim(tab, stream, secret, rest)
 
 
-async def a_gets_all(here: World, a: Victim) -> None:
+async def a_gets_all(here: AppWithModel, a: Victim) -> None:
     """Let A's answer go on, and check that it reaches A whole and is stored whole."""
     assert here.endpoint.release(a.secret) == 1
     event = await a.stream.done()
@@ -77,7 +77,7 @@ async def a_gets_all(here: World, a: Victim) -> None:
     ]
 
 
-async def release_when_held(here: World, stream: Following) -> None:
+async def release_when_held(here: AppWithModel, stream: Following) -> None:
     """Let the model answer, if the event asks it at all."""
     done = asyncio.create_task(stream.done())
     held = asyncio.create_task(here.endpoint.wait_held())
@@ -98,7 +98,7 @@ async def cancel(
 
 
 @contextlib.asynccontextmanager
-async def stranger(here: World, kind: str) -> AsyncIterator[Tab]:
+async def stranger(here: AppWithModel, kind: str) -> AsyncIterator[Tab]:
     """Yield the tab of B, who has opened the page and has a session of her own."""
     async with Browser(here.url, cookies=kind != "without cookies") as browser:
         yield await browser.open()
@@ -128,13 +128,13 @@ async def listening(tab: Tab) -> AsyncIterator[asyncio.Task[None]]:
             await asyncio.wait([task])
 
 
-def live(here: World) -> LiveSession:
+def live(here: AppWithModel) -> LiveSession:
     """Return A's live session, the only one whose turn runs."""
     (session,) = [s for s in here.sessions().values() if s.turn is not None]
     return session
 
 
-async def live_sessions(here: World, count: int) -> None:
+async def live_sessions(here: AppWithModel, count: int) -> None:
     """Wait until so many sessions live."""
     await wait_until(lambda: len(here.sessions()) == count)
 

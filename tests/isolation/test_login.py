@@ -35,7 +35,7 @@ from tests.isolation.provider import (
     sign_in_at_provider,
     sign_out,
 )
-from tests.isolation.world import Following, World, app_with_model
+from tests.isolation.world import AppWithModel, Following, app_with_model
 from tests.ports import free_port
 from tests.rows import rows
 
@@ -189,7 +189,7 @@ async def test_a_running_answer_is_stopped_and_moves_with_its_conversation(
 # -- what is no sign-in ----------------------------------------------------------------------
 
 
-async def refused(here: World, browser: Browser, address: str, status: int = 400) -> None:
+async def refused(here: AppWithModel, browser: Browser, address: str, status: int = 400) -> None:
     before = cookie(browser)
     found, page = await open_callback(browser, address)
     assert found == status, page

@@ -8,12 +8,12 @@ import pytest
 from cmw_agent.core.errors import UserError
 from cmw_agent.core.events import TextDelta, ToolFinished, ToolStarted, UsageReported
 from cmw_agent.observability.metrics import Metrics
-from cmw_agent.observability.observers import Watch, tell
+from cmw_agent.observability.observers import TurnObserver, notify
 from cmw_agent.runtime.runtime import Runtime
 from tests.doubles.openai_server import OpenAIDouble
 from tests.harness import canary, settings_for
 from tests.metrics import series, value
-from tests.scheduled import Hands, Heard, run_due, scheduler_of
+from tests.scheduled import FakeClock, RecordingObserver, run_due, scheduler_of
 from tests.service import all_events, session_of
 
 USERS = 500
@@ -22,7 +22,7 @@ AT_ONCE = 25
 LABELS = {"channel", "outcome", "direction", "tool", "kind", "le", "generation"}
 
 
-def hear(watch: Watch, secret: str) -> None:
+def hear(watch: TurnObserver, secret: str) -> None:
     """Tell `watch` of a turn all of whose words are `secret`."""
     watch.begun(secret)
     watch.asked(secret)
@@ -32,7 +32,7 @@ def hear(watch: Watch, secret: str) -> None:
         ToolFinished(secret, secret, secret, False, 0.1, secret),
         UsageReported(1, 2),
     ):
-        tell(watch, event)
+        notify(watch, event)
     watch.ended("complete")
 
 
@@ -93,7 +93,7 @@ async def test_five_hundred_users_make_no_series_and_leave_no_name(tmp_path: Pat
 async def test_a_recurring_task_s_turn_is_a_schedule_s_wherever_its_answer_goes(
     channel: str, tmp_path: Path
 ) -> None:
-    metrics, clock = Metrics(5), Hands()
+    metrics, clock = Metrics(5), FakeClock()
     async with OpenAIDouble() as endpoint:
         settings = settings_for(tmp_path, openai_base_url=endpoint.base_url, model="echo")
         runtime = Runtime(settings, metrics)
@@ -102,7 +102,7 @@ async def test_a_recurring_task_s_turn_is_a_schedule_s_wherever_its_answer_goes(
             session.channel = channel
             await all_events(runtime.chat.turn(session, f"/schedule {clock.far}: news", key="1"))
             clock.jump()
-            await run_due(scheduler_of(runtime, clock, Heard()))
+            await run_due(scheduler_of(runtime, clock, RecordingObserver()))
     found = series(metrics.exposition().decode())
     counted = {
         dict(labels)["channel"]: count

@@ -16,7 +16,7 @@ from tests.accounts import connected
 from tests.harness import canary, served, settings_for
 from tests.isolation.storm import canaries
 from tests.isolation.toolhouse import app_with_tools
-from tests.isolation.world import World, app_with_model
+from tests.isolation.world import AppWithModel, app_with_model
 from tests.rest import BANK, SHOP, Client, Reply, client
 from tests.service import wait_until
 
@@ -40,7 +40,7 @@ shared = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def here(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+async def here(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[AppWithModel]:
     folder = tmp_path_factory.mktemp("rest")
     (folder / "agents.toml").write_text(AGENTS, encoding="utf-8")
     async with app_with_model(folder, api_keys=KEYS) as made:
@@ -48,13 +48,13 @@ async def here(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def shop(here: World) -> AsyncIterator[Client]:
+async def shop(here: AppWithModel) -> AsyncIterator[Client]:
     async with client(here.url, origin=SITE) as made:
         yield made
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def bank(here: World) -> AsyncIterator[Client]:
+async def bank(here: AppWithModel) -> AsyncIterator[Client]:
     async with client(here.url, BANK, origin=BANK_SITE) as made:
         yield made
 
@@ -72,7 +72,7 @@ def plain(reply: Reply) -> tuple[int, bytes, set[str]]:
 
 @shared
 async def test_the_same_id_under_another_key_or_agent_is_another_session(
-    here: World, shop: Client, bank: Client
+    here: AppWithModel, shop: Client, bank: Client
 ) -> None:
     async with client(here.url, agent="clerk", origin=SITE) as clerk:
         said = [canary() for _ in range(3)]
@@ -94,7 +94,7 @@ async def test_the_same_id_under_another_key_or_agent_is_another_session(
 
 
 @shared
-async def test_two_keys_of_one_name_are_one_holder(here: World, shop: Client) -> None:
+async def test_two_keys_of_one_name_are_one_holder(here: AppWithModel, shop: Client) -> None:
     text = canary()
     await shop.say(text, "changed-key")
     async with client(here.url, NEXT) as later:
@@ -107,7 +107,7 @@ PATHS = ("", "?limit=1", "/export", "/export?format=json", "/approvals")
 
 @shared
 async def test_a_stranger_s_key_reads_nothing_and_guesses_nothing(
-    here: World, shop: Client, bank: Client
+    here: AppWithModel, shop: Client, bank: Client
 ) -> None:
     secret = canary()
     await shop.say(secret, "mine")
@@ -140,7 +140,7 @@ async def test_a_stranger_s_key_reads_nothing_and_guesses_nothing(
 
 @shared
 async def test_the_list_shows_what_came_through_the_key_to_the_agent(
-    here: World,
+    here: AppWithModel,
 ) -> None:
     async with client(here.url, NEXT) as shop, client(here.url, VAULT) as bank:
         await _each_lists_its_own(shop, bank)
@@ -219,7 +219,7 @@ async def test_messages_with_a_key_that_stands_in_pages_count_for_their_addresse
 
 
 @shared
-async def test_anothers_idempotency_key_repeats_nothing(here: World) -> None:
+async def test_anothers_idempotency_key_repeats_nothing(here: AppWithModel) -> None:
     async with client(here.url, NEXT) as shop, client(here.url, VAULT) as bank:
         mine, hers = canary(), canary()
         await shop.say(mine, "same", Idempotency_Key="same")
@@ -232,7 +232,7 @@ async def test_anothers_idempotency_key_repeats_nothing(here: World) -> None:
 
 
 @shared
-async def test_visitors_who_name_their_requests_alike_share_no_session(here: World) -> None:
+async def test_visitors_who_name_their_requests_alike_share_no_session(here: AppWithModel) -> None:
     secret = canary()
     async with client(here.url, origin=SITE) as one, client(here.url, origin=SITE) as other:
         before = here.rows()
@@ -250,7 +250,9 @@ async def test_visitors_who_name_their_requests_alike_share_no_session(here: Wor
 
 
 @shared
-async def test_who_knows_how_a_request_is_named_cannot_work_out_its_session(here: World) -> None:
+async def test_who_knows_how_a_request_is_named_cannot_work_out_its_session(
+    here: AppWithModel,
+) -> None:
     async with client(here.url, NEXT) as shop, client(here.url, origin=SITE) as visitor:
         made = (await shop.say(canary(), Idempotency_Key="order-1")).json["session_id"]
         for parts in (("cmw.session", "shop", "assistant", "order-1"), ("order-1",)):
@@ -274,7 +276,7 @@ NO_KEYS = (
 
 
 @shared
-async def test_without_a_known_key_everything_is_refused_alike(here: World) -> None:
+async def test_without_a_known_key_everything_is_refused_alike(here: AppWithModel) -> None:
     routes = (
         ("POST", MESSAGE),
         ("GET", "/api/chat/assistant/sessions"),
@@ -303,7 +305,7 @@ async def test_without_a_known_key_everything_is_refused_alike(here: World) -> N
 
 @shared
 async def test_a_page_may_use_a_key_where_its_origin_stands_beside_it(
-    here: World, shop: Client, bank: Client
+    here: AppWithModel, shop: Client, bank: Client
 ) -> None:
     allowed = await shop.say("Hello", "from-page")
     assert allowed.status == 200
@@ -333,7 +335,7 @@ async def test_a_page_may_use_a_key_where_its_origin_stands_beside_it(
 
 
 @shared
-async def test_a_browser_is_told_which_origins_may_ask(here: World) -> None:
+async def test_a_browser_is_told_which_origins_may_ask(here: AppWithModel) -> None:
     async with client(here.url, None) as browser:
         for path in (MESSAGE, "/api/chat/assistant/sessions/a", "/v1/chat/completions"):
             told = await browser.ask("OPTIONS", path, Origin=SITE)
@@ -349,7 +351,7 @@ async def test_a_browser_is_told_which_origins_may_ask(here: World) -> None:
 
 @shared
 @pytest.mark.slow
-async def test_two_hundred_sessions_at_once_hear_nothing_of_each_other(here: World) -> None:
+async def test_two_hundred_sessions_at_once_hear_nothing_of_each_other(here: AppWithModel) -> None:
     async def talk(each: Client, session_id: str, n: int) -> set[str]:
         said = [f"note {canary()} please" for _ in range(2)]
         for text in said:

@@ -9,19 +9,19 @@ import pytest_asyncio
 
 from cmw_agent.server.build import Application
 from cmw_agent.web.security.closed_routes import CLOSED_ROUTES
-from cmw_agent.web.security.route_allowlist import API, OPEN, RouteTable
+from cmw_agent.web.security.route_allowlist import API, OPEN_ROUTES, RouteTable
 from tests.isolation.wire import Answer, ask
-from tests.isolation.world import World, app_with_model
+from tests.isolation.world import AppWithModel, app_with_model
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND")
-OPEN_TEMPLATES = {route.template for route in OPEN}
+OPEN_TEMPLATES = {route.template for route in OPEN_ROUTES}
 SAMPLES = {"session_hash": "abc", "api_name": "send", "event_id": "0" * 32, "path": "a/b.js"}
 
 shared = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def here(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+async def here(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[AppWithModel]:
     async with app_with_model(tmp_path_factory.mktemp("routes")) as made:
         yield made
 
@@ -51,25 +51,25 @@ def unjudged(found: Iterable[str]) -> set[str]:
 
 
 @shared
-async def test_every_route_is_judged(here: World) -> None:
+async def test_every_route_is_judged(here: AppWithModel) -> None:
     found = offered(here.app.application)
     assert len(found) > 60  # the walk has reached Gradio's routers
     assert not unjudged(found)
 
 
 @shared
-async def test_a_route_that_an_upgrade_brings_is_noticed(here: World) -> None:
+async def test_a_route_that_an_upgrade_brings_is_noticed(here: AppWithModel) -> None:
     assert unjudged({*offered(here.app.application), f"{API}/brand-new"}) == {f"{API}/brand-new"}
 
 
 @shared
-async def test_nothing_is_judged_that_is_not_there(here: World) -> None:
+async def test_nothing_is_judged_that_is_not_there(here: AppWithModel) -> None:
     assert not (OPEN_TEMPLATES | CLOSED_ROUTES) - offered(here.app.application)
 
 
 def test_no_route_is_open_and_closed() -> None:
     assert not OPEN_TEMPLATES & CLOSED_ROUTES
-    assert len({(route.method, route.template) for route in OPEN}) == len(OPEN)
+    assert len({(route.method, route.template) for route in OPEN_ROUTES}) == len(OPEN_ROUTES)
 
 
 def test_no_open_pattern_lets_a_closed_route_through() -> None:
@@ -80,7 +80,7 @@ def test_no_open_pattern_lets_a_closed_route_through() -> None:
 
 
 def test_routes_that_carry_a_session_name_where() -> None:
-    carried = {route.template: route.identity for route in OPEN if route.identity != "none"}
+    carried = {route.template: route.identity for route in OPEN_ROUTES if route.identity != "none"}
     assert carried == {
         f"{API}/queue/join": "body",
         f"{API}/cancel": "body",
@@ -89,7 +89,7 @@ def test_routes_that_carry_a_session_name_where() -> None:
     }
 
 
-async def unknown(here: World, method: str) -> Answer:
+async def unknown(here: AppWithModel, method: str) -> Answer:
     answer = await ask(here.url, method, "/no-such-route")
     assert answer.status == 404
     assert answer.body == (b"" if method == "HEAD" else b'{"detail":"Not Found"}')
@@ -99,7 +99,7 @@ async def unknown(here: World, method: str) -> Answer:
 @shared
 @pytest.mark.parametrize("method", METHODS)
 async def test_a_closed_route_answers_like_one_that_does_not_exist(
-    method: str, here: World
+    method: str, here: AppWithModel
 ) -> None:
     wanted = await unknown(here, method)
     for template in sorted(CLOSED_ROUTES):
@@ -109,17 +109,17 @@ async def test_a_closed_route_answers_like_one_that_does_not_exist(
 
 @shared
 @pytest.mark.parametrize("method", METHODS)
-async def test_an_open_route_takes_its_own_method_alone(method: str, here: World) -> None:
+async def test_an_open_route_takes_its_own_method_alone(method: str, here: AppWithModel) -> None:
     wanted = await unknown(here, method)
-    taken = {r.template for r in OPEN if r.method == ("GET" if method == "HEAD" else method)}
-    for route in OPEN:
+    taken = {r.template for r in OPEN_ROUTES if r.method == ("GET" if method == "HEAD" else method)}
+    for route in OPEN_ROUTES:
         if route.template in taken:
             continue
         found = await ask(here.url, method, example(route.template))
         if route.access == "page":
             assert found == wanted, route
         else:  # a channel's addresses are described to everybody, and so are their methods
-            methods = {other.method for other in OPEN if other.template == route.template}
+            methods = {other.method for other in OPEN_ROUTES if other.template == route.template}
             assert found.status == 405, route
             assert set(found.headers["allow"].split(", ")) == methods, route
             assert "set-cookie" not in found.headers, route
@@ -171,7 +171,7 @@ TRICKS = (
 
 @shared
 @pytest.mark.parametrize("method", ["GET", "POST"])
-async def test_no_spelling_of_a_path_gets_through(method: str, here: World) -> None:
+async def test_no_spelling_of_a_path_gets_through(method: str, here: AppWithModel) -> None:
     wanted = await unknown(here, method)
     for target in TRICKS:
         answer = await ask(here.url, method, target, body=b"{}" if method == "POST" else b"")
@@ -196,7 +196,7 @@ FILES = (
 
 
 @shared
-async def test_the_page_s_files_give_no_other_file(here: World) -> None:
+async def test_the_page_s_files_give_no_other_file(here: AppWithModel) -> None:
     for target in FILES:
         answer = await ask(here.url, "GET", target)
         assert answer.status in (403, 404), target
@@ -205,7 +205,7 @@ async def test_the_page_s_files_give_no_other_file(here: World) -> None:
 
 
 @shared
-async def test_what_is_open_answers(here: World) -> None:
+async def test_what_is_open_answers(here: AppWithModel) -> None:
     # Without this law, the ones above would also hold for an app that does nothing at all.
     for path in ("/", "/config", "/healthz", "/readyz", "/visitor", "/visitor.js", "/theme.css"):
         assert (await ask(here.url, "GET", path)).status == 200, path

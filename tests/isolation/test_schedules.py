@@ -18,7 +18,7 @@ from tests.isolation.test_tools import asked, conversation_of
 from tests.isolation.toolhouse import app_with_tools, new_visitor, obedient, settle_approval
 from tests.logbook import logbook
 from tests.rows import rows
-from tests.scheduled import Hands, Heard, run_due, schedule_store, scheduler_of
+from tests.scheduled import FakeClock, RecordingObserver, run_due, schedule_store, scheduler_of
 from tests.service import (
     all_events,
     answer_text,
@@ -29,7 +29,7 @@ from tests.service import (
 )
 
 EVERY_TASK = "SELECT * FROM agent_schedules"
-FAR = Hands().far
+FAR = FakeClock().far
 
 
 def scheduling(task: str, **more: str) -> str:
@@ -89,7 +89,7 @@ async def test_a_run_is_its_owner_s_in_every_respect(tmp_path: Path) -> None:
     """Model, tools and memory get to know the owner who made the task, and nobody else."""
     async with contextlib.AsyncExitStack() as stack:
         house = await stack.enter_async_context(app_with_tools(tmp_path))
-        runtime, clock, heard = house.app.application.runtime, Hands(), Heard()
+        runtime, clock, heard = house.app.application.runtime, FakeClock(), RecordingObserver()
         tabs = {name: await new_visitor(stack, house) for name in ("alice", "bob", "carol")}
         secrets = {name: canary() for name in tabs}
         for name, tab in tabs.items():
@@ -165,7 +165,7 @@ async def say(runtime: Runtime, session: LiveSession, text: str) -> str:
 
 
 async def test_with_nobody_there_no_task_schedules_another(tmp_path: Path) -> None:
-    clock, heard = Hands(), Heard()
+    clock, heard = FakeClock(), RecordingObserver()
     async with obeying(tmp_path) as (runtime, _):
         session = await session_of(runtime)
         await say(runtime, session, f"/schedule {clock.far}: {scheduling('more')}")
@@ -202,7 +202,7 @@ async def test_who_is_not_kept_can_schedule_nothing(tmp_path: Path) -> None:
 
 
 async def test_deleting_everything_deletes_one_s_own_tasks(tmp_path: Path) -> None:
-    clock, heard = Hands(), Heard()
+    clock, heard = FakeClock(), RecordingObserver()
     async with obeying(tmp_path) as (runtime, _):
         a, b = [await session_of(runtime, name) for name in ("alice", "bob")]
         for session in (a, b):
@@ -218,7 +218,7 @@ async def test_deleting_everything_deletes_one_s_own_tasks(tmp_path: Path) -> No
 
 
 async def test_a_run_s_line_names_its_task_and_its_owner_and_nobody_else_s(tmp_path: Path) -> None:
-    clock, heard = Hands(), Heard()
+    clock, heard = FakeClock(), RecordingObserver()
     async with obeying(tmp_path) as (runtime, _):
         sessions = [await session_of(runtime, name) for name in ("alice", "bob")]
         for session in sessions:
@@ -239,7 +239,7 @@ async def test_a_run_s_line_names_its_task_and_its_owner_and_nobody_else_s(tmp_p
 
 
 async def test_a_run_that_fails_names_its_owner_as_all_lines_do(tmp_path: Path) -> None:
-    clock, heard = Hands(), Heard()
+    clock, heard = FakeClock(), RecordingObserver()
     async with obeying(tmp_path) as (runtime, _):
         await say(runtime, await session_of(runtime), f"/schedule {clock.far}: news")
         clock.jump()

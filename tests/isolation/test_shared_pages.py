@@ -8,7 +8,7 @@ import pytest
 from yarl import URL
 
 from tests.harness import Browser, canary
-from tests.isolation.world import World, app_with_model
+from tests.isolation.world import AppWithModel, app_with_model
 
 SHARED = ("/", "/config", "/theme.css", "/gradio_api/info", "/manifest.json", "/robots.txt")
 # Every header that Gradio's server names, and those that proxies are known to send.
@@ -28,7 +28,7 @@ def headers_gradio_reads() -> set[str]:
     return {name.lower() for name in re.findall(r"""["']([A-Za-z]+(?:-[A-Za-z]+)+)["']""", source)}
 
 
-async def page(here: World, path: str, headers: dict[str, str]) -> str:
+async def page(here: AppWithModel, path: str, headers: dict[str, str]) -> str:
     async with (
         Browser(here.url) as browser,
         browser.http.get(URL(here.url + path, encoded=True), headers=headers) as answer,

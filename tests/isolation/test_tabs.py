@@ -10,7 +10,7 @@ from memory.manager import ConversationMemoryManager
 from memory.records import StoredMessage
 from tests.harness import WAIT, Browser, Event, Tab, applied, canary, last_text, texts
 from tests.isolation.storm import canaries
-from tests.isolation.world import Following, World, app_with_model, unstored
+from tests.isolation.world import AppWithModel, Following, app_with_model, unstored
 from tests.service import wait_until
 
 TURNS = 6
@@ -21,7 +21,7 @@ async def talk(tab: Tab, said: list[str]) -> list[Event]:
     return [await tab.send(text) for text in said]
 
 
-def conversations(here: World) -> dict[str, list[tuple[str, str, str]]]:
+def conversations(here: AppWithModel) -> dict[str, list[tuple[str, str, str]]]:
     """Return (role, text, status) of each stored conversation's messages, oldest first."""
     ids = [row["session_id"] for row in here.rows()["agent_sessions"]]
     return {conversation_id: here.texts(conversation_id) for conversation_id in ids}
@@ -48,7 +48,7 @@ async def test_two_tabs_with_two_conversations_do_not_mix(tmp_path: Path) -> Non
         assert len({session.owner for session in here.sessions().values()}) == 1
 
 
-def settled(here: World) -> dict[str, list[dict[str, Any]]]:
+def settled(here: AppWithModel) -> dict[str, list[dict[str, Any]]]:
     """All rows, without what is stored now and then of an answer that is being written."""
     return {
         table: [{key: row[key] for key in row.keys() - KEPT_ON_THE_WAY} for row in rows]

@@ -11,7 +11,7 @@ from cmw_agent.tools.composio.accounts import ConnectionUser
 from tests.accounts import TICKET, connected, finish, follow
 from tests.harness import WAIT, Browser, Event, Tab, canary, last_text, texts
 from tests.isolation.toolhouse import (
-    Toolhouse,
+    AppWithTools,
     app_with_tools,
     new_visitor,
     pending_approvals,
@@ -36,7 +36,7 @@ def linked(event: Event) -> str:
     return [m.group() for text in texts(event.value) for m in TICKET.finditer(text)][-1]
 
 
-async def asked(house: Toolhouse, tab: Tab, text: str) -> tuple[asyncio.Task[Event], str, str]:
+async def asked(house: AppWithTools, tab: Tab, text: str) -> tuple[asyncio.Task[Event], str, str]:
     """Send a message whose tool waits; return its event, the conversation and the call's id."""
     running = asyncio.create_task(tab.send(text))
     approvals = house.app.application.runtime.approvals

@@ -24,7 +24,7 @@ from tests.harness import Served, canary, served
 from tests.isolation.toolhouse import obedient
 from tests.phones import GROUP, deliver, in_group, message, settled, whatsapp_settings
 from tests.rows import count, rows
-from tests.scheduled import Hands, Heard, run_due, scheduler_of
+from tests.scheduled import FakeClock, RecordingObserver, run_due, scheduler_of
 from tests.service import wait_until
 
 KIM, LEE = "491511@c.us", "491522@c.us"
@@ -58,10 +58,10 @@ class Place:
         await wait_until(lambda: not rows(self.folder, under_way))
         return heard
 
-    async def runs_what_is_due(self, hands: Hands) -> None:
+    async def runs_what_is_due(self, hands: FakeClock) -> None:
         """Let what is due by the hands' time run, and its answers go out."""
         runtime = self.here.application.runtime
-        await run_due(scheduler_of(runtime, hands, Heard(), deliver=runtime.deliver))
+        await run_due(scheduler_of(runtime, hands, RecordingObserver(), deliver=runtime.deliver))
 
     async def connect(self, body: dict[str, Any]) -> str:
         """Give whoever has sent this a connected account."""
@@ -287,7 +287,7 @@ async def test_what_a_recurring_task_answers_goes_to_the_chat_that_asked_for_it(
     tmp_path: Path,
 ) -> None:
     async with place(tmp_path, model="echo") as at:
-        hands, secret = Hands(), canary()
+        hands, secret = FakeClock(), canary()
         await at.says(message(KIM, f"/schedule {hands.far}: tell me {secret}"))
         await at.says(in_group(LEE, "/schedule list"))
         await at.hears(KIM, 1)
@@ -300,7 +300,7 @@ async def test_what_a_recurring_task_answers_goes_to_the_chat_that_asked_for_it(
 
 async def test_a_task_of_an_ended_conversation_does_not_bring_it_back(tmp_path: Path) -> None:
     async with place(tmp_path, model="echo") as at:
-        hands = Hands()
+        hands = FakeClock()
         await at.says(message(KIM, f"/schedule {hands.far}: tell me"))
         await at.hears(KIM, 1)
         await at.says(message(KIM, "/new"))

@@ -38,7 +38,7 @@ def forgetful(request: Request) -> Sequence[Step]:
 
 
 @dataclass(slots=True)
-class Toolhouse:
+class AppWithTools:
     """A served app with tools, and its doubles."""
 
     app: Served
@@ -72,7 +72,7 @@ def owner_of(app: Served, tab: Tab) -> str:
 
 
 @contextlib.asynccontextmanager
-async def app_with_tools(folder: Path, **changes: Any) -> AsyncIterator[Toolhouse]:
+async def app_with_tools(folder: Path, **changes: Any) -> AsyncIterator[AppWithTools]:
     """Serve the app with the toolkit asana for the block."""
     async with (
         composio_server() as composio,
@@ -86,7 +86,7 @@ async def app_with_tools(folder: Path, **changes: Any) -> AsyncIterator[Toolhous
             "toolkits": "asana",
         }
         async with served(settings_for(folder, **{**values, **changes})) as app:
-            yield Toolhouse(app, endpoint, composio)
+            yield AppWithTools(app, endpoint, composio)
 
 
 async def pending_approvals(tab: Tab, conversation: str) -> list[dict[str, Any]]:
@@ -111,7 +111,7 @@ async def settle_approval(tab: Tab, conversation: str, call: str, answer: str, *
         return sent.status
 
 
-async def new_visitor(stack: contextlib.AsyncExitStack, house: Toolhouse) -> Tab:
+async def new_visitor(stack: contextlib.AsyncExitStack, house: AppWithTools) -> Tab:
     """Return a tab of a new browser with the page open in it."""
     browser = await stack.enter_async_context(Browser(house.app.url))
     return await browser.open()

@@ -20,7 +20,7 @@ TABLES = ("agent_sessions", "agent_messages", "agent_turns")
 
 
 @dataclass(slots=True)
-class World:
+class AppWithModel:
     """A served app, its endpoint double and the path of its database."""
 
     app: Served
@@ -72,16 +72,16 @@ class World:
 @contextlib.asynccontextmanager
 async def app_with_model(
     folder: Path, model: str = "echo", *, parts: Parts | None = None, **changes: Any
-) -> AsyncIterator[World]:
+) -> AsyncIterator[AppWithModel]:
     """Serve the app with `model` of the OpenAI double, data in `folder`, for the block."""
     async with OpenAIDouble() as endpoint:
         settings = settings_for(folder, openai_base_url=endpoint.base_url, model=model, **changes)
         async with served(settings, parts) as app:
-            yield World(app, endpoint, folder / "chat.db")
+            yield AppWithModel(app, endpoint, folder / "chat.db")
 
 
 @contextlib.asynccontextmanager
-async def unstored(here: World, key: str) -> AsyncIterator[None]:
+async def unstored(here: AppWithModel, key: str) -> AsyncIterator[None]:
     """Let the answer that waits at its gate end, and keep it from being stored during the block."""
     chat = here.app.application.runtime.chat
     with contextlib.closing(sqlite3.connect(here.database, isolation_level=None)) as other:

@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from cmw_agent.core.errors import UserError
-from cmw_agent.limits.budgets import Budgets, Kind
+from cmw_agent.limits.budgets import BudgetKind, Budgets
 from cmw_agent.server.connection_bounds import Deadlines
 from tests.doubles.attacker import Attacker
 from tests.doubles.openai_server import OpenAIDouble
@@ -23,7 +23,7 @@ USERS = 8
 ATTACKER = "127.0.0.2"
 HOLD = "hold this"
 PATIENT = Deadlines(headers=1e6, body=1e6, bytes_per_second=1, unread=1e6)
-HELD: tuple[Kind, ...] = ("turns", "mailboxes", "heartbeats", "connections", "large_bodies")
+HELD: tuple[BudgetKind, ...] = ("turns", "mailboxes", "heartbeats", "connections", "large_bodies")
 
 
 def script(request: Request) -> Sequence[Step]:
@@ -52,7 +52,7 @@ async def house(folder: Path, share: float) -> AsyncIterator[Served]:
             yield app
 
 
-def hold_the_rest(budgets: Budgets, kind: Kind, *, of: str) -> None:
+def hold_the_rest(budgets: Budgets, kind: BudgetKind, *, of: str) -> None:
     """Hold what there still is of a kind, as its owner would by more of the same."""
     for number in range(10_000):
         try:

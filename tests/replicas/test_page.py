@@ -16,7 +16,7 @@ from tests.contract.conftest import postgres_server
 from tests.harness import API
 from tests.processes import Process
 from tests.redis import redis_url
-from tests.replicas.world import HELD, PART, House, house
+from tests.replicas.world import HELD, PART, Replicas, house
 from tests.web.chat_page import ChatPage
 from tests.web.conftest import People, browser, people, playwright
 
@@ -30,14 +30,14 @@ pytestmark = [
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def world(tmp_path: Path, postgres_server: str, redis_url: str) -> AsyncIterator[House]:
+async def world(tmp_path: Path, postgres_server: str, redis_url: str) -> AsyncIterator[Replicas]:
     folder = tmp_path / f"page_{secrets.token_hex(4)}"
     folder.mkdir()
     async with house(folder, postgres_server, redis_url) as made:
         yield made
 
 
-async def its_replica(world: House, page: ChatPage, replicas: Sequence[Process]) -> Process:
+async def its_replica(world: Replicas, page: ChatPage, replicas: Sequence[Process]) -> Process:
     """Return the replica to which nginx leads a page."""
 
     async def app_id(url: str) -> object:
@@ -48,7 +48,9 @@ async def its_replica(world: House, page: ChatPage, replicas: Sequence[Process])
     return replicas[found.index(await app_id(world.url))]
 
 
-async def test_the_page_goes_on_by_itself_at_another_replica(world: House, people: People) -> None:
+async def test_the_page_goes_on_by_itself_at_another_replica(
+    world: Replicas, people: People
+) -> None:
     people.watch.tolerates("net::ERR", "uncaught", "error:", "http 50[24]")
     async with world.replica(0) as first, world.replica(1) as second:
         page = await people.at(world.url)
@@ -66,7 +68,7 @@ async def test_the_page_goes_on_by_itself_at_another_replica(world: House, peopl
         await expect(page.toast).to_contain_text("please try again in ten seconds")
 
 
-async def test_the_page_does_not_notice_a_drained_replica(world: House, people: People) -> None:
+async def test_the_page_does_not_notice_a_drained_replica(world: Replicas, people: People) -> None:
     async with world.replica(0) as first, world.replica(1) as second:
         page = await people.at(world.url)
         await page.write(f"{HELD} for a while")

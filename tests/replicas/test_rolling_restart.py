@@ -15,7 +15,7 @@ from tests.harness import Browser, RefusedError, last_text, texts
 from tests.isolation.storm import canaries
 from tests.processes import Process
 from tests.redis import redis_url
-from tests.replicas.world import HELD, PART, TURNS_PER_MINUTE, House, Person, house, people
+from tests.replicas.world import HELD, PART, TURNS_PER_MINUTE, Person, Replicas, house, people
 
 __all__ = ["postgres_server", "redis_url"]  # a fixture is found by its name here
 
@@ -31,13 +31,13 @@ PEOPLE = 30
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def world(
     tmp_path_factory: pytest.TempPathFactory, postgres_server: str, redis_url: str
-) -> AsyncIterator[House]:
+) -> AsyncIterator[Replicas]:
     folder = tmp_path_factory.mktemp("replicas")
     async with house(folder, postgres_server, redis_url) as made:
         yield made
 
 
-async def test_a_rolling_restart_loses_no_turn_and_doubles_none(world: House) -> None:
+async def test_a_rolling_restart_loses_no_turn_and_doubles_none(world: Replicas) -> None:
     async with (
         world.replica(0) as first,
         world.replica(1) as second,
@@ -54,7 +54,7 @@ async def test_a_rolling_restart_loses_no_turn_and_doubles_none(world: House) ->
         await check(world, crowd, retried)
 
 
-async def after_a_death(world: House, first: Process, crowd: list[Person]) -> list[Person]:
+async def after_a_death(world: Replicas, first: Process, crowd: list[Person]) -> list[Person]:
     """Let a replica die in the middle of answers; return the people whose answer broke off."""
     await asyncio.gather(*(person.begin(person.note(HELD), person.key) for person in crowd))
     await world.endpoint.wait_held("", PEOPLE)
@@ -73,7 +73,7 @@ async def after_a_death(world: House, first: Process, crowd: list[Person]) -> li
     return lost
 
 
-async def gone_on(world: House, lost: list[Person]) -> set[str]:
+async def gone_on(world: Replicas, lost: list[Person]) -> set[str]:
     """Let people go on where a replica has died; return what was answered once more."""
     over = (
         "SELECT count(*) = 0 FROM agent_turns WHERE state = 'running' AND lease_expires_at > now()"
@@ -94,7 +94,7 @@ async def reloaded(person: Person) -> None:
     assert "stopped before its end" in answers[-1]
 
 
-async def once_more(world: House, person: Person) -> None:
+async def once_more(world: Replicas, person: Person) -> None:
     """Press Retry and see the whole answer."""
     retrying = asyncio.create_task(person.tab.run("retry", []))
     await world.endpoint.wait_held(person.asked)
@@ -113,7 +113,9 @@ async def repeated(person: Person) -> None:
     await person.say(person.note())
 
 
-async def drained(world: House, second: Process, spared: list[Person], crowd: list[Person]) -> None:
+async def drained(
+    world: Replicas, second: Process, spared: list[Person], crowd: list[Person]
+) -> None:
     """Drain the other replica in the middle of answers, all of which come to their end."""
     await asyncio.gather(*(person.begin(person.note(HELD)) for person in spared))
     await world.endpoint.wait_held("", len(spared))
@@ -145,7 +147,7 @@ async def beside(person: Person) -> int:
     return 200
 
 
-async def check(world: House, crowd: list[Person], retried: set[str]) -> None:
+async def check(world: Replicas, crowd: list[Person], retried: set[str]) -> None:
     """Check that everything is there once, and everybody has their own and nothing else."""
     said = {text for person in crowd for text in person.said}
     for person in crowd:
@@ -167,7 +169,7 @@ async def check(world: House, crowd: list[Person], retried: set[str]) -> None:
     assert len(unfinished) == len(retried) + sum(person.repeated for person in crowd)
 
 
-async def test_replicas_count_together(world: House) -> None:
+async def test_replicas_count_together(world: Replicas) -> None:
     async with (
         world.replica(0),
         world.replica(1),

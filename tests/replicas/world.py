@@ -38,7 +38,7 @@ def script(request: Request) -> Sequence[Step]:
 
 
 @dataclass
-class House:
+class Replicas:
     """What the replicas share: database, Redis, endpoint, nginx; starts the replicas."""
 
     folder: Path
@@ -119,7 +119,7 @@ class House:
 
 
 @contextlib.asynccontextmanager
-async def house(folder: Path, server: str, redis: str) -> AsyncIterator[House]:
+async def house(folder: Path, server: str, redis: str) -> AsyncIterator[Replicas]:
     """Create a database on the PostgreSQL server, and run an endpoint and nginx, for the block."""
     name = f"replicas_{folder.name.replace('-', '_')}"
     connection = await asyncpg.connect(server)
@@ -128,7 +128,7 @@ async def house(folder: Path, server: str, redis: str) -> AsyncIterator[House]:
     database = urlunsplit(urlsplit(server)._replace(path=f"/{name}"))
     ports = free_port(), free_port()
     async with OpenAIDouble(scripts={"script": script}) as endpoint:
-        made = House(folder, endpoint, database, redis, ports)
+        made = Replicas(folder, endpoint, database, redis, ports)
         async with nginx(folder, ports) as made.url:
             yield made
 

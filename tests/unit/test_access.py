@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from cmw_agent.agent.access import Agents, Asker, by_key, may_use, names_of
-from cmw_agent.config.agent_profiles import Profile, load_profiles
+from cmw_agent.config.agent_profiles import AgentProfile, load_profiles
 from cmw_agent.config.settings import Settings, SettingsError, load_settings
 from cmw_agent.config.validators import ApiKey
 from cmw_agent.core.errors import StartupError
@@ -37,7 +37,7 @@ allowed_origins = ["{SITE}"]
 
 
 @pytest.fixture
-def profiles(tmp_path: Path) -> Mapping[str, Profile]:
+def profiles(tmp_path: Path) -> Mapping[str, AgentProfile]:
     (tmp_path / "agents.toml").write_text(AGENTS, encoding="utf-8")
     return load_profiles(settings_for(tmp_path))
 
@@ -76,7 +76,7 @@ ASKERS = (
 
 @pytest.mark.parametrize(("asker", "usable"), ASKERS)
 def test_an_agent_is_used_by_those_alone_whom_its_access_names(
-    asker: Asker, usable: str, profiles: Mapping[str, Profile]
+    asker: Asker, usable: str, profiles: Mapping[str, AgentProfile]
 ) -> None:
     found = {name for name, profile in profiles.items() if may_use(profile, asker)}
     assert found - {"assistant"} == set(usable.split())
@@ -84,7 +84,7 @@ def test_an_agent_is_used_by_those_alone_whom_its_access_names(
 
 @pytest.mark.parametrize("kind", ["visitor", "ephemeral", "widget", "phone", "client"])
 def test_names_open_nothing_to_who_is_no_account(
-    kind: PrincipalKind, profiles: Mapping[str, Profile]
+    kind: PrincipalKind, profiles: Mapping[str, AgentProfile]
 ) -> None:
     named = Asker(kind, names=frozenset({"alice", "group:staff"}))
     assert not may_use(profiles["staff"], named)
@@ -97,7 +97,7 @@ def test_names_open_nothing_to_who_is_no_account(
      "group:staff", "group:alice", "Staff"],
 )  # fmt: skip
 def test_a_user_whose_name_is_like_another_s_is_another(
-    name: str, profiles: Mapping[str, Profile]
+    name: str, profiles: Mapping[str, AgentProfile]
 ) -> None:
     names = names_of(new_login("https://id.example", "7", name, ["alice", "STAFF", "staff "]))
     assert not may_use(profiles["staff"], Asker("account", names=names))
@@ -111,7 +111,7 @@ def test_names_come_from_the_sign_in_and_odd_ones_are_left_out() -> None:
 
 
 async def test_one_is_asked_for_names_only_where_they_count(
-    profiles: Mapping[str, Profile],
+    profiles: Mapping[str, AgentProfile],
 ) -> None:
     asked: list[str] = []
 
@@ -135,7 +135,7 @@ async def test_one_is_asked_for_names_only_where_they_count(
 
 
 async def test_a_client_s_turns_rest_on_keys_that_may_still_chat(
-    profiles: Mapping[str, Profile],
+    profiles: Mapping[str, AgentProfile],
 ) -> None:
     async def nobody(owner: str) -> None:
         raise AssertionError(owner)
@@ -149,7 +149,7 @@ async def test_a_client_s_turns_rest_on_keys_that_may_still_chat(
 
 
 def test_a_key_for_an_agent_that_is_not_there_stops_the_start(
-    profiles: Mapping[str, Profile],
+    profiles: Mapping[str, AgentProfile],
 ) -> None:
     async def nobody(owner: str) -> None:
         raise AssertionError(owner)

@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 
 from cmw_agent.core.errors import UserError
-from cmw_agent.limits.budgets import KINDS, Budget, BudgetFullError, Budgets, Hold, Kind, budgets_of
+from cmw_agent.limits.budgets import (
+    BUDGET_KINDS,
+    Budget,
+    BudgetFullError,
+    BudgetKind,
+    Budgets,
+    Hold,
+    budgets_of,
+)
 from cmw_agent.limits.limiter import RateLimitError
 from tests.harness import settings_for
 from tests.service import wait_until
@@ -23,7 +31,7 @@ class Clock:
         return self.now
 
 
-def held(per_owner: int, per_network: int, total: int, kind: Kind = "turns") -> Budgets:
+def held(per_owner: int, per_network: int, total: int, kind: BudgetKind = "turns") -> Budgets:
     return Budgets({kind: Budget(kind, "answers at once", per_owner, per_network, total)})
 
 
@@ -236,7 +244,7 @@ def test_what_is_held_cannot_be_spent() -> None:
 def test_each_kind_has_a_budget_whose_parts_fit_into_each_other(tmp_path: Path) -> None:
     for share in (0.01, 0.5, 1):
         budgets = budgets_of(settings_for(tmp_path, address_share=share))
-        assert set(budgets) == set(KINDS)
+        assert set(budgets) == set(BUDGET_KINDS)
         for budget in budgets.values():
             assert 1 <= budget.per_network <= budget.total
             assert budget.per_owner >= 1

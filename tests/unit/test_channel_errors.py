@@ -21,7 +21,7 @@ from cmw_agent.channels.rest.dependencies import NOT_JSON
 from cmw_agent.config.validators import ApiKey
 from cmw_agent.limits.budgets import Budgets
 from tests.harness import settings_for
-from tests.isolation.world import World, app_with_model
+from tests.isolation.world import AppWithModel, app_with_model
 from tests.rest import KEYS, SHOP, Client, Reply, client
 
 shared = pytest.mark.asyncio(loop_scope="module")
@@ -38,7 +38,7 @@ both = pytest.mark.parametrize("path", BODIES)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def here(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+async def here(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[AppWithModel]:
     keys = f"{KEYS},shop:{PAGE_KEY}:{SITE}"
     async with app_with_model(
         tmp_path_factory.mktemp("errors"), api_keys=keys, log_level="ERROR"
@@ -47,7 +47,7 @@ async def here(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def shop(here: World) -> AsyncIterator[Client]:
+async def shop(here: AppWithModel) -> AsyncIterator[Client]:
     async with client(here.url) as made:
         yield made
 
@@ -96,7 +96,7 @@ async def test_a_body_that_cannot_be_read_is_told_so_and_leaves_no_trace(
     status: int,
     sentence: str,
     path: str,
-    here: World,
+    here: AppWithModel,
     shop: Client,
 ) -> None:
     before, asked = here.rows(), here.endpoint.request_count
@@ -158,7 +158,7 @@ OTHER_METHODS: tuple[tuple[str, str, str], ...] = (
 @pytest.mark.parametrize("key", [SHOP, None])
 @pytest.mark.parametrize(("method", "path", "allowed"), OTHER_METHODS)
 async def test_an_address_says_which_methods_it_takes(
-    method: str, path: str, allowed: str, key: str | None, here: World
+    method: str, path: str, allowed: str, key: str | None, here: AppWithModel
 ) -> None:
     async with client(here.url, key) as each:
         reply = await each.ask(method, path)
@@ -179,7 +179,7 @@ UNKNOWN = {
 @shared
 @pytest.mark.parametrize("below", UNKNOWN)
 async def test_addresses_that_are_not_there_are_told_alike_in_their_interface_s_form(
-    below: str, here: World
+    below: str, here: AppWithModel
 ) -> None:
     found = set()
     for key in (SHOP, None, "wrong"):
@@ -203,7 +203,7 @@ async def test_addresses_that_are_not_there_are_told_alike_in_their_interface_s_
 @both
 @pytest.mark.parametrize("origin", [SITE, "https://evil.example", None])
 async def test_what_is_refused_before_it_is_read_has_its_interface_s_form(
-    origin: str | None, path: str, here: World
+    origin: str | None, path: str, here: AppWithModel
 ) -> None:
     headers = {} if origin is None else {"Origin": origin}
     async with client(here.url, PAGE_KEY) as page:
@@ -219,7 +219,7 @@ async def test_what_is_refused_before_it_is_read_has_its_interface_s_form(
 @pytest.mark.parametrize("origin", [SITE, "https://evil.example", None])
 @pytest.mark.parametrize("kind", sorted(FORM_TYPES))
 async def test_a_form_that_is_refused_can_be_read_by_the_pages_that_read_all_else(
-    kind: str, origin: str | None, path: str, here: World
+    kind: str, origin: str | None, path: str, here: AppWithModel
 ) -> None:
     headers = {"Content-Type": kind} | ({} if origin is None else {"Origin": origin})
     async with client(here.url, PAGE_KEY) as page:
@@ -279,7 +279,9 @@ async def test_what_nobody_foresaw_has_its_interface_s_form(path: str) -> None:
 
 @shared
 @both
-async def test_events_are_not_held_back_by_a_proxy(path: str, here: World, shop: Client) -> None:
+async def test_events_are_not_held_back_by_a_proxy(
+    path: str, here: AppWithModel, shop: Client
+) -> None:
     content = BODIES[path] | ({"stream": True} if path == V1 else {})
     reply = await shop.ask("POST", path, content, Accept=EVENTS)
     assert reply.headers["Content-Type"].startswith(EVENTS)

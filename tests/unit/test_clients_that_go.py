@@ -21,11 +21,11 @@ from cmw_agent.channels.common.turn_streams import (
     wait_until_begun,
 )
 from cmw_agent.channels.openai.streams import ChatCompletionBuilder, chunks
-from cmw_agent.llm.chat_model import Exchange
+from cmw_agent.llm.chat_model import HistoryMessage
 from tests.doubles.openai_server import OpenAIDouble
 from tests.harness import settings_for
 from tests.isolation.test_embed import AGENTS, SHOP, Widget
-from tests.isolation.world import World, app_with_model
+from tests.isolation.world import AppWithModel, app_with_model
 from tests.rest import KEYS, client
 from tests.rest import SHOP as KEY
 from tests.service import running_app, session_of, wait_until
@@ -37,14 +37,14 @@ MESSAGE, V1 = "/api/chat/assistant/message", "/v1/chat/completions"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def here(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+async def here(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[AppWithModel]:
     folder = tmp_path_factory.mktemp("gone")
     (folder / "agents.toml").write_text(AGENTS)
     async with app_with_model(folder, "gated-0", api_keys=KEYS) as made:
         yield made
 
 
-async def visitor(here: World) -> dict[str, str]:
+async def visitor(here: AppWithModel) -> dict[str, str]:
     async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http:
         widget = await Widget(here.url, http).visit()
     return {"origin": SHOP, "authorization": f"Bearer {widget.token}"}
@@ -63,7 +63,7 @@ REQUESTS: dict[str, tuple[str, dict[str, Any], dict[str, str]]] = {
 
 @shared
 @pytest.mark.parametrize("kind", REQUESTS)
-async def test_a_client_that_goes_takes_its_turn_along(kind: str, here: World) -> None:
+async def test_a_client_that_goes_takes_its_turn_along(kind: str, here: AppWithModel) -> None:
     path, content, headers = REQUESTS[kind]
     headers = headers or await visitor(here)
     runtime, asked = here.app.application.runtime, here.endpoint.request_count
@@ -85,7 +85,7 @@ async def test_a_client_that_goes_takes_its_turn_along(kind: str, here: World) -
 @shared
 @pytest.mark.parametrize("kind", ["rest", "v1-session"])
 async def test_a_named_request_is_answered_to_its_end_for_who_asks_again(
-    kind: str, here: World
+    kind: str, here: AppWithModel
 ) -> None:
     path, content, headers = REQUESTS[kind]
     asked, where = here.endpoint.request_count, here.url + path
@@ -139,7 +139,7 @@ async def test_a_response_leaves_its_turn_however_it_ends(
             first = await wait_until_begun(turn)
             events = server_sent(turn, first)
         else:
-            turn = runtime.chat.complete(session, [Exchange("user", "a b c d")])
+            turn = runtime.chat.complete(session, [HistoryMessage("user", "a b c d")])
             first = await wait_until_begun(turn)
             events = chunks(turn, first, ChatCompletionBuilder("m"), with_usage=False)
         response = TurnResponse(turn, events)

@@ -9,7 +9,7 @@ import pytest_asyncio
 from openai.types.chat import ChatCompletionMessageParam
 
 from tests.harness import canary
-from tests.isolation.world import World, app_with_model
+from tests.isolation.world import AppWithModel, app_with_model
 from tests.rest import BANK, KEYS, SHOP, client
 
 shared = pytest.mark.asyncio(loop_scope="module")
@@ -22,14 +22,14 @@ ASKED: ChatCompletionMessageParam = {"role": "user", "content": "What is my name
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def here(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+async def here(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[AppWithModel]:
     folder = tmp_path_factory.mktemp("completions")
     async with app_with_model(folder, "memory", api_keys=KEYS, models="echo,fail-401") as made:
         yield made
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def ai(here: World) -> AsyncIterator[openai.AsyncOpenAI]:
+async def ai(here: AppWithModel) -> AsyncIterator[openai.AsyncOpenAI]:
     async with openai.AsyncOpenAI(
         base_url=f"{here.url}/v1", api_key=SHOP, max_retries=0, timeout=20
     ) as made:
@@ -52,7 +52,7 @@ async def test_whatever_a_request_may_name_is_listed_as_a_model(ai: openai.Async
 
 @shared
 async def test_a_repeated_request_of_a_session_gives_the_first_answer_again(
-    here: World, ai: openai.AsyncOpenAI
+    here: AppWithModel, ai: openai.AsyncOpenAI
 ) -> None:
     asked, named = here.endpoint.request_count, {"X-Session-Id": "again", "Idempotency-Key": "k"}
     answers = [await ask(ai, ASKED, model="echo", extra_headers=named) for _ in range(2)]
@@ -62,7 +62,7 @@ async def test_a_repeated_request_of_a_session_gives_the_first_answer_again(
 
 @shared
 async def test_the_messages_of_a_request_are_the_conversation_and_nothing_is_kept(
-    here: World, ai: openai.AsyncOpenAI
+    here: AppWithModel, ai: openai.AsyncOpenAI
 ) -> None:
     before = here.rows()
     said: ChatCompletionMessageParam = {"role": "assistant", "content": "Hello, Alice!"}
@@ -82,7 +82,7 @@ async def test_the_messages_of_a_request_are_the_conversation_and_nothing_is_kep
 
 @shared
 async def test_what_the_caller_instructs_stands_behind_the_agent_s_own_prompt(
-    here: World, ai: openai.AsyncOpenAI
+    here: AppWithModel, ai: openai.AsyncOpenAI
 ) -> None:
     word, told = canary(), canary()
     instructed: ChatCompletionMessageParam = {"role": "system", "content": told}
@@ -116,7 +116,9 @@ async def test_a_stream_is_chunks_and_counts_when_asked(ai: openai.AsyncOpenAI) 
 
 
 @shared
-async def test_a_stream_ends_with_its_sign_and_without_counts_unless_asked(here: World) -> None:
+async def test_a_stream_ends_with_its_sign_and_without_counts_unless_asked(
+    here: AppWithModel,
+) -> None:
     async with client(here.url) as shop:
         content = {"model": "assistant", "stream": True, "messages": [PARTS]}
         reply = await shop.ask("POST", "/v1/chat/completions", content)
@@ -135,7 +137,7 @@ async def test_a_model_s_name_is_the_assistant_with_that_model(ai: openai.AsyncO
 
 @shared
 async def test_a_named_session_remembers_and_is_the_one_of_the_rest_interface(
-    here: World, ai: openai.AsyncOpenAI
+    here: AppWithModel, ai: openai.AsyncOpenAI
 ) -> None:
     named = {"X-Session-Id": "with-openai"}
     assert await ask(ai, PARTS, extra_headers=named) == "Hello, Alice!"
@@ -189,7 +191,7 @@ REFUSED: tuple[dict[str, Any], ...] = (
 @shared
 @pytest.mark.parametrize("more", REFUSED, ids=range(len(REFUSED)))
 async def test_what_cannot_be_answered_is_a_bad_request(
-    more: dict[str, Any], here: World, ai: openai.AsyncOpenAI
+    more: dict[str, Any], here: AppWithModel, ai: openai.AsyncOpenAI
 ) -> None:
     before = len(here.endpoint.requests)
     with pytest.raises(openai.BadRequestError) as caught:
@@ -199,7 +201,7 @@ async def test_what_cannot_be_answered_is_a_bad_request(
 
 
 @shared
-async def test_a_wrong_key_is_an_authentication_error(here: World) -> None:
+async def test_a_wrong_key_is_an_authentication_error(here: AppWithModel) -> None:
     async with openai.AsyncOpenAI(base_url=f"{here.url}/v1", api_key="wrong") as stranger:
         with pytest.raises(openai.AuthenticationError) as caught:
             await ask(stranger, ASKED)

@@ -6,7 +6,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMe
 from cmw_agent.agent.agent import CmwAgent
 from cmw_agent.agent.tool_loop import ToolLoop
 from cmw_agent.core.events import AgentEvent, TextDelta, ToolFinished, ToolStarted, UsageReported
-from cmw_agent.llm.chat_model import Exchange
+from cmw_agent.llm.chat_model import HistoryMessage
 from cmw_agent.llm.demo_model import DemoModel, respond
 
 TOOLS = ("current_time", "calculate")
@@ -62,7 +62,7 @@ def test_it_tells_what_a_tool_gave() -> None:
 async def test_it_streams_words_and_runs_tools_through_the_agent() -> None:
     agent = CmwAgent(ToolLoop(), owner="v1", model=DemoModel(pause=0), instructions="Be kind.")
     events: list[AgentEvent] = []
-    await agent.run([Exchange("user", "What is 6 * 7?")], events.append)
+    await agent.run([HistoryMessage("user", "What is 6 * 7?")], events.append)
     # The first call reported nothing.
     assert isinstance(events[0], UsageReported)
     assert events[0] == UsageReported(events[0].input_tokens, 0, is_estimate=True)

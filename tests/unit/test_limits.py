@@ -17,7 +17,7 @@ from redis.asyncio import Redis
 
 from cmw_agent.core.errors import StartupError, UserError
 from cmw_agent.limits.backends import ProcessBackend, ProcessStorage
-from cmw_agent.limits.limiter import DAY, RateLimiter, RateLimitError, open_limits, readable
+from cmw_agent.limits.limiter import DAY, RateLimiter, RateLimitError, duration_text, open_limits
 from cmw_agent.limits.redis_backend import LEASE_SECONDS, PAUSE_SECONDS, WARN_SECONDS, RedisCounters
 from tests.harness import WAIT, canary, settings_for
 from tests.redis import redis_url, started
@@ -87,7 +87,7 @@ async def test_an_owner_sends_as_many_messages_as_may_be(opened: Opener) -> None
     assert isinstance(refused, UserError)
     assert refused.status == 429
     assert 1 <= refused.retry_after <= 60
-    told = f"You have sent 3 messages in a minute; please go on in {readable(refused.retry_after)}."
+    told = f"You have sent 3 messages in a minute; please go on in {duration_text(refused.retry_after)}."
     assert refused.sentence == told
 
 
@@ -251,7 +251,7 @@ async def test_who_has_no_tokens_left_is_not_charged_messages(opened: Opener) ->
     ],
 )
 def test_a_time_is_told_as_people_say_it(seconds: int, told: str) -> None:
-    assert readable(seconds) == told
+    assert duration_text(seconds) == told
 
 
 # -- answers at once ---------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cmw_agent.core.errors import frames
+from cmw_agent.core.errors import describe_exception
 from cmw_agent.core.logs import LogEntry, get_logger
 from cmw_agent.observability.log_config import (
     FORMAT,
@@ -90,10 +90,10 @@ def test_a_long_or_circular_chain_of_causes_ends() -> None:
     for number in range(50):
         error = caught(KeyError(number), error)
     assert error is not None
-    assert frames(error).count("KeyError") == 5
+    assert describe_exception(error).count("KeyError") == 5
     first, second = ValueError(), TypeError()
     first.__cause__, second.__cause__ = second, first
-    assert frames(first) == "ValueError() <- TypeError()"
+    assert describe_exception(first) == "ValueError() <- TypeError()"
 
 
 def test_a_deep_trace_is_cut() -> None:
@@ -104,8 +104,8 @@ def test_a_deep_trace_is_cut() -> None:
 
     with pytest.raises(RefusedError) as found:
         deeper(200)
-    assert frames(found.value).count(":deeper") == 12
-    assert len(frames(found.value)) < 1000
+    assert describe_exception(found.value).count(":deeper") == 12
+    assert len(describe_exception(found.value)) < 1000
 
 
 def test_a_stack_that_was_asked_for_is_left_out() -> None:
@@ -194,7 +194,7 @@ def test_text_and_json_say_the_same() -> None:
     fields = {"kind": "rate\nlimited at 100 %s", "count": 7}
     line = line_of("turn %s", "failed", error=error, **fields)
     entry = entry_of("turn %s", "failed", error=error, **fields)
-    assert entry["cause"] == frames(error)
+    assert entry["cause"] == describe_exception(error)
     assert line.endswith(
         f" INFO name: {entry['event']} kind={entry['kind']} count=7 cause={entry['cause']}"
     )

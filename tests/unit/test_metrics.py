@@ -22,7 +22,7 @@ from cmw_agent.limits.limiter import RateLimitError
 from cmw_agent.observability.labels import REFUSALS
 from cmw_agent.observability.metrics import Metrics
 from cmw_agent.observability.metrics_route import MetricsRoute
-from cmw_agent.observability.observers import Observer, kind_of
+from cmw_agent.observability.observers import Observer, refusal_kind
 from cmw_agent.runtime.runtime import Runtime
 from cmw_agent.server.build import build_app
 from tests.doubles.openai_server import OpenAIDouble
@@ -191,7 +191,7 @@ def test_every_reason_for_a_refusal_has_a_series() -> None:
         ),
         *(RateLimitError(), UserError(), UserError(status=418)),
     )
-    assert {kind_of(error) for error in errors} == set(REFUSALS) - {"other"}
+    assert {refusal_kind(error) for error in errors} == set(REFUSALS) - {"other"}
 
 
 def test_who_keeps_nothing_keeps_nothing() -> None:

@@ -12,7 +12,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_openai import ChatOpenAI
 
 from cmw_agent.config.settings import Settings
-from cmw_agent.llm.chat_model import Exchange, begin
+from cmw_agent.llm.chat_model import HistoryMessage, complete_history
 from cmw_agent.llm.coalescing import FlushInterval
 from cmw_agent.llm.demo_model import DemoModel
 from cmw_agent.llm.factory import classify, explain, open_model
@@ -179,7 +179,9 @@ async def test_what_one_model_keeps_for_all_is_nobody_s(tmp_path: Path) -> None:
         settings = settings_for(tmp_path, openai_base_url=endpoint.base_url)
         async with open_model(settings, FlushInterval(0.01)) as model:
             voice = RunEvents(lambda _: None)
-            await begin(model, f"Told {word}.", [Exchange("user", f"Said {word}.")], (), voice)
+            await complete_history(
+                model, f"Told {word}.", [HistoryMessage("user", f"Said {word}.")], (), voice
+            )
             assert str(endpoint.requests[-1].body["messages"]).count(word) == 2
             assert isinstance(model, ChatOpenAI)
             assert "stream" in str(model.__pydantic_private__)

@@ -10,7 +10,7 @@ from cmw_agent.config.agent_profiles import (
     MAX_AGENTS,
     MAX_BYTES,
     READERS,
-    Profile,
+    AgentProfile,
     load_profiles,
 )
 from cmw_agent.config.settings import Settings
@@ -49,7 +49,7 @@ def test_without_a_file_there_is_one_agent_as_the_settings_say(tmp_path: Path) -
     found = load_profiles(settings(tmp_path, allowed_origins="https://a.example"))
     toolkits = ("gmail", "asana")
     assert dict(found) == {
-        BUILT_IN: Profile(BUILT_IN, "Assistant", "Be kind.", "m1", toolkits, frozenset())
+        BUILT_IN: AgentProfile(BUILT_IN, "Assistant", "Be kind.", "m1", toolkits, frozenset())
     }
 
 
@@ -79,10 +79,10 @@ def test_a_file_changes_the_built_in_agent_and_adds_others(tmp_path: Path) -> No
     )
     found = load_profiles(settings(tmp_path))
     assert list(found) == ["assistant", "shop_2-x", "bare"]
-    assert found["assistant"] == Profile(
+    assert found["assistant"] == AgentProfile(
         "assistant", "Assistant", "Be kind.", "m2", (), frozenset()
     )
-    assert found["shop_2-x"] == Profile(
+    assert found["shop_2-x"] == AgentProfile(
         "shop_2-x",
         "Der Laden",
         "Verkaufe\nnichts.",
@@ -91,7 +91,7 @@ def test_a_file_changes_the_built_in_agent_and_adds_others(tmp_path: Path) -> No
         frozenset({"https://shop.example", "http://localhost:8080"}),
     )
     # No origin and no name of the built-in agent is another's.
-    assert found["bare"] == Profile(
+    assert found["bare"] == AgentProfile(
         "bare", "bare", "Be kind.", "m1", ("gmail", "asana"), frozenset()
     )
 

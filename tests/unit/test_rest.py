@@ -12,9 +12,9 @@ from yarl import URL
 
 from cmw_agent.chat.commands import BEGUN, FORGOTTEN, NOTHING
 from cmw_agent.conversations.cursors import NO_PLACE, ZONELESS
-from tests.isolation.world import World, app_with_model, unstored
+from tests.isolation.world import AppWithModel, app_with_model, unstored
 from tests.rest import KEYS, SHOP, Client, client
-from tests.scheduled import Hands, Heard, run_due, scheduler_of
+from tests.scheduled import FakeClock, RecordingObserver, run_due, scheduler_of
 from tests.service import wait_until
 
 shared = pytest.mark.asyncio(loop_scope="module")
@@ -25,13 +25,13 @@ LONG = 10**30 + 1
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def here(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+async def here(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[AppWithModel]:
     async with app_with_model(tmp_path_factory.mktemp("rest"), "memory", api_keys=KEYS) as made:
         yield made
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def shop(here: World) -> AsyncIterator[Client]:
+async def shop(here: AppWithModel) -> AsyncIterator[Client]:
     async with client(here.url) as made:
         yield made
 
@@ -76,7 +76,7 @@ async def test_an_answer_comes_as_events(shop: Client) -> None:
 
 
 @shared
-async def test_a_repeated_request_is_answered_once(here: World, shop: Client) -> None:
+async def test_a_repeated_request_is_answered_once(here: AppWithModel, shop: Client) -> None:
     asked = len(here.endpoint.requests)
     first = await shop.say("My name is Ada", "repeated", Idempotency_Key="k1")
     again = await shop.say("My name is Ada", "repeated", Idempotency_Key="k1")
@@ -90,7 +90,7 @@ async def test_a_repeated_request_is_answered_once(here: World, shop: Client) ->
 
 @shared
 async def test_ten_requests_of_one_name_at_once_ask_the_model_once(
-    here: World, shop: Client
+    here: AppWithModel, shop: Client
 ) -> None:
     asked = len(here.endpoint.requests)
     replies = await asyncio.gather(
@@ -167,7 +167,7 @@ async def test_history_is_read_a_page_at_a_time(shop: Client) -> None:
 
 
 @shared
-async def test_a_session_to_come_has_an_id_and_no_row(here: World, shop: Client) -> None:
+async def test_a_session_to_come_has_an_id_and_no_row(here: AppWithModel, shop: Client) -> None:
     before = here.rows()
     path = "/api/chat/assistant/sessions"
     made = await shop.ask("POST", path, {})
@@ -201,7 +201,7 @@ async def test_a_task_that_ran_in_an_ended_conversation_does_not_bring_it_back(
     tmp_path: Path,
 ) -> None:
     async with app_with_model(tmp_path, api_keys=KEYS) as here, client(here.url) as shop:
-        hands, heard = Hands(), Heard()
+        hands, heard = FakeClock(), RecordingObserver()
         scheduler = scheduler_of(here.app.application.runtime, hands, heard)
         await shop.say(f"/schedule {hands.far}: the task", "s")
         await shop.say("/new", "s")
@@ -233,7 +233,7 @@ async def test_a_number_of_any_length_is_told_in_full(tmp_path: Path) -> None:
 
 @shared
 async def test_everything_of_a_session_goes_when_its_user_says_so(
-    here: World, shop: Client
+    here: AppWithModel, shop: Client
 ) -> None:
     await shop.say("My name is Gone", "gone")
     reply = await shop.say("/forget everything", "gone", Accept=EVENTS)
@@ -246,7 +246,7 @@ async def test_everything_of_a_session_goes_when_its_user_says_so(
 
 @shared
 async def test_a_deleted_session_is_gone_and_deleting_it_again_is_harmless(
-    here: World, shop: Client
+    here: AppWithModel, shop: Client
 ) -> None:
     await shop.say("My name is Lost", "lost")
     assert [(await shop.at("lost", method="DELETE")).status for _ in range(2)] == [204, 204]
@@ -272,7 +272,7 @@ async def test_a_conversation_is_saved_as_a_file(
 
 
 @shared
-async def test_metadata_is_kept_and_no_model_sees_it(here: World, shop: Client) -> None:
+async def test_metadata_is_kept_and_no_model_sees_it(here: AppWithModel, shop: Client) -> None:
     path = "/api/chat/assistant/message"
     for value in ("purple", "orange"):
         content = {"message": "Hello", "session_id": "about", "metadata": {"colour": value}}
@@ -328,7 +328,7 @@ WRONG: tuple[Any, ...] = (
 @shared
 @pytest.mark.parametrize("content", WRONG, ids=range(len(WRONG)))
 async def test_what_is_no_message_is_refused_by_a_problem_document(
-    content: Any, here: World, shop: Client
+    content: Any, here: AppWithModel, shop: Client
 ) -> None:
     before = here.rows()
     reply = await shop.ask("POST", MESSAGE, content)
@@ -340,7 +340,9 @@ async def test_what_is_no_message_is_refused_by_a_problem_document(
 
 
 @shared
-async def test_each_failure_has_its_status_and_leaves_no_trace(here: World, shop: Client) -> None:
+async def test_each_failure_has_its_status_and_leaves_no_trace(
+    here: AppWithModel, shop: Client
+) -> None:
     await shop.say("Hello", "failing")
     before, asked = here.rows(), here.endpoint.request_count
 
@@ -450,7 +452,7 @@ async def test_without_keys_the_interface_is_closed(tmp_path: Path) -> None:
 
 
 @shared
-async def test_the_description_is_open_and_names_every_route(here: World) -> None:
+async def test_the_description_is_open_and_names_every_route(here: AppWithModel) -> None:
     async with client(here.url, None) as nobody:
         document = (await nobody.ask("GET", "/api/openapi.json")).json
         assert document["openapi"].startswith("3.0")

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cmw_agent.schedules.phrases import known_zone, understood
-from cmw_agent.schedules.recurrence import UnknownTimeError, following, stored, upcoming
+from cmw_agent.schedules.phrases import find_time_zone, parse_recurrence
+from cmw_agent.schedules.recurrence import UnknownTimeError, next_run, next_runs, parse_crontab
 
 WORDS = {
     "every day at 9": "0 9 * * *",
@@ -38,10 +38,10 @@ WORDS = {
 
 @pytest.mark.parametrize(("text", "cron"), WORDS.items())
 def test_what_people_write_has_one_form(text: str, cron: str) -> None:
-    times, zone = understood(text)
+    times, zone = parse_recurrence(text)
     assert times.cron == cron
     assert zone is None
-    assert stored(cron) == times
+    assert parse_crontab(cron) == times
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_what_people_write_has_one_form(text: str, cron: str) -> None:
 )  # fmt: skip
 def test_what_is_no_time_is_refused_in_a_sentence(text: str) -> None:
     with pytest.raises(UnknownTimeError) as refused:
-        understood(text)
+        parse_recurrence(text)
     assert refused.value.sentence.endswith(".")
     assert len(refused.value.sentence) < 200
 
@@ -71,8 +71,8 @@ def test_what_is_no_time_is_refused_in_a_sentence(text: str) -> None:
     ],
 )
 def test_a_place_names_the_time_zone(text: str, zone: str) -> None:
-    assert understood(text)[1] == zone
-    assert known_zone(zone) == zone
+    assert parse_recurrence(text)[1] == zone
+    assert find_time_zone(zone) == zone
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_a_place_names_the_time_zone(text: str, zone: str) -> None:
     ],
 )
 def test_times_are_told_in_words_where_they_are_simple(text: str, words: str) -> None:
-    assert str(stored(text)) == words
+    assert str(parse_crontab(text)) == words
 
 
 def local(times: list[datetime]) -> list[str]:
@@ -94,24 +94,24 @@ def local(times: list[datetime]) -> list[str]:
 
 def test_nine_o_clock_stays_nine_o_clock_when_the_clock_is_changed() -> None:
     before = datetime(2026, 10, 24, 12, tzinfo=UTC)  # it is set back on the 25th
-    found = upcoming("0 9 * * *", "Europe/Berlin", before, 2)
+    found = next_runs("0 9 * * *", "Europe/Berlin", before, 2)
     assert local(found) == ["25 09:00", "26 09:00"]
     assert [time.astimezone(UTC).hour for time in found] == [8, 8]
-    assert following("0 9 * * *", "Europe/Berlin", datetime(2026, 10, 23, 12, tzinfo=UTC)) == (
+    assert next_run("0 9 * * *", "Europe/Berlin", datetime(2026, 10, 23, 12, tzinfo=UTC)) == (
         datetime(2026, 10, 24, 7, tzinfo=UTC)
     )
 
 
 def test_in_the_repeated_hour_a_daily_task_runs_once() -> None:
     before = datetime(2026, 10, 24, 12, tzinfo=UTC)
-    found = upcoming("30 2 * * *", "Europe/Berlin", before, 2)
+    found = next_runs("30 2 * * *", "Europe/Berlin", before, 2)
     assert local(found) == ["25 02:30", "26 02:30"]
     assert found[0].fold == 0
 
 
 def test_in_the_repeated_hour_an_hourly_task_goes_on() -> None:
     before = datetime(2026, 10, 24, 23, 59, tzinfo=UTC)
-    found = upcoming("30 * * * *", "Europe/Berlin", before, 3)
+    found = next_runs("30 * * * *", "Europe/Berlin", before, 3)
     assert local(found) == ["25 02:30", "25 02:30", "25 03:30"]
     gaps = {later.astimezone(UTC) - earlier.astimezone(UTC) for earlier, later in pairwise(found)}
     assert gaps == {timedelta(hours=1)}
@@ -119,14 +119,14 @@ def test_in_the_repeated_hour_an_hourly_task_goes_on() -> None:
 
 def test_an_hour_that_is_skipped_loses_no_run() -> None:
     before = datetime(2026, 3, 28, 12, tzinfo=UTC)  # there is no 02:30 on the 29th
-    found = upcoming("30 2 * * *", "Europe/Berlin", before, 2)
+    found = next_runs("30 2 * * *", "Europe/Berlin", before, 2)
     assert local(found) == ["29 03:30", "30 02:30"]
 
 
 def test_a_day_that_never_comes_has_no_times() -> None:
     now = datetime(2026, 1, 1, tzinfo=UTC)
-    assert following("0 9 30 2 *", "UTC", now) is None
-    assert local(upcoming("0 9 29 2 *", "UTC", now, 1)) == ["29 09:00"]
+    assert next_run("0 9 30 2 *", "UTC", now) is None
+    assert local(next_runs("0 9 29 2 *", "UTC", now, 1)) == ["29 09:00"]
 
 
 def field(least: int, most: int) -> st.SearchStrategy[str]:
@@ -152,9 +152,9 @@ ZONES = st.sampled_from(["UTC", "Europe/Berlin", "America/New_York", "Australia/
 @given(CRONS)
 @settings(max_examples=60, deadline=None)
 def test_the_form_that_is_kept_is_its_own(text: str) -> None:
-    times, _ = understood(text)
-    assert stored(times.cron) == times
-    assert understood(times.cron)[0].cron == times.cron
+    times, _ = parse_recurrence(text)
+    assert parse_crontab(times.cron) == times
+    assert parse_recurrence(times.cron)[0].cron == times.cron
 
 
 @given(CRONS, MOMENTS)
@@ -162,8 +162,8 @@ def test_the_form_that_is_kept_is_its_own(text: str) -> None:
 def test_runs_lie_as_far_apart_as_is_said_and_at_the_times_that_are_said(
     text: str, after: datetime
 ) -> None:
-    times = understood(text)[0]
-    found = upcoming(times.cron, "UTC", after, 8)
+    times = parse_recurrence(text)[0]
+    found = next_runs(times.cron, "UTC", after, 8)
     assert len(found) == 8
     assert found[0] > after
     for earlier, later in pairwise(found):
@@ -179,11 +179,11 @@ def test_runs_lie_as_far_apart_as_is_said_and_at_the_times_that_are_said(
 def test_the_next_time_is_always_later_and_one_that_the_clock_shows(
     text: str, zone: str, after: datetime
 ) -> None:
-    cron = understood(text)[0].cron
-    found = following(cron, zone, after)
+    cron = parse_recurrence(text)[0].cron
+    found = next_run(cron, zone, after)
     assert found is not None
     assert found > after
     shown = found.astimezone(ZoneInfo(zone))
     assert shown.astimezone(UTC) == found
-    earlier = following(cron, zone, found - timedelta(seconds=1))
+    earlier = next_run(cron, zone, found - timedelta(seconds=1))
     assert earlier == found

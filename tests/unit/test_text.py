@@ -8,25 +8,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cmw_agent.core.errors import InvalidMessageError
-from cmw_agent.core.sanitize import BIDI, CONTROLS, checked_message, mended
+from cmw_agent.core.sanitize import BIDI, CONTROLS, sanitize_json, validate_message
 
 
 @given(st.text())
 def test_what_is_taken_is_whole_text_and_taking_it_again_changes_nothing(text: str) -> None:
     try:
-        taken = checked_message(text, 1000)
+        taken = validate_message(text, 1000)
     except InvalidMessageError:
         return
     assert taken == taken.strip() != ""
     assert taken.encode()
     assert not CONTROLS.search(taken)
     assert not BIDI.search(taken)
-    assert checked_message(taken, 10_000) == taken
+    assert validate_message(taken, 10_000) == taken
 
 
 @pytest.mark.parametrize("text", ["hello", "Grüße 👩‍👩‍👧", "a\n\tb", "שלום", "`code` <b>"])
 def test_plain_text_of_any_script_stays_as_it_is(text: str) -> None:
-    assert checked_message(text, 100) == unicodedata.normalize("NFC", text)
+    assert validate_message(text, 100) == unicodedata.normalize("NFC", text)
 
 
 @pytest.mark.parametrize(
@@ -47,17 +47,17 @@ def test_plain_text_of_any_script_stays_as_it_is(text: str) -> None:
 )
 def test_what_is_no_message_is_refused_with_a_reason(text: object, word: str) -> None:
     with pytest.raises(InvalidMessageError, match=word):
-        checked_message(text, 100)
+        validate_message(text, 100)
 
 
 def test_line_ends_become_one_kind_and_direction_tricks_go() -> None:
-    assert checked_message("a\r\nb\rc", 100) == "a\nb\nc"
-    assert checked_message("pay \u202e001\u202c now", 100) == "pay 001 now"
+    assert validate_message("a\r\nb\rc", 100) == "a\nb\nc"
+    assert validate_message("pay \u202e001\u202c now", 100) == "pay 001 now"
 
 
 @given(st.text())
 def test_mended_text_can_be_stored_and_mending_changes_nothing_else(text: str) -> None:
-    taken = mended(text)
+    taken = sanitize_json(text)
     assert taken.encode().decode() == taken
     assert "\0" not in taken
     assert len(taken) == len(text)
@@ -65,10 +65,10 @@ def test_mended_text_can_be_stored_and_mending_changes_nothing_else(text: str) -
 
 
 def test_what_json_cannot_say_is_named_and_what_is_too_deep_is_cut() -> None:
-    assert mended({"a\0": [float("nan"), float("-inf"), 1.5, None, ("x",)]}) == {
+    assert sanitize_json({"a\0": [float("nan"), float("-inf"), 1.5, None, ("x",)]}) == {
         "a\ufffd": ["nan", "-inf", 1.5, None, ["x"]]
     }
     deep: object = "bottom"
     for _ in range(100):
         deep = [deep]
-    assert json.dumps(mended(deep), ensure_ascii=False) == "[" * 20 + '"…"' + "]" * 20
+    assert json.dumps(sanitize_json(deep), ensure_ascii=False) == "[" * 20 + '"…"' + "]" * 20

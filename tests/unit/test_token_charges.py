@@ -13,7 +13,7 @@ from cmw_agent.chat.turn import Turn
 from cmw_agent.conversations.sessions import LiveSession
 from cmw_agent.core.events import TextDelta
 from cmw_agent.limits.limiter import RateLimitError, _digest
-from cmw_agent.llm.chat_model import Exchange
+from cmw_agent.llm.chat_model import HistoryMessage
 from cmw_agent.runtime.runtime import Runtime
 from tests.doubles.openai_server import OpenAIDouble
 from tests.doubles.openai_steps import Gate, Plain, Request, Step, Stop, Text
@@ -61,7 +61,7 @@ async def limited(
 
 def begun(runtime: Runtime, session: LiveSession, channel: str) -> Turn:
     if channel == "stateless":
-        return runtime.chat.complete(session, [Exchange("user", LONG)])
+        return runtime.chat.complete(session, [HistoryMessage("user", LONG)])
     return runtime.chat.turn(session, LONG, key=canary())
 
 

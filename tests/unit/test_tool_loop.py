@@ -13,14 +13,14 @@ from cmw_agent.agent.agent import CmwAgent
 from cmw_agent.agent.tool_loop import MAX_RESULT, NO_MORE_CALLS, ToolLoop
 from cmw_agent.core.errors import ModelFailedError
 from cmw_agent.core.events import AgentEvent, ToolFinished, ToolStarted
-from cmw_agent.llm.chat_model import Exchange
+from cmw_agent.llm.chat_model import HistoryMessage
 from cmw_agent.llm.coalescing import FlushInterval
 from cmw_agent.llm.factory import open_model
 from tests.doubles.openai_server import OpenAIDouble
 from tests.doubles.openai_steps import Request, Step, Text, ToolCalls
 from tests.harness import WAIT, settings_for
 
-HISTORY = [Exchange("user", "go")]
+HISTORY = [HistoryMessage("user", "go")]
 
 
 @contextlib.asynccontextmanager

@@ -12,7 +12,7 @@ from cmw_agent.identity.principals import Principal
 from cmw_agent.tools.composio.accounts import ConnectionUser
 from tests.accounts import connected
 from tests.harness import canary
-from tests.isolation.toolhouse import Toolhouse, app_with_tools
+from tests.isolation.toolhouse import AppWithTools, app_with_tools
 from tests.web.chat_page import ChatPage
 from tests.web.conftest import People, wait_until_unfollowed
 from tests.web.connecting import connect
@@ -24,13 +24,13 @@ LIST = "do ASANA_GET_TASKS {}"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Toolhouse]:
+async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[AppWithTools]:
     async with app_with_tools(tmp_path_factory.mktemp("tools")) as running:
         yield running
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def hasty(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Toolhouse]:
+async def hasty(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[AppWithTools]:
     """One whose questions wait for six seconds, and with models to choose from."""
     folder = tmp_path_factory.mktemp("hasty")
     async with app_with_tools(folder, approval_seconds=6, models="echo,memory") as running:
@@ -45,7 +45,7 @@ def buttons(page: ChatPage) -> Locator:
     return page.log.get_by_role("link", name=re.compile("^Connect"))
 
 
-async def test_two_people_connect_and_see_their_own(house: Toolhouse, people: People) -> None:
+async def test_two_people_connect_and_see_their_own(house: AppWithTools, people: People) -> None:
     hers, his = canary(), canary()
     a, b = await people.open(house.app), await people.open(house.app)
     await a.ask("/connect asana")
@@ -69,7 +69,9 @@ async def test_two_people_connect_and_see_their_own(house: Toolhouse, people: Pe
     await expect(a.log).not_to_contain_text(his)
 
 
-async def test_a_call_waits_on_the_page_through_a_reload(house: Toolhouse, people: People) -> None:
+async def test_a_call_waits_on_the_page_through_a_reload(
+    house: AppWithTools, people: People
+) -> None:
     name, written = canary(), canary()
     page, other = await people.open(house.app), await people.open(house.app)
     user = await user_of(page)
@@ -94,7 +96,7 @@ async def test_a_call_waits_on_the_page_through_a_reload(house: Toolhouse, peopl
     await expect(page.answers.last).to_contain_text("You said: and on")
 
 
-async def test_a_denied_call_is_not_made(house: Toolhouse, people: People) -> None:
+async def test_a_denied_call_is_not_made(house: AppWithTools, people: People) -> None:
     page = await people.open(house.app)
     user = await user_of(page)
     await connected(house.app, house.composio, await _owner(page))
@@ -105,7 +107,7 @@ async def test_a_denied_call_is_not_made(house: Toolhouse, people: People) -> No
     assert not [c for c in house.composio.to("POST /tools/execute") if user in c.user_ids]
 
 
-async def test_a_file_is_attached_shown_and_read(house: Toolhouse, people: People) -> None:
+async def test_a_file_is_attached_shown_and_read(house: AppWithTools, people: People) -> None:
     secret = canary()
     page = await people.open(house.app)
     async with page.page.expect_file_chooser() as choosing:
@@ -124,7 +126,7 @@ async def test_a_file_is_attached_shown_and_read(house: Toolhouse, people: Peopl
 
 
 async def test_a_question_whose_time_is_up_goes_and_the_call_is_not_made(
-    hasty: Toolhouse, people: People
+    hasty: AppWithTools, people: People
 ) -> None:
     page = await people.open(hasty.app)
     user = await user_of(page)
@@ -137,7 +139,7 @@ async def test_a_question_whose_time_is_up_goes_and_the_call_is_not_made(
     assert hasty.composio.tasks.get(user, []) == []
 
 
-async def test_a_user_picks_the_model_that_answers(hasty: Toolhouse, people: People) -> None:
+async def test_a_user_picks_the_model_that_answers(hasty: AppWithTools, people: People) -> None:
     page = await people.open(hasty.app)
     models = page.frame.get_by_role("combobox", name="Model")
     await models.click()
@@ -151,7 +153,7 @@ async def test_a_user_picks_the_model_that_answers(hasty: Toolhouse, people: Peo
 
 
 async def test_a_message_waits_for_the_file_that_it_is_to_bring(
-    house: Toolhouse, people: People
+    house: AppWithTools, people: People
 ) -> None:
     page, arrived = await people.open(house.app), asyncio.Event()
 

@@ -9,7 +9,7 @@ from starlette.requests import Request
 
 from cmw_agent.agent.access import Asker
 from cmw_agent.chat.commands import run_control_command
-from cmw_agent.config.agent_profiles import Profile
+from cmw_agent.config.agent_profiles import AgentProfile
 from cmw_agent.conversations.sessions import LiveSession, SessionOrigin
 from cmw_agent.core.errors import NotFoundError, UnknownSessionError
 from cmw_agent.core.store_errors import mapped_store_errors
@@ -57,7 +57,7 @@ class Callers:
         self._services = services
         self._identities = identities
 
-    def profile(self, agent_id: str, asker: Asker) -> Profile:
+    def profile(self, agent_id: str, asker: Asker) -> AgentProfile:
         """Return an agent's profile.
 
         Raises:

@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from cmw_agent.agent.access import WIDGET
 from cmw_agent.channels.common.callers import Callers, UnknownAgentError
 from cmw_agent.channels.common.problems import problem
-from cmw_agent.config.agent_profiles import SITE, Profile
+from cmw_agent.config.agent_profiles import SITE, AgentProfile
 from cmw_agent.core.errors import UserError
 from cmw_agent.core.origins import same_origin
 from cmw_agent.identity.principals import TOKEN_SECONDS, Identities
@@ -84,7 +84,7 @@ class Sites:
         digest = sha256(framing.encode()).hexdigest()[:16] if framing else ""
         return Site(f"{OWN}#{digest}", urlsplit(framing).hostname if framing else None)
 
-    def framing(self, request: Request, profile: Profile) -> str:
+    def framing(self, request: Request, profile: AgentProfile) -> str:
         """Return the origin of the website whose page shows, or links to, the chat's own page.
 
         Empty where the browser does not say so, or names one that the agent is not for.
@@ -100,11 +100,11 @@ class Sites:
             raise UnknownAgentError
         return ""
 
-    def stamp(self, profile: Profile, framing: str) -> str:
+    def stamp(self, profile: AgentProfile, framing: str) -> str:
         """Return what the chat's own page proves itself with."""
         return self._signer.sign(f"{profile.id}|{framing}").decode()
 
-    def _framing(self, stamp: str, profile: Profile) -> str:
+    def _framing(self, stamp: str, profile: AgentProfile) -> str:
         try:
             text = self._signer.unsign(stamp, max_age=TOKEN_SECONDS).decode()
         except (BadSignature, UnicodeError):

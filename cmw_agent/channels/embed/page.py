@@ -8,7 +8,7 @@ from pathlib import Path
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from cmw_agent.config.agent_profiles import Profile
+from cmw_agent.config.agent_profiles import AgentProfile
 
 WIDGET = Path(__file__).parent / "static" / "widget.js"
 PAGE = """<!doctype html>
@@ -55,7 +55,7 @@ class WidgetScript:
         return Response(content, headers=headers, media_type="text/javascript")
 
 
-def page(profile: Profile, stamp: str, framing: str) -> Response:
+def page(profile: AgentProfile, stamp: str, framing: str) -> Response:
     """Return an agent's page, which the profile's own sites may show in a frame.
 
     Args:

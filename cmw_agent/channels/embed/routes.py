@@ -25,11 +25,11 @@ from cmw_agent.chat.turn import Turn
 from cmw_agent.conversations.sessions import SessionOrigin
 from cmw_agent.core.errors import NotFoundError, UserError
 from cmw_agent.core.http_headers import bearer_token
-from cmw_agent.core.sanitize import mended
+from cmw_agent.core.sanitize import sanitize_json
 from cmw_agent.core.store_errors import mapped_store_errors
 from cmw_agent.identity.principals import Identities, Principal
 from cmw_agent.identity.widget_tokens import WidgetTokens, WidgetVisitor
-from cmw_agent.observability.observers import request_of
+from cmw_agent.observability.observers import request_id_of
 from cmw_agent.runtime.runtime import Runtime
 from cmw_agent.tools.approvals import PendingApproval, seconds_left
 from memory.records import StoredMessage
@@ -180,7 +180,7 @@ class EmbedRoutes:
             can_ask=True,
             address=address_of(request),
         )
-        turn = await self._turn(principal, caller, body, request_of(request.scope))
+        turn = await self._turn(principal, caller, body, request_id_of(request.scope))
         first = await wait_until_begun(turn)
         events = server_sent(turn, first, {"session_id": caller.conversation_id})
         return TurnResponse(turn, events, {"cache-control": "no-store"})
@@ -253,10 +253,10 @@ def _message_item(message: StoredMessage) -> dict[str, Any]:
 
 def _approval_item(approval: PendingApproval, now: float) -> dict[str, Any]:
     # As text: a browser rounds long numbers, and what is approved is shown as it will be sent.
-    arguments = json.dumps(mended(dict(approval.arguments)), ensure_ascii=False, indent=1)
+    arguments = json.dumps(sanitize_json(dict(approval.arguments)), ensure_ascii=False, indent=1)
     return {
         "call": approval.approval_id,
-        "name": mended(approval.name),
+        "name": sanitize_json(approval.name),
         "arguments": arguments,
         "seconds": seconds_left(approval, now),
     }

@@ -55,10 +55,10 @@ from cmw_agent.config.validators import ApiKey
 from cmw_agent.conversations.sessions import LiveSession, SessionOrigin
 from cmw_agent.core.errors import InvalidMessageError, NotFoundError, UserError
 from cmw_agent.core.events import TurnEvent, TurnFinished, TurnStarted
-from cmw_agent.core.sanitize import mended
+from cmw_agent.core.sanitize import sanitize_json
 from cmw_agent.identity import channel_principals
-from cmw_agent.llm.chat_model import Exchange
-from cmw_agent.observability.observers import request_of
+from cmw_agent.llm.chat_model import HistoryMessage
+from cmw_agent.observability.observers import request_id_of
 
 SPOKEN = ("user", "assistant")
 INSTRUCTING = ("system", "developer")
@@ -153,7 +153,7 @@ class Completions:
                 conversation,
                 instructions=instructions or None,
                 model=model,
-                request_id=request_of(request.scope),
+                request_id=request_id_of(request.scope),
             )
             async with stop_when_client_leaves(request, turn):
                 return await _respond(turn, await wait_until_begun(turn), completion, body, {})
@@ -169,7 +169,7 @@ class Completions:
         )
         named = idempotency_key or secrets.token_hex(16)
         turn = self._services.chat.turn(
-            session, text, key=named, model=model, request_id=request_of(request.scope)
+            session, text, key=named, model=model, request_id=request_id_of(request.scope)
         )
         # Who has named a request and lost its answer asks for that again.
         outlives = idempotency_key is not None and not body.stream
@@ -241,9 +241,9 @@ def _wants_usage(body: ChatRequest) -> bool:
     return body.stream_options is not None and bool(body.stream_options.include_usage)
 
 
-def _split_messages(messages: Sequence[ChatMessage]) -> tuple[list[Exchange], str]:
+def _split_messages(messages: Sequence[ChatMessage]) -> tuple[list[HistoryMessage], str]:
     """Return the conversation, the user's message last, and the caller's instructions."""
-    conversation: list[Exchange] = []
+    conversation: list[HistoryMessage] = []
     instructions: list[str] = []
     for message in messages:
         text = _text(message)
@@ -252,7 +252,7 @@ def _split_messages(messages: Sequence[ChatMessage]) -> tuple[list[Exchange], st
         elif message.role not in SPOKEN:
             raise InvalidMessageError("Messages are the user's, the assistant's or the system's.")
         elif text:
-            conversation.append(Exchange(message.role, text))
+            conversation.append(HistoryMessage(message.role, text))
     if not conversation or conversation[-1].role != "user":
         raise InvalidMessageError("The last message must be the user's, with a text.")
     return conversation, "\n\n".join(filter(None, instructions))
@@ -262,8 +262,8 @@ def _text(message: ChatMessage) -> str:
     if isinstance(message.content, list):
         if any(part.type != "text" for part in message.content):
             raise InvalidMessageError("Only text is taken: the type of each part must be text.")
-        return str(mended("".join(part.text or "" for part in message.content)))
-    return str(mended(message.content or ""))
+        return str(sanitize_json("".join(part.text or "" for part in message.content)))
+    return str(sanitize_json(message.content or ""))
 
 
 def _error_response(error: Exception) -> Response:

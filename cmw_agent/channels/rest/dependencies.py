@@ -19,7 +19,7 @@ from cmw_agent.channels.common.api_keys import key_of
 from cmw_agent.channels.common.callers import Callers, address_of
 from cmw_agent.config.validators import ApiKey
 from cmw_agent.core.errors import InvalidMessageError, NotFoundError, UserError
-from cmw_agent.core.sanitize import mended
+from cmw_agent.core.sanitize import sanitize_json
 from cmw_agent.core.store_errors import mapped_store_errors
 from cmw_agent.identity import channel_principals
 from cmw_agent.identity.principals import Principal
@@ -128,7 +128,7 @@ def _field_name(item: Mapping[str, Any], body: Any) -> str:
     if within == "body":
         names = list(_sent_names(names, body, is_missing=item["type"] == "missing"))
     # What the caller has written may stand in it, and not all of that can be written back.
-    return str(mended(".".join(map(str, names))))[:PLACE_CHARS]
+    return str(sanitize_json(".".join(map(str, names))))[:PLACE_CHARS]
 
 
 def _sent_names(names: Sequence[int | str], body: Any, *, is_missing: bool) -> Iterator[int | str]:

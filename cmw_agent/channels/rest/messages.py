@@ -34,7 +34,7 @@ from cmw_agent.core.events import TurnEvent, TurnStarted
 from cmw_agent.core.store_errors import mapped_store_errors
 from cmw_agent.identity import channel_principals
 from cmw_agent.identity.principals import Principal
-from cmw_agent.observability.observers import request_of
+from cmw_agent.observability.observers import request_id_of
 
 CHAT = "/api/chat/{agent_id}"
 NAMELESS = "Send a session_id with an Idempotency-Key."
@@ -130,7 +130,7 @@ class Rest:
             body.message,
             key=idempotency_key or secrets.token_hex(16),
             context=context,
-            request_id=request_of(request.scope),
+            request_id=request_id_of(request.scope),
         )
         # Who has named a request and lost its answer asks for that again.
         outlives = idempotency_key is not None and not is_streamed

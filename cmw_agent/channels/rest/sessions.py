@@ -33,7 +33,7 @@ from cmw_agent.channels.rest.models import (
 )
 from cmw_agent.conversations.cursors import decode_cursor, encode_cursor
 from cmw_agent.conversations.export import FORMATS, written
-from cmw_agent.core.sanitize import mended
+from cmw_agent.core.sanitize import sanitize_json
 from cmw_agent.core.store_errors import mapped_store_errors
 from cmw_agent.identity import channel_principals
 from cmw_agent.identity.principals import Principal
@@ -197,8 +197,8 @@ class RestSessions:
             waiting=[
                 PendingApprovalResponse(
                     call=approval.approval_id,
-                    name=mended(approval.name),
-                    arguments=mended(dict(approval.arguments)),
+                    name=sanitize_json(approval.name),
+                    arguments=sanitize_json(dict(approval.arguments)),
                     seconds=seconds_left(approval, now),
                 )
                 for approval in pending
@@ -217,7 +217,7 @@ class RestSessions:
             stored.conversation_id,
             body.call,
             body.answer,
-            mended(body.arguments),
+            sanitize_json(body.arguments),
             always=body.always,
         )
         return Response(status_code=204)

@@ -16,7 +16,7 @@ from datetime import datetime
 
 from cmw_agent.channels.whatsapp.approval_text import ApprovalNotShowableError, question
 from cmw_agent.channels.whatsapp.inbound import InboundMessage, digest
-from cmw_agent.core.errors import NotFoundError, frames
+from cmw_agent.core.errors import NotFoundError, describe_exception
 from cmw_agent.core.logs import get_logger
 from cmw_agent.identity.principals import Principal
 from cmw_agent.runtime.runtime import Runtime
@@ -140,7 +140,7 @@ class ApprovalPrompts:
             log.warning("a question was not sent", owner=principal.log_name)
             sentence = FAILED
         except Exception as error:  # noqa: BLE001 (denied; the user is told, the log has its cause)
-            log.error("a question failed", cause=frames(error))  # noqa: TRY400
+            log.error("a question failed", cause=describe_exception(error))  # noqa: TRY400
             sentence = FAILED
         finally:
             self._waiting.discard(owner)

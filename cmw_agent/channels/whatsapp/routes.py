@@ -54,7 +54,7 @@ from cmw_agent.core.errors import (
 from cmw_agent.core.http_headers import media_type
 from cmw_agent.core.logs import get_logger
 from cmw_agent.core.long_texts import off_loop
-from cmw_agent.core.sanitize import checked_message
+from cmw_agent.core.sanitize import validate_message
 from cmw_agent.core.store_errors import mapped_store_errors
 from cmw_agent.identity import channel_principals
 from cmw_agent.runtime.runtime import Runtime
@@ -214,7 +214,7 @@ class WhatsApp:
         if not isinstance(body, dict):
             raise InvalidMessageError("The request must be a JSON object.")
         kind, recipient = self._recipient(body.get("to"))
-        text = checked_message(body.get("message"), self._settings.max_message_chars)
+        text = validate_message(body.get("message"), self._settings.max_message_chars)
         key_header = request.headers.get("idempotency-key")
         if key_header is not None and not 0 < len(key_header) <= KEY_CHARS:
             raise InvalidMessageError("The Idempotency-Key must have 1 to 100 characters.")

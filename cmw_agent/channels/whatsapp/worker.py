@@ -16,7 +16,7 @@ from cmw_agent.channels.whatsapp.approvals import WakeSignal, wait_for_signal
 from cmw_agent.channels.whatsapp.formatting import split
 from cmw_agent.channels.whatsapp.inbound import InboundMessage, digest
 from cmw_agent.channels.whatsapp.sender import MAX_AT_ONCE, Sender
-from cmw_agent.core.errors import UserError, frames
+from cmw_agent.core.errors import UserError, describe_exception
 from cmw_agent.core.logs import get_logger
 from cmw_agent.identity.principals import Principal
 from cmw_agent.runtime.runtime import Runtime
@@ -97,7 +97,7 @@ class Worker:
             except StoreError:
                 log.warning("the inbox waits for the database")
             except Exception as error:  # noqa: BLE001 (the next round may do better)
-                log.error("a round failed", cause=frames(error))  # noqa: TRY400
+                log.error("a round failed", cause=describe_exception(error))  # noqa: TRY400
             await wait_for_signal(event, POLL_SECONDS)
 
     async def _round(self) -> None:
@@ -152,7 +152,7 @@ class Worker:
             # It stands as being sent until its lease ends, and is uncertain then.
             log.warning("what became of a send could not be stored")
         except Exception as error:  # noqa: BLE001 (named in the log, visible in the outbox)
-            log.error("a send failed", cause=frames(error))  # noqa: TRY400
+            log.error("a send failed", cause=describe_exception(error))  # noqa: TRY400
 
     async def _answer_and_queue(self, message: InboxMessage, progress: Progress) -> None:
         """Answer a message, and keep its answer for the sender."""
@@ -188,7 +188,9 @@ class Worker:
             raise
         except Exception as error:  # noqa: BLE001 (the user gets its id, the log its cause)
             user_error = UserError()
-            log.error("message failed", error_id=user_error.error_id, cause=frames(error))  # noqa: TRY400
+            log.error(  # noqa: TRY400 (its text is not for the log)
+                "message failed", error_id=user_error.error_id, cause=describe_exception(error)
+            )
             return str(user_error)
 
     async def _finish(

@@ -41,7 +41,7 @@ class UnknownCodeError(UserError):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ConnectionOrigin:
     """Where a user asks for a connection: on the page, or in a chat elsewhere.
 
     Args:
@@ -54,7 +54,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Visiting:
+class ConnectionBrowser:
     """A browser that follows a link of the app, or returns from Composio's site.
 
     Args:
@@ -71,7 +71,7 @@ class Visiting:
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
+class ConnectionAttempt:
     """A connection that is not finished, and its owner's id."""
 
     owner: str
@@ -83,7 +83,7 @@ class Attempt:
         return self.stored.place is None
 
 
-class Connecting:
+class ConnectionService:
     """Connects accounts, and runs tools on the accounts that their owners finished connecting.
 
     Args:
@@ -138,7 +138,7 @@ class Connecting:
             ConnectionUser.of(principal), tool, arguments, account_id=account
         )
 
-    async def offer(self, principal: Principal, origin: Place, toolkit: str) -> str:
+    async def offer(self, principal: Principal, origin: ConnectionOrigin, toolkit: str) -> str:
         """Return a link of the app at which a principal connects an account.
 
         Args:
@@ -158,7 +158,7 @@ class Connecting:
         path = f"connections/connect?ticket={ticket}"
         return path if origin.description is None else f"{origin.base_url}/{path}"
 
-    async def attempt(self, ticket: str, visiting: Visiting) -> Attempt:
+    async def attempt(self, ticket: str, visiting: ConnectionBrowser) -> ConnectionAttempt:
         """Return the unfinished connection of a ticket, if this browser may follow its link.
 
         Raises:
@@ -169,16 +169,18 @@ class Connecting:
             raise NotFoundError
         return attempt
 
-    async def _find(self, ticket: str) -> Attempt | None:
+    async def _find(self, ticket: str) -> ConnectionAttempt | None:
         """Return the unfinished connection of a ticket, for any browser; None if there is none."""
         if not TICKET.fullmatch(ticket):
             return None
         with mapped_store_errors():
             owner = await self._store.whose(ticket)
             stored = await self._store.find(owner, ticket) if owner is not None else None
-        return Attempt(owner, stored) if owner is not None and stored is not None else None
+        return (
+            ConnectionAttempt(owner, stored) if owner is not None and stored is not None else None
+        )
 
-    async def begin(self, visiting: Visiting, ticket: str, back: str) -> str:
+    async def begin(self, visiting: ConnectionBrowser, ticket: str, back: str) -> str:
         """Return the URL on Composio's site to which the browser is sent; works once per ticket.
 
         Args:
@@ -202,7 +204,9 @@ class Connecting:
             raise NotFoundError
         return url
 
-    async def finish(self, visiting: Visiting, ticket: str) -> tuple[Attempt, str | None]:
+    async def finish(
+        self, visiting: ConnectionBrowser, ticket: str
+    ) -> tuple[ConnectionAttempt, str | None]:
         """Handle the return of a browser from Composio's site; works once per ticket.
 
         Args:
@@ -275,7 +279,7 @@ class Connecting:
         with suppress(UserError):  # logged already; an account that is left is never used
             await self._connections.disconnect(user, toolkit, but=but)
 
-    async def _discard(self, attempt: Attempt) -> None:
+    async def _discard(self, attempt: ConnectionAttempt) -> None:
         user, connection = ConnectionUser.of_owner(attempt.owner), attempt.stored
         with mapped_store_errors():
             await self._store.drop(attempt.owner, connection.connection_id)

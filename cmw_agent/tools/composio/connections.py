@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 from cmw_agent.config.settings import Settings
-from cmw_agent.core.errors import UserError, frames
+from cmw_agent.core.errors import UserError, describe_exception
 from cmw_agent.core.logs import get_logger
 from cmw_agent.tools.composio.accounts import (
     ConnectedAccounts,
@@ -299,6 +299,6 @@ def _user_errors(action: str) -> Iterator[None]:
             composio_error.kind,
             composio_error.slug[:80],
             error.error_id,
-            frames(composio_error),
+            describe_exception(composio_error),
         )
         raise error from composio_error

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cmw_agent.core.sanitize import mended
+from cmw_agent.core.sanitize import sanitize_json
 from cmw_agent.tools.composio.catalog import ConnectedTool
 from cmw_agent.tools.composio.client import ComposioError
 
@@ -53,7 +53,7 @@ def permitted_arguments(tool: ConnectedTool, arguments: Mapping[str, Any]) -> di
         name: value for name, value in arguments.items() if name not in RESERVED or name in declared
     }
     # A call must not run with other arguments than those that the user was shown.
-    return permitted if mended(permitted) == permitted else None
+    return permitted if sanitize_json(permitted) == permitted else None
 
 
 def result_text(answer: object) -> str:
@@ -76,7 +76,7 @@ def result_text(answer: object) -> str:
 
 def as_text(value: object) -> str:
     """Return a JSON value as text of at most `MAX_RESULT` characters."""
-    value = mended(value)
+    value = sanitize_json(value)
     if not isinstance(value, str):
         value = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     return value if len(value) <= MAX_RESULT else value[: MAX_RESULT - 7] + " […cut]"

@@ -8,7 +8,7 @@ from typing import Any
 from cmw_agent.core.errors import UserError
 from cmw_agent.identity.principals import Principal
 from cmw_agent.tools.composio.catalog import ConnectedTool
-from cmw_agent.tools.composio.connecting import Connecting, Place
+from cmw_agent.tools.composio.connecting import ConnectionOrigin, ConnectionService
 from cmw_agent.tools.composio.tool_calls import NotConnectedError, ToolOutcome
 
 CONNECT = "connect_account"
@@ -43,11 +43,11 @@ class ComposioToolset:
 
     def __init__(
         self,
-        connecting: Connecting,
+        connecting: ConnectionService,
         principal: Principal,
         tools: Sequence[ConnectedTool],
         toolkits: Sequence[str],
-        origin: Place | None,
+        origin: ConnectionOrigin | None,
     ) -> None:
         self._connecting = connecting
         self._principal = principal

@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from cmw_agent.chat.approval_registry import ApprovalRegistry
 from cmw_agent.core.errors import InvalidMessageError
-from cmw_agent.core.sanitize import mended
+from cmw_agent.core.sanitize import sanitize_json
 from cmw_agent.identity.principals import Principal
 from cmw_agent.tools.approvals import PendingApproval, seconds_left
 from cmw_agent.web.api.endpoint import body, guarded, text
@@ -64,10 +64,10 @@ class ApprovalRoutes:
 
 
 def _item(approval: PendingApproval, now: float) -> dict[str, Any]:
-    arguments = mended(dict(approval.arguments))
+    arguments = sanitize_json(dict(approval.arguments))
     return {
         "call": approval.approval_id,
-        "name": mended(approval.name),
+        "name": sanitize_json(approval.name),
         "arguments": arguments,
         # A browser rounds long numbers: what a user approves is shown as it will be sent.
         "texts": {

@@ -20,7 +20,12 @@ from starlette.routing import Route
 from cmw_agent.core.errors import NotFoundError, UserError
 from cmw_agent.identity.principals import Identities, Principal
 from cmw_agent.tools.composio.accounts import Toolkit
-from cmw_agent.tools.composio.connecting import Attempt, Connecting, Place, Visiting
+from cmw_agent.tools.composio.connecting import (
+    ConnectionAttempt,
+    ConnectionBrowser,
+    ConnectionOrigin,
+    ConnectionService,
+)
 from cmw_agent.tools.composio.connections import UnknownToolkitError
 from cmw_agent.web.api import connecting_pages as pages
 from cmw_agent.web.api.endpoint import body, endpoint, guarded, text
@@ -39,7 +44,9 @@ class ConnectionRoutes:
         identities: Signs what browsers hold and what Composio sends back.
     """
 
-    def __init__(self, connecting: Callable[[], Connecting | None], identities: Identities) -> None:
+    def __init__(
+        self, connecting: Callable[[], ConnectionService | None], identities: Identities
+    ) -> None:
         self._connecting = connecting
         self._states = identities.signer("connecting.state")
         self._browsers = identities.signer("connecting.browser")
@@ -72,7 +79,7 @@ class ConnectionRoutes:
         """An address of the app's own where the one who asks connects an account."""
         connecting = self._connecting_for(principal)
         toolkit = text(await body(request), "toolkit")
-        url = await connecting.offer(principal, Place(str(request.base_url)), toolkit)
+        url = await connecting.offer(principal, ConnectionOrigin(str(request.base_url)), toolkit)
         return JSONResponse({"url": url})
 
     async def disconnect(self, request: Request, principal: Principal) -> Response:
@@ -121,7 +128,7 @@ class ConnectionRoutes:
         return pages.confirming(name, attempt.stored.place or "", code)
 
     def _warning_page(
-        self, connecting: Connecting, attempt: Attempt, ticket: str, secret: str
+        self, connecting: ConnectionService, attempt: ConnectionAttempt, ticket: str, secret: str
     ) -> Response:
         go = self._onward.get_signature(f"{ticket}|{secret}").decode()
         onward = f"connect?{urlencode({'ticket': ticket, 'go': go})}"
@@ -132,7 +139,7 @@ class ConnectionRoutes:
         expected = self._onward.get_signature(f"{ticket}|{secret}")
         return hmac.compare_digest(request.query_params.get("go", "").encode(), expected)
 
-    def _visiting(self, request: Request, *new: str) -> Visiting:
+    def _visiting(self, request: Request, *new: str) -> ConnectionBrowser:
         """Return the browser that asks, with `new` secrets where it has no earlier ones."""
         principal = request.scope.get(PRINCIPAL)
         secrets_sent = []
@@ -144,9 +151,9 @@ class ConnectionRoutes:
             except (BadSignature, UnicodeError):
                 continue
         sender = principal if isinstance(principal, Principal) else None
-        return Visiting(sender, tuple(secrets_sent) or new)
+        return ConnectionBrowser(sender, tuple(secrets_sent) or new)
 
-    def _connecting_for(self, principal: Principal) -> Connecting:
+    def _connecting_for(self, principal: Principal) -> ConnectionService:
         connecting = self._connecting()
         if connecting is None:
             raise UnknownToolkitError

@@ -9,10 +9,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from cmw_agent.core.bodies import BodyTooLargeError, read_request_body
-from cmw_agent.core.errors import InvalidMessageError, NotFoundError, UserError, frames
+from cmw_agent.core.errors import InvalidMessageError, NotFoundError, UserError, describe_exception
 from cmw_agent.core.logs import get_logger
 from cmw_agent.identity.principals import Principal
-from cmw_agent.observability.observers import request_of
+from cmw_agent.observability.observers import request_id_of
 from cmw_agent.web.security.guard import PRINCIPAL
 from cmw_agent.web.security.page_bodies import BODY_SECONDS
 from cmw_agent.web.security.visitor_cookie import HEADER
@@ -56,9 +56,9 @@ def endpoint(answer: Answer, about: str, render_error: RenderError = error_respo
                 "%s failed",
                 about,
                 error_id=user_error.error_id,
-                request=request_of(request.scope),
+                request=request_id_of(request.scope),
                 principal=principal.log_name if isinstance(principal, Principal) else "-",
-                cause=frames(error),
+                cause=describe_exception(error),
             )
             return render_error(request, user_error)
 

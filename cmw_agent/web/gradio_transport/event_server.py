@@ -21,12 +21,12 @@ from fastapi import Request
 from starlette.responses import JSONResponse
 from starlette.types import Message, Receive, Scope, Send
 
-from cmw_agent.core.errors import UserError, frames
+from cmw_agent.core.errors import UserError, describe_exception
 from cmw_agent.core.logs import get_logger
 from cmw_agent.core.random_ids import RandomIdPool
 from cmw_agent.identity.principals import Principal, SessionKey
 from cmw_agent.limits.budgets import Budgets
-from cmw_agent.observability.observers import request_of
+from cmw_agent.observability.observers import request_id_of
 from cmw_agent.web.gradio_transport import environment as _environment  # noqa: F401  (before gradio)
 from cmw_agent.web.gradio_transport.mailboxes import UNREAD_SECONDS, EventBuffer, EventBuffers
 from cmw_agent.web.gradio_transport.protocol import (
@@ -267,7 +267,7 @@ class EventServer:
                     "event failed",
                     error_id=user_error.error_id,
                     principal=buffer.principal.log_name,
-                    cause=frames(error),
+                    cause=describe_exception(error),
                 )
                 ending = failed(event, user_error)
             buffer.end(event, ending)
@@ -456,7 +456,7 @@ def _outputs(function: PageEvent, value: Any) -> tuple[Any, ...]:
 
 def _refused(error: UserError, scope: Scope) -> JSONResponse:
     level = logging.WARNING if error.status >= 500 else logging.INFO
-    request, principal = request_of(scope), scope[PRINCIPAL].log_name
+    request, principal = request_id_of(scope), scope[PRINCIPAL].log_name
     log.log(
         level,
         "refused",

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from cmw_agent.identity.principals import Principal
-from cmw_agent.limits.budgets import Bound, Budgets, Hold, Kind
+from cmw_agent.limits.budgets import BudgetKind, Budgets, BudgetScope, Hold
 from cmw_agent.limits.limiter import network_of
 
-MAILBOXES: Kind = "mailboxes"
+MAILBOXES: BudgetKind = "mailboxes"
 UNREAD_SECONDS = 30.0  # how long an event waits for somebody to read it
 UNREAD_MESSAGES = 32  # that wait for a slow reader before its events pause
 
@@ -126,7 +126,7 @@ class EventBuffers:
             if buffer.hold is not None:
                 buffer.hold.release()
 
-    def _make_room(self, bound: Bound, principal: Principal, network: str | None) -> None:
+    def _make_room(self, bound: BudgetScope, principal: Principal, network: str | None) -> None:
         """Push out a buffer that nobody reads.
 
         Raises:

@@ -21,7 +21,7 @@ from cmw_agent.web.api.endpoint import body, cookie_principal, guarded, home, te
 from cmw_agent.web.login.accounts import Accounts, LoginUsedError
 from cmw_agent.web.login.consent_page import consent_page
 from cmw_agent.web.security.guard import NOT_FOUND
-from cmw_agent.web.security.visitor_cookie import Visitors, cookie_name, cookies, set_cookie
+from cmw_agent.web.security.visitor_cookie import VisitorTokens, cookie_name, cookies, set_cookie
 
 COOKIE = "cmw_consent"
 COOKIE_SECONDS = 600  # from the provider's response to the decision
@@ -69,7 +69,7 @@ class ConsentRoutes:
     def __init__(
         self,
         identities: Identities,
-        visitors: Visitors,
+        visitors: VisitorTokens,
         accounts: Accounts,
         *,
         embedded: bool,

@@ -14,7 +14,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
 from cmw_agent.config.settings import Settings
-from cmw_agent.core.errors import UserError, frames
+from cmw_agent.core.errors import UserError, describe_exception
 from cmw_agent.core.logs import get_logger
 from cmw_agent.identity.principals import Principal, new_login
 from cmw_agent.web.login.sign_in import ProviderDownError, Secrets, SignInError
@@ -167,5 +167,5 @@ async def _fetch_json(client: AsyncOAuth2Client, address: str) -> dict[str, Any]
 
 def _logged(user_error: UserError, cause: BaseException) -> UserError:
     """Log `cause` under the id of `user_error`, and return `user_error`."""
-    log.warning("sign-in failed", error_id=user_error.error_id, cause=frames(cause))
+    log.warning("sign-in failed", error_id=user_error.error_id, cause=describe_exception(cause))
     return user_error

@@ -25,7 +25,7 @@ from cmw_agent.web.login.accounts import Accounts
 from cmw_agent.web.login.consent import ConsentRoutes
 from cmw_agent.web.login.sign_in import Secrets, SignInError
 from cmw_agent.web.security.guard import NOT_FOUND
-from cmw_agent.web.security.visitor_cookie import Visitors, cookie_name, cookies, set_cookie
+from cmw_agent.web.security.visitor_cookie import VisitorTokens, cookie_name, cookies, set_cookie
 
 if TYPE_CHECKING:
     from cmw_agent.web.login.oidc import Provider
@@ -82,7 +82,7 @@ class LoginRoutes:
         self,
         provider: "Provider | None",
         identities: Identities,
-        visitors: Visitors,
+        visitors: VisitorTokens,
         accounts: Accounts,
         consent: ConsentRoutes,
         *,

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from cmw_agent.config.agent_profiles import Profile
+from cmw_agent.config.agent_profiles import AgentProfile
 from cmw_agent.config.settings import Settings
 from cmw_agent.web.gradio_transport import environment as _environment  # noqa: F401  (before gradio)
 from cmw_agent.web.gradio_transport.event_server import PageEvent
@@ -67,7 +67,9 @@ class _Components:
     new: gr.Button
 
 
-def build_page(settings: Settings, handlers: Handlers, profiles: Sequence[Profile]) -> gr.Blocks:
+def build_page(
+    settings: Settings, handlers: Handlers, profiles: Sequence[AgentProfile]
+) -> gr.Blocks:
     """Return the page; its events are named after the methods of `handlers`.
 
     Args:
@@ -88,7 +90,7 @@ def build_page(settings: Settings, handlers: Handlers, profiles: Sequence[Profil
     return demo
 
 
-def _layout(settings: Settings, profiles: Sequence[Profile]) -> _Components:
+def _layout(settings: Settings, profiles: Sequence[AgentProfile]) -> _Components:
     with gr.Sidebar(width=280, open=False, elem_id="cmw-side"):
         new = gr.Button("New chat", icon=None, variant="primary", elem_id="cmw-new")
         gr.HTML('<div id="cmw-history"></div>', elem_id="cmw-recent")
@@ -141,7 +143,7 @@ def _layout(settings: Settings, profiles: Sequence[Profile]) -> _Components:
     return _Components(chat, message_input, key, conversation, files, model, earlier, new)
 
 
-def heading(settings: Settings, profiles: Sequence[Profile]) -> str:
+def heading(settings: Settings, profiles: Sequence[AgentProfile]) -> str:
     """Return the page's header as HTML: title, agents, model and, for the demo, what to set."""
     agents = _agents(profiles)
     if not settings.demo:
@@ -161,7 +163,7 @@ def heading(settings: Settings, profiles: Sequence[Profile]) -> str:
     )
 
 
-def _agents(profiles: Sequence[Profile]) -> str:
+def _agents(profiles: Sequence[AgentProfile]) -> str:
     if len(profiles) < 2:
         return ""
     links = "".join(

@@ -8,7 +8,7 @@ import orjson
 
 from cmw_agent.core.errors import InvalidMessageError, MissingSessionError
 from cmw_agent.identity.principals import Principal, SessionKey
-from cmw_agent.observability.observers import request_of
+from cmw_agent.observability.observers import request_id_of
 from cmw_agent.web.security.guard import PRINCIPAL
 
 MAX_KEY_CHARS = 100
@@ -31,7 +31,7 @@ def identify(request: gr.Request | None) -> tuple[SessionKey, Principal]:
 
 def request_id(request: gr.Request) -> str:
     """Return the id of the request in the logs."""
-    return request_of(request.request.scope) if request.request is not None else "-"
+    return request_id_of(request.request.scope) if request.request is not None else "-"
 
 
 def idempotency_key(value: object) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from cmw_agent.core.connect_links import TICKET_LINK, plain
+from cmw_agent.core.connect_links import TICKET_LINK, unlink_composio
 from cmw_agent.core.events import (
     ApprovalRequested,
     ApprovalSettled,
@@ -147,7 +147,7 @@ def history(stored: Iterable[StoredMessage], files: FilesBySeq = NO_FILES) -> li
             if call.link and (button := link_button(call.link)) is not None:
                 drawn.append(button)
         if item.content:
-            drawn.append(message("assistant", plain(item.content)))
+            drawn.append(message("assistant", unlink_composio(item.content)))
         if (below := note(item.status, None, item.error_id)) is not None:
             drawn.append(message("assistant", below))
     return drawn
@@ -207,7 +207,7 @@ class LiveAnswer:
             self._text = ["".join(self._text), text]
         else:
             self._text = [text.lstrip("\n")]
-        self._parts.append(message("assistant", plain("".join(self._text))))
+        self._parts.append(message("assistant", unlink_composio("".join(self._text))))
 
     def drawn(self) -> list[DrawnMessage]:
         """Return the Chatbot's current value."""

@@ -38,7 +38,7 @@ from cmw_agent.web.security.session_binding import (
     bind_path,
     bind_query,
 )
-from cmw_agent.web.security.visitor_cookie import Authentication, Visitors
+from cmw_agent.web.security.visitor_cookie import Authentication, VisitorTokens
 
 PRINCIPAL = "cmw.principal"  # the scope's key of the request's `Principal`, or None
 NOT_FOUND = "Not Found"
@@ -90,7 +90,7 @@ class Guard:
         self._app = app
         self._is_live = is_live
         self._identities = identities
-        self._visitors = Visitors(identities, embedded=policy.frame_ancestors != "'self'")
+        self._visitors = VisitorTokens(identities, embedded=policy.frame_ancestors != "'self'")
         self._policy = policy
         self._budgets = budgets
         self._bodies = PageBodies(budgets, policy.max_body)
@@ -190,7 +190,7 @@ class Guard:
         # Only here: a cookie set while a page is open would change its principal.
         opens_page = request.route.template in ("/", "/config")
         is_known = authentication.principal is not None
-        if opens_page and (is_known or may_be_new(self._budgets, request.scope)):
+        if opens_page and (is_known or admit_new_visitor(self._budgets, request.scope)):
             request.cookie = self._visitors.renewed_cookie(request.scope, authentication)
         request.scope = {**request.scope, PRINCIPAL: request.principal}
 
@@ -242,7 +242,7 @@ class Guard:
         return request.key.value
 
 
-def may_be_new(budgets: Budgets, scope: Scope) -> bool:
+def admit_new_visitor(budgets: Budgets, scope: Scope) -> bool:
     """Count a new visitor, and return whether the request's network address may have one more.
 
     Where it may not, the page still works, for an ephemeral visitor of whom nothing is stored.

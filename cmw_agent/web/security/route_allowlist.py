@@ -69,7 +69,7 @@ def _own(*methods: str, template: str, caching: Caching = "no-store") -> tuple[R
 
 
 _CHAT = "/api/chat/{agent_id}"
-CHANNELS: tuple[Route, ...] = (
+CHANNEL_ROUTES: tuple[Route, ...] = (
     # the REST interface, authenticated by its keys
     *_own("GET", template="/api/openapi.json"),
     *_own("GET", template="/api/docs"),
@@ -95,8 +95,8 @@ CHANNELS: tuple[Route, ...] = (
     *_own("POST", template="/whatsapp/send"),
 )
 
-OPEN: tuple[Route, ...] = (
-    *CHANNELS,
+OPEN_ROUTES: tuple[Route, ...] = (
+    *CHANNEL_ROUTES,
     # the app's own
     Route("GET", "/healthz"),
     Route("GET", "/readyz"),
@@ -168,7 +168,7 @@ OPEN: tuple[Route, ...] = (
 class RouteTable:
     """Finds the open route of a request; a path without parameters costs one dictionary look-up."""
 
-    def __init__(self, routes: tuple[Route, ...] = OPEN) -> None:
+    def __init__(self, routes: tuple[Route, ...] = OPEN_ROUTES) -> None:
         self._exact = {(r.method, r.template): r for r in routes if "{" not in r.template}
         self._patterns = [(r.method, r.pattern, r) for r in routes if "{" in r.template]
 

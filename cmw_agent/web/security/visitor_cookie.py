@@ -34,7 +34,7 @@ class Authentication:
     token: str | None = None
 
 
-class Visitors:
+class VisitorTokens:
     """Verifies the tokens of visitors and accounts, and writes their cookie.
 
     Args:
