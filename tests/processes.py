@@ -94,7 +94,8 @@ async def started(folder: Path, settings: Mapping[str, str]) -> AsyncIterator[Pr
         settings: The environment variables; without `CMW_PORT` the port is a free one.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["cmw_agent.cli.serve"])
+    # The second is imported late, by an app that has an endpoint, as all of these have.
+    context.set_forkserver_preload(["cmw_agent.cli.serve", "cmw_agent.llm.coalesced_model"])
     pipes = [context.Pipe(duplex=False) for _ in range(2)]
     environment = {"PATH": os.environ["PATH"], "CMW_PORT": "0", **settings}
     writers = [writer for _, writer in pipes]

@@ -162,7 +162,7 @@ async def test_broken_connections_are_replaced(postgres_server: str) -> None:
 KILLED_AT_EACH_CALL = """
 import asyncio, os, signal, sys
 from memory import ConversationMemoryManager, ConversationOrigin, NewTurn, open_database
-from tests.driver import Overheard
+from tests.driver import StatementListener
 
 def say(*words):
     os.write(1, (" ".join(words) + "\\n").encode())
@@ -184,7 +184,7 @@ async def scene(path, die_at, at_once):
         if seen == die_at:
             say("died", sql.split()[0])
             os.kill(os.getpid(), signal.SIGKILL)
-    Overheard(database, count)
+    StatementListener(database, count)
     memory = ConversationMemoryManager(database)
     await asyncio.gather(*(turn(memory, f"s{die_at}.{i}") for i in range(at_once)))
     await database.dispose()

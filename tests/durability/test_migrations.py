@@ -249,7 +249,7 @@ async def test_a_database_of_the_first_version_keeps_its_rows_and_gains_the_rest
 MIGRATION_KILLED_AT_EACH_CALL = """
 import asyncio, os, signal, sys
 from memory import migrate, open_database
-from tests.driver import Overheard
+from tests.driver import StatementListener
 
 async def scene(path, die_at):
     database = open_database("sqlite:///" + path)
@@ -259,7 +259,7 @@ async def scene(path, die_at):
         seen += 1
         if seen == die_at:
             os.kill(os.getpid(), signal.SIGKILL)
-    Overheard(database, count)
+    StatementListener(database, count)
     await migrate(database)
     await database.dispose()
     os._exit(0)

@@ -13,14 +13,14 @@ SCRIPT = """
 import asyncio, sys
 
 import app
-from tests.service import answer_of, session_of, told
+from tests.service import all_events, answer_text, session_of
 
 
 async def main():
     own, runtime = app.application.own, app.application.runtime
     async with own.router.lifespan_context(own):
         session = await session_of(runtime)
-        assert answer_of(await told(runtime.chat.turn(session, "hello", key="1")))
+        assert answer_text(await all_events(runtime.chat.turn(session, "hello", key="1")))
 
 
 asyncio.run(main())
