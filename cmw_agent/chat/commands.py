@@ -59,8 +59,8 @@ def command_of(text: object) -> Command | None:
 
     A path such as ``/usr/bin`` is none.
     """
-    found = FORM.fullmatch(text.strip()) if isinstance(text, str) else None
-    return Command(found.group(1).lower(), (found.group(2) or "").strip()) if found else None
+    match = FORM.fullmatch(text.strip()) if isinstance(text, str) else None
+    return Command(match.group(1).lower(), (match.group(2) or "").strip()) if match else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,10 +143,10 @@ class ChatCommands:
         if self.connecting is None:
             return NONE
         user = _user(session)
-        found = await self.connecting.toolkits(user)
+        toolkits = await self.connecting.toolkits(user)
         if name:
-            found = [await self._named(user, name)]
-        return "\n".join(f"- **{item.name}** (`{item.slug}`): {_state(item)}" for item in found)
+            toolkits = [await self._named(user, name)]
+        return "\n".join(f"- **{item.name}** (`{item.slug}`): {_state(item)}" for item in toolkits)
 
     async def tools(self, session: LiveSession, rest: str) -> str:
         """List the tools that the agent can use for this user."""
@@ -154,8 +154,8 @@ class ChatCommands:
         if self.schedules is not None and session.principal.may_schedule:
             lines += [f"- `{n}`{'' if n == LIST else ' (asks you first)'}" for n in NAMES]
         if self.connecting is not None and session.principal.is_kept:
-            found = await self.connecting.toolkits(_user(session))
-            for tool in await self.connecting.tools([item.slug for item in found]):
+            toolkits = await self.connecting.toolkits(_user(session))
+            for tool in await self.connecting.tools([item.slug for item in toolkits]):
                 asks = ", asks you first" if tool.changes else ""
                 lines.append(f"- `{tool.name}` ({tool.toolkit}{asks})")
         more = f"\n- … and {len(lines) - SHOWN_TOOLS} more" if len(lines) > SHOWN_TOOLS else ""
@@ -163,21 +163,21 @@ class ChatCommands:
 
     async def schedule(self, session: LiveSession, rest: str) -> str:
         """Add, list or cancel the user's recurring tasks."""
-        book, conversation = self.schedules, session.conversation_id
-        if book is None or conversation is None:
+        schedules, conversation = self.schedules, session.conversation_id
+        if schedules is None or conversation is None:
             return NO_SCHEDULING
         if not session.principal.may_schedule:
             return NO_SCHEDULING if session.principal.is_kept else KEPT_ONLY
-        word, _, which = rest.partition(" ")
+        action, _, which = rest.partition(" ")
         if not rest:
-            return HOW_TO_SCHEDULE + await book.overview(session.owner)
-        if word.lower() == "list":
-            return await book.overview(session.owner)
-        if word.lower() == "cancel":
-            return await book.cancel(session.owner, which)
-        found = WHEN_AND_WHAT.fullmatch(rest)
-        when, task = found.groups() if found is not None else (rest, "")
-        return await book.add(session.owner, place_of(session, conversation), when, task)
+            return HOW_TO_SCHEDULE + await schedules.overview(session.owner)
+        if action.lower() == "list":
+            return await schedules.overview(session.owner)
+        if action.lower() == "cancel":
+            return await schedules.cancel(session.owner, which)
+        match = WHEN_AND_WHAT.fullmatch(rest)
+        when, task = match.groups() if match is not None else (rest, "")
+        return await schedules.add(session.owner, place_of(session, conversation), when, task)
 
     async def new(self, session: LiveSession, rest: str) -> str:
         """Say how a conversation begins where no channel ran the control command."""
@@ -192,9 +192,9 @@ class ChatCommands:
                 for ending, name in (("md", "Markdown"), ("json", "JSON"), ("html", "HTML"))
             ]
             return f"Save this conversation as {', '.join(links[:-1])} or {links[-1]}."
-        found = await self.history.conversation(session.principal, conversation)
+        stored = await self.history.conversation(session.principal, conversation)
         pages = self.history.messages(session.principal, conversation)
-        return await beginning(FORMATS["md"], found, pages, MAX_CHARS)
+        return await beginning(FORMATS["md"], stored, pages, MAX_CHARS)
 
     async def forget(self, session: LiveSession, rest: str) -> str:
         """Ask for the control command that deletes everything."""
@@ -204,12 +204,12 @@ class ChatCommands:
         )
 
     async def _named(self, user: Principal, name: str) -> Toolkit:
-        found = await self.connecting.toolkits(user) if self.connecting is not None else []
+        toolkits = await self.connecting.toolkits(user) if self.connecting is not None else []
         wanted = name.strip().lower()
-        for item in found:
+        for item in toolkits:
             if wanted in (item.slug, item.name.lower()):
                 return item
-        slugs = [item.slug for item in found]
+        slugs = [item.slug for item in toolkits]
         near = difflib.get_close_matches(wanted, slugs, n=1)
         meant = f" Did you mean {near[0]}?" if near else ""
         raise UserError(

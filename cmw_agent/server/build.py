@@ -230,12 +230,14 @@ def _own_app(
         if isinstance(principal, Principal) and not by_header:
             return JSONResponse({"cookie": True, "token": None})
         if isinstance(principal, Principal):
-            kept = principal
+            visitor_principal = principal
         elif admit_new_visitor(runtime.budgets, request.scope):
-            kept = identities.new_visitor()
+            visitor_principal = identities.new_visitor()
         else:
             return JSONResponse({"cookie": False, "token": None})
-        return JSONResponse({"cookie": False, "token": identities.sign(kept, "header")})
+        return JSONResponse(
+            {"cookie": False, "token": identities.sign(visitor_principal, "header")}
+        )
 
     async def script(request: Request) -> Response:
         return FileResponse(STATIC / request.url.path[1:], media_type="text/javascript")

@@ -327,8 +327,8 @@ class WhatsApp:
     def _recipient(self, to: object) -> tuple[str, str]:
         """Return the way out and the address there; numbers go by whichever way there is."""
         senders = self._senders()
-        if isinstance(to, str) and (found := DIGITS.fullmatch(to)):
-            number = found[1]
+        if isinstance(to, str) and (match := DIGITS.fullmatch(to)):
+            number = match[1]
             if senders["cloud"]:
                 return "cloud", number
             kind, address = "bridge", f"{number}@c.us"
