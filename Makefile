@@ -36,10 +36,10 @@ lint: venv-dev ## check form, types, the direction of imports and the JavaScript
 	@.venv/bin/lint-imports --no-cache
 	@.venv/bin/oxlint --quiet --deny-warnings cmw_agent
 
-coverage: venv-dev ## show which branches the fast tests reach
+coverage: venv-dev ## show which branches the fast tests reach, and fail below the floor
 	@mkdir -p artifacts
 	@$(PY) -m coverage erase
-	@$(PY) -m coverage run -m pytest -q tests/unit -m "not slow"
+	@$(PY) -m coverage run -m pytest -q -n 2 --dist loadfile tests/unit -m "not slow"
 	@$(PY) -m coverage combine -q
 	@$(PY) -m coverage report
 
