@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 TurnOutcome = Literal["complete", "interrupted", "failed"]
+# How the model's server said that its answer ended; `missing` where it did not say.
+FinishReason = Literal["stop", "length", "content_filter", "error", "missing"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,75 @@ class TextDelta:
     """More of the answer; `text` is appended to what came before."""
 
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ThinkingDelta:
+    """More of the model's thoughts, which are not part of the answer."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class TextWasThinking:
+    """The text of the current model call up to here was not answer but thoughts.
+
+    Some models end their thoughts with a tag that they did not open.
+
+    Attributes:
+        length: Number of characters at the end of the answer's text that were thoughts.
+    """
+
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A source that an answer cites."""
+
+    url: str
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class SourcesCited:
+    """Further sources of the answer, in the order of their numbers."""
+
+    sources: tuple[Source, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PictureReceived:
+    """A picture that the model made."""
+
+    media_type: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PictureStored:
+    """A picture of the answer is stored as its owner's file.
+
+    Attributes:
+        file_id: The file's id.
+        name: The file's name.
+    """
+
+    file_id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSwitched:
+    """The model that was asked failed, and another one answers.
+
+    Attributes:
+        failed: The id of the model that failed.
+        model: The id of the model that answers.
+    """
+
+    failed: str
+    model: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +166,15 @@ class UsageReported:
 
     Attributes:
         is_estimate: The server reported no usage, most often because the call was cut.
+        cached_tokens: Those of `input_tokens` that the server had cached.
+        reasoning_tokens: Those of `output_tokens` that were thoughts.
     """
 
     input_tokens: int
     output_tokens: int
     is_estimate: bool = False
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,18 +186,31 @@ class TurnFinished:
             for a reason that the user should know.
         error_id: Set together with `sentence`.
         tokens: Tokens of the turn, where known.
+        finish_reason: How the model's server said that the answer ended; None where no model
+            answered or its answer broke off.
     """
 
     outcome: TurnOutcome
     sentence: str | None = None
     error_id: str | None = None
     tokens: int | None = None
+    finish_reason: FinishReason | None = None
 
 
 AgentEvent = (
-    TextDelta | ToolStarted | ToolFinished | ApprovalRequested | ApprovalSettled | UsageReported
+    TextDelta
+    | ThinkingDelta
+    | TextWasThinking
+    | ToolStarted
+    | ToolFinished
+    | ApprovalRequested
+    | ApprovalSettled
+    | SourcesCited
+    | PictureReceived
+    | ModelSwitched
+    | UsageReported
 )
-TurnEvent = TurnStarted | AgentEvent | TurnFinished
+TurnEvent = TurnStarted | AgentEvent | PictureStored | TurnFinished
 
 
 EventSink = Callable[[AgentEvent], None]

@@ -8,8 +8,8 @@ from langchain_core.messages import AIMessage, InvalidToolCall, ToolCall, ToolCa
 from langchain_core.messages.tool import invalid_tool_call, tool_call, tool_call_chunk
 
 from cmw_agent.core.events import UsageReported
+from cmw_agent.llm.errors import NotAStreamError
 from cmw_agent.llm.estimates import prompt_tokens
-from cmw_agent.llm.http_client import NotAStreamError
 from cmw_agent.llm.run_events import RunEvents
 from memory.conversations.context_window import tokens_in
 

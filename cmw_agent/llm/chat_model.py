@@ -24,8 +24,8 @@ from langchain_core.tools import BaseTool
 
 from cmw_agent.core.events import UsageReported
 from cmw_agent.llm.accumulator import ToolCalls
+from cmw_agent.llm.errors import NotAStreamError
 from cmw_agent.llm.estimates import is_chargeable, prompt_tokens
-from cmw_agent.llm.http_client import NotAStreamError
 from cmw_agent.llm.run_events import RunEvents
 from memory.conversations.context_window import tokens_in
 

@@ -13,12 +13,8 @@ from collections.abc import AsyncIterator, Iterator
 from types import TracebackType
 from typing import Any, Self
 
-from cmw_agent.llm.http_client import (
-    NotAStreamError,
-    Reply,
-    StreamCutError,
-    Upstream,
-)
+from cmw_agent.llm.errors import NotAStreamError, StreamCutError
+from cmw_agent.llm.http_client import Reply, Upstream
 from cmw_agent.llm.sse import Chunk, Merger, SSEParser
 
 LAG_WEIGHT = 4.0  # seconds added to the interval per second of event-loop lag

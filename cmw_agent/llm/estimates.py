@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from cmw_agent.llm.http_client import StreamSilentError
+from cmw_agent.llm.errors import StreamSilentError
 from memory.conversations.context_window import MESSAGE_TOKENS, tokens_in
 
 IMAGE_TOKENS = 1_000  # per image, whatever its size

@@ -11,7 +11,8 @@ from cmw_agent.config.settings import Settings
 from cmw_agent.core.errors import ModelFailedError
 from cmw_agent.llm.coalescing import CoalescedCompletions, FlushInterval
 from cmw_agent.llm.demo_model import DemoModel
-from cmw_agent.llm.http_client import StreamSilentError, Upstream, UpstreamError
+from cmw_agent.llm.errors import StreamSilentError, UpstreamError
+from cmw_agent.llm.http_client import Upstream
 
 if TYPE_CHECKING:
     from cmw_agent.llm.coalesced_model import CoalescedChatOpenAI

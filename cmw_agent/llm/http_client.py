@@ -19,6 +19,13 @@ from aiohttp.helpers import get_env_proxy_for_url
 from yarl import URL
 
 from cmw_agent.core.retry import retry
+from cmw_agent.llm.errors import (
+    RequestRefusedError,
+    StreamCutError,
+    StreamSilentError,
+    UnreachableError,
+    UpstreamError,
+)
 from cmw_agent.llm.response_body import ResponseBody
 
 CONNECT_SECONDS = 10.0
@@ -26,66 +33,6 @@ RETRIES = 2  # before the first byte of an answer; never after it
 RETRIED = frozenset({408, 409, 429, 500, 502, 503, 504})
 LONGEST_PAUSE = 8.0  # seconds between two tries, also where the server asks for more
 KEEPALIVE_SECONDS = 30.0
-
-
-class UpstreamError(Exception):
-    """The model's server failed.
-
-    Attributes:
-        kind: Kind of failure for logs and metrics.
-    """
-
-    kind = "failed"
-
-
-class StreamCutError(UpstreamError):
-    """The connection ended before the answer was complete."""
-
-    kind = "cut"
-
-
-class StreamSilentError(UpstreamError):
-    """No data arrived within the read time-out."""
-
-    kind = "timeout"
-
-
-class NotAStreamError(UpstreamError):
-    """The response is not a stream of chat completion chunks."""
-
-    kind = "not_a_stream"
-
-
-class StreamRefusedError(UpstreamError):
-    """The server reported an error inside the stream."""
-
-    kind = "refused"
-
-
-class UnreachableError(UpstreamError):
-    """No connection could be established."""
-
-    kind = "unreachable"
-
-
-class RequestRefusedError(UpstreamError):
-    """The server answered with an HTTP error.
-
-    Args:
-        status_code: HTTP status.
-    """
-
-    def __init__(self, status_code: int) -> None:
-        super().__init__(status_code)
-        self.status_code = status_code
-        kinds = {
-            401: "unauthorised",
-            403: "unauthorised",
-            404: "no_such_model",
-            408: StreamSilentError.kind,
-            429: "rate_limited",
-        }
-        self.kind = kinds.get(status_code, "server_error" if status_code >= 500 else "rejected")
 
 
 class Upstream:

@@ -16,7 +16,7 @@ from langchain_core.language_models import BaseChatModel
 from cmw_agent.config.settings import Settings
 from cmw_agent.core.logs import get_logger
 from cmw_agent.llm.coalescing import CoalescedCompletions
-from cmw_agent.llm.http_client import RequestRefusedError, UpstreamError
+from cmw_agent.llm.errors import RequestRefusedError, UpstreamError
 
 log = get_logger(__name__)
 

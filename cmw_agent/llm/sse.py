@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from cmw_agent.llm.http_client import NotAStreamError, StreamRefusedError, UpstreamError
+from cmw_agent.llm.errors import NotAStreamError, StreamRefusedError, UpstreamError
 
 Chunk = dict[str, Any]
 

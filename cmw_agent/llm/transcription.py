@@ -12,18 +12,15 @@ from cmw_agent.core.bodies import CHUNK_BYTES, BodyTooLargeError, read_bounded
 from cmw_agent.core.errors import InvalidMessageError, ModelFailedError
 from cmw_agent.core.logs import get_logger
 from cmw_agent.core.retry import retry
-from cmw_agent.llm.http_client import (
-    CONNECT_SECONDS,
-    RETRIED,
-    RETRIES,
+from cmw_agent.llm.errors import (
     NotAStreamError,
     RequestRefusedError,
     StreamCutError,
     StreamSilentError,
     UnreachableError,
     UpstreamError,
-    has_proxy,
 )
+from cmw_agent.llm.http_client import CONNECT_SECONDS, RETRIED, RETRIES, has_proxy
 
 log = get_logger(__name__)
 

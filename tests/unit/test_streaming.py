@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from langchain_openai import ChatOpenAI
 
 from cmw_agent.llm.coalescing import FlushInterval, next_tick
-from cmw_agent.llm.factory import open_model
-from cmw_agent.llm.http_client import (
+from cmw_agent.llm.errors import (
     NotAStreamError,
     RequestRefusedError,
     StreamCutError,
@@ -23,6 +22,7 @@ from cmw_agent.llm.http_client import (
     StreamSilentError,
     UpstreamError,
 )
+from cmw_agent.llm.factory import open_model
 from cmw_agent.llm.sse import MAX_EVENT, Chunk, Merger, SSEParser
 from tests.doubles.openai_server import OpenAIDouble
 from tests.doubles.openai_steps import Cut, Gate, Plain, Request, Script, Start, Step, Text
