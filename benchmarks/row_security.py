@@ -20,7 +20,8 @@ from benchmarks.database import fill
 from benchmarks.processes import endpoint
 from benchmarks.scale import FEW, Processes, deployment
 from benchmarks.scenarios import open_users
-from memory.engine.database import PostgresDatabase, Transaction, UndoLog, migrate
+from memory.engine.database import PostgresDatabase, migrate
+from memory.engine.interface import Transaction, Undo
 from memory.engine.scopes import EVERYONE, RowScope
 from memory.manager import ConversationMemoryManager
 from memory.records import ConversationOrigin, NewTurn
@@ -34,7 +35,7 @@ class Unscoped(PostgresDatabase):
     """A PostgreSQL database whose transactions set no scope."""
 
     async def _write(
-        self, work: Transaction[Any], owner: RowScope, undo: UndoLog[Any] | None, *, is_brief: bool
+        self, work: Transaction[Any], owner: RowScope, undo: Undo[Any] | None, *, is_brief: bool
     ) -> Any:
         del owner
         return await super()._write(work, None, undo, is_brief=is_brief)
