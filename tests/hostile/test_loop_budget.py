@@ -130,7 +130,7 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
         "cmw_agent.web.page.page_request.file_ids",
         "cmw_agent.web.login.routes._unpack",
     ),
-    "JSON is written in linear time, of values that `mended` has made shallow": (
+    "JSON is written in linear time, of values that `sanitize_json` has made shallow": (
         "cmw_agent.channels.embed.routes._approval_item",
         "cmw_agent.channels.whatsapp.approval_text._escape",
         "cmw_agent.channels.whatsapp.approval_text._json",
