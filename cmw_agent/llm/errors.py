@@ -63,6 +63,12 @@ class StreamRefusedError(UpstreamError):
     kind = "refused"
 
 
+class TooLargeError(UpstreamError):
+    """An event or the whole reply is larger than this app reads."""
+
+    kind = "too_large"
+
+
 class UnreachableError(UpstreamError):
     """No connection could be established."""
 
