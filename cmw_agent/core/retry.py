@@ -1,7 +1,6 @@
 """Retries a call that failed in a way that another try can help."""
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -31,14 +30,3 @@ async def retry(
                 raise
         await asyncio.sleep(seconds)
     return await call()
-
-
-def backoff(tries: int, longest: float) -> float:
-    """Return the seconds until the next try: exponential from half a second, with jitter.
-
-    Args:
-        tries: Number of tries made so far.
-        longest: Seconds at most.
-    """
-    # With jitter many turns do not retry at once.
-    return min(longest, 0.25 * 2.0**tries) * (0.75 + random.random() / 4)  # noqa: S311

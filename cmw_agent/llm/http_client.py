@@ -6,6 +6,7 @@ and URLs at each layer, which takes longer than the rest of a turn's start; see
 ``docs/adr/0004-coalescing-at-the-source.md``.
 """
 
+import random
 import ssl
 from collections.abc import Mapping
 from functools import partial
@@ -17,7 +18,7 @@ import orjson
 from aiohttp.helpers import get_env_proxy_for_url
 from yarl import URL
 
-from cmw_agent.core.retry import backoff, retry
+from cmw_agent.core.retry import retry
 from cmw_agent.llm.errors import (
     RequestRefusedError,
     StreamCutError,
@@ -189,4 +190,6 @@ def _asked_pause(header: str | None) -> float:
 def _pause_after(error: Exception, tries: int) -> float | None:
     if not isinstance(error, _RetryableError) or error.pause > LONGEST_PAUSE:
         return None
-    return error.pause or backoff(tries, LONGEST_PAUSE)
+    # Exponential from half a second, with jitter, so that many turns do not retry at once.
+    backoff = min(LONGEST_PAUSE, 0.25 * 2**tries) * (0.75 + random.random() / 4)  # noqa: S311
+    return error.pause or backoff
