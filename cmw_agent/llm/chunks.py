@@ -38,7 +38,7 @@ def chunks_of(value: Any) -> list[Chunk]:
         StreamRefusedError: It reports an error.
         NotAStreamError: It is neither a chunk nor an error.
     """
-    if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
+    if isinstance(value, list) and all(isinstance(item, dict) for item in value):
         return [chunk for item in value for chunk in chunks_of(item)]
     if not isinstance(value, dict):
         raise NotAStreamError
@@ -57,10 +57,9 @@ def chunks_of(value: Any) -> list[Chunk]:
     return [value]
 
 
-def is_whole(chunk: Chunk) -> bool:
-    """Return whether a chunk is a whole message, from a server that does not stream."""
-    is_piece = chunk.get("object") == "chat.completion.chunk"
-    return not is_piece and any("message" in choice for choice in chunk["choices"])
+def has_message(chunk: Chunk) -> bool:
+    """Return whether a chunk holds messages instead of deltas."""
+    return any(choice.get("message") is choice["delta"] for choice in chunk["choices"])
 
 
 def has_content(chunk: Chunk) -> bool:

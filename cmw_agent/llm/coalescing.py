@@ -13,12 +13,12 @@ from collections.abc import AsyncIterator, Iterator
 from types import TracebackType
 from typing import Any, Self
 
-from cmw_agent.core.retry import backoff
 from cmw_agent.llm.chunks import Chunk
 from cmw_agent.llm.errors import UpstreamError
-from cmw_agent.llm.http_client import LONGEST_PAUSE, RETRIES, Reply, Upstream
+from cmw_agent.llm.http_client import Reply, Upstream
 from cmw_agent.llm.reply_reader import ReplyReader
-from cmw_agent.llm.stream_errors import may_pass
+from cmw_agent.llm.retries import RETRIES, pause_before_retry
+from cmw_agent.llm.sse import Translate
 
 LAG_WEIGHT = 4.0  # seconds added to the interval per second of event-loop lag
 LAG_SMOOTHING = 0.2  # weight of the newest lag in the moving average
@@ -140,13 +140,22 @@ class CoalescedStream:
         upstream: Client of the endpoint.
         payload: Body of the request.
         interval: Time between two reads.
+        translate: Turns an event of another interface into chunks.
 
     Raises:
         UpstreamError: The server refused the request (on entering), or the stream broke
             (on iterating).
     """
 
-    def __init__(self, upstream: Upstream, payload: Chunk, interval: FlushInterval) -> None:
+    def __init__(
+        self,
+        upstream: Upstream,
+        payload: Chunk,
+        interval: FlushInterval,
+        *,
+        translate: Translate | None = None,
+    ) -> None:
+        self._translate = translate
         self._upstream = upstream
         self._payload = payload
         self._interval = interval
@@ -154,7 +163,7 @@ class CoalescedStream:
         self._reply: Reply
 
     async def __aenter__(self) -> Self:
-        self._reply = await self._upstream.open(self._payload)
+        self._reply = await self._open()
         self._stack.callback(self._close)
         self._stack.enter_context(self._interval.stream())
         return self
@@ -171,19 +180,25 @@ class CoalescedStream:
         self._reply.close()
 
     async def __aiter__(self) -> AsyncIterator[Chunk]:
-        reader, tries = ReplyReader(self._reply, self._interval), 1
+        reader, tries = self._reader(), 1
         while True:
             try:
                 chunks = await reader.read()
             except UpstreamError as error:
-                if reader.has_begun or tries > RETRIES or not may_pass(error):
+                pause = pause_before_retry(error, tries)
+                if reader.has_begun or tries > RETRIES or pause is None:
                     raise
-                chunks = []
                 self._reply.close()
-                await asyncio.sleep(backoff(tries, LONGEST_PAUSE))
-                self._reply = await self._upstream.open(self._payload)
-                reader, tries = ReplyReader(self._reply, self._interval), tries + 1
+                await asyncio.sleep(pause)
+                self._reply = await self._open()
+                reader, tries, chunks = self._reader(), tries + 1, []
             if chunks is None:
                 return
             for chunk in chunks:
                 yield chunk
+
+    async def _open(self) -> Reply:
+        return await self._upstream.open(self._payload)
+
+    def _reader(self) -> ReplyReader:
+        return ReplyReader(self._reply, self._interval, self._translate)

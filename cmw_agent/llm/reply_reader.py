@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from cmw_agent.llm.chunks import Chunk
 from cmw_agent.llm.errors import NotAStreamError, StreamCutError, StreamRefusedError, UpstreamError
 from cmw_agent.llm.merging import Merger
-from cmw_agent.llm.sse import SSEParser
+from cmw_agent.llm.sse import SSEParser, Translate
 
 if TYPE_CHECKING:
     from cmw_agent.llm.coalescing import FlushInterval
@@ -25,12 +25,15 @@ class ReplyReader:
     Args:
         reply: The reply.
         interval: Time between two reads.
+        translate: Turns an event of another interface into chunks.
     """
 
-    def __init__(self, reply: "Reply", interval: "FlushInterval") -> None:
+    def __init__(
+        self, reply: "Reply", interval: "FlushInterval", translate: Translate | None = None
+    ) -> None:
         self._reply = reply
         self._interval = interval
-        self._parser = SSEParser()
+        self._parser = SSEParser(translate)
         self._merger = Merger()
         self._unread = memoryview(b"")
         self._is_full = False  # the last read had more waiting behind it

@@ -7,9 +7,17 @@ events without an empty line between them, a JSON body where events were asked f
 line without ``data:``.
 """
 
+from collections.abc import Callable
 from typing import Any
 
-from cmw_agent.llm.chunks import Chunk, chunks_of, has_content, is_whole, read_json, without_message
+from cmw_agent.llm.chunks import (
+    Chunk,
+    chunks_of,
+    has_content,
+    has_message,
+    read_json,
+    without_message,
+)
 from cmw_agent.llm.errors import (
     NotAStreamError,
     StreamRefusedError,
@@ -18,6 +26,8 @@ from cmw_agent.llm.errors import (
 )
 from cmw_agent.llm.sse_template import Template
 from cmw_agent.llm.stream_errors import refusal
+
+Translate = Callable[[Chunk], list[Chunk]]
 
 MAX_EVENT = 33_554_432  # bytes
 MAX_REPLY = 67_108_864  # bytes of a whole reply
@@ -30,6 +40,9 @@ LINE_ENDS = (b"\r\n\r\n", b"\n\n", b"\r\r")
 class SSEParser:
     """Parses a byte stream, split anywhere, into chunks. Call `finish` at its end.
 
+    Args:
+        translate: Turns an event of another interface into chunks.
+
     Attributes:
         done: The end marker ``[DONE]`` was read.
         empty: No chunk has been parsed so far.
@@ -38,7 +51,8 @@ class SSEParser:
             before it are returned, and none after it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, translate: Translate | None = None) -> None:
+        self._translate = translate
         self._rest = bytearray()  # an unfinished line
         self._after_cr = False  # the last line ended with CR: an LF that follows is part of its end
         self._is_first = True
@@ -133,6 +147,7 @@ class SSEParser:
         payload = line[5:].strip()
         if payload[:6].upper() == b"[DONE]":
             self._end_event(chunks)
+            self._end_body(chunks)
             self.done = True
         elif self._data is not None:
             self._data.extend(b"\n" + line[5:])
@@ -146,7 +161,7 @@ class SSEParser:
                 self._data = bytearray(line[5:])
             else:
                 self._add(value, chunks)
-                if self._may_learn and len(chunks) > 0 and not self._event:
+                if self._may_learn and chunks and not self._event:
                     self._learn_template(line, data, payload, chunks[-1])
         elif payload.startswith(b"data:"):
             self._take_data(payload, data, chunks)
@@ -186,7 +201,7 @@ class SSEParser:
     def _end_body(self, chunks: list[Chunk]) -> None:
         """Parse JSON that was not sent as events; what is no JSON after all is skipped."""
         body, self._body = self._body, None
-        value = _whole_json(bytes(body)) if body is not None else None
+        value = _whole_json(bytes(body).strip()) if body is not None else None
         if value is not None:
             self._add(value, chunks)
 
@@ -196,12 +211,16 @@ class SSEParser:
             return
         if self._event in ERROR_EVENTS:
             raise refusal(value)
+        if self._translate is not None and isinstance(value, dict):
+            value = self._translate(value)
         for chunk in chunks_of(value):
-            is_message = is_whole(chunk)
             self.empty = False
-            self.whole = self.whole or is_message
-            chunks.append(without_message(chunk) if is_message and self._has_deltas else chunk)
-            self._has_deltas = self._has_deltas or has_content(chunk)
+            self.whole = self.whole or chunk.get("object") == "chat.completion"
+            if has_message(chunk):
+                chunks.append(without_message(chunk) if self._has_deltas else chunk)
+            else:
+                self._has_deltas = self._has_deltas or has_content(chunk)
+                chunks.append(chunk)
 
     def _learn_template(self, line: bytes, data: bytes, payload: bytes, chunk: Chunk) -> None:
         """Learn from the first text event of a read that is unlike those before it."""

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from langchain_openai import ChatOpenAI
 
+from cmw_agent.llm.chunks import Chunk
 from cmw_agent.llm.coalescing import FlushInterval, next_tick
 from cmw_agent.llm.errors import (
     NotAStreamError,
@@ -24,7 +25,6 @@ from cmw_agent.llm.errors import (
     UpstreamError,
 )
 from cmw_agent.llm.factory import open_model
-from cmw_agent.llm.chunks import Chunk
 from cmw_agent.llm.merging import Merger
 from cmw_agent.llm.sse import MAX_EVENT, SSEParser
 from tests.doubles.openai_server import OpenAIDouble
