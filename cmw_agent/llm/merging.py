@@ -69,9 +69,7 @@ class Merger:
         for field in TEXT_FIELDS:
             text = delta.get(field)
             if isinstance(text, str) and text:
-                joined = self._joiners[field].add(text)
-                if finishes:
-                    joined = joined + self._joiners[field].end()
+                joined = self._join(field, text, is_last=finishes)
                 if joined != text:
                     delta = {**delta, field: joined}
                     chunk = _with_delta(chunk, delta)
@@ -81,6 +79,11 @@ class Merger:
             self.finished = True
             merged += self.end()
         merged.append(chunk)
+
+    def _join(self, field: str, text: str, *, is_last: bool) -> str:
+        joiner = self._joiners[field]
+        joined = joiner.add(text)
+        return joined + joiner.end() if is_last else joined
 
 
 def text_in(chunk: Chunk) -> tuple[str, str] | None:

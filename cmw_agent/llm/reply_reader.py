@@ -59,7 +59,7 @@ class ReplyReader:
             merged = self._merger.merge(chunks)
             self._is_over = not data or self._parser.done or self._parser.fault is not None
             if self._is_over:
-                merged += self._merger.end()
+                merged.extend(self._merger.end())
             elif self._merger.finished:
                 self._note_finish(merged)
             if self.has_begun and not (self._is_over or self._is_full):
