@@ -59,6 +59,7 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
         "cmw_agent.conversations.sessions.SessionRegistry.session",
         "cmw_agent.llm.coalescing.CoalescedStream.__aiter__",
         "cmw_agent.chat.turn.Turn.__anext__",
+        "cmw_agent.llm.reply_reader.ReplyReader.read",
         "cmw_agent.llm.response_body.ResponseBody.read",
         "cmw_agent.web.gradio_transport.event_server.EventServer._fetched",
         "cmw_agent.web.gradio_transport.event_server.EventServer._live",
@@ -119,8 +120,8 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
         "cmw_agent.channels.whatsapp.routes._json",
         "cmw_agent.channels.whatsapp.client._json",
         "cmw_agent.files.extraction._parse",
-        "cmw_agent.llm.sse.SSEParser._parse",
-        "cmw_agent.llm.sse._Template.of",
+        "cmw_agent.llm.sse_template.Template._text",
+        "cmw_agent.llm.sse_template.Template.of",
         "cmw_agent.llm.transcription._text_of",
         "cmw_agent.web.login.consent.ConsentRoutes._pending",
         "cmw_agent.web.gradio_transport.event_server.EventServer._cancel",
@@ -172,9 +173,12 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
     "one list made of a few": ("cmw_agent.web.login.oidc._groups",),
     "one pass over a number": ("cmw_agent.conversations.sessions._description",),
     "16 digits at most": ("cmw_agent.channels.whatsapp.inbound._time",),
+    "measured in test_reply_sizes.py": (
+        "cmw_agent.llm.chunks.read_json",
+        "cmw_agent.llm.sse.SSEParser.feed",
+    ),
     "measured in test_held_loop.py": (
         "cmw_agent.llm.demo_model._words",
-        "cmw_agent.llm.sse.SSEParser.feed",
         "cmw_agent.tools.builtin.arithmetic._rounded",
     ),
 }
