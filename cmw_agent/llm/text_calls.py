@@ -11,7 +11,6 @@ from typing import Any
 ParsedCall = tuple[str, Any]  # name and arguments: JSON text or an object
 Schemas = Mapping[str, Mapping[str, Any]]  # parameters of each tool, as JSON schema
 
-DECODER = json.JSONDecoder(strict=False)
 ARGUMENT_KEYS = ("arguments", "parameters", "args", "input")
 # Kimi's and DeepSeek's signs around each call of a section.
 CALL_BEGIN = re.compile(r"<\|tool_call_begin\|>|<｜tool▁call▁begin｜>")
@@ -61,10 +60,10 @@ def whole_call(text: str, names: Mapping[str, Any]) -> ParsedCall | None:
 
 def _json_calls(markup: str) -> Iterator[ParsedCall]:
     """Yield the calls that are written as JSON objects, or as lists of them."""
-    position = 0
+    decoder, position = json.JSONDecoder(strict=False), 0
     while (start := JSON_START.search(markup, position)) is not None:
         try:
-            value, position = DECODER.raw_decode(markup, start.start())
+            value, position = decoder.raw_decode(markup, start.start())
         except (ValueError, RecursionError):
             return
         for item in value if isinstance(value, list) else [value]:

@@ -243,7 +243,10 @@ def test_a_picture_that_was_cut_leaves_no_data_in_the_text() -> None:
             {"reasoning_details": [{"type": "reasoning.text", "text": "a", "index": 0}]},
         ),
         (
-            {"reasoning": "a", "reasoning_details": [{"type": "reasoning.summary", "summary": "a"}]},
+            {
+                "reasoning": "a",
+                "reasoning_details": [{"type": "reasoning.summary", "summary": "a"}],
+            },
             "a",
             {
                 "reasoning": "a",

@@ -67,7 +67,11 @@ SHAPES: dict[str, tuple[list[Any], list[tuple[str, dict[str, Any]]]]] = {
         ONE,
     ),
     "the name in pieces": (
-        [piece("calc", index=0, id="a"), piece("ulate", "", index=0), piece(None, ARGUMENTS, index=0)],
+        [
+            piece("calc", index=0, id="a"),
+            piece("ulate", "", index=0),
+            piece(None, ARGUMENTS, index=0),
+        ],
         ONE,
     ),
     "no id": ([piece("calculate", ARGUMENTS, index=0)], ONE),
@@ -140,7 +144,10 @@ SHAPES: dict[str, tuple[list[Any], list[tuple[str, dict[str, Any]]]]] = {
     "flat": ([[{"id": "a", "name": "calculate", "arguments": ARGUMENTS}]], ONE),
     "parameters": ([[{"id": "a", "function": {"name": "calculate", "parameters": VALUE}}]], ONE),
     "a namespace before the name": ([piece("functions.calculate", ARGUMENTS, index=0)], ONE),
-    "empty entries": ([[None, {}, {"function": None}, *piece("clock", "", index=0)]], [("clock", {})]),
+    "empty entries": (
+        [[None, {}, {"function": None}, *piece("clock", "", index=0)]],
+        [("clock", {})],
+    ),
     "raw line ends in a text": (
         [piece("calculate", '{"expression": "1\n2"}', index=0)],
         [("calculate", {"expression": "1\n2"})],
@@ -196,7 +203,9 @@ def test_what_is_not_one_whole_object_is_no_call_and_says_why(delta: Any, error:
 
 def test_what_the_server_sent_beside_a_call_is_sent_back() -> None:
     calls = made(
-        piece("calculate", "", index=0, id="a", extra_content={"google": {"thought_signature": "s"}}),
+        piece(
+            "calculate", "", index=0, id="a", extra_content={"google": {"thought_signature": "s"}}
+        ),
         [{"index": 0, "function": {"arguments": ARGUMENTS, "mark": "m"}, "thought_signature": "t"}],
     )
     (wire,) = calls.wire()
@@ -231,7 +240,9 @@ def test_arguments_that_nest_too_deeply_are_no_object() -> None:
 
 # -- calls that are written as text ----------------------------------------------------------
 
-SCHEMAS = {"calculate": {"properties": {"expression": {"type": "string"}, "digits": {"type": "integer"}}}}
+SCHEMAS = {
+    "calculate": {"properties": {"expression": {"type": "string"}, "digits": {"type": "integer"}}}
+}
 WRITTEN = [
     '<tool_call>\n{"name": "calculate", "arguments": {"expression": "12+3"}}\n</tool_call>',
     '<tool_call>{"name": "calculate", "parameters": {"expression": "12+3"}}</tool_call>',
@@ -261,7 +272,9 @@ def test_a_call_that_is_written_as_text_is_read(markup: str) -> None:
 
 
 def test_a_value_without_quotes_has_the_type_that_its_schema_asks_for() -> None:
-    markup = "<function=calculate><parameter=expression>12</parameter><parameter=digits>2</parameter>"
+    markup = (
+        "<function=calculate><parameter=expression>12</parameter><parameter=digits>2</parameter>"
+    )
     assert parse_calls(markup, SCHEMAS) == [("calculate", {"expression": "12", "digits": 2})]
 
 
