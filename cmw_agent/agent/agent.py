@@ -8,7 +8,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import HumanMessage, SystemMessage
 
 from cmw_agent.agent.tool_loop import RunContext, ToolLoop
-from cmw_agent.core.events import AgentEvent, EventSink
+from cmw_agent.core.events import AgentEvent, EventSink, FinishReason
 from cmw_agent.llm.chat_model import NO_EXTRA_BODY, ExtraBody, HistoryMessage, complete
 from cmw_agent.llm.run_events import RunEvents
 from cmw_agent.tools.approvals import ApprovalGate
@@ -79,13 +79,16 @@ class CmwAgent:
 
     async def run(
         self, history: Sequence[HistoryMessage], emit: EventSink, ask: Ask | None = None
-    ) -> None:
+    ) -> FinishReason:
         """Answer the last message of `history`; `emit` gets each event at once.
 
         Cancelling the caller aborts the request to the model's server.
 
+        Returns:
+            How the answer ended.
+
         Raises:
-            ModelFailedError: The model has used up its calls and asks for tools still.
+            ModelFailedError: The model gave no answer, or has used up its calls.
             Exception: As the model's client raises it; `cmw_agent.llm.factory.explain` says what
                 it means.
         """
@@ -99,7 +102,7 @@ class CmwAgent:
             ask.toolset,
             ask.gate,
         )
-        await self._loop.run(context, history)
+        return await self._loop.run(context, history)
 
     def _with_summary(self, ask: Ask) -> str:
         text = ask.instructions or self._instructions
