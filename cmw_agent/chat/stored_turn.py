@@ -118,7 +118,7 @@ class StoredTurn:
         self._origin = session.provenance
         self._begun: TurnTicket | None = None
         self._context: CachedContext | None = None
-        self._model: str | None = None  # that was asked
+        self._model: str | None = None  # that answers this turn
 
     @property
     def needs_slot(self) -> bool:
@@ -216,7 +216,7 @@ class StoredTurn:
         """Return what the agent is asked, or the answer where the message is a command.
 
         Args:
-            profile: The session's agent.
+            profile: Not read: a stored conversation has its own agent.
             clock: The turn's time-out; it stands while the owner is asked for an approval.
 
         Raises:
@@ -338,7 +338,7 @@ class StoredTurn:
         return self._model if answer.switched is None else answer.switched.model
 
     def _cost(self, answer: AnswerAccumulator) -> int | None:
-        """Return what the answer cost in millionths of the price list's currency, where known."""
+        """Return what the answer cost in millionths of a dollar, where known."""
         prompt, completion = answer.input_tokens, answer.output_tokens
         model = self._model_of(answer)
         if model is None or prompt is None or completion is None:
