@@ -140,19 +140,20 @@ class AnswerAccumulator:
                 self.thoughts.append(text)
             case TextWasThinking(length):
                 self._move_to_thoughts(length)
-            case ToolStarted(call_id):
+            case UsageReported():
+                self._count(event)
+            case SourcesCited() | PictureReceived() | PictureStored() | ModelSwitched():
+                self._add_further(event)
+            case _:
                 self._end_thought()
+                self._add_call(event)
+
+    def _add_call(
+        self, event: ToolStarted | ToolFinished | ApprovalRequested | ApprovalSettled
+    ) -> None:
+        match event:
+            case ToolStarted(call_id):
                 self.running[call_id] = event
-            case SourcesCited(sources):
-                self.sources += sources[: MAX_SOURCES - len(self.sources)]
-            case PictureReceived():
-                if len(self.pictures) < MAX_PICTURES:
-                    self.pictures.append(event)
-            case PictureStored():
-                self.stored_pictures.append(event)
-            case ModelSwitched(failed, model):
-                first = failed if self.switched is None else self.switched.failed
-                self.switched = ModelSwitched(first, model)
             case ApprovalRequested(approval_id=approval_id):
                 self.approvals[approval_id] = event
             case ApprovalSettled(call_id, _, arguments, approval_id):
@@ -166,8 +167,21 @@ class AnswerAccumulator:
                 self.tools.append(
                     ToolRecord(call_id, name, arguments, result, ok, duration_ms, link)
                 )
-            case UsageReported():
-                self._count(event)
+
+    def _add_further(
+        self, event: SourcesCited | PictureReceived | PictureStored | ModelSwitched
+    ) -> None:
+        match event:
+            case SourcesCited(sources):
+                self.sources += sources[: MAX_SOURCES - len(self.sources)]
+            case PictureReceived():
+                if len(self.pictures) < MAX_PICTURES:
+                    self.pictures.append(event)
+            case PictureStored():
+                self.stored_pictures.append(event)
+            case ModelSwitched(failed, model):
+                first = failed if self.switched is None else self.switched.failed
+                self.switched = ModelSwitched(first, model)
 
     def _end_thought(self) -> None:
         if self._thinks_since is not None:

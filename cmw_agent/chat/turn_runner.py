@@ -270,10 +270,10 @@ class TurnRunner:
             "failed" if self._answer.is_empty else "interrupted"
         )
         kind = getattr(error, "kind", type(error).__name__)
-        self._log_failure(outcome, error.error_id, kind, cause=describe_exception(cause))
+        self._log_failure(outcome, error.error_id, kind, describe_exception(cause))
         return TurnFinished(outcome, error.sentence, error.error_id, self._answer.tokens)
 
-    def _log_failure(self, outcome: str, error_id: str, kind: str, **cause: str) -> None:
+    def _log_failure(self, outcome: str, error_id: str, kind: str, cause: str = "-") -> None:
         log.error(
             "turn %s",
             outcome,
@@ -282,7 +282,7 @@ class TurnRunner:
             request=self._turn.request_id,
             principal=self.session.principal.log_name,
             turn=self._turn_id or "-",
-            **cause,
+            cause=cause,
         )
 
     async def _store(self, finished: TurnFinished) -> TurnFinished:
