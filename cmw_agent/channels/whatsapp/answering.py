@@ -25,6 +25,7 @@ from cmw_agent.core.errors import (
 from cmw_agent.core.events import ApprovalRequested, TurnEvent
 from cmw_agent.core.long_texts import off_loop
 from cmw_agent.core.retry import retry
+from cmw_agent.core.sources import source_lines
 from cmw_agent.identity import channel_principals
 from cmw_agent.identity.principals import Principal
 from cmw_agent.limits.limiter import RateLimitError
@@ -43,6 +44,7 @@ NAMES: Mapping[MessageKind, str] = {
     "document": "document",
 }
 INTERRUPTED = "_The answer was interrupted; please ask again._"
+PICTURES = "_The answer has a picture, which cannot be sent here._"
 SILENT = "(I have no answer to that.)"
 ALONE = "Please write to me alone to connect an account."
 
@@ -278,7 +280,12 @@ def _text_of(result: TurnResult) -> str:
         link = tool.get("link")
         if link and link not in text:
             parts.append(str(link))
+    parts.append("\n".join(source_lines(result.answer.sources)))
+    if result.answer.stored_pictures:
+        parts.append(PICTURES)
     finished = result.finished
-    if finished is None or finished.outcome == "interrupted":
-        parts.append((finished.sentence if finished else None) or INTERRUPTED)
+    sentence = finished.sentence if finished is not None else None
+    if sentence is None and (finished is None or finished.outcome == "interrupted"):
+        sentence = INTERRUPTED
+    parts.append(sentence or "")
     return "\n\n".join(part for part in parts if part) or SILENT
