@@ -79,16 +79,16 @@ class CmwAgent:
 
     async def run(
         self, history: Sequence[HistoryMessage], emit: EventSink, ask: Ask | None = None
-    ) -> FinishReason | None:
+    ) -> FinishReason:
         """Answer the last message of `history`; `emit` gets each event at once.
 
         Cancelling the caller aborts the request to the model's server.
 
         Returns:
-            How the model's server said that the answer ended.
+            How the answer ended.
 
         Raises:
-            ModelFailedError: The model has used up its calls and asks for tools still.
+            ModelFailedError: The model gave no answer, or has used up its calls.
             Exception: As the model's client raises it; `cmw_agent.llm.factory.explain` says what
                 it means.
         """
@@ -102,8 +102,7 @@ class CmwAgent:
             ask.toolset,
             ask.gate,
         )
-        await self._loop.run(context, history)
-        return None
+        return await self._loop.run(context, history)
 
     def _with_summary(self, ask: Ask) -> str:
         text = ask.instructions or self._instructions
