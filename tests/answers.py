@@ -1,6 +1,7 @@
 """Scripts of the OpenAI double for answers with thoughts, sources, pictures and every kind of end."""
 
 import base64
+import random
 import struct
 import zlib
 from collections.abc import Callable, Sequence
@@ -29,15 +30,15 @@ def ending(finish: str | None, *before: Step) -> list[Step]:
     return [*(before or [Text(["Half ", "of it"])]), *end, Stop()]
 
 
-def png(width: int = 2, height: int = 2) -> bytes:
-    """Return a picture."""
+def png(width: int = 2, height: int = 2, color: bytes = b"\xff\0\0") -> bytes:
+    """Return a picture; its lines repeat `color`."""
 
     def part(kind: bytes, content: bytes) -> bytes:
         checked = kind + content
         return struct.pack(">I", len(content)) + checked + struct.pack(">I", zlib.crc32(checked))
 
     head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    lines = (b"\0" + b"\xff\0\0" * width) * height
+    lines = (b"\0" + (color * width)[: 3 * width]) * height
     parts = [part(b"IHDR", head), part(b"IDAT", zlib.compress(lines)), part(b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
@@ -109,6 +110,7 @@ SCRIPTS: dict[str, Script] = {
     "pictured": fixed(*pictured(data_uri(png()))),
     "no-picture": fixed(*pictured(data_uri(b"%PDF-1.4 no picture"))),
     "damaged-picture": fixed(*pictured(data_uri(png()[:40]))),
+    "large-picture": fixed(*pictured(data_uri(png(2048, 1, random.Random(1).randbytes(6144))))),
     "uncounted": fixed(*ending("stop")),
     "once-failing": _once_failing(),
 }

@@ -193,8 +193,8 @@ async def test_a_picture_becomes_a_file_of_its_owner_alone(tmp_path: Path) -> No
     [
         ("no-picture", {}),
         ("damaged-picture", {}),
-        ("pictured", {"max_file_bytes": 1024}),
-        ("pictured", {"file_quota_bytes": 1}),
+        ("large-picture", {"max_file_bytes": 1024}),
+        ("large-picture", {"file_quota_bytes": 1024}),
     ],
 )
 async def test_a_picture_that_cannot_be_kept_is_named_below_the_answer(
