@@ -54,6 +54,7 @@ from cmw_agent.core.sources import CitedSource
 EVENTS = "text/event-stream"
 ALIVE_SECONDS = 15.0  # between two bytes of a silent answer
 ALIVE = b": still here\n\n"
+UNSEEN = "The answer has a picture, which cannot be shown here."
 UNBUFFERED = {"x-accel-buffering": "no"}  # a proxy such as nginx hands each event on at once
 
 
@@ -104,15 +105,20 @@ class TurnResult:
     @property
     def metadata(self) -> dict[str, Any]:
         """The answer's metadata, as clients get it."""
-        finished = self.finished
+        finished, notice = self.finished, self._notice()
         return {
             "status": finished.outcome if finished else "interrupted",
             "tokens": finished.tokens if finished else None,
             "tools": self.tools,
             "finish_reason": finished.finish_reason if finished else None,
-            **({"notice": finished.sentence} if finished and finished.sentence else {}),
+            **({"notice": notice} if notice else {}),
             **self._further(),
         }
+
+    def _notice(self) -> str:
+        sentence = self.finished.sentence if self.finished is not None else None
+        is_unseen = self.answer.stored_pictures and self.shape.files_url is None
+        return " ".join(filter(None, (sentence, UNSEEN if is_unseen else None)))
 
     def _further(self) -> dict[str, Any]:
         answer, shape = self.answer, self.shape

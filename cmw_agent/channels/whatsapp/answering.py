@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from cmw_agent.channels.common.callers import Caller, Callers
-from cmw_agent.channels.common.turn_streams import TurnResult, wait_until_begun
+from cmw_agent.channels.common.turn_streams import UNSEEN, TurnResult, wait_until_begun
 from cmw_agent.channels.whatsapp.approvals import ApprovalPrompts, WakeSignal
 from cmw_agent.channels.whatsapp.client import WhatsAppClient
 from cmw_agent.channels.whatsapp.formatting import PARSER_WORK, unlinked, unoffered, whatsapp
@@ -44,7 +44,6 @@ NAMES: Mapping[MessageKind, str] = {
     "document": "document",
 }
 INTERRUPTED = "_The answer was interrupted; please ask again._"
-PICTURES = "_The answer has a picture, which cannot be sent here._"
 SILENT = "(I have no answer to that.)"
 ALONE = "Please write to me alone to connect an account."
 
@@ -282,7 +281,7 @@ def _text_of(result: TurnResult) -> str:
             parts.append(str(link))
     parts.append("\n".join(source_lines(result.answer.sources)))
     if result.answer.stored_pictures:
-        parts.append(PICTURES)
+        parts.append(f"_{UNSEEN}_")
     finished = result.finished
     sentence = finished.sentence if finished is not None else None
     if sentence is None and (finished is None or finished.outcome == "interrupted"):
