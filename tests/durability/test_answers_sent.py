@@ -11,7 +11,6 @@ from cmw_agent.core.finish_reasons import SENTENCES
 from cmw_agent.runtime.scheduler import Delivery
 from tests.answers import ENDS, SCRIPTS, SOURCES, THOUGHT
 from tests.doubles.openai_server import OpenAIDouble
-from tests.doubles.whatsapp_bridge import Bridge
 from tests.harness import served, settings_for
 from tests.isolation.test_embed import Widget
 from tests.phones import deliver, message, whatsapp_settings
@@ -25,9 +24,9 @@ CITED = "As they say.\n\n[1] One – https://a.example/1\n[2] https://b.example/
 
 async def whatsapp_reply(folder: Path, model: str) -> str:
     """Return what a sender reads whose message `model` answers."""
-    async with OpenAIDouble(scripts=SCRIPTS) as endpoint, Bridge() as bridge:
+    async with OpenAIDouble(scripts=SCRIPTS) as endpoint:
         options = {"openai_base_url": endpoint.base_url, "model": model, "whatsapp_inline": True}
-        settings = whatsapp_settings(folder, bridge, **options)
+        settings = whatsapp_settings(folder, **options)
         async with served(settings) as app, aiohttp.ClientSession() as http:
             status, told = await deliver(http, app.url, message(KIM, "hello"))
             assert status == 200
@@ -101,11 +100,11 @@ async def test_a_website_s_widget_gets_what_is_said_of_an_answer_and_no_thoughts
             shown = (await widget.send("GET", "/messages")).json["messages"][1]
             assert THOUGHT.encode() not in widget.received
     notices: dict[str, Any] = {"length": SENTENCES["length"], "pictured": UNSEEN}
-    name, done = told.events[-1]
+    name, done = told.events()[-1]
     assert (name, done["metadata"].get("notice")) == ("done", notices.get(model))
     sources = SOURCES if model == "citing" else []
     assert [
-        s for name, data in told.events if name == "sources" for s in data["sources"]
+        s for name, data in told.events() if name == "sources" for s in data["sources"]
     ] == sources
     assert shown["sources"] == sources
     assert shown["notice"] == (SENTENCES["length"] if model == "length" else None)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import html
 from collections.abc import AsyncGenerator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -278,7 +279,7 @@ async def test_an_export_as_html_escapes_thoughts_and_sources() -> None:
     text = await exported("html", with_thinking=True)
     assert "<summary>Thought for 1.5 s</summary><pre>hm &lt;/pre&gt; hm</pre>" in text
     assert "<em>[1] One &amp; &lt;b&gt; – https://a.example/&lt;1&gt;</em>" in text
-    assert f"<p><em>{CUT_NOTE}</em></p>" in text
+    assert f"<p><em>{html.escape(CUT_NOTE)}</em></p>" in text
 
 
 async def test_an_export_as_json_has_all_that_is_known_of_an_answer() -> None:
