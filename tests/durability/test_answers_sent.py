@@ -24,8 +24,13 @@ CITED = "As they say.\n\n[1] One – https://a.example/1\n[2] https://b.example/
 
 async def whatsapp_reply(folder: Path, model: str) -> str:
     """Return what a sender reads whose message `model` answers."""
+    folder.mkdir(exist_ok=True)
     async with OpenAIDouble(scripts=SCRIPTS) as endpoint:
-        options = {"openai_base_url": endpoint.base_url, "model": model, "whatsapp_inline": True}
+        options: dict[str, Any] = {
+            "openai_base_url": endpoint.base_url,
+            "model": model,
+            "whatsapp_inline": True,
+        }
         settings = whatsapp_settings(folder, **options)
         async with served(settings) as app, aiohttp.ClientSession() as http:
             status, told = await deliver(http, app.url, message(KIM, "hello"))
@@ -35,6 +40,7 @@ async def whatsapp_reply(folder: Path, model: str) -> str:
 
 async def scheduled_answer(folder: Path, model: str) -> tuple[str, list[str]]:
     """Return what a recurring task that `model` answers sends, and how its run counts."""
+    folder.mkdir(exist_ok=True)
     clock, heard, sent = FakeClock(), RecordingObserver(), list[Delivery]()
 
     async def send(delivery: Delivery) -> None:
