@@ -26,6 +26,7 @@ from memory.logins import Logins
 from memory.maintenance.recovery import interrupt_abandoned
 from memory.manager import ConversationMemoryManager
 from memory.records import (
+    AnswerDetails,
     Conversation,
     ConversationOrigin,
     NewTurn,
@@ -37,6 +38,7 @@ from memory.records import (
 )
 
 __all__ = [
+    "AnswerDetails",
     "Conversation",
     "ConversationBusyError",
     "ConversationMemoryManager",

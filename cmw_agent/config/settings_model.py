@@ -43,9 +43,11 @@ class ModelSettings(SettingsBase):
         max_length=200,
     )
     model_timeout: float = seconds(
-        60, "Seconds to wait for the model to send anything at all.", 3600
+        600,
+        "Seconds to wait for the model to send anything at all. Models that think take minutes.",
+        3600,
     )
-    turn_timeout: float = seconds(300, "Seconds that a whole turn may last.", 86400)
+    turn_timeout: float = seconds(1800, "Seconds that a whole turn may last.", 86400)
     demo_pause: float = setting(
         0.015,
         "Seconds between two words of the demo model's answers.",
