@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Iterator
 from types import TracebackType
 from typing import Any, Self
 
-from cmw_agent.llm.errors import NotAStreamError, StreamCutError
+from cmw_agent.llm.errors import NotAStreamError, StreamCutError, UpstreamError
 from cmw_agent.llm.http_client import Reply, Upstream
 from cmw_agent.llm.sse import Chunk, Merger, SSEParser
 
@@ -126,6 +126,15 @@ class CoalescedCompletions:
             raise ValueError("this app only asks for streamed answers")
         return CoalescedStream(self._upstream, payload, self._interval)
 
+    async def probe(self, **payload: Any) -> None:
+        """Ask for a stream as it is, without adaptation, and abort it when its answer begins.
+
+        Raises:
+            UpstreamError: The server refused the request.
+        """
+        reply = await self._upstream.open(payload, adapts=False)
+        reply.close()
+
 
 class CoalescedStream:
     """One streamed completion: an async context manager that iterates over merged chunks.
@@ -162,6 +171,8 @@ class CoalescedStream:
         trace: TracebackType | None,
     ) -> None:
         self._stack.close()
+        if isinstance(error, UpstreamError):
+            self._upstream.clean(error, self._payload)
 
     async def __aiter__(self) -> AsyncIterator[Chunk]:
         reply, parser, merger = self._reply, SSEParser(), Merger()
