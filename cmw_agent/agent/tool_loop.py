@@ -131,8 +131,11 @@ class ToolLoop:
         self, context: RunContext, calls: Sequence[ToolCall]
     ) -> list[ToolMessage]:
         """Run calls at once; return their results in the calls' order."""
-        async with asyncio.TaskGroup() as group:
-            running = [group.create_task(self.call_tool(context, call)) for call in calls]
+        try:
+            async with asyncio.TaskGroup() as group:
+                running = [group.create_task(self.call_tool(context, call)) for call in calls]
+        except ExceptionGroup as failures:
+            raise failures.exceptions[0] from None  # whoever ran the turn knows it by its type
         return [task.result() for task in running]
 
     async def call_tool(self, context: RunContext, call: ToolCall) -> ToolMessage:
@@ -201,7 +204,7 @@ async def _call_connected(
 
 
 def _wrong_arguments(call: ToolCall, error: ValidationError) -> str:
-    """Return what the model is told of arguments that do not fit: without the library's own text."""
+    """Return the model's error text for arguments that do not fit, without the library's own text."""
     faults = (
         ".".join(map(str, fault["loc"])) + ": " + fault["msg"]
         for fault in error.errors()
@@ -219,14 +222,14 @@ def _malformed(answer: AIMessage) -> list[ToolMessage]:
     answered = {call["id"] for call in answer.tool_calls}
     return [
         ToolMessage(
-            f"Tool call {call['name']} with id {call['id']} could not be executed - "
+            f"Tool call {call['name'] or 'unknown'} with id {call['id']} could not be executed - "
             "arguments were malformed or truncated.",
-            name=call["name"],
+            name=call["name"] or "unknown",
             tool_call_id=call["id"],
             status="error",
         )
         for call in answer.invalid_tool_calls
-        if call["id"] and call["id"] not in answered
+        if call["id"] is not None and call["id"] not in answered
     ]
 
 

@@ -56,7 +56,7 @@ class ApprovalRegistry:
         Args:
             owner: Who decides.
             conversation: In which the call waits.
-            call_id: The endpoint's.
+            call_id: The call's id in events.
             name: Of the tool.
             arguments: Those that the tool is to be called with.
             address: The network address that the turn came from, if there is one.

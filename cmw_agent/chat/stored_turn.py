@@ -115,7 +115,7 @@ class StoredTurn:
         self._origin = session.provenance
         self._begun: TurnTicket | None = None
         self._context: CachedContext | None = None
-        self._model: str | None = None  # that was asked
+        self._model: str | None = None  # that answers this turn
 
     @property
     def needs_slot(self) -> bool:
@@ -213,7 +213,7 @@ class StoredTurn:
         """Return what the agent is asked, or the answer where the message is a command.
 
         Args:
-            profile: The session's agent.
+            profile: Not read: a stored conversation has its own agent.
             clock: The turn's time-out; it stands while the owner is asked for an approval.
 
         Raises:
@@ -310,7 +310,7 @@ class StoredTurn:
         )
 
     def _cost(self, answer: AnswerAccumulator) -> int | None:
-        """Return what the answer cost in millionths of the price list's currency, where known."""
+        """Return what the answer cost in millionths of a dollar, where known."""
         prompt, completion = answer.input_tokens, answer.output_tokens
         if self._model is None or prompt is None or completion is None:
             return None

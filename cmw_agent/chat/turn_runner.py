@@ -80,7 +80,7 @@ class TurnRunner:
         self._turn = turn
         self._strategy = strategy
         self._answer = AnswerAccumulator()
-        self._beginning: Beginning | None = None  # where the model is asked
+        self._beginning: Beginning | None = None  # None until the turn has begun
         self._stored = False
         self._slot: Slot | None = None
         self._started = self._checkpointed = time.monotonic()

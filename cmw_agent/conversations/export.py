@@ -27,7 +27,6 @@ article { white-space: pre-wrap; overflow-wrap: anywhere; }
 .user { background: #0d948820; border-radius: 1rem; padding: .6rem 1rem; }
 details { font-size: .85rem; margin: .4rem 0; } pre { white-space: pre-wrap; overflow-wrap: anywhere; }
 """
-MESSAGE_CHARS = 300  # of a file, for a message beside its text
 NAMES: Final[Mapping[str, str]] = MappingProxyType({"user": "You", "assistant": "Assistant"})
 NOTES: Final[Mapping[str, str]] = MappingProxyType(
     {"interrupted": "This answer was cut short.", "failed": "No answer came."}

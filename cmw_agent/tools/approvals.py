@@ -36,7 +36,7 @@ class PendingApproval:
 
     Attributes:
         approval_id: The id that a decision names; unique.
-        call_id: The endpoint's id of the call, which may occur more than once.
+        call_id: The call's id in events; other runs may have the same.
         name: Name of the tool.
         arguments: As the model gave them.
         until: When it expires, in seconds since the epoch (`time.time`).
@@ -77,7 +77,7 @@ class ApprovalGate(Protocol):
         """Ask the owner about a call and return the decision.
 
         Args:
-            call_id: The endpoint's id of the call.
+            call_id: The call's id in events.
             name: Name of the tool.
             arguments: As the model gave them.
             emit: Receives the events that show the pending approval to the owner.

@@ -16,6 +16,7 @@ from cmw_agent.core.events import AgentEvent, ToolFinished, ToolStarted
 from cmw_agent.llm.chat_model import HistoryMessage
 from cmw_agent.llm.coalescing import FlushInterval
 from cmw_agent.llm.factory import open_model
+from memory.errors import DatabaseUnavailableError
 from tests.doubles.openai_server import OpenAIDouble
 from tests.doubles.openai_steps import Request, Step, Text, ToolCalls
 from tests.harness import WAIT, settings_for
@@ -64,26 +65,44 @@ async def test_calls_of_one_answer_run_at_once_and_are_told_in_their_order(tmp_p
 
 
 async def test_a_run_that_is_stopped_stops_its_tools(tmp_path: Path) -> None:
-    begun, ended = asyncio.Event(), asyncio.Event()
+    begun, ended = asyncio.Semaphore(0), asyncio.Semaphore(0)
 
     async def endless() -> str:
-        begun.set()
+        begun.release()
         try:
             await asyncio.Event().wait()
         finally:
-            ended.set()
+            ended.release()
         return ""
 
     loop = ToolLoop([tool("endless", endless)])
     async with house(tmp_path, [("endless", "{}")] * 2, loop) as (agent, endpoint):
         running = asyncio.create_task(agent.run(HISTORY, lambda _: None))
         async with asyncio.timeout(WAIT):
-            await begun.wait()
+            for _ in range(2):
+                await begun.acquire()
             running.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await running
-    assert ended.is_set()
+            for _ in range(2):
+                await ended.acquire()
     assert endpoint.request_count == 1
+
+
+async def test_a_run_ends_with_the_failure_of_a_call_and_not_with_a_group_of_failures(
+    tmp_path: Path,
+) -> None:
+    async def work() -> str:
+        return ""
+
+    def emit(event: AgentEvent) -> None:
+        if isinstance(event, ToolStarted):
+            raise DatabaseUnavailableError
+
+    loop = ToolLoop([tool("work", work)])
+    async with house(tmp_path, [("work", "{}")] * 2, loop) as (agent, _):
+        with pytest.raises(DatabaseUnavailableError):
+            await agent.run(HISTORY, emit)
 
 
 async def test_the_model_reads_what_was_wrong_with_its_calls(tmp_path: Path) -> None:

@@ -128,7 +128,7 @@ class Sites:
         return same_origin(origin, request.url.scheme, request.headers.get("host"))
 
 
-class CrossSiteError:
+class CrossSiteHeaders:
     """ASGI middleware that tells browsers which pages may read an embed's answers.
 
     Answers under `/embed/` that bring no policy of their own are never shown as documents.

@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse, Response
 from cmw_agent.agent.access import WIDGET
 from cmw_agent.channels.common.callers import Caller, Callers, address_of, base_of
 from cmw_agent.channels.common.turn_streams import TurnResponse, server_sent, wait_until_begun
-from cmw_agent.channels.embed.origins import CrossSiteError, Site, Sites
+from cmw_agent.channels.embed.origins import CrossSiteHeaders, Site, Sites
 from cmw_agent.channels.embed.page import WidgetScript, page
 from cmw_agent.chat.turn import Turn
 from cmw_agent.conversations.sessions import SessionOrigin
@@ -101,7 +101,7 @@ class EmbedRoutes:
             ("POST", "/embed/{agent_id}/approvals", self.settle),
         ):
             app.add_api_route(path, endpoint, methods=[method], response_model=None)
-        app.add_middleware(CrossSiteError, sites=self._sites)
+        app.add_middleware(CrossSiteHeaders, sites=self._sites)
 
     async def script(self, request: Request) -> Response:
         """Answer with the widget."""

@@ -107,8 +107,8 @@ class Rest:
         `delta`, `tool`, `tool_done`, `approval`, `approval_done`, and at last `done` or `error`.
         A request that is left early stops the answer, and what came of it is kept; but a whole
         answer to a request with an `Idempotency-Key` is written to its end, for a repetition, and
-        one that waits for a user's word goes on waiting. Calls of tools that would ask for that
-        word are denied where the answer is not streamed.
+        one that waits for a user's decision goes on waiting. Calls of tools that would ask for a
+        decision are denied where the answer is not streamed.
 
         `/new` ends the session's conversation, and `/forget everything` deletes all of the session.
         """

@@ -160,8 +160,8 @@ class PendingApprovalList(BaseModel):
     waiting: list[PendingApprovalResponse]
 
 
-class ApprovalDecisionResponse(_Taken):
-    """The user's word about a call."""
+class ApprovalAnswerRequest(_Taken):
+    """The user's decision on a call."""
 
     call: str = Field(
         min_length=1,

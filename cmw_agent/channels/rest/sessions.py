@@ -20,7 +20,7 @@ from cmw_agent.channels.rest.dependencies import (
 )
 from cmw_agent.channels.rest.messages import CHAT, PROBLEMS, problem_of
 from cmw_agent.channels.rest.models import (
-    ApprovalDecisionResponse,
+    ApprovalAnswerRequest,
     MessageResponse,
     NewSession,
     PendingApprovalList,
@@ -187,7 +187,7 @@ class RestSessions:
     async def waiting(
         self, agent_id: str, session_id: str, holder: ApiKeyHolder
     ) -> PendingApprovalList:
-        """List the tool calls that wait for the user's word in a streamed answer."""
+        """List the tool calls that wait for the user's decision in a streamed answer."""
         self._callers.profile(agent_id, by_key(holder))
         principal = session_of(holder, agent_id, session_id)
         stored = await self._lookup.conversation(principal)
@@ -206,7 +206,7 @@ class RestSessions:
         )
 
     async def settle(
-        self, agent_id: str, session_id: str, holder: ApiKeyHolder, body: ApprovalDecisionResponse
+        self, agent_id: str, session_id: str, holder: ApiKeyHolder, body: ApprovalAnswerRequest
     ) -> Response:
         """Approve or deny a call that waits."""
         self._callers.profile(agent_id, by_key(holder))

@@ -14,10 +14,10 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from cmw_agent.config.settings import Settings
-from cmw_agent.core.errors import UserError
 from cmw_agent.identity.principals import Principal
 from cmw_agent.llm.pricing import dollars
 from cmw_agent.observability.statistics_text import number, shown
+from cmw_agent.web.api.endpoint import endpoint
 from cmw_agent.web.api.svg_charts import Bar, bars, environment, share_bar
 from cmw_agent.web.security.guard import NOT_FOUND, PRINCIPAL
 from memory.reports.statistics import Day, Spread, Statistics
@@ -50,17 +50,14 @@ class AdminRoutes:
 
     def routes(self) -> list[Route]:
         """Return the route, for the app's own router."""
-        return [Route("/admin/statistics", self._answer)]
+        return [Route("/admin/statistics", endpoint(self._answer, "statistics"))]
 
     async def _answer(self, request: Request) -> Response:
         principal = request.scope.get(PRINCIPAL)
         name = principal.name if isinstance(principal, Principal) else None
         if not is_admin(self._settings, name):
             return JSONResponse({"detail": NOT_FOUND}, 404)
-        try:
-            return HTMLResponse(statistics_page(await self._statistics()))
-        except UserError as error:
-            return JSONResponse({"detail": str(error)}, error.status)
+        return HTMLResponse(statistics_page(await self._statistics()))
 
 
 def statistics_page(statistics: Statistics) -> str:

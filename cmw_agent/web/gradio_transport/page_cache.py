@@ -37,7 +37,7 @@ BASE_TAG = re.compile(rb"<base [^>]*>")
 MANIFEST_TAG = re.compile(rb'<link rel="manifest"[^>]*>')
 INFO = f"{API}/info"
 CACHED_PATHS = ("/", "/config", INFO)
-MAX_ADDRESSES = 32  # in the cache: the address is the client's word
+MAX_ADDRESSES = 32  # in the cache: clients choose the address
 HOST = "host"
 # From these Gradio would make addresses. A trusted proxy's have become Host and scheme before.
 FORWARDED = frozenset({b"x-forwarded-host", b"x-forwarded-proto", b"x-gradio-server"})

@@ -13,7 +13,7 @@ from typing import Any
 
 import gradio as gr
 
-from cmw_agent.chat.commands import ControlReply, run_control_command
+from cmw_agent.chat.commands import BeginNew, ControlReply, run_control_command
 from cmw_agent.chat.stored_turn import MODEL
 from cmw_agent.chat.turn import SETTLE_SECONDS, Turn
 from cmw_agent.conversations.sessions import LiveSession
@@ -129,8 +129,9 @@ class Handlers:
             await session.turn.ended()
         await self._select_agent(session, None)
 
-    async def _control(self, session: LiveSession, text: str) -> ControlReply | None:
-        begin_new = partial(self._begin_new, session)
+    async def _control(
+        self, session: LiveSession, text: str, begin_new: BeginNew
+    ) -> ControlReply | None:
         return await run_control_command(text, self._runtime.history, session.principal, begin_new)
 
     async def send(
@@ -138,7 +139,7 @@ class Handlers:
     ) -> AsyncGenerator[Notice | Shown, None]:
         """Store the message, then stream the conversation with the growing answer."""
         session = await self._session(request, adopt=True)
-        if (reply := await self._control(session, text)) is not None:
+        if (reply := await self._control(session, text, _begin_later)) is not None:
             yield _notice(reply)
             yield await self.new_chat(request)
             return
@@ -188,11 +189,11 @@ class Handlers:
             yield Notice("Only your last message can be edited.", "Not changed")
             yield list(page.messages), UNCHANGED
             return
-        if (reply := await self._control(session, value)) is not None:
-            yield _notice(reply)
-            yield await self.new_chat(request)
-            return
         try:
+            if (reply := await self._control(session, value, _begin_later)) is not None:
+                yield _notice(reply)
+                yield await self.new_chat(request)
+                return
             async with contextlib.aclosing(self._regenerate(request, value)) as values:
                 async for shown in values:
                     yield shown
@@ -215,7 +216,8 @@ class Handlers:
         """
         # Gradio serves this docstring as the description of `/chat`.
         session = await self._session(request, adopt=True)
-        if (reply := await self._control(session, message)) is not None:
+        begin_new = partial(self._begin_new, session)
+        if (reply := await self._control(session, message, begin_new)) is not None:
             yield reply.text
             return
         await self._page(session)
@@ -337,6 +339,10 @@ class Handlers:
             return
         session.view = turn_view.result()
         yield session.view.messages, session.view.shown_id
+
+
+async def _begin_later() -> None:
+    """Do nothing: the page's own new chat follows the notice."""
 
 
 def _notice(reply: ControlReply) -> Notice:

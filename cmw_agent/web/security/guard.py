@@ -120,9 +120,8 @@ class Guard:
         scope = {**scope, REQUEST: request_id}
         request = GuardedRequest(scope, receive, route, headers)
         send_with_headers = self._response_headers.wrap(send, scope, request_id, request)
-        if (
-            route.access == "own"
-        ):  # its channel refuses forms, so that other sites' pages can read why
+        if route.access == "own":
+            # Its channel refuses forms, so that other sites' pages can read why.
             await self._app(scope, receive, send_with_headers)
             return
         if route.is_form(media_type(headers), headers.get(FILE_NAME)):
