@@ -11,6 +11,7 @@ from cmw_agent.chat.approval_gate import TurnApprovalGate
 from cmw_agent.chat.commands import ChatCommands
 from cmw_agent.chat.context_cache import CachedContext, ContextCache
 from cmw_agent.chat.dependencies import ChatDependencies
+from cmw_agent.chat.model_choice import ModelChoice, settle
 from cmw_agent.chat.turn import (
     SETTLE_SECONDS,
     AgentRequest,
@@ -25,11 +26,11 @@ from cmw_agent.core.errors import UserError
 from cmw_agent.core.events import TurnEvent, TurnFinished, TurnStarted
 from cmw_agent.core.store_errors import mapped_store_errors, refusal_for
 from cmw_agent.llm.chat_model import HistoryMessage
+from cmw_agent.llm.fallback import RunModels
 from cmw_agent.llm.pricing import cost_micros
 from memory.errors import StoreError
 from memory.records import ConversationOrigin, NewTurn, TurnTicket
 
-MODEL = "model"  # the one that the user has chosen for a conversation
 CHARS_PER_TOKEN = 4
 
 
@@ -41,7 +42,7 @@ class NewMessage:
         conversation: Id of the conversation.
         text: The message.
         files: Ids of the owner's uploads that it brings.
-        model: The model that is to answer from now on, if the user has chosen one with it.
+        choice: The model that is to answer from now on and its effort, if the user has chosen one.
         context: What a conversation that begins with it keeps beside its messages.
         create: Whether a conversation that is not there is made.
     """
@@ -49,7 +50,7 @@ class NewMessage:
     conversation: str
     text: str
     files: tuple[str, ...]
-    model: str | None
+    choice: ModelChoice
     context: Mapping[str, Any]
     create: bool
 
@@ -115,7 +116,7 @@ class StoredTurn:
         self._origin = session.provenance
         self._begun: TurnTicket | None = None
         self._context: CachedContext | None = None
-        self._model: str | None = None  # that answers this turn
+        self._models: RunModels | None = None  # that answer this turn
 
     @property
     def needs_slot(self) -> bool:
@@ -172,9 +173,8 @@ class StoredTurn:
         )
 
     def _new_turn(self, request: NewMessage, profile: AgentProfile) -> NewTurn:
-        context = dict(request.context)
-        if request.model:
-            context[MODEL] = self._dependencies.model(profile, request.model)
+        models = self._dependencies.catalog.models
+        context = {**request.context, **request.choice.context(models, profile)}
         origin = ConversationOrigin(
             agent_id=profile.id,
             channel=self.session.channel,
@@ -226,14 +226,14 @@ class StoredTurn:
         profile = await dependencies.profile(session, ticket.agent_id)
         if (reply := await self._run_command(context)) is not None:
             return reply
-        model = self._model = await self._choose_model(profile)
+        model, self._models = await self._choose_model(profile)
         gate = TurnApprovalGate(
             dependencies, session, self._turn, ticket, clock, can_ask=self._can_ask
         )
         ask = Ask(
             instructions=profile.prompt,
             summary=context.summary_before,
-            fields=dependencies.fields.of(session.owner, model),
+            model=self._models,
             toolset=await dependencies.toolset(session, profile),
             gate=gate,
         )
@@ -249,17 +249,15 @@ class StoredTurn:
         except UserError as error:
             return CommandReply(error.sentence)
 
-    async def _choose_model(self, profile: AgentProfile) -> str:
+    async def _choose_model(self, profile: AgentProfile) -> tuple[str, RunModels]:
         """Return the model that answers; keep the user's new choice in the conversation."""
-        dependencies, session, ticket = self._dependencies, self.session, self._ticket
-        chosen = self._request.model if isinstance(self._request, NewMessage) else None
-        earlier = ticket.context.get(MODEL)
-        model = dependencies.model(profile, chosen, earlier)
-        if chosen and model != dependencies.model(profile, earlier):
-            await session.memory.update_context(
-                session.owner, ticket.conversation_id, {MODEL: model}
-            )
-        return model
+        session, ticket, request = self.session, self._ticket, self._request
+        catalog = self._dependencies.catalog
+        chosen = request.choice if isinstance(request, NewMessage) else ModelChoice()
+        model, effort, changes = settle(catalog.models, profile, chosen, ticket.context)
+        if changes:
+            await session.memory.update_context(session.owner, ticket.conversation_id, changes)
+        return model, catalog.run(session.owner, profile, model, effort)
 
     async def _with_files(self, context: CachedContext) -> list[HistoryMessage]:
         """Return the context window, its messages with the content of their files."""
@@ -309,12 +307,17 @@ class StoredTurn:
             tokens_estimated=answer.has_estimates,
         )
 
+    @property
+    def _model(self) -> str | None:
+        """The id of the model that answers, or that has answered; None before one was asked."""
+        return self._models.current.id if self._models is not None else None
+
     def _cost(self, answer: AnswerAccumulator) -> int | None:
         """Return what the answer cost in millionths of a dollar, where known."""
         prompt, completion = answer.input_tokens, answer.output_tokens
         if self._model is None or prompt is None or completion is None:
             return None
-        prices = self._dependencies.settings.prices
+        prices = self._dependencies.catalog.models.prices
         return cost_micros(prices, self._model, prompt, completion)
 
     def keep_context(self, text: str) -> CachedContext | None:
