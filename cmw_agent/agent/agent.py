@@ -7,7 +7,7 @@ from types import MappingProxyType
 from langchain_core.messages import HumanMessage, SystemMessage
 
 from cmw_agent.agent.tool_loop import RunContext, ToolLoop
-from cmw_agent.core.events import AgentEvent, EventSink
+from cmw_agent.core.events import AgentEvent, EventSink, FinishReason
 from cmw_agent.llm.chat_model import ChatModel, HistoryMessage, complete
 from cmw_agent.llm.run_events import RunEvents
 from cmw_agent.tools.approvals import ApprovalGate
@@ -76,13 +76,16 @@ class CmwAgent:
 
     async def run(
         self, history: Sequence[HistoryMessage], emit: EventSink, ask: Ask | None = None
-    ) -> None:
+    ) -> FinishReason:
         """Answer the last message of `history`; `emit` gets each event at once.
 
         Cancelling the caller aborts the request to the model's server.
 
+        Returns:
+            How the answer ended.
+
         Raises:
-            ModelFailedError: The model has used up its calls and asks for tools still.
+            ModelFailedError: The model gave no answer, or has used up its calls.
             Exception: As the model's client raises it; `cmw_agent.llm.factory.explain` says what
                 it means.
         """
@@ -95,7 +98,7 @@ class CmwAgent:
             toolset=ask.toolset,
             gate=ask.gate,
         )
-        await self._loop.run(context, history)
+        return await self._loop.run(context, history)
 
     def _with_summary(self, ask: Ask) -> str:
         text = ask.instructions or self._instructions

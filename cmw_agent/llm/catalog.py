@@ -179,4 +179,5 @@ def _chat_model(
         # Each read already has a time-out, so LangChain need not set a timer for each chunk.
         stream_chunk_timeout=None,
         use_responses_api=False,
+        text_calls=profile.text_calls,
     )

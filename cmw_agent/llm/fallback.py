@@ -15,6 +15,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from cmw_agent.core.errors import ModelFailedError
 from cmw_agent.core.events import ModelSwitched
 from cmw_agent.core.logs import get_logger
+from cmw_agent.llm.accumulator import WIRE
 from cmw_agent.llm.chat_model import (
     DirectChatModel,
     ExtraBody,
@@ -30,10 +31,9 @@ from cmw_agent.llm.run_events import RunEvents
 log = get_logger(__name__)
 
 # Failures of a request that another model would refuse as well.
-LASTING = frozenset({"moderated", "rejected", "withheld"})
+LASTING = frozenset({"moderated", "rejected", "withheld", "cut_call", "text_call"})
 TOO_LONG = "too_long"
 ANSWERED_BY = "model_id"  # in the metadata of a message
-WIRE = "wire"  # in the extras of a message: what its endpoint wants back
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,15 +109,12 @@ class RunModels(DirectChatModel):
             following = self._line[self._position + 1 :]
             try:
                 message = await ask(bound)
+                message.response_metadata[ANSWERED_BY] = bound.id
+                return message
             except (UpstreamError, ModelFailedError, TimeoutError) as error:
                 kind = getattr(error, "kind", StreamSilentError.kind)
                 if not following or events.has_text or not _may_pass(kind, bound, following[0]):
                     raise
-            else:
-                kind = "blank"
-                if not following or not _is_blank(message, events):
-                    message.response_metadata[ANSWERED_BY] = bound.id
-                    return message
             self._switch(kind, events)
 
     def _switch(self, kind: str, events: RunEvents) -> None:
@@ -132,12 +129,6 @@ def _may_pass(kind: str, failed: BoundModel, following: BoundModel) -> bool:
         is_known = (failed.budget, following.budget) != (None, None)
         return is_known and (following.budget or math.inf) > (failed.budget or 0)
     return kind not in LASTING
-
-
-def _is_blank(message: AIMessage, events: RunEvents) -> bool:
-    is_withheld = message.response_metadata.get("finish_reason") == "content_filter"
-    has_calls = message.tool_calls or message.invalid_tool_calls
-    return not (message.text or has_calls or events.has_text or is_withheld)
 
 
 def _known_to(bound: BoundModel, message: BaseMessage) -> BaseMessage:
