@@ -1,17 +1,20 @@
 """A turn of which nothing is stored: the caller brings the whole conversation."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from cmw_agent.agent.agent import Ask
 from cmw_agent.chat.answer import AnswerAccumulator
 from cmw_agent.chat.dependencies import ChatDependencies
+from cmw_agent.chat.history import merge_user_messages
 from cmw_agent.chat.model_choice import ModelChoice
 from cmw_agent.chat.turn import AgentRequest, Beginning
 from cmw_agent.config.agent_profiles import AgentProfile
 from cmw_agent.conversations.sessions import LiveSession
-from cmw_agent.core.events import TurnEvent, TurnFinished
+from cmw_agent.core.events import TextDelta, TurnEvent, TurnFinished
 from cmw_agent.llm.chat_model import HistoryMessage
+
+NO_PICTURES = "(The model made a picture, which is not given where nothing is stored.)"
 
 
 class StatelessTurn:
@@ -60,8 +63,14 @@ class StatelessTurn:
         answering = dependencies.catalog.run(
             self.session.owner, profile, model, self._choice.effort
         )
-        ask = Ask(instructions=instructions, model=answering)
-        return AgentRequest(model, self._messages, ask)
+        messages = merge_user_messages(self._messages)
+        return AgentRequest(model, messages, Ask(instructions=instructions, model=answering))
+
+    async def take_pictures(
+        self, answer: AnswerAccumulator, emit: Callable[[TextDelta], None]
+    ) -> None:
+        """Store no picture, and say so in the answer: there is nothing that its owner could open."""
+        emit(TextDelta(f"\n\n{NO_PICTURES}" if answer.text else NO_PICTURES))
 
     async def checkpoint(self, answer: AnswerAccumulator) -> bool:
         """Store nothing; there is no lease to lose."""
