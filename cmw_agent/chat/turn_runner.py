@@ -221,7 +221,7 @@ class TurnRunner:
             return TurnFinished("interrupted", tokens=self._answer.tokens)
         except Exception as error:  # noqa: BLE001 (the user reads it, the log names it)
             return self._broken(self._to_user_error(error, expired=clock.expired()), error)
-        return self._ended(reason or "stop")
+        return self._ended(reason)
 
     def _ended(self, reason: FinishReason) -> TurnFinished:
         """Return how a turn ended whose answer's end the model's server reported as `reason`."""
