@@ -341,15 +341,15 @@ async def test_a_model_gets_what_it_knows_and_as_much_as_it_reads(
     ) as (runtime, a, _):
         session = await session_of(runtime)
         for number in range(4):
-            text = f"{number} " + "word " * 120
+            text = f"{number} " + "word " * 60
             await all_events(runtime.chat.turn(session, text, key=canary()))
         messages = a.requests[-1].body["messages"]
     assert all("tools" not in request.body for request in a.requests)
     assert {message["role"] for message in messages} <= {"user", "assistant"}
     assert messages[0]["content"].startswith("Be kind.")
-    # 400 tokens are left for what was said: less than four long messages and their answers.
+    # 400 tokens are left for what was said: fewer than four messages and their answers.
     assert messages[-1]["content"].startswith("3 ")
-    assert 1 <= len(messages) < 4
+    assert len(messages) in (3, 5)
     assert not any(message["content"].startswith(("0 ", "Be kind.\n\n0 ")) for message in messages)
 
 
