@@ -1,6 +1,8 @@
 """Errors of calls to a model's server."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from cmw_agent.llm.error_kinds import kind_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,7 +14,9 @@ class ErrorDetails:
         code: OpenAI's `code`, such as ``context_length_exceeded``.
         type: OpenAI's `type`, such as ``insufficient_quota``.
         param: The parameter of the request that the server names.
-        message: The first 300 characters of its message, without keys.
+        message: The first 300 characters of its message, without keys and without what the
+            message quotes of the request.
+        text: More of the same message, by which failures are told apart; never logged.
     """
 
     status: int | None = None
@@ -20,6 +24,7 @@ class ErrorDetails:
     type: str | None = None
     param: str | None = None
     message: str = ""
+    text: str = field(default="", repr=False)
 
 
 class UpstreamError(Exception):
@@ -30,9 +35,13 @@ class UpstreamError(Exception):
 
     Attributes:
         kind: Kind of failure for logs and metrics.
+        retry_after: Seconds after which the server asks to be asked again, if it says so.
+        should_retry: Whether the server wants to be asked again, if it says so.
     """
 
     kind = "failed"
+    retry_after: float | None = None
+    should_retry: bool | None = None
 
     def __init__(self, details: ErrorDetails | None = None) -> None:
         super().__init__()
@@ -58,9 +67,24 @@ class NotAStreamError(UpstreamError):
 
 
 class StreamRefusedError(UpstreamError):
-    """The server reported an error inside the stream."""
+    """The server reported an error inside the stream.
+
+    Args:
+        details: What the server said of the failure, if anything.
+    """
 
     kind = "refused"
+
+    def __init__(self, details: ErrorDetails | None = None) -> None:
+        super().__init__(details)
+        if details is not None:
+            self.kind = kind_of(details.status, details)
+
+
+class TooLargeError(UpstreamError):
+    """An event or the whole reply is larger than this app reads."""
+
+    kind = "too_large"
 
 
 class UnreachableError(UpstreamError):
@@ -80,11 +104,16 @@ class RequestRefusedError(UpstreamError):
     def __init__(self, status_code: int, details: ErrorDetails | None = None) -> None:
         super().__init__(details)
         self.status_code = status_code
-        kinds = {
-            401: "unauthorised",
-            403: "unauthorised",
-            404: "no_such_model",
-            408: StreamSilentError.kind,
-            429: "rate_limited",
-        }
-        self.kind = kinds.get(status_code, "server_error" if status_code >= 500 else "rejected")
+        self.kind = kind_of(status_code, details)
+
+
+class WrongAddressError(UpstreamError):
+    """The endpoint's address leads elsewhere: a redirect to another server, or no HTTPS there."""
+
+    kind = "wrong_address"
+
+
+class CertificateError(UpstreamError):
+    """The server's certificate is not trusted, or TLS failed in another way."""
+
+    kind = "certificate"

@@ -112,6 +112,9 @@ class ResponsesReader:
     """Turns the events of one response into chunks of a chat completion."""
 
     def __init__(self) -> None:
+        self._begin()
+
+    def _begin(self) -> None:
         self._texts: set[tuple[Any, ...]] = set()  # parts of which text has come
         self._calls: dict[Any, int] = {}  # output index -> characters of arguments that came
         self._items: set[Any] = set()  # output indexes of items that are complete
@@ -138,6 +141,8 @@ class ResponsesReader:
 
     def _other(self, event: Event) -> list[Chunk]:
         match str(event.get("type")).removeprefix("response."):
+            case "created":  # the first event, also of a second try
+                self._begin()
             case "output_item.added":
                 return self._item_begins(event)
             case "output_item.done":
