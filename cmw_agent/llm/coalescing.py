@@ -128,6 +128,15 @@ class CoalescedCompletions:
             raise ValueError("this app only asks for streamed answers")
         return CoalescedStream(self._upstream, payload, self._interval)
 
+    async def probe(self, **payload: Any) -> None:
+        """Ask for a stream as it is, without adaptation, and abort it when its answer begins.
+
+        Raises:
+            UpstreamError: The server refused the request.
+        """
+        reply = await self._upstream.open(payload, adapts=False)
+        reply.close()
+
 
 class CoalescedStream:
     """One streamed completion: an async context manager that iterates over merged chunks.
@@ -178,6 +187,8 @@ class CoalescedStream:
         trace: TracebackType | None,
     ) -> None:
         self._stack.close()
+        if isinstance(error, UpstreamError):
+            self._upstream.clean(error, self._payload)
 
     def _close(self) -> None:
         self._reply.close()

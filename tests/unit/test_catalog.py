@@ -305,8 +305,9 @@ async def test_the_values_of_a_profile_are_sent_and_an_effort_is_kept_with_its_c
 ) -> None:
     async with two_endpoints(tmp_path, TUNED, monkeypatch) as (runtime, a, _):
         session = await session_of(runtime)
-        for choice in ({}, {"effort": "high"}, {}, {"effort": "huge"}, {"model": "echo"}):
-            turn = runtime.chat.turn(session, "hello", key=canary(), **choice)
+        choices = ((None, None), (None, "high"), (None, None), (None, "huge"), ("echo", None))
+        for model, effort in choices:
+            turn = runtime.chat.turn(session, "hello", key=canary(), model=model, effort=effort)
             assert turn_end(await all_events(turn)).outcome == "complete"
         bodies = [r.body for r in a.requests]
     efforts = [body.get("reasoning_effort") for body in bodies]
