@@ -15,7 +15,6 @@ whole              no deltas: the text comes with `response.completed` alone
 =================  =================================================================================
 """
 
-import base64
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -24,7 +23,10 @@ from tests.doubles.openai_wire import EVENT_STREAM, encode, error_body
 
 PATH = "/v1/responses"
 ENCRYPTED = "gAAAA-encrypted-thoughts"
-PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n").decode()
+PNG = (  # one pixel
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5E"
+    "rkJggg=="
+)
 CHAT_FIELDS = ("messages", "max_tokens", "max_completion_tokens", "reasoning_effort", "seed")
 CITED = {
     "type": "url_citation",
