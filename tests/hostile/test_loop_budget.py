@@ -21,7 +21,11 @@ from cmw_agent.conversations.export import FORMATS, beginning
 from cmw_agent.core.events import TextDelta
 from cmw_agent.core.sanitize import MAX_MARKS, validate_message
 from cmw_agent.files.sniffing import clean_name
-from cmw_agent.llm.accumulator import _json_object
+from cmw_agent.llm.message_text import MessageText
+from cmw_agent.llm.run_events import RunEvents
+from cmw_agent.llm.text_calls import parse_calls
+from cmw_agent.llm.tool_calls import ToolCalls as CallsInPieces
+from cmw_agent.llm.tool_calls import json_object
 from cmw_agent.schedules.phrases import parse_recurrence
 from cmw_agent.schedules.recurrence import UnknownTimeError
 from cmw_agent.server.http_protocol import MAX_HEADER_BYTES
@@ -172,6 +176,17 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
     "one list made of a few": ("cmw_agent.web.login.oidc._groups",),
     "one pass over a number": ("cmw_agent.conversations.sessions._description",),
     "16 digits at most": ("cmw_agent.channels.whatsapp.inbound._time",),
+    "one JSON value, read or written once": (
+        "cmw_agent.llm.text_calls.whole_call",
+        "cmw_agent.llm.tool_calls.ToolCalls._on_wire",
+    ),
+    "lists and numbers grow, and each piece is a model's own": (
+        "cmw_agent.llm.message_text.MessageText._grow",
+        "cmw_agent.llm.pictures.PictureReader.decode",
+        "cmw_agent.llm.run_events.RunEvents.emit_text",
+        "cmw_agent.llm.sources.SourceCollector.add",
+        "cmw_agent.llm.thinking.ThoughtFields.add",
+    ),
     "measured in test_held_loop.py": (
         "cmw_agent.llm.demo_model._words",
         "cmw_agent.llm.sse.SSEParser.feed",
@@ -249,6 +264,24 @@ def begun(messages: list[StoredMessage]) -> str:
     return asyncio.run(beginning(FORMATS["md"], CONVERSATION, pages(), 10**9))
 
 
+def streamed(text: str) -> object:
+    """Return what a model's answer comes to that arrives in small pieces."""
+    content = MessageText(RunEvents(lambda _: None), CallsInPieces(), {})
+    for start in range(0, len(text), 16):
+        content.add(text[start : start + 16])
+    content.finish(was_cut=False)
+    return content.text
+
+
+def in_pieces(text: str) -> object:
+    calls = CallsInPieces()
+    for start in range(0, len(text), 3):
+        calls.add(
+            {"id": f"{start}", "function": {"name": "", "arguments": text[start : start + 3]}}
+        )
+    return calls.parse()
+
+
 def named(ids: list[str]) -> list[str]:
     nothing: Any = None
     context = RunContext("owner", nothing, "", nothing)
@@ -290,16 +323,50 @@ CASES = {
         work=heard(lambda: ChatCompletionBuilder("m")), made=lambda n: n, size=16_000
     ),
     "arguments that nest": Case(
-        "cmw_agent.llm.accumulator._json_object",
-        work=_json_object,
+        "cmw_agent.llm.tool_calls.json_object",
+        work=json_object,
         made=lambda size: '{"a":' * (size // 5),
     ),
     "arguments of digits": Case(
-        "cmw_agent.llm.accumulator._json_object",
-        work=_json_object,
+        "cmw_agent.llm.tool_calls.json_object",
+        work=json_object,
         made=lambda size: '{"a":[' + ("9" * 4_000 + ",") * (size // 4_000) + "1]}",
         size=256_000,
     ),
+    "calls in pieces that no index tells apart": Case(
+        "cmw_agent.llm.tool_calls.JsonEnd.add",
+        "cmw_agent.llm.tool_calls.ToolCalls._add_arguments",
+        "cmw_agent.llm.tool_calls.ToolCalls._set_name",
+        work=in_pieces,
+        made=lambda size: "{}}" * (size // 3),
+    ),
+    "calls as JSON in a text": Case(
+        "cmw_agent.llm.text_calls._json_calls",
+        work=lambda text: parse_calls(text, {}),
+        made=lambda size: "{} " * (size // 3),
+    ),
+    "calls as tags in a text": Case(
+        "cmw_agent.llm.text_calls._typed",
+        work=lambda text: parse_calls(text, {}),
+        made=lambda size: "<function=a><parameter=b>1" * (size // 26),
+    ),
+    **{
+        f"an answer of {piece!r}": Case(
+            "cmw_agent.llm.content_scanner.ContentScanner._add_text",
+            "cmw_agent.llm.content_scanner.ContentScanner._scan",
+            "cmw_agent.llm.content_scanner.ContentScanner._scan_text",
+            "cmw_agent.llm.content_scanner.ContentScanner._scan_thoughts",
+            "cmw_agent.llm.content_scanner.ContentScanner.feed",
+            "cmw_agent.llm.message_text.MessageText._retract",
+            "cmw_agent.llm.message_text.MessageText.add",
+            work=streamed,
+            made=lambda size, piece=piece: piece * (size // len(piece)),  # type: ignore[misc]
+        )
+        for piece in (
+            *("<think></think>", "a <think>a</think>a\n", "a<think>", "<think>\n<", "`</think>`"),
+            *("`", "``` ", "![", "![a](data:image/png;base64,", "<tool_call></tool_call>", " \n"),
+        )
+    },
     "an export": Case(
         "cmw_agent.conversations.export._section",
         "cmw_agent.conversations.export._section",
