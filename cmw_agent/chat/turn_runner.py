@@ -105,6 +105,7 @@ class TurnRunner:
         self._started = self._checkpointed = time.monotonic()
         self._watch = TurnObserver()
         self._outcome: str = REFUSED
+        self._model: str | None = None  # the id of the one that was asked
         self.is_over = False  # no event comes any more; it may still have to be stored
 
     @property
@@ -263,7 +264,12 @@ class TurnRunner:
             return error
         if isinstance(error, TimeoutError) and expired:
             return UserError(f"The answer took longer than {settings.turn_timeout:g} seconds.")
-        return refusal_for(error) if isinstance(error, StoreError) else explain(error, settings)
+        if isinstance(error, StoreError):
+            return refusal_for(error)
+        switched = self._answer.switched
+        model = switched.model if switched is not None else self._model
+        profile = self._dependencies.catalog.models.by_id.get(model or "")
+        return explain(error, settings, profile)
 
     def _broken(self, error: UserError, cause: BaseException) -> TurnFinished:
         # What came is worth keeping; nothing at all is a failure.
@@ -286,7 +292,7 @@ class TurnRunner:
             principal=self.session.principal.log_name,
             turn=self._turn_id or "-",
             cause=describe_exception(cause) if cause is not None else "-",
-            **(log_fields(cause) if cause is not None else {}),
+            **log_fields(cause),
         )
 
     async def _store(self, finished: TurnFinished) -> TurnFinished:

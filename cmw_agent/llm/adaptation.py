@@ -164,8 +164,8 @@ def apply(payload: Mapping[str, Any], learned: Collection[Adaptation]) -> dict[s
         request.pop("stream_options", None)
         request["stream"] = False
     steps = [step for part, step in STEPS if part in learned]
-    if steps:
-        messages = decoded(request.get("messages", ()))
+    if steps and "messages" in request:  # the Responses API has an `input` in their place
+        messages = decoded(request["messages"])
         for step in steps:
             messages = step(messages)
         request["messages"] = messages

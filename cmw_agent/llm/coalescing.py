@@ -149,6 +149,7 @@ class CoalescedStream:
         upstream: Client of the endpoint.
         payload: Body of the request.
         interval: Time between two reads.
+        silence: Seconds without a sign of life after which the call fails; None for the client's.
         translate: Turns an event of another interface into chunks.
 
     Raises:
@@ -162,8 +163,10 @@ class CoalescedStream:
         payload: Chunk,
         interval: FlushInterval,
         *,
+        silence: float | None = None,
         translate: Translate | None = None,
     ) -> None:
+        self._silence = silence
         self._translate = translate
         self._upstream = upstream
         self._payload = payload
@@ -209,7 +212,7 @@ class CoalescedStream:
                 yield chunk
 
     async def _open(self) -> Reply:
-        return await self._upstream.open(self._payload)
+        return await self._upstream.open(self._payload, silence=self._silence)
 
     def _reader(self) -> ReplyReader:
         return ReplyReader(self._reply, self._interval, self._translate)

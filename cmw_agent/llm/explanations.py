@@ -3,27 +3,28 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from cmw_agent.config.model_profiles import ModelProfile
 from cmw_agent.config.settings import Settings
 from cmw_agent.core.errors import ModelFailedError
 from cmw_agent.llm.errors import StreamSilentError, UpstreamError
 
-# {model} is the model's name, {seconds} how long it may be silent.
+# {model} is the model's name, {seconds} how long it may be silent; the others name settings.
 SENTENCES: Mapping[str, str] = MappingProxyType(
     {
         "timeout": "The model stayed silent for {seconds:g} seconds; please try again.",
         "cut": "The connection to the model broke in the middle of the answer; please try again.",
         "not_a_stream": "The model's server sent something that is not an answer; "
-        "whoever runs this app should check OPENAI_BASE_URL.",
+        "whoever runs this app should check {address}.",
         "refused": "The model's server reported an error in the middle of the answer; "
         "please try again.",
         "unauthorised": "The model's server did not accept this app's key; "
-        "whoever runs this app should check OPENAI_API_KEY.",
+        "whoever runs this app should check {key}.",
         "no_credit": "This app's account at the model's server has no credit or quota left; "
         "whoever runs this app should check its plan and billing.",
         "no_such_model": "The model's server does not know the model {model!r}; "
-        "whoever runs this app should check CMW_MODEL and OPENAI_BASE_URL.",
+        "whoever runs this app should check {name}.",
         "wrong_address": "There is no model's server at the address that this app asks; "
-        "whoever runs this app should check OPENAI_BASE_URL, which often ends in /v1.",
+        "whoever runs this app should check {address}, which often ends in /v1.",
         "certificate": "The certificate of the model's server is not trusted; "
         "whoever runs this app should name its authority in SSL_CERT_FILE.",
         "rate_limited": "The model is busy right now; please try again in a minute.",
@@ -47,27 +48,42 @@ SENTENCES: Mapping[str, str] = MappingProxyType(
     }
 )
 
+# Where whoever runs the app finds what is wrong: in the settings, or in the file of models.
+OF_SETTINGS: Mapping[str, str] = MappingProxyType(
+    {
+        "address": "OPENAI_BASE_URL",
+        "key": "OPENAI_API_KEY",
+        "name": "CMW_MODEL and OPENAI_BASE_URL",
+    }
+)
+OF_FILE: Mapping[str, str] = MappingProxyType(
+    {
+        "address": "the model's endpoint in agents.toml",
+        "key": "the model's key in agents.toml",
+        "name": "the model's name and endpoint in agents.toml",
+    }
+)
+
 
 def explain(
-    error: BaseException,
-    settings: Settings,
-    *,
-    model: str | None = None,
-    silence: float | None = None,
+    error: BaseException, settings: Settings, profile: ModelProfile | None = None
 ) -> ModelFailedError:
     """Return the error to show to the user for `error`, which a model call raised.
 
     Args:
         error: The failure.
-        settings: What holds where the next two say nothing.
-        model: Name of the model that was asked.
-        silence: Seconds for which it may be silent.
+        settings: Those of the first model.
+        profile: Of the model that was asked, where it is not the first one.
     """
     kind = classify(error)
-    seconds = settings.model_timeout if silence is None else silence
     sentence = SENTENCES.get(kind)
     if sentence is not None:
-        sentence = sentence.format(model=model or settings.model, seconds=seconds)
+        is_own = profile is None or profile.base_url == settings.openai_base_url
+        sentence = sentence.format(
+            model=profile.name if profile is not None else settings.model,
+            seconds=profile.silence if profile is not None else settings.model_timeout,
+            **(OF_SETTINGS if is_own else OF_FILE),
+        )
     return ModelFailedError(sentence, kind=kind)
 
 
