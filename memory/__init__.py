@@ -25,6 +25,7 @@ from memory.logins import Logins
 from memory.maintenance.recovery import interrupt_abandoned
 from memory.manager import ConversationMemoryManager
 from memory.records import (
+    AnswerDetails,
     Conversation,
     ConversationOrigin,
     NewTurn,
@@ -36,6 +37,7 @@ from memory.records import (
 )
 
 __all__ = [
+    "AnswerDetails",
     "Conversation",
     "ConversationBusyError",
     "ConversationMemoryManager",

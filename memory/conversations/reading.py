@@ -10,7 +10,7 @@ from memory.conversations import context_window as windows
 from memory.errors import ConversationNotFoundError
 from memory.records import ContextMessage, Conversation, StoredMessage
 from memory.schema import UtcDateTime, agent_messages, agent_sessions, agent_turns, columns_of
-from memory.validation import unpack_tools
+from memory.validation import unpack_details, unpack_tools
 
 _sessions, _messages, _turns = agent_sessions.c, agent_messages.c, agent_turns.c
 # an ordinary conversation's share of an ordinary budget; only longer windows read again
@@ -167,5 +167,7 @@ def _page(
 
 
 def _message(row: Sequence[Any]) -> StoredMessage:
-    seq, role, content, tool_calls, *rest = row
-    return StoredMessage(seq, role, content, unpack_tools(tool_calls), *rest)
+    seq, role, content, tool_calls, *rest, details = row
+    return StoredMessage(
+        seq, role, content, unpack_tools(tool_calls), *rest, details=unpack_details(details)
+    )
