@@ -23,6 +23,7 @@ from cmw_agent.core.store_errors import mapped_store_errors
 from cmw_agent.runtime.runtime import Runtime
 from cmw_agent.web.gradio_transport.protocol import UNCHANGED, Notice
 from cmw_agent.web.page import rendering
+from cmw_agent.web.page.drawn_message import DrawnMessage, message
 from cmw_agent.web.page.page_request import (
     file_ids,
     idempotency_key,
@@ -156,7 +157,7 @@ class Handlers:
         above = page.messages
         if len(above) > MAX_ABOVE:
             above = above[-rendering.PAGE_MESSAGES :]
-        question = [rendering.message("user", turn.text)]
+        question = [message("user", turn.text)]
         if ids:
             question.insert(0, rendering.attachments(await self._attached(session, ids)))
         async with contextlib.aclosing(
@@ -313,7 +314,7 @@ class Handlers:
             request_id=request_id(request),
         )
         above = page.messages[:index]
-        question = [page.messages[index] if text is None else rendering.message("user", turn.text)]
+        question = [page.messages[index] if text is None else message("user", turn.text)]
         async with contextlib.aclosing(
             self._stream(session, page, turn, above, question)
         ) as values:
@@ -325,8 +326,8 @@ class Handlers:
         session: LiveSession,
         view: PageView,
         turn: Turn,
-        above: Sequence[rendering.DrawnMessage] | None = None,
-        question: Sequence[rendering.DrawnMessage] = (),
+        above: Sequence[DrawnMessage] | None = None,
+        question: Sequence[DrawnMessage] = (),
     ) -> AsyncGenerator[Shown, None]:
         """Yield the page while a turn runs, and store its last view in the session."""
         turn_view = TurnView(session, view, turn, above, question)
@@ -351,7 +352,7 @@ def _notice(reply: ControlReply) -> Notice:
     return Notice(f"Deleted conversations: {reply.deleted}.", "Everything was deleted", "info")
 
 
-def _last_question(messages: list[rendering.DrawnMessage]) -> int | None:
+def _last_question(messages: list[DrawnMessage]) -> int | None:
     """Return the index of the user's last message."""
     indexes = [i for i, item in enumerate(messages) if item["role"] == "user"]
     return indexes[-1] if indexes else None
