@@ -8,7 +8,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import HumanMessage, SystemMessage
 
 from cmw_agent.agent.tool_loop import RunContext, ToolLoop
-from cmw_agent.core.events import AgentEvent, EventSink
+from cmw_agent.core.events import AgentEvent, EventSink, FinishReason
 from cmw_agent.llm.chat_model import NO_EXTRA_BODY, ExtraBody, HistoryMessage, complete
 from cmw_agent.llm.run_events import RunEvents
 from cmw_agent.tools.approvals import ApprovalGate
@@ -79,10 +79,13 @@ class CmwAgent:
 
     async def run(
         self, history: Sequence[HistoryMessage], emit: EventSink, ask: Ask | None = None
-    ) -> None:
+    ) -> FinishReason | None:
         """Answer the last message of `history`; `emit` gets each event at once.
 
         Cancelling the caller aborts the request to the model's server.
+
+        Returns:
+            How the model's server said that the answer ended.
 
         Raises:
             ModelFailedError: The model has used up its calls and asks for tools still.
@@ -100,6 +103,7 @@ class CmwAgent:
             ask.gate,
         )
         await self._loop.run(context, history)
+        return None
 
     def _with_summary(self, ask: Ask) -> str:
         text = ask.instructions or self._instructions

@@ -1,16 +1,19 @@
 """A turn of which nothing is stored: the caller brings the whole conversation."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from cmw_agent.agent.agent import Ask
 from cmw_agent.chat.answer import AnswerAccumulator
 from cmw_agent.chat.dependencies import ChatDependencies
+from cmw_agent.chat.history import merge_user_messages
 from cmw_agent.chat.turn import AgentRequest, Beginning
 from cmw_agent.config.agent_profiles import AgentProfile
 from cmw_agent.conversations.sessions import LiveSession
-from cmw_agent.core.events import TurnEvent, TurnFinished
+from cmw_agent.core.events import TextDelta, TurnEvent, TurnFinished
 from cmw_agent.llm.chat_model import HistoryMessage
+
+NO_PICTURES = "(The model made a picture, which is not given where nothing is stored.)"
 
 
 class StatelessTurn:
@@ -57,7 +60,14 @@ class StatelessTurn:
         model = dependencies.model(profile, self._model)
         instructions = "\n\n".join(filter(None, (profile.prompt, self._instructions)))
         fields = dependencies.fields.of(self.session.owner, model)
-        return AgentRequest(model, self._messages, Ask(instructions=instructions, fields=fields))
+        messages = merge_user_messages(self._messages)
+        return AgentRequest(model, messages, Ask(instructions=instructions, fields=fields))
+
+    async def take_pictures(
+        self, answer: AnswerAccumulator, emit: Callable[[TextDelta], None]
+    ) -> None:
+        """Store no picture, and say so in the answer: there is nothing that its owner could open."""
+        emit(TextDelta(f"\n\n{NO_PICTURES}" if answer.text else NO_PICTURES))
 
     async def checkpoint(self, answer: AnswerAccumulator) -> bool:
         """Store nothing; there is no lease to lose."""

@@ -1,16 +1,18 @@
 """A turn that the memory stores: its message, its partial and its final answer."""
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from cmw_agent.agent.agent import Ask
-from cmw_agent.chat.answer import AnswerAccumulator, replayed
+from cmw_agent.chat.answer import AnswerAccumulator
+from cmw_agent.chat.answer_events import replayed
 from cmw_agent.chat.approval_gate import TurnApprovalGate
 from cmw_agent.chat.commands import ChatCommands
 from cmw_agent.chat.context_cache import CachedContext, ContextCache
 from cmw_agent.chat.dependencies import ChatDependencies
+from cmw_agent.chat.history import merge_user_messages
 from cmw_agent.chat.turn import (
     SETTLE_SECONDS,
     AgentRequest,
@@ -22,7 +24,7 @@ from cmw_agent.chat.turn import (
 from cmw_agent.config.agent_profiles import AgentProfile
 from cmw_agent.conversations.sessions import LiveSession, RunningTurn
 from cmw_agent.core.errors import UserError
-from cmw_agent.core.events import TurnEvent, TurnFinished, TurnStarted
+from cmw_agent.core.events import PictureStored, TurnEvent, TurnFinished, TurnStarted
 from cmw_agent.core.store_errors import mapped_store_errors, refusal_for
 from cmw_agent.llm.chat_model import HistoryMessage
 from cmw_agent.llm.pricing import cost_micros
@@ -31,6 +33,7 @@ from memory.records import ConversationOrigin, NewTurn, TurnTicket
 
 MODEL = "model"  # the one that the user has chosen for a conversation
 CHARS_PER_TOKEN = 4
+NOT_KEPT = "A picture of this answer was not kept."
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +240,8 @@ class StoredTurn:
             toolset=await dependencies.toolset(session, profile),
             gate=gate,
         )
-        return AgentRequest(model, await self._with_files(context), ask)
+        messages = merge_user_messages(await self._with_files(context))
+        return AgentRequest(model, messages, ask)
 
     async def _run_command(self, context: CachedContext) -> CommandReply | None:
         commands = self._commands
@@ -280,6 +284,21 @@ class StoredTurn:
             for message, exchange in zip(context.messages, context.exchanges, strict=True)
         ]
 
+    async def take_pictures(
+        self, answer: AnswerAccumulator, emit: Callable[[PictureStored], None]
+    ) -> None:
+        """Store the answer's pictures as its owner's files; a note says why one was not."""
+        session = self.session
+        for number, picture in enumerate(answer.pictures, start=1):
+            try:
+                file = await self._dependencies.files.add_picture(
+                    session.principal, f"picture-{number}", picture.data, session.address
+                )
+            except UserError as error:
+                answer.note = f"{NOT_KEPT} {error.sentence}"
+            else:
+                emit(PictureStored(file.file_id, file.name))
+
     async def checkpoint(self, answer: AnswerAccumulator) -> bool:
         """Store the partial answer and renew the lease; return False where that was lost."""
         return await self.session.memory.checkpoint(
@@ -287,6 +306,8 @@ class StoredTurn:
             self._ticket.turn_id,
             content=answer.text,
             tool_calls=answer.tools,
+            thinking=answer.thinking,
+            details=answer.details,
         )
 
     async def finish(
@@ -301,21 +322,29 @@ class StoredTurn:
             tool_calls=answer.tools,
             tokens_used=answer.tokens,
             latency_ms=latency_ms,
-            model_used=self._model,
+            model_used=self._model_of(answer),
             error_id=finished.error_id,
             input_tokens=answer.input_tokens,
             output_tokens=answer.output_tokens,
             cost_micros=self._cost(answer),
             tokens_estimated=answer.has_estimates,
+            thinking=answer.thinking,
+            finish_reason=finished.finish_reason,
+            details=answer.details,
         )
+
+    def _model_of(self, answer: AnswerAccumulator) -> str | None:
+        """Return the model that has answered; None where none was asked."""
+        return self._model if answer.switched is None else answer.switched.model
 
     def _cost(self, answer: AnswerAccumulator) -> int | None:
         """Return what the answer cost in millionths of a dollar, where known."""
         prompt, completion = answer.input_tokens, answer.output_tokens
-        if self._model is None or prompt is None or completion is None:
+        model = self._model_of(answer)
+        if model is None or prompt is None or completion is None:
             return None
         prices = self._dependencies.settings.prices
-        return cost_micros(prices, self._model, prompt, completion)
+        return cost_micros(prices, model, prompt, completion)
 
     def keep_context(self, text: str) -> CachedContext | None:
         """Keep the context window, the answer's text included, for the session's next turn."""

@@ -167,7 +167,6 @@ def _page(
 
 
 def _message(row: Sequence[Any]) -> StoredMessage:
-    seq, role, content, tool_calls, *rest, details = row
-    return StoredMessage(
-        seq, role, content, unpack_tools(tool_calls), *rest, details=unpack_details(details)
-    )
+    seq, role, content, tool_calls, *rest = row
+    rest[-1] = unpack_details(rest[-1])
+    return StoredMessage(seq, role, content, unpack_tools(tool_calls), *rest)
