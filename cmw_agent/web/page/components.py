@@ -15,6 +15,7 @@ from cmw_agent.config.settings import Settings
 from cmw_agent.web.gradio_transport import environment as _environment  # noqa: F401  (before gradio)
 from cmw_agent.web.gradio_transport.event_server import PageEvent
 from cmw_agent.web.page.handlers import Handlers
+from cmw_agent.web.page.rendering import CONTINUE
 
 import gradio as gr  # isort: skip
 from gradio.events import api  # isort: skip
@@ -32,6 +33,7 @@ EVENTS = frozenset(
 
 # Run in the browser; visitor.js defines `cmw`.
 JS_TAKE = "(text, key, files, model) => window.cmw.take(model)"
+JS_CONTINUE = f'(text, key, files, model) => window.cmw.say("{CONTINUE}", model)'
 JS_BUSY = "(text, id) => window.cmw.busy(text, id)"
 JS_REGENERATE = "() => window.cmw.again()"
 JS_IDLE = "(shown) => window.cmw.idle(shown)"
@@ -183,19 +185,24 @@ def _on_open(demo: gr.Blocks, components: _Components, handlers: Handlers) -> No
 
 
 def _on_send(components: _Components, handlers: Handlers) -> None:
-    _before(components.message_input.submit, components, JS_BUSY)
-    send = components.message_input.submit(
-        handlers.send,
-        [components.message_input, components.key, components.files, components.model],
-        [components.chat, components.conversation],
-        js=JS_TAKE,
-        api_name="send",
-        show_progress="hidden",
-        postprocess=False,
-        concurrency_limit=None,
-    )
-    _after(send, components)
-    send.failure(None, None, [components.message_input], js=JS_RESTORE, api_visibility="private")
+    typed, pressed = components.message_input.submit, components.chat.option_select
+    for trigger, busy, take in ((typed, JS_BUSY, JS_TAKE), (pressed, JS_REGENERATE, JS_CONTINUE)):
+        _before(trigger, components, busy)
+        send = trigger(
+            handlers.send,
+            [components.message_input, components.key, components.files, components.model],
+            [components.chat, components.conversation],
+            js=take,
+            api_name="send",
+            api_visibility="public" if trigger is typed else "private",
+            show_progress="hidden",
+            postprocess=False,
+            concurrency_limit=None,
+        )
+        _after(send, components)
+        send.failure(
+            None, None, [components.message_input], js=JS_RESTORE, api_visibility="private"
+        )
 
 
 def _on_change(components: _Components, handlers: Handlers) -> None:

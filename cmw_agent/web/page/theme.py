@@ -111,6 +111,8 @@ footer { display: none !important; }
 #cmw-chat .thought-group .arrow button svg { visibility: visible; }
 #cmw-chat .thought-group .content { margin: 0 .5rem .5rem 2rem; }
 #cmw-chat .thought-group .message-content { opacity: 1; }
+#cmw-chat .thought-group > .title[data-seconds]::after { content: attr(data-seconds);
+  color: var(--body-text-color-subdued); font-variant-numeric: tabular-nums; }
 
 /* -- an empty chat -- */
 #cmw-chat .placeholder-content { height: auto; min-height: 100%; justify-content: center; }
