@@ -6,27 +6,30 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage, SystemMessage, ToolCall, ToolMessage
 from langchain_core.tools import BaseTool, ToolException
 from pydantic import ValidationError
 
 from cmw_agent.core.errors import ModelFailedError, UserError
-from cmw_agent.core.events import ToolFinished, ToolStarted
+from cmw_agent.core.events import FinishReason, ToolFinished, ToolStarted
 from cmw_agent.llm.chat_model import (
     NO_EXTRA_BODY,
+    ChatModel,
     ExtraBody,
     HistoryMessage,
     complete,
     complete_history,
 )
+from cmw_agent.llm.message_end import finish_reason_of
 from cmw_agent.llm.run_events import RunEvents
 from cmw_agent.tools.approvals import ApprovalGate
+from cmw_agent.tools.argument_checks import ArgumentChecker
 from cmw_agent.tools.builtin import BUILT_IN
 from cmw_agent.tools.toolset import Toolset
 
 MODEL_CALLS, TOOL_CALLS = 12, 25  # of one run
 MAX_RESULT = 20_000  # characters of a tool's result that the model and the page get
+MAX_QUOTED = 1_000  # characters of malformed arguments that the model is shown
 DENIED = "The user denied this call. Do not try it again unless they ask for it."
 EXPIRED = "The user did not approve this call in time, so it was not made."
 TOO_MANY_STEPS = (
@@ -55,7 +58,7 @@ class RunContext:
     """
 
     owner: str
-    model: BaseChatModel = field(repr=False)
+    model: ChatModel = field(repr=False)
     instructions: str = field(repr=False)
     events: RunEvents = field(repr=False)
     fields: ExtraBody = field(default_factory=lambda: NO_EXTRA_BODY, repr=False)
@@ -99,24 +102,29 @@ class ToolLoop:
         self._by_name = {tool.name: tool for tool in tools}
         self._model_calls = model_calls
         self._tool_calls = tool_calls
+        self._checker = ArgumentChecker()
 
-    async def run(self, context: RunContext, history: Sequence[HistoryMessage]) -> None:
+    async def run(self, context: RunContext, history: Sequence[HistoryMessage]) -> FinishReason:
         """Answer the last message of `history`; the answer reaches the run's events.
 
+        Returns:
+            How the answer's last message ended.
+
         Raises:
-            ModelFailedError: The model has used up its calls and asks for tools still.
+            ModelFailedError: The model gave no answer, or has used up its calls and asks for
+                tools still.
             UpstreamError: The model's server failed. Other models raise their own errors.
         """
         model, events, fields = context.model, context.events, context.fields
         own = context.toolset.schemas if context.toolset is not None else ()
         tools = [*self.tools, *own]
         answer = await complete_history(model, context.instructions, history, tools, events, fields)
-        if not answer.tool_calls:
-            return
+        if not _asks_for_tools(answer):
+            return finish_reason_of(answer)
         messages: list[BaseMessage] = [SystemMessage(context.instructions)]
         messages += [exchange.message() for exchange in history]
         model_calls, tool_calls = 1, 0
-        while answer.tool_calls:
+        while _asks_for_tools(answer):
             room = max(0, self._tool_calls - tool_calls)
             tool_calls += len(answer.tool_calls)
             messages += [answer, *_malformed(answer)]
@@ -126,6 +134,7 @@ class ToolLoop:
                 raise ModelFailedError(TOO_MANY_STEPS, kind="too_many_steps")
             answer = await complete(model, messages, tools, events, fields)
             model_calls += 1
+        return finish_reason_of(answer)
 
     async def _call_tools(
         self, context: RunContext, calls: Sequence[ToolCall]
@@ -147,7 +156,11 @@ class ToolLoop:
         if tool is not None:
             message = await _call_shared(context, tool, call)
         elif toolset is not None and name in toolset.names:
-            message, link = await _call_connected(context, toolset, call, event_id)
+            faults = self._checker.faults(_parameters(toolset, name), call["args"])
+            if faults:
+                message = _error(call, _wrong(call, faults))
+            else:
+                message, link = await _call_connected(context, toolset, call, event_id)
         else:
             known = ", ".join(self._by_name)
             message = _error(call, f"Error: {name} is not a valid tool, try one of [{known}].")
@@ -203,6 +216,18 @@ async def _call_connected(
     return message, result.link
 
 
+def _asks_for_tools(answer: AIMessage) -> bool:
+    """Return whether a message needs another one: it has calls, be they valid or not."""
+    return bool(answer.tool_calls or answer.invalid_tool_calls)
+
+
+def _parameters(toolset: Toolset, name: str) -> Any:
+    """Return the JSON schema of a connected tool's arguments; None where there is none."""
+    schemas = (schema.get("function") for schema in toolset.schemas)
+    functions = (item for item in schemas if isinstance(item, Mapping))
+    return next((item.get("parameters") for item in functions if item.get("name") == name), None)
+
+
 def _wrong_arguments(call: ToolCall, error: ValidationError) -> str:
     """Return the model's error text for arguments that do not fit, without the library's own text."""
     faults = (
@@ -210,27 +235,34 @@ def _wrong_arguments(call: ToolCall, error: ValidationError) -> str:
         for fault in error.errors()
         if fault["loc"]
     )
-    lines = "\n".join(faults)
+    return _wrong(call, "\n".join(faults))
+
+
+def _wrong(call: ToolCall, faults: str) -> str:
     return (
         f"Error invoking tool '{call['name']}' with kwargs {call['args']} with error:\n"
-        f" {lines}\n Please fix the error and try again."
+        f" {faults}\n Please fix the error and try again."
     )
 
 
 def _malformed(answer: AIMessage) -> list[ToolMessage]:
-    """Return results for calls whose arguments are no JSON object: each call needs a result."""
-    answered = {call["id"] for call in answer.tool_calls}
+    """Return results for calls that cannot be run as they are: each call needs a result."""
     return [
         ToolMessage(
             f"Tool call {call['name'] or 'unknown'} with id {call['id']} could not be executed - "
-            "arguments were malformed or truncated.",
+            f"{call['error'] or 'its arguments were malformed or truncated'}. "
+            f"Its arguments were: {_quoted(call['args'])} Please fix the call and try again.",
             name=call["name"] or "unknown",
-            tool_call_id=call["id"],
+            tool_call_id=call["id"] or "",
             status="error",
         )
         for call in answer.invalid_tool_calls
-        if call["id"] is not None and call["id"] not in answered
     ]
+
+
+def _quoted(arguments: str | None) -> str:
+    text = arguments or "(none)"
+    return text if len(text) <= MAX_QUOTED else text[:MAX_QUOTED] + " […cut]"
 
 
 def _failed(call: ToolCall, error: Exception) -> ToolMessage:

@@ -7,6 +7,7 @@ from cmw_agent.agent.agent import Ask
 from cmw_agent.chat.answer import AnswerAccumulator
 from cmw_agent.chat.dependencies import ChatDependencies
 from cmw_agent.chat.history import merge_user_messages
+from cmw_agent.chat.model_choice import ModelChoice
 from cmw_agent.chat.turn import AgentRequest, Beginning
 from cmw_agent.config.agent_profiles import AgentProfile
 from cmw_agent.conversations.sessions import LiveSession
@@ -26,7 +27,7 @@ class StatelessTurn:
         session: Whose answer it is.
         messages: The conversation; its last message is the user's.
         instructions: What the model is told beside the agent's prompt, if anything.
-        model: The model that is to answer, where it is not the agent's.
+        choice: The model that is to answer and its effort, where they are not the agent's.
     """
 
     needs_slot = True
@@ -38,13 +39,13 @@ class StatelessTurn:
         session: LiveSession,
         messages: Sequence[HistoryMessage],
         instructions: str | None,
-        model: str | None,
+        choice: ModelChoice,
     ) -> None:
         self.session = session
         self._dependencies = dependencies
         self._messages = messages
         self._instructions = instructions
-        self._model = model
+        self._choice = choice
 
     async def begin(self, profile: AgentProfile) -> Beginning:
         """Return at once: nothing is stored."""
@@ -57,11 +58,13 @@ class StatelessTurn:
     async def request(self, profile: AgentProfile, clock: asyncio.Timeout) -> AgentRequest:
         """Return what the agent is asked; no message is a command."""
         dependencies = self._dependencies
-        model = dependencies.model(profile, self._model)
+        model = dependencies.model(profile, self._choice.model)
         instructions = "\n\n".join(filter(None, (profile.prompt, self._instructions)))
-        fields = dependencies.fields.of(self.session.owner, model)
+        answering = dependencies.catalog.run(
+            self.session.owner, profile, model, self._choice.effort
+        )
         messages = merge_user_messages(self._messages)
-        return AgentRequest(model, messages, Ask(instructions=instructions, fields=fields))
+        return AgentRequest(model, messages, Ask(instructions=instructions, model=answering))
 
     async def take_pictures(
         self, answer: AnswerAccumulator, emit: Callable[[TextDelta], None]

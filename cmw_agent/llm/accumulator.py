@@ -1,107 +1,131 @@
 """Assembles one message from the chunks of a streamed chat completion."""
 
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from langchain_core.messages import AIMessage, InvalidToolCall, ToolCall, ToolCallChunk
-from langchain_core.messages.tool import invalid_tool_call, tool_call, tool_call_chunk
+from langchain_core.messages import AIMessage
 
-from cmw_agent.core.events import UsageReported
+from cmw_agent.core.events import FinishReason, SourcesCited, UsageReported
 from cmw_agent.llm.errors import NotAStreamError
 from cmw_agent.llm.estimates import prompt_tokens
+from cmw_agent.llm.finish_reasons import finish_reason
+from cmw_agent.llm.message_end import judged
+from cmw_agent.llm.message_text import MessageText
 from cmw_agent.llm.run_events import RunEvents
+from cmw_agent.llm.sources import SourceCollector
+from cmw_agent.llm.text_calls import Schemas
+from cmw_agent.llm.thinking import ThoughtFields
+from cmw_agent.llm.tool_calls import ToolCalls
+from cmw_agent.llm.usage import UsageReader
 from memory.conversations.context_window import tokens_in
 
-NOT_AN_OBJECT = "the arguments are not a JSON object"
-
-
-class ToolCalls:
-    """Joins the pieces of a message's tool calls, and parses their arguments once at the end.
-
-    LangChain parses the arguments again with each piece, and an unfinished text once for each of
-    its characters. Incomplete arguments make an invalid call: a call whose stream was cut is not
-    run with the part that arrived.
-    """
-
-    __slots__ = ("_calls", "_latest")
-
-    def __init__(self) -> None:
-        self._calls: list[tuple[ToolCallChunk, list[str], list[str]]] = []
-        self._latest: dict[
-            int, int
-        ] = {}  # index on the wire -> position in _calls of its last call
-
-    def add(self, pieces: Iterable[ToolCallChunk]) -> None:
-        """Add pieces; those with one index and one id belong to one call."""
-        for piece in pieces:
-            index, call_id = piece["index"], piece["id"]
-            position = self._latest.get(index) if isinstance(index, int) else None
-            call = self._calls[position] if position is not None else None
-            if call is None or (call_id and call[0]["id"] and call_id != call[0]["id"]):
-                call = (piece.copy(), [], [])
-                if isinstance(index, int):
-                    self._latest[index] = len(self._calls)
-                self._calls.append(call)
-            first, names, arguments = call
-            first["id"] = first["id"] or call_id
-            names.append(piece["name"] or "")
-            arguments.append(piece["args"] or "")
-
-    def texts(self) -> Iterable[str]:
-        """Return the pieces of names and arguments so far, from which tokens are estimated."""
-        return (piece for _, names, pieces in self._calls for piece in (*names, *pieces))
-
-    def parse(self) -> tuple[list[ToolCall], list[InvalidToolCall]]:
-        """Return the valid calls, and those whose arguments are not a JSON object."""
-        calls: list[ToolCall] = []
-        invalid: list[InvalidToolCall] = []
-        for first, names, pieces in self._calls:
-            name, text = "".join(names), "".join(pieces)
-            arguments = _json_object(text) if text else {}
-            if arguments is None:
-                invalid.append(
-                    invalid_tool_call(name=name, args=text, id=first["id"], error=NOT_AN_OBJECT)
-                )
-            else:
-                calls.append(tool_call(name=name, args=arguments, id=first["id"]))
-        return calls, invalid
+# Key of `additional_kwargs`: the message with its calls as it is sent back to the endpoint.
+WIRE = "wire"
+PLAIN = frozenset({"role", "content"})  # the fields of a delta of text
 
 
 class CompletionAccumulator:
-    """Emits the text of one streamed completion, and collects its tool calls and usage.
+    """Emits the parts of one streamed completion, and collects its calls and usage.
 
     Args:
-        events: Receives the text as it arrives, and the usage.
+        events: Receives text, thoughts, sources and pictures as they arrive, and the usage.
+        tools: Schemas of the tools that the model was offered, in OpenAI's form.
+        text_calls: Whether the model writes its calls as text.
+        in_thoughts: Whether its message is expected to start with thoughts that no tag opens.
     """
 
-    def __init__(self, events: RunEvents) -> None:
+    def __init__(
+        self,
+        events: RunEvents,
+        tools: Sequence[Any] = (),
+        *,
+        text_calls: bool = False,
+        in_thoughts: bool = False,
+    ) -> None:
+        schemas = tool_parameters(tools)
         self._events = events
-        self._texts: list[str] = []
-        self._calls = ToolCalls()
-        self._reasoning: list[str] = []  # not shown, but charged for
-        self._usage: UsageReported | None = None
+        self._calls = ToolCalls(schemas)
+        self._content = MessageText(
+            events, self._calls, schemas, text_calls=text_calls, in_thoughts=in_thoughts
+        )
+        self._thoughts = ThoughtFields()
+        self._sources = SourceCollector()
+        self._usage = UsageReader()
+        self._finish: FinishReason | None = None
+        self._has_deltas = False
         self.has_begun = False
 
+    @property
+    def started_inside(self) -> bool | None:
+        """Whether the message started inside thoughts; None where its content does not tell."""
+        return self._content.started_inside
+
     def add(self, chunk: dict[str, Any]) -> None:
-        """Add a chunk of the stream.
+        """Add a chunk of the stream, or a whole completion.
 
         Raises:
-            NotAStreamError: It contains a malformed tool call.
+            ModelFailedError: The message is too large.
         """
         self.has_begun = True
-        self._usage = _reported_usage(chunk) or self._usage
-        for choice in (chunk.get("choices") or [])[:1]:
-            delta = choice.get("delta") or {}
-            text = delta.get("content")
-            if isinstance(text, str) and text:
-                self._texts.append(text)
-                self._events.emit_text(text)
-            reasoning = delta.get("reasoning_content") or delta.get("reasoning")
-            if isinstance(reasoning, str):
-                self._reasoning.append(reasoning)
-            if pieces := delta.get("tool_calls"):
-                self._calls.add(_call_chunks(pieces))
+        self._usage.add(chunk.get("usage"))
+        if len(chunk) > 1:
+            self._cite(chunk)
+        choices = chunk.get("choices")
+        if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
+            return
+        choice = choices[0]
+        self._end(choice.get("finish_reason"))
+        delta = choice.get("delta")
+        if isinstance(delta, dict) and delta:
+            self._has_deltas = True
+            self._add_fields(delta)
+        elif not self._has_deltas:
+            message = choice.get("message")
+            if isinstance(message, dict):
+                self._add_fields(message)
+            elif isinstance(text := choice.get("text"), str):
+                self._content.add(text)
+        if choice.get("usage"):
+            self._usage.add(choice["usage"])
+
+    def _add_fields(self, fields: dict[str, Any]) -> None:
+        """Add the fields of a delta or of a whole message."""
+        content = fields.get("content")
+        if fields.keys() <= PLAIN and isinstance(content, str):
+            if content:
+                self._content.add(content)
+            return
+        self._content.add_thought(self._thoughts.add(fields))
+        self._add_content(content)
+        if isinstance(refusal := fields.get("refusal"), str):
+            self._content.add_plain(refusal)
+        if calls := fields.get("tool_calls"):
+            self._calls.add(calls)
+        elif function := fields.get("function_call"):
+            self._calls.add([{"index": 0, "function": function}])
+        if isinstance(pictures := fields.get("images"), list):
+            for picture in pictures:
+                self._content.add_picture(picture)
+        self._cite(fields)
+
+    def _add_content(self, content: Any) -> None:
+        if isinstance(content, str):
+            self._content.add(content)
+        elif isinstance(content, list | dict):
+            parts = content if isinstance(content, list) else [content]
+            self._content.add_parts(parts)
+            for part in parts:
+                if isinstance(part, dict):
+                    self._cite(part)
+
+    def _cite(self, fields: Mapping[str, Any]) -> None:
+        if sources := self._sources.add(fields):
+            self._events.emit(SourcesCited(sources))
+
+    def _end(self, word: Any) -> None:
+        reason = finish_reason(word) if word else None
+        if reason is not None and self._finish in (None, "stop"):
+            self._finish = reason
 
     def emit_usage(self, contents: Sequence[Any], tools: Sequence[Any]) -> None:
         """Emit the tokens of the call: the server's count, or an estimate where there is none.
@@ -110,58 +134,74 @@ class CompletionAccumulator:
             contents: Contents of the request's messages.
             tools: Tool schemas of the request.
         """
-        usage = self._usage
-        if usage is None:
-            output = "".join([*self._texts, *self._reasoning, *self._calls.texts()])
-            usage = UsageReported(
-                prompt_tokens(contents, tools), tokens_in(output), is_estimate=True
+        usage = self._usage.reported or UsageReported(0, 0)
+        output = usage.output_tokens or tokens_in(self._output())
+        is_estimate = not usage.input_tokens or output != usage.output_tokens
+        self._events.emit(
+            UsageReported(
+                usage.input_tokens or prompt_tokens(contents, tools),
+                output,
+                is_estimate=is_estimate,
+                cached_tokens=usage.cached_tokens,
+                reasoning_tokens=usage.reasoning_tokens,
             )
-        self._events.emit(usage)
+        )
+
+    def _output(self) -> str:
+        content = self._content
+        return "".join([content.text, *content.thoughts, *self._calls.texts()])
 
     def message(self) -> AIMessage:
         """Return the whole message.
 
         Raises:
             NotAStreamError: The stream had no chunk.
+            ModelFailedError: The message is no answer, or too large.
+            StreamRefusedError: The server said that it failed, and nothing came.
+        """
+        message = self._whole()
+        content = self._content
+        return judged(
+            message,
+            has_thoughts=bool(content.thoughts),
+            has_pictures=content.has_pictures,
+            wrote_calls=content.wrote_calls,
+        )
+
+    def finish(self) -> None:
+        """Emit what was held back: the stream has ended.
+
+        Raises:
+            NotAStreamError: It had no chunk.
         """
         if not self.has_begun:
             raise NotAStreamError
+        self._content.finish(was_cut=self._finish == "length")
+
+    def _whole(self) -> AIMessage:
         calls, invalid = self._calls.parse()
-        text = "".join(self._texts)
-        return AIMessage(text, tool_calls=calls, invalid_tool_calls=invalid)
+        text = self._content.text
+        message = AIMessage(
+            text,
+            tool_calls=calls,
+            invalid_tool_calls=invalid,
+            response_metadata={"finish_reason": self._finish or "missing"},
+        )
+        if calls or invalid:
+            message.additional_kwargs[WIRE] = {
+                "role": "assistant",
+                "content": text or None,
+                **self._thoughts.wire(),
+                "tool_calls": self._calls.wire(),
+            }
+        return message
 
 
-def _json_object(text: str) -> dict[str, Any] | None:
-    try:
-        value = json.loads(text, strict=False)
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
-
-
-def _call_chunks(pieces: Any) -> list[ToolCallChunk]:
-    if not isinstance(pieces, list):
-        raise NotAStreamError
-    return [_call_chunk(piece) for piece in pieces]
-
-
-def _call_chunk(call: Any) -> ToolCallChunk:
-    function = call.get("function") if isinstance(call, dict) else None
-    if not isinstance(function, dict):
-        raise NotAStreamError
-    name, arguments = function.get("name"), function.get("arguments")
-    call_id, index = call.get("id"), call.get("index")
-    if not all(item is None or isinstance(item, str) for item in (name, arguments, call_id)):
-        raise NotAStreamError
-    if not (index is None or isinstance(index, int)):
-        raise NotAStreamError
-    return tool_call_chunk(name=name, args=arguments, id=call_id, index=index)
-
-
-def _reported_usage(chunk: dict[str, Any]) -> UsageReported | None:
-    usage = chunk.get("usage")
-    if not isinstance(usage, dict):
-        return None
-    counts = usage.get("prompt_tokens"), usage.get("completion_tokens")
-    input_tokens, output_tokens = (n if type(n) is int and n >= 0 else 0 for n in counts)
-    return UsageReported(input_tokens, output_tokens)
+def tool_parameters(tools: Sequence[Any]) -> Schemas:
+    """Return the parameters of tools, as JSON schemas, by the tools' names."""
+    functions = [tool.get("function") for tool in tools if isinstance(tool, dict)]
+    return {
+        function["name"]: function.get("parameters") or {}
+        for function in functions
+        if isinstance(function, dict) and isinstance(function.get("name"), str)
+    }

@@ -7,7 +7,7 @@ the event sink; see ``docs/adr/0007-text-straight-from-the-model-call.md``.
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, cast
+from typing import Any
 
 import orjson
 from langchain_core.language_models import BaseChatModel
@@ -18,20 +18,12 @@ from langchain_core.messages import (
     BaseMessage,
     HumanMessage,
     SystemMessage,
-    message_chunk_to_message,
 )
 from langchain_core.tools import BaseTool
 
-from cmw_agent.core.events import UsageReported
-from cmw_agent.llm.accumulator import ToolCalls
-from cmw_agent.llm.errors import NotAStreamError
-from cmw_agent.llm.estimates import is_chargeable, prompt_tokens
+from cmw_agent.llm.estimates import is_chargeable
+from cmw_agent.llm.langchain_stream import LangChainAccumulator
 from cmw_agent.llm.run_events import RunEvents
-from memory.conversations.context_window import tokens_in
-
-WITHOUT_CALLS: Mapping[str, Any] = MappingProxyType(
-    {"tool_call_chunks": [], "tool_calls": [], "invalid_tool_calls": []}
-)
 
 ToolSchema = BaseTool | dict[str, Any]
 ExtraBody = Mapping[str, Any]
@@ -96,8 +88,11 @@ class DirectChatModel:
         raise NotImplementedError
 
 
+ChatModel = BaseChatModel | DirectChatModel
+
+
 async def complete_history(
-    model: BaseChatModel,
+    model: ChatModel,
     instructions: str,
     history: Sequence[HistoryMessage],
     tools: Sequence[ToolSchema],
@@ -124,7 +119,7 @@ async def complete_history(
 
 
 async def complete(
-    model: BaseChatModel,
+    model: ChatModel,
     messages: Sequence[BaseMessage],
     tools: Sequence[ToolSchema],
     events: RunEvents,
@@ -140,40 +135,28 @@ async def complete(
             estimate where the server reported none.
         extra_body: Further fields of the request to an OpenAI-compatible endpoint.
 
+    Returns:
+        The message, with the `FinishReason` as ``response_metadata["finish_reason"]``. The
+        message of an endpoint that makes calls stands in ``additional_kwargs["wire"]`` as well,
+        as it is to be sent back. One that was cut or withheld makes no calls.
+
     Raises:
         UpstreamError: The model's server failed. Other models raise their own errors.
+        ModelFailedError: The message is no answer and makes no call; its kind says why.
     """
     events.begin_call()
     if isinstance(model, DirectChatModel):
         return await model.complete(messages, tools, events, extra_body)
-    chunks: list[AIMessageChunk] = []
-    calls = ToolCalls()
+    accumulator = LangChainAccumulator(events, tools)
     bound = model.bind_tools(tools) if tools else model
     try:
         async for chunk in bound.astream(list(messages)):
             if isinstance(chunk, AIMessageChunk):
-                events.emit_text(str(chunk.text))
-                calls.add(chunk.tool_call_chunks)
-                chunks.append(chunk.model_copy(update=WITHOUT_CALLS))
+                accumulator.add(chunk)
+        accumulator.finish()
     except BaseException as error:
-        if is_chargeable(error, has_begun=bool(chunks)):
-            events.emit(_langchain_usage(messages, _merged(chunks)))
+        if is_chargeable(error, has_begun=accumulator.has_begun):
+            accumulator.emit_usage(messages)
         raise
-    if not chunks:
-        raise NotAStreamError
-    merged = _merged(chunks)
-    events.emit(_langchain_usage(messages, merged))
-    message = cast("AIMessage", message_chunk_to_message(merged))
-    message.tool_calls, message.invalid_tool_calls = calls.parse()
-    return message
-
-
-def _merged(chunks: Sequence[AIMessageChunk]) -> AIMessageChunk:
-    return chunks[0] + list(chunks[1:]) if chunks else AIMessageChunk(content="")
-
-
-def _langchain_usage(messages: Sequence[BaseMessage], merged: AIMessageChunk) -> UsageReported:
-    if (usage := merged.usage_metadata) is not None:
-        return UsageReported(usage["input_tokens"], usage["output_tokens"])
-    input_tokens = prompt_tokens(message.content for message in messages)
-    return UsageReported(input_tokens, tokens_in(str(merged.text)), is_estimate=True)
+    accumulator.emit_usage(messages)
+    return accumulator.message()

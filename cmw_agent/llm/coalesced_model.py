@@ -3,15 +3,16 @@
 from collections.abc import Sequence
 from typing import Any
 
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from langchain_openai import ChatOpenAI
 from pydantic import PrivateAttr
 
-from cmw_agent.llm.accumulator import CompletionAccumulator
+from cmw_agent.llm.accumulator import WIRE, CompletionAccumulator
 from cmw_agent.llm.chat_model import DirectChatModel, ExtraBody, HistoryMessage, ToolSchema
 from cmw_agent.llm.estimates import is_chargeable
 from cmw_agent.llm.run_events import RunEvents
+from cmw_agent.llm.thinking import ImpliedThinking
 
 MAX_SCHEMAS = 1_000  # converted tool schemas that one model object caches
 
@@ -20,8 +21,13 @@ class CoalescedChatOpenAI(DirectChatModel, ChatOpenAI):
     """A `ChatOpenAI` whose streams come from `CoalescedCompletions`.
 
     LangChain builds the request; streamed text and tool calls do not pass through it.
+
+    Attributes:
+        text_calls: Whether the model writes its tool calls as text.
     """
 
+    text_calls: bool = False
+    _thinking: ImpliedThinking = PrivateAttr(default_factory=ImpliedThinking)
     _base: dict[str, Any] = PrivateAttr(default_factory=dict)
     _schemas: dict[int, tuple[ToolSchema, dict[str, Any]]] = PrivateAttr(default_factory=dict)
 
@@ -69,27 +75,39 @@ class CoalescedChatOpenAI(DirectChatModel, ChatOpenAI):
     async def _stream_message(
         self, payload: dict[str, Any], events: RunEvents, contents: Sequence[Any]
     ) -> AIMessage:
-        accumulator = CompletionAccumulator(events)
+        tools, name = payload.get("tools") or (), str(payload.get("model"))
+        accumulator = CompletionAccumulator(
+            events,
+            tools,
+            text_calls=self.text_calls,
+            in_thoughts=self._thinking.expects(name),
+        )
         try:
             async with await self.async_client.create(**payload) as stream:
                 async for chunk in stream:
                     accumulator.add(chunk)
+            accumulator.finish()
         except BaseException as error:
             if is_chargeable(error, has_begun=accumulator.has_begun):
-                accumulator.emit_usage(contents, payload.get("tools") or ())
+                accumulator.emit_usage(contents, tools)
             raise
-        message = accumulator.message()
-        accumulator.emit_usage(contents, payload.get("tools") or ())
-        return message
+        accumulator.emit_usage(contents, tools)
+        if (inside := accumulator.started_inside) is not None:
+            self._thinking.learn(name, started_inside=inside)
+        return accumulator.message()
 
     def _payload(self, messages: Sequence[BaseMessage], options: dict[str, Any]) -> dict[str, Any]:
         # LangChain searches each message for content that only few kinds of messages can have.
-        plain = [_plain(message) for message in messages[1:]]
-        if None in plain:
-            return self._get_request_payload(list(messages), **options)
         payload = self._get_request_payload(list(messages[:1]), **options)
-        payload["messages"].extend(plain)
+        for message in messages[1:]:
+            plain = _plain(message)
+            further = [plain] if plain is not None else self._converted(message)
+            payload["messages"].extend(further)
         return payload
+
+    def _converted(self, message: BaseMessage) -> list[dict[str, Any]]:
+        converted: list[dict[str, Any]] = self._get_request_payload([message])["messages"]
+        return converted
 
     def _schema(self, tool: ToolSchema) -> dict[str, Any]:
         cached = self._schemas.get(id(tool))  # holds the tool too, so its id is not reused
@@ -101,8 +119,16 @@ class CoalescedChatOpenAI(DirectChatModel, ChatOpenAI):
 
 
 def _plain(message: BaseMessage) -> dict[str, Any] | None:
-    """Return a text-only user or assistant message in the endpoint's form; None for others."""
-    if not isinstance(message.content, str) or message.name or message.additional_kwargs:
+    """Return a message that needs no conversion in the endpoint's form; None for others."""
+    if not isinstance(message.content, str):
+        return None
+    if type(message) is ToolMessage:
+        return {"role": "tool", "tool_call_id": message.tool_call_id, "content": message.content}
+    if isinstance(message, AIMessage) and isinstance(
+        wire := message.additional_kwargs.get(WIRE), dict
+    ):
+        return wire
+    if message.name or message.additional_kwargs:
         return None
     if type(message) is HumanMessage:
         return {"role": "user", "content": message.content}

@@ -15,7 +15,7 @@ from typing import Any, Self
 
 from cmw_agent.llm.errors import NotAStreamError, StreamCutError
 from cmw_agent.llm.http_client import Reply, Upstream
-from cmw_agent.llm.sse import Chunk, Merger, SSEParser
+from cmw_agent.llm.sse import Chunk, Merger, SSEParser, Translate
 
 LAG_WEIGHT = 4.0  # seconds added to the interval per second of event-loop lag
 LAG_SMOOTHING = 0.2  # weight of the newest lag in the moving average
@@ -136,13 +136,25 @@ class CoalescedStream:
         upstream: Client of the endpoint.
         payload: Body of the request.
         interval: Time between two reads.
+        silence: Seconds without a sign of life after which the call fails.
+        translate: Turns an event of another interface into chunks.
 
     Raises:
         UpstreamError: The server refused the request (on entering), or the stream broke
             (on iterating).
     """
 
-    def __init__(self, upstream: Upstream, payload: Chunk, interval: FlushInterval) -> None:
+    def __init__(
+        self,
+        upstream: Upstream,
+        payload: Chunk,
+        interval: FlushInterval,
+        *,
+        silence: float | None = None,
+        translate: Translate | None = None,
+    ) -> None:
+        self._silence = silence
+        self._translate = translate
         self._upstream = upstream
         self._payload = payload
         self._interval = interval
@@ -150,7 +162,7 @@ class CoalescedStream:
         self._reply: Reply
 
     async def __aenter__(self) -> Self:
-        self._reply = await self._upstream.open(self._payload)
+        self._reply = await self._upstream.open(self._payload, silence=self._silence)
         self._stack.callback(self._reply.close)
         self._stack.enter_context(self._interval.stream())
         return self
@@ -164,7 +176,7 @@ class CoalescedStream:
         self._stack.close()
 
     async def __aiter__(self) -> AsyncIterator[Chunk]:
-        reply, parser, merger = self._reply, SSEParser(), Merger()
+        reply, parser, merger = self._reply, SSEParser(self._translate), Merger()
         while data := await reply.read():
             chunks = merger.merge(parser.feed(data))
             waits = merger.started and len(data) < FULL_READ

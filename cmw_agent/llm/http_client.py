@@ -39,17 +39,30 @@ class Upstream:
     """Requests streamed chat completions from one endpoint. Close it before its event loop ends.
 
     Args:
-        base_url: URL of the endpoint, to which ``/chat/completions`` is appended.
+        base_url: URL of the endpoint, to which `path` is appended.
         key: API key, sent as bearer token; or None.
         read_seconds: Time-out of one read, in seconds.
         connections: Maximum number of open connections.
+        headers: Further headers of each request.
+        path: The path of the interface below `base_url`.
     """
 
     def __init__(
-        self, base_url: str, *, key: str | None, read_seconds: float, connections: int
+        self,
+        base_url: str,
+        *,
+        key: str | None,
+        read_seconds: float,
+        connections: int,
+        headers: Mapping[str, str] | None = None,
+        path: str = "/chat/completions",
     ) -> None:
-        self._url = base_url.rstrip("/") + "/chat/completions"
-        self._headers = {"content-type": "application/json", "accept": "text/event-stream"}
+        self._url = base_url.rstrip("/") + path
+        self._headers = {
+            **(headers or {}),
+            "content-type": "application/json",
+            "accept": "text/event-stream",
+        }
         if key is not None:
             self._headers["authorization"] = f"Bearer {key}"
         self._session = aiohttp.ClientSession(
@@ -68,11 +81,15 @@ class Upstream:
         """Close every connection."""
         await self._session.close()
 
-    async def open(self, payload: Mapping[str, Any]) -> "Reply":
+    async def open(self, payload: Mapping[str, Any], *, silence: float | None = None) -> "Reply":
         """Send a request and return its streamed reply, which the caller closes.
 
         A request that failed before the first byte of the answer is retried up to `RETRIES`
         times if its failure may be temporary.
+
+        Args:
+            payload: The request.
+            silence: Seconds of one read; None for `read_seconds`.
 
         Raises:
             RequestRefusedError: The server answered with an HTTP error.
@@ -80,14 +97,21 @@ class Upstream:
         """
         body = orjson.dumps(payload)
         try:
-            send = partial(self._try, body)
+            send = partial(self._try, body, silence)
             return await retry(send, tries=RETRIES + 1, pause_after=_pause_after)
         except _RetryableError as failure:
             raise failure.error from failure.__cause__
 
-    async def _try(self, body: bytes) -> "Reply":
+    async def _try(self, body: bytes, silence: float | None) -> "Reply":
+        timeout = (
+            aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=silence)
+            if silence is not None
+            else None
+        )
         try:
-            answer = await self._session.post(self._url, data=body, headers=self._headers)
+            answer = await self._session.post(
+                self._url, data=body, headers=self._headers, timeout=timeout
+            )
         except aiohttp.SocketTimeoutError as error:
             # Not retried: the user would wait as long again.
             raise StreamSilentError from error

@@ -1,29 +1,68 @@
 """Emits the events of one run of the agent."""
 
-from cmw_agent.core.events import EventSink, TextDelta
+from cmw_agent.core.events import EventSink, TextDelta, TextWasThinking, ThinkingDelta
 
 
 class RunEvents:
-    """Emits the events of one run; each model call's text begins a new paragraph.
+    """Emits the events of one run; each model call's text and thoughts begin new paragraphs.
 
     Args:
         emit: Receives each event immediately; must not block.
     """
 
-    __slots__ = ("_has_text", "_separator", "emit")
+    __slots__ = (
+        "_had_text",
+        "_has_text",
+        "_has_thoughts",
+        "_length",
+        "_separator",
+        "_space",
+        "emit",
+    )
 
     def __init__(self, emit: EventSink) -> None:
         self.emit = emit
-        self._has_text = False
-        self._separator = ""
+        self._has_text = self._had_text = False  # now, and before the current call
+        self._has_thoughts = False
+        self._length = 0  # characters of the current call's text
+        self._separator = self._space = ""  # of text, and of thoughts
+
+    @property
+    def has_text(self) -> bool:
+        """Whether text of the current model call has been emitted."""
+        return self._length > 0
 
     def begin_call(self) -> None:
-        """Start a paragraph for the text of the next model call."""
+        """Start paragraphs for the text and the thoughts of the next model call."""
         self._separator = "\n\n" if self._has_text else ""
+        self._space = "\n\n" if self._has_thoughts else ""
+        self._had_text, self._length = self._has_text, 0
 
     def emit_text(self, text: str) -> None:
         """Emit more of the model's text."""
         if text:
-            self.emit(TextDelta(self._separator + text))
+            text = self._separator + text
+            self.emit(TextDelta(text))
             self._separator = ""
             self._has_text = True
+            self._length += len(text)
+
+    def emit_thinking(self, text: str) -> None:
+        """Emit more of the model's thoughts."""
+        if text:
+            self.emit(ThinkingDelta(self._space + text))
+            self._space = ""
+            self._has_thoughts = True
+
+    def retract_text(self, length: int) -> None:
+        """Say that the last `length` characters of the current call's text were thoughts."""
+        separator = 2 if self._had_text else 0
+        if length + separator >= self._length:
+            length = self._length  # the whole paragraph
+            self._separator = "\n\n" if self._had_text else ""
+            self._has_text = self._had_text
+        self._length -= length
+        if length:
+            self.emit(TextWasThinking(length))
+            self._has_thoughts = True
+            self._space = ""

@@ -4,6 +4,7 @@ Formats: https://html.spec.whatwg.org/multipage/server-sent-events.html and
 https://platform.openai.com/docs/api-reference/chat-streaming.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -11,7 +12,7 @@ import orjson
 from cmw_agent.llm.errors import NotAStreamError, StreamRefusedError, UpstreamError
 
 Chunk = dict[str, Any]
-
+Translate = Callable[[Chunk], list[Chunk]]
 
 MAX_EVENT = 4_194_304  # bytes; no server sends one event this long
 # Bytes that end a JSON string or must be escaped in it.
@@ -23,6 +24,9 @@ MAX_TEMPLATES = 4  # a server that formats each event differently is parsed even
 class SSEParser:
     """Parses a byte stream, split anywhere, into the chunks of its ``data:`` lines.
 
+    Args:
+        translate: Turns an event of another interface into chunks.
+
     Attributes:
         done: The end marker ``[DONE]`` was read.
         empty: No chunk has been parsed so far.
@@ -30,7 +34,8 @@ class SSEParser:
             error. Chunks before that line are returned, and none after it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, translate: Translate | None = None) -> None:
+        self._translate = translate
         self._rest: list[bytes] = []  # pieces of an unfinished line
         self._rest_length = 0
         self._template: _Template | None = None
@@ -68,19 +73,24 @@ class SSEParser:
                     self.done = True
                     break
                 if payload:
-                    chunks.append(self._parse(payload))
+                    chunks.extend(self._parse(payload))
             elif line and not line.startswith((b":", b"event:", b"id:", b"retry:")):
                 raise NotAStreamError
         if len(rest) > MAX_EVENT:
             raise NotAStreamError
 
-    def _parse(self, payload: bytes) -> Chunk:
+    def _parse(self, payload: bytes) -> list[Chunk]:
         try:
             chunk = orjson.loads(payload)
         except orjson.JSONDecodeError as error:
             raise NotAStreamError from error
         if not isinstance(chunk, dict):
             raise NotAStreamError
+        if self._translate is None:
+            return [self._checked(chunk, payload)]
+        return [self._checked(part, b"") for part in self._translate(chunk)]
+
+    def _checked(self, chunk: Chunk, payload: bytes) -> Chunk:
         if chunk.get("error"):
             raise StreamRefusedError
         if not _has_shape(chunk):

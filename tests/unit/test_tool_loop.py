@@ -120,7 +120,10 @@ async def test_the_model_reads_what_was_wrong_with_its_calls(tmp_path: Path) -> 
         await agent.run(HISTORY, lambda _: None)
     (malformed, *results) = endpoint.requests[-1].tool_results
     assert malformed.startswith("Tool call echo with id call_")
-    assert malformed.endswith("could not be executed - arguments were malformed or truncated.")
+    assert malformed.endswith(
+        "could not be executed - the arguments are not a JSON object. "
+        'Its arguments were: {"word": Please fix the call and try again.'
+    )
     wrong = (
         "Error invoking tool 'echo' with kwargs {'word': ['a']} with error:\n"
         " word: Input should be a valid string\n Please fix the error and try again."

@@ -119,9 +119,8 @@ class Completions:
 
     async def models(self, holder: ApiKeyHolder) -> ModelList:
         """List what a request may name as its model: the agents, and the assistant's models."""
-        settings = self._services.settings
         agents = [item.id for item in self._services.agents.usable(by_key(holder))]
-        models = (settings.model, *settings.models) if BUILT_IN in agents else ()
+        models = tuple(self._services.models.by_id) if BUILT_IN in agents else ()
         names = dict.fromkeys((*agents, *models))
         data = [Model(id=name, object="model", created=0, owned_by="cmw-agent") for name in names]
         return ModelList(object="list", data=data)
@@ -153,6 +152,7 @@ class Completions:
                 conversation,
                 instructions=instructions or None,
                 model=model,
+                effort=body.reasoning_effort,
                 request_id=request_id_of(request.scope),
             )
             async with stop_when_client_leaves(request, turn):
@@ -169,7 +169,12 @@ class Completions:
         )
         named = idempotency_key or secrets.token_hex(16)
         turn = self._services.chat.turn(
-            session, text, key=named, model=model, request_id=request_id_of(request.scope)
+            session,
+            text,
+            key=named,
+            model=model,
+            effort=body.reasoning_effort,
+            request_id=request_id_of(request.scope),
         )
         # Who has named a request and lost its answer asks for that again.
         outlives = idempotency_key is not None and not body.stream
@@ -188,8 +193,7 @@ class Completions:
         agents, asker = self._services.agents, by_key(holder)
         if agents.find(name, asker) is not None:
             return name, None
-        settings = self._services.settings
-        is_model = name in (settings.model, *settings.models)
+        is_model = name in self._services.models.by_id
         if is_model and agents.find(BUILT_IN, asker) is not None:
             return BUILT_IN, name
         raise UnknownModelError

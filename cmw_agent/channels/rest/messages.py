@@ -129,6 +129,8 @@ class Rest:
             session,
             body.message,
             key=idempotency_key or secrets.token_hex(16),
+            model=body.model,
+            effort=body.effort,
             context=context,
             request_id=request_id_of(request.scope),
         )

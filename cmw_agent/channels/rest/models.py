@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from cmw_agent.config.model_profiles import Effort
 from cmw_agent.identity.channel_principals import EXTERNAL_ID
 
 MAX_METADATA = 16
@@ -46,6 +47,16 @@ class MessageRequest(_Taken):
         description="The session it belongs to; a new one is made where it is left out.",
     )
     metadata: Metadata = Field(default_factory=dict)
+    model: ShortText | None = Field(
+        default=None,
+        description="The model that answers from now on in this conversation; one that is not "
+        "there is passed over.",
+        examples=["gpt-4o-mini"],
+    )
+    effort: Effort | None = Field(
+        default=None,
+        description="How much the model thinks from now on, where it has a choice.",
+    )
 
 
 class ToolDone(BaseModel):

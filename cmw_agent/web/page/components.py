@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from cmw_agent.config.agent_profiles import AgentProfile
-from cmw_agent.config.settings import Settings
+from cmw_agent.config.model_profiles import Models
 from cmw_agent.web.gradio_transport import environment as _environment  # noqa: F401  (before gradio)
 from cmw_agent.web.gradio_transport.event_server import PageEvent
 from cmw_agent.web.page.handlers import Handlers
@@ -69,19 +69,17 @@ class _Components:
     new: gr.Button
 
 
-def build_page(
-    settings: Settings, handlers: Handlers, profiles: Sequence[AgentProfile]
-) -> gr.Blocks:
+def build_page(models: Models, handlers: Handlers, profiles: Sequence[AgentProfile]) -> gr.Blocks:
     """Return the page; its events are named after the methods of `handlers`.
 
     Args:
-        settings: The models to choose from, and whether the demo model answers.
+        models: The models to choose from.
         handlers: The handlers of the events.
         profiles: The agents that everybody may use: all users get the same page.
     """
     demo = gr.Blocks(title=TITLE, fill_height=True, analytics_enabled=False)
     with demo:
-        components = _layout(settings, profiles)
+        components = _layout(models, profiles)
         _on_open(demo, components, handlers)
         _on_send(components, handlers)
         _on_change(components, handlers)
@@ -92,19 +90,18 @@ def build_page(
     return demo
 
 
-def _layout(settings: Settings, profiles: Sequence[AgentProfile]) -> _Components:
+def _layout(models: Models, profiles: Sequence[AgentProfile]) -> _Components:
     with gr.Sidebar(width=280, open=False, elem_id="cmw-side"):
         new = gr.Button("New chat", icon=None, variant="primary", elem_id="cmw-new")
         gr.HTML('<div id="cmw-history"></div>', elem_id="cmw-recent")
     with gr.Column(elem_id="cmw-main"):
-        gr.HTML(heading(settings, profiles), elem_id="cmw-head", padding=False)
-        models = [settings.model, *(m for m in settings.models if m != settings.model)]
+        gr.HTML(heading(models, profiles), elem_id="cmw-head", padding=False)
         model = gr.Dropdown(
-            models,
-            value=settings.model,
+            list(models.by_id),
+            value=models.default,
             label="Model",
             container=False,
-            visible=len(models) > 1,
+            visible=len(models.by_id) > 1,
             elem_id="cmw-models",
             interactive=True,
         )
@@ -145,16 +142,16 @@ def _layout(settings: Settings, profiles: Sequence[AgentProfile]) -> _Components
     return _Components(chat, message_input, key, conversation, files, model, earlier, new)
 
 
-def heading(settings: Settings, profiles: Sequence[AgentProfile]) -> str:
+def heading(models: Models, profiles: Sequence[AgentProfile]) -> str:
     """Return the page's header as HTML: title, agents, model and, for the demo, what to set."""
     agents = _agents(profiles)
-    if not settings.demo:
-        model = html.escape(settings.model)
+    if not models.is_demo:
+        model = html.escape(models.default)
         badge = f'<span class="cmw-model" title="The model that answers">{model}</span>'
         # With several models, the dropdown beside it shows the selected one.
         return (
             f'<div class="cmw-head"><h1>{TITLE}</h1>{agents}'
-            f"{'' if settings.models else badge}</div>"
+            f"{'' if len(models.by_id) > 1 else badge}</div>"
         )
     return (
         f'<div class="cmw-head"><h1>{TITLE}</h1>{agents}'

@@ -14,7 +14,7 @@ from typing import Any
 import gradio as gr
 
 from cmw_agent.chat.commands import BeginNew, ControlReply, run_control_command
-from cmw_agent.chat.stored_turn import MODEL
+from cmw_agent.chat.model_choice import MODEL
 from cmw_agent.chat.turn import SETTLE_SECONDS, Turn
 from cmw_agent.conversations.sessions import LiveSession
 from cmw_agent.core.errors import NotFoundError, UserError

@@ -1,0 +1,347 @@
+"""Splits an answer's text, as it streams, into answer, thoughts, calls and pictures."""
+
+import re
+from enum import Enum
+from typing import Literal, NamedTuple
+
+from cmw_agent.llm.markup import (
+    CALL_ENDS,
+    CALLS,
+    CLOSES,
+    CLOSES_UNOPENED,
+    IN_TEXT,
+    LONGEST,
+    OPENS,
+    THOUGHTS,
+    hold_from,
+)
+
+ItemKind = Literal["text", "thought", "retract", "call", "picture", "whole"]
+FENCE_PREFIX = " \t>*+-0123456789.)"  # what may stand before a fence in its line
+MIN_FENCE = 3
+
+
+class Item(NamedTuple):
+    """A part of an answer.
+
+    Attributes:
+        kind: ``retract`` says that the last `length` characters of text were thoughts; ``whole``
+            is a message that may be nothing but a call.
+        value: Its text; a picture's base64 data.
+        length: Of ``retract``.
+        media_type: Of ``picture``.
+    """
+
+    kind: ItemKind
+    value: str = ""
+    length: int = 0
+    media_type: str = ""
+
+
+class _Mode(Enum):
+    TEXT = 1
+    THOUGHTS = 2
+    CALL = 3
+    PICTURE = 4
+    WHOLE = 5
+
+
+class ContentScanner:
+    """Scans the text of one message, cut anywhere; each character is looked at once.
+
+    Tags count at the start of a line and outside code. Thoughts whose opening tag stands in the
+    middle of a line are known by their closing tag alone.
+
+    Args:
+        in_thoughts: Whether the message starts with thoughts that no tag opens.
+        holds_json: Whether a message that begins like JSON or a code block is held back as a
+            whole, since it may be a call.
+
+    Attributes:
+        had_thoughts: A tag of thoughts has been seen.
+        implied: The message is inside thoughts that no tag has opened.
+        closed_unopened: The message's first text was thoughts that no tag has opened.
+    """
+
+    def __init__(self, *, in_thoughts: bool = False, holds_json: bool = False) -> None:
+        self.had_thoughts = False
+        self.implied = in_thoughts
+        self.closed_unopened = False
+        self._mode = _Mode.THOUGHTS if in_thoughts else _Mode.TEXT
+        self._holds_json = holds_json
+        self._items: list[Item] = []
+        self._buffer, self._at = "", 0
+        self._space: list[str] | None = []  # white space at the start, which waits for text
+        self._drops_blank = False
+        self._held: list[str] = []  # of a call or picture
+        self._close: re.Pattern[str] | None = CLOSES_UNOPENED
+        self._media_type = ""
+        self._emitted = 0  # characters of text
+        self._open_at: int | None = None  # value of `_emitted` at an opening tag amid a line
+        self._is_fresh = True  # no thought has come since the tag
+        self._line_blank = self._fence_prefix = True
+        self._fence, self._fence_line, self._inline = "", False, 0
+        self._after_tick = False
+
+    def feed(self, text: str) -> list[Item]:
+        """Return the parts that `text` makes certain."""
+        if self._mode is _Mode.TEXT and not self._buffer and self._is_plain(text):
+            self._add_text(text)
+        else:
+            self._buffer += text
+            self._scan(final=False)
+        items, self._items = self._items, []
+        return items
+
+    def finish(self) -> list[Item]:
+        """Return the rest of the message, which has ended."""
+        self._scan(final=True)
+        if self._mode is _Mode.CALL:
+            self._items.append(Item("call", "".join(self._held)))
+        elif self._mode is _Mode.WHOLE:
+            self._items.append(Item("whole", "".join(self._held)))
+        self._held = []
+        items, self._items = self._items, []
+        return items
+
+    def _is_plain(self, text: str) -> bool:
+        return not (
+            self._holds_json
+            or "<" in text
+            or "`" in text
+            or "[" in text
+            or "~" in text
+            or "◁" in text
+            or text.endswith("!")
+        )
+
+    def _scan(self, *, final: bool) -> None:
+        steps = {
+            _Mode.TEXT: self._scan_text,
+            _Mode.THOUGHTS: self._scan_thoughts,
+            _Mode.CALL: self._scan_call,
+            _Mode.PICTURE: self._scan_picture,
+            _Mode.WHOLE: self._scan_whole,
+        }
+        while steps[self._mode](final):
+            pass
+        self._buffer, self._at = self._buffer[self._at :], 0
+
+    # Each returns whether the mode has changed, so that the rest of the buffer is to be scanned.
+
+    def _scan_text(self, final: bool) -> bool:
+        if self._holds_json and self._is_json():
+            return True
+        buffer = self._buffer
+        while (token := IN_TEXT.search(buffer, self._at)) is not None:
+            self._add_text(buffer[self._at : token.start()])
+            self._at = token.start()
+            kind = token.lastgroup
+            if token.end() == len(buffer) and kind in ("ticks", "close") and not final:
+                return False  # the next character decides
+            self._at = token.end()
+            if kind == "ticks":
+                self._add_ticks(token[0], buffer[token.end() : token.end() + 1])
+            elif self._fence or (self._inline and kind != "close"):
+                self._add_text(token[0])
+            elif self._take(token):
+                return True
+        end = len(buffer) if final else hold_from(buffer, self._at)
+        self._add_text(buffer[self._at : end])
+        self._at = end
+        return False
+
+    def _is_json(self) -> bool:
+        start = self._buffer.lstrip()[:1]
+        if not start:
+            return False
+        self._holds_json = False
+        if start in "{`":
+            self._mode = _Mode.WHOLE
+        return start in "{`"
+
+    def _take(self, token: re.Match[str]) -> bool:
+        """Deal with a token outside code; return whether the mode has changed."""
+        name = token[0]
+        match token.lastgroup:
+            case "open":
+                return self._take_open(name)
+            case "close":
+                following = token.string[token.end() : token.end() + 1]
+                self._take_close(name, is_quoted=self._after_tick or following == "`")
+            case "call" if self._line_blank:
+                self._mode, self._held = _Mode.CALL, [name]
+                self._close = CALL_ENDS.get(_canonical(name))
+                return True
+            case "around" if self._line_blank or self.had_thoughts:
+                pass
+            case "picture":
+                self._mode, self._held, self._media_type = _Mode.PICTURE, [], token["media"]
+                return True
+            case _:
+                self._add_text(name)
+        return False
+
+    def _take_open(self, name: str) -> bool:
+        if not self._line_blank:
+            if self._open_at is None:
+                self._open_at = self._emitted
+            self._add_text(name)
+            return False
+        self._close = CLOSES[_canonical(name)]
+        self._mode, self._is_fresh, self.had_thoughts = _Mode.THOUGHTS, True, True
+        return True
+
+    def _take_close(self, name: str, *, is_quoted: bool) -> None:
+        if is_quoted:
+            self._add_text(name)
+            return
+        if self._open_at is not None or not self.had_thoughts:
+            self.closed_unopened = self._open_at is None and self._emitted > 0
+            length = self._emitted - (self._open_at or 0)
+            if length:
+                self._items.append(Item("retract", length=length))
+            self._emitted -= length
+        self.had_thoughts, self._open_at = True, None
+        self._begin_text()
+
+    def _begin_text(self) -> None:
+        """Go on with text after thoughts or a call, whose blank lines are dropped."""
+        self._mode, self._inline, self._after_tick = _Mode.TEXT, 0, False
+        self._line_blank = self._fence_prefix = True
+        if not self._emitted:
+            self._space, self._drops_blank = [], True
+
+    def _scan_thoughts(self, final: bool) -> bool:
+        buffer, pattern = self._buffer, self._close
+        if self.implied and self._is_fresh and self._skip_opening(final):
+            return self._mode is _Mode.THOUGHTS and not self.implied
+        while pattern is not None and (token := pattern.search(buffer, self._at)) is not None:
+            if token.end() == len(buffer) and not final:
+                end = max(self._at, token.start() - 1)
+                self._add_thought(buffer[self._at : end])
+                self._at = end
+                return False
+            around = (
+                buffer[max(0, token.start() - 1) : token.start()]
+                + buffer[token.end() : token.end() + 1]
+            )
+            is_quoted = "`" in around
+            self._add_thought(buffer[self._at : token.end() if is_quoted else token.start()])
+            self._at = token.end()
+            if not is_quoted:
+                self.implied, self.had_thoughts = False, True
+                self._begin_text()
+                return True
+        # One character more stays, which may be the backtick before a tag.
+        end = len(buffer) if final else max(self._at, hold_from(buffer, self._at) - 1)
+        self._add_thought(buffer[self._at : end])
+        self._at = end
+        return False
+
+    def _skip_opening(self, final: bool) -> bool:
+        """Drop the opening tag of thoughts that were thought to need none.
+
+        Returns whether there is nothing else to do for now.
+        """
+        rest = self._buffer[self._at :].lstrip()
+        start = len(self._buffer) - len(rest)
+        if (token := OPENS.match(self._buffer, start)) is not None:
+            self._at = token.end()
+            self.implied, self.had_thoughts = False, True
+            self._close = CLOSES[_canonical(token[0])]
+            return True
+        return not final and (not rest or hold_from(rest[:LONGEST], 0) == 0)
+
+    def _scan_call(self, final: bool) -> bool:
+        buffer, pattern = self._buffer, self._close
+        token = pattern.search(buffer, self._at) if pattern is not None else None
+        if token is not None:
+            self._held.append(buffer[self._at : token.end()])
+            self._items.append(Item("call", "".join(self._held)))
+            self._held, self._at = [], token.end()
+            self._begin_text()
+            return True
+        return self._hold_more(final)
+
+    def _scan_whole(self, final: bool) -> bool:
+        self._held.append(self._buffer[self._at :])
+        self._at = len(self._buffer)
+        return False
+
+    def _scan_picture(self, final: bool) -> bool:
+        end = self._buffer.find(")", self._at)
+        if end >= 0:
+            self._held.append(self._buffer[self._at : end])
+            self._items.append(Item("picture", "".join(self._held), media_type=self._media_type))
+            self._held, self._at, self._mode = [], end + 1, _Mode.TEXT
+            return True
+        self._held.append(self._buffer[self._at :])
+        self._at = len(self._buffer)
+        return False
+
+    def _hold_more(self, final: bool) -> bool:
+        """Hold the rest of the buffer, except what may begin the end of a call."""
+        end = len(self._buffer) if final else max(self._at, len(self._buffer) - LONGEST)
+        self._held.append(self._buffer[self._at : end])
+        self._at = end
+        return False
+
+    def _add_ticks(self, run: str, following: str) -> None:
+        starts_line, is_tick = self._fence_prefix, run[0] == "`"
+        if self._fence:
+            is_same = run[0] == self._fence[0] and len(run) >= len(self._fence)
+            if (self._fence_line and is_tick) or (
+                starts_line and is_same and not following.strip()
+            ):
+                self._fence = ""
+        elif starts_line and len(run) >= MIN_FENCE:
+            self._fence, self._fence_line = run, True
+        elif is_tick and self._inline in (0, len(run)):
+            self._inline = 0 if self._inline else len(run)
+        self._add_text(run)
+        self._after_tick = is_tick
+
+    def _add_text(self, text: str) -> None:
+        if not text:
+            return
+        self._after_tick = False
+        newline = text.rfind("\n")
+        if newline >= 0:
+            self._inline, self._fence_line = 0, False
+            line = text[newline + 1 :]
+            self._line_blank = not line or line.isspace()
+            self._fence_prefix = not line.strip(FENCE_PREFIX)
+        elif self._fence_prefix:
+            self._line_blank = self._line_blank and text.isspace()
+            self._fence_prefix = not text.strip(FENCE_PREFIX)
+        if self._space is not None:
+            text = self._after_space(text)
+        if text:
+            self._emitted += len(text)
+            self._items.append(Item("text", text))
+
+    def _after_space(self, text: str) -> str:
+        """Return `text` with the white space that waited for it; nothing while it is blank."""
+        if self._space is None or text.isspace():
+            (self._space or []).append(text)
+            return ""
+        text = "".join([*self._space, text])
+        if self._drops_blank:
+            start = len(text) - len(text.lstrip())
+            text = text[text.rfind("\n", 0, start) + 1 :]
+        self._space = None
+        return text
+
+    def _add_thought(self, text: str) -> None:
+        if self._is_fresh:
+            text = text.lstrip()
+        if text:
+            self._is_fresh = False
+            self._items.append(Item("thought", text))
+
+
+def _canonical(name: str) -> str:
+    """Return the known tag that differs from `name` in case alone."""
+    lower = name.lower()
+    return next(known for known in (*THOUGHTS, *CALLS) if known.lower() == lower)
