@@ -78,9 +78,11 @@ PANELS = """
 .cmw-usage[hidden] { display: none; }
 
 /* -- what stands at an answer: its sources, buttons and pictures; and the wait for it -- */
-#cmw-chat .cmw-sources { font-size: .84rem; margin: .25rem 0 .25rem; padding-left: 1.6rem; }
-#cmw-chat .options { justify-content: flex-start; padding: .25rem 0 .5rem; }
-#cmw-chat .option { padding: .4rem 1rem; border-radius: .6rem; font-weight: 600; cursor: pointer;
+#cmw-chat .cmw-sources { font-size: .84rem; margin: .25rem 0; padding-left: 1.6rem; }
+#cmw-chat .cmw-sources::before { content: "Sources"; display: block; margin-left: -1.6rem; font-weight: 600; }
+#cmw-chat .options { display: flex; flex-wrap: wrap; justify-content: flex-start; gap: .5rem;
+  margin: 0; padding: .25rem 0 .75rem; max-width: 100%; }
+#cmw-chat .option { width: auto; padding: .4rem 1.1rem; border-radius: .6rem; font-weight: 600;
   color: white; background: var(--button-primary-background-fill); border: 0; }
 #cmw-chat .option:hover { filter: brightness(.9); }
 #cmw-chat .option:focus-visible { outline: 2px solid var(--color-accent); outline-offset: 2px; }
@@ -94,8 +96,10 @@ PANELS = """
 .cmw-silence { flex: 0 0 auto; font-size: .84rem; padding: 0 .25rem; font-variant-numeric: tabular-nums;
   color: var(--body-text-color-subdued); }
 .cmw-silence[hidden] { display: none; }
-#cmw-effort { font-size: .82rem; padding: .15rem .4rem; border-radius: .6rem; margin-left: auto; flex: none;
+#cmw-effort { margin-left: auto; flex: none; font-size: .82rem; color: var(--body-text-color-subdued); }
+#cmw-effort[hidden] { display: none; }
+#cmw-effort select { font: inherit; padding: .2rem .4rem; border-radius: .6rem; cursor: pointer;
   color: var(--body-text-color); background: var(--input-background-fill);
   border: 1px solid var(--border-color-primary); }
-#cmw-effort[hidden] { display: none; }
+#cmw-effort select:focus-visible { outline: 2px solid var(--color-accent); outline-offset: 1px; }
 """

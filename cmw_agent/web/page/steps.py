@@ -18,6 +18,7 @@ MAX_THOUGHTS_CHARS = 4_000  # of one step; the last ones are shown
 NEEDS_APPROVAL = "needs your approval"  # the page's script looks for this text
 ACCOUNT_NEEDED = "🔗 An account is needed"  # in this panel the page draws the link as a button
 THINKING = "💭 Thinking…"  # the page's script looks for this text
+END_OF_THOUGHTS = "\u2063"  # invisible; the page's script leaves out of a copy what comes before
 LEFT_OUT = "*The beginning of these thoughts is left out here.*\n\n"
 
 
@@ -72,9 +73,11 @@ def thinking_step(thoughts: str, seconds: float | None = None) -> DrawnMessage:
         thoughts: As `shortened` them where there are many.
         seconds: For how long the model thought; None while it thinks.
     """
-    title = THINKING if seconds is None else f"💭 Thought for {_duration(seconds)}"
+    title, text = THINKING, unlink_composio(thoughts)
+    if seconds is not None:
+        title, text = f"💭 Thought for {_duration(seconds)}", text + END_OF_THOUGHTS
     # Gradio opens a step that is not done.
-    return message("assistant", unlink_composio(thoughts), {"title": title, "status": "done"})
+    return message("assistant", text, {"title": title, "status": "done"})
 
 
 def shortened(thoughts: str, limit: int = MAX_THOUGHTS_CHARS) -> str:

@@ -97,6 +97,7 @@
         element.removeAttribute(name);
       }
     }
+    if (tag === "a" && element.closest(".cmw-sources")) element.rel = "noopener noreferrer nofollow";
   }
 
   function clean(fragment) {

@@ -33,6 +33,12 @@
     if (isSilent) line.textContent = `Waiting for the model… ${duration(changed)}`;
   }
 
+  // Gradio's button copies an answer with all of its steps: thoughts are no part of the answer.
+  const THOUGHTS = /^💭 (?:Thinking…|Thought for [^\n]*)\n[^]*?\u2063\s*/gmu;
+  const clipboard = navigator.clipboard; // none where the page is not served securely
+  const write = clipboard?.writeText.bind(clipboard);
+  if (write) clipboard.writeText = (text) => write(text.replace(THOUGHTS, ""));
+
   window.cmw.when("#cmw-input", (input) => {
     line = make("div", { className: "cmw-silence", role: "timer", hidden: true });
     const files = input.previousElementSibling;
