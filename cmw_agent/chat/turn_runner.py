@@ -34,7 +34,8 @@ from cmw_agent.core.finish_reasons import sentence_for
 from cmw_agent.core.logs import get_logger
 from cmw_agent.core.store_errors import refusal_for
 from cmw_agent.limits.limiter import RateLimitError, Slot
-from cmw_agent.llm.factory import explain
+from cmw_agent.llm.errors import log_fields
+from cmw_agent.llm.explanations import explain
 from cmw_agent.observability.observers import (
     REFUSED,
     REPEATED,
@@ -104,6 +105,7 @@ class TurnRunner:
         self._started = self._checkpointed = time.monotonic()
         self._watch = TurnObserver()
         self._outcome: str = REFUSED
+        self._model: str | None = None  # the id of the one that was asked
         self.is_over = False  # no event comes any more; it may still have to be stored
 
     @property
@@ -221,7 +223,7 @@ class TurnRunner:
             return TurnFinished("interrupted", tokens=self._answer.tokens)
         except Exception as error:  # noqa: BLE001 (the user reads it, the log names it)
             return self._broken(self._to_user_error(error, expired=clock.expired()), error)
-        return self._ended(reason or "stop")
+        return self._ended(reason)
 
     def _ended(self, reason: FinishReason) -> TurnFinished:
         """Return how a turn ended whose answer's end the model's server reported as `reason`."""
@@ -262,7 +264,12 @@ class TurnRunner:
             return error
         if isinstance(error, TimeoutError) and expired:
             return UserError(f"The answer took longer than {settings.turn_timeout:g} seconds.")
-        return refusal_for(error) if isinstance(error, StoreError) else explain(error, settings)
+        if isinstance(error, StoreError):
+            return refusal_for(error)
+        switched = self._answer.switched
+        model = switched.model if switched is not None else self._model
+        profile = self._dependencies.catalog.models.by_id.get(model or "")
+        return explain(error, settings, profile)
 
     def _broken(self, error: UserError, cause: BaseException) -> TurnFinished:
         # What came is worth keeping; nothing at all is a failure.
@@ -270,10 +277,12 @@ class TurnRunner:
             "failed" if self._answer.is_empty else "interrupted"
         )
         kind = getattr(error, "kind", type(error).__name__)
-        self._log_failure(outcome, error.error_id, kind, describe_exception(cause))
+        self._log_failure(outcome, error.error_id, kind, cause)
         return TurnFinished(outcome, error.sentence, error.error_id, self._answer.tokens)
 
-    def _log_failure(self, outcome: str, error_id: str, kind: str, cause: str = "-") -> None:
+    def _log_failure(
+        self, outcome: str, error_id: str, kind: str, cause: BaseException | None = None
+    ) -> None:
         log.error(
             "turn %s",
             outcome,
@@ -282,7 +291,8 @@ class TurnRunner:
             request=self._turn.request_id,
             principal=self.session.principal.log_name,
             turn=self._turn_id or "-",
-            cause=cause,
+            cause=describe_exception(cause) if cause is not None else "-",
+            **log_fields(cause),
         )
 
     async def _store(self, finished: TurnFinished) -> TurnFinished:

@@ -16,7 +16,7 @@ from typing import Any, Final
 from pydantic import SecretStr
 
 from cmw_agent.config import model_values as reader
-from cmw_agent.config.model_profiles import ModelProfile, Models
+from cmw_agent.config.model_profiles import NO_FIELDS, ModelProfile, Models
 from cmw_agent.config.network_validators import origin
 from cmw_agent.config.settings import Settings
 from cmw_agent.config.toml_tables import (
@@ -65,6 +65,7 @@ def _of_settings(settings: Settings) -> list[ModelProfile]:
             name=name,
             base_url=settings.openai_base_url,
             api_key=settings.openai_api_key,
+            extra_headers=_default_headers(settings),
             silence=settings.model_timeout,
             price=_listed_price(settings, name),
             is_demo=settings.demo,
@@ -84,12 +85,14 @@ def _profile(table: Table, subject: str, settings: Settings) -> ModelProfile:
     if settings.demo and endpoint is None and variable is None:
         raise problem(path, subject, "must have an endpoint: OPENAI_BASE_URL is not set")
     key = _secret(variable, "key", subject, settings) if variable is not None else None
-    if variable is None and _is_default(endpoint, settings):
+    is_default = _is_default(endpoint, settings)
+    if variable is None and is_default:
         key = settings.openai_api_key
+    own = found.get("extra_headers", NO_FIELDS).items()
     found["extra_headers"] = MappingProxyType(
         {
-            header: _header(value, subject, settings)
-            for header, value in found.get("extra_headers", {}).items()
+            **(_default_headers(settings) if is_default else NO_FIELDS),
+            **{header: _header(value, subject, settings) for header, value in own},
         }
     )
     price = found.pop("price", None)
@@ -101,8 +104,12 @@ def _profile(table: Table, subject: str, settings: Settings) -> ModelProfile:
     )
 
 
+def _default_headers(settings: Settings) -> Mapping[str, str]:
+    return {name.lower(): value for name, value in settings.openai_headers().items()}
+
+
 def _is_default(endpoint: str | None, settings: Settings) -> bool:
-    """Whether an endpoint is the settings' own, which alone is sent the settings' key."""
+    """Whether an endpoint is the settings' own, which alone is sent the settings' key and headers."""
     default = settings.openai_base_url or OPENAI_URL
     return endpoint is None or origin_of(endpoint) == origin_of(default)
 

@@ -25,7 +25,7 @@ VARIABLE_ALLOWED = (
     "the name of an environment variable such as OPENROUTER_API_KEY, which holds the key; "
     "never the key itself"
 )
-ENDPOINT_ALLOWED = "an http:// or https:// address without user name, ? and #"
+ENDPOINT_ALLOWED = "an http:// or https:// address without user name and #"
 # What the app itself sends: a table that changes it would break the answer or the isolation.
 OWN_FIELDS = frozenset({"model", "messages", "input", "stream", "stream_options", "tools", "store"})
 OWN_HEADERS = frozenset(
@@ -62,7 +62,7 @@ def model_id(value: object, _context: object) -> str:
 def endpoint(value: object, _context: object) -> str:
     """Return the address of an endpoint."""
     try:
-        return text(value, network.base_url, ENDPOINT_ALLOWED, 2000)
+        return text(value, network.endpoint_url, ENDPOINT_ALLOWED, 2000)
     except TableValueError:
         raise TableValueError(ENDPOINT_ALLOWED, is_hidden=True) from None  # it may hold a password
 

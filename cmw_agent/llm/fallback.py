@@ -163,11 +163,20 @@ def _newest(
 
 
 def _within(messages: Sequence[Any], left: int) -> Sequence[Any]:
+    """Return the newest messages that fit, from one of the user's on."""
     for position in range(len(messages) - 1, -1, -1):
         left -= _tokens(messages[position].content)
         if left < 0:
-            return messages[position + 1 :]
+            kept = messages[position + 1 :]
+            users = (i for i, message in enumerate(kept) if _is_users(message))
+            return kept[next(users, len(kept)) :]
     return messages
+
+
+def _is_users(message: HistoryMessage | BaseMessage) -> bool:
+    if isinstance(message, HistoryMessage):
+        return message.role == "user"
+    return isinstance(message, HumanMessage)
 
 
 def _tokens(content: Any) -> int:

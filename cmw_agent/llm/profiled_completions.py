@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from cmw_agent.config.model_profiles import ModelProfile
 from cmw_agent.llm.coalescing import CoalescedCompletions, CoalescedStream, FlushInterval
 from cmw_agent.llm.http_client import Upstream
-from cmw_agent.llm.message_shapes import decoded, without_pictures, without_system
+from cmw_agent.llm.message_forms import decoded, with_text_parts, without_system
 from cmw_agent.llm.responses_api import ResponsesReader, responses_request
 
 TOOL_FIELDS = ("tools", "tool_choice", "parallel_tool_calls")
@@ -41,16 +41,18 @@ class ProfiledCompletions(CoalescedCompletions):
         if not payload.get("stream"):
             raise ValueError("this app only asks for streamed answers")
         profile = self._profile
-        payload = _shaped(payload, profile)
-        if profile.api == "chat":
-            return CoalescedStream(self._upstream, payload, self._interval, silence=profile.silence)
+        translate = ResponsesReader() if profile.api == "responses" else None
         return CoalescedStream(
             self._upstream,
-            responses_request(payload),
+            _shaped(payload, profile),
             self._interval,
             silence=profile.silence,
-            translate=ResponsesReader(),
+            translate=translate,
         )
+
+    async def probe(self, **payload: Any) -> None:
+        """Ask for a stream, as `CoalescedCompletions.probe`, in the model's interface."""
+        await super().probe(**_shaped(payload, self._profile))
 
 
 def profile_fields(profile: ModelProfile) -> dict[str, Any]:
@@ -80,8 +82,8 @@ def _shaped(payload: Mapping[str, Any], profile: ModelProfile) -> dict[str, Any]
         return shaped
     messages = decoded(payload["messages"])
     if not profile.has_vision:
-        messages = without_pictures(messages)
+        messages = with_text_parts(messages)
     if not profile.has_system:
         messages = without_system(messages)
     shaped["messages"] = messages
-    return shaped
+    return shaped if profile.api == "chat" else responses_request(shaped)

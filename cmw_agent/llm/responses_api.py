@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from cmw_agent.llm.message_shapes import SYSTEM_ROLES, text_of
+from cmw_agent.llm.message_forms import SYSTEM_ROLES
 
 Chunk = dict[str, Any]
 Event = Mapping[str, Any]
@@ -39,7 +39,7 @@ def responses_request(payload: Mapping[str, Any]) -> dict[str, Any]:
     body = {name: value for name, value in payload.items() if name not in NOT_SENT}
     body["input"] = [item for message in messages for item in _items(message)]
     body["store"] = False
-    system = [text_of(m.get("content")) for m in messages if m.get("role") in SYSTEM_ROLES]
+    system = [_text_of(m.get("content")) for m in messages if m.get("role") in SYSTEM_ROLES]
     if instructions := "\n\n".join(filter(None, system)):
         body["instructions"] = instructions
     if tools := payload.get("tools"):
@@ -68,13 +68,13 @@ def _items(message: Mapping[str, Any]) -> list[dict[str, Any]]:
         return []
     if role == "tool":
         call_id = message.get("tool_call_id")
-        return [{"type": "function_call_output", "call_id": call_id, "output": text_of(content)}]
+        return [{"type": "function_call_output", "call_id": call_id, "output": _text_of(content)}]
     if role != "assistant":
         parts = [_part(part) for part in content] if isinstance(content, list) else content
         return [{"role": "user", "content": parts}]
     output = message.get("output")
     items = [item for item in output if _is_sent_back(item)] if isinstance(output, list) else []
-    if text := text_of(content):
+    if text := _text_of(content):
         items.append({"role": "assistant", "content": text})
     return items + [_call(call) for call in message.get("tool_calls") or ()]
 
@@ -92,6 +92,13 @@ def _call(call: Mapping[str, Any]) -> dict[str, Any]:
         "name": function.get("name"),
         "arguments": function.get("arguments") or "{}",
     }
+
+
+def _text_of(content: Any) -> str:
+    if isinstance(content, str):
+        return content
+    texts = (part.get("text") for part in content or () if isinstance(part, dict))
+    return "\n\n".join(text for text in texts if isinstance(text, str) and text)
 
 
 def _part(part: Mapping[str, Any]) -> dict[str, Any]:
@@ -112,6 +119,9 @@ class ResponsesReader:
     """Turns the events of one response into chunks of a chat completion."""
 
     def __init__(self) -> None:
+        self._begin()
+
+    def _begin(self) -> None:
         self._texts: set[tuple[Any, ...]] = set()  # parts of which text has come
         self._calls: dict[Any, int] = {}  # output index -> characters of arguments that came
         self._items: set[Any] = set()  # output indexes of items that are complete
@@ -138,6 +148,8 @@ class ResponsesReader:
 
     def _other(self, event: Event) -> list[Chunk]:
         match str(event.get("type")).removeprefix("response."):
+            case "created":  # the first event, also of a second try
+                self._begin()
             case "output_item.added":
                 return self._item_begins(event)
             case "output_item.done":
