@@ -82,15 +82,13 @@ async def _contrasts(page: ChatPage) -> list[tuple[str, str, float]]:
     return [(name, text, ratio) for name, text, ratio in measured]
 
 
-async def readable(page: ChatPage) -> None:
-    """Fail on text of the page that is too faint to be read."""
+async def _readable(page: ChatPage) -> None:
     measured = await _contrasts(page)
     assert measured
     assert [found for found in measured if found[2] < READABLE] == []
 
 
-async def fits(page: ChatPage) -> None:
-    """Fail where the page scrolls as a whole, or hides the message input."""
+async def _fits(page: ChatPage) -> None:
     sizes = await page.frame.evaluate(
         "[document.documentElement.scrollWidth, innerWidth,"
         " document.documentElement.scrollHeight, innerHeight]"
@@ -101,8 +99,7 @@ async def fits(page: ChatPage) -> None:
     await expect(page.send.or_(page.stop)).to_be_in_viewport(ratio=1)
 
 
-async def take_picture(page: ChatPage, name: str) -> None:
-    """Keep a screenshot of the page for whoever wants to look at it."""
+async def _picture(page: ChatPage, name: str) -> None:
     ARTIFACTS.mkdir(exist_ok=True)
     await page.page.screenshot(path=ARTIFACTS / f"{name}.png", animations="disabled")
 
@@ -114,16 +111,16 @@ async def test_everything_fits_and_can_be_read(
 ) -> None:
     shape = f"{size['width']}-{'dark' if dark else 'light'}"
     page = await people.open(demo, viewport=size, dark=dark)
-    await fits(page)
-    await readable(page)
-    await take_picture(page, f"empty-{shape}")
+    await _fits(page)
+    await _readable(page)
+    await _picture(page, f"empty-{shape}")
     await page.ask("My name is Alice")
     await page.ask("What is 17.5 * (3 + 4)?")
     await page.frame.get_by_role("button", name=re.compile("calculate")).click()
     await expect(page.steps).to_contain_text("122.5")
-    await fits(page)
-    await readable(page)
-    await take_picture(page, f"tool-{shape}")
+    await _fits(page)
+    await _readable(page)
+    await _picture(page, f"tool-{shape}")
 
     people.watch.origins.add(app.url)
     page = await ChatPage(page.page, app.url).open()
@@ -132,15 +129,15 @@ async def test_everything_fits_and_can_be_read(
     await page.write("[gated-0] waiting")
     await model.wait_held("waiting")
     await expect(page.waiting).to_be_in_viewport()
-    await fits(page)
-    await readable(page)
-    await take_picture(page, f"errors-{shape}")
+    await _fits(page)
+    await _readable(page)
+    await _picture(page, f"errors-{shape}")
     await page.stop.click()
     await page.settled()
     await page.write("  ")
     await expect(page.toast).to_have_css("opacity", "1")  # it fades in
-    await readable(page)
-    await take_picture(page, f"toast-{shape}")
+    await _readable(page)
+    await _picture(page, f"toast-{shape}")
 
 
 async def test_text_that_is_too_faint_is_found(demo: Served, people: People) -> None:
@@ -159,13 +156,13 @@ async def test_on_a_phone_the_sidebar_opens_and_a_new_chat_closes_it(
     await page.open_sidebar()
     await expect(page.new_chat).to_be_in_viewport(ratio=1)
     await expect(page.recent.get_by_role("link")).to_have_text("My name is Alice")
-    await readable(page)
-    await take_picture(page, "sidebar-390-light")
+    await _readable(page)
+    await _picture(page, "sidebar-390-light")
     await page.new_chat.click()
     await expect(page.questions).to_have_count(0)
     await expect(page.toggle).to_have_attribute("aria-expanded", "false")
     await expect(page.box).to_be_focused()
-    await fits(page)
+    await _fits(page)
 
 
 async def test_the_sidebar_stays_as_its_user_left_it(demo: Served, people: People) -> None:
