@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from cmw_agent.config.agent_profiles import AgentProfile
 from cmw_agent.config.model_profiles import Effort, Models
 from cmw_agent.config.model_values import EFFORTS
 
 MODEL, EFFORT = "model", "effort"  # in the context of a conversation
+DEFAULT: Literal["default"] = "default"  # the effort that takes an earlier choice back
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,18 +18,23 @@ class ModelChoice:
 
     Args:
         model: The model's id; None where none was chosen.
-        effort: None for what its profile says.
+        effort: `DEFAULT` for what its profile says; None where none was chosen.
     """
 
     model: str | None = None
-    effort: Effort | None = None
+    effort: Effort | Literal["default"] | None = None
+
+    @property
+    def asked_effort(self) -> Effort | None:
+        """The effort to ask for; None for what the model's profile says."""
+        return None if self.effort == DEFAULT else self.effort
 
     @classmethod
     def of(cls, model: object, effort: object) -> "ModelChoice":
         """Return what a request or a conversation's context says; other values count as none."""
         return cls(
             model if isinstance(model, str) and model else None,
-            next((known for known in EFFORTS if known == effort), None),
+            next((known for known in (*EFFORTS, DEFAULT) if known == effort), None),
         )
 
     def context(self, models: Models, agent: AgentProfile) -> dict[str, Any]:
@@ -36,8 +42,8 @@ class ModelChoice:
         kept: dict[str, Any] = {}
         if self.model is not None:
             kept[MODEL] = models.choose(agent, self.model)
-        if self.effort is not None:
-            kept[EFFORT] = self.effort
+        if self.asked_effort is not None:
+            kept[EFFORT] = self.asked_effort
         return kept
 
 
@@ -57,6 +63,7 @@ def settle(
     changes: dict[str, Any] = {}
     if chosen.model is not None and model != models.choose(agent, kept.model):
         changes[MODEL] = model
-    if chosen.effort is not None and chosen.effort != kept.effort:
-        changes[EFFORT] = chosen.effort
-    return model, chosen.effort or kept.effort, changes
+    effort = chosen.asked_effort if chosen.effort else kept.asked_effort
+    if effort != kept.effort:
+        changes[EFFORT] = effort
+    return model, effort, changes

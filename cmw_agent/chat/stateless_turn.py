@@ -61,7 +61,7 @@ class StatelessTurn:
         model = dependencies.model(profile, self._choice.model)
         instructions = "\n\n".join(filter(None, (profile.prompt, self._instructions)))
         answering = dependencies.catalog.run(
-            self.session.owner, profile, model, self._choice.effort
+            self.session.owner, profile, model, self._choice.asked_effort
         )
         messages = merge_user_messages(self._messages)
         return AgentRequest(model, messages, Ask(instructions=instructions, model=answering))

@@ -59,6 +59,8 @@ SCRIPTS = (
     "connections",
     "approvals",
     "usage",
+    "thinking",
+    "effort",
 )  # beside the first
 
 

@@ -31,7 +31,7 @@ from cmw_agent.schedules.recurrence import UnknownTimeError
 from cmw_agent.server.http_protocol import MAX_HEADER_BYTES
 from cmw_agent.tools.approvals import PendingApproval
 from cmw_agent.tools.builtin.arithmetic import evaluate
-from cmw_agent.web.page.rendering import tool_step
+from cmw_agent.web.page.steps import tool_step
 from cmw_agent.web.security.allowed_hosts import AllowedHosts
 from memory.conversations.context_window import fit, surplus
 from memory.records import ContextMessage, StoredMessage, ToolRecord
@@ -443,7 +443,7 @@ CASES = {
         made=lambda size: "(" * size,
     ),
     "a step": Case(
-        "cmw_agent.web.page.rendering.tool_step",
+        "cmw_agent.web.page.steps.tool_step",
         work=lambda text: tool_step("t", {"a": [text] * 4}, text),
         made=lambda size: "`" * size,
     ),

@@ -137,6 +137,8 @@ OPEN_ROUTES: tuple[Route, ...] = (
     Route("GET", "/connections/connect"),
     Route("GET", "/connected"),
     Route("GET", "/connected/{state}"),
+    Route("GET", "/thinking.js", caching="no-cache"),
+    Route("GET", "/effort.js", caching="no-cache"),
     Route("GET", "/approvals.js", caching="no-cache"),
     Route("GET", "/approvals"),
     Route("POST", "/approvals"),
