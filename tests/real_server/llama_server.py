@@ -49,7 +49,7 @@ class LlamaServer:
                 await asyncio.sleep(0.01)
 
     async def counted(self) -> tuple[int, int]:
-        """Return the tokens of all prompts and of all answers, as the server counts them."""
+        """Return the tokens of all prompts and of all answers so far, as the server counts them."""
         lines = (await self._get("/metrics")).splitlines()
         counts = dict(line.split(" ") for line in lines if line[:1] != "#")
         names = ("prompt_tokens_total", "prompt_tokens_cached_total", "tokens_predicted_total")
