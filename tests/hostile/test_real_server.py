@@ -10,11 +10,12 @@ import pytest
 from tests.harness import WAIT, Event, Tab, canary, last_text, texts
 from tests.logbook import error_id
 from tests.real_server.house import WITHOUT_END, House, house
+from tests.real_server.llama_server import Limits
 from tests.real_server.random_model import BYTES, END, WORDS
 from tests.real_server.templates import PLAIN, TOOLS
 
 pytestmark = pytest.mark.slow
-ENDLESS = {"predict": -1, "context": 100_000}
+ENDLESS = Limits(predict=-1, context=100_000, slots=1)
 
 
 def check_sentence(here: House, told: str) -> None:
@@ -105,7 +106,7 @@ async def test_a_call_that_a_real_server_s_grammar_forces_runs_and_its_result_go
 
 async def test_a_prompt_beyond_a_real_server_s_context_is_a_sentence(tmp_path: Path) -> None:
     secret = canary()
-    async with house(tmp_path, PLAIN, context=1024) as here, here.page() as tab:
+    async with house(tmp_path, PLAIN, limits=Limits(context=1024)) as here, here.page() as tab:
         reply = await here.program.say(f"{secret} {'long ' * 500}")
         assert reply.status in (400, 413, 502, 503), reply.body
         assert here.stored(secret)["status"] == "failed"
@@ -118,8 +119,7 @@ async def test_a_prompt_beyond_a_real_server_s_context_is_a_sentence(tmp_path: P
 
 
 async def test_a_wrong_key_for_a_real_server_is_a_sentence(tmp_path: Path) -> None:
-    wrong = {"openai_api_key": "wrong"}
-    async with house(tmp_path, PLAIN, settings=wrong) as here, here.page() as tab:
+    async with house(tmp_path, PLAIN, openai_api_key="wrong") as here, here.page() as tab:
         event = await tab.send("Hello")
         assert "key" in last_text(event.value)
         check_sentence(here, last_text(event.value))
@@ -127,7 +127,7 @@ async def test_a_wrong_key_for_a_real_server_is_a_sentence(tmp_path: Path) -> No
 
 async def test_stop_frees_a_real_server_s_slot(tmp_path: Path) -> None:
     secret = canary()
-    async with house(tmp_path, PLAIN, WITHOUT_END, slots=1, **ENDLESS) as here, here.page() as tab:
+    async with house(tmp_path, PLAIN, WITHOUT_END, ENDLESS) as here, here.page() as tab:
         event = Event(await tab.join("send", [f"Hello {secret}", "", "", None]))
         async with asyncio.timeout(WAIT):
             await first_words(tab, event)
@@ -139,7 +139,7 @@ async def test_stop_frees_a_real_server_s_slot(tmp_path: Path) -> None:
 
 
 async def test_a_client_that_leaves_frees_a_real_server_s_slot(tmp_path: Path) -> None:
-    async with house(tmp_path, PLAIN, WITHOUT_END, slots=1, **ENDLESS) as here:
+    async with house(tmp_path, PLAIN, WITHOUT_END, ENDLESS) as here:
         leaving = asyncio.create_task(here.program.say("Hello"))
         await here.server.wait_busy(1)
         leaving.cancel()
@@ -150,7 +150,7 @@ async def test_a_client_that_leaves_frees_a_real_server_s_slot(tmp_path: Path) -
 
 async def test_a_real_server_that_dies_in_an_answer_is_a_sentence(tmp_path: Path) -> None:
     secret = canary()
-    async with house(tmp_path, PLAIN, WITHOUT_END, **ENDLESS) as here, here.page() as tab:
+    async with house(tmp_path, PLAIN, WITHOUT_END, ENDLESS) as here, here.page() as tab:
         event = Event(await tab.join("send", [f"Hello {secret}", "", "", None]))
         async with asyncio.timeout(WAIT):
             await first_words(tab, event)

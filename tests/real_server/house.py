@@ -9,13 +9,14 @@ from typing import Any
 
 from tests.harness import Browser, Served, Tab, served, settings_for
 from tests.logbook import Logbook, logbook
-from tests.real_server.llama_server import KEY, LlamaServer, started
+from tests.real_server.llama_server import KEY, Limits, LlamaServer, started
 from tests.real_server.random_model import END, QUOTE, write_model
 from tests.rest import KEYS, Client, client
 from tests.rows import messages
 
 SOME_WORDS = {END: 1.0, QUOTE: 2.0}  # twenty words until the end, and some quotation marks
 WITHOUT_END: dict[str, float] = {}
+LIMITS = Limits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +53,8 @@ async def house(
     folder: Path,
     template: str,
     odds: Mapping[str, float] = SOME_WORDS,
-    *,
-    settings: Mapping[str, Any] | None = None,
-    **limits: int,
+    limits: Limits = LIMITS,
+    **settings: Any,
 ) -> AsyncIterator[House]:
     """Serve the app, with a random model behind it, for the block.
 
@@ -62,14 +62,14 @@ async def house(
         folder: For the model and the app's data.
         template: The model's chat template.
         odds: The odds of the model's tokens beside its words, see `write_model`.
+        limits: What the server allows.
         settings: Further settings of the app.
-        limits: Further arguments of `started`.
     """
     model = folder / "random.gguf"
     write_model(model, template, odds)
-    async with started(model, **limits) as server:
+    async with started(model, limits) as server:
         values = {"openai_base_url": server.base_url, "openai_api_key": KEY, "model": "random"}
-        changed = settings_for(folder, **{**values, "api_keys": KEYS, **(settings or {})})
+        changed = settings_for(folder, **{**values, "api_keys": KEYS, **settings})
         with logbook() as book:
             async with served(changed) as app, client(app.url) as program:
                 yield House(app, server, program, book, folder)

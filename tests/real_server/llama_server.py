@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -66,23 +67,34 @@ class LlamaServer:
             return await (reply.json() if reply.content_type.endswith("json") else reply.text())
 
 
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a server allows.
+
+    Attributes:
+        predict: Tokens of an answer, at most; -1 for as many as the context has room for.
+        context: Tokens of a prompt and its answer together, at most.
+        slots: Answers at a time; further requests wait.
+    """
+
+    predict: int = 200
+    context: int = 8192
+    slots: int = 2
+
+
 @contextlib.asynccontextmanager
-async def started(
-    model: Path, *, predict: int = 200, context: int = 8192, slots: int = 2, port: int = 0
-) -> AsyncIterator[LlamaServer]:
+async def started(model: Path, limits: Limits, port: int = 0) -> AsyncIterator[LlamaServer]:
     """Run a server for the block.
 
     Args:
         model: The GGUF file.
-        predict: Tokens of an answer, at most; -1 for as many as the context has room for.
-        context: Tokens of a prompt and its answer together, at most.
-        slots: Answers at a time; further requests wait.
+        limits: What it allows.
         port: The port of 127.0.0.1; a free one when 0.
 
     Raises:
         ServerEndedError: The server ended before it listened.
     """
-    numbers = [str(number) for number in (predict, context, slots, port)]
+    numbers = [str(number) for number in (*dataclasses.astuple(limits), port)]
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "tests.real_server.serve", str(model), KEY, *numbers),
         cwd=ROOT,
