@@ -14,7 +14,7 @@ from tests.real_server.random_model import END, QUOTE, write_model
 from tests.rest import KEYS, Client, client
 from tests.rows import messages
 
-SOME_WORDS = {END: 1.0, QUOTE: 2.0}  # twenty words until the end, and some quotation marks
+SOME_WORDS = {END: 2.0, QUOTE: 2.0}  # a dozen words, and never as many as a server allows
 WITHOUT_END: dict[str, float] = {}
 LIMITS = Limits()
 

@@ -21,7 +21,7 @@ def main(model: str, key: str, *numbers: str) -> None:
     params.endpoint_metrics = True
     params.fit_params = params.ui = params.warmup = False
     # A token's odds are the model's alone.
-    params.sampling.seed, params.sampling.temp, params.sampling.top_k = 16, 1.0, 0
+    params.sampling.temp, params.sampling.top_k = 1.0, 0
     params.sampling.top_p, params.sampling.min_p = 1.0, 0.0
     server = xllamacpp.Server(params)
     sys.stdout.write(f"{server.listening_address}\n")
