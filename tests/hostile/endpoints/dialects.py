@@ -171,11 +171,11 @@ def _explained(name: str, notice: str, status: int, body: object, requests: int 
 EXPLAINED = [
     _explained("explain-string", "key", 401, {"error": "Unauthorized"}),
     _explained("explain-balance", "credit", 403, {"error": {"message": "Insufficient balance"}}),
-    _explained("explain-tgi", "too long", 422, {"error": "Input validation error: `inputs` tokens "
+    _explained("explain-tgi", "longer than the model", 422, {"error": "Input validation error: `inputs` tokens "
                "+ `max_new_tokens` must be <= 4096. Given: 5000", "error_type": "validation"}),
-    _explained("explain-llama", "too long", 400, {"error": {"code": 400, "message": "the request "
+    _explained("explain-llama", "longer than the model", 400, {"error": {"code": 400, "message": "the request "
                "exceeds the available context size", "type": "exceed_context_size_error"}}),
-    _explained("explain-prompt", "too long", 400, {"error": {"message": "prompt is too long: "
+    _explained("explain-prompt", "longer than the model", 400, {"error": {"message": "prompt is too long: "
                "9000 tokens > 8000 maximum"}}),
     _explained("explain-detail", "model", 404, {"detail": "Model m not found"}),
     _explained("explain-list", "key", 401, [{"error": {"message": "API key not valid"}}]),

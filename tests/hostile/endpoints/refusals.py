@@ -71,12 +71,12 @@ EXPLAINED = [
     _explained("explain-quota", "credit", refused(429, "You exceeded your current quota",
                code="insufficient_quota", type="insufficient_quota"), "langchainjs#1929"),
     _explained("explain-credit", "credit", refused(402, "Insufficient credits"), "qwen-code#73"),
-    _explained("explain-long", "too long", refused(400, "This model's maximum context length is "
+    _explained("explain-long", "longer than the model", refused(400, "This model's maximum context length is "
                "8192 tokens.", code="context_length_exceeded"), "llama.cpp#15780"),
-    _explained("explain-413", "too long", refused(413, "Request too large")),
-    _explained("explain-policy", "moderation", refused(400, "Your request was rejected by our "
+    _explained("explain-413", "longer than the model", refused(413, "Request too large")),
+    _explained("explain-policy", "content rules", refused(400, "Your request was rejected by our "
                "content policy", code="content_policy_violation")),
-    _explained("explain-moderated", "moderation", refused(403, "Input was flagged: moderation")),
+    _explained("explain-moderated", "content rules", refused(403, "Input was flagged: moderation")),
     _explained("explain-model", "does not know the model", refused(404, "The model `m` does not "
                "exist", code="model_not_found")),
     _explained("explain-address", "address", document({"detail": "Not Found"}, 404)),

@@ -110,7 +110,7 @@ async def test_a_reply_reaches_rest_as_what_it_is(house: House, case: Case) -> N
             metadata = reply.json["metadata"]
             assert metadata["status"] == case.status
             assert metadata["finish_reason"] == case.finish
-            sentence = metadata["notice"] or ""
+            sentence = metadata.get("notice") or ""
             assert bool(sentence) == (case.status != "complete")
         assert case.notice.lower() in sentence.lower()
         asked = house.endpoint.naming(secret)
