@@ -1,6 +1,6 @@
 """An endpoint that writes given bytes: it plays what real servers sent, byte for byte.
 
-The model's name is the case. The n-th request with the same last user message gets the case's n-th
+The model's name is the case. The n-th request whose last user message ends with the same word gets the case's n-th
 reply, and later ones the last reply.
 """
 
@@ -56,16 +56,21 @@ class RawEndpoint:
 
     Args:
         cases: The replies of each case by its name.
+        learned: For each case, how many of its first replies only the first conversation gets.
 
     Attributes:
         requests: All requests, in the order of their arrival.
         base_url: Address for clients.
     """
 
-    def __init__(self, cases: Mapping[str, Sequence[RawReply]]) -> None:
+    def __init__(
+        self, cases: Mapping[str, Sequence[RawReply]], learned: Mapping[str, int] | None = None
+    ) -> None:
         self.base_url = ""
         self.requests: list[RawRequest] = []
         self._cases = dict(cases)
+        self._learned = dict(learned or {})
+        self._first: dict[str, str] = {}  # that word of each case's first conversation
         self._counts: Counter[str] = Counter()
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -111,11 +116,13 @@ class RawEndpoint:
         writer.close()
 
     def _reply(self, request: RawRequest) -> RawReply:
-        model, text = str(request.body.get("model")), request.last_user
+        model, text = str(request.body.get("model")), request.last_user.rpartition(" ")[2]
         replies = self._cases.get(model)
         if replies is None:
             return RawReply([b'{"error": {"message": "no such case"}}'], 418)
         number = self._counts[f"{model} {text}"]
+        if self._first.setdefault(model, text) != text:
+            number += self._learned.get(model, 0)
         self._counts[f"{model} {text}"] += 1
         return replies[min(number, len(replies) - 1)]
 

@@ -23,7 +23,9 @@ class Case:
         finish: The stored finish reason, where one is.
         thinking: The stored thoughts.
         tools: Names of the tools that were called, with whether they succeeded.
-        requests: Number of requests.
+        requests: Number of requests of the first conversation.
+        learns: Number of first replies that no later conversation gets, since the app has learned
+            from them how this model is asked.
         notice: Part of the sentence that the user reads beside the answer.
         check: Checks the requests' bodies.
         source: Where such a reply was reported.
@@ -37,6 +39,7 @@ class Case:
     thinking: str | None = None
     tools: Sequence[tuple[str, bool]] = ()
     requests: int = 1
+    learns: int = 0
     notice: str = ""
     check: Callable[[Requests], None] | None = None
     source: str = ""

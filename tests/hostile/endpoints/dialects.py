@@ -109,7 +109,7 @@ CALLS = [
          whole("It is 42.")], "Let me see.\n\nIt is 42.", tools=[("calculate", True)], requests=2,
          check=_results),
     Case("call-no-function", [stream(calling({"index": 0, "id": "a"}), ended("tool_calls")),
-         whole(FINE)], "", "failed", None),
+         whole(FINE)], FINE, requests=2),
 ]  # fmt: skip
 
 
@@ -144,7 +144,7 @@ def _adapts(name: str, field: str, message: str, status: int = 400) -> Case:
         assert field not in requests[1].body
 
     replies = [refused(status, message), whole(FINE)]
-    return Case(name, replies, FINE, requests=2, check=check)
+    return Case(name, replies, FINE, requests=2, learns=1, check=check)
 
 
 ADAPTED = [
@@ -157,7 +157,7 @@ ADAPTED = [
     _adapts("adapt-extra", "safety_identifier", "Extra inputs are not permitted: "
             "safety_identifier", 422),
     Case("adapt-twice", [refused(400, "stream_options is not supported"),
-         refused(400, "registry/m does not support tools"), whole(FINE)], FINE, requests=3),
+         refused(400, "registry/m does not support tools"), whole(FINE)], FINE, requests=3, learns=2),
     Case("adapt-in-vain", [refused(400, "registry/m does not support tools")], "", "failed", None,
          requests=2),
 ]  # fmt: skip

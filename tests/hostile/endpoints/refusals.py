@@ -42,7 +42,7 @@ _json = {"choices": [{"index": 0, "message": {"role": "assistant", "content": FI
 def _adapts(name: str, message: str, check: Callable[[Requests], None], *, status: int = 400,
             reply: RawReply | None = None, source: str = "", **details: str) -> Case:  # fmt: skip
     replies = [refused(status, message, **details), reply or whole(FINE)]
-    return Case(name, replies, FINE, requests=2, check=check, source=source)
+    return Case(name, replies, FINE, requests=2, learns=1, check=check, source=source)
 
 
 ADAPTED = [

@@ -48,8 +48,9 @@ async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House
     folder = tmp_path_factory.mktemp("replies")
     (folder / "agents.toml").write_text(_agents(), encoding="utf-8")
     replies = {case.name: case.replies for case in CASES}
+    learned = {case.name: case.learns for case in CASES}
     with logbook() as book:
-        async with RawEndpoint(replies) as endpoint:
+        async with RawEndpoint(replies, learned) as endpoint:
             settings = settings_for(
                 folder,
                 openai_base_url=endpoint.base_url,
@@ -133,13 +134,15 @@ async def test_a_reply_reaches_the_page_as_what_it_is(house: House, case: Case) 
         event = await tab.send(f"Please {secret}")
         assert event.error is None
         shown = texts(event.value, "assistant")
-        if case.text:
-            assert any(case.text in text for text in shown)
+        for paragraph in case.text.split("\n\n"):
+            assert any(paragraph in text for text in shown)
+        asked = house.endpoint.naming(secret)
+        assert len(asked) in (case.requests, case.requests - case.learns)
         if case.status != "complete":
             assert case.notice.lower() in last_text(event.value).lower()
             assert "error `" in last_text(event.value)
         for text in shown:
-            assert "<think" not in text or "`<think>`" in text
+            assert "<think" not in text or "`" in text
             assert "tool_call>" not in text
     _check_stored(house, case, secret)
     _check_log(house)
