@@ -86,7 +86,7 @@ class CmwAgent:
 
         Raises:
             ModelFailedError: The model has used up its calls and asks for tools still.
-            Exception: As the model's client raises it; `cmw_agent.llm.factory.explain` says what
+            Exception: As the model's client raises it; `cmw_agent.llm.explanations.explain` says what
                 it means.
         """
         ask = ask or Ask()

@@ -18,7 +18,8 @@ from cmw_agent.core.events import AgentEvent, TurnEvent, TurnFinished
 from cmw_agent.core.logs import get_logger
 from cmw_agent.core.store_errors import refusal_for
 from cmw_agent.limits.limiter import RateLimitError, Slot
-from cmw_agent.llm.factory import explain
+from cmw_agent.llm.errors import log_fields
+from cmw_agent.llm.explanations import explain
 from cmw_agent.observability.observers import (
     REFUSED,
     REPEATED,
@@ -229,6 +230,7 @@ class TurnRunner:
             principal=self.session.principal.log_name,
             turn=self._turn_id or "-",
             cause=describe_exception(cause),
+            **log_fields(cause),
         )
         return TurnFinished(outcome, error.sentence, error.error_id, self._answer.tokens)
 

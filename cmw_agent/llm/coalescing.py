@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from cmw_agent.llm.chunks import Chunk
-from cmw_agent.llm.errors import UpstreamError
+from cmw_agent.llm.errors import StreamRefusedError, UpstreamError
 from cmw_agent.llm.http_client import Reply, Upstream
 from cmw_agent.llm.reply_reader import ReplyReader
 from cmw_agent.llm.retries import RETRIES, pause_before_retry
@@ -128,6 +128,15 @@ class CoalescedCompletions:
             raise ValueError("this app only asks for streamed answers")
         return CoalescedStream(self._upstream, payload, self._interval)
 
+    async def probe(self, **payload: Any) -> None:
+        """Ask for a stream as it is, without adaptation, and abort it when its answer begins.
+
+        Raises:
+            UpstreamError: The server refused the request.
+        """
+        reply = await self._upstream.open(payload, adapts=False)
+        reply.close()
+
 
 class CoalescedStream:
     """One streamed completion: an async context manager that iterates over merged chunks.
@@ -140,6 +149,7 @@ class CoalescedStream:
         upstream: Client of the endpoint.
         payload: Body of the request.
         interval: Time between two reads.
+        silence: Seconds without a sign of life after which the call fails; None for the client's.
         translate: Turns an event of another interface into chunks.
 
     Raises:
@@ -153,8 +163,10 @@ class CoalescedStream:
         payload: Chunk,
         interval: FlushInterval,
         *,
+        silence: float | None = None,
         translate: Translate | None = None,
     ) -> None:
+        self._silence = silence
         self._translate = translate
         self._upstream = upstream
         self._payload = payload
@@ -175,6 +187,8 @@ class CoalescedStream:
         trace: TracebackType | None,
     ) -> None:
         self._stack.close()
+        if isinstance(error, UpstreamError):
+            self._upstream.clean(error, self._payload)
 
     def _close(self) -> None:
         self._reply.close()
@@ -185,20 +199,30 @@ class CoalescedStream:
             try:
                 chunks = await reader.read()
             except UpstreamError as error:
-                pause = pause_before_retry(error, tries)
-                if reader.has_begun or tries > RETRIES or pause is None:
+                pause = None if reader.has_begun else self._pause_before_retry(error, tries)
+                if pause is None:
                     raise
-                self._reply.close()
-                await asyncio.sleep(pause)
-                self._reply = await self._open()
+                await self._ask_again(error, pause)
                 reader, tries, chunks = self._reader(), tries + 1, []
             if chunks is None:
                 return
             for chunk in chunks:
                 yield chunk
 
-    async def _open(self) -> Reply:
-        return await self._upstream.open(self._payload)
+    async def _open(self, refused: UpstreamError | None = None) -> Reply:
+        return await self._upstream.open(self._payload, silence=self._silence, refused=refused)
+
+    async def _ask_again(self, error: UpstreamError, pause: float) -> None:
+        self._reply.close()
+        await asyncio.sleep(pause)
+        self._reply = await self._open(error if isinstance(error, StreamRefusedError) else None)
+
+    def _pause_before_retry(self, error: UpstreamError, tries: int) -> float | None:
+        """Return the seconds until the same request is sent again; None for never."""
+        if tries > RETRIES:
+            return None
+        is_adapted = self._upstream.can_adapt(error, self._payload)
+        return 0.0 if is_adapted else pause_before_retry(error, tries)
 
     def _reader(self) -> ReplyReader:
         return ReplyReader(self._reply, self._interval, self._translate)

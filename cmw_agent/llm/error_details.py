@@ -32,7 +32,8 @@ KEYS = re.compile(
     r"|\beyJ[\w-]{6,}(?:\.[\w-]*)*"
     r"|\b(?:[a-z]+[-_])?(?:key|token|secret|password)=[^\s&\"']+"
     # Long runs of letters and digits: keys of unknown form.
-    r"|(?=[A-Za-z_]*\d)[A-Za-z0-9_]{32,}|[A-Za-z0-9+/]{40,}={1,2}",
+    r"|(?<![A-Za-z0-9_])(?=[A-Za-z_]*\d)[A-Za-z0-9_]{32,}"
+    r"|(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{40,}={1,2}",
     re.IGNORECASE,
 )
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
@@ -79,10 +80,25 @@ class ErrorReader:
         """
         return self._details(event, None, quotable(request))
 
+    def cleaned(self, details: ErrorDetails, request: bytes) -> ErrorDetails:
+        """Return details that others have read, with the same struck out.
+
+        Args:
+            details: Of an error inside a stream.
+            request: The request's body.
+        """
+        text = self._clean(details.text or details.message, quotable(request))
+        words = {"code": details.code, "type": details.type, "param": details.param}
+        names = {name: self._word(words, name) for name in words}
+        return ErrorDetails(details.status, **names, message=text[:MAX_MESSAGE], text=text)
+
+    def _clean(self, text: str, quoted: str) -> str:
+        text = self._without_keys(_cut(CONTROL.sub(" ", text)))
+        return " ".join(without_quotes(text, quoted).split())
+
     def _details(self, document: object, status: int | None, quoted: str) -> ErrorDetails:
         error = _innermost(document)
-        text = self._without_keys(_cut(CONTROL.sub(" ", _message(document, 0))))
-        text = " ".join(without_quotes(text, quoted).split())
+        text = self._clean(_message(document, 0), quoted)
         return ErrorDetails(
             status=status if status is not None else _status(error),
             code=self._word(error, "code", "error_code", "status"),
@@ -118,8 +134,9 @@ def quotable(request: bytes) -> str:
     parts: list[str] = []
     left = MAX_QUOTED
     document = _parsed(request)
-    messages = document.get("messages") if isinstance(document, dict) else None
-    for message in reversed(messages if isinstance(messages, list) else []):
+    document = document if isinstance(document, dict) else {}
+    messages = document.get("messages") or document.get("input")
+    for message in reversed(messages if isinstance(messages, list) else [{"": messages}]):
         if left <= 0:
             break
         if isinstance(message, dict) and message.get("role") not in ("system", "developer"):

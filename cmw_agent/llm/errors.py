@@ -1,8 +1,12 @@
 """Errors of calls to a model's server."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from cmw_agent.llm.error_kinds import kind_of
+
+# Kinds of HTTP errors that say no more than that the server failed.
+UNSPECIFIC = frozenset({"rejected", "server_error", "wrong_address", "timeout"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,11 @@ class UpstreamError(Exception):
 
     def __init__(self, details: ErrorDetails | None = None) -> None:
         super().__init__()
+        self.details: ErrorDetails | None = None
+        self.set_details(details)
+
+    def set_details(self, details: ErrorDetails | None) -> None:
+        """Replace what the server said of the failure."""
         self.details = details
 
 
@@ -70,15 +79,16 @@ class StreamRefusedError(UpstreamError):
     """The server reported an error inside the stream.
 
     Args:
-        details: What the server said of the failure, if anything.
+        details: What the server said of the failure, if anything; it decides the kind.
     """
 
     kind = "refused"
 
-    def __init__(self, details: ErrorDetails | None = None) -> None:
-        super().__init__(details)
-        if details is not None:
-            self.kind = kind_of(details.status, details)
+    def set_details(self, details: ErrorDetails | None) -> None:
+        """Replace the details, and with them the kind."""
+        super().set_details(details)
+        kind = kind_of(details.status, details) if details is not None else self.kind
+        self.kind = "refused" if kind in UNSPECIFIC else kind
 
 
 class TooLargeError(UpstreamError):
@@ -103,17 +113,39 @@ class RequestRefusedError(UpstreamError):
 
     def __init__(self, status_code: int, details: ErrorDetails | None = None) -> None:
         super().__init__(details)
+        self.args = (status_code,)
         self.status_code = status_code
         self.kind = kind_of(status_code, details)
 
 
-class WrongAddressError(UpstreamError):
+class WrongAddressError(UnreachableError):
     """The endpoint's address leads elsewhere: a redirect to another server, or no HTTPS there."""
 
     kind = "wrong_address"
 
 
-class CertificateError(UpstreamError):
+class CertificateError(UnreachableError):
     """The server's certificate is not trusted, or TLS failed in another way."""
 
     kind = "certificate"
+
+
+def log_fields(error: BaseException | None) -> dict[str, Any]:
+    """Return what a server said of a failure as fields of a log line.
+
+    Args:
+        error: The failure, or an error that it caused.
+    """
+    failures = (error, error.__cause__ if error is not None else None)
+    failure = next((each for each in failures if isinstance(each, UpstreamError)), None)
+    details = failure.details if failure is not None else None
+    if details is None:
+        return {}
+    fields = {
+        "status": details.status,
+        "code": details.code,
+        "type": details.type,
+        "param": details.param,
+        "message": details.message,
+    }
+    return {name: value for name, value in fields.items() if value}

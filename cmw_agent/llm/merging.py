@@ -5,7 +5,7 @@ from typing import Any
 from cmw_agent.llm.chunks import Chunk
 from cmw_agent.llm.text_joiner import TextJoiner
 
-TEXT_FIELDS = ("content", "reasoning_content", "reasoning")
+TEXT_FIELDS = ("content", "reasoning_content", "reasoning", "thinking", "reasoning_text")
 # Two names of one thing: where both come with the same text, it is given on under the first.
 THOUGHTS = frozenset({"reasoning_content", "reasoning"})
 # Fields of a chunk that say nothing of the answer; `obfuscation` and `p` are padding.

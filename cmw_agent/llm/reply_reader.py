@@ -107,8 +107,7 @@ class ReplyReader:
         fault = self._parser.fault
         if isinstance(fault, StreamRefusedError):
             raise fault
-        if self._parser.done:
-            self._reply.release()
-        elif not (self._merger.finished or self._parser.whole):
+        if not (self._parser.done or self._merger.finished or self._parser.whole):
             cut = NotAStreamError() if self._parser.empty else StreamCutError()
             raise fault or self._break or cut
+        self._reply.release()

@@ -85,8 +85,8 @@ class RequestFields:
         payload[field] = _opaque("user", "probe")
         try:
             async with asyncio.timeout(PROBE_SECONDS):
-                async with await completions.create(**payload, stream=True):
-                    return True
+                await completions.probe(**payload, stream=True)
+                return True
         except RequestRefusedError as error:
             if error.status_code not in REFUSALS:
                 raise

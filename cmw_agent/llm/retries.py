@@ -54,8 +54,9 @@ def _may_help(error: UpstreamError) -> bool:
     if isinstance(error, RequestRefusedError):
         return error.status_code in RETRIED or error.status_code >= 500
     if isinstance(error, StreamRefusedError):
-        return error.kind in TEMPORARY
-    return isinstance(error, UnreachableError | StreamCutError)
+        status = error.details.status if error.details is not None else None
+        return error.kind in TEMPORARY and (status is None or status in RETRIED or status >= 500)
+    return error.kind in (UnreachableError.kind, StreamCutError.kind)
 
 
 def read_advice(error: UpstreamError, headers: Mapping[str, str]) -> None:
