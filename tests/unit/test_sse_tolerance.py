@@ -114,7 +114,7 @@ def clean(joined: str) -> str:
 
 def content(chunks: Sequence[Chunk]) -> list[object]:
     """Return what chunks say: their texts joined, all else in order, the last usage."""
-    texts = {"content": "", "reasoning_content": "", "reasoning": ""}
+    texts = dict.fromkeys(("content", "reasoning_content", "reasoning"), "")
     others: list[object] = []
     usage: object = None
     for found in chunks:
