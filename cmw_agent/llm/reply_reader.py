@@ -109,8 +109,7 @@ class ReplyReader:
         fault = self._parser.fault
         if isinstance(fault, StreamRefusedError):
             raise fault
-        if self._parser.done:
-            self._reply.release()
-        elif not (self._merger.finished or self._parser.whole):
+        if not (self._parser.done or self._merger.finished or self._parser.whole):
             is_junk = self._has_read and self._parser.empty
             raise fault or self._break or (NotAStreamError() if is_junk else StreamCutError())
+        self._reply.release()

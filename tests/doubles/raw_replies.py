@@ -69,7 +69,7 @@ class RawEndpoint:
 
     Attributes:
         base_url: Its address.
-        request_count: Number of requests so far.
+        requests: The bodies of the requests so far.
         tasks: One for each connection.
     """
 
@@ -77,7 +77,7 @@ class RawEndpoint:
         self._replies = list(replies)
         self.tasks: set[asyncio.Task[None]] = set()
         self.base_url = ""
-        self.request_count = 0
+        self.requests: list[bytes] = []
 
     def release(self) -> None:
         """Let each answer go on to its next part."""
@@ -92,9 +92,8 @@ class RawEndpoint:
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             head = (await reader.readuntil(b"\r\n\r\n")).lower()
             length = int(head.partition(b"content-length:")[2].split(b"\r\n")[0])
-            await reader.readexactly(length)
-            self.request_count += 1
-            reply = self._replies[min(self.request_count, len(self._replies)) - 1]
+            self.requests.append(await reader.readexactly(length))
+            reply = self._replies[min(len(self.requests), len(self._replies)) - 1]
             await reply.write(reader, writer)
         writer.close()
         with contextlib.suppress(ConnectionError):

@@ -101,7 +101,7 @@ async def test_a_reply_without_end_is_refused_and_its_bytes_are_not_kept(line: b
             _, peak = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
-        assert endpoint.request_count == 1
+        assert len(endpoint.requests) == 1
     assert length <= MAX_REPLY
     assert peak < 3 * MAX_EVENT
 

@@ -47,10 +47,12 @@ WELL = RawReply([CHUNKED + framed(ROLE, TEXT, STOP, DONE) + b"0\r\n\r\n"])
 
 
 @contextlib.asynccontextmanager
-async def stream_from(endpoint: RawEndpoint, patience: float = WAIT) -> AsyncIterator[Any]:
+async def stream_from(
+    endpoint: RawEndpoint, patience: float = WAIT, **fields: Any
+) -> AsyncIterator[Any]:
     upstream = Upstream(endpoint.base_url, key=None, read_seconds=patience, connections=4)
     try:
-        payload = {"model": "m", "messages": [], "stream": True}
+        payload = {"model": "m", "messages": [], "stream": True, **fields}
         async with CoalescedStream(upstream, payload, FlushInterval(0.01)) as stream:
             endpoint.release()
             yield stream
@@ -58,8 +60,8 @@ async def stream_from(endpoint: RawEndpoint, patience: float = WAIT) -> AsyncIte
         await upstream.close()
 
 
-async def read(endpoint: RawEndpoint, patience: float = WAIT) -> list[Chunk]:
-    async with asyncio.timeout(WAIT), stream_from(endpoint, patience) as stream:
+async def read(endpoint: RawEndpoint, patience: float = WAIT, **fields: Any) -> list[Chunk]:
+    async with asyncio.timeout(WAIT), stream_from(endpoint, patience, **fields) as stream:
         return [chunk async for chunk in stream]
 
 
@@ -108,7 +110,7 @@ ENDS: Mapping[str, RawReply] = {
 async def test_an_answer_that_came_whole_counts_however_its_reply_ends(name: str) -> None:
     async with raw_endpoint(ENDS[name]) as endpoint:
         assert text_of(await read(endpoint)) == "all"
-        assert endpoint.request_count == 1
+        assert len(endpoint.requests) == 1
 
 
 async def test_usage_that_comes_soon_after_the_finish_is_read_without_done() -> None:
@@ -153,12 +155,13 @@ async def test_an_answer_that_did_not_come_whole_is_an_error_after_what_came(nam
             async with stream_from(endpoint, 1 if kind is StreamSilentError else WAIT) as stream:
                 async for chunk in stream:
                     chunks.append(chunk)  # noqa: PERF401 (kept when the stream breaks)
-        assert endpoint.request_count == 1
+        assert len(endpoint.requests) == 1
     assert text_of(chunks) == text
 
 
 def error(code: object, **more: Any) -> bytes:
-    return b"data: %b\n\n" % json.dumps({"error": {"message": "no", "code": code, **more}}).encode()
+    said = {"error": {"message": "no", "code": code, **more}}
+    return b"data: %b\n\n" % json.dumps(said).encode()
 
 
 FAILS: Mapping[str, RawReply] = {
@@ -179,14 +182,22 @@ FAILS: Mapping[str, RawReply] = {
 async def test_a_reply_that_fails_before_the_answer_begins_is_asked_for_again(name: str) -> None:
     async with raw_endpoint(FAILS[name], WELL) as endpoint:
         assert text_of(await read(endpoint)) == "all"
-        assert endpoint.request_count == 2
+        assert len(endpoint.requests) == 2
 
 
 async def test_a_reply_that_fails_again_and_again_is_asked_for_three_times() -> None:
     async with raw_endpoint(FAILS["an error event"]) as endpoint:
         with pytest.raises(StreamRefusedError):
             await read(endpoint)
-        assert endpoint.request_count == 3
+        assert len(endpoint.requests) == 3
+
+
+async def test_a_part_that_a_stream_refuses_is_left_out_of_the_next_request() -> None:
+    refused = error(400, message="this model does not support tools")
+    async with raw_endpoint(RawReply([UNTIL_CLOSED + refused]), WELL) as endpoint:
+        assert text_of(await read(endpoint, tools=[{"type": "function"}])) == "all"
+        first, second = endpoint.requests
+        assert (b'"tools"' in first, b'"tools"' in second) == (True, False)
 
 
 FINAL: Mapping[str, bytes] = {
@@ -205,7 +216,7 @@ async def test_a_reply_is_not_asked_for_again_where_that_cannot_help_or_repeats(
     async with raw_endpoint(RawReply([UNTIL_CLOSED + FINAL[name]]), WELL) as endpoint:
         with pytest.raises((StreamRefusedError, NotAStreamError)):
             await read(endpoint)
-        assert endpoint.request_count == 1
+        assert len(endpoint.requests) == 1
 
 
 async def test_signs_of_life_are_no_silence() -> None:
