@@ -209,8 +209,8 @@ def test_each_kind_has_one_sentence_that_says_what_to_do_next(tmp_path: Path) ->
         assert rest.endswith(".")
         assert not set("{}*\n") & set(sentence)
     assert "75 seconds" in explain(TimeoutError(), settings, silence=75).sentence
-    error.kind = "no_such_model"
-    assert "'other'" in explain(error, settings, model="other").sentence
+    unknown = RequestRefusedError(404, ErrorReader([]).of_body(404, b"no such model", b""))
+    assert "'other'" in explain(unknown, settings, model="other").sentence
 
 
 # -- what is struck out -----------------------------------------------------------
