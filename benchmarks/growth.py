@@ -39,7 +39,7 @@ class Figures:
     visit_cpu: float = figure(0.0035, "CPU seconds of a replica for opening a page")
     token_cpu: float = figure(0.026, "CPU seconds of a replica for 1,000 tokens")
     proxy_cpu: float = figure(0.011, "CPU seconds of the proxy for 1,000 tokens")
-    base_mb: float = figure(280, "megabytes of an empty replica")
+    base_mb: float = figure(235, "megabytes of an empty replica")
     session_kb: float = figure(36, "kilobytes of a live session")
     replica_gb: float = figure(2, "gigabytes of memory of a replica")
     load: float = figure(0.6, "share of a core that a replica may use in the busiest second")

@@ -7,8 +7,9 @@
         owner, NewTurn(new_conversation_id(), "Hello", key, origin=ConversationOrigin())
     )
 
-Each function takes the owner whose rows it reaches, except those for operators, which return
-numbers alone: `memory.maintenance` and `memory.reports`.
+Each function takes the owner whose rows it reaches, except: statistics (`memory.reports`), checks and
+clean-up (`memory.maintenance`, and the `purge` of queues and logins), claims of the queues, which
+name the owner of each row (`memory.queues`), and `ConnectionStore.whose`, by an unguessable id.
 """
 
 from memory.engine.database import Database, migrate, open_database, ping
@@ -25,6 +26,7 @@ from memory.logins import Logins
 from memory.maintenance.recovery import interrupt_abandoned
 from memory.manager import ConversationMemoryManager
 from memory.records import (
+    AnswerDetails,
     Conversation,
     ConversationOrigin,
     NewTurn,
@@ -36,6 +38,7 @@ from memory.records import (
 )
 
 __all__ = [
+    "AnswerDetails",
     "Conversation",
     "ConversationBusyError",
     "ConversationMemoryManager",

@@ -27,12 +27,53 @@ class ToolRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class SourceRecord:
+    """A source that an answer cites."""
+
+    url: str
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class PictureRecord:
+    """A picture of an answer: the owner's file with this id."""
+
+    file_id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerDetails:
+    """What an answer has beside its text, its thoughts and its tool calls.
+
+    Attributes:
+        thinking_ms: How long the model thought.
+        sources: What the answer cites, in the order of the numbers.
+        pictures: Its pictures.
+        cached_tokens: Those of the input tokens that the model's server had cached.
+        reasoning_tokens: Those of the output tokens that were thoughts.
+        switched_from: The id of the model that failed before another one answered.
+        note: A sentence for the owner, such as why a picture was not kept.
+    """
+
+    thinking_ms: int = 0
+    sources: tuple[SourceRecord, ...] = ()
+    pictures: tuple[PictureRecord, ...] = ()
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+    switched_from: str | None = None
+    note: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class StoredMessage:
     """One message. `seq` counts up within its conversation, with gaps where one was superseded.
 
     An answer that is still being written has the status `interrupted`, so that it is true without
     any further write when the process dies. `cost_micros` are millionths of a dollar. With
-    `tokens_estimated` the model's server had not reported all of the tokens.
+    `tokens_estimated` the model's server had not reported all of the tokens. `thinking` is what
+    the model thought, which is not part of the answer; `finish_reason` is how the model's server
+    said that the answer ended.
     """
 
     seq: int
@@ -51,6 +92,9 @@ class StoredMessage:
     output_tokens: int | None = None
     cost_micros: int | None = None
     tokens_estimated: bool = False
+    thinking: str | None = None
+    finish_reason: str | None = None
+    details: AnswerDetails = field(default_factory=AnswerDetails)
 
 
 @dataclass(frozen=True, slots=True)

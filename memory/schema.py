@@ -135,6 +135,12 @@ agent_messages = sa.Table(
     sa.Column("cost_micros", sa.BigInteger),
     # whether the model's server had not reported all of these tokens
     sa.Column("tokens_estimated", sa.Boolean, nullable=False, server_default=sa.false()),
+    # the model's thoughts: in no context window, summary or search
+    sa.Column("thinking", sa.Text),
+    # how the model's server said that the answer ended
+    sa.Column("finish_reason", sa.Text),
+    # of `memory.records.AnswerDetails`
+    sa.Column("details", sa.JSON(none_as_null=True)),
     sa.UniqueConstraint("session_id", "seq"),
     _of_a_conversation(),
     _one_of("feedback", "like", "dislike"),

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from memory.errors import ConversationNotFoundError, InvalidTextError
-from memory.records import ToolRecord
+from memory.records import AnswerDetails, PictureRecord, SourceRecord, ToolRecord
 
 TITLE_LENGTH = 60
 _BEFORE, _AFTER = 40, 80  # characters of a snippet around the first word that was found
@@ -70,16 +70,43 @@ def pack_tools(tool_calls: Sequence[ToolRecord]) -> list[dict[str, Any]] | None:
     if not tool_calls:
         return None
     packed = [asdict(call) for call in tool_calls]
-    try:
-        text = json.dumps(packed, ensure_ascii=False, allow_nan=False)
-    except (TypeError, ValueError, RecursionError):
-        raise InvalidTextError("tool_calls") from None
-    # json writes NUL as \u0000; a backslash before it would make it the six harmless characters
-    if not storable(text) or re.search(r"(?<!\\)(?:\\\\)*\\u0000", text):
-        raise InvalidTextError("tool_calls")
+    _check_json("tool_calls", packed)
     return packed
 
 
 def unpack_tools(packed: list[dict[str, Any]] | None) -> tuple[ToolRecord, ...]:
     """Return tool calls from the JSON values of `pack_tools`."""
     return tuple(ToolRecord(**call) for call in packed or ())
+
+
+def pack_details(details: AnswerDetails | None) -> dict[str, Any] | None:
+    """Return details as a JSON value without what they lack; None where they hold nothing.
+
+    Raises InvalidTextError when a text in them is not storable.
+    """
+    fields = asdict(details) if details is not None else {}
+    packed = {name: value for name, value in fields.items() if value}
+    if not packed:
+        return None
+    _check_json("details", packed)
+    return packed
+
+
+def unpack_details(packed: dict[str, Any] | None) -> AnswerDetails:
+    """Return details from the JSON value of `pack_details`."""
+    if not packed:
+        return AnswerDetails()
+    sources = tuple(SourceRecord(**source) for source in packed.get("sources", ()))
+    pictures = tuple(PictureRecord(**picture) for picture in packed.get("pictures", ()))
+    return AnswerDetails(**packed | {"sources": sources, "pictures": pictures})
+
+
+def _check_json(field: str, value: Any) -> None:
+    """Raise InvalidTextError with the name of the field when it is not JSON that can be stored."""
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        raise InvalidTextError(field) from None
+    # json writes NUL as \u0000; a backslash before it would make it the six harmless characters
+    if not storable(text) or re.search(r"(?<!\\)(?:\\\\)*\\u0000", text):
+        raise InvalidTextError(field)

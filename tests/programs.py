@@ -1,11 +1,12 @@
 """Finds or installs the programs that the tests need besides Python.
 
 ``python -m tests.programs`` installs what is missing: by apt-get as root or where ``sudo -n``
-works without a password, Chromium elsewhere by Playwright's own download. It prints where each
-program is, or one line that says what to type, and exits with 1.
+works without a password, Chromium elsewhere by Playwright's own download (Ubuntu has it as a snap
+alone). It prints where each program is, or one line that says what to type, and exits with 1.
 """
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -13,10 +14,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from playwright.sync_api import sync_playwright
-
 SBIN = "/usr/sbin:/usr/local/sbin:/sbin"  # not on the PATH of every account
 SECONDS = 600  # for one step of an installation
+# In a process of its own: Playwright refuses its synchronous interface where an event loop runs.
+DOWNLOADED = """\
+from playwright.sync_api import sync_playwright
+with sync_playwright() as playwright:
+    print(playwright.chromium.executable_path, end="")
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +53,15 @@ class ProgramMissingError(Exception):
     def __init__(self, programs: Iterable[Program]) -> None:
         packages = " ".join(program.package for program in programs)
         super().__init__(
-            f"error: the tests need {packages}; on Debian and Ubuntu type: "
-            f"sudo apt-get install {packages}"
+            f"error: the tests need {packages}; on Debian type: sudo apt-get install {packages}"
         )
+
+
+class InstallTimeoutError(Exception):
+    """A step of an installation took too long; the text names it in one line."""
+
+    def __init__(self, command: Iterable[str], seconds: float) -> None:
+        super().__init__(f"error: no end within {seconds:g} s: {shlex.join(command)}")
 
 
 def path_of(program: Program) -> str:
@@ -74,22 +85,29 @@ def chromium() -> str:
     return path_of(CHROMIUM)
 
 
-def provide(programs: Iterable[Program] = ALL, *, uid: int) -> dict[str, str]:
+def provide(
+    programs: Iterable[Program] = ALL, *, uid: int, seconds: float = SECONDS
+) -> dict[str, str]:
     """Install the programs that are missing; return the paths of all by package.
 
     Args:
         programs: The programs that are needed.
         uid: The user id of this process; 0 is root, which needs no sudo.
+        seconds: The time for one step of an installation.
 
     Raises:
         ProgramMissingError: Some are missing and cannot be installed without a password.
+        InstallTimeoutError: A step took too long.
     """
     programs = list(programs)
     missing = [program for program in programs if _find(program) is None]
-    if missing:
-        _install([program.package for program in missing], uid)
-    if CHROMIUM in missing and _find(CHROMIUM) is None:
-        _run([sys.executable, "-m", "playwright", "install", "chromium"])
+    try:
+        if missing:
+            _install([program.package for program in missing], uid, seconds)
+        if CHROMIUM in missing and _find(CHROMIUM) is None:
+            _run([sys.executable, "-m", "playwright", "install", "chromium"], seconds)
+    except subprocess.TimeoutExpired as error:
+        raise InstallTimeoutError(error.cmd, seconds) from None
     missing = [program for program in missing if _find(program) is None]
     if missing:
         raise ProgramMissingError(missing)
@@ -102,39 +120,40 @@ def _find(program: Program) -> str | None:
         if path is not None:
             return path
     if program is CHROMIUM:
-        with sync_playwright() as playwright:
-            downloaded = playwright.chromium.executable_path
+        command = [sys.executable, "-c", DOWNLOADED]
+        downloaded = subprocess.run(command, check=True, capture_output=True, text=True).stdout
         return downloaded if Path(downloaded).exists() else None
     return None
 
 
-def _install(packages: list[str], uid: int) -> None:
+def _install(packages: list[str], uid: int, seconds: float) -> None:
     apt = shutil.which("apt-get")
     if apt is None:
         return
-    as_root = _as_root(uid)
+    as_root = _as_root(uid, seconds)
     if as_root is None:
         return
     # RUNLEVEL=1 keeps a package from starting its service.
     settings = ["env", "DEBIAN_FRONTEND=noninteractive", "RUNLEVEL=1"]
-    _run([*as_root, *settings, apt, "update", "-qq"])
+    _run([*as_root, *settings, apt, "update", "-qq"], seconds)
     options = ["install", "-qq", "-y", "--no-install-recommends"]
-    _run([*as_root, *settings, apt, *options, *packages])
+    for package in packages:  # one by one: apt-get installs none where it does not know one
+        _run([*as_root, *settings, apt, *options, package], seconds)
 
 
-def _as_root(uid: int) -> list[str] | None:
+def _as_root(uid: int, seconds: float) -> list[str] | None:
     """Return the prefix of a command that runs as root; None where a password is needed."""
     if uid == 0:
         return []
     sudo = shutil.which("sudo")
-    if sudo is not None and _run([sudo, "-n", "true"]):
+    if sudo is not None and _run([sudo, "-n", "true"], seconds):
         return [sudo, "-n"]
     return None
 
 
-def _run(command: list[str]) -> bool:
+def _run(command: list[str], seconds: float) -> bool:
     completed = subprocess.run(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False, timeout=SECONDS
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False, timeout=seconds
     )
     return completed.returncode == 0
 
@@ -144,5 +163,5 @@ if __name__ == "__main__":
         account = os.geteuid() if hasattr(os, "geteuid") else 1
         for package, path in provide(uid=account).items():
             sys.stdout.write(f"{package}: {path}\n")
-    except ProgramMissingError as missing:
-        sys.exit(str(missing))
+    except (ProgramMissingError, InstallTimeoutError) as error:
+        sys.exit(str(error))

@@ -1,1 +1,1 @@
-"""The agent: the tool loop that all users share, and what each run brings with it. Imported by `chat` and what stands above it."""
+"""The agent: the tool loop that all users share, and what each run brings with it."""

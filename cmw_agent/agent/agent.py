@@ -1,15 +1,14 @@
 """The agent of one session: its owner, model and instructions, over the tool loop that all share."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import MappingProxyType
 
-from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import HumanMessage, SystemMessage
 
 from cmw_agent.agent.tool_loop import RunContext, ToolLoop
 from cmw_agent.core.events import AgentEvent, EventSink, FinishReason
-from cmw_agent.llm.chat_model import NO_EXTRA_BODY, ExtraBody, HistoryMessage, complete
+from cmw_agent.llm.chat_model import ChatModel, HistoryMessage, complete
 from cmw_agent.llm.run_events import RunEvents
 from cmw_agent.tools.approvals import ApprovalGate
 from cmw_agent.tools.toolset import Toolset
@@ -31,14 +30,14 @@ class Ask:
     Args:
         instructions: The system prompt, where it is not the agent's own.
         summary: Summary of the conversation before its context window.
-        fields: Further fields of each request to the endpoint, such as the model's name.
+        model: The model that answers, where it is not the agent's own.
         toolset: The user's connected tools.
         gate: Asks the owner before a call that may change something outside.
     """
 
     instructions: str | None = None
     summary: str | None = None
-    fields: ExtraBody = field(default_factory=lambda: NO_EXTRA_BODY)
+    model: ChatModel | None = None
     toolset: Toolset | None = None
     gate: ApprovalGate | None = None
 
@@ -62,9 +61,7 @@ class CmwAgent:
 
     __slots__ = ("_instructions", "_loop", "_model", "_owner")
 
-    def __init__(
-        self, loop: ToolLoop, *, owner: str, model: BaseChatModel, instructions: str
-    ) -> None:
+    def __init__(self, loop: ToolLoop, *, owner: str, model: ChatModel, instructions: str) -> None:
         if not owner:
             raise ValueError("an agent needs an owner")
         self._loop = loop
@@ -89,18 +86,17 @@ class CmwAgent:
 
         Raises:
             ModelFailedError: The model gave no answer, or has used up its calls.
-            Exception: As the model's client raises it; `cmw_agent.llm.factory.explain` says what
+            Exception: As the model's client raises it; `cmw_agent.llm.explanations.explain` says what
                 it means.
         """
         ask = ask or Ask()
         context = RunContext(
             self._owner,
-            self._model,
+            ask.model or self._model,
             self._with_summary(ask),
             RunEvents(emit),
-            ask.fields,
-            ask.toolset,
-            ask.gate,
+            toolset=ask.toolset,
+            gate=ask.gate,
         )
         return await self._loop.run(context, history)
 
@@ -112,10 +108,16 @@ class CmwAgent:
         self,
         earlier: str | None,
         messages: Sequence[HistoryMessage],
-        fields: ExtraBody = NO_EXTRA_BODY,
+        model: ChatModel | None = None,
         emit: EventSink = _ignore,
     ) -> str:
         """Return a summary of the `earlier` summary and of `messages`; `emit` gets the events.
+
+        Args:
+            earlier: The summary of what came before.
+            messages: What is to be summarised.
+            model: The model that is asked, where it is not the agent's own.
+            emit: Receives the events.
 
         Raises:
             Exception: As the model's client raises it.
@@ -124,4 +126,4 @@ class CmwAgent:
         if earlier:
             lines.insert(0, f"Summary of what was said before:\n{earlier}\n")
         prompt = [SystemMessage(SUMMARISE), HumanMessage("\n\n".join(lines))]
-        return str((await complete(self._model, prompt, (), RunEvents(emit), fields)).text)
+        return str((await complete(model or self._model, prompt, (), RunEvents(emit))).text)

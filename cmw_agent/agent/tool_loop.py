@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage, SystemMessage, ToolCall, ToolMessage
 from langchain_core.tools import BaseTool, ToolException
 from pydantic import ValidationError
@@ -15,6 +14,7 @@ from cmw_agent.core.errors import ModelFailedError, UserError
 from cmw_agent.core.events import FinishReason, ToolFinished, ToolStarted
 from cmw_agent.llm.chat_model import (
     NO_EXTRA_BODY,
+    ChatModel,
     ExtraBody,
     HistoryMessage,
     complete,
@@ -58,7 +58,7 @@ class RunContext:
     """
 
     owner: str
-    model: BaseChatModel = field(repr=False)
+    model: ChatModel = field(repr=False)
     instructions: str = field(repr=False)
     events: RunEvents = field(repr=False)
     fields: ExtraBody = field(default_factory=lambda: NO_EXTRA_BODY, repr=False)

@@ -1,26 +1,31 @@
-"""Folds a turn's events into the answer to store; rebuilds events for an idempotent replay."""
+"""AnswerAccumulator: folds a turn's events into the answer to store."""
 
-import secrets
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
-from cmw_agent.chat.turn import CommandReply
+from cmw_agent.chat.answer_events import tool_events
 from cmw_agent.core.events import (
     AgentEvent,
     ApprovalRequested,
     ApprovalSettled,
+    ModelSwitched,
+    PictureReceived,
+    PictureStored,
+    Source,
+    SourcesCited,
     TextDelta,
+    TextWasThinking,
+    ThinkingDelta,
     ToolFinished,
     ToolStarted,
     TurnEvent,
-    TurnFinished,
-    TurnOutcome,
     UsageReported,
 )
-from cmw_agent.core.sanitize import large_integers_as_text, sanitize_json
-from cmw_agent.tools.composio.toolset import CONNECT
-from memory.records import StoredMessage, ToolRecord
+from memory.records import AnswerDetails, PictureRecord, SourceRecord, ToolRecord
+
+MAX_SOURCES = 100  # of one answer
+MAX_PICTURES = 10  # of one answer
 
 
 @dataclass(slots=True)
@@ -35,6 +40,15 @@ class AnswerAccumulator:
         has_estimates: Whether some of these tokens are estimated.
         running: Tool calls that run, by call id.
         approvals: Tool calls that wait for their owner's decision, by approval id.
+        thoughts: Pieces of what the model thought.
+        sources: What the answer cites.
+        pictures: Pictures that the model made and nobody has stored yet.
+        stored_pictures: Those that are stored.
+        cached_tokens: Those of `input_tokens` that the server had cached.
+        reasoning_tokens: Those of `output_tokens` that were thoughts.
+        switched: Which model failed first, and which one answers; None where none failed.
+        note: A sentence for the user, beside the one that says how the answer ended.
+        clock: Returns a time in seconds; for how long the model thinks.
     """
 
     texts: list[str] = field(default_factory=list)
@@ -44,6 +58,18 @@ class AnswerAccumulator:
     has_estimates: bool = False
     running: dict[str, ToolStarted] = field(default_factory=dict)
     approvals: dict[str, ApprovalRequested] = field(default_factory=dict)
+    thoughts: list[str] = field(default_factory=list)
+    sources: list[Source] = field(default_factory=list)
+    pictures: list[PictureReceived] = field(default_factory=list)
+    stored_pictures: list[PictureStored] = field(default_factory=list)
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+    switched: ModelSwitched | None = None
+    note: str | None = None
+    clock: Callable[[], float] = time.monotonic
+    _thought_seconds: float = 0.0
+    _thinks_since: float | None = None
+    _writes_since: float | None = None  # the text of the present model call
 
     @property
     def text(self) -> str:
@@ -51,6 +77,34 @@ class AnswerAccumulator:
         if len(self.texts) > 1:
             self.texts = ["".join(self.texts)]
         return self.texts[0] if self.texts else ""
+
+    @property
+    def thinking(self) -> str:
+        """What the model has thought so far."""
+        if len(self.thoughts) > 1:
+            self.thoughts = ["".join(self.thoughts)]
+        return self.thoughts[0] if self.thoughts else ""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing has come that a user sees."""
+        return not (self.text or self.tools or self.pictures or self.stored_pictures)
+
+    @property
+    def details(self) -> AnswerDetails:
+        """What is stored with the answer beside its text, its thoughts and its tool calls."""
+        seconds = self._thought_seconds
+        if self._thinks_since is not None:
+            seconds += self.clock() - self._thinks_since
+        return AnswerDetails(
+            thinking_ms=round(seconds * 1000),
+            sources=tuple(SourceRecord(source.url, source.title) for source in self.sources),
+            pictures=tuple(PictureRecord(p.file_id, p.name) for p in self.stored_pictures),
+            cached_tokens=self.cached_tokens,
+            reasoning_tokens=self.reasoning_tokens,
+            switched_from=self.switched.failed if self.switched is not None else None,
+            note=self.note,
+        )
 
     @property
     def tokens(self) -> int | None:
@@ -61,16 +115,43 @@ class AnswerAccumulator:
 
     def events(self) -> list[TurnEvent]:
         """Return the events that a page needs which joins now."""
-        events = _tool_events(self.tools)
+        events: list[TurnEvent] = [] if self.switched is None else [self.switched]
+        if self.thinking:
+            events.append(ThinkingDelta(self.thinking))
+        events += tool_events(self.tools)
         if self.text:
             events.append(TextDelta(self.text))
+        if self.sources:
+            events.append(SourcesCited(tuple(self.sources)))
+        events += self.stored_pictures
         return [*events, *self.running.values(), *self.approvals.values()]
 
-    def add(self, event: AgentEvent) -> None:
-        """Fold one event of the agent in."""
+    def add(self, event: AgentEvent | PictureStored) -> None:
+        """Fold one event of the agent in, or a picture that was stored."""
         match event:
             case TextDelta(text):
+                self._end_thought()
+                if self._writes_since is None:
+                    self._writes_since = self.clock()
                 self.texts.append(text)
+            case ThinkingDelta(text):
+                if self._thinks_since is None:
+                    self._thinks_since = self.clock()
+                self.thoughts.append(text)
+            case TextWasThinking(length):
+                self._move_to_thoughts(length)
+            case UsageReported():
+                self._count(event)
+            case SourcesCited() | PictureReceived() | PictureStored() | ModelSwitched():
+                self._add_further(event)
+            case _:
+                self._end_thought()
+                self._add_call(event)
+
+    def _add_call(
+        self, event: ToolStarted | ToolFinished | ApprovalRequested | ApprovalSettled
+    ) -> None:
+        match event:
             case ToolStarted(call_id):
                 self.running[call_id] = event
             case ApprovalRequested(approval_id=approval_id):
@@ -86,68 +167,44 @@ class AnswerAccumulator:
                 self.tools.append(
                     ToolRecord(call_id, name, arguments, result, ok, duration_ms, link)
                 )
-            case UsageReported(input_tokens, output_tokens, is_estimate):
-                self.has_estimates = self.has_estimates or is_estimate
-                self.input_tokens = (self.input_tokens or 0) + input_tokens
-                self.output_tokens = (self.output_tokens or 0) + output_tokens
 
+    def _add_further(
+        self, event: SourcesCited | PictureReceived | PictureStored | ModelSwitched
+    ) -> None:
+        match event:
+            case SourcesCited(sources):
+                self.sources += sources[: MAX_SOURCES - len(self.sources)]
+            case PictureReceived():
+                if len(self.pictures) < MAX_PICTURES:
+                    self.pictures.append(event)
+            case PictureStored():
+                self.stored_pictures.append(event)
+            case ModelSwitched(failed, model):
+                first = failed if self.switched is None else self.switched.failed
+                self.switched = ModelSwitched(first, model)
 
-def storable(event: AgentEvent) -> AgentEvent:
-    """Return `event` without the characters that no database stores.
+    def _end_thought(self) -> None:
+        if self._thinks_since is not None:
+            self._thought_seconds += self.clock() - self._thinks_since
+            self._thinks_since = None
 
-    One such character would keep the whole answer from being stored, and the conversation
-    from going on until the lease has run out.
-    """
-    match event:
-        case TextDelta(text):
-            return TextDelta(sanitize_json(text))
-        case ToolStarted(call_id, name, arguments):
-            return ToolStarted(sanitize_json(call_id), sanitize_json(name), _plain(arguments))
-        case ToolFinished(call_id, name, result, ok, seconds, link):
-            return ToolFinished(
-                sanitize_json(call_id),
-                sanitize_json(name),
-                sanitize_json(result),
-                ok,
-                seconds,
-                link,
-            )
-        case ApprovalSettled(call_id, answer, arguments, approval_id):
-            return ApprovalSettled(sanitize_json(call_id), answer, _plain(arguments), approval_id)
-        case ApprovalRequested(call_id, name, approval_id):
-            return ApprovalRequested(sanitize_json(call_id), sanitize_json(name), approval_id)
-    return event
+    def _move_to_thoughts(self, length: int) -> None:
+        """Move the last `length` characters of the text to the thoughts."""
+        text = self.text
+        start = max(len(text) - length, 0)
+        self.texts, moved = [text[:start]], text[start:]
+        if moved:
+            self.thoughts.append(moved)
+        if self._writes_since is not None:
+            self._thought_seconds += self.clock() - self._writes_since
+            self._writes_since = None
 
-
-def _plain(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    plain: dict[str, Any] = large_integers_as_text(sanitize_json(dict(arguments)))
-    return plain
-
-
-def _tool_events(calls: Sequence[ToolRecord]) -> list[TurnEvent]:
-    events: list[TurnEvent] = []
-    for call in calls:
-        events.append(ToolStarted(call.id, call.name, call.arguments))
-        seconds = call.duration_ms / 1000
-        events.append(ToolFinished(call.id, call.name, call.result, call.ok, seconds, call.link))
-    return events
-
-
-def replayed(stored: StoredMessage) -> list[TurnEvent]:
-    """Return the events that give a stored answer once more."""
-    events = _tool_events(stored.tool_calls)
-    if stored.content:
-        events.append(TextDelta(stored.content))
-    outcome: TurnOutcome = stored.status
-    events.append(TurnFinished(outcome, None, stored.error_id, stored.tokens_used))
-    return events
-
-
-def reply_events(reply: CommandReply) -> list[AgentEvent]:
-    """Return the events of a command's answer; its link comes as a tool's, as channels expect it."""
-    events: list[AgentEvent] = []
-    if reply.link is not None:
-        call_id = secrets.token_hex(8)
-        events.append(ToolStarted(call_id, CONNECT, {"toolkit": reply.toolkit}))
-        events.append(ToolFinished(call_id, CONNECT, reply.text, True, 0.0, reply.link))
-    return [*events, TextDelta(reply.text)]
+    def _count(self, usage: UsageReported) -> None:
+        # A model call ends with its usage.
+        self._end_thought()
+        self._writes_since = None
+        self.has_estimates = self.has_estimates or usage.is_estimate
+        self.input_tokens = (self.input_tokens or 0) + usage.input_tokens
+        self.output_tokens = (self.output_tokens or 0) + usage.output_tokens
+        self.cached_tokens += usage.cached_tokens
+        self.reasoning_tokens += usage.reasoning_tokens

@@ -12,7 +12,7 @@ from cmw_agent.files.disk_room import network_digest
 from cmw_agent.files.service import Files
 from cmw_agent.limits.budgets import Budgets
 from cmw_agent.limits.limiter import RateLimiter
-from cmw_agent.llm.request_fields import RequestFields
+from cmw_agent.llm.catalog import ModelCatalog
 from cmw_agent.observability.observers import Observer
 from cmw_agent.schedules.service import ScheduleService, ScheduleTarget
 from cmw_agent.schedules.toolset import ScheduleToolset
@@ -46,7 +46,7 @@ class ChatDependencies:
         limits: Counts messages, answers at once and tokens.
         approvals: The tool calls that wait for their owners.
         agents: The agents' profiles.
-        fields: Makes further fields of requests to the endpoint.
+        catalog: The models.
         files: The files of users.
         budgets: Bounds what turns hold at once.
         connecting: The accounts that users connect; None where none can be.
@@ -58,7 +58,7 @@ class ChatDependencies:
     limits: RateLimiter
     approvals: ApprovalRegistry
     agents: Agents
-    fields: RequestFields
+    catalog: ModelCatalog
     files: Files
     budgets: Budgets
     connecting: ConnectionService | None = None
@@ -80,9 +80,7 @@ class ChatDependencies:
 
     def model(self, profile: AgentProfile, *chosen: object) -> str:
         """Return the first of the models `chosen` that is on offer, or the profile's."""
-        offered = (self.settings.model, *self.settings.models)
-        usable = (name for name in chosen if isinstance(name, str) and name in offered)
-        return next(usable, profile.model)
+        return self.catalog.models.choose(profile, *chosen)
 
     async def toolset(self, session: LiveSession, profile: AgentProfile) -> Toolset | None:
         """Return the tools that are the session's user's own: connected ones and schedules."""

@@ -16,6 +16,7 @@ from cmw_agent.chat.approval_registry import ApprovalRegistry
 from cmw_agent.chat.commands import ChatCommands
 from cmw_agent.chat.context_cache import ContextCache
 from cmw_agent.chat.dependencies import ChatDependencies
+from cmw_agent.chat.model_choice import ModelChoice
 from cmw_agent.chat.stateless_turn import StatelessTurn
 from cmw_agent.chat.stored_turn import NewMessage, Regeneration, StoredTurn, StoredTurnServices
 from cmw_agent.chat.summarizer import Summarizer
@@ -112,6 +113,7 @@ class ChatService:
         key: str,
         files: Sequence[str] = (),
         model: str | None = None,
+        effort: str | None = None,
         context: Mapping[str, Any] | None = None,
         create: bool = True,
         request_id: str = "-",
@@ -125,6 +127,8 @@ class ChatService:
             files: Ids of the owner's own uploads that the message brings.
             model: The model that is to answer from now on in this conversation; others than
                 the settings name are passed over.
+            effort: How much the model is to think from now on in this conversation, where it has
+                a choice; one of `cmw_agent.config.model_values.EFFORTS`.
             context: What a conversation that begins with this turn keeps beside its messages;
                 no model sees it.
             create: Whether a conversation that is not there is made; the turn is refused
@@ -138,7 +142,12 @@ class ChatService:
         """
         text = self._checked(text)
         request = NewMessage(
-            _conversation_of(session), text, tuple(files), model, context or {}, create
+            _conversation_of(session),
+            text,
+            tuple(files),
+            ModelChoice.of(model, effort),
+            context or {},
+            create,
         )
         return self._begin(session, Turn(key, text, is_new=True, request_id=request_id), request)
 
@@ -171,6 +180,7 @@ class ChatService:
         *,
         instructions: str | None = None,
         model: str | None = None,
+        effort: str | None = None,
         request_id: str = "-",
     ) -> Turn:
         """Answer a conversation that the caller has brought along; nothing of it is stored.
@@ -182,6 +192,7 @@ class ChatService:
             messages: The conversation; its last message is the user's.
             instructions: What the model is told beside the agent's prompt.
             model: The model that is to answer, where it is not the agent's.
+            effort: How much it is to think, where it has a choice.
             request_id: Names the request in the logs.
 
         Raises:
@@ -193,7 +204,9 @@ class ChatService:
         self._require_open()
         turn = Turn(secrets.token_hex(16), text, is_new=True, request_id=request_id)
         history = [*earlier, HistoryMessage("user", text)]
-        strategy = StatelessTurn(self._dependencies, session, history, instructions, model)
+        strategy = StatelessTurn(
+            self._dependencies, session, history, instructions, ModelChoice.of(model, effort)
+        )
         return self._start(turn, strategy, self._take_slot(session))
 
     def resume(self, session: LiveSession) -> Turn | None:

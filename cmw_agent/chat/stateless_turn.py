@@ -1,16 +1,20 @@
 """A turn of which nothing is stored: the caller brings the whole conversation."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from cmw_agent.agent.agent import Ask
 from cmw_agent.chat.answer import AnswerAccumulator
 from cmw_agent.chat.dependencies import ChatDependencies
+from cmw_agent.chat.history import merge_user_messages
+from cmw_agent.chat.model_choice import ModelChoice
 from cmw_agent.chat.turn import AgentRequest, Beginning
 from cmw_agent.config.agent_profiles import AgentProfile
 from cmw_agent.conversations.sessions import LiveSession
-from cmw_agent.core.events import TurnEvent, TurnFinished
+from cmw_agent.core.events import TextDelta, TurnEvent, TurnFinished
 from cmw_agent.llm.chat_model import HistoryMessage
+
+NO_PICTURES = "(The model made a picture, which is not given where nothing is stored.)"
 
 
 class StatelessTurn:
@@ -23,7 +27,7 @@ class StatelessTurn:
         session: Whose answer it is.
         messages: The conversation; its last message is the user's.
         instructions: What the model is told beside the agent's prompt, if anything.
-        model: The model that is to answer, where it is not the agent's.
+        choice: The model that is to answer and its effort, where they are not the agent's.
     """
 
     needs_slot = True
@@ -35,13 +39,13 @@ class StatelessTurn:
         session: LiveSession,
         messages: Sequence[HistoryMessage],
         instructions: str | None,
-        model: str | None,
+        choice: ModelChoice,
     ) -> None:
         self.session = session
         self._dependencies = dependencies
         self._messages = messages
         self._instructions = instructions
-        self._model = model
+        self._choice = choice
 
     async def begin(self, profile: AgentProfile) -> Beginning:
         """Return at once: nothing is stored."""
@@ -54,10 +58,19 @@ class StatelessTurn:
     async def request(self, profile: AgentProfile, clock: asyncio.Timeout) -> AgentRequest:
         """Return what the agent is asked; no message is a command."""
         dependencies = self._dependencies
-        model = dependencies.model(profile, self._model)
+        model = dependencies.model(profile, self._choice.model)
         instructions = "\n\n".join(filter(None, (profile.prompt, self._instructions)))
-        fields = dependencies.fields.of(self.session.owner, model)
-        return AgentRequest(model, self._messages, Ask(instructions=instructions, fields=fields))
+        answering = dependencies.catalog.run(
+            self.session.owner, profile, model, self._choice.asked_effort
+        )
+        messages = merge_user_messages(self._messages)
+        return AgentRequest(model, messages, Ask(instructions=instructions, model=answering))
+
+    async def take_pictures(
+        self, answer: AnswerAccumulator, emit: Callable[[TextDelta], None]
+    ) -> None:
+        """Store no picture, and say so in the answer: there is nothing that its owner could open."""
+        emit(TextDelta(f"\n\n{NO_PICTURES}" if answer.text else NO_PICTURES))
 
     async def checkpoint(self, answer: AnswerAccumulator) -> bool:
         """Store nothing; there is no lease to lose."""

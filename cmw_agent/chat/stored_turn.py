@@ -1,16 +1,19 @@
 """A turn that the memory stores: its message, its partial and its final answer."""
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from cmw_agent.agent.agent import Ask
-from cmw_agent.chat.answer import AnswerAccumulator, replayed
+from cmw_agent.chat.answer import AnswerAccumulator
+from cmw_agent.chat.answer_events import replayed
 from cmw_agent.chat.approval_gate import TurnApprovalGate
 from cmw_agent.chat.commands import ChatCommands
 from cmw_agent.chat.context_cache import CachedContext, ContextCache
 from cmw_agent.chat.dependencies import ChatDependencies
+from cmw_agent.chat.history import merge_user_messages
+from cmw_agent.chat.model_choice import ModelChoice, settle
 from cmw_agent.chat.turn import (
     SETTLE_SECONDS,
     AgentRequest,
@@ -22,15 +25,16 @@ from cmw_agent.chat.turn import (
 from cmw_agent.config.agent_profiles import AgentProfile
 from cmw_agent.conversations.sessions import LiveSession, RunningTurn
 from cmw_agent.core.errors import UserError
-from cmw_agent.core.events import TurnEvent, TurnFinished, TurnStarted
+from cmw_agent.core.events import PictureStored, TurnEvent, TurnFinished, TurnStarted
 from cmw_agent.core.store_errors import mapped_store_errors, refusal_for
 from cmw_agent.llm.chat_model import HistoryMessage
+from cmw_agent.llm.fallback import RunModels
 from cmw_agent.llm.pricing import cost_micros
 from memory.errors import StoreError
 from memory.records import ConversationOrigin, NewTurn, TurnTicket
 
-MODEL = "model"  # the one that the user has chosen for a conversation
 CHARS_PER_TOKEN = 4
+NOT_KEPT = "A picture of this answer was not kept."
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +45,7 @@ class NewMessage:
         conversation: Id of the conversation.
         text: The message.
         files: Ids of the owner's uploads that it brings.
-        model: The model that is to answer from now on, if the user has chosen one with it.
+        choice: The model that is to answer from now on and its effort, if the user has chosen one.
         context: What a conversation that begins with it keeps beside its messages.
         create: Whether a conversation that is not there is made.
     """
@@ -49,7 +53,7 @@ class NewMessage:
     conversation: str
     text: str
     files: tuple[str, ...]
-    model: str | None
+    choice: ModelChoice
     context: Mapping[str, Any]
     create: bool
 
@@ -115,7 +119,7 @@ class StoredTurn:
         self._origin = session.provenance
         self._begun: TurnTicket | None = None
         self._context: CachedContext | None = None
-        self._model: str | None = None  # that answers this turn
+        self._model: str | None = None  # that is asked first
 
     @property
     def needs_slot(self) -> bool:
@@ -172,9 +176,8 @@ class StoredTurn:
         )
 
     def _new_turn(self, request: NewMessage, profile: AgentProfile) -> NewTurn:
-        context = dict(request.context)
-        if request.model:
-            context[MODEL] = self._dependencies.model(profile, request.model)
+        models = self._dependencies.catalog.models
+        context = {**request.context, **request.choice.context(models, profile)}
         origin = ConversationOrigin(
             agent_id=profile.id,
             channel=self.session.channel,
@@ -226,18 +229,20 @@ class StoredTurn:
         profile = await dependencies.profile(session, ticket.agent_id)
         if (reply := await self._run_command(context)) is not None:
             return reply
-        model = self._model = await self._choose_model(profile)
+        models = await self._choose_model(profile)
+        model = self._model = models.current.id
         gate = TurnApprovalGate(
             dependencies, session, self._turn, ticket, clock, can_ask=self._can_ask
         )
         ask = Ask(
             instructions=profile.prompt,
             summary=context.summary_before,
-            fields=dependencies.fields.of(session.owner, model),
+            model=models,
             toolset=await dependencies.toolset(session, profile),
             gate=gate,
         )
-        return AgentRequest(model, await self._with_files(context), ask)
+        messages = merge_user_messages(await self._with_files(context))
+        return AgentRequest(model, messages, ask)
 
     async def _run_command(self, context: CachedContext) -> CommandReply | None:
         commands = self._commands
@@ -249,17 +254,15 @@ class StoredTurn:
         except UserError as error:
             return CommandReply(error.sentence)
 
-    async def _choose_model(self, profile: AgentProfile) -> str:
-        """Return the model that answers; keep the user's new choice in the conversation."""
-        dependencies, session, ticket = self._dependencies, self.session, self._ticket
-        chosen = self._request.model if isinstance(self._request, NewMessage) else None
-        earlier = ticket.context.get(MODEL)
-        model = dependencies.model(profile, chosen, earlier)
-        if chosen and model != dependencies.model(profile, earlier):
-            await session.memory.update_context(
-                session.owner, ticket.conversation_id, {MODEL: model}
-            )
-        return model
+    async def _choose_model(self, profile: AgentProfile) -> RunModels:
+        """Return the models that answer; keep the user's new choice in the conversation."""
+        session, ticket, request = self.session, self._ticket, self._request
+        catalog = self._dependencies.catalog
+        chosen = request.choice if isinstance(request, NewMessage) else ModelChoice()
+        model, effort, changes = settle(catalog.models, profile, chosen, ticket.context)
+        if changes:
+            await session.memory.update_context(session.owner, ticket.conversation_id, changes)
+        return catalog.run(session.owner, profile, model, effort)
 
     async def _with_files(self, context: CachedContext) -> list[HistoryMessage]:
         """Return the context window, its messages with the content of their files."""
@@ -280,6 +283,21 @@ class StoredTurn:
             for message, exchange in zip(context.messages, context.exchanges, strict=True)
         ]
 
+    async def take_pictures(
+        self, answer: AnswerAccumulator, emit: Callable[[PictureStored], None]
+    ) -> None:
+        """Store the answer's pictures as its owner's files; a note says why one was not."""
+        session = self.session
+        for number, picture in enumerate(answer.pictures, start=1):
+            try:
+                file = await self._dependencies.files.add_picture(
+                    session.principal, f"picture-{number}", picture.data, session.address
+                )
+            except UserError as error:
+                answer.note = f"{NOT_KEPT} {error.sentence}"
+            else:
+                emit(PictureStored(file.file_id, file.name))
+
     async def checkpoint(self, answer: AnswerAccumulator) -> bool:
         """Store the partial answer and renew the lease; return False where that was lost."""
         return await self.session.memory.checkpoint(
@@ -287,6 +305,8 @@ class StoredTurn:
             self._ticket.turn_id,
             content=answer.text,
             tool_calls=answer.tools,
+            thinking=answer.thinking,
+            details=answer.details,
         )
 
     async def finish(
@@ -301,21 +321,29 @@ class StoredTurn:
             tool_calls=answer.tools,
             tokens_used=answer.tokens,
             latency_ms=latency_ms,
-            model_used=self._model,
+            model_used=self._model_of(answer),
             error_id=finished.error_id,
             input_tokens=answer.input_tokens,
             output_tokens=answer.output_tokens,
             cost_micros=self._cost(answer),
             tokens_estimated=answer.has_estimates,
+            thinking=answer.thinking,
+            finish_reason=finished.finish_reason,
+            details=answer.details,
         )
+
+    def _model_of(self, answer: AnswerAccumulator) -> str | None:
+        """Return the model that has answered; None where none was asked."""
+        return self._model if answer.switched is None else answer.switched.model
 
     def _cost(self, answer: AnswerAccumulator) -> int | None:
         """Return what the answer cost in millionths of a dollar, where known."""
         prompt, completion = answer.input_tokens, answer.output_tokens
-        if self._model is None or prompt is None or completion is None:
+        model = self._model_of(answer)
+        if model is None or prompt is None or completion is None:
             return None
-        prices = self._dependencies.settings.prices
-        return cost_micros(prices, self._model, prompt, completion)
+        prices = self._dependencies.catalog.models.prices
+        return cost_micros(prices, model, prompt, completion)
 
     def keep_context(self, text: str) -> CachedContext | None:
         """Keep the context window, the answer's text included, for the session's next turn."""

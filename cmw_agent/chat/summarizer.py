@@ -34,13 +34,13 @@ class Summarizer:
     """The summaries of one process, each in a background task.
 
     Args:
-        dependencies: The window's budget, the fields of requests and the limits. With the demo
+        dependencies: The window's budget, the models and the limits. With the demo
             model nothing is summarised.
     """
 
     def __init__(self, dependencies: ChatDependencies) -> None:
         self._settings = dependencies.settings
-        self._fields = dependencies.fields
+        self._catalog = dependencies.catalog
         self._limits = dependencies.limits
         self._pauses: dict[SessionKey, asyncio.TimerHandle] = {}
         self._tasks: dict[SessionKey, asyncio.Task[None]] = {}
@@ -54,7 +54,8 @@ class Summarizer:
         key = session.key
         is_full = len(self._tasks) + len(self._pauses) >= MAX_WAITING
         is_busy = key in self._tasks or key in self._pauses
-        if self._settings.demo or is_full or is_busy or waiting <= MIN_MESSAGES:
+        is_demo = self._catalog.models.is_demo
+        if is_demo or is_full or is_busy or waiting <= MIN_MESSAGES:
             return
         # A user who writes on at once would only stop it again, so it waits for a pause; where none
         # comes it is begun, and not stopped, when many messages wait.
@@ -123,8 +124,8 @@ class Summarizer:
         usage = AnswerAccumulator()
         try:
             async with asyncio.timeout(MAX_SECONDS):
-                fields = self._fields.of(session.owner)
-                summary = await session.agent.summarise(part.summary, messages, fields, usage.add)
+                model = self._catalog.run_default(session.owner)
+                summary = await session.agent.summarise(part.summary, messages, model, usage.add)
                 return sanitize_json(summary).strip()[:MAX_CHARS] or None
         except TimeoutError:
             return None

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from cmw_agent.agent.agent import Ask
 from cmw_agent.core.errors import UserError
-from cmw_agent.core.events import TextDelta, TurnEvent, TurnStarted
+from cmw_agent.core.events import TextDelta, ThinkingDelta, TurnEvent, TurnStarted
 from cmw_agent.limits.budgets import Hold
 from cmw_agent.llm.chat_model import HistoryMessage
 
@@ -172,10 +172,12 @@ class Turn:
         return self._task
 
     def emit(self, event: TurnEvent) -> None:
-        """Hand `event` on; text that nobody has fetched yet is merged."""
+        """Hand `event` on; text and thoughts that nobody has fetched yet are merged."""
         last = self._events[-1] if self._events else None
         if isinstance(event, TextDelta) and isinstance(last, TextDelta):
             self._events[-1] = TextDelta(last.text + event.text)
+        elif isinstance(event, ThinkingDelta) and isinstance(last, ThinkingDelta):
+            self._events[-1] = ThinkingDelta(last.text + event.text)
         else:
             self._events.append(event)
         self._ready.set()

@@ -3,9 +3,11 @@
 import asyncio
 import time
 from collections.abc import Coroutine
+from dataclasses import replace
 from typing import Any, Literal
 
-from cmw_agent.chat.answer import AnswerAccumulator, reply_events, storable
+from cmw_agent.chat.answer import AnswerAccumulator
+from cmw_agent.chat.answer_events import reply_events, storable
 from cmw_agent.chat.context_cache import CachedContext
 from cmw_agent.chat.dependencies import ChatDependencies
 from cmw_agent.chat.stateless_turn import StatelessTurn
@@ -13,12 +15,27 @@ from cmw_agent.chat.stored_turn import StoredTurn
 from cmw_agent.chat.turn import SETTLE_SECONDS, Beginning, CommandReply, Turn, clear_cancellation
 from cmw_agent.config.agent_profiles import AgentProfile
 from cmw_agent.conversations.sessions import LiveSession
-from cmw_agent.core.errors import ServiceUnavailableError, UserError, describe_exception
-from cmw_agent.core.events import AgentEvent, TurnEvent, TurnFinished
+from cmw_agent.core.errors import (
+    ServiceUnavailableError,
+    UserError,
+    describe_exception,
+    new_error_id,
+)
+from cmw_agent.core.events import (
+    AgentEvent,
+    FinishReason,
+    PictureReceived,
+    PictureStored,
+    TextDelta,
+    TurnEvent,
+    TurnFinished,
+)
+from cmw_agent.core.finish_reasons import sentence_for
 from cmw_agent.core.logs import get_logger
 from cmw_agent.core.store_errors import refusal_for
 from cmw_agent.limits.limiter import RateLimitError, Slot
-from cmw_agent.llm.factory import explain
+from cmw_agent.llm.errors import log_fields
+from cmw_agent.llm.explanations import explain
 from cmw_agent.observability.observers import (
     REFUSED,
     REPEATED,
@@ -33,6 +50,8 @@ log = get_logger(__name__)
 
 TurnStrategy = StoredTurn | StatelessTurn
 KEEP_SECONDS = 5.0  # how often a running answer's partial text is stored; a lease lasts for two
+PICTURE_SECONDS = 60.0  # for storing the pictures of an answer
+PICTURES_TOO_SLOW = "The answer's pictures could not be stored in time; please ask again."
 NOT_STORED = "The answer could not be stored; please copy it before you go on."
 
 
@@ -86,6 +105,7 @@ class TurnRunner:
         self._started = self._checkpointed = time.monotonic()
         self._watch = TurnObserver()
         self._outcome: str = REFUSED
+        self._model: str | None = None  # the id of the one that was asked
         self.is_over = False  # no event comes any more; it may still have to be stored
 
     @property
@@ -174,6 +194,10 @@ class TurnRunner:
             self._beginning = beginning
             self._watch.begun(self._turn_id or self._turn.key)
             finished = await self._answer_it(profile)
+            await self._take_pictures()
+            if self._answer.note:
+                sentences = filter(None, (finished.sentence, self._answer.note))
+                finished = replace(finished, sentence=" ".join(sentences))
         self.is_over = True
         finished = await self._store(finished)
         context: CachedContext | None = None
@@ -191,20 +215,47 @@ class TurnRunner:
                 if isinstance(request, CommandReply):
                     for event in reply_events(request):
                         self._take(event)
-                else:
-                    self._watch.asked(request.model)
-                    await self.session.agent.run(request.messages, self._take, request.ask)
+                    return TurnFinished("complete")
+                self._watch.asked(request.model)
+                reason = await self.session.agent.run(request.messages, self._take, request.ask)
         except asyncio.CancelledError:
             clear_cancellation()
             return TurnFinished("interrupted", tokens=self._answer.tokens)
         except Exception as error:  # noqa: BLE001 (the user reads it, the log names it)
             return self._broken(self._to_user_error(error, expired=clock.expired()), error)
-        return TurnFinished("complete", tokens=self._answer.tokens)
+        return self._ended(reason)
+
+    def _ended(self, reason: FinishReason) -> TurnFinished:
+        """Return how a turn ended whose answer's end the model's server reported as `reason`."""
+        tokens = self._answer.tokens
+        if reason == "stop":
+            return TurnFinished("complete", tokens=tokens, finish_reason=reason)
+        error_id = new_error_id()
+        self._log_failure("interrupted", error_id, reason)
+        return TurnFinished("interrupted", sentence_for(reason), error_id, tokens, reason)
 
     def _take(self, event: AgentEvent) -> None:
         event = storable(event)
         self._answer.add(event)
         notify(self._watch, event)
+        if not isinstance(event, PictureReceived):  # channels get it once it is stored
+            self._turn.emit(event)
+
+    async def _take_pictures(self) -> None:
+        """Have the pictures of the answer stored, however it ended; a note says what was not."""
+        if not self._answer.pictures:
+            return
+        try:
+            async with asyncio.timeout(PICTURE_SECONDS):
+                await self._strategy.take_pictures(self._answer, self._take_late)
+        except asyncio.CancelledError:
+            clear_cancellation()
+        except TimeoutError:
+            self._answer.note = PICTURES_TOO_SLOW
+        self._answer.pictures.clear()
+
+    def _take_late(self, event: TextDelta | PictureStored) -> None:
+        self._answer.add(event)
         self._turn.emit(event)
 
     def _to_user_error(self, error: Exception, *, expired: bool) -> UserError:
@@ -213,24 +264,36 @@ class TurnRunner:
             return error
         if isinstance(error, TimeoutError) and expired:
             return UserError(f"The answer took longer than {settings.turn_timeout:g} seconds.")
-        return refusal_for(error) if isinstance(error, StoreError) else explain(error, settings)
+        if isinstance(error, StoreError):
+            return refusal_for(error)
+        switched = self._answer.switched
+        model = switched.model if switched is not None else self._model
+        profile = self._dependencies.catalog.models.by_id.get(model or "")
+        return explain(error, settings, profile)
 
     def _broken(self, error: UserError, cause: BaseException) -> TurnFinished:
         # What came is worth keeping; nothing at all is a failure.
         outcome: Literal["interrupted", "failed"] = (
-            "interrupted" if self._answer.text or self._answer.tools else "failed"
+            "failed" if self._answer.is_empty else "interrupted"
         )
+        kind = getattr(error, "kind", type(error).__name__)
+        self._log_failure(outcome, error.error_id, kind, cause)
+        return TurnFinished(outcome, error.sentence, error.error_id, self._answer.tokens)
+
+    def _log_failure(
+        self, outcome: str, error_id: str, kind: str, cause: BaseException | None = None
+    ) -> None:
         log.error(
             "turn %s",
             outcome,
-            error_id=error.error_id,
-            kind=getattr(error, "kind", type(error).__name__),
+            error_id=error_id,
+            kind=kind,
             request=self._turn.request_id,
             principal=self.session.principal.log_name,
             turn=self._turn_id or "-",
-            cause=describe_exception(cause),
+            cause=describe_exception(cause) if cause is not None else "-",
+            **log_fields(cause),
         )
-        return TurnFinished(outcome, error.sentence, error.error_id, self._answer.tokens)
 
     async def _store(self, finished: TurnFinished) -> TurnFinished:
         task = self._settling.start(self._finish(finished))

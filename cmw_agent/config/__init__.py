@@ -1,1 +1,1 @@
-"""Settings and agent profiles, read once at the start. Imported by every package except `core` and `memory`."""
+"""Settings and agent profiles, read once at the start."""

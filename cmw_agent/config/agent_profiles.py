@@ -8,23 +8,37 @@ The file may change the built-in agent, by its id, and add others. What a profil
 the value of the settings, except origins: an agent without them has none.
 """
 
-import difflib
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final, Literal, TypeGuard
+from typing import Any, Final, Literal
 
 from cmw_agent.config import network_validators as network
 from cmw_agent.config import validators as values
+from cmw_agent.config.model_loader import load_models
+from cmw_agent.config.model_profiles import Effort, Models
+from cmw_agent.config.model_values import (
+    effort,
+    output_tokens,
+    seed,
+    temperature,
+    texts,
+    top_p,
+)
 from cmw_agent.config.settings import Settings
-from cmw_agent.core.errors import StartupError
+from cmw_agent.config.toml_tables import (
+    Table,
+    TableValueError,
+    is_texts,
+    problem,
+    read_tables,
+    read_values,
+    subject_of,
+    text,
+)
 
 BUILT_IN = "assistant"
-MAX_BYTES = 1_000_000
 MAX_AGENTS = 1000
-SHOWN = 60  # characters of a wrong value
 AccessLevel = Literal["everyone", "signed-in", "site"]
 Access = AccessLevel | frozenset[str]
 EVERYONE: AccessLevel = "everyone"
@@ -44,11 +58,15 @@ class AgentProfile:
         id: Its name in URLs and in the database.
         name: Its name for users.
         prompt: System prompt.
-        model: Name of the model at the endpoint.
+        model: Id of its model.
         toolkits: Slugs of the Composio toolkits that it may use.
         allowed_origins: Websites that may embed it.
         access: Who may use it: a level, or names of users and, with the prefix ``group:``, of
             groups; see `cmw_agent.agent.access`.
+        temperature, top_p, seed, effort, output_tokens: As of a model, for this agent; None for
+            what the model's own profile says.
+        fallback: Ids of the models that answer where its model fails; None for those of the
+            model's own profile.
     """
 
     id: str
@@ -58,130 +76,115 @@ class AgentProfile:
     toolkits: tuple[str, ...]
     allowed_origins: frozenset[str]
     access: Access = EVERYONE
+    temperature: float | None = None
+    top_p: float | None = None
+    seed: int | None = None
+    effort: Effort | None = None
+    output_tokens: int | None = None
+    fallback: tuple[str, ...] | None = None
 
 
-class _ProfileError(Exception):
-    """A value is not allowed; the message completes "KEY must be …"."""
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What an agent may name."""
+
+    toolkits: tuple[str, ...]
+    models: Models
 
 
-def load_profiles(settings: Settings) -> Mapping[str, AgentProfile]:
+def load_profiles(settings: Settings, models: Models | None = None) -> Mapping[str, AgentProfile]:
     """Return an immutable mapping of agents by id, with the built-in agent first.
+
+    Args:
+        settings: They name the file.
+        models: The models that agents may name; None loads them from the same file.
 
     Raises:
         StartupError: The file that the settings name cannot be read or is not valid; the message
             is one line that names the file, the agent and what is allowed.
     """
+    models = load_models(settings) if models is None else models
     built_in = AgentProfile(
         id=BUILT_IN,
         name="Assistant",
         prompt=settings.system_prompt,
-        model=settings.model,
+        model=models.default,
         toolkits=settings.toolkits,
         allowed_origins=frozenset(),
     )
     profiles = {BUILT_IN: built_in}
     ids: set[str] = set()
-    for number, table in enumerate(_agents(settings.agents_file), 1):
-        profile = _profile(table, number, built_in, settings)
+    path = settings.agents_file
+    known = _Known(settings.toolkits, models)
+    for number, table in enumerate(read_tables(path, "agents", MAX_AGENTS), 1):
+        subject = subject_of("agent", table, number)
+        profile = _profile(table, subject, built_in, settings, known)
         if profile.id in ids:
-            raise _problem(settings.agents_file, _agent(table, number), "has an id that is taken")
+            raise problem(path, subject, "has an id that is taken")
         ids.add(profile.id)
         profiles[profile.id] = profile
     return MappingProxyType(profiles)
 
 
-def _agents(path: Path) -> list[Any]:
-    document = _document(path)
-    unknown = next((key for key in document if key != "agents"), None)
-    if unknown is not None:
-        raise _problem(path, "", f"holds {_quoted(unknown)}; only [[agents]] tables are allowed")
-    agents = document.get("agents", [])
-    if not isinstance(agents, list) or not all(isinstance(agent, dict) for agent in agents):
-        raise _problem(path, "", "must hold each agent as a table under [[agents]]")
-    if len(agents) > MAX_AGENTS:
-        raise _problem(path, "", f"must hold at most {MAX_AGENTS} agents")
-    return agents
-
-
-def _document(path: Path) -> dict[str, Any]:
-    try:
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-        if len(content) > MAX_BYTES:
-            raise _problem(path, "", f"must have at most {MAX_BYTES} bytes")
-        return tomllib.loads(content.decode("utf-8-sig"))
-    except FileNotFoundError:
-        if not path.is_symlink():
-            return {}
-        raise _problem(path, "", "cannot be read: its link leads nowhere") from None
-    except OSError as error:
-        raise _problem(path, "", f"cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise _problem(path, "", "cannot be read: it must be UTF-8 text") from None
-    # Deep nesting exhausts the parser's recursion.
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        details = f" ({error})" if isinstance(error, tomllib.TOMLDecodeError) else ""
-        raise _problem(path, "", f"must be valid TOML{details}") from None
-
-
 def _profile(
-    table: dict[str, Any], number: int, built_in: AgentProfile, settings: Settings
+    table: Table, subject: str, built_in: AgentProfile, settings: Settings, known: _Known
 ) -> AgentProfile:
-    path, agent = settings.agents_file, _agent(table, number)
-    for key in table:
-        if key not in READERS:
-            similar = difflib.get_close_matches(key, READERS, n=1)
-            hint = f"did you mean {similar[0]}?" if similar else f"known are {', '.join(READERS)}"
-            raise _problem(path, agent, f"has an unknown key {_quoted(key)}; {hint}")
-    if "id" not in table:
-        raise _problem(path, agent, f"must have an id: {ID_ALLOWED}")
-    changes: dict[str, Any] = {}
-    for key, value in table.items():
-        try:
-            changes[key] = READERS[key](value, settings)
-        except _ProfileError as error:
-            raise _problem(path, agent, f"{key} must be {error}, not {_quoted(value)}") from None
+    path = settings.agents_file
+    changes = read_values(path, subject, table, READERS, known)
+    if "id" not in changes:
+        raise problem(path, subject, f"must have an id: {ID_ALLOWED}")
     if changes["id"] != BUILT_IN:
         changes.setdefault("name", changes["id"])
     profile = replace(built_in, **changes)
     if profile.access == SITE and not profile.allowed_origins:
-        raise _problem(path, agent, 'must have allowed_origins where access is "site"')
+        raise problem(path, subject, 'must have allowed_origins where access is "site"')
+    if profile.model in (profile.fallback or ()):
+        raise problem(path, subject, "must not have its own model as fallback")
     return profile
 
 
-def _id(value: object, _settings: Settings) -> str:
+def _id(value: object, _known: _Known) -> str:
     if not isinstance(value, str) or not values.AGENT_ID.fullmatch(value):
-        raise _ProfileError(ID_ALLOWED)
+        raise TableValueError(ID_ALLOWED)
     return value
 
 
-def _name(value: object, _settings: Settings) -> str:
-    return _text(value, values.line, "a name of at most 100 characters on one line", 100)
+def _name(value: object, _known: _Known) -> str:
+    return text(value, values.line, "a name of at most 100 characters on one line", 100)
 
 
-def _prompt(value: object, _settings: Settings) -> str:
-    return _text(value, values.prose, "text of at most 20000 characters", 20_000)
+def _prompt(value: object, _known: _Known) -> str:
+    return text(value, values.prose, "text of at most 20000 characters", 20_000)
 
 
-def _model(value: object, settings: Settings) -> str:
-    models = tuple(dict.fromkeys((settings.model, *settings.models)))
-    if value not in models:
-        raise _ProfileError(f"a model of CMW_MODEL or CMW_MODELS ({', '.join(models)})")
-    return str(value)
+def _model(value: object, known: _Known) -> str:
+    if not isinstance(value, str) or value not in known.models.by_id:
+        raise TableValueError(f"a model of {_models(known)}")
+    return value
 
 
-def _toolkits(value: object, settings: Settings) -> tuple[str, ...]:
-    configured = settings.toolkits
-    if not _is_texts(value) or not set(value) <= set(configured):
-        raise _ProfileError(
-            f"a list of toolkits of CMW_TOOLKITS ({', '.join(configured) or 'none is set'})"
+def _fallback(value: object, known: _Known) -> tuple[str, ...]:
+    ids = texts(value, f"a list of models of {_models(known)}")
+    if not set(ids) <= set(known.models.by_id):
+        raise TableValueError(f"a list of models of {_models(known)}")
+    return ids
+
+
+def _models(known: _Known) -> str:
+    return f"CMW_MODEL, CMW_MODELS or [[models]] ({', '.join(known.models.by_id)})"
+
+
+def _toolkits(value: object, known: _Known) -> tuple[str, ...]:
+    if not is_texts(value) or not set(value) <= set(known.toolkits):
+        raise TableValueError(
+            f"a list of toolkits of CMW_TOOLKITS ({', '.join(known.toolkits) or 'none is set'})"
         )
     return tuple(dict.fromkeys(value))
 
 
-def _origins(value: object, _settings: Settings) -> frozenset[str]:
-    error = _ProfileError("a list of origins such as https://example.com:8443")
-    if not _is_texts(value) or any("," in part or not part.strip() for part in value):
+def _origins(value: object, _known: _Known) -> frozenset[str]:
+    error = TableValueError("a list of origins such as https://example.com:8443")
+    if not is_texts(value) or any("," in part or not part.strip() for part in value):
         raise error
     try:
         return network.origins(",".join(value))
@@ -189,47 +192,19 @@ def _origins(value: object, _settings: Settings) -> frozenset[str]:
         raise error from None
 
 
-def _access(value: object, _settings: Settings) -> Access:
+def _access(value: object, _known: _Known) -> Access:
     if isinstance(value, str) and value in ACCESS_LEVELS:
         return ACCESS_LEVELS[value]
     # In a list, the name of a level would mean a user of that name.
-    if not _is_texts(value) or not value or ACCESS_LEVELS.keys() & set(value):
-        raise _ProfileError(ACCESS_ALLOWED)
+    if not is_texts(value) or not value or ACCESS_LEVELS.keys() & set(value):
+        raise TableValueError(ACCESS_ALLOWED)
     try:
         names = frozenset(values.line(name) for name in value)
     except ValueError:
-        raise _ProfileError(ACCESS_ALLOWED) from None
+        raise TableValueError(ACCESS_ALLOWED) from None
     if GROUP in names:
-        raise _ProfileError(ACCESS_ALLOWED)
+        raise TableValueError(ACCESS_ALLOWED)
     return names
-
-
-def _text(value: object, check: Callable[[str], str], allowed: str, max_chars: int) -> str:
-    try:
-        text = check(value) if isinstance(value, str) else ""
-    except ValueError:
-        text = ""
-    if not 0 < len(text) <= max_chars:
-        raise _ProfileError(allowed)
-    return text
-
-
-def _is_texts(value: object) -> TypeGuard[list[str]]:
-    return isinstance(value, list) and all(isinstance(part, str) for part in value)
-
-
-def _agent(table: dict[str, Any], number: int) -> str:
-    return f"agent {_quoted(table['id'])}" if table.get("id") else f"agent number {number}"
-
-
-def _quoted(value: object) -> str:
-    text = str(value)
-    return ascii(text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…")
-
-
-def _problem(path: Path, agent: str, problem: str) -> StartupError:
-    subject = f"CMW_AGENTS_FILE: {path}" + (f", {agent}:" if agent else "")
-    return StartupError(" ".join(f"{subject} {problem}".split()))
 
 
 ACCESS_ALLOWED = (
@@ -238,7 +213,7 @@ ACCESS_ALLOWED = (
 )
 ID_ALLOWED = "1 to 40 small letters, digits, - and _"
 # Every key of an agent, with the function that validates its value.
-READERS: Final[Mapping[str, Callable[[Any, Settings], Any]]] = MappingProxyType(
+READERS: Final[Mapping[str, Callable[[Any, _Known], Any]]] = MappingProxyType(
     {
         "id": _id,
         "name": _name,
@@ -247,5 +222,11 @@ READERS: Final[Mapping[str, Callable[[Any, Settings], Any]]] = MappingProxyType(
         "toolkits": _toolkits,
         "allowed_origins": _origins,
         "access": _access,
+        "temperature": temperature,
+        "top_p": top_p,
+        "seed": seed,
+        "effort": effort,
+        "output_tokens": output_tokens,
+        "fallback": _fallback,
     }
 )

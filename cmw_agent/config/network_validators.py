@@ -6,7 +6,7 @@ They work as those of `cmw_agent.config.validators`.
 import ipaddress
 import re
 from importlib.util import find_spec
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from cmw_agent.config.declarations import SettingValueError
 from cmw_agent.config.validators import line, token
@@ -15,6 +15,9 @@ HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,252}[A-Za-z0-9])?")
 FRAME_SOURCE = re.compile(
     r"https?://(\*\.)?[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:(\d{1,5}|\*))?"
 )
+HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+FRAMING_HEADERS = frozenset({"host", "content-length", "transfer-encoding", "connection"})
+SECRET_WORDS = ("key", "token", "secret", "password")
 DEFAULT_PORTS = {"http": 80, "https": 443}
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 SQLITE = ("sqlite", "sqlite+aiosqlite")
@@ -49,6 +52,33 @@ def base_url(text: str) -> str:
     if address.query or address.fragment:
         raise ValueError
     return address.geturl().rstrip("/")
+
+
+def endpoint_url(text: str) -> str:
+    """Return the http or https URL of a model's endpoint, perhaps with a query.
+
+    A key has no place in it: unlike a setting for keys, it may be logged.
+    """
+    address = _web_address(text)
+    names = [name.lower() for name, _ in parse_qsl(address.query, keep_blank_values=True)]
+    if address.fragment or any(word in name for name in names for word in SECRET_WORDS):
+        raise ValueError
+    return address._replace(path=address.path.rstrip("/")).geturl()
+
+
+def headers_of(text: str) -> dict[str, str]:
+    """Return the headers of lines ``Name: value``, as the openai SDK reads them."""
+    lines = (line.partition(":") for line in text.split("\n") if line.strip())
+    return {name.strip(): value.strip() for name, _, value in lines}
+
+
+def header_lines(text: str) -> str:
+    """Return lines ``Name: value`` each of which is a header that HTTP allows."""
+    for name, value in headers_of(text).items():
+        is_value = value.isprintable() and value.isascii()
+        if not HEADER_NAME.fullmatch(name) or not is_value or name.lower() in FRAMING_HEADERS:
+            raise ValueError
+    return text.strip()
 
 
 def provider_url(text: str) -> str:

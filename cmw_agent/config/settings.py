@@ -11,8 +11,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from dotenv import dotenv_values
 from dotenv.parser import parse_stream
-from pydantic import PrivateAttr, ValidationError
+from pydantic import PrivateAttr, SecretStr, ValidationError
 
 from cmw_agent.config.declarations import SettingValueError
 from cmw_agent.config.settings_base import PREFIX
@@ -53,6 +54,7 @@ class Settings(
     """
 
     _unknown: tuple[str, ...] = PrivateAttr(())
+    _env_file: Path | None = PrivateAttr(None)
 
     @property
     def demo(self) -> bool:
@@ -79,6 +81,16 @@ class Settings(
     def accounts(self) -> bool:
         """Whether visitors may sign in."""
         return self.openid_provider_url is not None and self.oauth_client_id is not None
+
+    def secret(self, name: str) -> SecretStr | None:
+        """Return the value of the environment variable `name`, or of its line in the `.env` file.
+
+        For secrets whose variables `agents.toml` names. None where the variable is not set or empty.
+        """
+        value = os.environ.get(name)
+        if value is None and self._env_file is not None:
+            value = dotenv_values(self._env_file, encoding="utf-8-sig").get(name)
+        return SecretStr(value.strip()) if value and value.strip() else None
 
     @property
     def unknown(self) -> tuple[str, ...]:
@@ -113,6 +125,7 @@ def load_settings(env_file: Path | None = Path(".env")) -> Settings:
     if not {item.name for item in settings.key_scopes} <= {key.name for key in settings.api_keys}:
         raise SettingsError([NO_SUCH_KEY])
     settings._unknown = _unknown_names(file_names | set(os.environ))  # noqa: SLF001 (own module)
+    settings._env_file = env_file  # noqa: SLF001
     return settings
 
 

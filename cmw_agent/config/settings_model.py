@@ -27,11 +27,12 @@ class ModelSettings(SettingsBase):
         shown="none; the demo model answers unless an address is set",
         validation_alias="OPENAI_API_KEY",
     )
-    openai_base_url: Annotated[str | None, checked(network.base_url)] = setting(
+    openai_base_url: Annotated[str | None, checked(network.endpoint_url)] = setting(
         None,
         "Address of any OpenAI-compatible endpoint (OpenRouter, the Hugging Face router, Ollama, "
-        "vLLM …). An address alone is asked without a key.",
-        "an http:// or https:// address without user name, ? and #",
+        "vLLM, Azure …), perhaps with a query such as `?api-version=…`. An address alone is asked "
+        "without a key.",
+        "an http:// or https:// address without user name, # and a key",
         shown="OpenAI's own, where a key is set",
         validation_alias="OPENAI_BASE_URL",
     )
@@ -43,9 +44,11 @@ class ModelSettings(SettingsBase):
         max_length=200,
     )
     model_timeout: float = seconds(
-        60, "Seconds to wait for the model to send anything at all.", 3600
+        600,
+        "Seconds to wait for the model to send anything at all. Models that think take minutes.",
+        3600,
     )
-    turn_timeout: float = seconds(300, "Seconds that a whole turn may last.", 86400)
+    turn_timeout: float = seconds(1800, "Seconds that a whole turn may last.", 86400)
     demo_pause: float = setting(
         0.015,
         "Seconds between two words of the demo model's answers.",
@@ -113,3 +116,35 @@ class ModelSettings(SettingsBase):
         "a name of at most 200 characters on one line",
         max_length=200,
     )
+    openai_org_id: Annotated[str | None, checked(values.token)] = setting(
+        None,
+        "Organization that requests to the endpoint are counted for: the header "
+        "`OpenAI-Organization`.",
+        "one word of printable ASCII characters",
+        shown="none",
+        validation_alias="OPENAI_ORG_ID",
+    )
+    openai_project_id: Annotated[str | None, checked(values.token)] = setting(
+        None,
+        "Project that requests to the endpoint are counted for: the header `OpenAI-Project`.",
+        "one word of printable ASCII characters",
+        shown="none",
+        validation_alias="OPENAI_PROJECT_ID",
+    )
+    openai_custom_headers: Annotated[SecretStr | None, checked(network.header_lines)] = setting(
+        None,
+        "Further headers of each request to the endpoint, one `Name: value` on each line.",
+        "lines of the form Name: value",
+        shown="none",
+        validation_alias="OPENAI_CUSTOM_HEADERS",
+    )
+
+    def openai_headers(self) -> dict[str, str]:
+        """Return the further headers of each request to the endpoint of `OPENAI_BASE_URL`."""
+        named = {
+            "OpenAI-Organization": self.openai_org_id,
+            "OpenAI-Project": self.openai_project_id,
+        }
+        lines = self.openai_custom_headers
+        custom = network.headers_of(lines.get_secret_value()) if lines is not None else {}
+        return {**{name: value for name, value in named.items() if value}, **custom}

@@ -1,1 +1,1 @@
-"""Uploaded files: checks, storage, text extraction. Imported by `chat` and the layers above it."""
+"""Uploaded files: checks, storage, text extraction."""

@@ -7,7 +7,7 @@ exist raise the same `FileMissingError`.
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,6 +27,7 @@ from cmw_agent.files.sniffing import HEAD, clean_name, detect
 from cmw_agent.files.storage import (
     FILE_ID,
     PICTURE,
+    WRITE_BYTES,
     FileStore,
     FileTooLargeError,
     ReceivedFile,
@@ -127,6 +128,24 @@ class Files:
                 await asyncio.shield(self._store.drop([file_id]))
                 raise
         return file
+
+    async def add_picture(
+        self, principal: Principal, title: str, data: bytes, address: str | None = None
+    ) -> StoredFile:
+        """Store a picture that a model made, under the same limits and checks as an upload.
+
+        Args:
+            principal: Whose picture it is.
+            title: Its name without an ending.
+            data: Its bytes.
+            address: Network address of the client, if there is one.
+        """
+        file_type = detect(data[:HEAD], title)
+        if file_type is None or file_type.kind != "image":
+            raise FileRefusedError("kind")
+        media_type = file_type.media_type
+        name = f"{title}.{media_type.partition('/')[2]}"
+        return await self.add(principal, name, media_type, _pieces(data), address)
 
     async def open(self, principal: Principal, file_id: str) -> tuple[StoredFile, Path]:
         """Return the record of a file, and the path of its bytes."""
@@ -271,6 +290,11 @@ class Files:
         )
         log.error("files failed", error_id=error.error_id, cause=describe_exception(cause))
         return error
+
+
+async def _pieces(data: bytes) -> AsyncGenerator[bytes]:
+    for start in range(0, len(data), WRITE_BYTES):
+        yield data[start : start + WRITE_BYTES]
 
 
 def _size(path: Path) -> int:

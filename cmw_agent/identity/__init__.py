@@ -1,1 +1,1 @@
-"""Identity: principals, the signed tokens that prove them, the secret key. Imported by every package above `config`."""
+"""Identity: principals, the signed tokens that prove them, the secret key."""

@@ -1,1 +1,1 @@
-"""Rate limits and budgets of users, network addresses and the process. Imported by `chat` and the layers above it."""
+"""Rate limits and budgets of users, network addresses and the process."""

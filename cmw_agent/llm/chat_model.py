@@ -88,8 +88,11 @@ class DirectChatModel:
         raise NotImplementedError
 
 
+ChatModel = BaseChatModel | DirectChatModel
+
+
 async def complete_history(
-    model: BaseChatModel,
+    model: ChatModel,
     instructions: str,
     history: Sequence[HistoryMessage],
     tools: Sequence[ToolSchema],
@@ -116,7 +119,7 @@ async def complete_history(
 
 
 async def complete(
-    model: BaseChatModel,
+    model: ChatModel,
     messages: Sequence[BaseMessage],
     tools: Sequence[ToolSchema],
     events: RunEvents,

@@ -13,14 +13,16 @@ from collections.abc import AsyncIterator, Iterator
 from types import TracebackType
 from typing import Any, Self
 
-from cmw_agent.llm.errors import NotAStreamError, StreamCutError
+from cmw_agent.llm.chunks import Chunk
+from cmw_agent.llm.errors import UpstreamError
 from cmw_agent.llm.http_client import Reply, Upstream
-from cmw_agent.llm.sse import Chunk, Merger, SSEParser
+from cmw_agent.llm.reply_reader import ReplyReader
+from cmw_agent.llm.retries import RETRIES, pause_before_retry
+from cmw_agent.llm.sse import Translate
 
 LAG_WEIGHT = 4.0  # seconds added to the interval per second of event-loop lag
 LAG_SMOOTHING = 0.2  # weight of the newest lag in the moving average
 TICKS_PER_INTERVAL = 4  # at least
-FULL_READ = 65_536  # bytes; a read of this size has more waiting behind it
 
 
 def next_tick(now: float, interval: float, shortest: float) -> float:
@@ -126,23 +128,46 @@ class CoalescedCompletions:
             raise ValueError("this app only asks for streamed answers")
         return CoalescedStream(self._upstream, payload, self._interval)
 
+    async def probe(self, **payload: Any) -> None:
+        """Ask for a stream as it is, without adaptation, and abort it when its answer begins.
+
+        Raises:
+            UpstreamError: The server refused the request.
+        """
+        reply = await self._upstream.open(payload, adapts=False)
+        reply.close()
+
 
 class CoalescedStream:
     """One streamed completion: an async context manager that iterates over merged chunks.
 
     Leaving the context closes the connection, which aborts an unfinished request upstream.
+    A reply that fails before the first part of its answer, in a way that may pass, is asked for
+    again up to `RETRIES` times.
 
     Args:
         upstream: Client of the endpoint.
         payload: Body of the request.
         interval: Time between two reads.
+        silence: Seconds without a sign of life after which the call fails; None for the client's.
+        translate: Turns an event of another interface into chunks.
 
     Raises:
         UpstreamError: The server refused the request (on entering), or the stream broke
             (on iterating).
     """
 
-    def __init__(self, upstream: Upstream, payload: Chunk, interval: FlushInterval) -> None:
+    def __init__(
+        self,
+        upstream: Upstream,
+        payload: Chunk,
+        interval: FlushInterval,
+        *,
+        silence: float | None = None,
+        translate: Translate | None = None,
+    ) -> None:
+        self._silence = silence
+        self._translate = translate
         self._upstream = upstream
         self._payload = payload
         self._interval = interval
@@ -150,8 +175,8 @@ class CoalescedStream:
         self._reply: Reply
 
     async def __aenter__(self) -> Self:
-        self._reply = await self._upstream.open(self._payload)
-        self._stack.callback(self._reply.close)
+        self._reply = await self._open()
+        self._stack.callback(self._close)
         self._stack.enter_context(self._interval.stream())
         return self
 
@@ -162,24 +187,32 @@ class CoalescedStream:
         trace: TracebackType | None,
     ) -> None:
         self._stack.close()
+        if isinstance(error, UpstreamError):
+            self._upstream.clean(error, self._payload)
+
+    def _close(self) -> None:
+        self._reply.close()
 
     async def __aiter__(self) -> AsyncIterator[Chunk]:
-        reply, parser, merger = self._reply, SSEParser(), Merger()
-        while data := await reply.read():
-            chunks = merger.merge(parser.feed(data))
-            waits = merger.started and len(data) < FULL_READ
-            if waits:
-                # Before the chunks are yielded: bytes that arrive meanwhile join the next read.
-                reply.pause()
+        reader, tries = self._reader(), 1
+        while True:
+            try:
+                chunks = await reader.read()
+            except UpstreamError as error:
+                pause = pause_before_retry(error, tries)
+                if reader.has_begun or tries > RETRIES or pause is None:
+                    raise
+                self._reply.close()
+                await asyncio.sleep(pause)
+                self._reply = await self._open()
+                reader, tries, chunks = self._reader(), tries + 1, []
+            if chunks is None:
+                return
             for chunk in chunks:
                 yield chunk
-            if parser.fault is not None:
-                raise parser.fault
-            if parser.done:
-                reply.release()
-                return
-            if waits:
-                await self._interval.wait()
-                reply.resume()
-        if not merger.finished:
-            raise NotAStreamError if parser.empty else StreamCutError
+
+    async def _open(self) -> Reply:
+        return await self._upstream.open(self._payload, silence=self._silence)
+
+    def _reader(self) -> ReplyReader:
+        return ReplyReader(self._reply, self._interval, self._translate)

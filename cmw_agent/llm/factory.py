@@ -1,102 +1,23 @@
-"""Builds the chat model from the settings, and explains its failures to users."""
+"""Builds the chat model from the settings."""
 
 import contextlib
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
 
 from langchain_core.language_models import BaseChatModel
-from pydantic import SecretStr
 
+from cmw_agent.config.model_loader import load_models
 from cmw_agent.config.settings import Settings
-from cmw_agent.core.errors import ModelFailedError
-from cmw_agent.llm.coalescing import CoalescedCompletions, FlushInterval
-from cmw_agent.llm.demo_model import DemoModel
-from cmw_agent.llm.errors import StreamSilentError, UpstreamError
-from cmw_agent.llm.http_client import Upstream
-
-if TYPE_CHECKING:
-    from cmw_agent.llm.coalesced_model import CoalescedChatOpenAI
-
-
-def import_model_class() -> "type[CoalescedChatOpenAI]":
-    """Return the class of endpoints' models, whose import takes a second and 20 MB.
-
-    A process with the demo model saves both. Others call this before their event loop runs.
-    """
-    from cmw_agent.llm.coalesced_model import CoalescedChatOpenAI  # noqa: PLC0415
-
-    return CoalescedChatOpenAI
+from cmw_agent.llm.catalog import open_models
+from cmw_agent.llm.coalescing import FlushInterval
 
 
 @contextlib.asynccontextmanager
 async def open_model(settings: Settings, interval: FlushInterval) -> AsyncIterator[BaseChatModel]:
-    """Yield the app's one chat model, and close its connections at the end.
+    """Yield the settings' first model alone, and close its connections at the end.
 
     Args:
         settings: Endpoint and model; the demo model where they name none.
         interval: Time between two updates of a stream, shared by all streams.
     """
-    if settings.demo:
-        yield DemoModel(pause=settings.demo_pause)
-        return
-    model_class = import_model_class()
-    key = settings.openai_api_key
-    base_url = settings.openai_base_url or "https://api.openai.com/v1"
-    upstream = Upstream(
-        base_url,
-        key=key.get_secret_value() if key is not None else None,
-        read_seconds=settings.model_timeout,
-        # More connections than turns, so that no turn waits for the pool.
-        connections=settings.max_turns * 2,
-    )
-    completions = CoalescedCompletions(upstream, interval)
-    try:
-        yield model_class(
-            model_name=settings.model,
-            openai_api_base=base_url,
-            openai_api_key=SecretStr("unused"),
-            # Without both, LangChain makes an unused openai client with certificates and a key.
-            client=completions,
-            async_client=completions,
-            streaming=True,
-            stream_usage=settings.stream_usage,
-            # Each read already has a time-out, so LangChain need not set a timer for each chunk.
-            stream_chunk_timeout=None,
-            use_responses_api=False,
-        )
-    finally:
-        await upstream.close()
-
-
-def explain(error: BaseException, settings: Settings) -> ModelFailedError:
-    """Return the error to show to the user for `error`, which a model call raised."""
-    kind = classify(error)
-    model = settings.model
-    sentences = {
-        "timeout": f"The model stayed silent for {settings.model_timeout:g} seconds; "
-        "please try again.",
-        "cut": "The connection to the model broke in the middle of the answer; please try again.",
-        "not_a_stream": "The model's server sent something that is not an answer; "
-        "whoever runs this app should check OPENAI_BASE_URL.",
-        "refused": "The model's server reported an error in the middle of the answer; "
-        "please try again.",
-        "unauthorised": "The model's server did not accept this app's key; "
-        "whoever runs this app should check OPENAI_API_KEY.",
-        "no_such_model": f"The model's server does not know the model {model!r}; "
-        "whoever runs this app should check CMW_MODEL and OPENAI_BASE_URL.",
-        "rate_limited": "The model is busy right now; please try again in a minute.",
-        "rejected": "The model's server did not accept this request; "
-        "please rephrase the message or start a new chat.",
-        "server_error": "The model's server has a problem; please try again in a moment.",
-        "unreachable": "The model's server cannot be reached; please try again in a moment.",
-    }
-    return ModelFailedError(sentences.get(kind), kind=kind)
-
-
-def classify(error: BaseException) -> str:
-    """Return the kind of a failure for logs and metrics, such as ``"timeout"``."""
-    if isinstance(error, UpstreamError):
-        return error.kind
-    if isinstance(error, TimeoutError):
-        return StreamSilentError.kind
-    return UpstreamError.kind
+    async with open_models(settings, load_models(settings), interval) as catalog:
+        yield catalog.default

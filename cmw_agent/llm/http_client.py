@@ -6,125 +6,182 @@ and URLs at each layer, which takes longer than the rest of a turn's start; see
 ``docs/adr/0004-coalescing-at-the-source.md``.
 """
 
-import random
-import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import aiohttp
-import certifi
 import orjson
-from aiohttp.helpers import get_env_proxy_for_url
-from yarl import URL
 
+from cmw_agent.core.logs import get_logger
 from cmw_agent.core.retry import retry
+from cmw_agent.llm.adaptation import Adaptation
+from cmw_agent.llm.adapted_request import AdaptedRequest
+from cmw_agent.llm.endpoint import CONNECT_SECONDS, NO_HEADERS, Endpoint, read_error_body
+from cmw_agent.llm.error_details import ErrorReader
 from cmw_agent.llm.errors import (
     RequestRefusedError,
     StreamCutError,
     StreamSilentError,
-    UnreachableError,
     UpstreamError,
 )
 from cmw_agent.llm.response_body import ResponseBody
+from cmw_agent.llm.retries import RETRIES, pause_before_retry, read_advice
 
-CONNECT_SECONDS = 10.0
-RETRIES = 2  # before the first byte of an answer; never after it
-RETRIED = frozenset({408, 409, 429, 500, 502, 503, 504})
-LONGEST_PAUSE = 8.0  # seconds between two tries, also where the server asks for more
+log = get_logger(__name__)
+
 KEEPALIVE_SECONDS = 30.0
+MAX_MODELS = 200  # whose adaptations are remembered
+# Failures of an adapted request that are told in place of the first one: it got further.
+LATER_KINDS = frozenset({"too_long", "rate_limited", "no_credit", "moderated", "timeout"})
 
 
 class Upstream:
-    """Requests streamed chat completions from one endpoint. Close it before its event loop ends.
+    """Requests streamed completions from one endpoint. Close it before its event loop ends.
+
+    What the endpoint refuses is left out: tools, parameters, the system role. That is remembered
+    for each model, and holds nothing of any user.
 
     Args:
-        base_url: URL of the endpoint, to which ``/chat/completions`` is appended.
-        key: API key, sent as bearer token; or None.
+        base_url: URL of the endpoint, to which `path` is appended.
+        key: API key, or None.
         read_seconds: Time-out of one read, in seconds.
         connections: Maximum number of open connections.
+        headers: Further headers of each request.
+        path: The path of the interface below `base_url`.
+
+    Raises:
+        StartupError: A proxy or certificates that the environment names cannot be used.
     """
 
     def __init__(
-        self, base_url: str, *, key: str | None, read_seconds: float, connections: int
+        self,
+        base_url: str,
+        *,
+        key: str | None,
+        read_seconds: float,
+        connections: int,
+        headers: Mapping[str, str] = NO_HEADERS,
+        path: str = "/chat/completions",
     ) -> None:
-        self._url = base_url.rstrip("/") + "/chat/completions"
-        self._headers = {"content-type": "application/json", "accept": "text/event-stream"}
-        if key is not None:
-            self._headers["authorization"] = f"Bearer {key}"
+        self._endpoint = Endpoint(base_url, key=key, headers=headers)
+        self._url = self._endpoint.url(path)
+        self._errors = ErrorReader(self._endpoint.secrets)
+        self._learned: dict[str, tuple[Adaptation, ...]] = {}
+        self._limits = _limits(read_seconds)
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=connections, keepalive_timeout=KEEPALIVE_SECONDS, ssl=_trusted(base_url)
-            ),
+            connector=aiohttp.TCPConnector(limit=connections, keepalive_timeout=KEEPALIVE_SECONDS),
             cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(
-                total=None, sock_connect=CONNECT_SECONDS, sock_read=read_seconds
-            ),
             auto_decompress=True,
-            trust_env=has_proxy(base_url),
         )
 
     async def close(self) -> None:
         """Close every connection."""
         await self._session.close()
 
-    async def open(self, payload: Mapping[str, Any]) -> "Reply":
+    async def open(
+        self,
+        payload: Mapping[str, Any],
+        *,
+        silence: float | None = None,
+        adapts: bool = True,
+        refused: UpstreamError | None = None,
+    ) -> "Reply":
         """Send a request and return its streamed reply, which the caller closes.
 
         A request that failed before the first byte of the answer is retried up to `RETRIES`
-        times if its failure may be temporary.
+        times if its failure may be temporary. If it was refused for a part that can be left out,
+        it is sent once more without that part.
+
+        Args:
+            payload: The request.
+            silence: Seconds of one read; None for `read_seconds`.
+            adapts: Whether parts may be left out.
+            refused: The error with which the stream of the same request began, if it was sent
+                before: what that error names is left out.
 
         Raises:
             RequestRefusedError: The server answered with an HTTP error.
-            StreamSilentError, StreamCutError, UnreachableError: No answer arrived.
+            UpstreamError: No answer arrived.
         """
-        body = orjson.dumps(payload)
-        try:
-            send = partial(self._try, body)
-            return await retry(send, tries=RETRIES + 1, pause_after=_pause_after)
-        except _RetryableError as failure:
-            raise failure.error from failure.__cause__
+        model = str(payload.get("model"))
+        request = AdaptedRequest(
+            payload, self._learned.get(model, ()) if adapts else (), adapts=adapts
+        )
+        if refused is not None:
+            self.clean(refused, payload)
+            request.adapt(refused)
+        limits = self._limits if silence is None else _limits(silence)
+        reply = await self._adapted(request, limits)
+        learn = partial(self._learn, model, request.applied)
+        if refused is None:
+            learn()
+            return reply
+        # Such a server refuses in its stream: only a complete answer shows that it does not.
+        reply.on_complete = learn
+        return reply
 
-    async def _try(self, body: bytes) -> "Reply":
-        try:
-            answer = await self._session.post(self._url, data=body, headers=self._headers)
-        except aiohttp.SocketTimeoutError as error:
-            # Not retried: the user would wait as long again.
-            raise StreamSilentError from error
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            raise _RetryableError(UnreachableError()) from error
-        except aiohttp.ClientError as error:
-            # Most often a keep-alive connection that the server has closed meanwhile.
-            raise _RetryableError(StreamCutError()) from error
+    def clean(self, error: UpstreamError, payload: Mapping[str, Any]) -> None:
+        """Strike out keys, and what is quoted of a request, in the details of an error.
+
+        Args:
+            error: An error that a stream reported.
+            payload: The request.
+        """
+        if error.details is not None:
+            error.set_details(self._errors.cleaned(error.details, orjson.dumps(payload)))
+
+    async def _adapted(self, request: AdaptedRequest, limits: aiohttp.ClientTimeout) -> "Reply":
+        first: UpstreamError | None = None
+        while True:
+            try:
+                reply = await self._send(request, limits)
+            except UpstreamError as error:
+                if request.adapt(error):
+                    first = first or error
+                    continue
+                if first is None or error.kind in LATER_KINDS:
+                    raise
+                raise first from error
+            reply.adaptations = request.applied
+            return reply
+
+    async def _send(self, request: AdaptedRequest, limits: aiohttp.ClientTimeout) -> "Reply":
+        def pause_after(error: Exception, tries: int) -> float | None:
+            if request.refused_part(error) is not None:
+                return None
+            return pause_before_retry(error, tries)
+
+        send = partial(self._try, request, limits)
+        return await retry(send, tries=RETRIES + 1, pause_after=pause_after)
+
+    async def _try(self, request: AdaptedRequest, limits: aiohttp.ClientTimeout) -> "Reply":
+        accepted = "text/event-stream" if request.streams else "application/json"
+        answer = await self._endpoint.post(
+            self._session,
+            self._url,
+            lambda: request.body,
+            headers={"content-type": "application/json", "accept": accepted},
+            limits=limits,
+        )
         if answer.status == 200:
             return Reply(answer)
-        pause = _asked_pause(answer.headers.get("retry-after"))
-        answer.close()
-        if answer.status in RETRIED:
-            raise _RetryableError(RequestRefusedError(answer.status), pause)
-        raise RequestRefusedError(answer.status)
+        body = await read_error_body(answer)
+        details = self._errors.of_body(answer.status, body, request.body)
+        error = RequestRefusedError(answer.status, details)
+        read_advice(error, answer.headers)
+        raise error
 
-
-def has_proxy(url: str) -> bool:
-    """Return whether the environment names a proxy for `url`.
-
-    Only then is aiohttp's `trust_env` set: with it, each request switches to a thread twice, and
-    a request with a key fails if a .netrc file has an entry for its host.
-    """
-    try:
-        get_env_proxy_for_url(URL(url))
-    except LookupError:
-        return False
-    return True
-
-
-def _trusted(base_url: str) -> ssl.SSLContext | Literal[True]:
-    """Return the TLS context for `base_url`; loading the certificates takes tens of ms."""
-    if not base_url.lower().startswith("https:"):
-        return True
-    trusted = ssl.create_default_context()
-    trusted.load_verify_locations(certifi.where())
-    return trusted
+    def _learn(self, model: str, applied: tuple[Adaptation, ...]) -> None:
+        learned = self._learned.get(model, ())
+        new = [part for part in applied if part not in learned]
+        if not new:
+            return
+        while len(self._learned) >= MAX_MODELS and model not in self._learned:
+            del self._learned[next(iter(self._learned))]
+        self._learned[model] = (*learned, *new)
+        for part in new:
+            log.warning("the endpoint refuses %s for model %s, which is not sent", part, model)
 
 
 class Reply:
@@ -132,11 +189,17 @@ class Reply:
 
     Args:
         answer: aiohttp's response, whose status line and headers have been read.
+
+    Attributes:
+        adaptations: Parts that were left out of the request, since the endpoint refuses them.
+        on_complete: Called when a complete answer has been read.
     """
 
     def __init__(self, answer: aiohttp.ClientResponse) -> None:
         self._answer = answer
         self._body = ResponseBody(answer)
+        self.adaptations: tuple[Adaptation, ...] = ()
+        self.on_complete: Callable[[], None] | None = None
 
     async def read(self) -> bytes:
         """Wait for bytes and return all that have arrived; empty at the end of the response.
@@ -170,26 +233,10 @@ class Reply:
 
     def release(self) -> None:
         """Return the connection of a complete answer to the pool."""
+        if self.on_complete is not None:
+            self.on_complete()
         self._answer.release()
 
 
-class _RetryableError(Exception):
-    def __init__(self, error: UpstreamError, pause: float = 0.0) -> None:
-        super().__init__()
-        self.error = error
-        self.pause = pause
-
-
-def _asked_pause(header: str | None) -> float:
-    try:
-        return max(0.0, float(header)) if header else 0.0
-    except ValueError:
-        return 0.0
-
-
-def _pause_after(error: Exception, tries: int) -> float | None:
-    if not isinstance(error, _RetryableError) or error.pause > LONGEST_PAUSE:
-        return None
-    # Exponential from half a second, with jitter, so that many turns do not retry at once.
-    backoff = min(LONGEST_PAUSE, 0.25 * 2**tries) * (0.75 + random.random() / 4)  # noqa: S311
-    return error.pause or backoff
+def _limits(read_seconds: float) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=read_seconds)

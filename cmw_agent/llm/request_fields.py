@@ -11,8 +11,6 @@ from collections.abc import AsyncIterator
 from hashlib import sha256
 from typing import Any, Literal
 
-from langchain_core.language_models import BaseChatModel
-
 from cmw_agent.config.settings import Settings
 from cmw_agent.core.logs import get_logger
 from cmw_agent.llm.coalescing import CoalescedCompletions
@@ -27,51 +25,53 @@ PROBE_SECONDS = 60.0
 
 
 class RequestFields:
-    """Builds the further fields of each request.
+    """Builds the per-user fields of each request to one endpoint.
 
     Args:
         settings: Which fields the server accepts; with ``auto`` no user id is sent before `probe`.
+        endpoint: Sets the opaque names of one endpoint apart from those of others.
 
     Attributes:
         user_field: Name of the field for the user id; None if it is not sent.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, endpoint: str = "") -> None:
         configured = [field for field in USER_FIELDS if field == settings.user_field]
         self.user_field: UserField | None = configured[0] if configured else None
         salts = {"on": "cache_salt", "prompt_cache_key": "prompt_cache_key", "off": None}
         self._salt = salts[settings.cache_salt]
-        self._model = settings.model
+        self._endpoint = endpoint
 
-    def of(self, owner: str, model: str | None = None) -> dict[str, Any]:
-        """Return the further fields of a request of `owner`.
-
-        Args:
-            owner: Id of the principal.
-            model: The model to ask; None for the settings' first one.
-        """
+    def of(self, owner: str) -> dict[str, Any]:
+        """Return the per-user fields of a request of `owner`, a principal's id."""
         fields: dict[str, Any] = {}
-        if model is not None and model != self._model:
-            fields["model"] = model
         if self.user_field is not None:
-            fields[self.user_field] = _opaque("user", owner)
+            fields[self.user_field] = self._opaque("user", owner)
         if self._salt is not None:
-            fields[self._salt] = _opaque("cache", owner)
+            fields[self._salt] = self._opaque("cache", owner)
         return fields
 
-    async def probe(self, completions: CoalescedCompletions) -> None:
+    def _opaque(self, purpose: str, owner: str) -> str:
+        text = f"cmw.{purpose}{self._endpoint}\0{owner}"
+        return sha256(text.encode()).hexdigest()[:32]
+
+    async def probe(self, completions: CoalescedCompletions, model: str) -> None:
         """Find out which fields the server accepts, with one short request for each.
 
         The first accepted field for the user id is used from then on; a cache key that the
         server refuses is no longer sent. The answers are not read: each request is aborted when
         its answer begins.
+
+        Args:
+            completions: Of the endpoint.
+            model: The name of a model that it has.
         """
         try:
             for field in USER_FIELDS:
-                if await self._accepts(completions, field):
+                if await self._accepts(completions, model, field):
                     self.user_field = field
                     break
-            if self._salt is not None and not await self._accepts(completions, self._salt):
+            if self._salt is not None and not await self._accepts(completions, model, self._salt):
                 log.warning("the endpoint refuses %s, which is not sent", self._salt)
                 self._salt = None
         except (UpstreamError, TimeoutError) as error:
@@ -80,13 +80,13 @@ class RequestFields:
             return
         log.info("the user id is sent to the endpoint in", field=self.user_field)
 
-    async def _accepts(self, completions: CoalescedCompletions, field: str) -> bool:
-        payload = {"model": self._model, "messages": [{"role": "user", "content": "ping"}]}
-        payload[field] = _opaque("user", "probe")
+    async def _accepts(self, completions: CoalescedCompletions, model: str, field: str) -> bool:
+        payload = {"model": model, "messages": [{"role": "user", "content": "ping"}]}
+        payload[field] = self._opaque("user", "probe")
         try:
             async with asyncio.timeout(PROBE_SECONDS):
-                async with await completions.create(**payload, stream=True):
-                    return True
+                await completions.probe(**payload, stream=True)
+                return True
         except RequestRefusedError as error:
             if error.status_code not in REFUSALS:
                 raise
@@ -94,23 +94,14 @@ class RequestFields:
 
 
 @contextlib.asynccontextmanager
-async def open_request_fields(
-    settings: Settings, model: BaseChatModel
-) -> AsyncIterator[RequestFields]:
-    """Yield the app's `RequestFields`; with ``auto``, probe the endpoint in the background."""
-    fields = RequestFields(settings)
-    probe: asyncio.Task[None] | None = None
-    completions = getattr(model, "async_client", None)  # another kind of model has none
-    if settings.user_field == "auto" and isinstance(completions, CoalescedCompletions):
-        probe = asyncio.create_task(fields.probe(completions), name="endpoint-probe")
+async def probing(
+    fields: RequestFields, completions: CoalescedCompletions, model: str
+) -> AsyncIterator[None]:
+    """Probe an endpoint in the background of the block; see `RequestFields.probe`."""
+    probe = asyncio.create_task(fields.probe(completions, model), name="endpoint-probe")
     try:
-        yield fields
+        yield
     finally:
-        if probe is not None:
-            probe.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await probe
-
-
-def _opaque(purpose: str, owner: str) -> str:
-    return sha256(f"cmw.{purpose}\0{owner}".encode()).hexdigest()[:32]
+        probe.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await probe

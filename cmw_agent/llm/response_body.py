@@ -12,6 +12,7 @@ from typing import Any
 import aiohttp
 
 STREAM_FIELD = "_low_water"  # bytes in the stream below which aiohttp reads on by itself
+MAX_READ = 1_048_576  # bytes, about
 PROTOCOL_FIELD = "_reading_paused"  # whether the stream is full and the parser waits
 
 
@@ -37,10 +38,18 @@ class ResponseBody:
         Raises:
             aiohttp.ClientError, OSError: The connection broke, or its time-out passed.
         """
-        parts = [await self._content.readany()]
+        self._resume()
+        try:
+            parts = [await self._content.readany()]
+        except RuntimeError as error:
+            # aiohttp closed the connection for bytes that are not HTTP, and says no more of it.
+            raise aiohttp.ClientPayloadError from error
+        size = len(parts[0])
         # Received bytes are parsed as far as there is room for them, and the rest by `_resume`.
-        while self._resume() and (more := self._content.read_nowait()):
+        # A few bytes may decompress to very many, which are not read at once.
+        while size < MAX_READ and self._resume() and (more := self._content.read_nowait()):
             parts.append(more)
+            size += len(more)
         return b"".join(parts) if len(parts) > 1 else parts[0]
 
     def rest(self, error: BaseException) -> bytes:

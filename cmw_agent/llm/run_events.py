@@ -27,6 +27,11 @@ class RunEvents:
         self._length = 0  # characters of the current call's text
         self._separator = self._space = ""  # of text, and of thoughts
 
+    @property
+    def has_text(self) -> bool:
+        """Whether text of the current model call has been emitted."""
+        return self._length > 0
+
     def begin_call(self) -> None:
         """Start paragraphs for the text and the thoughts of the next model call."""
         self._separator = "\n\n" if self._has_text else ""

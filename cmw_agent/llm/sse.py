@@ -1,216 +1,245 @@
-"""Parses the server-sent events of streamed chat completions, and merges their text deltas.
+"""Parses the server-sent events of streamed chat completions.
 
 Formats: https://html.spec.whatwg.org/multipage/server-sent-events.html and
-https://platform.openai.com/docs/api-reference/chat-streaming.
+https://platform.openai.com/docs/api-reference/chat-streaming. Servers deviate from both; what the
+openai SDK reads is read, and what it does not read but can only mean one thing is read too:
+events without an empty line between them, a JSON body where events were asked for, one chunk per
+line without ``data:``.
 """
 
+from collections.abc import Callable
 from typing import Any
 
-import orjson
+from cmw_agent.llm.chunks import (
+    Chunk,
+    chunks_of,
+    has_content,
+    has_message,
+    read_json,
+    without_message,
+)
+from cmw_agent.llm.errors import (
+    NotAStreamError,
+    StreamRefusedError,
+    TooLargeError,
+    UpstreamError,
+)
+from cmw_agent.llm.sse_template import Template
+from cmw_agent.llm.stream_errors import refusal
 
-from cmw_agent.llm.errors import NotAStreamError, StreamRefusedError, UpstreamError
+Translate = Callable[[Chunk], list[Chunk]]
 
-Chunk = dict[str, Any]
-
-
-MAX_EVENT = 4_194_304  # bytes; no server sends one event this long
-# Bytes that end a JSON string or must be escaped in it.
-NOT_PLAIN = bytes(range(0x20)) + b'"\\'
-TEXT_KEY = b'"content":"'
-MAX_TEMPLATES = 4  # a server that formats each event differently is parsed event by event
+MAX_EVENT = 33_554_432  # bytes
+MAX_REPLY = 67_108_864  # bytes of a whole reply
+MAX_ATTEMPTS = 4  # a server that formats each event differently is parsed event by event
+BOM = b"\xef\xbb\xbf"
+ERROR_EVENTS = frozenset({b"error", b"exception"})
+PAGES = (b"<!doctype", b"<html", b"<?xml")
+LINE_ENDS = (b"\r\n\r\n", b"\n\n", b"\r\r")
 
 
 class SSEParser:
-    """Parses a byte stream, split anywhere, into the chunks of its ``data:`` lines.
+    """Parses a byte stream, split anywhere, into chunks. Call `finish` at its end.
+
+    Args:
+        translate: Turns an event of another interface into chunks.
 
     Attributes:
         done: The end marker ``[DONE]`` was read.
         empty: No chunk has been parsed so far.
-        fault: Set by a line that is not a server-sent event, is not a chunk, or reports an
-            error. Chunks before that line are returned, and none after it.
+        whole: A whole message was read, from a server that does not stream.
+        fault: Set by an event that is no chunk or reports an error, or by too many bytes. Chunks
+            before it are returned, and none after it.
     """
 
-    def __init__(self) -> None:
-        self._rest: list[bytes] = []  # pieces of an unfinished line
-        self._rest_length = 0
-        self._template: _Template | None = None
-        self._templates_left = MAX_TEMPLATES
+    def __init__(self, translate: Translate | None = None) -> None:
+        self._translate = translate
+        self._rest = bytearray()  # an unfinished line
+        self._after_cr = False  # the last line ended with CR: an LF that follows is part of its end
+        self._is_first = True
+        self._length = 0
+        self._event = b""  # name of the current event
+        self._data: bytearray | None = None  # of an event in several lines
+        self._body: bytearray | None = None  # JSON in lines without `data:`
+        self._templates: dict[str, Template] = {}
+        self._attempts = 0  # at learning a template in this read
+        self._has_deltas = False
         self.done = False
         self.empty = True
+        self.whole = False
         self.fault: UpstreamError | None = None
 
     def feed(self, data: bytes) -> list[Chunk]:
         """Return the chunks that `data` completes."""
         chunks: list[Chunk] = []
+        if self.fault is not None or self.done:
+            return chunks
+        self._length += len(data)
+        if self._after_cr and data:
+            data = data.removeprefix(b"\n")
+            self._after_cr = False
         if self._rest:
             # Joined when a line ends: a long event in small pieces is not copied for each piece.
-            self._rest.append(data)
-            self._rest_length += len(data)
-            if b"\n" not in data and self._rest_length <= MAX_EVENT:
+            self._rest.extend(data)
+            if b"\n" not in data and b"\r" not in data:
+                self._check_length()
                 return chunks
-            data = b"".join(self._rest)
-        if self._template is not None:
-            data = self._template.consume(data, chunks)
+            data = bytes(self._rest)
+            self._rest.clear()
+        if self._templates and self._data is None and self._body is None and not self._event:
+            if data.startswith((b"\n", b"\r")):
+                data = data.lstrip(b"\r\n")
+            for template in self._templates.values():
+                data = template.consume(data, chunks)
+        self._attempts = 0
         try:
             self._read(data, chunks)
         except UpstreamError as error:
             self.fault = error
+        self._check_length()
         return chunks
 
+    def finish(self) -> list[Chunk]:
+        """Return the chunks of what came last, where the stream ends without a line end."""
+        chunks: list[Chunk] = []
+        if self.fault is not None or self.done:
+            return chunks
+        line = bytes(self._rest)
+        self._rest.clear()
+        try:
+            self._take(line, b"", chunks)
+            self._end_event(chunks)
+            self._end_body(chunks)
+        except NotAStreamError:
+            pass  # an event that was cut
+        except UpstreamError as error:
+            self.fault = error
+        return chunks
+
+    def _check_length(self) -> None:
+        held = len(self._rest) + len(self._data or b"") + len(self._body or b"")
+        if self.fault is None and (held > MAX_EVENT or self._length > MAX_REPLY):
+            self.fault = TooLargeError()
+
     def _read(self, data: bytes, chunks: list[Chunk]) -> None:
-        lines = data.split(b"\n")
-        rest = lines.pop()
-        self._rest, self._rest_length = [rest] if rest else [], len(rest)
-        for line in (raw.rstrip(b"\r") for raw in lines):
-            if line.startswith(b"data:"):
-                payload = line[5:].strip()
-                if payload == b"[DONE]":
-                    self.done = True
-                    break
-                if payload:
-                    chunks.append(self._parse(payload))
-            elif line and not line.startswith((b":", b"event:", b"id:", b"retry:")):
-                raise NotAStreamError
-        if len(rest) > MAX_EVENT:
-            raise NotAStreamError
+        lines = data.splitlines()
+        if data and data[-1] not in b"\r\n":
+            self._rest.extend(lines.pop())
+        self._after_cr = data.endswith(b"\r")
+        for line in lines:
+            if line:
+                self._take(line, data, chunks)
+                if self.done:
+                    return
+            elif self._data is not None or self._event:
+                self._end_event(chunks)
 
-    def _parse(self, payload: bytes) -> Chunk:
-        try:
-            chunk = orjson.loads(payload)
-        except orjson.JSONDecodeError as error:
-            raise NotAStreamError from error
-        if not isinstance(chunk, dict):
+    def _take(self, line: bytes, data: bytes, chunks: list[Chunk]) -> None:
+        """Read one line of `data`."""
+        if self._is_first:
+            line = line.removeprefix(BOM)
+            self._is_first = False
+        if line.startswith(b"data:"):
+            self._take_data(line, data, chunks)
+        elif not line.startswith(b":"):
+            self._take_other(line.strip(), data, chunks)
+
+    def _take_data(self, line: bytes, data: bytes, chunks: list[Chunk]) -> None:
+        payload = line[5:].strip()
+        if payload[:6].upper() == b"[DONE]":
+            self._end_event(chunks)
+            self._end_body(chunks)
+            self.done = True
+        elif self._data is not None:
+            self._data.extend(b"\n" + line[5:])
+        elif payload.startswith((b"{", b"[", b'"')):
+            if self._body is not None:
+                self._end_body(chunks)
+            # No object is the beginning of a longer JSON text, so one that is whole is not kept
+            # back until the empty line, which some servers never send.
+            value = _whole_json(payload)
+            if value is None:
+                self._data = bytearray(line[5:])
+            else:
+                self._add(value, chunks)
+                if self._attempts < MAX_ATTEMPTS and chunks and not self._event:
+                    self._learn_template(line, data, payload, chunks[-1])
+        elif payload.startswith(b"data:"):
+            self._take_data(payload, data, chunks)
+        elif self._event in ERROR_EVENTS or payload[:6].lower().startswith((b"error", b"[error")):
+            raise refusal(payload.decode("utf-8", "replace"))
+
+    def _take_other(self, line: bytes, data: bytes, chunks: list[Chunk]) -> None:
+        """Read a line that is neither data nor a comment; lines that mean nothing are skipped."""
+        name, _, value = line.partition(b":")
+        if self._body is None and line.startswith((b"{", b"[")):
+            found = _whole_json(line)
+            if found is not None:
+                self._add(found, chunks)
+            else:
+                self._body = bytearray(line)
+        elif line.startswith(b"data:"):
+            self._take_data(line, data, chunks)
+        elif self._body is not None:
+            self._body.extend(b"\n" + line)
+        elif name == b"event":
+            self._event = value.strip()
+        elif self.empty and line[:9].lower().startswith(PAGES):
             raise NotAStreamError
-        if chunk.get("error"):
+        elif name == b"error":
+            text = value.strip()
+            raise refusal(_whole_json(text) or text.decode("utf-8", "replace"))
+
+    def _end_event(self, chunks: list[Chunk]) -> None:
+        """Parse an event in several lines."""
+        data, self._data = self._data, None
+        if data is not None:
+            self._add(read_json(bytes(data)), chunks)
+        elif self._event in ERROR_EVENTS:
             raise StreamRefusedError
-        if not _has_shape(chunk):
-            raise NotAStreamError
-        self.empty = False
-        if self._templates_left:
-            self._learn_template(payload, chunk)
-        return chunk
+        self._event = b""
 
-    def _learn_template(self, payload: bytes, chunk: Chunk) -> None:
-        template = _Template.of(payload, chunk)
+    def _end_body(self, chunks: list[Chunk]) -> None:
+        """Parse JSON that was not sent as events; what is no JSON after all is skipped."""
+        body, self._body = self._body, None
+        value = _whole_json(bytes(body).strip()) if body is not None else None
+        if value is not None:
+            self._add(value, chunks)
+
+    def _add(self, value: Any, chunks: list[Chunk]) -> None:
+        if isinstance(value, str) and value.startswith("[DONE]"):
+            self.done = True
+            return
+        if self._event in ERROR_EVENTS:
+            raise refusal(value)
+        if self._translate is not None and isinstance(value, dict):
+            value = self._translate(value)
+        for chunk in chunks_of(value):
+            self.empty = False
+            self.whole = self.whole or chunk.get("object") == "chat.completion"
+            if has_message(chunk):
+                chunks.append(without_message(chunk) if self._has_deltas else chunk)
+            else:
+                self._has_deltas = self._has_deltas or has_content(chunk)
+                chunks.append(chunk)
+
+    def _learn_template(self, line: bytes, data: bytes, payload: bytes, chunk: Chunk) -> None:
+        """Learn from the first text event of a read that is unlike those before it."""
+        if any(template.fits(line) for template in self._templates.values()):
+            return
+        place = data.find(line) + len(line)
+        end = next((end for end in LINE_ENDS if data.startswith(end, place)), b"\n\n")
+        template = Template.of(line, end, payload, chunk)
+        self._attempts += 1
         if template is not None:
-            self._template = template
-            self._templates_left -= 1
+            self._templates[template.field] = template
 
 
-class _Template:
-    """The bytes around the text that all text events of one stream share.
-
-    A server writes the same bytes around each piece of text. Where they equal those of an
-    event that was parsed, and nothing between them needs unescaping, the bytes between them
-    are the text, by the grammar of JSON strings (RFC 8259, section 7). A read full of such
-    events is thus split once instead of parsed event by event.
-    """
-
-    def __init__(self, head: bytes, tail: bytes, chunk: Chunk) -> None:
-        self._head = b"data: " + head
-        self._tail = tail + b"\n\n"
-        self._separator = self._tail + self._head
-        self._chunk = chunk
-
-    @classmethod
-    def of(cls, payload: bytes, chunk: Chunk) -> "_Template | None":
-        """Return the template of a text event, or None when it has no plain text."""
-        text = _plain_text(chunk)
-        if not text or payload.count(TEXT_KEY) != 1:
-            return None
-        start = payload.index(TEXT_KEY) + len(TEXT_KEY)
-        end = payload.index(b'"', start)
-        head, tail = payload[:start], payload[end:]
-        try:
-            # Checks that the key found is the delta's content and not another field of that name.
-            probe = orjson.loads(head + b"?" + tail)
-        except orjson.JSONDecodeError:
-            return None
-        return cls(head, tail, chunk) if probe == _with_text(chunk, "?", keep=True) else None
-
-    def consume(self, data: bytes, chunks: list[Chunk]) -> bytes:
-        """Append the text events at the start of `data` to `chunks` as one; return the rest."""
-        end = data.rfind(self._tail)
-        if end < 0 or not data.startswith(self._head):
-            return data
-        plain = data[len(self._head) : end].replace(self._separator, b"")
-        if not _is_plain(plain):
-            return data
-        try:
-            text = plain.decode()
-        except UnicodeDecodeError:
-            return data
-        chunks.append(_with_text(self._chunk, text))
-        return data[end + len(self._tail) :]
-
-
-def _is_plain(text: bytes) -> bool:
-    return len(text.translate(None, NOT_PLAIN)) == len(text)
-
-
-def _has_shape(chunk: Chunk) -> bool:
-    choices = chunk.get("choices") or []
-    return isinstance(choices, list) and all(
-        isinstance(choice, dict) and isinstance(choice.get("delta") or {}, dict)
-        for choice in choices
-    )
-
-
-class Merger:
-    """Merges consecutive text deltas; other chunks pass through in order.
-
-    Attributes:
-        started: A chunk has been returned.
-        finished: A chunk with a finish reason has been seen.
-    """
-
-    def __init__(self) -> None:
-        self.started = False
-        self.finished = False
-
-    def merge(self, chunks: list[Chunk]) -> list[Chunk]:
-        """Return `chunks` with consecutive text deltas merged into one chunk."""
-        merged: list[Chunk] = []
-        texts: list[str] = []
-        last: Chunk | None = None
-        for chunk in chunks:
-            text = _plain_text(chunk)
-            self.finished = self.finished or _finish_reason(chunk) is not None
-            if text is None:
-                if last is not None:
-                    merged.append(_with_text(last, "".join(texts)))
-                    last, texts = None, []
-                merged.append(chunk)
-            elif text:
-                texts.append(text)
-                last = chunk
-        if last is not None:
-            merged.append(_with_text(last, "".join(texts)))
-        self.started = self.started or bool(merged)
-        return merged
-
-
-def _finish_reason(chunk: Chunk) -> Any:
-    choices = chunk.get("choices")
-    return (choices[0].get("finish_reason") or None) if choices else None
-
-
-def _plain_text(chunk: Chunk) -> str | None:
-    """Return the text of a chunk that contains only text, or None."""
-    choices = chunk.get("choices")
-    if not choices or chunk.get("usage"):
+def _whole_json(text: bytes) -> Any:
+    """Return the value of a JSON text; None where it is none."""
+    if not text.endswith((b"}", b"]", b'"')):
         return None
-    choice = choices[0]
-    delta = choice.get("delta") or {}
-    if choice.get("finish_reason") or choice.get("logprobs"):
+    try:
+        return read_json(text)
+    except NotAStreamError:
         return None
-    if delta.get("tool_calls") or delta.get("function_call"):
-        return None
-    content = delta.get("content")
-    return content if isinstance(content, str) else ""
-
-
-def _with_text(chunk: Chunk, text: str, *, keep: bool = False) -> Chunk:
-    rest = chunk["choices"][0]["delta"] if keep else {"role": "assistant"}
-    choice = {**chunk["choices"][0], "delta": {**rest, "content": text}}
-    return {**chunk, "choices": [choice, *chunk["choices"][1:]] if keep else [choice]}

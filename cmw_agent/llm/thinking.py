@@ -19,6 +19,7 @@ OPAQUE = (
     "encrypted_content",
     "thinking_blocks",
     "provider_specific_fields",
+    "output",  # items of the Responses API
 )
 SAME_ENTRY = ("type", "index", "id")  # what consecutive pieces of one detail share
 JOINED = ("text", "summary", "data")  # whose pieces are joined

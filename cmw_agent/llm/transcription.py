@@ -1,6 +1,7 @@
 """Transcribes voice recordings at the model's endpoint: `/audio/transcriptions`."""
 
 import asyncio
+import io
 from functools import partial
 from pathlib import Path
 
@@ -12,21 +13,16 @@ from cmw_agent.core.bodies import CHUNK_BYTES, BodyTooLargeError, read_bounded
 from cmw_agent.core.errors import InvalidMessageError, ModelFailedError
 from cmw_agent.core.logs import get_logger
 from cmw_agent.core.retry import retry
-from cmw_agent.llm.errors import (
-    NotAStreamError,
-    RequestRefusedError,
-    StreamCutError,
-    StreamSilentError,
-    UnreachableError,
-    UpstreamError,
-)
-from cmw_agent.llm.http_client import CONNECT_SECONDS, RETRIED, RETRIES, has_proxy
+from cmw_agent.llm.endpoint import CONNECT_SECONDS, Endpoint, failure_of, read_error_body
+from cmw_agent.llm.error_details import ErrorReader
+from cmw_agent.llm.errors import NotAStreamError, RequestRefusedError, UpstreamError, log_fields
+from cmw_agent.llm.explanations import SENTENCES as MODEL_SENTENCES
+from cmw_agent.llm.retries import RETRIES, pause_before_retry, read_advice
 
 log = get_logger(__name__)
 
 NO_MODEL = "Recordings cannot be written down here: this app runs its demo model."
 MAX_BYTES = 2_000_000  # of an answer
-PAUSE = 0.5  # seconds before the second try, and double before the third
 ENDINGS = {
     "audio/mpeg": "mp3",
     "audio/wav": "wav",
@@ -36,12 +32,14 @@ ENDINGS = {
     "audio/mp4": "m4a",
 }
 SENTENCES = {
+    **{
+        kind: MODEL_SENTENCES[kind]
+        for kind in ("unauthorised", "no_credit", "rate_limited", "certificate", "unreachable")
+    },
     "timeout": "Writing down this recording took too long; please send a shorter one.",
-    "unauthorised": "The model's server did not accept this app's key; "
-    "whoever runs this app should check OPENAI_API_KEY.",
+    "too_long": "This recording is too long to be written down; please send a shorter one.",
     "no_such_model": "The model's server does not write down recordings; "
     "whoever runs this app should check CMW_TRANSCRIPTION_MODEL.",
-    "rate_limited": "The model is busy right now; please try again in a minute.",
     "rejected": "The model's server could not read this recording.",
 }
 
@@ -55,12 +53,15 @@ class Transcription:
 
     def __init__(self, settings: Settings) -> None:
         self._demo = settings.demo
-        base = settings.openai_base_url or "https://api.openai.com/v1"
-        self._url = base.rstrip("/") + "/audio/transcriptions"
         key = settings.openai_api_key
-        self._headers = {} if key is None else {"authorization": f"Bearer {key.get_secret_value()}"}
+        self._endpoint = Endpoint(
+            settings.openai_base_url or "https://api.openai.com/v1",
+            key=None if key is None else key.get_secret_value(),
+            headers=settings.openai_headers(),
+        )
+        self._errors = ErrorReader(self._endpoint.secrets)
         self._model = settings.transcription_model
-        self._timeout = aiohttp.ClientTimeout(
+        self._limits = aiohttp.ClientTimeout(
             total=settings.turn_timeout,
             sock_connect=CONNECT_SECONDS,
             sock_read=settings.model_timeout,
@@ -90,47 +91,54 @@ class Transcription:
                 SENTENCES.get(error.kind, "This recording could not be written down; try again."),
                 kind=error.kind,
             )
-            log.warning("transcription failed", error_id=failure.error_id, kind=error.kind)
+            fields = log_fields(error)
+            log.warning(
+                "transcription failed", error_id=failure.error_id, kind=error.kind, **fields
+            )
             raise failure from None
 
     async def _tried(self, path: Path, media_type: str) -> str:
-        async with aiohttp.ClientSession(
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=self._timeout,
-            trust_env=has_proxy(self._url),
-        ) as session:
-            ask = partial(self._ask, session, path, media_type)
-            return await retry(ask, tries=RETRIES + 1, pause_after=_pause_after)
+        recording = await asyncio.to_thread(path.read_bytes)
+        async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
+            ask = partial(self._ask, session, recording, media_type)
+            return await retry(ask, tries=RETRIES + 1, pause_after=pause_before_retry)
 
-    async def _ask(self, session: aiohttp.ClientSession, path: Path, media_type: str) -> str:
-        # Made for each try: sending consumes the form. The file's own name is not sent.
-        with await asyncio.to_thread(path.open, "rb") as recording:
-            form = aiohttp.FormData()
-            form.add_field("model", self._model)
-            form.add_field("response_format", "json")
-            name = f"recording.{ENDINGS.get(media_type, 'mp3')}"
-            form.add_field("file", recording, filename=name, content_type=media_type)
-            try:
-                async with session.post(self._url, data=form, headers=self._headers) as answer:
-                    if answer.status != 200:
-                        raise RequestRefusedError(answer.status)
-                    parts = answer.content.iter_chunked(CHUNK_BYTES)
-                    return _text_of(await read_bounded(parts, MAX_BYTES))
-            except BodyTooLargeError as error:
-                raise NotAStreamError from error
-            except TimeoutError as error:
-                raise StreamSilentError from error
-            except aiohttp.ClientConnectorError as error:
-                raise UnreachableError from error
-            except aiohttp.ClientError as error:
-                raise StreamCutError from error
+    async def _ask(self, session: aiohttp.ClientSession, recording: bytes, media_type: str) -> str:
+        answer = await self._endpoint.post(
+            session,
+            self._endpoint.url("/audio/transcriptions"),
+            partial(self._form, recording, media_type),
+            headers={},
+            limits=self._limits,
+        )
+        if answer.status != 200:
+            body = await read_error_body(answer)
+            raise self._refusal(answer, body)
+        try:
+            async with answer:
+                parts = answer.content.iter_chunked(CHUNK_BYTES)
+                return _text_of(await read_bounded(parts, MAX_BYTES))
+        except BodyTooLargeError as error:
+            raise NotAStreamError from error
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise failure_of(error) from error
 
+    def _form(self, recording: bytes, media_type: str) -> aiohttp.FormData:
+        # The file's own name is not sent.
+        form = aiohttp.FormData()
+        form.add_field("model", self._model)
+        form.add_field("response_format", "json")
+        name = f"recording.{ENDINGS.get(media_type, 'mp3')}"
+        form.add_field("file", io.BytesIO(recording), filename=name, content_type=media_type)
+        return form
 
-def _pause_after(error: Exception, tries: int) -> float | None:
-    may_help = isinstance(error, UnreachableError | StreamCutError) or (
-        isinstance(error, RequestRefusedError) and error.status_code in RETRIED
-    )
-    return PAUSE * 2 ** (tries - 1) if may_help else None
+    def _refusal(self, answer: aiohttp.ClientResponse, body: bytes) -> RequestRefusedError:
+        details = self._errors.of_body(answer.status, body, b"")
+        error = RequestRefusedError(answer.status, details)
+        if error.kind == "wrong_address":
+            error.kind = "no_such_model"  # an endpoint without the route writes down nothing
+        read_advice(error, answer.headers)
+        return error
 
 
 def _text_of(body: bytes) -> str:

@@ -1,1 +1,1 @@
-"""Logs, metrics and traces. Imported by `runtime` and what stands above it."""
+"""Logs, metrics and traces."""

@@ -1,1 +1,1 @@
-"""The composition root: makes what lives as long as the process and runs its periodic jobs. Imported by `channels`, `web` and `server`."""
+"""The composition root: makes what lives as long as the process and runs its periodic jobs."""

@@ -11,6 +11,7 @@ from cmw_agent.chat.approval_registry import ApprovalRegistry
 from cmw_agent.chat.dependencies import AgentRemovedError
 from cmw_agent.chat.service import ChatService
 from cmw_agent.config.agent_profiles import load_profiles
+from cmw_agent.config.model_loader import load_models
 from cmw_agent.config.settings import Settings
 from cmw_agent.conversations.service import ConversationService
 from cmw_agent.conversations.sessions import LiveSession, SessionRegistry
@@ -50,7 +51,7 @@ class Runtime:
         observer: Is told what the process does.
 
     Raises:
-        StartupError: The file of agents is wrong.
+        StartupError: The file of agents and models is wrong.
         ServiceUnavailableError: From `services` and all that reads them, before the start and
             after the end.
     """
@@ -58,9 +59,10 @@ class Runtime:
     def __init__(self, settings: Settings, observer: Observer | None = None) -> None:
         self.settings = settings
         self.observer = observer or Observer()
-        # sends what recurring tasks answer where a channel sends any; to be set before the start
+        # Sends the answers of recurring tasks to their recipients; a channel sets it before the start.
         self.deliver: Deliver | None = None
-        self.agents = Agents(load_profiles(settings), settings.keys, self._names_of)
+        self.models = load_models(settings)
+        self.agents = Agents(load_profiles(settings, self.models), settings.keys, self._names_of)
         self.budgets = Budgets.of(settings)
         self._services: Services | None = None
 
@@ -68,7 +70,9 @@ class Runtime:
     async def running(self) -> AsyncIterator[None]:
         """Open the services and run the periodic jobs for the block; close all in reverse order."""
         settings = self.settings
-        async with open_services(settings, self.agents, self.budgets, self.observer) as services:
+        async with open_services(
+            settings, self.agents, self.models, self.budgets, self.observer
+        ) as services:
             self._services = services
             scheduler = self._scheduler(services)
             clean_up = partial(self._clean_up, services, scheduler)
@@ -153,7 +157,7 @@ class Runtime:
         try:
             profile = await dependencies.profile(session, session.agent_id)
         except AgentRemovedError:
-            return self.settings.model
+            return self.models.default
         return dependencies.model(profile, chosen)
 
     async def visited(self, principal: Principal) -> None:
@@ -163,7 +167,7 @@ class Runtime:
             await services.dependencies.schedules.note_visit(principal)
 
     async def visit(self, session: LiveSession) -> None:
-        """Note that the user of a session is here, at most once in `NOTED`."""
+        """Note that the user of a session is here, at most once in `VISIT_PRECISION`."""
         now = time.monotonic()
         if (
             session.visited_at is None

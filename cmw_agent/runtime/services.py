@@ -15,6 +15,7 @@ from cmw_agent.chat.approval_registry import ApprovalRegistry
 from cmw_agent.chat.commands import ChatCommands
 from cmw_agent.chat.dependencies import ChatDependencies
 from cmw_agent.chat.service import ChatService
+from cmw_agent.config.model_profiles import Models
 from cmw_agent.config.settings import Settings
 from cmw_agent.conversations.service import ConversationService
 from cmw_agent.conversations.sessions import SessionMaker, SessionRegistry
@@ -23,9 +24,8 @@ from cmw_agent.files.service import Files
 from cmw_agent.identity.principals import Principal
 from cmw_agent.limits.budgets import Budgets
 from cmw_agent.limits.limiter import open_limits
+from cmw_agent.llm.catalog import open_models
 from cmw_agent.llm.coalescing import FlushInterval
-from cmw_agent.llm.factory import open_model
-from cmw_agent.llm.request_fields import open_request_fields
 from cmw_agent.observability.observers import Observer
 from cmw_agent.runtime.scheduler_loop import open_schedules
 from cmw_agent.schedules.service import ScheduleService
@@ -127,7 +127,7 @@ class Services:
 
 @contextlib.asynccontextmanager
 async def open_services(
-    settings: Settings, agents: Agents, budgets: Budgets, observer: Observer
+    settings: Settings, agents: Agents, models: Models, budgets: Budgets, observer: Observer
 ) -> AsyncIterator[Services]:
     """Open the services for the block; close what they hold in reverse order.
 
@@ -136,11 +136,11 @@ async def open_services(
     async with contextlib.AsyncExitStack() as stack:
         database = await stack.enter_async_context(_stored(settings))
         ephemeral = await stack.enter_async_context(_migrated(EPHEMERAL_DATABASE))
-        model = await stack.enter_async_context(open_model(settings, FlushInterval()))
+        catalog = await stack.enter_async_context(open_models(settings, models, FlushInterval()))
         memory = ConversationMemoryManager(database)
         loop = ToolLoop(model_calls=settings.max_model_calls, tool_calls=settings.max_tool_calls)
         maker = PersonalSessionMaker(
-            settings, loop, model, memory, ConversationMemoryManager(ephemeral)
+            settings, loop, catalog.default, memory, ConversationMemoryManager(ephemeral)
         )
         registry = SessionRegistry(
             maker, capacity=settings.max_sessions, idle_seconds=settings.session_idle_seconds
@@ -155,7 +155,7 @@ async def open_services(
             approvals=ApprovalRegistry(settings.approval_seconds, budgets),
             budgets=budgets,
             agents=agents,
-            fields=await stack.enter_async_context(open_request_fields(settings, model)),
+            catalog=catalog,
             files=files,
             connecting=await stack.enter_async_context(_connecting(settings, database)),
             observer=observer,

@@ -1,1 +1,1 @@
-"""Recurring tasks: when they run, and the tools that schedule them. Imported by `chat` and the layers above it."""
+"""Recurring tasks: when they run, and the tools that schedule them."""

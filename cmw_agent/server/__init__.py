@@ -1,1 +1,1 @@
-"""The whole application: puts page, routes, channels and guard together and serves them. Imported by `cli` alone."""
+"""The whole application: puts page, routes, channels and guard together and serves them."""

@@ -18,7 +18,7 @@ from cmw_agent.config.settings import Settings
 from cmw_agent.core.errors import UserError
 from cmw_agent.identity.principals import Identities, Principal, SessionKey
 from cmw_agent.identity.secret_key import load_keys
-from cmw_agent.llm.factory import import_model_class
+from cmw_agent.llm.catalog import import_model_class
 from cmw_agent.observability.metrics_route import MetricsRoute
 from cmw_agent.observability.setup import ProcessObservers
 from cmw_agent.runtime.runtime import Runtime
@@ -59,6 +59,8 @@ SCRIPTS = (
     "connections",
     "approvals",
     "usage",
+    "thinking",
+    "effort",
 )  # beside the first
 
 
@@ -96,15 +98,15 @@ def build_app(settings: Settings, parts: Parts = Parts()) -> Application:
     Raises:
         StartupError: The data directory or the secret key cannot be used.
     """
-    if not settings.demo:
-        import_model_class()  # now, while no event loop waits for it
     configured = settings.secret_key.get_secret_value() if settings.secret_key else None
     identities = parts.identities(load_keys(configured, settings.data_dir))
     watching = ProcessObservers(settings)
     runtime = parts.runtime(settings, watching.observer)
+    if not all(profile.is_demo for profile in runtime.models.by_id.values()):
+        import_model_class()  # now, while no event loop waits for it
     watching.metrics.read_from(lambda: runtime.live_sessions, lambda: runtime.running_turns)
     handlers = parts.handlers(runtime)
-    demo = build_page(settings, handlers, runtime.agents.usable(VISITOR))
+    demo = build_page(runtime.models, handlers, runtime.agents.usable(VISITOR))
     side = _EventSide(runtime)
     events = EventServer(
         page_events(demo, handlers),
@@ -218,7 +220,7 @@ def _own_app(
 
     async def readyz(request: Request) -> Response:
         ready = not runtime.is_draining and await runtime.ready()
-        model = "demo" if runtime.settings.demo else "configured"
+        model = "demo" if runtime.models.is_demo else "configured"
         status = "draining" if runtime.is_draining else "ready" if ready else "not ready"
         return JSONResponse({"status": status, "model": model}, 200 if ready else 503)
 

@@ -1,1 +1,1 @@
-"""Tools that an agent may call: the toolset of a run, approvals, built-in tools, Composio. Imported by `agent` and the layers above it."""
+"""Tools that an agent may call: the toolset of a run, approvals, built-in tools, Composio."""

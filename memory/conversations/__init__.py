@@ -1,4 +1,1 @@
-"""Conversations, messages, turns, files and summaries of one owner.
-
-Imported by `memory.manager`.
-"""
+"""Conversations, messages, turns, files and summaries of one owner."""

@@ -135,14 +135,21 @@ def attach(
     connection: sa.Connection, owner: str, ids: Sequence[str], *, conversation_id: str, seq: int
 ) -> None:
     """Attach an owner's unattached files to a message. Raises UnknownFileError for any other."""
+    if attach_known(connection, owner, ids, conversation_id=conversation_id, seq=seq) != len(ids):
+        raise UnknownFileError
+
+
+def attach_known(
+    connection: sa.Connection, owner: str, ids: Sequence[str], *, conversation_id: str, seq: int
+) -> int:
+    """Attach those of these files to a message that are the owner's and unattached; return how many."""
     parameters = {
         "owner_id_": owner,
         "ids": list(ids),
         "to_conversation_id": conversation_id,
         "to_seq": seq,
     }
-    if connection.execute(_ATTACH, parameters).rowcount != len(ids):
-        raise UnknownFileError
+    return connection.execute(_ATTACH, parameters).rowcount
 
 
 def move(

@@ -10,7 +10,7 @@ from memory.conversations import context_window as windows
 from memory.errors import ConversationNotFoundError
 from memory.records import ContextMessage, Conversation, StoredMessage
 from memory.schema import UtcDateTime, agent_messages, agent_sessions, agent_turns, columns_of
-from memory.validation import unpack_tools
+from memory.validation import unpack_details, unpack_tools
 
 _sessions, _messages, _turns = agent_sessions.c, agent_messages.c, agent_turns.c
 # an ordinary conversation's share of an ordinary budget; only longer windows read again
@@ -55,7 +55,9 @@ _MESSAGES_AFTER: Final = (
     .limit(sa.bindparam("rows"))
 )
 # A conversation may have many rows in the window: of each only what the model is to see.
-_SAID: Final = _OLDER_MESSAGES.with_only_columns(_messages.seq, _messages.role, _messages.content)
+_CONTEXT_MESSAGES: Final = _OLDER_MESSAGES.with_only_columns(
+    _messages.seq, _messages.role, _messages.content
+)
 _ANSWER: Final = (
     sa.select(*_MESSAGE_COLUMNS)
     .join_from(
@@ -137,7 +139,7 @@ def window(
             "rows": min(page_size, max_rows - len(newest_first)),
             "before_seq": before_seq,
         }
-        page = [ContextMessage(*row) for row in connection.execute(_SAID, parameters)]
+        page = [ContextMessage(*row) for row in connection.execute(_CONTEXT_MESSAGES, parameters)]
         newest_first += page
         if len(page) < page_size or windows.exceeds(newest_first, budget):
             break
@@ -168,4 +170,5 @@ def _page(
 
 def _message(row: Sequence[Any]) -> StoredMessage:
     seq, role, content, tool_calls, *rest = row
+    rest[-1] = unpack_details(rest[-1])
     return StoredMessage(seq, role, content, unpack_tools(tool_calls), *rest)

@@ -14,6 +14,7 @@ from memory.conversations.owner_store import OwnerStore
 from memory.engine.database import Database
 from memory.errors import UnknownFileError
 from memory.records import (
+    AnswerDetails,
     ConversationOrigin,
     MessageStatus,
     NewTurn,
@@ -22,7 +23,7 @@ from memory.records import (
     TurnTicket,
     utcnow,
 )
-from memory.validation import check_id, check_owner, check_texts, is_id, pack_tools
+from memory.validation import check_id, check_owner, check_texts, is_id, pack_details, pack_tools
 
 
 class TurnStore(OwnerStore):
@@ -104,7 +105,14 @@ class TurnStore(OwnerStore):
         return await self._begin(lease, work)
 
     async def checkpoint(
-        self, owner: str, turn_id: str, *, content: str, tool_calls: Sequence[ToolRecord]
+        self,
+        owner: str,
+        turn_id: str,
+        *,
+        content: str,
+        tool_calls: Sequence[ToolRecord],
+        thinking: str | None = None,
+        details: AnswerDetails | None = None,
     ) -> bool:
         """Store the part of an answer that exists so far, and renew the lease.
 
@@ -115,7 +123,7 @@ class TurnStore(OwnerStore):
             InvalidTextError: A text cannot be stored.
         """
         check_owner(owner)
-        answer = _answer_columns(content, tool_calls)
+        answer = _answer_columns(content, tool_calls, thinking, details)
         lease_expires_at = self._clock() + self._lease
         if not is_id(turn_id):
             return False
@@ -143,10 +151,14 @@ class TurnStore(OwnerStore):
         output_tokens: int | None = None,
         cost_micros: int | None = None,
         tokens_estimated: bool = False,
+        thinking: str | None = None,
+        finish_reason: str | None = None,
+        details: AnswerDetails | None = None,
     ) -> bool:
         """Commit an answer as it is now and release the conversation.
 
-        `cost_micros` are millionths of a dollar.
+        `cost_micros` are millionths of a dollar. The pictures that `details` names become the
+        answer's, as far as they are the owner's unattached files; those that are not are left out.
 
         Returns:
             False when the turn is no longer running; nothing is written then.
@@ -155,8 +167,8 @@ class TurnStore(OwnerStore):
             InvalidTextError: A text cannot be stored.
         """
         check_owner(owner)
-        check_texts(model_used=model_used, error_id=error_id)
-        answer = _answer_columns(content, tool_calls) | {
+        check_texts(model_used=model_used, error_id=error_id, finish_reason=finish_reason)
+        answer = _answer_columns(content, tool_calls, thinking, details) | {
             "tokens_used": tokens_used,
             "latency_ms": latency_ms,
             "model_used": model_used,
@@ -164,12 +176,15 @@ class TurnStore(OwnerStore):
             "output_tokens": output_tokens,
             "cost_micros": cost_micros,
             "tokens_estimated": tokens_estimated,
+            "finish_reason": finish_reason,
         }
+        pictures = details.pictures if details is not None else ()
+        picture_ids = tuple(picture.file_id for picture in pictures)
         if not is_id(turn_id):
             return False
         end = turns.TurnEnd(self._clock(), status, error_id)
         return await self._database.write(
-            lambda connection: turns.finish(connection, owner, turn_id, end, answer),
+            lambda connection: turns.finish(connection, owner, turn_id, end, answer, picture_ids),
             is_brief=True,
             owner=owner,
         )
@@ -217,6 +232,16 @@ def _check_origin(origin: ConversationOrigin) -> None:
     )
 
 
-def _answer_columns(content: str, tool_calls: Sequence[ToolRecord]) -> dict[str, Any]:
-    check_texts(content=content)
-    return {"content": content, "tool_calls": pack_tools(tool_calls)}
+def _answer_columns(
+    content: str,
+    tool_calls: Sequence[ToolRecord],
+    thinking: str | None,
+    details: AnswerDetails | None,
+) -> dict[str, Any]:
+    check_texts(content=content, thinking=thinking)
+    return {
+        "content": content,
+        "tool_calls": pack_tools(tool_calls),
+        "thinking": thinking or None,
+        "details": pack_details(details),
+    }

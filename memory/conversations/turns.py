@@ -150,11 +150,17 @@ def checkpoint(
 
 
 def finish(
-    connection: sa.Connection, owner: str, turn_id: str, end: TurnEnd, answer: dict[str, Any]
+    connection: sa.Connection,
+    owner: str,
+    turn_id: str,
+    end: TurnEnd,
+    answer: dict[str, Any],
+    picture_ids: Sequence[str] = (),
 ) -> bool:
     """Store the final answer and release the lease; return False when the turn has ended.
 
-    `answer` holds the further columns of the answer's row; without them it stays as it is.
+    `answer` holds the further columns of the answer's row; without them it stays as it is. The
+    owner's unattached files with `picture_ids` become the answer's.
     """
     turn = {"state": end.status, "finished_at": end.now, "error_id": end.error_id}
     row = _change_turn(connection, owner, turn_id, turn_statements.END_TURN, turn)
@@ -162,6 +168,14 @@ def finish(
         final = answer | {"status": end.status, "error_id": end.error_id}
         statement = turn_statements.END_ANSWER if answer else turn_statements.INTERRUPT_ANSWER
         statement.run(connection, final | _of_answer(owner, row))
+        if picture_ids:
+            files.attach_known(
+                connection,
+                owner,
+                picture_ids,
+                conversation_id=row.session_id,
+                seq=row.answer_seq,
+            )
     return row is not None
 
 

@@ -1,4 +1,1 @@
-"""Connections, transactions, group commit and backups of SQLite and PostgreSQL.
-
-Imported by all of `memory`.
-"""
+"""Connections and transactions of SQLite and PostgreSQL, and SQLite's group commit and backups."""

@@ -1,4 +1,1 @@
-"""Retention, recovery and integrity checks over all owners.
-
-Imported by periodic jobs and the command line.
-"""
+"""Retention, recovery and integrity checks over all owners."""

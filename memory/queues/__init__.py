@@ -1,4 +1,1 @@
-"""Inbound and outbound messages and recurring tasks, claimed by replicas.
-
-Imported by `cmw_agent`.
-"""
+"""Inbound and outbound messages and recurring tasks, claimed by replicas."""

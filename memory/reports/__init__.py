@@ -1,1 +1,1 @@
-"""Statistics over all owners, without texts or ids. Imported by the command line and the statistics page."""
+"""Statistics over all owners, without texts or ids."""

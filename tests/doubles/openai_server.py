@@ -33,6 +33,8 @@ error-in-stream    an `error` object after the text, with status 200, as OpenRou
 empty              200 and [DONE]
 =================  =================================================================================
 
+`/responses` has models of its own; see openai_responses.
+
 Anything else is a script of one's own: `OpenAIDouble(scripts={"mine": script})`, a function from
 the Request to the steps of its answer (see openai_steps). A script that raises is answered with
 500, and the error is raised again when the endpoint closes.
@@ -53,6 +55,7 @@ from typing import Any, Self
 
 import uvloop
 
+from tests.doubles import openai_responses
 from tests.doubles.openai_answer import Answer
 from tests.doubles.openai_audio import transcription
 from tests.doubles.openai_http import Connection, Message
@@ -146,12 +149,14 @@ class OpenAIDouble(Records):
         answer = Answer(connection, request, self._rate, self._changed)
         task = asyncio.create_task(answer.play(plan))
         task.add_done_callback(lambda done: self._settle(connection, request, done))
-        self._arrived(request, chat=request.path == _CHAT_PATH)
+        self._arrived(request, chat=request.path in (_CHAT_PATH, openai_responses.PATH))
         return task
 
     def _plan(self, request: Request) -> Sequence[Step]:
         if (request.method, request.path) == ("POST", _CHAT_PATH):
             return self._chat_plan(request)
+        if (request.method, request.path) == ("POST", openai_responses.PATH):
+            return openai_responses.plan(request)
         if (request.method, request.path) == ("GET", "/v1/models"):
             entry = {"object": "model", "created": 0, "owned_by": "double"}
             models = [{"id": name, **entry} for name in (*LISTED_MODELS, *self._scripts)]

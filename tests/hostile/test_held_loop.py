@@ -28,7 +28,7 @@ from cmw_agent.llm.sse import SSEParser
 from cmw_agent.llm.tool_calls import ToolCalls as CallsInPieces
 from cmw_agent.tools.builtin import arithmetic
 from cmw_agent.tools.builtin.arithmetic import evaluate
-from cmw_agent.web.page.rendering import tool_step
+from cmw_agent.web.page.steps import tool_step
 from memory.records import Conversation, StoredMessage, ToolRecord
 from tests.doubles.openai_server import OpenAIDouble
 from tests.doubles.openai_steps import Request, Step, ToolCalls

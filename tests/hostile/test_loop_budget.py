@@ -31,7 +31,7 @@ from cmw_agent.schedules.recurrence import UnknownTimeError
 from cmw_agent.server.http_protocol import MAX_HEADER_BYTES
 from cmw_agent.tools.approvals import PendingApproval
 from cmw_agent.tools.builtin.arithmetic import evaluate
-from cmw_agent.web.page.rendering import tool_step
+from cmw_agent.web.page.steps import tool_step
 from cmw_agent.web.security.allowed_hosts import AllowedHosts
 from memory.conversations.context_window import fit, surplus
 from memory.records import ContextMessage, StoredMessage, ToolRecord
@@ -62,7 +62,10 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
         "cmw_agent.runtime.scheduler.Scheduler.tick",
         "cmw_agent.conversations.sessions.SessionRegistry.session",
         "cmw_agent.llm.coalescing.CoalescedStream.__aiter__",
+        "cmw_agent.llm.http_client.Upstream._adapted",
+        "cmw_agent.llm.fallback.RunModels._first",
         "cmw_agent.chat.turn.Turn.__anext__",
+        "cmw_agent.llm.reply_reader.ReplyReader.read",
         "cmw_agent.llm.response_body.ResponseBody.read",
         "cmw_agent.web.gradio_transport.event_server.EventServer._fetched",
         "cmw_agent.web.gradio_transport.event_server.EventServer._live",
@@ -77,6 +80,7 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
         "cmw_agent.channels.whatsapp.client.WhatsAppClient.media",
         "cmw_agent.files.extraction._communicate",
         "cmw_agent.files.storage.FileStore.receive",
+        "cmw_agent.llm.endpoint.read_error_body",
     ),
     "numbers are added or rounded": (
         "cmw_agent.chat.answer.AnswerAccumulator.add",
@@ -101,6 +105,7 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
         "cmw_agent.limits.backends.ProcessStorage._recent",
         "cmw_agent.core.errors.describe_exception",
         "cmw_agent.observability.loop_watchdog.trail",
+        "cmw_agent.llm.http_client.Upstream._learn",
         "cmw_agent.web.login.accounts._evict_oldest",
         "cmw_agent.web.page.handlers.Handlers.send",
         "cmw_agent.web.gradio_transport.page_cache.Pages.__call__",
@@ -123,8 +128,11 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
         "cmw_agent.channels.whatsapp.routes._json",
         "cmw_agent.channels.whatsapp.client._json",
         "cmw_agent.files.extraction._parse",
-        "cmw_agent.llm.sse.SSEParser._parse",
-        "cmw_agent.llm.sse._Template.of",
+        "cmw_agent.llm.sse_template.Template._text",
+        "cmw_agent.llm.sse_template.Template.of",
+        "cmw_agent.llm.adapted_request.AdaptedRequest.refused_part",
+        "cmw_agent.llm.error_details._parsed",
+        "cmw_agent.llm.message_forms.decoded",
         "cmw_agent.llm.transcription._text_of",
         "cmw_agent.web.login.consent.ConsentRoutes._pending",
         "cmw_agent.web.gradio_transport.event_server.EventServer._cancel",
@@ -134,7 +142,7 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
         "cmw_agent.web.page.page_request.file_ids",
         "cmw_agent.web.login.routes._unpack",
     ),
-    "JSON is written in linear time, of values that `mended` has made shallow": (
+    "JSON is written in linear time, of values that `sanitize_json` has made shallow": (
         "cmw_agent.channels.embed.routes._approval_item",
         "cmw_agent.channels.whatsapp.approval_text._escape",
         "cmw_agent.channels.whatsapp.approval_text._json",
@@ -160,7 +168,7 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
         "cmw_agent.cli.commands._run",
         "cmw_agent.cli.commands.database_of",
         "cmw_agent.observability.loop_watchdog.Watchdog._watch",
-        "cmw_agent.config.agent_profiles._profile",
+        "cmw_agent.config.toml_tables.read_values",
         "cmw_agent.config.settings._unknown_names",
         "cmw_agent.config.key_validators._api_key",
         "cmw_agent.config.network_validators.frame_ancestors",
@@ -175,7 +183,15 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
     ),
     "one list made of a few": ("cmw_agent.web.login.oidc._groups",),
     "one pass over a number": ("cmw_agent.conversations.sessions._description",),
+    "an error's text, of which 1,200 characters are read": (
+        "cmw_agent.llm.adaptation._stands_alone",
+        "cmw_agent.llm.error_details.without_quotes",
+    ),
     "16 digits at most": ("cmw_agent.channels.whatsapp.inbound._time",),
+    "measured in test_reply_sizes.py": (
+        "cmw_agent.llm.chunks.read_json",
+        "cmw_agent.llm.sse.SSEParser.feed",
+    ),
     "one JSON value, read or written once": (
         "cmw_agent.llm.text_calls.whole_call",
         "cmw_agent.llm.tool_calls.ToolCalls._on_wire",
@@ -183,13 +199,13 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
     "lists and numbers grow, and each piece is a model's own": (
         "cmw_agent.llm.message_text.MessageText._grow",
         "cmw_agent.llm.pictures.PictureReader.decode",
+        "cmw_agent.llm.responses_api.ResponsesReader._message",
         "cmw_agent.llm.run_events.RunEvents.emit_text",
         "cmw_agent.llm.sources.SourceCollector.add",
         "cmw_agent.llm.thinking.ThoughtFields.add",
     ),
     "measured in test_held_loop.py": (
         "cmw_agent.llm.demo_model._words",
-        "cmw_agent.llm.sse.SSEParser.feed",
         "cmw_agent.tools.builtin.arithmetic._rounded",
     ),
 }
@@ -427,7 +443,7 @@ CASES = {
         made=lambda size: "(" * size,
     ),
     "a step": Case(
-        "cmw_agent.web.page.rendering.tool_step",
+        "cmw_agent.web.page.steps.tool_step",
         work=lambda text: tool_step("t", {"a": [text] * 4}, text),
         made=lambda size: "`" * size,
     ),

@@ -4,7 +4,7 @@ import base64
 import json
 from pathlib import Path
 
-from cmw_agent.web.page.rendering import DrawnMessage
+from cmw_agent.web.page.drawn_message import DrawnMessage
 from tests import papers
 from tests.doubles.openai_server import OpenAIDouble
 from tests.harness import Browser, Tab, canary, last_text, served, settings_for, texts

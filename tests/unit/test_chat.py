@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cmw_agent.chat.answer import AnswerAccumulator, replayed, storable
+from cmw_agent.chat.answer import AnswerAccumulator
+from cmw_agent.chat.answer_events import replayed, storable
 from cmw_agent.chat.turn import Turn
 from cmw_agent.core.errors import (
     ConversationChangedError,

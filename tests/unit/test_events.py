@@ -13,20 +13,20 @@ from cmw_agent.limits.budgets import Budgets
 from cmw_agent.web.gradio_transport.event_server import EventServer, PageEvent
 from cmw_agent.web.gradio_transport.mailboxes import UNREAD_MESSAGES, EventBuffer
 from cmw_agent.web.gradio_transport.protocol import edits
-from cmw_agent.web.page import rendering
+from cmw_agent.web.page.drawn_message import DrawnMessage, message
 from cmw_agent.web.security.guard import PRINCIPAL
 from cmw_agent.web.security.route_allowlist import API
 from tests.harness import UNCHANGED, WAIT, Browser, _patched, served, settings_for
 
 MESSAGES = st.lists(
-    st.builds(rendering.message, st.sampled_from(["user", "assistant"]), st.text(max_size=6)),
+    st.builds(message, st.sampled_from(["user", "assistant"]), st.text(max_size=6)),
     max_size=5,
 )
 
 
 @given(MESSAGES, MESSAGES)
 def test_edits_turn_the_old_value_into_the_new_one(
-    old: list[rendering.DrawnMessage], new: list[rendering.DrawnMessage]
+    old: list[DrawnMessage], new: list[DrawnMessage]
 ) -> None:
     assert _patched(old, edits(old, new)) == new
 
@@ -38,10 +38,10 @@ def test_edits_of_text_do_the_same(old: str, new: str) -> None:
 
 @given(MESSAGES, st.text(min_size=1), st.text(min_size=1))
 def test_text_that_grows_is_sent_as_what_it_grew_by(
-    above: list[rendering.DrawnMessage], start: str, more: str
+    above: list[DrawnMessage], start: str, more: str
 ) -> None:
-    old = [*above, rendering.message("assistant", start)]
-    new = [*above, rendering.message("assistant", start + more)]
+    old = [*above, message("assistant", start)]
+    new = [*above, message("assistant", start + more)]
     assert edits(old, new) == [["append", [len(above), "content", 0, "text"], more]]
 
 

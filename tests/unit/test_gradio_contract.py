@@ -23,7 +23,7 @@ from cmw_agent.core.errors import UserError
 from cmw_agent.web import gradio_transport
 from cmw_agent.web.gradio_transport import protocol
 from cmw_agent.web.gradio_transport.protocol import UNCHANGED, Notice, edits
-from cmw_agent.web.page import rendering
+from cmw_agent.web.page.drawn_message import DrawnMessage, message
 
 EVENT = "e" * 32
 VALUE: list[Any] = [{"role": "user", "metadata": None, "content": [], "options": None}, UNCHANGED]
@@ -51,8 +51,18 @@ SAMPLES: Mapping[Callable[..., bytes], list[bytes]] = MappingProxyType(
 diff: Callable[[Any, Any], list[list[Any]]] = untyped_diff
 ADAPTER: TypeAdapter[Any] = TypeAdapter(EventMessage)
 TEXT = st.text(max_size=6)
+METADATA = st.none() | st.fixed_dictionaries(
+    {"title": st.sampled_from(["a step", "another"])}, optional={"status": st.just("done")}
+)
 MESSAGES = st.lists(
-    st.builds(rendering.message, st.sampled_from(["user", "assistant"]), TEXT), max_size=5
+    st.builds(
+        message,
+        st.sampled_from(["user", "assistant"]),
+        TEXT,
+        METADATA,
+        options=st.sampled_from([(), ("Continue",)]),
+    ),
+    max_size=5,
 )
 
 
@@ -107,7 +117,7 @@ def test_what_gradio_does_not_know_is_noticed(message: dict[str, Any]) -> None:
 
 @given(MESSAGES, MESSAGES)
 def test_gradios_client_makes_of_our_edits_what_it_makes_of_gradios(
-    old: list[rendering.DrawnMessage], new: list[rendering.DrawnMessage]
+    old: list[DrawnMessage], new: list[DrawnMessage]
 ) -> None:
     ours, theirs = edits(old, new), diff(old, new)
     assert apply_diff(old, ours) == apply_diff(old, theirs) == new
@@ -121,10 +131,10 @@ def test_edits_of_a_text_are_gradios(old: str, new: str) -> None:
 
 @given(MESSAGES, st.text(min_size=1, max_size=6), MESSAGES)
 def test_edits_of_an_answer_that_grows_are_gradios(
-    above: list[rendering.DrawnMessage], more: str, below: list[rendering.DrawnMessage]
+    above: list[DrawnMessage], more: str, below: list[DrawnMessage]
 ) -> None:
-    old = [*above, rendering.message("assistant", "Hello")]
-    new = [*above, rendering.message("assistant", f"Hello{more}"), *below]
+    old = [*above, message("assistant", "Hello")]
+    new = [*above, message("assistant", f"Hello{more}"), *below]
     assert edits(old, new) == diff(old, new)
 
 

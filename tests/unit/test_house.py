@@ -284,7 +284,15 @@ def test_contributing_names_the_tests_of_every_package() -> None:
             assert list(ROOT.glob(pattern)), f"{row}: {pattern} is not there"
 
 
-@pytest.mark.parametrize("name", ["CONTRIBUTING.md", "README.md", "docs/architecture.md"])
+DOCUMENTS = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("docs/**/*.md"))
+
+
+@pytest.mark.parametrize("name", ["CONTRIBUTING.md", "README.md", *DOCUMENTS])
 def test_paths_that_documents_name_are_there(name: str) -> None:
-    for path in re.findall(r"`((?:cmw_agent|memory|tests|scripts|docs)/[\w/.-]+)`", read(name)):
+    text = read(name)
+    for path in re.findall(r"`((?:cmw_agent|memory|tests|scripts|docs)/[\w/.-]+)`", text):
         assert (ROOT / path).exists(), f"{name}: {path}"
+    for path in re.findall(r"`((?:\w+/)+[\w-]+\.(?:py|js))`", text):
+        assert any((folder / path).is_file() for folder in (ROOT, ROOT / "cmw_agent")), (
+            f"{name}: {path}"
+        )

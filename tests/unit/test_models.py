@@ -16,7 +16,8 @@ from cmw_agent.llm.chat_model import HistoryMessage, complete_history
 from cmw_agent.llm.coalescing import FlushInterval
 from cmw_agent.llm.demo_model import DemoModel
 from cmw_agent.llm.errors import UpstreamError
-from cmw_agent.llm.factory import classify, explain, open_model
+from cmw_agent.llm.explanations import classify, explain
+from cmw_agent.llm.factory import open_model
 from cmw_agent.llm.http_client import Upstream
 from cmw_agent.llm.run_events import RunEvents
 from tests.doubles.http_proxy import http_proxy

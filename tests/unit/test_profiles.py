@@ -8,12 +8,12 @@ import pytest
 from cmw_agent.config.agent_profiles import (
     BUILT_IN,
     MAX_AGENTS,
-    MAX_BYTES,
     READERS,
     AgentProfile,
     load_profiles,
 )
 from cmw_agent.config.settings import Settings
+from cmw_agent.config.toml_tables import MAX_BYTES
 from cmw_agent.core.errors import StartupError
 from tests.harness import settings_for
 
@@ -130,7 +130,7 @@ def test_nobody_changes_the_profiles_afterwards(tmp_path: Path) -> None:
 
 
 ORIGINS = "allowed_origins must be a list of origins such as https://example.com:8443"
-MODELS = "model must be a model of CMW_MODEL or CMW_MODELS (m1, m2, m3)"
+MODELS = "model must be a model of CMW_MODEL, CMW_MODELS or [[models]] (m1, m2, m3)"
 TOOLKITS = "toolkits must be a list of toolkits of CMW_TOOLKITS (gmail, asana)"
 ACCESS = (
     'access must be "everyone", "signed-in", "site" or a list of user names and groups such as '
@@ -221,7 +221,10 @@ def test_a_wrong_id_is_named(tmp_path: Path, name: str) -> None:
         ),
         ("[agents.a]\nname = 'x'\n", "must hold each agent as a table under [[agents]]"),
         ("agents = ['a']\n", "must hold each agent as a table under [[agents]]"),
-        ("[[agent]]\nid = 'a'\n", "holds 'agent'; only [[agents]] tables are allowed"),
+        (
+            "[[agent]]\nid = 'a'\n",
+            "holds 'agent'; only [[agents]] and [[models]] tables are allowed",
+        ),
         ("agents = [\n", "must be valid TOML (Invalid value (at end of document))"),
         (b"# \xff\n", "cannot be read: it must be UTF-8 text"),
         ("a = " + "[" * 5000, "must be valid TOML"),

@@ -58,7 +58,7 @@ async def test_what_the_server_takes_is_found_out_at_the_start(
             stream_usage=False,
         )
         async with running_app(settings) as runtime:
-            fields = runtime.services.dependencies.fields
+            fields = runtime.services.dependencies.catalog.fields()
             await wait_until(lambda: fields.user_field is not None)
             assert fields.user_field == found
             asked = len(endpoint.requests)
@@ -86,7 +86,7 @@ async def test_a_cache_key_that_the_server_refuses_is_not_sent(
         )
         async with running_app(settings) as runtime:
             await wait_until(lambda: any("cache_salt" in r.body for r in endpoint.requests))
-            fields = runtime.services.dependencies.fields
+            fields = runtime.services.dependencies.catalog.fields()
             await wait_until(lambda: ("cache_salt" in fields.of("v1")) is sent)
             events = await all_events(
                 runtime.chat.turn(await session_of(runtime), "hello", key=canary())

@@ -9,6 +9,9 @@ from hypothesis import strategies as st
 
 from cmw_agent.core.events import TextDelta, ToolFinished, ToolStarted, TurnFinished
 from cmw_agent.web.page import rendering
+from cmw_agent.web.page.drawn_message import DrawnMessage, message
+from cmw_agent.web.page.live_answer import LiveAnswer
+from cmw_agent.web.page.steps import tool_step
 from memory.records import StoredMessage, ToolRecord
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -33,12 +36,12 @@ def stored(role: str, content: str, status: str = "complete", **more: object) ->
     return StoredMessage(**values)  # type: ignore[arg-type]
 
 
-def said(value: list[rendering.DrawnMessage]) -> list[str]:
+def said(value: list[DrawnMessage]) -> list[str]:
     return [item["content"][0]["text"] for item in value]
 
 
 def test_what_is_drawn_is_gradio_s_own_normal_form() -> None:
-    live = rendering.LiveAnswer([rendering.message("user", "hi")])
+    live = LiveAnswer([message("user", "hi")])
     live.add(ToolStarted("1", "calculate", {"expression": "1"}))
     live.add(ToolFinished("1", "calculate", "1", True, 0.01))
     live.add(TextDelta("one"))
@@ -48,14 +51,14 @@ def test_what_is_drawn_is_gradio_s_own_normal_form() -> None:
 
 
 def test_a_sign_of_life_stands_where_the_answer_will_be() -> None:
-    live = rendering.LiveAnswer([rendering.message("user", "hi")])
+    live = LiveAnswer([message("user", "hi")])
     assert said(live.drawn()) == ["hi", rendering.WAITING]
     live.add(TextDelta("yes"))
     assert said(live.drawn()) == ["hi", "yes"]
 
 
 def test_text_and_tools_keep_their_order() -> None:
-    live = rendering.LiveAnswer([])
+    live = LiveAnswer([])
     for event in (
         TextDelta("Let me "),
         TextDelta("see."),
@@ -74,7 +77,7 @@ def test_text_and_tools_keep_their_order() -> None:
 
 
 def test_a_message_that_was_handed_out_is_never_changed() -> None:
-    live = rendering.LiveAnswer([rendering.message("user", "hi")])
+    live = LiveAnswer([message("user", "hi")])
     live.add(TextDelta("a"))
     first = live.drawn()
     copy = [dict(item, content=[dict(part) for part in item["content"]]) for item in first]
@@ -87,7 +90,7 @@ def test_a_message_that_was_handed_out_is_never_changed() -> None:
 
 @given(st.text())
 def test_a_result_cannot_leave_its_fence(result: str) -> None:
-    text = rendering.tool_step("t", {"a": result}, result)["content"][0]["text"]
+    text = tool_step("t", {"a": result}, result)["content"][0]["text"]
     fences = re.findall(r"^(`{3,})$", text, re.MULTILINE)
     longest = max((len(run) for run in re.findall(r"`+", result)), default=0)
     assert len(fences[-1]) > longest

@@ -1,1 +1,1 @@
-"""What the channels share: callers, keys, body limits, error responses, streams. Imported by the channels and the guard."""
+"""What the channels share: callers, keys, body limits, error responses, streams."""

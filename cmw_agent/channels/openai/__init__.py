@@ -1,1 +1,1 @@
-"""The OpenAI-compatible API under `/v1`. Imported by `channels.app` alone."""
+"""The OpenAI-compatible API under `/v1`."""

@@ -35,6 +35,11 @@ class ChatRequest(BaseModel):
     stream: bool | None = False
     stream_options: StreamOptions | None = None
     n: int | None = Field(default=None, description="1: there is one answer.")
+    reasoning_effort: str | None = Field(
+        default=None,
+        description="How much the model thinks, where it has a choice; others are passed over.",
+        examples=["low"],
+    )
     user: Annotated[str | None, Field(max_length=512)] = Field(
         default=None, description="Names one of your users, whose limits are counted apart."
     )
@@ -46,6 +51,9 @@ class Choice(BaseModel):
     index: int
     message: dict[str, Any]
     finish_reason: str
+    native_finish_reason: str | None = Field(
+        default=None, description="`missing` where the model's server did not say it."
+    )
 
 
 class Completion(BaseModel):
@@ -56,7 +64,7 @@ class Completion(BaseModel):
     created: int
     model: str
     choices: list[Choice]
-    usage: dict[str, int] | None
+    usage: dict[str, Any] | None
 
 
 class Model(BaseModel):

@@ -1,1 +1,1 @@
-"""The REST API under `/api`. Imported by `channels.app` alone."""
+"""The REST API under `/api`."""

@@ -1,1 +1,1 @@
-"""WhatsApp, through a bridge or Meta's Cloud API. Imported by `channels.app` alone."""
+"""WhatsApp, through a bridge or Meta's Cloud API."""

@@ -1,1 +1,1 @@
-"""The page's own HTTP API: conversations, files, approvals, connections, usage. Imported by `server` alone."""
+"""The page's own HTTP API: conversations, files, approvals, connections, usage."""

@@ -1,1 +1,1 @@
-"""Gradio's wire protocol without Gradio's queue. Imported by `web.page` and `server`."""
+"""Gradio's wire protocol without Gradio's queue."""

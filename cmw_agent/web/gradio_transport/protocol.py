@@ -102,7 +102,7 @@ def edits(old: Any, new: Any) -> list[list[Any]]:
 
     A list of messages is compared message by message and by identity first, because an
     update reuses the messages that it does not change; a message's text that has grown
-    becomes an ``append``.
+    becomes an ``append``, and a step that ends keeps the text that was sent.
     """
     if old is new or old == new:
         return []
@@ -111,22 +111,26 @@ def edits(old: Any, new: Any) -> list[list[Any]]:
     if not (isinstance(old, list) and isinstance(new, list)):
         return [["replace", [], new]]
     common = min(len(old), len(new))
-    changes = [
-        _edit(index, old[index], new[index])
-        for index in range(common)
-        if old[index] is not new[index] and old[index] != new[index]
-    ]
+    changes: list[list[Any]] = []
+    for index in range(common):
+        if old[index] is not new[index] and old[index] != new[index]:
+            changes += _edits_of_message(index, old[index], new[index])
     changes += [["add", [index], new[index]] for index in range(common, len(new))]
     changes += [["delete", [index], None] for index in range(len(old) - 1, common - 1, -1)]
     return changes
 
 
-def _edit(index: int, old: dict[str, Any], new: dict[str, Any]) -> list[Any]:
+def _edits_of_message(index: int, old: dict[str, Any], new: dict[str, Any]) -> list[list[Any]]:
     try:
         before, after = old["content"][0]["text"], new["content"][0]["text"]
+        same = all(old[key] == new[key] for key in ("role", "options"))
+        was, metadata = old["metadata"], new["metadata"]
     except (KeyError, IndexError, TypeError):
-        return ["replace", [index], new]
-    same = old["metadata"] == new["metadata"] and old["role"] == new["role"]
-    if same and len(new["content"]) == len(old["content"]) == 1 and after.startswith(before):
-        return ["append", [index, "content", 0, "text"], after[len(before) :]]
-    return ["replace", [index], new]
+        return [["replace", [index], new]]
+    grew = len(new["content"]) == len(old["content"]) == 1 and after.startswith(before)
+    if not (same and grew):
+        return [["replace", [index], new]]
+    changes = [["replace", [index, "metadata"], metadata]] if was != metadata else []
+    if len(after) > len(before):
+        changes.append(["append", [index, "content", 0, "text"], after[len(before) :]])
+    return changes

@@ -1,1 +1,1 @@
-"""Sign-in by OpenID Connect. Imported by `server` alone."""
+"""Sign-in by OpenID Connect."""

@@ -1,1 +1,1 @@
-"""The Gradio page: components, handlers, rendering. Imported by `server` alone."""
+"""The Gradio page: components, handlers, rendering."""

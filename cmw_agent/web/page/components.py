@@ -4,17 +4,21 @@ There are few of them, because each component costs every new session CPU and me
 """
 
 import html
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from cmw_agent.chat.model_choice import DEFAULT
 from cmw_agent.config.agent_profiles import AgentProfile
-from cmw_agent.config.settings import Settings
+from cmw_agent.config.model_profiles import Models
+from cmw_agent.config.model_values import EFFORTS
 from cmw_agent.web.gradio_transport import environment as _environment  # noqa: F401  (before gradio)
 from cmw_agent.web.gradio_transport.event_server import PageEvent
 from cmw_agent.web.page.handlers import Handlers
+from cmw_agent.web.page.rendering import CONTINUE
 
 import gradio as gr  # isort: skip
 from gradio.events import api  # isort: skip
@@ -26,16 +30,22 @@ EXAMPLES = (
     "What is 17.5 * (3 + 4)?",
     "What can you do?",
 )
+EFFORT_LABELS: Mapping[str, str] = MappingProxyType(
+    {DEFAULT: "Default"}
+    | {name: {"xhigh": "Extra high"}.get(name, name.capitalize()) for name in EFFORTS}
+)
 EVENTS = frozenset(
     {"open_page", "new_chat", "send", "retry", "edit", "stop", "chat", "earlier", "rate"}
 )
 
 # Run in the browser; visitor.js defines `cmw`.
 JS_TAKE = "(text, key, files, model) => window.cmw.take(model)"
+JS_CONTINUE = f'(text, key, files, model) => window.cmw.say("{CONTINUE}", model)'
 JS_BUSY = "(text, id) => window.cmw.busy(text, id)"
 JS_REGENERATE = "() => window.cmw.again()"
 JS_IDLE = "(shown) => window.cmw.idle(shown)"
-JS_OPENED = "(id) => window.cmw.opened(id)"
+JS_OPENED = "(id, model, effort) => window.cmw.opened(id, model, effort)"
+JS_MODEL = "(model) => window.cmw.model?.(model)"
 JS_LEAVE = "() => window.cmw.leave()"
 JS_RESTORE = "() => window.cmw.restore()"
 
@@ -67,19 +77,17 @@ class _Components:
     new: gr.Button
 
 
-def build_page(
-    settings: Settings, handlers: Handlers, profiles: Sequence[AgentProfile]
-) -> gr.Blocks:
+def build_page(models: Models, handlers: Handlers, profiles: Sequence[AgentProfile]) -> gr.Blocks:
     """Return the page; its events are named after the methods of `handlers`.
 
     Args:
-        settings: The models to choose from, and whether the demo model answers.
+        models: The models to choose from.
         handlers: The handlers of the events.
         profiles: The agents that everybody may use: all users get the same page.
     """
     demo = gr.Blocks(title=TITLE, fill_height=True, analytics_enabled=False)
     with demo:
-        components = _layout(settings, profiles)
+        components = _layout(models, profiles)
         _on_open(demo, components, handlers)
         _on_send(components, handlers)
         _on_change(components, handlers)
@@ -90,19 +98,18 @@ def build_page(
     return demo
 
 
-def _layout(settings: Settings, profiles: Sequence[AgentProfile]) -> _Components:
+def _layout(models: Models, profiles: Sequence[AgentProfile]) -> _Components:
     with gr.Sidebar(width=280, open=False, elem_id="cmw-side"):
         new = gr.Button("New chat", icon=None, variant="primary", elem_id="cmw-new")
         gr.HTML('<div id="cmw-history"></div>', elem_id="cmw-recent")
     with gr.Column(elem_id="cmw-main"):
-        gr.HTML(heading(settings, profiles), elem_id="cmw-head", padding=False)
-        models = [settings.model, *(m for m in settings.models if m != settings.model)]
+        gr.HTML(heading(models, profiles), elem_id="cmw-head", padding=False)
         model = gr.Dropdown(
-            models,
-            value=settings.model,
+            list(models.by_id),
+            value=models.default,
             label="Model",
             container=False,
-            visible=len(models) > 1,
+            visible=len(models.by_id) > 1,
             elem_id="cmw-models",
             interactive=True,
         )
@@ -143,23 +150,36 @@ def _layout(settings: Settings, profiles: Sequence[AgentProfile]) -> _Components
     return _Components(chat, message_input, key, conversation, files, model, earlier, new)
 
 
-def heading(settings: Settings, profiles: Sequence[AgentProfile]) -> str:
+def heading(models: Models, profiles: Sequence[AgentProfile]) -> str:
     """Return the page's header as HTML: title, agents, model and, for the demo, what to set."""
-    agents = _agents(profiles)
-    if not settings.demo:
-        model = html.escape(settings.model)
+    head = f'<div class="cmw-head"><h1>{TITLE}</h1>{_agents(profiles)}'
+    if not models.is_demo:
+        model = html.escape(models.default)
         badge = f'<span class="cmw-model" title="The model that answers">{model}</span>'
         # With several models, the dropdown beside it shows the selected one.
-        return (
-            f'<div class="cmw-head"><h1>{TITLE}</h1>{agents}'
-            f"{'' if settings.models else badge}</div>"
-        )
+        return f"{head}{'' if len(models.by_id) > 1 else badge}{_efforts(models, profiles)}</div>"
     return (
-        f'<div class="cmw-head"><h1>{TITLE}</h1>{agents}'
-        '<span class="cmw-model demo">demo model</span></div>'
+        f'{head}<span class="cmw-model demo">demo model</span></div>'
         '<div class="cmw-demo" role="note">No model is configured, so a built-in demo answers. '
         "Set <code>OPENAI_API_KEY</code>, or <code>OPENAI_BASE_URL</code> for a server of your "
         "own, and start the app again.</div>"
+    )
+
+
+def _efforts(models: Models, profiles: Sequence[AgentProfile]) -> str:
+    """Return the choice of the effort, which the page's script shows where the model has one."""
+    tunable = sorted(
+        {name for profile in profiles for name, has_effort in models.choices(profile) if has_effort}
+    )
+    if not tunable:
+        return ""
+    options = "".join(
+        f'<option value="{value}">{label}</option>' for value, label in EFFORT_LABELS.items()
+    )
+    offered = html.escape(json.dumps(tunable))
+    return (
+        f'<label id="cmw-effort" data-models="{offered}" hidden>Effort <select>{options}</select>'
+        "</label>"
     )
 
 
@@ -174,28 +194,36 @@ def _agents(profiles: Sequence[AgentProfile]) -> str:
 
 def _on_open(demo: gr.Blocks, components: _Components, handlers: Handlers) -> None:
     opened = [components.chat, components.conversation]
-    demo.load(handlers.open_page, None, [*opened, components.model], **PRIVATE_EVENT).then(
-        None, [components.conversation], None, js=JS_OPENED, api_visibility="private"
+    # The effort is no component's value: its script takes it from a text that others use later.
+    shown = [components.conversation, components.model, components.key]
+    demo.load(handlers.open_page, None, [components.chat, *shown], **PRIVATE_EVENT).then(
+        None, shown, None, js=JS_OPENED, api_visibility="private"
     )
+    components.model.change(None, [components.model], None, js=JS_MODEL, api_visibility="private")
     components.new.click(handlers.new_chat, None, opened, **PRIVATE_EVENT).then(
         None, None, None, js=JS_LEAVE, api_visibility="private"
     )
 
 
 def _on_send(components: _Components, handlers: Handlers) -> None:
-    _before(components.message_input.submit, components, JS_BUSY)
-    send = components.message_input.submit(
-        handlers.send,
-        [components.message_input, components.key, components.files, components.model],
-        [components.chat, components.conversation],
-        js=JS_TAKE,
-        api_name="send",
-        show_progress="hidden",
-        postprocess=False,
-        concurrency_limit=None,
-    )
-    _after(send, components)
-    send.failure(None, None, [components.message_input], js=JS_RESTORE, api_visibility="private")
+    typed, pressed = components.message_input.submit, components.chat.option_select
+    for trigger, busy, take in ((typed, JS_BUSY, JS_TAKE), (pressed, JS_REGENERATE, JS_CONTINUE)):
+        _before(trigger, components, busy)
+        send = trigger(
+            handlers.send,
+            [components.message_input, components.key, components.files, components.model],
+            [components.chat, components.conversation],
+            js=take,
+            api_name="send",
+            api_visibility="public" if trigger is typed else "private",
+            show_progress="hidden",
+            postprocess=False,
+            concurrency_limit=None,
+        )
+        _after(send, components)
+        send.failure(
+            None, None, [components.message_input], js=JS_RESTORE, api_visibility="private"
+        )
 
 
 def _on_change(components: _Components, handlers: Handlers) -> None:

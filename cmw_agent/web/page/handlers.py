@@ -7,14 +7,14 @@ browser sends is looked up only among the principal's own conversations.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import gradio as gr
 
 from cmw_agent.chat.commands import BeginNew, ControlReply, run_control_command
-from cmw_agent.chat.stored_turn import MODEL
+from cmw_agent.chat.model_choice import EFFORT, MODEL
 from cmw_agent.chat.turn import SETTLE_SECONDS, Turn
 from cmw_agent.conversations.sessions import LiveSession
 from cmw_agent.core.errors import NotFoundError, UserError
@@ -23,11 +23,13 @@ from cmw_agent.core.store_errors import mapped_store_errors
 from cmw_agent.runtime.runtime import Runtime
 from cmw_agent.web.gradio_transport.protocol import UNCHANGED, Notice
 from cmw_agent.web.page import rendering
+from cmw_agent.web.page.drawn_message import DrawnMessage, message
 from cmw_agent.web.page.page_request import (
     file_ids,
     idempotency_key,
     identify,
     message_index,
+    model_choice,
     request_id,
 )
 from cmw_agent.web.page.page_view import PageView, Shown, load_view
@@ -35,7 +37,7 @@ from cmw_agent.web.page.turn_view import TurnView
 from memory.errors import ConversationNotFoundError, StoreError
 from memory.records import Conversation, StoredFile, new_conversation_id
 
-Opened = tuple[Any, str, Any]  # messages, `PageView.shown_id`, model
+Opened = tuple[Any, str, Any, Any]  # messages, `PageView.shown_id`, model, effort
 
 MAX_SHOWN = 400  # messages that a page shows, however often it asks for earlier ones
 # Drawn messages above a new question: each update of an answer sends and compares all of them.
@@ -57,28 +59,30 @@ class Handlers:
     async def open_page(self, request: gr.Request) -> AsyncGenerator[Notice | Opened, None]:
         """Open the page: show the conversation that its address names, or a new one.
 
-        Yields the messages, the conversation's id and its model; then, where a turn runs, its updates.
+        Yields the messages, the conversation's id, its model and its effort; then, where a turn
+        runs, its updates.
         """
         session = await self._session(request)
         named_id, agent = request.query_params.get("c"), request.query_params.get("agent")
         session.conversation_id = session.view = None
         if (notice := await self._select_agent(session, agent)) is not None:
             yield notice
-        model: str | None = None
+        kept: Mapping[str, Any] = {}
         if isinstance(named_id, str) and named_id:
             conversation = await self._adopt(session, named_id)
             if conversation is None:
                 yield Notice(NOT_FOUND_NOTE, "Not found")
             else:
-                model = (conversation.context_data or {}).get(MODEL)
+                kept = conversation.context_data or {}
                 await self._runtime.chat.stored(session.owner, named_id)
         page = await self._page(session)
-        model = await self._runtime.model(session, model)
-        yield rendering.with_ratings(page.messages, page.feedback), page.shown_id, model
+        model = await self._runtime.model(session, kept.get(MODEL))
+        shown = rendering.with_ratings(page.messages, page.feedback)
+        yield shown, page.shown_id, model, kept.get(EFFORT)
         if (turn := self._runtime.chat.resume(session)) is not None:
             async with contextlib.aclosing(self._stream(session, page, turn)) as values:
                 async for messages, shown_id in values:
-                    yield messages, shown_id, UNCHANGED
+                    yield messages, shown_id, UNCHANGED, UNCHANGED
 
     async def earlier(self, request: gr.Request) -> Shown:
         """Show further messages from the beginning of the conversation."""
@@ -145,18 +149,20 @@ class Handlers:
             return
         page = await self._page(session)
         ids = file_ids(files)
+        chosen, effort = model_choice(model)
         turn = self._runtime.chat.turn(
             session,
             text,
             key=idempotency_key(key),
             files=ids,
-            model=model if isinstance(model, str) else None,
+            model=chosen,
+            effort=effort,
             request_id=request_id(request),
         )
         above = page.messages
         if len(above) > MAX_ABOVE:
             above = above[-rendering.PAGE_MESSAGES :]
-        question = [rendering.message("user", turn.text)]
+        question = [message("user", turn.text)]
         if ids:
             question.insert(0, rendering.attachments(await self._attached(session, ids)))
         async with contextlib.aclosing(
@@ -313,7 +319,7 @@ class Handlers:
             request_id=request_id(request),
         )
         above = page.messages[:index]
-        question = [page.messages[index] if text is None else rendering.message("user", turn.text)]
+        question = [page.messages[index] if text is None else message("user", turn.text)]
         async with contextlib.aclosing(
             self._stream(session, page, turn, above, question)
         ) as values:
@@ -325,8 +331,8 @@ class Handlers:
         session: LiveSession,
         view: PageView,
         turn: Turn,
-        above: Sequence[rendering.DrawnMessage] | None = None,
-        question: Sequence[rendering.DrawnMessage] = (),
+        above: Sequence[DrawnMessage] | None = None,
+        question: Sequence[DrawnMessage] = (),
     ) -> AsyncGenerator[Shown, None]:
         """Yield the page while a turn runs, and store its last view in the session."""
         turn_view = TurnView(session, view, turn, above, question)
@@ -351,7 +357,7 @@ def _notice(reply: ControlReply) -> Notice:
     return Notice(f"Deleted conversations: {reply.deleted}.", "Everything was deleted", "info")
 
 
-def _last_question(messages: list[rendering.DrawnMessage]) -> int | None:
+def _last_question(messages: list[DrawnMessage]) -> int | None:
     """Return the index of the user's last message."""
     indexes = [i for i, item in enumerate(messages) if item["role"] == "user"]
     return indexes[-1] if indexes else None

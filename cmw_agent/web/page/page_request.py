@@ -57,6 +57,19 @@ def file_ids(value: object) -> tuple[str, ...]:
     return tuple(ids)
 
 
+def model_choice(value: object) -> tuple[str | None, str | None]:
+    """Return the model and the effort that the page sent with a message; None for what it left out.
+
+    The page sends the model's id, or a list of the id and the effort where the model has one.
+    """
+    parts = value if isinstance(value, list) else [value]
+    model, effort = (*parts, None, None)[:2]
+    return (
+        model if isinstance(model, str) else None,
+        effort if isinstance(effort, str) else None,
+    )
+
+
 def message_index(event: gr.EditData | gr.LikeData) -> int | None:
     """Return the index of an edited or rated message in the Chatbot's value.
 

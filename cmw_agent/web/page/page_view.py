@@ -7,10 +7,11 @@ from typing import Any
 from cmw_agent.conversations.sessions import LiveSession
 from cmw_agent.core.store_errors import mapped_store_errors
 from cmw_agent.web.page import rendering
+from cmw_agent.web.page.drawn_message import DrawnMessage
 from memory.errors import ConversationNotFoundError
 from memory.records import StoredMessage
 
-Shown = tuple[list[rendering.DrawnMessage], Any]  # messages, and `PageView.shown_id` or UNCHANGED
+Shown = tuple[list[DrawnMessage], Any]  # messages, and `PageView.shown_id` or UNCHANGED
 
 EARLIER = "+"  # after a conversation's id: the page does not show its beginning
 
@@ -29,7 +30,7 @@ class PageView:
     """
 
     conversation_id: str
-    messages: list[rendering.DrawnMessage]
+    messages: list[DrawnMessage]
     question_seq: int | None = None
     next_seq: int | None = None
     seqs: list[int] = field(default_factory=list)

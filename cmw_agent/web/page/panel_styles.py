@@ -76,4 +76,30 @@ PANELS = """
 /* -- what it took -- */
 .cmw-usage { color: var(--body-text-color-subdued); }
 .cmw-usage[hidden] { display: none; }
+
+/* -- what stands at an answer: its sources, buttons and pictures; and the wait for it -- */
+#cmw-chat .cmw-sources { font-size: .84rem; margin: .25rem 0; padding-left: 1.6rem; }
+#cmw-chat .cmw-sources::before { content: "Sources"; display: block; margin-left: -1.6rem; font-weight: 600; }
+#cmw-chat .options { display: flex; flex-wrap: wrap; justify-content: flex-start; gap: .5rem;
+  margin: 0; padding: .25rem 0 .75rem; max-width: 100%; }
+#cmw-chat .option { width: auto; padding: .4rem 1.1rem; border-radius: .6rem; font-weight: 600;
+  color: white; background: var(--button-primary-background-fill); border: 0; }
+#cmw-chat .option:hover { filter: brightness(.9); }
+#cmw-chat .option:focus-visible { outline: 2px solid var(--color-accent); outline-offset: 2px; }
+.cmw-picture { margin: auto; padding: .6rem; border: 0; border-radius: .9rem; max-width: 96vw;
+  max-height: 96dvh; color: var(--body-text-color); background: var(--input-background-fill); }
+.cmw-picture::backdrop { background: rgb(0 0 0 / 60%); }
+.cmw-picture img { display: block; max-width: 100%; max-height: 84dvh; margin: 0 auto; border-radius: .5rem; }
+.cmw-picture > div { display: flex; gap: .75rem; justify-content: flex-end; padding-top: .5rem; }
+.cmw-picture :is(a, button) { padding: .3rem .9rem; border-radius: .6rem; cursor: pointer; text-decoration: none;
+  color: var(--body-text-color); background: none; border: 1px solid var(--border-color-primary); }
+.cmw-silence { flex: 0 0 auto; font-size: .84rem; padding: 0 .25rem; font-variant-numeric: tabular-nums;
+  color: var(--body-text-color-subdued); }
+.cmw-silence[hidden] { display: none; }
+#cmw-effort { margin-left: auto; flex: none; font-size: .82rem; color: var(--body-text-color-subdued); }
+#cmw-effort[hidden] { display: none; }
+#cmw-effort select { font: inherit; padding: .2rem .4rem; border-radius: .6rem; cursor: pointer;
+  color: var(--body-text-color); background: var(--input-background-fill);
+  border: 1px solid var(--border-color-primary); }
+#cmw-effort select:focus-visible { outline: 2px solid var(--color-accent); outline-offset: 1px; }
 """

@@ -5,215 +5,146 @@ whole history at each update. A dictionary never changes once it has been return
 an update is a new list that reuses the old dictionaries.
 """
 
-import json
+import html
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from cmw_agent.core.connect_links import TICKET_LINK, unlink_composio
-from cmw_agent.core.events import (
-    ApprovalRequested,
-    ApprovalSettled,
-    TextDelta,
-    ToolFinished,
-    ToolStarted,
-    TurnEvent,
-    TurnFinished,
-    TurnOutcome,
-)
-from cmw_agent.core.sanitize import fence_for
-from memory.records import Feedback, StoredFile, StoredMessage
+from cmw_agent.core.connect_links import unlink_composio
+from cmw_agent.core.events import Source, TurnOutcome
+from cmw_agent.core.finish_reasons import sentence_for
+from cmw_agent.web.page.drawn_message import DrawnMessage, label, message
+from cmw_agent.web.page.steps import link_button, shortened, thinking_step, tool_step
+from memory.records import Feedback, SourceRecord, StoredFile, StoredMessage
 
-DrawnMessage = dict[str, Any]
 FilesBySeq = Mapping[int, Sequence[StoredFile]]
 NO_FILES: FilesBySeq = MappingProxyType({})
 
-NOT_IN_TOOL_NAME = re.compile(r"[^\w-]+")
-MAX_TOOL_NAME_CHARS = 64
+MAX_SOURCES = 100  # that an answer shows
+WEB_ADDRESS = re.compile(r"https?://[^\s<>\"'`]+", re.IGNORECASE)
+CONTINUE = "Continue"  # the button below a cut answer sends this
+FAILED = "No answer came; please retry."
+STOPPED = "This answer was stopped before its end; retry to get a whole one."
 PAGE_MESSAGES = 40  # of a conversation, that the page shows at first
 FEEDBACK: Mapping[object, Feedback] = MappingProxyType(
     {True: "like", False: "dislike", "Like": "like", "Dislike": "dislike"}
 )
 FEEDBACK_LABELS: Mapping[Feedback, str] = MappingProxyType({"like": "Like", "dislike": "Dislike"})
-NEEDS_APPROVAL = "needs your approval"  # the page's script looks for this text
-ACCOUNT_NEEDED = "🔗 An account is needed"  # in this panel the page draws the link as a button
-MARKDOWN_SPECIAL = re.compile(r"([\\\[\]()<>*_`!&#|~])")
 WAITING = '<span class="cmw-waiting" aria-label="The answer is on its way">…</span>'
 
 
-def message(role: str, text: str, metadata: Mapping[str, Any] | None = None) -> DrawnMessage:
-    """Return one Chatbot message with one text, in Gradio's normal form."""
-    return {
-        "role": role,
-        "metadata": dict(metadata) if metadata is not None else None,
-        "content": [{"type": "text", "text": text}],
-        "options": None,
-    }
-
-
-def tool_step(
-    name: str,
-    arguments: Mapping[str, Any],
-    result: str | None = None,
-    *,
-    ok: bool = True,
-    seconds: float | None = None,
-    awaits_approval: bool = False,
-) -> DrawnMessage:
-    """Return a collapsible step of one tool call.
-
-    Args:
-        name: The tool's name, as the model wrote it.
-        arguments: As the model wrote them.
-        result: The tool's result, or its error where `ok` is false; None while it runs.
-        ok: Whether the call succeeded.
-        seconds: The duration of the call.
-        awaits_approval: Whether the call waits for the user's decision.
-    """
-    text = f"**Arguments**\n{_fenced(json.dumps(dict(arguments), indent=1, ensure_ascii=False))}"
-    # The model writes the name, and the page reads it as Markdown.
-    safe_name = NOT_IN_TOOL_NAME.sub("_", name)[:MAX_TOOL_NAME_CHARS]
-    title = f"✋ {safe_name} {NEEDS_APPROVAL}" if awaits_approval else f"🛠️ {safe_name}"
-    metadata: dict[str, Any] = {"title": title, "status": "pending"}
-    if result is not None:
-        text += f"\n**{'Result' if ok else 'Error'}**\n{_fenced(result)}"
-        metadata["status"] = "done"
-        metadata["title"] = f"{'🛠️' if ok else '⚠️'} {safe_name}"
-    if seconds is not None:
-        metadata["duration"] = max(round(seconds, 4), 0.0001)  # Gradio hides a zero
-    return message("assistant", text, metadata)
-
-
-def link_button(link: str) -> DrawnMessage | None:
-    """Return the panel with the button at which the user connects an account.
-
-    Only the app makes panels: no text of a model can. None where `link` is not a link of the app's
-    own.
-    """
-    if not TICKET_LINK.fullmatch(link):
-        return None
-    return message("assistant", f"[Connect your account]({link})", {"title": ACCOUNT_NEEDED})
-
-
 def attachments(files: Sequence[StoredFile]) -> DrawnMessage:
-    """Return the files of a message: images as previews, other files as links.
-
-    The page fetches images only from the file component, which no text of a message can make.
-    """
-    pictures = [
-        {"path": f"files/{file.file_id}", "url": f"files/{file.file_id}", "orig_name": file.name}
-        for file in files
-        if file.kind == "image"
-    ]
+    """Return the files of a message: images as previews, other files as links."""
+    pictures = [(file.file_id, file.name) for file in files if file.kind == "image"]
     others = [
-        f"📎 [{_label(file.name)}](files/{file.file_id})" for file in files if file.kind != "image"
+        f"📎 [{label(file.name)}](files/{file.file_id})" for file in files if file.kind != "image"
     ]
     drawn = message("user", "  \n".join(others))
     if pictures:
-        part: DrawnMessage = {"type": "component", "component": "file", "value": pictures}
-        part |= {"constructor_args": {}, "props": {}}
-        drawn["content"] = [*(drawn["content"] if others else []), part]
+        drawn["content"] = [*(drawn["content"] if others else []), _previews(pictures)]
     return drawn
 
 
+def picture(file_id: str, name: str) -> DrawnMessage:
+    """Return a picture of an answer."""
+    return message("assistant", "") | {"content": [_previews([(file_id, name)])]}
+
+
+def _previews(pictures: Sequence[tuple[str, str]]) -> DrawnMessage:
+    """Return images, (file id, name) each, as a part of a message.
+
+    The page fetches images only from the file component, which no text of a message can make.
+    """
+    value = [
+        {"path": f"files/{file_id}", "url": f"files/{file_id}", "orig_name": name}
+        for file_id, name in pictures
+    ]
+    return {
+        "type": "component",
+        "component": "file",
+        "value": value,
+        "constructor_args": {},
+        "props": {},
+    }
+
+
+def sources(cited: Sequence[Source | SourceRecord]) -> list[DrawnMessage]:
+    """Return the numbered links below an answer: one message, or none where nothing is cited.
+
+    A source whose address is none of the web keeps its number, without a link.
+    """
+    if not cited:
+        return []
+    items = "".join(f"<li>{_link(source.url, source.title)}</li>" for source in cited[:MAX_SOURCES])
+    # A block of HTML: nothing in it is read as Markdown.
+    text = f'<ol class="cmw-sources" aria-label="Sources">{items}</ol>'
+    return [message("assistant", unlink_composio(text))]
+
+
+def _link(url: str, title: str) -> str:
+    shown = html.escape(" ".join((title or url).split()))
+    if not WEB_ADDRESS.fullmatch(url):
+        return shown
+    safety = 'target="_blank" rel="noopener noreferrer nofollow"'
+    return f'<a href="{html.escape(url)}" {safety}>{shown}</a>'
+
+
+def model_switch(failed: str, model: str) -> DrawnMessage:
+    """Return the line that says which model answered instead of the one that failed."""
+    return message("assistant", f"↪️ *{label(failed)} did not answer; {label(model)} answered.*")
+
+
 def note(
-    outcome: TurnOutcome, sentence: str | None = None, error_id: str | None = None
-) -> str | None:
-    """Return the note below an answer that is incomplete; None below a complete one."""
+    outcome: TurnOutcome,
+    sentence: str | None = None,
+    error_id: str | None = None,
+    finish_reason: str | None = None,
+) -> list[DrawnMessage]:
+    """Return the note below an answer: one message, or none where there is nothing to say.
+
+    It is the last message of its answer: Gradio shows the button of no other.
+    """
     suffix = f" (error `{error_id}`)" if error_id else ""
     if outcome == "failed":
-        return f"⚠️ {sentence or 'No answer came; please retry.'}{suffix}"
+        return [message("assistant", f"⚠️ {sentence or FAILED}{suffix}")]
     if outcome == "interrupted":
-        text = sentence or "This answer was stopped before its end; retry to get a whole one."
-        return f"⏸ *{text}*{suffix}"
-    return None
+        options = (CONTINUE,) if finish_reason == "length" else ()
+        return [message("assistant", f"⏸ *{sentence or STOPPED}*{suffix}", options=options)]
+    return [message("assistant", f"ℹ️ *{sentence}*{suffix}")] if sentence else []
 
 
 def history(stored: Iterable[StoredMessage], files: FilesBySeq = NO_FILES) -> list[DrawnMessage]:
     """Return stored messages, and their files by the messages' seq, as the page shows them."""
     drawn: list[DrawnMessage] = []
     for item in stored:
-        if item.role == "user":
-            if item.seq in files:
-                drawn.append(attachments(files[item.seq]))
-            drawn.append(message("user", item.content))
+        if item.role == "assistant":
+            drawn += _answer(item)
             continue
-        for call in item.tool_calls:
-            seconds = call.duration_ms / 1000
-            drawn.append(
-                tool_step(call.name, call.arguments, call.result, ok=call.ok, seconds=seconds)
-            )
-            if call.link and (button := link_button(call.link)) is not None:
-                drawn.append(button)
-        if item.content:
-            drawn.append(message("assistant", unlink_composio(item.content)))
-        if (below := note(item.status, None, item.error_id)) is not None:
-            drawn.append(message("assistant", below))
+        if item.seq in files:
+            drawn.append(attachments(files[item.seq]))
+        drawn.append(message("user", item.content))
     return drawn
 
 
-class LiveAnswer:
-    """Draws the growing answer of a running turn.
-
-    Args:
-        before: The drawn messages above the answer, the user's question included.
-    """
-
-    def __init__(self, before: Sequence[DrawnMessage]) -> None:
-        self._before = list(before)
-        self._parts: list[DrawnMessage] = []
-        self._text: list[str] = []
-        self._steps: dict[str, tuple[int, ToolStarted]] = {}
-
-    def add(self, event: TurnEvent) -> None:
-        """Apply one event of the turn."""
-        match event:
-            case TextDelta(text):
-                self._append_text(text)
-            case ToolStarted(call_id, name, arguments):
-                self._text = []
-                self._steps[call_id] = (len(self._parts), event)
-                self._parts.append(tool_step(name, arguments))
-            case ApprovalRequested(call_id, name):
-                self._redraw_step(call_id, name, awaits_approval=True)
-            case ApprovalSettled(call_id, _, arguments):
-                if (step := self._steps.get(call_id)) is not None:
-                    index, started = step
-                    self._steps[call_id] = (index, ToolStarted(call_id, started.name, arguments))
-                    self._redraw_step(call_id, started.name)
-            case ToolFinished(call_id, name, result, ok, seconds, link):
-                self._text = []
-                index, call = self._steps.pop(call_id, (len(self._parts), None))
-                arguments = call.arguments if call is not None else {}
-                drawn = tool_step(name, arguments, result, ok=ok, seconds=seconds)
-                self._parts[index : index + 1] = [drawn]
-                if link and (button := link_button(link)) is not None:
-                    self._parts.append(button)
-            case TurnFinished(outcome, sentence, error_id):
-                self._text = []
-                if (below := note(outcome, sentence, error_id)) is not None:
-                    self._parts.append(message("assistant", below))
-
-    def _redraw_step(self, call_id: str, name: str, *, awaits_approval: bool = False) -> None:
-        self._text = []
-        if (step := self._steps.get(call_id)) is not None:
-            index, started = step
-            self._parts[index] = tool_step(name, started.arguments, awaits_approval=awaits_approval)
-
-    def _append_text(self, text: str) -> None:
-        if self._text:
-            self._parts.pop()
-            self._text = ["".join(self._text), text]
-        else:
-            self._text = [text.lstrip("\n")]
-        self._parts.append(message("assistant", unlink_composio("".join(self._text))))
-
-    def drawn(self) -> list[DrawnMessage]:
-        """Return the Chatbot's current value."""
-        if not self._parts:
-            return [*self._before, message("assistant", WAITING)]
-        return [*self._before, *self._parts]
+def _answer(item: StoredMessage) -> Iterator[DrawnMessage]:
+    details = item.details
+    if details.switched_from:
+        yield model_switch(details.switched_from, item.model_used or "another model")
+    if item.thinking:
+        yield thinking_step(shortened(item.thinking), details.thinking_ms / 1000)
+    for call in item.tool_calls:
+        seconds = call.duration_ms / 1000
+        yield tool_step(call.name, call.arguments, call.result, ok=call.ok, seconds=seconds)
+        if call.link and (button := link_button(call.link)) is not None:
+            yield button
+    if item.content:
+        yield message("assistant", unlink_composio(item.content))
+    for stored in details.pictures:
+        yield picture(stored.file_id, stored.name)
+    yield from sources(details.sources)
+    sentence = sentence_for(item.finish_reason, details.note)
+    yield from note(item.status, sentence, item.error_id, item.finish_reason)
 
 
 def seqs(stored: Iterable[StoredMessage], files: FilesBySeq = NO_FILES) -> list[int]:
@@ -244,13 +175,3 @@ def by_seq(files: Iterable[StoredFile]) -> dict[int, list[StoredFile]]:
         if file.seq is not None:
             groups.setdefault(file.seq, []).append(file)
     return groups
-
-
-def _label(name: str) -> str:
-    # The user has named the file, and the page reads the name as Markdown.
-    return MARKDOWN_SPECIAL.sub(r"\\\1", " ".join(name.split()))
-
-
-def _fenced(text: str) -> str:
-    fence = fence_for(text)
-    return f"{fence}\n{text}\n{fence}\n"

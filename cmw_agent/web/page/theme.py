@@ -82,7 +82,8 @@ footer { display: none !important; }
 /* A message may hold HTML of a model's making: it must not draw over the rest of the page. */
 #cmw-chat .message > [data-testid] { contain: paint; }
 #cmw-chat .file-container:has(img) :is(.file-icon, .file-type, .file-name) { display: none; }
-#cmw-chat .file-link img { max-width: 100%; }
+#cmw-chat .file-link img { max-width: 100%; max-height: 60dvh; border-radius: .5rem; cursor: zoom-in; }
+#cmw-chat .bot.message .file-container:has(img) { padding-inline: 0; }
 #cmw-chat .message-row.bubble { margin: .5rem 0 .1rem; max-width: 100%; }
 #cmw-chat .message-row.user-row { max-width: min(85%, 40rem); }
 #cmw-chat .bot.message { background: none; border: 0; box-shadow: none; padding: .1rem 0; }
@@ -96,6 +97,8 @@ footer { display: none !important; }
 #cmw-chat .message-buttons .icon-button-wrapper { margin: 0; border: 0; box-shadow: none;
   background: none; opacity: .75; }
 #cmw-chat .message-buttons .icon-button-wrapper:is(:hover, :focus-within) { opacity: 1; }
+/* Gradio's button that sends a file to another site. */
+#cmw-chat .message-buttons button:is([aria-label=Share], [title=Share]) { display: none; }
 #cmw-chat .message-buttons button { background: none; color: var(--body-text-color-subdued) !important; }
 #cmw-chat .message-buttons button:hover { color: var(--body-text-color) !important; }
 #cmw-chat .edit-textarea { width: min(34rem, 68vw) !important; min-height: 3.5rem !important;
@@ -111,6 +114,8 @@ footer { display: none !important; }
 #cmw-chat .thought-group .arrow button svg { visibility: visible; }
 #cmw-chat .thought-group .content { margin: 0 .5rem .5rem 2rem; }
 #cmw-chat .thought-group .message-content { opacity: 1; }
+#cmw-chat .thought-group > .title[data-seconds]::after { content: attr(data-seconds);
+  margin-left: .35rem; color: var(--body-text-color-subdued); font-variant-numeric: tabular-nums; }
 
 /* -- an empty chat -- */
 #cmw-chat .placeholder-content { height: auto; min-height: 100%; justify-content: center; }

@@ -7,6 +7,8 @@ from cmw_agent.conversations.sessions import LiveSession
 from cmw_agent.core.events import TurnStarted
 from cmw_agent.core.store_errors import mapped_store_errors
 from cmw_agent.web.page import rendering
+from cmw_agent.web.page.drawn_message import DrawnMessage
+from cmw_agent.web.page.live_answer import LiveAnswer
 from cmw_agent.web.page.page_view import PageView, load_messages
 
 
@@ -26,18 +28,18 @@ class TurnView:
         session: LiveSession,
         view: PageView,
         turn: Turn,
-        above: Sequence[rendering.DrawnMessage] | None,
-        question: Sequence[rendering.DrawnMessage],
+        above: Sequence[DrawnMessage] | None,
+        question: Sequence[DrawnMessage],
     ) -> None:
         self._session = session
         self._before = view
         self._turn = turn
         self._above = above
         self._question = question
-        self._answer = rendering.LiveAnswer([*(above or ()), *question])
+        self._answer = LiveAnswer([*(above or ()), *question])
         self._result = PageView(view.conversation_id, [])
 
-    async def updates(self) -> AsyncGenerator[list[rendering.DrawnMessage]]:
+    async def updates(self) -> AsyncGenerator[list[DrawnMessage]]:
         """Yield the page's messages after each event of the turn.
 
         Raises:
@@ -80,7 +82,7 @@ class TurnView:
             limit=rendering.PAGE_MESSAGES,
             before_seq=event.user_seq if self._question else event.answer_seq,
         )
-        self._answer = rendering.LiveAnswer([*rendering.history(stored, files), *self._question])
+        self._answer = LiveAnswer([*rendering.history(stored, files), *self._question])
         self._result.seqs = [
             *rendering.seqs(stored, files),
             *[event.user_seq] * len(self._question),

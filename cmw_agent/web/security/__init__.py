@@ -1,1 +1,1 @@
-"""The guard in front of the app: principals, cookies, allowed routes. Imported by `web` and `server`."""
+"""The guard in front of the app: principals, cookies, allowed routes."""

@@ -116,7 +116,12 @@
   const CONNECT_HOST = "connect.composio.dev";
   const isForeign = (link) => `${link.hostname} ${link.href}`.toLowerCase().includes(CONNECT_HOST);
   const isOwn = (link) => link.origin === location.origin && link.pathname.endsWith("/connections/connect");
-  const isButton = (link) => link.closest(".thought-group") && !link.closest(".thought-group").parentElement.closest(".md, .prose");
+  const PANEL = "An account is needed"; // the title of the app's own panel; models write into others
+  const isButton = (link) => {
+    const panel = link.closest(".thought-group");
+    return panel?.querySelector(":scope > .title")?.textContent.includes(PANEL)
+      && !panel.parentElement.closest(".md, .prose");
+  };
 
   function unlink(chat) {
     for (const link of chat.querySelectorAll("a[href], area[href]")) {

@@ -17,7 +17,7 @@
     + "template textarea title video").split(" "));
   const ATTRIBUTES = new Set("align aria-label colspan dir href lang open rel reversed rowspan scope start target title".split(" "));
   const CLASSES = new Set((
-    "code_wrap cmw-waiting table token annotation atrule attr-name attr-value bold boolean builtin cdata "
+    "code_wrap cmw-sources cmw-waiting table token annotation atrule attr-name attr-value bold boolean builtin cdata "
     + "changed char class-name comment constant decorator deleted doctype entity function important "
     + "inserted italic keyword namespace number operator parameter prolog property punctuation regex "
     + "rule selector string symbol tag title triple-quoted-string unit url variable").split(" "));
@@ -97,6 +97,7 @@
         element.removeAttribute(name);
       }
     }
+    if (tag === "a" && element.closest(".cmw-sources")) element.rel = "noopener noreferrer nofollow";
   }
 
   function clean(fragment) {

@@ -89,6 +89,14 @@
   const sideIsOpen = () => document.querySelector("#cmw-side")?.classList.contains("open");
   const toggleSide = () => document.querySelector("#cmw-side .toggle-button")?.click();
 
+  const choice = (model) => window.cmw.choice?.(model) ?? model;
+
+  // The key makes it harmless to send the same message twice.
+  function newKey() {
+    const bytes = crypto.getRandomValues(new Uint8Array(16));
+    return Array.from(bytes, (b) => b.toString(16).padStart(2, "0")).join("");
+  }
+
   window.cmw = {
     // A turn begins: a message leaves the box, and is kept here until the server has it.
     busy(text, id) {
@@ -98,19 +106,19 @@
       if (id) setConversation(id.replace(/\+$/, ""));
       return update({ value: "", submit_btn: false, stop_btn: true });
     },
-    // An old message is answered once more: what stands in the box stays.
+    // An old message is answered once more, or a button's text: what stands in the box stays.
     again() {
       running = true;
       taken = "";
       return update({ submit_btn: false, stop_btn: true });
     },
-    // The key makes it harmless to send the same message twice.
     take(model) {
-      const bytes = crypto.getRandomValues(new Uint8Array(16));
-      const key = Array.from(bytes, (b) => b.toString(16).padStart(2, "0")).join("");
       attached = window.cmw.attached?.() ?? [];
-      return [taken, key, attached.length ? JSON.stringify(attached) : "", model];
+      return [taken, newKey(), attached.length ? JSON.stringify(attached) : "", choice(model)];
     },
+    // A button below an answer was pressed: its text is sent, and what stands in the box stays.
+    say: (text, model) => [text, newKey(), "", choice(model)],
+    running: () => running,
     idle(shown) {
       running = false;
       attached = [];

@@ -1,0 +1,127 @@
+"""Merges the chunks of a stream: consecutive pieces of text or of thoughts become one chunk."""
+
+from typing import Any
+
+from cmw_agent.llm.chunks import Chunk
+from cmw_agent.llm.text_joiner import TextJoiner
+
+TEXT_FIELDS = ("content", "reasoning_content", "reasoning")
+# Two names of one thing: where both come with the same text, it is given on under the first.
+THOUGHTS = frozenset({"reasoning_content", "reasoning"})
+# Fields of a chunk that say nothing of the answer; `obfuscation` and `p` are padding.
+ENVELOPE = frozenset(
+    {"id", "object", "created", "model", "choices", "system_fingerprint", "service_tier"}
+    | {"provider", "obfuscation", "p"}
+)
+
+
+class Merger:
+    """Merges consecutive deltas of text; other chunks pass through in order.
+
+    Chunks that carry nothing are dropped. Texts come out clean: characters that were split over
+    deltas are joined, and lone surrogates become U+FFFD.
+
+    Attributes:
+        has_begun: A part of the answer has been returned: text, thoughts, a tool call or the like.
+        finished: A chunk with a finish reason has been seen.
+    """
+
+    def __init__(self) -> None:
+        self.has_begun = False
+        self.finished = False
+        self._joiners = {field: TextJoiner() for field in TEXT_FIELDS}
+
+    def merge(self, chunks: list[Chunk]) -> list[Chunk]:
+        """Return `chunks` with consecutive texts of one field merged into one chunk."""
+        merged: list[Chunk] = []
+        field, texts, last = "", list[str](), None
+        extras: dict[str, Any] = {}
+        for chunk in chunks:
+            found = text_in(chunk)
+            if last is not None and (found is None or (found[1] and found[0] != field)):
+                self._end_run(merged, field, texts, {**last, **extras})
+                field, texts, last, extras = "", [], None, {}
+            if found is None:
+                self._pass(merged, chunk)
+            elif found[1]:
+                field, last = found[0], chunk
+                texts.append(found[1])
+                extras.update(extras_of(chunk))
+        if last is not None:
+            self._end_run(merged, field, texts, {**last, **extras})
+        return merged
+
+    def end(self) -> list[Chunk]:
+        """Return what is held back of characters whose other half did not come."""
+        held = [(field, joiner.end()) for field, joiner in self._joiners.items()]
+        base: Chunk = {"choices": [{"index": 0}]}
+        return [with_text(base, field, text) for field, text in held if text]
+
+    def _end_run(self, merged: list[Chunk], field: str, texts: list[str], last: Chunk) -> None:
+        text = self._joiners[field].add("".join(texts))
+        if text or extras_of(last):
+            self.has_begun = True
+            merged.append(with_text(last, field, text))
+
+    def _pass(self, merged: list[Chunk], chunk: Chunk) -> None:
+        delta = chunk["choices"][0]["delta"] if chunk["choices"] else {}
+        finishes = bool(chunk["choices"]) and bool(chunk["choices"][0].get("finish_reason"))
+        for field in TEXT_FIELDS:
+            text = delta.get(field)
+            if isinstance(text, str) and text:
+                joined = self._join(field, text, is_last=finishes)
+                if joined != text:
+                    delta = {**delta, field: joined}
+                    chunk = _with_delta(chunk, delta)
+        if not self.has_begun:
+            self.has_begun = any(value for key, value in delta.items() if key != "role")
+        if finishes:
+            self.finished = True
+            merged += self.end()
+        merged.append(chunk)
+
+    def _join(self, field: str, text: str, *, is_last: bool) -> str:
+        joiner = self._joiners[field]
+        joined = joiner.add(text)
+        return joined + joiner.end() if is_last else joined
+
+
+def text_in(chunk: Chunk) -> tuple[str, str] | None:
+    """Return field and text of a chunk that has nothing else; None for one that has more.
+
+    Both are empty where the chunk carries nothing.
+    """
+    choices = chunk["choices"]
+    field = text = ""
+    if choices:
+        choice = choices[0]
+        if choice.get("finish_reason"):
+            return None
+        for key, value in choice["delta"].items():
+            if not value or key == "role":
+                continue
+            if key not in TEXT_FIELDS or type(value) is not str:
+                return None
+            if text and not (value == text and {field, key} == THOUGHTS):
+                return None
+            field, text = ("reasoning_content" if text else key), value
+    if text or not extras_of(chunk):
+        return field, text
+    return None
+
+
+def extras_of(chunk: Chunk) -> dict[str, Any]:
+    """Return the fields of a chunk beside its choices that say something, such as its usage."""
+    return {key: chunk[key] for key in chunk.keys() - ENVELOPE if chunk[key]}
+
+
+def with_text(chunk: Chunk, field: str, text: str, *, keep: bool = False) -> Chunk:
+    """Return `chunk` with a delta of this text; with `keep` all else of it is kept."""
+    first = chunk["choices"][0]
+    rest = first["delta"] if keep else {"role": "assistant"}
+    choice = {**first, "delta": {**rest, field: text}}
+    return {**chunk, "choices": [choice, *chunk["choices"][1:]] if keep else [choice]}
+
+
+def _with_delta(chunk: Chunk, delta: dict[str, Any]) -> Chunk:
+    return {**chunk, "choices": [{**chunk["choices"][0], "delta": delta}, *chunk["choices"][1:]]}

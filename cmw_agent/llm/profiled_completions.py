@@ -1,0 +1,89 @@
+"""Asks an endpoint as one model's profile says: what the model does not know is left out."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+from urllib.parse import urlsplit
+
+from cmw_agent.config.model_profiles import ModelProfile
+from cmw_agent.llm.coalescing import CoalescedCompletions, CoalescedStream, FlushInterval
+from cmw_agent.llm.http_client import Upstream
+from cmw_agent.llm.message_forms import decoded, with_text_parts, without_system
+from cmw_agent.llm.responses_api import ResponsesReader, responses_request
+
+TOOL_FIELDS = ("tools", "tool_choice", "parallel_tool_calls")
+# Hosts that refuse `max_tokens` for newer models; others often know nothing else.
+NEW_LIMIT_HOSTS = ("api.openai.com", ".openai.azure.com", ".services.ai.azure.com")
+SAMPLING = MappingProxyType(
+    {"temperature": "temperature", "top_p": "top_p", "seed": "seed", "effort": "reasoning_effort"}
+)
+
+
+class ProfiledCompletions(CoalescedCompletions):
+    """Streams completions of one model; it holds nothing of any user.
+
+    Args:
+        upstream: Client of the model's endpoint.
+        interval: Shared by all streams of the process.
+        profile: The model's profile.
+    """
+
+    def __init__(self, upstream: Upstream, interval: FlushInterval, profile: ModelProfile) -> None:
+        super().__init__(upstream, interval)
+        self._profile = profile
+
+    async def create(self, **payload: Any) -> CoalescedStream:
+        """Return a coalesced stream; the request is sent when the stream is entered.
+
+        Raises:
+            ValueError: `payload` does not ask for a stream.
+        """
+        if not payload.get("stream"):
+            raise ValueError("this app only asks for streamed answers")
+        profile = self._profile
+        translate = ResponsesReader() if profile.api == "responses" else None
+        return CoalescedStream(
+            self._upstream,
+            _shaped(payload, profile),
+            self._interval,
+            silence=profile.silence,
+            translate=translate,
+        )
+
+    async def probe(self, **payload: Any) -> None:
+        """Ask for a stream, as `CoalescedCompletions.probe`, in the model's interface."""
+        await super().probe(**_shaped(payload, self._profile))
+
+
+def profile_fields(profile: ModelProfile) -> dict[str, Any]:
+    """Return the fields of each request that a model's profile sets."""
+    fields: dict[str, Any] = {
+        field: value
+        for name, field in SAMPLING.items()
+        if (value := getattr(profile, name)) is not None
+    }
+    if profile.output_tokens is not None:
+        fields[_limit_field(profile.base_url)] = profile.output_tokens
+    return {**fields, **profile.extra_body}
+
+
+def _limit_field(base_url: str | None) -> str:
+    host = (urlsplit(base_url).hostname or "") if base_url else NEW_LIMIT_HOSTS[0]
+    return "max_completion_tokens" if host.endswith(NEW_LIMIT_HOSTS) else "max_tokens"
+
+
+def _shaped(payload: Mapping[str, Any], profile: ModelProfile) -> dict[str, Any]:
+    shaped = dict(payload)
+    if not profile.has_tools:
+        for name in TOOL_FIELDS:
+            shaped.pop(name, None)
+    is_changed = not (profile.has_system and profile.has_vision and profile.api == "chat")
+    if not is_changed:
+        return shaped
+    messages = decoded(payload["messages"])
+    if not profile.has_vision:
+        messages = with_text_parts(messages)
+    if not profile.has_system:
+        messages = without_system(messages)
+    shaped["messages"] = messages
+    return shaped if profile.api == "chat" else responses_request(shaped)

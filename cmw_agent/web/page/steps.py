@@ -1,0 +1,102 @@
+"""Draws the collapsible steps of an answer: tool calls, connections of accounts, thoughts.
+
+The page's script counts the seconds of the step whose title is `THINKING`.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from cmw_agent.core.connect_links import TICKET_LINK, unlink_composio
+from cmw_agent.core.sanitize import fence_for
+from cmw_agent.web.page.drawn_message import DrawnMessage, message
+
+NOT_IN_TOOL_NAME = re.compile(r"[^\w-]+")
+MAX_TOOL_NAME_CHARS = 64
+MAX_THOUGHTS_CHARS = 4_000  # of one step; the last ones are shown
+NEEDS_APPROVAL = "needs your approval"  # the page's script looks for this text
+ACCOUNT_NEEDED = "🔗 An account is needed"  # in this panel the page draws the link as a button
+THINKING = "💭 Thinking…"  # the page's script looks for this text
+END_OF_THOUGHTS = "\u2063"  # invisible; the page's script leaves out of a copy what comes before
+LEFT_OUT = "*The beginning of these thoughts is left out here.*\n\n"
+
+
+def tool_step(
+    name: str,
+    arguments: Mapping[str, Any],
+    result: str | None = None,
+    *,
+    ok: bool = True,
+    seconds: float | None = None,
+    awaits_approval: bool = False,
+) -> DrawnMessage:
+    """Return a collapsible step of one tool call.
+
+    Args:
+        name: The tool's name, as the model wrote it.
+        arguments: As the model wrote them.
+        result: The tool's result, or its error where `ok` is false; None while it runs.
+        ok: Whether the call succeeded.
+        seconds: The duration of the call.
+        awaits_approval: Whether the call waits for the user's decision.
+    """
+    text = f"**Arguments**\n{_fenced(json.dumps(dict(arguments), indent=1, ensure_ascii=False))}"
+    # The model writes the name, and the page reads it as Markdown.
+    safe_name = NOT_IN_TOOL_NAME.sub("_", name)[:MAX_TOOL_NAME_CHARS]
+    title = f"✋ {safe_name} {NEEDS_APPROVAL}" if awaits_approval else f"🛠️ {safe_name}"
+    metadata: dict[str, Any] = {"title": title, "status": "pending"}
+    if result is not None:
+        text += f"\n**{'Result' if ok else 'Error'}**\n{_fenced(result)}"
+        metadata["status"] = "done"
+        metadata["title"] = f"{'🛠️' if ok else '⚠️'} {safe_name}"
+    if seconds is not None:
+        metadata["duration"] = max(round(seconds, 4), 0.0001)  # Gradio hides a zero
+    return message("assistant", text, metadata)
+
+
+def link_button(link: str) -> DrawnMessage | None:
+    """Return the panel with the button at which the user connects an account.
+
+    Only the app makes panels of this title: no text of a model can. None where `link` is not a
+    link of the app's own.
+    """
+    if not TICKET_LINK.fullmatch(link):
+        return None
+    return message("assistant", f"[Connect your account]({link})", {"title": ACCOUNT_NEEDED})
+
+
+def thinking_step(thoughts: str, seconds: float | None = None) -> DrawnMessage:
+    """Return the collapsed step of what a model has thought.
+
+    Args:
+        thoughts: As `shortened` them where there are many.
+        seconds: For how long the model thought; None while it thinks.
+    """
+    title, text = THINKING, unlink_composio(thoughts)
+    if seconds is not None:
+        title, text = f"💭 Thought for {_duration(seconds)}", text + END_OF_THOUGHTS
+    # Gradio opens a step that is not done.
+    return message("assistant", text, {"title": title, "status": "done"})
+
+
+def shortened(thoughts: str, limit: int = MAX_THOUGHTS_CHARS) -> str:
+    """Return the last part of thoughts that have more than `limit` characters, else all of them.
+
+    The result has `MAX_THOUGHTS_CHARS` of them at most then, and says that the rest is left out.
+    """
+    if len(thoughts) <= limit:
+        return thoughts
+    return f"{LEFT_OUT}…{thoughts[-MAX_THOUGHTS_CHARS:]}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 1:
+        return "a moment"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _fenced(text: str) -> str:
+    fence = fence_for(text)
+    return f"{fence}\n{text}\n{fence}\n"
