@@ -156,7 +156,7 @@ class ToolLoop:
         if tool is not None:
             message = await _call_shared(context, tool, call)
         elif toolset is not None and name in toolset.names:
-            faults = self._checker.faults(_parameters(toolset, name), call["args"])
+            faults = await self._checker.faults(_parameters(toolset, name), call["args"])
             if faults:
                 message = _error(call, _wrong(call, faults))
             else:

@@ -321,10 +321,10 @@ SCHEMA = {
         ({"to": "a", "cc": "b"}, "'cc' was unexpected"),
     ],
 )
-def test_arguments_that_do_not_fit_their_schema_are_named(
+async def test_arguments_that_do_not_fit_their_schema_are_named(
     arguments: dict[str, Any], fault: str
 ) -> None:
-    faults = ArgumentChecker().faults(SCHEMA, arguments)
+    faults = await ArgumentChecker().faults(SCHEMA, arguments)
     assert fault in faults
     assert bool(fault) == bool(faults)
 
@@ -342,9 +342,10 @@ def test_arguments_that_do_not_fit_their_schema_are_named(
         {"$schema": "http://json-schema.org/draft-04/schema#", "type": "object"},
     ],
 )
-def test_a_broken_schema_holds_no_call_back(schema: Any) -> None:
-    assert ArgumentChecker().faults(schema, {"a": 1}) == ""
+async def test_a_broken_schema_holds_no_call_back(schema: Any) -> None:
+    assert await ArgumentChecker().faults(schema, {"a": 1}) == ""
 
 
-def test_an_error_is_short_however_long_the_arguments_are() -> None:
-    assert len(ArgumentChecker().faults(SCHEMA, {"to": ["x" * 10_000]})) < 400
+async def test_an_error_is_short_however_long_the_arguments_are() -> None:
+    faults = await ArgumentChecker().faults(SCHEMA, {"to": ["x" * 10_000]})
+    assert 0 < len(faults) < 400

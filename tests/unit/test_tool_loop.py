@@ -215,8 +215,9 @@ class Gate:
 
 def events_of(delta: Mapping[str, Any], finish: str) -> Raw:
     """Return the events of a message of one delta."""
-    chunks = [{"delta": dict(delta), "finish_reason": None}, {"delta": {}, "finish_reason": finish}]
-    return Raw(b"".join(event(encode({"choices": [{"index": 0, **item}]})) for item in chunks))
+    chunks: list[tuple[Mapping[str, Any], str | None]] = [(delta, None), ({}, finish)]
+    choices = [{"index": 0, "delta": dict(d), "finish_reason": reason} for d, reason in chunks]
+    return Raw(b"".join(event(encode({"choices": [choice]})) for choice in choices))
 
 
 @contextlib.asynccontextmanager
@@ -250,7 +251,7 @@ async def test_what_the_endpoint_sent_with_a_call_is_sent_back_beside_the_call(
     first = events_of(
         {"reasoning_content": "hm", **call("calculate", {"expression": "12+3"}, **signed)}, "stop"
     )
-    picture = [
+    picture: list[dict[str, Any]] = [
         {"type": "text", "text": "go"},
         {"type": "image_url", "image_url": {"url": "data:,"}},
     ]
