@@ -22,9 +22,15 @@ SITE = "https://shop.example"
 CITED = "As they say.\n\n[1] One – https://a.example/1\n[2] https://b.example/2"
 
 
+def made(folder: Path, name: str) -> Path:
+    """Return a new folder."""
+    path = folder / name
+    path.mkdir()
+    return path
+
+
 async def whatsapp_reply(folder: Path, model: str) -> str:
     """Return what a sender reads whose message `model` answers."""
-    folder.mkdir(exist_ok=True)
     async with OpenAIDouble(scripts=SCRIPTS) as endpoint:
         options: dict[str, Any] = {
             "openai_base_url": endpoint.base_url,
@@ -40,7 +46,6 @@ async def whatsapp_reply(folder: Path, model: str) -> str:
 
 async def scheduled_answer(folder: Path, model: str) -> tuple[str, list[str]]:
     """Return what a recurring task that `model` answers sends, and how its run counts."""
-    folder.mkdir(exist_ok=True)
     clock, heard, sent = FakeClock(), RecordingObserver(), list[Delivery]()
 
     async def send(delivery: Delivery) -> None:
@@ -77,14 +82,14 @@ async def test_a_recurring_task_sends_the_sentence_about_an_answer_s_end_below_i
 
 @pytest.mark.parametrize("model", ["thinking", "unopened"])
 async def test_no_thoughts_are_sent(model: str, tmp_path: Path) -> None:
-    assert await whatsapp_reply(tmp_path / "phone", model) == "Yes"
-    text, _ = await scheduled_answer(tmp_path / "task", model)
+    assert await whatsapp_reply(made(tmp_path, "phone"), model) == "Yes"
+    text, _ = await scheduled_answer(made(tmp_path, "task"), model)
     assert text.strip() == "Yes"
 
 
 async def test_sources_are_sent_as_numbered_links(tmp_path: Path) -> None:
-    assert await whatsapp_reply(tmp_path / "phone", "citing") == CITED
-    assert (await scheduled_answer(tmp_path / "task", "citing"))[0] == CITED
+    assert await whatsapp_reply(made(tmp_path, "phone"), "citing") == CITED
+    assert (await scheduled_answer(made(tmp_path, "task"), "citing"))[0] == CITED
 
 
 async def test_a_messenger_is_told_of_a_picture_that_it_cannot_show(tmp_path: Path) -> None:
