@@ -12,6 +12,7 @@ incomplete         text, then `response.incomplete` at the limit of tokens
 failed             `response.failed`, with a text that quotes the user
 error              an `error` event
 whole              no deltas: the text comes with `response.completed` alone
+json               the response as JSON instead of events
 =================  =================================================================================
 """
 
@@ -48,6 +49,9 @@ def plan(request: Request) -> Sequence[Step]:
     if _lacks_thoughts(body):
         message = "Item 'fc_1' of type 'function_call' was provided without its 'reasoning' item."
         return [Plain(400, error_body(message, kind="invalid_request_error", code=None))]
+    if body.get("model") == "json":
+        text = f"You said: {_last_user(body)}"
+        return [Plain(200, encode(_end("completed", output=[_message(text)])["response"]))]
     events = list(_events(body))
     frames = [
         b"event: " + event["type"].encode() + b"\ndata: " + encode(event) + b"\n\n"

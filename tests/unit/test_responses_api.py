@@ -93,8 +93,9 @@ async def test_citations_pictures_and_usage_of_a_response_reach_the_user(tmp_pat
     assert sum(isinstance(event, PictureStored) for event in events) == 1
 
 
-async def test_a_response_that_has_no_deltas_is_read_whole(tmp_path: Path) -> None:
-    async with app(tmp_path, "whole") as (runtime, _):
+@pytest.mark.parametrize("model", ["whole", "json"])
+async def test_a_response_that_has_no_deltas_is_read_whole(tmp_path: Path, model: str) -> None:
+    async with app(tmp_path, model) as (runtime, _):
         events = await ask(runtime)
     assert answer_text(events) == "You said: hello"
     assert turn_end(events).outcome == "complete"
