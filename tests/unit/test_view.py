@@ -7,12 +7,38 @@ from gradio.components.chatbot import ChatbotDataMessages
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cmw_agent.core.events import TextDelta, ToolFinished, ToolStarted, TurnFinished
+from cmw_agent.core.events import (
+    ModelSwitched,
+    PictureStored,
+    Source,
+    SourcesCited,
+    TextDelta,
+    TextWasThinking,
+    ThinkingDelta,
+    ToolFinished,
+    ToolStarted,
+    TurnEvent,
+    TurnFinished,
+)
+from cmw_agent.core.finish_reasons import sentence_for
+from cmw_agent.web.gradio_transport.protocol import edits
 from cmw_agent.web.page import rendering
 from cmw_agent.web.page.drawn_message import DrawnMessage, message
 from cmw_agent.web.page.live_answer import LiveAnswer
-from cmw_agent.web.page.steps import tool_step
-from memory.records import StoredMessage, ToolRecord
+from cmw_agent.web.page.steps import (
+    END_OF_THOUGHTS,
+    LEFT_OUT,
+    MAX_THOUGHTS_CHARS,
+    THINKING,
+    tool_step,
+)
+from memory.records import (
+    AnswerDetails,
+    PictureRecord,
+    SourceRecord,
+    StoredMessage,
+    ToolRecord,
+)
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -129,3 +155,138 @@ def test_a_stored_answer_shows_what_became_of_it() -> None:
     assert texts[2] == "half"
     assert "stopped" in texts[3]
     assert "abcd1234" in texts[5]
+
+
+class Clock:
+    """A clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def shown(events: list[TurnEvent], clock: Clock | None = None) -> list[tuple[str | None, str]]:
+    """Return what is drawn of events, a second apart: the title, if any, and the text of each part."""
+    clock = clock or Clock()
+    live = LiveAnswer([], clock)
+    for event in events:
+        live.add(event)
+        clock.now += 1
+    return parts(live.drawn())
+
+
+def parts(drawn: list[DrawnMessage]) -> list[tuple[str | None, str]]:
+    return [
+        ((item["metadata"] or {}).get("title"), item["content"][0].get("text", "picture"))
+        for item in drawn
+    ]
+
+
+def thought(text: str, title: str) -> tuple[str, str]:
+    return f"💭 Thought for {title}", text + END_OF_THOUGHTS
+
+
+def test_thoughts_are_a_step_for_each_model_call_in_their_place() -> None:
+    assert shown([ThinkingDelta("a"), ThinkingDelta("b")]) == [(THINKING, "ab")]
+    call = ToolStarted("1", "calculate", {})
+    events = [ThinkingDelta("a"), call, ToolFinished("1", "calculate", "1", True, 0.1)]
+    assert shown([*events, ThinkingDelta("c"), TextDelta("one")])[::2] == [
+        thought("a", "1 s"),
+        thought("c", "1 s"),
+    ]
+    # Some servers send thoughts and text in turn: the answer is one text nevertheless.
+    mixed = [ThinkingDelta("a"), TextDelta("x"), ThinkingDelta("b"), TextDelta("y")]
+    assert shown(mixed) == [thought("ab", "1 s"), (None, "xy")]
+    # A turn that is stopped thinks no longer.
+    stopped = shown([ThinkingDelta("a"), TurnFinished("interrupted")])
+    assert stopped[0] == thought("a", "1 s")
+
+
+def test_text_that_was_thought_moves_into_the_step() -> None:
+    moved = [TextDelta("\n\nhm"), TextDelta(", so"), TextWasThinking(8)]
+    assert shown(moved) == [thought("\n\nhm, so", "2 s")]
+    assert shown([*moved, TextDelta("\n\nyes")])[1:] == [(None, "yes")]
+    assert shown([ThinkingDelta("a"), *moved, TextDelta("yes")]) == [
+        thought("a\n\nhm, so", "3 s"),
+        (None, "yes"),
+    ]
+    assert shown([TextDelta("kept, gone"), TextWasThinking(6)]) == [
+        (None, "kept"),
+        thought(", gone", "1 s"),
+    ]
+    assert shown([TextDelta("short"), TextWasThinking(99)]) == [thought("short", "1 s")]
+    assert shown([TextWasThinking(3), TextDelta("yes")]) == [(None, "yes")]
+
+
+@given(st.lists(st.integers(0, 3 * MAX_THOUGHTS_CHARS), max_size=8))
+def test_an_update_of_thoughts_sends_what_was_added_and_a_bounded_rest(sizes: list[int]) -> None:
+    live, came = LiveAnswer([]), 1
+    live.add(ThinkingDelta("t"))
+    before = live.drawn()
+    for size in sizes:
+        live.add(ThinkingDelta("t" * size))
+        changes, before, came = edits(before, live.drawn()), live.drawn(), came + size
+        assert len(before[0]["content"][0]["text"]) <= 2 * MAX_THOUGHTS_CHARS
+        if came <= 2 * MAX_THOUGHTS_CHARS and size:
+            assert changes == [["append", [0, "content", 0, "text"], "t" * size]]
+    live.add(TextDelta("one"))
+    step = live.drawn()[0]
+    assert len(step["content"][0]["text"]) <= MAX_THOUGHTS_CHARS + len(LEFT_OUT) + 2
+    if came <= MAX_THOUGHTS_CHARS:  # what was sent is not sent again
+        assert [change[0] for change in edits(before, live.drawn())] == ["replace", "append", "add"]
+
+
+def test_sources_stand_below_the_answer_and_lead_to_the_web_alone() -> None:
+    cited = SourcesCited((Source("https://a.example/?x=1&y=2", "<i>A</i> *b*"),))
+    bad = [Source(url, "t") for url in ("javascript:x", "//a.example", 'https://a"b', "")]
+    [*_, text, sources] = shown([TextDelta("o"), cited, SourcesCited(tuple(bad)), TextDelta("ne")])
+    assert text == (None, "one")
+    safety = 'target="_blank" rel="noopener noreferrer nofollow"'
+    assert re.findall(r"<li>(.*?)</li>", sources[1]) == [
+        f'<a href="https://a.example/?x=1&amp;y=2" {safety}>&lt;i&gt;A&lt;/i&gt; *b*</a>',
+        *["t"] * 4,
+    ]
+
+
+def test_a_stored_answer_is_drawn_as_it_was_shown() -> None:
+    live: list[TurnEvent] = [
+        ModelSwitched("a_1", "b"),
+        ThinkingDelta("hm"),
+        TextDelta("one [1]"),
+        PictureStored("f" * 32, "p.png"),
+        SourcesCited((Source("https://a.example", "A"),)),
+        TurnFinished("interrupted", sentence_for("length"), "abcd1234", finish_reason="length"),
+    ]
+    details = AnswerDetails(
+        thinking_ms=1000,
+        sources=(SourceRecord("https://a.example", "A"),),
+        pictures=(PictureRecord("f" * 32, "p.png"),),
+        switched_from="a_1",
+    )
+    item = stored(
+        "assistant",
+        "one [1]",
+        "interrupted",
+        thinking="hm",
+        details=details,
+        model_used="b",
+        error_id="abcd1234",
+        finish_reason="length",
+    )
+    drawn = rendering.history([item])
+    assert shown(live) == parts(drawn)
+    assert drawn[0]["content"][0]["text"] == r"↪️ *a\_1 did not answer; b answered.*"
+    assert ChatbotDataMessages(root=drawn[:3]).model_dump() == drawn[:3]
+    assert [bool(part["options"]) for part in drawn] == [False] * 5 + [True]
+
+
+def test_only_an_answer_that_was_cut_at_the_limit_can_be_continued() -> None:
+    for reason in ("stop", "content_filter", "error", "missing", None):
+        [note] = rendering.note("interrupted", sentence_for(reason), "abcd1234", reason)
+        assert note["options"] is None
+        assert "abcd1234" in note["content"][0]["text"]
+    assert rendering.note("complete", None, None, "stop") == []
+    [note] = rendering.note("complete", "A picture was left out.")
+    assert "A picture was left out." in note["content"][0]["text"]

@@ -1,4 +1,4 @@
-"""The style sheet of the panels around the chat: connected accounts, tool approvals, token usage."""
+"""The style sheet of what stands around and in the chat: accounts, approvals, usage, sources, pictures."""
 
 PANELS = """
 /* -- a link at which an account is connected -- */
@@ -98,7 +98,10 @@ PANELS = """
 .cmw-silence[hidden] { display: none; }
 #cmw-effort { margin-left: auto; flex: none; font-size: .82rem; color: var(--body-text-color-subdued); }
 #cmw-effort[hidden] { display: none; }
-#cmw-effort select { font: inherit; padding: .2rem .4rem; border-radius: .6rem; cursor: pointer;
+#cmw-models:has(#cmw-effort) { display: flex; align-items: center; gap: .75rem; width: 100%;
+  max-width: 26rem; padding-right: .4rem; overflow: visible; }
+#cmw-models > :not(#cmw-effort) { flex: 0 1 16rem; min-width: 0; }
+#cmw-effort select { font: inherit; appearance: auto; padding: .2rem .4rem; border-radius: .6rem; cursor: pointer;
   color: var(--body-text-color); background: var(--input-background-fill);
   border: 1px solid var(--border-color-primary); }
 #cmw-effort select:focus-visible { outline: 2px solid var(--color-accent); outline-offset: 1px; }

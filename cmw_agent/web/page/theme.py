@@ -82,7 +82,7 @@ footer { display: none !important; }
 /* A message may hold HTML of a model's making: it must not draw over the rest of the page. */
 #cmw-chat .message > [data-testid] { contain: paint; }
 #cmw-chat .file-container:has(img) :is(.file-icon, .file-type, .file-name) { display: none; }
-#cmw-chat .file-link img { max-width: 100%; max-height: 60dvh; border-radius: .5rem; cursor: zoom-in; }
+#cmw-chat .file-link img { margin: 0; max-width: 100%; max-height: 60dvh; border-radius: .5rem; cursor: zoom-in; }
 #cmw-chat .bot.message .file-container:has(img) { padding-inline: 0; }
 #cmw-chat .message-row.bubble { margin: .5rem 0 .1rem; max-width: 100%; }
 #cmw-chat .message-row.user-row { max-width: min(85%, 40rem); }

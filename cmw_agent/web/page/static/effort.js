@@ -12,6 +12,8 @@
     label = found;
     select = label.querySelector("select");
     models = JSON.parse(label.dataset.models);
+    // Beside the choice of the model, where there are several to choose from.
+    window.cmw.when("#cmw-models", (place) => place.append(label));
     // Called when another model was chosen.
     window.cmw.model = show;
     // What is sent with a message: the model, and how much it is to think where it can be told.
