@@ -111,6 +111,7 @@ async def test_a_prompt_beyond_a_real_server_s_context_is_a_sentence(tmp_path: P
         reply = await here.program.say(f"{secret} {'long ' * 500}")
         assert reply.status in (400, 413, 502, 503), reply.body
         assert here.stored(secret)["status"] == "failed"
+        assert "longer than the model can read" in reply.json["detail"]
         check_sentence(here, f"error {reply.json['error_id']}")
         event = await tab.send("long " * 500)
         assert event.error is None
