@@ -66,8 +66,7 @@ class Merger:
         text = self._joiners[field].add(whole)
         if text or extras_of(last):
             self.has_begun = True
-            is_same = text is last["choices"][0]["delta"].get(field) and len(last["choices"]) == 1
-            is_plain = is_same and len(last["choices"][0]["delta"]) <= 2
+            is_plain = whole is text and last["choices"][0]["delta"].keys() <= {"role", field}
             merged.append(last if is_plain else with_text(last, field, text))
 
     def _pass(self, merged: list[Chunk], chunk: Chunk) -> None:
