@@ -66,7 +66,8 @@ class Merger:
         text = self._joiners[field].add(whole)
         if text or extras_of(last):
             self.has_begun = True
-            is_plain = whole is text and last["choices"][0]["delta"].keys() <= {"role", field}
+            delta = last["choices"][0]["delta"]
+            is_plain = text is delta.get(field) and delta.keys() <= {"role", field}
             merged.append(last if is_plain else with_text(last, field, text))
 
     def _pass(self, merged: list[Chunk], chunk: Chunk) -> None:
