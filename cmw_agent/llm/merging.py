@@ -42,16 +42,17 @@ class Merger:
         for chunk in chunks:
             found = text_in(chunk)
             if last is not None and (found is None or (found[1] and found[0] != field)):
-                self._end_run(merged, field, texts, {**last, **extras})
+                self._end_run(merged, field, texts, {**last, **extras} if extras else last)
                 field, texts, last, extras = "", [], None, {}
             if found is None:
                 self._pass(merged, chunk)
             elif found[1]:
                 field, last = found[0], chunk
                 texts.append(found[1])
-                extras.update(extras_of(chunk))
+                if further := extras_of(chunk):
+                    extras.update(further)
         if last is not None:
-            self._end_run(merged, field, texts, {**last, **extras})
+            self._end_run(merged, field, texts, {**last, **extras} if extras else last)
         return merged
 
     def end(self) -> list[Chunk]:
@@ -61,10 +62,13 @@ class Merger:
         return [with_text(base, field, text) for field, text in held if text]
 
     def _end_run(self, merged: list[Chunk], field: str, texts: list[str], last: Chunk) -> None:
-        text = self._joiners[field].add("".join(texts))
+        whole = texts[0] if len(texts) == 1 else "".join(texts)
+        text = self._joiners[field].add(whole)
         if text or extras_of(last):
             self.has_begun = True
-            merged.append(with_text(last, field, text))
+            delta = last["choices"][0]["delta"]
+            is_plain = text is delta.get(field) and delta.keys() <= {"role", field}
+            merged.append(last if is_plain else with_text(last, field, text))
 
     def _pass(self, merged: list[Chunk], chunk: Chunk) -> None:
         delta = chunk["choices"][0]["delta"] if chunk["choices"] else {}

@@ -91,6 +91,8 @@ class SSEParser:
                 data = data.lstrip(b"\r\n")
             for template in self._templates.values():
                 data = template.consume(data, chunks)
+            if not data and self._length <= MAX_REPLY:
+                return chunks
         self._attempts = 0
         try:
             self._read(data, chunks)

@@ -151,7 +151,7 @@ async def fails(house: House, fault: str, status: str, content: str, asked: int)
         ("fail-429", "failed", "", 3),
         ("fail-429-bare", "failed", "", 3),
         ("fail-500", "failed", "", 3),
-        ("cut-0", "failed", "", 1),
+        ("cut-0", "failed", "", 3),
         ("cut-3", "interrupted", "CANARY one word ", 1),
         ("not-sse", "failed", "", 1),
         ("bad-json", "interrupted", "You ", 1),
@@ -227,7 +227,10 @@ def calling(name: str, arguments: str) -> Sequence[Step]:
 
 UNSTORABLE: dict[str, Sequence[Step]] = {
     "nul in the text": [Text(["be", "f\0ore", "\0"])],
-    "half a surrogate in the text": [Text(["before "]), Raw(b'data: {"id": "\\ud800"}\n\n')],
+    "half a surrogate in the text": [
+        Text(["before "]),
+        Raw(b'data: {"choices": [{"delta": {"content": "\\ud800"}}]}\n\n'),
+    ],
     "nul in a tool's arguments": calling("calculate", '{"expression": "1\\u0000"}'),
     "half a surrogate in a tool's arguments": calling("calculate", '{"expression": "\\ud83d"}'),
     "half a surrogate in a key": calling("calculate", '{"\\ud83d": 1}'),
