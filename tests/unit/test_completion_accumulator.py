@@ -316,6 +316,7 @@ def test_usage_that_is_missing_or_empty_is_estimated(usages: list[Any]) -> None:
     [
         ([{"prompt_tokens": 5, "completion_tokens": 2}, {}], (5, 2, 0, 0)),
         ([{"prompt_tokens": 5, "completion_tokens": n} for n in (1, 2, 3)], (5, 3, 0, 0)),
+        ([{"prompt_tokens": 5, "completion_tokens": n} for n in (3, 1)], (5, 3, 0, 0)),
         ([{"input_tokens": 5, "output_tokens": 2}], (5, 2, 0, 0)),
         ([{"prompt_tokens": 5.0, "completion_tokens": 2.0}], (5, 2, 0, 0)),
         (

@@ -1,6 +1,7 @@
 """Tool calls of one message: pieces of every shape become the calls that the model made."""
 
 import json
+import socket
 from collections.abc import Sequence
 from typing import Any
 
@@ -131,6 +132,12 @@ SHAPES: dict[str, tuple[list[Any], list[tuple[str, dict[str, Any]]]]] = {
     "two calls with one id": (
         [piece("calculate", ARGUMENTS, index=0, id="a"), piece("clock", "{}", index=1, id="a")],
         TWO,
+    ),
+    "a backslash at the end of a piece": (
+        [
+            *(piece("calculate", '{"expression": "a\\'), piece(None, '"{"}'), piece("clock", "{}")),
+        ],
+        [("calculate", {"expression": 'a"{'}), ("clock", {})],
     ),
     "an index as text": (
         [piece("calculate", ARGUMENTS[:9], index="0"), piece(None, ARGUMENTS[9:], index="0")],
@@ -337,7 +344,6 @@ async def test_arguments_that_do_not_fit_their_schema_are_named(
         {"type": "nonsense"},
         {"properties": 7},
         {"required": True},
-        {"$ref": "http://127.0.0.1:9/schema.json"},
         {"$ref": "#"},
         {"$schema": "http://json-schema.org/draft-04/schema#", "type": "object"},
     ],
@@ -349,3 +355,12 @@ async def test_a_broken_schema_holds_no_call_back(schema: Any) -> None:
 async def test_an_error_is_short_however_long_the_arguments_are() -> None:
     faults = await ArgumentChecker().faults(SCHEMA, {"to": ["x" * 10_000]})
     assert 0 < len(faults) < 400
+
+
+async def test_nothing_is_fetched_from_an_address_in_a_schema() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setblocking(False)
+        address = f"http://127.0.0.1:{server.getsockname()[1]}/schema.json"
+        assert await ArgumentChecker().faults({"$ref": address}, {"a": 1}) == ""
+        with pytest.raises(BlockingIOError):
+            server.accept()

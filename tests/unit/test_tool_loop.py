@@ -24,7 +24,6 @@ from cmw_agent.llm.chat_model import HistoryMessage
 from cmw_agent.llm.coalescing import FlushInterval
 from cmw_agent.llm.factory import open_model
 from cmw_agent.tools.approvals import Decision
-from cmw_agent.tools.composio.toolset import ComposioResult
 from cmw_agent.tools.toolset import ToolResult
 from memory.errors import DatabaseUnavailableError
 from tests.doubles.openai_server import OpenAIDouble
@@ -194,7 +193,7 @@ class Mail:
 
     async def use(self, name: str, arguments: Mapping[str, Any]) -> ToolResult:
         self.sent.append(arguments)
-        return ComposioResult("sent", ok=True)
+        return ToolResult("sent", ok=True)
 
 
 class Gate:
