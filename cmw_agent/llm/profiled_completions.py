@@ -9,7 +9,8 @@ from cmw_agent.config.model_profiles import ModelProfile
 from cmw_agent.llm.coalescing import CoalescedCompletions, CoalescedStream, FlushInterval
 from cmw_agent.llm.http_client import Upstream
 from cmw_agent.llm.message_forms import decoded, with_text_parts, without_system
-from cmw_agent.llm.responses_api import ResponsesReader, responses_request
+from cmw_agent.llm.responses_api import ResponsesReader
+from cmw_agent.llm.responses_request import responses_request
 
 TOOL_FIELDS = ("tools", "tool_choice", "parallel_tool_calls")
 # Hosts that refuse `max_tokens` for newer models; others often know nothing else.

@@ -15,7 +15,8 @@ from cmw_agent.core.events import (
     ToolFinished,
     UsageReported,
 )
-from cmw_agent.llm.responses_api import ResponsesReader, responses_request
+from cmw_agent.llm.responses_api import ResponsesReader
+from cmw_agent.llm.responses_request import responses_request
 from cmw_agent.runtime.runtime import Runtime
 from tests.doubles.openai_responses import CHAT_FIELDS, ENCRYPTED
 from tests.doubles.openai_server import OpenAIDouble
