@@ -96,7 +96,13 @@ def _rows(
 
 
 async def fill(database: Database, messages: int) -> None:
-    """Fill an empty database with `messages` messages."""
+    """Fill an empty database with `messages` messages.
+
+    Raises:
+        ValueError: They are fewer than those of the long conversation.
+    """
+    if messages < LONG:
+        raise ValueError(f"at least {LONG:,} messages are needed: one conversation has so many")
     letters = "abcdefghijklmnopqrstuvwxyz"
     chance = random.Random(3)
     vocabulary = ["".join(chance.choices(letters, k=chance.randint(3, 9))) for _ in range(20_000)]

@@ -1,9 +1,10 @@
 """``python -m benchmarks.row_security``: measures the cost of PostgreSQL's row-level security.
 
-Begins and ends turns in many conversations, alternately with the policies and the transactions'
-scopes, and without both. Prints the CPU of each, of this process and of PostgreSQL together, and the
-median times, which depend on the machine's other load. Last comes the CPU of a whole turn of a
-served page with the policies, and the share of row-level security in it.
+Begins and ends turns in many conversations, alternately without policies and scopes, with the
+transactions' scopes alone, and with both. Prints the CPU of each, of this process and of PostgreSQL
+together, and the median times, which depend on the machine's other load. Then it runs whole turns of
+a served page, alternately with the policies and without them, and prints the CPU of the app and of
+PostgreSQL together. The app sends the transactions' scopes both ways.
 """
 
 import argparse
@@ -20,13 +21,16 @@ from benchmarks.database import fill
 from benchmarks.processes import endpoint
 from benchmarks.scale import FEW, Processes, deployment
 from benchmarks.scenarios import open_users
-from memory.engine.database import PostgresDatabase, Transaction, UndoLog, migrate
+from memory.engine.database import PostgresDatabase, migrate
+from memory.engine.interface import Transaction, Undo
 from memory.engine.scopes import EVERYONE, RowScope
 from memory.manager import ConversationMemoryManager
 from memory.records import ConversationOrigin, NewTurn
 from tests.databases import ordinary_role, postgres
 
-ROUNDS, TURNS, PAGE_TURNS = 12, 60, 300
+ROUNDS, TURNS = 12, 60
+PAGE_ROUNDS, PAGE_TURNS, PAGE_WARM_UP = 16, 100, 10
+COLUMNS = "with", "scopes alone", "without"
 SECURED = "SELECT relname FROM pg_class WHERE relforcerowsecurity"
 
 
@@ -34,7 +38,7 @@ class Unscoped(PostgresDatabase):
     """A PostgreSQL database whose transactions set no scope."""
 
     async def _write(
-        self, work: Transaction[Any], owner: RowScope, undo: UndoLog[Any] | None, *, is_brief: bool
+        self, work: Transaction[Any], owner: RowScope, undo: Undo[Any] | None, *, is_brief: bool
     ) -> Any:
         del owner
         return await super()._write(work, None, undo, is_brief=is_brief)
@@ -83,32 +87,55 @@ async def timed(work: Callable[[], Awaitable[object]]) -> list[float]:
     return found
 
 
-async def whole_turn() -> float:
-    """Return the CPU milliseconds of a turn on a page, of the app and of PostgreSQL together."""
+async def whole_turns() -> None:
+    """Print the CPU of a turn on a page with the policies and without them, over several rounds."""
+    spent: dict[str, list[float]] = {"ENABLE": [], "DISABLE": []}
     async with endpoint(0, FEW) as model, deployment(1, model.url, FEW) as running:
+        parsed = sa.make_url(running.database_url).set(drivername="postgresql+asyncpg")
+        database = PostgresDatabase(parsed, busy_timeout_ms=600_000)
         [user] = await open_users("app", running.url, 1)
         for _ in range(TURNS):
             await user.say("warm up")
-        before = running.cpu() + running.database.cpu()
-        for _ in range(PAGE_TURNS):
-            await user.say("more")
-        spent = running.cpu() + running.database.cpu() - before
+        for number in range(PAGE_ROUNDS):
+            # each way first in every second round: the conversation grows
+            for how in sorted(spent, reverse=bool(number % 2)):
+                await switch(database, how)
+                for _ in range(PAGE_WARM_UP):
+                    await user.say("warm up")
+                before = running.cpu() + running.database.cpu()
+                for _ in range(PAGE_TURNS):
+                    await user.say("more")
+                after = running.cpu() + running.database.cpu()
+                spent[how].append(1000 * (after - before) / PAGE_TURNS)
         await user.close()
-    return 1000 * spent / PAGE_TURNS
+        await database.dispose()
+    for name, average in (("mean", statistics.mean), ("median", statistics.median)):
+        bare, secured = average(spent["DISABLE"]), average(spent["ENABLE"])
+        print(
+            f"a whole turn, CPU, {name} of {PAGE_ROUNDS} rounds: {bare:.2f} ms without policies, "
+            f"{secured:.2f} ms with them: {100 * (secured / bare - 1):+.1f} %"
+        )
+    shares = [
+        100 * (secured / bare - 1)
+        for secured, bare in zip(spent["ENABLE"], spent["DISABLE"], strict=True)
+    ]
+    error = statistics.stdev(shares) / len(shares) ** 0.5
+    print(f"of each round: {statistics.mean(shares):+.1f} % (standard error {error:.1f})")
 
 
-async def measure(url: str, server: Processes, messages: int) -> float:
-    """Fill a database, measure both ways and print them; return the CPU milliseconds between."""
+async def measure(url: str, server: Processes, messages: int) -> None:
+    """Fill a database, measure it each way and print that."""
     parsed = sa.make_url(url).set(drivername="postgresql+asyncpg")
     scoped = PostgresDatabase(parsed, busy_timeout_ms=600_000)
     plain = Unscoped(parsed, busy_timeout_ms=600_000)
     await migrate(scoped)
     await switch(scoped, "DISABLE")
     await fill(scoped, messages)
-    found: dict[str, dict[str, list[float]]] = {"with": {}, "without": {}}
-    spent = {"with": 0.0, "without": 0.0}
+    found: dict[str, dict[str, list[float]]] = {name: {} for name in COLUMNS}
+    spent = dict.fromkeys(COLUMNS, 0.0)
+    databases = (scoped, "ENABLE"), (scoped, "DISABLE"), (plain, "DISABLE")
     for number in range(ROUNDS):
-        for name, database, how in (("with", scoped, "ENABLE"), ("without", plain, "DISABLE")):
+        for name, (database, how) in zip(COLUMNS, databases, strict=True):
             await switch(scoped, how)
             memory = ConversationMemoryManager(database)
             each = found[name]
@@ -126,30 +153,25 @@ async def measure(url: str, server: Processes, messages: int) -> float:
             each.setdefault("search a rare word, 10,000 messages", []).extend(
                 await timed(lambda search=search: search("owner-0", "nowhere"))  # type: ignore[misc]
             )
-    bare, secured = (1000 * spent[name] / (ROUNDS * TURNS) for name in ("without", "with"))
-    cost = secured - bare
-    print(f"| turn, CPU | {bare:.2f} ms | {secured:.2f} ms | {cost:+.2f} ms |")
+    print(f"| | {' | '.join(COLUMNS)} |")
+    cpu = (f"{1000 * spent[name] / (ROUNDS * TURNS):.2f} ms" for name in COLUMNS)
+    print(f"| turn, CPU | {' | '.join(cpu)} |")
     for what in found["with"]:
-        secured, bare = (statistics.median(found[name][what]) for name in ("with", "without"))
-        print(
-            f"| {what} | {bare:.2f} ms | {secured:.2f} ms | {100 * (secured / bare - 1):+.1f} % |"
-        )
+        medians = (f"{statistics.median(found[name][what]):.2f} ms" for name in COLUMNS)
+        print(f"| {what} | {' | '.join(medians)} |")
     await plain.dispose()
     await scoped.dispose()
-    return cost
 
 
 def main() -> None:
-    """Measure on a server of its own."""
+    """Measure on servers of its own."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.row_security", description=__doc__)
     parser.add_argument("--messages", type=int, default=100_000)
     messages: int = parser.parse_args().messages
     with postgres() as server:
         pid = int((Path(server.pgdata) / "postmaster.pid").read_text().split()[0])
-        cost = asyncio.run(measure(ordinary_role(server), Processes((pid,)), messages))
-    whole = asyncio.run(whole_turn())
-    share = 100 * cost / (whole - cost)
-    print(f"a whole turn, CPU: {whole:.2f} ms, of which row-level security adds {share:.1f} %")
+        asyncio.run(measure(ordinary_role(server), Processes((pid,)), messages))
+    asyncio.run(whole_turns())
 
 
 if __name__ == "__main__":

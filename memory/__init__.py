@@ -7,8 +7,9 @@
         owner, NewTurn(new_conversation_id(), "Hello", key, origin=ConversationOrigin())
     )
 
-Each function takes the owner whose rows it reaches, except those for operators, which return
-numbers alone: `memory.maintenance` and `memory.reports`.
+Each function takes the owner whose rows it reaches, except: statistics (`memory.reports`), checks and
+clean-up (`memory.maintenance`, and the `purge` of queues and logins), claims of the queues, which
+name the owner of each row (`memory.queues`), and `ConnectionStore.whose`, by an unguessable id.
 """
 
 from memory.engine.database import Database, migrate, open_database, ping

@@ -49,7 +49,7 @@ _SURPLUS: Final = (
     sa.select(_connections.connection_id)
     .where(_OF_OWNER, _connections.state != "connected")
     .order_by(_connections.created_at.desc(), _connections.connection_id)
-    .offset(sa.bindparam("most"))
+    .offset(sa.bindparam("max_open"))
 )
 _DROP: Final = sa.delete(agent_connections).where(_ONE)
 # The columns to set are those that the parameters name.
@@ -99,7 +99,9 @@ def offer(
     row = row_of(new)
     row |= {"owner_id": owner, "tries": 0, "created_at": at, "expires_at": at + OPEN_FOR}
     connection.execute(_ADD, row)
-    surplus = connection.execute(_SURPLUS, {"owner_id_": owner, "most": max_open}).scalars().all()
+    surplus = (
+        connection.execute(_SURPLUS, {"owner_id_": owner, "max_open": max_open}).scalars().all()
+    )
     for connection_id in surplus:
         drop(connection, owner, connection_id)
 

@@ -4,13 +4,13 @@ from collections.abc import Callable
 from datetime import datetime
 
 from memory import connection_rows
-from memory.connection_rows import State, StoredConnection
+from memory.connection_rows import StoredConnection
 from memory.engine.database import Database
 from memory.engine.scopes import EVERYONE
 from memory.records import utcnow
 from memory.validation import check_owner, is_id
 
-__all__ = ["ConnectionStore", "State", "StoredConnection"]
+__all__ = ["ConnectionStore", "StoredConnection"]
 
 
 class ConnectionStore:

@@ -65,9 +65,6 @@ class AnswerDetails:
     note: str | None = None
 
 
-NO_DETAILS = AnswerDetails()
-
-
 @dataclass(frozen=True, slots=True)
 class StoredMessage:
     """One message. `seq` counts up within its conversation, with gaps where one was superseded.
@@ -97,7 +94,7 @@ class StoredMessage:
     tokens_estimated: bool = False
     thinking: str | None = None
     finish_reason: str | None = None
-    details: AnswerDetails = NO_DETAILS
+    details: AnswerDetails = field(default_factory=AnswerDetails)
 
 
 @dataclass(frozen=True, slots=True)

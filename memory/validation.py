@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from memory.errors import ConversationNotFoundError, InvalidTextError
-from memory.records import NO_DETAILS, AnswerDetails, PictureRecord, SourceRecord, ToolRecord
+from memory.records import AnswerDetails, PictureRecord, SourceRecord, ToolRecord
 
 TITLE_LENGTH = 60
 _BEFORE, _AFTER = 40, 80  # characters of a snippet around the first word that was found
@@ -79,12 +79,13 @@ def unpack_tools(packed: list[dict[str, Any]] | None) -> tuple[ToolRecord, ...]:
     return tuple(ToolRecord(**call) for call in packed or ())
 
 
-def pack_details(details: AnswerDetails) -> dict[str, Any] | None:
+def pack_details(details: AnswerDetails | None) -> dict[str, Any] | None:
     """Return details as a JSON value without what they lack; None where they hold nothing.
 
     Raises InvalidTextError when a text in them is not storable.
     """
-    packed = {name: value for name, value in asdict(details).items() if value}
+    fields = asdict(details) if details is not None else {}
+    packed = {name: value for name, value in fields.items() if value}
     if not packed:
         return None
     _check_json("details", packed)
@@ -94,7 +95,7 @@ def pack_details(details: AnswerDetails) -> dict[str, Any] | None:
 def unpack_details(packed: dict[str, Any] | None) -> AnswerDetails:
     """Return details from the JSON value of `pack_details`."""
     if not packed:
-        return NO_DETAILS
+        return AnswerDetails()
     sources = tuple(SourceRecord(**source) for source in packed.get("sources", ()))
     pictures = tuple(PictureRecord(**picture) for picture in packed.get("pictures", ()))
     return AnswerDetails(**packed | {"sources": sources, "pictures": pictures})

@@ -13,9 +13,7 @@ from pydantic import ValidationError
 from cmw_agent.core.errors import ModelFailedError, UserError
 from cmw_agent.core.events import FinishReason, ToolFinished, ToolStarted
 from cmw_agent.llm.chat_model import (
-    NO_EXTRA_BODY,
     ChatModel,
-    ExtraBody,
     HistoryMessage,
     complete,
     complete_history,
@@ -47,7 +45,6 @@ class RunContext:
         model: The chat model.
         instructions: The system prompt.
         events: Takes the run's events.
-        fields: Further fields of each request to the endpoint.
         toolset: The owner's connected tools.
         gate: Asks the owner before a call that may change something outside; without one such
             calls are denied.
@@ -61,7 +58,6 @@ class RunContext:
     model: ChatModel = field(repr=False)
     instructions: str = field(repr=False)
     events: RunEvents = field(repr=False)
-    fields: ExtraBody = field(default_factory=lambda: NO_EXTRA_BODY, repr=False)
     toolset: Toolset | None = field(default=None, repr=False)
     gate: ApprovalGate | None = field(default=None, repr=False)
     call_ids: dict[str, int] = field(default_factory=dict, repr=False)
@@ -115,10 +111,10 @@ class ToolLoop:
                 tools still.
             UpstreamError: The model's server failed. Other models raise their own errors.
         """
-        model, events, fields = context.model, context.events, context.fields
+        model, events = context.model, context.events
         own = context.toolset.schemas if context.toolset is not None else ()
         tools = [*self.tools, *own]
-        answer = await complete_history(model, context.instructions, history, tools, events, fields)
+        answer = await complete_history(model, context.instructions, history, tools, events)
         if not _asks_for_tools(answer):
             return finish_reason_of(answer)
         messages: list[BaseMessage] = [SystemMessage(context.instructions)]
@@ -132,7 +128,7 @@ class ToolLoop:
             messages += await self._call_tools(context, answer.tool_calls[:room])
             if model_calls >= self._model_calls:
                 raise ModelFailedError(TOO_MANY_STEPS, kind="too_many_steps")
-            answer = await complete(model, messages, tools, events, fields)
+            answer = await complete(model, messages, tools, events)
             model_calls += 1
         return finish_reason_of(answer)
 
@@ -156,7 +152,7 @@ class ToolLoop:
         if tool is not None:
             message = await _call_shared(context, tool, call)
         elif toolset is not None and name in toolset.names:
-            faults = self._checker.faults(_parameters(toolset, name), call["args"])
+            faults = await self._checker.faults(_parameters(toolset, name), call["args"])
             if faults:
                 message = _error(call, _wrong(call, faults))
             else:

@@ -3,14 +3,13 @@
 import re
 import secrets
 from collections.abc import Mapping, Sequence
-from typing import Any, cast, get_args
+from typing import Any
 
 from cmw_agent.chat.turn import CommandReply
 from cmw_agent.core.events import (
     AgentEvent,
     ApprovalRequested,
     ApprovalSettled,
-    FinishReason,
     ModelSwitched,
     PictureStored,
     Source,
@@ -23,7 +22,7 @@ from cmw_agent.core.events import (
     TurnFinished,
     TurnOutcome,
 )
-from cmw_agent.core.finish_reasons import sentence_for
+from cmw_agent.core.finish_reasons import known_reason, sentence_for
 from cmw_agent.core.sanitize import large_integers_as_text, sanitize_json
 from cmw_agent.tools.composio.toolset import CONNECT
 from memory.records import StoredMessage, ToolRecord
@@ -108,9 +107,7 @@ def replayed(stored: StoredMessage) -> list[TurnEvent]:
 
 def _replayed_end(stored: StoredMessage) -> TurnFinished:
     outcome: TurnOutcome = stored.status
-    reason: FinishReason | None = None
-    if stored.finish_reason in get_args(FinishReason):
-        reason = cast("FinishReason", stored.finish_reason)
+    reason = known_reason(stored.finish_reason)
     sentence = sentence_for(reason, stored.details.note)
     return TurnFinished(outcome, sentence, stored.error_id, stored.tokens_used, reason)
 

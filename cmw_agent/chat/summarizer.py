@@ -16,6 +16,7 @@ from cmw_agent.core.logs import get_logger
 from cmw_agent.core.sanitize import sanitize_json
 from cmw_agent.identity.principals import SessionKey
 from cmw_agent.llm.chat_model import HistoryMessage
+from cmw_agent.llm.errors import log_fields
 from memory.conversations.summaries import SummaryPart
 
 log = get_logger(__name__)
@@ -117,7 +118,7 @@ class Summarizer:
             finally:
                 await asyncio.shield(memory.store_summary(owner, conversation, part, summary))
         except Exception as error:  # noqa: BLE001 (the conversation goes on without it)
-            log.warning("no summary", cause=describe_exception(error))
+            log.warning("no summary", cause=describe_exception(error), **log_fields(error))
 
     async def _ask(self, session: LiveSession, part: SummaryPart) -> str | None:
         messages = [HistoryMessage(message.role, message.content) for message in part.messages]

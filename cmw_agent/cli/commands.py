@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import contextlib
-import gc
 import json
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from cmw_agent.cli.backup import Restored, back_up, check, restore
 from cmw_agent.cli.backup_folder import SECRET, Manifest
+from cmw_agent.cli.collection import rare_collections
 from cmw_agent.config.settings import Settings, load_settings
 from cmw_agent.core.errors import StartupError
 from cmw_agent.observability import log_config
@@ -49,10 +49,12 @@ def main(
         return 2
     try:
         if chosen.command == "serve":
-            gc.set_threshold(10_000)  # as in app.py
-            from cmw_agent.cli.serve import serve, start  # noqa: PLC0415 (Gradio takes seconds)
+            with rare_collections():
+                # Gradio takes seconds
+                from cmw_agent.cli.serve import serve, start  # noqa: PLC0415
 
-            serve(start(env_file))
+                application = start(env_file)
+            serve(application)
             return 0
         settings = load_settings(env_file)
         log_config.configure(settings.log_level, settings.log_format)
@@ -169,10 +171,10 @@ async def _check(settings: Settings) -> dict[str, int]:
 
 
 def _checked(counts: dict[str, int]) -> tuple[int, str]:
-    wrong = {law: count for law, count in counts.items() if count}
+    wrong = {invariant: count for invariant, count in counts.items() if count}
     if not wrong:
         return 0, f"all is well: {len(counts)} laws hold"
-    return 1, "\n".join(f"{count:>8} {law}" for law, count in wrong.items())
+    return 1, "\n".join(f"{count:>8} {invariant}" for invariant, count in wrong.items())
 
 
 def _holds(backup: Manifest) -> str:

@@ -5,15 +5,15 @@ import re
 from collections.abc import Mapping
 from decimal import Decimal
 from types import MappingProxyType
-from typing import Any, get_args
+from typing import Any
 
 from cmw_agent.config import network_validators as network
 from cmw_agent.config import validators as values
 from cmw_agent.config.model_profiles import NO_FIELDS, Api, Effort
 from cmw_agent.config.toml_tables import TableValueError, is_texts, text
 
-EFFORTS: tuple[Effort, ...] = get_args(Effort)
-APIS: tuple[Api, ...] = get_args(Api)
+EFFORTS: tuple[Effort, ...] = ("none", "minimal", "low", "medium", "high", "xhigh")
+APIS: tuple[Api, ...] = ("chat", "responses")
 MAX_TOKENS = 100_000_000
 MAX_SECONDS = 86_400
 MAX_PRICE = 1_000_000

@@ -44,9 +44,11 @@ class ModelSettings(SettingsBase):
         max_length=200,
     )
     model_timeout: float = seconds(
-        60, "Seconds to wait for the model to send anything at all.", 3600
+        600,
+        "Seconds to wait for the model to send anything at all. Models that think take minutes.",
+        3600,
     )
-    turn_timeout: float = seconds(300, "Seconds that a whole turn may last.", 86400)
+    turn_timeout: float = seconds(1800, "Seconds that a whole turn may last.", 86400)
     demo_pause: float = setting(
         0.015,
         "Seconds between two words of the demo model's answers.",
@@ -74,7 +76,7 @@ class ModelSettings(SettingsBase):
     models: Annotated[tuple[str, ...], checked(values.lines)] = setting(
         (),
         "Further models of the same endpoint, comma-separated, that users may pick for a "
-        "conversation.",
+        "conversation. Models of other endpoints stand in `agents.toml`.",
         "names of models separated by commas",
         shown="none",
     )
@@ -87,8 +89,8 @@ class ModelSettings(SettingsBase):
     )
     agents_file: Annotated[Path, checked(values.folder)] = setting(
         Path("agents.toml"),
-        "File of agent profiles: id, name, prompt, model, toolkits, allowed origins and access "
-        "of each.",
+        "File of agents (id, name, prompt, model, toolkits, allowed origins and access of each) and "
+        "of further models, each with an endpoint of its own if need be.",
         "a file's path on one line, without ?",
         shown="`agents.toml` where it is there; one agent, `assistant`, otherwise",
     )

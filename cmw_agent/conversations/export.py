@@ -9,12 +9,15 @@ import contextlib
 import html
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Final
 
 import orjson
 
+from cmw_agent.core.finish_reasons import sentence_for
 from cmw_agent.core.sanitize import fence_for
+from cmw_agent.core.sources import source_lines
 from memory.records import Conversation, StoredMessage
 
 STYLE = """
@@ -79,17 +82,22 @@ async def written(
 
 
 async def all_written(
-    conversations: AsyncIterator[Conversation], pages_of: Callable[[Conversation], MessagePages]
+    conversations: AsyncIterator[Conversation],
+    pages_of: Callable[[Conversation], MessagePages],
+    *,
+    with_thinking: bool = False,
 ) -> AsyncGenerator[bytes]:
     """Yield conversations as one JSON document, in pieces.
 
     Args:
         conversations: Those to be written.
         pages_of: Returns the messages of one.
+        with_thinking: Whether the models' thoughts are written, too.
     """
     yield b'{"conversations":['
     between = b"\n"
-    form = Format("application/json", _compact_head, _compact_message, "]}", between=",")
+    message = partial(_compact_message, with_thinking=with_thinking)
+    form = Format("application/json", _compact_head, message, "]}", between=",")
     async for conversation in conversations:
         yield between
         between = b",\n"
@@ -117,9 +125,10 @@ def _json_head(conversation: Conversation) -> str:
     return text.removesuffix("]\n}")
 
 
-def _json_message(item: StoredMessage) -> str:
+def _json_message(item: StoredMessage, *, with_thinking: bool) -> str:
     # Line breaks within texts are escaped: these are JSON's own.
-    text = orjson.dumps(_message(item), option=orjson.OPT_INDENT_2).decode()
+    record = _message(item, with_thinking=with_thinking)
+    text = orjson.dumps(record, option=orjson.OPT_INDENT_2).decode()
     return text.replace("\n", "\n    ")
 
 
@@ -127,8 +136,8 @@ def _compact_head(conversation: Conversation) -> str:
     return orjson.dumps(_record(conversation)).decode().removesuffix("]}")
 
 
-def _compact_message(item: StoredMessage) -> str:
-    return orjson.dumps(_message(item)).decode()
+def _compact_message(item: StoredMessage, *, with_thinking: bool) -> str:
+    return orjson.dumps(_message(item, with_thinking=with_thinking)).decode()
 
 
 def _record(conversation: Conversation) -> dict[str, Any]:
@@ -147,15 +156,20 @@ def _markdown_head(conversation: Conversation) -> str:
     return f"# {conversation.title}\n\n*{_when(conversation)}*"
 
 
-def _markdown_message(item: StoredMessage) -> str:
+def _markdown_message(item: StoredMessage, *, with_thinking: bool) -> str:
     # The answers' own Markdown stays as it is.
     parts = [f"## {NAMES[item.role]}"]
+    if with_thinking and item.thinking:
+        parts += [f"{_thought(item)}:", _fenced(item.thinking)]
     for call in item.tool_calls:
         arguments = orjson.dumps(call.arguments).decode()
         parts.append(_fenced(f"{call.name}({arguments})\n{call.result}"))
     if item.content:
         parts.append(item.content)
-    if (note := NOTES.get(item.status)) is not None:
+    if item.details.sources:
+        parts.append("  \n".join(source_lines(item.details.sources)))
+    parts += [f"*Picture: {picture.name}*" for picture in item.details.pictures]
+    if (note := _note(item)) is not None:
         parts.append(f"*{note}*")
     return "\n\n".join(parts)
 
@@ -172,7 +186,7 @@ def _html_head(conversation: Conversation) -> str:
     )
 
 
-def _message(item: StoredMessage) -> dict[str, Any]:
+def _message(item: StoredMessage, *, with_thinking: bool) -> dict[str, Any]:
     record = {
         "seq": item.seq,
         "role": item.role,
@@ -190,21 +204,54 @@ def _message(item: StoredMessage) -> dict[str, Any]:
         "created_at": item.created_at.isoformat(),
         "feedback": item.feedback,
     }
-    return record | {"tokens_estimated": True} if item.tokens_estimated else record
+    details = item.details
+    further = {
+        "tokens_estimated": item.tokens_estimated,
+        "finish_reason": item.finish_reason,
+        "note": sentence_for(item.finish_reason, details.note),
+        "sources": [{"url": source.url, "title": source.title} for source in details.sources],
+        "pictures": [{"id": item.file_id, "name": item.name} for item in details.pictures],
+        "switched_from": details.switched_from,
+        "cached_tokens": details.cached_tokens,
+        "reasoning_tokens": details.reasoning_tokens,
+        "thinking": item.thinking if with_thinking else None,
+        "thinking_seconds": details.thinking_ms / 1000,
+    }
+    return record | {name: value for name, value in further.items() if value}
 
 
-def _section(item: StoredMessage) -> str:
+def _section(item: StoredMessage, *, with_thinking: bool) -> str:
+    thinking = ""
+    if with_thinking and item.thinking:
+        thinking = (
+            f"<details><summary>{_thought(item)}</summary><pre>{html.escape(item.thinking)}"
+            "</pre></details>"
+        )
     calls = "".join(
         f"<details><summary>{html.escape(call.name)}</summary><pre>"
         f"{html.escape(orjson.dumps(call.arguments).decode())}\n{html.escape(call.result)}"
         "</pre></details>"
         for call in item.tool_calls
     )
-    note = f"<p><em>{NOTES[item.status]}</em></p>" if item.status in NOTES else ""
+    below = [*source_lines(item.details.sources)]
+    below += [f"Picture: {picture.name}" for picture in item.details.pictures]
+    if (note := _note(item)) is not None:
+        below.append(note)
+    notes = "".join(f"<p><em>{html.escape(line)}</em></p>" for line in below)
     return (
-        f'<section><h2>{NAMES[item.role]}</h2>{calls}<article class="{item.role}">'
-        f"{html.escape(item.content)}</article>{note}</section>\n"
+        f'<section><h2>{NAMES[item.role]}</h2>{thinking}{calls}<article class="{item.role}">'
+        f"{html.escape(item.content)}</article>{notes}</section>\n"
     )
+
+
+def _note(item: StoredMessage) -> str | None:
+    """Return what is said below a message; None where there is nothing to say."""
+    return sentence_for(item.finish_reason, item.details.note) or NOTES.get(item.status)
+
+
+def _thought(item: StoredMessage) -> str:
+    seconds = item.details.thinking_ms / 1000
+    return f"Thought for {seconds:.1f} s" if seconds else "Thoughts"
 
 
 def _when(conversation: Conversation) -> str:
@@ -217,19 +264,28 @@ def _fenced(text: str) -> str:
     return f"{fence}\n{text}\n{fence}"
 
 
-# by the ending of the file
-FORMATS: Final[Mapping[str, Format]] = MappingProxyType(
-    {
-        "md": Format("text/markdown", _markdown_head, _markdown_message, "\n", "\n\n", "\n\n"),
+def formats(*, with_thinking: bool = False) -> Mapping[str, Format]:
+    """Return the forms by the ending of the file.
+
+    Args:
+        with_thinking: Whether the models' thoughts are written, too.
+    """
+    markdown = partial(_markdown_message, with_thinking=with_thinking)
+    as_json = partial(_json_message, with_thinking=with_thinking)
+    as_html = partial(_section, with_thinking=with_thinking)
+    return {
+        "md": Format("text/markdown", _markdown_head, markdown, "\n", "\n\n", "\n\n"),
         "json": Format(
             "application/json",
             _json_head,
-            _json_message,
+            as_json,
             tail="\n  ]\n}",
             first="\n    ",
             between=",\n    ",
             empty="]\n}",
         ),
-        "html": Format("text/html", _html_head, _section, "</body></html>\n"),
+        "html": Format("text/html", _html_head, as_html, "</body></html>\n"),
     }
-)
+
+
+FORMATS: Final[Mapping[str, Format]] = MappingProxyType(formats())

@@ -13,16 +13,14 @@ from datetime import UTC, datetime
 from cmw_agent.conversations.sessions import LiveSession, SessionRegistry
 from cmw_agent.core.errors import InvalidMessageError, NotFoundError
 from cmw_agent.core.store_errors import mapped_store_errors
-from cmw_agent.files.service import Files
+from cmw_agent.files.service import Files, MemoryOf
 from cmw_agent.identity.principals import Principal
 from memory.errors import InvalidTextError
-from memory.manager import ConversationMemoryManager
 from memory.records import Conversation, Feedback, SearchHit, StoredMessage, Usage, utcnow
 
 PAGE = 30  # conversations of one page of the list
 MESSAGES_AT_ONCE = 5  # of a conversation that is read whole: each may be large
 QUERY_CHARS = 200
-MemoryOf = Callable[[Principal], ConversationMemoryManager]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Final
+from typing import Final, cast, get_args
+
+from cmw_agent.core.events import FinishReason
 
 SENTENCES: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -24,3 +26,8 @@ def sentence_for(finish_reason: str | None, note: str | None = None) -> str | No
     """
     sentences = (SENTENCES.get(finish_reason or ""), note)
     return " ".join(sentence for sentence in sentences if sentence) or None
+
+
+def known_reason(stored: str | None) -> FinishReason | None:
+    """Return a stored finish reason; None where this version knows no such reason."""
+    return cast("FinishReason", stored) if stored in get_args(FinishReason) else None

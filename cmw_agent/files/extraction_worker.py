@@ -106,10 +106,14 @@ def _open_files(job: dict[str, Any]) -> tuple[BinaryIO, BinaryIO | None]:
 
 def _readable() -> Iterator[Path]:
     """Yield the folders and files of the interpreter and its libraries, and what these read."""
-    # Not the whole root folder: the data folder and `.env` may be in it.
+    # Not the whole folder of a checkout: the data folder and `.env` may be in it. An installed
+    # app lies among the libraries, beside its own metadata.
     root = Path(__file__).resolve().parents[2]
+    is_installed = any(root.glob("cmw_agent-*.dist-info"))
     yield root / "cmw_agent"
-    yield from (path for path in map(Path, filter(None, sys.path)) if path.resolve() != root)
+    for path in map(Path, filter(None, sys.path)):
+        if is_installed or path.resolve() != root:
+            yield path
     yield from (Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib"))
     yield Path(sys.base_prefix, "lib")
     yield from map(Path, SYSTEM)

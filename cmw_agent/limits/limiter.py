@@ -24,7 +24,7 @@ from cmw_agent.limits.redis_backend import (
     LEASE_SECONDS,
     WAIT_SECONDS,
     FallbackBackend,
-    RedisCounters,
+    RedisBackend,
 )
 
 MINUTE, HOUR, DAY = 60, 3600, 86_400
@@ -227,7 +227,7 @@ async def open_limits(
         StartupError: The URL of Redis is not valid. An unreachable server raises nothing.
     """
     url = settings.redis_url
-    shared = None if url is None else RedisCounters.open(url.get_secret_value(), wait_seconds)
+    shared = None if url is None else RedisBackend.open(url.get_secret_value(), wait_seconds)
     backend = FallbackBackend(ProcessBackend(clock), shared, clock, wait_seconds)
     try:
         yield RateLimiter(settings, backend, clock)

@@ -36,7 +36,7 @@ return 1
 """
 
 
-class RedisCounters(LimitBackend):
+class RedisBackend(LimitBackend):
     """Counts in a Redis server that replicas share; every call has a time-out.
 
     Args:
@@ -126,7 +126,7 @@ class FallbackBackend:
     def __init__(
         self,
         local: LimitBackend,
-        shared: RedisCounters | None,
+        shared: RedisBackend | None,
         clock: Callable[[], float],
         seconds: float,
     ) -> None:

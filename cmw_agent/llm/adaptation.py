@@ -101,14 +101,14 @@ ALTERNATION = re.compile(
     re.IGNORECASE,
 )
 IMAGES = re.compile(
-    r"image[ _]input|image_url|(support|accept|process|handle|with)\w* (any )?(images?|vision|multi-?modal)"
+    r"image[ _]input|image_url|(support|accept|process|handle|with)\w{0,8} (any )?(images?|vision|multi-?modal)"
     r"|\bvision\b|multi-?modal|mmproj|at most 0 images?|content must be (a )?string"
     r"|content.{0,40}should be a valid string|non-?text|text[ -]only|content (type|parts?)",
     re.IGNORECASE,
 )
 # Faults of one picture, which other requests need not have.
 FAULTY_IMAGES = re.compile(
-    r"(invalid|unsupported|corrupt\w*|large|big) (base64 )?(image|picture)|image (data|format|size"
+    r"(invalid|unsupported|corrupt\w{0,8}|large|big) (base64 )?(image|picture)|image (data|format|size"
     r"|type|file|url is)|could not (process|download|fetch|decode|load)|failed to|download",
     re.IGNORECASE,
 )
@@ -133,6 +133,8 @@ def named(details: ErrorDetails | None, payload: Mapping[str, Any]) -> Adaptatio
     if details is None or (details.status is not None and details.status not in REFUSALS):
         return None
     text = details.text or details.message
+    if (details.status or 0) >= 500 and not CLEARLY_REFUSED.search(text):
+        return None
     is_refusal = bool(
         REFUSED.search(text) or REFUSAL_CODES.search(f"{details.code} {details.type}")
     )

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import AsyncIterator, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from langchain_core.language_models import BaseChatModel
@@ -9,7 +10,7 @@ from pydantic import SecretStr
 
 from cmw_agent.config.agent_profiles import AgentProfile
 from cmw_agent.config.model_loader import OPENAI_URL
-from cmw_agent.config.model_profiles import Effort, ModelProfile, Models
+from cmw_agent.config.model_profiles import Api, Effort, ModelProfile, Models
 from cmw_agent.config.settings import Settings
 from cmw_agent.llm.coalescing import FlushInterval
 from cmw_agent.llm.demo_model import DemoModel
@@ -21,7 +22,9 @@ from cmw_agent.llm.request_fields import RequestFields, probing
 if TYPE_CHECKING:
     from cmw_agent.llm.coalesced_model import CoalescedChatOpenAI
 
-PATHS = {"chat": "/chat/completions", "responses": "/responses"}
+PATHS: Mapping[Api, str] = MappingProxyType(
+    {"chat": "/chat/completions", "responses": "/responses"}
+)
 
 
 def import_model_class() -> "type[CoalescedChatOpenAI]":

@@ -11,12 +11,20 @@ import orjson
 
 from cmw_agent.llm.errors import NotAStreamError
 from cmw_agent.llm.stream_errors import error_in
+from cmw_agent.llm.text_joiner import clean_text
 
 Chunk = dict[str, Any]
+
+# Fields whose text comes in pieces, and which are cleaned once these are joined.
+SPLIT = frozenset(
+    {"content", "reasoning_content", "reasoning", "thinking", "reasoning_text", "arguments"}
+)
 
 
 def read_json(payload: bytes) -> Any:
     """Return the value of a JSON text, also one with NaN, lone surrogates or bytes that are not UTF-8.
+
+    Half a character stays in `SPLIT` fields, where the other half may follow, and is U+FFFD elsewhere.
 
     Raises:
         NotAStreamError: It is not JSON.
@@ -26,7 +34,8 @@ def read_json(payload: bytes) -> Any:
     except orjson.JSONDecodeError:
         pass
     try:
-        return json.loads(payload.decode("utf-8", "surrogateescape"), strict=False)
+        text = payload.decode("utf-8", "surrogateescape")
+        return _cleaned(json.loads(text, strict=False))
     except (ValueError, RecursionError) as error:
         raise NotAStreamError from error
 
@@ -96,3 +105,17 @@ def _with_delta(choice: Any) -> dict[str, Any]:
         return {**choice, "message": message, "delta": message}
     text = choice.get("text")
     return {**choice, "delta": {"content": text} if text else {}}
+
+
+def _cleaned(value: Any) -> Any:
+    """Return a JSON value without surrogates, except in texts that come in pieces."""
+    if isinstance(value, str):
+        return clean_text(value)
+    if isinstance(value, list):
+        return [_cleaned(item) for item in value]
+    if isinstance(value, dict):
+        return {
+            clean_text(key): item if key in SPLIT and isinstance(item, str) else _cleaned(item)
+            for key, item in value.items()
+        }
+    return value

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from cmw_agent.llm.chunks import Chunk
-from cmw_agent.llm.errors import UpstreamError
+from cmw_agent.llm.errors import StreamRefusedError, UpstreamError
 from cmw_agent.llm.http_client import Reply, Upstream
 from cmw_agent.llm.reply_reader import ReplyReader
 from cmw_agent.llm.retries import RETRIES, pause_before_retry
@@ -199,20 +199,30 @@ class CoalescedStream:
             try:
                 chunks = await reader.read()
             except UpstreamError as error:
-                pause = pause_before_retry(error, tries)
-                if reader.has_begun or tries > RETRIES or pause is None:
+                pause = None if reader.has_begun else self._pause_before_retry(error, tries)
+                if pause is None:
                     raise
-                self._reply.close()
-                await asyncio.sleep(pause)
-                self._reply = await self._open()
+                await self._ask_again(error, pause)
                 reader, tries, chunks = self._reader(), tries + 1, []
             if chunks is None:
                 return
             for chunk in chunks:
                 yield chunk
 
-    async def _open(self) -> Reply:
-        return await self._upstream.open(self._payload, silence=self._silence)
+    async def _open(self, refused: UpstreamError | None = None) -> Reply:
+        return await self._upstream.open(self._payload, silence=self._silence, refused=refused)
+
+    async def _ask_again(self, error: UpstreamError, pause: float) -> None:
+        self._reply.close()
+        await asyncio.sleep(pause)
+        self._reply = await self._open(error if isinstance(error, StreamRefusedError) else None)
+
+    def _pause_before_retry(self, error: UpstreamError, tries: int) -> float | None:
+        """Return the seconds until the same request is sent again; None for never."""
+        if tries > RETRIES:
+            return None
+        is_adapted = self._upstream.can_adapt(error, self._payload)
+        return 0.0 if is_adapted else pause_before_retry(error, tries)
 
     def _reader(self) -> ReplyReader:
         return ReplyReader(self._reply, self._interval, self._translate)

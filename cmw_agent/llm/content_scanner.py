@@ -130,8 +130,15 @@ class ContentScanner:
     # Each returns whether the mode has changed, so that the rest of the buffer is to be scanned.
 
     def _scan_text(self, final: bool) -> bool:
-        if self._holds_json and self._is_json():
-            return True
+        if self._holds_json:
+            start = self._buffer.lstrip()[:1]
+            if start and start in "{`":
+                self._mode = _Mode.WHOLE
+            if not start and not final:
+                return False
+            self._holds_json = False
+            if self._mode is _Mode.WHOLE:
+                return True
         buffer = self._buffer
         while (token := IN_TEXT.search(buffer, self._at)) is not None:
             self._add_text(buffer[self._at : token.start()])
@@ -150,15 +157,6 @@ class ContentScanner:
         self._add_text(buffer[self._at : end])
         self._at = end
         return False
-
-    def _is_json(self) -> bool:
-        start = self._buffer.lstrip()[:1]
-        if not start:
-            return False
-        self._holds_json = False
-        if start in "{`":
-            self._mode = _Mode.WHOLE
-        return start in "{`"
 
     def _take(self, token: re.Match[str]) -> bool:
         """Deal with a token outside code; return whether the mode has changed."""
@@ -316,17 +314,17 @@ class ContentScanner:
             self._line_blank = self._line_blank and text.isspace()
             self._fence_prefix = not text.strip(FENCE_PREFIX)
         if self._space is not None:
-            text = self._after_space(text)
+            text = self._after_space(text, self._space)
         if text:
             self._emitted += len(text)
             self._items.append(Item("text", text))
 
-    def _after_space(self, text: str) -> str:
+    def _after_space(self, text: str, space: list[str]) -> str:
         """Return `text` with the white space that waited for it; nothing while it is blank."""
-        if self._space is None or text.isspace():
-            (self._space or []).append(text)
+        if text.isspace():
+            space.append(text)
             return ""
-        text = "".join([*self._space, text])
+        text = "".join([*space, text])
         if self._drops_blank:
             start = len(text) - len(text.lstrip())
             text = text[text.rfind("\n", 0, start) + 1 :]

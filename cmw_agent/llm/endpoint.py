@@ -191,11 +191,13 @@ def failure_of(error: BaseException) -> UpstreamError:
     return StreamCutError()
 
 
-async def read_error_body(answer: aiohttp.ClientResponse) -> bytes:
+async def read_error_body(
+    answer: aiohttp.ClientResponse, *, seconds: float = ERROR_SECONDS
+) -> bytes:
     """Return what arrives of an HTTP error's body within bounds, and close the response."""
     body = bytearray()
     try:
-        async with asyncio.timeout(ERROR_SECONDS):
+        async with asyncio.timeout(seconds):
             while len(body) < MAX_ERROR and (part := await answer.content.readany()):
                 body += part
     except (aiohttp.ClientError, OSError):

@@ -32,7 +32,8 @@ KEYS = re.compile(
     r"|\beyJ[\w-]{6,}(?:\.[\w-]*)*"
     r"|\b(?:[a-z]+[-_])?(?:key|token|secret|password)=[^\s&\"']+"
     # Long runs of letters and digits: keys of unknown form.
-    r"|(?=[A-Za-z_]*\d)[A-Za-z0-9_]{32,}|[A-Za-z0-9+/]{40,}={1,2}",
+    r"|(?<![A-Za-z0-9_])(?=[A-Za-z_]*\d)[A-Za-z0-9_]{32,}"
+    r"|(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{40,}={1,2}",
     re.IGNORECASE,
 )
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")

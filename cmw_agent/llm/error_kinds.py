@@ -20,7 +20,7 @@ NO_CREDIT = re.compile(
 MODERATED = re.compile(
     r"moderation|flagged|content[ _-]?(policy|filter|management policy|moderation)"
     r"|responsible_?ai|usage polic|safety (system|filter|polic|setting|guideline)|prohibited"
-    r"|inappropriate|data_?inspection|violat\w+ .{0,60}polic|sensitive (content|information|word)"
+    r"|inappropriate|data_?inspection|violat\w{1,8} .{0,60}polic|sensitive (content|information|word)"
     r"|contents?ensitive|unsafe content|guardrail",
     re.IGNORECASE,
 )
@@ -44,6 +44,8 @@ NO_MODEL = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 A_MODEL = re.compile(r"\bmodel\b|no endpoints found", re.IGNORECASE)
+LARGE_REQUEST = re.compile(r"request too large|reduce the length", re.IGNORECASE)
+POLICY = re.compile(r"polic(y|ies)", re.IGNORECASE)
 HTML = "html"  # the type of details that were read from a page
 BUSY = frozenset({409, 425, 429})
 FIXED = {401: "unauthorised", 402: "no_credit", 405: "wrong_address", 408: "timeout"}
@@ -96,7 +98,7 @@ def _busy(words: str) -> str:
     if NO_CREDIT.search(words):
         return "no_credit"
     # A single request beyond the limit of a minute: no pause makes it smaller.
-    is_large = re.search(r"request too large|reduce the length", words, re.IGNORECASE)
+    is_large = LARGE_REQUEST.search(words)
     return "too_long" if is_large else "rate_limited"
 
 
@@ -105,7 +107,7 @@ def _by_status(status: int, words: str) -> str:
         return "too_long"
     if status != 403:
         return "rejected"
-    return "moderated" if re.search(r"polic(y|ies)", words, re.IGNORECASE) else "unauthorised"
+    return "moderated" if POLICY.search(words) else "unauthorised"
 
 
 def _words(details: "ErrorDetails | None") -> str:

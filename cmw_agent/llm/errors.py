@@ -113,6 +113,7 @@ class RequestRefusedError(UpstreamError):
 
     def __init__(self, status_code: int, details: ErrorDetails | None = None) -> None:
         super().__init__(details)
+        self.args = (status_code,)
         self.status_code = status_code
         self.kind = kind_of(status_code, details)
 
@@ -133,11 +134,11 @@ def log_fields(error: BaseException | None) -> dict[str, Any]:
     """Return what a server said of a failure as fields of a log line.
 
     Args:
-        error: The failure, or one that it caused.
+        error: The failure, or an error that it caused.
     """
-    while error is not None and not isinstance(error, UpstreamError):
-        error = error.__cause__
-    details = error.details if error is not None else None
+    failures = (error, error.__cause__ if error is not None else None)
+    failure = next((each for each in failures if isinstance(each, UpstreamError)), None)
+    details = failure.details if failure is not None else None
     if details is None:
         return {}
     fields = {

@@ -121,6 +121,13 @@ class Upstream:
         reply.on_complete = learn
         return reply
 
+    def can_adapt(self, error: UpstreamError, payload: Mapping[str, Any]) -> bool:
+        """Return whether a stream's error names a part of the request that can be left out."""
+        if error.details is None:
+            return False
+        learned = self._learned.get(str(payload.get("model")), ())
+        return AdaptedRequest(payload, learned, adapts=True).refused_part(error) is not None
+
     def clean(self, error: UpstreamError, payload: Mapping[str, Any]) -> None:
         """Strike out keys, and what is quoted of a request, in the details of an error.
 

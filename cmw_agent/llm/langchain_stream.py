@@ -95,7 +95,9 @@ class LangChainAccumulator:
         """Emit the tokens of the call: the model's count, or an estimate where there is none."""
         usage: UsageMetadata | None = self._merged().usage_metadata
         counts = (usage["input_tokens"], usage["output_tokens"]) if usage is not None else (0, 0)
-        output = counts[1] or tokens_in("".join([self._content.text, *self._calls.texts()]))
+        content = self._content
+        said = "".join([content.text, *content.thoughts, *self._calls.texts()])
+        output = counts[1] or tokens_in(said)
         details: Mapping[str, Any] = usage or {}
         self._events.emit(
             UsageReported(

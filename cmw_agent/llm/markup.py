@@ -50,15 +50,20 @@ AROUND = (
     "<|return|>",
     "<|START_RESPONSE|>",
     "<|END_RESPONSE|>",
+    "</tool_call>",
+    "</tool_calls>",
+    "</function_calls>",
 )
+ALT = r"[^\]\[\n`<~◁]"  # what no other token begins with
 MAX_ALT = 300  # characters of a picture's description
 MAX_PICTURE_HEAD = 100  # characters from `data:` to the picture's data
 PICTURE = (
-    rf"!\[[^\]\n]{{0,{MAX_ALT}}}\]\(\s?<?data:(?P<media>image/[A-Za-z0-9.+-]{{1,40}})"
+    rf"!\[{ALT}{{0,{MAX_ALT}}}\]\(\s?data:(?P<media>image/[A-Za-z0-9.+-]{{1,40}})"
     r"(?:;[A-Za-z0-9=-]{1,20}){0,2};base64,"
 )
+MAX_TICKS = 100  # of one fence
 PART_OF_PICTURE = re.compile(
-    rf"!(?:\[[^\]\n]{{0,{MAX_ALT}}}(?:\](?:\(\s?<?(?P<rest>[^)\s]{{0,{MAX_PICTURE_HEAD}}}))?)?)?\Z"
+    rf"!(?:\[{ALT}{{0,{MAX_ALT}}}(?:\](?:\(\s?(?P<rest>[^)\s]{{0,{MAX_PICTURE_HEAD}}}))?)?)?\Z"
 )
 PICTURE_START = "data:image/"
 
@@ -75,10 +80,13 @@ def _any_case(character: str) -> str:
     return re.escape(character)
 
 
-# What the scanner looks for in an answer's text.
+# What the scanner looks for in an answer's text. Most of what begins like a tag is HTML, which two
+# or three characters tell apart.
+MAYBE_TAG = r"(?=</?[tTrRsSfFmM|｜]|\[/?[tT]|◁|!\[)"
 IN_TEXT = re.compile(
-    rf"(?P<ticks>`+|~+)|(?P<open>{any_of(THOUGHTS)})|(?P<close>{any_of(UNOPENED)})"
-    rf"|(?P<call>{any_of(CALLS)})|(?P<around>{any_of(AROUND)})|(?P<picture>{PICTURE})"
+    rf"(?P<ticks>`{{1,{MAX_TICKS}}}|~{{1,{MAX_TICKS}}})|{MAYBE_TAG}(?:(?P<open>{any_of(THOUGHTS)})"
+    rf"|(?P<close>{any_of(UNOPENED)})|(?P<call>{any_of(CALLS)})|(?P<around>{any_of(AROUND)})"
+    rf"|(?P<picture>{PICTURE}))"
 )
 CLOSES = MappingProxyType({name: re.compile(any_of(ends)) for name, ends in THOUGHTS.items()})
 CLOSES_UNOPENED = re.compile(any_of(UNOPENED))
@@ -91,7 +99,8 @@ TOKENS = tuple(
     token.lower()
     for token in (*THOUGHTS, *(end for ends in THOUGHTS.values() for end in ends), *CALLS, *AROUND)
 )
-LONGEST = max(map(len, TOKENS))
+LONGEST = 48  # characters: no token is longer
+BEGINNINGS = frozenset(token[:end] for token in TOKENS for end in range(1, len(token)))
 PICTURE_WINDOW = MAX_ALT + MAX_PICTURE_HEAD + 8
 
 
@@ -105,18 +114,17 @@ def hold_from(text: str, start: int) -> int:
     hold = len(text)
     for sign in FIRST.finditer(text, max(start, len(text) - LONGEST)):
         rest = text[sign.start() :].lower()
-        if any(token.startswith(rest) for token in TOKENS):
+        if rest in BEGINNINGS:
             hold = sign.start()
             break
-    if "!" in text[max(start, len(text) - PICTURE_WINDOW) :]:
-        hold = min(hold, _hold_picture(text, max(start, len(text) - PICTURE_WINDOW)))
-    return hold
+    return min(hold, _hold_picture(text, max(start, len(text) - PICTURE_WINDOW)))
 
 
 def _hold_picture(text: str, start: int) -> int:
-    part = PART_OF_PICTURE.search(text, start)
+    sign = text.rfind("![", start)
+    part = PART_OF_PICTURE.match(text, sign) if sign >= 0 else None
     if part is None:
-        return len(text)
+        return len(text) - text.endswith("!", start)
     rest = (part["rest"] or "").lower()
     begins = rest.startswith(PICTURE_START) or PICTURE_START.startswith(rest)
-    return part.start() if begins else len(text)
+    return sign if begins else len(text) - text.endswith("!", start)

@@ -3,11 +3,13 @@
 from typing import Any
 
 from cmw_agent.llm.chunks import Chunk
-from cmw_agent.llm.text_joiner import TextJoiner
+from cmw_agent.llm.text_joiner import TextJoiner, clean_text, is_clean
 
-TEXT_FIELDS = ("content", "reasoning_content", "reasoning")
+TEXT_FIELDS = ("content", "reasoning_content", "reasoning", "thinking", "reasoning_text")
 # Two names of one thing: where both come with the same text, it is given on under the first.
 THOUGHTS = frozenset({"reasoning_content", "reasoning"})
+DETAILS = "reasoning_details"  # OpenRouter's, beside `reasoning`
+MAX_CALLS = 64  # whose split characters are joined
 # Fields of a chunk that say nothing of the answer; `obfuscation` and `p` are padding.
 ENVELOPE = frozenset(
     {"id", "object", "created", "model", "choices", "system_fingerprint", "service_tier"}
@@ -30,6 +32,7 @@ class Merger:
         self.has_begun = False
         self.finished = False
         self._joiners = {field: TextJoiner() for field in TEXT_FIELDS}
+        self._call_joiners: dict[Any, TextJoiner] = {}
 
     def merge(self, chunks: list[Chunk]) -> list[Chunk]:
         """Return `chunks` with consecutive texts of one field merged into one chunk."""
@@ -69,18 +72,49 @@ class Merger:
         for field in TEXT_FIELDS:
             text = delta.get(field)
             if isinstance(text, str) and text:
-                joined = self._joiners[field].add(text)
-                if finishes:
-                    joined = joined + self._joiners[field].end()
+                joined = self._join(field, text, is_last=finishes)
                 if joined != text:
                     delta = {**delta, field: joined}
                     chunk = _with_delta(chunk, delta)
+        if delta.get("tool_calls") or delta.get("function_call"):
+            delta = self._with_clean_calls(delta)
+            chunk = _with_delta(chunk, delta)
         if not self.has_begun:
             self.has_begun = any(value for key, value in delta.items() if key != "role")
         if finishes:
             self.finished = True
             merged += self.end()
-        merged.append(chunk)
+        if not (merged and (both := _joined_details(merged[-1], chunk))):
+            merged.append(chunk)
+        else:
+            merged[-1] = both
+
+    def _join(self, field: str, text: str, *, is_last: bool) -> str:
+        joiner = self._joiners[field]
+        joined = joiner.add(text)
+        return joined + joiner.end() if is_last else joined
+
+    def _with_clean_calls(self, delta: dict[str, Any]) -> dict[str, Any]:
+        """Return a delta whose calls have clean arguments, as the texts are clean."""
+        calls = delta.get("tool_calls")
+        if isinstance(calls, list):
+            return {**delta, "tool_calls": [self._clean_call(call) for call in calls]}
+        if isinstance(function := delta.get("function_call"), dict):
+            return {**delta, "function_call": self._clean_call({"function": function})["function"]}
+        return delta
+
+    def _clean_call(self, call: Any) -> Any:
+        function = call.get("function") if isinstance(call, dict) else None
+        if not isinstance(function, dict):
+            return call
+        index, arguments = str(call.get("index")), function.get("arguments")
+        joiner = self._call_joiners.get(index)
+        if not isinstance(arguments, str) or (joiner is None and is_clean(arguments)):
+            return call
+        if joiner is None and len(self._call_joiners) < MAX_CALLS:
+            joiner = self._call_joiners[index] = TextJoiner()
+        joined = joiner.add(arguments) if joiner is not None else clean_text(arguments)
+        return {**call, "function": {**function, "arguments": joined}}
 
 
 def text_in(chunk: Chunk) -> tuple[str, str] | None:
@@ -122,3 +156,31 @@ def with_text(chunk: Chunk, field: str, text: str, *, keep: bool = False) -> Chu
 
 def _with_delta(chunk: Chunk, delta: dict[str, Any]) -> Chunk:
     return {**chunk, "choices": [{**chunk["choices"][0], "delta": delta}, *chunk["choices"][1:]]}
+
+
+def _joined_details(earlier: Chunk, further: Chunk) -> Chunk | None:
+    """Return two chunks of thoughts with details as one; None where they are something else."""
+    deltas = [_details_in(chunk) for chunk in (earlier, further)]
+    if deltas[0] is None or deltas[1] is None:
+        return None
+    first, second = deltas[0], deltas[1]
+    joined: dict[str, Any] = {**first, **second}
+    for field in (*THOUGHTS, DETAILS):
+        if first.get(field) and second.get(field):
+            joined[field] = first[field] + second[field]
+        elif first.get(field):
+            joined[field] = first[field]
+    return _with_delta({**earlier, **further}, joined)
+
+
+def _details_in(chunk: Chunk) -> dict[str, Any] | None:
+    """Return the delta of a chunk that has thoughts with details and nothing else."""
+    choices = chunk["choices"]
+    if len(choices) != 1 or choices[0].get("finish_reason") or extras_of(chunk):
+        return None
+    delta: dict[str, Any] = choices[0]["delta"]
+    if not isinstance(delta.get(DETAILS), list):
+        return None
+    names = {key for key, value in delta.items() if value and key != "role"}
+    has_texts = all(isinstance(delta.get(name) or "", str) for name in THOUGHTS)
+    return delta if has_texts and names <= {*THOUGHTS, DETAILS} else None

@@ -86,7 +86,7 @@ def _failure(
         kind, sentence = "cut_call", CUT_CALL
     elif wrote_calls:
         kind, sentence = "text_call", TEXT_CALL
-    elif has_thoughts:
+    elif has_thoughts or reason == "length":  # some servers hide what the model thinks
         kind = "thoughts_only"
         sentence = THOUGHTS_CUT if reason == "length" else THOUGHTS_ONLY
     else:

@@ -39,6 +39,7 @@ class ReplyReader:
         self._is_full = False  # the last read had more waiting behind it
         self._is_paused = False
         self._is_over = False
+        self._has_read = False
         self._deadline: float | None = None
         self._break: UpstreamError | None = None
 
@@ -59,7 +60,7 @@ class ReplyReader:
             merged = self._merger.merge(chunks)
             self._is_over = not data or self._parser.done or self._parser.fault is not None
             if self._is_over:
-                merged += self._merger.end()
+                merged.extend(self._merger.end())
             elif self._merger.finished:
                 self._note_finish(merged)
             if self.has_begun and not (self._is_over or self._is_full):
@@ -78,6 +79,7 @@ class ReplyReader:
         else:
             self._unread = memoryview(await self._read())
             self._is_full = len(self._unread) >= FULL_READ
+            self._has_read = self._has_read or bool(self._unread)
         data, self._unread = bytes(self._unread[:SLICE]), self._unread[SLICE:]
         return data
 
@@ -107,8 +109,7 @@ class ReplyReader:
         fault = self._parser.fault
         if isinstance(fault, StreamRefusedError):
             raise fault
-        if self._parser.done:
-            self._reply.release()
-        elif not (self._merger.finished or self._parser.whole):
-            cut = NotAStreamError() if self._parser.empty else StreamCutError()
-            raise fault or self._break or cut
+        if not (self._parser.done or self._merger.finished or self._parser.whole):
+            is_junk = self._has_read and self._parser.empty
+            raise fault or self._break or (NotAStreamError() if is_junk else StreamCutError())
+        self._reply.release()

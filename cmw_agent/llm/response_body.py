@@ -39,7 +39,11 @@ class ResponseBody:
             aiohttp.ClientError, OSError: The connection broke, or its time-out passed.
         """
         self._resume()
-        parts = [await self._content.readany()]
+        try:
+            parts = [await self._content.readany()]
+        except RuntimeError as error:
+            # aiohttp closed the connection for bytes that are not HTTP, and says no more of it.
+            raise aiohttp.ClientPayloadError from error
         size = len(parts[0])
         # Received bytes are parsed as far as there is room for them, and the rest by `_resume`.
         # A few bytes may decompress to very many, which are not read at once.

@@ -8,6 +8,7 @@ long again.
 
 import math
 import random
+import re
 import time
 from collections.abc import Mapping
 from email.utils import mktime_tz, parsedate_tz
@@ -24,6 +25,7 @@ RETRIES = 2  # before the first text of an answer; never after it
 RETRIED = frozenset({408, 409, 429})  # and each status from 500
 LONGEST_PAUSE = 8.0  # seconds between two tries, also where the server asks for more
 HOPELESS = frozenset({"no_credit", "too_long"})  # kinds that no pause changes
+INVALID = re.compile(r"invalid_?(request|argument|parameter)|bad_?request", re.IGNORECASE)
 TEMPORARY = frozenset({"refused", "server_error", "rate_limited"})  # kinds of errors in streams
 
 
@@ -54,7 +56,10 @@ def _may_help(error: UpstreamError) -> bool:
     if isinstance(error, RequestRefusedError):
         return error.status_code in RETRIED or error.status_code >= 500
     if isinstance(error, StreamRefusedError):
-        status = error.details.status if error.details is not None else None
+        details = error.details
+        status = details.status if details is not None else None
+        if details is not None and INVALID.search(f"{details.code} {details.type}"):
+            return False
         return error.kind in TEMPORARY and (status is None or status in RETRIED or status >= 500)
     return error.kind in (UnreachableError.kind, StreamCutError.kind)
 

@@ -31,6 +31,7 @@ Translate = Callable[[Chunk], list[Chunk]]
 
 MAX_EVENT = 33_554_432  # bytes
 MAX_REPLY = 67_108_864  # bytes of a whole reply
+MAX_ATTEMPTS = 4  # a server that formats each event differently is parsed event by event
 BOM = b"\xef\xbb\xbf"
 ERROR_EVENTS = frozenset({b"error", b"exception"})
 PAGES = (b"<!doctype", b"<html", b"<?xml")
@@ -61,7 +62,7 @@ class SSEParser:
         self._data: bytearray | None = None  # of an event in several lines
         self._body: bytearray | None = None  # JSON in lines without `data:`
         self._templates: dict[str, Template] = {}
-        self._may_learn = True
+        self._attempts = 0  # at learning a template in this read
         self._has_deltas = False
         self.done = False
         self.empty = True
@@ -90,7 +91,7 @@ class SSEParser:
                 data = data.lstrip(b"\r\n")
             for template in self._templates.values():
                 data = template.consume(data, chunks)
-        self._may_learn = True
+        self._attempts = 0
         try:
             self._read(data, chunks)
         except UpstreamError as error:
@@ -161,7 +162,7 @@ class SSEParser:
                 self._data = bytearray(line[5:])
             else:
                 self._add(value, chunks)
-                if self._may_learn and chunks and not self._event:
+                if self._attempts < MAX_ATTEMPTS and chunks and not self._event:
                     self._learn_template(line, data, payload, chunks[-1])
         elif payload.startswith(b"data:"):
             self._take_data(payload, data, chunks)
@@ -229,9 +230,9 @@ class SSEParser:
         place = data.find(line) + len(line)
         end = next((end for end in LINE_ENDS if data.startswith(end, place)), b"\n\n")
         template = Template.of(line, end, payload, chunk)
+        self._attempts += 1
         if template is not None:
             self._templates[template.field] = template
-            self._may_learn = False
 
 
 def _whole_json(text: bytes) -> Any:

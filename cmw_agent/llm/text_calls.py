@@ -11,7 +11,6 @@ from typing import Any
 ParsedCall = tuple[str, Any]  # name and arguments: JSON text or an object
 Schemas = Mapping[str, Mapping[str, Any]]  # parameters of each tool, as JSON schema
 
-DECODER = json.JSONDecoder(strict=False)
 ARGUMENT_KEYS = ("arguments", "parameters", "args", "input")
 # Kimi's and DeepSeek's signs around each call of a section.
 CALL_BEGIN = re.compile(r"<\|tool_call_begin\|>|<｜tool▁call▁begin｜>")
@@ -22,6 +21,7 @@ NAME = re.compile(r"[A-Za-z_][\w.-]{0,199}")
 FUNCTION = re.compile(r"<function=|<invoke name=")
 PARAMETER = re.compile(r"<parameter=|<parameter name=")
 MISTRAL = "[TOOL_CALLS]"
+JSON_START = re.compile(r"\{|\[(?!TOOL_CALLS\])")
 
 
 def parse_calls(markup: str, schemas: Schemas) -> list[ParsedCall]:
@@ -60,26 +60,16 @@ def whole_call(text: str, names: Mapping[str, Any]) -> ParsedCall | None:
 
 def _json_calls(markup: str) -> Iterator[ParsedCall]:
     """Yield the calls that are written as JSON objects, or as lists of them."""
-    position, length = 0, len(markup)
-    while position < length:
-        start = _first_json(markup, position)
-        if start < 0:
-            return
+    decoder, position = json.JSONDecoder(strict=False), 0
+    while (start := JSON_START.search(markup, position)) is not None:
         try:
-            value, position = DECODER.raw_decode(markup, start)
+            value, position = decoder.raw_decode(markup, start.start())
         except (ValueError, RecursionError):
             return
         for item in value if isinstance(value, list) else [value]:
             call = _call_of(item)
             if call is not None:
                 yield call
-
-
-def _first_json(markup: str, position: int) -> int:
-    if markup.startswith(MISTRAL, position):
-        position += len(MISTRAL)
-    starts = (markup.find(sign, position) for sign in "{[")
-    return min((start for start in starts if start >= 0), default=-1)
 
 
 def _call_of(value: Any) -> ParsedCall | None:
@@ -114,10 +104,10 @@ def _section_call(part: str) -> ParsedCall:
 
 
 def _between_braces(text: str) -> str:
-    """Return the text from the first brace to the last one; an unfinished one to its end."""
+    """Return the text from the first brace to the last one; all of it where one is missing."""
     start, end = text.find("{"), text.rfind("}")
     if start < 0:
-        return ""
+        return text.strip()
     return text[start : end + 1] if end > start else text[start:]
 
 

@@ -15,6 +15,7 @@ from cmw_agent.core.errors import ModelFailedError
 from cmw_agent.core.sanitize import sanitize_json
 
 NOT_AN_OBJECT = "the arguments are not a JSON object"
+NAMELESS = "unnamed_tool"  # on the wire, where servers want a name
 NO_NAME = "the call names no tool"
 NO_CALL = "this is not a tool call"
 MAX_CALLS = 64  # of one message
@@ -266,7 +267,7 @@ class ToolCalls:
         arguments = json.dumps(parsed["args"]) if parsed["type"] == "tool_call" else "{}"
         name = call.name
         if name not in self._known:
-            name = WIRE_NAME.sub("_", name)[:64] or "unknown"
+            name = WIRE_NAME.sub("_", name)[:64] or NAMELESS
         function = {**call.function_extra, "name": name, "arguments": arguments}
         return {**call.extra, "id": call.id, "type": "function", "function": function}
 

@@ -32,9 +32,9 @@ from cmw_agent.observability.labels import (
 )
 from cmw_agent.observability.observers import Observer, TurnObserver
 
-TURN_SECONDS = (0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 300)
+TURN_SECONDS = (0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 300, 600, 1200, 1800)
 LAG_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
-FIRST_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 16, 32, 60)
+FIRST_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 16, 32, 60, 120, 300, 600)
 
 SHARED = "of the whole database; take max, not sum"  # of a gauge that no process has for itself
 

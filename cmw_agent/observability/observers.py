@@ -8,7 +8,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from cmw_agent.core.errors import OverloadedError, UserError
-from cmw_agent.core.events import AgentEvent, TextDelta, ToolFinished, ToolStarted, UsageReported
+from cmw_agent.core.events import (
+    AgentEvent,
+    ModelSwitched,
+    TextDelta,
+    ToolFinished,
+    ToolStarted,
+    UsageReported,
+)
 from cmw_agent.core.logs import get_logger
 
 log = get_logger(__name__)
@@ -40,8 +47,10 @@ class TurnObserver:
     def asked(self, model: str) -> None:
         """The turn's first call of a model begins; later calls show by their events alone.
 
+        It is called again where another model answers in place of one that failed.
+
         Args:
-            model: A name from the settings.
+            model: A model's id, from the settings or the file of models.
         """
         for observer in self._observers:
             observer.asked(model)
@@ -134,6 +143,8 @@ def notify(watch: TurnObserver, event: AgentEvent) -> None:
             watch.tool_began(call_id, name)
         case ToolFinished(call_id, name, _, ok, seconds):
             watch.tool_ended(call_id, name, ok=ok, seconds=seconds)
+        case ModelSwitched(_, model):
+            watch.asked(model)
         case UsageReported(input_tokens, output_tokens, is_estimate=False):
             watch.counted(input_tokens, output_tokens)
         case _:

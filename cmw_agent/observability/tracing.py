@@ -94,6 +94,7 @@ class TurnSpans(TurnObserver):
 
     def asked(self, model: str) -> None:
         """See `TurnObserver`."""
+        self._end_call()  # of a model that failed
         self._model = model
         self._begin_call()
 

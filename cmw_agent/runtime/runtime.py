@@ -59,7 +59,7 @@ class Runtime:
     def __init__(self, settings: Settings, observer: Observer | None = None) -> None:
         self.settings = settings
         self.observer = observer or Observer()
-        # sends what recurring tasks answer where a channel sends any; to be set before the start
+        # Sends the answers of recurring tasks to their recipients; a channel sets it before the start.
         self.deliver: Deliver | None = None
         self.models = load_models(settings)
         self.agents = Agents(load_profiles(settings, self.models), settings.keys, self._names_of)
@@ -167,7 +167,7 @@ class Runtime:
             await services.dependencies.schedules.note_visit(principal)
 
     async def visit(self, session: LiveSession) -> None:
-        """Note that the user of a session is here, at most once in `NOTED`."""
+        """Note that the user of a session is here, at most once in `VISIT_PRECISION`."""
         now = time.monotonic()
         if (
             session.visited_at is None

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from types import MappingProxyType
 
+from cmw_agent.chat.answer import AnswerAccumulator
 from cmw_agent.chat.dependencies import AgentRemovedError
 from cmw_agent.chat.service import ChatService
 from cmw_agent.conversations.sessions import LiveSession, SessionOrigin, SessionRegistry
@@ -23,8 +24,9 @@ from cmw_agent.core.errors import (
     UserError,
     describe_exception,
 )
-from cmw_agent.core.events import TextDelta, TurnFinished
+from cmw_agent.core.events import TurnFinished, TurnStarted
 from cmw_agent.core.logs import get_logger
+from cmw_agent.core.sources import source_lines
 from cmw_agent.identity.principals import Principal, PrincipalKind, SessionKey
 from cmw_agent.limits.limiter import MINUTE, RateLimitError
 from cmw_agent.observability.observers import Observer
@@ -44,6 +46,7 @@ ENDED = (
     "write `/schedule` with its times and what is to be done."
 )
 LOGGED_ID_CHARS = 12  # of a task's id in log lines
+ANSWERED = ("length", "missing")  # finish reasons of answers that are cut and still answers
 MARK = "⏰"  # before the stored message, which the user did not write just now
 KINDS: Mapping[str, PrincipalKind] = MappingProxyType(
     {"v": "visitor", "a": "account", "r": "client", "w": "widget", "p": "phone"}
@@ -252,13 +255,15 @@ class Scheduler:
             self._log(claimed, "failed", error)
             return RunEnd("failed")
         is_cut = finished.outcome == "interrupted" and finished.sentence is None
-        if self._deliver is not None and not is_cut and (answer := text or finished.sentence):
+        answer = "\n\n".join(part for part in (text, finished.sentence) if part)
+        if self._deliver is not None and not is_cut and answer:
             await self._deliver(
                 Delivery(claimed.owner, claimed.channel, claimed.schedule.recipient, answer)
             )
         if is_cut:
             return RunEnd("interrupted")  # the owner stopped it
-        return RunEnd("complete" if finished.outcome == "complete" else "failed")
+        is_answered = finished.outcome == "complete" or finished.finish_reason in ANSWERED
+        return RunEnd("complete" if is_answered else "failed")
 
     async def _turn(self, claimed: ClaimedRun) -> tuple[TurnFinished, str]:
         principal = owner_of(claimed)
@@ -275,14 +280,16 @@ class Scheduler:
                 create=False,
                 request_id=claimed.schedule.schedule_id[:LOGGED_ID_CHARS],
             )
-            finished, texts = TurnFinished("interrupted"), list[str]()
+            finished, answer = TurnFinished("interrupted"), AnswerAccumulator()
             async with turn:
                 async for event in turn:
-                    if isinstance(event, TextDelta):
-                        texts.append(event.text)
-                    elif isinstance(event, TurnFinished):
+                    if isinstance(event, TurnFinished):
                         finished = event
-            return finished, "".join(texts)
+                    elif not isinstance(event, TurnStarted):
+                        answer.add(event)
+            return finished, "\n\n".join(
+                part for part in (answer.text, "\n".join(source_lines(answer.sources))) if part
+            )
         finally:
             await self._registry.release(key, principal)
 

@@ -7,19 +7,14 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from cmw_agent.config.settings import Settings
-from cmw_agent.core.errors import NotFoundError, ServiceUnavailableError, UserError
-from cmw_agent.core.store_errors import mapped_store_errors
+from cmw_agent.core.errors import UserError
+from cmw_agent.core.store_errors import mapped_store_errors, refusal_for
 from cmw_agent.identity.principals import Principal
 from cmw_agent.limits.budget_sizes import Budget, BudgetFullError
 from cmw_agent.limits.limiter import HOUR, RateLimitError
 from cmw_agent.schedules.phrases import find_time_zone, parse_recurrence
 from cmw_agent.schedules.recurrence import Recurrence, next_runs, parse_crontab
-from memory.errors import (
-    ConversationNotFoundError,
-    InvalidTextError,
-    StoreError,
-    TooManySchedulesError,
-)
+from memory.errors import InvalidTextError, StoreError, TooManySchedulesError
 from memory.queues.schedules import MAX_FAILURES, Schedule, Schedules, UsedTasks
 from memory.records import utcnow
 
@@ -104,12 +99,10 @@ class ScheduleService:
             )
         except TooManySchedulesError as error:
             raise _too_many(error.bound) from None
-        except ConversationNotFoundError:
-            raise NotFoundError from None
         except InvalidTextError:
             raise _invalid_text() from None
         except StoreError as error:
-            raise ServiceUnavailableError from error
+            raise refusal_for(error) from error
         runs = "\n".join(f"- {_moment(run)}" for run in self._upcoming(schedule))
         text = _short(schedule.text)
         return f"Scheduled {recurrence} ({time_zone}): {text}\n\nThe next times are:\n\n{runs}"

@@ -8,7 +8,7 @@ from typing import Any
 
 from cmw_agent.core.errors import UserError
 from cmw_agent.schedules.service import ScheduleService, ScheduleTarget
-from cmw_agent.tools.composio.toolset import ComposioResult
+from cmw_agent.tools.toolset import ToolResult
 
 SCHEDULE, LIST, CANCEL = "schedule_task", "list_schedules", "cancel_schedule"
 NAMES = (SCHEDULE, LIST, CANCEL)
@@ -78,7 +78,7 @@ class ScheduleToolset:
         """Return whether a tool changes something: a task keeps using the user's tokens."""
         return name != LIST
 
-    async def use(self, name: str, arguments: Mapping[str, Any]) -> ComposioResult:
+    async def use(self, name: str, arguments: Mapping[str, Any]) -> ToolResult:
         """Run a tool for this toolset's owner, once.
 
         Raises:
@@ -87,9 +87,9 @@ class ScheduleToolset:
         if name not in NAMES:
             raise KeyError(name)
         try:
-            return ComposioResult(await self._use(name, arguments), ok=True)
+            return ToolResult(await self._use(name, arguments), ok=True)
         except UserError as error:
-            return ComposioResult(error.sentence, ok=False)
+            return ToolResult(error.sentence, ok=False)
 
     async def _use(self, name: str, arguments: Mapping[str, Any]) -> str:
         if name == LIST:

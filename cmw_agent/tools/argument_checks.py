@@ -1,6 +1,8 @@
 """Checks the arguments of a call against its tool's JSON schema, before anybody is asked about it."""
 
+import asyncio
 import hashlib
+import importlib
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from typing import Any
@@ -22,12 +24,13 @@ UNCHECKED = ("pattern", "patternProperties", "uniqueItems", "unevaluatedProperti
 class ArgumentChecker:
     """Compiled JSON schemas of tools, of which it keeps a bounded number; holds no user's data."""
 
-    __slots__ = ("_validators",)
+    __slots__ = ("_is_loaded", "_validators")
 
     def __init__(self) -> None:
         self._validators: dict[bytes, Any] = {}
+        self._is_loaded = False
 
-    def faults(self, schema: Any, arguments: Mapping[str, Any]) -> str:
+    async def faults(self, schema: Any, arguments: Mapping[str, Any]) -> str:
         """Return what is wrong with `arguments`, a line for each fault; empty where they fit.
 
         A schema that is missing or broken fits everything: the tool's server decides then.
@@ -38,6 +41,10 @@ class ArgumentChecker:
         """
         if not isinstance(schema, Mapping) or not schema:
             return ""
+        if not self._is_loaded:
+            # In a thread: the import takes a tenth of a second, and most processes never need it.
+            await asyncio.to_thread(importlib.import_module, "jsonschema")
+            self._is_loaded = True
         try:
             errors = list(islice(self._validator(schema).iter_errors(dict(arguments)), MAX_FAULTS))
         except Exception as error:  # noqa: BLE001 (whatever is wrong with a tool's own schema)
@@ -56,7 +63,6 @@ class ArgumentChecker:
 
 
 def _compiled(schema: Mapping[str, Any]) -> Any:
-    # Imported where a connected tool is called: most processes never do.
     from jsonschema import validators  # noqa: PLC0415
     from referencing import Registry  # noqa: PLC0415
 

@@ -1,24 +1,23 @@
-"""Interface of the tools of one run, and a toolset that combines several."""
+"""Interface of the tools of one run, their results, and a toolset that combines several."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 
-@runtime_checkable
-class ToolResult(Protocol):
-    """Result of a tool call; see `cmw_agent.tools.composio.toolset.ComposioResult`."""
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """Result of a tool call.
 
-    @property
-    def text(self) -> str:
-        """The result for the model."""
+    Args:
+        text: The result for the model.
+        ok: Whether the call succeeded.
+        link: URL to show to the user, or None.
+    """
 
-    @property
-    def ok(self) -> bool:
-        """Whether the call succeeded."""
-
-    @property
-    def link(self) -> str | None:
-        """URL to show to the user, or None."""
+    text: str
+    ok: bool
+    link: str | None = None
 
 
 @runtime_checkable

@@ -55,7 +55,9 @@ _MESSAGES_AFTER: Final = (
     .limit(sa.bindparam("rows"))
 )
 # A conversation may have many rows in the window: of each only what the model is to see.
-_SAID: Final = _OLDER_MESSAGES.with_only_columns(_messages.seq, _messages.role, _messages.content)
+_CONTEXT_MESSAGES: Final = _OLDER_MESSAGES.with_only_columns(
+    _messages.seq, _messages.role, _messages.content
+)
 _ANSWER: Final = (
     sa.select(*_MESSAGE_COLUMNS)
     .join_from(
@@ -137,7 +139,7 @@ def window(
             "rows": min(page_size, max_rows - len(newest_first)),
             "before_seq": before_seq,
         }
-        page = [ContextMessage(*row) for row in connection.execute(_SAID, parameters)]
+        page = [ContextMessage(*row) for row in connection.execute(_CONTEXT_MESSAGES, parameters)]
         newest_first += page
         if len(page) < page_size or windows.exceeds(newest_first, budget):
             break

@@ -199,7 +199,7 @@ END_TURN: Final = Prepared(_CHANGE_RUNNING_TURN, ("state", "finished_at", "error
 _CHANGE_ANSWER: Final = sa.update(agent_messages).where(
     _OWN_MESSAGES, _messages.seq == sa.bindparam("seq_")
 )
-_TOLD: Final = ("content", "tool_calls", "thinking", "details")
+_CONTENT: Final = ("content", "tool_calls", "thinking", "details")
 _COUNTED: Final = (
     "tokens_used",
     "latency_ms",
@@ -211,8 +211,8 @@ _COUNTED: Final = (
 )
 _ENDED: Final = ("status", "error_id")
 _FINISHED: Final = ("finish_reason",)
-KEEP_ANSWER: Final = Prepared(_CHANGE_ANSWER, _TOLD)
-END_ANSWER: Final = Prepared(_CHANGE_ANSWER, (*_TOLD, *_COUNTED, *_FINISHED, *_ENDED))
+KEEP_ANSWER: Final = Prepared(_CHANGE_ANSWER, _CONTENT)
+END_ANSWER: Final = Prepared(_CHANGE_ANSWER, (*_CONTENT, *_COUNTED, *_FINISHED, *_ENDED))
 INTERRUPT_ANSWER: Final = Prepared(_CHANGE_ANSWER, _ENDED)
 
 FORGET: Final = sa.delete(agent_sessions).where(_sessions.owner_id == _OWNER)

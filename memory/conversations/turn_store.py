@@ -14,7 +14,6 @@ from memory.conversations.owner_store import OwnerStore
 from memory.engine.database import Database
 from memory.errors import UnknownFileError
 from memory.records import (
-    NO_DETAILS,
     AnswerDetails,
     ConversationOrigin,
     MessageStatus,
@@ -113,7 +112,7 @@ class TurnStore(OwnerStore):
         content: str,
         tool_calls: Sequence[ToolRecord],
         thinking: str | None = None,
-        details: AnswerDetails = NO_DETAILS,
+        details: AnswerDetails | None = None,
     ) -> bool:
         """Store the part of an answer that exists so far, and renew the lease.
 
@@ -154,7 +153,7 @@ class TurnStore(OwnerStore):
         tokens_estimated: bool = False,
         thinking: str | None = None,
         finish_reason: str | None = None,
-        details: AnswerDetails = NO_DETAILS,
+        details: AnswerDetails | None = None,
     ) -> bool:
         """Commit an answer as it is now and release the conversation.
 
@@ -179,7 +178,8 @@ class TurnStore(OwnerStore):
             "tokens_estimated": tokens_estimated,
             "finish_reason": finish_reason,
         }
-        picture_ids = tuple(picture.file_id for picture in details.pictures)
+        pictures = details.pictures if details is not None else ()
+        picture_ids = tuple(picture.file_id for picture in pictures)
         if not is_id(turn_id):
             return False
         end = turns.TurnEnd(self._clock(), status, error_id)
@@ -233,7 +233,10 @@ def _check_origin(origin: ConversationOrigin) -> None:
 
 
 def _answer_columns(
-    content: str, tool_calls: Sequence[ToolRecord], thinking: str | None, details: AnswerDetails
+    content: str,
+    tool_calls: Sequence[ToolRecord],
+    thinking: str | None,
+    details: AnswerDetails | None,
 ) -> dict[str, Any]:
     check_texts(content=content, thinking=thinking)
     return {

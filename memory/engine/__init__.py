@@ -1,1 +1,1 @@
-"""Connections, transactions, group commit and backups of SQLite and PostgreSQL."""
+"""Connections and transactions of SQLite and PostgreSQL, and SQLite's group commit and backups."""

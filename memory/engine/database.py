@@ -5,7 +5,7 @@ import asyncio
 import sqlalchemy as sa
 
 from memory import migrations
-from memory.engine.interface import Database, Transaction, UndoLog
+from memory.engine.interface import Database
 from memory.engine.postgres import PostgresDatabase
 from memory.engine.scopes import EVERYONE
 from memory.engine.sqlite import SqliteDatabase
@@ -15,8 +15,6 @@ __all__ = [
     "Database",
     "PostgresDatabase",
     "SqliteDatabase",
-    "Transaction",
-    "UndoLog",
     "bypasses_row_security",
     "migrate",
     "open_database",

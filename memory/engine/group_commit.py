@@ -9,17 +9,17 @@ import asyncio
 import contextlib
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import sqlalchemy as sa
 
 from memory.engine.driver_errors import DRIVER_ERRORS
+from memory.engine.interface import Transaction
 
 MAX_GROUP_SIZE = 32  # pieces of work in one transaction, which holds the file's only write lock
 
-Transaction = Callable[[sa.Connection], Any]
 JobResult = tuple[Any, BaseException | None]  # what work returned, or what it raised
 
 
@@ -31,7 +31,7 @@ class Job:
 
     __slots__ = ("is_brief", "loop", "outcome", "work")
 
-    def __init__(self, work: Transaction, *, is_brief: bool) -> None:
+    def __init__(self, work: Transaction[Any], *, is_brief: bool) -> None:
         self.work = work
         self.is_brief = is_brief
         self.loop = asyncio.get_running_loop()
@@ -53,7 +53,7 @@ class WriteQueue:
         self._is_called = False  # the thread will look for what waits
         self._connection: sa.Connection | None = None
 
-    def submit(self, work: Transaction, *, is_brief: bool) -> Job:
+    def submit(self, work: Transaction[Any], *, is_brief: bool) -> Job:
         """Queue work to be run and committed. Raises RuntimeError when the thread has ended."""
         job = Job(work, is_brief=is_brief)
         with self._lock:
@@ -169,7 +169,7 @@ class _JobNotStartedError(Exception):
         self.error = error
 
 
-def _apart(connection: sa.Connection, work: Transaction) -> JobResult:
+def _apart(connection: sa.Connection, work: Transaction[Any]) -> JobResult:
     """Run work behind a savepoint, so that its failure leaves the other jobs alone.
 
     Raises what the database raises: SQLite may have rolled back everything by then.

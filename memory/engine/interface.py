@@ -17,7 +17,7 @@ from memory.errors import StoreError
 
 T = TypeVar("T")
 Transaction = Callable[[sa.Connection], T]
-UndoLog = Callable[[T], Transaction[Any]]
+Undo = Callable[[T], Transaction[Any]]
 
 
 class Database(abc.ABC):
@@ -40,7 +40,7 @@ class Database(abc.ABC):
         work: Transaction[T],
         *,
         owner: RowScope = None,
-        undo: UndoLog[T] | None = None,
+        undo: Undo[T] | None = None,
         is_brief: bool = False,
     ) -> T:
         """Run work on the rows of `owner` in one transaction and commit it.
@@ -73,7 +73,7 @@ class Database(abc.ABC):
 
     @abc.abstractmethod
     async def _write(
-        self, work: Transaction[T], owner: RowScope, undo: UndoLog[T] | None, *, is_brief: bool
+        self, work: Transaction[T], owner: RowScope, undo: Undo[T] | None, *, is_brief: bool
     ) -> T: ...
 
 
@@ -86,7 +86,7 @@ async def result_of(outcome: asyncio.Future[T]) -> T:
 
 
 async def undo_unseen(
-    database: Database, outcome: asyncio.Future[T], undo: UndoLog[T] | None, owner: RowScope
+    database: Database, outcome: asyncio.Future[T], undo: Undo[T] | None, owner: RowScope
 ) -> None:
     """Wait for the end of work whose caller was cancelled, and undo it where it asks for that.
 

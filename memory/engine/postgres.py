@@ -6,7 +6,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from memory.engine.interface import Database, T, Transaction, UndoLog, result_of, undo_unseen
+from memory.engine.interface import Database, T, Transaction, Undo, result_of, undo_unseen
 from memory.engine.scopes import RowScope, begun_with
 
 # A turn holds a connection for milliseconds at its beginning and end, so a few serve hundreds; the
@@ -45,7 +45,7 @@ class PostgresDatabase(Database):
         return await self._write(work, owner, None, is_brief=True)
 
     async def _write(
-        self, work: Transaction[T], owner: RowScope, undo: UndoLog[T] | None, *, is_brief: bool
+        self, work: Transaction[T], owner: RowScope, undo: Undo[T] | None, *, is_brief: bool
     ) -> T:
         outcome = asyncio.ensure_future(self._transact(work, begun_with(owner)))
         try:

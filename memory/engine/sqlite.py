@@ -20,7 +20,7 @@ from sqlalchemy.pool import StaticPool
 
 from memory.engine import erasure
 from memory.engine.group_commit import WriteQueue
-from memory.engine.interface import Database, T, Transaction, UndoLog, result_of, undo_unseen
+from memory.engine.interface import Database, T, Transaction, Undo, result_of, undo_unseen
 from memory.engine.permissions import make_file
 from memory.engine.scopes import RowScope
 from memory.errors import DatabaseUnavailableError
@@ -102,7 +102,7 @@ class SqliteDatabase(Database):
         return await self._patiently(outcome, job.cancel, None)
 
     async def _write(
-        self, work: Transaction[T], owner: RowScope, undo: UndoLog[T] | None, *, is_brief: bool
+        self, work: Transaction[T], owner: RowScope, undo: Undo[T] | None, *, is_brief: bool
     ) -> T:
         del owner
         try:
@@ -112,7 +112,7 @@ class SqliteDatabase(Database):
         return await self._patiently(job.outcome, partial(self._writer.withdraw, job), undo)
 
     async def _patiently(
-        self, outcome: asyncio.Future[T], withdraw: Callable[[], bool], undo: UndoLog[T] | None
+        self, outcome: asyncio.Future[T], withdraw: Callable[[], bool], undo: Undo[T] | None
     ) -> T:
         try:
             await asyncio.wait({outcome}, timeout=self._patience)

@@ -110,7 +110,7 @@ class Retention:
 
 
 def delete(connection: sa.Connection, due: sa.ColumnElement[bool]) -> tuple[int, int]:
-    """Delete a batch of the conversations that are `due`; return how many were found and went.
+    """Delete a batch of the conversations that are `due`; return how many it had and how many were deleted.
 
     Once its row is locked, no turn of a conversation can begin. The delete looks for running
     turns again, with a snapshot taken after that: what began in between is seen.

@@ -22,11 +22,9 @@ from memory.records import utcnow
 from memory.validation import check_owner, check_texts
 
 __all__ = [
-    "ArrivalState",
     "Inbox",
     "InboxMessage",
     "InboxState",
-    "InboxStatistics",
     "NewInboxMessage",
 ]
 

@@ -11,7 +11,6 @@ from memory.queues.outbox_rows import (
     OutboxState,
     OutboxStatistics,
     Send,
-    SendFailure,
     SendState,
 )
 from memory.records import utcnow
@@ -20,10 +19,7 @@ from memory.validation import check_owner, check_texts
 __all__ = [
     "NewSend",
     "Outbox",
-    "OutboxState",
-    "OutboxStatistics",
     "Send",
-    "SendFailure",
     "SendState",
 ]
 

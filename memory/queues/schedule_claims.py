@@ -7,12 +7,12 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any
 
 import sqlalchemy as sa
 
-from memory.queues.schedule_rows import COLUMNS, MAX_FAILURES, OWN, Schedule, schedule_of
-from memory.schema import UtcDateTime, agent_schedules, agent_sessions
+from memory.queues.schedule_rows import MAX_FAILURES, MOVE, Schedule, schedule_of
+from memory.schema import agent_schedules, agent_sessions
 
 LATE = timedelta(hours=1)  # what was missed by more is left out
 MAX_MISSED = 100  # tasks that one claim puts off to their next time
@@ -22,13 +22,6 @@ _CLAIMS_LOCK = 0x636D78  # of PostgreSQL, any number of this program's own
 NextTime = Callable[[str, str, datetime], datetime | None]
 
 _schedules, _sessions = agent_schedules.c, agent_sessions.c
-# The columns to set are those that the parameters name. That nobody has claimed it since is
-# asked for again: the first select may have seen what another process changed meanwhile.
-_MOVE: Final = (
-    sa.update(agent_schedules)
-    .where(OWN, _schedules.next_run_at == sa.bindparam("was_due_at", type_=UtcDateTime))
-    .returning(*COLUMNS)
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +51,7 @@ def claim_due(
 ) -> ClaimedRun | None:
     """Claim one due occasion of any owner's task, and move the task to its next time.
 
-    The principal whose last claim is oldest is next: an owner, or all visitors of a network
+    The claimant whose last claim is oldest is next: an owner, or all visitors of a network
     together. An owner has at most one running task. An occasion that was missed by more than an
     hour is skipped.
     """
@@ -81,7 +74,7 @@ def claim_due(
             "next_run_at": upcoming or now + timedelta(days=36_500),
         }
         if now - due.next_run_at > LATE:
-            connection.execute(_MOVE, parameters)
+            connection.execute(MOVE, parameters)
             continue
         holder = secrets.token_hex(8)
         claim = {
@@ -93,7 +86,7 @@ def claim_due(
             # until it is finished: a task that kills its process is paused like one that fails
             "failures": due.failures + 1,
         }
-        row = connection.execute(_MOVE, {**parameters, **claim}).mappings().one_or_none()
+        row = connection.execute(MOVE, {**parameters, **claim}).mappings().one_or_none()
         if row is not None:
             schedule = schedule_of(row, lease_until, now)
             return ClaimedRun(
@@ -134,29 +127,29 @@ def _due(now: datetime) -> sa.Select[Any]:
 
 
 def _in_turn(now: datetime) -> sa.Select[Any]:
-    """Select the due tasks of principals that may run a further one, in fair order."""
+    """Select the due tasks of claimants that may run a further one, in fair order."""
     all_tasks, running = agent_schedules.alias(), agent_schedules.alias()
-    principal = sa.func.coalesce(all_tasks.c.network, all_tasks.c.owner_id)
+    claimant = sa.func.coalesce(all_tasks.c.network, all_tasks.c.owner_id)
     is_running = sa.case((all_tasks.c.lease_until > now, 1))
-    principals = (
+    claimants = (
         sa.select(
-            principal.label("principal"),
+            claimant.label("claimant"),
             sa.func.max(all_tasks.c.claimed_at).label("claimed_at"),
             sa.func.count(is_running).label("running"),
         )
-        .group_by(principal)
+        .group_by(claimant)
         .subquery()
     )
     none_of_owner = ~sa.exists().where(
         running.c.owner_id == _schedules.owner_id, running.c.lease_until > now
     )
-    own_principal = sa.func.coalesce(_schedules.network, _schedules.owner_id)
+    own_claimant = sa.func.coalesce(_schedules.network, _schedules.owner_id)
     return (
         _due(now)
-        .join(principals, principals.c.principal == own_principal)
-        .where(none_of_owner, principals.c.running < RUNNING_OF_NETWORK)
+        .join(claimants, claimants.c.claimant == own_claimant)
+        .where(none_of_owner, claimants.c.running < RUNNING_OF_NETWORK)
         .order_by(
-            principals.c.claimed_at.asc().nulls_first(),
+            claimants.c.claimed_at.asc().nulls_first(),
             _schedules.next_run_at,
             _schedules.schedule_id,
         )

@@ -19,11 +19,11 @@ _ADDING_LOCK = 0x636D79  # of PostgreSQL, any number of this program's own
 RunOutcome = Literal["running", "complete", "failed", "interrupted", "limited", "postponed"]
 
 _schedules, _sessions = agent_schedules.c, agent_sessions.c
-OWN = sa.and_(
+_OWN = sa.and_(
     _schedules.owner_id == sa.bindparam("owner_id_"),
     _schedules.schedule_id == sa.bindparam("schedule_id_"),
 )
-SHOWN = sa.exists().where(
+_SHOWN = sa.exists().where(
     _sessions.session_id == _schedules.session_id,
     _sessions.owner_id == _schedules.owner_id,
     _sessions.deleted_at.is_(None),
@@ -91,7 +91,7 @@ class Unvisited:
     text: str
 
 
-COLUMNS = tuple(columns_of(agent_schedules, Schedule))
+_COLUMNS = tuple(columns_of(agent_schedules, Schedule))
 _COUNT: Final = (
     sa.select(sa.func.count())
     .select_from(agent_schedules)
@@ -120,13 +120,22 @@ _PARENT: Final = sa.select(_sessions.session_id).where(
 )
 _ADD: Final = sa.insert(agent_schedules)
 _LIST: Final = (
-    sa.select(*COLUMNS, _schedules.lease_until)
-    .where(_schedules.owner_id == sa.bindparam("owner_id_"), SHOWN)
+    sa.select(*_COLUMNS, _schedules.lease_until)
+    .where(_schedules.owner_id == sa.bindparam("owner_id_"), _SHOWN)
     .order_by(_schedules.created_at, _schedules.schedule_id)
 )
-_CANCEL: Final = sa.delete(agent_schedules).where(OWN, SHOWN)
+_CANCEL: Final = sa.delete(agent_schedules).where(_OWN, _SHOWN)
+# The columns to set are those that the parameters name. The task must still be due at the time
+# that its claimer has read: another process may have claimed it since.
+MOVE: Final = (
+    sa.update(agent_schedules)
+    .where(_OWN, _schedules.next_run_at == sa.bindparam("was_due_at", type_=UtcDateTime))
+    .returning(*_COLUMNS)
+)
 # The columns to set are those that the parameters name.
-_FINISH: Final = sa.update(agent_schedules).where(OWN, _schedules.holder == sa.bindparam("holder_"))
+_FINISH: Final = sa.update(agent_schedules).where(
+    _OWN, _schedules.holder == sa.bindparam("holder_")
+)
 
 
 def add(
@@ -177,7 +186,7 @@ def unvisited(
         .where(
             _schedules.visited_at < before,
             _schedules.owner_id.startswith(prefix, autoescape=True),
-            SHOWN,
+            _SHOWN,
         )
         .order_by(_schedules.visited_at, _schedules.schedule_id)
         .limit(limit)

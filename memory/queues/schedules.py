@@ -25,7 +25,6 @@ from memory.validation import check_id, check_owner, check_texts, is_id
 __all__ = [
     "MAX_FAILURES",
     "ClaimedRun",
-    "NextTime",
     "RunEnd",
     "RunOutcome",
     "Schedule",

@@ -7,7 +7,6 @@ import pytest
 from memory.errors import InvalidTextError, UnknownFileError
 from memory.maintenance.retention import Retention
 from memory.records import (
-    NO_DETAILS,
     AnswerDetails,
     NewTurn,
     PictureRecord,
@@ -57,7 +56,7 @@ async def test_an_answer_keeps_its_thoughts_finish_reason_and_details(store: Sto
     ticket = await store.begin(ALICE, "s1", "question")
     await finished(store, ticket)
     question, answer = await store.messages(ALICE, "s1")
-    assert of(question) == (None, None, NO_DETAILS)
+    assert of(question) == (None, None, AnswerDetails())
     assert of(answer) == (THOUGHT, "length", DETAILS)
     assert await store.answer(ALICE, ticket.turn_id) == answer
 
@@ -72,16 +71,16 @@ async def test_thoughts_and_details_are_stored_while_the_answer_comes(store: Sto
 
 async def test_an_answer_without_thoughts_and_details_has_none(store: Store) -> None:
     await store.exchange(ALICE, "s1", "question", "answer")
-    assert of((await store.messages(ALICE, "s1"))[1]) == (None, None, NO_DETAILS)
+    assert of((await store.messages(ALICE, "s1"))[1]) == (None, None, AnswerDetails())
 
 
 @pytest.mark.parametrize("text", ["\0", "\ud800"])
 async def test_details_that_cannot_be_stored_are_refused(store: Store, text: str) -> None:
     ticket = await store.begin(ALICE, "s1", "question")
     for thinking, details in (
-        (text, NO_DETAILS),
-        ("", replace(NO_DETAILS, note=text)),
-        ("", replace(NO_DETAILS, sources=(SourceRecord("https://a.example", text),))),
+        (text, AnswerDetails()),
+        ("", replace(AnswerDetails(), note=text)),
+        ("", replace(AnswerDetails(), sources=(SourceRecord("https://a.example", text),))),
     ):
         with pytest.raises(InvalidTextError):
             await store.checkpoint(
@@ -104,7 +103,7 @@ async def test_an_answer_that_is_given_anew_begins_without_the_old_one_s_thought
 ) -> None:
     await finished(store, await store.begin(ALICE, "s1", "question"))
     await store.begin_retry(ALICE, "s1", key="k2")
-    assert of((await store.messages(ALICE, "s1"))[1]) == (None, None, NO_DETAILS)
+    assert of((await store.messages(ALICE, "s1"))[1]) == (None, None, AnswerDetails())
 
 
 async def test_thoughts_follow_a_visitor_who_signs_in(store: Store) -> None:

@@ -12,10 +12,10 @@ incomplete         text, then `response.incomplete` at the limit of tokens
 failed             `response.failed`, with a text that quotes the user
 error              an `error` event
 whole              no deltas: the text comes with `response.completed` alone
+json               the response as JSON instead of events
 =================  =================================================================================
 """
 
-import base64
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -24,7 +24,10 @@ from tests.doubles.openai_wire import EVENT_STREAM, encode, error_body
 
 PATH = "/v1/responses"
 ENCRYPTED = "gAAAA-encrypted-thoughts"
-PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n").decode()
+PNG = (  # one pixel
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5E"
+    "rkJggg=="
+)
 CHAT_FIELDS = ("messages", "max_tokens", "max_completion_tokens", "reasoning_effort", "seed")
 CITED = {
     "type": "url_citation",
@@ -46,6 +49,9 @@ def plan(request: Request) -> Sequence[Step]:
     if _lacks_thoughts(body):
         message = "Item 'fc_1' of type 'function_call' was provided without its 'reasoning' item."
         return [Plain(400, error_body(message, kind="invalid_request_error", code=None))]
+    if body.get("model") == "json":
+        text = f"You said: {_last_user(body)}"
+        return [Plain(200, encode(_end("completed", output=[_message(text)])["response"]))]
     events = list(_events(body))
     frames = [
         b"event: " + event["type"].encode() + b"\ndata: " + encode(event) + b"\n\n"

@@ -117,7 +117,9 @@ async def test_texts_that_grew_beside_another_s_leave_nothing_of_their_own(
         size = chance.choice([1, 3, 30, 300, 3000])
         where = f"{owner[5:]}-{chance.randrange(5)}"
         ticket = await file_store.begin(owner, where, f"{word} {number}")
-        await file_store.checkpoint(owner, ticket.turn_id, content=word * size, tool_calls=[])
+        await file_store.checkpoint(
+            owner, ticket.turn_id, content=word * size, tool_calls=[], thinking=word * size
+        )
         answer = " ".join(f"{word}{chance.randrange(size)}" for _ in range(size))
         assert await file_store.finish(owner, ticket.turn_id, answer)
     await file_store.forget(ALICE)

@@ -1,13 +1,19 @@
 """What the app stored before 0.1.0 works on: its data folder, and a backup of it."""
 
+import base64
+import hmac
 import tarfile
+import time
 from pathlib import Path
 from typing import Final
 
+from starlette.datastructures import Headers
+
 from cmw_agent.cli.backup import check, restore
 from cmw_agent.config.settings import Settings
-from cmw_agent.identity.principals import Principal, SessionKey
+from cmw_agent.identity.principals import Identities, Principal, SessionKey
 from cmw_agent.runtime.runtime import Runtime
+from cmw_agent.web.security.visitor_cookie import VisitorTokens
 from memory.connections import ConnectionStore
 from memory.engine.database import open_database
 from memory.records import utcnow
@@ -19,6 +25,16 @@ from tests.service import all_events, answer_text, running_app
 # How it was made stands in the README beside it.
 ARCHIVE: Final = Path(__file__).parent / "data" / "before-0.1.0" / "data.tar.gz"
 ALICE, BOB = Principal("user:alice", "account"), Principal("v" + "b" * 32, "visitor")
+GREETING: Final = (
+    "Hello! I am the **demo model**: I run without a key and without a network, and I only know a few "
+    "tricks. Tell me your name and ask for it later, ask for the time in a city, give me a sum, or say "
+    "*count to 100* and stop me on the way.\n\nFor real answers set `OPENAI_API_KEY`, or "
+    "`OPENAI_BASE_URL` for a server of your own, and start the app again."
+)
+KEY: Final = "s" * 32
+# Bob's, signed with that key by commit 9bda76f, and the Unix time in it
+COOKIE: Final = f"v{'b' * 32}.awxTzA.BK-ZBO2tgGgz8b783pRW3OnoR5RS6Sh42vmkPU49luE"
+COOKIE_MADE_AT: Final = 1795969996
 
 
 def unpacked(folder: Path) -> Path:
@@ -26,6 +42,22 @@ def unpacked(folder: Path) -> Path:
     with tarfile.open(ARCHIVE) as archive:
         archive.extractall(folder, filter="data")
     return folder
+
+
+def without_scheduler(folder: Path) -> Settings:
+    """Return settings with which no task runs: the archive's is due on 30 November 2026 at 9:00."""
+    return settings_for(folder, secret_key=KEY, schedules_per_user=0)
+
+
+def cookie_of(principal: Principal, at: int) -> str:
+    """Return the visitor cookie that commit 9bda76f signs at this Unix time."""
+
+    def encoded(content: bytes) -> str:
+        return base64.urlsafe_b64encode(content).rstrip(b"=").decode()
+
+    text = f"{principal.id}.{encoded(at.to_bytes(4, 'big'))}"
+    key = hmac.digest(KEY.encode(), b"cmw.visitor.cookie", "sha256")
+    return f"{text}.{encoded(hmac.digest(key, text.encode(), 'sha256'))}"
 
 
 async def texts(runtime: Runtime, principal: Principal, conversation: str) -> list[tuple[str, str]]:
@@ -51,7 +83,7 @@ async def assert_all_is_there(runtime: Runtime) -> None:
     assert {part["type"] for part in parts} == {"text", "image_url"}
     assert await texts(runtime, BOB, "bob-1") == [
         ("Good morning from Bob", "complete"),
-        ((await runtime.memory.messages(BOB.id, "bob-1"))[1].content, "complete"),
+        (GREETING, "complete"),
         ("Never answered", "complete"),
         ("", "interrupted"),
     ]
@@ -88,7 +120,7 @@ async def faults_of(settings: Settings) -> dict[str, int]:
 
 
 async def test_the_app_starts_on_a_data_folder_made_before(tmp_path: Path) -> None:
-    settings = settings_for(unpacked(tmp_path) / "data")
+    settings = without_scheduler(unpacked(tmp_path) / "data")
     async with running_app(settings) as runtime:
         await assert_all_is_there(runtime)
         await assert_it_goes_on(runtime)
@@ -97,10 +129,18 @@ async def test_the_app_starts_on_a_data_folder_made_before(tmp_path: Path) -> No
 
 
 async def test_a_backup_made_before_is_restored_and_goes_on(tmp_path: Path) -> None:
-    settings = settings_for(tmp_path / "new")
+    settings = without_scheduler(tmp_path / "new")
     restore(settings, unpacked(tmp_path) / "backup")
     async with running_app(settings) as runtime:
         await assert_all_is_there(runtime)
         await assert_it_goes_on(runtime)
     assert sound(settings.data_dir)
     assert await faults_of(settings) == {}
+
+
+def test_a_visitor_s_cookie_made_before_is_accepted() -> None:
+    # The cookie of then expires after 400 days; one of the same form is made anew.
+    assert cookie_of(BOB, COOKIE_MADE_AT) == COOKIE
+    headers = Headers({"cookie": f"cmw_visitor={cookie_of(BOB, int(time.time()))}"})
+    visitors = VisitorTokens(Identities((KEY,)), embedded=False)
+    assert visitors.authenticate({"scheme": "http"}, headers).principal == BOB

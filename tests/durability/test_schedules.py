@@ -6,13 +6,17 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
+
 from cmw_agent.conversations.sessions import LiveSession
+from cmw_agent.core.errors import ServiceUnavailableError
 from cmw_agent.runtime.runtime import Runtime
 from cmw_agent.runtime.scheduler import Delivery
-from cmw_agent.schedules.service import ScheduleService
+from cmw_agent.schedules.service import ScheduleService, ScheduleTarget
 from memory.queues.schedules import MAX_FAILURES, Schedule
 from tests.doubles.openai_server import OpenAIDouble
 from tests.harness import Browser, canary, served, settings_for, texts
+from tests.logbook import logbook
 from tests.rows import messages, rows, sound
 from tests.scheduled import (
     LEASE,
@@ -84,6 +88,27 @@ async def test_after_a_crash_an_occasion_is_not_run_again_and_the_list_says_so(
         await run_due(scheduler)
         assert heard.outcomes == ["complete"]
         assert (await stored(runtime, clock, session)).failures == 0
+
+
+async def test_a_task_that_cannot_be_stored_is_logged_under_the_error_id(tmp_path: Path) -> None:
+    clock = FakeClock()
+    with logbook() as log:
+        async with running_app(settings_for(tmp_path)) as runtime:
+            session = await scheduled(runtime, clock)
+            with closing(sqlite3.connect(tmp_path / "chat.db")) as connection, connection:
+                connection.execute("DROP TABLE agent_schedules")
+            service = ScheduleService(
+                schedule_store(runtime, clock),
+                runtime.settings,
+                runtime.budgets.budget("tasks"),
+                clock,
+            )
+            assert session.conversation_id is not None
+            target = ScheduleTarget(session.conversation_id)
+            with pytest.raises(ServiceUnavailableError) as failed:
+                await service.add(session.owner, target, "every day at 9", "the news")
+    (line,) = log.naming(failed.value.error_id)
+    assert "store failed" in line
 
 
 async def test_an_occasion_that_is_claimed_twice_is_one_turn(tmp_path: Path) -> None:

@@ -21,7 +21,11 @@ from cmw_agent.conversations.export import FORMATS, beginning
 from cmw_agent.core.events import TextDelta
 from cmw_agent.core.sanitize import MAX_MARKS, validate_message
 from cmw_agent.files.sniffing import clean_name
-from cmw_agent.llm.accumulator import _json_object
+from cmw_agent.llm.message_text import MessageText
+from cmw_agent.llm.run_events import RunEvents
+from cmw_agent.llm.text_calls import parse_calls
+from cmw_agent.llm.tool_calls import ToolCalls as CallsInPieces
+from cmw_agent.llm.tool_calls import json_object
 from cmw_agent.schedules.phrases import parse_recurrence
 from cmw_agent.schedules.recurrence import UnknownTimeError
 from cmw_agent.server.http_protocol import MAX_HEADER_BYTES
@@ -58,7 +62,10 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
         "cmw_agent.runtime.scheduler.Scheduler.tick",
         "cmw_agent.conversations.sessions.SessionRegistry.session",
         "cmw_agent.llm.coalescing.CoalescedStream.__aiter__",
+        "cmw_agent.llm.http_client.Upstream._adapted",
+        "cmw_agent.llm.fallback.RunModels._first",
         "cmw_agent.chat.turn.Turn.__anext__",
+        "cmw_agent.llm.reply_reader.ReplyReader.read",
         "cmw_agent.llm.response_body.ResponseBody.read",
         "cmw_agent.web.gradio_transport.event_server.EventServer._fetched",
         "cmw_agent.web.gradio_transport.event_server.EventServer._live",
@@ -73,6 +80,7 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
         "cmw_agent.channels.whatsapp.client.WhatsAppClient.media",
         "cmw_agent.files.extraction._communicate",
         "cmw_agent.files.storage.FileStore.receive",
+        "cmw_agent.llm.endpoint.read_error_body",
     ),
     "numbers are added or rounded": (
         "cmw_agent.chat.answer.AnswerAccumulator.add",
@@ -97,6 +105,7 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
         "cmw_agent.limits.backends.ProcessStorage._recent",
         "cmw_agent.core.errors.describe_exception",
         "cmw_agent.observability.loop_watchdog.trail",
+        "cmw_agent.llm.http_client.Upstream._learn",
         "cmw_agent.web.login.accounts._evict_oldest",
         "cmw_agent.web.page.handlers.Handlers.send",
         "cmw_agent.web.gradio_transport.page_cache.Pages.__call__",
@@ -119,8 +128,11 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
         "cmw_agent.channels.whatsapp.routes._json",
         "cmw_agent.channels.whatsapp.client._json",
         "cmw_agent.files.extraction._parse",
-        "cmw_agent.llm.sse.SSEParser._parse",
-        "cmw_agent.llm.sse._Template.of",
+        "cmw_agent.llm.sse_template.Template._text",
+        "cmw_agent.llm.sse_template.Template.of",
+        "cmw_agent.llm.adapted_request.AdaptedRequest.refused_part",
+        "cmw_agent.llm.error_details._parsed",
+        "cmw_agent.llm.message_forms.decoded",
         "cmw_agent.llm.transcription._text_of",
         "cmw_agent.web.login.consent.ConsentRoutes._pending",
         "cmw_agent.web.gradio_transport.event_server.EventServer._cancel",
@@ -130,7 +142,7 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
         "cmw_agent.web.page.page_request.file_ids",
         "cmw_agent.web.login.routes._unpack",
     ),
-    "JSON is written in linear time, of values that `mended` has made shallow": (
+    "JSON is written in linear time, of values that `sanitize_json` has made shallow": (
         "cmw_agent.channels.embed.routes._approval_item",
         "cmw_agent.channels.whatsapp.approval_text._escape",
         "cmw_agent.channels.whatsapp.approval_text._json",
@@ -156,7 +168,7 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
         "cmw_agent.cli.commands._run",
         "cmw_agent.cli.commands.database_of",
         "cmw_agent.observability.loop_watchdog.Watchdog._watch",
-        "cmw_agent.config.agent_profiles._profile",
+        "cmw_agent.config.toml_tables.read_values",
         "cmw_agent.config.settings._unknown_names",
         "cmw_agent.config.key_validators._api_key",
         "cmw_agent.config.network_validators.frame_ancestors",
@@ -171,10 +183,29 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
     ),
     "one list made of a few": ("cmw_agent.web.login.oidc._groups",),
     "one pass over a number": ("cmw_agent.conversations.sessions._description",),
+    "an error's text, of which 1,200 characters are read": (
+        "cmw_agent.llm.adaptation._stands_alone",
+        "cmw_agent.llm.error_details.without_quotes",
+    ),
     "16 digits at most": ("cmw_agent.channels.whatsapp.inbound._time",),
+    "measured in test_reply_sizes.py": (
+        "cmw_agent.llm.chunks.read_json",
+        "cmw_agent.llm.sse.SSEParser.feed",
+    ),
+    "one JSON value, read or written once": (
+        "cmw_agent.llm.text_calls.whole_call",
+        "cmw_agent.llm.tool_calls.ToolCalls._on_wire",
+    ),
+    "lists and numbers grow, and each piece is a model's own": (
+        "cmw_agent.llm.message_text.MessageText._grow",
+        "cmw_agent.llm.pictures.PictureReader.decode",
+        "cmw_agent.llm.responses_api.ResponsesReader._message",
+        "cmw_agent.llm.run_events.RunEvents.emit_text",
+        "cmw_agent.llm.sources.SourceCollector.add",
+        "cmw_agent.llm.thinking.ThoughtFields.add",
+    ),
     "measured in test_held_loop.py": (
         "cmw_agent.llm.demo_model._words",
-        "cmw_agent.llm.sse.SSEParser.feed",
         "cmw_agent.tools.builtin.arithmetic._rounded",
     ),
 }
@@ -249,6 +280,24 @@ def begun(messages: list[StoredMessage]) -> str:
     return asyncio.run(beginning(FORMATS["md"], CONVERSATION, pages(), 10**9))
 
 
+def streamed(text: str) -> object:
+    """Return what a model's answer comes to that arrives in small pieces."""
+    content = MessageText(RunEvents(lambda _: None), CallsInPieces(), {})
+    for start in range(0, len(text), 16):
+        content.add(text[start : start + 16])
+    content.finish(was_cut=False)
+    return content.text
+
+
+def in_pieces(text: str) -> object:
+    calls = CallsInPieces()
+    for start in range(0, len(text), 3):
+        calls.add(
+            {"id": f"{start}", "function": {"name": "", "arguments": text[start : start + 3]}}
+        )
+    return calls.parse()
+
+
 def named(ids: list[str]) -> list[str]:
     nothing: Any = None
     context = RunContext("owner", nothing, "", nothing)
@@ -290,16 +339,50 @@ CASES = {
         work=heard(lambda: ChatCompletionBuilder("m")), made=lambda n: n, size=16_000
     ),
     "arguments that nest": Case(
-        "cmw_agent.llm.accumulator._json_object",
-        work=_json_object,
+        "cmw_agent.llm.tool_calls.json_object",
+        work=json_object,
         made=lambda size: '{"a":' * (size // 5),
     ),
     "arguments of digits": Case(
-        "cmw_agent.llm.accumulator._json_object",
-        work=_json_object,
+        "cmw_agent.llm.tool_calls.json_object",
+        work=json_object,
         made=lambda size: '{"a":[' + ("9" * 4_000 + ",") * (size // 4_000) + "1]}",
         size=256_000,
     ),
+    "calls in pieces that no index tells apart": Case(
+        "cmw_agent.llm.tool_calls.JsonEnd.add",
+        "cmw_agent.llm.tool_calls.ToolCalls._add_arguments",
+        "cmw_agent.llm.tool_calls.ToolCalls._set_name",
+        work=in_pieces,
+        made=lambda size: "{}}" * (size // 3),
+    ),
+    "calls as JSON in a text": Case(
+        "cmw_agent.llm.text_calls._json_calls",
+        work=lambda text: parse_calls(text, {}),
+        made=lambda size: "{} " * (size // 3),
+    ),
+    "calls as tags in a text": Case(
+        "cmw_agent.llm.text_calls._typed",
+        work=lambda text: parse_calls(text, {}),
+        made=lambda size: "<function=a><parameter=b>1" * (size // 26),
+    ),
+    **{
+        f"an answer of {piece!r}": Case(
+            "cmw_agent.llm.content_scanner.ContentScanner._add_text",
+            "cmw_agent.llm.content_scanner.ContentScanner._scan",
+            "cmw_agent.llm.content_scanner.ContentScanner._scan_text",
+            "cmw_agent.llm.content_scanner.ContentScanner._scan_thoughts",
+            "cmw_agent.llm.content_scanner.ContentScanner.feed",
+            "cmw_agent.llm.message_text.MessageText._retract",
+            "cmw_agent.llm.message_text.MessageText.add",
+            work=streamed,
+            made=lambda size, piece=piece: piece * (size // len(piece)),  # type: ignore[misc]
+        )
+        for piece in (
+            *("<think></think>", "a <think>a</think>a\n", "a<think>", "<think>\n<", "`</think>`"),
+            *("`", "``` ", "![", "![a](data:image/png;base64,", "<tool_call></tool_call>", " \n"),
+        )
+    },
     "an export": Case(
         "cmw_agent.conversations.export._section",
         "cmw_agent.conversations.export._section",

@@ -58,7 +58,7 @@ def ask(url: str, document: dict[str, Any]) -> list[tuple[str, int]]:
 
 def narrowed(document: dict[str, Any]) -> dict[str, Any]:
     """Let paths name an agent and sessions that there are, or requests would end there."""
-    known = {"agent_id": ["assistant"], "session_id": ["one", "two"]}
+    known = {"agent_id": ["assistant"], "session_id": ["one", "two"], "file_id": ["0" * 32]}
     for item in document["paths"].values():
         for operation in item.values():
             for parameter in operation.get("parameters", []):
@@ -89,7 +89,7 @@ async def test_no_request_that_the_description_allows_or_forbids_breaks_the_app(
         await begin(http, app.url)
         found = await asyncio.to_thread(ask, app.url, narrowed(document))
     operations = {(method, path) for path, item in document["paths"].items() for method in item}
-    assert len(operations) == 11
+    assert len(operations) == 12
     assert len({label for label, _ in found}) == len(operations)
     statuses = {status for _, status in found}
     assert {

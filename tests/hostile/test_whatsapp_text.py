@@ -56,6 +56,9 @@ HOSTILE = {
     "three kinds of marks": ("", "***a **b *c ", ""),
     "spaces": ("a", " ", "b"),
     "line ends": ("a", "\n", "b"),
+    "lines of other white space": ("a\n", "\xa0\n", "b"),
+    "lines of an item": ("- ", "a\n\t", "b"),
+    "names of languages": ("", "``` a", "\n"),
 }
 
 

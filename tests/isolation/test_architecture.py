@@ -237,7 +237,7 @@ def test_no_function_reaches_a_user_s_data_without_naming_the_user() -> None:
 STORES = (
     "memory.manager.",
     "memory.conversations.turn_store.",
-    "memory.conversations.file_store.",
+    "memory.conversations.file_record_store.",
 )
 
 
@@ -515,8 +515,8 @@ def transactions(source: Source) -> Iterator[tuple[ast.AST | None, ast.Call]]:
 OWNERLESS = {"ping", "bypasses_row_security"}
 # Those that have an owner and reach others' rows as well, each with what they do there.
 COUNT_ALL = {
-    "memory.conversations.file_store.add_file": "the bytes of a network and of all are bounded too",
-    "memory.conversations.file_store.used_bytes": "counts the bytes of a network and of all as well",
+    "memory.conversations.file_record_store.add_file": "the bytes of a network and of all are bounded too",
+    "memory.conversations.file_record_store.used_bytes": "counts the bytes of a network and of all as well",
     "memory.queues.schedules.add": "the tasks of a network and of all are bounded too",
 }
 

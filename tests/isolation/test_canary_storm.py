@@ -13,7 +13,7 @@ import pytest
 from cmw_agent.agent.agent import Ask, CmwAgent
 from cmw_agent.conversations.service import ConversationService
 from cmw_agent.conversations.sessions import LiveSession, SessionMaker
-from cmw_agent.core.events import EventSink
+from cmw_agent.core.events import EventSink, FinishReason
 from cmw_agent.identity.principals import Identities, Principal, SessionKey
 from cmw_agent.llm.chat_model import HistoryMessage
 from cmw_agent.runtime.runtime import Runtime
@@ -126,9 +126,9 @@ class RememberingAgent(CmwAgent):
 
     async def run(
         self, history: Sequence[HistoryMessage], emit: EventSink, ask: Ask | None = None
-    ) -> None:
+    ) -> FinishReason:
         self.heard = (*self.heard, *history)
-        await super().run(self.heard, emit, ask)
+        return await super().run(self.heard, emit, ask)
 
 
 class MemoryOf:

@@ -7,7 +7,7 @@ import pytest
 
 from tests.isolation.source import ROOT
 from tests.mutants.judged import judged
-from tests.mutants.source import Mutant, mutants, mutants_of
+from tests.mutants.source import Mutant, imported_conditions, mutants, mutants_of
 from tests.mutants.trials import ON_POSTGRESQL, TESTS, files_for, laboratory
 
 SAMPLE = 2  # of all mutants; `make mutants` tries each
@@ -68,6 +68,29 @@ def test_a_condition_that_statements_share_is_removed_from_one_of_them() -> None
         "_DROP = sa.delete(t).where("
         "(sa.and_(t.c.id == ID, (t.c.owner_id == _OWNER).is_not(None))))" in changed
     )
+
+
+def test_no_module_of_memory_imports_an_owner_condition() -> None:
+    paths = (ROOT / "memory").rglob("*.py")
+    assert not imported_conditions(
+        {path.relative_to(ROOT).as_posix(): path.read_bytes() for path in paths}
+    )
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        "from memory.rows import OWN\n_READ = sa.select(t).where(OWN)",
+        "from memory import rows as own\n_READ = sa.select(t).where(own.OWN)",
+        "import memory.rows\n_READ = sa.select(t).where(memory.rows.OWN)",
+    ],
+)
+def test_an_owner_condition_that_another_module_imports_is_found(use: str) -> None:
+    rows = b"OWN = sa.and_(t.c.id == ID, t.c.owner_id == _OWNER)\nOPEN = t.c.is_open == _YES"
+    more = b"\nfrom memory.rows import OPEN"
+    assert imported_conditions(
+        {"memory/rows.py": rows, "memory/claims.py": use.encode() + more}
+    ) == ["memory/claims.py: memory.rows.OWN"]
 
 
 def test_comparisons_of_principals_and_written_sql_are_found() -> None:

@@ -3,7 +3,7 @@
 import ast
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,6 +82,47 @@ def mutants_of(path: str, source: bytes) -> list[Mutant]:
             line = source.count(b"\n", 0, start) + 1
             found.append(Mutant(path, scope, text, number, line, start, end, new))
     return found
+
+
+def imported_conditions(modules: Mapping[str, bytes]) -> list[str]:
+    """Return the imports of owner conditions from another module, which no mutant would be without.
+
+    Args:
+        modules: The source of each module, UTF-8, by its path relative to the project.
+    """
+    trees = {path: ast.parse(source) for path, source in modules.items()}
+    conditions = {
+        (_dotted(path), name)
+        for path, tree in trees.items()
+        for name, value in assigned(tree.body)
+        if _is_condition(value) and _has_owners(value)
+    }
+    return [
+        f"{path}: {module}.{name}"
+        for path, tree in trees.items()
+        for module, name in _uses_of_others(tree)
+        if (module, name) in conditions
+    ]
+
+
+def _dotted(path: str) -> str:
+    return path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
+def _uses_of_others(tree: ast.Module) -> Iterator[tuple[str, str]]:
+    """Yield (module, name) of what a module imports by name, or reads of an imported module."""
+    imported = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                yield node.module or "", alias.name
+                imported[alias.asname or alias.name] = f"{node.module}.{alias.name}"
+        elif isinstance(node, ast.Import):
+            imported |= {alias.asname or alias.name: alias.name for alias in node.names}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            value = ast.unparse(node.value)
+            yield imported.get(value, ""), node.attr
 
 
 class _File:

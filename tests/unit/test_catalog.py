@@ -14,6 +14,8 @@ from tests.doubles.openai_server import OpenAIDouble, refused_url
 from tests.doubles.openai_steps import Plain, Raw, Request, Step, Stop, Text, ToolCalls
 from tests.doubles.openai_wire import encode, error_body
 from tests.harness import canary, settings_for
+from tests.isolation.world import app_with_model
+from tests.rest import KEYS, client
 from tests.rows import rows
 from tests.service import all_events, answer_text, running_app, session_of, turn_end
 
@@ -320,6 +322,26 @@ async def test_the_values_of_a_profile_are_sent_and_an_effort_is_kept_with_its_c
     assert not {"temperature", "seed", "top_k"} & bodies[-1].keys()
     (row,) = rows(tmp_path, "SELECT context_data FROM agent_sessions")
     assert '"effort":"high"' in row["context_data"].replace(" ", "")
+
+
+async def test_programs_choose_a_model_and_an_effort_too(tmp_path: Path) -> None:
+    (tmp_path / "agents.toml").write_text(TUNED)
+    async with app_with_model(tmp_path, api_keys=KEYS) as here, client(here.url) as shop:
+        path, session = "/api/chat/assistant/message", {"session_id": "s"}
+        for choice in ({"effort": "high"}, {}, {"model": "echo"}, {"model": "not-there"}):
+            said = await shop.ask("POST", path, {"message": "hello", **session, **choice})
+            assert said.status == 200, said.body
+        refused = await shop.ask("POST", path, {"message": "hello", "effort": "huge"})
+        assert refused.status == 422
+        asked = {"messages": [{"role": "user", "content": "hello"}]}
+        for model, effort in (("assistant", "minimal"), ("thinker", "huge"), ("echo", "low")):
+            content = {**asked, "model": model, "reasoning_effort": effort}
+            answer = await shop.ask("POST", "/v1/chat/completions", content)
+            assert answer.status == 200, answer.body
+        efforts = [request.body.get("reasoning_effort") for request in here.endpoint.requests]
+        listed = (await shop.ask("GET", "/v1/models")).json["data"]
+    assert efforts == ["high", "high", None, None, "minimal", "low", None]
+    assert [model["id"] for model in listed] == ["assistant", "echo", "thinker"]
 
 
 LIMITED = """

@@ -685,7 +685,7 @@ async def test_a_failed_fetch_breaks_no_chat_and_is_soon_forgotten(
     for _ in range(2):
         composio.answer("GET /tools", Reply(500, {"error": {"message": "m"}}, AT_ONCE))
     assert await connections.tools(["asana"]) == ()
-    assert "could not be read" in caplog.text
+    assert "could not be read toolkit=asana error_id=" in caplog.text
     clock.now += 29
     assert await connections.tools(["asana"]) == ()
     clock.now += 2
@@ -739,7 +739,9 @@ async def test_neither_key_nor_words_of_others_are_logged(
     ours = "\n".join(
         record.getMessage() for record in caplog.records if record.name.startswith("cmw_agent")
     )
-    assert failed.value.error_id in ours
+    assert f"error_id={failed.value.error_id}" in ours
+    assert "tool=ASANA_GET_TASKS kind=refused status=400" in ours
+    assert "slug='S'" in ours
     assert "canary" not in ours
     assert composio.key not in ours + repr(connections)
 

@@ -63,9 +63,10 @@ async def test_it_streams_words_and_runs_tools_through_the_agent() -> None:
     agent = CmwAgent(ToolLoop(), owner="v1", model=DemoModel(pause=0), instructions="Be kind.")
     events: list[AgentEvent] = []
     await agent.run([HistoryMessage("user", "What is 6 * 7?")], events.append)
-    # The first call reported nothing.
+    # The first call reported nothing, and made a tool call.
     assert isinstance(events[0], UsageReported)
-    assert events[0] == UsageReported(events[0].input_tokens, 0, is_estimate=True)
+    assert events[0].is_estimate
+    assert events[0].output_tokens > 0
     assert [type(event) for event in events[1:3]] == [ToolStarted, ToolFinished]
     finished = events[2]
     assert isinstance(finished, ToolFinished)

@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import html
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,10 +14,18 @@ import pytest
 from starlette.types import Message
 
 from cmw_agent.channels.common.downloads import PIECE_BYTES, Download, Rate
-from cmw_agent.conversations.export import FORMATS, all_written, beginning, written
+from cmw_agent.conversations.export import FORMATS, all_written, beginning, formats, written
 from cmw_agent.conversations.service import MESSAGES_AT_ONCE
+from cmw_agent.core.finish_reasons import SENTENCES
 from cmw_agent.limits.budgets import Budget, Budgets
-from memory.records import Conversation, StoredMessage, ToolRecord
+from memory.records import (
+    AnswerDetails,
+    Conversation,
+    PictureRecord,
+    SourceRecord,
+    StoredMessage,
+    ToolRecord,
+)
 from tests.harness import settings_for
 from tests.service import all_events, running_app, session_of
 
@@ -219,3 +229,76 @@ async def test_a_long_conversation_is_read_page_by_page(tmp_path: Path) -> None:
     seqs = [item.seq for page in pages for item in page]
     assert seqs == sorted(seqs)
     assert len(set(seqs)) == 2 * MESSAGES_AT_ONCE
+
+
+# -- what an answer has beside its text -------------------------------------------
+
+DETAILS = AnswerDetails(
+    thinking_ms=1500,
+    sources=(SourceRecord("https://a.example/<1>", "One & <b>"), SourceRecord("", "Two")),
+    pictures=(PictureRecord("f1", "p.png"),),
+    cached_tokens=3,
+    switched_from="model-a",
+    note="A picture was not kept.",
+)
+CUT = replace(
+    message(2, "Three", status="interrupted"),
+    thinking="hm </pre> hm",
+    finish_reason="length",
+    details=DETAILS,
+)
+CUT_NOTE = f"{SENTENCES['length']} A picture was not kept."
+
+
+async def exported(form: str, *, with_thinking: bool) -> str:
+    pages = paged([message(1, "One?"), CUT])
+    chosen = formats(with_thinking=with_thinking)[form]
+    return await text_of(written(chosen, conversation(), pages))
+
+
+@pytest.mark.parametrize("form", ["md", "json", "html"])
+async def test_an_export_holds_thoughts_on_request_alone(form: str) -> None:
+    assert "hm" not in await exported(form, with_thinking=False)
+    assert "hm" in await exported(form, with_thinking=True)
+    everything = {
+        asked: await text_of(all_written(_two(), lambda _: paged([CUT]), with_thinking=asked))
+        for asked in (False, True)
+    }
+    assert ["hm" in text for text in everything.values()] == [False, True]
+
+
+async def test_an_export_as_markdown_shows_thoughts_sources_pictures_and_the_end() -> None:
+    assert (await exported("md", with_thinking=True)).endswith(
+        "## Assistant\n\nThought for 1.5 s:\n\n```\nhm </pre> hm\n```\n\nThree\n\n"
+        "[1] One & <b> – https://a.example/<1>  \n[2] Two\n\n*Picture: p.png*\n\n"
+        f"*{CUT_NOTE}*\n"
+    )
+
+
+async def test_an_export_as_html_escapes_thoughts_and_sources() -> None:
+    text = await exported("html", with_thinking=True)
+    assert "<summary>Thought for 1.5 s</summary><pre>hm &lt;/pre&gt; hm</pre>" in text
+    assert "<em>[1] One &amp; &lt;b&gt; – https://a.example/&lt;1&gt;</em>" in text
+    assert f"<p><em>{html.escape(CUT_NOTE)}</em></p>" in text
+
+
+async def test_an_export_as_json_has_all_that_is_known_of_an_answer() -> None:
+    question, answer = orjson.loads(await exported("json", with_thinking=True))["messages"]
+    assert "thinking" not in question
+    assert (
+        answer
+        | {
+            "finish_reason": "length",
+            "note": CUT_NOTE,
+            "sources": [
+                {"url": "https://a.example/<1>", "title": "One & <b>"},
+                {"url": "", "title": "Two"},
+            ],
+            "pictures": [{"id": "f1", "name": "p.png"}],
+            "switched_from": "model-a",
+            "cached_tokens": 3,
+            "thinking": "hm </pre> hm",
+            "thinking_seconds": 1.5,
+        }
+        == answer
+    )

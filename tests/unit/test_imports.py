@@ -26,8 +26,8 @@ async def main():
 asyncio.run(main())
 for name in sys.argv[1:]:
     module = sys.modules.get(name)
-    # a lazy module that was not executed yet has no attributes of its own
-    if module is not None and len(object.__getattribute__(module, "__dict__")) > 12:
+    # the type of a lazy module changes when it is executed
+    if module is not None and type(module).__name__ != "_LazyModule":
         print(name)
 """
 OPENAI = {"OPENAI_BASE_URL": "http://127.0.0.1:9/v1"}
@@ -109,3 +109,39 @@ print("early" if before else "late", len(pandas.DataFrame({"a": [1, 2]})), panda
 
 def test_a_library_that_is_loaded_late_works(tmp_path: Path) -> None:
     assert loaded(tmp_path, LATER) == {"late", "2", "pandas"}
+
+
+COLLECTED = """
+import gc
+
+before = gc.get_threshold()
+import app
+
+print(gc.get_threshold() == before)
+"""
+
+
+def test_the_garbage_collector_is_as_before_once_the_app_is_imported(tmp_path: Path) -> None:
+    assert loaded(tmp_path, COLLECTED) == {"True"}
+
+
+STUB = """
+import sys
+from pathlib import Path
+
+from cmw_agent.web.gradio_transport import environment
+import gradio
+
+folder = Path(sys.argv[1])
+(folder / "own.py").write_text(
+    "import gradio\\n\\nclass Own(gradio.Textbox):\\n    EVENTS = ['change']\\n"
+)
+sys.path.insert(0, str(folder))
+import own
+
+print(own.Own.__name__, *(path.name for path in folder.glob("*.pyi")))
+"""
+
+
+def test_gradio_writes_no_stub_of_a_component(tmp_path: Path) -> None:
+    assert loaded(tmp_path, STUB, str(tmp_path)) == {"Own"}

@@ -18,7 +18,7 @@ from redis.asyncio import Redis
 from cmw_agent.core.errors import StartupError, UserError
 from cmw_agent.limits.backends import ProcessBackend, ProcessStorage
 from cmw_agent.limits.limiter import DAY, RateLimiter, RateLimitError, duration_text, open_limits
-from cmw_agent.limits.redis_backend import LEASE_SECONDS, PAUSE_SECONDS, WARN_SECONDS, RedisCounters
+from cmw_agent.limits.redis_backend import LEASE_SECONDS, PAUSE_SECONDS, WARN_SECONDS, RedisBackend
 from tests.harness import WAIT, canary, settings_for
 from tests.redis import redis_url, started
 
@@ -410,7 +410,7 @@ async def test_the_slots_of_a_killed_replica_come_free(
     redis_url: str, client: Any, folder: Path
 ) -> None:
     settings = settings_for(folder, redis_url=redis_url, turns_at_once=1)
-    killed = RedisCounters.open(redis_url, WAIT)
+    killed = RedisBackend.open(redis_url, WAIT)
     async with open_limits(settings, wait_seconds=WAIT) as limits:
         async with limits.slot(ALICE):
             (key,) = await client.keys("cmw:slots*")

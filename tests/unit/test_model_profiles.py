@@ -153,6 +153,24 @@ def test_a_key_may_stand_in_the_env_file(tmp_path: Path, monkeypatch: pytest.Mon
     assert secret(load_models(load_settings(env_file)).by_id["x"]) == "sk-of-the-environment"
 
 
+def test_the_model_of_the_example_is_right_and_names_every_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LARGE_KEY", OTHER_KEY)
+    monkeypatch.setenv("TEAM_TOKEN", "team")
+    example = (Path(__file__).parents[2] / "agents.example.toml").read_text(encoding="utf-8")
+    _, start, rest = example.partition("#[[models]]\n")
+    lines = [line.removeprefix("#") for line in (start + rest).splitlines()]
+    large = loaded(tmp_path, "\n".join(lines), models="gpt-4o-mini").by_id["large"]
+    assert (large.name, secret(large), large.fallback) == (
+        "vendor/large-2",
+        OTHER_KEY,
+        ("gpt-4o-mini",),
+    )
+    assert large.extra_headers["x-team"] == "team"
+    assert {line.partition(" = ")[0] for line in lines[1:]} == set(READERS)
+
+
 NONE: dict[str, Any] = {"openai_base_url": None, "openai_api_key": None, "models": ""}
 ALONE = "[[models]]\nid = 'x'\nendpoint = 'http://127.0.0.1:1/v1'\n"
 

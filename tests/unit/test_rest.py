@@ -43,7 +43,12 @@ async def test_a_message_is_answered_and_remembered(shop: Client) -> None:
     assert first.json == {
         "response": "Hello, Alice!",
         "session_id": "remembered",
-        "metadata": {"status": "complete", "tokens": first.json["metadata"]["tokens"], "tools": []},
+        "metadata": {
+            "status": "complete",
+            "tokens": first.json["metadata"]["tokens"],
+            "tools": [],
+            "finish_reason": "stop",
+        },
     }
     assert (await shop.say("What is my name?", "remembered")).json["response"] == (
         "Your name is Alice."
@@ -162,7 +167,8 @@ async def test_history_is_read_a_page_at_a_time(shop: Client) -> None:
     assert [item["content"] for item in older["messages"]] == ["My name is Alice"]
     assert older["next"] is None
     assert set(newest["messages"][0]) == {
-        *("seq", "role", "content", "status", "created_at", "model", "tokens", "tools")
+        *("seq", "role", "content", "status", "created_at", "model", "tokens", "tools"),
+        *("finish_reason", "notice", "sources", "pictures", "thinking", "thinking_seconds"),
     }
 
 

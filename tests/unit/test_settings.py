@@ -23,6 +23,13 @@ WRONG = [
     ("OPENAI_BASE_URL", "https://user:password@example.com/v1"),
     ("OPENAI_BASE_URL", "https://example.com:port/v1"),
     ("OPENAI_BASE_URL", "https://example.com/v1?key=1"),
+    ("OPENAI_BASE_URL", "https://example.com/v1?api-version=1#part"),
+    ("OPENAI_ORG_ID", "two words"),
+    ("OPENAI_PROJECT_ID", "proj\r\nx: y"),
+    ("OPENAI_CUSTOM_HEADERS", "no header"),
+    ("OPENAI_CUSTOM_HEADERS", "X-Good: 1\nBad Name: 2"),
+    ("OPENAI_CUSTOM_HEADERS", "Content-Length: 5"),
+    ("OPENAI_CUSTOM_HEADERS", "X-Name: caf\u00e9"),
     ("CMW_MODEL", "m" * 201),
     ("CMW_MODEL", "one\ntwo"),
     ("CMW_DEMO_PAUSE", "-0.1"),
@@ -151,6 +158,7 @@ WRONG = [
 ]
 SECRETS = (
     "OPENAI_API_KEY",
+    "OPENAI_CUSTOM_HEADERS",
     "OAUTH_CLIENT_SECRET",
     "CMW_DATABASE_URL",
     "CMW_SECRET_KEY",

@@ -114,7 +114,7 @@ def clean(joined: str) -> str:
 
 def content(chunks: Sequence[Chunk]) -> list[object]:
     """Return what chunks say: their texts joined, all else in order, the last usage."""
-    texts = {"content": "", "reasoning_content": "", "reasoning": ""}
+    texts = dict.fromkeys(("content", "reasoning_content", "reasoning"), "")
     others: list[object] = []
     usage: object = None
     for found in chunks:
@@ -340,6 +340,47 @@ def test_thoughts_are_merged_as_text_is() -> None:
         {"content": "def"},
         {"reasoning_content": "gh"},
     ]
+
+
+def detail(value: str) -> str:
+    entry = f'{{"type":"reasoning.text","text":"{value}","index":0}}'
+    return chunk(f'{{"content":"","reasoning":"{value}","reasoning_details":[{entry}]}}')
+
+
+def test_thoughts_with_details_come_together_with_all_their_details() -> None:
+    found, _ = read([events([ROLE, *map(detail, "abc"), text("x"), detail("d")])])
+    assert len(found) == 3
+    delta = found[0]["choices"][0]["delta"]
+    assert delta["reasoning"] == "abc"
+    assert [entry["text"] for entry in delta["reasoning_details"]] == ["a", "b", "c"]
+    assert found[2]["choices"][0]["delta"]["reasoning"] == "d"
+
+
+def test_a_character_that_is_split_within_a_calls_arguments_is_joined() -> None:
+    def call(index: int, arguments: str) -> str:
+        function = f'{{"function":{{"arguments":"{arguments}"}}}}'
+        return chunk(f'{{"tool_calls":[{{"index":{index},{function[1:]}]}}')
+
+    pieces = [
+        call(0, '{\\"a'),
+        call(0, "\\ud83d"),
+        call(1, "b\\ud83d"),
+        call(0, "\\ude00c"),
+        call(1, "d"),
+    ]
+    found, _ = read([events(pieces)])
+    texts = {0: "", 1: ""}
+    for item in found:
+        (each,) = item["choices"][0]["delta"]["tool_calls"]
+        texts[each["index"]] += each["function"]["arguments"]
+    assert texts == {0: '{"a😀c', 1: "b\ufffdd"}
+
+
+def test_half_a_character_elsewhere_is_replaced() -> None:
+    part = chunk('{"content":[{"type":"text","text":"a\\ud83d"}],"\\udc00":"\\udc00"}')
+    ((found,), _) = read([events([part])])
+    delta = found["choices"][0]["delta"]
+    assert delta == {"content": [{"type": "text", "text": "a\ufffd"}], "\ufffd": "\ufffd"}
 
 
 def test_what_is_more_than_text_passes_unmerged_and_in_order() -> None:

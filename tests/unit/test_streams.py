@@ -82,7 +82,12 @@ async def test_a_turn_that_ends_without_a_word_ends_its_stream(
     assert any(b"hello" in piece for piece in pieces)
     if channel == "rest":
         assert (name, told["response"]) == ("done", "hello")
-        assert told["metadata"] == {"status": "interrupted", "tokens": None, "tools": []}
+        assert told["metadata"] == {
+            "status": "interrupted",
+            "tokens": None,
+            "tools": [],
+            "finish_reason": None,
+        }
     else:
         assert str(told["message"]).startswith("The answer was cut short.")
 

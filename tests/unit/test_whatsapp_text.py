@@ -49,6 +49,22 @@ from cmw_agent.channels.whatsapp.formatting import FENCE, MAX_CHARS, ROOM, split
         (">" * 30 + " **deep**", ">" * 30 + " **deep**"),
         ("a\n\n\n\nb", "a\n\nb"),
         ("", ""),
+        ("Hi\n\n\xa0\nhello **world**", "Hi\n\n\xa0\nhello *world*"),
+        ("\xa0\nthe only answer", "the only answer"),
+        ("\x0c\nline1\nline2", "line1\nline2"),
+        ("line1\n\xa0\n**line2**", "line1\n\xa0\n*line2*"),
+        ("- \xa0\n  text here", "- \xa0\n  text here"),
+        ("- item\n\tcontinued **text**", "- item\n\tcontinued *text*"),
+        ("1. item\n\tcontinued text", "1. item\n\tcontinued text"),
+        ("* a\n\t* b\n\t\tc\n> d\ne", "- a\n\t- b\n\t\tc\n> d\ne"),
+        ("a \n**b**  \nc", "a \n*b*  \nc"),
+        ("```two words\nx\n```", "```two words\nx\n```"),
+        ("~~~ two words\nx\n~~~", "``` two words\nx\n```"),
+        ("```word", "```word\n```"),
+        ("- | a | b |\n  |---|---|\n  | 1 | 2 |", "- a: 1, b: 2"),
+        ("2. | a | b |\n   |---|---|\n   | 1 | 2 |\n   | 3 | 4 |", "2. a: 1, b: 2\n- a: 3, b: 4"),
+        ("1. | a | b |\n   |---|---|", "1. a, b"),
+        ("| a |\n|---|\n| 1 | 2 |", "- a: 1, 2"),
     ],
 )
 def test_markdown_becomes_whatsapp_s_own(markdown: str, shown: str) -> None:
@@ -83,12 +99,28 @@ def test_what_is_left_out_and_markdown_s_signs_leave_no_link_behind() -> None:
 
 
 @settings(max_examples=80, deadline=None)
-@given(st.text(alphabet="ab*_~`#[]()|- \n<>!.\ue000", max_size=300))
+@given(st.text(alphabet="ab*_~`#[]()|- \n\t\xa0\x0c<>!.\ue000", max_size=300))
 def test_any_text_can_be_shown(text: str) -> None:
     shown = whatsapp(text)
     assert shown == shown.strip()
     assert [c for c in shown if c.isalpha()] == [c for c in text if c.isalpha()] or "<" in text
     assert "\ue000" not in shown
+
+
+# without links, names of languages and tables, which leave out or repeat some on purpose
+PIECES = (
+    *("x", "**x**", "*x*", "__x", "`x`", "~~x~~", "\n```\n", "- ", "* ", "1. ", "> ", "# ", "\\"),
+    *("\n", "\n\n", "\n    ", " ", "\t", "\xa0", "\x0c", "\u2003", "\x1f", "\x85"),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.sampled_from(PIECES), max_size=60))
+def test_no_letter_is_lost_none_doubled_and_none_moved(pieces: list[str]) -> None:
+    text = "".join(piece.replace("x", chr(0x4E00 + n)) for n, piece in enumerate(pieces))
+    shown = whatsapp(text)
+    assert [c for c in shown if c.isalpha()] == [c for c in text if c.isalpha()]
+    assert len(shown.split("\n")) <= len(text.split("\n")) + 1  # a block of code is closed
 
 
 @settings(max_examples=80, deadline=None)

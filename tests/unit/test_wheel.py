@@ -2,21 +2,26 @@
 
 import asyncio
 import contextlib
+import email
 import json
 import os
 import signal
 import subprocess
 import sys
 import sysconfig
+import tomllib
 import venv
 import zipfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from packaging.markers import Marker
+from packaging.requirements import Requirement
 
 import cmw_agent
+from tests import papers
 from tests.harness import WAIT, Browser, last_text
 
 ROOT = Path(__file__).parents[2]
@@ -26,6 +31,23 @@ import json, sys, cmw_agent, memory
 before = "gradio" in sys.modules or "langchain_core" in sys.modules
 names = {name: getattr(cmw_agent, name).__module__ for name in cmw_agent.__all__ if name[0] != "_"}
 print(json.dumps([cmw_agent.__file__, memory.__file__, before, sorted(names)]))
+"""
+
+READ = """
+import asyncio, sys
+from pathlib import Path
+from cmw_agent.config.settings import load_settings
+from cmw_agent.files.extraction import Extraction
+from cmw_agent.files.sniffing import HEAD, detect
+document = Path(sys.argv[1])
+media_type = detect(document.read_bytes()[:HEAD], document.name).media_type
+extraction = Extraction(load_settings(None))
+read = asyncio.run(extraction.read(document, media_type, document.with_suffix(".png")))
+print(read.text)
+"""
+READABLE = """
+from cmw_agent.files import extraction_worker
+print(*extraction_worker._readable(), sep="\\n")
 """
 
 
@@ -54,6 +76,20 @@ class Installed:
 
 def variables() -> dict[str, str]:
     return {"PATH": os.environ["PATH"], "CMW_PORT": "0", "CMW_DEMO_PAUSE": "0"}
+
+
+def requirements_of(
+    extra: str, extras: dict[str, list[str]], condition: str
+) -> Iterator[Requirement]:
+    """Yield what an extra requires under a condition, and in place of the project its extras."""
+    for requirement in map(Requirement, extras[extra]):
+        if requirement.name == "cmw-agent":
+            for inner in requirement.extras:
+                yield from requirements_of(inner, extras, condition)
+            continue
+        own = f"({requirement.marker}) and " if requirement.marker else ""
+        requirement.marker = Marker(own + condition)
+        yield requirement
 
 
 def called(*command: str) -> None:
@@ -121,6 +157,48 @@ def test_the_wheel_holds_every_file_of_both_packages(installed: Installed) -> No
     for package in PACKAGES:
         assert f"{package}/py.typed" in names
     assert installed.wheel.name == f"cmw_agent-{cmw_agent.__version__}-py3-none-any.whl"
+
+
+def test_the_wheel_requires_what_the_project_declares(installed: Installed) -> None:
+    with zipfile.ZipFile(installed.wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        metadata = email.message_from_bytes(archive.read(name))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    expected = set(map(Requirement, project["dependencies"]))
+    for extra in extras:
+        expected |= set(requirements_of(extra, extras, f"extra == '{extra}'"))
+    assert set(map(Requirement, metadata.get_all("Requires-Dist", []))) == expected
+    assert set(metadata.get_all("Provides-Extra", [])) == set(extras)
+    assert metadata["Requires-Python"] == project["requires-python"]
+
+
+def test_an_installed_wheel_reads_a_document(installed: Installed) -> None:
+    document = installed.folder.parent / "letter.docx"
+    document.write_bytes(papers.word("needle ä"))
+    done = installed.run("python", "-c", READ, str(document))
+    assert done.returncode == 0, done.stderr
+    assert "needle ä" in done.stdout
+
+
+def test_libraries_are_readable_where_the_wheel_is_installed_into_any_folder(
+    installed: Installed, tmp_path: Path
+) -> None:
+    # as `pip install --target` and `--user` do: no folder of the interpreter's own
+    folder = tmp_path / "target"
+    uv = (sys.executable, "-m", "uv", "pip", "install", "--quiet", "--offline", "--no-deps")
+    called(*uv, "--target", str(folder), str(installed.wheel))
+    done = subprocess.run(
+        [sys.executable, "-c", READABLE],
+        cwd=tmp_path,
+        env={**variables(), "PYTHONPATH": str(folder)},
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=WAIT,
+    )
+    assert done.returncode == 0, done.stderr
+    assert str(folder) in done.stdout.split("\n")
 
 
 def test_the_public_names_are_loaded_when_they_are_used(installed: Installed) -> None:

@@ -4,18 +4,24 @@ The events, each with a JSON object:
 
 - ``started``: ``turn``
 - ``delta``: ``text``, which is appended to what came before
+- ``replaced``: ``response``, the text so far in place of all that came before: the rest of it was
+  the model's thoughts
+- ``thinking``: ``text``, more of the model's thoughts; only where they were asked for
 - ``tool``: ``call``, ``name``, ``arguments``
 - ``tool_done``: ``call``, ``name``, ``ok``, ``seconds``, ``link`` where the user is to open one
 - ``approval``: ``call``, ``name``, ``tool_call``: the user is asked before the tool runs. ``call``
   is the approval's own id, which the decision names; ``tool_call`` is the ``call`` of ``tool``
 - ``approval_done``: ``call``, ``answer``, ``arguments``, ``tool_call``: with which the tool runs now
+- ``sources``: ``sources``, each with ``url`` and ``title``: further ones that the answer cites
+- ``picture``: ``id``, ``name``, ``url`` where there is one: a picture of the answer is stored
+- ``model``: ``failed``, ``model``: a model failed, and another one answers
 - ``done``: ``response``, the whole answer, and its ``metadata``
 - ``error``: a problem document (RFC 9457); what came before it is kept
 """
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,58 +31,105 @@ from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from cmw_agent.channels.common.problems import document
+from cmw_agent.chat.answer import AnswerAccumulator
 from cmw_agent.chat.turn import Turn
 from cmw_agent.core.errors import ServiceUnavailableError, UserError
 from cmw_agent.core.events import (
     ApprovalRequested,
     ApprovalSettled,
+    ModelSwitched,
+    PictureStored,
+    SourcesCited,
     TextDelta,
+    TextWasThinking,
+    ThinkingDelta,
     ToolFinished,
     ToolStarted,
     TurnEvent,
     TurnFinished,
     TurnStarted,
 )
+from cmw_agent.core.sources import CitedSource
 
 EVENTS = "text/event-stream"
 ALIVE_SECONDS = 15.0  # between two bytes of a silent answer
 ALIVE = b": still here\n\n"
+UNSEEN = "The answer has a picture, which cannot be shown here."
 UNBUFFERED = {"x-accel-buffering": "no"}  # a proxy such as nginx hands each event on at once
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a reader gets of an answer beside its text.
+
+    Args:
+        files_url: Address below which the reader opens files, by their ids; None where it cannot.
+        with_thinking: Whether it gets the model's thoughts.
+    """
+
+    files_url: str | None = None
+    with_thinking: bool = False
+
+    def picture(self, file_id: str, name: str) -> dict[str, str]:
+        """Return a picture of the answer as the reader gets it."""
+        item = {"id": file_id, "name": name}
+        return item if self.files_url is None else item | {"url": f"{self.files_url}/{file_id}"}
 
 
 @dataclass(slots=True)
 class TurnResult:
-    """The events of a turn so far, folded into an answer."""
+    """The events of a turn so far, folded into an answer of one shape."""
 
-    texts: list[str] = field(default_factory=list)
+    shape: Shape = field(default_factory=Shape)
+    answer: AnswerAccumulator = field(default_factory=AnswerAccumulator)
     tools: list[dict[str, Any]] = field(default_factory=list)
     finished: TurnFinished | None = None
 
     def add(self, event: TurnEvent) -> None:
         """Add one event."""
         match event:
-            case TextDelta(text):
-                self.texts.append(text)
-            case ToolFinished():
-                self.tools.append(_tool_done(event))
             case TurnFinished():
                 self.finished = event
+            case TurnStarted():
+                pass
+            case _:
+                self.answer.add(event)
+                if isinstance(event, ToolFinished):
+                    self.tools.append(_tool_done(event))
 
     @property
     def text(self) -> str:
         """The answer's text so far."""
-        return "".join(self.texts)
+        return self.answer.text
 
     @property
     def metadata(self) -> dict[str, Any]:
         """The answer's metadata, as clients get it."""
-        finished = self.finished
+        finished, notice = self.finished, self._notice()
         return {
             "status": finished.outcome if finished else "interrupted",
             "tokens": finished.tokens if finished else None,
             "tools": self.tools,
-            **({"notice": finished.sentence} if finished and finished.sentence else {}),
+            "finish_reason": finished.finish_reason if finished else None,
+            **({"notice": notice} if notice else {}),
+            **self._further(),
         }
+
+    def _notice(self) -> str:
+        sentence = self.finished.sentence if self.finished is not None else None
+        is_unseen = self.answer.stored_pictures and self.shape.files_url is None
+        return " ".join(filter(None, (sentence, UNSEEN if is_unseen else None)))
+
+    def _further(self) -> dict[str, Any]:
+        answer, shape = self.answer, self.shape
+        pictures = [shape.picture(item.file_id, item.name) for item in answer.stored_pictures]
+        further: dict[str, Any] = {
+            "sources": source_items(answer.sources),
+            "pictures": pictures,
+            "model": answer.switched.model if answer.switched is not None else None,
+            "thinking": answer.thinking if shape.with_thinking else "",
+        }
+        return {name: value for name, value in further.items() if value}
 
     @property
     def failure(self) -> UserError | None:
@@ -87,13 +140,13 @@ class TurnResult:
         return UserError(finished.sentence, status=502, error_id=finished.error_id)
 
 
-async def read_result(turn: Turn) -> TurnResult:
+async def read_result(turn: Turn, shape: Shape | None = None) -> TurnResult:
     """Wait until a turn has ended and return its result.
 
     Raises:
         UserError: It could not begin, or ended without an answer.
     """
-    result = TurnResult()
+    result = TurnResult(shape or Shape())
     async with turn:
         async for event in turn:
             result.add(event)
@@ -163,7 +216,7 @@ async def wait_until_begun(turn: Turn) -> TurnEvent:
 
 
 async def server_sent(
-    turn: Turn, first: TurnEvent, extra: Mapping[str, Any] | None = None
+    turn: Turn, first: TurnEvent, extra: Mapping[str, Any] | None = None, shape: Shape | None = None
 ) -> AsyncIterator[bytes]:
     """Yield a turn's events as server-sent events (WHATWG HTML, section 9.2).
 
@@ -171,8 +224,9 @@ async def server_sent(
         turn: A `TurnResponse`'s, which leaves it.
         first: The event that `wait_until_begun` has returned.
         extra: Fields that ``started`` and ``done`` get beside their own.
+        shape: What the reader gets beside the answer's text.
     """
-    result = TurnResult()
+    result = TurnResult(shape or Shape())
     extra_fields = dict(extra or {})
     async with contextlib.aclosing(events_until_end(turn, first)) as events:
         async for event in events:
@@ -237,7 +291,27 @@ def _event_bytes(
             return sse(
                 "done", extra_fields | {"response": result.text, "metadata": result.metadata}
             )
+    return _further_bytes(event, result)
+
+
+def _further_bytes(event: TurnEvent, result: TurnResult) -> bytes | None:
+    match event:
+        case ThinkingDelta(text) if result.shape.with_thinking:
+            return sse("thinking", {"text": text})
+        case TextWasThinking():
+            return sse("replaced", {"response": result.text})
+        case SourcesCited(sources):
+            return sse("sources", {"sources": source_items(sources)})
+        case PictureStored(file_id, name):
+            return sse("picture", result.shape.picture(file_id, name))
+        case ModelSwitched(failed, model):
+            return sse("model", {"failed": failed, "model": model})
     return None
+
+
+def source_items(sources: Iterable[CitedSource]) -> list[dict[str, str]]:
+    """Return sources as readers get them."""
+    return [{"url": source.url, "title": source.title} for source in sources]
 
 
 def _tool_done(event: ToolFinished) -> dict[str, Any]:

@@ -18,12 +18,18 @@ from starlette.responses import JSONResponse, Response
 
 from cmw_agent.agent.access import WIDGET
 from cmw_agent.channels.common.callers import Caller, Callers, address_of, base_of
-from cmw_agent.channels.common.turn_streams import TurnResponse, server_sent, wait_until_begun
+from cmw_agent.channels.common.turn_streams import (
+    TurnResponse,
+    server_sent,
+    source_items,
+    wait_until_begun,
+)
 from cmw_agent.channels.embed.origins import CrossSiteHeaders, Site, Sites
 from cmw_agent.channels.embed.page import WidgetScript, page
 from cmw_agent.chat.turn import Turn
 from cmw_agent.conversations.sessions import SessionOrigin
 from cmw_agent.core.errors import NotFoundError, UserError
+from cmw_agent.core.finish_reasons import sentence_for
 from cmw_agent.core.http_headers import bearer_token
 from cmw_agent.core.sanitize import sanitize_json
 from cmw_agent.core.store_errors import mapped_store_errors
@@ -248,6 +254,8 @@ def _message_item(message: StoredMessage) -> dict[str, Any]:
         "content": message.content,
         "status": message.status,
         "tools": tools,
+        "sources": source_items(message.details.sources),
+        "notice": sentence_for(message.finish_reason, message.details.note),
     }
 
 

@@ -47,14 +47,14 @@ from cmw_agent.channels.rest.dependencies import (
     session_of,
     to_user_error,
 )
-from cmw_agent.channels.rest.messages import IdempotencyKey, Rest
+from cmw_agent.channels.rest.messages import IdempotencyKey, Rest, files_url
 from cmw_agent.channels.rest.models import SESSION_PATTERN
 from cmw_agent.chat.turn import Turn
 from cmw_agent.config.agent_profiles import BUILT_IN
 from cmw_agent.config.validators import ApiKey
 from cmw_agent.conversations.sessions import LiveSession, SessionOrigin
 from cmw_agent.core.errors import InvalidMessageError, NotFoundError, UserError
-from cmw_agent.core.events import TurnEvent, TurnFinished, TurnStarted
+from cmw_agent.core.events import TextDelta, TurnEvent, TurnFinished, TurnStarted
 from cmw_agent.core.sanitize import sanitize_json
 from cmw_agent.identity import channel_principals
 from cmw_agent.llm.chat_model import HistoryMessage
@@ -135,7 +135,12 @@ class Completions:
     ) -> Response:
         """Answer a conversation.
 
-        Parameters that are not listed are passed over; the agent uses tools of its own.
+        Parameters that are not listed are passed over; the agent uses tools of its own. The model's
+        thoughts are `reasoning_content`, never `content`; where it turns out that streamed text was
+        thoughts, they come once more as `reasoning_content`. `finish_reason` is `stop`, `length` or
+        `content_filter`; where the model's server did not say how its answer ended, it is `stop`
+        with a `native_finish_reason` of `missing`. Sources are `annotations`, and pictures of a
+        session `images`, whose addresses need the same key.
         """
         if body.n not in (None, 1):
             raise InvalidMessageError("There is one answer to a request: n must be 1.")
@@ -159,10 +164,11 @@ class Completions:
                 return await _respond(turn, await wait_until_begun(turn), completion, body, {})
         principal = session_of(holder, agent_id, session_id)
         headers, text = {SESSION: session_id}, str(conversation[-1].content)
+        completion.files_url = files_url(agent_id, session_id)
         await self._services.chat.admit(principal, counted_at(holder, request))
         control_reply = await self._callers.run_control_command(principal, text)
         if control_reply is not None:
-            completion.texts = [control_reply]
+            completion.add(TextDelta(control_reply))
             return _control_response(completion, body, headers)
         session = await self._rest.session(
             request, holder, agent_id, session_id, principal, can_ask=False

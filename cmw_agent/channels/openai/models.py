@@ -51,6 +51,9 @@ class Choice(BaseModel):
     index: int
     message: dict[str, Any]
     finish_reason: str
+    native_finish_reason: str | None = Field(
+        default=None, description="`missing` where the model's server did not say it."
+    )
 
 
 class Completion(BaseModel):
@@ -61,7 +64,7 @@ class Completion(BaseModel):
     created: int
     model: str
     choices: list[Choice]
-    usage: dict[str, int] | None
+    usage: dict[str, Any] | None
 
 
 class Model(BaseModel):

@@ -4,6 +4,7 @@ import contextlib
 import secrets
 from collections.abc import Mapping
 from typing import Annotated, Any
+from urllib.parse import quote
 
 from fastapi import APIRouter, Header
 from starlette.requests import Request
@@ -39,7 +40,12 @@ from cmw_agent.observability.observers import request_id_of
 CHAT = "/api/chat/{agent_id}"
 NAMELESS = "Send a session_id with an Idempotency-Key."
 REUSED = "This Idempotency-Key came with another message before."
-NO_TURN: Mapping[str, Any] = {"status": "complete", "tokens": None, "tools": []}
+NO_TURN: Mapping[str, Any] = {
+    "status": "complete",
+    "tokens": None,
+    "tools": [],
+    "finish_reason": None,
+}
 IdempotencyKey = Annotated[
     str | None,
     Header(
@@ -104,7 +110,9 @@ class Rest:
         """Send a message to an agent and get its answer.
 
         With `Accept: text/event-stream` the answer comes as events while it is written: `started`,
-        `delta`, `tool`, `tool_done`, `approval`, `approval_done`, and at last `done` or `error`.
+        `delta`, `tool`, `tool_done`, `approval`, `approval_done`, `sources`, `picture`, `model`,
+        `replaced` (the text so far, in place of all before: the rest of it was thoughts),
+        `thinking` where it was asked for, and at last `done` or `error`.
         A request that is left early stops the answer, and what came of it is kept; but a whole
         answer to a request with an `Idempotency-Key` is written to its end, for a repetition, and
         one that waits for a user's decision goes on waiting. Calls of tools that would ask for a
@@ -144,9 +152,12 @@ class Rest:
         async with watch:
             first = await self.wait_until_begun(session, turn, is_named=idempotency_key is not None)
             await self._store_metadata(session, turn, first, body.metadata)
+            shape = turn_streams.Shape(
+                files_url(agent_id, external_id), with_thinking="thinking" in body.include
+            )
             if is_streamed:
-                return TurnResponse(turn, turn_streams.server_sent(turn, first, fields))
-            result = await turn_streams.read_result(turn)
+                return TurnResponse(turn, turn_streams.server_sent(turn, first, fields, shape))
+            result = await turn_streams.read_result(turn, shape)
         return JSONResponse({"response": result.text, **fields, "metadata": result.metadata})
 
     async def session(
@@ -242,6 +253,11 @@ class Rest:
         except BaseException:
             await _stop(turn)
             raise
+
+
+def files_url(agent_id: str, external_id: str) -> str:
+    """Return the address below which a session's files are, on this server."""
+    return f"/api/chat/{quote(agent_id, safe='')}/sessions/{quote(external_id, safe='')}/files"
 
 
 def problem_of(error: Exception) -> Response:

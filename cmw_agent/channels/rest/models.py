@@ -38,6 +38,9 @@ class _Taken(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
+Include = Literal["thinking"]
+
+
 class MessageRequest(_Taken):
     """A message to an agent."""
 
@@ -47,6 +50,11 @@ class MessageRequest(_Taken):
         description="The session it belongs to; a new one is made where it is left out.",
     )
     metadata: Metadata = Field(default_factory=dict)
+    include: list[Include] = Field(
+        default_factory=list,
+        max_length=8,
+        description="What the answer is to bring beside its text: `thinking`, the model's thoughts.",
+    )
     model: ShortText | None = Field(
         default=None,
         description="The model that answers from now on in this conversation; one that is not "
@@ -69,13 +77,44 @@ class ToolDone(BaseModel):
     link: str | None = Field(default=None, description="An address that the user is to open.")
 
 
+FinishReason = Literal["stop", "length", "content_filter", "error", "missing"]
+FINISH_REASON = (
+    "How the model's server said that the answer ended; `missing` where it did not say, null where "
+    "no model answered or its answer broke off."
+)
+
+
+class SourceItem(BaseModel):
+    """A source that an answer cites."""
+
+    url: str = Field(description="Empty where the model gave no address of the web.")
+    title: str
+
+
+class PictureItem(BaseModel):
+    """A picture of an answer."""
+
+    id: str
+    name: str
+    url: str | None = Field(default=None, description="Where this key gets it.")
+
+
 class AnswerMetadata(BaseModel):
     """What is said of an answer beside its text."""
 
     status: Literal["complete", "interrupted"]
     tokens: int | None
     tools: list[ToolDone]
+    finish_reason: FinishReason | None = Field(default=None, description=FINISH_REASON)
     notice: str | None = Field(default=None, description="Why the answer was cut short.")
+    sources: list[SourceItem] = Field(
+        default_factory=list, description="In the order of their numbers."
+    )
+    pictures: list[PictureItem] = Field(default_factory=list)
+    model: str | None = Field(
+        default=None, description="The model that answered, where the one that was asked failed."
+    )
+    thinking: str | None = Field(default=None, description="The model's thoughts, on request.")
 
 
 class AnswerResponse(BaseModel):
@@ -144,6 +183,12 @@ class MessageResponse(BaseModel):
     model: str | None
     tokens: int | None
     tools: list[ToolResponse]
+    finish_reason: FinishReason | None = Field(default=None, description=FINISH_REASON)
+    notice: str | None = Field(default=None, description="What is said below the answer.")
+    sources: list[SourceItem] = Field(default_factory=list)
+    pictures: list[PictureItem] = Field(default_factory=list)
+    thinking: str | None = Field(default=None, description="The model's thoughts, on request.")
+    thinking_seconds: float | None = None
 
 
 class SessionHistory(SessionItem):

@@ -1,16 +1,17 @@
 """REST: a key's sessions at an agent: list, history, end, delete, export, approvals."""
 
 import time
+from collections.abc import Sequence
 from functools import partial
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import FileResponse, Response
 
 from cmw_agent.agent.access import by_key
 from cmw_agent.channels.common.api_keys import Keys, keyed, must_be_secret
-from cmw_agent.channels.common.downloads import Download
+from cmw_agent.channels.common.downloads import Download, file_response
 from cmw_agent.channels.rest.dependencies import (
     METADATA,
     ApiKeyHolder,
@@ -18,21 +19,25 @@ from cmw_agent.channels.rest.dependencies import (
     counted_at,
     session_of,
 )
-from cmw_agent.channels.rest.messages import CHAT, PROBLEMS, problem_of
+from cmw_agent.channels.rest.messages import CHAT, PROBLEMS, files_url, problem_of
 from cmw_agent.channels.rest.models import (
     ApprovalAnswerRequest,
+    Include,
     MessageResponse,
     NewSession,
     PendingApprovalList,
     PendingApprovalResponse,
+    PictureItem,
     SessionCreated,
     SessionHistory,
     SessionItem,
     SessionList,
+    SourceItem,
     ToolResponse,
 )
 from cmw_agent.conversations.cursors import decode_cursor, encode_cursor
-from cmw_agent.conversations.export import FORMATS, written
+from cmw_agent.conversations.export import formats, written
+from cmw_agent.core.finish_reasons import known_reason, sentence_for
 from cmw_agent.core.sanitize import sanitize_json
 from cmw_agent.core.store_errors import mapped_store_errors
 from cmw_agent.identity import channel_principals
@@ -44,6 +49,10 @@ MAX_SEQ = 2**31 - 1
 Before = Annotated[str | None, Query(max_length=200, description="`next` of the page before.")]
 Older = Annotated[int | None, Query(ge=1, le=MAX_SEQ, description="`next` of the page before.")]
 Limit = Annotated[int, Query(ge=1, le=200)]
+Included = Annotated[
+    Sequence[Include],
+    Query(max_length=8, description="What is given beside the texts: the model's `thinking`."),
+]
 Wanted = Annotated[
     str | None,
     Query(max_length=64, description="An earlier conversation of this session; else the newest."),
@@ -82,6 +91,7 @@ class RestSessions:
         read(one, self.history, methods=["GET"], response_model=SessionHistory)
         add(one, self.delete, methods=["DELETE"], status_code=204, response_class=Response)
         add(f"{one}/end", self.end, methods=["POST"], status_code=204, response_class=Response)
+        read(f"{one}/files/{{file_id}}", self.file, methods=["GET"], response_class=FileResponse)
         read(f"{one}/export", self.export, methods=["GET"], response_class=Response)
         add(f"{one}/approvals", self.waiting, methods=["GET"], response_model=PendingApprovalList)
         add(
@@ -128,6 +138,7 @@ class RestSessions:
         limit: Limit = 50,
         before: Older = None,
         conversation: Wanted = None,
+        include: Included = (),
     ) -> SessionHistory:
         """Read a session's conversation: its newest messages, oldest of them first."""
         self._callers.profile(agent_id, by_key(holder))
@@ -140,7 +151,10 @@ class RestSessions:
                 principal.id, stored.conversation_id, limit=limit, before_seq=before
             )
         older = messages[0].seq if len(messages) == limit else None
-        shown_messages = [_message_response(message) for message in messages]
+        files, with_thinking = files_url(agent_id, session_id), "thinking" in include
+        shown_messages = [
+            _message_response(message, files, with_thinking=with_thinking) for message in messages
+        ]
         return SessionHistory(**_item(stored).model_dump(), messages=shown_messages, next=older)
 
     async def delete(self, agent_id: str, session_id: str, holder: ApiKeyHolder) -> Response:
@@ -169,12 +183,14 @@ class RestSessions:
         request: Request,
         format: Literal["md", "json", "html"] = "md",  # noqa: A002 (the query's name)
         conversation: Wanted = None,
+        include: Included = (),
     ) -> Response:
         """Save a session's conversation as a file."""
         self._callers.profile(agent_id, by_key(holder))
         principal = session_of(holder, agent_id, session_id)
         wanted = await self._lookup.conversation(principal, conversation)
-        form, history = FORMATS[format], self._services.history
+        form = formats(with_thinking="thinking" in include)[format]
+        history = self._services.history
         stored = await history.conversation(principal, wanted.conversation_id)
         headers = {
             "Content-Disposition": f'attachment; filename="conversation.{format}"',
@@ -183,6 +199,14 @@ class RestSessions:
         hold = self._services.budgets.take("exports", principal.id, counted_at(holder, request))
         pieces = written(form, stored, history.messages(principal, stored.conversation_id))
         return Download(pieces, hold, media_type=form.media_type, headers=headers)
+
+    async def file(
+        self, agent_id: str, session_id: str, file_id: str, holder: ApiKeyHolder
+    ) -> Response:
+        """Get a file of a session, such as a picture of an answer."""
+        self._callers.profile(agent_id, by_key(holder))
+        principal = session_of(holder, agent_id, session_id)
+        return file_response(*await self._services.files.open(principal, file_id))
 
     async def waiting(
         self, agent_id: str, session_id: str, holder: ApiKeyHolder
@@ -238,7 +262,11 @@ def _item(conversation: Conversation) -> SessionItem:
     )
 
 
-def _message_response(message: StoredMessage) -> MessageResponse:
+def _message_response(
+    message: StoredMessage, files: str, *, with_thinking: bool
+) -> MessageResponse:
+    """Return a stored message; its files are below the address `files`."""
+    details = message.details
     return MessageResponse(
         seq=message.seq,
         role=message.role,
@@ -251,4 +279,13 @@ def _message_response(message: StoredMessage) -> MessageResponse:
             ToolResponse(name=call.name, arguments=call.arguments, result=call.result, ok=call.ok)
             for call in message.tool_calls
         ],
+        finish_reason=known_reason(message.finish_reason),
+        notice=sentence_for(message.finish_reason, details.note),
+        sources=[SourceItem(url=source.url, title=source.title) for source in details.sources],
+        pictures=[
+            PictureItem(id=item.file_id, name=item.name, url=f"{files}/{item.file_id}")
+            for item in details.pictures
+        ],
+        thinking=message.thinking if with_thinking else None,
+        thinking_seconds=details.thinking_ms / 1000 if details.thinking_ms else None,
     )

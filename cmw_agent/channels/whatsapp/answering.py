@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from cmw_agent.channels.common.callers import Caller, Callers
-from cmw_agent.channels.common.turn_streams import TurnResult, wait_until_begun
+from cmw_agent.channels.common.turn_streams import UNSEEN, TurnResult, wait_until_begun
 from cmw_agent.channels.whatsapp.approvals import ApprovalPrompts, WakeSignal
 from cmw_agent.channels.whatsapp.client import WhatsAppClient
 from cmw_agent.channels.whatsapp.formatting import PARSER_WORK, unlinked, unoffered, whatsapp
@@ -25,6 +25,7 @@ from cmw_agent.core.errors import (
 from cmw_agent.core.events import ApprovalRequested, TurnEvent
 from cmw_agent.core.long_texts import off_loop
 from cmw_agent.core.retry import retry
+from cmw_agent.core.sources import source_lines
 from cmw_agent.identity import channel_principals
 from cmw_agent.identity.principals import Principal
 from cmw_agent.limits.limiter import RateLimitError
@@ -278,7 +279,12 @@ def _text_of(result: TurnResult) -> str:
         link = tool.get("link")
         if link and link not in text:
             parts.append(str(link))
+    parts.append("\n".join(source_lines(result.answer.sources)))
+    if result.answer.stored_pictures:
+        parts.append(f"_{UNSEEN}_")
     finished = result.finished
-    if finished is None or finished.outcome == "interrupted":
-        parts.append((finished.sentence if finished else None) or INTERRUPTED)
+    sentence = finished.sentence if finished is not None else None
+    if sentence is None and (finished is None or finished.outcome == "interrupted"):
+        sentence = INTERRUPTED
+    parts.append(sentence or "")
     return "\n\n".join(part for part in parts if part) or SILENT

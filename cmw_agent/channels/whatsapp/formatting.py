@@ -7,11 +7,12 @@ reads the Markdown; the lines that it finds nothing in stay as they are.
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from types import MappingProxyType
 
 from markdown_it import MarkdownIt
+from markdown_it.parser_block import RuleFuncBlockType
+from markdown_it.rules_block import StateBlock, paragraph, table
 from markdown_it.rules_inline.state_inline import Delimiter, StateInline
 from markdown_it.token import Token
 
@@ -85,6 +86,25 @@ def _runs(delimiters: Sequence[Delimiter]) -> Iterator[list[Delimiter]]:
         yield run
 
 
+def _with_lines(rule: RuleFuncBlockType) -> RuleFuncBlockType:
+    """Return a markdown-it rule that notes a block's lines without what encloses it before them.
+
+    The library's own content of a paragraph is stripped of lines of other white space.
+    """
+
+    def rule_with_lines(state: StateBlock, start: int, end: int, silent: bool) -> bool:
+        index = len(state.tokens)
+        is_block = rule(state, start, end, silent)
+        if is_block and not silent:
+            state.tokens[index].meta["lines"] = [
+                state.src[state.bMarks[line] + state.tShift[line] : state.eMarks[line]]
+                for line in range(start, state.line)
+            ]
+        return is_block
+
+    return rule_with_lines
+
+
 class _Parser(MarkdownIt):
     """Reads what WhatsApp can show of Markdown; addresses stay as they are written."""
 
@@ -92,6 +112,8 @@ class _Parser(MarkdownIt):
         super().__init__("zero", {"maxNesting": MAX_NESTING})
         self.core.ruler.enableOnly(["block"])  # a paragraph's lines are read each for itself
         self.block.ruler.enable(["blockquote", "fence", "heading", "hr", "list", "table"])
+        self.block.ruler.at("paragraph", _with_lines(paragraph))
+        self.block.ruler.at("table", _with_lines(table), {"alt": ["paragraph"]})
         inline = ["autolink", "backticks", "emphasis", "escape", "image", "link", "strikethrough"]
         self.inline.ruler.enable(inline)
         self.inline.ruler2.push("pairs", _pair_all)
@@ -164,7 +186,7 @@ def unoffered(markdown: str) -> tuple[str, int]:
 
 
 def split(text: str, max_chars: int = MAX_CHARS) -> list[str]:
-    """Return `text` in parts of at most `most` characters, none of them empty.
+    """Return `text` in parts of at most `max_chars` characters, none of them empty.
 
     It is cut at the ends of paragraphs, lines, sentences or words, in this order of preference; a
     block of code that is cut is closed and opened again.
@@ -205,19 +227,29 @@ def _beside_fence(text: str, cut: int) -> int:
 
 
 def _block(parser: _Parser, token: Token, text: str, source: list[str]) -> str:
-    """Return what is shown for the lines of a block, which has `text` where it is no other kind."""
+    """Return what is shown for the lines of a block, which has `text` where it is a heading."""
     match token.type:
         case "hr":
             return "———"
         case "fence":
-            head, code = source[0].partition(token.markup)[0], token.content.removesuffix("\n")
-            return "\n".join((head + FENCE, *filter(None, [code]), FENCE))
-        case "table_open":
-            return "\n".join(map(parser.line, _table(_cells(source[0]), source[2:])))
+            return _fence(token, source)
         case "heading_open":
             return _heading(source[0], parser.line(text))
-        case _:
-            return "\n".join(map(partial(_line, parser), source, text.split("\n")))
+    lines: list[str] = token.meta["lines"]
+    if token.type == "table_open":
+        head = source[0].removesuffix(lines[0]).lstrip("> \t")
+        rows = _table(head, _cells(lines[0]), lines[2:])
+        return "\n".join(map(parser.line, rows))
+    pairs = zip(source, lines, strict=True)
+    return "\n".join(line.removesuffix(own) + parser.line(own) for line, own in pairs)
+
+
+def _fence(token: Token, source: list[str]) -> str:
+    """Return a block of code without the name of its language, which is one word."""
+    head, code = source[0].partition(token.markup)[0], token.content.removesuffix("\n")
+    is_language = len(token.info.split()) <= 1 and len(source) > 1
+    info = "" if is_language else token.info
+    return "\n".join((head + FENCE + info, *filter(None, [code]), FENCE))
 
 
 def _heading(line: str, text: str) -> str:
@@ -225,23 +257,21 @@ def _heading(line: str, text: str) -> str:
     return f"{line.partition('#')[0]}{BOLD}{bare}{BOLD}" if bare else line
 
 
-def _line(parser: _Parser, line: str, text: str) -> str:
-    """Return a line whose end is a paragraph's `text`, with what stands before it."""
-    head = line.rstrip()
-    text = text.rstrip()
-    return head.removesuffix(text) + parser.line(text if head.endswith(text) else head)
+def _table(head: str, names: list[str], rows: list[str]) -> Iterator[str]:
+    """Yield a table's rows; long names, which many short rows would repeat, stand there once.
 
-
-def _table(names: list[str], rows: list[str]) -> Iterator[str]:
-    """Yield a table's rows; long names, which many short rows would repeat, stand there once."""
+    The first line follows `head`, the sign of the list's item that the table begins.
+    """
     repeated_chars = sum(map(len, names)) * len(rows)
-    if repeated_chars > MAX_GROWTH * sum(map(len, rows)):
-        yield ", ".join(filter(None, names))
-        names = [""] * len(names)
+    if not rows or repeated_chars > MAX_GROWTH * sum(map(len, rows)):
+        yield head + ", ".join(filter(None, names))
+        head, names = "", [""] * len(names)
     for row in rows:
-        pairs = [f"{n}: {c}" if n else c for n, c in zip(names, _cells(row), strict=False) if c]
-        yield "- " + ", ".join(pairs)
+        cells = zip_longest(names, _cells(row), fillvalue="")
+        pairs = [f"{n}: {c}" if n else c for n, c in cells if c]
+        yield (head or "- ") + ", ".join(pairs)
+        head = ""
 
 
 def _cells(line: str) -> list[str]:
-    return [cell.strip() for cell in line.lstrip("> \t").rstrip().strip("|").split("|")]
+    return [cell.strip() for cell in line.strip().strip("|").split("|")]

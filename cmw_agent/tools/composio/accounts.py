@@ -126,7 +126,7 @@ class ConnectedAccounts:
         )
         own = [account for account in listed if account.get("user_id") == user.value]
         if len(own) < len(listed):
-            log.error("%d accounts of others were listed and left out", len(listed) - len(own))
+            log.error("accounts of others were listed and left out", count=len(listed) - len(own))
         return own
 
     async def new_link(

@@ -144,7 +144,7 @@ class Catalog:
             entry.due = self._clock() + FRESH_SECONDS
         except UserError as error:
             entry.due = self._clock() + RETRY_SECONDS
-            log.warning("tools of %s could not be read (error %s)", slug, error.error_id)
+            log.warning("tools could not be read", toolkit=slug, error_id=error.error_id)
         finally:
             entry.tried = True
             entry.fetching = None

@@ -216,7 +216,7 @@ class Connections:
     async def _failed(
         self, user: ConnectionUser, tool: ConnectedTool, account_id: str | None, why: ComposioError
     ) -> ToolOutcome:
-        log.info("tool %s failed: %s, status %s", tool.slug, why.kind, why.status_code)
+        log.info("a tool failed", tool=tool.slug, kind=why.kind, status=why.status_code)
         if NOT_CONNECTED.search(why.slug):
             raise NotConnectedError(tool.toolkit)
         # A tool's own error may contain similar words, so the account itself is checked.
@@ -294,11 +294,11 @@ def _user_errors(action: str) -> Iterator[None]:
     except ComposioError as composio_error:
         error = ConnectionsError()
         log.warning(
-            "%s failed: %s %r (error %s) %s",
-            action,
-            composio_error.kind,
-            composio_error.slug[:80],
-            error.error_id,
-            describe_exception(composio_error),
+            "composio failed",
+            action=action,
+            kind=composio_error.kind,
+            slug=repr(composio_error.slug[:80]),
+            error_id=error.error_id,
+            cause=describe_exception(composio_error),
         )
         raise error from composio_error

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from cmw_agent.core.errors import UserError
@@ -10,6 +9,7 @@ from cmw_agent.identity.principals import Principal
 from cmw_agent.tools.composio.catalog import ConnectedTool
 from cmw_agent.tools.composio.connecting import ConnectionOrigin, ConnectionService
 from cmw_agent.tools.composio.tool_calls import NotConnectedError, ToolOutcome
+from cmw_agent.tools.toolset import ToolResult
 
 CONNECT = "connect_account"
 MAX_TOOLS = 100  # per request; endpoints accept 128
@@ -19,15 +19,6 @@ NO_COOKIE = (
 )
 NOT_HERE = "Nothing was done: the user has not connected this app. Tell them to write"
 NO_CONNECTIONS = f"Nothing was done. Tell the user: {NO_COOKIE}"
-
-
-@dataclass(frozen=True, slots=True)
-class ComposioResult:
-    """Result of a tool call: text for the model, and a URL to show to the user or None."""
-
-    text: str
-    ok: bool
-    link: str | None = None
 
 
 class ComposioToolset:
@@ -75,14 +66,14 @@ class ComposioToolset:
         tool = self._tools.get(name)
         return tool is None or tool.changes
 
-    async def use(self, name: str, arguments: Mapping[str, Any]) -> ComposioResult:
+    async def use(self, name: str, arguments: Mapping[str, Any]) -> ToolResult:
         """Run a tool for this toolset's user, once.
 
         Raises:
             KeyError: There is no such tool.
         """
         if not self._principal.is_kept:
-            return ComposioResult(NO_CONNECTIONS, ok=False)
+            return ToolResult(NO_CONNECTIONS, ok=False)
         if name == CONNECT:
             return await self._offer(str(arguments.get("toolkit") or ""))
         tool = self._tools[name]
@@ -91,21 +82,21 @@ class ComposioToolset:
         except NotConnectedError as error:
             return await self._offer(error.toolkit)
         except UserError as error:
-            return ComposioResult(str(error), ok=False)
-        return ComposioResult(outcome.text, outcome.ok)
+            return ToolResult(str(error), ok=False)
+        return ToolResult(outcome.text, outcome.ok)
 
-    async def _offer(self, toolkit: str) -> ComposioResult:
+    async def _offer(self, toolkit: str) -> ToolResult:
         if self._origin is None:
-            return ComposioResult(f"{NOT_HERE} `/connect {toolkit}`.", ok=False)
+            return ToolResult(f"{NOT_HERE} `/connect {toolkit}`.", ok=False)
         try:
             link = await self._connecting.offer(self._principal, self._origin, toolkit)
         except UserError as error:
-            return ComposioResult(str(error), ok=False)
+            return ToolResult(str(error), ok=False)
         text = (
             f"The user has not connected {toolkit} yet. They are shown a button that connects "
             "it; ask them to use it and to say when they are done."
         )
-        return ComposioResult(text, ok=False, link=link)
+        return ToolResult(text, ok=False, link=link)
 
 
 def _connect_schema(toolkits: Sequence[str]) -> dict[str, Any]:

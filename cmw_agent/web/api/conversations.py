@@ -18,7 +18,7 @@ from starlette.routing import Route
 from cmw_agent.agent.access import Agents
 from cmw_agent.channels.common.downloads import Download
 from cmw_agent.conversations.cursors import InvalidCursorError, decode_cursor, encode_cursor
-from cmw_agent.conversations.export import FORMATS, all_written, written
+from cmw_agent.conversations.export import FORMATS, all_written, formats, written
 from cmw_agent.conversations.service import PAGE, ConversationService
 from cmw_agent.core.errors import InvalidMessageError, NotFoundError
 from cmw_agent.identity.principals import Principal
@@ -126,19 +126,19 @@ class HistoryRoutes:
         )
 
     async def export(self, request: Request, principal: Principal) -> Response:
-        """One conversation as a file."""
+        """One conversation as a file; with `thinking=1` the models' thoughts are in it, too."""
         ending = request.query_params.get("format", "md")
         if ending not in FORMATS:
             raise InvalidMessageError("A conversation can be saved as md, json or html.")
         conversation_id = request.query_params.get("id", "")
-        history, form = self._history(), FORMATS[ending]
+        history, form = self._history(), formats(with_thinking=_wants_thinking(request))[ending]
         conversation = await history.conversation(principal, conversation_id)
         pieces = written(form, conversation, history.messages(principal, conversation_id))
         headers = _file(conversation.title, ending)
         return self._download(request, principal, pieces, form.media_type, headers)
 
     async def everything(self, request: Request, principal: Principal) -> Response:
-        """All conversations as one JSON file, written as it is read."""
+        """All conversations as one JSON file, written as it is read; `thinking` as for one."""
         history = self._history()
 
         async def messages(conversation: Conversation) -> AsyncGenerator[list[StoredMessage]]:
@@ -147,7 +147,9 @@ class HistoryRoutes:
                 async for page in history.messages(principal, conversation.conversation_id):
                     yield page
 
-        pieces = all_written(history.conversations(principal), messages)
+        pieces = all_written(
+            history.conversations(principal), messages, with_thinking=_wants_thinking(request)
+        )
         headers = _file("conversations", "json")
         return self._download(request, principal, pieces, "application/json", headers)
 
@@ -206,6 +208,10 @@ def _before(text: str | None) -> tuple[datetime, str] | None:
         return decode_cursor(text)
     except InvalidCursorError:
         raise InvalidMessageError("The list has no such place.", status=400) from None
+
+
+def _wants_thinking(request: Request) -> bool:
+    return request.query_params.get("thinking") == "1"
 
 
 def _file(title: str, ending: str) -> dict[str, str]:

@@ -6,12 +6,13 @@ answered like a route that does not exist.
 
 from collections.abc import Callable
 from functools import partial
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from cmw_agent.channels.common.downloads import file_response
 from cmw_agent.core.errors import NotFoundError, UserError
 from cmw_agent.files.service import Files
 from cmw_agent.identity.principals import Principal
@@ -20,7 +21,6 @@ from cmw_agent.web.security.guard import NOT_FOUND
 from cmw_agent.web.security.route_allowlist import FILE_NAME
 
 MAX_BODY_BYTES = 1_024  # of a request that names a file
-SHOWN = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 NOBODY = "Files need a visit that is kept; please allow this page's cookie and reload it."
 
 
@@ -61,16 +61,7 @@ class FileRoutes:
 
     async def download(self, request: Request, principal: Principal) -> Response:
         """The bytes as they came, to be saved and never to be run."""
-        file, path = await self._files().open(principal, request.path_params["file_id"])
-        return FileResponse(
-            path,
-            media_type=file.media_type if file.media_type in SHOWN else "application/octet-stream",
-            headers={
-                "content-disposition": f"attachment; filename*=UTF-8''{quote(file.name, safe='')}",
-                # The guard adds its own, nosniff and no-store; both policies hold then.
-                "content-security-policy": "sandbox; default-src 'none'",
-            },
-        )
+        return file_response(*await self._files().open(principal, request.path_params["file_id"]))
 
     async def remove(self, request: Request, principal: Principal) -> Response:
         """Delete a file that no message has."""

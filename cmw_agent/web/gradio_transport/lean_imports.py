@@ -1,7 +1,9 @@
 """Import hooks that make `import gradio` cheaper; they act on two modules by name.
 
 - pandas is executed when one of its attributes is first read. Gradio imports it at its start and
-  needs it for data frames and plots, of which the page has none.
+  needs it for data frames and plots, of which the page has none. Before Python 3.11.9 and 3.12.3
+  `LazyLoader` is not safe when two threads read the first attribute at once (CPython's issue
+  114763); nothing in the app reads any.
 - Gradio writes a stub file (``.pyi``) for each component's class when the class is made: it
   parses the component's source twice, renders a template and may write into its own package.
   The stubs serve editors, so the function that writes them does nothing here.

@@ -18,7 +18,7 @@ from cmw_agent.chat.model_choice import EFFORT, MODEL
 from cmw_agent.chat.turn import SETTLE_SECONDS, Turn
 from cmw_agent.conversations.sessions import LiveSession
 from cmw_agent.core.errors import NotFoundError, UserError
-from cmw_agent.core.events import TextDelta, TurnFinished
+from cmw_agent.core.events import TextDelta, TextWasThinking, TurnFinished
 from cmw_agent.core.store_errors import mapped_store_errors
 from cmw_agent.runtime.runtime import Runtime
 from cmw_agent.web.gradio_transport.protocol import UNCHANGED, Notice
@@ -236,7 +236,13 @@ class Handlers:
                 if isinstance(event, TextDelta):
                     text += event.text
                     yield text
+                elif isinstance(event, TextWasThinking):
+                    text = text[: max(len(text) - event.length, 0)]
+                    yield text
                 elif isinstance(event, TurnFinished) and event.sentence:
+                    if event.finish_reason is not None:
+                        yield f"{text}\n\n{event.sentence}"
+                        return
                     raise UserError(event.sentence, error_id=event.error_id)
 
     # -- the session behind a request ---------------------------------------------

@@ -79,6 +79,7 @@ CHANNEL_ROUTES: tuple[Route, ...] = (
     *_own("GET", "DELETE", "OPTIONS", template=f"{_CHAT}/sessions/{{session_id}}"),
     *_own("POST", "OPTIONS", template=f"{_CHAT}/sessions/{{session_id}}/end"),
     *_own("GET", "OPTIONS", template=f"{_CHAT}/sessions/{{session_id}}/export"),
+    *_own("GET", "OPTIONS", template=f"{_CHAT}/sessions/{{session_id}}/files/{{file_id}}"),
     *_own("GET", "POST", "OPTIONS", template=f"{_CHAT}/sessions/{{session_id}}/approvals"),
     *_own("POST", "OPTIONS", template="/v1/chat/completions"),
     *_own("GET", "OPTIONS", template="/v1/models"),

@@ -425,8 +425,9 @@
       this.tools = make("div", { className: "tools" });
       this.body = make("div", { className: "text", dir: "auto" });
       this.dots = make("p", { className: "dots", role: "img", "aria-label": words.thinking }, make("i"), make("i"), make("i"));
+      this.sources = make("ol", { className: "sources" });
       this.foot = make("p", { className: "foot" });
-      this.row = make("article", { className: "answer" }, this.tools, this.body, this.dots, this.foot);
+      this.row = make("article", { className: "answer" }, this.tools, this.body, this.sources, this.dots, this.foot);
       view.add(this.row);
     }
 
@@ -436,6 +437,7 @@
       this.text = "";
       this.steps.clear();
       this.tools.replaceChildren();
+      this.sources.replaceChildren();
       this.foot.replaceChildren();
       this.dots.hidden = false;
       this.isBegun = true;
@@ -445,6 +447,16 @@
     add(text) {
       this.text += text;
       this.timer ??= setTimeout(() => { this.timer = null; this.draw(); }, FRAME_MS);
+    }
+
+    replace(text) { // the rest was the model's thoughts
+      this.text = text;
+      this.draw();
+    }
+
+    cite(sources) {
+      following(() => this.sources.append(...sources.map(({ url, title }) =>
+        make("li", {}, link(url, title || url) ?? (title || "?")))));
     }
 
     draw() {
@@ -569,6 +581,8 @@
           session = told.session_id;
           answer.begin();
         } else if (name === "delta") answer.add(told.text);
+        else if (name === "replaced") answer.replace(told.response);
+        else if (name === "sources") answer.cite(told.sources);
         else if (name === "tool" || name === "tool_done") answer.step(told);
         else if (name === "approval") {
           answer.waits = true;
@@ -639,7 +653,9 @@
         last = new Answer();
         last.text = message.content;
         message.tools.forEach((tool, number) => last.step({ ...tool, call: number }));
-        last.note = message.status === "complete" ? "" : message.status === "failed" ? words.none : words.cut;
+        last.cite(message.sources);
+        last.note = lang === "en" && message.notice ? message.notice
+          : message.status === "complete" ? "" : message.status === "failed" ? words.none : words.cut;
       }
     }
     if (found.waiting.length) ask({ follow: true }, last ?? new Answer());
@@ -756,6 +772,8 @@ pre { padding: 8px 10px; margin: 0; overflow-x: auto; white-space: pre; } pre co
 .step { margin: 0 0 4px; font-size: 13px; color: var(--pale); }
 .connect { display: inline-block; margin: 2px 0 8px; padding: 6px 12px; border-radius: 8px; text-decoration: none;
   background: var(--accent); color: var(--on-accent); }
+.sources { margin: 6px 0 0; padding-inline-start: 1.5em; font-size: 13px; color: var(--pale); overflow-wrap: anywhere; }
+.sources:empty { display: none; }
 .foot { margin: 4px 0 0; font-size: 13px; color: var(--pale); } .foot:empty { display: none; }
 .retry { background: none; text-decoration: underline; padding: 4px; color: var(--ink); }
 .dots { display: flex; gap: 4px; margin: 6px 0; padding: 0; }

@@ -10,7 +10,7 @@ from memory.records import StoredFile
 from memory.validation import check_owner, check_texts, is_id
 
 
-class FileStore(OwnerStore):
+class FileRecordStore(OwnerStore):
     """Stores, reads and deletes the records of uploaded files."""
 
     async def add_file(

@@ -1,0 +1,280 @@
+"""Thoughts in a message's text and fields: told apart from the answer wherever the text is cut."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cmw_agent.core.events import (
+    AgentEvent,
+    PictureReceived,
+    TextDelta,
+    TextWasThinking,
+    ThinkingDelta,
+)
+from cmw_agent.llm.message_text import MessageText
+from cmw_agent.llm.run_events import RunEvents
+from cmw_agent.llm.thinking import ImpliedThinking, ThoughtFields
+from cmw_agent.llm.tool_calls import ToolCalls
+
+PICTURE = "![a cat](data:image/png;base64,iVBORw0KGgo=)"
+
+
+def joined(events: list[AgentEvent]) -> list[AgentEvent]:
+    """Return the events with neighbours of one kind in one."""
+    result: list[AgentEvent] = []
+    for event in events:
+        last = result[-1] if result else None
+        if isinstance(event, TextDelta) and isinstance(last, TextDelta):
+            result[-1] = TextDelta(last.text + event.text)
+        elif isinstance(event, ThinkingDelta) and isinstance(last, ThinkingDelta):
+            result[-1] = ThinkingDelta(last.text + event.text)
+        else:
+            result.append(event)
+    return result
+
+
+def scanned(
+    pieces: list[str], *, text_calls: bool = False, in_thoughts: bool = False
+) -> tuple[list[AgentEvent], MessageText, ToolCalls]:
+    events: list[AgentEvent] = []
+    calls = ToolCalls(["clock"])
+    content = MessageText(
+        RunEvents(events.append),
+        calls,
+        {"clock": {}},
+        text_calls=text_calls,
+        in_thoughts=in_thoughts,
+    )
+    for piece in pieces:
+        content.add(piece)
+    content.finish(was_cut=False)
+    return joined(events), content, calls
+
+
+def told(text: str, *, in_thoughts: bool = False) -> tuple[str, str]:
+    """Return answer and thoughts as a page has them in the end."""
+    events, content, _ = scanned([text], in_thoughts=in_thoughts)
+    answer = thoughts = ""
+    for event in events:
+        match event:
+            case TextDelta(more):
+                answer += more
+            case ThinkingDelta(more):
+                thoughts += more
+            case TextWasThinking(length):
+                answer, thoughts = answer[:-length], thoughts + answer[-length:]
+    assert content.text == answer
+    return answer, thoughts
+
+
+TAGGED = {
+    "<think>hm</think>\n\nHello": ("Hello", "hm"),
+    "\n<think>\nhm\n</think>\nHello": ("Hello", "hm\n"),
+    "<THINK>hm</Think>Hello": ("Hello", "hm"),
+    "<thinking>hm</thinking>Hello": ("Hello", "hm"),
+    "<thought>hm</thought>Hello": ("Hello", "hm"),
+    "<reasoning>hm</reasoning>Hello": ("Hello", "hm"),
+    "[THINK]hm[/THINK]Hello": ("Hello", "hm"),
+    "◁think▷hm◁/think▷Hello": ("Hello", "hm"),
+    "<|channel|>analysis<|message|>hm<|end|><|start|>assistant<|channel|>final<|message|>Hello<|return|>": (
+        "Hello",
+        "hm",
+    ),
+    "<think></think>\n\nHello": ("Hello", ""),
+    "<think>never closed": ("", "never closed"),
+    "hm\n</think>\n\nHello": ("Hello", "hm\n"),
+    "</think>\n\nHello": ("Hello", ""),
+    "Hello\n<think>hm</think>\n\nthere": ("Hello\n\n\nthere", "hm"),
+    "Hello <think>hm</think> there": ("Hello  there", "<think>hm"),
+    "<think>a</think>b</think>c": ("bc", "a"),
+    "<think>a `</think>` b</think>c": ("c", "a `</think>` b"),
+    "The tag `<think>` opens and `</think>` closes.": (
+        "The tag `<think>` opens and `</think>` closes.",
+        "",
+    ),
+    "```html\n<think>\n</think>\n```\nSo.": ("```html\n<think>\n</think>\n```\nSo.", ""),
+    "```<think>``` is code.\n<think>hm</think>Yes": ("```<think>``` is code.\nYes", "hm"),
+    "~~~\n<think>\n~~~\n<think>hm</think>Yes": ("~~~\n<think>\n~~~\nYes", "hm"),
+    "1 < 2, a <b>c</b>, x[0]!": ("1 < 2, a <b>c</b>, x[0]!", ""),
+    "  indented": ("  indented", ""),
+    " \n\t ": ("", ""),
+}
+
+
+@pytest.mark.parametrize("text", TAGGED)
+def test_tagged_thoughts_are_no_part_of_the_answer(text: str) -> None:
+    assert told(text) == TAGGED[text]
+
+
+PARTS = st.sampled_from(
+    [
+        *("<think>", "</think>", "<thinking>", "</Thinking>", "[THINK]", "[/THINK]", "<|end|>"),
+        *("`", "``", "```", "~~~", "\n", " ", "a", "b c", "!", "![", "](", ")", "<", "</", "◁"),
+        *("<tool_call>", "</tool_call>", '{"name": "clock", "arguments": {}}', "[TOOL_CALLS]"),
+        *(PICTURE, PICTURE[:20], "data:image/png;base64,", "<function=", "</function>"),
+    ]
+)
+
+
+@given(st.lists(PARTS, max_size=14), st.data(), st.booleans(), st.booleans())
+def test_a_text_cut_anywhere_gives_the_same_events(
+    parts: list[str], data: Any, text_calls: bool, in_thoughts: bool
+) -> None:
+    text = "".join(parts)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=8)))
+    pieces = [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
+    outcomes = []
+    for way in ([text], pieces, list(text)):
+        events, content, calls = scanned(way, text_calls=text_calls, in_thoughts=in_thoughts)
+        named = [(call["name"], call["args"]) for calls in calls.parse() for call in calls]
+        outcomes.append((events, content.text, content.started_inside, named))
+    assert outcomes[0] == outcomes[1] == outcomes[2]
+
+
+def test_plain_text_is_emitted_at_once() -> None:
+    events: list[AgentEvent] = []
+    content = MessageText(RunEvents(events.append), ToolCalls(), {})
+    for piece in ("Hello", " world, 1 < 2", " and `code`.", " End"):
+        content.add(piece)
+        assert "".join(e.text for e in events if isinstance(e, TextDelta)) == content.text
+    assert content.text == "Hello world, 1 < 2 and `code`. End"
+
+
+def test_text_that_turns_out_to_be_thoughts_leaves_the_paragraph_before_it_whole() -> None:
+    events: list[AgentEvent] = []
+    run = RunEvents(events.append)
+    run.begin_call()
+    run.emit_text("First.")
+    for text in ("hm</think>Second.",):
+        run.begin_call()
+        content = MessageText(run, ToolCalls(), {})
+        content.add(text)
+        content.finish(was_cut=False)
+    assert events == [
+        TextDelta("First."),
+        TextDelta("\n\nhm"),
+        TextWasThinking(4),
+        TextDelta("\n\nSecond."),
+    ]
+
+
+# -- a model that starts inside its thoughts -------------------------------------------------
+
+
+def test_a_model_that_starts_inside_its_thoughts_is_held_as_thinking_from_the_start() -> None:
+    _, content, _ = scanned(["hm</think>Hello"])
+    assert content.started_inside
+    events, content, _ = scanned(["so", " then", "</think>\n\n", "Hi"], in_thoughts=True)
+    assert events == [ThinkingDelta("so then"), TextDelta("Hi")]
+    assert content.started_inside
+
+
+def test_where_no_closing_tag_comes_the_thoughts_were_the_answer() -> None:
+    events, content, _ = scanned(["Hel", "lo"], in_thoughts=True)
+    assert events == [ThinkingDelta("Hello"), TextDelta("Hello")]
+    assert content.text == "Hello"
+    assert content.started_inside is False
+
+
+def test_a_call_without_text_says_nothing_of_how_a_model_starts() -> None:
+    assert scanned([])[1].started_inside is None
+
+
+def test_what_one_made_a_model_write_delays_an_answer_or_two_of_others() -> None:
+    models = ImpliedThinking()
+    delayed = 0
+    for _ in range(200):
+        models.learn("m", started_inside=True)  # somebody asked for the tag
+        delayed += models.expects("m")
+        models.learn("m", started_inside=False)  # somebody else got an answer
+    assert delayed == 1
+    for _ in range(4):
+        models.learn("m", started_inside=True)
+    assert models.expects("m")
+    assert not models.expects("n")
+
+
+def test_the_names_of_models_that_are_remembered_are_bounded() -> None:
+    models = ImpliedThinking()
+    for number in range(1_000):
+        models.learn(f"m{number}", started_inside=True)
+    assert len(models._models) <= 100
+    assert models.expects("m999")
+
+
+# -- pictures in the text --------------------------------------------------------------------
+
+
+def test_a_picture_in_the_text_is_a_picture_and_no_text() -> None:
+    events, content, _ = scanned([f"Look: {PICTURE} Nice!"])
+    assert events == [
+        TextDelta("Look: "),
+        PictureReceived("image/png", b"\x89PNG\r\n\x1a\n"),
+        TextDelta(" Nice!"),
+    ]
+    assert content.has_pictures
+
+
+def test_a_picture_that_was_cut_leaves_no_data_in_the_text() -> None:
+    events, _, _ = scanned([f"Look: {PICTURE[:-5]}"])
+    assert events == [TextDelta("Look: ")]
+
+
+# -- fields ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("delta", "thought", "wire"),
+    [
+        ({"reasoning_content": "a"}, "a", {"reasoning_content": "a"}),
+        ({"reasoning": "a"}, "a", {"reasoning": "a"}),
+        (
+            {"reasoning": "a", "reasoning_content": "a"},
+            "a",
+            {"reasoning": "a", "reasoning_content": "a"},
+        ),
+        ({"thinking": "a"}, "a", {"thinking": "a"}),
+        ({"thinking": {"content": "a"}}, "a", {"thinking": {"content": "a"}}),
+        (
+            {"reasoning_details": [{"type": "reasoning.text", "text": "a", "index": 0}]},
+            "a",
+            {"reasoning_details": [{"type": "reasoning.text", "text": "a", "index": 0}]},
+        ),
+        (
+            {
+                "reasoning": "a",
+                "reasoning_details": [{"type": "reasoning.summary", "summary": "a"}],
+            },
+            "a",
+            {
+                "reasoning": "a",
+                "reasoning_details": [{"type": "reasoning.summary", "summary": "a"}],
+            },
+        ),
+        ({"reasoning_content": None, "reasoning": "", "thinking": 7}, "", {}),
+    ],
+)
+def test_thoughts_are_read_once_and_sent_back_as_they_came(
+    delta: dict[str, Any], thought: str, wire: dict[str, Any]
+) -> None:
+    fields = ThoughtFields()
+    assert fields.add(delta) == thought
+    assert fields.wire() == wire
+
+
+def test_pieces_of_one_detail_are_sent_back_as_one() -> None:
+    fields = ThoughtFields()
+    kind = {"type": "reasoning.text", "index": 0}
+    for entry in (
+        {**kind, "text": "a", "id": "r1"},
+        {**kind, "text": "b"},
+        {**kind, "signature": "s"},
+        {"type": "reasoning.encrypted", "index": 1, "data": "x"},
+    ):
+        fields.add({"reasoning_details": [entry]})
+    assert fields.wire()["reasoning_details"] == [
+        {**kind, "text": "ab", "id": "r1", "signature": "s"},
+        {"type": "reasoning.encrypted", "index": 1, "data": "x"},
+    ]
