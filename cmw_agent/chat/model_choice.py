@@ -9,7 +9,7 @@ from cmw_agent.config.model_profiles import Effort, Models
 from cmw_agent.config.model_values import EFFORTS
 
 MODEL, EFFORT = "model", "effort"  # in the context of a conversation
-DEFAULT: Literal["default"] = "default"  # the effort that takes an earlier choice back
+AUTO: Literal["auto"] = "auto"  # the effort that takes an earlier choice back
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,23 +18,23 @@ class ModelChoice:
 
     Args:
         model: The model's id; None where none was chosen.
-        effort: `DEFAULT` for what its profile says; None where none was chosen.
+        effort: `AUTO` for what its profile says; None where none was chosen.
     """
 
     model: str | None = None
-    effort: Effort | Literal["default"] | None = None
+    effort: Effort | Literal["auto"] | None = None
 
     @property
     def asked_effort(self) -> Effort | None:
         """The effort to ask for; None for what the model's profile says."""
-        return None if self.effort == DEFAULT else self.effort
+        return None if self.effort == AUTO else self.effort
 
     @classmethod
     def of(cls, model: object, effort: object) -> "ModelChoice":
         """Return what a request or a conversation's context says; other values count as none."""
         return cls(
             model if isinstance(model, str) and model else None,
-            next((known for known in (*EFFORTS, DEFAULT) if known == effort), None),
+            next((known for known in (*EFFORTS, AUTO) if known == effort), None),
         )
 
     def context(self, models: Models, agent: AgentProfile) -> dict[str, Any]:

@@ -477,6 +477,7 @@ def test_no_cache_has_users_in_it() -> None:
 FALLBACKS = {"default", "default_user", "default_session", "anonymous", "guest", "unknown"}
 JUDGED_WORDS = {
     ("cmw_agent.config.declarations", "default"),  # an argument of pydantic's Field
+    ("cmw_agent.web.page.components", "Default"),  # the label of an effort
     ("cmw_agent.agent.tool_loop", "unknown"),  # the name of a tool, as LangChain has it
 }
 

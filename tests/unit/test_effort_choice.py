@@ -38,13 +38,13 @@ def test_an_effort_is_kept_until_another_or_the_default_is_chosen(tmp_path: Any)
         (None, "high", {}),
         ("invented", "high", {}),
         ("low", "low", {EFFORT: "low"}),
-        ("default", None, {EFFORT: None}),
-        ("default", None, {}),
+        ("auto", None, {EFFORT: None}),
+        ("auto", None, {}),
         (None, None, {}),
     ):
         settled = settle(models, agent, ModelChoice.of("m1", chosen), kept)
         assert settled == ("m1", effort, changes)
         kept |= changes
-    assert ModelChoice.of("m2", "default").context(models, agent) == {MODEL: "m2"}
+    assert ModelChoice.of("m2", "auto").context(models, agent) == {MODEL: "m2"}
     assert ModelChoice.of("m2", "low").context(models, agent) == {MODEL: "m2", EFFORT: "low"}
-    assert ModelChoice.of(None, "default").asked_effort is None
+    assert ModelChoice.of(None, "auto").asked_effort is None

@@ -1,6 +1,7 @@
 """Rendering of a conversation in Gradio's normal form, in the right order."""
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from gradio.components.chatbot import ChatbotDataMessages
@@ -167,7 +168,7 @@ class Clock:
         return self.now
 
 
-def shown(events: list[TurnEvent], clock: Clock | None = None) -> list[tuple[str | None, str]]:
+def shown(events: Sequence[TurnEvent], clock: Clock | None = None) -> list[tuple[str | None, str]]:
     """Return what is drawn of events, a second apart: the title, if any, and the text of each part."""
     clock = clock or Clock()
     live = LiveAnswer([], clock)
@@ -191,13 +192,22 @@ def thought(text: str, title: str) -> tuple[str, str]:
 def test_thoughts_are_a_step_for_each_model_call_in_their_place() -> None:
     assert shown([ThinkingDelta("a"), ThinkingDelta("b")]) == [(THINKING, "ab")]
     call = ToolStarted("1", "calculate", {})
-    events = [ThinkingDelta("a"), call, ToolFinished("1", "calculate", "1", True, 0.1)]
+    events: list[TurnEvent] = [
+        ThinkingDelta("a"),
+        call,
+        ToolFinished("1", "calculate", "1", True, 0.1),
+    ]
     assert shown([*events, ThinkingDelta("c"), TextDelta("one")])[::2] == [
         thought("a", "1 s"),
         thought("c", "1 s"),
     ]
     # Some servers send thoughts and text in turn: the answer is one text nevertheless.
-    mixed = [ThinkingDelta("a"), TextDelta("x"), ThinkingDelta("b"), TextDelta("y")]
+    mixed: list[TurnEvent] = [
+        ThinkingDelta("a"),
+        TextDelta("x"),
+        ThinkingDelta("b"),
+        TextDelta("y"),
+    ]
     assert shown(mixed) == [thought("ab", "1 s"), (None, "xy")]
     # A turn that is stopped thinks no longer.
     stopped = shown([ThinkingDelta("a"), TurnFinished("interrupted")])
@@ -205,7 +215,7 @@ def test_thoughts_are_a_step_for_each_model_call_in_their_place() -> None:
 
 
 def test_text_that_was_thought_moves_into_the_step() -> None:
-    moved = [TextDelta("\n\nhm"), TextDelta(", so"), TextWasThinking(8)]
+    moved: list[TurnEvent] = [TextDelta("\n\nhm"), TextDelta(", so"), TextWasThinking(8)]
     assert shown(moved) == [thought("\n\nhm, so", "2 s")]
     assert shown([*moved, TextDelta("\n\nyes")])[1:] == [(None, "yes")]
     assert shown([ThinkingDelta("a"), *moved, TextDelta("yes")]) == [

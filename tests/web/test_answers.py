@@ -219,7 +219,7 @@ async def test_the_effort_is_chosen_where_the_model_has_one_and_kept(
 ) -> None:
     page = await people.open(house)
     effort = page.frame.get_by_role("combobox", name="Effort")
-    await expect(effort).to_have_value("default")
+    await expect(effort).to_have_value("auto")
     await effort.select_option("High")
     await page.ask("how hard")
     await page.reload()
@@ -228,7 +228,7 @@ async def test_the_effort_is_chosen_where_the_model_has_one_and_kept(
     await effort.select_option("Default")
     await page.ask("and now")
     await page.reload()
-    await expect(effort).to_have_value("default")
+    await expect(effort).to_have_value("auto")
     asked = [r.body.get("reasoning_effort") for r in endpoint.requests[-2:]]
     assert asked == ["high", "medium"]
     await page.frame.locator("#cmw-models input").click()

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from cmw_agent.chat.model_choice import DEFAULT
+from cmw_agent.chat.model_choice import AUTO
 from cmw_agent.config.agent_profiles import AgentProfile
 from cmw_agent.config.model_profiles import Models
 from cmw_agent.config.model_values import EFFORTS
@@ -31,7 +31,7 @@ EXAMPLES = (
     "What can you do?",
 )
 EFFORT_LABELS: Mapping[str, str] = MappingProxyType(
-    {DEFAULT: "Default"}
+    {AUTO: "Default"}
     | {name: {"xhigh": "Extra high"}.get(name, name.capitalize()) for name in EFFORTS}
 )
 EVENTS = frozenset(

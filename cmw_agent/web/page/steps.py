@@ -87,7 +87,7 @@ def shortened(thoughts: str, limit: int = MAX_THOUGHTS_CHARS) -> str:
     """
     if len(thoughts) <= limit:
         return thoughts
-    return f"{LEFT_OUT}…{thoughts[-MAX_THOUGHTS_CHARS:]}"
+    return LEFT_OUT + thoughts[-MAX_THOUGHTS_CHARS:]
 
 
 def _duration(seconds: float) -> str:

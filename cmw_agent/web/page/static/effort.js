@@ -1,7 +1,7 @@
 /* The choice of how much the model thinks, shown where the chosen model can be told. */
 (() => {
   "use strict";
-  const DEFAULT = "default";
+  const AUTO = "auto";
   let label, select, models;
 
   function show(model) {
@@ -22,7 +22,7 @@
     window.cmw.opened = (id, model, effort) => {
       if (model !== undefined) {
         show(model);
-        select.value = effort || DEFAULT;
+        select.value = effort || AUTO;
       }
       return opened(id);
     };
