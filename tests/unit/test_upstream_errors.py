@@ -14,6 +14,7 @@ import aiohttp
 import orjson
 import pytest
 
+from cmw_agent.config.model_profiles import ModelProfile
 from cmw_agent.llm.endpoint import MAX_ERROR, read_error_body
 from cmw_agent.llm.error_details import MAX_MESSAGE, ErrorReader
 from cmw_agent.llm.errors import (
@@ -197,20 +198,23 @@ def test_an_error_in_a_stream_has_its_own_kind_only_where_it_says_more(
 
 
 def test_each_kind_has_one_sentence_that_says_what_to_do_next(tmp_path: Path) -> None:
-    settings = settings_for(tmp_path, model="gpt-x")
+    settings = settings_for(tmp_path, model="gpt-x", model_timeout=75)
+    other = ModelProfile("other", "other", base_url="https://b.example/v1", silence=30)
     assert len(set(SENTENCES.values())) == len(SENTENCES)
     for kind in SENTENCES:
         error = UpstreamError()
         error.kind = kind
-        sentence = explain(error, settings, silence=75).sentence
+        sentence = explain(error, settings).sentence
         first, _, rest = sentence.partition("; ")
         assert 15 <= len(first) <= 120
         assert 10 <= len(rest) <= 100
         assert rest.endswith(".")
         assert not set("{}*\n") & set(sentence)
-    assert "75 seconds" in explain(TimeoutError(), settings, silence=75).sentence
+    assert "75 seconds" in explain(TimeoutError(), settings).sentence
+    assert "30 seconds" in explain(TimeoutError(), settings, other).sentence
     unknown = RequestRefusedError(404, ErrorReader([]).of_body(404, b"no such model", b""))
-    assert "'other'" in explain(unknown, settings, model="other").sentence
+    assert "'other'" in explain(unknown, settings, other).sentence
+    assert "agents.toml" in explain(unknown, settings, other).sentence
 
 
 # -- what is struck out -----------------------------------------------------------
