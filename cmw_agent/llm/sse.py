@@ -72,10 +72,10 @@ class SSEParser:
     def feed(self, data: bytes) -> list[Chunk]:
         """Return the chunks that `data` completes."""
         chunks: list[Chunk] = []
-        if self.fault is not None or self.done:
+        if not data or self.fault is not None or self.done:
             return chunks
         self._length += len(data)
-        if self._after_cr and data:
+        if self._after_cr:
             data = data.removeprefix(b"\n")
             self._after_cr = False
         if self._rest:

@@ -67,7 +67,7 @@ def check_told(error: Exception, settings: Settings, secret: str) -> None:
         ("hang-before", "timeout", 1),
         ("hang", "timeout", 1),
         ("cut-3", "cut", 1),
-        ("cut-0", "cut", 1),
+        ("cut-0", "cut", 3),
         ("not-sse", "not_a_stream", 1),
         ("bad-json", "not_a_stream", 1),
         ("error-in-stream", "refused", 1),
