@@ -83,7 +83,11 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
         "cmw_agent.llm.endpoint.read_error_body",
     ),
     "numbers are added or rounded": (
-        "cmw_agent.chat.answer.AnswerAccumulator.add",
+        "cmw_agent.chat.answer.AnswerAccumulator._add_call",
+        "cmw_agent.chat.answer.AnswerAccumulator._count",
+        "cmw_agent.chat.answer.AnswerAccumulator._end_thought",
+        "cmw_agent.chat.answer.AnswerAccumulator.details",
+        "cmw_agent.web.page.steps._duration",
         "cmw_agent.cli.backup.check",
         "cmw_agent.limits.budget_use.Hold.grow",
         "cmw_agent.limits.budget_use.BudgetUsage.add",
@@ -101,6 +105,8 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
         "memory.maintenance.retention.Retention._in_batches",
     ),
     "a few entries, bounded by a constant, are looked at": (
+        "cmw_agent.web.gradio_transport.protocol.edits",
+        "cmw_agent.web.page.rendering.history",
         "cmw_agent.limits.backends.ProcessStorage._put",
         "cmw_agent.limits.backends.ProcessStorage._recent",
         "cmw_agent.core.errors.describe_exception",
@@ -158,12 +164,14 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
         "cmw_agent.chat.commands.ChatCommands.run",
     ),
     "escaped once": (
+        "cmw_agent.web.page.rendering._link",
         "cmw_agent.conversations.export._html_head",
         "cmw_agent.web.login.routes._error_response",
         "cmw_agent.web.page.components._agents",
         "cmw_agent.web.page.components.heading",
     ),
     "not on the loop of the app: commands, start, a thread of its own": (
+        "cmw_agent.web.page.components._efforts",
         "cmw_agent.cli.backup_folder._measured",
         "cmw_agent.cli.commands._run",
         "cmw_agent.cli.commands.database_of",
@@ -197,6 +205,11 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
         "cmw_agent.llm.tool_calls.ToolCalls._on_wire",
     ),
     "lists and numbers grow, and each piece is a model's own": (
+        "cmw_agent.chat.answer.AnswerAccumulator._add_further",
+        "cmw_agent.chat.answer.AnswerAccumulator._move_to_thoughts",
+        "cmw_agent.web.page.live_answer.LiveAnswer.add",
+        "cmw_agent.web.page.live_answer.LiveAnswer._append_thoughts",
+        "cmw_agent.web.page.live_answer.LiveAnswer._move_to_thoughts",
         "cmw_agent.llm.message_text.MessageText._grow",
         "cmw_agent.llm.pictures.PictureReader.decode",
         "cmw_agent.llm.responses_api.ResponsesReader._message",
@@ -448,10 +461,10 @@ CASES = {
         made=lambda size: "`" * size,
     ),
     "stored calls": Case(
-        "memory.validation.pack_tools", work=packed, made=lambda size: "\\" * size
+        "memory.validation._check_json", work=packed, made=lambda size: "\\" * size
     ),
     "stored calls of NUL": Case(
-        "memory.validation.pack_tools", work=packed, made=lambda size: "\\u000" * (size // 5)
+        "memory.validation._check_json", work=packed, made=lambda size: "\\u000" * (size // 5)
     ),
     "a window of many messages": Case(
         work=lambda said: fit(said, 10**9),

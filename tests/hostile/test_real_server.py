@@ -133,7 +133,7 @@ async def test_stop_frees_a_real_server_s_slot(tmp_path: Path) -> None:
         event = Event(await tab.join("send", [f"Hello {secret}", "", "", None]))
         async with asyncio.timeout(WAIT):
             await first_words(tab, event)
-            assert await here.server.busy() == 1
+            await here.server.wait_busy(1)
             await tab.join("stop", [])
         await here.server.wait_busy(0)
         assert here.server.process.returncode is None
