@@ -12,7 +12,7 @@ from cmw_agent.llm.text_calls import Schemas, parse_calls, whole_call
 from cmw_agent.llm.thinking import thought_text
 from cmw_agent.llm.tool_calls import TOO_LARGE, ToolCalls
 
-MAX_TEXT = 4_194_304  # characters of text and thoughts of one message
+MAX_TEXT = 16_777_216  # characters of text and thoughts of one message
 MAX_CONTENT = 33_554_432  # characters of all content, pictures among it
 
 

@@ -96,6 +96,7 @@ KEYED: dict[tuple[str, str], tuple[str, Any]] = {
     ("DELETE", ONE): ("agents", None),
     ("POST", f"{ONE}/end"): ("agents", None),
     ("GET", f"{ONE}/export"): ("read", None),
+    ("GET", f"{ONE}/files/{{file_id}}"): ("read", None),
     ("GET", f"{ONE}/approvals"): ("agents", None),
     ("POST", f"{ONE}/approvals"): ("agents", {"call": "call_1", "answer": "denied"}),
     ("POST", "/v1/chat/completions"): (
@@ -414,7 +415,8 @@ async def test_a_conversation_of_an_agent_that_one_may_not_use_does_not_go_on(
         assert refusals["nobody"][1] in last_text((await tab.send("Hello")).value)
         assert len(here.endpoint.requests) == asked
         move(folder, mine, "open")
-        assert last_text((await tab.send("Hello")).value) == "You said: Hello"
+        # The one that was refused stands in front of it.
+        assert last_text((await tab.send("Hello")).value) == "You said: Hello\n\nHello"
 
 
 # -- accounts --------------------------------------------------------------------------------

@@ -232,7 +232,7 @@ async def test_a_guessed_event_is_cancelled_like_one_that_is_not_there(case: Cas
     async with Following(case.a, mine) as stream:
         event = await stream.done()
     assert event.error is None
-    assert len(event.values[-1]) == 3
+    assert len(event.values[-1]) == 4
 
 
 @shared
