@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from cmw_agent.agent.agent import Ask
 from cmw_agent.chat.answer import AnswerAccumulator
 from cmw_agent.chat.dependencies import ChatDependencies
-from cmw_agent.chat.history import merge_user_messages
 from cmw_agent.chat.model_choice import ModelChoice
 from cmw_agent.chat.turn import AgentRequest, Beginning
 from cmw_agent.config.agent_profiles import AgentProfile
@@ -63,8 +62,8 @@ class StatelessTurn:
         answering = dependencies.catalog.run(
             self.session.owner, profile, model, self._choice.asked_effort
         )
-        messages = merge_user_messages(self._messages)
-        return AgentRequest(model, messages, Ask(instructions=instructions, model=answering))
+        ask = Ask(instructions=instructions, model=answering)
+        return AgentRequest(model, self._messages, ask)
 
     async def take_pictures(
         self, answer: AnswerAccumulator, emit: Callable[[TextDelta], None]

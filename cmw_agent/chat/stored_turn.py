@@ -12,7 +12,6 @@ from cmw_agent.chat.approval_gate import TurnApprovalGate
 from cmw_agent.chat.commands import ChatCommands
 from cmw_agent.chat.context_cache import CachedContext, ContextCache
 from cmw_agent.chat.dependencies import ChatDependencies
-from cmw_agent.chat.history import merge_user_messages
 from cmw_agent.chat.model_choice import ModelChoice, settle
 from cmw_agent.chat.turn import (
     SETTLE_SECONDS,
@@ -241,8 +240,7 @@ class StoredTurn:
             toolset=await dependencies.toolset(session, profile),
             gate=gate,
         )
-        messages = merge_user_messages(await self._with_files(context))
-        return AgentRequest(model, messages, ask)
+        return AgentRequest(model, await self._with_files(context), ask)
 
     async def _run_command(self, context: CachedContext) -> CommandReply | None:
         commands = self._commands

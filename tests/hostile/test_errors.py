@@ -395,9 +395,7 @@ async def live(url: str, endpoint: OpenAIDouble, secret: str) -> list[str]:
 
 
 def by_message(request: Request) -> Sequence[Step]:
-    # Messages without an answer stand above the last one, in paragraphs of their own.
-    last = request.last_user.rpartition("\n\n")[2]
-    answer = built_in(last.partition(" ")[0]) or built_in("echo")
+    answer = built_in(request.last_user.partition(" ")[0]) or built_in("echo")
     assert answer is not None
     return answer(request)
 

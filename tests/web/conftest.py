@@ -42,9 +42,7 @@ expect.set_options(timeout=WAIT_MS)
 
 def by_message(request: Request) -> Sequence[Step]:
     """Answer as the built-in model that the message names in [brackets], else as `echo`."""
-    # A message whose turn failed is sent as one with the next.
-    newest = request.last_user.rpartition("\n\n")[2]
-    match = CHOSEN.match(newest) or CHOSEN.match(request.last_user)
+    match = CHOSEN.match(request.last_user)
     script = (built_in(match.group(1)) if match else None) or built_in("echo")
     assert script is not None
     return script(request)

@@ -20,8 +20,8 @@ async def test_a_model_that_refuses_is_told_in_a_sentence(app: Served, people: P
     await expect(page.answers.last).to_contain_text("did not accept this app's key")
     await expect(page.answers.last).to_contain_text(ERROR_ID)
     await expect(page.log).not_to_contain_text("key-of-the-endpoint")
-    await page.ask("[echo] and now")
-    await expect(page.answers.last).to_have_text(re.compile("You said: .*please.*and now", re.DOTALL))
+    await page.ask("and now")
+    await expect(page.answers.last).to_have_text("You said: and now")
 
 
 async def test_an_answer_that_breaks_keeps_its_words(app: Served, people: People) -> None:

@@ -1,7 +1,6 @@
 """Every case, by the REST interface and by the page: what is shown, stored and sent next."""
 
 import asyncio
-import itertools
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ MODULES = (ends, calls, thinking, refusals, reading, dialects)
 CASES = [case for module in MODULES for case in module.CASES]
 KEY = "sk-secret-of-the-app"
 NEXT = "And now?"
+QUESTIONS = (["user", "user"], ["user"])  # two, or one where a model's template wants that
 
 
 @dataclass
@@ -89,7 +89,7 @@ def _check_next(case: Case, request: RawRequest) -> None:
     """Check what the model sees in the turn after."""
     conversation = [m for m in request.body["messages"] if m["role"] != "system"]
     roles = [message["role"] for message in conversation]
-    assert all(one != other for one, other in itertools.pairwise(roles))
+    assert roles == ["user", "assistant", "user"] or (not case.text and roles in QUESTIONS)
     answers = [m["content"] for m in conversation if m["role"] == "assistant"]
     assert answers == ([case.text] if case.text else [])
     if case.thinking:
