@@ -25,7 +25,7 @@ STRUCK = "[…]"
 
 MESSAGE_NAMES = ("message", "msg", "detail", "error_message", "error_msg", "errorMessage")
 MORE_NAMES = ("description", "faultstring", "Message", "title", "reason", "error", "errors")
-NESTED_NAMES = ("error", "errors", "detail", "fault", "failure", "response")
+NESTED_NAMES = ("error", "errors", "detail", "fault", "failure", "response", "message")
 KEYS = re.compile(
     r"\bBearer\s+\S+"
     r"|\b(?:sk|pk|rk|xai|nvapi|r8|gsk|hf|fw)[-_][\w*.-]{6,}|\bAIza[\w*-]{6,}"
