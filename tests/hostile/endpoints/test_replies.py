@@ -13,7 +13,18 @@ import pytest_asyncio
 
 from tests.doubles.raw_endpoint import RawEndpoint, RawRequest
 from tests.harness import Browser, Served, canary, last_text, served, settings_for, texts
-from tests.hostile.endpoints import calls, dialects, ends, reading, refusals, thinking
+from tests.hostile.endpoints import (
+    calls,
+    dialects,
+    ends,
+    further_calls,
+    further_ends,
+    further_reading,
+    further_thinking,
+    reading,
+    refusals,
+    thinking,
+)
 from tests.hostile.endpoints.case import Case
 from tests.logbook import Logbook, logbook
 from tests.rest import KEYS, client
@@ -21,7 +32,7 @@ from tests.rows import messages
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-MODULES = (ends, calls, thinking, refusals, reading, dialects)
+MODULES = (ends, calls, thinking, refusals, reading, dialects, further_ends, further_calls, further_thinking, further_reading)
 CASES = [case for module in MODULES for case in module.CASES]
 KEY = "sk-secret-of-the-app"
 NEXT = "And now?"
