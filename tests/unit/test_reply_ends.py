@@ -137,7 +137,6 @@ BROKEN: Mapping[str, tuple[RawReply, type[UpstreamError], str]] = {
                            "all"),
     "silent": (RawReply([CHUNKED + framed(TEXT)], "hold"), StreamSilentError, "all"),
     "no JSON": (RawReply([UNTIL_CLOSED + TEXT + b"data: {\n\n" + TEXT]), NotAStreamError, "all"),
-    "empty": (RawReply([with_length(b"")]), NotAStreamError, ""),
     "a page": (RawReply([with_length(b"<!doctype html><p>Hi")]), NotAStreamError, ""),
     "a page, held open": (RawReply([CHUNKED + framed(b"<!doctype html>\n<p>")], "hold"),
                           NotAStreamError, ""),
