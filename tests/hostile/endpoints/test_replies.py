@@ -20,6 +20,7 @@ from tests.hostile.endpoints import (
     further_calls,
     further_ends,
     further_reading,
+    further_refusals,
     further_thinking,
     reading,
     refusals,
@@ -32,8 +33,9 @@ from tests.rows import messages
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-MODULES = (ends, calls, thinking, refusals, reading, dialects, further_ends, further_calls, further_thinking, further_reading)
-CASES = [case for module in MODULES for case in module.CASES]
+MODULES = (ends, calls, thinking, refusals, reading, dialects, further_ends, further_calls, further_thinking, further_reading, further_refusals)
+PAGES = [case for module in MODULES for case in module.CASES]
+CASES = [*PAGES, *further_refusals.ONCE]
 KEY = "sk-secret-of-the-app"
 NEXT = "And now?"
 
@@ -136,7 +138,7 @@ async def test_a_reply_reaches_rest_as_what_it_is(house: House, case: Case) -> N
     _check_log(house)
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", PAGES, ids=lambda case: case.name)
 async def test_a_reply_reaches_the_page_as_what_it_is(house: House, case: Case) -> None:
     secret = canary()
     async with Browser(house.app.url) as browser, asyncio.timeout(60):
