@@ -23,7 +23,15 @@ MAX_DEPTH = 6
 MIN_KEY = 8  # characters of a key that is struck out by itself
 STRUCK = "[…]"
 
-MESSAGE_NAMES = ("message", "msg", "detail", "error_message", "error_msg", "errorMessage", "status_msg")
+MESSAGE_NAMES = (
+    "message",
+    "msg",
+    "detail",
+    "error_message",
+    "error_msg",
+    "errorMessage",
+    "status_msg",
+)
 MORE_NAMES = ("description", "faultstring", "Message", "title", "reason", "error", "errors")
 NESTED_NAMES = ("error", "errors", "detail", "fault", "failure", "response", "message", "base_resp")
 KEYS = re.compile(

@@ -68,7 +68,9 @@ def _both(name: str, *pieces: bytes, source: str = "") -> Case:
 def _fails(name: str, *pieces: bytes) -> Case:
     def check(requests: Requests) -> None:
         _sound(requests)
-        assert not any("42" in result and "12+30" not in result for result in tool_results(requests[1]))
+        assert not any(
+            "42" in result and "12+30" not in result for result in tool_results(requests[1])
+        )
 
     return Case(name, [stream(*pieces, ended("tool_calls")), whole("I see.")], "I see.", requests=2,
                 check=check)  # fmt: skip

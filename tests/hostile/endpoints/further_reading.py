@@ -6,7 +6,17 @@ import zlib
 from collections.abc import Sequence
 
 from tests.doubles.raw_endpoint import RawReply
-from tests.hostile.endpoints.case import DONE, Case, chunk, document, ended, event, said, stream, whole
+from tests.hostile.endpoints.case import (
+    DONE,
+    Case,
+    chunk,
+    document,
+    ended,
+    event,
+    said,
+    stream,
+    whole,
+)
 
 FINE = "All is well."
 WHOLE = b"".join(whole("All ", "is well.").pieces)
@@ -23,8 +33,11 @@ def _raw(**delta: object) -> bytes:
     return json.dumps({"choices": [{"index": 0, "delta": delta}]}).encode()
 
 
-_all, _well, _stop = _raw(content="All "), _raw(content="is well."), json.dumps(
-    {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}).encode()
+_all, _well, _stop = (
+    _raw(content="All "),
+    _raw(content="is well."),
+    json.dumps({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}).encode(),
+)
 _pretty = json.dumps({"choices": [{"index": 0, "message": {"role": "assistant", "content": FINE},
                       "finish_reason": "stop"}]}, indent=2).encode()  # fmt: skip
 _big = {"choices": [{"index": 0, "delta": {"content": FINE}, "logprobs": {"x": "y" * 6_000_000}}]}

@@ -2,7 +2,17 @@
 
 from collections.abc import Sequence
 
-from tests.hostile.endpoints.case import CALL, Case, calling, chunk, document, ended, said, stream, whole
+from tests.hostile.endpoints.case import (
+    CALL,
+    Case,
+    calling,
+    chunk,
+    document,
+    ended,
+    said,
+    stream,
+    whole,
+)
 
 THOUGHT = "First this, then that."
 ANSWER = "The answer."

@@ -33,7 +33,19 @@ from tests.rows import messages
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-MODULES = (ends, calls, thinking, refusals, reading, dialects, further_ends, further_calls, further_thinking, further_reading, further_refusals)
+MODULES = (
+    ends,
+    calls,
+    thinking,
+    refusals,
+    reading,
+    dialects,
+    further_ends,
+    further_calls,
+    further_thinking,
+    further_reading,
+    further_refusals,
+)
 PAGES = [case for module in MODULES for case in module.CASES]
 CASES = [*PAGES, *further_refusals.ONCE]
 KEY = "sk-secret-of-the-app"
