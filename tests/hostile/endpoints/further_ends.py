@@ -97,8 +97,8 @@ ERRORS = [
     _failed("error2-error-field-line", b"error: {\"message\": \"no\", \"code\": 400}\n\n"),
     _failed("error2-after-thoughts", chunk({"reasoning_content": "I wonder"}),
             event({"error": {"message": "no", "code": 400}}), thinking="I wonder"),
-    _failed("error2-json-200-quota", [b'{"error":{"message":"Insufficient Balance",'
-            b'"type":"unknown_error"}}'], notice="credit"),
+    _failed("error2-json-200-quota", [(b'{"error":{"message":"Insufficient Balance",'
+            b'"type":"unknown_error"}}')], notice="credit"),
     _failed("error2-detail-list", event({"detail": [{"loc": ["body", "x"], "msg": "field required"}]}
             ), requests=3),
     _failed("error2-after-finish", said(FINE), chunk({}, "length"),

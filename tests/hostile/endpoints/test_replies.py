@@ -99,6 +99,8 @@ def _check_stored(house: House, case: Case, secret: str) -> None:
     answer = _stored(house, secret)
     assert (answer["status"], answer["content"]) == (case.status, case.text)
     assert answer["finish_reason"] == case.finish
+    if case.text or case.thinking:
+        assert answer["tokens_used"], "what came is charged"
     assert (answer["thinking"] or "").strip() == (case.thinking or "")
     calls = json.loads(answer["tool_calls"] or "[]")
     ran = [(call["name"], call["ok"]) for call in calls if call["ok"]]
