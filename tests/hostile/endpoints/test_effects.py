@@ -30,10 +30,8 @@ from tests.service import all_events, answer_text, running_app, session_of, turn
 THOUGHT = "I wonder whether this is so. "
 SIGNED = {**CALL, "extra_content": {"google": {"thought_signature": "sig"}}}
 BROKEN = {
-    "refused": refused(400, "Bad"),
     "down": refused(503, "Busy"),
     "blank": stream(ended()),
-    "cut call": stream(calling(CALL), ended("length")),
     "thoughts": stream(chunk({"reasoning_content": THOUGHT}), ended()),
     "error": stream(event({"error": {"message": "no", "code": 400}})),
     "half thoughts": stream(chunk({"reasoning_content": THOUGHT}), event({"error": "no"})),
@@ -61,7 +59,9 @@ id = "second"
 endpoint = "{endpoint.base_url}"
 """
         (tmp_path / "agents.toml").write_text(tables, encoding="utf-8")
-        settings = settings_for(tmp_path, api_keys=KEYS, openai_base_url=endpoint.base_url, model="first")
+        settings = settings_for(
+            tmp_path, api_keys=KEYS, openai_base_url=endpoint.base_url, model="first"
+        )
         async with served(settings) as app, client(app.url) as program:
             reply = await program.say(f"Please {secret}", "mine-" + secret)
         assert reply.status == 200, reply.body
@@ -107,7 +107,9 @@ async def test_a_stopped_thought_is_kept_apart_and_charged(way: str, tmp_path: P
             assert stored["thinking"] == THOUGHT * len(pieces)
             assert stored["status"] == "interrupted"
             assert stored["tokens_used"] > len(pieces)
-            events = await all_events(runtime.chat.turn(session, "And now?", key=canary()))
+            events = await all_events(
+                runtime.chat.turn(session, f"And now, {secret}", key=canary())
+            )
         assert (answer_text(events), turn_end(events).outcome) == ("Here I am.", "complete")
         assert THOUGHT.strip() not in json.dumps(endpoint.requests[-1].body)
 
