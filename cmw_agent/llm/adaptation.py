@@ -66,7 +66,7 @@ REFUSED = re.compile(
     r"|\b(not|un) ?(recogni|known|accept|expected|valid)|extra (inputs?|fields?)|extra_forbidden"
     r"|(doesn.t|do not|does not|don.t|cannot|can.t|must not|won.t) \w+|only (support|allow|accept)"
     r"|only .{0,60}(is|are) (support|allow|accept|permit)|requires?\b|must be (set|verified)"
-    r"|deprecated|disabled|invalid (field|parameter|argument|key)|no endpoints found that"
+    r"|deprecated|disabled|invalid (field|parameter|argument|key|role|message role)|no endpoints found that"
     r"|additional propert|missing data",
     re.IGNORECASE,
 )
@@ -94,10 +94,13 @@ SYSTEM = re.compile(
     r"|['\"`](system|developer)['\"`]|only ['\"`]?user\b.{0,40}\bassistant\b.{0,40}\brole",
     re.IGNORECASE,
 )
+SAMPLING = frozenset({Adaptation.TEMPERATURE, Adaptation.TOP_P})
+FIXED = re.compile(r"(must|should|can|may)( only)? be\b", re.IGNORECASE)  # of a sampling parameter
+THINKING = re.compile(r"\bthink(ing)?\b|\breasoning\b", re.IGNORECASE)
 WRONG_ROLE = re.compile(r"messages[.\[]\d+\]?\.role: ")  # by a parameter's place
 ALTERNATION = re.compile(
     r"\balternat(e|es|ing|ion)\b|consecutive .{0,30}(messages?|roles?|turns?)|(messages?|roles?)"
-    r" in a row|same role|(first|last) message .{0,30}(must|should) be.{0,20}\buser",
+    r" in a row|same role|duplicate (user|assistant) messages|(first|last) message .{0,30}(must|should) be.{0,20}\buser",
     re.IGNORECASE,
 )
 IMAGES = re.compile(
@@ -183,19 +186,22 @@ STEPS = (
 def _named_field(
     details: ErrorDetails, text: str, payload: Mapping[str, Any], *, is_refusal: bool
 ) -> Adaptation | None:
-    if not is_refusal:
-        return None
     for part in FIELDS:
         if part in (Adaptation.TOOLS, Adaptation.STREAM) or part not in payload:
             continue
+        if not is_refusal and not (part in SAMPLING and FIXED.search(text)):
+            continue
         if details.param == part or _stands_alone(part, text):
             return part
+    if is_refusal and Adaptation.REASONING_EFFORT in payload and THINKING.search(text):
+        return Adaptation.REASONING_EFFORT
     return None
 
 
 def _stands_alone(field: str, text: str) -> bool:
     """Return whether `text` has `field` as a parameter's name rather than as a word."""
-    name = re.escape(field)
+    first, *others = field.split("_")
+    name = f"(?:{field}|{first}{''.join(map(str.capitalize, others))})"  # or reasoningEffort
     if "_" in field or field in ("temperature", "seed"):
         return re.search(rf"(?<![\w-]){name}(?![\w-])", text, re.IGNORECASE) is not None
     quoted = rf"['\"`]{name}['\"`]|\b(body\.|body, )['\"]?{name}\b"

@@ -15,6 +15,7 @@ from cmw_agent.llm.markup import (
     THOUGHTS,
     hold_from,
 )
+from cmw_agent.llm.message_end import is_blank
 
 ItemKind = Literal["text", "thought", "retract", "call", "picture", "whole"]
 FENCE_PREFIX = " \t>*+-0123456789.)"  # what may stand before a fence in its line
@@ -321,13 +322,14 @@ class ContentScanner:
 
     def _after_space(self, text: str, space: list[str]) -> str:
         """Return `text` with the white space that waited for it; nothing while it is blank."""
-        if text.isspace():
+        if is_blank(text):
             space.append(text)
             return ""
         text = "".join([*space, text])
         if self._drops_blank:
             start = len(text) - len(text.lstrip())
-            text = text[text.rfind("\n", 0, start) + 1 :]
+            line = text.rfind("\n", 0, start) + 1
+            text = text[line or start :]  # white space is indentation at a line's start alone
         self._space = None
         return text
 

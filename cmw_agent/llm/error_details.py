@@ -23,9 +23,17 @@ MAX_DEPTH = 6
 MIN_KEY = 8  # characters of a key that is struck out by itself
 STRUCK = "[…]"
 
-MESSAGE_NAMES = ("message", "msg", "detail", "error_message", "error_msg", "errorMessage")
+MESSAGE_NAMES = (
+    "message",
+    "msg",
+    "detail",
+    "error_message",
+    "error_msg",
+    "errorMessage",
+    "status_msg",
+)
 MORE_NAMES = ("description", "faultstring", "Message", "title", "reason", "error", "errors")
-NESTED_NAMES = ("error", "errors", "detail", "fault", "failure", "response")
+NESTED_NAMES = ("error", "errors", "detail", "fault", "failure", "response", "message", "base_resp")
 KEYS = re.compile(
     r"\bBearer\s+\S+"
     r"|\b(?:sk|pk|rk|xai|nvapi|r8|gsk|hf|fw)[-_][\w*.-]{6,}|\bAIza[\w*-]{6,}"
@@ -182,12 +190,16 @@ def _innermost(document: object) -> Mapping[str, Any]:
         if not isinstance(document, dict):
             break
         error = {**error, **document}
-        document = next((document[n] for n in NESTED_NAMES if _is_nested(document.get(n))), None)
+        inner = (_nested(document.get(name)) for name in NESTED_NAMES)
+        document = next((value for value in inner if value is not None), None)
     return error
 
 
-def _is_nested(value: object) -> bool:
-    return isinstance(value, dict | list)
+def _nested(value: object) -> dict[str, Any] | list[Any] | None:
+    """Return an object or a list, also one that is encoded as a string."""
+    if isinstance(value, str) and value.startswith(("{", "[")):
+        value = _parsed(value)
+    return value if isinstance(value, dict | list) else None
 
 
 def _message(value: object, depth: int) -> str:

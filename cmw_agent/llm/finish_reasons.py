@@ -47,7 +47,8 @@ def finish_reason(word: Any) -> FinishReason | None:
     plain = word.strip().lower().replace("-", "_").replace(" ", "_").removeprefix(PREFIX)
     if plain in ("null", "none", "finish_reason_unspecified", "unspecified"):
         return None
-    reason = REASONS.get(plain)
+    # Gemini's "function_call_filter: MALFORMED_FUNCTION_CALL"
+    reason = REASONS.get(plain) or REASONS.get(plain.rpartition(":")[2].strip("_ "))
     if reason is None:
         log.warning("unknown finish reason", word=plain[:MAX_LOGGED])
     return reason or "stop"

@@ -15,6 +15,7 @@ THOUGHTS = MappingProxyType(
         "◁think▷": ("◁/think▷",),
         "[THINK]": ("[/THINK]",),
         "<|START_THINKING|>": ("<|END_THINKING|>",),
+        "<|channel>thought": ("<channel|>",),
         "<|channel|>analysis<|message|>": (
             "<|end|>",
             "<|start|>assistant<|channel|>final<|message|>",
@@ -40,6 +41,7 @@ CALLS = MappingProxyType(
         "[TOOL_CALLS]": "",
         "<|python_tag|>": "",
         "<|tool_call|>": "",
+        "<|tool_call>": "<tool_call|>",
     }
 )
 # Signs of a template that stand around the answer.

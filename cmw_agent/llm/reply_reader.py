@@ -39,7 +39,6 @@ class ReplyReader:
         self._is_full = False  # the last read had more waiting behind it
         self._is_paused = False
         self._is_over = False
-        self._has_read = False
         self._deadline: float | None = None
         self._break: UpstreamError | None = None
 
@@ -79,7 +78,6 @@ class ReplyReader:
         else:
             self._unread = memoryview(await self._read())
             self._is_full = len(self._unread) >= FULL_READ
-            self._has_read = self._has_read or bool(self._unread)
         data, self._unread = bytes(self._unread[:SLICE]), self._unread[SLICE:]
         return data
 
@@ -110,6 +108,6 @@ class ReplyReader:
         if isinstance(fault, StreamRefusedError):
             raise fault
         if not (self._parser.done or self._merger.finished or self._parser.whole):
-            is_junk = self._has_read and self._parser.empty
+            is_junk = self._parser.empty and not self._parser.only_comments
             raise fault or self._break or (NotAStreamError() if is_junk else StreamCutError())
         self._reply.release()

@@ -47,6 +47,7 @@ class SSEParser:
     Attributes:
         done: The end marker ``[DONE]`` was read.
         empty: No chunk has been parsed so far.
+        only_comments: Nothing but comments has come.
         whole: A whole message was read, from a server that does not stream.
         fault: Set by an event that is no chunk or reports an error, or by too many bytes. Chunks
             before it are returned, and none after it.
@@ -65,7 +66,7 @@ class SSEParser:
         self._attempts = 0  # at learning a template in this read
         self._has_deltas = False
         self.done = False
-        self.empty = True
+        self.empty = self.only_comments = True
         self.whole = False
         self.fault: UpstreamError | None = None
 
@@ -142,8 +143,10 @@ class SSEParser:
             line = line.removeprefix(BOM)
             self._is_first = False
         if line.startswith(b"data:"):
+            self.only_comments = False
             self._take_data(line, data, chunks)
-        elif not line.startswith(b":"):
+        elif line and not line.startswith(b":"):
+            self.only_comments = False
             self._take_other(line.strip(), data, chunks)
 
     def _take_data(self, line: bytes, data: bytes, chunks: list[Chunk]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 TEXT_FIELDS = ("reasoning_content", "reasoning", "thinking", "reasoning_text")
 DETAILS = "reasoning_details"
+BLOCKS = "thinking_blocks"  # LiteLLM's, mostly beside `reasoning_content`
 # Further fields of a message, whose form only the provider knows.
 OPAQUE = (
     "extra_content",
@@ -17,7 +18,7 @@ OPAQUE = (
     "reasoning_signature",
     "reasoning_opaque",
     "encrypted_content",
-    "thinking_blocks",
+    BLOCKS,
     "provider_specific_fields",
     "output",  # items of the Responses API
 )
@@ -55,6 +56,8 @@ class ThoughtFields:
                 thought_of_entry = self._add_detail(entry)
                 if not any(self._texts.values()):
                     thought += thought_of_entry
+        if not thought and not any(self._texts.values()):
+            thought = thought_text(delta.get(BLOCKS))
         for name in OPAQUE:
             if value := delta.get(name):
                 self._opaque[name] = _joined(self._opaque.get(name), value)

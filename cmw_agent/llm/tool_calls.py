@@ -151,6 +151,8 @@ class ToolCalls:
             return
         has_arguments = arguments not in (None, "")
         call = self._target(index, call_id, name, has_arguments=has_arguments)
+        if call_id and name and self._is_repeated(call_id, name, arguments):
+            return
         if call is None:
             call = self._open(index, call_id)
         elif call_id and not call.id:
@@ -167,10 +169,12 @@ class ToolCalls:
         self, index: int | None, call_id: str | None, name: str, *, has_arguments: bool
     ) -> _Call | None:
         """Return the call that a piece continues; None where it opens a new one."""
-        if index is not None:
+        if index is not None and (index in self._by_index or call_id or name):
             call = self._by_index.get(index)
         else:
             call = self._by_id.get(call_id or "") or (self._calls[-1] if self._calls else None)
+            if call is not None and index is not None and has_arguments and call.is_whole():
+                call = None
         if call is None:
             return None
         if call_id and call.id and call_id != call.id:
@@ -182,6 +186,13 @@ class ToolCalls:
         else:
             opens = not call.has_arguments and name != call.name and self._is_other(call, name)
         return None if opens else call
+
+    def _is_repeated(self, call_id: str, name: str, arguments: Any) -> bool:
+        """Return whether a piece is a whole call that has come before: some servers end with it."""
+        call = self._by_id.get(call_id)
+        if call is None or call.name != name or not call.is_whole():
+            return False
+        return arguments == (call.value if call.value is not None else "".join(call.texts))
 
     def _is_other(self, call: _Call, name: str) -> bool:
         return name in self._known and call.name in self._known

@@ -165,7 +165,7 @@ KINDS: Sequence[tuple[int, object, str]] = [
     (429, said("Rate limit reached on tokens per min"), "rate_limited"),
     (429, said("You exceeded your current quota", code="insufficient_quota"), "no_credit"),
     (429, said("Request too large for gpt-4o on tokens per min"), "too_long"),
-    (500, said("context length"), "server_error"),
+    (500, said("context length"), "too_long"),
     (529, b"", "server_error"),
 ]  # fmt: skip
 

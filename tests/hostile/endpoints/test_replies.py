@@ -12,7 +12,19 @@ import pytest_asyncio
 
 from tests.doubles.raw_endpoint import RawEndpoint, RawRequest
 from tests.harness import Browser, Served, canary, last_text, served, settings_for, texts
-from tests.hostile.endpoints import calls, dialects, ends, reading, refusals, thinking
+from tests.hostile.endpoints import (
+    calls,
+    dialects,
+    ends,
+    further_calls,
+    further_ends,
+    further_reading,
+    further_refusals,
+    further_thinking,
+    reading,
+    refusals,
+    thinking,
+)
 from tests.hostile.endpoints.case import Case
 from tests.logbook import Logbook, logbook
 from tests.rest import KEYS, client
@@ -20,8 +32,21 @@ from tests.rows import messages
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-MODULES = (ends, calls, thinking, refusals, reading, dialects)
-CASES = [case for module in MODULES for case in module.CASES]
+MODULES = (
+    ends,
+    calls,
+    thinking,
+    refusals,
+    reading,
+    dialects,
+    further_ends,
+    further_calls,
+    further_thinking,
+    further_reading,
+    further_refusals,
+)
+PAGES = [case for module in MODULES for case in module.CASES]
+CASES = [*PAGES, *further_refusals.ONCE]
 KEY = "sk-secret-of-the-app"
 NEXT = "And now?"
 QUESTIONS = (["user", "user"], ["user"])  # two, or one where a model's template wants that
@@ -74,6 +99,8 @@ def _check_stored(house: House, case: Case, secret: str) -> None:
     answer = _stored(house, secret)
     assert (answer["status"], answer["content"]) == (case.status, case.text)
     assert answer["finish_reason"] == case.finish
+    if case.text or case.thinking:
+        assert answer["tokens_used"], "what came is charged"
     assert (answer["thinking"] or "").strip() == (case.thinking or "")
     calls = json.loads(answer["tool_calls"] or "[]")
     ran = [(call["name"], call["ok"]) for call in calls if call["ok"]]
@@ -125,7 +152,7 @@ async def test_a_reply_reaches_rest_as_what_it_is(house: House, case: Case) -> N
     _check_log(house)
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", PAGES, ids=lambda case: case.name)
 async def test_a_reply_reaches_the_page_as_what_it_is(house: House, case: Case) -> None:
     secret = canary()
     async with Browser(house.app.url) as browser, asyncio.timeout(60):
@@ -134,7 +161,7 @@ async def test_a_reply_reaches_the_page_as_what_it_is(house: House, case: Case) 
         event = await tab.send(f"Please {secret}")
         assert event.error is None
         shown = texts(event.value, "assistant")
-        for paragraph in case.text.split("\n\n"):
+        for paragraph in filter(None, case.text.split("\n\n")):
             assert any(paragraph in text for text in shown)
         asked = house.endpoint.naming(secret)
         assert len(asked) in (case.requests, case.requests - case.learns)
@@ -142,7 +169,7 @@ async def test_a_reply_reaches_the_page_as_what_it_is(house: House, case: Case) 
             assert case.notice.lower() in last_text(event.value).lower()
             assert "error `" in last_text(event.value)
         for text in shown:
-            assert "<think" not in text or "`" in text
-            assert "tool_call>" not in text
+            for mark in ("<think", "tool_call>"):
+                assert mark not in text or mark in case.text or mark in (case.thinking or "")
     _check_stored(house, case, secret)
     _check_log(house)
