@@ -192,7 +192,7 @@ class ToolCalls:
         call = self._by_id.get(call_id)
         if call is None or call.name != name or not call.is_whole():
             return False
-        return arguments == (call.value if call.value is not None else "".join(call.texts))
+        return bool(arguments == (call.value if call.value is not None else "".join(call.texts)))
 
     def _is_other(self, call: _Call, name: str) -> bool:
         return name in self._known and call.name in self._known

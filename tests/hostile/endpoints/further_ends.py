@@ -22,7 +22,7 @@ from tests.hostile.endpoints.case import (
 FINE = "All is well."
 
 
-def _failed(name: str, *pieces: bytes | list[bytes], text: str = "", requests: int = 1,
+def _failed(name: str, *pieces: bytes | Sequence[bytes], text: str = "", requests: int = 1,
             notice: str = "", finish: str | None = None, thinking: str | None = None,
             source: str = "") -> Case:  # fmt: skip
     status = "interrupted" if text else "failed"
@@ -134,7 +134,9 @@ CUT = [
 ]  # fmt: skip
 
 
-def _cut_call(name: str, *pieces: bytes | list[bytes], text: str = "", notice: str = "") -> Case:
+def _cut_call(
+    name: str, *pieces: bytes | Sequence[bytes], text: str = "", notice: str = ""
+) -> Case:
     status, finish = ("interrupted", "length") if text else ("failed", None)
     return Case(name, [stream(*pieces), whole("Well")], text, status, finish, notice=notice)
 
