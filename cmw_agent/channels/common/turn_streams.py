@@ -106,12 +106,14 @@ class TurnResult:
     def metadata(self) -> dict[str, Any]:
         """The answer's metadata, as clients get it."""
         finished, notice = self.finished, self._notice()
+        error_id = finished.error_id if finished else None
         return {
             "status": finished.outcome if finished else "interrupted",
             "tokens": finished.tokens if finished else None,
             "tools": self.tools,
             "finish_reason": finished.finish_reason if finished else None,
             **({"notice": notice} if notice else {}),
+            **({"error_id": error_id} if error_id else {}),
             **self._further(),
         }
 

@@ -107,6 +107,7 @@ class AnswerMetadata(BaseModel):
     tools: list[ToolDone]
     finish_reason: FinishReason | None = Field(default=None, description=FINISH_REASON)
     notice: str | None = Field(default=None, description="Why the answer was cut short.")
+    error_id: str | None = Field(default=None, description="Ties the notice to a line of the log.")
     sources: list[SourceItem] = Field(
         default_factory=list, description="In the order of their numbers."
     )

@@ -140,6 +140,8 @@ async def test_a_reply_reaches_rest_as_what_it_is(house: House, case: Case) -> N
             assert metadata["finish_reason"] == case.finish
             sentence = metadata.get("notice") or ""
             assert bool(sentence) == (case.status != "complete")
+            if sentence:
+                assert len(house.book.naming(metadata["error_id"])) == 1
         assert case.notice.lower() in sentence.lower()
         asked = house.endpoint.naming(secret)
         assert len(asked) == case.requests
