@@ -4,10 +4,11 @@ import base64
 import random
 import struct
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
-from tests.doubles.openai_steps import Raw, Request, Script, Step, Stop, Text
+from tests.doubles.openai_steps import Plain, Raw, Request, Script, Step, Stop, Text
 from tests.doubles.openai_wire import encode, event
 
 THOUGHT = "zebrathought"
@@ -86,13 +87,15 @@ def unopened() -> list[Step]:
     return ending("stop", Text([THOUGHT, " hm", "</think>", "Yes"]))
 
 
-def _once_failing() -> Callable[[Request], Sequence[Step]]:
-    def script(request: Request) -> Sequence[Step]:
-        if request.last_user == "fail":
-            return [Raw(event(encode({"error": {"message": "no", "code": 400}}))), Stop()]
-        return ending("stop", Text(["Well"]))
-
-    return script
+def alternating(request: Request) -> Sequence[Step]:
+    """Answer as a server whose template refuses two user messages in a row; "fail" fails."""
+    if request.last_user == "fail":
+        return [Raw(event(encode({"error": {"message": "no", "code": 400}}))), Stop()]
+    roles = [message["role"] for message in request.messages]
+    if ("user", "user") in pairwise(roles):
+        text = "Conversation roles must alternate user/assistant/user/assistant/..."
+        return [Plain(400, encode({"error": {"message": text}}))]
+    return ending("stop", Text(["Well"]))
 
 
 def fixed(*steps: Step) -> Script:
@@ -112,5 +115,5 @@ SCRIPTS: dict[str, Script] = {
     "damaged-picture": fixed(*pictured(data_uri(png()[:40]))),
     "large-picture": fixed(*pictured(data_uri(png(2048, 1, random.Random(1).randbytes(6144))))),
     "uncounted": fixed(*ending("stop")),
-    "once-failing": _once_failing(),
+    "alternating": alternating,
 }

@@ -85,31 +85,28 @@ async def test_a_cut_answer_goes_on_from_where_it_was_cut(tmp_path: Path) -> Non
         assert said == [("user", "hello"), ("assistant", "Half of it"), ("user", "Continue")]
 
 
-async def test_a_conversation_goes_on_after_a_failed_turn_without_two_user_messages_in_a_row(
+async def test_a_conversation_goes_on_after_a_failed_turn_where_roles_must_alternate(
     tmp_path: Path,
 ) -> None:
-    async with app(tmp_path, "once-failing") as (runtime, endpoint):
+    async with app(tmp_path, "alternating") as (runtime, endpoint):
         session = await session_of(runtime)
         for number, text in enumerate(("one", "fail", "two", "three")):
-            await all_events(runtime.chat.turn(session, text, key=str(number)))
+            events = await all_events(runtime.chat.turn(session, text, key=str(number)))
+        assert turn_end(events).outcome == "complete"
         sent = [
             [(m["role"], m["content"]) for m in request.messages[1:]]
-            for request in endpoint.requests[-2:]
+            for request in endpoint.requests[-3:]
         ]
-        merged = [("user", "one"), ("assistant", "Well"), ("user", "fail\n\ntwo")]
-        assert sent == [merged, [*merged, ("assistant", "Well"), ("user", "three")]]
+        before = [("user", "one"), ("assistant", "Well")]
+        merged = [*before, ("user", "fail\n\ntwo")]
+        assert sent == [
+            [*before, ("user", "fail"), ("user", "two")],  # refused, and never sent so again
+            merged,
+            [*merged, ("assistant", "Well"), ("user", "three")],
+        ]
         assert [m["content"] for m in messages(tmp_path) if m["role"] == "user"] == [
             *("one", "fail", "two", "three")
         ]
-
-
-async def test_a_stateless_conversation_is_sent_without_two_user_messages_in_a_row(
-    tmp_path: Path,
-) -> None:
-    async with app(tmp_path, "echo") as (runtime, endpoint):
-        history = [HistoryMessage("user", "one"), HistoryMessage("user", "two")]
-        await all_events(runtime.chat.complete(await session_of(runtime), history))
-        assert endpoint.requests[-1].user_texts == ["one\n\ntwo"]
 
 
 @pytest.mark.parametrize("model", ["thinking", "unopened"])
