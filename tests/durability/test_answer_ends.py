@@ -90,6 +90,7 @@ async def test_a_conversation_goes_on_after_a_failed_turn_where_roles_must_alter
 ) -> None:
     async with app(tmp_path, "alternating") as (runtime, endpoint):
         session = await session_of(runtime)
+        events: list[TurnEvent] = []
         for number, text in enumerate(("one", "fail", "two", "three")):
             events = await all_events(runtime.chat.turn(session, text, key=str(number)))
         assert turn_end(events).outcome == "complete"
