@@ -202,7 +202,9 @@ def test_the_pieces_of_calls_that_come_at_once_do_not_mix(parts: list[tuple[Any,
     wanted: dict[Any, str] = {}
     latest: Any = "first"
     for index, text in parts:
-        calls.add([{"index": index, "function": {"arguments": text}}])
+        # A call's first piece has its name; one that is unnamed may be the tail of the latest call.
+        name = {} if index is None or index in wanted else {"name": "calculate"}
+        calls.add([{"index": index, "function": {"arguments": text, **name}}])
         if index is None:
             key = latest  # a piece without an index belongs to the call that was opened last
         else:
