@@ -118,8 +118,8 @@
   const isOwn = (link) => link.origin === location.origin && link.pathname.endsWith("/connections/connect");
   const PANEL = "An account is needed"; // the title of the app's own panel; models write into others
   const isButton = (link) => {
-    const panel = link.closest(".thought-group");
-    return panel?.querySelector(":scope > .title")?.textContent.includes(PANEL)
+    const step = link.closest(".thought-group");
+    return step?.querySelector(":scope > .title")?.textContent.includes(PANEL)
       && !panel.parentElement.closest(".md, .prose");
   };
 
