@@ -120,7 +120,7 @@
   const isButton = (link) => {
     const step = link.closest(".thought-group");
     return step?.querySelector(":scope > .title")?.textContent.includes(PANEL)
-      && !panel.parentElement.closest(".md, .prose");
+      && !step.parentElement.closest(".md, .prose");
   };
 
   function unlink(chat) {
