@@ -31,6 +31,7 @@ Translate = Callable[[Chunk], list[Chunk]]
 
 MAX_EVENT = 33_554_432  # bytes
 MAX_REPLY = 67_108_864  # bytes of a whole reply
+FIRST_PART = 2_048  # bytes of a reply from which a template is learned, where more has come
 MAX_ATTEMPTS = 4  # a server that formats each event differently is parsed event by event
 BOM = b"\xef\xbb\xbf"
 ERROR_EVENTS = frozenset({b"error", b"exception"})
@@ -75,6 +76,9 @@ class SSEParser:
         chunks: list[Chunk] = []
         if not data or self.fault is not None or self.done:
             return chunks
+        if not self._length and len(data) > FIRST_PART:
+            # What the first events teach is of use for the others of the first read.
+            return self.feed(data[:FIRST_PART]) + self.feed(data[FIRST_PART:])
         self._length += len(data)
         if self._after_cr:
             data = data.removeprefix(b"\n")
@@ -88,8 +92,7 @@ class SSEParser:
             data = bytes(self._rest)
             self._rest.clear()
         if self._templates and self._data is None and self._body is None and not self._event:
-            if data.startswith((b"\n", b"\r")):
-                data = data.lstrip(b"\r\n")
+            data = data.lstrip(b"\r\n")
             for template in self._templates.values():
                 data = template.consume(data, chunks)
             if not data and self._length <= MAX_REPLY:
