@@ -12,6 +12,7 @@ from cmw_agent.llm.markup import (
     IN_TEXT,
     LONGEST,
     OPENS,
+    PICTURE_ENDS,
     THOUGHTS,
     hold_from,
 )
@@ -101,6 +102,8 @@ class ContentScanner:
             self._items.append(Item("call", "".join(self._held)))
         elif self._mode is _Mode.WHOLE:
             self._items.append(Item("whole", "".join(self._held)))
+        elif self._mode is _Mode.PICTURE:
+            self._items.append(Item("picture", media_type=self._media_type))  # it was cut
         self._held = []
         items, self._items = self._items, []
         return items
@@ -269,18 +272,20 @@ class ContentScanner:
         return False
 
     def _scan_picture(self, final: bool) -> bool:
-        end = self._buffer.find(")", self._at)
-        if end >= 0:
-            self._held.append(self._buffer[self._at : end])
-            self._items.append(Item("picture", "".join(self._held), media_type=self._media_type))
-            self._held, self._at, self._mode = [], end + 1, _Mode.TEXT
-            return True
-        self._held.append(self._buffer[self._at :])
-        self._at = len(self._buffer)
-        return False
+        end = PICTURE_ENDS.search(self._buffer, self._at)
+        if end is None:
+            return self._hold_more(final)
+        is_whole = end[0] == ")"
+        self._held.append(self._buffer[self._at : end.start()])
+        # What is no picture's data is text again: no picture without an end takes it along.
+        data = "".join(self._held) if is_whole else ""
+        self._items.append(Item("picture", data, media_type=self._media_type))
+        self._held, self._mode = [], _Mode.TEXT
+        self._at = end.end() if is_whole else end.start()
+        return True
 
     def _hold_more(self, final: bool) -> bool:
-        """Hold the rest of the buffer, except what may begin the end of a call."""
+        """Hold the rest of the buffer, except what may begin the end of a call or picture."""
         end = len(self._buffer) if final else max(self._at, len(self._buffer) - LONGEST)
         self._held.append(self._buffer[self._at : end])
         self._at = end

@@ -67,6 +67,7 @@ MAX_TICKS = 100  # of one fence
 PART_OF_PICTURE = re.compile(
     rf"!(?:\[{ALT}{{0,{MAX_ALT}}}(?:\](?:\(\s?(?P<rest>[^)\s]{{0,{MAX_PICTURE_HEAD}}}))?)?)?\Z"
 )
+PICTURE_ENDS = re.compile(r"[^A-Za-z0-9+/=_%\s-]|\n[ \t\r]{0,9}\n")  # of its data
 PICTURE_START = "data:image/"
 
 

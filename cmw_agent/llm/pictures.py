@@ -21,7 +21,7 @@ DATA_URI = re.compile(
 )
 PICTURE_TYPES = frozenset({"image_url", "image", "output_image", "input_image"})
 SAFE = ":/?&=#%~+,;@!$'*-._"  # signs of a URL that mean nothing in Markdown's links
-LEFT_OUT = "[The model sent a picture that is too large or of a kind that is not shown.]"
+LEFT_OUT = "[The model sent a picture that is cut, too large or of a kind that is not shown.]"
 
 
 class PictureReader:

@@ -1,5 +1,6 @@
 """Thoughts in a message's text and fields: told apart from the answer wherever the text is cut."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from cmw_agent.core.events import (
     ThinkingDelta,
 )
 from cmw_agent.llm.message_text import MessageText
+from cmw_agent.llm.pictures import LEFT_OUT
 from cmw_agent.llm.run_events import RunEvents
 from cmw_agent.llm.thinking import ImpliedThinking, ThoughtFields
 from cmw_agent.llm.tool_calls import ToolCalls
@@ -217,9 +219,25 @@ def test_a_picture_in_the_text_is_a_picture_and_no_text() -> None:
     assert content.has_pictures
 
 
-def test_a_picture_that_was_cut_leaves_no_data_in_the_text() -> None:
+def text_of(events: Sequence[object]) -> str:
+    return "".join(event.text for event in events if isinstance(event, TextDelta))
+
+
+def test_a_picture_that_was_cut_leaves_a_note_and_no_data_in_the_text() -> None:
     events, _, _ = scanned([f"Look: {PICTURE[:-5]}"])
-    assert events == [TextDelta("Look: ")]
+    assert text_of(events).split("\n\n") == ["Look: ", LEFT_OUT, ""]
+
+
+@pytest.mark.parametrize("rest", ["\n\nThe rest (of it).", '"The rest" of it.', ": the rest"])
+def test_a_picture_without_an_end_takes_no_text_along(rest: str) -> None:
+    text = f"Look: {PICTURE[:-5]}{rest}"
+    for pieces in ([text], list(text)):
+        events, _, _ = scanned(pieces)
+        assert list(filter(None, text_of(events).split("\n\n"))) == [
+            "Look: ",
+            LEFT_OUT,
+            rest.strip(),
+        ]
 
 
 # -- fields ----------------------------------------------------------------------------------
