@@ -51,8 +51,12 @@ def data_uri(data: bytes, media_type: str = "image/png") -> str:
 
 def pictured(*uris: str) -> list[Step]:
     """Return the steps of an answer with pictures."""
-    images = [{"type": "image_url", "image_url": {"url": uri}} for uri in uris]
-    return ending("stop", Text(["Here "]), chunk({"images": images}))
+    return ending("stop", Text(["Here "]), images(*uris))
+
+
+def images(*uris: str) -> Raw:
+    """Return the step that sends pictures."""
+    return chunk({"images": [{"type": "image_url", "image_url": {"url": uri}} for uri in uris]})
 
 
 def citing() -> list[Step]:
@@ -113,6 +117,7 @@ SCRIPTS: dict[str, Script] = {
     "pictured": fixed(*pictured(data_uri(png()))),
     "no-picture": fixed(*pictured(data_uri(b"%PDF-1.4 no picture"))),
     "damaged-picture": fixed(*pictured(data_uri(png()[:40]))),
+    "damaged-picture-alone": fixed(*ending("stop", images(data_uri(png()[:40])))),
     "large-picture": fixed(*pictured(data_uri(png(2048, 1, random.Random(1).randbytes(6144))))),
     "uncounted": fixed(*ending("stop")),
     "alternating": alternating,

@@ -11,7 +11,7 @@ from cmw_agent.chat.answer_events import reply_events, storable
 from cmw_agent.chat.context_cache import CachedContext
 from cmw_agent.chat.dependencies import ChatDependencies
 from cmw_agent.chat.stateless_turn import StatelessTurn
-from cmw_agent.chat.stored_turn import StoredTurn
+from cmw_agent.chat.stored_turn import NOT_KEPT, StoredTurn
 from cmw_agent.chat.turn import SETTLE_SECONDS, Beginning, CommandReply, Turn, clear_cancellation
 from cmw_agent.config.agent_profiles import AgentProfile
 from cmw_agent.conversations.sessions import LiveSession
@@ -195,9 +195,7 @@ class TurnRunner:
             self._watch.begun(self._turn_id or self._turn.key)
             finished = await self._answer_it(profile)
             await self._take_pictures()
-            if self._answer.note:
-                sentences = filter(None, (finished.sentence, self._answer.note))
-                finished = replace(finished, sentence=" ".join(sentences))
+            finished = self._noted(finished)
         self.is_over = True
         finished = await self._store(finished)
         context: CachedContext | None = None
@@ -231,7 +229,7 @@ class TurnRunner:
         if reason == "stop":
             return TurnFinished("complete", tokens=tokens, finish_reason=reason)
         error_id = new_error_id()
-        self._log_failure("interrupted", error_id, reason)
+        self._log_failure("turn interrupted", error_id, reason)
         return TurnFinished("interrupted", sentence_for(reason), error_id, tokens, reason)
 
     def _take(self, event: AgentEvent) -> None:
@@ -250,9 +248,24 @@ class TurnRunner:
                 await self._strategy.take_pictures(self._answer, self._take_late)
         except asyncio.CancelledError:
             clear_cancellation()
+            self._answer.note = NOT_KEPT
         except TimeoutError:
             self._answer.note = PICTURES_TOO_SLOW
+        except Exception as cause:  # noqa: BLE001 (the rest of the answer must be stored)
+            error = UserError()
+            self._log_failure("pictures failed", error.error_id, type(cause).__name__, cause)
+            self._answer.note = f"{NOT_KEPT} {error}"
         self._answer.pictures.clear()
+
+    def _noted(self, finished: TurnFinished) -> TurnFinished:
+        """Return the turn's end with the answer's note; an answer that is only a note is none."""
+        if not self._answer.note:
+            return finished
+        if finished.outcome == "complete" and self._answer.is_empty:
+            error = UserError(self._answer.note)
+            return self._broken(error, error)
+        sentences = filter(None, (finished.sentence, self._answer.note))
+        return replace(finished, sentence=" ".join(sentences))
 
     def _take_late(self, event: TextDelta | PictureStored) -> None:
         self._answer.add(event)
@@ -277,15 +290,14 @@ class TurnRunner:
             "failed" if self._answer.is_empty else "interrupted"
         )
         kind = getattr(error, "kind", type(error).__name__)
-        self._log_failure(outcome, error.error_id, kind, cause)
+        self._log_failure(f"turn {outcome}", error.error_id, kind, cause)
         return TurnFinished(outcome, error.sentence, error.error_id, self._answer.tokens)
 
     def _log_failure(
-        self, outcome: str, error_id: str, kind: str, cause: BaseException | None = None
+        self, event: str, error_id: str, kind: str, cause: BaseException | None = None
     ) -> None:
         log.error(
-            "turn %s",
-            outcome,
+            event,
             error_id=error_id,
             kind=kind,
             request=self._turn.request_id,

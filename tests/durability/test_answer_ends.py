@@ -1,6 +1,8 @@
 """How answers end, and what is kept of them beside their text, over the real wire."""
 
+import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -19,7 +21,8 @@ from cmw_agent.core.events import (
     UsageReported,
 )
 from cmw_agent.core.finish_reasons import SENTENCES
-from cmw_agent.files.service import FileMissingError
+from cmw_agent.files.service import FileMissingError, Files
+from cmw_agent.files.storage import FileStore
 from cmw_agent.limits.limiter import RateLimitError
 from cmw_agent.llm.chat_model import HistoryMessage
 from cmw_agent.runtime.runtime import Runtime
@@ -208,6 +211,58 @@ async def test_a_picture_that_cannot_be_kept_is_named_below_the_answer(
             assert not [event for event in events if isinstance(event, PictureStored)]
         assert rows(tmp_path, "SELECT 1 FROM agent_files") == []
         assert [path for path in (tmp_path / "files").rglob("*") if path.is_file()] == []
+
+
+async def test_an_answer_whose_only_picture_cannot_be_kept_is_a_failure(tmp_path: Path) -> None:
+    async with app(tmp_path, "damaged-picture-alone") as (runtime, _):
+        session = await session_of(runtime)
+        for _ in range(2):  # once by the model, once from the memory
+            end = turn_end(await all_events(runtime.chat.turn(session, "hello", key="k")))
+            assert (end.outcome, end.finish_reason) == ("failed", None)
+            assert (end.sentence or "").startswith(NOT_KEPT)
+            assert end.error_id is not None
+        assert [messages(tmp_path)[1][name] for name in ("status", "content")] == ["failed", ""]
+
+
+async def test_an_answer_is_stored_although_the_disk_takes_no_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(FileStore, "_accept", refuse)
+    async with app(tmp_path, "pictured") as (runtime, _):
+        session = await session_of(runtime)
+        with logbook() as book:
+            events = await all_events(runtime.chat.turn(session, "hello", key="k"))
+        end = turn_end(events)
+        assert end.outcome == "complete"
+        sentence = re.fullmatch(
+            rf"{re.escape(NOT_KEPT)} .+ \(error ([0-9a-f]{{8}})\)", end.sentence or ""
+        )
+        assert sentence is not None
+        assert len(book.naming(sentence[1])) == 1
+        answer = messages(tmp_path)[1]
+        assert [answer[name] for name in ("status", "content")] == ["complete", "Here "]
+
+
+async def test_a_stop_while_a_picture_is_being_stored_is_named_below_the_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_storing = asyncio.Event()
+
+    async def wait(*_: object) -> None:
+        is_storing.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(Files, "add_picture", wait)
+    async with app(tmp_path, "pictured") as (runtime, _):
+        turn = runtime.chat.turn(await session_of(runtime), "hello", key="k")
+        reading = asyncio.create_task(all_events(turn))
+        await is_storing.wait()
+        turn.stop()
+        assert turn_end(await reading).sentence == NOT_KEPT
+        assert messages(tmp_path)[1]["content"] == "Here "
 
 
 async def test_where_nothing_is_stored_the_answer_says_that_there_was_a_picture(

@@ -18,8 +18,10 @@ from tests.rest import BANK, KEYS, SHOP, Client, Reply
 
 shared = pytest.mark.asyncio(loop_scope="module")
 EVENTS = "text/event-stream"
+SITE = "https://shop.example"
 AGENTS = "\n".join(
     f'[[agents]]\nid = "{name}"\nname = "{name}"\nprompt = "x"\nmodel = "{name}"\n'
+    f'allowed_origins = ["{SITE}"]\n'
     for name in SCRIPTS
 )
 
@@ -175,6 +177,28 @@ async def test_rest_says_below_the_answer_that_a_picture_was_not_kept(
     assert told["metadata"]["notice"].startswith("A picture of this answer was not kept.")
     shown = (await Client(url, SHOP, http, "damaged-picture").at("damaged")).json["messages"]
     assert shown[1]["notice"] == told["metadata"]["notice"]
+
+
+# -- the widget -------------------------------------------------------------------
+
+
+@shared
+@pytest.mark.parametrize("agent", ["pictured", "damaged-picture", "length", "citing"])
+async def test_the_widget_s_history_has_the_notice_of_the_answer(
+    agent: str, http: aiohttp.ClientSession, url: str
+) -> None:
+    headers = {"Origin": SITE}
+    async with http.post(f"{url}/embed/{agent}/visit", json={}, headers=headers) as visit:
+        headers["Authorization"] = f"Bearer {(await visit.json())['token']}"
+    message = {"message": "hello", "key": "k"}
+    async with http.post(f"{url}/embed/{agent}/message", json=message, headers=headers) as response:
+        reply = Reply(response.status, await response.read(), dict(response.headers))
+    async with http.get(f"{url}/embed/{agent}/messages", headers=headers) as messages:
+        stored = (await messages.json())["messages"][1]
+    name, done = reply.events[-1]
+    assert name == "done"
+    assert stored["notice"] == done["metadata"].get("notice")
+    assert (stored["notice"] is None) == (agent == "citing")
 
 
 # -- OpenAI's form ----------------------------------------------------------------

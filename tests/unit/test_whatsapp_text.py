@@ -27,6 +27,12 @@ from cmw_agent.channels.whatsapp.formatting import FENCE, MAX_CHARS, ROOM, split
         ("![pic](https://a.example/p.png)", "pic (https://a.example/p.png)"),
         ("![pic](https://a.example/p.png =9x9)", "pic (https://a.example/p.png)"),
         ("<https://a.example>", "https://a.example"),
+        ("https://a.example/__main__.html?q=*b*", "https://a.example/__main__.html?q=*b*"),
+        ("[b](https://a.example/__c__) __HTTP://d__", "b (https://a.example/__c__) *HTTP://d*"),
+        (
+            "[https://a_b_](https://c) **https://d** ~~http://e~~",
+            "https://a_b_ (https://c) *https://d* ~http://e~",
+        ),
         ("* one\n* two\n  + three", "- one\n- two\n  - three"),
         ("1. one\n2. two", "1. one\n2. two"),
         ("> quoted", "> quoted"),

@@ -19,6 +19,7 @@ from starlette.responses import JSONResponse, Response
 from cmw_agent.agent.access import WIDGET
 from cmw_agent.channels.common.callers import Caller, Callers, address_of, base_of
 from cmw_agent.channels.common.turn_streams import (
+    UNSEEN,
     TurnResponse,
     server_sent,
     source_items,
@@ -249,13 +250,15 @@ def _message_item(message: StoredMessage) -> dict[str, Any]:
         }
         for record in message.tool_calls
     ]
+    notice = sentence_for(message.finish_reason, message.details.note)
+    unseen = UNSEEN if message.details.pictures else None
     return {
         "role": message.role,
         "content": message.content,
         "status": message.status,
         "tools": tools,
         "sources": source_items(message.details.sources),
-        "notice": sentence_for(message.finish_reason, message.details.note),
+        "notice": " ".join(filter(None, (notice, unseen))) or None,
     }
 
 

@@ -39,6 +39,8 @@ SHOWN_AS: Mapping[tuple[int, int], str] = MappingProxyType(
 
 # Users choose the texts: no two starts of an expression may read the same stretch of one. So what
 # stands between its signs holds none of the signs that it begins with, and gives nothing back.
+# The rest of a web address after its scheme; marks at its end may close what began before it.
+_ADDRESS = re.compile(r"://(?:(?!\*\*|~~)[^\s<>\[\]`\\])*(?<![*_~.,:;!?])")
 _LABEL = r"[^\[\]\n]"
 _SIGNS = re.compile(r"[*_~`\[<\\]")  # a line without one is text alone
 _SIZED = re.compile(rf"(!\[{_LABEL}*+\]\([^()\s]++)[ \t]++=[0-9x]++\)")  # a picture with its size
@@ -47,6 +49,20 @@ _CONNECTS = re.compile(rf"\[{_LABEL}*+\]\(\s*+{_CONNECT}[^()\n]*+\)|{_CONNECT}",
 _TICKET = r"<?https?://[^\s()<>\[\]?]{1,300}?/connections/connect\?[^\s()<>\[\]]*+>?+"
 _TICKETS = re.compile(rf"\[{_LABEL}*+\]\(\s*+{_TICKET}[^()\n]*+\)|{_TICKET}", re.IGNORECASE)
 _BREAKS = ("\n\n", "\n", ". ", "! ", "? ", "… ", " ")
+
+
+def _address(state: StateInline, silent: bool) -> bool:
+    """Take a web address as it is written, with marks that may be in it (a markdown-it rule)."""
+    scheme = state.src[max(state.pos - 5, 0) : state.pos].lower()
+    if not scheme.endswith(("http", "https")):
+        return False
+    match = _ADDRESS.match(state.src, state.pos, state.posMax)
+    if match is None:
+        return False
+    if not silent:
+        state.pending += match[0]
+    state.pos = match.end()
+    return True
 
 
 def _pair_all(state: StateInline) -> None:
@@ -116,6 +132,7 @@ class _Parser(MarkdownIt):
         self.block.ruler.at("table", _with_lines(table), {"alt": ["paragraph"]})
         inline = ["autolink", "backticks", "emphasis", "escape", "image", "link", "strikethrough"]
         self.inline.ruler.enable(inline)
+        self.inline.ruler.push("address", _address)
         self.inline.ruler2.push("pairs", _pair_all)
         self.inline.ruler2.enableOnly(["pairs"])
 

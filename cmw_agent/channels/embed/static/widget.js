@@ -654,12 +654,13 @@
         last.text = message.content;
         message.tools.forEach((tool, number) => last.step({ ...tool, call: number }));
         last.cite(message.sources);
-        last.note = lang === "en" && message.notice ? message.notice
-          : message.status === "complete" ? "" : message.status === "failed" ? words.none : words.cut;
+        last.isWhole = message.status === "complete";
+        last.note = (lang === "en" || last.isWhole) && message.notice ? message.notice
+          : last.isWhole ? "" : message.status === "failed" ? words.none : words.cut;
       }
     }
     if (found.waiting.length) ask({ follow: true }, last ?? new Answer());
-    else last?.end(last.note, last.note && (() => again(last)));
+    else last?.end(last.note, !last.isWhole && (() => again(last)));
     parts.log.scrollTop = parts.log.scrollHeight;
   }
 
