@@ -310,9 +310,9 @@ class ChatService:
 
     async def _run(self, turn: Turn, runner: TurnRunner, hold: Hold) -> None:
         try:
-            context = await runner.run()
-            if context is not None and self._open:
-                self._summaries.begin(runner.session, context)
+            summary = await runner.run()
+            if summary is not None and self._open:
+                self._summaries.begin(runner.session, summary)
         finally:
             # Here and not after the task's end: a caller that sees it may begin the next turn.
             self._remove(turn, runner, hold)

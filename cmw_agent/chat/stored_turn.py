@@ -13,6 +13,7 @@ from cmw_agent.chat.commands import ChatCommands
 from cmw_agent.chat.context_cache import CachedContext, ContextCache
 from cmw_agent.chat.dependencies import ChatDependencies
 from cmw_agent.chat.model_choice import ModelChoice, settle
+from cmw_agent.chat.summarizer import SummaryRequest
 from cmw_agent.chat.turn import (
     SETTLE_SECONDS,
     AgentRequest,
@@ -119,6 +120,7 @@ class StoredTurn:
         self._begun: TurnTicket | None = None
         self._context: CachedContext | None = None
         self._model: str | None = None  # that is asked first
+        self._summary_models: RunModels | None = None
 
     @property
     def needs_slot(self) -> bool:
@@ -230,6 +232,8 @@ class StoredTurn:
             return reply
         models = await self._choose_model(profile)
         model = self._model = models.current.id
+        # A summary does without the effort that the user has chosen for the answer.
+        self._summary_models = dependencies.catalog.run(session.owner, profile, model)
         gate = TurnApprovalGate(
             dependencies, session, self._turn, ticket, clock, can_ask=self._can_ask
         )
@@ -343,8 +347,11 @@ class StoredTurn:
         prices = self._dependencies.catalog.models.prices
         return cost_micros(prices, model, prompt, completion)
 
-    def keep_context(self, text: str) -> CachedContext | None:
+    def keep_context(self, text: str) -> SummaryRequest | None:
         """Keep the context window, the answer's text included, for the session's next turn."""
-        if self._context is not None:
-            self._contexts.keep(self.session, self._context, self._ticket.answer_seq, text)
-        return self._context
+        if self._context is None:
+            return None
+        self._contexts.keep(self.session, self._context, self._ticket.answer_seq, text)
+        if self._summary_models is None:
+            return None  # a command, which asks no model
+        return SummaryRequest(self._context, self._summary_models)

@@ -5,6 +5,7 @@ new turn in the session stops the summary, and the part is summarised after that
 """
 
 import asyncio
+from dataclasses import dataclass
 from functools import partial
 
 from cmw_agent.chat.answer import AnswerAccumulator
@@ -17,6 +18,7 @@ from cmw_agent.core.sanitize import sanitize_json
 from cmw_agent.identity.principals import SessionKey
 from cmw_agent.llm.chat_model import HistoryMessage
 from cmw_agent.llm.errors import log_fields
+from cmw_agent.llm.fallback import RunModels
 from memory.conversations.summaries import SummaryPart
 
 log = get_logger(__name__)
@@ -31,12 +33,26 @@ MAX_CHARS = 8_000
 SHARE = 4  # a part is summarised from a quarter of the window's budget on
 
 
+@dataclass(frozen=True, slots=True)
+class SummaryRequest:
+    """What may be summarised after an answer.
+
+    Args:
+        context: The conversation's context window.
+        models: The conversation's model and those that may replace it: no other endpoint is sent
+            its messages.
+    """
+
+    context: CachedContext
+    models: RunModels
+
+
 class Summarizer:
     """The summaries of one process, each in a background task.
 
     Args:
-        dependencies: The window's budget, the models and the limits. With the demo
-            model nothing is summarised.
+        dependencies: The window's budget, the models and the limits. The demo model
+            summarises nothing.
     """
 
     def __init__(self, dependencies: ChatDependencies) -> None:
@@ -48,19 +64,20 @@ class Summarizer:
         self._due: set[SessionKey] = set()  # sessions whose summary no new turn stops
         self._room = asyncio.Semaphore(MAX_RUNNING)
 
-    def begin(self, session: LiveSession, context: CachedContext) -> None:
+    def begin(self, session: LiveSession, request: SummaryRequest) -> None:
         """Summarise the messages before the context window, if they are worth it."""
+        context, models = request.context, request.models
         first_seq = context.messages[0].seq if context.messages else 1
         waiting = first_seq - context.summarized_through_seq
         key = session.key
         is_full = len(self._tasks) + len(self._pauses) >= MAX_WAITING
         is_busy = key in self._tasks or key in self._pauses
-        is_demo = self._catalog.models.is_demo
+        is_demo = self._catalog.models.by_id[models.current.id].is_demo
         if is_demo or is_full or is_busy or waiting <= MIN_MESSAGES:
             return
         # A user who writes on at once would only stop it again, so it waits for a pause; where none
         # comes it is begun, and not stopped, when many messages wait.
-        work = partial(self._start, session, context.conversation_id, first_seq)
+        work = partial(self._start, session, context.conversation_id, first_seq, models)
         if waiting > MANY_MESSAGES:
             self._due.add(key)
             work()
@@ -75,10 +92,12 @@ class Summarizer:
         if task is not None and session.key not in self._due:
             task.cancel()
 
-    def _start(self, session: LiveSession, conversation: str, first_seq: int) -> None:
+    def _start(
+        self, session: LiveSession, conversation: str, first_seq: int, models: RunModels
+    ) -> None:
         key = session.key
         self._pauses.pop(key, None)
-        work = self._summarise(session, conversation, first_seq)
+        work = self._summarise(session, conversation, first_seq, models)
         task = self._tasks[key] = asyncio.create_task(work, name="summary")
         task.add_done_callback(lambda _: self._ended(key))
 
@@ -97,12 +116,14 @@ class Summarizer:
         if tasks:
             await asyncio.wait(tasks, timeout=MAX_SECONDS)
 
-    async def _summarise(self, session: LiveSession, conversation: str, first_seq: int) -> None:
+    async def _summarise(
+        self, session: LiveSession, conversation: str, first_seq: int, models: RunModels
+    ) -> None:
         async with self._room:
-            await self._summarise_part(session, conversation, first_seq)
+            await self._summarise_part(session, conversation, first_seq, models)
 
     async def _summarise_part(
-        self, session: LiveSession, conversation: str, first_seq: int
+        self, session: LiveSession, conversation: str, first_seq: int, models: RunModels
     ) -> None:
         memory, owner = session.memory, session.owner
         min_tokens = self._settings.history_tokens // SHARE
@@ -114,19 +135,18 @@ class Summarizer:
                 return
             summary: str | None = None
             try:
-                summary = await self._ask(session, part)
+                summary = await self._ask(session, part, models)
             finally:
                 await asyncio.shield(memory.store_summary(owner, conversation, part, summary))
         except Exception as error:  # noqa: BLE001 (the conversation goes on without it)
             log.warning("no summary", cause=describe_exception(error), **log_fields(error))
 
-    async def _ask(self, session: LiveSession, part: SummaryPart) -> str | None:
+    async def _ask(self, session: LiveSession, part: SummaryPart, models: RunModels) -> str | None:
         messages = [HistoryMessage(message.role, message.content) for message in part.messages]
         usage = AnswerAccumulator()
         try:
             async with asyncio.timeout(MAX_SECONDS):
-                model = self._catalog.run_default(session.owner)
-                summary = await session.agent.summarise(part.summary, messages, model, usage.add)
+                summary = await session.agent.summarise(part.summary, messages, models, usage.add)
                 return sanitize_json(summary).strip()[:MAX_CHARS] or None
         except TimeoutError:
             return None

@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 from cmw_agent.chat.answer import AnswerAccumulator
 from cmw_agent.chat.answer_events import reply_events, storable
-from cmw_agent.chat.context_cache import CachedContext
 from cmw_agent.chat.dependencies import ChatDependencies
 from cmw_agent.chat.stateless_turn import StatelessTurn
 from cmw_agent.chat.stored_turn import NOT_KEPT, StoredTurn
+from cmw_agent.chat.summarizer import SummaryRequest
 from cmw_agent.chat.turn import SETTLE_SECONDS, Beginning, CommandReply, Turn, clear_cancellation
 from cmw_agent.config.agent_profiles import AgentProfile
 from cmw_agent.conversations.sessions import LiveSession
@@ -118,11 +118,11 @@ class TurnRunner:
         """The id of the conversation, once the turn has begun; None where there is none."""
         return self._strategy.conversation
 
-    async def run(self) -> CachedContext | None:
+    async def run(self) -> SummaryRequest | None:
         """Run the turn; its events say what becomes of it.
 
         Returns:
-            The conversation's context where a complete answer was stored, None otherwise.
+            What may be summarised where a complete answer was stored, None otherwise.
         """
         session, observer = self.session, self._dependencies.observer
         self._watch = observer.turn(session.channel, session.principal.log_name)
@@ -158,7 +158,7 @@ class TurnRunner:
         if not has_lease:
             self._turn.stop()
 
-    async def _run(self) -> CachedContext | None:
+    async def _run(self) -> SummaryRequest | None:
         try:
             profile = await self._dependencies.profile(self.session, self.session.agent_id)
             beginning = await self._strategy.begin(profile)
@@ -188,7 +188,7 @@ class TurnRunner:
         for event in events:
             self._turn.emit(event)
 
-    async def _complete(self, beginning: Beginning, profile: AgentProfile) -> CachedContext | None:
+    async def _complete(self, beginning: Beginning, profile: AgentProfile) -> SummaryRequest | None:
         finished = TurnFinished("interrupted")
         if not beginning.is_stopped:
             self._beginning = beginning
@@ -198,12 +198,12 @@ class TurnRunner:
             finished = self._noted(finished)
         self.is_over = True
         finished = await self._store(finished)
-        context: CachedContext | None = None
+        summary: SummaryRequest | None = None
         if finished.outcome == "complete" and self._stored:
-            context = self._strategy.keep_context(self._answer.text)
+            summary = self._strategy.keep_context(self._answer.text)
         self._outcome = finished.outcome
         self._turn.emit(finished)
-        return context
+        return summary
 
     async def _answer_it(self, profile: AgentProfile) -> TurnFinished:
         clock = asyncio.timeout(self._dependencies.settings.turn_timeout)

@@ -25,9 +25,22 @@ VARIABLE_ALLOWED = (
     "the name of an environment variable such as OPENROUTER_API_KEY, which holds the key; "
     "never the key itself"
 )
-ENDPOINT_ALLOWED = "an http:// or https:// address without user name and #"
+ENDPOINT_ALLOWED = "an http:// or https:// address without user name, # and a key"
 # What the app itself sends: a table that changes it would break the answer or the isolation.
-OWN_FIELDS = frozenset({"model", "messages", "input", "stream", "stream_options", "tools", "store"})
+OWN_FIELDS = frozenset(
+    {
+        "model",
+        "messages",
+        "input",
+        "stream",
+        "stream_options",
+        "tools",
+        "store",
+        # Of the Responses API: all users' messages would be of one conversation.
+        "conversation",
+        "previous_response_id",
+    }
+)
 OWN_HEADERS = frozenset(
     {
         "accept",

@@ -81,12 +81,6 @@ class ModelCatalog:
         ]
         return RunModels([self._bound(owner, profile) for profile in profiles])
 
-    def run_default(self, owner: str) -> RunModels:
-        """Return the default model and its fallback, as no agent and no user has changed them."""
-        by_id, first = self.models.by_id, self.models.by_id[self.models.default]
-        profiles = [first, *(by_id[name] for name in first.fallback)]
-        return RunModels([self._bound(owner, profile) for profile in profiles])
-
     def _bound(self, owner: str, profile: ModelProfile) -> BoundModel:
         # The user's fields come last: no profile replaces them.
         fields = {**profile_fields(profile), **self._fields[profile.id].of(owner)}

@@ -106,20 +106,25 @@ class RunModels(DirectChatModel):
     ) -> AIMessage:
         while True:
             bound = self.current
-            following = self._line[self._position + 1 :]
             try:
                 message = await ask(bound)
                 message.response_metadata[ANSWERED_BY] = bound.id
                 return message
             except (UpstreamError, ModelFailedError, TimeoutError) as error:
                 kind = getattr(error, "kind", StreamSilentError.kind)
-                if not following or events.has_text or not _may_pass(kind, bound, following[0]):
+                position = None if events.has_text else self._following(kind)
+                if position is None:
                     raise
-            self._switch(kind, events)
+            self._switch(kind, position, events)
 
-    def _switch(self, kind: str, events: RunEvents) -> None:
+    def _following(self, kind: str) -> int | None:
+        """Return the position of the next model that may answer after a failure, if there is one."""
+        positions = range(self._position + 1, len(self._line))
+        return next((n for n in positions if _may_pass(kind, self.current, self._line[n])), None)
+
+    def _switch(self, kind: str, position: int, events: RunEvents) -> None:
         failed = self.current.id
-        self._position += 1
+        self._position = position
         log.warning("another model answers", failed=failed, model=self.current.id, kind=kind)
         events.emit(ModelSwitched(failed, self.current.id))
 

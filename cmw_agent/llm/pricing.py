@@ -17,7 +17,7 @@ def cost_micros(
 
     Args:
         prices: From the settings; the last one counts where a model has several.
-        model: The model's name at the endpoint.
+        model: The model's id.
         input_tokens: Tokens that the model read.
         output_tokens: Tokens that the model wrote.
 

@@ -6,15 +6,24 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from cmw_agent.config.model_profiles import ModelProfile
+from cmw_agent.llm.adaptation import Adaptation, apply
 from cmw_agent.llm.coalescing import CoalescedCompletions, CoalescedStream, FlushInterval
+from cmw_agent.llm.endpoint import AZURE
 from cmw_agent.llm.http_client import Upstream
-from cmw_agent.llm.message_forms import decoded, with_text_parts, without_system
+from cmw_agent.llm.message_forms import decoded
 from cmw_agent.llm.responses_api import ResponsesReader
 from cmw_agent.llm.responses_request import responses_request
 
-TOOL_FIELDS = ("tools", "tool_choice", "parallel_tool_calls")
+# Abilities of a profile, and what is left out of requests where a model lacks them.
+ABILITIES = MappingProxyType(
+    {
+        "has_tools": Adaptation.TOOLS,
+        "has_vision": Adaptation.IMAGES,
+        "has_system": Adaptation.SYSTEM,
+    }
+)
 # Hosts that refuse `max_tokens` for newer models; others often know nothing else.
-NEW_LIMIT_HOSTS = ("api.openai.com", ".openai.azure.com", ".services.ai.azure.com")
+NEW_LIMIT_HOSTS = ("api.openai.com", *AZURE)
 SAMPLING = MappingProxyType(
     {"temperature": "temperature", "top_p": "top_p", "seed": "seed", "effort": "reasoning_effort"}
 )
@@ -74,17 +83,10 @@ def _limit_field(base_url: str | None) -> str:
 
 
 def _shaped(payload: Mapping[str, Any], profile: ModelProfile) -> dict[str, Any]:
-    shaped = dict(payload)
-    if not profile.has_tools:
-        for name in TOOL_FIELDS:
-            shaped.pop(name, None)
-    is_changed = not (profile.has_system and profile.has_vision and profile.api == "chat")
-    if not is_changed:
+    """Return a request without what the model lacks, in its interface."""
+    shaped = apply(
+        payload, [part for name, part in ABILITIES.items() if not getattr(profile, name)]
+    )
+    if profile.api == "chat":
         return shaped
-    messages = decoded(payload["messages"])
-    if not profile.has_vision:
-        messages = with_text_parts(messages)
-    if not profile.has_system:
-        messages = without_system(messages)
-    shaped["messages"] = messages
-    return shaped if profile.api == "chat" else responses_request(shaped)
+    return responses_request({**shaped, "messages": decoded(shaped["messages"])})

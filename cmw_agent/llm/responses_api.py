@@ -6,6 +6,7 @@ Format: https://platform.openai.com/docs/api-reference/responses-streaming.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -13,20 +14,33 @@ from cmw_agent.llm.responses_request import is_sent_back
 
 Chunk = dict[str, Any]
 Event = Mapping[str, Any]
+Key = int | str | None  # of an item of the output
 FINISHES = MappingProxyType({"max_output_tokens": "length", "content_filter": "content_filter"})
 FAILED = "The response failed."
 
 
+@dataclass(slots=True)
+class _Call:
+    """A call of a function: its position among the calls, and the characters of its arguments."""
+
+    index: int
+    length: int = 0
+
+
 class ResponsesReader:
-    """Turns the events of one response into chunks of a chat completion."""
+    """Turns the events of one response into chunks of a chat completion.
+
+    An item of the output has the key that `_key` returns, since not every server counts items.
+    """
 
     def __init__(self) -> None:
         self._begin()
 
     def _begin(self) -> None:
-        self._texts: set[tuple[Any, ...]] = set()  # parts of which text has come
-        self._calls: dict[Any, int] = {}  # output index -> characters of arguments that came
-        self._items: set[Any] = set()  # output indexes of items that are complete
+        self._texts: set[tuple[Key, int]] = set()  # parts of which text has come
+        self._calls: dict[Key, _Call] = {}
+        self._items: set[Key] = set()  # items that are complete
+        self._has_indexes = True  # whether events name items by their output index
 
     def __call__(self, event: Event) -> list[Chunk]:
         """Return the chunks of an event: none where it is no part of the answer.
@@ -65,58 +79,58 @@ class ResponsesReader:
         return []
 
     def _text(self, event: Event, name: str) -> list[Chunk]:
-        self._texts.add(_place(event))
+        self._texts.add((self._key(event), _content_index(event)))
         return [_chunk({name: event.get("delta")})]
 
     def _whole_text(self, event: Event) -> list[Chunk]:
-        if _place(event) in self._texts:
+        if self._has_text(self._key(event), _content_index(event)):
             return []
         name = "content" if event.get("text") else "refusal"
         return self._text({**event, "delta": event.get("text") or event.get("refusal")}, name)
 
     def _arguments(self, event: Event) -> list[Chunk]:
-        index, text = event.get("output_index"), event.get("delta")
+        text = event.get("delta")
         if not isinstance(text, str):
             return []
-        self._calls[index] = self._calls.get(index, 0) + len(text)
-        return [_chunk({"tool_calls": [{"index": index, "function": {"arguments": text}}]})]
+        call = self._call(self._key(event))
+        call.length += len(text)
+        return [_chunk({"tool_calls": [{"index": call.index, "function": {"arguments": text}}]})]
 
     def _item_begins(self, event: Event) -> list[Chunk]:
-        item, index = event.get("item"), event.get("output_index")
+        item = event.get("item")
         if not isinstance(item, dict) or item.get("type") != "function_call":
             return []
-        self._calls.setdefault(index, 0)
+        index = self._call(self._key(event)).index
         function = {"name": item.get("name"), "arguments": ""}
         call = {"index": index, "id": item.get("call_id"), "type": "function"}
         return [_chunk({"tool_calls": [{**call, "function": function}]})]
 
     def _item_ends(self, event: Event) -> list[Chunk]:
-        item, index = event.get("item"), event.get("output_index")
-        if not isinstance(item, dict) or index in self._items:
+        item, key = event.get("item"), self._key(event)
+        if not isinstance(item, dict) or {key, None} & self._items:
             return []
-        self._items.add(index)
+        self._items.add(key)
         kind = item.get("type")
         if kind == "function_call":
-            chunks = [] if index in self._calls else self._item_begins(event)
-            missing = item.get("arguments") if not self._calls[index] else None
-            return chunks + self._arguments({"output_index": index, "delta": missing})
+            chunks = [] if key in self._calls else self._item_begins(event)
+            missing = item.get("arguments") if not self._call(key).length else None
+            return chunks + self._arguments({**event, "delta": missing})
         if kind == "message":
-            return self._message(item, index)
+            return self._message(item, event)
         if kind == "image_generation_call" and isinstance(item.get("result"), str):
             media_type = f"image/{item.get('output_format') or 'png'}"
             url = f"data:{media_type};base64,{item['result']}"
             return [_chunk({"images": [{"type": "image_url", "image_url": {"url": url}}]})]
         return [_chunk({"output": [item]})] if is_sent_back(item) else []
 
-    def _message(self, item: Mapping[str, Any], index: Any) -> list[Chunk]:
+    def _message(self, item: Mapping[str, Any], event: Event) -> list[Chunk]:
         """Return what of a whole message has not come before."""
         chunks: list[Chunk] = []
         parts = item.get("content")
-        for place, part in enumerate(parts if isinstance(parts, list) else []):
+        for index, part in enumerate(parts if isinstance(parts, list) else []):
             if isinstance(part, dict):
-                at = {"output_index": index, "content_index": place}
-                is_new = _place(at) not in self._texts
-                chunks += self._whole_text({**part, **at})
+                is_new = not self._has_text(self._key(event), index)
+                chunks += self._whole_text({**part, **event, "content_index": index})
                 chunks += _annotations(part.get("annotations")) if is_new else []
         return chunks
 
@@ -127,20 +141,40 @@ class ResponsesReader:
         if response.get("status") in ("failed", "cancelled"):
             return [{"error": response.get("error") or {"message": FAILED}}]
         output = response.get("output")
-        items = output if isinstance(output, list) else []
-        chunks = [
-            chunk
-            for index, item in enumerate(items)
-            for chunk in self._item_ends({"item": item, "output_index": index})
-        ]
+        chunks: list[Chunk] = []
+        has_indexes = self._has_indexes
+        for index, item in enumerate(output if isinstance(output, list) else []):
+            named = {"output_index": index} if has_indexes else {}
+            chunks += self._item_ends({"item": item, **named})
         usage = _usage(response.get("usage"))
         return [*chunks, {**_chunk({}, self._finish(response)), **usage}]
 
     def _finish(self, response: Mapping[str, Any]) -> str:
         if response.get("status") == "incomplete":
-            reason = (response.get("incomplete_details") or {}).get("reason")
+            details = response.get("incomplete_details")
+            reason = details.get("reason") if isinstance(details, dict) else None
             return FINISHES.get(str(reason), "length")
         return "tool_calls" if self._calls else "stop"
+
+    def _key(self, event: Event) -> Key:
+        """Return what names an event's item: its index, its id where servers do not count items.
+
+        None where the event has neither: all such events are of one item.
+        """
+        index = event.get("output_index")
+        if isinstance(index, int):
+            return index
+        self._has_indexes = False
+        item = event.get("item")
+        name = event.get("item_id") or (item.get("id") if isinstance(item, dict) else None)
+        return name if isinstance(name, str) else None
+
+    def _call(self, key: Key) -> _Call:
+        return self._calls.setdefault(key, _Call(len(self._calls)))
+
+    def _has_text(self, key: Key, content_index: int) -> bool:
+        """Whether the text of a part has come; text that names no item may be any item's."""
+        return bool({(key, content_index), (None, content_index)} & self._texts)
 
 
 def _annotations(annotations: Any) -> list[Chunk]:
@@ -152,8 +186,9 @@ def _annotations(annotations: Any) -> list[Chunk]:
     return [_chunk({"annotations": cited})] if cited else []
 
 
-def _place(event: Event) -> tuple[Any, ...]:
-    return (event.get("output_index"), event.get("content_index"))
+def _content_index(event: Event) -> int:
+    index = event.get("content_index")
+    return index if isinstance(index, int) else 0
 
 
 def _chunk(delta: dict[str, Any], finish_reason: str | None = None) -> Chunk:

@@ -83,6 +83,32 @@ async def test_the_agent_still_knows_the_beginning_of_a_long_chat(
         assert sum(f"User: {first}" in part for part in parts) == 1
 
 
+async def test_a_conversation_is_summarised_by_the_model_that_answers_in_it(
+    tmp_path: Path,
+) -> None:
+    scripts = {"notes": notes}
+    async with OpenAIDouble(scripts=scripts) as first, OpenAIDouble(scripts=scripts) as own:
+        (tmp_path / "agents.toml").write_text(
+            f"""
+            [[models]]
+            id = "own"
+            name = "notes"
+            endpoint = "{own.base_url}"
+            [[agents]]
+            id = "assistant"
+            model = "own"
+            """
+        )
+        settings = settings_for(
+            tmp_path, openai_base_url=first.base_url, model="notes", history_tokens=600
+        )
+        async with running_app(settings) as runtime:
+            await talk(runtime.chat, await session_of(runtime), *(LONG for _ in range(12)))
+            await wait_until(lambda: at_rest(runtime.chat))
+        assert any(map(is_summary, own.requests))
+        assert not first.requests
+
+
 async def test_nobody_waits_for_a_summary_and_a_new_turn_stops_it(tmp_path: Path) -> None:
     async with OpenAIDouble(scripts={"notes": held_notes}) as endpoint:
         settings = settings_for(

@@ -46,3 +46,5 @@ key = "REAL_SERVER_KEY"
             assert answer["content"] == reply.json["response"]
             spent = (answer["input_tokens"], answer["output_tokens"])
             assert spent == await server.counted()
+            # A word is a token: text that was taken twice would have more of them.
+            assert len(answer["content"].split()) <= spent[1]

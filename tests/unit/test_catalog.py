@@ -204,7 +204,12 @@ LARGER = """
 id = "small"
 name = "too-long"
 context_tokens = 1000
-fallback = ["large"]
+fallback = ["equal", "large"]
+[[models]]
+id = "equal"
+name = "too-long"
+context_tokens = 1000
+endpoint = "$B"
 [[models]]
 id = "large"
 name = "echo"
@@ -215,8 +220,12 @@ context_tokens = 100000
 async def test_what_is_too_long_for_one_model_goes_to_one_that_reads_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with two_endpoints(tmp_path, LARGER, monkeypatch, scripts=SCRIPTS) as (runtime, *_):
+    async with two_endpoints(tmp_path, LARGER, monkeypatch, scripts=SCRIPTS) as (runtime, _, b):
         events = await say(runtime, "hello", model="small")
+        assert not b.requests  # that model reads no more than the first
+    assert [event for event in events if isinstance(event, ModelSwitched)] == [
+        ModelSwitched("small", "large")
+    ]
     assert answer_text(events) == "You said: hello"
 
 
@@ -286,6 +295,27 @@ async def test_the_tool_loop_goes_on_with_the_model_that_has_answered(
     assert set(call) <= {"role", "content", "tool_calls"}
     assert "of-endpoint-a" not in str(to_b)
     assert call["tool_calls"][0]["id"] == "call_a"
+
+
+async def test_a_model_without_tools_goes_on_after_a_call_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def calling(request: Request) -> Sequence[Step]:
+        if request.tool_results:
+            return [Plain(503, error_body("down", kind="server_error", code=None))]
+        return [ToolCalls([("calculate", '{"expression": "2+3"}')])]
+
+    scripts = {"signed": calling, "plain": lambda _: [Text(["It is 5."])]}
+    text = f"{IN_THE_LOOP}tools = false\n"
+    async with two_endpoints(tmp_path, text, monkeypatch, scripts=scripts) as (runtime, _, b):
+        events = await say(runtime, "count", model="first")
+        (request,) = b.requests
+    assert answer_text(events) == "It is 5."
+    messages = request.body["messages"]
+    assert "tools" not in request.body
+    assert {message["role"] for message in messages} == {"system", "user", "assistant"}
+    assert not any("tool_calls" in message for message in messages)
+    assert messages[-1]["content"] == "Result of calculate:\n5"
 
 
 TUNED = """

@@ -203,14 +203,14 @@ HEADERS = (
     "variable's value, without headers that the app sends itself, such as Authorization"
 )
 BODY = (
-    "extra_body must be a table of fields other than input, messages, model, store, stream, "
-    "stream_options, tools"
+    "extra_body must be a table of fields other than conversation, input, messages, model, "
+    "previous_response_id, store, stream, stream_options, tools"
 )
 PRICE = (
     "price must be a table such as {input = 0.15, output = 0.60}, in dollars for a million tokens"
 )
 FALLBACK = "fallback must be a list of ids of other models, each once"
-ENDPOINT = "endpoint must be an http:// or https:// address without user name"
+ENDPOINT = "endpoint must be an http:// or https:// address without user name, # and a key"
 
 
 @pytest.mark.parametrize(
@@ -221,6 +221,7 @@ ENDPOINT = "endpoint must be an http:// or https:// address without user name"
         ("name = ''", "name must be a name of at most 200 characters on one line, not ''"),
         ("endpoint = 'ftp://x'", ENDPOINT),
         ("endpoint = 'https://me:secret@x.example/v1'", ENDPOINT),
+        ("endpoint = 'https://x.example/v1?api-key=sk-0123'", ENDPOINT),
         ("endpoint = 7", ENDPOINT),
         ("key = 'sk-proj-0123456789'", KEY),
         ("key = 'gsk_0123456789'", KEY),
@@ -246,6 +247,8 @@ ENDPOINT = "endpoint must be an http:// or https:// address without user name"
         ("extra_body = {model = 'y'}", BODY),
         ("extra_body = {messages = []}", BODY),
         ("extra_body = {stream = false}", BODY),
+        ("extra_body = {conversation = 'conv_1'}", BODY),
+        ("extra_body = {previous_response_id = 'resp_1'}", BODY),
         ("extra_body = []", BODY),
         ("extra_body = {when = 2026-01-01}", "extra_body must be a table without dates"),
         ("extra_body = {x = [inf]}", "extra_body must be a table without dates"),

@@ -150,6 +150,24 @@ TEXT_ITEM = {"type": "message", "content": [{"type": "output_text", "text": "Hi"
 REFUSAL_ITEM = {"type": "message", "content": [{"type": "refusal", "refusal": "No"}]}
 
 
+# llama.cpp's server names items by their ids and does not count them.
+UNCOUNTED_TEXT = {**TEXT_ITEM, "id": "msg_1"}
+UNCOUNTED = [
+    {"type": "response.output_item.added", "item": {**UNCOUNTED_TEXT, "content": []}},
+    {"type": "response.output_text.delta", "item_id": "msg_1", "delta": "H"},
+    {"type": "response.output_text.delta", "item_id": "msg_1", "delta": "i"},
+    {"type": "response.output_text.done", "item_id": "msg_1", "text": "Hi"},
+    {"type": "response.output_item.added", "item": {**CALL, "arguments": ""}},
+    {"type": "response.function_call_arguments.delta", "item_id": "i", "delta": '{"a": 1}'},
+    {"type": "response.output_item.done", "item": UNCOUNTED_TEXT},
+    {"type": "response.output_item.done", "item": CALL},
+    {
+        "type": "response.completed",
+        "response": {"status": "completed", "output": [UNCOUNTED_TEXT, CALL]},
+    },
+]
+
+
 def deltas(events: list[dict[str, Any]], name: str) -> list[Any]:
     reader = ResponsesReader()
     chunks = [chunk for event in events for chunk in reader(event)]
@@ -173,6 +191,7 @@ def deltas(events: list[dict[str, Any]], name: str) -> list[Any]:
         ],
         [{"type": "response.completed", "response": {"status": "completed", "output": [CALL]}}],
         [{"object": "response", "status": "completed", "output": [CALL]}],
+        UNCOUNTED,
     ],
 )
 def test_a_call_is_whole_however_its_pieces_come(events: list[dict[str, Any]]) -> None:
@@ -210,6 +229,26 @@ def test_a_call_is_whole_however_its_pieces_come(events: list[dict[str, Any]]) -
             "content",
             "HiHi",
         ),
+        (UNCOUNTED, "content", "Hi"),
+        (
+            # Deltas that name no item at all.
+            [
+                {"type": "response.output_text.delta", "delta": "H"},
+                {"type": "response.output_text.delta", "delta": "i"},
+                {"type": "response.output_item.done", "item": UNCOUNTED_TEXT},
+                {"object": "response", "status": "completed", "output": [UNCOUNTED_TEXT]},
+            ],
+            "content",
+            "Hi",
+        ),
+        (
+            [
+                {"type": "response.output_text.delta", "output_index": [], "delta": "Hi"},
+                {"type": "response.output_item.done", "output_index": {}, "item": TEXT_ITEM},
+            ],
+            "content",
+            "Hi",
+        ),
         ([{"type": "response.reasoning_text.delta", "delta": "Hm"}], "reasoning_content", "Hm"),
         ([{"type": "response.something.new", "delta": "x"}, {}, {"type": None}], "content", ""),
     ],
@@ -231,6 +270,7 @@ def test_text_is_read_once_in_all_its_forms(
             "content_filter",
         ),
         ({"status": "incomplete", "incomplete_details": None}, "length"),
+        ({"status": "incomplete", "incomplete_details": "max_output_tokens"}, "length"),
         (None, "stop"),
     ],
 )
