@@ -15,7 +15,7 @@ from cmw_agent.core.events import (
 )
 from cmw_agent.llm.message_text import MessageText
 from cmw_agent.llm.run_events import RunEvents
-from cmw_agent.llm.thinking import ImpliedThinking, ThoughtFields
+from cmw_agent.llm.thinking import MAX_DETAILS, ImpliedThinking, ThoughtFields
 from cmw_agent.llm.tool_calls import ToolCalls
 
 PICTURE = "![a cat](data:image/png;base64,iVBORw0KGgo=)"
@@ -278,3 +278,14 @@ def test_pieces_of_one_detail_are_sent_back_as_one() -> None:
         {**kind, "text": "ab", "id": "r1", "signature": "s"},
         {"type": "reasoning.encrypted", "index": 1, "data": "x"},
     ]
+
+
+def test_fields_that_come_in_pieces_are_bounded_and_leave_the_pieces_as_they_were() -> None:
+    fields = ThoughtFields()
+    first: dict[str, Any] = {"extra_content": {"a": 1}, "thinking_blocks": [{"signature": "s"}]}
+    fields.add(first)
+    for number in range(MAX_DETAILS + 5):
+        fields.add({"extra_content": {f"a{number}": 1}, "thinking_blocks": [{"signature": "t"}]})
+    wire = fields.wire()
+    assert len(wire["extra_content"]) == len(wire["thinking_blocks"]) == MAX_DETAILS
+    assert first == {"extra_content": {"a": 1}, "thinking_blocks": [{"signature": "s"}]}
