@@ -63,6 +63,8 @@ PICTURE = (
     rf"!\[{ALT}{{0,{MAX_ALT}}}\]\(\s?data:(?P<media>image/[A-Za-z0-9.+-]{{1,40}})"
     r"(?:;[A-Za-z0-9=-]{1,20}){0,2};base64,"
 )
+# The first character after a picture's data, or after the words of the title that may follow it.
+AFTER_DATA = re.compile(r"""[^A-Za-z0-9+/=_\s"'-]""")
 MAX_TICKS = 100  # of one fence
 PART_OF_PICTURE = re.compile(
     rf"!(?:\[{ALT}{{0,{MAX_ALT}}}(?:\](?:\(\s?(?P<rest>[^)\s]{{0,{MAX_PICTURE_HEAD}}}))?)?)?\Z"

@@ -149,7 +149,7 @@ class MessageText:
             self.started_inside = False
         if scanner.implied and not was_cut and not self._calls:
             answer, self._implied = "".join(self._implied), []
-            rest = ContentScanner()
+            rest = ContentScanner(holds_json=self._text_calls)
             self._apply([*rest.feed(answer), *rest.finish()])
 
     def _apply(self, items: list[Item]) -> None:

@@ -14,6 +14,7 @@ from cmw_agent.core.events import (
     ThinkingDelta,
 )
 from cmw_agent.llm.message_text import MessageText
+from cmw_agent.llm.pictures import LEFT_OUT
 from cmw_agent.llm.run_events import RunEvents
 from cmw_agent.llm.thinking import MAX_DETAILS, ImpliedThinking, ThoughtFields
 from cmw_agent.llm.tool_calls import ToolCalls
@@ -113,7 +114,16 @@ PARTS = st.sampled_from(
         *("<think>", "</think>", "<thinking>", "</Thinking>", "[THINK]", "[/THINK]", "<|end|>"),
         *("`", "``", "```", "~~~", "\n", " ", "a", "b c", "!", "![", "](", ")", "<", "</", "◁"),
         *("<tool_call>", "</tool_call>", '{"name": "clock", "arguments": {}}', "[TOOL_CALLS]"),
-        *(PICTURE, PICTURE[:20], "data:image/png;base64,", "<function=", "</function>"),
+        *(
+            "```json\n",
+            "json",
+            ".",
+            PICTURE,
+            PICTURE[:20],
+            "data:image/png;base64,",
+            "<function=",
+            "</function>",
+        ),
     ]
 )
 
@@ -218,8 +228,43 @@ def test_a_picture_in_the_text_is_a_picture_and_no_text() -> None:
 
 
 def test_a_picture_that_was_cut_leaves_no_data_in_the_text() -> None:
-    events, _, _ = scanned([f"Look: {PICTURE[:-5]}"])
-    assert events == [TextDelta("Look: ")]
+    events, content, _ = scanned([f"Look: {PICTURE[:-5]}"])
+    assert events == [TextDelta(f"Look: \n\n{LEFT_OUT}\n\n")]
+    assert not content.has_pictures
+
+
+def test_a_text_about_pictures_in_a_text_stays_a_text() -> None:
+    text = "Write ![a cat](data:image/png;base64,iVBORw0...) there, or [link](b)."
+    assert scanned([text])[0] == [TextDelta(text)]
+    large = "A" * 1_000
+    events, _, _ = scanned([f'![a](data:image/png;base64,{large} "It is a cat.") Nice!'])
+    assert [type(event) for event in events] == [PictureReceived, TextDelta]
+    assert events[1] == TextDelta(" Nice!")
+
+
+# -- calls that are a whole message ----------------------------------------------------------
+
+JSON_CALL = '{"name": "clock", "arguments": {}}'
+
+
+@pytest.mark.parametrize("before", ["", "\n ", "<think>hm</think>\n", "hm</think>\n\n"])
+@pytest.mark.parametrize("in_thoughts", [False, True])
+def test_a_call_that_is_a_whole_text_is_a_call_after_thoughts_too(
+    before: str, in_thoughts: bool
+) -> None:
+    for call in (JSON_CALL, f"```json\n{JSON_CALL}\n```"):
+        for pieces in ([before + call], [before, call], list(before + call)):
+            _, content, calls = scanned(pieces, text_calls=True, in_thoughts=in_thoughts)
+            assert [call["name"] for call in calls.parse()[0]] == ["clock"]
+            assert content.text == ""
+
+
+def test_a_code_block_that_is_no_call_is_emitted_at_once() -> None:
+    for text in ("```python\nprint()", "`a` is a name", "``` js"):
+        events: list[AgentEvent] = []
+        content = MessageText(RunEvents(events.append), ToolCalls(), {}, text_calls=True)
+        content.add(text + "\n")
+        assert content.text == text + "\n"
 
 
 # -- fields ----------------------------------------------------------------------------------
