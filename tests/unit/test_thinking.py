@@ -170,6 +170,20 @@ def test_text_that_turns_out_to_be_thoughts_leaves_the_paragraph_before_it_whole
     ]
 
 
+def test_a_picture_s_link_among_unopened_thoughts_is_thoughts_with_them() -> None:
+    events: list[AgentEvent] = []
+    content = MessageText(RunEvents(events.append), ToolCalls(), {})
+    link = {"type": "image_url", "image_url": {"url": "https://a.example/p.png"}}
+    content.add_parts(["Let me see", link, " more", "</think>Yes"])
+    content.finish(was_cut=False)
+    assert content.text == "Yes"
+    (length,) = [event.length for event in events if isinstance(event, TextWasThinking)]
+    assert length == len("".join(content.thoughts))
+    assert content.thoughts[0] == "Let me see"
+    content.add_parts([link, "hm <think>so</think>So"])
+    assert content.text.startswith("Yes\n\n[Picture](https://a.example/p.png)\n\nhm ")
+
+
 # -- a model that starts inside its thoughts -------------------------------------------------
 
 
