@@ -63,11 +63,6 @@ class MessageText:
         """The answer's text so far."""
         return "".join(self._texts)
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether there is no text so far."""
-        return not self._texts
-
     def add(self, text: str) -> None:
         """Add text in which tags and pictures may stand.
 
