@@ -11,8 +11,10 @@ from cmw_agent.llm.markup import (
     CLOSES_UNOPENED,
     IN_TEXT,
     LONGEST,
+    MAX_TITLE,
     OPENS,
     PICTURE_ENDS,
+    PICTURE_TITLE,
     THOUGHTS,
     hold_from,
 )
@@ -20,7 +22,8 @@ from cmw_agent.llm.message_end import is_blank
 
 ItemKind = Literal["text", "thought", "retract", "call", "picture", "whole"]
 FENCE_PREFIX = " \t>*+-0123456789.)"  # what may stand before a fence in its line
-MIN_FENCE = 3
+FENCE, MIN_FENCE = "```", 3
+MAX_EXAMPLE = 200  # characters of data in text about pictures; what is longer is a picture
 
 
 class Item(NamedTuple):
@@ -56,8 +59,8 @@ class ContentScanner:
 
     Args:
         in_thoughts: Whether the message starts with thoughts that no tag opens.
-        holds_json: Whether a message that begins like JSON or a code block is held back as a
-            whole, since it may be a call.
+        holds_json: Whether text that begins like a JSON object, or like one in a code block, is
+            held back to the message's end, since it may be a call.
 
     Attributes:
         had_thoughts: A tag of thoughts has been seen.
@@ -70,12 +73,13 @@ class ContentScanner:
         self.implied = in_thoughts
         self.closed_unopened = False
         self._mode = _Mode.THOUGHTS if in_thoughts else _Mode.TEXT
-        self._holds_json = holds_json
+        self._may_hold = self._holds_json = holds_json  # at all, and the text that comes next
         self._items: list[Item] = []
         self._buffer, self._at = "", 0
         self._space: list[str] | None = []  # white space at the start, which waits for text
         self._drops_blank = False
         self._held: list[str] = []  # of a call or picture
+        self._head = ""  # of a picture
         self._close: re.Pattern[str] | None = CLOSES_UNOPENED
         self._media_type = ""
         self._emitted = 0  # characters of text
@@ -101,7 +105,8 @@ class ContentScanner:
         if self._mode is _Mode.CALL:
             self._items.append(Item("call", "".join(self._held)))
         elif self._mode is _Mode.WHOLE:
-            self._items.append(Item("whole", "".join(self._held)))
+            whole = self._after_space("".join(self._held), self._space or [])
+            self._items.append(Item("whole", whole))
         elif self._mode is _Mode.PICTURE:
             self._items.append(Item("picture", media_type=self._media_type))  # it was cut
         self._held = []
@@ -131,17 +136,20 @@ class ContentScanner:
             pass
         self._buffer, self._at = self._buffer[self._at :], 0
 
-    # Each returns whether the mode has changed, so that the rest of the buffer is to be scanned.
+    # Each returns whether the rest of the buffer is to be scanned anew, mostly in another mode.
 
     def _scan_text(self, final: bool) -> bool:
         if self._holds_json:
-            start = self._buffer.lstrip()[:1]
-            if start and start in "{`":
-                self._mode = _Mode.WHOLE
-            if not start and not final:
+            rest = self._buffer[self._at :]
+            text = rest.lstrip()
+            self._add_text(rest[: len(rest) - len(text)])
+            self._at = len(self._buffer) - len(text)
+            is_call = _may_be_call(text)
+            if is_call is None and not final:
                 return False
             self._holds_json = False
-            if self._mode is _Mode.WHOLE:
+            if is_call:
+                self._mode = _Mode.WHOLE
                 return True
         buffer = self._buffer
         while (token := IN_TEXT.search(buffer, self._at)) is not None:
@@ -163,7 +171,7 @@ class ContentScanner:
         return False
 
     def _take(self, token: re.Match[str]) -> bool:
-        """Deal with a token outside code; return whether the mode has changed."""
+        """Deal with a token outside code; return whether what follows is to be scanned anew."""
         name = token[0]
         match token.lastgroup:
             case "open":
@@ -171,6 +179,7 @@ class ContentScanner:
             case "close":
                 following = token.string[token.end() : token.end() + 1]
                 self._take_close(name, is_quoted=self._after_tick or following == "`")
+                return self._holds_json
             case "call" if self._line_blank:
                 self._mode, self._held = _Mode.CALL, [name]
                 self._close = CALL_ENDS.get(_canonical(name))
@@ -179,6 +188,7 @@ class ContentScanner:
                 pass
             case "picture":
                 self._mode, self._held, self._media_type = _Mode.PICTURE, [], token["media"]
+                self._head = name
                 return True
             case _:
                 self._add_text(name)
@@ -213,6 +223,7 @@ class ContentScanner:
         self._line_blank = self._fence_prefix = True
         if not self._emitted:
             self._space, self._drops_blank = [], True
+            self._holds_json = self._may_hold
 
     def _scan_thoughts(self, final: bool) -> bool:
         buffer, pattern = self._buffer, self._close
@@ -275,13 +286,22 @@ class ContentScanner:
         end = PICTURE_ENDS.search(self._buffer, self._at)
         if end is None:
             return self._hold_more(final)
-        is_whole = end[0] == ")"
         self._held.append(self._buffer[self._at : end.start()])
-        # What is no picture's data is text again: no picture without an end takes it along.
-        data = "".join(self._held) if is_whole else ""
-        self._items.append(Item("picture", data, media_type=self._media_type))
+        self._at = end.start()
+        title = PICTURE_TITLE.match(self._buffer, self._at)
+        waits = end[0] == '"' and not final and len(self._buffer) < self._at + MAX_TITLE
+        if title is None and waits:
+            return False
+        data = "".join(self._held)
         self._held, self._mode = [], _Mode.TEXT
-        self._at = end.end() if is_whole else end.start()
+        if title is not None:
+            self._at = title.end()
+            self._items.append(Item("picture", data, media_type=self._media_type))
+        elif len(data) < MAX_EXAMPLE:
+            self._add_text(self._head + data)
+        else:
+            # A picture without an end takes none of the text after it along.
+            self._items.append(Item("picture", media_type=self._media_type))
         return True
 
     def _hold_more(self, final: bool) -> bool:
@@ -344,6 +364,18 @@ class ContentScanner:
         if text:
             self._is_fresh = False
             self._items.append(Item("thought", text))
+
+
+def _may_be_call(text: str) -> bool | None:
+    """Return whether `text` begins like a JSON object; None where its next characters decide."""
+    if text.startswith(FENCE):
+        text = text.removeprefix(FENCE)
+        if "json".startswith(text):
+            return None
+        text = text.removeprefix("json").lstrip()
+    elif FENCE.startswith(text):
+        return None
+    return text.startswith("{") if text else None
 
 
 def _canonical(name: str) -> str:

@@ -68,6 +68,8 @@ PART_OF_PICTURE = re.compile(
     rf"!(?:\[{ALT}{{0,{MAX_ALT}}}(?:\](?:\(\s?(?P<rest>[^)\s]{{0,{MAX_PICTURE_HEAD}}}))?)?)?\Z"
 )
 PICTURE_ENDS = re.compile(r"[^A-Za-z0-9+/=_%\s-]|\n[ \t\r]{0,9}\n")  # of its data
+MAX_TITLE = 200  # characters of a title after the data, with its marks
+PICTURE_TITLE = re.compile(r"""(?:"[^"\n]{0,190}"\s?)?\)""")
 PICTURE_START = "data:image/"
 
 

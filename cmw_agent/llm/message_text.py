@@ -50,6 +50,7 @@ class MessageText:
         self._scanner = ContentScanner(in_thoughts=in_thoughts, holds_json=text_calls)
         self._pictures = PictureReader()
         self._texts: list[str] = []
+        self._unscanned: set[int] = set()  # places in `_texts` of what the scanner has not seen
         self._implied: list[str] = []  # thoughts that may turn out to be the answer
         self._size = self._read = 0
         self._expected = in_thoughts
@@ -61,11 +62,6 @@ class MessageText:
     def text(self) -> str:
         """The answer's text so far."""
         return "".join(self._texts)
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether there is no text so far."""
-        return not self._texts
 
     def add(self, text: str) -> None:
         """Add text in which tags and pictures may stand.
@@ -108,9 +104,13 @@ class MessageText:
     def add_plain(self, text: str) -> None:
         """Add text that is shown as it is."""
         if text:
-            self._grow(text)
-            self._texts.append(text)
-            self._events.emit_text(text)
+            self._unscanned.add(len(self._texts))
+            self._add_text(text)
+
+    def _add_text(self, text: str) -> None:
+        self._grow(text)
+        self._texts.append(text)
+        self._events.emit_text(text)
 
     def add_thought(self, text: str) -> None:
         """Add thoughts.
@@ -149,14 +149,14 @@ class MessageText:
             self.started_inside = False
         if scanner.implied and not was_cut and not self._calls:
             answer, self._implied = "".join(self._implied), []
-            rest = ContentScanner()
+            rest = ContentScanner(holds_json=self._text_calls)
             self._apply([*rest.feed(answer), *rest.finish()])
 
     def _apply(self, items: list[Item]) -> None:
         for item in items if len(items) < 2 else _joined(items):
             match item.kind:
                 case "text":
-                    self.add_plain(item.value)
+                    self._add_text(item.value)
                 case "thought":
                     self._take_thought(item.value)
                 case "retract":
@@ -191,17 +191,21 @@ class MessageText:
         self._apply([*rest.feed(text), *rest.finish()])
 
     def _retract(self, length: int) -> None:
+        """Make thoughts of the scanner's last `length` characters, and of what came among them."""
         taken: list[str] = []
         left = length
         while left > 0 and self._texts:
             piece = self._texts.pop()
-            if len(piece) > left:
-                self._texts.append(piece[: len(piece) - left])
-                piece = piece[len(piece) - left :]
+            if len(self._texts) in self._unscanned:
+                self._unscanned.remove(len(self._texts))
+            else:
+                if len(piece) > left:
+                    self._texts.append(piece[: len(piece) - left])
+                    piece = piece[len(piece) - left :]
+                left -= len(piece)
             taken.append(piece)
-            left -= len(piece)
         self.thoughts += reversed(taken)
-        self._events.retract_text(length)
+        self._events.retract_text(sum(map(len, taken)))
 
     def _grow(self, text: str) -> None:
         self._size += len(text)

@@ -5,6 +5,7 @@ thoughts, that belong to a call. Tags inside the text are `cmw_agent.llm.content
 """
 
 from collections.abc import Mapping
+from copy import copy
 from typing import Any
 
 TEXT_FIELDS = ("reasoning_content", "reasoning", "thinking", "reasoning_text")
@@ -24,7 +25,7 @@ OPAQUE = (
 )
 SAME_ENTRY = ("type", "index", "id")  # what consecutive pieces of one detail share
 JOINED = ("text", "summary", "data")  # whose pieces are joined
-MAX_DETAILS = 10_000  # entries of one message
+MAX_DETAILS = 10_000  # entries of one list or object of a message
 MAX_MODELS = 100  # whose way of starting is remembered
 MORE_EVIDENCE = 4
 MAX_LEVELS = 5  # of lists and objects around a thought's text
@@ -119,12 +120,22 @@ def _whole(entry: Mapping[str, Any]) -> dict[str, Any]:
     return fields
 
 
+def add_fields(fields: dict[str, Any], further: Mapping[str, Any], limit: int) -> None:
+    """Add `further` in place, up to `limit` fields: a copy for each piece takes quadratic time."""
+    for name, value in further.items():
+        if name in fields or len(fields) < limit:
+            fields[name] = value
+
+
 def _joined(earlier: Any, further: Any) -> Any:
+    """Return `earlier` with `further` added, or a copy of `further` where they do not go together."""
     if isinstance(earlier, list) and isinstance(further, list):
-        return (earlier + further)[:MAX_DETAILS]
+        earlier += further[: max(0, MAX_DETAILS - len(earlier))]
+        return earlier
     if isinstance(earlier, dict) and isinstance(further, dict):
-        return {**earlier, **further}
-    return further
+        add_fields(earlier, further, MAX_DETAILS)
+        return earlier
+    return copy(further)
 
 
 class ImpliedThinking:

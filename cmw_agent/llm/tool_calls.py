@@ -13,6 +13,7 @@ from langchain_core.messages.tool import invalid_tool_call, tool_call
 
 from cmw_agent.core.errors import ModelFailedError
 from cmw_agent.core.sanitize import sanitize_json
+from cmw_agent.llm.thinking import add_fields
 
 NOT_AN_OBJECT = "the arguments are not a JSON object"
 NAMELESS = "unnamed_tool"  # on the wire, where servers want a name
@@ -20,7 +21,7 @@ NO_NAME = "the call names no tool"
 NO_CALL = "this is not a tool call"
 MAX_CALLS = 64  # of one message
 MAX_ARGUMENTS = 4_194_304  # characters of all arguments of one message
-MAX_EXTRA = 64  # fields of one call that are carried back
+MAX_EXTRA = 64  # fields of one call that are carried back, and of an object in one of them
 MAX_NAME = 200  # characters
 MAX_ENCODINGS = 2  # times that arguments may be encoded as a JSON string
 TOO_LARGE = "The model's answer was too large; please ask for less at once."
@@ -72,6 +73,7 @@ class _Call:
     id: str | None = None
     name: str = ""
     texts: list[str] = field(default_factory=list)
+    length: int = 0  # characters of `texts`
     value: dict[str, Any] | None = None  # arguments that came as an object
     error: str | None = None
     extra: dict[str, Any] = field(default_factory=dict)
@@ -192,7 +194,11 @@ class ToolCalls:
         call = self._by_id.get(call_id)
         if call is None or call.name != name or not call.is_whole():
             return False
-        return bool(arguments == (call.value if call.value is not None else "".join(call.texts)))
+        if call.value is not None:
+            return bool(arguments == call.value)
+        # The lengths first: a long call is not joined for each short piece that follows it.
+        is_as_long = isinstance(arguments, str) and len(arguments) == call.length
+        return is_as_long and arguments == "".join(call.texts)
 
     def _is_other(self, call: _Call, name: str) -> bool:
         return name in self._known and call.name in self._known
@@ -222,10 +228,15 @@ class ToolCalls:
         if isinstance(arguments, str):
             if arguments:
                 call.texts.append(arguments)
+            call.length += len(arguments)
             self._size += len(arguments)
         elif isinstance(arguments, Mapping):
-            call.value = {**(call.value or {}), **arguments}
-            self._size += 1
+            try:
+                self._size += len(json.dumps(arguments, ensure_ascii=False))
+            except RecursionError:
+                call.error, arguments = NOT_AN_OBJECT, {}
+            call.value = {} if call.value is None else call.value
+            call.value.update(arguments)
         elif arguments is not None:
             call.error = NOT_AN_OBJECT
         if self._size > MAX_ARGUMENTS:
@@ -314,14 +325,15 @@ def _refuse_constant(name: str) -> Any:
 
 
 def _merge(fields: dict[str, Any], further: Mapping[str, Any]) -> None:
+    """Add `further` to the fields that are carried back; objects get the fields of both."""
     for key, value in further.items():
         if value is None or (key not in fields and len(fields) >= MAX_EXTRA):
             continue
         earlier = fields.get(key)
         if isinstance(earlier, dict) and isinstance(value, dict):
-            fields[key] = {**earlier, **value}
+            add_fields(earlier, value, MAX_EXTRA)
         else:
-            fields[key] = value
+            fields[key] = dict(value) if isinstance(value, dict) else value
 
 
 def _text_id(value: Any) -> str | None:

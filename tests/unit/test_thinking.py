@@ -17,7 +17,7 @@ from cmw_agent.core.events import (
 from cmw_agent.llm.message_text import MessageText
 from cmw_agent.llm.pictures import LEFT_OUT
 from cmw_agent.llm.run_events import RunEvents
-from cmw_agent.llm.thinking import ImpliedThinking, ThoughtFields
+from cmw_agent.llm.thinking import MAX_DETAILS, ImpliedThinking, ThoughtFields
 from cmw_agent.llm.tool_calls import ToolCalls
 
 PICTURE = "![a cat](data:image/png;base64,iVBORw0KGgo=)"
@@ -115,7 +115,16 @@ PARTS = st.sampled_from(
         *("<think>", "</think>", "<thinking>", "</Thinking>", "[THINK]", "[/THINK]", "<|end|>"),
         *("`", "``", "```", "~~~", "\n", " ", "a", "b c", "!", "![", "](", ")", "<", "</", "◁"),
         *("<tool_call>", "</tool_call>", '{"name": "clock", "arguments": {}}', "[TOOL_CALLS]"),
-        *(PICTURE, PICTURE[:20], "data:image/png;base64,", "<function=", "</function>"),
+        *(
+            "```json\n",
+            "json",
+            ".",
+            PICTURE,
+            PICTURE[:20],
+            "data:image/png;base64,",
+            "<function=",
+            "</function>",
+        ),
     ]
 )
 
@@ -160,6 +169,20 @@ def test_text_that_turns_out_to_be_thoughts_leaves_the_paragraph_before_it_whole
         TextWasThinking(4),
         TextDelta("\n\nSecond."),
     ]
+
+
+def test_a_picture_s_link_among_unopened_thoughts_is_thoughts_with_them() -> None:
+    events: list[AgentEvent] = []
+    content = MessageText(RunEvents(events.append), ToolCalls(), {})
+    link = {"type": "image_url", "image_url": {"url": "https://a.example/p.png"}}
+    content.add_parts(["Let me see", link, " more", "</think>Yes"])
+    content.finish(was_cut=False)
+    assert content.text == "Yes"
+    (length,) = [event.length for event in events if isinstance(event, TextWasThinking)]
+    assert length == len("".join(content.thoughts))
+    assert content.thoughts[0] == "Let me see"
+    content.add_parts([link, "hm <think>so</think>So"])
+    assert content.text.startswith("Yes\n\n[Picture](https://a.example/p.png)\n\nhm ")
 
 
 # -- a model that starts inside its thoughts -------------------------------------------------
@@ -224,20 +247,59 @@ def text_of(events: Sequence[object]) -> str:
 
 
 def test_a_picture_that_was_cut_leaves_a_note_and_no_data_in_the_text() -> None:
-    events, _, _ = scanned([f"Look: {PICTURE[:-5]}"])
-    assert text_of(events).split("\n\n") == ["Look: ", LEFT_OUT, ""]
+    events, content, _ = scanned([f"Look: {PICTURE[:-5]}"])
+    assert events == [TextDelta(f"Look: \n\n{LEFT_OUT}\n\n")]
+    assert not content.has_pictures
+
+
+LARGE = "![a](data:image/png;base64," + "A" * 1_000
 
 
 @pytest.mark.parametrize("rest", ["\n\nThe rest (of it).", '"The rest" of it.', ": the rest"])
 def test_a_picture_without_an_end_takes_no_text_along(rest: str) -> None:
-    text = f"Look: {PICTURE[:-5]}{rest}"
-    for pieces in ([text], list(text)):
+    for pieces in ([f"Look: {LARGE}{rest}"], list(f"Look: {LARGE}{rest}")):
         events, _, _ = scanned(pieces)
         assert list(filter(None, text_of(events).split("\n\n"))) == [
             "Look: ",
             LEFT_OUT,
             rest.strip(),
         ]
+
+
+def test_a_text_about_pictures_in_a_text_stays_a_text() -> None:
+    text = "Write ![a cat](data:image/png;base64,iVBORw0...) there, or [link](b)."
+    for pieces in ([text], list(text)):
+        assert text_of(scanned(pieces)[0]) == text
+    text = f'{LARGE} "It is a cat of which there is a good deal to say, and more than that.") Nice!'
+    for pieces in ([text], list(text)):
+        events, _, _ = scanned(pieces)
+        assert isinstance(events[0], PictureReceived)
+        assert text_of(events) == " Nice!"
+
+
+# -- calls that are a whole message ----------------------------------------------------------
+
+JSON_CALL = '{"name": "clock", "arguments": {}}'
+
+
+@pytest.mark.parametrize("before", ["", "\n ", "<think>hm</think>\n", "hm</think>\n\n"])
+@pytest.mark.parametrize("in_thoughts", [False, True])
+def test_a_call_that_is_a_whole_text_is_a_call_after_thoughts_too(
+    before: str, in_thoughts: bool
+) -> None:
+    for call in (JSON_CALL, f"```json\n{JSON_CALL}\n```"):
+        for pieces in ([before + call], [before, call], list(before + call)):
+            _, content, calls = scanned(pieces, text_calls=True, in_thoughts=in_thoughts)
+            assert [call["name"] for call in calls.parse()[0]] == ["clock"]
+            assert content.text == ""
+
+
+def test_a_code_block_that_is_no_call_is_emitted_at_once() -> None:
+    for text in ("```python\nprint()", "`a` is a name", "``` js"):
+        events: list[AgentEvent] = []
+        content = MessageText(RunEvents(events.append), ToolCalls(), {}, text_calls=True)
+        content.add(text + "\n")
+        assert content.text == text + "\n"
 
 
 # -- fields ----------------------------------------------------------------------------------
@@ -296,3 +358,14 @@ def test_pieces_of_one_detail_are_sent_back_as_one() -> None:
         {**kind, "text": "ab", "id": "r1", "signature": "s"},
         {"type": "reasoning.encrypted", "index": 1, "data": "x"},
     ]
+
+
+def test_fields_that_come_in_pieces_are_bounded_and_leave_the_pieces_as_they_were() -> None:
+    fields = ThoughtFields()
+    first: dict[str, Any] = {"extra_content": {"a": 1}, "thinking_blocks": [{"signature": "s"}]}
+    fields.add(first)
+    for number in range(MAX_DETAILS + 5):
+        fields.add({"extra_content": {f"a{number}": 1}, "thinking_blocks": [{"signature": "t"}]})
+    wire = fields.wire()
+    assert len(wire["extra_content"]) == len(wire["thinking_blocks"]) == MAX_DETAILS
+    assert first == {"extra_content": {"a": 1}, "thinking_blocks": [{"signature": "s"}]}

@@ -14,6 +14,7 @@ from cmw_agent.llm.text_calls import parse_calls, whole_call
 from cmw_agent.llm.tool_calls import (
     MAX_ARGUMENTS,
     MAX_CALLS,
+    MAX_EXTRA,
     NO_CALL,
     NO_NAME,
     NOT_AN_OBJECT,
@@ -240,9 +241,38 @@ def test_calls_and_their_arguments_are_bounded() -> None:
         made(*(piece("clock", part, index=0) for _ in range(4)))
 
 
+def test_arguments_that_come_as_objects_are_bounded_like_texts() -> None:
+    part = "x" * (MAX_ARGUMENTS // 4 + 1)
+    with pytest.raises(ModelFailedError) as failed:
+        made(*(piece(None, {f"a{number}": part}, index=0) for number in range(4)))
+    assert failed.value.kind == "too_large"
+
+
+def test_the_fields_of_a_call_that_are_carried_back_are_bounded() -> None:
+    fields = ({"index": 0, "extra_content": {f"a{number}": 1}} for number in range(MAX_EXTRA + 9))
+    calls = made(piece("clock", "{}", index=0), *([item] for item in fields))
+    (call,) = calls.wire()
+    assert len(call["extra_content"]) == MAX_EXTRA
+
+
 def test_arguments_that_nest_too_deeply_are_no_object() -> None:
     assert json_object('{"a":' * 100_000) is None
     assert json_object("7" * 5_000) is None
+    deep: dict[str, Any] = {}
+    for _ in range(1_000):
+        deep = {"a": deep}
+    calls = made(piece("clock", deep, index=0, id="a"))
+    (call,) = calls.parse()[1]
+    assert call["error"] == NOT_AN_OBJECT
+    assert calls.wire()[0]["function"]["arguments"] == "{}"
+
+
+def test_the_repetition_of_a_whole_call_is_known_however_it_was_cut() -> None:
+    cut = [piece(None, sign, index=0) for sign in ARGUMENTS]
+    again = piece("calculate", ARGUMENTS, id="a")
+    assert valid(piece("calculate", "", index=0, id="a"), *cut, again) == ONE
+    other = piece("calculate", ARGUMENTS.replace("3", "4"), id="a")
+    assert len(valid(piece("calculate", "", index=0, id="a"), *cut, other)) == 2
 
 
 # -- calls that are written as text ----------------------------------------------------------
