@@ -124,7 +124,7 @@ ECHOED = [
          ended("tool_calls")), whole("It is 42.")], "It is 42.", tools=OK, requests=2,
          check=_details_back, thinking="I should add."),
     Case("call-as-text", [stream(said('<tool_call>{"name": "calculate", ', '"arguments": ', SUM,
-         "}</tool_call>"), ended())], "", "failed", None, source="mlxcel#654"),
+         "}</tool_call>"), ended())], "", "failed", None, notice="text_calls = true", source="mlxcel#654"),
 ]  # fmt: skip
 
 CASES: list[Case] = [*ASSEMBLED, *ECHOED]

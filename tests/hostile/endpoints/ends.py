@@ -25,15 +25,22 @@ BLANK = [
         "thoughts-stop",
         [stream(chunk({"reasoning_content": "I wonder"}), ended())],
         thinking="I wonder",
+        notice="thought, but",
         source="vllm#17349",
     ),
     Case(
         "thoughts-length",
         [stream(chunk({"reasoning_content": "I wonder"}), ended("length"))],
         thinking="I wonder",
+        notice="while thinking",
         source="sglang#20789",
     ),
-    Case("thoughts-tag", [stream(said("<think>I won", "der"), ended())], thinking="I wonder"),
+    Case(
+        "thoughts-tag",
+        [stream(said("<think>I won", "der"), ended())],
+        thinking="I wonder",
+        notice="thought, but",
+    ),
     Case(
         "withheld", [stream(chunk({"role": "assistant"}), ended("content_filter"))], notice="withh"
     ),
@@ -45,7 +52,7 @@ BLANK = [
         status="failed",
         finish=None,
         thinking=case.thinking,
-        notice=case.notice,
+        notice=case.notice or "an empty answer",
         source=case.source,
     )
     for case in BLANK
@@ -101,9 +108,9 @@ AFTER_TOOLS = [
          stream(said("It is"), ended("length"))], "It is", "interrupted", "length",
          tools=[("calculate", True)], requests=2, notice="Continue"),
     Case("cut-call-length", [stream(calling(piece("calculate", '{"expression": "12+3', index=0,
-         id="a")), ended("length")), whole("Well")], "", "failed", None, source="pi#6285"),
+         id="a")), ended("length")), whole("Well")], "", "failed", None, notice="tool call, which was not made", source="pi#6285"),
     Case("whole-call-length", [stream(calling(CALL), ended("length")), whole("Well")], "",
-         "failed", None),
+         "failed", None, notice="tool call, which was not made"),
     Case("cut-call-lie", [stream(calling(piece("calculate", '{"expression": "12+3', index=0,
          id="a")), ended("tool_calls")), whole("I see")], "I see", requests=2,
          source="agentao#125"),
