@@ -12,7 +12,7 @@ from cmw_agent.llm.finish_reasons import finish_reason
 from cmw_agent.llm.message_end import judged
 from cmw_agent.llm.message_text import MessageText
 from cmw_agent.llm.run_events import RunEvents
-from cmw_agent.llm.sources import SourceCollector
+from cmw_agent.llm.sources import SOURCE_FIELDS, SourceCollector
 from cmw_agent.llm.text_calls import Schemas
 from cmw_agent.llm.thinking import ThoughtFields
 from cmw_agent.llm.tool_calls import ToolCalls
@@ -68,7 +68,7 @@ class CompletionAccumulator:
         """
         self.has_begun = True
         self._usage.add(chunk.get("usage"))
-        if len(chunk) > 1:
+        if not SOURCE_FIELDS.isdisjoint(chunk):
             self._cite(chunk)
         choices = chunk.get("choices")
         if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):

@@ -147,7 +147,7 @@ def text_in(chunk: Chunk) -> tuple[str, str] | None:
 
 def extras_of(chunk: Chunk) -> dict[str, Any]:
     """Return the fields of a chunk beside its choices that say something, such as its usage."""
-    return {key: chunk[key] for key in chunk.keys() - ENVELOPE if chunk[key]}
+    return {key: value for key, value in chunk.items() if value and key not in ENVELOPE}
 
 
 def with_text(chunk: Chunk, field: str, text: str, *, keep: bool = False) -> Chunk:

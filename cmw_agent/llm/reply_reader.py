@@ -76,8 +76,11 @@ class ReplyReader:
         if self._unread:
             await asyncio.sleep(0)
         else:
-            self._unread = memoryview(await self._read())
-            self._is_full = len(self._unread) >= FULL_READ
+            read = await self._read()
+            self._is_full = len(read) >= FULL_READ
+            if len(read) <= SLICE:
+                return read
+            self._unread = memoryview(read)
         data, self._unread = bytes(self._unread[:SLICE]), self._unread[SLICE:]
         return data
 

@@ -31,6 +31,7 @@ class ResponseBody:
         )
         if self._resumes:
             setattr(self._content, STREAM_FIELD, 0)
+        self._has_more = False  # the last read ended at `MAX_READ`: the parser may wait for room
 
     async def read(self) -> bytes:
         """Wait for bytes and return all that have arrived; empty at the end of the response.
@@ -38,7 +39,8 @@ class ResponseBody:
         Raises:
             aiohttp.ClientError, OSError: The connection broke, or its time-out passed.
         """
-        self._resume()
+        if self._has_more:
+            self._resume()
         try:
             parts = [await self._content.readany()]
         except RuntimeError as error:
@@ -50,6 +52,7 @@ class ResponseBody:
         while size < MAX_READ and self._resume() and (more := self._content.read_nowait()):
             parts.append(more)
             size += len(more)
+        self._has_more = size >= MAX_READ
         return b"".join(parts) if len(parts) > 1 else parts[0]
 
     def rest(self, error: BaseException) -> bytes:

@@ -9,6 +9,7 @@ from cmw_agent.core.sanitize import CONTROLS
 MAX_SOURCES = 100  # of one message
 MAX_URL, MAX_TITLE = 2_000, 300  # characters
 LISTS = ("citations", "search_results", "annotations", "sources")
+SOURCE_FIELDS = frozenset(LISTS)
 
 
 class SourceCollector:
