@@ -1,4 +1,4 @@
-"""Events of an answer: made fit for storage, and rebuilt from what is stored."""
+"""Sanitizes a turn's events for storage; rebuilds events from a stored answer."""
 
 import re
 import secrets

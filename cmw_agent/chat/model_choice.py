@@ -1,4 +1,4 @@
-"""Which model answers in a conversation and how much it thinks: as its user chose, kept with it."""
+"""Chooses a conversation's model and effort; the user's choice is stored with the conversation."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -119,7 +119,7 @@ class StoredTurn:
         self._origin = session.provenance
         self._begun: TurnTicket | None = None
         self._context: CachedContext | None = None
-        self._model: str | None = None  # that is asked first
+        self._model: str | None = None  # id of the first model of the run
         self._summary_models: RunModels | None = None
 
     @property
@@ -335,7 +335,7 @@ class StoredTurn:
         )
 
     def _model_of(self, answer: AnswerAccumulator) -> str | None:
-        """Return the model that has answered; None where none was asked."""
+        """Return the id of the model that answered; None where no model was called."""
         return self._model if answer.switched is None else answer.switched.model
 
     def _cost(self, answer: AnswerAccumulator) -> int | None:

@@ -105,7 +105,7 @@ class TurnRunner:
         self._started = self._checkpointed = time.monotonic()
         self._watch = TurnObserver()
         self._outcome: str = REFUSED
-        self._model: str | None = None  # the id of the one that was asked
+        self._model: str | None = None  # id of the requested model
         self.is_over = False  # no event comes any more; it may still have to be stored
 
     @property

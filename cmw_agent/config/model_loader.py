@@ -52,7 +52,7 @@ def load_models(settings: Settings) -> Models:
     by_id = {profile.id: profile for profile in _of_settings(settings)}
     is_named = "model" in settings.model_fields_set
     if settings.demo and added and not is_named and not settings.models:
-        by_id = {}  # nobody asked for the demo
+        by_id = {}  # `[[models]]` replaces the demo
     by_id |= added
     _check_fallbacks(by_id, settings)
     return Models(MappingProxyType(by_id), next(iter(by_id)))

@@ -89,7 +89,7 @@ def variable_name(value: object, _context: object) -> str:
 
 
 def api(value: object, _context: object) -> Api:
-    """Return the interface in which an endpoint is asked."""
+    """Return the API of a model's endpoint: chat completions or responses."""
     for known in APIS:
         if value == known:
             return known

@@ -245,7 +245,7 @@ def _section(item: StoredMessage, *, with_thinking: bool) -> str:
 
 
 def _note(item: StoredMessage) -> str | None:
-    """Return what is said below a message; None where there is nothing to say."""
+    """Return the notice below an answer; None for an answer that ended well."""
     return sentence_for(item.finish_reason, item.details.note) or NOTES.get(item.status)
 
 

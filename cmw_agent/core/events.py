@@ -94,7 +94,7 @@ class PictureStored:
 
 @dataclass(frozen=True, slots=True)
 class ModelSwitched:
-    """The model that was asked failed, and another one answers.
+    """The requested model failed, and a fallback model answers.
 
     Attributes:
         failed: The id of the model that failed.

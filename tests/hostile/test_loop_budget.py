@@ -204,7 +204,12 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
         "cmw_agent.llm.text_calls.whole_call",
         "cmw_agent.llm.tool_calls.ToolCalls._on_wire",
     ),
+    "each address is taken once; measured in test_whatsapp_text.py": (
+        "cmw_agent.channels.whatsapp.formatting._address",
+    ),
     "lists and numbers grow, and each piece is a model's own": (
+        "cmw_agent.llm.responses_api.ResponsesReader._arguments",
+        "cmw_agent.llm.responses_api.ResponsesReader._ended",
         "cmw_agent.chat.answer.AnswerAccumulator._add_further",
         "cmw_agent.chat.answer.AnswerAccumulator._move_to_thoughts",
         "cmw_agent.web.page.live_answer.LiveAnswer.add",

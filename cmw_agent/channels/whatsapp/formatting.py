@@ -244,7 +244,7 @@ def _beside_fence(text: str, cut: int) -> int:
 
 
 def _block(parser: _Parser, token: Token, text: str, source: list[str]) -> str:
-    """Return what is shown for the lines of a block, which has `text` where it is a heading."""
+    """Return a block's lines in WhatsApp's form; `text` is the heading's text where it is one."""
     match token.type:
         case "hr":
             return "———"

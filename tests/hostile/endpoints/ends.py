@@ -17,10 +17,10 @@ from tests.hostile.endpoints.case import (
 
 BLANK = [
     Case("blank-stop", [stream(chunk({"role": "assistant"}), ended())], source="lmstudio#2339"),
-    Case("blank-done", [stream(DONE)]),
+    Case("blank-done", [stream(DONE)], notice="not an answer"),
     Case("blank-spaces", [stream(said(" \n", "\n "), ended())]),
     Case("blank-nulls", [stream(chunk({"content": None, "tool_calls": None}), ended())]),
-    Case("blank-no-choices", [stream(event({"choices": []}), DONE)]),
+    Case("blank-no-choices", [stream(event({"choices": []}), DONE)], notice="not an answer"),
     Case(
         "thoughts-stop",
         [stream(chunk({"reasoning_content": "I wonder"}), ended())],
