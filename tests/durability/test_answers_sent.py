@@ -118,4 +118,4 @@ async def test_a_website_s_widget_gets_what_is_said_of_an_answer_and_no_thoughts
         s for name, data in told.events() if name == "sources" for s in data["sources"]
     ] == sources
     assert shown["sources"] == sources
-    assert shown["notice"] == (SENTENCES["length"] if model == "length" else None)
+    assert shown["notice"] == notices.get(model)
