@@ -11,6 +11,7 @@ from memory.records import AnswerDetails, PictureRecord, SourceRecord, ToolRecor
 
 TITLE_LENGTH = 60
 _BEFORE, _AFTER = 40, 80  # characters of a snippet around the first word that was found
+_NO_DETAILS = AnswerDetails()
 _ID = re.compile(r"[\x21-\x7e]{1,128}")
 
 
@@ -84,8 +85,9 @@ def pack_details(details: AnswerDetails | None) -> dict[str, Any] | None:
 
     Raises InvalidTextError when a text in them is not storable.
     """
-    fields = asdict(details) if details is not None else {}
-    packed = {name: value for name, value in fields.items() if value}
+    if details is None or details == _NO_DETAILS:
+        return None
+    packed = {name: value for name, value in asdict(details).items() if value}
     if not packed:
         return None
     _check_json("details", packed)

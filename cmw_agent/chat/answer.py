@@ -130,7 +130,8 @@ class AnswerAccumulator:
         """Fold one event of the agent in, or a picture that was stored."""
         match event:
             case TextDelta(text):
-                self._end_thought()
+                if self._thinks_since is not None:
+                    self._end_thought()
                 if self._writes_since is None:
                     self._writes_since = self.clock()
                 self.texts.append(text)

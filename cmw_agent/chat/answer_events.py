@@ -23,7 +23,7 @@ from cmw_agent.core.events import (
     TurnOutcome,
 )
 from cmw_agent.core.finish_reasons import known_reason, sentence_for
-from cmw_agent.core.sanitize import large_integers_as_text, sanitize_json
+from cmw_agent.core.sanitize import is_storable, large_integers_as_text, sanitize_json
 from cmw_agent.tools.composio.toolset import CONNECT
 from memory.records import StoredMessage, ToolRecord
 
@@ -39,9 +39,9 @@ def storable(event: AgentEvent) -> AgentEvent:
     """
     match event:
         case TextDelta(text):
-            return TextDelta(sanitize_json(text))
+            return event if is_storable(text) else TextDelta(sanitize_json(text))
         case ThinkingDelta(text):
-            return ThinkingDelta(sanitize_json(text))
+            return event if is_storable(text) else ThinkingDelta(sanitize_json(text))
         case SourcesCited(sources):
             return SourcesCited(tuple(map(_source, sources)))
         case ModelSwitched(failed, model):

@@ -27,6 +27,11 @@ MAX_DEPTH = 20  # levels of a tool's arguments; JSON encoders fail at a few hund
 MIN_INTEGER, MAX_INTEGER = -(2**63), 2**64 - 1
 
 
+def is_storable(text: str) -> bool:
+    """Return whether `text` has no character that cannot be stored."""
+    return "\x00" not in text if text.isascii() else UNSTORABLE.search(text) is None
+
+
 def sanitize_json(value: Any, levels: int = MAX_DEPTH) -> Any:
     """Return a model's JSON value with everything replaced that cannot be stored or shown.
 

@@ -67,14 +67,16 @@ class CompletionAccumulator:
             ModelFailedError: The message is too large.
         """
         self.has_begun = True
-        self._usage.add(chunk.get("usage"))
+        if usage := chunk.get("usage"):
+            self._usage.add(usage)
         if not SOURCE_FIELDS.isdisjoint(chunk):
             self._cite(chunk)
         choices = chunk.get("choices")
         if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
             return
         choice = choices[0]
-        self._end(choice.get("finish_reason"))
+        if word := choice.get("finish_reason"):
+            self._end(word)
         delta = choice.get("delta")
         if isinstance(delta, dict) and delta:
             self._has_deltas = True
@@ -91,7 +93,7 @@ class CompletionAccumulator:
     def _add_fields(self, fields: dict[str, Any]) -> None:
         """Add the fields of a delta or of a whole message."""
         content = fields.get("content")
-        if fields.keys() <= PLAIN and isinstance(content, str):
+        if type(content) is str and fields.keys() <= PLAIN:
             if content:
                 self._content.add(content)
             return
@@ -123,7 +125,7 @@ class CompletionAccumulator:
             self._events.emit(SourcesCited(sources))
 
     def _end(self, word: Any) -> None:
-        reason = finish_reason(word) if word else None
+        reason = finish_reason(word)
         if reason is not None and self._finish in (None, "stop"):
             self._finish = reason
 

@@ -155,6 +155,8 @@ def apply(payload: Mapping[str, Any], learned: Collection[Adaptation]) -> dict[s
     Messages are decoded only where `learned` concerns them.
     """
     request = dict(payload)
+    if not learned:
+        return request
     for part in FIELDS:
         if part in learned and part in request:
             value = request.pop(part)

@@ -68,7 +68,10 @@ def chunks_of(value: Any) -> list[Chunk]:
 
 def has_message(chunk: Chunk) -> bool:
     """Return whether a chunk holds messages instead of deltas."""
-    return any(choice.get("message") is choice["delta"] for choice in chunk["choices"])
+    for choice in chunk["choices"]:  # noqa: SIM110 (a generator takes three times as long)
+        if choice.get("message") is choice["delta"]:
+            return True
+    return False
 
 
 def has_content(chunk: Chunk) -> bool:

@@ -89,6 +89,23 @@ class ContentScanner:
         self._fence, self._fence_line, self._inline = "", False, 0
         self._after_tick = False
 
+    def passes(self, text: str) -> bool:
+        """Take `text` in if all of it is certain to be text of the answer; return whether it is.
+
+        Nearly all text of most answers passes here; what does not is for `feed`.
+        """
+        if (
+            not text
+            or self._space is not None
+            or self._mode is not _Mode.TEXT
+            or self._buffer
+            or not self._is_plain(text)
+        ):
+            return False
+        self._follow(text)
+        self._emitted += len(text)
+        return True
+
     def feed(self, text: str) -> list[Item]:
         """Return the parts that `text` makes certain."""
         if self._mode is _Mode.TEXT and not self._buffer and self._is_plain(text):
@@ -101,7 +118,8 @@ class ContentScanner:
 
     def finish(self) -> list[Item]:
         """Return the rest of the message, which has ended."""
-        self._scan(final=True)
+        if self._buffer or self._mode is not _Mode.TEXT:
+            self._scan(final=True)
         if self._mode is _Mode.CALL:
             self._items.append(Item("call", "".join(self._held)))
         elif self._mode is _Mode.WHOLE:
@@ -125,16 +143,23 @@ class ContentScanner:
         )
 
     def _scan(self, *, final: bool) -> None:
-        steps = {
-            _Mode.TEXT: self._scan_text,
-            _Mode.THOUGHTS: self._scan_thoughts,
-            _Mode.CALL: self._scan_call,
-            _Mode.PICTURE: self._scan_picture,
-            _Mode.WHOLE: self._scan_whole,
-        }
-        while steps[self._mode](final):
+        while self._scan_mode(final):
             pass
         self._buffer, self._at = self._buffer[self._at :], 0
+
+    def _scan_mode(self, final: bool) -> bool:
+        # No dictionary: the hash of an enumeration's member is a call of Python.
+        match self._mode:
+            case _Mode.TEXT:
+                return self._scan_text(final)
+            case _Mode.THOUGHTS:
+                return self._scan_thoughts(final)
+            case _Mode.CALL:
+                return self._scan_call(final)
+            case _Mode.PICTURE:
+                return self._scan_picture(final)
+            case _Mode.WHOLE:
+                return self._scan_whole(final)
 
     # Each returns whether the rest of the buffer is to be scanned anew, mostly in another mode.
 
@@ -329,6 +354,15 @@ class ContentScanner:
     def _add_text(self, text: str) -> None:
         if not text:
             return
+        self._follow(text)
+        if self._space is not None:
+            text = self._after_space(text, self._space)
+        if text:
+            self._emitted += len(text)
+            self._items.append(Item("text", text))
+
+    def _follow(self, text: str) -> None:
+        """Note how the line goes on with `text`."""
         self._after_tick = False
         newline = text.rfind("\n")
         if newline >= 0:
@@ -339,11 +373,6 @@ class ContentScanner:
         elif self._fence_prefix:
             self._line_blank = self._line_blank and text.isspace()
             self._fence_prefix = not text.strip(FENCE_PREFIX)
-        if self._space is not None:
-            text = self._after_space(text, self._space)
-        if text:
-            self._emitted += len(text)
-            self._items.append(Item("text", text))
 
     def _after_space(self, text: str, space: list[str]) -> str:
         """Return `text` with the white space that waited for it; nothing while it is blank."""

@@ -44,6 +44,8 @@ def finish_reason(word: Any) -> FinishReason | None:
     """
     if not isinstance(word, str) or not word.strip():
         return None
+    if (reason := REASONS.get(word)) is not None:
+        return reason
     plain = word.strip().lower().replace("-", "_").replace(" ", "_").removeprefix(PREFIX)
     if plain in ("null", "none", "finish_reason_unspecified", "unspecified"):
         return None

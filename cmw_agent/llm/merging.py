@@ -31,11 +31,14 @@ class Merger:
     def __init__(self) -> None:
         self.has_begun = False
         self.finished = False
-        self._joiners = {field: TextJoiner() for field in TEXT_FIELDS}
+        self._joiners: dict[str, TextJoiner] = {}  # of the fields that were not clean so far
         self._call_joiners: dict[Any, TextJoiner] = {}
 
     def merge(self, chunks: list[Chunk]) -> list[Chunk]:
         """Return `chunks` with consecutive texts of one field merged into one chunk."""
+        if len(chunks) == 1 and self._is_merged(chunks[0]):
+            self.has_begun = True
+            return chunks
         merged: list[Chunk] = []
         field, texts, last = "", list[str](), None
         extras: dict[str, Any] = {}
@@ -55,6 +58,21 @@ class Merger:
             self._end_run(merged, field, texts, {**last, **extras} if extras else last)
         return merged
 
+    def _is_merged(self, chunk: Chunk) -> bool:
+        """Return whether a chunk is a run of text to which nothing needs to be done, as most are."""
+        choices = chunk["choices"]
+        if self._joiners or len(chunk) > 1 or not choices:
+            return False
+        delta = choices[0]["delta"]
+        text = delta.get("content")
+        return (
+            type(text) is str
+            and text != ""
+            and (len(delta) == 1 or (len(delta) == 2 and "role" in delta))
+            and not choices[0].get("finish_reason")
+            and is_clean(text)
+        )
+
     def end(self) -> list[Chunk]:
         """Return what is held back of characters whose other half did not come."""
         held = [(field, joiner.end()) for field, joiner in self._joiners.items()]
@@ -63,7 +81,7 @@ class Merger:
 
     def _end_run(self, merged: list[Chunk], field: str, texts: list[str], last: Chunk) -> None:
         whole = texts[0] if len(texts) == 1 else "".join(texts)
-        text = self._joiners[field].add(whole)
+        text = self._add(field, whole)
         if text or extras_of(last):
             self.has_begun = True
             delta = last["choices"][0]["delta"]
@@ -73,7 +91,7 @@ class Merger:
     def _pass(self, merged: list[Chunk], chunk: Chunk) -> None:
         delta = chunk["choices"][0]["delta"] if chunk["choices"] else {}
         finishes = bool(chunk["choices"]) and bool(chunk["choices"][0].get("finish_reason"))
-        for field in TEXT_FIELDS:
+        for field in TEXT_FIELDS if delta else ():
             text = delta.get(field)
             if isinstance(text, str) and text:
                 joined = self._join(field, text, is_last=finishes)
@@ -88,15 +106,23 @@ class Merger:
         if finishes:
             self.finished = True
             merged += self.end()
-        if not (merged and (both := _joined_details(merged[-1], chunk))):
+        both = _joined_details(merged[-1], chunk) if merged and DETAILS in delta else None
+        if both is None:
             merged.append(chunk)
         else:
             merged[-1] = both
 
     def _join(self, field: str, text: str, *, is_last: bool) -> str:
-        joiner = self._joiners[field]
-        joined = joiner.add(text)
-        return joined + joiner.end() if is_last else joined
+        joined = self._add(field, text)
+        return joined + self._joiners[field].end() if is_last and field in self._joiners else joined
+
+    def _add(self, field: str, text: str) -> str:
+        """Return the clean text that `text` completes in a field."""
+        if field not in self._joiners:
+            if is_clean(text):
+                return text
+            self._joiners[field] = TextJoiner()
+        return self._joiners[field].add(text)
 
     def _with_clean_calls(self, delta: dict[str, Any]) -> dict[str, Any]:
         """Return a delta whose calls have clean arguments, as the texts are clean."""

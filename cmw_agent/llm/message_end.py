@@ -54,7 +54,9 @@ def judged(
     ran_out = reason not in ("stop", "missing")
     if has_calls and ran_out:
         message.tool_calls, message.invalid_tool_calls = [], []
-    if has_pictures or not is_blank(str(message.text)):
+    # `text` makes an object of its own.
+    text = message.content if isinstance(message.content, str) else str(message.text)
+    if has_pictures or not is_blank(text):
         if wrote_calls and not has_calls and not ran_out:
             message.response_metadata["finish_reason"] = "error"
         return message

@@ -72,7 +72,10 @@ class MessageText:
         self._read += len(text)
         if self._read > MAX_CONTENT:
             raise ModelFailedError(TOO_LARGE, kind="too_large")
-        self._apply(self._scanner.feed(text))
+        if self._scanner.passes(text):
+            self._add_text(text)
+        else:
+            self._apply(self._scanner.feed(text))
 
     def add_parts(self, parts: Iterable[Any]) -> None:
         """Add a list of content parts.

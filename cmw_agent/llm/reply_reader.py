@@ -54,7 +54,15 @@ class ReplyReader:
             UpstreamError: The reply failed; all chunks before that have been returned.
         """
         while not self._is_over:
-            data = await self._next_slice()
+            if self._unread:
+                await asyncio.sleep(0)
+                data = self._next_slice()
+            else:
+                data = await self._read()
+                self._is_full = len(data) >= FULL_READ
+                if len(data) > SLICE:
+                    self._unread = memoryview(data)
+                    data = self._next_slice()
             chunks = self._parser.feed(data) if data else self._parser.finish()
             merged = self._merger.merge(chunks)
             self._is_over = not data or self._parser.done or self._parser.fault is not None
@@ -71,20 +79,12 @@ class ReplyReader:
         self._end()
         return None
 
-    async def _next_slice(self) -> bytes:
-        """Return the next bytes to parse; none at the end."""
-        if self._unread:
-            await asyncio.sleep(0)
-        else:
-            read = await self._read()
-            self._is_full = len(read) >= FULL_READ
-            if len(read) <= SLICE:
-                return read
-            self._unread = memoryview(read)
+    def _next_slice(self) -> bytes:
         data, self._unread = bytes(self._unread[:SLICE]), self._unread[SLICE:]
         return data
 
     async def _read(self) -> bytes:
+        """Return all bytes that have arrived; none at the end."""
         if self._is_paused:
             self._is_paused = False
             await self._interval.wait()

@@ -41,10 +41,10 @@ class RunEvents:
     def emit_text(self, text: str) -> None:
         """Emit more of the model's text."""
         if text:
-            text = self._separator + text
-            self.emit(TextDelta(text))
-            self._separator = ""
+            if self._separator:
+                text, self._separator = self._separator + text, ""
             self._has_text = True
+            self.emit(TextDelta(text))
             self._length += len(text)
 
     def emit_thinking(self, text: str) -> None:

@@ -24,6 +24,7 @@ from cmw_agent.llm.errors import (
     TooLargeError,
     UpstreamError,
 )
+from cmw_agent.llm.merging import text_in
 from cmw_agent.llm.sse_template import Template
 from cmw_agent.llm.stream_errors import refusal
 
@@ -154,7 +155,7 @@ class SSEParser:
 
     def _take_data(self, line: bytes, data: bytes, chunks: list[Chunk]) -> None:
         payload = line[5:].strip()
-        if payload[:6].upper() == b"[DONE]":
+        if payload[:1] == b"[" and payload[:6].upper() == b"[DONE]":
             self._end_event(chunks)
             self._end_body(chunks)
             self.done = True
@@ -233,14 +234,18 @@ class SSEParser:
 
     def _learn_template(self, line: bytes, data: bytes, payload: bytes, chunk: Chunk) -> None:
         """Learn from the first text event of a read that is unlike those before it."""
-        if any(template.fits(line) for template in self._templates.values()):
+        for template in self._templates.values():
+            if template.fits(line):
+                return
+        found = text_in(chunk)
+        if found is None or not found[1]:
             return
         place = data.find(line) + len(line)
         end = next((end for end in LINE_ENDS if data.startswith(end, place)), b"\n\n")
-        template = Template.of(line, end, payload, chunk)
+        learned = Template.of(line, end, payload, chunk)
         self._attempts += 1
-        if template is not None:
-            self._templates[template.field] = template
+        if learned is not None:
+            self._templates[learned.field] = learned
 
 
 def _whole_json(text: bytes) -> Any:

@@ -8,7 +8,7 @@ such events is thus split once instead of parsed event by event.
 import orjson
 
 from cmw_agent.llm.chunks import Chunk
-from cmw_agent.llm.merging import text_in, with_text
+from cmw_agent.llm.merging import extras_of, text_in, with_text
 
 # Bytes that end a JSON string or must be escaped in it.
 NOT_PLAIN = bytes(range(0x20)) + b'"\\'
@@ -26,7 +26,9 @@ class Template:
         self._head = head
         self._tail = tail
         self._separator = tail + head
-        self._chunk = chunk
+        # Without id, model and the like: nothing behind the parser reads them, and a copy for each
+        # run costs as much as the rest of it.
+        self._chunk: Chunk = {**extras_of(chunk), "choices": chunk["choices"]}
 
     @classmethod
     def of(cls, line: bytes, end: bytes, payload: bytes, chunk: Chunk) -> "Template | None":

@@ -27,7 +27,7 @@ class UsageReader:
 
     def add(self, usage: Any) -> None:
         """Add the `usage` of a chunk: counts that are missing, empty or zero change nothing."""
-        if not isinstance(usage, Mapping) or not usage:
+        if not isinstance(usage, dict) or not usage:
             return
         counts = (
             _count(usage, INPUT),
@@ -58,6 +58,6 @@ def _count(usage: Mapping[str, Any], names: tuple[str, ...]) -> int:
 def _detail(usage: Mapping[str, Any], groups: tuple[str, ...], name: str) -> int:
     for group in groups:
         details = usage.get(group)
-        if isinstance(details, Mapping) and (count := _count(details, (name,))):
+        if isinstance(details, dict) and (count := _count(details, (name,))):
             return count
     return 0

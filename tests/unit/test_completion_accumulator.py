@@ -169,6 +169,13 @@ def test_a_message_without_end_is_not_kept_without_bound() -> None:
 # -- thoughts and parts ----------------------------------------------------------------------
 
 
+def test_a_delta_without_text_leaves_its_line_as_it_is() -> None:
+    nothing = chunk({"content": "", "refusal": None})
+    heard = Heard(text("Hello.\n"), nothing, text("<think>aside</think>Bye."), chunk(finish="stop"))
+    assert "".join(e.text for e in heard.events if isinstance(e, ThinkingDelta)) == "aside"
+    assert heard.answer[0] == "Hello.\nBye."
+
+
 def test_thoughts_in_two_fields_are_shown_once() -> None:
     heard = Heard(chunk({"reasoning": "hm", "reasoning_content": "hm"}), text("Hi"))
     assert (heard.thoughts, heard.answer[0]) == ("hm", "Hi")

@@ -25,7 +25,7 @@ from cmw_agent.llm.errors import (
     UpstreamError,
 )
 from cmw_agent.llm.factory import open_model
-from cmw_agent.llm.merging import Merger
+from cmw_agent.llm.merging import ENVELOPE, Merger
 from cmw_agent.llm.sse import MAX_EVENT, SSEParser
 from tests.doubles.openai_server import OpenAIDouble
 from tests.doubles.openai_steps import Cut, Gate, Plain, Request, Script, Start, Step, Text
@@ -63,6 +63,16 @@ def text_of(chunks: Sequence[Chunk]) -> str:
     )
 
 
+def without_envelope(chunks: Sequence[Chunk]) -> list[Chunk]:
+    """Return chunks without id, model and the like.
+
+    A run of text that is read by its template has none of them: nothing behind the parser reads
+    them, and to copy them for each run is a good part of the cost of a paced stream.
+    """
+    fields = ENVELOPE - {"choices"}
+    return [{k: v for k, v in chunk.items() if k not in fields} for chunk in chunks]
+
+
 def is_plain(chunk: Chunk) -> bool:
     return bool(chunk["choices"]) and "content" in chunk["choices"][0]["delta"]
 
@@ -91,7 +101,8 @@ def test_a_stream_reads_the_same_however_its_bytes_are_cut(
     found = [
         chunk for data in pieces(written(chunks, ends, noise), cuts) for chunk in parser.feed(data)
     ]
-    assert Merger().merge(found) == Merger().merge(chunks)
+    merged = Merger().merge(chunks)
+    assert without_envelope(Merger().merge(found)) == without_envelope(merged)
     assert parser.done
 
 

@@ -123,7 +123,7 @@ def edits(old: Any, new: Any) -> list[list[Any]]:
 def _edits_of_message(index: int, old: dict[str, Any], new: dict[str, Any]) -> list[list[Any]]:
     try:
         before, after = old["content"][0]["text"], new["content"][0]["text"]
-        same = all(old[key] == new[key] for key in ("role", "options"))
+        same = old["role"] == new["role"] and old["options"] == new["options"]
         was, metadata = old["metadata"], new["metadata"]
     except (KeyError, IndexError, TypeError):
         return [["replace", [index], new]]

@@ -61,7 +61,7 @@ class LiveAnswer:
         self._before = list(before)
         self._clock = clock
         self._parts: list[DrawnMessage] = []
-        self._text: list[str] = []  # of the present model call, as it came
+        self._text = ""  # of the present model call, as it came
         self._text_index = 0
         self._text_since = 0.0
         self._thoughts: _Thoughts | None = None  # of the present model call
@@ -84,7 +84,7 @@ class LiveAnswer:
                 self._sources += sources
                 self._cited = rendering.sources(self._sources)
             case PictureStored(file_id, name):
-                self._text = []
+                self._text = ""
                 self._parts.append(rendering.picture(file_id, name))
             case ModelSwitched(failed, model):
                 self._draw_switch(failed, model)
@@ -129,16 +129,17 @@ class LiveAnswer:
             self._parts[index] = tool_step(name, started.arguments, awaits_approval=awaits_approval)
 
     def _append_text(self, text: str) -> None:
-        self._close_thoughts()
+        if self._thoughts is not None:
+            self._close_thoughts()
         if not self._text:
             self._text_index, self._text_since = len(self._parts), self._clock()
             self._parts.append(message("assistant", ""))
-        self._text = ["".join(self._text), text] if self._text else [text]
+        self._text += text
         self._draw_text()
 
     def _draw_text(self) -> None:
-        text = "".join(self._text).lstrip("\n")
-        self._parts[self._text_index] = message("assistant", unlink_composio(text))
+        text = unlink_composio(self._text.lstrip("\n"))
+        self._parts[self._text_index] = message("assistant", text)
 
     def _append_thoughts(self, text: str) -> None:
         # One step for each model call: some servers send thoughts and text in turn.
@@ -156,7 +157,7 @@ class LiveAnswer:
 
     def _move_to_thoughts(self, length: int) -> None:
         """Move the last `length` characters of the text into the step of the thoughts."""
-        text = "".join(self._text)
+        text = self._text
         start = max(len(text) - length, 0)
         if start == len(text):
             return
@@ -164,7 +165,7 @@ class LiveAnswer:
             self._thoughts = _Thoughts(len(self._parts), self._text_since)
             self._parts.append(message("assistant", ""))
         self._thoughts.shown += text[start:]
-        self._text = [text[:start]] if text[:start].strip() else []
+        self._text = text[:start] if text[:start].strip() else ""
         if self._text:
             self._draw_text()
         else:
@@ -176,7 +177,7 @@ class LiveAnswer:
     def _end_call(self) -> None:
         """End what has come of the present model call."""
         self._close_thoughts()
-        self._text, self._thoughts = [], None
+        self._text, self._thoughts = "", None
 
     def _draw_switch(self, failed: str, model: str) -> None:
         self._end_call()
