@@ -42,6 +42,7 @@ class RawRequest:
     path: str
     headers: Mapping[str, str]
     body: Mapping[str, Any]
+    text: str = ""  # the body as it was sent
 
     @property
     def last_user(self) -> str:
@@ -91,7 +92,7 @@ class RawEndpoint:
 
     def naming(self, text: str) -> list[RawRequest]:
         """Return the requests whose body holds `text`."""
-        return [item for item in self.requests if text in json.dumps(item.body)]
+        return [item for item in self.requests if text in item.text]
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.create_task(self._serve(reader, writer))
@@ -133,4 +134,4 @@ async def _read(reader: asyncio.StreamReader) -> RawRequest:
     pairs = (line.partition(":") for line in head[1:] if line)
     headers = {name.strip().lower(): value.strip() for name, _, value in pairs}
     body = await reader.readexactly(int(headers.get("content-length", "0")))
-    return RawRequest(method, path, headers, json.loads(body) if body else {})
+    return RawRequest(method, path, headers, json.loads(body) if body else {}, body.decode())

@@ -5,6 +5,7 @@ import importlib
 import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -27,12 +28,16 @@ class Source:
 
 def sources(*packages: str) -> list[Source]:
     """Return the modules of these packages, or of all packages."""
+    return [source for package in packages or PACKAGES for source in _parsed(package)]
+
+
+@cache
+def _parsed(package: str) -> list[Source]:
     modules = []
-    for package in packages or PACKAGES:
-        for path in sorted((ROOT / package).rglob("*.py")):
-            parts = path.relative_to(ROOT).with_suffix("").parts
-            name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-            modules.append(Source(name, ast.parse(path.read_text(encoding="utf-8"))))
+    for path in sorted((ROOT / package).rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        modules.append(Source(name, ast.parse(path.read_text(encoding="utf-8"))))
     return modules
 
 

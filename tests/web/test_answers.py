@@ -113,6 +113,8 @@ async def test_thoughts_are_a_closed_step_that_counts_and_can_be_read(
     await expect(thinking).to_be_visible()
     await expect(page.waiting).to_have_count(0)
     await expect(page.steps).not_to_contain_text("weigh")  # closed
+    # The count begins at the page's next look: a jump before it would have to be waited for.
+    await expect(thinking).to_have_attribute("data-seconds", re.compile(r"^\d s$"))
     await page.page.clock.fast_forward(40_000)
     await expect(thinking).to_have_attribute("data-seconds", re.compile(r"^4\d s$"))
     await expect(page.frame.get_by_role("timer")).to_be_hidden()

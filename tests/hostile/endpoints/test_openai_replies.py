@@ -1,52 +1,55 @@
 """Every case by the interface in OpenAI's form: what a program reads, as a whole and streamed."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
-from tests.doubles.raw_endpoint import RawEndpoint
-from tests.harness import canary, served, settings_for
+from tests.harness import canary
+from tests.hostile.endpoints import cases
 from tests.hostile.endpoints.case import Case
-from tests.hostile.endpoints.test_replies import KEY, PAGES, House
-from tests.logbook import logbook
-from tests.rest import KEYS, Reply, client
+from tests.hostile.endpoints.house import KEY, House, Player, opened
+from tests.rest import Reply, client
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-# Nothing is stored here, so that pictures become a note; and what ends after all tries, which take
-# seconds, ends as after the first one.
-CASES = [
-    case
-    for case in PAGES
-    if "picture" not in case.name and not (case.requests > 2 and case.status == "failed")
-]
+# Nothing is stored here, so that pictures become a note.
+CASES = [case for case in cases.REPEATABLE if "picture" not in case.name]
 FINISHES = {"stop": "stop", "length": "length", "content_filter": "content_filter",
             "missing": "stop"}  # fmt: skip
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
-    """The app with a model for each case, of which nothing is kept."""
-    folder: Path = tmp_path_factory.mktemp("openai")
-    replies = {case.name: case.replies for case in CASES}
-    learned = {case.name: case.learns for case in CASES}
-    with logbook() as book:
-        async with RawEndpoint(replies, learned) as endpoint:
-            settings = settings_for(
-                folder,
-                openai_base_url=endpoint.base_url,
-                openai_api_key=KEY,
-                model="default",
-                models=tuple(replies),
-                api_keys=KEYS,
-            )
-            async with served(settings) as app:
-                yield House(app, endpoint, book, folder)
+    async with opened(tmp_path_factory.mktemp("openai"), CASES) as house:
+        yield house
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def read(house: House) -> AsyncIterator[Player]:
+    async with contextlib.aclosing(Player(partial(_read_whole, house), CASES)) as player:
+        yield player
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def streamed(house: House) -> AsyncIterator[Player]:
+    async with contextlib.aclosing(Player(partial(_read_stream, house), CASES)) as player:
+        yield player
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+async def test_a_program_reads_a_whole_reply_as_what_it_is(read: Player, case: Case) -> None:
+    await read.result(case)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+async def test_a_program_reads_a_streamed_reply_as_what_it_is(streamed: Player, case: Case) -> None:
+    await streamed.result(case)
 
 
 async def _ask(house: House, case: Case, *, stream: bool) -> Reply:
@@ -66,8 +69,7 @@ def _expected(case: Case) -> str | None:
     return FINISHES.get(str(case.finish))
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-async def test_a_program_reads_a_whole_reply_as_what_it_is(house: House, case: Case) -> None:
+async def _read_whole(house: House, case: Case) -> None:
     reply = await _ask(house, case, stream=False)
     finish = _expected(case)
     assert KEY not in reply.body.decode()
@@ -82,8 +84,7 @@ async def test_a_program_reads_a_whole_reply_as_what_it_is(house: House, case: C
     assert "tool_calls" not in choice["message"]
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-async def test_a_program_reads_a_streamed_reply_as_what_it_is(house: House, case: Case) -> None:
+async def _read_stream(house: House, case: Case) -> None:
     reply = await _ask(house, case, stream=True)
     finish = _expected(case)
     if reply.status != 200:
