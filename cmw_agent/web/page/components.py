@@ -35,7 +35,7 @@ EFFORT_LABELS: Mapping[str, str] = MappingProxyType(
     | {name: {"xhigh": "Extra high"}.get(name, name.capitalize()) for name in EFFORTS}
 )
 EVENTS = frozenset(
-    {"open_page", "new_chat", "send", "retry", "edit", "stop", "chat", "earlier", "rate"}
+    {"open_page", "join", "new_chat", "send", "retry", "edit", "stop", "chat", "earlier", "rate"}
 )
 
 # Run in the browser; visitor.js defines `cmw`.
@@ -74,6 +74,7 @@ class _Components:
     files: gr.Textbox
     model: gr.Dropdown
     earlier: gr.Button
+    join: gr.Button
     new: gr.Button
 
 
@@ -89,6 +90,7 @@ def build_page(models: Models, handlers: Handlers, profiles: Sequence[AgentProfi
     with demo:
         components = _layout(models, profiles)
         _on_open(demo, components, handlers)
+        _on_join(components, handlers)
         _on_send(components, handlers)
         _on_change(components, handlers)
         # Makes the browser hold a heartbeat open; its end tells the event server of a closed page.
@@ -114,6 +116,8 @@ def _layout(models: Models, profiles: Sequence[AgentProfile]) -> _Components:
             interactive=True,
         )
         earlier = gr.Button("Show earlier messages", size="sm", elem_id="cmw-earlier")
+        # Its script presses it where an answer is being written that the page does not show yet.
+        join = gr.Button("Show the running answer", elem_id="cmw-join")
         chat = gr.Chatbot(
             elem_id="cmw-chat",
             show_label=False,
@@ -147,7 +151,7 @@ def _layout(models: Models, profiles: Sequence[AgentProfile]) -> _Components:
             '<div class="cmw-foot">Answers can be wrong. Your conversations are yours alone.</div>',
             elem_id="cmw-foot",
         )
-    return _Components(chat, message_input, key, conversation, files, model, earlier, new)
+    return _Components(chat, message_input, key, conversation, files, model, earlier, join, new)
 
 
 def heading(models: Models, profiles: Sequence[AgentProfile]) -> str:
@@ -202,6 +206,22 @@ def _on_open(demo: gr.Blocks, components: _Components, handlers: Handlers) -> No
     components.model.change(None, [components.model], None, js=JS_MODEL, api_visibility="private")
     components.new.click(handlers.new_chat, None, opened, **PRIVATE_EVENT).then(
         None, None, None, js=JS_LEAVE, api_visibility="private"
+    )
+
+
+def _on_join(components: _Components, handlers: Handlers) -> None:
+    trigger = components.join.click
+    _before(trigger, components, JS_REGENERATE)
+    event = trigger(
+        handlers.join, None, [components.chat, components.conversation], **PRIVATE_EVENT
+    )
+    _after(event, components)
+    event.failure(
+        None,
+        [components.conversation],
+        [components.message_input],
+        js=JS_IDLE,
+        api_visibility="private",
     )
 
 

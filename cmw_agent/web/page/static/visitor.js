@@ -84,6 +84,10 @@
     document.getElementById("cmw-main")?.classList.toggle("cmw-has-earlier", there);
   }
 
+  // What the server writes after a conversation's id: "+" where the page does not show its
+  // beginning, "*" where an answer is being written.
+  const bare = (shown) => (shown ?? "").replace(/[+*]+$/, "");
+
   const update = (props) => ({ __type__: "update", ...props });
   const box = () => document.querySelector("#cmw-input textarea");
   const sideIsOpen = () => document.querySelector("#cmw-side")?.classList.contains("open");
@@ -103,7 +107,7 @@
       if (running) return update({});
       running = true;
       taken = text ?? "";
-      if (id) setConversation(id.replace(/\+$/, ""));
+      if (id) setConversation(bare(id));
       return update({ value: "", submit_btn: false, stop_btn: true });
     },
     // An old message is answered once more, or a button's text: what stands in the box stays.
@@ -123,10 +127,10 @@
       running = false;
       attached = [];
       // A command may have left for another conversation.
-      const id = (shown ?? "").replace(/\+$/, "");
+      const id = bare(shown);
       const address = new URL(location.href).searchParams.get("c");
       if (address && id && address !== id) setConversation(null);
-      showEarlier((shown ?? "").endsWith("+"));
+      showEarlier((shown ?? "").includes("+"));
       window.cmw.refresh?.();
       return update({ submit_btn: true, stop_btn: false });
     },
@@ -141,11 +145,16 @@
     },
     // The page may have asked for a conversation that is not there, or another's.
     opened(shown) {
-      const id = shown.replace(/\+$/, ""); // marked where the page does not show the beginning
-      showEarlier(id !== shown);
+      const id = bare(shown);
+      showEarlier(shown.includes("+"));
       document.body.classList.add("cmw-opened");
       if (new URL(location.href).searchParams.get("c") !== id) setConversation(null);
       window.cmw.refresh?.();
+      if (shown.endsWith("*")) window.cmw.join();
+    },
+    // Shows the answer that is being written in the page's conversation, as it grows.
+    join() {
+      if (!running) document.querySelector("#cmw-join")?.click();
     },
     leave() {
       setConversation(null);
