@@ -103,6 +103,8 @@ class Turn:
         self._task: asyncio.Task[None] | None = None
         self._is_read = True
         self._hold: Hold | None = None
+        self._is_beginning = False
+        self._is_stop_requested = False
         self.waits = 0  # for how many decisions of its user
 
     @property
@@ -187,9 +189,23 @@ class Turn:
         self._refusal = error
 
     def stop(self) -> None:
-        """Ask the turn to end now; what has come is kept."""
-        if self._task is not None and not self._task.done():
+        """Ask the turn to end now; what has come is kept.
+
+        While the turn begins, it ends once the user's message is stored: no message is lost.
+        """
+        if self._is_beginning:
+            self._is_stop_requested = True
+        elif self._task is not None and not self._task.done():
             self._task.cancel()
+
+    def hold_stop(self) -> None:
+        """Postpone stops until `release_stop`: the user's message is being stored."""
+        self._is_beginning = True
+
+    def release_stop(self) -> bool:
+        """Let stops end the turn from here on; return whether one came while it began."""
+        self._is_beginning = False
+        return self._is_stop_requested
 
     async def ended(self) -> None:
         """Wait until the turn is stored."""
