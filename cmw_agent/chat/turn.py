@@ -108,6 +108,7 @@ class Turn:
         self.started: TurnStarted | None = None
         self.finished: TurnFinished | None = None
         self.refusal: UserError | None = None
+        self._is_beginning = False
         self.waits = 0  # for how many decisions of its user
         self.is_stopped = False
         self._unread_seconds = unread_seconds
@@ -190,10 +191,24 @@ class Turn:
         self.refusal = error
 
     def stop(self) -> None:
-        """Ask the turn to end now; what has come is kept."""
-        if self._task is not None and not self._task.done():
-            self.is_stopped = True
+        """Ask the turn to end now; what has come is kept.
+
+        While the turn begins, it ends once the user's message is stored: no message is lost.
+        """
+        if self._task is None or self._task.done():
+            return
+        self.is_stopped = True
+        if not self._is_beginning:
             self._task.cancel()
+
+    def hold_stop(self) -> None:
+        """Postpone stops until `release_stop`: the user's message is being stored."""
+        self._is_beginning = True
+
+    def release_stop(self) -> bool:
+        """Let stops end the turn from here on; return whether one came while it began."""
+        self._is_beginning = False
+        return self.is_stopped
 
     async def ended(self) -> None:
         """Wait until the turn is stored, for `SETTLE_SECONDS` at most."""

@@ -113,6 +113,7 @@ class TurnRunner:
         self._outcome: str = REFUSED
         self._model: str | None = None  # id of the requested model
         self.is_over = False  # no event comes any more; it may still have to be stored
+        turn.hold_stop()
 
     @property
     def session(self) -> LiveSession:
@@ -171,6 +172,8 @@ class TurnRunner:
         except Exception as error:  # noqa: BLE001 (the user reads it, the log names it)
             self._refuse(_unexpected(error))
             return None
+        if self._turn.release_stop():
+            beginning = replace(beginning, is_stopped=True)
         if beginning.started is not None:
             self._turn.emit(beginning.started)
         if beginning.is_repeated:

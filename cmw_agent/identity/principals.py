@@ -239,6 +239,26 @@ def new_login(issuer: str, subject: str, name: str | None, groups: Sequence[str]
     )
 
 
+def page_name(principal: Principal | None) -> str | None:
+    """Return an opaque name under which a browser stores what it keeps for a principal.
+
+    It depends on no key, so that it survives a change of keys, and grants no access. None for who
+    has nothing that lasts: an ephemeral principal, or none.
+    """
+    if principal is None or not principal.is_kept:
+        return None
+    return sha256(f"cmw.page\0{principal.id}".encode()).hexdigest()[:32]
+
+
+def first_conversation(principal: Principal, key: str) -> str:
+    """Return the id of the conversation that a message with this key begins.
+
+    Every replica derives the same id, so that the message begins one conversation, however often
+    it is sent.
+    """
+    return sha256(f"cmw.first\0{principal.id}\0{key}".encode()).hexdigest()[:32]
+
+
 def _is_name(name: str) -> bool:
     return 0 < len(name) <= NAME_CHARS and name.isprintable()
 

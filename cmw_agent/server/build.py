@@ -17,7 +17,7 @@ from cmw_agent.channels.app import Channels, open_channels
 from cmw_agent.config.settings import Settings
 from cmw_agent.conversations.sessions import LiveSession
 from cmw_agent.core.errors import UserError
-from cmw_agent.identity.principals import Identities, Principal, SessionKey
+from cmw_agent.identity.principals import Identities, Principal, SessionKey, page_name
 from cmw_agent.identity.secret_key import load_keys
 from cmw_agent.llm.catalog import import_model_class
 from cmw_agent.observability.metrics_route import MetricsRoute
@@ -51,6 +51,10 @@ if TYPE_CHECKING:
     from cmw_agent.web.login.oidc import Provider
 
 SCRIPTS = (
+    "connection",
+    "browser_store",
+    "drafts",
+    "outbox",
     "consent",
     "markup",
     "parts",
@@ -228,18 +232,22 @@ def _own_app(
     async def visitor(request: Request) -> Response:
         # With the cookie the page needs no token, and gets none that a script could leak:
         # only who has proved itself by header gets a token in return.
-        principal = request.scope.get(PRINCIPAL)
-        by_header = identities.verify(request.headers.get(HEADER, ""), "header") is not None
-        if isinstance(principal, Principal) and not by_header:
-            return JSONResponse({"cookie": True, "token": None})
-        if isinstance(principal, Principal):
-            visitor_principal = principal
-        elif admit_new_visitor(runtime.budgets, request.scope):
-            visitor_principal = identities.new_visitor()
-        else:
-            return JSONResponse({"cookie": False, "token": None})
+        principal, token = request.scope.get(PRINCIPAL), None
+        has_cookie = isinstance(principal, Principal) and (
+            identities.verify(request.headers.get(HEADER, ""), "header") is None
+        )
+        if principal is None and admit_new_visitor(runtime.budgets, request.scope):
+            principal = identities.new_visitor()
+        if principal is not None and not has_cookie:
+            token = identities.sign(principal, "header")
+        is_account = principal is not None and principal.kind == "account"
         return JSONResponse(
-            {"cookie": False, "token": identities.sign(visitor_principal, "header")}
+            {
+                "cookie": has_cookie,
+                "token": token,
+                "name": page_name(principal),
+                "account": is_account,
+            }
         )
 
     async def script(request: Request) -> Response:

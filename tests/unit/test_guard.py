@@ -14,9 +14,15 @@ import pytest
 from itsdangerous import TimestampSigner
 from starlette.types import Message, Receive, Scope, Send
 
-from cmw_agent.identity.principals import Identities, Principal
+from cmw_agent.identity.principals import Identities, Principal, page_name
 from cmw_agent.limits.budgets import Budgets
-from cmw_agent.web.security.guard import PRINCIPAL, Guard, GuardPolicy
+from cmw_agent.web.security.guard import (
+    OTHER_PRINCIPAL,
+    PAGE,
+    PRINCIPAL,
+    Guard,
+    GuardPolicy,
+)
 from cmw_agent.web.security.route_allowlist import API
 from tests.harness import Browser, Tab, canary, last_text, settings_for
 from tests.isolation.world import app_with_model
@@ -799,3 +805,29 @@ async def test_another_address_of_this_machine_is_another_caller(tmp_path: Path)
         await one.open()
         assert len(here.owners()) == 2
         await one.close()
+
+
+# -- whose page sends a request ----------------------------------------------------------
+
+
+async def test_a_request_of_a_page_that_somebody_else_opened_reaches_nothing(site: Site) -> None:
+    hers, his = (Principal(visitor(number), "visitor") for number in (1, 2))
+    cookie = ("cookie", f"cmw_visitor={site.identities.sign(hers, 'cookie')}")
+    pages = {name: page_name(name) or "" for name in (hers, his)}
+    assert (await site.join(cookie, (PAGE, pages[hers]))).status == 200
+    reached = site.reached
+    for headers in ([cookie, (PAGE, pages[his])], [(PAGE, pages[hers])], [cookie, (PAGE, "")]):
+        for method, path in (("GET", "/history"), ("POST", "/history/forget"), ("GET", "/usage")):
+            assert (await site.ask(method, path, *headers)).status == 401
+        refused = await site.join(*headers)
+        assert refused.status == 401
+        assert OTHER_PRINCIPAL.encode() in refused.body
+    assert site.reached == reached
+
+
+def test_the_name_of_a_pages_user_is_no_id_and_nobody_elses() -> None:
+    principals = [Principal(visitor(number), "visitor") for number in range(3)]
+    names = {page_name(principal) for principal in principals}
+    assert len(names) == 3
+    assert not names & {principal.id for principal in principals}
+    assert page_name(None) is page_name(Principal("e" + "0" * 32, "ephemeral")) is None

@@ -25,8 +25,10 @@ ICON = (
     b"%3Ccircle cx='16' cy='14' r='2'/%3E%3Ccircle cx='22' cy='14' r='2'/%3E%3C/g%3E%3C/svg%3E\">"
 )
 HEAD_TAGS = ICON + (
-    b'<script src="visitor.js"></script><script src="markup.js"></script>'
-    b'<script src="parts.js" defer></script>'
+    b'<script src="visitor.js"></script><script src="connection.js"></script>'
+    b'<script src="markup.js"></script><script src="parts.js" defer></script>'
+    b'<script src="browser_store.js" defer></script>'
+    b'<script src="drafts.js" defer></script><script src="outbox.js" defer></script>'
     b'<script src="history.js" defer></script>'
     b'<script src="files.js" defer></script><script src="pictures.js" defer></script>'
     b'<script src="connections.js" defer></script><script src="approvals.js" defer></script>'

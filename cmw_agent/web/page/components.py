@@ -35,19 +35,31 @@ EFFORT_LABELS: Mapping[str, str] = MappingProxyType(
     | {name: {"xhigh": "Extra high"}.get(name, name.capitalize()) for name in EFFORTS}
 )
 EVENTS = frozenset(
-    {"open_page", "join", "new_chat", "send", "retry", "edit", "stop", "chat", "earlier", "rate"}
+    {
+        "open_page",
+        "reopen_page",
+        "join",
+        "new_chat",
+        "send",
+        "retry",
+        "edit",
+        "stop",
+        "chat",
+        "earlier",
+        "rate",
+    }
 )
 
-# Run in the browser; visitor.js defines `cmw`.
+# Run in the browser; visitor.js and outbox.js define `cmw`.
 JS_TAKE = "(text, key, files, model) => window.cmw.take(model)"
 JS_CONTINUE = f'(text, key, files, model) => window.cmw.say("{CONTINUE}", model)'
-JS_BUSY = "(text, id) => window.cmw.busy(text, id)"
-JS_REGENERATE = "() => window.cmw.again()"
+JS_BUSY = "() => window.cmw.busy()"
 JS_IDLE = "(shown) => window.cmw.idle(shown)"
+JS_RECEIPT = "(receipt) => window.cmw.receipt(receipt)"
+JS_REFUSED = "() => window.cmw.refused()"
 JS_OPENED = "(id, model, effort) => window.cmw.opened(id, model, effort)"
 JS_MODEL = "(model) => window.cmw.model?.(model)"
 JS_LEAVE = "() => window.cmw.leave()"
-JS_RESTORE = "() => window.cmw.restore()"
 
 # Options of events that no API client may call: their values are in Gradio's form already, and
 # only the app limits how many run at once.
@@ -76,6 +88,9 @@ class _Components:
     earlier: gr.Button
     join: gr.Button
     new: gr.Button
+    post: gr.Button
+    receipt: gr.Textbox
+    reopen: gr.Button
 
 
 def build_page(models: Models, handlers: Handlers, profiles: Sequence[AgentProfile]) -> gr.Blocks:
@@ -142,16 +157,33 @@ def _layout(models: Models, profiles: Sequence[AgentProfile]) -> _Components:
             max_lines=8,
             autofocus=True,
             submit_btn=True,
-            stop_btn=False,
+            stop_btn=True,  # the style sheet shows one of the two
         )
         key = gr.Textbox(visible=False)
         conversation = gr.Textbox(visible=False)
         files = gr.Textbox(visible=False)
+        # Pressed and read by the page's scripts alone.
+        post = gr.Button("Post", visible="hidden", elem_id="cmw-post")
+        receipt = gr.Textbox(visible="hidden", elem_id="cmw-receipt")
+        reopen = gr.Button("Reopen", visible="hidden", elem_id="cmw-reopen")
         gr.HTML(
             '<div class="cmw-foot">Answers can be wrong. Your conversations are yours alone.</div>',
             elem_id="cmw-foot",
         )
-    return _Components(chat, message_input, key, conversation, files, model, earlier, join, new)
+    return _Components(
+        chat,
+        message_input,
+        key,
+        conversation,
+        files,
+        model,
+        earlier,
+        join,
+        new,
+        post,
+        receipt,
+        reopen,
+    )
 
 
 def heading(models: Models, profiles: Sequence[AgentProfile]) -> str:
@@ -203,6 +235,9 @@ def _on_open(demo: gr.Blocks, components: _Components, handlers: Handlers) -> No
     demo.load(handlers.open_page, None, [components.chat, *shown], **PRIVATE_EVENT).then(
         None, shown, None, js=JS_OPENED, api_visibility="private"
     )
+    components.reopen.click(handlers.reopen_page, None, opened, **PRIVATE_EVENT).then(
+        None, [components.conversation], None, js=JS_OPENED, api_visibility="private"
+    )
     components.model.change(None, [components.model], None, js=JS_MODEL, api_visibility="private")
     components.new.click(handlers.new_chat, None, opened, **PRIVATE_EVENT).then(
         None, None, None, js=JS_LEAVE, api_visibility="private"
@@ -211,39 +246,35 @@ def _on_open(demo: gr.Blocks, components: _Components, handlers: Handlers) -> No
 
 def _on_join(components: _Components, handlers: Handlers) -> None:
     trigger = components.join.click
-    _before(trigger, components, JS_REGENERATE)
+    _before(trigger)
     event = trigger(
         handlers.join, None, [components.chat, components.conversation], **PRIVATE_EVENT
     )
     _after(event, components)
-    event.failure(
-        None,
-        [components.conversation],
-        [components.message_input],
-        js=JS_IDLE,
-        api_visibility="private",
-    )
+    event.failure(None, [components.conversation], None, js=JS_IDLE, api_visibility="private")
 
 
 def _on_send(components: _Components, handlers: Handlers) -> None:
-    typed, pressed = components.message_input.submit, components.chat.option_select
-    for trigger, busy, take in ((typed, JS_BUSY, JS_TAKE), (pressed, JS_REGENERATE, JS_CONTINUE)):
-        _before(trigger, components, busy)
+    posted, pressed = components.post.click, components.chat.option_select
+    for trigger, take in ((posted, JS_TAKE), (pressed, JS_CONTINUE)):
+        _before(trigger)
         send = trigger(
             handlers.send,
             [components.message_input, components.key, components.files, components.model],
-            [components.chat, components.conversation],
+            [components.chat, components.conversation, components.receipt],
             js=take,
             api_name="send",
-            api_visibility="public" if trigger is typed else "private",
+            api_visibility="public" if trigger is posted else "private",
             show_progress="hidden",
             postprocess=False,
             concurrency_limit=None,
+            trigger_mode="multiple",  # the script sends one after the other
         )
         _after(send, components)
-        send.failure(
-            None, None, [components.message_input], js=JS_RESTORE, api_visibility="private"
-        )
+        send.failure(None, None, None, js=JS_REFUSED, api_visibility="private")
+    components.receipt.change(
+        None, [components.receipt], None, js=JS_RECEIPT, api_visibility="private"
+    )
 
 
 def _on_change(components: _Components, handlers: Handlers) -> None:
@@ -256,41 +287,20 @@ def _on_change(components: _Components, handlers: Handlers) -> None:
         (components.chat.retry, handlers.retry),
         (components.chat.edit, handlers.edit),
     ):
-        _before(trigger, components, JS_REGENERATE)
+        _before(trigger)
         event = trigger(handler, None, [components.chat, components.conversation], **PRIVATE_EVENT)
         _after(event, components)
-        event.failure(
-            None,
-            [components.conversation],
-            [components.message_input],
-            js=JS_IDLE,
-            api_visibility="private",
-        )
+        event.failure(None, [components.conversation], None, js=JS_IDLE, api_visibility="private")
 
 
-def _before(
-    trigger: Callable[..., gr.events.Dependency], components: _Components, script: str
-) -> None:
-    """Run `script`, which shows the stop button, before the event's other listeners."""
-    trigger(
-        None,
-        [components.message_input, components.conversation],
-        [components.message_input],
-        js=script,
-        api_visibility="private",
-        trigger_mode="multiple",
-    )
+def _before(trigger: Callable[..., gr.events.Dependency]) -> None:
+    """Show the stop button, before the event's other listeners."""
+    trigger(None, None, None, js=JS_BUSY, api_visibility="private", trigger_mode="multiple")
 
 
 def _after(event: gr.events.Dependency, components: _Components) -> None:
     """Hide the stop button once the event has succeeded."""
-    event.then(
-        None,
-        [components.conversation],
-        [components.message_input],
-        js=JS_IDLE,
-        api_visibility="private",
-    )
+    event.then(None, [components.conversation], None, js=JS_IDLE, api_visibility="private")
 
 
 def _event_of(name: str) -> type[gr.EventData] | None:

@@ -20,9 +20,10 @@ from cmw_agent.conversations.sessions import LiveSession
 from cmw_agent.core.errors import NotFoundError, UserError
 from cmw_agent.core.events import TextDelta, TextWasThinking, TurnFinished, TurnStarted
 from cmw_agent.core.store_errors import mapped_store_errors
+from cmw_agent.identity.principals import first_conversation
 from cmw_agent.runtime.runtime import Runtime
 from cmw_agent.web.gradio_transport.protocol import UNCHANGED, Notice
-from cmw_agent.web.page import rendering
+from cmw_agent.web.page import receipts, rendering
 from cmw_agent.web.page.drawn_message import DrawnMessage, message
 from cmw_agent.web.page.page_request import (
     file_ids,
@@ -38,6 +39,7 @@ from memory.errors import ConversationNotFoundError, StoreError
 from memory.records import Conversation, StoredFile, new_conversation_id
 
 Opened = tuple[Any, str, Any, Any]  # messages, `PageView.shown_id`, model, effort
+Sent = tuple[Any, Any, Any]  # messages, `PageView.shown_id`, receipt
 
 MAX_SHOWN = 400  # messages that a page shows, however often it asks for earlier ones
 # Drawn messages above a new question: each update of an answer sends and compares all of them.
@@ -108,6 +110,15 @@ class Handlers:
                 async for shown in values:
                     yield shown
 
+    async def reopen_page(self, request: gr.Request) -> AsyncGenerator[Notice | Shown, None]:
+        """Show the conversation again after the page's connection was lost, as `open_page` does.
+
+        The model that the user has chosen stays.
+        """
+        async with contextlib.aclosing(self.open_page(request)) as values:
+            async for value in values:
+                yield value if isinstance(value, Notice) else value[:2]
+
     async def earlier(self, request: gr.Request) -> Shown:
         """Show further messages from the beginning of the conversation."""
         session = await self._session(request, adopt=True)
@@ -162,21 +173,44 @@ class Handlers:
 
     async def send(
         self, text: str, key: str, files: str, model: object, request: gr.Request
-    ) -> AsyncGenerator[Notice | Shown, None]:
-        """Store the message, then stream the conversation with the growing answer."""
+    ) -> AsyncGenerator[Notice | Sent, None]:
+        """Store the message, then stream the conversation with the growing answer.
+
+        A receipt goes with each update. A message with a key that cannot be stored now is
+        postponed: the page sends it again.
+        """
         session = await self._session(request, adopt=True)
         if (reply := await self._control(session, text, _begin_later)) is not None:
             yield _notice(reply)
-            yield await self.new_chat(request)
+            yield *(await self.new_chat(request)), receipts.stored(key, receipts.NO_CONVERSATION)
             return
-        page = await self._page(session)
-        ids = file_ids(files)
+        try:
+            async with contextlib.aclosing(
+                self._send(session, text, idempotency_key(key), file_ids(files), model, request)
+            ) as values:
+                async for value in values:
+                    yield value
+        except UserError as error:
+            if not key or not receipts.may_succeed_later(error):
+                raise
+            yield UNCHANGED, UNCHANGED, receipts.postponed(key, error)
+
+    async def _send(
+        self,
+        session: LiveSession,
+        text: str,
+        key: str,
+        files: Sequence[str],
+        model: object,
+        request: gr.Request,
+    ) -> AsyncGenerator[Sent, None]:
+        page = await self._page_of(session, key)
         chosen, effort = model_choice(model)
         turn = self._runtime.chat.turn(
             session,
             text,
-            key=idempotency_key(key),
-            files=ids,
+            key=key,
+            files=files,
             model=chosen,
             effort=effort,
             outlives_readers=True,
@@ -186,13 +220,27 @@ class Handlers:
         if len(above) > MAX_ABOVE:
             above = above[-rendering.PAGE_MESSAGES :]
         question = [message("user", turn.text)]
-        if ids:
-            question.insert(0, rendering.attachments(await self._attached(session, ids)))
+        if files:
+            question.insert(0, rendering.attachments(await self._attached(session, files)))
+        receipt, shown_id = receipts.stored(key, page.conversation_id), page.shown_id
         async with contextlib.aclosing(
             self._stream(session, page, turn, above, question)
         ) as values:
-            async for shown in values:
-                yield shown
+            async for messages, ended_id in values:
+                shown_id = shown_id if ended_id is UNCHANGED else ended_id
+                yield messages, shown_id, receipt
+
+    async def _page_of(self, session: LiveSession, key: str) -> PageView:
+        """Return the view that a message is sent from; a new conversation is named by its key.
+
+        So the same message, sent again from a page that does not know whether it was stored, meets
+        its own conversation.
+        """
+        page = await self._page(session)
+        if page.is_new and not session.readers:
+            session.conversation_id = first_conversation(session.principal, key)
+            page = session.view = PageView(session.conversation_id, [], is_new=True)
+        return page
 
     async def _attached(self, session: LiveSession, ids: Sequence[str]) -> list[StoredFile]:
         try:
@@ -321,7 +369,7 @@ class Handlers:
         while True:
             if session.conversation_id is None:
                 session.conversation_id = new_conversation_id()
-                session.view = PageView(session.conversation_id, [])
+                session.view = PageView(session.conversation_id, [], is_new=True)
             page = session.view
             if not (isinstance(page, PageView) and page.conversation_id == session.conversation_id):
                 page = await load_view(session, session.conversation_id)

@@ -30,6 +30,7 @@ class PageView:
         next_seq: The seq that the next question will get.
         seqs: For each drawn message, the seq of its stored message.
         feedback: The ratings of the answers when the conversation was opened.
+        is_new: Whether nothing of the conversation is stored yet.
     """
 
     conversation_id: str
@@ -38,6 +39,7 @@ class PageView:
     next_seq: int | None = None
     seqs: list[int] = field(default_factory=list)
     feedback: list[str | None] = field(default_factory=list)
+    is_new: bool = False
 
     @property
     def shown_id(self) -> str:

@@ -73,6 +73,23 @@ PANELS = """
   background: var(--button-primary-background-fill); }
 .cmw-card-end button:disabled { opacity: .6; cursor: default; }
 
+/* -- messages that wait, and the connection -- */
+#cmw-post, #cmw-receipt, #cmw-reopen { display: none !important; }
+body:not(.cmw-running) #cmw-input .stop-button,
+body.cmw-running:not(.cmw-has-text) #cmw-input .submit-button { display: none; }
+#cmw-outbox { flex: 0 0 auto; display: flex; flex-direction: column; gap: .35rem; }
+#cmw-outbox:not(:has(> :not([hidden]))), #cmw-outbox [hidden], #cmw-offline[hidden] { display: none !important; }
+.cmw-outbox-status, #cmw-offline { flex: 0 0 auto; font-size: .84rem; padding: 0 .25rem;
+  color: var(--body-text-color-subdued); }
+.cmw-outbox-status a { color: var(--body-text-color); text-decoration: underline; }
+#cmw-offline::before { content: ""; display: inline-block; width: .5rem; height: .5rem; margin-right: .4rem;
+  border-radius: 50%; background: #d97706; }
+.cmw-waiting-messages { max-height: 30dvh; overflow-y: auto; }
+.cmw-waiting-messages .cmw-chip { max-width: min(100%, 26rem); }
+.cmw-waiting-messages .cmw-chip button:hover { background: var(--body-background-fill); }
+#cmw-visit-note button { font-weight: 600; text-decoration: underline; cursor: pointer; color: inherit;
+  background: none; }
+
 /* -- what it took -- */
 .cmw-usage { color: var(--body-text-color-subdued); }
 .cmw-usage[hidden] { display: none; }

@@ -63,12 +63,12 @@ footer { display: none !important; }
 #cmw-models { max-width: 16rem; flex: none; margin-inline: 0 auto; }
 .cmw-agents { display: flex; gap: .75rem; font-size: .85rem; }
 .cmw-model.demo::before { background: #d97706; }
-.cmw-demo, #cmw-frame-note { font-size: .82rem; line-height: 1.45; padding: .45rem .75rem;
+.cmw-demo, #cmw-frame-note, #cmw-visit-note { font-size: .82rem; line-height: 1.45; padding: .45rem .75rem;
   border-radius: .6rem; color: var(--body-text-color);
   background: color-mix(in srgb, #e08a00 13%, transparent); }
 .cmw-demo { margin: .4rem 0 0; }
 .cmw-demo code { background: none; border: 0; padding: 0; font-size: .95em; font-weight: 600; }
-#cmw-frame-note { flex: 0 0 auto; }
+#cmw-frame-note, #cmw-visit-note { flex: 0 0 auto; }
 #cmw-frame-note a { text-decoration: underline; }
 .cmw-foot { font-size: .72rem; text-align: center; color: var(--body-text-color-subdued); }
 

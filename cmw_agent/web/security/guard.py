@@ -24,7 +24,7 @@ from cmw_agent.core.errors import UserError
 from cmw_agent.core.http_headers import media_type
 from cmw_agent.core.origins import same_origin
 from cmw_agent.core.random_ids import RandomIdPool
-from cmw_agent.identity.principals import CLIENT_HASH, Identities, Principal
+from cmw_agent.identity.principals import CLIENT_HASH, Identities, Principal, page_name
 from cmw_agent.limits.budgets import Budgets
 from cmw_agent.observability.observers import REQUEST
 from cmw_agent.web.security.allowed_hosts import REFUSED, AllowedHosts
@@ -50,6 +50,11 @@ OTHER_SCHEME = (
 )
 NO_NAME = f"A file is sent with its name in the header {FILE_NAME}."
 SIGNED_OUT = "You are signed out; please reload the page."
+PAGE = "x-cmw-page"  # whose page sends the request: its `page_name`
+OTHER_PRINCIPAL = (
+    "This browser is somebody else now: its cookie was deleted, or you have signed in or out; "
+    "please copy what you have written and reload the page."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +191,9 @@ class Guard:
             if request.route.identity != "none" or request.route.method != "GET":
                 raise RequestRejectedError(401, SIGNED_OUT)
             request.principal, authentication = None, Authentication()
+        opened_by = request.headers.get(PAGE)
+        if opened_by is not None and opened_by != page_name(request.principal):
+            raise RequestRejectedError(401, OTHER_PRINCIPAL)
         # Only here: a cookie set while a page is open would change its principal.
         opens_page = request.route.template in ("/", "/config")
         is_known = authentication.principal is not None

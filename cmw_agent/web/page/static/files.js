@@ -1,7 +1,8 @@
 /* Files beside the box: chosen, dropped or pasted; each is uploaded at once and shown as a chip.
  *
- * What the page sends with a message are the ids that `window.cmw.attached()` returns; a message
- * that was refused gives them back with `window.cmw.detach(ids)`. Names are put in as text.
+ * What the page sends with a message are the files that `window.cmw.attached()` returns, each with
+ * id and name; a message that was refused gives them back with `window.cmw.detach(files)`. Names are
+ * put in as text.
  */
 (() => {
   "use strict";
@@ -25,26 +26,32 @@
     await ask("files/remove", { id }).catch(() => { /* one that no message has goes by itself */ });
   }
 
+  function draw(entry) {
+    const off = make("button", { type: "button", "aria-label": `Remove ${entry.name}` }, "×");
+    const chip = make("li", { className: "cmw-chip" }, make("span", {}, entry.name), off);
+    const drop = () => { chips.delete(chip); chip.remove(); show(); };
+    chips.set(chip, entry);
+    row.append(chip);
+    show();
+    off.addEventListener("click", () => {
+      entry.abort?.abort();
+      if (entry.id) remove(entry.id);
+      drop();
+      document.querySelector("#cmw-input textarea")?.focus();
+    });
+    return { drop, off };
+  }
+
   async function upload(file) {
     if ([...chips.values()].filter((chip) => !chip.taken).length >= MOST) {
       tell(`A message takes at most ${MOST} files.`);
       return;
     }
     const abort = new AbortController();
-    const off = make("button", { type: "button", "aria-label": `Remove ${file.name}` }, "×");
     const progress = make("progress", { "aria-label": `Uploading ${file.name}` });
-    const chip = make("li", { className: "cmw-chip" }, make("span", {}, file.name), progress, off);
     const entry = { id: null, name: file.name, taken: false, abort };
-    chips.set(chip, entry);
-    row.append(chip);
-    show();
-    const drop = () => { chips.delete(chip); chip.remove(); show(); };
-    off.addEventListener("click", () => {
-      abort.abort();
-      if (entry.id) remove(entry.id);
-      drop();
-      document.querySelector("#cmw-input textarea")?.focus();
-    });
+    const { drop, off } = draw(entry);
+    off.before(progress);
     try {
       const answer = await fetch(new URL("files", base), {
         method: "POST",
@@ -76,23 +83,26 @@
     return some.length > 0;
   }
 
-  // The ids of what is ready; their chips go out of sight until the message was taken or refused.
+  // What is ready; its chips go out of sight until the message was taken or refused.
   window.cmw.attached = () => {
-    const ids = [];
+    const files = [];
     for (const [chip, entry] of chips) {
       if (entry.taken || !entry.id) continue;
       entry.taken = true;
       chip.hidden = true;
-      ids.push(entry.id);
+      files.push({ id: entry.id, name: entry.name });
     }
     show();
-    return ids;
+    return files;
   };
-  window.cmw.detach = (ids) => {
-    for (const [chip, entry] of chips) {
-      if (!entry.taken || !ids.includes(entry.id)) continue;
-      entry.taken = false;
-      chip.hidden = false;
+  window.cmw.detach = (files) => {
+    for (const file of files) {
+      const found = [...chips].find(([, entry]) => entry.id === file.id);
+      if (found) {
+        const [chip, entry] = found;
+        entry.taken = false;
+        chip.hidden = false;
+      } else draw({ ...file, taken: false, abort: null }); // it was attached before the page was loaded
     }
     show();
   };

@@ -5,10 +5,12 @@
  */
 (() => {
   "use strict";
-  const { make, ask, conversation: current } = window.cmw;
+  const { make, ask, store, conversation: current } = window.cmw;
   const base = new URL(".", document.baseURI);
   const UNDO_MS = 10_000;
   const SEARCH_MS = 200;
+  const UNSENT = "Sign out? What you have written and not sent is deleted from this browser.";
+  const LEFT = "Sign in? What you have written and not sent stays with this visit, and is not shown after it.";
   let root, list, more, status, search, account;
   let cursor = null;
   let asked = 0; // answers to older questions are dropped
@@ -110,13 +112,19 @@
         link.href = `login?next=${encodeURIComponent(location.pathname + location.search)}`;
       };
       aim();
-      link.addEventListener("click", aim);
+      link.addEventListener("click", (event) => {
+        aim();
+        if (!store.isEmpty() && !confirm(LEFT)) event.preventDefault();
+      });
       account.replaceChildren(link);
       return;
     }
     const leave = make("button", { type: "button" }, "Sign out");
     leave.addEventListener("click", guarded(async () => {
+      if (!store.isEmpty() && !confirm(UNSENT)) return;
       await ask("logout", {});
+      store.end();
+      window.cmw.signedOut();
       location.assign(base);
     }));
     account.replaceChildren(make("div", {},
@@ -209,6 +217,7 @@
   const forget = guarded(async () => {
     if (!confirm("Delete all of your conversations for good? This cannot be undone.")) return;
     const { deleted } = await ask("history/forget", { sure: true });
+    store.clear();
     document.querySelector("#cmw-new")?.click();
     tell(deleted === 1 ? "1 conversation was deleted." : `${deleted} conversations were deleted.`);
     refresh();

@@ -7,6 +7,7 @@
 (() => {
   "use strict";
   const HEADER = "x-cmw-visitor";
+  const PAGE = "x-cmw-page"; // whose page sends a request: the server refuses it for anybody else
   const KEY = "cmw.visitor";
   const base = new URL(".", document.baseURI);
   const realFetch = window.fetch.bind(window);
@@ -27,11 +28,13 @@
   let token = null;
   try { token = sessionStorage.getItem(KEY); } catch { /* storage is refused as well */ }
 
+  let name = null; // opaque; what this browser stores for its user is stored under it
   const known = realFetch(new URL("visitor", base), {
     headers: token ? { [HEADER]: token } : {},
     cache: "no-store",
   }).then((answer) => answer.json()).then((visit) => {
-    token = visit.token;
+    ({ token, name } = visit);
+    mounted.then(({ main }) => showVisitNote(main, visit));
     let stored = false;
     try {
       if (token) sessionStorage.setItem(KEY, token);
@@ -45,11 +48,36 @@
     const url = new URL(input instanceof Request ? input.url : String(input), document.baseURI);
     if (url.origin !== base.origin) return realFetch(input, options);
     await known;
-    if (!token) return realFetch(input, options);
+    if (!token && !name) return realFetch(input, options);
     const headers = new Headers(options?.headers ?? (input instanceof Request ? input.headers : undefined));
-    headers.set(HEADER, token);
+    if (token) headers.set(HEADER, token);
+    if (name) headers.set(PAGE, name);
     return realFetch(input, { ...options, headers });
   };
+
+  const LAST = "cmw.visit"; // whose page this browser has opened last
+  const GONE = "The cookie of your earlier visit has gone from this browser, so this is a new visit: "
+    + "your earlier chats cannot be shown here.";
+  const ENDED = "You are not signed in any more, so your chats are not shown; sign in to see them.";
+
+  // Without this, whose cookie has gone would see an empty history and not know why.
+  function showVisitNote(main, visit) {
+    let last = null;
+    try {
+      last = JSON.parse(localStorage.getItem(LAST));
+      if (name) localStorage.setItem(LAST, JSON.stringify({ name, account: visit.account }));
+    } catch { return; /* storage is refused: there is nothing to compare with */ }
+    if (!last || last.name === name || visit.account) return;
+    const note = document.createElement("div");
+    note.id = "cmw-visit-note";
+    note.setAttribute("role", "note");
+    const close = document.createElement("button");
+    close.type = "button";
+    close.textContent = "OK";
+    close.addEventListener("click", () => note.remove());
+    note.append(last.account ? ENDED : GONE, " ", close);
+    main.prepend(note);
+  }
 
   function showFrameNote(main, stored) {
     const note = document.createElement("div");
@@ -69,8 +97,6 @@
   /* What the page's events do in the browser alone. */
   const SIDE = "cmw.side"; // remembered when a user closes the sidebar
   const WIDE = matchMedia("(min-width: 1100px)");
-  let taken = "";
-  let attached = []; // files that left with the message
   let running = false;
 
   function setConversation(id) {
@@ -88,60 +114,47 @@
   // beginning, "*" where an answer is being written.
   const bare = (shown) => (shown ?? "").replace(/[+*]+$/, "");
 
-  const update = (props) => ({ __type__: "update", ...props });
   const box = () => document.querySelector("#cmw-input textarea");
   const sideIsOpen = () => document.querySelector("#cmw-side")?.classList.contains("open");
   const toggleSide = () => document.querySelector("#cmw-side .toggle-button")?.click();
 
   const choice = (model) => window.cmw.choice?.(model) ?? model;
 
-  // The key makes it harmless to send the same message twice.
-  function newKey() {
-    const bytes = crypto.getRandomValues(new Uint8Array(16));
-    return Array.from(bytes, (b) => b.toString(16).padStart(2, "0")).join("");
+  function setRunning(on) {
+    running = on;
+    document.body.classList.toggle("cmw-running", on);
   }
 
+  const fire = (event, detail) => document.dispatchEvent(new CustomEvent(`cmw:${event}`, { detail }));
+
   window.cmw = {
-    // A turn begins: a message leaves the box, and is kept here until the server has it.
-    busy(text, id) {
-      if (running) return update({});
-      running = true;
-      taken = text ?? "";
-      if (id) setConversation(bare(id));
-      return update({ value: "", submit_btn: false, stop_btn: true });
+    // The name of the page's user in this browser, once it is known; null where nothing lasts.
+    user: () => known.then(() => name),
+    // The user has signed out: that is no cookie that has gone.
+    signedOut() { try { localStorage.removeItem(LAST); } catch { /* nothing is stored */ } },
+    // The key makes it harmless to send the same message twice.
+    newKey() {
+      const bytes = crypto.getRandomValues(new Uint8Array(16));
+      return Array.from(bytes, (b) => b.toString(16).padStart(2, "0")).join("");
     },
-    // An old message is answered once more, or a button's text: what stands in the box stays.
-    again() {
-      running = true;
-      taken = "";
-      return update({ submit_btn: false, stop_btn: true });
-    },
-    take(model) {
-      attached = window.cmw.attached?.() ?? [];
-      return [taken, newKey(), attached.length ? JSON.stringify(attached) : "", choice(model)];
-    },
-    // A button below an answer was pressed: its text is sent, and what stands in the box stays.
-    say: (text, model) => [text, newKey(), "", choice(model)],
+    box,
+    fire,
+    setConversation,
     running: () => running,
+    // An answer begins: to a message, to an old one once more, or to a button's text.
+    busy() { setRunning(true); },
+    // A button below an answer was pressed: its text is sent, and what stands in the box stays.
+    say: (text, model) => [text, window.cmw.newKey(), "", choice(model)],
     idle(shown) {
-      running = false;
-      attached = [];
+      setRunning(false);
       // A command may have left for another conversation.
       const id = bare(shown);
       const address = new URL(location.href).searchParams.get("c");
-      if (address && id && address !== id) setConversation(null);
-      showEarlier((shown ?? "").includes("+"));
+      const hasLeft = address && id && address !== id;
+      if (hasLeft) setConversation(null);
+      if (shown) showEarlier(shown.includes("+"));
       window.cmw.refresh?.();
-      return update({ submit_btn: true, stop_btn: false });
-    },
-    // The server refused the message: nothing that was written is lost.
-    restore() {
-      running = false;
-      window.cmw.detach?.(attached);
-      attached = [];
-      window.cmw.refresh?.();
-      const value = [taken, box()?.value ?? ""].filter((text) => text.trim()).join("\n\n");
-      return update({ value, submit_btn: true, stop_btn: false });
+      fire(hasLeft ? "opened" : "idle");
     },
     // The page may have asked for a conversation that is not there, or another's.
     opened(shown) {
@@ -151,25 +164,29 @@
       if (new URL(location.href).searchParams.get("c") !== id) setConversation(null);
       window.cmw.refresh?.();
       if (shown.endsWith("*")) window.cmw.join();
+      fire("opened");
     },
     // Shows the answer that is being written in the page's conversation, as it grows.
     join() {
-      if (!running) document.querySelector("#cmw-join")?.click();
+      if (running) return;
+      setRunning(true); // messages that wait are sent behind it
+      document.querySelector("#cmw-join")?.click();
     },
     leave() {
       setConversation(null);
       showEarlier(false);
       window.cmw.refresh?.();
       if (!WIDE.matches && sideIsOpen()) toggleSide();
+      fire("opened");
       box()?.focus();
     },
   };
 
   /* What Gradio's components leave out: names for its icon buttons, the state of the
-   * sidebar, examples that fill the box (a listener without a Python function is not told
-   * which one was chosen), and an Enter that waits while an answer is being written. */
-  function name(selector, label) {
-    document.querySelector(selector)?.setAttribute("aria-label", label);
+   * sidebar, and examples that fill the box (a listener without a Python function is not told
+   * which one was chosen). */
+  function label(selector, text) {
+    document.querySelector(selector)?.setAttribute("aria-label", text);
   }
 
   document.addEventListener("click", ({ target }) => {
@@ -186,9 +203,9 @@
   });
 
   function nameParts() {
-    name("#cmw-input textarea", "Message"); // or the label that wraps it adds the buttons' names
-    name("#cmw-input [data-testid=submit-button]", "Send");
-    name("#cmw-input [data-testid=stop-button]", "Stop");
+    label("#cmw-input textarea", "Message"); // or the label that wraps it adds the buttons' names
+    label("#cmw-input [data-testid=submit-button]", "Send");
+    label("#cmw-input [data-testid=stop-button]", "Stop");
   }
 
   function tellSide(side) {
@@ -209,11 +226,6 @@
   mounted.then(({ input, side }) => {
     nameParts();
     new MutationObserver(nameParts).observe(input, { childList: true, subtree: true });
-    input.addEventListener("keydown", (event) => {
-      if (!running || event.key !== "Enter" || event.shiftKey) return;
-      event.preventDefault();
-      event.stopPropagation();
-    }, true);
     tellSide(side);
     new MutationObserver(() => tellSide(side)).observe(side, { attributeFilter: ["class"] });
     if (WIDE.matches && !wasClosed()) toggleSide();

@@ -1,0 +1,39 @@
+"""Receipts: what the outbox of the page learns of a message that it has sent.
+
+A receipt is the value of a component that nobody sees, as JSON. Its script
+(``static/outbox.js``) drops a message once a receipt says that it is stored, and sends it again,
+with the same key, once its time has come where it was postponed.
+"""
+
+import orjson
+
+from cmw_agent.core.errors import ConversationInUseError, UserError
+
+RETRY_SECONDS = 2
+NO_CONVERSATION = None  # a control command, which is carried out and not stored
+
+
+def stored(key: str, conversation_id: str | None) -> str:
+    """Return the receipt for a message that is stored, or carried out where it is a command.
+
+    Args:
+        key: The message's idempotency key.
+        conversation_id: Its conversation.
+    """
+    return orjson.dumps({"key": key, "conversation": conversation_id}).decode()
+
+
+def postponed(key: str, error: UserError) -> str:
+    """Return the receipt for a message that is not stored and must be sent again.
+
+    Args:
+        key: The message's idempotency key.
+        error: Why it was not stored.
+    """
+    seconds = error.retry_after or RETRY_SECONDS
+    return orjson.dumps({"key": key, "seconds": seconds, "sentence": error.sentence}).decode()
+
+
+def may_succeed_later(error: UserError) -> bool:
+    """Return whether the same message may be taken later, without a change by its user."""
+    return error.status == 503 or isinstance(error, ConversationInUseError)

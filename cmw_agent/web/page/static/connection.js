@@ -1,0 +1,194 @@
+/* Runs before Gradio's own script: the page's connection to its server.
+ *
+ * Gradio's script gives up at the first connection that breaks: it handles no event any more, and
+ * loads the page again, over whatever stands in the box. So a broken connection ends here, and to
+ * Gradio's script the events that it cut have ended without a result. Meanwhile this script asks
+ * the server, less and less often, whether it is back, and the page then opens its conversation
+ * again in place.
+ */
+(() => {
+  "use strict";
+  const { fire } = window.cmw;
+  const base = new URL(".", document.baseURI);
+  const request = window.fetch;
+  const FIRST_MS = 500;
+  const LONGEST_MS = 30_000;
+  const PROBE_MS = 10_000; // for an answer to "are you back?"
+  const AWAY = new Set([502, 503, 504]); // the server, or a proxy in front of it, takes nothing now
+  const SSE = { headers: { "content-type": "text/event-stream" } };
+  const CLOSED = '"msg":"close_stream"';
+  const encoder = new TextEncoder();
+  const joined = new Set(); // events of the stream that is open, or about to be
+  let isLost = false;
+  let attempts = 0;
+  let timer = 0;
+  let back = Promise.resolve();
+  let setBack;
+
+  /* -- lost and back -- */
+
+  // Between half of the delay and all of it, or all pages would come back at once.
+  const delay = () => Math.min(LONGEST_MS, FIRST_MS * 2 ** attempts) * (0.5 + Math.random() / 2);
+
+  function lose() {
+    if (isLost) return;
+    isLost = true;
+    attempts = 0;
+    back = new Promise((resolve) => { setBack = resolve; });
+    fire("lost");
+    timer = setTimeout(probe, delay());
+  }
+
+  async function isThere() {
+    try {
+      const answer = await request(new URL("readyz", base), {
+        cache: "no-store", signal: AbortSignal.timeout(PROBE_MS),
+      });
+      return answer.ok;
+    } catch { return false; }
+  }
+
+  async function probe() {
+    clearTimeout(timer);
+    if (!isLost) return;
+    if (!await isThere()) {
+      attempts += 1;
+      clearTimeout(timer);
+      timer = setTimeout(probe, delay());
+      return;
+    }
+    if (!isLost) return;
+    isLost = false;
+    setBack();
+    fire("back");
+  }
+
+  window.addEventListener("online", probe);
+  document.addEventListener("visibilitychange", () => { if (!document.hidden) probe(); });
+  // The browser's network may be gone while a server on this machine is there.
+  window.addEventListener("offline", async () => { if (!await isThere()) lose(); });
+
+  /* -- Gradio's requests -- */
+
+  // Gradio takes this for a validation without errors: the event ends, without a word.
+  const nothing = () => Response.json({ detail: [] }, { status: 422 });
+
+  const message = (content) => encoder.encode(`data: ${JSON.stringify(content)}\n\n`);
+
+  // The end of each event that was cut, and of their stream.
+  function endings() {
+    const ended = [...joined].map((event) => message({
+      msg: "process_completed", event_id: event, success: true,
+      output: { data: [], is_generating: false },
+    }));
+    joined.clear();
+    return [...ended, message({ msg: "close_stream", event_id: null })];
+  }
+
+  async function join(input, options) {
+    let answer = null;
+    try { if (!isLost) answer = await request(input, options); } catch { lose(); }
+    if (!answer || AWAY.has(answer.status)) {
+      if (answer && answer.status !== 503) lose();
+      fire("unsent", { seconds: Number(answer?.headers.get("retry-after")) || 0, isBusy: joined.size > 0 });
+      return nothing();
+    }
+    if (answer.ok) joined.add((await answer.clone().json()).event_id);
+    return answer;
+  }
+
+  // Passes a stream on; where it breaks, `endings` follow instead of an error.
+  async function* passed(reader) {
+    const decoder = new TextDecoder();
+    let tail = "";
+    let isWhole = false;
+    try {
+      for (;;) {
+        const { done, value } = await reader.read();
+        if (done) break;
+        tail += decoder.decode(value, { stream: true });
+        isWhole = tail.includes(CLOSED);
+        tail = tail.slice(-CLOSED.length);
+        if (isWhole) joined.clear();
+        yield value;
+      }
+    } catch (error) {
+      if (error.name === "AbortError") throw error;
+    }
+    if (isWhole) return;
+    lose();
+    yield* endings();
+  }
+
+  function bodyOf(generator) {
+    return new ReadableStream({
+      async pull(controller) {
+        try {
+          const { done, value } = await generator.next();
+          if (done) controller.close();
+          else controller.enqueue(value);
+        } catch (error) { controller.error(error); }
+      },
+      cancel: () => generator.return(),
+    });
+  }
+
+  async function events(input, options) {
+    let answer = null;
+    try { answer = await request(input, options); } catch (error) { if (error.name === "AbortError") throw error; }
+    if (answer?.ok) return new Response(bodyOf(passed(answer.body.getReader())), SSE);
+    if (!answer || answer.status >= 500) lose();
+    return new Response(new Blob(endings()).stream(), SSE);
+  }
+
+  // To Gradio it never ends. Its end at the server is the first sign of a lost connection.
+  function heartbeat(input) {
+    const abort = new AbortController();
+    async function live() {
+      for (;;) {
+        try {
+          const answer = await request(input, { signal: abort.signal });
+          if (!answer.ok && answer.status < 500) return;
+          const reader = answer.body.getReader();
+          while (!(await reader.read()).done);
+        } catch { if (abort.signal.aborted) return; }
+        lose();
+        await back;
+      }
+    }
+    return new Response(new ReadableStream({ start: () => { live(); }, cancel: () => abort.abort() }), SSE);
+  }
+
+  window.fetch = (input, options) => {
+    const url = new URL(input instanceof Request ? input.url : String(input), document.baseURI);
+    if (url.origin !== base.origin) return request(input, options);
+    if (url.pathname.endsWith("/queue/join")) return join(input, options);
+    if (url.pathname.endsWith("/queue/data")) return events(input, options);
+    if (/\/heartbeat\/[^/]+$/.test(url.pathname)) return Promise.resolve(heartbeat(url));
+    return request(input, options);
+  };
+
+  window.cmw.isLost = () => isLost;
+
+  /* -- what the user sees of it -- */
+
+  const NOTICE = "No connection. What you write is kept in this browser, and sent once the connection is back.";
+  const QUIET_MS = 1_000; // a short break is not worth a word
+  let notice, noticeTimer;
+
+  function showNotice() {
+    window.cmw.when("#cmw-input", (input) => {
+      notice ??= window.cmw.make("div", { id: "cmw-offline", role: "status" });
+      notice.textContent = isLost ? NOTICE : "";
+      notice.hidden = !isLost;
+      if (!notice.isConnected) input.before(notice);
+    });
+  }
+
+  document.addEventListener("cmw:lost", () => { noticeTimer = setTimeout(showNotice, QUIET_MS); });
+  document.addEventListener("cmw:back", () => {
+    clearTimeout(noticeTimer);
+    if (notice) showNotice();
+    document.querySelector("#cmw-reopen")?.click();
+  });
+})();

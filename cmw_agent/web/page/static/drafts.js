@@ -1,0 +1,76 @@
+/* What stands in the box and was not sent: stored as it is written, for each conversation and tab.
+ *
+ * A tab that opens a conversation finds its own draft there, else that of a tab that was closed.
+ */
+(() => {
+  "use strict";
+  const { store, box, conversation } = window.cmw;
+  const WRITE_MS = 250;
+  const MOST = 100;
+  let shown = null; // the conversation whose draft stands in the box; null while none does
+  let timer = 0;
+
+  const here = () => conversation() ?? "";
+  const isOwn = (item, of) => item.conversation === of && item.tab === store.tab();
+
+  function put(of, text) {
+    const others = store.read("drafts").filter((item) => !isOwn(item, of));
+    if (text.trim()) others.push({ conversation: of, tab: store.tab(), text, at: Date.now() });
+    store.write("drafts", others.slice(-MOST));
+  }
+
+  function save() {
+    clearTimeout(timer);
+    timer = 0;
+    if (shown !== null) put(shown, box()?.value ?? "");
+  }
+
+  function fill(text) {
+    const input = box();
+    if (!input || input.value === text) return;
+    input.value = text;
+    input.dispatchEvent(new Event("input", { bubbles: true }));
+  }
+
+  async function open() {
+    await store.ready;
+    const isClosed = await store.closedTabs();
+    const of = here();
+    if (shown === of) return;
+    if (shown !== null) {
+      save();
+      fill("");
+    }
+    const found = store.read("drafts").filter((item) => item.conversation === of);
+    const draft = found.find((item) => isOwn(item, of)) ?? found.findLast(isClosed);
+    if (draft) {
+      const isOther = (item) => item.conversation !== of || item.tab !== draft.tab;
+      store.write("drafts", store.read("drafts").filter(isOther));
+    }
+    shown = of;
+    // Whoever was quick has written into the box before.
+    fill([draft?.text, box()?.value].filter((text) => text?.trim()).join("\n\n"));
+    save();
+  }
+
+  window.cmw.drafts = {
+    fill,
+    // The box was emptied because its text was sent.
+    clear() { fill(""); save(); },
+    // The new conversation has an id now.
+    rename(id) {
+      if (shown !== "") return;
+      put("", "");
+      shown = id;
+      save();
+    },
+  };
+
+  document.addEventListener("input", ({ target }) => {
+    if (target !== box() || timer) return;
+    timer = setTimeout(save, WRITE_MS);
+  });
+  document.addEventListener("cmw:opened", open);
+  window.addEventListener("pagehide", save);
+  document.addEventListener("visibilitychange", () => { if (document.hidden) save(); });
+})();

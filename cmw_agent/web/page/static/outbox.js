@@ -1,0 +1,247 @@
+/* Messages on their way: each is stored in the browser, with its key, until the server has it.
+ *
+ * A message goes into the outbox when it leaves the box, and out of it when a receipt says that it
+ * is stored. What is sent again, after a lost connection or because the server could not take it,
+ * has the same key, and is answered once. While an answer is written, further ones wait here.
+ */
+(() => {
+  "use strict";
+  const { make, store, drafts, box, conversation } = window.cmw;
+  const MOST = 20; // messages that wait in one conversation
+  const DEAF_MS = 500; // after a message was sent, before Stop can be pressed
+  const SHOWN_MS = 1_000; // before a message on its way is shown as one that waits
+  const FIRST_MS = 1_000;
+  const LONGEST_MS = 30_000;
+  const LABEL = 80; // characters of a message in the list
+  let list, status, elsewhere;
+  let isReady = false; // the page shows its conversation
+  let isHeld = false; // a message was refused: those behind it wait for its user
+  let sending = null; // the message that is on its way
+  let posted = null; // the last that was
+  let sentAt = -Infinity;
+  let attempts = 0; // of the first message, without success
+  let notBefore = 0;
+  let timer = 0;
+  let isClosed = () => false; // whether an item's tab is closed, once that is known
+
+  const here = () => conversation() ?? "";
+  const all = () => store.read("outbox");
+  const isMine = (item) => item.conversation === here()
+    && (item.conversation || item.tab === store.tab() || isClosed(item));
+  const waiting = () => all().filter(isMine);
+
+  function write(items) {
+    if (!store.write("outbox", items) && items.length) {
+      tell("This browser stores nothing: please keep this page open until your message was sent.");
+    }
+  }
+
+  const remove = (key) => write(all().filter((item) => item.key !== key));
+
+  /* -- what the user sees -- */
+
+  function tell(text) {
+    if (!status) return;
+    status.textContent = text;
+    status.hidden = !text;
+  }
+
+  function entry(item) {
+    const text = item.text.trim() || "(no text)";
+    const label = text.length > LABEL ? `${text.slice(0, LABEL)}…` : text;
+    const files = item.files.length ? ` (${item.files.length} ${item.files.length === 1 ? "file" : "files"})` : "";
+    const back = make("button", {
+      type: "button", "aria-label": `Take back “${label}”`, title: "Take back into the box",
+    }, "×");
+    back.addEventListener("click", () => takeBack(item));
+    return make("li", { className: "cmw-chip", title: text }, make("span", {}, label + files), back);
+  }
+
+  function summary(count) {
+    const messages = count === 1 ? "1 message waits" : `${count} messages wait`;
+    if (window.cmw.isLost()) return `${messages} for the connection.`;
+    if (isHeld) return `${messages} until you send again.`;
+    if (window.cmw.running() && !sending) return `${messages} for the end of the answer.`;
+    return `${messages} to be sent again.`;
+  }
+
+  function show() {
+    if (!list) return;
+    const isFresh = performance.now() - sentAt < SHOWN_MS && !attempts && !window.cmw.isLost();
+    const items = waiting().filter((item) => !(sending?.key === item.key && isFresh));
+    list.replaceChildren(...items.map(entry));
+    list.hidden = !items.length;
+    tell(items.length ? summary(items.length) : "");
+    showElsewhere();
+    document.body.classList.toggle("cmw-has-text", Boolean(box()?.value.trim()));
+  }
+
+  // What was not sent before its page was closed is sent where its conversation is opened.
+  function showElsewhere() {
+    const others = all().filter((item) => !isMine(item) && isClosed(item));
+    elsewhere.hidden = !others.length;
+    if (!others.length) return;
+    const [{ conversation: of }] = others;
+    elsewhere.replaceChildren("A message in another chat was not sent yet. ",
+      make("a", { href: of ? `?c=${encodeURIComponent(of)}` : "./" }, "Open it to send it"));
+  }
+
+  /* -- into the outbox, and back -- */
+
+  function add() {
+    const input = box();
+    const text = input.value;
+    if (window.cmw.uploading?.()) return; // files.js says so
+    if (!text.trim() && window.cmw.running()) return;
+    if (waiting().length >= MOST) {
+      show();
+      tell(`${MOST} messages wait already; this one stays in the box until one of them was sent.`);
+      return;
+    }
+    const item = {
+      key: window.cmw.newKey(), conversation: here(), tab: store.tab(), text,
+      files: window.cmw.attached?.() ?? [], at: Date.now(),
+    };
+    // One that was refused and corrected goes before those that wait behind it.
+    write(isHeld ? [item, ...all()] : [...all(), item]);
+    isHeld = false;
+    sentAt = performance.now();
+    deafen();
+    drafts.clear();
+    input.focus();
+    show();
+    pump();
+  }
+
+  // The second click of a double click on Send would land on Stop.
+  function deafen() {
+    const stop = document.querySelector("#cmw-input [data-testid=stop-button]");
+    if (!stop) return;
+    stop.disabled = true;
+    setTimeout(() => { stop.disabled = false; }, DEAF_MS);
+  }
+
+  function intoBox(item) {
+    remove(item.key);
+    window.cmw.detach?.(item.files);
+    drafts.fill([item.text, box().value].filter((text) => text.trim()).join("\n\n"));
+  }
+
+  function takeBack(item) {
+    if (sending?.key === item.key && !window.cmw.isLost()) {
+      tell("This message is on its way.");
+      return;
+    }
+    intoBox(item);
+    if (!waiting().length) isHeld = false;
+    show();
+    box().focus();
+  }
+
+  /* -- sending -- */
+
+  function wait(milliseconds) {
+    clearTimeout(timer);
+    notBefore = performance.now() + milliseconds;
+    timer = setTimeout(pump, milliseconds);
+  }
+
+  function pump() {
+    const [first] = waiting();
+    if (!first || sending || isHeld || !isReady || window.cmw.running() || window.cmw.isLost()) return;
+    if (performance.now() < notBefore) return;
+    sending = posted = first;
+    window.cmw.busy();
+    setTimeout(show, SHOWN_MS);
+    document.querySelector("#cmw-post").click();
+  }
+
+  function again(seconds) {
+    sending = null;
+    wait(Math.max(seconds * 1_000, Math.min(LONGEST_MS, FIRST_MS * 2 ** attempts) * (0.5 + Math.random() / 2)));
+    attempts += 1;
+    show();
+  }
+
+  Object.assign(window.cmw, {
+    // The values of the event that sends the first message.
+    take: (model) => [
+      posted.text, posted.key,
+      posted.files.length ? JSON.stringify(posted.files.map(({ id }) => id)) : "",
+      window.cmw.choice?.(model) ?? model,
+    ],
+    // What has become of a message, as the server writes it in cmw_agent/web/page/receipts.py.
+    receipt(json) {
+      if (!json) return;
+      const { key, conversation: id, seconds } = JSON.parse(json);
+      if (seconds !== undefined) {
+        if (sending?.key === key) again(seconds);
+        return;
+      }
+      if (sending?.key === key) sending = null;
+      attempts = notBefore = 0;
+      const of = here();
+      // The new conversation has an id now, or a command has left for another: those behind follow.
+      const follows = (item) => isMine(item) && (id ? !of : item.tab === store.tab());
+      write(all().filter((item) => item.key !== key)
+        .map((item) => (follows(item) ? { ...item, conversation: id ?? "" } : item)));
+      if (id && id !== of) {
+        window.cmw.setConversation(id);
+        if (!of) drafts.rename(id);
+      }
+      show();
+    },
+    // The server has refused an event and said why.
+    refused() {
+      const item = sending;
+      sending = null;
+      if (item && all().some(({ key }) => key === item.key)) {
+        intoBox(item);
+        isHeld = waiting().length > 0;
+      }
+      window.cmw.idle(null);
+      show();
+    },
+  });
+
+  document.addEventListener("cmw:idle", () => {
+    if (sending) again(0); // its event has ended without a receipt
+    show();
+    pump();
+  });
+  // The event did not reach the server.
+  document.addEventListener("cmw:unsent", ({ detail: { seconds, isBusy } }) => {
+    if (isBusy) return; // another event runs, whose end follows
+    if (sending) again(seconds);
+    window.cmw.idle(null);
+  });
+  document.addEventListener("cmw:lost", () => { isReady = false; show(); });
+  document.addEventListener("cmw:opened", async () => {
+    await store.ready;
+    isClosed = await store.closedTabs();
+    isReady = true;
+    notBefore = 0;
+    show();
+    pump();
+  });
+  window.addEventListener("storage", show); // another tab of the same user has sent, or taken back
+
+  function build(input) {
+    list = make("ul", { className: "cmw-chips cmw-waiting-messages", "aria-label": "Messages that wait", hidden: true });
+    status = make("div", { className: "cmw-outbox-status", role: "status", hidden: true });
+    elsewhere = make("div", { className: "cmw-outbox-status", role: "note", hidden: true });
+    input.before(make("div", { id: "cmw-outbox" }, elsewhere, status, list));
+    const hold = (event, work) => { event.preventDefault(); event.stopPropagation(); work?.(); };
+    input.addEventListener("keydown", (event) => {
+      if (event.target === box() && event.key === "Enter" && !event.shiftKey && !event.isComposing) hold(event, add);
+    }, true);
+    input.addEventListener("click", (event) => {
+      if (event.target.closest("[data-testid=submit-button]")) hold(event, add);
+    }, true);
+    input.addEventListener("input", () => {
+      document.body.classList.toggle("cmw-has-text", Boolean(box()?.value.trim()));
+    });
+  }
+
+  window.cmw.when("#cmw-input", build);
+})();
