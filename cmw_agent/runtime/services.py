@@ -17,6 +17,7 @@ from cmw_agent.chat.dependencies import ChatDependencies
 from cmw_agent.chat.service import ChatService
 from cmw_agent.config.model_profiles import Models
 from cmw_agent.config.settings import Settings
+from cmw_agent.conversations.importing.service import ImportService
 from cmw_agent.conversations.service import ConversationService
 from cmw_agent.conversations.sessions import SessionMaker, SessionRegistry
 from cmw_agent.core.logs import get_logger
@@ -113,6 +114,7 @@ class Services:
     retention: Retention
     files: Files
     history: ConversationService
+    imports: ImportService
     dependencies: ChatDependencies
     chat: ChatService
     schedules: Schedules
@@ -172,6 +174,7 @@ async def open_services(
             retention=retention,
             files=files,
             history=history,
+            imports=ImportService(settings, maker.memory, files, budgets),
             dependencies=dependencies,
             chat=ChatService(dependencies, commands),
             schedules=schedules,
