@@ -16,7 +16,7 @@ SOURCE_NAMES: Mapping[Source, str] = MappingProxyType(
     {"own": "this app", "chatgpt": "ChatGPT", "claude": "Claude", "open_webui": "Open WebUI"}
 )
 # What the reader left out or changed, as the user reads it, with how many.
-Note = Literal["system", "files", "versions", "characters", "tools"]
+Note = Literal["system", "versions", "characters", "tools"]
 
 
 class UnreadableError(Exception):
