@@ -16,6 +16,7 @@ from memory.conversations import (
     usage,
 )
 from memory.conversations.file_record_store import FileRecordStore
+from memory.conversations.import_store import ImportStore
 from memory.conversations.transfer import Holdings
 from memory.conversations.turn_store import TurnStore
 from memory.errors import InvalidTextError, StoreError
@@ -34,7 +35,7 @@ ERASE_SECONDS = 1.0  # that `forget` waits at most for the erasure of what was d
 SUMMARY_LEASE = timedelta(minutes=2)  # longer than a summary may take
 
 
-class ConversationMemoryManager(TurnStore, FileRecordStore):
+class ConversationMemoryManager(TurnStore, FileRecordStore, ImportStore):
     """Stores and reads the conversations, messages, turns and files of each owner.
 
     What belongs to another owner and what does not exist give the same result in every method:

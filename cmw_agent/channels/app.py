@@ -33,6 +33,7 @@ log = get_logger(__name__)
 
 BASE64 = 4 / 3  # a media message's bytes for each of its file's, from a bridge
 CLOUD_BYTES = 1_000_000  # of a delivery by Meta, which holds no media
+IMPORT = re.compile(r"/api/chat/[^/]+/sessions/[^/]+/import")
 SIGNATURE = re.compile(r"sha256=[0-9a-f]{64}")
 
 
@@ -72,6 +73,7 @@ def open_channels(services: Runtime, identities: Identities) -> Channels:
         budgets=services.budgets,
         small=services.settings.max_body_bytes,
         render_error=render_error,
+        is_streamed=_is_import,
     )
     app.add_middleware(_UnexpectedErrors, render_error=render_error)
     callers = Callers(services, identities)
@@ -98,6 +100,11 @@ def _max_bytes(settings: Settings, scope: Scope) -> int:
     if settings.whatsapp_bridge_url is None and not settings.whatsapp_inline:
         return max(settings.max_body_bytes, CLOUD_BYTES)
     return settings.max_body_bytes + int(settings.max_file_bytes * BASE64)
+
+
+def _is_import(scope: Scope) -> bool:
+    """Whether a request brings an export file, which is written to the disk as it comes."""
+    return IMPORT.fullmatch(scope["path"]) is not None
 
 
 async def _render(request: Request, error: Exception) -> Response:

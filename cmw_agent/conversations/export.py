@@ -97,7 +97,7 @@ async def all_written(
     yield b'{"conversations":['
     between = b"\n"
     message = partial(_compact_message, with_thinking=with_thinking)
-    form = Format("application/json", _compact_head, message, "]}", between=",")
+    form = Format("application/json", compact_head, message, "]}", between=",")
     async for conversation in conversations:
         yield between
         between = b",\n"
@@ -127,17 +127,18 @@ def _json_head(conversation: Conversation) -> str:
 
 def _json_message(item: StoredMessage, *, with_thinking: bool) -> str:
     # Line breaks within texts are escaped: these are JSON's own.
-    record = _message(item, with_thinking=with_thinking)
+    record = message_record(item, with_thinking=with_thinking)
     text = orjson.dumps(record, option=orjson.OPT_INDENT_2).decode()
     return text.replace("\n", "\n    ")
 
 
-def _compact_head(conversation: Conversation) -> str:
+def compact_head(conversation: Conversation) -> str:
+    """Return what stands before the messages of a conversation in JSON of one line."""
     return orjson.dumps(_record(conversation)).decode().removesuffix("]}")
 
 
 def _compact_message(item: StoredMessage, *, with_thinking: bool) -> str:
-    return orjson.dumps(_message(item, with_thinking=with_thinking)).decode()
+    return orjson.dumps(message_record(item, with_thinking=with_thinking)).decode()
 
 
 def _record(conversation: Conversation) -> dict[str, Any]:
@@ -186,7 +187,8 @@ def _html_head(conversation: Conversation) -> str:
     )
 
 
-def _message(item: StoredMessage, *, with_thinking: bool) -> dict[str, Any]:
+def message_record(item: StoredMessage, *, with_thinking: bool) -> dict[str, Any]:
+    """Return a message as JSON exports have it."""
     record = {
         "seq": item.seq,
         "role": item.role,

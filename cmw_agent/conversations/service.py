@@ -60,6 +60,11 @@ class ConversationService:
         self._files = files
         self._clock = clock
 
+    @property
+    def files(self) -> Files:
+        """The owners' files."""
+        return self._files
+
     async def page(
         self, principal: Principal, before: tuple[datetime, str] | None = None
     ) -> list[Conversation]:

@@ -10,7 +10,7 @@ import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import orjson
 
@@ -114,20 +114,7 @@ class Extraction:
         return Extracted(str(result["media_type"]), text if isinstance(text, str) else None)
 
     async def _run(self, job: bytes) -> bytes:
-        # The environment contains no secret; single-threaded libraries need less address space.
-        environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-        environment |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "NO_PROXY": "*"}
-        worker = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            self._module,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-            cwd=ROOT,
-            env=environment,
-            start_new_session=True,
-        )
+        worker = await start_worker(self._module, stdin=asyncio.subprocess.PIPE)
         try:
             async with asyncio.timeout(self._seconds):
                 output = await _communicate(worker, job)
@@ -138,7 +125,7 @@ class Extraction:
         except TimeoutError:
             raise _WorkerStoppedError("time") from None
         finally:
-            await asyncio.shield(_end(worker))
+            await asyncio.shield(end_worker(worker))
 
 
 def _log_sandbox(features: sandbox.SandboxFeatures) -> None:
@@ -149,6 +136,35 @@ def _log_sandbox(features: sandbox.SandboxFeatures) -> None:
         "this system offers no whole sandbox for reading documents; put the app into a container where strangers upload",
         landlock=features.landlock,
         seccomp=features.seccomp,
+    )
+
+
+async def start_worker(
+    module: str, *arguments: str, stdin: int | IO[bytes], line_bytes: int = 65_536
+) -> asyncio.subprocess.Process:
+    """Start a worker process; `end_worker` ends it.
+
+    Args:
+        module: The module that it runs.
+        arguments: Its arguments.
+        stdin: Its standard input, as for `subprocess.Popen`.
+        line_bytes: Of the longest line that is read of its output.
+    """
+    # The environment contains no secret; single-threaded libraries need less address space.
+    environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+    environment |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "NO_PROXY": "*"}
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        module,
+        *arguments,
+        stdin=stdin,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+        cwd=ROOT,
+        env=environment,
+        start_new_session=True,
+        limit=line_bytes,
     )
 
 
@@ -165,7 +181,7 @@ async def _communicate(worker: asyncio.subprocess.Process, job: bytes) -> bytes:
     return bytes(output)
 
 
-async def _end(worker: asyncio.subprocess.Process) -> None:
+async def end_worker(worker: asyncio.subprocess.Process) -> None:
     """Kill the worker and the processes that it started, and wait for its end."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         if hasattr(os, "killpg"):

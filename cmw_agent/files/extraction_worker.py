@@ -70,8 +70,8 @@ def main(read: Reader | None = None) -> None:
     # What libraries print must not get into the result.
     output = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    _limit(job)
-    sys.addaudithook(_forbid)
+    limit_resources(job)
+    sys.addaudithook(forbid)
     warnings.simplefilter("ignore")
     output.write(json.dumps(_result(job, read or _read)).encode())
     output.flush()
@@ -83,7 +83,7 @@ def _result(job: dict[str, Any], read: Reader) -> dict[str, str]:
     try:
         # Both are closed when the process ends.
         source, picture = _open_files(job)
-        sandbox.enter(_readable())
+        sandbox.enter(readable_paths())
         return read(source, job["media_type"], picture)
     except RefusedError as refused:
         return {"refused": str(refused)}
@@ -104,7 +104,7 @@ def _open_files(job: dict[str, Any]) -> tuple[BinaryIO, BinaryIO | None]:
     return source, os.fdopen(os.open(job["picture"], flags, 0o600), "w+b")
 
 
-def _readable() -> Iterator[Path]:
+def readable_paths() -> Iterator[Path]:
     """Yield the folders and files of the interpreter and its libraries, and what these read."""
     # Not the whole folder of a checkout: the data folder and `.env` may be in it. An installed
     # app lies among the libraries, beside its own metadata.
@@ -119,7 +119,8 @@ def _readable() -> Iterator[Path]:
     yield from map(Path, SYSTEM)
 
 
-def _limit(job: dict[str, Any]) -> None:
+def limit_resources(job: dict[str, Any]) -> None:
+    """Limit this process to the job's `megabytes`, `seconds` of CPU and bytes of `output`."""
     try:
         import resource  # noqa: PLC0415 (does not exist on Windows)
     except ImportError:  # Windows: the caller's time-out is the only limit
@@ -140,7 +141,8 @@ def _limit(job: dict[str, Any]) -> None:
             continue
 
 
-def _forbid(event: str, _arguments: tuple[object, ...]) -> None:
+def forbid(event: str, _arguments: tuple[object, ...]) -> None:
+    """Audit hook that lets nothing use the network or begin a process."""
     if event in NO_NETWORK or event in NO_PROCESS:
         raise PermissionError(event)
 

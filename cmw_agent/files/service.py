@@ -155,6 +155,21 @@ class Files:
             raise FileMissingError
         return file, path
 
+    async def of_messages(
+        self, principal: Principal, conversation: str, seqs: Sequence[int]
+    ) -> list[StoredFile]:
+        """Return the records of the files of messages, oldest first."""
+        memory = self._memory_of(principal)
+        return await self._user_errors(memory.files_of(principal.id, conversation, seqs))
+
+    async def all_of(self, principal: Principal) -> AsyncGenerator[StoredFile]:
+        """Yield the records of all files of a principal."""
+        memory, after_id = self._memory_of(principal), ""
+        while page := await self._user_errors(memory.all_files(principal.id, after_id=after_id)):
+            for file in page:
+                yield file
+            after_id = page[-1].file_id
+
     async def remove(self, principal: Principal, file_id: str) -> None:
         """Delete a file that is not attached to a message."""
         if not principal.is_kept or not FILE_ID.fullmatch(file_id):

@@ -24,6 +24,8 @@ BudgetKind = Literal[
     "disk_bytes",
     "tasks",
     "exports",
+    "imports",
+    "imported_mb",
     "new_cookies",
     "large_bodies",
     "body_bytes",
@@ -40,6 +42,8 @@ LARGE_BODIES = 8  # request bodies in memory
 BODY_BYTES = 67_108_864  # of all other request bodies that are being received
 QUESTIONS = 1_000  # minimum of the total of pending approvals in one process
 TASK_OWNERS = 50  # owners of one network who may each have the maximum of recurring tasks
+IMPORTS = 4  # worker processes that read export files; one per owner
+IMPORTED_SHARES = 10  # of the largest file, that all may import in an hour; two per owner
 EXTRACTIONS = 4  # extraction workers; one per owner
 
 
@@ -134,6 +138,7 @@ def budgets_of(settings: Settings) -> dict[BudgetKind, Budget]:
     questions = settings.max_tool_calls * (settings.turns_at_once or turns)
     tasks = max(settings.schedules_per_user, 1)
     disk, quota = settings.file_total_bytes, settings.file_quota_bytes
+    import_mb = settings.max_import_mb
     visitors = min(settings.turns_per_address or pages, _part(share, pages))
 
     def held(kind: BudgetKind, noun: str, per_owner: int, total: int) -> Budget:
@@ -148,6 +153,15 @@ def budgets_of(settings: Settings) -> dict[BudgetKind, Budget]:
         held("uploads", "uploads at once", 4, 32),
         Budget("tasks", "recurring tasks", tasks, min(TASK_OWNERS * tasks, pages), pages),
         held("exports", "exports at once", 2, 16),
+        held("imports", "imports at once", 1, IMPORTS),
+        Budget(
+            "imported_mb",
+            "imported megabytes",
+            2 * import_mb,
+            max(2 * import_mb, _part(share, IMPORTED_SHARES * import_mb)),
+            IMPORTED_SHARES * import_mb,
+            HOUR,
+        ),
         held("large_bodies", "large requests at once", LARGE_BODIES, LARGE_BODIES),
         held("body_bytes", "requests underway", BODY_BYTES, BODY_BYTES),
         held("extraction", "documents being read at once", 1, EXTRACTIONS),

@@ -13,6 +13,7 @@ from cmw_agent.chat.service import ChatService
 from cmw_agent.config.agent_profiles import load_profiles
 from cmw_agent.config.model_loader import load_models
 from cmw_agent.config.settings import Settings
+from cmw_agent.conversations.importing.service import ImportService
 from cmw_agent.conversations.service import ConversationService
 from cmw_agent.conversations.sessions import LiveSession, SessionRegistry
 from cmw_agent.core.errors import ServiceUnavailableError
@@ -107,6 +108,11 @@ class Runtime:
     def history(self) -> ConversationService:
         """The service of owners' conversations."""
         return self.services.history
+
+    @property
+    def imports(self) -> ImportService:
+        """The service that imports owners' conversations."""
+        return self.services.imports
 
     @property
     def files(self) -> Files:

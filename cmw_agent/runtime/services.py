@@ -17,6 +17,7 @@ from cmw_agent.chat.dependencies import ChatDependencies
 from cmw_agent.chat.service import ChatService
 from cmw_agent.config.model_profiles import Models
 from cmw_agent.config.settings import Settings
+from cmw_agent.conversations.importing.service import ImportService
 from cmw_agent.conversations.running_turns import RunningTurns
 from cmw_agent.conversations.service import ConversationService
 from cmw_agent.conversations.sessions import SessionMaker, SessionRegistry
@@ -116,6 +117,7 @@ class Services:
     files: Files
     turns: RunningTurns
     history: ConversationService
+    imports: ImportService
     dependencies: ChatDependencies
     chat: ChatService
     schedules: Schedules
@@ -177,6 +179,7 @@ async def open_services(
             files=files,
             turns=turns,
             history=history,
+            imports=ImportService(settings, maker.memory, files, budgets),
             dependencies=dependencies,
             chat=ChatService(dependencies, turns, commands),
             schedules=schedules,

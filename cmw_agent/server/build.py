@@ -27,6 +27,7 @@ from cmw_agent.web.api.approvals import ApprovalRoutes
 from cmw_agent.web.api.connections import ConnectionRoutes
 from cmw_agent.web.api.conversations import HistoryRoutes
 from cmw_agent.web.api.files import FileRoutes
+from cmw_agent.web.api.imports import ImportRoutes
 from cmw_agent.web.api.statistics_page import AdminRoutes
 from cmw_agent.web.api.usage import UsageRoutes
 from cmw_agent.web.gradio_transport import environment as _environment  # noqa: F401  (before gradio)
@@ -275,6 +276,7 @@ def _own_app(
                 accounts=runtime.settings.accounts,
                 connections=runtime.settings.connections,
             ).routes(),
+            *ImportRoutes(lambda: runtime.imports, runtime.agents).routes(),
             *ConnectionRoutes(lambda: runtime.connecting, identities).routes(),
             *ApprovalRoutes(lambda: runtime.approvals).routes(),
             *UsageRoutes(lambda: runtime.history).routes(),

@@ -9,6 +9,8 @@ from memory.errors import UnknownFileError
 from memory.records import StoredFile
 from memory.validation import check_owner, check_texts, is_id
 
+MAX_FILE_ROWS = 500
+
 
 class FileRecordStore(OwnerStore):
     """Stores, reads and deletes the records of uploaded files."""
@@ -65,6 +67,19 @@ class FileRecordStore(OwnerStore):
         if not is_id(conversation_id):
             return []
         return await self._read(owner, stored_files.of_conversation, conversation_id, seqs)
+
+    async def all_files(
+        self, owner: str, *, limit: int = 50, after_id: str = ""
+    ) -> list[StoredFile]:
+        """Return a page of all files of an owner, by their ids, which begins behind `after_id`.
+
+        `limit` is brought into 1 to 500. Files of deleted conversations are left out.
+        """
+        check_owner(owner)
+        if after_id and not is_id(after_id):
+            return []
+        rows = min(max(limit, 1), MAX_FILE_ROWS)
+        return await self._read(owner, stored_files.of_owner, rows, after_id)
 
     async def remove_file(self, owner: str, file_id: str) -> None:
         """Delete the record of a file that belongs to no message. Raises UnknownFileError."""

@@ -41,6 +41,16 @@ _OF_CONVERSATION: Final = (
 _OF_MESSAGES: Final = _OF_CONVERSATION.where(
     _files.seq.in_(sa.bindparam("seqs", expanding=True, type_=sa.Integer))
 )
+_OF_OWNER: Final = (
+    sa.select(*_COLUMNS)
+    .where(
+        _OWNED,
+        sa.or_(UNATTACHED, _SHOWN),
+        _files.file_id > sa.bindparam("after_id", type_=sa.Text),
+    )
+    .order_by(_files.file_id)
+    .limit(sa.bindparam("rows", type_=sa.Integer))
+)
 _REMOVE: Final = sa.delete(agent_files).where(_ONE, UNATTACHED)
 _FORGET: Final = sa.delete(agent_files).where(_OWNED).returning(_files.file_id)
 _ATTACH: Final = (
@@ -123,6 +133,12 @@ def of_conversation(
     else:
         rows = connection.execute(_OF_MESSAGES, own | {"seqs": list(seqs)})
     return [StoredFile(*row) for row in rows][::-1]
+
+
+def of_owner(connection: sa.Connection, owner: str, limit: int, after_id: str) -> list[StoredFile]:
+    """Return the files of an owner behind `after_id`, by their ids; deleted conversations' are out."""
+    parameters = {"owner_id_": owner, "after_id": after_id, "rows": limit}
+    return [StoredFile(*row) for row in connection.execute(_OF_OWNER, parameters)]
 
 
 def remove(connection: sa.Connection, owner: str, file_id: str) -> None:

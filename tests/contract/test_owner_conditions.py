@@ -37,6 +37,7 @@ from tests.contract.worlds import BEFORE, LATER, NOW, STRANGER, TASK, in_world, 
 MODULES: Final = (
     "connection_rows",
     "conversations.files",
+    "conversations.imports",
     "conversations.editing",
     "logins",
     "conversations.reading",
@@ -51,6 +52,7 @@ MODULES: Final = (
 # parameters with which Alice finds something
 VALUES: Final[dict[str, Any]] = {
     "added": 1,
+    "after_id": "",
     "after_seq": 0,
     "at": NOW,
     "before_at": LATER,
@@ -71,6 +73,7 @@ VALUES: Final[dict[str, Any]] = {
     "code_": "code",
     "connection_id_": "begun",
     "file_id_": "sent",
+    "hidden_at": None,
     "holder_": "holder",
     "login_id_": "login",
     "schedule_id_": "task",
@@ -97,6 +100,7 @@ MORE: Final[dict[str, dict[str, Any]]] = {
     "conversations.files._ATTACH": {"ids": ["free"]},
     "conversations.files._MOVE": {"seq_": 1},
     "conversations.files._REMOVE": {"file_id_": "free"},
+    "conversations.imports._GROW": {"conversation_id_": "gone", "before_seq": 2},
     "conversations.editing._RATE": {"seq_": 2},
     "conversations.editing._RESTORE": {"conversation_id_": "gone"},
     "logins._RENAME": {"names": ["mine"]},

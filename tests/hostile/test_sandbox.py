@@ -130,6 +130,6 @@ def test_without_landlock_there_is_a_warning_and_the_rest_of_the_sandbox(tmp_pat
 def test_the_folder_of_the_app_as_a_whole_is_not_readable(monkeypatch: pytest.MonkeyPatch) -> None:
     root = Path(__file__).resolve().parents[2]  # `.env` and the data folder may be in it
     monkeypatch.syspath_prepend(root)
-    readable = {path.resolve() for path in extraction_worker._readable()}
+    readable = {path.resolve() for path in extraction_worker.readable_paths()}
     assert root not in readable
     assert root / "cmw_agent" in readable

@@ -13,6 +13,16 @@ PACKAGES = ("cmw_agent", "memory")
 ELSEWHERE = (
     "memory/migrations/",
     "cmw_agent/files/extraction_worker.py",
+    "cmw_agent/conversations/importing/archive.py",
+    "cmw_agent/conversations/importing/chatgpt.py",
+    "cmw_agent/conversations/importing/claude.py",
+    "cmw_agent/conversations/importing/json_splitter.py",
+    "cmw_agent/conversations/importing/message_tree.py",
+    "cmw_agent/conversations/importing/open_webui.py",
+    "cmw_agent/conversations/importing/own.py",
+    "cmw_agent/conversations/importing/readers.py",
+    "cmw_agent/conversations/importing/values.py",
+    "cmw_agent/conversations/importing/worker.py",
 )  # not run by the app's event loop
 
 SIGNS: Mapping[str, frozenset[str]] = {

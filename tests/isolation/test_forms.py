@@ -44,11 +44,13 @@ JUDGED = {
         "json",
     ),
     "/files": "file",
+    "/history/import": "file",
     **dict.fromkeys(
         (
             "/api/chat/{agent_id}/message",
             "/api/chat/{agent_id}/sessions",
             "/api/chat/{agent_id}/sessions/{session_id}/end",
+            "/api/chat/{agent_id}/sessions/{session_id}/import",
             "/api/chat/{agent_id}/sessions/{session_id}/approvals",
             "/v1/chat/completions",
             "/whatsapp/send",

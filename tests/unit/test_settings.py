@@ -116,6 +116,7 @@ WRONG = [
     ("CMW_MAX_MODEL_CALLS", "0"),
     ("CMW_REDIS_URL", "http://example.com"),
     ("CMW_MAX_FILE_BYTES", "20MB"),
+    ("CMW_MAX_IMPORT_MB", "0"),
     ("CMW_FILE_QUOTA_BYTES", "0"),
     ("CMW_FILE_TOTAL_BYTES", "10"),
     ("CMW_DISK_SPARE_BYTES", "-1"),

@@ -47,7 +47,7 @@ print(read.text)
 """
 READABLE = """
 from cmw_agent.files import extraction_worker
-print(*extraction_worker._readable(), sep="\\n")
+print(*extraction_worker.readable_paths(), sep="\\n")
 """
 
 

@@ -72,6 +72,7 @@ class BoundedBodies:
         small_seconds: In which a small body must have come.
         large_seconds: In which a large one must have come.
         render_error: Returns the response for an error.
+        is_streamed: Returns whether a route bounds and reads the body itself, piece by piece.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class BoundedBodies:
         small_seconds: float = SMALL_SECONDS,
         large_seconds: float = LARGE_SECONDS,
         render_error: EarlyResponse | None = None,
+        is_streamed: Callable[[Scope], bool] | None = None,
     ) -> None:
         self._app = app
         self._max_bytes = max_bytes
@@ -92,6 +94,7 @@ class BoundedBodies:
         self._large_seconds = large_seconds
         self._render_error = render_error or _plain
         self._budgets = budgets
+        self._is_streamed = is_streamed or (lambda _: False)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] in ("GET", "HEAD", "OPTIONS"):
@@ -101,6 +104,10 @@ class BoundedBodies:
         holds = _BodyHolds(self._budgets, client[0] if client else None)
         try:
             try:
+                _check_form(scope)
+                if self._is_streamed(scope):
+                    await self._app(scope, receive, send)
+                    return
                 pending = [await self._read(scope, receive, holds)]
             except UserError as error:
                 await self._render_error(scope, error)(scope, receive, send)
@@ -117,8 +124,6 @@ class BoundedBodies:
             holds.release()
 
     async def _read(self, scope: Scope, receive: Receive, holds: _BodyHolds) -> bytes:
-        if media_type(Headers(scope=scope)) in FORM_TYPES:
-            raise UserError(NOT_DECLARED, status=415)
         max_bytes = self._max_bytes(scope)
         try:
             if check_declared_length(scope, max_bytes) > self._small:
@@ -142,6 +147,11 @@ class BoundedBodies:
                 holds.take_bytes(size)
 
             return await read_request_body(receive, max_bytes, reserve)
+
+
+def _check_form(scope: Scope) -> None:
+    if media_type(Headers(scope=scope)) in FORM_TYPES:
+        raise UserError(NOT_DECLARED, status=415)
 
 
 def _plain(scope: Scope, error: UserError) -> Response:

@@ -35,6 +35,7 @@ from cmw_agent.channels.rest.models import (
     SourceItem,
     ToolResponse,
 )
+from cmw_agent.conversations.archive_export import MEDIA_TYPE, ArchiveExport
 from cmw_agent.conversations.cursors import decode_cursor, encode_cursor
 from cmw_agent.conversations.export import formats, written
 from cmw_agent.core.finish_reasons import known_reason, sentence_for
@@ -43,7 +44,7 @@ from cmw_agent.core.store_errors import mapped_store_errors
 from cmw_agent.identity import channel_principals
 from cmw_agent.identity.principals import Principal
 from cmw_agent.tools.approvals import seconds_left
-from memory.records import Conversation, StoredMessage, new_conversation_id
+from memory.records import Conversation, StoredMessage, new_conversation_id, utcnow
 
 MAX_SEQ = 2**31 - 1
 Before = Annotated[str | None, Query(max_length=200, description="`next` of the page before.")]
@@ -181,15 +182,15 @@ class RestSessions:
         session_id: str,
         holder: ApiKeyHolder,
         request: Request,
-        format: Literal["md", "json", "html"] = "md",  # noqa: A002 (the query's name)
+        format: Literal["md", "json", "html", "zip"] = "md",  # noqa: A002 (the query's name)
         conversation: Wanted = None,
         include: Included = (),
     ) -> Response:
-        """Save a session's conversation as a file."""
+        """Save a session's conversation as a file; a ZIP archive holds its files, too."""
         self._callers.profile(agent_id, by_key(holder))
         principal = session_of(holder, agent_id, session_id)
         wanted = await self._lookup.conversation(principal, conversation)
-        form = formats(with_thinking="thinking" in include)[format]
+        with_thinking = "thinking" in include
         history = self._services.history
         stored = await history.conversation(principal, wanted.conversation_id)
         headers = {
@@ -197,6 +198,10 @@ class RestSessions:
             "X-Content-Type-Options": "nosniff",
         }
         hold = self._services.budgets.take("exports", principal.id, counted_at(holder, request))
+        if format == "zip":
+            archive = ArchiveExport(history, principal, utcnow(), with_thinking=with_thinking)
+            return Download(archive.one(stored), hold, media_type=MEDIA_TYPE, headers=headers)
+        form = formats(with_thinking=with_thinking)[format]
         pieces = written(form, stored, history.messages(principal, stored.conversation_id))
         return Download(pieces, hold, media_type=form.media_type, headers=headers)
 

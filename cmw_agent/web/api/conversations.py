@@ -17,6 +17,7 @@ from starlette.routing import Route
 
 from cmw_agent.agent.access import Agents
 from cmw_agent.channels.common.downloads import Download
+from cmw_agent.conversations.archive_export import MEDIA_TYPE, ArchiveExport
 from cmw_agent.conversations.cursors import InvalidCursorError, decode_cursor, encode_cursor
 from cmw_agent.conversations.export import FORMATS, all_written, formats, written
 from cmw_agent.conversations.service import PAGE, ConversationService
@@ -25,7 +26,7 @@ from cmw_agent.identity.principals import Principal
 from cmw_agent.limits.budgets import Budgets
 from cmw_agent.web.api.endpoint import body, guarded, text
 from cmw_agent.web.security.visitor_cookie import HEADER
-from memory.records import Conversation, StoredMessage
+from memory.records import Conversation, StoredMessage, utcnow
 
 FILE_CHARS = 60
 
@@ -128,18 +129,30 @@ class HistoryRoutes:
     async def export(self, request: Request, principal: Principal) -> Response:
         """One conversation as a file; with `thinking=1` the models' thoughts are in it, too."""
         ending = request.query_params.get("format", "md")
-        if ending not in FORMATS:
-            raise InvalidMessageError("A conversation can be saved as md, json or html.")
+        if ending not in (*FORMATS, "zip"):
+            raise InvalidMessageError("A conversation can be saved as md, json, html or zip.")
         conversation_id = request.query_params.get("id", "")
-        history, form = self._history(), formats(with_thinking=_wants_thinking(request))[ending]
+        history = self._history()
         conversation = await history.conversation(principal, conversation_id)
+        if ending == "zip":
+            pieces = self._archive(request, principal).one(conversation)
+            headers = _file(conversation.title, "zip")
+            return self._download(request, principal, pieces, MEDIA_TYPE, headers)
+        form = formats(with_thinking=_wants_thinking(request))[ending]
         pieces = written(form, conversation, history.messages(principal, conversation_id))
         headers = _file(conversation.title, ending)
         return self._download(request, principal, pieces, form.media_type, headers)
 
     async def everything(self, request: Request, principal: Principal) -> Response:
-        """All conversations as one JSON file, written as it is read; `thinking` as for one."""
+        """All conversations, written as they are read: as one JSON file, or with their files.
+
+        `format=zip` asks for the files, `thinking` is as for one conversation.
+        """
         history = self._history()
+        if request.query_params.get("format") == "zip":
+            archive = self._archive(request, principal).everything()
+            headers = _file("everything", "zip")
+            return self._download(request, principal, archive, MEDIA_TYPE, headers)
 
         async def messages(conversation: Conversation) -> AsyncGenerator[list[StoredMessage]]:
             # One that is deleted while the others are read ends there.
@@ -152,6 +165,10 @@ class HistoryRoutes:
         )
         headers = _file("conversations", "json")
         return self._download(request, principal, pieces, "application/json", headers)
+
+    def _archive(self, request: Request, principal: Principal) -> ArchiveExport:
+        with_thinking = _wants_thinking(request)
+        return ArchiveExport(self._history(), principal, utcnow(), with_thinking=with_thinking)
 
     def _download(
         self,

@@ -79,6 +79,7 @@ CHANNEL_ROUTES: tuple[Route, ...] = (
     *_own("GET", "DELETE", "OPTIONS", template=f"{_CHAT}/sessions/{{session_id}}"),
     *_own("POST", "OPTIONS", template=f"{_CHAT}/sessions/{{session_id}}/end"),
     *_own("GET", "OPTIONS", template=f"{_CHAT}/sessions/{{session_id}}/export"),
+    *_own("POST", "OPTIONS", template=f"{_CHAT}/sessions/{{session_id}}/import"),
     *_own("GET", "OPTIONS", template=f"{_CHAT}/sessions/{{session_id}}/files/{{file_id}}"),
     *_own("GET", "POST", "OPTIONS", template=f"{_CHAT}/sessions/{{session_id}}/approvals"),
     *_own("POST", "OPTIONS", template="/v1/chat/completions"),
@@ -127,6 +128,7 @@ OPEN_ROUTES: tuple[Route, ...] = (
     Route("POST", "/history/delete"),
     Route("POST", "/history/restore"),
     Route("POST", "/history/forget"),
+    Route("POST", "/history/import", takes="file"),
     # files, each served to its owner alone
     Route("GET", "/files.js", caching="no-cache"),
     Route("GET", "/pictures.js", caching="no-cache"),

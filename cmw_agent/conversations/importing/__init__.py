@@ -1,0 +1,1 @@
+"""Imports conversations from export files: readers in a worker process, and the service that stores."""

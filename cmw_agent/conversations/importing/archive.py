@@ -1,0 +1,95 @@
+"""Opens an export file: JSON, JSON Lines, or a ZIP archive that holds such files."""
+
+import re
+import zipfile
+import zlib
+from collections.abc import Iterator
+from typing import IO, BinaryIO
+
+from cmw_agent.conversations.importing.records import UnreadableError
+
+READ_BYTES = 262_144
+ZIP_MAGIC, UTF8_MARK = b"PK", b"\xef\xbb\xbf"
+MAX_ENTRIES = 100_000
+OWN_NAME = "conversations.jsonl"
+# ChatGPT splits large exports into numbered files.
+CONVERSATIONS = re.compile(r"(?:.*/)?conversations(?:-\d+)?\.json")
+ARCHIVE_ERRORS = (
+    zipfile.BadZipFile,
+    zlib.error,
+    NotImplementedError,
+    RuntimeError,  # a member is encrypted
+    EOFError,
+    OSError,
+    ValueError,
+)
+
+
+class ExportArchive:
+    """The JSON of an export file, and the files in it.
+
+    Args:
+        source: The file; it can seek.
+
+    Raises:
+        UnreadableError: It is a ZIP archive that cannot be opened, or holds no conversations.
+    """
+
+    def __init__(self, source: BinaryIO) -> None:
+        self._source = source
+        self._zip: zipfile.ZipFile | None = None
+        self._names: list[str] = []
+        magic = source.read(len(ZIP_MAGIC))
+        source.seek(0)
+        if magic == ZIP_MAGIC:
+            self._open_zip()
+
+    def documents(self) -> Iterator[Iterator[bytes]]:
+        """Yield the JSON documents, each in pieces. Raises UnreadableError while they are read."""
+        if self._zip is None:
+            yield _pieces(self._source)
+            return
+        for name in self._names:
+            try:
+                member = self._zip.open(name)
+            except ARCHIVE_ERRORS:
+                raise UnreadableError("archive") from None
+            with member:
+                yield _pieces(member)
+
+    def file(self, path: str) -> Iterator[bytes]:
+        """Yield the bytes of a file in the archive. Raises UnreadableError."""
+        try:
+            if self._zip is None:
+                raise UnreadableError("missing")
+            with self._zip.open(path) as member:
+                while piece := member.read(READ_BYTES):
+                    yield piece
+        except KeyError:
+            raise UnreadableError("missing") from None
+        except ARCHIVE_ERRORS:
+            raise UnreadableError("archive") from None
+
+    def _open_zip(self) -> None:
+        try:
+            self._zip = zipfile.ZipFile(self._source)
+            names = self._zip.namelist()
+        except ARCHIVE_ERRORS:
+            raise UnreadableError("archive") from None
+        if len(names) > MAX_ENTRIES:
+            raise UnreadableError("entries")
+        own = [name for name in names if name == OWN_NAME]
+        listed = own or sorted(name for name in names if CONVERSATIONS.fullmatch(name))
+        self._names = listed or [name for name in names if name.endswith(".json")]
+        if not self._names:
+            raise UnreadableError("shape")
+
+
+def _pieces(document: IO[bytes]) -> Iterator[bytes]:
+    is_first = True
+    try:
+        while piece := document.read(READ_BYTES):
+            yield piece.removeprefix(UTF8_MARK) if is_first else piece
+            is_first = False
+    except ARCHIVE_ERRORS:
+        raise UnreadableError("archive") from None

@@ -1,0 +1,122 @@
+"""Turns what the worker says of messages into records that the memory stores."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, get_args
+
+from cmw_agent.conversations.importing.records import ImportLimits, UnreadableError
+from memory.conversations.imports import MessageToImport
+from memory.records import (
+    AnswerDetails,
+    Feedback,
+    MessageStatus,
+    PictureRecord,
+    SourceRecord,
+    StoredFile,
+    ToolRecord,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A time in a file; `is_future` says that the file had a later one than now."""
+
+    at: datetime
+    is_future: bool = False
+
+
+def moment(seconds: Any, now: datetime, otherwise: datetime) -> Moment:
+    """Return a time of a file, no later than now.
+
+    Args:
+        seconds: Unix seconds; anything else is no time.
+        now: The current time.
+        otherwise: What stands for no time.
+    """
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        return Moment(otherwise)
+    if seconds > now.timestamp():
+        return Moment(now, is_future=True)
+    return Moment(datetime.fromtimestamp(max(seconds, 0), UTC))
+
+
+def message_record(
+    item: dict[str, Any],
+    files: Sequence[StoredFile | None],
+    created_at: datetime,
+    limits: ImportLimits,
+) -> MessageToImport:
+    """Return a message that can be stored.
+
+    Args:
+        item: An `ImportedMessage` as the worker writes it.
+        files: Its files, in the order of the message; None for one that is not stored.
+        created_at: When it was written.
+        limits: Of its texts.
+
+    Raises:
+        UnreadableError: The worker has not written what it should.
+    """
+    try:
+        return _record(item, files, created_at, limits)
+    except (KeyError, TypeError, ValueError):
+        raise UnreadableError("worker") from None
+
+
+def _record(
+    item: dict[str, Any],
+    files: Sequence[StoredFile | None],
+    created_at: datetime,
+    limits: ImportLimits,
+) -> MessageToImport:
+    role, extras = item["role"], item.get("extras") or {}
+    stored = [file for file in files if file is not None]
+    max_chars = limits.message_chars if role == "user" else limits.answer_chars
+    text, thinking = _text(item["text"], max_chars), item.get("thinking")
+    if role == "user":
+        if not text.strip() and not stored and item["files"]:
+            names = ", ".join(str(file["name"]) for file in item["files"])
+            text = f"[{names}: not imported]"
+        ids = [file.file_id for file in stored]
+        return MessageToImport("user", text, created_at, file_ids=ids)
+    if role != "assistant":
+        raise ValueError(role)
+    status: MessageStatus = extras.get("status", "complete")
+    feedback: Feedback | None = extras.get("feedback")
+    if status not in get_args(MessageStatus) or feedback not in (None, *get_args(Feedback)):
+        raise ValueError(status)
+    return MessageToImport(
+        "assistant",
+        text,
+        created_at,
+        status=status,
+        model_used=item.get("model"),
+        thinking=_text(thinking, max_chars) if thinking else None,
+        tool_calls=[_tool_record(call) for call in extras.get("tool_calls", ())],
+        finish_reason=extras.get("finish_reason"),
+        feedback=feedback,
+        details=_details(extras, stored),
+        file_ids=[file.file_id for file in stored],
+    )
+
+
+def _text(value: Any, max_chars: int) -> str:
+    if not isinstance(value, str) or len(value) > max_chars:
+        raise ValueError("no text")
+    return value
+
+
+def _tool_record(call: dict[str, Any]) -> ToolRecord:
+    # No id and no duration: the call was not made here.
+    return ToolRecord("", call["name"], call["arguments"], call["result"], bool(call["ok"]), 0)
+
+
+def _details(extras: dict[str, Any], files: Sequence[StoredFile]) -> AnswerDetails:
+    return AnswerDetails(
+        thinking_ms=int(extras.get("thinking_ms", 0)),
+        sources=tuple(SourceRecord(s["url"], s["title"]) for s in extras.get("sources", ())),
+        pictures=tuple(PictureRecord(file.file_id, file.name) for file in files),
+        switched_from=extras.get("switched_from"),
+        note=extras.get("note"),
+    )

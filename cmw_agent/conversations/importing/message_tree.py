@@ -1,0 +1,135 @@
+"""Builds the tree of a conversation's messages from nodes that name their parents."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from cmw_agent.conversations.importing.records import (
+    FileReference,
+    ImportedMessage,
+    UnreadableError,
+)
+from memory.records import Role
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A message before it has its position in the tree."""
+
+    role: Role
+    text: str
+    at: float | None = None
+    thinking: str | None = None
+    model: str | None = None
+    files: tuple[FileReference, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A node of a source's tree; `draft` is None for one that is not imported."""
+
+    key: str
+    parent: str | None
+    draft: Draft | None
+
+
+def messages_of(nodes: Sequence[Node], leaf: str | None) -> tuple[ImportedMessage, ...]:
+    """Return the messages of a tree, parents first; parts of one answer become one message.
+
+    Args:
+        nodes: All nodes, in the order of the file.
+        leaf: The key of the last node that was shown; the last of the nodes where there is no such.
+
+    Raises:
+        UnreadableError: The nodes form a circle.
+    """
+    by_key = {node.key: node for node in nodes}
+    ordered = _parents_first(nodes, by_key)
+    following = _following_messages(ordered, by_key)
+    indexes: dict[str, int | None] = {}  # of the message that stands for a node
+    messages: list[ImportedMessage] = []
+    last_keys: list[str] = []  # of the nodes that became each message
+    for node in ordered:
+        parent = indexes.get(node.parent or "")
+        if node.draft is None:
+            indexes[node.key] = parent
+        elif (
+            parent is not None
+            and messages[parent].role == node.draft.role == "assistant"
+            and following[last_keys[parent]] == 1
+        ):
+            messages[parent] = _joined(messages[parent], node.draft)
+            indexes[node.key], last_keys[parent] = parent, node.key
+        else:
+            indexes[node.key] = len(messages)
+            messages.append(_message(len(messages), parent, node.draft))
+            last_keys.append(node.key)
+    last = leaf if leaf in indexes else (nodes[-1].key if nodes else "")
+    return _with_path(messages, indexes.get(last or ""))
+
+
+def linear(drafts: Sequence[Draft]) -> tuple[ImportedMessage, ...]:
+    """Return messages that follow each other, all of them shown."""
+    return tuple(
+        replace(_message(index, index - 1 if index else None, draft), is_shown=True)
+        for index, draft in enumerate(drafts)
+    )
+
+
+def _parents_first(nodes: Sequence[Node], by_key: Mapping[str, Node]) -> list[Node]:
+    depths: dict[str, int] = {}
+    for node in nodes:
+        path: dict[str, None] = {}
+        key: str | None = node.key
+        while key is not None and key in by_key and key not in depths:
+            if key in path:
+                raise UnreadableError("circle")
+            path[key] = None
+            key = by_key[key].parent
+        depth = depths.get(key or "", -1)
+        for each in reversed(path):
+            depth += 1
+            depths[each] = depth
+    return sorted(by_key.values(), key=lambda node: depths[node.key])
+
+
+def _following_messages(ordered: Sequence[Node], by_key: Mapping[str, Node]) -> dict[str, int]:
+    """Return how many messages follow each node directly, or behind nodes that are left out."""
+    counts = {node.key: 0 for node in ordered}
+    for node in reversed(ordered):
+        if node.parent is not None and node.parent in by_key:
+            counts[node.parent] += counts[node.key] if node.draft is None else 1
+    return counts
+
+
+def _joined(before: ImportedMessage, draft: Draft) -> ImportedMessage:
+    return replace(
+        before,
+        text="\n\n".join(filter(None, (before.text, draft.text))),
+        thinking="\n\n".join(filter(None, (before.thinking, draft.thinking))) or None,
+        model=draft.model or before.model,
+        files=before.files + draft.files,
+    )
+
+
+def _message(index: int, parent: int | None, draft: Draft) -> ImportedMessage:
+    return ImportedMessage(
+        index=index,
+        parent=parent,
+        is_shown=False,
+        role=draft.role,
+        text=draft.text,
+        at=draft.at,
+        thinking=draft.thinking,
+        model=draft.model,
+        files=draft.files,
+    )
+
+
+def _with_path(
+    messages: Sequence[ImportedMessage], leaf: int | None
+) -> tuple[ImportedMessage, ...]:
+    shown: set[int] = set()
+    while leaf is not None:
+        shown.add(leaf)
+        leaf = messages[leaf].parent
+    return tuple(replace(item, is_shown=item.index in shown) for item in messages)

@@ -1,0 +1,114 @@
+"""Neutral records of conversations from export files of any source.
+
+The worker process makes them and the app reads them again from JSON. No id of a file is in them:
+messages refer to each other by their index.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal
+
+from memory.records import Feedback, MessageStatus, Role
+
+Source = Literal["own", "chatgpt", "claude", "open_webui"]
+SOURCE_NAMES: Mapping[Source, str] = MappingProxyType(
+    {"own": "this app", "chatgpt": "ChatGPT", "claude": "Claude", "open_webui": "Open WebUI"}
+)
+# What the reader left out or changed, as the user reads it, with how many.
+Note = Literal["system", "versions", "characters", "tools"]
+
+
+class UnreadableError(Exception):
+    """A conversation is not imported; the argument is a key of `report.REASONS`."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileReference:
+    """A file of a message: its path in the archive, None where it is in none, and its name."""
+
+    path: str | None
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerExtras:
+    """What this app's own exports hold of an answer beside its text."""
+
+    status: MessageStatus = "complete"
+    tool_calls: tuple[Mapping[str, Any], ...] = ()
+    sources: tuple[Mapping[str, str], ...] = ()
+    feedback: Feedback | None = None
+    finish_reason: str | None = None
+    note: str | None = None
+    switched_from: str | None = None
+    thinking_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedMessage:
+    """One message of a conversation, which is a tree of messages.
+
+    Attributes:
+        index: Its number; messages come in this order, each after its parent.
+        parent: The index of the message before it; None for a first one.
+        is_shown: Whether it is on the path that the source showed last.
+        role: Whose it is.
+        text: Its text.
+        at: When it was written, in Unix seconds; None where the file does not say.
+        thinking: What the model thought.
+        model: The name of the model, as the source has it.
+        files: Its files.
+        extras: What else is known of an answer.
+    """
+
+    index: int
+    parent: int | None
+    is_shown: bool
+    role: Role
+    text: str
+    at: float | None = None
+    thinking: str | None = None
+    model: str | None = None
+    files: tuple[FileReference, ...] = ()
+    extras: AnswerExtras | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedConversation:
+    """A conversation of an export file.
+
+    Attributes:
+        title: Its title; empty where the file has none.
+        created_at: When it began, in Unix seconds.
+        updated_at: When it was last used, in Unix seconds.
+        messages: The tree of its messages, parents first.
+        agent: The id of the agent, in this app's own exports.
+        notes: How many things of each kind the reader left out or changed.
+    """
+
+    title: str
+    created_at: float | None
+    updated_at: float | None
+    messages: tuple[ImportedMessage, ...]
+    agent: str | None = None
+    notes: Mapping[Note, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ImportLimits:
+    """The largest conversation that is imported.
+
+    Attributes:
+        message_chars: Characters of a user's message.
+        answer_chars: Characters of an answer, and of its thoughts.
+        messages: Messages of a conversation, in all versions.
+        conversation_bytes: Bytes of a conversation's JSON.
+        total_bytes: Bytes of all JSON of a file, unpacked.
+    """
+
+    message_chars: int
+    answer_chars: int
+    messages: int
+    conversation_bytes: int
+    total_bytes: int

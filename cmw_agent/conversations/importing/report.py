@@ -1,0 +1,186 @@
+"""Says in plain sentences what an import did, and what it left out."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from cmw_agent.conversations.importing.records import SOURCE_NAMES, ImportLimits, Source
+
+MAX_NAMED = 3  # titles of conversations, and names of files, in a sentence
+MAX_PROBLEMS = 100  # that the result lists
+TITLE_CHARS = 60
+# Why a conversation is not imported, after "12 of 15 conversations were imported; 3 were not:".
+REASONS: Mapping[str, str] = MappingProxyType(
+    {
+        "long": "a message is longer than {message_chars:,} characters",
+        "long_answer": "an answer is longer than {answer_chars:,} characters",
+        "circle": "the messages form a circle",
+        "empty": "there are no messages",
+        "shape": "the form is not known",
+        "broken": "the JSON is broken",
+        "large": "the conversation is larger than {conversation_megabytes:,} MB",
+        "deep": "the JSON is nested too deeply",
+        "many": "there are more than {messages:,} messages",
+        "changed": "the conversation was deleted meanwhile",
+        "stored": "a text cannot be stored",
+    }
+)
+# Why the rest of a file is not read.
+FAILURES: Mapping[str, str] = MappingProxyType(
+    {
+        "shape": "This file holds no conversations that can be read: it must be an export of this "
+        "app, ChatGPT, Claude or Open WebUI, as JSON or ZIP.",
+        "broken": "This file holds no JSON that can be read.",
+        "large": "The conversation in this file is larger than {conversation_megabytes:,} MB.",
+        "deep": "The JSON in this file is nested too deeply.",
+        "cut": "The file ends in the middle of its JSON.",
+        "archive": "The ZIP archive is damaged, or locked with a password.",
+        "entries": "The ZIP archive holds too many files.",
+        "total": "The file unpacks to more than {total_megabytes:,} MB.",
+        "memory": "The file is too complex to be read.",
+        "time": "Reading the file took too long.",
+        "worker": "The file could not be read.",
+        "unavailable": "Files cannot be imported on this server.",
+        "budget": "No more can be imported right now; please import the rest in an hour.",
+        "full": "No more can be stored right now; please try again later.",
+    }
+)
+NOTES: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "system": (
+            "1 hidden instruction was left out.",
+            "{count:,} hidden instructions were left out.",
+        ),
+        "tools": ("1 step of a tool was left out.", "{count:,} steps of tools were left out."),
+        "versions": (
+            "1 message of another version of a conversation was left out.",
+            "{count:,} messages of other versions of conversations were left out.",
+        ),
+        "characters": (
+            "In 1 text, characters that cannot be stored were replaced by �.",
+            "In {count:,} texts, characters that cannot be stored were replaced by �.",
+        ),
+        "times": (
+            "1 message had a time in the future, which was set to now.",
+            "{count:,} messages had a time in the future, which was set to now.",
+        ),
+    }
+)
+
+
+@dataclass(slots=True)
+class ImportReport:
+    """Counts what an import does.
+
+    Attributes:
+        limits: For the sentences.
+        source: Where the conversations come from; None until it is known.
+        imported: Conversations that are stored.
+        refused: Conversations that are not, by reason.
+        titles: The first titles of those, by reason.
+        problems: The first of those, each with its reason.
+        files: Files that are stored.
+        lost_files: The names of files that are not.
+        notes: What was left out or changed, by kind.
+        failure: Why the rest of the file was not read; None where all of it was.
+    """
+
+    limits: ImportLimits
+    source: Source | None = None
+    imported: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+    titles: dict[str, list[str]] = field(default_factory=dict)
+    problems: list[dict[str, str]] = field(default_factory=list)
+    files: int = 0
+    lost_files: Counter[str] = field(default_factory=Counter)
+    lost_names: dict[str, list[str]] = field(default_factory=dict)
+    notes: Counter[str] = field(default_factory=Counter)
+    failure: str | None = None
+
+    def refuse(self, title: str, reason: str) -> None:
+        """Count a conversation that is not imported."""
+        reason = reason if reason in REASONS else "shape"
+        self.refused[reason] += 1
+        title = title[:TITLE_CHARS]
+        if len(names := self.titles.setdefault(reason, [])) < MAX_NAMED and title:
+            names.append(title)
+        if len(self.problems) < MAX_PROBLEMS:
+            self.problems.append({"title": title, "reason": self._text(REASONS[reason])})
+
+    def lose_file(self, name: str, reason: str) -> None:
+        """Count a file that is not stored; `reason` is a sentence."""
+        self.lost_files[reason] += 1
+        if len(names := self.lost_names.setdefault(reason, [])) < MAX_NAMED:
+            names.append(name[:TITLE_CHARS])
+
+    @property
+    def progress(self) -> dict[str, Any]:
+        """What a client is told while the import runs."""
+        return {"imported": self.imported, "refused": self.refused.total()}
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """What a client is told at the end."""
+        return {
+            "done": True,
+            "is_complete": self.failure is None,
+            "source": SOURCE_NAMES[self.source] if self.source is not None else None,
+            **self.progress,
+            "files": self.files,
+            "files_left_out": self.lost_files.total(),
+            "sentence": " ".join(self._sentences()),
+            "problems": self.problems,
+        }
+
+    def failure_sentence(self, reason: str) -> str:
+        """Return why a file cannot be read; `reason` is a key of `FAILURES`."""
+        return self._text(FAILURES.get(reason, FAILURES["worker"]))
+
+    def _sentences(self) -> Iterator[str]:
+        refused = self.refused.total()
+        total = self.imported + refused
+        came_from = f" from {SOURCE_NAMES[self.source]}" if self.source is not None else ""
+        conversations = "conversation" if total == 1 else "conversations"
+        if refused:
+            verb, others = _was(self.imported), _was(refused)
+            reasons = "; ".join(map(self._reason, self.refused))
+            yield (
+                f"{self.imported:,} of {total:,} {conversations}{came_from} {verb} imported; "
+                f"{refused:,} {others} not: {reasons}."
+            )
+        else:
+            yield f"{self.imported:,} {conversations}{came_from} {_was(total)} imported."
+        if self.failure is not None:
+            yield f"The rest was not read: {self.failure_sentence(self.failure)}"
+        for reason, count in self.lost_files.items():
+            files = "1 file was" if count == 1 else f"{count:,} files were"
+            yield f"{files} left out ({_named(self.lost_names[reason], count)}): {reason}"
+        for kind, count in self.notes.items():
+            if count and kind in NOTES:
+                yield NOTES[kind][count > 1].format(count=count)
+
+    def _reason(self, reason: str) -> str:
+        count, titles = self.refused[reason], self.titles.get(reason, [])
+        named = f" ({_named([f'“{title}”' for title in titles], count)})" if titles else ""
+        return f"in {count:,} {self._text(REASONS[reason])}{named}"
+
+    def _text(self, sentence: str) -> str:
+        limits = self.limits
+        return sentence.format(
+            message_chars=limits.message_chars,
+            answer_chars=limits.answer_chars,
+            messages=limits.messages,
+            conversation_megabytes=limits.conversation_bytes // 1_000_000,
+            total_megabytes=limits.total_bytes // 1_000_000,
+        )
+
+
+def _was(count: int) -> str:
+    return "was" if count == 1 else "were"
+
+
+def _named(names: list[str], count: int) -> str:
+    further = f" and {count - len(names):,} more" if count > len(names) else ""
+    return ", ".join(names) + further

@@ -1,0 +1,156 @@
+"""Worker process that reads an export file: ``python -m cmw_agent.conversations.importing.worker``.
+
+The file is its standard input, its limits are its argument. It writes one JSON object a line: what
+`events` yields. It has no settings and no secrets and enters the sandbox before it reads. The file
+may be hostile, so the caller trusts nothing that this process does.
+"""
+
+import base64
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any, BinaryIO
+
+import orjson
+
+from cmw_agent.conversations.importing import readers
+from cmw_agent.conversations.importing.archive import ExportArchive
+from cmw_agent.conversations.importing.json_splitter import JsonSplitter
+from cmw_agent.conversations.importing.records import (
+    ImportedConversation,
+    ImportedMessage,
+    ImportLimits,
+    Source,
+    UnreadableError,
+)
+from cmw_agent.files import extraction_worker, sandbox
+
+PART_CHARS = 250_000  # of the messages of one line, beside a longer message's own
+PART_MESSAGES = 100
+FILE_BYTES = 131_072  # of a file in one line
+Event = dict[str, Any]
+
+
+def main() -> None:
+    """Read the file in the sandbox, and write an event a line."""
+    job = json.loads(sys.argv[1])
+    output = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    extraction_worker.limit_resources(job)
+    sys.addaudithook(extraction_worker.forbid)
+    try:
+        sandbox.enter(extraction_worker.readable_paths())
+        source = os.fdopen(0, "rb")
+        for event in events(source, ImportLimits(**job["limits"])):
+            output.write(orjson.dumps(event) + b"\n")
+    except MemoryError:
+        output.write(b'{"event":"failed","reason":"memory"}\n')
+    except sandbox.SandboxError:
+        output.write(b'{"event":"failed","reason":"unavailable"}\n')
+    output.flush()
+    os._exit(0)
+
+
+def events(source: BinaryIO, limits: ImportLimits) -> Iterator[Event]:
+    """Yield what an export file holds.
+
+    ``source`` names the source, before the first conversation. For each conversation come
+    ``conversation``, parts of its ``messages``, each behind the files that they refer to (``file``,
+    ``bytes``, ``file_end``), and ``end``; or ``refused`` with a reason. The last one is ``done``,
+    or ``failed`` with a reason where the rest of the file could not be read.
+    """
+    try:
+        archive = ExportArchive(source)
+        yield from _conversations(archive, limits)
+        yield {"event": "done"}
+    except UnreadableError as error:
+        yield {"event": "failed", "reason": str(error)}
+
+
+def _conversations(archive: ExportArchive, limits: ImportLimits) -> Iterator[Event]:
+    source: Source | None = None
+    refused: list[Event] = []  # before the source is known
+    for element in _elements(archive, limits):
+        title = ""
+        try:
+            value = readers.parse(element)
+            title = readers.title_of(value)
+            found = readers.source_of(value)
+            if source is None:
+                source = found
+                yield {"event": "source", "source": source}
+                yield from refused
+                refused.clear()
+            conversation = readers.read(found, value, limits)
+        except UnreadableError as error:
+            event = {"event": "refused", "title": title, "reason": str(error)}
+            if source is not None:
+                yield event
+            elif len(refused) < PART_MESSAGES:
+                refused.append(event)
+        else:
+            del element, value
+            yield from _conversation_events(conversation, archive)
+    if source is None:
+        raise UnreadableError(refused[0]["reason"] if len(refused) == 1 else "shape")
+
+
+def _elements(archive: ExportArchive, limits: ImportLimits) -> Iterator[bytes | None]:
+    total = 0
+    for document in archive.documents():
+        splitter = JsonSplitter(limits.conversation_bytes)
+        for piece in document:
+            total += len(piece)
+            if total > limits.total_bytes:
+                raise UnreadableError("total")
+            yield from splitter.feed(piece)
+        if not splitter.is_complete:
+            raise UnreadableError("cut")
+
+
+def _conversation_events(
+    conversation: ImportedConversation, archive: ExportArchive
+) -> Iterator[Event]:
+    yield {"event": "conversation"} | {
+        name: getattr(conversation, name)
+        for name in ("title", "created_at", "updated_at", "agent", "notes")
+    }
+    for part in _parts(conversation.messages):
+        for message in part:
+            # Of messages that are not shown nothing is stored yet.
+            for reference in message.files if message.is_shown else ():
+                yield from _file_events(reference.path, reference.name, archive)
+        yield {"event": "messages", "messages": part}
+    yield {"event": "end"}
+
+
+def _parts(messages: Sequence[ImportedMessage]) -> Iterator[list[ImportedMessage]]:
+    part: list[ImportedMessage] = []
+    chars = 0
+    for message in messages:
+        size = len(message.text) + len(message.thinking or "")
+        if part and (chars + size > PART_CHARS or len(part) == PART_MESSAGES):
+            yield part
+            part, chars = [], 0
+        part.append(message)
+        chars += size
+    if part:
+        yield part
+
+
+def _file_events(path: str | None, name: str, archive: ExportArchive) -> Iterator[Event]:
+    yield {"event": "file", "name": name}
+    is_whole = path is not None
+    try:
+        for piece in archive.file(path) if path is not None else ():
+            for start in range(0, len(piece), FILE_BYTES):
+                data = base64.b64encode(piece[start : start + FILE_BYTES]).decode()
+                yield {"event": "bytes", "data": data}
+    except UnreadableError:
+        is_whole = False
+    yield {"event": "file_end", "is_whole": is_whole}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,193 @@
+"""Stores conversations that come from elsewhere, in transactions of bounded size.
+
+Functions of one connection; each statement names the owner. A conversation is hidden, like a deleted
+one, until its last part is stored: what an import leaves behind that was cut off goes with the
+deleted ones.
+"""
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from memory.conversations import files
+from memory.errors import ConversationNotFoundError
+from memory.records import (
+    AnswerDetails,
+    ConversationOrigin,
+    ConversationStatus,
+    Feedback,
+    MessageStatus,
+    Role,
+    ToolRecord,
+)
+from memory.schema import UtcDateTime, agent_messages, agent_sessions
+from memory.validation import pack_details, pack_tools, title_of
+
+MAX_MESSAGES = 500  # of one part
+
+_sessions = agent_sessions.c
+# A conversation that is there already is not this import's, and `_GROW` says so.
+_CREATE: Final = {
+    "sqlite": sqlite.insert(agent_sessions).on_conflict_do_nothing(),
+    "postgresql": postgresql.insert(agent_sessions).on_conflict_do_nothing(),
+}
+_GROW: Final = (
+    sa.update(agent_sessions)
+    .where(
+        _sessions.session_id == sa.bindparam("conversation_id_", type_=sa.Text),
+        _sessions.owner_id == sa.bindparam("owner_id_", type_=sa.Text),
+        _sessions.deleted_at.is_not(None),
+        _sessions.last_seq == sa.bindparam("before_seq", type_=sa.Integer),
+    )
+    .values(
+        message_count=_sessions.message_count + sa.bindparam("added", type_=sa.Integer),
+        last_seq=_sessions.last_seq + sa.bindparam("added", type_=sa.Integer),
+        has_files=sa.or_(_sessions.has_files, sa.bindparam("with_files", type_=sa.Boolean)),
+        # none for the last part
+        deleted_at=sa.bindparam("hidden_at", type_=UtcDateTime),
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedHead:
+    """A conversation that is imported, without its messages.
+
+    Attributes:
+        conversation_id: A new id.
+        title: Its title, which is cut to the length of a title.
+        started_at: When it began.
+        last_activity_at: When it was last used.
+        status: Its status afterwards.
+        origin: Where it comes from.
+    """
+
+    conversation_id: str
+    title: str
+    started_at: datetime
+    last_activity_at: datetime
+    status: ConversationStatus
+    origin: ConversationOrigin
+
+
+@dataclass(frozen=True, slots=True)
+class MessageToImport:
+    """A message that is imported; `file_ids` are the owner's files that belong to no message yet."""
+
+    role: Role
+    content: str
+    created_at: datetime
+    status: MessageStatus = "complete"
+    model_used: str | None = None
+    thinking: str | None = None
+    tool_calls: Sequence[ToolRecord] = ()
+    finish_reason: str | None = None
+    feedback: Feedback | None = None
+    details: AnswerDetails = field(default_factory=AnswerDetails)
+    file_ids: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ImportPart:
+    """Some messages of a conversation that follow each other.
+
+    Attributes:
+        head: The conversation.
+        after_seq: The seq of the last message that is stored already; 0 before the first part.
+        messages: The messages.
+        is_last: Whether no further part follows, so that the conversation is shown.
+    """
+
+    head: ImportedHead
+    after_seq: int
+    messages: Sequence[MessageToImport]
+    is_last: bool
+
+
+def store(connection: sa.Connection, owner: str, part: ImportPart, now: datetime) -> int:
+    """Store a part of a conversation; return the seq of its last message.
+
+    Raises:
+        ConversationNotFoundError: The parts before it are gone, or the conversation is complete.
+    """
+    if part.after_seq == 0:
+        create = _CREATE[connection.dialect.name]
+        connection.execute(create, _session_row(owner, part.head, now))
+    grown = {
+        "conversation_id_": part.head.conversation_id,
+        "owner_id_": owner,
+        "before_seq": part.after_seq,
+        "added": len(part.messages),
+        "with_files": any(message.file_ids for message in part.messages),
+        "hidden_at": None if part.is_last else now,
+    }
+    if connection.execute(_GROW, grown).rowcount == 0:
+        raise ConversationNotFoundError
+    if part.messages:
+        connection.execute(sa.insert(agent_messages), _message_rows(owner, part))
+    for seq, message in enumerate(part.messages, part.after_seq + 1):
+        if message.file_ids:
+            files.attach_known(
+                connection,
+                owner,
+                message.file_ids,
+                conversation_id=part.head.conversation_id,
+                seq=seq,
+            )
+    return part.after_seq + len(part.messages)
+
+
+def _session_row(owner: str, head: ImportedHead, now: datetime) -> dict[str, Any]:
+    origin = head.origin
+    return {
+        "session_id": head.conversation_id,
+        "owner_id": owner,
+        "agent_id": origin.agent_id,
+        "title": title_of(head.title),
+        "channel": origin.channel,
+        "website_domain": origin.website_domain,
+        "ip_address": origin.ip_address,
+        "context_data": origin.context,
+        "tenant_id": origin.tenant_id,
+        "external_id": origin.external_id,
+        "message_count": 0,
+        "last_seq": 0,
+        "status": head.status,
+        "started_at": head.started_at,
+        "last_activity_at": head.last_activity_at,
+        "ended_at": head.last_activity_at,
+        "deleted_at": now,
+    }
+
+
+def _message_rows(owner: str, part: ImportPart) -> list[dict[str, Any]]:
+    """Return the rows of messages that follow each other, in the order in which they were shown."""
+    rows, turn_id = [], ""
+    for seq, message in enumerate(part.messages, part.after_seq + 1):
+        if message.role == "user" or not turn_id:
+            turn_id = secrets.token_urlsafe(16)
+        rows.append(
+            {
+                "session_id": part.head.conversation_id,
+                "owner_id": owner,
+                "seq": seq,
+                "role": message.role,
+                "content": message.content,
+                "tool_calls": pack_tools(message.tool_calls),
+                "status": message.status,
+                "model_used": message.model_used,
+                "created_at": message.created_at,
+                "turn_id": turn_id,
+                "superseded": False,
+                "feedback": message.feedback,
+                "thinking": message.thinking,
+                "finish_reason": message.finish_reason,
+                "details": pack_details(message.details),
+            }
+        )
+    return rows
