@@ -150,6 +150,8 @@ class SearchHit:
     snippet: str
     last_activity_at: datetime
     is_archived: bool = False
+    is_pinned: bool = False
+    folder: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

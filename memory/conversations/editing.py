@@ -71,6 +71,8 @@ _FOUND = (
     _sessions.title,
     _sessions.last_activity_at,
     _sessions.is_archived,
+    _sessions.is_pinned,
+    _sessions.folder,
 )
 _BY_TITLE: Final = (
     sa.select(*_FOUND)
@@ -161,7 +163,7 @@ def search(connection: sa.Connection, owner: str, query: str, limit: int) -> lis
     titled = connection.execute(
         _BY_TITLE, {"owner_id_": owner, "pattern": f"%{_escaped(query)}%", "rows": limit}
     )
-    hits = {row[0]: SearchHit(row[0], row[1], None, "", row[2], row[3]) for row in titled}
+    hits = {row[0]: SearchHit(row[0], row[1], None, "", *row[2:]) for row in titled}
     matches: dict[str, tuple[int, str]] = {}
     for conversation_id, seq, content in _matches(connection, owner, words):
         matches.setdefault(conversation_id, (seq, snippet(content, words)))
@@ -170,9 +172,9 @@ def search(connection: sa.Connection, owner: str, query: str, limit: int) -> lis
     rows_by_id = {row[0]: row for row in rows}
     for conversation_id in others:
         if conversation_id in rows_by_id:
-            _, title, active, is_archived = rows_by_id[conversation_id]
+            _, title, *rest = rows_by_id[conversation_id]
             hits[conversation_id] = SearchHit(
-                conversation_id, title, *matches[conversation_id], active, is_archived
+                conversation_id, title, *matches[conversation_id], *rest
             )
     return list(hits.values())[:limit]
 

@@ -127,7 +127,7 @@
       const address = new URL(location.href).searchParams.get("c");
       if (address && id && address !== id) setConversation(null);
       showEarlier((shown ?? "").endsWith("+"));
-      window.cmw.refresh?.();
+      window.cmw.changed?.();
       return update({ submit_btn: true, stop_btn: false });
     },
     // The server refused the message: nothing that was written is lost.
