@@ -113,6 +113,7 @@ async def contender(
     port = free_port()
     env = {
         "OPENAI_BASE_URL": model_url,
+        "CMW_TITLES": "off",
         "OPENAI_API_KEY": "benchmark",
         "CMW_MODEL": f"tokens-{tokens}",
     }

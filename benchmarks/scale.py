@@ -113,6 +113,7 @@ async def deployment(count: int, model_url: str, tokens: int) -> AsyncIterator[D
         ports = [free_port() for _ in range(count)]
         env = {
             "OPENAI_BASE_URL": model_url,
+            "CMW_TITLES": "off",
             "OPENAI_API_KEY": "benchmark",
             "CMW_MODEL": f"tokens-{tokens}",
             "CMW_DATA_DIR": str(folder / "data"),  # the app makes it its own account's alone

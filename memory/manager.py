@@ -17,6 +17,7 @@ from memory.conversations import (
 )
 from memory.conversations.file_record_store import FileRecordStore
 from memory.conversations.import_store import ImportStore
+from memory.conversations.order_store import OrderStore
 from memory.conversations.transfer import Holdings
 from memory.conversations.turn_store import TurnStore
 from memory.errors import InvalidTextError, StoreError
@@ -28,14 +29,13 @@ from memory.records import (
     StoredMessage,
     Usage,
 )
-from memory.validation import check_id, check_owner, check_texts, is_id, title_of
+from memory.validation import check_id, check_owner, check_texts, is_id, row_limit, title_of
 
-MAX_ROWS = 500
 ERASE_SECONDS = 1.0  # that `forget` waits at most for the erasure of what was deleted
 SUMMARY_LEASE = timedelta(minutes=2)  # longer than a summary may take
 
 
-class ConversationMemoryManager(TurnStore, FileRecordStore, ImportStore):
+class ConversationMemoryManager(TurnStore, FileRecordStore, ImportStore, OrderStore):
     """Stores and reads the conversations, messages, turns and files of each owner.
 
     What belongs to another owner and what does not exist give the same result in every method:
@@ -72,7 +72,7 @@ class ConversationMemoryManager(TurnStore, FileRecordStore, ImportStore):
         """
         _check(owner, conversation_id)
         newest_first = await self._read(
-            owner, reading.messages, conversation_id, _row_limit(limit), before_seq
+            owner, reading.messages, conversation_id, row_limit(limit), before_seq
         )
         return newest_first[::-1]
 
@@ -85,7 +85,7 @@ class ConversationMemoryManager(TurnStore, FileRecordStore, ImportStore):
         """
         _check(owner, conversation_id)
         return await self._read(
-            owner, reading.messages_after, conversation_id, _row_limit(limit), after_seq
+            owner, reading.messages_after, conversation_id, row_limit(limit), after_seq
         )
 
     async def conversations(
@@ -99,7 +99,7 @@ class ConversationMemoryManager(TurnStore, FileRecordStore, ImportStore):
         check_owner(owner)
         if before is not None and not is_id(before[1]):
             return []
-        return await self._read(owner, reading.conversations, _row_limit(limit), before)
+        return await self._read(owner, reading.conversations, row_limit(limit), before)
 
     async def clients(
         self,
@@ -117,7 +117,7 @@ class ConversationMemoryManager(TurnStore, FileRecordStore, ImportStore):
         check_owner(owner)
         if not is_id(agent_id) or (before is not None and not is_id(before[1])):
             return []
-        return await self._read(owner, tenants.conversations, agent_id, _row_limit(limit), before)
+        return await self._read(owner, tenants.conversations, agent_id, row_limit(limit), before)
 
     async def search(self, owner: str, query: str, *, limit: int = 20) -> list[SearchHit]:
         """Return the conversations whose title or messages hold the words of `query`.
@@ -126,7 +126,7 @@ class ConversationMemoryManager(TurnStore, FileRecordStore, ImportStore):
         InvalidTextError.
         """
         check_texts(query=query)
-        return await self._read(owner, editing.search, query, _row_limit(limit))
+        return await self._read(owner, editing.search, query, row_limit(limit))
 
     async def holdings(self, owner: str) -> Holdings:
         """Return what a sign-in can transfer from this owner to another (`Logins.begin`)."""
@@ -272,7 +272,3 @@ class ConversationMemoryManager(TurnStore, FileRecordStore, ImportStore):
 def _check(owner: str, identifier: str) -> None:
     check_owner(owner)
     check_id(identifier)
-
-
-def _row_limit(limit: int) -> int:
-    return min(max(limit, 1), MAX_ROWS)

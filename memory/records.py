@@ -10,6 +10,8 @@ Role = Literal["user", "assistant"]
 MessageStatus = Literal["complete", "interrupted", "failed"]
 Feedback = Literal["like", "dislike"]
 FileKind = Literal["image", "document", "audio"]
+TitleOrigin = Literal["message", "model", "user"]
+Section = Literal["recent", "arranged", "archived"]
 ConversationStatus = Literal["active", "inactive", "ended"]
 
 
@@ -147,11 +149,17 @@ class SearchHit:
     seq: int | None
     snippet: str
     last_activity_at: datetime
+    is_archived: bool = False
+    is_pinned: bool = False
+    folder: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """One conversation of one owner. `message_count` leaves out superseded messages."""
+    """One conversation of one owner. `message_count` leaves out superseded messages.
+
+    Its owner may pin it, put it into a `folder` and archive it.
+    """
 
     conversation_id: str
     agent_id: str
@@ -167,11 +175,29 @@ class Conversation:
     last_activity_at: datetime
     ended_at: datetime | None
     external_id: str | None = None
+    is_pinned: bool = False
+    is_archived: bool = False
+    folder: str | None = None
 
     @property
     def position(self) -> tuple[datetime, str]:
         """Its position in the list of conversations: the next page begins after it."""
         return (self.last_activity_at, self.conversation_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Arrangement:
+    """A change of where a conversation stands in its owner's list; None changes nothing.
+
+    Attributes:
+        is_pinned: Whether it stands above the others.
+        is_archived: Whether it stands in the archive alone.
+        folder: The name of its folder; an empty one takes it out of its folder.
+    """
+
+    is_pinned: bool | None = None
+    is_archived: bool | None = None
+    folder: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +285,7 @@ class TurnTicket:
         agent_id: The conversation's agent.
         context: The conversation's stored context.
         conversation_created_at: When the conversation was created.
+        has_title: Whether the conversation has a title other than its first message.
     """
 
     turn_id: str
@@ -274,6 +301,7 @@ class TurnTicket:
     agent_id: str = ""
     context: dict[str, Any] = field(default_factory=dict)
     conversation_created_at: datetime | None = None
+    has_title: bool = True
 
 
 def new_conversation_id() -> str:

@@ -79,6 +79,11 @@ agent_sessions = sa.Table(
     # under which it is known there
     sa.Column("tenant_id", sa.Text),
     sa.Column("external_id", sa.Text),
+    # 'message', 'model' or 'user'; none where it is not known: that title is never replaced
+    sa.Column("title_origin", sa.Text),
+    sa.Column("is_pinned", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("is_archived", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("folder", sa.Text),
     sa.UniqueConstraint("session_id", "owner_id"),
     _one_of("status", "active", "inactive", "ended"),
     sa.Index("agent_sessions_by_owner", "owner_id", "last_activity_at", "session_id"),
@@ -91,6 +96,24 @@ deleted_sessions = sa.Index(
     agent_sessions.c.deleted_at,
     sqlite_where=DELETED,
     postgresql_where=DELETED,
+)
+
+# The lists of what is pinned, in a folder or archived read no other conversation.
+ARRANGED = sa.or_(agent_sessions.c.is_pinned.is_(True), agent_sessions.c.folder.is_not(None))
+ARCHIVED = agent_sessions.c.is_archived.is_(True)
+arranged_sessions, archived_sessions = (
+    sa.Index(
+        name,
+        agent_sessions.c.owner_id,
+        agent_sessions.c.last_activity_at,
+        agent_sessions.c.session_id,
+        sqlite_where=condition,
+        postgresql_where=condition,
+    )
+    for name, condition in (
+        ("agent_sessions_arranged", ARRANGED),
+        ("agent_sessions_archived", ARCHIVED),
+    )
 )
 
 OF_A_TENANT = agent_sessions.c.tenant_id.is_not(None)

@@ -10,6 +10,7 @@ from memory.errors import ConversationNotFoundError, InvalidTextError
 from memory.records import AnswerDetails, PictureRecord, SourceRecord, ToolRecord
 
 TITLE_LENGTH = 60
+MAX_ROWS = 500  # of one list
 _BEFORE, _AFTER = 40, 80  # characters of a snippet around the first word that was found
 _NO_DETAILS = AnswerDetails()
 _ID = re.compile(r"[\x21-\x7e]{1,128}")
@@ -46,6 +47,11 @@ def check_id(identifier: str) -> None:
     """Raise ConversationNotFoundError for what cannot be an id."""
     if not is_id(identifier):
         raise ConversationNotFoundError
+
+
+def row_limit(limit: int) -> int:
+    """Return `limit`, brought into 1 to 500."""
+    return min(max(limit, 1), MAX_ROWS)
 
 
 def title_of(text: str) -> str:

@@ -55,6 +55,8 @@ def settings_for(folder: Path, **changes: Any) -> Settings:
         "address_share": 1,
         # otherwise the app asks the endpoint for it, which counts as a request
         "user_field": "safety_identifier",
+        # the page's conversations would be named by a further request, and tests count requests
+        "titles": "off",
     }
     return Settings(_env_file=None, **{**values, **changes})
 

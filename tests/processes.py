@@ -97,7 +97,9 @@ async def started(folder: Path, settings: Mapping[str, str]) -> AsyncIterator[Pr
     # The second is imported late, by an app that has an endpoint, as all of these have.
     context.set_forkserver_preload(["cmw_agent.cli.serve", "cmw_agent.llm.coalesced_model"])
     pipes = [context.Pipe(duplex=False) for _ in range(2)]
-    environment = {"PATH": os.environ["PATH"], "CMW_PORT": "0", **settings}
+    # A title would be one further request to the endpoint, and tests count them.
+    defaults = {"PATH": os.environ["PATH"], "CMW_PORT": "0", "CMW_TITLES": "off"}
+    environment = {**defaults, **settings}
     writers = [writer for _, writer in pipes]
     inner = context.Process(target=_run, args=(str(folder), environment, *writers), daemon=True)
     inner.start()

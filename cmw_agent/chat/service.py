@@ -22,6 +22,7 @@ from cmw_agent.chat.model_choice import ModelChoice
 from cmw_agent.chat.stateless_turn import StatelessTurn
 from cmw_agent.chat.stored_turn import NewMessage, Regeneration, StoredTurn, StoredTurnServices
 from cmw_agent.chat.summarizer import Summarizer
+from cmw_agent.chat.titler import Titler
 from cmw_agent.chat.turn import Turn, TurnReader
 from cmw_agent.chat.turn_runner import KEEP_SECONDS, SettlingTasks, TurnRunner, TurnStrategy
 from cmw_agent.conversations.running_turns import RunningTurns
@@ -72,6 +73,7 @@ class ChatService:
         self._idle.set()
         self._keeper: asyncio.Task[None] | None = None
         self._summaries = Summarizer(dependencies)
+        self.titles = Titler(dependencies)
         self._contexts = ContextCache(dependencies.settings.history_tokens)
         self._stored_turns = StoredTurnServices(dependencies, self._contexts, commands)
         self._open = True
@@ -309,6 +311,7 @@ class ChatService:
         for turn in turns:
             turn.stop()
         await asyncio.gather(*(turn.ended() for turn in turns))
+        await self.titles.close()
 
     async def close(self) -> None:
         """Begin no more turns, stop the running ones and wait until each is stored."""
@@ -349,6 +352,8 @@ class ChatService:
             raise self._counted(ConversationInUseError())
         hold = self._take_slot(session)
         self._summaries.stop(session)
+        if isinstance(request, Regeneration):
+            self.titles.stop(session.owner, request.conversation)
         strategy = StoredTurn(self._stored_turns, session, turn, request, first)
         if first is None:
             self._turns.add(session.principal, conversation, turn)
@@ -381,6 +386,8 @@ class ChatService:
             summary = await runner.run()
             if summary is not None and self._open:
                 self._summaries.begin(runner.session, summary)
+                if summary.title is not None:
+                    self.titles.begin(runner.session, summary.title)
         finally:
             # Here and not after the task's end: a caller that sees it may begin the next turn.
             self._remove(turn, hold)

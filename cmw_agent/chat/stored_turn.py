@@ -14,6 +14,7 @@ from cmw_agent.chat.context_cache import CachedContext, ContextCache
 from cmw_agent.chat.dependencies import ChatDependencies
 from cmw_agent.chat.model_choice import ModelChoice, settle
 from cmw_agent.chat.summarizer import SummaryRequest
+from cmw_agent.chat.titler import MAX_SEQ, TitleRequest
 from cmw_agent.chat.turn import (
     SETTLE_SECONDS,
     AgentRequest,
@@ -35,6 +36,7 @@ from memory.errors import StoreError
 from memory.records import ConversationOrigin, NewTurn, TurnTicket
 
 CHARS_PER_TOKEN = 4
+PAGE = "web"  # the channel of the page
 NOT_KEPT = "A picture of this answer was not kept."
 
 
@@ -355,4 +357,16 @@ class StoredTurn:
         self._contexts.keep(self.session, self._context, self._ticket.answer_seq, text)
         if self._summary_models is None:
             return None  # a command, which asks no model
-        return SummaryRequest(self._context, self._summary_models)
+        title = self._title_request(self._context, self._summary_models, text)
+        return SummaryRequest(self._context, self._summary_models, title)
+
+    def _title_request(
+        self, context: CachedContext, models: RunModels, answer: str
+    ) -> TitleRequest | None:
+        """Return what names the conversation; None for one that is in no list of the page."""
+        session, ticket, created_at = self.session, self._ticket, context.conversation_created_at
+        is_listed = session.channel == PAGE and session.principal.is_kept
+        if ticket.has_title or ticket.user_seq > MAX_SEQ or not is_listed or created_at is None:
+            return None
+        questions = [message.content for message in context.messages if message.role == "user"]
+        return TitleRequest(ticket.conversation_id, created_at, questions[-1], answer, models)

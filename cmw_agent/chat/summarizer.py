@@ -11,6 +11,7 @@ from functools import partial
 from cmw_agent.chat.answer import AnswerAccumulator
 from cmw_agent.chat.context_cache import CachedContext
 from cmw_agent.chat.dependencies import ChatDependencies
+from cmw_agent.chat.titler import TitleRequest
 from cmw_agent.conversations.sessions import LiveSession
 from cmw_agent.core.errors import describe_exception
 from cmw_agent.core.logs import get_logger
@@ -35,16 +36,18 @@ SHARE = 4  # a part is summarised from a quarter of the window's budget on
 
 @dataclass(frozen=True, slots=True)
 class SummaryRequest:
-    """What may be summarised after an answer.
+    """What may be summarised, and named, after an answer.
 
     Args:
         context: The conversation's context window.
         models: The conversation's model and those that may replace it: no other endpoint is sent
             its messages.
+        title: Names the conversation; None where it has a title, or needs none.
     """
 
     context: CachedContext
     models: RunModels
+    title: TitleRequest | None = None
 
 
 class Summarizer:

@@ -110,6 +110,12 @@ class ModelSettings(SettingsBase):
             "on, off or prompt_cache_key",
         )
     )
+    titles: Annotated[Literal["on", "off"], checked(values.switch)] = setting(
+        "on",
+        "Have a conversation on the page named by its own model after the first answer: one further "
+        "request of a few hundred tokens, which counts as its user's. The demo model names none.",
+        "on or off",
+    )
     transcription_model: Annotated[str, checked(values.line)] = setting(
         "whisper-1",
         "Model that the endpoint's `/audio/transcriptions` is asked for.",

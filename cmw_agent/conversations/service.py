@@ -16,11 +16,26 @@ from cmw_agent.core.store_errors import mapped_store_errors
 from cmw_agent.files.service import Files, MemoryOf
 from cmw_agent.identity.principals import Principal
 from memory.errors import InvalidTextError
-from memory.records import Conversation, Feedback, SearchHit, StoredMessage, Usage, utcnow
+from memory.records import (
+    Arrangement,
+    Conversation,
+    Feedback,
+    SearchHit,
+    Section,
+    StoredMessage,
+    Usage,
+    utcnow,
+)
 
 PAGE = 30  # conversations of one page of the list
+ARRANGED_PAGE = 100  # of those that are pinned or in a folder: folders are shown whole
 MESSAGES_AT_ONCE = 5  # of a conversation that is read whole: each may be large
 QUERY_CHARS = 200
+
+
+def page_size(section: Section) -> int:
+    """Return how many conversations a page of a section holds at most."""
+    return ARRANGED_PAGE if section == "arranged" else PAGE
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +88,19 @@ class ConversationService:
         with mapped_store_errors():
             return await memory.conversations(principal.id, limit=PAGE, before=before)
 
+    async def section(
+        self,
+        principal: Principal,
+        section: Section,
+        before: tuple[datetime, str] | None = None,
+    ) -> list[Conversation]:
+        """Return a page of a section of the list, newest first, of what stands behind `before`."""
+        memory = self._memory_of(principal)
+        with mapped_store_errors():
+            return await memory.listed(
+                principal.id, section, limit=page_size(section), before=before
+            )
+
     async def search(self, principal: Principal, query: str) -> list[SearchHit]:
         """Return the conversations that hold the query's words, titles first."""
         with mapped_store_errors():
@@ -87,6 +115,15 @@ class ConversationService:
             except InvalidTextError:
                 raise InvalidMessageError("Please write a title of letters first.") from None
             return (await memory.conversation(principal.id, conversation)).title
+
+    async def arrange(
+        self, principal: Principal, conversation: str, change: Arrangement
+    ) -> Conversation:
+        """Pin, archive or file a conversation, or take that back; return it as it is stored."""
+        memory = self._memory_of(principal)
+        with mapped_store_errors():
+            await memory.arrange(principal.id, conversation, change)
+            return await memory.conversation(principal.id, conversation)
 
     async def delete(self, principal: Principal, conversation: str) -> None:
         """Put a conversation out of sight; a running answer in it is stopped first."""

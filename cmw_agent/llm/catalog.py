@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,12 @@ from cmw_agent.llm.coalescing import FlushInterval
 from cmw_agent.llm.demo_model import DemoModel
 from cmw_agent.llm.fallback import BoundModel, RunModels
 from cmw_agent.llm.http_client import Upstream
-from cmw_agent.llm.profiled_completions import ProfiledCompletions, profile_fields
+from cmw_agent.llm.profiled_completions import (
+    SAMPLING,
+    ProfiledCompletions,
+    limit_field,
+    profile_fields,
+)
 from cmw_agent.llm.request_fields import RequestFields, probing
 
 if TYPE_CHECKING:
@@ -25,6 +31,9 @@ if TYPE_CHECKING:
 PATHS: Mapping[Api, str] = MappingProxyType(
     {"chat": "/chat/completions", "responses": "/responses"}
 )
+
+
+EFFORT_FIELD = SAMPLING["effort"]
 
 
 def import_model_class() -> "type[CoalescedChatOpenAI]":
@@ -80,6 +89,19 @@ class ModelCatalog:
             self.models.tuned(agent, name, effort) for name in self.models.line(agent, model)
         ]
         return RunModels([self._bound(owner, profile) for profile in profiles])
+
+    def short(self, bound: BoundModel, tokens: int, thinking_tokens: int) -> RunModels:
+        """Return a model, without those that may replace it, whose answers are short.
+
+        Args:
+            bound: The model.
+            tokens: The most tokens of an answer.
+            thinking_tokens: The same for a model that thinks, whose thoughts count as tokens.
+        """
+        profile = self.models.by_id[bound.id]
+        effort = EFFORT_FIELD in bound.fields
+        limit = {limit_field(profile.base_url): thinking_tokens if effort else tokens}
+        return RunModels([replace(bound, fields={**bound.fields, **limit})])
 
     def _bound(self, owner: str, profile: ModelProfile) -> BoundModel:
         # The user's fields come last: no profile replaces them.

@@ -73,11 +73,12 @@ def profile_fields(profile: ModelProfile) -> dict[str, Any]:
         if (value := getattr(profile, name)) is not None
     }
     if profile.output_tokens is not None:
-        fields[_limit_field(profile.base_url)] = profile.output_tokens
+        fields[limit_field(profile.base_url)] = profile.output_tokens
     return {**fields, **profile.extra_body}
 
 
-def _limit_field(base_url: str | None) -> str:
+def limit_field(base_url: str | None) -> str:
+    """Return the name of the field that bounds the tokens of an answer at an endpoint."""
     host = (urlsplit(base_url).hostname or "") if base_url else NEW_LIMIT_HOSTS[0]
     return "max_completion_tokens" if host.endswith(NEW_LIMIT_HOSTS) else "max_tokens"
 

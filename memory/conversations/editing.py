@@ -27,7 +27,7 @@ _OWN = sa.and_(
 _RENAME: Final = (
     sa.update(agent_sessions)
     .where(_OWN, _sessions.deleted_at.is_(None))
-    .values(title=sa.bindparam("new_title"))
+    .values(title=sa.bindparam("new_title"), title_origin="user")
 )
 _CONTEXT: Final = (
     sa.select(_sessions.context_data).where(_OWN, _sessions.deleted_at.is_(None)).with_for_update()
@@ -66,8 +66,16 @@ _CLOSE: Final = (
     .where(_OWN, _sessions.deleted_at.is_(None))
     .values(status="ended", ended_at=sa.bindparam("at", type_=UtcDateTime))
 )
+_FOUND = (
+    _sessions.session_id,
+    _sessions.title,
+    _sessions.last_activity_at,
+    _sessions.is_archived,
+    _sessions.is_pinned,
+    _sessions.folder,
+)
 _BY_TITLE: Final = (
-    sa.select(_sessions.session_id, _sessions.title, _sessions.last_activity_at)
+    sa.select(*_FOUND)
     .where(
         _sessions.owner_id == sa.bindparam("owner_id_"),
         _sessions.deleted_at.is_(None),
@@ -89,7 +97,7 @@ _MATCHES: Final = {
         AND m.owner_id = :owner_id_ AND NOT m.superseded
         ORDER BY m.message_id DESC LIMIT :rows""",
 }
-_BY_ID: Final = sa.select(_sessions.session_id, _sessions.title, _sessions.last_activity_at).where(
+_BY_ID: Final = sa.select(*_FOUND).where(
     _sessions.owner_id == sa.bindparam("owner_id_"),
     _sessions.deleted_at.is_(None),
     _sessions.session_id.in_(sa.bindparam("ids", expanding=True)),
@@ -155,7 +163,7 @@ def search(connection: sa.Connection, owner: str, query: str, limit: int) -> lis
     titled = connection.execute(
         _BY_TITLE, {"owner_id_": owner, "pattern": f"%{_escaped(query)}%", "rows": limit}
     )
-    hits = {row[0]: SearchHit(row[0], row[1], None, "", row[2]) for row in titled}
+    hits = {row[0]: SearchHit(row[0], row[1], None, "", *row[2:]) for row in titled}
     matches: dict[str, tuple[int, str]] = {}
     for conversation_id, seq, content in _matches(connection, owner, words):
         matches.setdefault(conversation_id, (seq, snippet(content, words)))
@@ -164,9 +172,9 @@ def search(connection: sa.Connection, owner: str, query: str, limit: int) -> lis
     rows_by_id = {row[0]: row for row in rows}
     for conversation_id in others:
         if conversation_id in rows_by_id:
-            _, title, active = rows_by_id[conversation_id]
+            _, title, *rest = rows_by_id[conversation_id]
             hits[conversation_id] = SearchHit(
-                conversation_id, title, *matches[conversation_id], active
+                conversation_id, title, *matches[conversation_id], *rest
             )
     return list(hits.values())[:limit]
 

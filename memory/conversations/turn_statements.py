@@ -27,13 +27,14 @@ _CONTINUED: Final = (
     _sessions.agent_id,
     _sessions.context_data,
     _sessions.started_at,
+    _sessions.title_origin,
 )
 _WITH_FILES = sa.bindparam("with_files", type_=sa.Boolean)
 
 
 def _create_or_extend(insert: Any) -> sa.Executable:
     new = insert(agent_sessions).values(
-        message_count=2, last_seq=2, has_files=_WITH_FILES, **_ACTIVE
+        message_count=2, last_seq=2, has_files=_WITH_FILES, title_origin="message", **_ACTIVE
     )
     return cast(
         sa.Executable,
@@ -90,21 +91,22 @@ EXTEND: Final = Prepared(
     .returning(*_CONTINUED)
 )
 
+_NEW_TITLE = sa.bindparam("new_title", type_=sa.Text)
+_RETITLED = sa.and_(
+    _sessions.message_count <= 2,
+    _NEW_TITLE.is_not(None),
+    sa.func.coalesce(_sessions.title_origin, "") != "user",
+)
 # A retry supersedes as many messages as it adds, so the count stays. An edited first message
-# takes the title with it.
+# takes the title with it, unless the user has given one.
 REPLACE: Final = (
     sa.update(agent_sessions)
     .where(_OWN_SESSION)
     .values(
         last_seq=_sessions.last_seq + sa.bindparam("added", type_=sa.Integer),
         last_activity_at=_AT,
-        title=sa.case(
-            (
-                _sessions.message_count <= 2,
-                sa.func.coalesce(sa.bindparam("new_title", type_=sa.Text), _sessions.title),
-            ),
-            else_=_sessions.title,
-        ),
+        title=sa.case((_RETITLED, _NEW_TITLE), else_=_sessions.title),
+        title_origin=sa.case((_RETITLED, "message"), else_=_sessions.title_origin),
         **_ACTIVE,
     )
     .returning(*_CONTINUED)

@@ -234,6 +234,7 @@ def _with_conversation(ticket: TurnTicket, row: Any) -> TurnTicket:
         agent_id=row.agent_id,
         context=row.context_data or {},
         conversation_created_at=row.started_at,
+        has_title=row.title_origin != "message",
     )
 
 

@@ -13,13 +13,14 @@ import pytest
 
 from memory.engine.database import Database
 from memory.manager import ConversationMemoryManager
-from memory.records import NewTurn
+from memory.records import Arrangement, NewTurn
 from tests.contract.conftest import ALICE, BOB, Store, rows_of
 
 ABSENT = "nothing-is-called-so"
 Call = Callable[[Store, str, str], Awaitable[object]]
 
 CALLS: Final[dict[str, Call]] = {
+    "arrange": lambda s, o, i: s.arrange(o, i, Arrangement(is_pinned=True)),
     "begin_turn": lambda s, o, i: s.begin_turn(o, NewTurn(i, "mine", key=f"k {i}")),
     "begin_retry": lambda s, o, i: s.begin_retry(o, i, key=f"again {i}"),
     "close_conversation": lambda s, o, i: s.close_conversation(o, i),
@@ -36,8 +37,12 @@ CALLS: Final[dict[str, Call]] = {
     "update_context": lambda s, o, i: s.update_context(o, i, {"mine": 1}),
     "window": lambda s, o, i: s.window(o, i, budget=1000, before_seq=100),
 }
-# what they need is not there here: a claimed part, and files
-ELSEWHERE = {"store_summary": "test_memory_summaries.py", "files_of": "test_memory_files.py"}
+# what they need is not there here: a claimed part, a conversation's time, and files
+ELSEWHERE = {
+    "store_summary": "test_memory_summaries.py",
+    "store_title": "test_memory_order.py",
+    "files_of": "test_memory_files.py",
+}
 STATES: Final[dict[str, Call]] = {
     "active": CALLS["conversation"],
     "inactive": CALLS["mark_inactive"],

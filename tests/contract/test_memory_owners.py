@@ -11,7 +11,7 @@ from memory.engine.database import Database
 from memory.engine.scopes import EVERYONE
 from memory.errors import ConversationNotFoundError, StoreError
 from memory.manager import ConversationMemoryManager
-from memory.records import NewTurn
+from memory.records import Arrangement, NewTurn
 from memory.schema import agent_messages, agent_turns
 from tests.contract.conftest import ALICE, BOB, Store, rows_of
 
@@ -28,6 +28,7 @@ BY_CONVERSATION: dict[str, Call] = {
     "messages_after": lambda s, i: s.messages_after(BOB, i, after_seq=0),
     "older messages": lambda s, i: s.messages(BOB, i, before_seq=100),
     "rename": lambda s, i: s.rename(BOB, i, "mine"),
+    "arrange": lambda s, i: s.arrange(BOB, i, Arrangement(folder="mine")),
     "delete": lambda s, i: s.delete(BOB, i),
     "restore": lambda s, i: s.restore(BOB, i),
     "rate": lambda s, i: s.rate(BOB, i, 2, "dislike"),
@@ -157,7 +158,7 @@ def test_every_method_asks_for_the_owner_first() -> None:
         for name, method in inspect.getmembers(ConversationMemoryManager, inspect.isfunction)
         if not name.startswith("_")
     }
-    assert len(methods) == 33
+    assert len(methods) == 36
     for name, method in methods.items():
         _self, first, *_ = inspect.signature(method).parameters.values()
         assert first.name == "owner", name

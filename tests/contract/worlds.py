@@ -69,9 +69,12 @@ def fill(connection: sa.Connection, owners: Owners) -> None:
         "started_at": BEFORE,
         "last_activity_at": BEFORE,
         "tenant_id": owners.get(agent_sessions, ALICE),
+        "title_origin": "message",
     }
     add(agent_sessions, session_id="hers", **ordinary)
     add(agent_sessions, session_id="gone", deleted_at=BEFORE, **ordinary)
+    add(agent_sessions, session_id="pinned", is_pinned=True, **ordinary)
+    add(agent_sessions, session_id="archived", is_archived=True, **ordinary)
     for seq, role in ((1, "user"), (2, "assistant")):
         add(
             agent_messages,

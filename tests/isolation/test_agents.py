@@ -93,6 +93,7 @@ KEYED: dict[tuple[str, str], tuple[str, Any]] = {
     ("GET", f"{CHAT}/sessions"): ("read", None),
     ("POST", f"{CHAT}/sessions"): ("agents", {}),
     ("GET", ONE): ("read", None),
+    ("PATCH", ONE): ("agents", {"pinned": True}),
     ("DELETE", ONE): ("agents", None),
     ("POST", f"{ONE}/end"): ("agents", None),
     ("GET", f"{ONE}/export"): ("read", None),

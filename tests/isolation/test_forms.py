@@ -29,6 +29,7 @@ JUDGED = {
     **dict.fromkeys(
         (
             "/history/rename",
+            "/history/arrange",
             "/history/delete",
             "/history/restore",
             "/history/forget",
@@ -68,6 +69,7 @@ JUDGED = {
     "/whatsapp/incoming": "signature",
 }
 GRADIO_S_OWN = {("POST", "/login")}  # the app's is a GET alone, and the guard closes this one
+PATCHES = {"/api/chat/{agent_id}/sessions/{session_id}"}
 DELETES = {"/api/chat/{agent_id}/sessions/{session_id}", "/embed/{agent_id}/messages"}
 
 
@@ -96,6 +98,7 @@ async def test_every_route_that_may_change_something_is_judged(here: AppWithMode
     found -= GRADIO_S_OWN
     assert (await ask(here.url, "POST", "/login", body=b"a=b")).status == 404
     judged = {("POST", path) for path in JUDGED} | {("DELETE", path) for path in DELETES}
+    judged |= {("PATCH", path) for path in PATCHES}
     assert found == judged
     assert {(r.method, r.template) for r in OPEN_ROUTES if r.changes} == judged
 

@@ -19,7 +19,7 @@ from tests.harness import Browser, Tab, canary, last_text, served, settings_for,
 from tests.rows import rows
 from tests.service import wait_until
 
-POSTS = ("rename", "delete", "restore")
+POSTS = ("rename", "arrange", "delete", "restore")
 NO_REQUEST = ("surrogate", "huge")  # refused before anybody looks at what they name
 NOBODY = "v" + "0" * 32
 SCRIPT = "<script>alert(1)</script>"
@@ -99,6 +99,37 @@ async def test_another_s_conversation_is_one_that_is_not_there(tmp_path: Path) -
         assert (await post(bob, "history/forget", {"sure": True}))[1] == b'{"deleted":1}'
         assert texts((await tab.open()).value) == []  # her page begins anew, her chat is kept
         assert [c["id"] for c in await listed(alice)] == [hers]
+
+
+async def test_a_list_has_sections_of_ones_own(tmp_path: Path) -> None:
+    async with (
+        served(settings_for(tmp_path)) as app,
+        Browser(app.url) as alice,
+        Browser(app.url) as bob,
+    ):
+        await chatted(bob, "bob's own")
+        tab, hers = await chatted(alice, "hers")
+        await tab.run("new_chat", [])
+        await tab.send("another")
+        changed = {"id": hers, "pinned": True, "folder": " My\nwork "}
+        status, body = await post(alice, "history/arrange", changed)
+        item = orjson.loads(body)
+        assert (status, item["pinned"], item["folder"]) == (200, True, "My work")
+        shown = orjson.loads((await get(alice, "history"))[1])
+        assert [c["title"] for c in shown["conversations"]] == ["another"]
+        assert [c["title"] for c in shown["arranged"]["conversations"]] == ["hers"]
+        assert shown["naming"] is False
+        assert (await post(alice, "history/arrange", {"id": hers, "archived": True}))[0] == 200
+        assert await listed(alice, section="arranged") == []
+        assert [c["title"] for c in await listed(alice, section="archived")] == ["hers"]
+        assert await listed(bob, section="archived") == []
+        found = orjson.loads((await get(alice, "history/search", q="hers"))[1])["found"]
+        assert [(hit["archived"], hit["folder"]) for hit in found] == [(True, "My work")]
+        assert (await get(alice, "history", section="everything"))[0] == 400
+        for wrong in ({"pinned": "yes"}, {"archived": 1}, {"folder": 5}):
+            assert (await post(alice, "history/arrange", {"id": hers, **wrong}))[0] == 400, wrong
+        status, _ = await post(alice, "history/arrange", {"id": hers, "folder": "a\0b"})
+        assert status == 422
 
 
 async def test_who_proves_nothing_has_no_history(tmp_path: Path) -> None:

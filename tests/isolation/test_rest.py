@@ -34,6 +34,7 @@ id = "clerk"
 name = "Clerk"
 allowed_origins = ["{SITE}"]
 """
+SESSIONS = "/api/chat/assistant/sessions"
 MESSAGE = "/api/chat/assistant/message"
 
 shared = pytest.mark.asyncio(loop_scope="module")
@@ -128,14 +129,39 @@ async def test_a_stranger_s_key_reads_nothing_and_guesses_nothing(
     for rest, method in (("/end", "POST"), ("", "DELETE")):
         wanted = plain(await bank.at("never-there", rest, method))
         assert plain(await bank.at("mine", rest, method)) == wanted
+    renamed = {"title": "his", "archived": True}
+    wanted = plain(await bank.ask("PATCH", f"{SESSIONS}/never-there", renamed))
+    assert wanted[0] == 404
+    assert plain(await bank.ask("PATCH", f"{SESSIONS}/mine", renamed)) == wanted
     settled = {"call": "call_1", "answer": "approved"}
-    base = "/api/chat/assistant/sessions"
-    wanted = plain(await bank.ask("POST", f"{base}/never-there/approvals", settled))
-    assert plain(await bank.ask("POST", f"{base}/mine/approvals", settled)) == wanted
+    wanted = plain(await bank.ask("POST", f"{SESSIONS}/never-there/approvals", settled))
+    assert plain(await bank.ask("POST", f"{SESSIONS}/mine/approvals", settled)) == wanted
     assert secret.encode() not in bank.received
     own = {row["owner_id"] for row in here.rows()["agent_sessions"] if row["external_id"] == "own"}
     assert here.rows(but=own) == before
     assert (await shop.at("mine")).json["messages"][0]["content"] == secret
+
+
+@shared
+async def test_a_session_is_renamed_pinned_filed_and_archived(
+    here: AppWithModel, shop: Client
+) -> None:
+    await shop.say("Hello", "in-order")
+    path = f"{SESSIONS}/in-order"
+    changed = await shop.ask("PATCH", path, {"title": "Mine", "pinned": True, "folder": "Work"})
+    assert changed.status == 200
+    read = (await shop.at("in-order")).json
+    for item in (changed.json, read):
+        assert [item[name] for name in ("title", "pinned", "archived", "folder")] == [
+            "Mine", True, False, "Work",
+        ]  # fmt: skip
+    again = (await shop.ask("PATCH", path, {"archived": True, "folder": ""})).json
+    assert [again[name] for name in ("title", "pinned", "archived", "folder")] == [
+        "Mine", True, True, None,
+    ]  # fmt: skip
+    for wrong in ({"pinned": "yes"}, {"titel": "x"}, {"title": " "}, {"folder": "a\0b"}):
+        assert (await shop.ask("PATCH", path, wrong)).status == 422, wrong
+    assert (await shop.at("in-order")).json["title"] == "Mine"
 
 
 @shared
@@ -283,6 +309,7 @@ async def test_without_a_known_key_everything_is_refused_alike(here: AppWithMode
         ("POST", "/api/chat/assistant/sessions"),
         ("GET", "/api/chat/assistant/sessions/mine"),
         ("GET", "/api/chat/nobody/sessions/mine"),
+        ("PATCH", "/api/chat/assistant/sessions/mine"),
         ("DELETE", "/api/chat/assistant/sessions/mine"),
         ("POST", "/api/chat/assistant/sessions/mine/end"),
         ("GET", "/api/chat/assistant/sessions/mine/export"),

@@ -99,6 +99,7 @@ WRONG = [
     ("CMW_AGENTS_FILE", "what?"),
     ("CMW_USER_FIELD", "name"),
     ("CMW_CACHE_SALT", "pepper"),
+    ("CMW_TITLES", "some"),
     ("CMW_TRANSCRIPTION_MODEL", "x" * 201),
     ("COMPOSIO_API_KEY", "two words"),
     ("COMPOSIO_BASE_URL", "backend.composio.dev"),

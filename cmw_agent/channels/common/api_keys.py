@@ -98,7 +98,7 @@ class Keys:
         if origin in self._origins:
             headers |= {
                 "Access-Control-Allow-Origin": origin,
-                "Access-Control-Allow-Methods": "GET, POST, DELETE",
+                "Access-Control-Allow-Methods": "GET, POST, PATCH, DELETE",
                 "Access-Control-Allow-Headers": (
                     "Authorization, Content-Type, Accept, Idempotency-Key, X-Session-Id"
                 ),

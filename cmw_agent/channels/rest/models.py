@@ -155,6 +155,20 @@ class SessionItem(BaseModel):
     metadata: dict[str, Any]
     started_at: str
     last_activity_at: str
+    pinned: bool = False
+    archived: bool = False
+    folder: str | None = None
+
+
+class SessionChange(_Taken):
+    """Changes of a conversation; what is left out stays as it is."""
+
+    title: ShortText | None = Field(default=None, description="Cut to 60 characters.")
+    pinned: bool | None = None
+    archived: bool | None = None
+    folder: ShortText | None = Field(
+        default=None, description="Cut to 60 characters; an empty one takes it out of its folder."
+    )
 
 
 class SessionList(BaseModel):

@@ -28,6 +28,7 @@ from cmw_agent.channels.rest.models import (
     PendingApprovalList,
     PendingApprovalResponse,
     PictureItem,
+    SessionChange,
     SessionCreated,
     SessionHistory,
     SessionItem,
@@ -44,7 +45,13 @@ from cmw_agent.core.store_errors import mapped_store_errors
 from cmw_agent.identity import channel_principals
 from cmw_agent.identity.principals import Principal
 from cmw_agent.tools.approvals import seconds_left
-from memory.records import Conversation, StoredMessage, new_conversation_id, utcnow
+from memory.records import (
+    Arrangement,
+    Conversation,
+    StoredMessage,
+    new_conversation_id,
+    utcnow,
+)
 
 MAX_SEQ = 2**31 - 1
 Before = Annotated[str | None, Query(max_length=200, description="`next` of the page before.")]
@@ -90,6 +97,7 @@ class RestSessions:
             status_code=201,
         )
         read(one, self.history, methods=["GET"], response_model=SessionHistory)
+        add(one, self.change, methods=["PATCH"], response_model=SessionItem)
         add(one, self.delete, methods=["DELETE"], status_code=204, response_class=Response)
         add(f"{one}/end", self.end, methods=["POST"], status_code=204, response_class=Response)
         read(f"{one}/files/{{file_id}}", self.file, methods=["GET"], response_class=FileResponse)
@@ -157,6 +165,25 @@ class RestSessions:
             _message_response(message, files, with_thinking=with_thinking) for message in messages
         ]
         return SessionHistory(**_item(stored).model_dump(), messages=shown_messages, next=older)
+
+    async def change(
+        self,
+        agent_id: str,
+        session_id: str,
+        holder: ApiKeyHolder,
+        body: SessionChange,
+        conversation: Wanted = None,
+    ) -> SessionItem:
+        """Rename, pin, archive or file a session's conversation, or take that back."""
+        self._callers.profile(agent_id, by_key(holder))
+        principal = session_of(holder, agent_id, session_id)
+        stored = await self._lookup.conversation(principal, conversation)
+        history = self._services.history
+        if body.title is not None:
+            await history.rename(principal, stored.conversation_id, sanitize_json(body.title))
+        folder = sanitize_json(body.folder)
+        change = Arrangement(body.pinned, body.archived, folder)
+        return _item(await history.arrange(principal, stored.conversation_id, change))
 
     async def delete(self, agent_id: str, session_id: str, holder: ApiKeyHolder) -> Response:
         """Delete everything of a session for good. What is not there counts as deleted."""
@@ -264,6 +291,9 @@ def _item(conversation: Conversation) -> SessionItem:
         metadata=metadata if isinstance(metadata, dict) else {},
         started_at=conversation.started_at.isoformat(),
         last_activity_at=conversation.last_activity_at.isoformat(),
+        pinned=conversation.is_pinned,
+        archived=conversation.is_archived,
+        folder=conversation.folder,
     )
 
 

@@ -8,7 +8,7 @@ import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, cast, get_args
 from urllib.parse import quote
 
 from starlette.requests import Request
@@ -17,16 +17,17 @@ from starlette.routing import Route
 
 from cmw_agent.agent.access import Agents
 from cmw_agent.channels.common.downloads import Download
+from cmw_agent.chat.titler import Titler
 from cmw_agent.conversations.archive_export import MEDIA_TYPE, ArchiveExport
 from cmw_agent.conversations.cursors import InvalidCursorError, decode_cursor, encode_cursor
 from cmw_agent.conversations.export import FORMATS, all_written, formats, written
-from cmw_agent.conversations.service import PAGE, ConversationService
+from cmw_agent.conversations.service import ConversationService, page_size
 from cmw_agent.core.errors import InvalidMessageError, NotFoundError
 from cmw_agent.identity.principals import Principal
 from cmw_agent.limits.budgets import Budgets
 from cmw_agent.web.api.endpoint import body, guarded, text
 from cmw_agent.web.security.visitor_cookie import HEADER
-from memory.records import Conversation, StoredMessage, utcnow
+from memory.records import Arrangement, Conversation, Section, StoredMessage, utcnow
 
 FILE_CHARS = 60
 
@@ -39,6 +40,7 @@ class HistoryRoutes:
         agents: The agents; the page itself shows those that are for everyone.
         budgets: Bounds the exports that are being read.
         visited: Notes that a principal's page is open.
+        titler: Returns what knows whose conversations are about to get titles.
         accounts: Whether visitors may sign in.
         connections: Whether accounts of other services may be connected.
     """
@@ -49,6 +51,7 @@ class HistoryRoutes:
         agents: Agents,
         budgets: Budgets,
         visited: Callable[[Principal], Awaitable[None]],
+        titler: Callable[[], Titler],
         *,
         accounts: bool = False,
         connections: bool = False,
@@ -57,6 +60,7 @@ class HistoryRoutes:
         self._agents = agents
         self._budgets = budgets
         self._visited = visited
+        self._titler = titler
         self._accounts = accounts
         self._connections = connections
 
@@ -69,23 +73,33 @@ class HistoryRoutes:
             Route("/history/export", answered(self.export)),
             Route("/history/everything", answered(self.everything)),
             Route("/history/rename", answered(self.rename), methods=["POST"]),
+            Route("/history/arrange", answered(self.arrange), methods=["POST"]),
             Route("/history/delete", answered(self.delete), methods=["POST"]),
             Route("/history/restore", answered(self.restore), methods=["POST"]),
             Route("/history/forget", answered(self.forget), methods=["POST"]),
         ]
 
     async def listed(self, request: Request, principal: Principal) -> Response:
-        """A page of the list, the cursor of the next one, who is signed in, and their agents."""
-        before = _before(request.query_params.get("before"))
+        """The list's first pages, who is signed in, and their agents; or one page of one section.
+
+        Each page brings the cursor of the next one.
+        """
         await self._visited(principal)
-        page = await self._history().page(principal, before)
-        next_cursor = encode_cursor(page[-1].position) if len(page) == PAGE else None
+        history = self._history()
+        if request.query_params.keys() & {"section", "before"}:
+            section = _section(request.query_params.get("section", "recent"))
+            before = _before(request.query_params.get("before"))
+            page = await history.section(principal, section, before)
+            return JSONResponse(_page(page, page_size(section)))
+        recent = await history.section(principal, "recent")
+        arranged = await history.section(principal, "arranged")
         # Without a cookie nobody can sign in, nor be signed in.
         offered = self._accounts and HEADER not in request.headers
         return JSONResponse(
             {
-                "conversations": [_item(c) for c in page],
-                "next": next_cursor,
+                **_page(recent, page_size("recent")),
+                "arranged": _page(arranged, page_size("arranged")),
+                "naming": self._titler().is_naming(principal.id),
                 "account": _account(principal) if offered else None,
                 "connections": self._connections and principal.is_kept,
                 "agents": await self._own_agents(principal),
@@ -95,8 +109,9 @@ class HistoryRoutes:
     @staticmethod
     def _nothing() -> Response:
         nothing: dict[str, Any] = {
-            "conversations": [],
-            "next": None,
+            **_page([], 1),
+            "arranged": _page([], 1),
+            "naming": False,
             "account": None,
             "connections": False,
         }
@@ -120,6 +135,10 @@ class HistoryRoutes:
                         "title": item.title,
                         "snippet": item.snippet,
                         "at": item.last_activity_at.isoformat(),
+                        "seq": item.seq,
+                        "pinned": item.is_pinned,
+                        "archived": item.is_archived,
+                        "folder": item.folder,
                     }
                     for item in hits
                 ]
@@ -188,6 +207,13 @@ class HistoryRoutes:
         title = await self._history().rename(principal, text(content, "id"), text(content, "title"))
         return JSONResponse({"title": title})
 
+    async def arrange(self, request: Request, principal: Principal) -> Response:
+        """Pin, archive or file a conversation, or take that back."""
+        content = await body(request)
+        change = Arrangement(_flag(content, "pinned"), _flag(content, "archived"), _folder(content))
+        stored = await self._history().arrange(principal, text(content, "id"), change)
+        return JSONResponse(_item(stored))
+
     async def delete(self, request: Request, principal: Principal) -> Response:
         """Put a conversation out of sight."""
         await self._history().delete(principal, text(await body(request), "id"))
@@ -208,11 +234,39 @@ class HistoryRoutes:
         return JSONResponse({"deleted": await self._history().forget(principal)})
 
 
-def _item(conversation: Conversation) -> dict[str, str]:
+def _page(conversations: list[Conversation], size: int) -> dict[str, Any]:
+    full = len(conversations) == size
+    return {
+        "conversations": [_item(conversation) for conversation in conversations],
+        "next": encode_cursor(conversations[-1].position) if full else None,
+    }
+
+
+def _section(name: str) -> Section:
+    if name not in get_args(Section):
+        raise InvalidMessageError("The list has no such section.", status=400)
+    return cast("Section", name)
+
+
+def _flag(content: Mapping[str, Any], name: str) -> bool | None:
+    value = content.get(name)
+    if value is not None and not isinstance(value, bool):
+        raise InvalidMessageError(f"“{name}” must be true or false.", status=400)
+    return value
+
+
+def _folder(content: dict[str, Any]) -> str | None:
+    return text(content, "folder") if content.get("folder") is not None else None
+
+
+def _item(conversation: Conversation) -> dict[str, Any]:
     return {
         "id": conversation.conversation_id,
         "title": conversation.title,
         "at": conversation.last_activity_at.isoformat(),
+        "pinned": conversation.is_pinned,
+        "archived": conversation.is_archived,
+        "folder": conversation.folder,
     }
 
 

@@ -29,7 +29,7 @@ HEAD_TAGS = ICON + (
     b'<script src="markup.js"></script><script src="parts.js" defer></script>'
     b'<script src="browser_store.js" defer></script>'
     b'<script src="drafts.js" defer></script><script src="outbox.js" defer></script>'
-    b'<script src="history.js" defer></script>'
+    b'<script src="order.js" defer></script><script src="history.js" defer></script>'
     b'<script src="files.js" defer></script><script src="pictures.js" defer></script>'
     b'<script src="connections.js" defer></script><script src="approvals.js" defer></script>'
     b'<script src="usage.js" defer></script><script src="thinking.js" defer></script>'

@@ -190,6 +190,10 @@ footer { display: none !important; }
 .cmw-menu { display: flex; flex-direction: column; flex: 1 0 100%; margin: .2rem 0 .4rem .6rem;
   padding-left: .4rem; border-left: 2px solid var(--border-color-primary); }
 #cmw-recent .cmw-menu button { text-align: left; padding: .35rem .6rem; border-radius: .45rem; }
+.cmw-folder > summary { cursor: pointer; font-size: .84rem; padding: .35rem .6rem; border-radius: .5rem;
+  color: var(--body-text-color); overflow-wrap: anywhere; }
+.cmw-folder > summary:is(:hover, :focus-visible) { background: var(--border-color-primary); }
+.cmw-folder > ul { margin-left: .6rem !important; }
 .cmw-wide { padding: .35rem .6rem; border-radius: .5rem; text-align: left; width: 100%; }
 .cmw-all { margin-top: .5rem; padding-top: .5rem; border-top: 1px solid var(--border-color-primary); }
 .cmw-account { padding-top: .5rem; border-top: 1px solid var(--border-color-primary); font-size: .84rem; }

@@ -11,7 +11,10 @@
   const SEARCH_MS = 200;
   const UNSENT = "Sign out? What you have written and not sent is deleted from this browser.";
   const LEFT = "Sign in? What you have written and not sent stays with this visit, and is not shown after it.";
-  let root, list, more, status, search, account;
+  const SOON_MS = 1_000;
+  const MAX_NAMING = 25; // seconds that a title may take
+  let root, list, more, status, search, account, archive;
+  let naming = 0;
   let cursor = null;
   let asked = 0; // answers to older questions are dropped
   let shownFor = null;
@@ -50,10 +53,17 @@
       type: "button", className: "cmw-more", "aria-label": `Actions for ${item.title}`,
       "aria-haspopup": "menu", "aria-expanded": "false",
     }, "⋯");
+    if (item.archived && query()) link.append(make("span", { className: "cmw-snippet" }, "In the archive"));
     const row = make("li", {}, link, open);
+    row.dataset.id = item.id;
     open.addEventListener("click", () => menu(row, open, item));
     return row;
   }
+
+  const query = () => search.value.trim();
+
+  // A list that is drawn anew would take away a menu or a field that is being used.
+  const isBusy = () => Boolean(root.querySelector(".cmw-menu, li input"));
 
   function append(items) {
     for (const item of items) {
@@ -67,29 +77,50 @@
     }
   }
 
+  function refreshSoon() {
+    clearTimeout(refreshSoon.timer);
+    refreshSoon.timer = setTimeout(refresh, SOON_MS);
+  }
+
   const refresh = guarded(async () => {
     if (!root) return;
+    if (isBusy()) {
+      refreshSoon();
+      return;
+    }
     const mine = ++asked;
-    const query = search.value.trim();
-    const content = query
-      ? { conversations: (await ask(`history/search?q=${encodeURIComponent(query)}`)).found, next: null }
+    const wanted = query();
+    const content = wanted
+      ? { conversations: (await ask(`history/search?q=${encodeURIComponent(wanted)}`)).found, next: null }
       : await ask("history");
     if (mine !== asked) return;
+    if (isBusy()) {
+      refreshSoon();
+      return;
+    }
+    const focused = document.activeElement?.closest?.("#cmw-recent li")?.dataset.id;
     list.replaceChildren();
     shownFor = null;
     cursor = content.next;
-    if (query) {
+    if (!wanted) list.append(window.cmw.arranged(content.arranged, entry, guarded));
+    if (wanted) {
       list.append(make("div", { className: "cmw-label" }, "Found"), make("ul", { className: "cmw-recent" }));
       list.lastElementChild.append(...content.conversations.map(entry));
     } else append(content.conversations);
-    if (!content.conversations.length) {
-      list.replaceChildren(make("p", { className: "cmw-empty" }, query
+    if (!content.conversations.length && !content.arranged?.conversations.length) {
+      list.replaceChildren(make("p", { className: "cmw-empty" }, wanted
         ? "Nothing was found." : "Your conversations will be listed here."));
     }
     more.hidden = !cursor;
-    if (!query) showAccount(content.account);
-    if (!query) showAgents(content.agents);
-    if (!query) window.cmw.connections?.(content.connections);
+    archive.refresh();
+    if (focused) root.querySelector(`li[data-id="${CSS.escape(focused)}"] .cmw-more`)?.focus();
+    if (wanted) return;
+    showAccount(content.account);
+    showAgents(content.agents);
+    window.cmw.connections?.(content.connections);
+    // The model is at a title: it comes within seconds, or not at all.
+    naming = content.naming ? naming + 1 : 0;
+    if (naming && naming < MAX_NAMING) refreshSoon();
   });
 
   // The page itself names the agents that are for everybody; these are all that one may use.
@@ -158,17 +189,27 @@
       `history/export?id=${encodeURIComponent(item.id)}&format=${format}`);
     const made = make("div", { className: "cmw-menu", role: "menu" },
       act("Rename", () => rename(row, item)),
+      ...window.cmw.arranging(item, act, arrange, () => file(row, item)),
       act("Save as Markdown", save("md")),
       act("Save as JSON", save("json")),
       act("Save as HTML", save("html")),
       act("Delete", () => remove(item)));
     open.setAttribute("aria-expanded", "true");
+    made.addEventListener("keydown", (event) => {
+      const items = [...made.children];
+      const to = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+      if (!to) return;
+      event.preventDefault();
+      items.at((items.indexOf(document.activeElement) + to) % items.length).focus();
+    });
     row.append(made);
     made.firstElementChild.focus();
   }
 
-  function rename(row, item) {
-    const input = make("input", { value: item.title, maxLength: 60, "aria-label": "Title" });
+  // Edits a text of a row in its place; `save` is given what was written.
+  function edit(row, props, save, suggestions) {
+    const input = make("input", { maxLength: 60, ...props });
+    if (suggestions) input.setAttribute("list", suggestions);
     const link = row.querySelector("a");
     link.replaceWith(input);
     input.focus();
@@ -177,18 +218,38 @@
     const finish = guarded(async (keep) => {
       if (done) return;
       done = true;
+      const isHere = document.activeElement === input;
+      input.replaceWith(link);
+      if (isHere) row.querySelector(".cmw-more").focus();
       try {
-        if (keep && input.value.trim() && input.value !== item.title) {
-          await ask("history/rename", { id: item.id, title: input.value });
-        }
-      } finally { refresh(); }
+        if (keep && input.value !== props.value) await save(input.value);
+      } finally { changed(); }
     });
     input.addEventListener("keydown", (event) => {
-      if (event.key === "Enter") finish(true);
-      if (event.key === "Escape") finish(false);
+      if (event.key !== "Enter" && event.key !== "Escape") return;
+      event.preventDefault(); // or it would press the button that gets the focus
+      event.stopPropagation();
+      finish(event.key === "Enter");
     });
     input.addEventListener("blur", () => finish(true));
   }
+
+  const rename = (row, item) => edit(row, { value: item.title, "aria-label": "Title" },
+    async (title) => { if (title.trim()) await ask("history/rename", { id: item.id, title }); });
+
+  const file = (row, item) => edit(row,
+    { value: item.folder ?? "", "aria-label": "Folder", placeholder: "Folder" },
+    (folder) => ask("history/arrange", { id: item.id, folder }), "cmw-folders");
+
+  const arrange = guarded(async (item, change, note, undo) => {
+    await ask("history/arrange", { id: item.id, ...change });
+    if (note) {
+      const button = make("button", { type: "button" }, "Undo");
+      button.addEventListener("click", () => { status.hidden = true; arrange(item, undo); });
+      tell(note, button);
+    }
+    changed();
+  });
 
   const remove = guarded(async (item) => {
     const here = item.id === current();
@@ -198,10 +259,10 @@
     undo.addEventListener("click", guarded(async () => {
       await ask("history/restore", { id: item.id });
       if (here) location.search = `?c=${encodeURIComponent(item.id)}`;
-      else { status.hidden = true; refresh(); }
+      else { status.hidden = true; changed(); }
     }));
     tell(`“${item.title}” was deleted.`, undo);
-    refresh();
+    changed();
   });
 
   const download = guarded(async (path) => {
@@ -220,7 +281,7 @@
     store.clear();
     document.querySelector("#cmw-new")?.click();
     tell(deleted === 1 ? "1 conversation was deleted." : `${deleted} conversations were deleted.`);
-    refresh();
+    changed();
   });
 
   /* -- building it -- */
@@ -233,7 +294,9 @@
     const everything = make("button", { type: "button", className: "cmw-wide" }, "Download everything");
     const none = make("button", { type: "button", className: "cmw-wide" }, "Delete everything");
     account = make("div", { className: "cmw-account", hidden: true });
-    root = make("div", { className: "cmw-history" }, search, status, list, more,
+    archive = window.cmw.archive(entry, guarded);
+    root = make("div", { className: "cmw-history" }, search, status, list, more, archive.place,
+      make("datalist", { id: "cmw-folders" }),
       make("div", { className: "cmw-all" }, everything, none), account);
     place.replaceWith(root);
     let timer;
@@ -241,14 +304,27 @@
     more.addEventListener("click", showMore);
     everything.addEventListener("click", () => download("history/everything"));
     none.addEventListener("click", forget);
-    root.addEventListener("keydown", (event) => { if (event.key === "Escape") closeMenus(); });
+    root.addEventListener("keydown", (event) => {
+      if (event.key !== "Escape") return;
+      root.querySelector(".cmw-menu")?.parentElement.querySelector(".cmw-more").focus();
+      closeMenus();
+    });
     document.addEventListener("click", (event) => {
       if (!event.target.closest?.(".cmw-more, .cmw-menu")) closeMenus();
     });
     refresh();
   }
 
+  // What one tab changes, the others of this browser draw too; nothing but the sign is sent.
+  const tabs = new BroadcastChannel("cmw.list");
+  tabs.addEventListener("message", refresh);
+  function changed() {
+    tabs.postMessage(null); // oxlint-disable-line unicorn/require-post-message-target-origin (a channel has none)
+    return refresh();
+  }
+
   window.cmw.refresh = refresh;
+  window.cmw.changed = changed;
   const look = () => {
     const place = document.getElementById("cmw-history");
     if (place) { watch.disconnect(); build(place); }

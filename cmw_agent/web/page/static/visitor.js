@@ -153,7 +153,7 @@
       const hasLeft = address && id && address !== id;
       if (hasLeft) setConversation(null);
       if (shown) showEarlier(shown.includes("+"));
-      window.cmw.refresh?.();
+      window.cmw.changed?.();
       fire(hasLeft ? "opened" : "idle");
     },
     // The page may have asked for a conversation that is not there, or another's.

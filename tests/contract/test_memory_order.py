@@ -1,0 +1,135 @@
+"""Titles of a model, pins, folders and archive: on each database."""
+
+import pytest
+
+from memory.errors import ConversationNotFoundError, InvalidTextError
+from memory.records import Arrangement, Section
+from tests.contract.conftest import ALICE, BOB, Clock, Store
+
+SECTIONS: tuple[Section, ...] = ("recent", "arranged", "archived")
+
+
+async def name(store: Store, owner: str, conversation_id: str, title: str) -> bool:
+    """Store a title that a model gave to Alice's conversation, as this owner."""
+    created_at = (await store.conversation(ALICE, conversation_id)).started_at
+    return await store.store_title(
+        owner, conversation_id, title, conversation_created_at=created_at
+    )
+
+
+async def title_of(store: Store, conversation_id: str = "a") -> str:
+    return (await store.conversation(ALICE, conversation_id)).title
+
+
+async def sections(store: Store, owner: str = ALICE) -> dict[str, list[str]]:
+    return {
+        section: [item.conversation_id for item in await store.listed(owner, section)]
+        for section in SECTIONS
+    }
+
+
+async def test_a_model_s_title_replaces_the_first_message_once(store: Store) -> None:
+    await store.exchange(ALICE, "a", "first words", "answer")
+    assert not await name(store, BOB, "a", "his")
+    assert not await name(store, ALICE, "a", " \n")
+    assert await name(store, ALICE, "a", " A\ntitle ")
+    assert not await name(store, ALICE, "a", "another")
+    assert await title_of(store) == "A title"
+    with pytest.raises(InvalidTextError):
+        await name(store, ALICE, "a", "a\0b")
+
+
+async def test_a_ticket_says_whether_the_conversation_has_a_title(store: Store) -> None:
+    ticket = await store.exchange(ALICE, "a", "first words", "answer")
+    assert not ticket.has_title
+    assert await name(store, ALICE, "a", "title")
+    assert (await store.begin(ALICE, "a", "more words")).has_title
+
+
+async def test_a_title_of_the_owner_stays_whatever_a_model_gives_and_is_edited(
+    store: Store,
+) -> None:
+    await store.exchange(ALICE, "a", "first words", "answer")
+    await store.rename(ALICE, "a", "mine")
+    assert not await name(store, ALICE, "a", "a model's")
+    ticket = await store.begin_retry(ALICE, "a", key="edit", text="other words")
+    assert ticket.has_title
+    assert await title_of(store) == "mine"
+
+
+async def test_an_edited_first_message_is_the_title_until_a_model_gives_another(
+    store: Store,
+) -> None:
+    await store.exchange(ALICE, "a", "first words", "answer")
+    assert await name(store, ALICE, "a", "old title")
+    again = await store.begin_retry(ALICE, "a", key="again")
+    assert again.has_title
+    assert await title_of(store) == "old title"
+    await store.finish(ALICE, again.turn_id, "answer")
+    assert not (await store.begin_retry(ALICE, "a", key="edit", text="other words")).has_title
+    assert await title_of(store) == "other words"
+    assert await name(store, ALICE, "a", "new title")
+
+
+async def test_a_title_of_a_deleted_conversation_is_not_given_to_its_successor(
+    store: Store, clock: Clock
+) -> None:
+    await store.exchange(ALICE, "a", "secret words", "answer")
+    created_at = (await store.conversation(ALICE, "a")).started_at
+    await store.forget(ALICE)
+    clock.advance(1)
+    await store.exchange(ALICE, "a", "new words", "answer")
+    assert not await store.store_title(
+        ALICE, "a", "secret title", conversation_created_at=created_at
+    )
+    assert await title_of(store) == "new words"
+
+
+async def test_each_conversation_stands_in_one_section_of_its_owner_s_list(store: Store) -> None:
+    for owner, name_ in ((ALICE, "a"), (ALICE, "b"), (ALICE, "c"), (ALICE, "d"), (BOB, "his")):
+        await store.exchange(owner, name_, f"about {name_}", "answer")
+    await store.arrange(ALICE, "a", Arrangement(is_pinned=True))
+    await store.arrange(ALICE, "b", Arrangement(folder=" My\nwork "))
+    await store.arrange(ALICE, "c", Arrangement(is_pinned=True, is_archived=True))
+    assert await sections(store) == {"recent": ["d"], "arranged": ["b", "a"], "archived": ["c"]}
+    assert await sections(store, BOB) == {"recent": ["his"], "arranged": [], "archived": []}
+    assert (await store.conversation(ALICE, "b")).folder == "My work"
+    assert {item.conversation_id for item in await store.conversations(ALICE)} == set("abcd")
+
+    await store.arrange(ALICE, "a", Arrangement(is_pinned=False))
+    await store.arrange(ALICE, "b", Arrangement(folder="  "))
+    await store.arrange(ALICE, "c", Arrangement(is_archived=False))
+    await store.arrange(ALICE, "d", Arrangement())
+    assert await sections(store) == {"recent": ["d", "b", "a"], "arranged": ["c"], "archived": []}
+
+
+async def test_sections_are_read_page_by_page_without_what_is_deleted(
+    store: Store, clock: Clock
+) -> None:
+    for number in range(5):
+        clock.advance(1)
+        await store.exchange(ALICE, f"c{number}", "words", "answer")
+        await store.arrange(ALICE, f"c{number}", Arrangement(folder="work"))
+    await store.delete(ALICE, "c2")
+    first = await store.listed(ALICE, "arranged", limit=2)
+    rest = await store.listed(ALICE, "arranged", limit=9, before=first[-1].position)
+    assert [item.conversation_id for item in (*first, *rest)] == ["c4", "c3", "c1", "c0"]
+    assert await store.listed(ALICE, "arranged", before=(first[0].last_activity_at, "ü")) == []
+
+
+async def test_what_is_archived_is_found_and_says_so(store: Store) -> None:
+    await store.exchange(ALICE, "a", "about ships", "answer")
+    await store.exchange(ALICE, "b", "hello", "ships and boats")
+    await store.arrange(ALICE, "b", Arrangement(is_archived=True))
+    hits = await store.search(ALICE, "ships")
+    assert [(hit.conversation_id, hit.is_archived) for hit in hits] == [("a", False), ("b", True)]
+
+
+async def test_another_s_conversation_is_not_arranged(store: Store) -> None:
+    await store.exchange(ALICE, "a", "words", "answer")
+    for refused in ("a", "absent", "ü"):
+        with pytest.raises(ConversationNotFoundError):
+            await store.arrange(BOB, refused, Arrangement(is_archived=True))
+    with pytest.raises(InvalidTextError):
+        await store.arrange(ALICE, "a", Arrangement(folder="a\0b"))
+    assert await sections(store) == {"recent": ["a"], "arranged": [], "archived": []}
