@@ -24,6 +24,8 @@ BudgetKind = Literal[
     "disk_bytes",
     "tasks",
     "exports",
+    "share_reads",
+    "copies",
     "new_cookies",
     "large_bodies",
     "body_bytes",
@@ -40,6 +42,8 @@ LARGE_BODIES = 8  # request bodies in memory
 BODY_BYTES = 67_108_864  # of all other request bodies that are being received
 QUESTIONS = 1_000  # minimum of the total of pending approvals in one process
 TASK_OWNERS = 50  # owners of one network who may each have the maximum of recurring tasks
+SHARE_READS = 16  # pages of shared chats that are being drawn
+COPIES = 1_000  # shares and continued chats in an hour
 EXTRACTIONS = 4  # extraction workers; one per owner
 
 
@@ -148,6 +152,8 @@ def budgets_of(settings: Settings) -> dict[BudgetKind, Budget]:
         held("uploads", "uploads at once", 4, 32),
         Budget("tasks", "recurring tasks", tasks, min(TASK_OWNERS * tasks, pages), pages),
         held("exports", "exports at once", 2, 16),
+        held("share_reads", "shared chats being read", SHARE_READS, SHARE_READS),
+        Budget("copies", "copies of chats", 30, _part(share, COPIES), COPIES, HOUR),
         held("large_bodies", "large requests at once", LARGE_BODIES, LARGE_BODIES),
         held("body_bytes", "requests underway", BODY_BYTES, BODY_BYTES),
         held("extraction", "documents being read at once", 1, EXTRACTIONS),

@@ -15,6 +15,7 @@ from cmw_agent.config.model_loader import load_models
 from cmw_agent.config.settings import Settings
 from cmw_agent.conversations.service import ConversationService
 from cmw_agent.conversations.sessions import LiveSession, SessionRegistry
+from cmw_agent.conversations.shares import ShareService
 from cmw_agent.core.errors import ServiceUnavailableError
 from cmw_agent.core.logs import get_logger
 from cmw_agent.core.store_errors import mapped_store_errors
@@ -107,6 +108,11 @@ class Runtime:
     def history(self) -> ConversationService:
         """The service of owners' conversations."""
         return self.services.history
+
+    @property
+    def shares(self) -> ShareService | None:
+        """The service of links to snapshots of conversations; None where the settings allow none."""
+        return self.services.shares if self.settings.shares != "off" else None
 
     @property
     def files(self) -> Files:

@@ -19,7 +19,9 @@ from cmw_agent.config.model_profiles import Models
 from cmw_agent.config.settings import Settings
 from cmw_agent.conversations.service import ConversationService
 from cmw_agent.conversations.sessions import SessionMaker, SessionRegistry
+from cmw_agent.conversations.shares import ShareService
 from cmw_agent.core.logs import get_logger
+from cmw_agent.files.copies import FileCopies
 from cmw_agent.files.service import Files
 from cmw_agent.identity.principals import Principal
 from cmw_agent.limits.budgets import Budgets
@@ -32,6 +34,7 @@ from cmw_agent.schedules.service import ScheduleService
 from cmw_agent.tools.composio.connecting import ConnectionService
 from cmw_agent.tools.composio.connections import open_connections
 from memory.connections import ConnectionStore
+from memory.conversations.share_store import ShareStore
 from memory.engine.database import Database, bypasses_row_security, migrate, open_database
 from memory.engine.process_lock import sole_use
 from memory.logins import Logins
@@ -113,6 +116,7 @@ class Services:
     retention: Retention
     files: Files
     history: ConversationService
+    shares: ShareService
     dependencies: ChatDependencies
     chat: ChatService
     schedules: Schedules
@@ -172,6 +176,9 @@ async def open_services(
             retention=retention,
             files=files,
             history=history,
+            shares=ShareService(
+                ShareStore(database), FileCopies(settings, maker.memory, budgets), agents, budgets
+            ),
             dependencies=dependencies,
             chat=ChatService(dependencies, commands),
             schedules=schedules,

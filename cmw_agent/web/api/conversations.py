@@ -40,6 +40,7 @@ class HistoryRoutes:
         visited: Notes that a principal's page is open.
         accounts: Whether visitors may sign in.
         connections: Whether accounts of other services may be connected.
+        shares: Whether conversations may be shared by a link.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class HistoryRoutes:
         *,
         accounts: bool = False,
         connections: bool = False,
+        shares: bool = False,
     ) -> None:
         self._history = history
         self._agents = agents
@@ -58,6 +60,7 @@ class HistoryRoutes:
         self._visited = visited
         self._accounts = accounts
         self._connections = connections
+        self._shares = shares
 
     def routes(self) -> list[Route]:
         """Return the routes, for the app's own router."""
@@ -87,6 +90,7 @@ class HistoryRoutes:
                 "next": next_cursor,
                 "account": _account(principal) if offered else None,
                 "connections": self._connections and principal.is_kept,
+                "shares": self._shares and principal.is_kept,
                 "agents": await self._own_agents(principal),
             }
         )
@@ -98,6 +102,7 @@ class HistoryRoutes:
             "next": None,
             "account": None,
             "connections": False,
+            "shares": False,
         }
         return JSONResponse({**nothing, "agents": []})
 

@@ -13,6 +13,7 @@
   let cursor = null;
   let asked = 0; // answers to older questions are dropped
   let shownFor = null;
+  let canShare = false;
 
   function tell(text, action) {
     status.replaceChildren(text, ...(action ? [" ", action] : []));
@@ -85,6 +86,7 @@
         ? "Nothing was found." : "Your conversations will be listed here."));
     }
     more.hidden = !cursor;
+    if (!query) canShare = content.shares;
     if (!query) showAccount(content.account);
     if (!query) showAgents(content.agents);
     if (!query) window.cmw.connections?.(content.connections);
@@ -150,6 +152,7 @@
       `history/export?id=${encodeURIComponent(item.id)}&format=${format}`);
     const made = make("div", { className: "cmw-menu", role: "menu" },
       act("Rename", () => rename(row, item)),
+      ...(canShare ? [act("Share…", () => window.cmw.share(item))] : []),
       act("Save as Markdown", save("md")),
       act("Save as JSON", save("json")),
       act("Save as HTML", save("html")),
