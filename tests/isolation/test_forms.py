@@ -33,6 +33,9 @@ JUDGED = {
             "/history/restore",
             "/history/forget",
             "/files/remove",
+            "/shares/create",
+            "/shares/revoke",
+            "/share/{share_id}/continue",
             "/connections/link",
             "/connections/disconnect",
             "/approvals",
@@ -50,6 +53,7 @@ JUDGED = {
             "/api/chat/{agent_id}/sessions",
             "/api/chat/{agent_id}/sessions/{session_id}/end",
             "/api/chat/{agent_id}/sessions/{session_id}/approvals",
+            "/api/chat/{agent_id}/sessions/{session_id}/shares",
             "/v1/chat/completions",
             "/whatsapp/send",
         ),
@@ -66,7 +70,11 @@ JUDGED = {
     "/whatsapp/incoming": "signature",
 }
 GRADIO_S_OWN = {("POST", "/login")}  # the app's is a GET alone, and the guard closes this one
-DELETES = {"/api/chat/{agent_id}/sessions/{session_id}", "/embed/{agent_id}/messages"}
+DELETES = {
+    "/api/chat/{agent_id}/sessions/{session_id}",
+    "/api/chat/{agent_id}/sessions/{session_id}/shares/{share_id}",
+    "/embed/{agent_id}/messages",
+}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -13,10 +13,11 @@ SNAPSHOTS = ("agent_share_snapshots", "agent_share_messages", "agent_share_files
 _OWN = """owner_id = current_setting('cmw.owner', true)
     OR owner_id = current_setting('cmw.taker', true)
     OR current_setting('cmw.maintenance', true) = 'on'"""
-# A link's principal reaches its own snapshot. Which shares a transaction reaches besides, the
-# policy of `agent_shares` decides: those of its owner, or all for maintenance.
+# A link's principal reaches its own snapshot. Which owner reaches it besides, the policy of
+# `agent_shares` decides.
 _READ = """reader_id = current_setting('cmw.owner', true)
-    OR reader_id IN (SELECT reader_id FROM agent_shares)"""
+    OR reader_id IN (SELECT reader_id FROM agent_shares)
+    OR current_setting('cmw.maintenance', true) = 'on'"""
 
 
 def upgrade(operations: Operations) -> None:
