@@ -71,6 +71,27 @@ class TooManySchedulesError(StoreError):
         self.bound = bound
 
 
+class ShareNotFoundError(StoreError):
+    """There is no such share: it never was, has expired, was revoked or deleted; one answer for all."""
+
+    def __init__(self) -> None:
+        super().__init__("no such share")
+
+
+class TooManySharesError(StoreError):
+    """The owner has as many shares as one may have."""
+
+    def __init__(self) -> None:
+        super().__init__("as many shares as there may be")
+
+
+class ShareTooLargeError(StoreError):
+    """The conversation has more messages or characters than a snapshot may have."""
+
+    def __init__(self) -> None:
+        super().__init__("the conversation is too large for a share")
+
+
 class HoldingsChangedError(StoreError):
     """The holdings to transfer to another owner have changed since they were shown."""
 

@@ -47,6 +47,12 @@ def _of_a_conversation() -> sa.ForeignKeyConstraint:
     )
 
 
+def _of_a_snapshot() -> sa.ForeignKeyConstraint:
+    return sa.ForeignKeyConstraint(
+        ["reader_id"], ["agent_share_snapshots.reader_id"], ondelete="CASCADE"
+    )
+
+
 agent_sessions = sa.Table(
     "agent_sessions",
     metadata,
@@ -344,6 +350,82 @@ channel_sends = sa.Table(
     sa.Index("channel_sends_by_owner", "owner_id"),
     sa.Index("channel_sends_by_recipient", "recipient", "created_at"),
     sa.Index("channel_sends_by_state", "channel", "state", "next_at"),
+)
+
+# A link to a snapshot of a conversation. The tables below hold the snapshot; they name no owner,
+# and belong to the principal of the link, `reader_id`.
+agent_shares = sa.Table(
+    "agent_shares",
+    metadata,
+    # stands in the link, unguessable
+    sa.Column("share_id", sa.Text, primary_key=True),
+    sa.Column("reader_id", sa.Text, nullable=False, unique=True),
+    sa.Column("owner_id", sa.Text, nullable=False),
+    sa.Column("session_id", sa.Text, nullable=False),
+    _of_a_conversation(),
+    sa.Index("agent_shares_by_owner", "owner_id", "session_id"),
+    sa.Index("agent_shares_by_session", "session_id"),
+)
+
+agent_share_snapshots = sa.Table(
+    "agent_share_snapshots",
+    metadata,
+    sa.Column(
+        "reader_id",
+        sa.Text,
+        sa.ForeignKey("agent_shares.reader_id", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    sa.Column("agent_id", sa.Text, nullable=False),
+    sa.Column("title", sa.Text, nullable=False),
+    sa.Column("with_files", sa.Boolean, nullable=False),
+    # files of the conversation that its owner did not share
+    sa.Column("files_left_out", sa.Integer, nullable=False),
+    sa.Column("message_count", sa.Integer, nullable=False),
+    # the conversation is deleted, and may be restored
+    sa.Column("suspended", sa.Boolean, nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("expires_at", UtcDateTime),
+    sa.Index("agent_share_snapshots_expiring", "expires_at"),
+)
+
+agent_share_messages = sa.Table(
+    "agent_share_messages",
+    metadata,
+    sa.Column("reader_id", sa.Text, primary_key=True),
+    sa.Column("seq", sa.Integer, primary_key=True),
+    sa.Column("role", sa.Text, nullable=False),
+    sa.Column("content", sa.Text, nullable=False),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("model_used", sa.Text),
+    sa.Column("finish_reason", sa.Text),
+    # of `memory.records.SourceRecord`
+    sa.Column("sources", sa.JSON(none_as_null=True)),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    _of_a_snapshot(),
+    _one_of("role", "user", "assistant"),
+    _one_of("status", "complete", "interrupted", "failed"),
+)
+
+agent_share_files = sa.Table(
+    "agent_share_files",
+    metadata,
+    sa.Column("reader_id", sa.Text, primary_key=True),
+    # stands in the file's address
+    sa.Column("number", sa.Integer, primary_key=True),
+    # of the snapshot's message that brought it
+    sa.Column("seq", sa.Integer, nullable=False),
+    # the snapshot's own copy of the bytes
+    sa.Column("file_id", sa.Text, nullable=False, unique=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("media_type", sa.Text, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("size_bytes", sa.BigInteger, nullable=False),
+    sa.Column("kept_bytes", sa.BigInteger, nullable=False),
+    sa.Column("text", sa.Text),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    _of_a_snapshot(),
+    _one_of("kind", "image", "document", "audio"),
 )
 
 

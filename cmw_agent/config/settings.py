@@ -30,6 +30,8 @@ SHOWN_CHARS = 60  # of a wrong value or name
 NO_SUCH_KEY = "CMW_KEY_SCOPES must name keys of CMW_API_KEYS by the names that they have there"
 HALF = "OPENID_PROVIDER_URL and OAUTH_CLIENT_ID must be set both or neither, not one alone"
 
+NO_ACCOUNTS = "CMW_SHARES must be off or link where nobody can sign in (OPENID_PROVIDER_URL)"
+
 
 class SettingsError(StartupError):
     """The settings are not valid; the message has one line for each problem.
@@ -124,6 +126,8 @@ def load_settings(env_file: Path | None = Path(".env")) -> Settings:
         raise SettingsError([HALF])
     if not {item.name for item in settings.key_scopes} <= {key.name for key in settings.api_keys}:
         raise SettingsError([NO_SUCH_KEY])
+    if settings.shares == "accounts" and not settings.accounts:
+        raise SettingsError([NO_ACCOUNTS])
     settings._unknown = _unknown_names(file_names | set(os.environ))  # noqa: SLF001 (own module)
     settings._env_file = env_file  # noqa: SLF001
     return settings

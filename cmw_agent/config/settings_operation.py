@@ -27,6 +27,12 @@ class OperationSettings(SettingsBase):
         le=36500,
         allow_inf_nan=False,
     )
+    shares: Annotated[Literal["off", "accounts", "link"], checked(values.lower)] = setting(
+        "off",
+        "Who may read a conversation that its owner shares by a link: nobody, since there are no "
+        "such links; those who have signed in; or everybody who has the link.",
+        "off, accounts or link",
+    )
     max_sessions: int = count(10_000, "Live sessions in one process.", 1, 1_000_000)
     max_turns: int = count(
         500, "Turns that one process runs at once; further ones are told to wait.", 1, 100_000

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import re
+import shutil
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass
@@ -93,6 +94,14 @@ class FileStore:
         """Move an upload, and its picture if there is one, from the incoming to the final path."""
         await asyncio.to_thread(self._accept, file_id)
 
+    async def copy(self, source: str, copy: str) -> None:
+        """Make the bytes of a stored file, and of its picture, those of the id `copy`, too.
+
+        Raises:
+            FileNotFoundError: There are no bytes of that id.
+        """
+        await asyncio.to_thread(self._copy, source, copy)
+
     async def drop(self, ids: Iterable[str]) -> None:
         """Delete the files with these ids, their pictures and their uploads, if they exist."""
         await asyncio.to_thread(self._drop, list(ids))
@@ -111,6 +120,12 @@ class FileStore:
         os.utime(incoming)
         incoming.replace(path)
 
+    def _copy(self, source: str, copy: str) -> None:
+        make_folder(self.path(copy).parent)
+        if self.picture(source).exists():
+            _link(self.picture(source), self.picture(copy))
+        _link(self.path(source), self.path(copy))
+
     def _drop(self, ids: list[str]) -> None:
         for file_id in ids:
             for path in (self.path(file_id), self.incoming(file_id)):
@@ -123,6 +138,19 @@ class FileStore:
             if modified_at < before and FILE_ID.fullmatch(path.stem):
                 paths.setdefault(path.stem, []).append(path)
         return paths
+
+
+def _link(source: Path, target: Path) -> None:
+    """Give a file another name, or copy it where the file system has no links."""
+    try:
+        os.link(source, target)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        shutil.copyfile(source, target)
+        target.chmod(0o600)
+    # Restarts its age: the sweep must not delete it before its row is stored.
+    os.utime(target)
 
 
 def _modified(folder: Path) -> Iterator[tuple[Path, float]]:

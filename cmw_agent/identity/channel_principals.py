@@ -1,4 +1,4 @@
-"""Channel principals: derives the principals of REST sessions, websites' visitors and phones.
+"""Channel principals: derives the principals of REST sessions, websites' visitors, phones, shares.
 
 The id of a channel principal is a digest of what the server has verified. It depends on no secret
 key, so that it survives a change of keys; knowing it grants no access. Whoever can try all
@@ -6,12 +6,14 @@ possible inputs can find the input from the id: see `phone`.
 """
 
 import re
+import secrets
 from hashlib import sha256
 
 from cmw_agent.identity.principals import Principal
 
 EXTERNAL_ID = re.compile(r"[A-Za-z0-9._:@+-]{1,128}")
 WIDGET_TOKEN = re.compile(r"(w[0-9a-f]{32})\|([a-z0-9_-]{1,40})\|(https?://[^|\s]{1,260})")
+SHARE_ID = re.compile(r"[A-Za-z0-9_-]{32}")
 
 
 def tenant(key_name: str) -> str:
@@ -46,6 +48,22 @@ def phone(chat: str, sender: str, agent_id: str) -> Principal:
         agent_id: Id of the agent.
     """
     return Principal("p" + _digest("cmw.phone", chat, sender, agent_id), "phone")
+
+
+def new_share_id() -> str:
+    """Return a new unguessable id of a share (192 random bits, URL-safe)."""
+    return secrets.token_urlsafe(24)
+
+
+def share(share_id: str) -> Principal:
+    """Return the principal of a share's link: all who have the link are it, and it is nobody else.
+
+    It owns the share's snapshot and nothing besides.
+
+    Args:
+        share_id: The unguessable id that stands in the link.
+    """
+    return Principal("s" + _digest("cmw.share", share_id), "share")
 
 
 def conversation_after(principal: Principal, previous: str | None) -> str:

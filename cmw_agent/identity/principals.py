@@ -29,7 +29,7 @@ NAME_CHARS = 200
 MAX_GROUPS = 500
 KEY_FILE = "secret.key"
 
-PrincipalKind = Literal["visitor", "account", "ephemeral", "client", "widget", "phone"]
+PrincipalKind = Literal["visitor", "account", "ephemeral", "client", "widget", "phone", "share"]
 Medium = Literal["cookie", "header"]
 
 
@@ -44,7 +44,8 @@ class Principal:
         kind: ``visitor``: proved by a signed cookie or token. ``account``: signed in.
             ``ephemeral``: proves nothing but the hash it sends, and nothing of it is stored.
             ``client``: a session of an API key. ``widget``: a visitor of another website.
-            ``phone``: a sender on WhatsApp. For the last three see
+            ``phone``: a sender on WhatsApp. ``share``: whoever has a share's link; it reads one
+            snapshot and has no conversations. For the last four see
             `cmw_agent.identity.channel_principals`.
         login: Id of the sign-in that proves an account.
         name: The account's user name as the provider gave it at sign-in.
@@ -66,7 +67,7 @@ class Principal:
     @property
     def may_schedule(self) -> bool:
         """Whether it may have recurring tasks; not a widget's visitor, who may never return."""
-        return self.is_kept and self.kind != "widget"
+        return self.is_kept and self.kind not in ("widget", "share")
 
     @property
     def log_name(self) -> str:

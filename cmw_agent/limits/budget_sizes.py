@@ -26,6 +26,8 @@ BudgetKind = Literal[
     "exports",
     "imports",
     "imported_mb",
+    "share_reads",
+    "copies",
     "new_cookies",
     "large_bodies",
     "body_bytes",
@@ -44,6 +46,8 @@ QUESTIONS = 1_000  # minimum of the total of pending approvals in one process
 TASK_OWNERS = 50  # owners of one network who may each have the maximum of recurring tasks
 IMPORTS = 4  # worker processes that read export files; one per owner
 IMPORTED_SHARES = 10  # of the largest file, that all may import in an hour; two per owner
+SHARE_READS = 16  # pages of shared chats that are being drawn
+COPIES = 1_000  # shares and continued chats in an hour
 EXTRACTIONS = 4  # extraction workers; one per owner
 
 
@@ -162,6 +166,8 @@ def budgets_of(settings: Settings) -> dict[BudgetKind, Budget]:
             IMPORTED_SHARES * import_mb,
             HOUR,
         ),
+        held("share_reads", "shared chats being read", SHARE_READS, SHARE_READS),
+        Budget("copies", "copies of chats", 30, _part(share, COPIES), COPIES, HOUR),
         held("large_bodies", "large requests at once", LARGE_BODIES, LARGE_BODIES),
         held("body_bytes", "requests underway", BODY_BYTES, BODY_BYTES),
         held("extraction", "documents being read at once", 1, EXTRACTIONS),

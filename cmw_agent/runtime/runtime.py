@@ -16,6 +16,7 @@ from cmw_agent.config.settings import Settings
 from cmw_agent.conversations.importing.service import ImportService
 from cmw_agent.conversations.service import ConversationService
 from cmw_agent.conversations.sessions import LiveSession, SessionRegistry
+from cmw_agent.conversations.shares import ShareService
 from cmw_agent.core.errors import ServiceUnavailableError
 from cmw_agent.core.logs import get_logger
 from cmw_agent.core.store_errors import mapped_store_errors
@@ -113,6 +114,11 @@ class Runtime:
     def imports(self) -> ImportService:
         """The service that imports owners' conversations."""
         return self.services.imports
+
+    @property
+    def shares(self) -> ShareService | None:
+        """The service of links to snapshots of conversations; None where the settings allow none."""
+        return self.services.shares if self.settings.shares != "off" else None
 
     @property
     def files(self) -> Files:

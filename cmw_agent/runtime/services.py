@@ -21,7 +21,9 @@ from cmw_agent.conversations.importing.service import ImportService
 from cmw_agent.conversations.running_turns import RunningTurns
 from cmw_agent.conversations.service import ConversationService
 from cmw_agent.conversations.sessions import SessionMaker, SessionRegistry
+from cmw_agent.conversations.shares import ShareService
 from cmw_agent.core.logs import get_logger
+from cmw_agent.files.copies import FileCopies
 from cmw_agent.files.service import Files
 from cmw_agent.identity.principals import Principal
 from cmw_agent.limits.budgets import Budgets
@@ -34,6 +36,7 @@ from cmw_agent.schedules.service import ScheduleService
 from cmw_agent.tools.composio.connecting import ConnectionService
 from cmw_agent.tools.composio.connections import open_connections
 from memory.connections import ConnectionStore
+from memory.conversations.share_store import ShareStore
 from memory.engine.database import Database, bypasses_row_security, migrate, open_database
 from memory.engine.process_lock import sole_use
 from memory.logins import Logins
@@ -118,6 +121,7 @@ class Services:
     turns: RunningTurns
     history: ConversationService
     imports: ImportService
+    shares: ShareService
     dependencies: ChatDependencies
     chat: ChatService
     schedules: Schedules
@@ -180,6 +184,9 @@ async def open_services(
             turns=turns,
             history=history,
             imports=ImportService(settings, maker.memory, files, budgets),
+            shares=ShareService(
+                ShareStore(database), FileCopies(settings, maker.memory, budgets), agents, budgets
+            ),
             dependencies=dependencies,
             chat=ChatService(dependencies, turns, commands),
             schedules=schedules,

@@ -28,6 +28,7 @@ from cmw_agent.web.api.connections import ConnectionRoutes
 from cmw_agent.web.api.conversations import HistoryRoutes
 from cmw_agent.web.api.files import FileRoutes
 from cmw_agent.web.api.imports import ImportRoutes
+from cmw_agent.web.api.shares import ShareRoutes
 from cmw_agent.web.api.statistics_page import AdminRoutes
 from cmw_agent.web.api.usage import UsageRoutes
 from cmw_agent.web.gradio_transport import environment as _environment  # noqa: F401  (before gradio)
@@ -39,6 +40,7 @@ from cmw_agent.web.login.routes import LoginRoutes
 from cmw_agent.web.page.components import STATIC, build_page, page_events
 from cmw_agent.web.page.handlers import Handlers
 from cmw_agent.web.page.panel_styles import PANELS
+from cmw_agent.web.page.share_styles import SHARES
 from cmw_agent.web.page.theme import CSS, theme
 from cmw_agent.web.security.allowed_hosts import AllowedHosts
 from cmw_agent.web.security.guard import NOT_FOUND, PRINCIPAL, Guard, GuardPolicy, admit_new_visitor
@@ -68,6 +70,7 @@ SCRIPTS = (
     "usage",
     "thinking",
     "effort",
+    "shares",
 )  # beside the first
 
 
@@ -165,7 +168,7 @@ def _page_app(demo: gr.Blocks) -> FastAPI:
         demo,
         path="/",
         theme=theme(),
-        css=CSS + PANELS,
+        css=CSS + PANELS + SHARES,
         show_error=False,
         run_history=False,
         enable_monitoring=False,
@@ -277,12 +280,14 @@ def _own_app(
                 lambda: runtime.chat.titles,
                 accounts=runtime.settings.accounts,
                 connections=runtime.settings.connections,
+                shares=runtime.settings.shares != "off",
             ).routes(),
             *ImportRoutes(lambda: runtime.imports, runtime.agents).routes(),
             *ConnectionRoutes(lambda: runtime.connecting, identities).routes(),
             *ApprovalRoutes(lambda: runtime.approvals).routes(),
             *UsageRoutes(lambda: runtime.history).routes(),
             *FileRoutes(lambda: runtime.files).routes(),
+            *ShareRoutes(lambda: runtime.shares, runtime.budgets, runtime.settings.shares).routes(),
             Route(f"{API}/startup-events", startup_events),
         ],
         lifespan=lifespan,

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from memory.conversations import shares
 from memory.errors import ConversationNotFoundError
 from memory.records import Feedback, SearchHit
 from memory.schema import UtcDateTime, agent_messages, agent_sessions
@@ -124,11 +125,13 @@ def update_context(
 def delete(connection: sa.Connection, owner: str, conversation_id: str, at: datetime) -> None:
     """Hide a conversation until retention deletes it. Raises ConversationNotFoundError."""
     _change(connection, _DELETE, owner, conversation_id, at=at)
+    shares.suspend(connection, owner, conversation_id, is_suspended=True)
 
 
 def restore(connection: sa.Connection, owner: str, conversation_id: str) -> None:
     """Bring back a deleted conversation. Raises ConversationNotFoundError without one."""
     _change(connection, _RESTORE, owner, conversation_id)
+    shares.suspend(connection, owner, conversation_id, is_suspended=False)
 
 
 def rate(

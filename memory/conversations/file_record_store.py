@@ -2,7 +2,10 @@
 
 from collections.abc import Sequence
 
+from sqlalchemy import Connection
+
 from memory.conversations import files as stored_files
+from memory.conversations import shares
 from memory.conversations.owner_store import OwnerStore
 from memory.engine.scopes import EVERYONE
 from memory.errors import UnknownFileError
@@ -96,5 +99,9 @@ class FileRecordStore(OwnerStore):
         )
 
     async def forget_files(self, owner: str) -> list[str]:
-        """Delete the records of all files of an owner; return their ids."""
-        return await self._write(owner, stored_files.forget)
+        """Delete the records of all files of an owner, and all shares; return the ids of the bytes."""
+        return await self._write(owner, _forget)
+
+
+def _forget(connection: Connection, owner: str) -> list[str]:
+    return [*stored_files.forget(connection, owner), *shares.forget(connection, owner)]

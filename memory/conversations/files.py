@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from memory.conversations import share_files
 from memory.errors import QuotaExceededError, UnknownFileError
 from memory.records import StoredFile
 from memory.schema import UNATTACHED, agent_files, agent_sessions, columns_of, row_of
@@ -81,7 +82,10 @@ _TAKE_OVER: Final = (
 
 @dataclass(frozen=True, slots=True)
 class UsedBytes:
-    """Bytes of files: of the owner, of their network where it has a quota, and of all."""
+    """Bytes of files: of the owner, of their network where it has a quota, and of all.
+
+    The copies in snapshots count for those who shared them.
+    """
 
     owner: int
     network: int | None
@@ -112,7 +116,9 @@ def used_bytes(connection: sa.Connection, owner: str, network: str | None) -> Us
     of_network = None
     if network is not None:
         of_network = int(connection.execute(_NETWORK_USED, {"network_": network}).scalar_one())
-    return UsedBytes(own, of_network, int(connection.execute(_ALL_USED).scalar_one()))
+    shared, all_shared = share_files.used_bytes(connection, owner)
+    total = int(connection.execute(_ALL_USED).scalar_one())
+    return UsedBytes(own + shared, of_network, total + all_shared)
 
 
 def file(connection: sa.Connection, owner: str, file_id: str) -> StoredFile:
@@ -197,6 +203,6 @@ def purge(connection: sa.Connection, before: datetime) -> int:
 
 
 def existing(connection: sa.Connection, ids: Sequence[str]) -> set[str]:
-    """Return which of these ids are those of stored files, whoever owns them."""
+    """Return which of these ids are those of stored files or of snapshots' copies, whoever owns them."""
     statement = sa.select(_files.file_id).where(_files.file_id.in_(list(ids)))
-    return set(connection.execute(statement).scalars())
+    return set(connection.execute(statement).scalars()) | share_files.existing(connection, ids)

@@ -9,10 +9,9 @@ import sqlalchemy as sa
 
 from memory.engine.database import Database
 from memory.engine.scopes import EVERYONE
-from memory.schema import agent_files, agent_sessions
+from memory.schema import agent_files, agent_sessions, agent_share_files
 
 _SEARCH = "agent_search"  # the index of messages, and the tables that SQLite keeps for it
-_files = agent_files.c
 
 
 async def faults(database: Database) -> dict[str, int]:
@@ -26,12 +25,14 @@ async def faults(database: Database) -> dict[str, int]:
 
 
 async def file_ids(database: Database, *, after: str, limit: int) -> list[str]:
-    """Return at most `limit` ids of files of all owners that follow `after`, in order.
+    """Return at most `limit` ids of files and of snapshots' copies that follow `after`, in order.
 
     Raises DatabaseUnavailableError.
     """
-    statement = sa.select(_files.file_id).where(_files.file_id > after)
-    ordered = statement.order_by(_files.file_id).limit(limit)
+    own, copies = (sa.select(table.c.file_id) for table in (agent_files, agent_share_files))
+    every = sa.union_all(own, copies).subquery()
+    statement = sa.select(every.c.file_id).where(every.c.file_id > after)
+    ordered = statement.order_by(every.c.file_id).limit(limit)
     return await database.read(
         lambda connection: list(connection.execute(ordered).scalars()), owner=EVERYONE
     )

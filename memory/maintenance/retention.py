@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 
 from memory import connection_rows, logins
-from memory.conversations import files
+from memory.conversations import files, shares
 from memory.engine.database import Database
 from memory.engine.scopes import EVERYONE
 from memory.maintenance.recovery import abandoned, interrupt_abandoned
@@ -88,6 +88,7 @@ class Retention:
         await self._database.write(
             lambda connection: connection_rows.purge(connection, now), owner=EVERYONE
         )
+        await self._database.write(lambda connection: shares.purge(connection, now), owner=EVERYONE)
         unsent = now - timedelta(seconds=UNSENT_KEPT)
         await self._database.write(
             lambda connection: files.purge(connection, unsent), owner=EVERYONE

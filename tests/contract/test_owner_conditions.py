@@ -32,7 +32,17 @@ from memory.schema import (
     metadata,
 )
 from tests.contract.conftest import ALICE, BOB
-from tests.contract.worlds import BEFORE, LATER, NOW, STRANGER, TASK, in_world, rolled_back, worlds
+from tests.contract.worlds import (
+    BEFORE,
+    LATER,
+    NOW,
+    STRANGER,
+    TASK,
+    in_world,
+    reader_of,
+    rolled_back,
+    worlds,
+)
 
 MODULES: Final = (
     "connection_rows",
@@ -41,6 +51,9 @@ MODULES: Final = (
     "conversations.editing",
     "logins",
     "conversations.reading",
+    "conversations.share_copies",
+    "conversations.share_files",
+    "conversations.shares",
     "queues.schedule_claims",
     "queues.schedule_rows",
     "conversations.turn_statements",
@@ -60,8 +73,11 @@ VALUES: Final[dict[str, Any]] = {
     "before_id": "z",
     "before_seq": 100,
     "conversation_created_at": BEFORE,
+    "first_seq": 1,
     "from_seq": 1,
     "ids": ["hers"],
+    "is_suspended": True,
+    "last_seq": 9,
     "max_open": 0,
     "new_context": {"mine": 1},
     "new_archived": False,
@@ -80,7 +96,9 @@ VALUES: Final[dict[str, Any]] = {
     "hidden_at": None,
     "holder_": "holder",
     "login_id_": "login",
+    "number_": 1,
     "schedule_id_": "task",
+    "share_id_": "share",
     "conversation_id_": "hers",
     "toolkit_": "gmail",
     "turn_id_": "turn",
@@ -161,7 +179,7 @@ def takes_owner(statement: sa.Executable) -> bool:
         return statement in CREATING
     parts = [*sa.sql.visitors.iterate(statement)]  # type: ignore[arg-type]
     named = {each.key for each in parts if isinstance(each, sa.BindParameter)}
-    return bool(named & {"owner_id_", "tenant_id_"})
+    return bool(named & {"owner_id_", "reader_id_", "tenant_id_"})
 
 
 async def dialect_of(database: Database) -> str:
@@ -180,7 +198,8 @@ def tables_of(statement: sa.Executable) -> set[sa.Table]:
 
 def parameters_of(name: str, owner: str, dialect: str) -> dict[str, Any]:
     """Return what a statement is run with as this owner, with Alice's ids."""
-    values = {**VALUES, "owner_id_": owner, "tenant_id_": owner, **MORE.get(name, {})}
+    ids = {"owner_id_": owner, "tenant_id_": owner, "reader_id_": reader_of(owner)}
+    values = {**VALUES, **ids, **MORE.get(name, {})}
     if name == "conversations.turn_statements.CREATE_OR_EXTEND":
         values |= CREATED | {"owner_id": owner}
     if name == "conversations.editing._MATCHES":

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -9,6 +10,8 @@ import pytest
 import sqlalchemy as sa
 
 from memory.connections import ConnectionStore
+from memory.conversations import share_files
+from memory.conversations.share_store import ShareStore
 from memory.engine.database import Database, bypasses_row_security, migrate, open_database
 from memory.engine.scopes import EVERYONE, Handover, RowScope
 from memory.errors import ConversationNotFoundError, StoreError
@@ -19,10 +22,16 @@ from memory.queues.outbox import NewSend, Outbox
 from memory.queues.schedules import Schedules
 from memory.records import StoredFile
 from memory.schema import metadata
+from memory.share_records import NewShare
 from tests.contract.conftest import ALICE, BOB, Clock, Store, emptied
 
 OWNED = [table for table in metadata.sorted_tables if "owner_id" in table.columns]
 NAMES = [table.name for table in OWNED]
+SNAPSHOTS = [
+    table
+    for table in metadata.sorted_tables
+    if "reader_id" in table.columns and "owner_id" not in table.columns
+]
 
 
 @pytest.fixture
@@ -53,6 +62,15 @@ async def fill(database: Database, owner: str, clock: Clock) -> None:
     await outbox.add(owner, [NewSend(f"s-{name}", "them", "text", "a")])
     await Logins(database, clock=clock).begin(owner, f"l-{name}")
     await ConnectionStore(database, clock=clock).offer(owner, f"k-{name}", "asana")
+    share = NewShare(f"of-{name}", f"share-{name}", f"reader-{name}", None)
+    await ShareStore(database, clock=clock).create_share(owner, share)
+    shared = replace(file, file_id=f"{ord(name[0]) + 1:032x}", seq=1)
+    await database.write(
+        lambda connection: share_files.add(
+            connection, share.reader_id, [shared], {shared.file_id: shared.file_id}, {1: 1}
+        ),
+        owner=owner,
+    )
 
 
 async def owners(database: Database, table: sa.Table, scope: RowScope) -> set[Any]:
@@ -72,6 +90,7 @@ async def test_each_table_with_an_owner_has_a_policy_that_holds_for_its_own_role
     )
     found = await filled.read(lambda connection: set(connection.execute(secured).scalars()))
     assert set(NAMES) <= found
+    assert {table.name for table in SNAPSHOTS} <= found
 
 
 @pytest.mark.parametrize("table", OWNED, ids=NAMES)
@@ -97,6 +116,28 @@ async def test_a_statement_that_forgets_its_owner_changes_nothing_of_others(
     assert await owners(filled, table, EVERYONE) == {ALICE}
     await filled.write(lambda connection: connection.execute(deleted))
     assert await owners(filled, table, EVERYONE) == {ALICE}
+
+
+@pytest.mark.parametrize("table", SNAPSHOTS, ids=[table.name for table in SNAPSHOTS])
+async def test_a_link_s_principal_reaches_its_snapshot_and_no_row_of_an_owner(
+    filled: Database, table: sa.Table
+) -> None:
+    async def readers(scope: RowScope) -> set[Any]:
+        forgetful = sa.select(table.c.reader_id)
+        return await filled.read(
+            lambda connection: set(connection.execute(forgetful).scalars()), owner=scope
+        )
+
+    assert await readers(EVERYONE) == {"reader-alice", "reader-bob"}
+    assert await readers(ALICE) == await readers("reader-alice") == {"reader-alice"}
+    assert await readers(None) == await readers("reader-nobody") == set()
+    for owned in OWNED:
+        free = {None} if owned.name.startswith("channel_") else set()
+        assert await owners(filled, owned, "reader-alice") <= free
+    planted = sa.update(table).values(reader_id="reader-alice")
+    for scope in (BOB, "reader-bob"):
+        with pytest.raises(StoreError):
+            await filled.write(lambda connection: connection.execute(planted), owner=scope)
 
 
 async def test_a_row_cannot_be_written_for_another(filled: Database) -> None:

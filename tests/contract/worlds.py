@@ -17,6 +17,10 @@ from memory.schema import (
     agent_messages,
     agent_schedules,
     agent_sessions,
+    agent_share_files,
+    agent_share_messages,
+    agent_share_snapshots,
+    agent_shares,
     agent_turns,
 )
 from tests.contract.conftest import ALICE
@@ -48,6 +52,41 @@ Owners = Mapping[sa.Table, str]
 
 class RollbackError(Exception):
     """Ends a transaction of which nothing is to stay."""
+
+
+def reader_of(owner: str) -> str:
+    """Return the principal of the link that an owner shares."""
+    return f"reader:{owner}"
+
+
+def add_share(connection: sa.Connection, owners: Owners) -> None:
+    """Store a share; each table's rows belong to the link of their owner."""
+
+    def add(table: sa.Table, **values: Any) -> None:
+        row = {"reader_id": reader_of(owners.get(table, ALICE)), **values}
+        connection.execute(sa.insert(table), row)
+
+    owner = owners.get(agent_shares, ALICE)
+    add(agent_shares, share_id="share", owner_id=owner, session_id="hers")
+    add(
+        agent_share_snapshots,
+        agent_id="main",
+        title="secret title",
+        with_files=True,
+        files_left_out=0,
+        message_count=2,
+        suspended=False,
+        created_at=BEFORE,
+    )
+    add(
+        agent_share_messages,
+        seq=1,
+        role="user",
+        content="secret",
+        status="complete",
+        created_at=BEFORE,
+    )
+    add(agent_share_files, number=1, seq=1, file_id="copy", **FILE)
 
 
 def fill(connection: sa.Connection, owners: Owners) -> None:
@@ -104,6 +143,7 @@ def fill(connection: sa.Connection, owners: Owners) -> None:
     # One that belongs to no conversation is its owner's, whoever else owns one.
     if owners.get(agent_files, ALICE) == owners.get(agent_sessions, ALICE):
         add(agent_files, file_id="free", session_id=None, seq=None, **FILE)
+    add_share(connection, owners)
     add(agent_schedules, schedule_id="task", session_id="hers", **TASK)
     for state in ("offered", "begun", "returned", "connected"):
         add(

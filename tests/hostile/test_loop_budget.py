@@ -126,6 +126,7 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
         "cmw_agent.web.page.handlers.Handlers.send",
         "cmw_agent.web.gradio_transport.page_cache.Pages.__call__",
         "memory.engine.group_commit.WriteQueue._taken",
+        "cmw_agent.conversations.shares._fitting",
     ),
     "pages of rows, one statement each": (
         "cmw_agent.conversations.service.ConversationService.conversations",
@@ -134,6 +135,8 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
         "cmw_agent.files.service.Files.all_of",
         "cmw_agent.tools.composio.client.ComposioClient.list_all",
         "memory.conversations.reading.window",
+        "memory.conversations.share_copies.copy",
+        "memory.conversations.shares._shown",
     ),
     "files of one message, of which there are few": ("cmw_agent.files.content.content_parts",),
     "one copy of what is sent anyway": (

@@ -34,6 +34,9 @@ JUDGED = {
             "/history/restore",
             "/history/forget",
             "/files/remove",
+            "/shares/create",
+            "/shares/revoke",
+            "/share/{share_id}/continue",
             "/connections/link",
             "/connections/disconnect",
             "/approvals",
@@ -53,6 +56,7 @@ JUDGED = {
             "/api/chat/{agent_id}/sessions/{session_id}/end",
             "/api/chat/{agent_id}/sessions/{session_id}/import",
             "/api/chat/{agent_id}/sessions/{session_id}/approvals",
+            "/api/chat/{agent_id}/sessions/{session_id}/shares",
             "/v1/chat/completions",
             "/whatsapp/send",
         ),
@@ -70,7 +74,11 @@ JUDGED = {
 }
 GRADIO_S_OWN = {("POST", "/login")}  # the app's is a GET alone, and the guard closes this one
 PATCHES = {"/api/chat/{agent_id}/sessions/{session_id}"}
-DELETES = {"/api/chat/{agent_id}/sessions/{session_id}", "/embed/{agent_id}/messages"}
+DELETES = {
+    "/api/chat/{agent_id}/sessions/{session_id}",
+    "/api/chat/{agent_id}/sessions/{session_id}/shares/{share_id}",
+    "/embed/{agent_id}/messages",
+}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -42,6 +42,7 @@ TESTS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("memory/logins.py", (CONDITIONS, "tests/isolation/test_login.py")),
     ("memory/queues/outbox_rows.py", (CONDITIONS, "tests/contract/test_memory_channels.py")),
     ("memory/maintenance/retention.py", (CONDITIONS, "tests/contract/test_retention.py")),
+    ("memory/conversations/share", (CONDITIONS, "tests/contract/test_memory_shares.py")),
     ("memory/queues/schedule", (CONDITIONS, "tests/contract/test_memory_schedules.py")),
     ("memory/conversations/transfer.py", (CONDITIONS, "tests/contract/test_memory_transfer.py")),
     ("memory/", (CONDITIONS, "tests/contract/test_memory_owners.py")),

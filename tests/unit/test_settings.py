@@ -155,6 +155,7 @@ WRONG = [
     ("CMW_TIME_ZONE", "Europe/Atlantis"),
     ("CMW_LOG_FORMAT", "xml"),
     ("CMW_LEFT_ANSWERS", "never"),
+    ("CMW_SHARES", "everybody"),
     ("CMW_METRICS_TOKEN", "two words"),
     ("OTEL_EXPORTER_OTLP_ENDPOINT", "localhost:4318"),
     ("CMW_DRAIN_SECONDS", "0"),
@@ -214,6 +215,14 @@ def test_trusting_every_proxy_is_refused_with_what_to_write_instead(
 
 def test_every_setting_has_a_wrong_value_among_these() -> None:
     assert {name for name, _ in WRONG} == set(docs.documented())
+
+
+def test_shares_for_accounts_need_a_way_to_sign_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CMW_SHARES", "accounts")
+    assert refusal().startswith("CMW_SHARES must be off or link where nobody can sign in")
+    monkeypatch.setenv("OPENID_PROVIDER_URL", "https://id.example.com")
+    monkeypatch.setenv("OAUTH_CLIENT_ID", "chat")
+    assert load_settings(None).shares == "accounts"
 
 
 def test_several_wrong_values_give_a_line_each(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -247,6 +247,39 @@ class ApprovalAnswerRequest(_Taken):
     always: bool = Field(default=False, description="Do not ask again in this conversation.")
 
 
+class NewShareRequest(_Taken):
+    """A link to make."""
+
+    conversation_id: ShortText | None = Field(
+        default=None, description="An earlier conversation of this session; else the newest."
+    )
+    days: int | None = Field(
+        default=7, ge=1, le=365, description="After so many days the link ends; null for never."
+    )
+    files: bool = Field(
+        default=False, description="Whether the readers get the conversation's files, too."
+    )
+
+
+class ShareItem(BaseModel):
+    """A link to a read-only copy of a conversation."""
+
+    share_id: str
+    url: str = Field(description="Whoever has it reads the copy, as the server allows.")
+    conversation_id: str
+    title: str
+    files: bool
+    message_count: int
+    created_at: str
+    expires_at: str | None
+
+
+class ShareList(BaseModel):
+    """Links that are open, newest first."""
+
+    shares: list[ShareItem]
+
+
 class Problem(BaseModel):
     """What went wrong (RFC 9457)."""
 

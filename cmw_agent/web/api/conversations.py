@@ -43,6 +43,7 @@ class HistoryRoutes:
         titler: Returns what knows whose conversations are about to get titles.
         accounts: Whether visitors may sign in.
         connections: Whether accounts of other services may be connected.
+        shares: Whether conversations may be shared by a link.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class HistoryRoutes:
         *,
         accounts: bool = False,
         connections: bool = False,
+        shares: bool = False,
     ) -> None:
         self._history = history
         self._agents = agents
@@ -63,6 +65,7 @@ class HistoryRoutes:
         self._titler = titler
         self._accounts = accounts
         self._connections = connections
+        self._shares = shares
 
     def routes(self) -> list[Route]:
         """Return the routes, for the app's own router."""
@@ -102,6 +105,7 @@ class HistoryRoutes:
                 "naming": self._titler().is_naming(principal.id),
                 "account": _account(principal) if offered else None,
                 "connections": self._connections and principal.is_kept,
+                "shares": self._shares and principal.is_kept,
                 "agents": await self._own_agents(principal),
             }
         )
@@ -114,6 +118,7 @@ class HistoryRoutes:
             "naming": False,
             "account": None,
             "connections": False,
+            "shares": False,
         }
         return JSONResponse({**nothing, "agents": []})
 

@@ -9,6 +9,7 @@ from cmw_agent.web.security.session_binding import GuardedRequest
 
 log = get_logger(__name__)
 
+POLICY = b"content-security-policy"
 HSTS = (b"strict-transport-security", b"max-age=31536000")
 CONTENT_SECURITY_POLICY = (
     "default-src 'self'; "
@@ -33,7 +34,7 @@ class ResponseHeaders:
     def __init__(self, frame_ancestors: str) -> None:
         self._headers = [
             (
-                b"content-security-policy",
+                POLICY,
                 CONTENT_SECURITY_POLICY.format(ancestors=frame_ancestors).encode("latin-1"),
             ),
             (b"x-content-type-options", b"nosniff"),
@@ -83,7 +84,9 @@ class ResponseHeaders:
             for name, value in app_headers
             if not name.lower().startswith(b"access-control-") and name.lower() != b"cache-control"
         ]
-        headers.extend(self._headers)
+        has_policy = any(name.lower() == POLICY for name, _ in headers)
+        keeps_policy = request is not None and request.route.own_policy and has_policy
+        headers.extend(item for item in self._headers if not (keeps_policy and item[0] == POLICY))
         is_success = message["status"] < 300
         caching = request.route.caching if request is not None and is_success else "no-store"
         headers.append((b"cache-control", caching.encode("ascii")))

@@ -10,7 +10,9 @@ from typing import Literal
 Identity = Literal["none", "body", "query", "path"]
 RouteAccess = Literal["page", "own"]
 Takes = Literal["json", "file"]
-Caching = Literal["no-store", "no-cache", "public, max-age=31536000, immutable"]
+Caching = Literal[
+    "no-store", "private, no-store", "no-cache", "public, max-age=31536000, immutable"
+]
 FOREVER: Caching = "public, max-age=31536000, immutable"  # the file's name holds its hash
 API = "/gradio_api"
 FILE_NAME = "x-file-name"  # the header of an upload
@@ -30,6 +32,8 @@ class Route:
             their own rules for other sites' pages and for forms, and belong to another app.
         takes: What a request that changes something must carry: a body declared as JSON, or a file
             with its name in a header. No form can send either; other requests are answered 415.
+        own_policy: Whether the response's Content-Security-Policy, where it has one, replaces the
+            page's, which allows more.
     """
 
     method: str
@@ -38,6 +42,7 @@ class Route:
     caching: Caching = "no-store"
     access: RouteAccess = "page"
     takes: Takes = "json"
+    own_policy: bool = False
 
     @property
     def changes(self) -> bool:
@@ -82,6 +87,8 @@ CHANNEL_ROUTES: tuple[Route, ...] = (
     *_own("POST", "OPTIONS", template=f"{_CHAT}/sessions/{{session_id}}/import"),
     *_own("GET", "OPTIONS", template=f"{_CHAT}/sessions/{{session_id}}/files/{{file_id}}"),
     *_own("GET", "POST", "OPTIONS", template=f"{_CHAT}/sessions/{{session_id}}/approvals"),
+    *_own("GET", "POST", "OPTIONS", template=f"{_CHAT}/sessions/{{session_id}}/shares"),
+    *_own("DELETE", "OPTIONS", template=f"{_CHAT}/sessions/{{session_id}}/shares/{{share_id}}"),
     *_own("POST", "OPTIONS", template="/v1/chat/completions"),
     *_own("GET", "OPTIONS", template="/v1/models"),
     # other websites, authenticated by their visitors' tokens
@@ -152,6 +159,14 @@ OPEN_ROUTES: tuple[Route, ...] = (
     Route("POST", "/approvals"),
     Route("GET", "/usage.js", caching="no-cache"),
     Route("GET", "/usage"),
+    # links to snapshots of conversations: an owner's list, and what whoever has a link reads
+    Route("GET", "/shares.js", caching="no-cache"),
+    Route("GET", "/shares"),
+    Route("POST", "/shares/create"),
+    Route("POST", "/shares/revoke"),
+    Route("GET", "/share/{share_id}", caching="private, no-store", own_policy=True),
+    Route("GET", "/share/{share_id}/files/{number}", caching="private, no-store"),
+    Route("POST", "/share/{share_id}/continue"),
     # for those whom the settings name; to others it answers like a closed route
     Route("GET", "/admin/statistics"),
     # the page and its files

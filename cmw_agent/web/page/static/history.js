@@ -18,6 +18,7 @@
   let cursor = null;
   let asked = 0; // answers to older questions are dropped
   let shownFor = null;
+  let canShare = false;
 
   function tell(text, action) {
     status.replaceChildren(text, ...(action ? [" ", action] : []));
@@ -115,6 +116,7 @@
     archive.refresh();
     if (focused) root.querySelector(`li[data-id="${CSS.escape(focused)}"] .cmw-more`)?.focus();
     if (wanted) return;
+    canShare = content.shares;
     showAccount(content.account);
     showAgents(content.agents);
     window.cmw.connections?.(content.connections);
@@ -190,6 +192,7 @@
     const made = make("div", { className: "cmw-menu", role: "menu" },
       act("Rename", () => rename(row, item)),
       ...window.cmw.arranging(item, act, arrange, () => file(row, item)),
+      ...(canShare ? [act("Share…", () => window.cmw.share(item))] : []),
       act("Save as Markdown", save("md")),
       act("Save as JSON", save("json")),
       act("Save as HTML", save("html")),
