@@ -10,6 +10,7 @@ from memory.errors import ConversationNotFoundError, InvalidTextError
 from memory.records import AnswerDetails, PictureRecord, SourceRecord, ToolRecord
 
 TITLE_LENGTH = 60
+MAX_SEQ = 2**31 - 1  # of PostgreSQL's integer
 _BEFORE, _AFTER = 40, 80  # characters of a snippet around the first word that was found
 _ID = re.compile(r"[\x21-\x7e]{1,128}")
 
@@ -44,6 +45,12 @@ def is_id(identifier: str) -> bool:
 def check_id(identifier: str) -> None:
     """Raise ConversationNotFoundError for what cannot be an id."""
     if not is_id(identifier):
+        raise ConversationNotFoundError
+
+
+def check_seq(seq: int) -> None:
+    """Raise ConversationNotFoundError for what cannot be a message's sequence number."""
+    if not 0 < seq <= MAX_SEQ:
         raise ConversationNotFoundError
 
 

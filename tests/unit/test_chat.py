@@ -21,6 +21,7 @@ from cmw_agent.core.errors import (
     NotFoundError,
     OverloadedError,
     ServiceUnavailableError,
+    VersionNotShownError,
 )
 from cmw_agent.core.events import (
     AgentEvent,
@@ -37,7 +38,10 @@ from memory.errors import (
     ConversationNotFoundError,
     DatabaseFullError,
     DatabaseUnavailableError,
+    ForkTooLongError,
     InvalidTextError,
+    MessageNotShownError,
+    NotOwnMessageError,
     StoreError,
 )
 from memory.records import StoredMessage, ToolRecord
@@ -192,6 +196,9 @@ async def test_leaving_the_block_stops_the_work_and_waits_for_it() -> None:
         (ConversationMovedError(), ConversationChangedError),
         (ConversationNotFoundError(), NotFoundError),
         (InvalidTextError("text"), InvalidMessageError),
+        (MessageNotShownError(), VersionNotShownError),
+        (NotOwnMessageError(), InvalidMessageError),
+        (ForkTooLongError(), InvalidMessageError),
         (DatabaseUnavailableError(SECRET), ServiceUnavailableError),
         (DatabaseFullError(SECRET), ServiceUnavailableError),
         (StoreError(SECRET), ServiceUnavailableError),
