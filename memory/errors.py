@@ -33,6 +33,27 @@ class ConversationMovedError(StoreError):
         super().__init__("the conversation has gone on meanwhile")
 
 
+class MessageNotShownError(StoreError):
+    """The message is on a path of its conversation that is not the shown one."""
+
+    def __init__(self) -> None:
+        super().__init__("the message is not on the path that is shown")
+
+
+class NotOwnMessageError(StoreError):
+    """The message is an answer, which cannot be edited."""
+
+    def __init__(self) -> None:
+        super().__init__("the message is an answer")
+
+
+class ForkTooLongError(StoreError):
+    """The path up to the message is longer, or has more files, than a fork copies."""
+
+    def __init__(self) -> None:
+        super().__init__("more messages or files than are copied")
+
+
 class InvalidTextError(StoreError):
     """A text that cannot be stored: it holds NUL or half of a surrogate pair."""
 

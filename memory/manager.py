@@ -19,6 +19,7 @@ from memory.conversations.file_record_store import FileRecordStore
 from memory.conversations.import_store import ImportStore
 from memory.conversations.order_store import OrderStore
 from memory.conversations.transfer import Holdings
+from memory.conversations.tree_store import TreeStore
 from memory.conversations.turn_store import TurnStore
 from memory.errors import InvalidTextError, StoreError
 from memory.records import (
@@ -35,7 +36,7 @@ ERASE_SECONDS = 1.0  # that `forget` waits at most for the erasure of what was d
 SUMMARY_LEASE = timedelta(minutes=2)  # longer than a summary may take
 
 
-class ConversationMemoryManager(TurnStore, FileRecordStore, ImportStore, OrderStore):
+class ConversationMemoryManager(TurnStore, FileRecordStore, ImportStore, OrderStore, TreeStore):
     """Stores and reads the conversations, messages, turns and files of each owner.
 
     What belongs to another owner and what does not exist give the same result in every method:
@@ -64,28 +65,52 @@ class ConversationMemoryManager(TurnStore, FileRecordStore, ImportStore, OrderSt
         return await self._read(owner, reading.conversation, conversation_id)
 
     async def messages(
-        self, owner: str, conversation_id: str, *, limit: int = 40, before_seq: int | None = None
+        self,
+        owner: str,
+        conversation_id: str,
+        *,
+        limit: int = 40,
+        before_seq: int | None = None,
+        all_versions: bool = False,
     ) -> list[StoredMessage]:
         """Return the newest messages, or the newest below `before_seq`, oldest first.
 
-        `limit` is brought into 1 to 500. Raises ConversationNotFoundError.
+        `limit` is brought into 1 to 500. They are those of the path that is shown, or with
+        `all_versions` those of all paths. Raises ConversationNotFoundError.
         """
         _check(owner, conversation_id)
         newest_first = await self._read(
-            owner, reading.messages, conversation_id, row_limit(limit), before_seq
+            owner,
+            reading.messages,
+            conversation_id,
+            row_limit(limit),
+            before_seq,
+            all_versions=all_versions,
         )
         return newest_first[::-1]
 
     async def messages_after(
-        self, owner: str, conversation_id: str, *, after_seq: int, limit: int = 40
+        self,
+        owner: str,
+        conversation_id: str,
+        *,
+        after_seq: int,
+        limit: int = 40,
+        all_versions: bool = False,
     ) -> list[StoredMessage]:
         """Return the oldest messages above `after_seq`, oldest first; none at the end.
 
-        `limit` is brought into 1 to 500. Raises ConversationNotFoundError.
+        `limit` is brought into 1 to 500; `all_versions` is as for `messages`. Raises
+        ConversationNotFoundError.
         """
         _check(owner, conversation_id)
         return await self._read(
-            owner, reading.messages_after, conversation_id, row_limit(limit), after_seq
+            owner,
+            reading.messages_after,
+            conversation_id,
+            row_limit(limit),
+            after_seq,
+            all_versions=all_versions,
         )
 
     async def conversations(

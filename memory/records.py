@@ -69,7 +69,11 @@ class AnswerDetails:
 
 @dataclass(frozen=True, slots=True)
 class StoredMessage:
-    """One message. `seq` counts up within its conversation, with gaps where one was superseded.
+    """One message of the tree of messages of its conversation.
+
+    `seq` counts up within the conversation. `parent_seq` is the message before it, 0 for a first
+    message; messages of one role with the same parent are versions of one message. `superseded`
+    says that the message is not on the path that is shown.
 
     An answer that is still being written has the status `interrupted`, so that it is true without
     any further write when the process dies. `cost_micros` are millionths of a dollar. With
@@ -96,6 +100,8 @@ class StoredMessage:
     tokens_estimated: bool = False
     thinking: str | None = None
     finish_reason: str | None = None
+    parent_seq: int = 0
+    superseded: bool = False
     details: AnswerDetails = field(default_factory=AnswerDetails)
 
 
@@ -156,7 +162,7 @@ class SearchHit:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """One conversation of one owner. `message_count` leaves out superseded messages.
+    """One conversation of one owner. `message_count` counts the messages of the shown path.
 
     Its owner may pin it, put it into a `folder` and archive it.
     """
@@ -273,6 +279,7 @@ class TurnTicket:
         conversation_id: The turn's conversation.
         user_seq: The seq of the user's message.
         answer_seq: The seq of the answer.
+        parent_seq: The message before the user's, 0 for none; None where the ticket is not fresh.
         fresh: False when the idempotency key was used before: the turn then belongs to an
             earlier request, and the model must not be asked again.
         window: What the model is to see, oldest first; only a fresh ticket has it, and only
@@ -302,6 +309,7 @@ class TurnTicket:
     context: dict[str, Any] = field(default_factory=dict)
     conversation_created_at: datetime | None = None
     has_title: bool = True
+    parent_seq: int | None = None
 
 
 def new_conversation_id() -> str:

@@ -70,8 +70,8 @@ agent_sessions = sa.Table(
     # until then one process is at the next part
     sa.Column("summarising_until", UtcDateTime),
     sa.Column("message_count", sa.Integer, nullable=False),
-    # the highest seq ever given out; message_count cannot serve, since it leaves out what was
-    # superseded
+    # the highest seq ever given out; message_count cannot serve, since it counts the shown path
+    # alone
     sa.Column("last_seq", sa.Integer, nullable=False),
     sa.Column("status", sa.Text, nullable=False),
     sa.Column("started_at", UtcDateTime, nullable=False),
@@ -154,7 +154,9 @@ agent_messages = sa.Table(
     sa.Column("model_used", sa.Text),
     sa.Column("audio_url", sa.Text),
     sa.Column("created_at", UtcDateTime, nullable=False),
+    # empty in the copy of a message that a fork has
     sa.Column("turn_id", sa.Text, nullable=False),
+    # whether it is off the path that is shown: another version of it, or of a message before it, is
     sa.Column("superseded", sa.Boolean, nullable=False),
     sa.Column("error_id", sa.Text),
     sa.Column("feedback", sa.Text),
@@ -170,11 +172,26 @@ agent_messages = sa.Table(
     sa.Column("finish_reason", sa.Text),
     # of `memory.records.AnswerDetails`
     sa.Column("details", sa.JSON(none_as_null=True)),
+    # the message that it follows; 0 for a first message
+    sa.Column("parent_seq", sa.Integer, nullable=False, server_default=sa.text("0")),
+    # the version of it whose files it has, where they are not its own
+    sa.Column("files_seq", sa.Integer),
     sa.UniqueConstraint("session_id", "seq"),
     _of_a_conversation(),
     _one_of("feedback", "like", "dislike"),
     _one_of("role", "user", "assistant"),
     _one_of("status", "complete", "interrupted", "failed"),
+)
+
+# Of a conversation without versions it has no entry, and so costs its turns nothing.
+OFF_THE_PATH = agent_messages.c.superseded.is_(True)
+messages_off_the_path = sa.Index(
+    "agent_messages_off_the_path",
+    agent_messages.c.session_id,
+    agent_messages.c.parent_seq,
+    agent_messages.c.seq,
+    sqlite_where=OFF_THE_PATH,
+    postgresql_where=OFF_THE_PATH,
 )
 
 agent_turns = sa.Table(

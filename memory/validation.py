@@ -11,6 +11,7 @@ from memory.records import AnswerDetails, PictureRecord, SourceRecord, ToolRecor
 
 TITLE_LENGTH = 60
 MAX_ROWS = 500  # of one list
+MAX_SEQ = 2**31 - 1  # of PostgreSQL's integer
 _BEFORE, _AFTER = 40, 80  # characters of a snippet around the first word that was found
 _NO_DETAILS = AnswerDetails()
 _ID = re.compile(r"[\x21-\x7e]{1,128}")
@@ -52,6 +53,12 @@ def check_id(identifier: str) -> None:
 def row_limit(limit: int) -> int:
     """Return `limit`, brought into 1 to 500."""
     return min(max(limit, 1), MAX_ROWS)
+
+
+def check_seq(seq: int) -> None:
+    """Raise ConversationNotFoundError for what cannot be a message's sequence number."""
+    if not 0 < seq <= MAX_SEQ:
+        raise ConversationNotFoundError
 
 
 def title_of(text: str) -> str:

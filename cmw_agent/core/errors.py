@@ -94,6 +94,16 @@ class ConversationChangedError(UserError):
     sentence = "This conversation has gone on in another tab; please reload the page."
 
 
+class VersionNotShownError(UserError):
+    """The message is on a path of its conversation that is not the shown one."""
+
+    status = 409
+    sentence = (
+        "This message is not in the version of the conversation that is shown; "
+        "please show that version first."
+    )
+
+
 class OverloadedError(UserError):
     """The process has reached its maximum of running turns or of live sessions."""
 

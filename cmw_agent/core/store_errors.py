@@ -10,6 +10,7 @@ from cmw_agent.core.errors import (
     NotFoundError,
     ServiceUnavailableError,
     UserError,
+    VersionNotShownError,
     describe_exception,
 )
 from cmw_agent.core.logs import get_logger
@@ -17,7 +18,10 @@ from memory.errors import (
     ConversationBusyError,
     ConversationMovedError,
     ConversationNotFoundError,
+    ForkTooLongError,
     InvalidTextError,
+    MessageNotShownError,
+    NotOwnMessageError,
     StoreError,
     UnknownFileError,
 )
@@ -48,6 +52,12 @@ def refusal_for(error: BaseException) -> UserError:
         return ConversationChangedError()
     if isinstance(error, ConversationNotFoundError):
         return NotFoundError()
+    if isinstance(error, MessageNotShownError):
+        return VersionNotShownError()
+    if isinstance(error, NotOwnMessageError):
+        return InvalidMessageError("Only your own messages can be edited.")
+    if isinstance(error, ForkTooLongError):
+        return InvalidMessageError("This conversation is too long to be copied up to here.")
     if isinstance(error, UnknownFileError):
         return NotFoundError("An attached file was not found; please attach it again.")
     if isinstance(error, InvalidTextError):

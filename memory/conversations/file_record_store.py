@@ -62,7 +62,9 @@ class FileRecordStore(OwnerStore):
     async def files_of(
         self, owner: str, conversation_id: str, seqs: Sequence[int] | None = None
     ) -> list[StoredFile]:
-        """Return the files of a conversation, or of its messages at `seqs`, oldest first.
+        """Return the files of a conversation's shown path, or of its messages at `seqs`.
+
+        The oldest message's come first.
 
         At most the newest 200; nothing for an unknown conversation.
         """

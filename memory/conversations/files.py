@@ -13,13 +13,20 @@ import sqlalchemy as sa
 from memory.conversations import share_files
 from memory.errors import QuotaExceededError, UnknownFileError
 from memory.records import StoredFile
-from memory.schema import UNATTACHED, agent_files, agent_sessions, columns_of, row_of
+from memory.schema import (
+    UNATTACHED,
+    agent_files,
+    agent_messages,
+    agent_sessions,
+    columns_of,
+    row_of,
+)
 
 MAX_FILES = 10  # of one message
 _UPLOADS_LOCK = 0x636D77  # of PostgreSQL, any number of this program's own
 MAX_FILES_OF_CONVERSATION = 200  # handed out at once, the newest
 
-_files, _sessions = agent_files.c, agent_sessions.c
+_files, _sessions, _messages = agent_files.c, agent_sessions.c, agent_messages.c
 _OWNED = _files.owner_id == sa.bindparam("owner_id_", type_=sa.Text)
 _ONE = sa.and_(_files.file_id == sa.bindparam("file_id_", type_=sa.Text), _OWNED)
 _SHOWN = sa.exists().where(
@@ -33,14 +40,26 @@ _ALL_USED: Final = sa.select(sa.func.coalesce(sa.func.sum(_files.kept_bytes), 0)
 _USED: Final = _ALL_USED.where(_OWNED)
 _NETWORK_USED: Final = _ALL_USED.where(_files.network == sa.bindparam("network_", type_=sa.Text))
 _FILE: Final = sa.select(*_COLUMNS).where(_ONE, sa.or_(UNATTACHED, _SHOWN))
-_OF_CONVERSATION: Final = (
-    sa.select(*_COLUMNS)
-    .where(_files.session_id == sa.bindparam("conversation_id_", type_=sa.Text), _OWNED, _SHOWN)
-    .order_by(_files.seq.desc(), _files.created_at.desc(), _files.file_id)
+# An edited message has the files of the version before it.
+_OF_THE_MESSAGE: Final = sa.and_(
+    _messages.session_id == _files.session_id,
+    _messages.owner_id == _files.owner_id,
+    sa.func.coalesce(_messages.files_seq, _messages.seq) == _files.seq,
+)
+_OF_ALL_MESSAGES: Final = (
+    sa.select(*(_messages.seq if column.name == "seq" else column for column in _COLUMNS))
+    .join_from(agent_messages, agent_files, _OF_THE_MESSAGE)
+    .where(
+        _messages.session_id == sa.bindparam("conversation_id_", type_=sa.Text),
+        _messages.owner_id == sa.bindparam("owner_id_", type_=sa.Text),
+        _OWNED,
+        _SHOWN,
+    )
+    .order_by(_messages.seq.desc(), _files.created_at.desc(), _files.file_id)
     .limit(MAX_FILES_OF_CONVERSATION)
 )
-_OF_MESSAGES: Final = _OF_CONVERSATION.where(
-    _files.seq.in_(sa.bindparam("seqs", expanding=True, type_=sa.Integer))
+_OF_MESSAGES: Final = _OF_ALL_MESSAGES.where(
+    _messages.seq.in_(sa.bindparam("seqs", expanding=True, type_=sa.Integer))
 )
 _OF_OWNER: Final = (
     sa.select(*_COLUMNS)
@@ -52,6 +71,10 @@ _OF_OWNER: Final = (
     .order_by(_files.file_id)
     .limit(sa.bindparam("rows", type_=sa.Integer))
 )
+_OF_PATH: Final = _OF_ALL_MESSAGES.where(_messages.superseded.is_(False))
+_OF_PATH_THROUGH: Final = _OF_PATH.where(
+    _messages.seq <= sa.bindparam("through_seq", type_=sa.Integer)
+).with_only_columns(_messages.seq, _files.file_id)
 _REMOVE: Final = sa.delete(agent_files).where(_ONE, UNATTACHED)
 _FORGET: Final = sa.delete(agent_files).where(_OWNED).returning(_files.file_id)
 _ATTACH: Final = (
@@ -63,15 +86,6 @@ _ATTACH: Final = (
         session_id=sa.bindparam("to_conversation_id", type_=sa.Text),
         seq=sa.bindparam("to_seq", type_=sa.Integer),
     )
-)
-_MOVE: Final = (
-    sa.update(agent_files)
-    .where(
-        _OWNED,
-        _files.session_id == sa.bindparam("conversation_id_", type_=sa.Text),
-        _files.seq == sa.bindparam("seq_", type_=sa.Integer),
-    )
-    .values(seq=sa.bindparam("to_seq", type_=sa.Integer))
 )
 _TAKE_OVER: Final = (
     sa.update(agent_files)
@@ -132,10 +146,14 @@ def file(connection: sa.Connection, owner: str, file_id: str) -> StoredFile:
 def of_conversation(
     connection: sa.Connection, owner: str, conversation_id: str, seqs: Sequence[int] | None
 ) -> list[StoredFile]:
-    """Return the files of these messages, or of all, in the order of their messages."""
+    """Return the files of these messages, or of the shown path, in the order of their messages.
+
+    Each names the message that it was asked for with: an edited one has the files of the version
+    before it.
+    """
     own: dict[str, Any] = {"owner_id_": owner, "conversation_id_": conversation_id}
     if seqs is None:
-        rows = connection.execute(_OF_CONVERSATION, own)
+        rows = connection.execute(_OF_PATH, own)
     else:
         rows = connection.execute(_OF_MESSAGES, own | {"seqs": list(seqs)})
     return [StoredFile(*row) for row in rows][::-1]
@@ -145,6 +163,14 @@ def of_owner(connection: sa.Connection, owner: str, limit: int, after_id: str) -
     """Return the files of an owner behind `after_id`, by their ids; deleted conversations' are out."""
     parameters = {"owner_id_": owner, "after_id": after_id, "rows": limit}
     return [StoredFile(*row) for row in connection.execute(_OF_OWNER, parameters)]
+
+
+def of_path(
+    connection: sa.Connection, owner: str, conversation_id: str, through_seq: int
+) -> list[tuple[int, str]]:
+    """Return seq and file id of each file of the shown path through a message."""
+    own = {"owner_id_": owner, "conversation_id_": conversation_id, "through_seq": through_seq}
+    return [(row[0], row[1]) for row in connection.execute(_OF_PATH_THROUGH, own)][::-1]
 
 
 def remove(connection: sa.Connection, owner: str, file_id: str) -> None:
@@ -172,14 +198,6 @@ def attach_known(
         "to_seq": seq,
     }
     return connection.execute(_ATTACH, parameters).rowcount
-
-
-def move(
-    connection: sa.Connection, owner: str, conversation_id: str, *, from_seq: int, to_seq: int
-) -> None:
-    """Attach the files of a message to the one that replaces it."""
-    own = {"owner_id_": owner, "conversation_id_": conversation_id}
-    connection.execute(_MOVE, own | {"seq_": from_seq, "to_seq": to_seq})
 
 
 def forget(connection: sa.Connection, owner: str) -> list[str]:

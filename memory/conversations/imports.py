@@ -176,6 +176,7 @@ def _message_rows(owner: str, part: ImportPart) -> list[dict[str, Any]]:
                 "session_id": part.head.conversation_id,
                 "owner_id": owner,
                 "seq": seq,
+                "parent_seq": seq - 1,
                 "role": message.role,
                 "content": message.content,
                 "tool_calls": pack_tools(message.tool_calls),

@@ -35,27 +35,41 @@ _OLDER_CONVERSATIONS: Final = _NEWEST_CONVERSATIONS.where(
         sa.bindparam("before_at", type_=UtcDateTime), sa.bindparam("before_id", type_=sa.Text)
     )
 )
-_SHOWN = sa.and_(
+_STORED = sa.and_(
     _messages.session_id == sa.bindparam("conversation_id_"),
     _messages.owner_id == sa.bindparam("owner_id_"),
-    _messages.superseded.is_(False),
     sa.exists().where(_sessions.session_id == sa.bindparam("conversation_id_"), _OF_OWNER),
 )
-_NEWEST_MESSAGES: Final = (
-    sa.select(*_MESSAGE_COLUMNS)
-    .where(_SHOWN)
-    .order_by(_messages.seq.desc())
-    .limit(sa.bindparam("rows"))
-)
-_OLDER_MESSAGES: Final = _NEWEST_MESSAGES.where(_messages.seq < sa.bindparam("before_seq"))
-_MESSAGES_AFTER: Final = (
-    sa.select(*_MESSAGE_COLUMNS)
-    .where(_SHOWN, _messages.seq > sa.bindparam("after_seq"))
-    .order_by(_messages.seq)
-    .limit(sa.bindparam("rows"))
-)
+_SHOWN = sa.and_(_STORED, _messages.superseded.is_(False))
+_BEFORE = _messages.seq < sa.bindparam("before_seq")
+
+
+def _newest(*conditions: sa.ColumnElement[bool]) -> sa.Select[Any]:
+    return (
+        sa.select(*_MESSAGE_COLUMNS)
+        .where(*conditions)
+        .order_by(_messages.seq.desc())
+        .limit(sa.bindparam("rows"))
+    )
+
+
+def _oldest(condition: sa.ColumnElement[bool]) -> sa.Select[Any]:
+    return (
+        sa.select(*_MESSAGE_COLUMNS)
+        .where(condition, _messages.seq > sa.bindparam("after_seq"))
+        .order_by(_messages.seq)
+        .limit(sa.bindparam("rows"))
+    )
+
+
+_NEWEST_SHOWN: Final = _newest(_SHOWN)
+_OLDER_SHOWN: Final = _newest(_SHOWN, _BEFORE)
+_SHOWN_AFTER: Final = _oldest(_SHOWN)
+_NEWEST_STORED: Final = _newest(_STORED)
+_OLDER_STORED: Final = _newest(_STORED, _BEFORE)
+_STORED_AFTER: Final = _oldest(_STORED)
 # A conversation may have many rows in the window: of each only what the model is to see.
-_CONTEXT_MESSAGES: Final = _OLDER_MESSAGES.with_only_columns(
+_CONTEXT_MESSAGES: Final = _OLDER_SHOWN.with_only_columns(
     _messages.seq, _messages.role, _messages.content
 )
 _ANSWER: Final = (
@@ -97,17 +111,35 @@ def conversations(
 
 
 def messages(
-    connection: sa.Connection, owner: str, conversation_id: str, limit: int, before_seq: int | None
+    connection: sa.Connection,
+    owner: str,
+    conversation_id: str,
+    limit: int,
+    before_seq: int | None,
+    *,
+    all_versions: bool,
 ) -> list[StoredMessage]:
     """Return the newest messages, newest first. Raises ConversationNotFoundError."""
-    page = _page(connection, owner, conversation_id, limit, before_seq)
+    parameters = {"conversation_id_": conversation_id, "owner_id_": owner, "rows": limit}
+    if before_seq is None:
+        rows = connection.execute(_NEWEST_STORED if all_versions else _NEWEST_SHOWN, parameters)
+    else:
+        older = _OLDER_STORED if all_versions else _OLDER_SHOWN
+        rows = connection.execute(older, parameters | {"before_seq": before_seq})
+    page = [_message(row) for row in rows]
     if not page:
         conversation(connection, owner, conversation_id)
     return page
 
 
 def messages_after(
-    connection: sa.Connection, owner: str, conversation_id: str, limit: int, after_seq: int
+    connection: sa.Connection,
+    owner: str,
+    conversation_id: str,
+    limit: int,
+    after_seq: int,
+    *,
+    all_versions: bool,
 ) -> list[StoredMessage]:
     """Return the oldest messages above `after_seq`. Raises ConversationNotFoundError."""
     own = {
@@ -116,7 +148,8 @@ def messages_after(
         "rows": limit,
         "after_seq": after_seq,
     }
-    page = [_message(row) for row in connection.execute(_MESSAGES_AFTER, own)]
+    after = _STORED_AFTER if all_versions else _SHOWN_AFTER
+    page = [_message(row) for row in connection.execute(after, own)]
     if not page:
         conversation(connection, owner, conversation_id)
     return page
@@ -155,17 +188,6 @@ def answer(connection: sa.Connection, owner: str, turn_id: str) -> StoredMessage
     if row is None:
         raise ConversationNotFoundError
     return _message(row)
-
-
-def _page(
-    connection: sa.Connection, owner: str, conversation_id: str, limit: int, before_seq: int | None
-) -> list[StoredMessage]:
-    parameters = {"conversation_id_": conversation_id, "owner_id_": owner, "rows": limit}
-    if before_seq is None:
-        rows = connection.execute(_NEWEST_MESSAGES, parameters)
-    else:
-        rows = connection.execute(_OLDER_MESSAGES, parameters | {"before_seq": before_seq})
-    return [_message(row) for row in rows]
 
 
 def _message(row: Sequence[Any]) -> StoredMessage:

@@ -91,6 +91,7 @@ def _row(
         "session_id": new.conversation_id,
         "owner_id": owner,
         "seq": message.seq,
+        "parent_seq": message.seq - 1,
         "role": message.role,
         "content": message.content,
         "status": message.status,

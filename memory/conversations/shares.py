@@ -233,7 +233,9 @@ def _check_count(connection: sa.Connection, owner: str) -> None:
 def _shown(connection: sa.Connection, owner: str, conversation_id: str) -> Iterator[StoredMessage]:
     """Yield the shown messages of a conversation, oldest first. Raises ShareTooLargeError."""
     after, count, chars = 0, 0, 0
-    while page := reading.messages_after(connection, owner, conversation_id, PAGE, after):
+    while page := reading.messages_after(
+        connection, owner, conversation_id, PAGE, after, all_versions=False
+    ):
         after, count = page[-1].seq, count + len(page)
         chars += sum(len(message.content) for message in page)
         if count > MAX_MESSAGES or chars > MAX_CHARS:

@@ -56,9 +56,16 @@ _CLAIM: Final = (
     )
     .values(summarising_until=sa.bindparam("until", type_=UtcDateTime))
 )
+# Where the last message is on the path that is shown, those before it are too.
+_STILL_SHOWN: Final = sa.exists().where(
+    _messages.session_id == sa.bindparam("conversation_id_"),
+    _messages.owner_id == sa.bindparam("owner_id_"),
+    _messages.seq == sa.bindparam("summarized_through_seq"),
+    _messages.superseded.is_(False),
+)
 _STORE: Final = (
     sa.update(agent_sessions)
-    .where(_OWN, _UNCHANGED)
+    .where(_OWN, _UNCHANGED, _STILL_SHOWN)
     .values(
         summary=sa.bindparam("new_summary"),
         summarised_seq=sa.bindparam("summarized_through_seq"),
@@ -128,7 +135,11 @@ def claim(
 def store(
     connection: sa.Connection, owner: str, conversation_id: str, part: SummaryPart, summary: str
 ) -> bool:
-    """Store a part's summary; False when another process has summarized the part meanwhile."""
+    """Store a part's summary.
+
+    Returns False when another process has summarized the part meanwhile, or its messages are no
+    longer on the path that is shown.
+    """
     parameters: dict[str, Any] = {
         "owner_id_": owner,
         "conversation_id_": conversation_id,

@@ -46,9 +46,9 @@ def with_context(
 
 
 def _continues(ticket: TurnTicket, known: ContextState) -> bool:
-    # Any other turn since then would have taken a seq of its own.
+    # A message has one path above it: the last one that is known stands for all before it.
     is_same = known.conversation_created_at == ticket.conversation_created_at
-    return is_same and ticket.user_seq == known.seq + 1
+    return is_same and ticket.parent_seq == known.seq
 
 
 def _new_part(

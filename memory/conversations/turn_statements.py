@@ -20,6 +20,13 @@ _OWN_MESSAGES = sa.and_(_messages.session_id == _SESSION, _messages.owner_id == 
 _OWN_TURNS = sa.and_(_turns.session_id == _SESSION, _turns.owner_id == _OWNER)
 _ACTIVE: Final = {"status": "active", "ended_at": None}
 _AT = sa.bindparam("at", type_=UtcDateTime)
+# As text: SQLAlchemy leaves out the tables' names in what SQLite's RETURNING gives back.
+_LAST_SHOWN: Final = sa.literal_column(
+    """coalesce((SELECT m.seq FROM agent_messages m
+    WHERE m.session_id = agent_sessions.session_id AND m.owner_id = agent_sessions.owner_id
+    AND NOT m.superseded ORDER BY m.seq DESC LIMIT 1), 0)""",
+    sa.Integer,
+)
 _CONTINUED: Final = (
     _sessions.last_seq,
     _sessions.summarised_seq,
@@ -28,6 +35,7 @@ _CONTINUED: Final = (
     _sessions.context_data,
     _sessions.started_at,
     _sessions.title_origin,
+    _LAST_SHOWN.label("parent_seq"),
 )
 _WITH_FILES = sa.bindparam("with_files", type_=sa.Boolean)
 
@@ -97,8 +105,8 @@ _RETITLED = sa.and_(
     _NEW_TITLE.is_not(None),
     sa.func.coalesce(_sessions.title_origin, "") != "user",
 )
-# A retry supersedes as many messages as it adds, so the count stays. An edited first message
-# takes the title with it, unless the user has given one.
+# `CUT` corrects the count where more is superseded than added. An edited first message takes
+# the title with it, unless the user has given one.
 REPLACE: Final = (
     sa.update(agent_sessions)
     .where(_OWN_SESSION)
@@ -112,11 +120,21 @@ REPLACE: Final = (
     .returning(*_CONTINUED)
 )
 
+_LINKS: Final = (
+    _messages.seq,
+    _messages.role,
+    _messages.parent_seq,
+    _messages.files_seq,
+    _messages.superseded,
+)
 LAST_QUESTION: Final = (
-    sa.select(_messages.seq)
+    sa.select(*_LINKS)
     .where(_OWN_MESSAGES, _messages.role == "user", _messages.superseded.is_(False))
     .order_by(_messages.seq.desc())
     .limit(1)
+)
+MESSAGE: Final = sa.select(*_LINKS).where(
+    _OWN_MESSAGES, _messages.seq == sa.bindparam("seq_", type_=sa.Integer)
 )
 
 SUPERSEDE: Final = (
@@ -127,6 +145,18 @@ SUPERSEDE: Final = (
         _messages.superseded.is_(False),
     )
     .values(superseded=True)
+)
+
+# What a summary says must not reach beyond the point where the shown path has changed.
+_STALE_SUMMARY: Final = _sessions.summarised_seq >= sa.bindparam("from_seq", type_=sa.Integer)
+CUT: Final = (
+    sa.update(agent_sessions)
+    .where(_OWN_SESSION)
+    .values(
+        message_count=_sessions.message_count + sa.bindparam("added", type_=sa.Integer),
+        summary=sa.case((_STALE_SUMMARY, None), else_=_sessions.summary),
+        summarised_seq=sa.case((_STALE_SUMMARY, None), else_=_sessions.summarised_seq),
+    )
 )
 
 _KEY: Final = sa.bindparam("key", type_=sa.Text)
@@ -172,6 +202,8 @@ ADD_MESSAGES: Final = Prepared(
         "turn_id",
         "superseded",
         "model_used",
+        "parent_seq",
+        "files_seq",
     ),
 )
 ADD_TURN: Final = Prepared(

@@ -23,7 +23,15 @@ from memory.records import (
     TurnTicket,
     utcnow,
 )
-from memory.validation import check_id, check_owner, check_texts, is_id, pack_details, pack_tools
+from memory.validation import (
+    check_id,
+    check_owner,
+    check_seq,
+    check_texts,
+    is_id,
+    pack_details,
+    pack_tools,
+)
 
 
 class TurnStore(OwnerStore):
@@ -84,20 +92,39 @@ class TurnStore(OwnerStore):
         *,
         key: str,
         text: str | None = None,
+        seq: int | None = None,
         expected_seq: int | None = None,
         budget: int | None = None,
     ) -> TurnTicket:
-        """Begin a turn that answers the last user message again, or `text` in its place.
+        """Begin a turn that answers a user message again, or `text` in its place.
 
-        The messages that it replaces stay in the table as superseded ones. Raises as
-        `begin_turn`; ConversationNotFoundError also when there is no message to answer, and
-        ConversationMovedError when the last user message is not at `expected_seq`.
+        The answer, and with `text` the question too, is a further version beside the former one.
+        The path that is shown then ends with the new answer; what followed stays stored.
+
+        Args:
+            owner: The owner.
+            conversation_id: The conversation.
+            key: The idempotency key, as of `NewTurn`.
+            text: The edited message.
+            seq: The message to be edited, or the answer or question to be answered again; the
+                last question of the path without it.
+            expected_seq: The last question that the caller knows of, where that is checked.
+            budget: The size of the ticket's window in tokens; no window without it.
+
+        Raises:
+            ConversationNotFoundError, ConversationBusyError, InvalidTextError: As `begin_turn`;
+                the first also where there is no such message.
+            MessageNotShownError: The message is not on the path that is shown.
+            NotOwnMessageError: `text` is to replace an answer.
+            ConversationMovedError: The last user message is not at `expected_seq`.
         """
         check_texts(text=text, key=key)
         lease = self._new_lease(owner, conversation_id, key)
+        if seq is not None:
+            check_seq(seq)
 
         def work(connection: sa.Connection) -> TurnTicket:
-            ticket = turns.begin_again(connection, lease, text, expected_seq)
+            ticket = turns.begin_again(connection, lease, text, seq=seq, expected_seq=expected_seq)
             if budget is None:
                 return ticket
             return turn_context.with_context(connection, owner, ticket, budget)

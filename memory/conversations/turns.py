@@ -14,7 +14,13 @@ import sqlalchemy as sa
 from memory import connection_rows
 from memory.conversations import files, turn_statements
 from memory.engine.prepared import Prepared
-from memory.errors import ConversationBusyError, ConversationMovedError, ConversationNotFoundError
+from memory.errors import (
+    ConversationBusyError,
+    ConversationMovedError,
+    ConversationNotFoundError,
+    MessageNotShownError,
+    NotOwnMessageError,
+)
 from memory.queues import inbox_rows, outbox_rows
 from memory.records import ConversationOrigin, MessageStatus, NewTurn, TurnTicket
 from memory.validation import title_of
@@ -74,7 +80,9 @@ def begin(
     if row is None:
         raise ConversationNotFoundError
     _settle_other_turns(connection, lease)
-    ticket = _ticket(lease, user_seq=row.last_seq - 1, answer_seq=row.last_seq)
+    ticket = _ticket(
+        lease, user_seq=row.last_seq - 1, answer_seq=row.last_seq, parent_seq=row.parent_seq
+    )
     rows = [_question(lease, ticket, new.text), _answer(lease, ticket, new.model)]
     turn_statements.ADD_MESSAGES.run(connection, *rows)
     _add_turn(connection, lease, ticket)
@@ -90,13 +98,22 @@ def begin(
 
 
 def begin_again(
-    connection: sa.Connection, lease: TurnLease, text: str | None, expected_seq: int | None
+    connection: sa.Connection,
+    lease: TurnLease,
+    text: str | None,
+    *,
+    seq: int | None,
+    expected_seq: int | None,
 ) -> TurnTicket:
-    """Supersede the last answer, and with `text` the question too, and lease the conversation.
+    """Add a version of an answer, or with `text` of a question, and lease the conversation.
+
+    The path that is shown then leads to the new version and ends there. `seq` is as for
+    `ConversationMemoryManager.begin_retry`.
 
     Raises:
         ConversationNotFoundError, ConversationBusyError, DuplicateRequestError: As `begin`.
         ConversationMovedError: The last question is not at `expected_seq`.
+        MessageNotShownError, NotOwnMessageError: As `ConversationMemoryManager.begin_retry`.
     """
     added = 1 if text is None else 2
     new_title = None if text is None else title_of(text)
@@ -107,25 +124,65 @@ def begin_again(
     if row is None:
         raise ConversationNotFoundError
     _settle_other_turns(connection, lease)
-    last_question = connection.execute(
-        turn_statements.LAST_QUESTION, _own(lease)
-    ).scalar_one_or_none()
-    if last_question is None:
-        raise ConversationNotFoundError
-    if expected_seq is not None and expected_seq != last_question:
-        raise ConversationMovedError
-    from_seq = last_question + 1 if text is None else last_question
-    connection.execute(turn_statements.SUPERSEDE, _own(lease) | {"from_seq": from_seq})
-    user_seq = last_question if text is None else row.last_seq - 1
-    ticket = _ticket(lease, user_seq=user_seq, answer_seq=row.last_seq)
-    rows = [] if text is None else [_question(lease, ticket, text)]
-    turn_statements.ADD_MESSAGES.run(connection, *rows, _answer(lease, ticket, None))
+    question = _question_at(connection, lease, seq, expected_seq, is_edit=text is not None)
+    from_seq = question.seq + 1 if text is None else question.seq
+    is_summary_kept = _cut(connection, lease, row, from_seq, added)
+    user_seq = question.seq if text is None else row.last_seq - 1
+    ticket = _ticket(
+        lease, user_seq=user_seq, answer_seq=row.last_seq, parent_seq=question.parent_seq
+    )
+    rows = [_answer(lease, ticket, None)]
+    if text is not None:
+        # The files stay the older version's, which has them still when it is shown again.
+        files_seq = (question.files_seq or question.seq) if row.has_files else None
+        rows.insert(0, _question(lease, ticket, text) | {"files_seq": files_seq})
+    turn_statements.ADD_MESSAGES.run(connection, *rows)
     _add_turn(connection, lease, ticket)
-    if row.has_files and text is not None:
-        files.move(
-            connection, lease.owner, lease.conversation_id, from_seq=last_question, to_seq=user_seq
-        )
-    return _with_conversation(ticket, row)
+    begun = _with_conversation(ticket, row)
+    return begun if is_summary_kept else replace(begun, summarized_through_seq=0)
+
+
+def _question_at(
+    connection: sa.Connection,
+    lease: TurnLease,
+    seq: int | None,
+    expected_seq: int | None,
+    *,
+    is_edit: bool,
+) -> Any:
+    """Return the links of the question that is answered again, or edited."""
+    last = connection.execute(turn_statements.LAST_QUESTION, _own(lease)).one_or_none()
+    if last is None:
+        raise ConversationNotFoundError
+    if expected_seq is not None and expected_seq != last.seq:
+        raise ConversationMovedError
+    if seq is None:
+        return last
+    chosen = _shown(connection, lease, seq)
+    if chosen.role == "user":
+        return chosen
+    if is_edit:
+        raise NotOwnMessageError
+    return _shown(connection, lease, chosen.parent_seq)
+
+
+def _shown(connection: sa.Connection, lease: TurnLease, seq: int) -> Any:
+    row = connection.execute(turn_statements.MESSAGE, _own(lease) | {"seq_": seq}).one_or_none()
+    if row is None:
+        raise ConversationNotFoundError
+    if row.superseded:
+        raise MessageNotShownError
+    return row
+
+
+def _cut(connection: sa.Connection, lease: TurnLease, row: Any, from_seq: int, added: int) -> bool:
+    """Supersede what is shown from `from_seq` on; return whether the summary stays."""
+    cut = _own(lease) | {"from_seq": from_seq}
+    superseded = connection.execute(turn_statements.SUPERSEDE, cut).rowcount
+    is_summary_kept = (row.summarised_seq or 0) < from_seq
+    if superseded != added or not is_summary_kept:
+        connection.execute(turn_statements.CUT, cut | {"added": added - superseded})
+    return is_summary_kept
 
 
 def interrupt_stale(connection: sa.Connection, lease: TurnLease) -> None:
@@ -222,8 +279,11 @@ def _own(lease: TurnLease) -> dict[str, Any]:
     return {"conversation_id_": lease.conversation_id, "owner_id_": lease.owner}
 
 
-def _ticket(lease: TurnLease, *, user_seq: int, answer_seq: int) -> TurnTicket:
-    return TurnTicket(secrets.token_urlsafe(16), lease.conversation_id, user_seq, answer_seq, True)
+def _ticket(lease: TurnLease, *, user_seq: int, answer_seq: int, parent_seq: int) -> TurnTicket:
+    turn_id = secrets.token_urlsafe(16)
+    return TurnTicket(
+        turn_id, lease.conversation_id, user_seq, answer_seq, True, parent_seq=parent_seq
+    )
 
 
 def _with_conversation(ticket: TurnTicket, row: Any) -> TurnTicket:
@@ -256,7 +316,8 @@ def _conversation(lease: TurnLease, text: str, origin: ConversationOrigin) -> di
 
 
 def _question(lease: TurnLease, ticket: TurnTicket, text: str) -> dict[str, Any]:
-    return _message(lease, ticket, ticket.user_seq, role="user", content=text, status="complete")
+    row = _message(lease, ticket, ticket.user_seq, role="user", content=text, status="complete")
+    return row | {"parent_seq": ticket.parent_seq}
 
 
 def _answer(lease: TurnLease, ticket: TurnTicket, model: str | None) -> dict[str, Any]:
@@ -264,7 +325,7 @@ def _answer(lease: TurnLease, ticket: TurnTicket, model: str | None) -> dict[str
     row = _message(
         lease, ticket, ticket.answer_seq, role="assistant", content="", status="interrupted"
     )
-    return row | {"model_used": model}
+    return row | {"model_used": model, "parent_seq": ticket.user_seq}
 
 
 def _message(
@@ -287,6 +348,7 @@ def _message(
         "turn_id": ticket.turn_id,
         "superseded": False,
         "model_used": None,
+        "files_seq": None,
     }
 
 

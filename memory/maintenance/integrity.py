@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from memory.engine.database import Database
 from memory.engine.scopes import EVERYONE
-from memory.schema import agent_files, agent_sessions, agent_share_files
+from memory.schema import agent_files, agent_messages, agent_sessions, agent_share_files
 
 _SEARCH = "agent_search"  # the index of messages, and the tables that SQLite keeps for it
 
@@ -71,9 +71,23 @@ def _invariants(stored: sa.MetaData) -> Iterator[tuple[str, sa.Select[int]]]:
                 continue
             pairs = [(part.parent, part.column) for part in key.elements]
             yield f"{table.name} without {target.name}", _without_target(table, pairs)
+        if table.name == agent_messages.name and "parent_seq" in table.columns:
+            yield "messages that follow none of the path", _without_parent(table)
         if "owner_id" in table.columns:
             nobody = sa.select(sa.literal(1)).select_from(table).where(table.c.owner_id == "")
             yield f"{table.name} of nobody", nobody
+
+
+def _without_parent(table: sa.Table) -> sa.Select[int]:
+    """Select the messages whose parent is missing or, where they are shown, is not shown."""
+    parent = table.alias("parent")
+    match = sa.exists().where(
+        parent.c.session_id == table.c.session_id,
+        parent.c.seq == table.c.parent_seq,
+        parent.c.seq < table.c.seq,
+        sa.or_(table.c.superseded, ~parent.c.superseded),
+    )
+    return sa.select(sa.literal(1)).select_from(table).where(table.c.parent_seq != 0, ~match)
 
 
 def _without_target(

@@ -74,5 +74,9 @@ def _calls(connection: sa.Connection) -> sa.Select[Any]:
             sa.join(agent_messages, agent_sessions, _messages.session_id == _sessions.session_id)
         )
         .join(call, sa.true())
-        .where(_sessions.deleted_at.is_(None), _messages.tool_calls.is_not(None))
+        .where(
+            _sessions.deleted_at.is_(None),
+            _messages.tool_calls.is_not(None),
+            _messages.turn_id != "",  # the copies of a fork
+        )
     )

@@ -23,6 +23,7 @@ MAX_SHARES = 20  # of sites, channels and models: the largest
 
 _sessions, _messages, _turns = agent_sessions.c, agent_messages.c, agent_turns.c
 _THERE = _sessions.deleted_at == sa.null()
+_ORIGINAL = _messages.turn_id != ""  # not a fork's copy, which nobody has sent or answered
 _ANSWERS = sa.join(agent_messages, agent_sessions, _messages.session_id == _sessions.session_id)
 _TURNS = sa.join(agent_turns, agent_sessions, _turns.session_id == _sessions.session_id)
 
@@ -158,7 +159,7 @@ def _daily(connection: sa.Connection, since: datetime) -> list[sa.Select[Any]]:
             _sum(_messages.cost_micros),
         )
         .select_from(_ANSWERS)
-        .where(_THERE, _messages.created_at >= since)
+        .where(_THERE, _ORIGINAL, _messages.created_at >= since)
         .group_by(sent),
         sa.select(
             ended, _number_of(_turns.state == "failed"), _number_of(_turns.state == "interrupted")
@@ -213,7 +214,7 @@ def _models(connection: sa.Connection) -> tuple[Share, ...]:
             _sum(_messages.tokens_used), _sum(_messages.cost_micros),
         )
         .select_from(_ANSWERS)
-        .where(_THERE, _messages.role == "assistant")
+        .where(_THERE, _ORIGINAL, _messages.role == "assistant")
         .group_by(name)
     )  # fmt: skip
     return _largest(connection, statement, answers, name)

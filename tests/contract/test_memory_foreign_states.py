@@ -28,20 +28,25 @@ CALLS: Final[dict[str, Call]] = {
     "conversation": lambda s, o, i: s.conversation(o, i),
     "cost": lambda s, o, i: s.cost(o, i),
     "delete": lambda s, o, i: s.delete(o, i),
+    "fork": lambda s, o, i: s.fork(o, i, 2, context={}),
     "mark_inactive": lambda s, o, i: s.mark_inactive(o, i),
     "messages": lambda s, o, i: s.messages(o, i),
     "messages_after": lambda s, o, i: s.messages_after(o, i, after_seq=0),
+    "plan_fork": lambda s, o, i: s.plan_fork(o, i, 2),
     "rate": lambda s, o, i: s.rate(o, i, 2, "dislike"),
     "rename": lambda s, o, i: s.rename(o, i, "mine"),
     "restore": lambda s, o, i: s.restore(o, i),
+    "select_version": lambda s, o, i: s.select_version(o, i, 2),
     "update_context": lambda s, o, i: s.update_context(o, i, {"mine": 1}),
     "window": lambda s, o, i: s.window(o, i, budget=1000, before_seq=100),
 }
-# what they need is not there here: a claimed part, a conversation's time, and files
+# what they need is not there here: a claimed part, a conversation's time, files, and messages
+# with versions
 ELSEWHERE = {
     "store_summary": "test_memory_summaries.py",
     "store_title": "test_memory_order.py",
     "files_of": "test_memory_files.py",
+    "versions": "test_memory_tree.py",
 }
 STATES: Final[dict[str, Call]] = {
     "active": CALLS["conversation"],

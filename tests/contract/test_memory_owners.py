@@ -26,6 +26,10 @@ BY_CONVERSATION: dict[str, Call] = {
     "conversation": lambda s, i: s.conversation(BOB, i),
     "messages": lambda s, i: s.messages(BOB, i),
     "messages_after": lambda s, i: s.messages_after(BOB, i, after_seq=0),
+    "all versions": lambda s, i: s.messages(BOB, i, all_versions=True),
+    "fork": lambda s, i: s.fork(BOB, i, 2, context={}),
+    "plan_fork": lambda s, i: s.plan_fork(BOB, i, 2),
+    "select_version": lambda s, i: s.select_version(BOB, i, 2),
     "older messages": lambda s, i: s.messages(BOB, i, before_seq=100),
     "rename": lambda s, i: s.rename(BOB, i, "mine"),
     "arrange": lambda s, i: s.arrange(BOB, i, Arrangement(folder="mine")),
@@ -142,6 +146,10 @@ async def test_nobody_owns_anything(store: Store, database: Database, nobody: st
         store.delete(nobody, "s1"),
         store.restore(nobody, "s1"),
         store.rate(nobody, "s1", 2, "like"),
+        store.select_version(nobody, "s1", 2),
+        store.plan_fork(nobody, "s1", 2),
+        store.fork(nobody, "s1", 2, context={}),
+        store.versions(nobody, "s1", []),
         store.mark_inactive(nobody, "s1"),
         store.search(nobody, "word"),
         store.take_over(nobody, ALICE),
@@ -158,7 +166,7 @@ def test_every_method_asks_for_the_owner_first() -> None:
         for name, method in inspect.getmembers(ConversationMemoryManager, inspect.isfunction)
         if not name.startswith("_")
     }
-    assert len(methods) == 36
+    assert len(methods) == 40
     for name, method in methods.items():
         _self, first, *_ = inspect.signature(method).parameters.values()
         assert first.name == "owner", name

@@ -48,6 +48,7 @@ MODULES: Final = (
     "connection_rows",
     "conversations.files",
     "conversations.imports",
+    "conversations.forks",
     "conversations.editing",
     "logins",
     "conversations.reading",
@@ -61,6 +62,7 @@ MODULES: Final = (
     "conversations.summaries",
     "conversations.tenants",
     "conversations.transfer",
+    "conversations.tree",
     "conversations.usage",
 )
 # parameters with which Alice finds something
@@ -106,6 +108,10 @@ VALUES: Final[dict[str, Any]] = {
     "rows": 10,
     "expected_seq": 0,
     "seqs": [1],
+    "parents": [1],
+    "through_seq": 2,
+    "new_id": "gone",
+    "new_details": {"note": "mine"},
     "since": BEFORE,
     "to_seq": 9,
     "to_conversation_id": "hers",
@@ -120,7 +126,8 @@ MORE: Final[dict[str, dict[str, Any]]] = {
     "connection_rows._MOVE": {"state": "returned"},
     "connection_rows._REPLACE": {"connection_id_": "another"},
     "conversations.files._ATTACH": {"ids": ["free"]},
-    "conversations.files._MOVE": {"seq_": 1},
+    "conversations.forks._NEXT_ANSWER": {"seq_": 1},
+    "conversations.forks._SET_DETAILS": {"new_id": "hers", "seq_": 2},
     "conversations.files._REMOVE": {"file_id_": "free"},
     "conversations.imports._GROW": {"conversation_id_": "gone", "before_seq": 2},
     "conversations.editing._RATE": {"seq_": 2},
@@ -134,9 +141,14 @@ MORE: Final[dict[str, dict[str, Any]]] = {
     "conversations.turn_statements.INTERRUPT_ANSWER": {"error_id": "mine", "seq_": 2},
     "conversations.turn_statements.KEEP_ANSWER": {"content": "mine", "seq_": 2},
     "conversations.turn_statements.KNOWN_OR_RUNNING": {"key": "key"},
+    "conversations.turn_statements.MESSAGE": {"seq_": 2},
     "conversations.turn_statements.RENEW_TURN": {"lease_expires_at": LATER},
     "conversations.turn_statements._CHANGE_ANSWER": {"content": "mine", "seq_": 2},
     "conversations.turn_statements._CHANGE_RUNNING_TURN": {"state": "complete"},
+    "conversations.tree._BRANCHES_AT": {"seq_": 3},
+    "conversations.tree._NEWEST_BELOW": {"seq_": 3},
+    "conversations.tree._RUNNING": {"at": BEFORE - timedelta(seconds=1)},
+    "conversations.tree._SHOW": {"seq_": 3},
 }
 # a union, whose second part finds the turn by another key
 AGAIN: Final = {"conversations.turn_statements.KNOWN_OR_RUNNING": {"key": "another"}}

@@ -103,7 +103,7 @@ def fill(connection: sa.Connection, owners: Owners) -> None:
         "context_data": {"model": "hers"},
         "summary": "secret",
         "message_count": 2,
-        "last_seq": 2,
+        "last_seq": 3,
         "status": "active",
         "started_at": BEFORE,
         "last_activity_at": BEFORE,
@@ -114,7 +114,8 @@ def fill(connection: sa.Connection, owners: Owners) -> None:
     add(agent_sessions, session_id="gone", deleted_at=BEFORE, **ordinary)
     add(agent_sessions, session_id="pinned", is_pinned=True, **ordinary)
     add(agent_sessions, session_id="archived", is_archived=True, **ordinary)
-    for seq, role in ((1, "user"), (2, "assistant")):
+    # the last one is another version of the answer
+    for seq, role in ((1, "user"), (2, "assistant"), (3, "assistant")):
         add(
             agent_messages,
             session_id="hers",
@@ -124,7 +125,8 @@ def fill(connection: sa.Connection, owners: Owners) -> None:
             status="complete",
             created_at=BEFORE,
             turn_id="turn",
-            superseded=False,
+            superseded=seq == 3,
+            parent_seq=0 if role == "user" else 1,
             tokens_used=7,
         )
     add(

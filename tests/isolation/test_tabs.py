@@ -177,9 +177,21 @@ class SlowMemory(ConversationMemoryManager):
     asked: asyncio.Event | None = None
 
     async def messages(
-        self, owner: str, conversation_id: str, *, limit: int = 40, before_seq: int | None = None
+        self,
+        owner: str,
+        conversation_id: str,
+        *,
+        limit: int = 40,
+        before_seq: int | None = None,
+        all_versions: bool = False,
     ) -> list[StoredMessage]:
-        found = await super().messages(owner, conversation_id, limit=limit, before_seq=before_seq)
+        found = await super().messages(
+            owner,
+            conversation_id,
+            limit=limit,
+            before_seq=before_seq,
+            all_versions=all_versions,
+        )
         if self.go_on is not None and self.asked is not None:
             self.asked.set()
             await self.go_on.wait()

@@ -22,6 +22,7 @@ from cmw_agent.core.errors import (
     NotFoundError,
     OverloadedError,
     ServiceUnavailableError,
+    VersionNotShownError,
 )
 from cmw_agent.core.events import (
     AgentEvent,
@@ -38,7 +39,10 @@ from memory.errors import (
     ConversationNotFoundError,
     DatabaseFullError,
     DatabaseUnavailableError,
+    ForkTooLongError,
     InvalidTextError,
+    MessageNotShownError,
+    NotOwnMessageError,
     StoreError,
 )
 from memory.records import StoredMessage, ToolRecord
@@ -269,6 +273,9 @@ async def test_a_reader_that_has_left_gets_nothing_and_no_other_reader_misses_an
         (ConversationMovedError(), ConversationChangedError),
         (ConversationNotFoundError(), NotFoundError),
         (InvalidTextError("text"), InvalidMessageError),
+        (MessageNotShownError(), VersionNotShownError),
+        (NotOwnMessageError(), InvalidMessageError),
+        (ForkTooLongError(), InvalidMessageError),
         (DatabaseUnavailableError(SECRET), ServiceUnavailableError),
         (DatabaseFullError(SECRET), ServiceUnavailableError),
         (StoreError(SECRET), ServiceUnavailableError),

@@ -1,0 +1,250 @@
+"""Forks: a new conversation with a copy of another's path up to a message.
+
+Functions of one connection; each statement names the owner.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from memory.conversations import files, tree
+from memory.errors import ConversationNotFoundError, ForkTooLongError, MessageNotShownError
+from memory.schema import agent_messages, agent_sessions
+from memory.validation import title_of
+
+# of a fork: they are copied in one transaction
+MAX_MESSAGES = 1_000
+MAX_CHARS = 5_000_000
+TITLE = "Fork: "
+
+_sessions, _messages = agent_sessions.c, agent_messages.c
+_PATH: Final = sa.and_(
+    tree.OWN_MESSAGES,
+    _messages.superseded.is_(False),
+    _messages.seq <= sa.bindparam("through_seq", type_=sa.Integer),
+)
+_NUMBER: Final = sa.cast(sa.func.row_number().over(order_by=_messages.seq), sa.Integer)
+# Neither usage nor rating: the answers were paid for and rated once, in the other conversation.
+_COPIED: Final = (
+    "owner_id",
+    "role",
+    "content",
+    "tool_calls",
+    "status",
+    "model_used",
+    "audio_url",
+    "created_at",
+    "error_id",
+    "thinking",
+    "finish_reason",
+    "details",
+)
+_ADD_MESSAGES: Final = sa.insert(agent_messages).from_select(
+    ["session_id", "seq", "parent_seq", "superseded", "turn_id", *_COPIED],
+    sa.select(
+        sa.bindparam("new_id", type_=sa.Text),
+        _NUMBER,
+        _NUMBER - 1,
+        sa.false(),
+        sa.literal(""),  # no turn of the new conversation has written it
+        *(_messages[name] for name in _COPIED),
+    ).where(_PATH),
+    include_defaults=False,
+)
+_NUMBERS: Final = sa.select(_messages.seq, _NUMBER, _messages.details).where(_PATH)
+_NEXT_ANSWER: Final = (
+    sa.select(_messages.seq)
+    .where(
+        tree.OWN_MESSAGES,
+        _messages.superseded.is_(False),
+        _messages.seq > sa.bindparam("seq_", type_=sa.Integer),
+    )
+    .order_by(_messages.seq)
+    .limit(1)
+)
+_SIZE: Final = (
+    sa.select(
+        sa.func.count(),
+        sa.func.sum(
+            sa.func.length(_messages.content)
+            + sa.func.coalesce(sa.func.length(_messages.thinking), 0)
+            + sa.func.coalesce(sa.func.length(sa.cast(_messages.tool_calls, sa.Text)), 0)
+        ),
+    )
+    .select_from(agent_messages)
+    .where(_PATH)
+)
+_DELETE: Final = sa.delete(agent_sessions).where(tree.OWN_SESSION)
+_SOURCE: Final = sa.select(
+    _sessions.agent_id,
+    _sessions.title,
+    _sessions.website_domain,
+    _sessions.ip_address,
+    _sessions.channel,
+    _sessions.tenant_id,
+    _sessions.external_id,
+    _sessions.summary,
+    _sessions.summarised_seq,
+).where(tree.OWN_SESSION)
+_SET_DETAILS: Final = (
+    sa.update(agent_messages)
+    .where(
+        _messages.session_id == sa.bindparam("new_id", type_=sa.Text),
+        _messages.owner_id == sa.bindparam("owner_id_", type_=sa.Text),
+        _messages.seq == sa.bindparam("seq_", type_=sa.Integer),
+    )
+    .values(details=sa.bindparam("new_details", type_=agent_messages.c.details.type))
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FileCopy:
+    """A file of a message that is copied, and the id of the owner's upload that is its copy."""
+
+    seq: int
+    file_id: str
+    copy_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ForkPlan:
+    """What a fork at a message copies: the path through `through_seq`, and the ids of its files."""
+
+    through_seq: int
+    files: tuple[tuple[int, str], ...]
+
+
+def plan(
+    connection: sa.Connection, owner: str, conversation_id: str, seq: int, at: datetime
+) -> ForkPlan:
+    """Return what a fork at a message copies: a question goes with its answer.
+
+    Raises as `fork`.
+    """
+    tree.require_idle(connection, owner, conversation_id, at, lock=False)
+    chosen = tree.message(connection, owner, conversation_id, seq)
+    if chosen.superseded:
+        raise MessageNotShownError
+    own = {"owner_id_": owner, "conversation_id_": conversation_id}
+    through_seq = seq
+    if chosen.role == "user":
+        through_seq = connection.execute(_NEXT_ANSWER, own | {"seq_": seq}).scalar() or seq
+    path = own | {"through_seq": through_seq}
+    count, chars = connection.execute(_SIZE, path).one()
+    if count > MAX_MESSAGES or chars > MAX_CHARS:
+        raise ForkTooLongError
+    attached = files.of_path(connection, owner, conversation_id, through_seq)
+    if len(attached) >= files.MAX_FILES_OF_CONVERSATION:
+        raise ForkTooLongError
+    return ForkPlan(through_seq, tuple(attached))
+
+
+def fork(
+    connection: sa.Connection,
+    owner: str,
+    conversation_id: str,
+    seq: int,
+    *,
+    new_id: str,
+    context: Mapping[str, Any],
+    copies: Sequence[FileCopy],
+    at: datetime,
+) -> None:
+    """Make a conversation with a copy of another's path up to a message.
+
+    Args:
+        connection: The transaction.
+        owner: The owner of both.
+        conversation_id: The conversation that is copied.
+        seq: The message; a question is copied with its answer.
+        new_id: The id of the new conversation.
+        context: What the new one stores beside its messages.
+        copies: The copies of the path's files, which belong to no message yet.
+        at: The time.
+
+    Raises:
+        ConversationNotFoundError: The owner has no such conversation, or it no such message.
+        ConversationBusyError: An answer is being written in it.
+        MessageNotShownError: The message is not on the path that is shown.
+        ForkTooLongError: The path is longer, or has more files, than is copied.
+        UnknownFileError: A copy is missing, or is not the owner's.
+    """
+    tree.require_idle(connection, owner, conversation_id, at, lock=True)
+    planned = plan(connection, owner, conversation_id, seq, at)
+    own = {"owner_id_": owner, "conversation_id_": conversation_id}
+    path = own | {"through_seq": planned.through_seq}
+    numbers = {row[0]: (row[1], row[2]) for row in connection.execute(_NUMBERS, path)}
+    _add_session(connection, own, numbers, new_id, context, at, has_files=bool(planned.files))
+    connection.execute(_ADD_MESSAGES, path | {"new_id": new_id})
+    _attach(connection, owner, planned, numbers, new_id, copies)
+
+
+def remove(connection: sa.Connection, owner: str, new_id: str) -> bool:
+    """Delete a fork whose caller has gone before it was made; return whether there was one."""
+    own = {"owner_id_": owner, "conversation_id_": new_id}
+    return connection.execute(_DELETE, own).rowcount > 0
+
+
+def _add_session(
+    connection: sa.Connection,
+    own: Mapping[str, Any],
+    numbers: Mapping[int, tuple[int, Any]],
+    new_id: str,
+    context: Mapping[str, Any],
+    at: datetime,
+    *,
+    has_files: bool,
+) -> None:
+    source = connection.execute(_SOURCE, own).one_or_none()
+    if source is None:
+        raise ConversationNotFoundError
+    # A summary of more than what is copied would bring what comes after it.
+    number, _ = numbers.get(source.summarised_seq or 0, (None, None))
+    row = source._asdict() | {
+        "session_id": new_id,
+        "owner_id": own["owner_id_"],
+        "title": title_of(TITLE + source.title.removeprefix(TITLE)),
+        "summary": source.summary if number is not None else None,
+        "summarised_seq": number,
+        "context_data": dict(context) or None,
+        "message_count": len(numbers),
+        "last_seq": len(numbers),
+        "status": "active",
+        "started_at": at,
+        "last_activity_at": at,
+        "has_files": has_files,
+    }
+    connection.execute(sa.insert(agent_sessions), row)
+
+
+def _attach(
+    connection: sa.Connection,
+    owner: str,
+    planned: ForkPlan,
+    numbers: Mapping[int, tuple[int, Any]],
+    new_id: str,
+    copies: Sequence[FileCopy],
+) -> None:
+    """Give the copied messages the copies of their files, and none of the originals."""
+    by_file = {(copy.seq, copy.file_id): copy.copy_id for copy in copies}
+    ids: dict[int, dict[str, str]] = {}
+    for seq, file_id in planned.files:
+        # A file without a copy is refused by `attach`.
+        ids.setdefault(seq, {})[file_id] = by_file.get((seq, file_id), "")
+    for seq, new_ids in ids.items():
+        number, _ = numbers[seq]
+        files.attach(connection, owner, [*new_ids.values()], conversation_id=new_id, seq=number)
+    for seq, (number, details) in numbers.items():
+        if details and details.get("pictures"):
+            new_ids = ids.get(seq, {})
+            pictures = [
+                picture | {"file_id": new_ids[picture["file_id"]]}
+                for picture in details["pictures"]
+                if picture["file_id"] in new_ids
+            ]
+            values = {"new_id": new_id, "owner_id_": owner, "seq_": number}
+            changed = details | {"pictures": pictures}
+            connection.execute(_SET_DETAILS, values | {"new_details": changed})
