@@ -261,12 +261,12 @@ def network_of(address: str) -> str:
 
     One host may use all addresses of an IPv6 /64. Text that is not an address is returned as it is.
     """
+    if ":" not in address:
+        return address  # an IPv4 address has one form
     try:
-        ip = ipaddress.ip_address(address)
+        ip = ipaddress.IPv6Address(address)
     except ValueError:
         return address
-    if isinstance(ip, ipaddress.IPv4Address):
-        return str(ip)
     if ip.ipv4_mapped is not None:
         return str(ip.ipv4_mapped)
     return str(ipaddress.ip_network((int(ip), 64), strict=False))

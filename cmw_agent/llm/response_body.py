@@ -1,12 +1,15 @@
 """Adapter of aiohttp's private flow control: reads all bytes of a response that have arrived.
 
 After each piece that is read, aiohttp asks its parser and transport to go on, and a server sends
-each token as a piece. With two private fields of aiohttp they are asked once for each read.
-Where a version of aiohttp lacks one of the fields, its own flow control stays: the same bytes, at
-a higher cost.
+each token as a piece. With two private fields of aiohttp they are asked once for each read, and
+with two more the pieces are joined before they are read, which aiohttp does one by one.
+Where a version of aiohttp lacks one of the fields, its own way stays: the same bytes, at a higher
+cost.
 """
 
 import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import aiohttp
@@ -14,6 +17,8 @@ import aiohttp
 STREAM_FIELD = "_low_water"  # bytes in the stream below which aiohttp reads on by itself
 MAX_READ = 1_048_576  # bytes, about
 PROTOCOL_FIELD = "_reading_paused"  # whether the stream is full and the parser waits
+BUFFER_FIELD = "_buffer"  # the pieces that have arrived
+WAIT_FIELD = "_wait"  # the method that waits for more of them
 
 
 class ResponseBody:
@@ -31,6 +36,10 @@ class ResponseBody:
         )
         if self._resumes:
             setattr(self._content, STREAM_FIELD, 0)
+        self._buffer: deque[bytes] | None = getattr(self._content, BUFFER_FIELD, None)
+        self._wait: Callable[[str], Awaitable[None]] | None = getattr(
+            self._content, WAIT_FIELD, None
+        )
         self._has_more = False  # the last read ended at `MAX_READ`: the parser may wait for room
 
     async def read(self) -> bytes:
@@ -42,6 +51,7 @@ class ResponseBody:
         if self._has_more:
             self._resume()
         try:
+            await self._join()
             parts = [await self._content.readany()]
         except RuntimeError as error:
             # aiohttp closed the connection for bytes that are not HTTP, and says no more of it.
@@ -54,6 +64,18 @@ class ResponseBody:
             size += len(more)
         self._has_more = size >= MAX_READ
         return b"".join(parts) if len(parts) > 1 else parts[0]
+
+    async def _join(self) -> None:
+        """Wait for bytes, and make one piece of those that have arrived."""
+        content, buffer, wait = self._content, self._buffer, self._wait
+        if buffer is None or wait is None:
+            return
+        while not buffer and not content.is_eof() and content.exception() is None:
+            await wait("readany")
+        if len(buffer) > 1:
+            whole = b"".join(buffer)
+            buffer.clear()
+            buffer.append(whole)
 
     def rest(self, error: BaseException) -> bytes:
         """Return the bytes that arrived before `error`, which aiohttp would drop."""

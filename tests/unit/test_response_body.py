@@ -10,7 +10,13 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from cmw_agent.llm.response_body import PROTOCOL_FIELD, STREAM_FIELD, ResponseBody
+from cmw_agent.llm.response_body import (
+    BUFFER_FIELD,
+    PROTOCOL_FIELD,
+    STREAM_FIELD,
+    WAIT_FIELD,
+    ResponseBody,
+)
 from tests.harness import WAIT
 
 PIECE = b"data: " + b"x" * 1_000 + b"\n\n"
@@ -77,7 +83,15 @@ async def answered(*, cut: bool = False) -> AsyncIterator[aiohttp.ClientResponse
         await runner.cleanup()
 
 
-MISSING = [(), (STREAM_FIELD,), (PROTOCOL_FIELD,), (STREAM_FIELD, PROTOCOL_FIELD)]
+MISSING = [
+    (),
+    (STREAM_FIELD,),
+    (PROTOCOL_FIELD,),
+    (STREAM_FIELD, PROTOCOL_FIELD),
+    (BUFFER_FIELD,),
+    (WAIT_FIELD,),
+    (STREAM_FIELD, PROTOCOL_FIELD, BUFFER_FIELD, WAIT_FIELD),
+]
 
 
 @pytest.mark.parametrize("missing", MISSING)
@@ -94,7 +108,8 @@ async def test_all_bytes_come_with_and_without_the_fields(missing: tuple[str, ..
 
 async def test_the_fields_are_there_in_the_installed_aiohttp() -> None:
     async with asyncio.timeout(WAIT), answered() as answer:
-        assert hasattr(answer.content, STREAM_FIELD)
+        for field in (STREAM_FIELD, BUFFER_FIELD, WAIT_FIELD):
+            assert hasattr(answer.content, field)
         assert answer.connection is not None
         assert hasattr(answer.connection.protocol, PROTOCOL_FIELD)
 
