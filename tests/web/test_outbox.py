@@ -1,5 +1,6 @@
 """Nothing that was typed is lost: messages wait in the browser until the server has them."""
 
+import contextlib
 import os
 import re
 from collections.abc import AsyncIterator
@@ -172,6 +173,55 @@ async def test_a_message_that_the_full_app_cannot_take_is_sent_again_by_itself(
         await people.leave()
 
 
+async def test_a_message_written_during_a_restart_is_answered_after_it(
+    model: OpenAIDouble, people: People, tmp_path: Path
+) -> None:
+    people.watch.tolerates(*NETWORK)
+    settings = settings_for(
+        tmp_path, openai_base_url=model.base_url, model="stage", log_level="CRITICAL"
+    )
+    word = canary()
+    async with contextlib.AsyncExitStack() as old:
+        app = await old.enter_async_context(served(settings))
+        async with relay(app.url) as network:
+            page = await people.at(network.url)
+            await page.page.evaluate(STAYS)
+            await page.ask(f"before {word}")
+            await app.application.runtime.chat.drain(0)
+            await page.write(f"during {word}")
+            await expect(waiting(page)).to_have_count(1)
+            network.cut()
+            await old.aclose()
+            async with served(settings) as new:
+                network.server = new.url
+                network.restore()
+                await expect(page.answers).to_have_text(
+                    [f"You said: before {word}", f"You said: during {word}"]
+                )
+                await page.settled()
+                assert await was_loaded_once(page)
+                assert len(model.matching(f"during {word}")) == 1
+                await people.leave()
+
+
+async def test_a_message_left_behind_in_another_chat_is_named_and_sent_there(
+    house: House, people: People
+) -> None:
+    page, text = await opened(house, people), canary()
+    await page.ask("the first one")
+    house.network.cut()
+    await page.write(text)
+    await expect(waiting(page)).to_have_count(1)
+    await page.page.goto("about:blank")
+    house.network.restore()
+    await page.open()
+    await expect(waiting(page)).to_have_count(0)
+    await page.frame.get_by_role("link", name="Open it to send it").click()
+    await expect(page.answers.last).to_have_text(f"You said: {text}")
+    await page.settled()
+    assert house.questions(text) == ["the first one", text]
+
+
 async def test_messages_written_while_an_answer_runs_wait_and_are_sent_in_order(
     house: House, model: OpenAIDouble, people: People
 ) -> None:
@@ -316,6 +366,7 @@ async def test_whoever_comes_next_on_a_browser_finds_no_draft_and_no_message_of_
     await expect(waiting(page)).to_have_count(1)
     await page.box.fill(f"draft {text}")
     await page.page.context.clear_cookies()
+    await page.page.goto("about:blank")
     house.network.restore()
     await page.page.goto(house.network.url)
     await page.filled()

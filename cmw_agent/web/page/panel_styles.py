@@ -77,6 +77,8 @@ PANELS = """
 #cmw-post, #cmw-receipt, #cmw-reopen { display: none !important; }
 body:not(.cmw-running) #cmw-input .stop-button,
 body.cmw-running:not(.cmw-has-text) #cmw-input .submit-button { display: none; }
+#cmw-input .submit-button { margin-right: .3rem; }
+body:not(.cmw-running) #cmw-input .submit-button { margin-right: 0; }
 #cmw-outbox { flex: 0 0 auto; display: flex; flex-direction: column; gap: .35rem; }
 #cmw-outbox:not(:has(> :not([hidden]))), #cmw-outbox [hidden], #cmw-offline[hidden] { display: none !important; }
 .cmw-outbox-status, #cmw-offline { flex: 0 0 auto; font-size: .84rem; padding: 0 .25rem;

@@ -14,11 +14,14 @@
   const FIRST_MS = 500;
   const LONGEST_MS = 30_000;
   const PROBE_MS = 10_000; // for an answer to "are you back?"
+  const TICK_MS = 1_000;
+  const IDLE_TICKS = 3; // without an event, before an answer counts as over
   const AWAY = new Set([502, 503, 504]); // the server, or a proxy in front of it, takes nothing now
   const SSE = { headers: { "content-type": "text/event-stream" } };
   const CLOSED = '"msg":"close_stream"';
   const encoder = new TextEncoder();
   const joined = new Set(); // events of the stream that is open, or about to be
+  let joining = 0; // requests that join one
   let isLost = false;
   let attempts = 0;
   let timer = 0;
@@ -87,15 +90,27 @@
 
   async function join(input, options) {
     let answer = null;
-    try { if (!isLost) answer = await request(input, options); } catch { lose(); }
-    if (!answer || AWAY.has(answer.status)) {
-      if (answer && answer.status !== 503) lose();
-      fire("unsent", { seconds: Number(answer?.headers.get("retry-after")) || 0, isBusy: joined.size > 0 });
-      return nothing();
-    }
-    if (answer.ok) joined.add((await answer.clone().json()).event_id);
-    return answer;
+    joining += 1;
+    try {
+      if (!isLost) answer = await request(input, options);
+      if (answer?.ok) joined.add((await answer.clone().json()).event_id);
+    } catch {
+      answer = null;
+      lose();
+    } finally { joining -= 1; }
+    if (answer && !AWAY.has(answer.status)) return answer;
+    if (answer && answer.status !== 503) lose();
+    const { data = [] } = JSON.parse(options?.body ?? "{}");
+    fire("unsent", { data, seconds: Number(answer?.headers.get("retry-after")) || 0, isBusy: joined.size > 0 });
+    return nothing();
   }
+
+  // An answer runs in an event: without one, what began it has failed elsewhere.
+  let ticks = 0;
+  setInterval(() => {
+    ticks = window.cmw.running() && !joined.size && !joining ? ticks + 1 : 0;
+    if (ticks === IDLE_TICKS) window.cmw.idle(null);
+  }, TICK_MS);
 
   // Passes a stream on; where it breaks, `endings` follow instead of an error.
   async function* passed(reader) {
@@ -181,7 +196,7 @@
       notice ??= window.cmw.make("div", { id: "cmw-offline", role: "status" });
       notice.textContent = isLost ? NOTICE : "";
       notice.hidden = !isLost;
-      if (!notice.isConnected) input.before(notice);
+      if (!notice.isConnected) (document.querySelector("#cmw-outbox") ?? input).before(notice);
     });
   }
 

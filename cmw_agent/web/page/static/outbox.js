@@ -76,9 +76,9 @@
     document.body.classList.toggle("cmw-has-text", Boolean(box()?.value.trim()));
   }
 
-  // What was not sent before its page was closed is sent where its conversation is opened.
+  // What was not sent before its page was closed or left is sent where its conversation is opened.
   function showElsewhere() {
-    const others = all().filter((item) => !isMine(item) && isClosed(item));
+    const others = all().filter((item) => !isMine(item) && (item.tab === store.tab() || isClosed(item)));
     elsewhere.hidden = !others.length;
     if (!others.length) return;
     const [{ conversation: of }] = others;
@@ -188,6 +188,7 @@
       if (id && id !== of) {
         window.cmw.setConversation(id);
         if (!of) drafts.rename(id);
+        window.cmw.refresh?.();
       }
       show();
     },
@@ -209,11 +210,11 @@
     show();
     pump();
   });
-  // The event did not reach the server.
-  document.addEventListener("cmw:unsent", ({ detail: { seconds, isBusy } }) => {
-    if (isBusy) return; // another event runs, whose end follows
-    if (sending) again(seconds);
-    window.cmw.idle(null);
+  // An event did not reach the server.
+  document.addEventListener("cmw:unsent", ({ detail: { data, seconds, isBusy } }) => {
+    const isMessage = sending && data[1] === sending.key;
+    if (isMessage) again(seconds);
+    if (isMessage || !isBusy) window.cmw.idle(null); // or another event runs, whose end follows
   });
   document.addEventListener("cmw:lost", () => { isReady = false; show(); });
   document.addEventListener("cmw:opened", async () => {
@@ -233,7 +234,8 @@
     input.before(make("div", { id: "cmw-outbox" }, elsewhere, status, list));
     const hold = (event, work) => { event.preventDefault(); event.stopPropagation(); work?.(); };
     input.addEventListener("keydown", (event) => {
-      if (event.target === box() && event.key === "Enter" && !event.shiftKey && !event.isComposing) hold(event, add);
+      const isEnter = event.key === "Enter" && !event.shiftKey && !event.isComposing && event.keyCode !== 229;
+      if (isEnter && event.target === box()) hold(event, add);
     }, true);
     input.addEventListener("click", (event) => {
       if (event.target.closest("[data-testid=submit-button]")) hold(event, add);

@@ -76,7 +76,7 @@
     close.textContent = "OK";
     close.addEventListener("click", () => note.remove());
     note.append(last.account ? ENDED : GONE, " ", close);
-    main.prepend(note);
+    main.querySelector("#cmw-head").after(note);
   }
 
   function showFrameNote(main, stored) {
