@@ -54,6 +54,7 @@ SCRIPTS = (
     "consent",
     "markup",
     "parts",
+    "imports",
     "history",
     "files",
     "pictures",

@@ -27,7 +27,7 @@ ICON = (
 HEAD_TAGS = ICON + (
     b'<script src="visitor.js"></script><script src="markup.js"></script>'
     b'<script src="parts.js" defer></script>'
-    b'<script src="history.js" defer></script>'
+    b'<script src="imports.js" defer></script><script src="history.js" defer></script>'
     b'<script src="files.js" defer></script><script src="pictures.js" defer></script>'
     b'<script src="connections.js" defer></script><script src="approvals.js" defer></script>'
     b'<script src="usage.js" defer></script><script src="thinking.js" defer></script>'

@@ -191,6 +191,7 @@ footer { display: none !important; }
   padding-left: .4rem; border-left: 2px solid var(--border-color-primary); }
 #cmw-recent .cmw-menu button { text-align: left; padding: .35rem .6rem; border-radius: .45rem; }
 .cmw-wide { padding: .35rem .6rem; border-radius: .5rem; text-align: left; width: 100%; }
+.cmw-all progress { width: 100%; }
 .cmw-all { margin-top: .5rem; padding-top: .5rem; border-top: 1px solid var(--border-color-primary); }
 .cmw-account { padding-top: .5rem; border-top: 1px solid var(--border-color-primary); font-size: .84rem; }
 .cmw-account > div { display: flex; align-items: center; justify-content: space-between; gap: .5rem;

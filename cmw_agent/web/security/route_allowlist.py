@@ -114,6 +114,7 @@ OPEN_ROUTES: tuple[Route, ...] = (
     Route("GET", "/consent.js", caching="no-cache"),
     Route("POST", "/logout"),
     Route("GET", "/parts.js", caching="no-cache"),
+    Route("GET", "/imports.js", caching="no-cache"),
     Route("GET", "/history.js", caching="no-cache"),
     # a visitor's own conversations
     Route("GET", "/history"),

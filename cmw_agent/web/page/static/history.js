@@ -153,6 +153,7 @@
       act("Save as Markdown", save("md")),
       act("Save as JSON", save("json")),
       act("Save as HTML", save("html")),
+      act("Save with files", save("zip")),
       act("Delete", () => remove(item)));
     open.setAttribute("aria-expanded", "true");
     row.append(made);
@@ -225,12 +226,12 @@
     const none = make("button", { type: "button", className: "cmw-wide" }, "Delete everything");
     account = make("div", { className: "cmw-account", hidden: true });
     root = make("div", { className: "cmw-history" }, search, status, list, more,
-      make("div", { className: "cmw-all" }, everything, none), account);
+      make("div", { className: "cmw-all" }, everything, ...window.cmw.importing(refresh), none), account);
     place.replaceWith(root);
     let timer;
     search.addEventListener("input", () => { clearTimeout(timer); timer = setTimeout(refresh, SEARCH_MS); });
     more.addEventListener("click", showMore);
-    everything.addEventListener("click", () => download("history/everything"));
+    everything.addEventListener("click", () => download("history/everything?format=zip&thinking=1"));
     none.addEventListener("click", forget);
     root.addEventListener("keydown", (event) => { if (event.key === "Escape") closeMenus(); });
     document.addEventListener("click", (event) => {
