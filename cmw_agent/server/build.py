@@ -62,6 +62,7 @@ SCRIPTS = (
     "markup",
     "parts",
     "order",
+    "imports",
     "history",
     "files",
     "pictures",

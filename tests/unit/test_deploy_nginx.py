@@ -203,8 +203,15 @@ async def test_an_upload_of_the_allowed_size_passes_and_a_larger_one_does_not(
     house: House,
 ) -> None:
     async with client() as http:
-        for size, status in ((20_000_000, 200), (23_000_000, 413)):
+        imports = ("/history/import", "/api/chat/assistant/sessions/one/import")
+        for path, size, status in (
+            ("/files", 20_000_000, 200),
+            ("/files", 23_000_000, 413),
+            *((path, 23_000_000, 200) for path in imports),
+            *((path, 320_000_000, 413) for path in imports),
+            ("/api/chat/assistant/sessions/one", 23_000_000, 413),
+        ):
             body = io.BytesIO(bytes(size))
             # Asked first, so that a refusal comes before the body.
-            async with http.post(f"{house.url}/files", data=body, expect100=True) as answer:
-                assert answer.status == status
+            async with http.post(f"{house.url}{path}", data=body, expect100=True) as answer:
+                assert answer.status == status, path

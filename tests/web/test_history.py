@@ -1,6 +1,7 @@
 """The conversation list in a browser: search, rename, delete, restore, export, rating."""
 
 import re
+import zipfile
 from pathlib import Path
 
 import orjson
@@ -101,8 +102,37 @@ async def test_a_conversation_and_all_of_them_are_saved_as_files(
     async with page.page.expect_download() as coming:
         await page.frame.get_by_role("button", name="Download everything").click()
     await (await coming.value).save_as(tmp_path / "all")
-    saved_all = orjson.loads((tmp_path / "all").read_bytes())["conversations"]
-    assert [item["title"] for item in saved_all] == ["second", f"first {secret}"]
+    with zipfile.ZipFile(tmp_path / "all") as archive:
+        lines = archive.read("conversations.jsonl").splitlines()
+    saved_all = [orjson.loads(line)["title"] for line in lines]
+    assert saved_all == ["second", f"first {secret}"]
+    async with page.page.expect_download() as coming:
+        await act(page, f"first {secret}", "Save with files")
+    await (await coming.value).save_as(tmp_path / "one.zip")
+    assert zipfile.is_zipfile(tmp_path / "one.zip")
+
+
+async def test_an_export_is_imported_and_listed_and_what_is_none_is_a_sentence(
+    app: Served, people: People, tmp_path: Path
+) -> None:
+    alice = await with_chats(people, app, "a question to keep")
+    async with alice.page.expect_download() as coming:
+        await alice.frame.get_by_role("button", name="Download everything").click()
+    await (await coming.value).save_as(tmp_path / "all.zip")
+    bob = await people.open(app)
+    await bob.open_sidebar()
+    chooser = bob.frame.locator(".cmw-all input[type=file]")
+    await chooser.set_input_files(tmp_path / "all.zip")
+    status = bob.frame.locator(".cmw-all").get_by_role("status")
+    await expect(status).to_have_text("1 conversation from this app was imported.")
+    await bob.recent.get_by_role("link", name="a question to keep").click()
+    await bob.filled()
+    await expect(bob.questions).to_have_text(["a question to keep"])
+    (tmp_path / "none.json").write_text("<script>document.title = 'owned'</script>")
+    await bob.open_sidebar()
+    people.watch.expects("http 422: .*/history/import", "422 .*/history/import")
+    await chooser.set_input_files(tmp_path / "none.json")
+    await expect(status).to_contain_text("This file holds no conversations that can be read")
 
 
 async def test_an_answer_stays_rated_after_a_reload(app: Served, people: People) -> None:

@@ -200,6 +200,7 @@ async def test_the_keyboard_reaches_everything(demo: Served, people: People) -> 
         "What is 2 * 3?",
         "Actions for What is 2 * 3?",
         "Download everything",
+        "Import conversations…",
         "Delete everything",
         "Copy message",
         "Edit",

@@ -126,6 +126,7 @@ OPEN_ROUTES: tuple[Route, ...] = (
     Route("POST", "/logout"),
     Route("GET", "/parts.js", caching="no-cache"),
     Route("GET", "/order.js", caching="no-cache"),
+    Route("GET", "/imports.js", caching="no-cache"),
     Route("GET", "/history.js", caching="no-cache"),
     # a visitor's own conversations
     Route("GET", "/history"),

@@ -196,6 +196,7 @@
       act("Save as Markdown", save("md")),
       act("Save as JSON", save("json")),
       act("Save as HTML", save("html")),
+      act("Save with files", save("zip")),
       act("Delete", () => remove(item)));
     open.setAttribute("aria-expanded", "true");
     made.addEventListener("keydown", (event) => {
@@ -300,12 +301,12 @@
     archive = window.cmw.archive(entry, guarded);
     root = make("div", { className: "cmw-history" }, search, status, list, more, archive.place,
       make("datalist", { id: "cmw-folders" }),
-      make("div", { className: "cmw-all" }, everything, none), account);
+      make("div", { className: "cmw-all" }, everything, ...window.cmw.importing(refresh), none), account);
     place.replaceWith(root);
     let timer;
     search.addEventListener("input", () => { clearTimeout(timer); timer = setTimeout(refresh, SEARCH_MS); });
     more.addEventListener("click", showMore);
-    everything.addEventListener("click", () => download("history/everything"));
+    everything.addEventListener("click", () => download("history/everything?format=zip&thinking=1"));
     none.addEventListener("click", forget);
     root.addEventListener("keydown", (event) => {
       if (event.key !== "Escape") return;

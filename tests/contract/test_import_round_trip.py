@@ -1,0 +1,174 @@
+"""What one owner exports as an archive, another imports: the same texts in the same order."""
+
+import asyncio
+import io
+import json
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cmw_agent.conversations.archive_export import ArchiveExport
+from cmw_agent.conversations.importing.run import ImportTarget
+from cmw_agent.conversations.importing.service import ImportService
+from cmw_agent.conversations.service import ConversationService
+from cmw_agent.conversations.sessions import SessionRegistry
+from cmw_agent.files.service import Files
+from cmw_agent.identity.principals import Principal
+from cmw_agent.limits.budgets import Budgets
+from memory.conversations.imports import ImportedHead, ImportPart, MessageToImport
+from memory.engine.database import Database
+from memory.maintenance.integrity import faults
+from memory.records import (
+    AnswerDetails,
+    ConversationOrigin,
+    SourceRecord,
+    StoredMessage,
+    ToolRecord,
+)
+from tests.contract.conftest import Store
+from tests.harness import settings_for
+
+ALICE, BOB = Principal("v" + "a" * 32, "visitor"), Principal("v" + "b" * 32, "visitor")
+START = datetime(2021, 1, 1, tzinfo=UTC)
+TARGET = ImportTarget("assistant", frozenset({"assistant"}))
+
+# As the app stores them: users' messages without controls and white space around them.
+texts = st.text(st.characters(exclude_categories=["Cc", "Cs"]), max_size=30)
+questions = st.builds(lambda text: f"q{text}q", texts)
+answers = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=40)
+tools = st.builds(
+    ToolRecord,
+    id=st.just(""),
+    name=st.sampled_from(("calculate", "search")),
+    arguments=st.dictionaries(texts, texts | st.integers(-9, 9) | st.none(), max_size=2),
+    result=answers,
+    ok=st.booleans(),
+    duration_ms=st.just(0),
+)
+details = st.builds(
+    AnswerDetails,
+    thinking_ms=st.integers(0, 9_999),
+    sources=st.lists(st.builds(SourceRecord, answers, answers), max_size=2).map(tuple),
+)
+moments = st.integers(0, 10**8).map(lambda seconds: START + timedelta(seconds=seconds))
+messages = st.lists(
+    st.builds(MessageToImport, st.just("user"), questions, moments)
+    | st.builds(
+        MessageToImport,
+        st.just("assistant"),
+        answers,
+        moments,
+        status=st.sampled_from(("complete", "interrupted", "failed")),
+        model_used=st.sampled_from((None, "gpt-4o")),
+        thinking=st.none() | answers.filter(bool),
+        tool_calls=st.lists(tools, max_size=2),
+        finish_reason=st.sampled_from((None, "length")),
+        feedback=st.sampled_from((None, "like", "dislike")),
+        details=details,
+    ),
+    min_size=1,
+    max_size=8,
+)
+conversations = st.lists(st.tuples(questions, messages), min_size=1, max_size=3)
+
+
+class House:
+    """The services over one database, as a process has them."""
+
+    def __init__(self, store: Store, folder: Path) -> None:
+        found = settings_for(folder, max_tool_calls=1)
+        budgets = Budgets.of(found)
+
+        async def known(ids: Sequence[str]) -> set[str]:
+            return set(ids)
+
+        maker: Any = None
+        files = Files(found, lambda _: store, known, budgets)
+        registry = SessionRegistry(maker, capacity=1, idle_seconds=1)
+        self.history = ConversationService(lambda _: store, registry, files)
+        self.imports = ImportService(found, lambda _: store, files, budgets)
+        self.store = store
+
+    async def archive(self, principal: Principal) -> bytes:
+        export = ArchiveExport(self.history, principal, START, with_thinking=True)
+        return b"".join([piece async for piece in export.everything()])
+
+    async def imported(self, principal: Principal, data: bytes) -> dict[str, Any]:
+        async def body() -> AsyncGenerator[bytes]:
+            source = io.BytesIO(data)
+            while piece := source.read(1_000_000):
+                yield piece
+
+        return [line async for line in self.imports.run(principal, TARGET, body())][-1]
+
+    async def contents(self, principal: Principal) -> list[Any]:
+        """Return what stands in all conversations, newest first."""
+        found = []
+        async for item in self.history.conversations(principal):
+            pages = self.history.messages(principal, item.conversation_id)
+            stored = [bare(message) async for page in pages for message in page]
+            found.append((item.title, item.started_at, item.message_count, stored))
+        return found
+
+
+def bare(message: StoredMessage) -> StoredMessage:
+    return replace(message, turn_id="", error_id=None)
+
+
+async def fill(store: Store, given_conversations: Any) -> None:
+    for number, (title, given_messages) in enumerate(given_conversations):
+        at = START + timedelta(days=number)
+        head = ImportedHead(f"c{number}", title, at, at, "active", ConversationOrigin())
+        await store.import_part(ALICE.id, ImportPart(head, 0, given_messages, True))
+
+
+async def test_what_is_exported_is_imported_the_same(
+    store: Store, database: Database, tmp_path: Path
+) -> None:
+    house, loop = House(store, tmp_path), asyncio.get_running_loop()
+
+    async def trip(given_conversations: Any) -> None:
+        for principal in (ALICE, BOB):
+            await store.forget(principal.id)
+        await fill(store, given_conversations)
+        done = await house.imported(BOB, await house.archive(ALICE))
+        assert (done["is_complete"], done["refused"]) == (True, 0)
+        assert await house.contents(BOB) == await house.contents(ALICE)
+        assert not any((await faults(database)).values())
+
+    @settings(
+        max_examples=12,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(conversations)
+    def trips(given_conversations: Any) -> None:
+        asyncio.run_coroutine_threadsafe(trip(given_conversations), loop).result()
+
+    await asyncio.to_thread(trips)
+
+
+@pytest.mark.slow
+async def test_a_hundred_thousand_messages_become_one_conversation(
+    store: Store, tmp_path: Path
+) -> None:
+    house = House(store, tmp_path)
+    record: dict[str, Any] = {"title": "long", "started_at": START.isoformat()}
+    roles = ("user", "assistant")
+    record["messages"] = [{"role": roles[n % 2], "content": f"number {n}"} for n in range(100_000)]
+    done = await house.imported(BOB, json.dumps(record).encode())
+    assert done["sentence"] == "1 conversation from this app was imported."
+    (item,) = await store.conversations(BOB.id)
+    assert item.message_count == 100_000
+    last = await store.messages(BOB.id, item.conversation_id, limit=1)
+    assert (last[0].seq, last[0].content) == (100_000, "number 99999")
+    record["messages"].append({"role": "user", "content": "one too many"})
+    done = await house.imported(BOB, json.dumps(record).encode())
+    assert "more than 100,000 messages" in done["sentence"]
