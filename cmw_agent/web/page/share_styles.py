@@ -1,8 +1,8 @@
 """The style sheet of the dialog that shares a conversation."""
 
 SHARES = """
-.cmw-share { margin: auto; padding: 1.1rem 1.25rem; width: min(30rem, 94vw); max-height: 88dvh; overflow-y: auto;
-  border: 1px solid var(--border-color-primary); border-radius: .9rem; font-size: .9rem;
+.cmw-share { box-sizing: border-box; margin: auto; padding: 1.1rem 1.25rem; width: min(30rem, 94vw); max-height: 88dvh;
+  overflow-y: auto; border: 1px solid var(--border-color-primary); border-radius: .9rem; font-size: .9rem;
   color: var(--body-text-color); background: var(--input-background-fill); }
 .cmw-share::backdrop { background: rgb(0 0 0 / 50%); }
 .cmw-share h2 { margin: 0 0 .4rem; font-size: 1.05rem; color: var(--body-text-color); }
@@ -13,7 +13,7 @@ SHARES = """
   border: 1px solid var(--border-color-primary); }
 .cmw-share select { appearance: auto; }
 .cmw-share input[type=text] { width: 100%; box-sizing: border-box; }
-.cmw-share input[type=checkbox] { accent-color: var(--color-accent); }
+.cmw-share input[type=checkbox] { width: 1rem; height: 1rem; vertical-align: -.15em; accent-color: var(--color-accent); }
 .cmw-share .cmw-share-row { display: flex; flex-wrap: wrap; gap: .5rem; margin: .5rem 0; }
 .cmw-share button { width: auto; padding: .4rem .9rem; border-radius: .6rem; font-weight: 600; cursor: pointer;
   color: var(--body-text-color); background: none; border: 1px solid var(--border-color-primary); }
@@ -26,5 +26,7 @@ SHARES = """
 .cmw-share ul { list-style: none !important; margin: .6rem 0 0 !important; padding: 0 !important; }
 .cmw-share li { margin: 0 !important; padding: .6rem 0 .2rem !important;
   border-top: 1px solid var(--border-color-primary); }
+.cmw-share .cmw-status { padding: .4rem .6rem; border-radius: .6rem; background: var(--border-color-primary); }
+.cmw-share .cmw-status[hidden] { display: none; }
 .cmw-share li > span { display: block; margin-top: .3rem; font-size: .8rem; color: var(--body-text-color-subdued); }
 """

@@ -74,7 +74,7 @@
     // Escape closes the dialog; what else the page does with it is not meant.
     dialog.addEventListener("keydown", (event) => event.stopPropagation());
 
-    document.querySelector(".cmw-history").append(dialog);
+    document.body.append(dialog);
     dialog.showModal();
     ends.focus();
     act(create, async () => {
