@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from cmw_agent.conversations.archive_export import ArchiveExport
 from cmw_agent.conversations.importing.run import ImportTarget
 from cmw_agent.conversations.importing.service import ImportService
+from cmw_agent.conversations.running_turns import RunningTurns
 from cmw_agent.conversations.service import ConversationService
 from cmw_agent.conversations.sessions import SessionRegistry
 from cmw_agent.files.service import Files
@@ -91,7 +92,7 @@ class House:
         maker: Any = None
         files = Files(found, lambda _: store, known, budgets)
         registry = SessionRegistry(maker, capacity=1, idle_seconds=1)
-        self.history = ConversationService(lambda _: store, registry, files)
+        self.history = ConversationService(lambda _: store, registry, RunningTurns(), files)
         self.imports = ImportService(found, lambda _: store, files, budgets)
         self.store = store
 
