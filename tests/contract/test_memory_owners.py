@@ -189,6 +189,10 @@ async def test_forgetting_takes_all_of_one_owner_and_nothing_else(
         "agent_files",
         "agent_logins",
         "agent_schedules",
+        "agent_share_files",
+        "agent_share_messages",
+        "agent_share_snapshots",
+        "agent_shares",
         "channel_messages",
         "channel_sends",
     }
