@@ -94,7 +94,7 @@ class CmwAgent:
             self._owner,
             ask.model or self._model,
             self._with_summary(ask),
-            RunEvents(emit),
+            RunEvents(emit, self._owner),
             toolset=ask.toolset,
             gate=ask.gate,
         )
@@ -126,4 +126,5 @@ class CmwAgent:
         if earlier:
             lines.insert(0, f"Summary of what was said before:\n{earlier}\n")
         prompt = [SystemMessage(SUMMARISE), HumanMessage("\n\n".join(lines))]
-        return str((await complete(model or self._model, prompt, (), RunEvents(emit))).text)
+        events = RunEvents(emit, self._owner)
+        return str((await complete(model or self._model, prompt, (), events)).text)
