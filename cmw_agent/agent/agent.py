@@ -99,7 +99,7 @@ class CmwAgent:
             self._owner,
             ask.model or self._model,
             self._with_summary(ask),
-            RunEvents(emit),
+            RunEvents(emit, self._owner),
             toolset=ask.toolset,
             gate=ask.gate,
         )
@@ -131,7 +131,8 @@ class CmwAgent:
         if earlier:
             lines.insert(0, f"Summary of what was said before:\n{earlier}\n")
         prompt = [SystemMessage(SUMMARISE), HumanMessage("\n\n".join(lines))]
-        return str((await complete(model or self._model, prompt, (), RunEvents(emit))).text)
+        events = RunEvents(emit, self._owner)
+        return str((await complete(model or self._model, prompt, (), events)).text)
 
     async def title(
         self, question: str, answer: str, model: ChatModel, emit: EventSink = _ignore
@@ -149,4 +150,6 @@ class CmwAgent:
         """
         exchange = f"{NAMES['user']}: {question}\n\n{NAMES['assistant']}: {answer}"
         prompt = [HistoryMessage("user", exchange)]
-        return str((await complete_history(model, NAME, prompt, (), RunEvents(emit))).text)
+        return str(
+            (await complete_history(model, NAME, prompt, (), RunEvents(emit, self._owner))).text
+        )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from cmw_agent.chat.answer_events import tool_events
 from cmw_agent.core.events import (
     AgentEvent,
+    AnswerNoted,
     ApprovalRequested,
     ApprovalSettled,
     ModelSwitched,
@@ -47,7 +48,7 @@ class AnswerAccumulator:
         cached_tokens: Those of `input_tokens` that the server had cached.
         reasoning_tokens: Those of `output_tokens` that were thoughts.
         switched: Which model failed first, and which one answers; None where none failed.
-        note: A sentence for the user, beside the one that says how the answer ended.
+        note: Sentences for the user, beside the one that says how the answer ended.
         clock: Returns a time in seconds; for how long the model thinks.
     """
 
@@ -143,11 +144,18 @@ class AnswerAccumulator:
                 self._move_to_thoughts(length)
             case UsageReported():
                 self._count(event)
+            case AnswerNoted(sentence):
+                self.add_note(sentence)
             case SourcesCited() | PictureReceived() | PictureStored() | ModelSwitched():
                 self._add_further(event)
             case _:
                 self._end_thought()
                 self._add_call(event)
+
+    def add_note(self, sentence: str) -> None:
+        """Add a sentence to the note, once."""
+        if sentence not in (self.note or ""):
+            self.note = f"{self.note} {sentence}" if self.note else sentence
 
     def _add_call(
         self, event: ToolStarted | ToolFinished | ApprovalRequested | ApprovalSettled

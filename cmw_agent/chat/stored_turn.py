@@ -299,7 +299,7 @@ class StoredTurn:
                     session.principal, f"picture-{number}", picture.data, session.address
                 )
             except UserError as error:
-                answer.note = f"{NOT_KEPT} {error.sentence}"
+                answer.add_note(f"{NOT_KEPT} {error.sentence}")
             else:
                 emit(PictureStored(file.file_id, file.name))
 

@@ -30,6 +30,7 @@ from cmw_agent.core.errors import (
 )
 from cmw_agent.core.events import (
     AgentEvent,
+    AnswerNoted,
     FinishReason,
     PictureReceived,
     PictureStored,
@@ -242,7 +243,8 @@ class TurnRunner:
         event = storable(event)
         self._answer.add(event)
         notify(self._watch, event)
-        if not isinstance(event, PictureReceived):  # channels get it once it is stored
+        # Channels get a picture once it is stored, and a note with the turn's end.
+        if not isinstance(event, PictureReceived | AnswerNoted):
             self._turn.emit(event)
 
     async def _take_pictures(self) -> None:
@@ -254,13 +256,13 @@ class TurnRunner:
                 await self._strategy.take_pictures(self._answer, self._take_late)
         except asyncio.CancelledError:
             clear_cancellation()
-            self._answer.note = NOT_KEPT
+            self._answer.add_note(NOT_KEPT)
         except TimeoutError:
-            self._answer.note = PICTURES_TOO_SLOW
+            self._answer.add_note(PICTURES_TOO_SLOW)
         except Exception as cause:  # noqa: BLE001 (the rest of the answer must be stored)
             error = UserError()
             self._log_failure("pictures failed", error.error_id, type(cause).__name__, cause)
-            self._answer.note = f"{NOT_KEPT} {error}"
+            self._answer.add_note(f"{NOT_KEPT} {error}")
         self._answer.pictures.clear()
 
     def _noted(self, finished: TurnFinished) -> TurnFinished:

@@ -59,7 +59,6 @@ OWN_HEADERS = frozenset(
         "upgrade",
     }
 )
-HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
 HEADER_VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e]{0,2000}[\x21-\x7e])?")
 HEADERS_ALLOWED = (
     "a table of header names and their texts, or $NAME for an environment variable's value, "
@@ -165,7 +164,7 @@ def extra_headers(value: object, _context: object) -> Mapping[str, str]:
     if OWN_HEADERS & set(names) or len(set(names)) < len(names):
         raise TableValueError(HEADERS_ALLOWED, is_hidden=True)
     for name, header in value.items():
-        if not HEADER_NAME.fullmatch(name) or not isinstance(header, str):
+        if not network.HEADER_NAME.fullmatch(name) or not isinstance(header, str):
             raise TableValueError(HEADERS_ALLOWED, is_hidden=True)
         if not HEADER_VALUE.fullmatch(header):
             raise TableValueError(HEADERS_ALLOWED, is_hidden=True)

@@ -15,7 +15,7 @@ HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,252}[A-Za-z0-9])?")
 FRAME_SOURCE = re.compile(
     r"https?://(\*\.)?[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:(\d{1,5}|\*))?"
 )
-HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
 FRAMING_HEADERS = frozenset({"host", "content-length", "transfer-encoding", "connection"})
 SECRET_WORDS = ("key", "token", "secret", "password")
 DEFAULT_PORTS = {"http": 80, "https": 443}

@@ -106,6 +106,13 @@ class ModelSwitched:
 
 
 @dataclass(frozen=True, slots=True)
+class AnswerNoted:
+    """A sentence for the user that stands below the answer; channels get it with `TurnFinished`."""
+
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
 class ToolStarted:
     """The agent calls a tool."""
 
@@ -208,6 +215,7 @@ AgentEvent = (
     | SourcesCited
     | PictureReceived
     | ModelSwitched
+    | AnswerNoted
     | UsageReported
 )
 TurnEvent = TurnStarted | AgentEvent | PictureStored | TurnFinished

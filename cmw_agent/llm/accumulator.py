@@ -151,7 +151,7 @@ class CompletionAccumulator:
 
     def _output(self) -> str:
         content = self._content
-        return "".join([content.text, *content.thoughts, *self._calls.texts()])
+        return "".join([content.text, self._events.held, *content.thoughts, *self._calls.texts()])
 
     def message(self) -> AIMessage:
         """Return the whole message.
@@ -179,6 +179,10 @@ class CompletionAccumulator:
         if not self.has_begun:
             raise NotAStreamError
         self._content.finish(was_cut=self._finish == "length")
+
+    def rest(self) -> str:
+        """Return the text that is held back of a message that broke off."""
+        return self._content.rest()
 
     def _whole(self) -> AIMessage:
         calls, invalid = self._calls.parse()

@@ -155,6 +155,7 @@ async def complete(
                 accumulator.add(chunk)
         accumulator.finish()
     except BaseException as error:
+        events.held = accumulator.rest()
         if is_chargeable(error, has_begun=accumulator.has_begun):
             accumulator.emit_usage(messages)
         raise

@@ -8,12 +8,15 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from langchain_openai import ChatOpenAI
 from pydantic import PrivateAttr
 
+from cmw_agent.core.events import AnswerNoted
 from cmw_agent.llm.accumulator import WIRE, CompletionAccumulator
+from cmw_agent.llm.adaptation import Adaptation
 from cmw_agent.llm.chat_model import DirectChatModel, ExtraBody, HistoryMessage, ToolSchema
 from cmw_agent.llm.estimates import is_chargeable
 from cmw_agent.llm.run_events import RunEvents
 from cmw_agent.llm.thinking import ImpliedThinking
 
+NO_TOOLS = "This model cannot use tools; it answered without them."
 MAX_SCHEMAS = 1_000  # converted tool schemas that one model object caches
 
 
@@ -80,20 +83,24 @@ class CoalescedChatOpenAI(DirectChatModel, ChatOpenAI):
             events,
             tools,
             text_calls=self.text_calls,
-            in_thoughts=self._thinking.expects(name),
+            in_thoughts=self._thinking.expects(events.owner, name),
         )
         try:
-            async with await self.async_client.create(**payload) as stream:
+            stream = await self.async_client.create(budget=events.budget, **payload)
+            async with stream:
                 async for chunk in stream:
                     accumulator.add(chunk)
             accumulator.finish()
         except BaseException as error:
+            events.held = accumulator.rest()
             if is_chargeable(error, has_begun=accumulator.has_begun):
                 accumulator.emit_usage(contents, tools)
             raise
         accumulator.emit_usage(contents, tools)
+        if tools and Adaptation.TOOLS in stream.adaptations:
+            events.emit(AnswerNoted(NO_TOOLS))
         if (inside := accumulator.started_inside) is not None:
-            self._thinking.learn(name, started_inside=inside)
+            self._thinking.learn(events.owner, name, started_inside=inside)
         return accumulator.message()
 
     def _payload(self, messages: Sequence[BaseMessage], options: dict[str, Any]) -> dict[str, Any]:

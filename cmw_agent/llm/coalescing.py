@@ -13,11 +13,12 @@ from collections.abc import AsyncIterator, Iterator
 from types import TracebackType
 from typing import Any, Self
 
+from cmw_agent.llm.adaptation import Adaptation
 from cmw_agent.llm.chunks import Chunk
 from cmw_agent.llm.errors import StreamRefusedError, UpstreamError
 from cmw_agent.llm.http_client import Reply, Upstream
 from cmw_agent.llm.reply_reader import ReplyReader
-from cmw_agent.llm.retries import RETRIES, pause_before_retry
+from cmw_agent.llm.retries import RETRIES, RetryBudget, pause_before_retry
 from cmw_agent.llm.sse import Translate
 
 LAG_WEIGHT = 4.0  # seconds added to the interval per second of event-loop lag
@@ -118,15 +119,21 @@ class CoalescedCompletions:
         self._upstream = upstream
         self._interval = interval
 
-    async def create(self, **payload: Any) -> "CoalescedStream":
+    async def create(
+        self, *, budget: RetryBudget | None = None, **payload: Any
+    ) -> "CoalescedStream":
         """Return a coalesced stream; the request is sent when the stream is entered.
+
+        Args:
+            budget: Of the answer that the stream belongs to; one of its own when absent.
+            payload: Body of the request.
 
         Raises:
             ValueError: `payload` does not ask for a stream.
         """
         if not payload.get("stream"):
             raise ValueError("this app only asks for streamed answers")
-        return CoalescedStream(self._upstream, payload, self._interval)
+        return CoalescedStream(self._upstream, payload, self._interval, budget=budget)
 
     async def probe(self, **payload: Any) -> None:
         """Ask for a stream as it is, without adaptation, and abort it when its answer begins.
@@ -143,7 +150,7 @@ class CoalescedStream:
 
     Leaving the context closes the connection, which aborts an unfinished request upstream.
     A reply that fails before the first part of its answer, in a way that may pass, is asked for
-    again up to `RETRIES` times.
+    again up to `RETRIES` times, while the answer's budget is not spent.
 
     Args:
         upstream: Client of the endpoint.
@@ -151,6 +158,7 @@ class CoalescedStream:
         interval: Time between two reads.
         silence: Seconds without a sign of life after which the call fails; None for the client's.
         translate: Turns an event of another interface into chunks.
+        budget: Of the answer that the stream belongs to; one of its own when absent.
 
     Raises:
         UpstreamError: The server refused the request (on entering), or the stream broke
@@ -165,7 +173,9 @@ class CoalescedStream:
         *,
         silence: float | None = None,
         translate: Translate | None = None,
+        budget: RetryBudget | None = None,
     ) -> None:
+        self._budget = budget or RetryBudget()
         self._silence = silence
         self._translate = translate
         self._upstream = upstream
@@ -173,6 +183,11 @@ class CoalescedStream:
         self._interval = interval
         self._stack = contextlib.ExitStack()
         self._reply: Reply
+
+    @property
+    def adaptations(self) -> tuple[Adaptation, ...]:
+        """The parts that were left out of the request, since the endpoint refuses them."""
+        return self._reply.adaptations
 
     async def __aenter__(self) -> Self:
         self._reply = await self._open()
@@ -199,6 +214,7 @@ class CoalescedStream:
             try:
                 chunks = await reader.read()
             except UpstreamError as error:
+                self._budget.count()
                 pause = None if reader.has_begun else self._pause_before_retry(error, tries)
                 if pause is None:
                     raise
@@ -210,7 +226,9 @@ class CoalescedStream:
                 yield chunk
 
     async def _open(self, refused: UpstreamError | None = None) -> Reply:
-        return await self._upstream.open(self._payload, silence=self._silence, refused=refused)
+        return await self._upstream.open(
+            self._payload, silence=self._silence, refused=refused, budget=self._budget
+        )
 
     async def _ask_again(self, error: UpstreamError, pause: float) -> None:
         self._reply.close()
@@ -219,7 +237,7 @@ class CoalescedStream:
 
     def _pause_before_retry(self, error: UpstreamError, tries: int) -> float | None:
         """Return the seconds until the same request is sent again; None for never."""
-        if tries > RETRIES:
+        if tries > RETRIES or self._budget.is_spent:
             return None
         is_adapted = self._upstream.can_adapt(error, self._payload)
         return 0.0 if is_adapted else pause_before_retry(error, tries)

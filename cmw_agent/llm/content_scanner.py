@@ -408,6 +408,7 @@ def _may_be_call(text: str) -> bool | None:
 
 
 def _canonical(name: str) -> str:
-    """Return the known tag that differs from `name` in case alone."""
-    lower = name.lower()
+    """Return the known tag that differs from `name` in case alone, and in attributes."""
+    head, *attributes = name.lower().split(maxsplit=1)
+    lower = f"{head}>" if attributes else head
     return next(known for known in (*THOUGHTS, *CALLS) if known.lower() == lower)

@@ -105,16 +105,23 @@ class RunModels(DirectChatModel):
         self, ask: Callable[[BoundModel], Awaitable[AIMessage]], events: RunEvents
     ) -> AIMessage:
         while True:
-            bound = self.current
+            bound, failed = self.current, events.budget.failed
             try:
                 message = await ask(bound)
                 message.response_metadata[ANSWERED_BY] = bound.id
                 return message
             except (UpstreamError, ModelFailedError, TimeoutError) as error:
+                if events.budget.failed == failed:  # what came was no answer
+                    events.budget.count()
                 kind = getattr(error, "kind", StreamSilentError.kind)
-                position = None if events.has_text else self._following(kind)
+                may_follow = not (events.has_text or events.budget.is_spent)
+                position = self._following(kind) if may_follow else None
                 if position is None:
+                    events.emit_held()
                     raise
+            except BaseException:
+                events.emit_held()
+                raise
             self._switch(kind, position, events)
 
     def _following(self, kind: str) -> int | None:

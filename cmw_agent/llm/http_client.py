@@ -26,7 +26,7 @@ from cmw_agent.llm.errors import (
     UpstreamError,
 )
 from cmw_agent.llm.response_body import ResponseBody
-from cmw_agent.llm.retries import RETRIES, pause_before_retry, read_advice
+from cmw_agent.llm.retries import RETRIES, RetryBudget, pause_before_retry, read_advice
 
 log = get_logger(__name__)
 
@@ -86,11 +86,12 @@ class Upstream:
         silence: float | None = None,
         adapts: bool = True,
         refused: UpstreamError | None = None,
+        budget: RetryBudget | None = None,
     ) -> "Reply":
         """Send a request and return its streamed reply, which the caller closes.
 
         A request that failed before the first byte of the answer is retried up to `RETRIES`
-        times if its failure may be temporary. If it was refused for a part that can be left out,
+        times if its failure may be temporary and `budget` is not spent. If it was refused for a part that can be left out,
         it is sent once more without that part.
 
         Args:
@@ -99,6 +100,7 @@ class Upstream:
             adapts: Whether parts may be left out.
             refused: The error with which the stream of the same request began, if it was sent
                 before: what that error names is left out.
+            budget: Of the answer that the request belongs to; one of its own when absent.
 
         Raises:
             RequestRefusedError: The server answered with an HTTP error.
@@ -112,7 +114,7 @@ class Upstream:
             self.clean(refused, payload)
             request.adapt(refused)
         limits = self._limits if silence is None else _limits(silence)
-        reply = await self._adapted(request, limits)
+        reply = await self._adapted(request, limits, budget or RetryBudget())
         learn = partial(self._learn, model, request.applied)
         if refused is None:
             learn()
@@ -138,13 +140,15 @@ class Upstream:
         if error.details is not None:
             error.set_details(self._errors.cleaned(error.details, orjson.dumps(payload)))
 
-    async def _adapted(self, request: AdaptedRequest, limits: aiohttp.ClientTimeout) -> "Reply":
+    async def _adapted(
+        self, request: AdaptedRequest, limits: aiohttp.ClientTimeout, budget: RetryBudget
+    ) -> "Reply":
         first: UpstreamError | None = None
         while True:
             try:
-                reply = await self._send(request, limits)
+                reply = await self._send(request, limits, budget)
             except UpstreamError as error:
-                if request.adapt(error):
+                if not budget.is_spent and request.adapt(error):
                     first = first or error
                     continue
                 if first is None or error.kind in LATER_KINDS:
@@ -153,14 +157,22 @@ class Upstream:
             reply.adaptations = request.applied
             return reply
 
-    async def _send(self, request: AdaptedRequest, limits: aiohttp.ClientTimeout) -> "Reply":
+    async def _send(
+        self, request: AdaptedRequest, limits: aiohttp.ClientTimeout, budget: RetryBudget
+    ) -> "Reply":
+        async def attempt() -> "Reply":
+            try:
+                return await self._try(request, limits)
+            except UpstreamError:
+                budget.count()
+                raise
+
         def pause_after(error: Exception, tries: int) -> float | None:
-            if request.refused_part(error) is not None:
+            if budget.is_spent or request.refused_part(error) is not None:
                 return None
             return pause_before_retry(error, tries)
 
-        send = partial(self._try, request, limits)
-        return await retry(send, tries=RETRIES + 1, pause_after=pause_after)
+        return await retry(attempt, tries=RETRIES + 1, pause_after=pause_after)
 
     async def _try(self, request: AdaptedRequest, limits: aiohttp.ClientTimeout) -> "Reply":
         accepted = "text/event-stream" if request.streams else "application/json"

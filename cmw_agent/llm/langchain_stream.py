@@ -66,7 +66,7 @@ class LangChainAccumulator:
         for call in chunk.tool_call_chunks:
             function = {"name": call["name"], "arguments": call["args"]}
             self._calls.add([{"id": call["id"], "index": call["index"], "function": function}])
-        if chunk.response_metadata:
+        if chunk.response_metadata and self._finish in (None, "stop"):
             self._finish = _finish_reason(chunk.response_metadata) or self._finish
         self._chunks.append(chunk.model_copy(update=WITHOUT_CALLS))
 
@@ -91,12 +91,17 @@ class LangChainAccumulator:
             raise NotAStreamError
         self._content.finish(was_cut=self._finish == "length")
 
+    def rest(self) -> str:
+        """Return the text that is held back of a message that broke off."""
+        return self._content.rest()
+
     def emit_usage(self, messages: Sequence[BaseMessage]) -> None:
         """Emit the tokens of the call: the model's count, or an estimate where there is none."""
         usage: UsageMetadata | None = self._merged().usage_metadata
         counts = (usage["input_tokens"], usage["output_tokens"]) if usage is not None else (0, 0)
         content = self._content
-        said = "".join([content.text, *content.thoughts, *self._calls.texts()])
+        held = self._events.held
+        said = "".join([content.text, held, *content.thoughts, *self._calls.texts()])
         output = counts[1] or tokens_in(said)
         details: Mapping[str, Any] = usage or {}
         self._events.emit(

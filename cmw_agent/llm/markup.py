@@ -85,17 +85,23 @@ def _any_case(character: str) -> str:
     return re.escape(character)
 
 
+ATTRIBUTES = r"\s[A-Za-z][\w:.-]{0,11}=[^<>\n]{0,23}"  # of an opening tag of thoughts
+HEADS = ("<think", "<thinking", "<thought", "<reasoning")  # of the tags that may have some
+OPENING = rf"{any_of(THOUGHTS)}|(?:{any_of(HEADS)}){ATTRIBUTES}>"
+PART_OF_OPENING = re.compile(
+    rf"(?:{any_of(HEADS)})\s(?:[A-Za-z][\w:.-]{{0,11}}(?:=[^<>\n]{{0,23}})?)?\Z"
+)
 # What the scanner looks for in an answer's text. Most of what begins like a tag is HTML, which two
 # or three characters tell apart.
 MAYBE_TAG = r"(?=</?[tTrRsSfFmM|｜]|\[/?[tT]|◁|!\[)"
 IN_TEXT = re.compile(
-    rf"(?P<ticks>`{{1,{MAX_TICKS}}}|~{{1,{MAX_TICKS}}})|{MAYBE_TAG}(?:(?P<open>{any_of(THOUGHTS)})"
+    rf"(?P<ticks>`{{1,{MAX_TICKS}}}|~{{1,{MAX_TICKS}}})|{MAYBE_TAG}(?:(?P<open>{OPENING})"
     rf"|(?P<close>{any_of(UNOPENED)})|(?P<call>{any_of(CALLS)})|(?P<around>{any_of(AROUND)})"
     rf"|(?P<picture>{PICTURE}))"
 )
 CLOSES = MappingProxyType({name: re.compile(any_of(ends)) for name, ends in THOUGHTS.items()})
 CLOSES_UNOPENED = re.compile(any_of(UNOPENED))
-OPENS = re.compile(any_of(THOUGHTS))
+OPENS = re.compile(OPENING)
 CALL_ENDS = MappingProxyType(
     {name: re.compile(any_of([end])) for name, end in CALLS.items() if end}
 )
@@ -119,7 +125,7 @@ def hold_from(text: str, start: int) -> int:
     hold = len(text)
     for sign in FIRST.finditer(text, max(start, len(text) - LONGEST)):
         rest = text[sign.start() :].lower()
-        if rest in BEGINNINGS:
+        if rest in BEGINNINGS or PART_OF_OPENING.match(rest):
             hold = sign.start()
             break
     return min(hold, _hold_picture(text, max(start, len(text) - PICTURE_WINDOW)))

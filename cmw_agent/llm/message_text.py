@@ -9,8 +9,8 @@ from cmw_agent.llm.content_scanner import ContentScanner, Item
 from cmw_agent.llm.pictures import PictureReader, is_picture
 from cmw_agent.llm.run_events import RunEvents
 from cmw_agent.llm.text_calls import Schemas, parse_calls, whole_call
-from cmw_agent.llm.thinking import thought_text
-from cmw_agent.llm.tool_calls import TOO_LARGE, ToolCalls
+from cmw_agent.llm.thinking import TOO_LARGE, thought_text
+from cmw_agent.llm.tool_calls import ToolCalls
 
 MAX_TEXT = 16_777_216  # characters of text and thoughts of one message
 MAX_CONTENT = 33_554_432  # characters of all content, pictures among it
@@ -154,6 +154,20 @@ class MessageText:
             answer, self._implied = "".join(self._implied), []
             rest = ContentScanner(holds_json=self._text_calls)
             self._apply([*rest.feed(answer), *rest.finish()])
+
+    def rest(self) -> str:
+        """Return the text that is held back of a message that broke off.
+
+        Thoughts that are held back are emitted; what is left of a call or picture is none of both.
+        """
+        items = self._scanner.finish()
+        for item in items:
+            if item.kind == "thought":
+                self.thoughts.append(item.value)
+                self._events.emit_thinking(item.value)
+            elif item.kind == "retract":
+                self._retract(item.length)
+        return "".join(item.value for item in items if item.kind in ("text", "whole"))
 
     def _apply(self, items: list[Item]) -> None:
         for item in items if len(items) < 2 else _joined(items):

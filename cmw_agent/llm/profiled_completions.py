@@ -13,6 +13,7 @@ from cmw_agent.llm.http_client import Upstream
 from cmw_agent.llm.message_forms import decoded
 from cmw_agent.llm.responses_api import ResponsesReader
 from cmw_agent.llm.responses_request import responses_request
+from cmw_agent.llm.retries import RetryBudget
 
 # Abilities of a profile, and what is left out of requests where a model lacks them.
 ABILITIES = MappingProxyType(
@@ -42,12 +43,8 @@ class ProfiledCompletions(CoalescedCompletions):
         super().__init__(upstream, interval)
         self._profile = profile
 
-    async def create(self, **payload: Any) -> CoalescedStream:
-        """Return a coalesced stream; the request is sent when the stream is entered.
-
-        Raises:
-            ValueError: `payload` does not ask for a stream.
-        """
+    async def create(self, *, budget: RetryBudget | None = None, **payload: Any) -> CoalescedStream:
+        """Return a coalesced stream, as `CoalescedCompletions.create`."""
         if not payload.get("stream"):
             raise ValueError("this app only asks for streamed answers")
         profile = self._profile
@@ -58,6 +55,7 @@ class ProfiledCompletions(CoalescedCompletions):
             self._interval,
             silence=profile.silence,
             translate=translate,
+            budget=budget,
         )
 
     async def probe(self, **payload: Any) -> None:

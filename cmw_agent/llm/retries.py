@@ -21,12 +21,37 @@ from cmw_agent.llm.errors import (
     UpstreamError,
 )
 
+MAX_FAILED_REQUESTS = 12  # of one answer: of all its model calls and models
 RETRIES = 2  # before the first text of an answer; never after it
 RETRIED = frozenset({408, 409, 429})  # and each status from 500
 LONGEST_PAUSE = 8.0  # seconds between two tries, also where the server asks for more
 HOPELESS = frozenset({"no_credit", "too_long"})  # kinds that no pause changes
 INVALID = re.compile(r"invalid_?(request|argument|parameter)|bad_?request", re.IGNORECASE)
 TEMPORARY = frozenset({"refused", "server_error", "rate_limited"})  # kinds of errors in streams
+
+
+class RetryBudget:
+    """Bounds how many requests of one answer may fail before nothing is sent again for it.
+
+    Retries, adaptations and fallback models are bounded each: this bounds their sum.
+
+    Attributes:
+        failed: Number of failed requests.
+    """
+
+    __slots__ = ("failed",)
+
+    def __init__(self) -> None:
+        self.failed = 0
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether no further request may follow a failed one."""
+        return self.failed >= MAX_FAILED_REQUESTS
+
+    def count(self) -> None:
+        """Count a failed request."""
+        self.failed += 1
 
 
 def pause_before_retry(error: BaseException, tries: int) -> float | None:

@@ -1,6 +1,7 @@
 """Emits the events of one run of the agent."""
 
 from cmw_agent.core.events import EventSink, TextDelta, TextWasThinking, ThinkingDelta
+from cmw_agent.llm.retries import RetryBudget
 
 
 class RunEvents:
@@ -8,6 +9,12 @@ class RunEvents:
 
     Args:
         emit: Receives each event immediately; must not block.
+        owner: Id of the principal that the run works for; None where nothing may be remembered
+            of how the model answers.
+
+    Attributes:
+        budget: Bounds the failed requests of the run.
+        held: Text that was held back when the current model call broke off, and is not emitted.
     """
 
     __slots__ = (
@@ -17,11 +24,17 @@ class RunEvents:
         "_length",
         "_separator",
         "_space",
+        "budget",
         "emit",
+        "held",
+        "owner",
     )
 
-    def __init__(self, emit: EventSink) -> None:
+    def __init__(self, emit: EventSink, owner: str | None = None) -> None:
         self.emit = emit
+        self.owner = owner
+        self.budget = RetryBudget()
+        self.held = ""
         self._has_text = self._had_text = False  # now, and before the current call
         self._has_thoughts = False
         self._length = 0  # characters of the current call's text
@@ -37,6 +50,12 @@ class RunEvents:
         self._separator = "\n\n" if self._has_text else ""
         self._space = "\n\n" if self._has_thoughts else ""
         self._had_text, self._length = self._has_text, 0
+        self.held = ""
+
+    def emit_held(self) -> None:
+        """Emit the text that was held back: no other model goes on."""
+        text, self.held = self.held, ""
+        self.emit_text(text)
 
     def emit_text(self, text: str) -> None:
         """Emit more of the model's text."""

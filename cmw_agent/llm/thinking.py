@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from copy import copy
 from typing import Any
 
+from cmw_agent.core.errors import ModelFailedError
+
 TEXT_FIELDS = ("reasoning_content", "reasoning", "thinking", "reasoning_text")
 DETAILS = "reasoning_details"
 BLOCKS = "thinking_blocks"  # LiteLLM's, mostly beside `reasoning_content`
@@ -25,8 +27,10 @@ OPAQUE = (
 )
 SAME_ENTRY = ("type", "index", "id")  # what consecutive pieces of one detail share
 JOINED = ("text", "summary", "data")  # whose pieces are joined
+TOO_LARGE = "The model's answer was too large; please ask for less at once."
+MAX_DETAIL_CHARS = 16_777_216  # of one message, as of its thoughts
 MAX_DETAILS = 10_000  # entries of one list or object of a message
-MAX_MODELS = 100  # whose way of starting is remembered
+MAX_REMEMBERED = 10_000  # owners' models whose way of starting is remembered
 MORE_EVIDENCE = 4
 MAX_LEVELS = 5  # of lists and objects around a thought's text
 
@@ -34,15 +38,20 @@ MAX_LEVELS = 5  # of lists and objects around a thought's text
 class ThoughtFields:
     """The thoughts of one message that come in fields of their own."""
 
-    __slots__ = ("_details", "_opaque", "_texts")
+    __slots__ = ("_detail_chars", "_details", "_opaque", "_texts")
 
     def __init__(self) -> None:
         self._texts: dict[str, list[str]] = {}
         self._details: list[dict[str, Any]] = []
+        self._detail_chars = 0
         self._opaque: dict[str, Any] = {}
 
     def add(self, delta: Mapping[str, Any]) -> str:
-        """Add a delta or message; return the thoughts in it, once where it holds them twice."""
+        """Add a delta or message; return the thoughts in it, once where it holds them twice.
+
+        Raises:
+            ModelFailedError: The message is too large.
+        """
         thought = ""
         for name in TEXT_FIELDS:
             value = delta.get(name)
@@ -67,6 +76,10 @@ class ThoughtFields:
     def _add_detail(self, entry: Any) -> str:
         if not isinstance(entry, Mapping):
             return ""
+        # Beside another field of thoughts they are shown nowhere, and counted nowhere else.
+        self._detail_chars += sum(len(v) for v in entry.values() if isinstance(v, str))
+        if self._detail_chars > MAX_DETAIL_CHARS:
+            raise ModelFailedError(TOO_LARGE, kind="too_large")
         last = self._details[-1] if self._details else None
         keys = [key for key in SAME_ENTRY if key in entry or (last is not None and key in last)]
         is_same = last is not None and all(
@@ -142,27 +155,33 @@ class ImpliedThinking:
     """The models that start inside their thoughts: their template has opened the tag.
 
     A model that did so once is expected to do so again. Where it did not, that takes four times
-    as much to be believed again: whoever makes a model write such a tag delays no more than an
-    answer or two of others.
+    as much to be believed again. It is remembered for each owner: whoever makes a model write such
+    a tag changes what they see themselves, and nothing that others see.
     """
 
     __slots__ = ("_models",)
 
     def __init__(self) -> None:
-        self._models: dict[str, tuple[int, int]] = {}  # name -> times needed, times seen in a row
+        # (owner, name) -> times needed, times seen in a row
+        self._models: dict[tuple[str, str], tuple[int, int]] = {}
 
-    def expects(self, model: str) -> bool:
-        """Return whether the next message of `model` is expected to start with thoughts."""
-        needed, seen = self._models.get(model, (1, 0))
+    def expects(self, owner: str | None, model: str) -> bool:
+        """Return whether the next message of `model` to `owner` is expected to start with thoughts."""
+        if owner is None:
+            return False
+        needed, seen = self._models.get((owner, model), (1, 0))
         return seen >= needed
 
-    def learn(self, model: str, *, started_inside: bool) -> None:
-        """Remember how a message of `model` started."""
-        needed, seen = self._models.get(model, (1, 0))
+    def learn(self, owner: str | None, model: str, *, started_inside: bool) -> None:
+        """Remember how a message of `model` to `owner` started; nothing for nobody."""
+        if owner is None:
+            return
+        key = owner, model
+        needed, seen = self._models.get(key, (1, 0))
         if not started_inside:
             if not seen:
                 return
             needed, seen = (needed * MORE_EVIDENCE if seen >= needed else needed), -1
-        if model not in self._models and len(self._models) >= MAX_MODELS:
-            self._models.clear()
-        self._models[model] = (needed, min(seen + 1, needed))
+        if key not in self._models and len(self._models) >= MAX_REMEMBERED:
+            del self._models[next(iter(self._models))]
+        self._models[key] = (needed, min(seen + 1, needed))

@@ -13,7 +13,7 @@ from langchain_core.messages.tool import invalid_tool_call, tool_call
 
 from cmw_agent.core.errors import ModelFailedError
 from cmw_agent.core.sanitize import sanitize_json
-from cmw_agent.llm.thinking import add_fields
+from cmw_agent.llm.thinking import TOO_LARGE, add_fields
 
 NOT_AN_OBJECT = "the arguments are not a JSON object"
 NAMELESS = "unnamed_tool"  # on the wire, where servers want a name
@@ -24,7 +24,6 @@ MAX_ARGUMENTS = 4_194_304  # characters of all arguments of one message
 MAX_EXTRA = 64  # fields of one call that are carried back, and of an object in one of them
 MAX_NAME = 200  # characters
 MAX_ENCODINGS = 2  # times that arguments may be encoded as a JSON string
-TOO_LARGE = "The model's answer was too large; please ask for less at once."
 # Mistral takes ids of this form alone, everybody else takes them too.
 ID_CHARACTERS, ID_LENGTH = string.ascii_letters + string.digits, 9
 SURROGATE = "\\ud"  # how an escaped surrogate begins

@@ -109,6 +109,7 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
         "cmw_agent.observability.tracing.TurnSpans.counted",
         "cmw_agent.conversations.sessions.SessionRegistry.expire",
         "cmw_agent.llm.coalescing.FlushInterval._end",
+        "cmw_agent.llm.thinking.ThoughtFields._add_detail",
         "cmw_agent.llm.coalescing.next_tick",
         "cmw_agent.chat.context_cache._add",
         "cmw_agent.server.http_protocol.BoundedProtocol.data_received",

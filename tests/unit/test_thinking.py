@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cmw_agent.core.errors import ModelFailedError
 from cmw_agent.core.events import (
     AgentEvent,
     PictureReceived,
@@ -17,7 +18,12 @@ from cmw_agent.core.events import (
 from cmw_agent.llm.message_text import MessageText
 from cmw_agent.llm.pictures import LEFT_OUT
 from cmw_agent.llm.run_events import RunEvents
-from cmw_agent.llm.thinking import MAX_DETAILS, ImpliedThinking, ThoughtFields
+from cmw_agent.llm.thinking import (
+    MAX_DETAIL_CHARS,
+    MAX_DETAILS,
+    ImpliedThinking,
+    ThoughtFields,
+)
 from cmw_agent.llm.tool_calls import ToolCalls
 
 PICTURE = "![a cat](data:image/png;base64,iVBORw0KGgo=)"
@@ -84,6 +90,10 @@ TAGGED = {
         "Hello",
         "hm",
     ),
+    '<think effort="high">hm</think>Hello': ("Hello", "hm"),
+    "<Thought a=b c='d'>hm</thought>Hello": ("Hello", "hm"),
+    "<think of it>": ("<think of it>", ""),
+    "<thought experiment=s\n>": ("<thought experiment=s\n>", ""),
     "<think></think>\n\nHello": ("Hello", ""),
     "<think>never closed": ("", "never closed"),
     "hm\n</think>\n\nHello": ("Hello", "hm\n"),
@@ -112,6 +122,7 @@ def test_tagged_thoughts_are_no_part_of_the_answer(text: str) -> None:
 
 PARTS = st.sampled_from(
     [
+        *("<think a=1>", "<think ", "b=", ">", '<reasoning abcdefghijkl="abcdefghijklmnopqrstu">'),
         *("<think>", "</think>", "<thinking>", "</Thinking>", "[THINK]", "[/THINK]", "<|end|>"),
         *("`", "``", "```", "~~~", "\n", " ", "a", "b c", "!", "![", "](", ")", "<", "</", "◁"),
         *("<tool_call>", "</tool_call>", '{"name": "clock", "arguments": {}}', "[TOOL_CALLS]"),
@@ -207,26 +218,62 @@ def test_a_call_without_text_says_nothing_of_how_a_model_starts() -> None:
     assert scanned([])[1].started_inside is None
 
 
-def test_what_one_made_a_model_write_delays_an_answer_or_two_of_others() -> None:
+def test_what_one_made_a_model_write_changes_nothing_for_others() -> None:
+    models = ImpliedThinking()
+    for _ in range(9):
+        models.learn("eve", "m", started_inside=True)  # she asked for the tag
+    assert models.expects("eve", "m")
+    assert not models.expects("eve", "n")
+    assert not models.expects("bob", "m")
+    assert not models.expects(None, "m")
+
+
+def test_an_answer_without_the_tag_makes_a_model_s_thoughts_unexpected_for_longer() -> None:
     models = ImpliedThinking()
     delayed = 0
     for _ in range(200):
-        models.learn("m", started_inside=True)  # somebody asked for the tag
-        delayed += models.expects("m")
-        models.learn("m", started_inside=False)  # somebody else got an answer
+        models.learn("ada", "m", started_inside=True)
+        delayed += models.expects("ada", "m")
+        models.learn("ada", "m", started_inside=False)
+        assert not models.expects("ada", "m")
     assert delayed == 1
     for _ in range(4):
-        models.learn("m", started_inside=True)
-    assert models.expects("m")
-    assert not models.expects("n")
+        models.learn("ada", "m", started_inside=True)
+    assert models.expects("ada", "m")
 
 
-def test_the_names_of_models_that_are_remembered_are_bounded() -> None:
+def test_what_is_remembered_of_models_is_bounded() -> None:
     models = ImpliedThinking()
-    for number in range(1_000):
-        models.learn(f"m{number}", started_inside=True)
-    assert len(models._models) <= 100
-    assert models.expects("m999")
+    for number in range(10_100):
+        models.learn(f"v{number}", "m", started_inside=True)
+    assert len(models._models) == 10_000
+    assert models.expects("v10099", "m")
+    assert not models.expects("v0", "m")
+
+
+# -- what is held back of a message that breaks off -------------------------------------------
+
+
+def test_text_that_is_held_back_is_there_when_a_message_breaks_off() -> None:
+    events: list[AgentEvent] = []
+    for pieces, text_calls, shown, rest in (
+        (["1 is <thi"], False, "1 is ", "<thi"),
+        (["See ![a](data:image"], False, "See ", "![a](data:image"),
+        (['{"name": "clo'], True, "", '{"name": "clo'),
+        (["Yes\n<tool_call>{"], True, "Yes\n", ""),
+    ):
+        content = MessageText(
+            RunEvents(events.append), ToolCalls(), {"clock": {}}, text_calls=text_calls
+        )
+        for piece in pieces:
+            content.add(piece)
+        assert (content.text, content.rest()) == (shown, rest)
+        assert content.rest() == ""
+    events.clear()
+    content = MessageText(RunEvents(events.append), ToolCalls(), {})
+    content.add("<think>hm </thi")
+    assert content.rest() == ""
+    assert joined(events) == [ThinkingDelta("hm </thi")]
 
 
 # -- pictures in the text --------------------------------------------------------------------
@@ -369,3 +416,12 @@ def test_fields_that_come_in_pieces_are_bounded_and_leave_the_pieces_as_they_wer
     wire = fields.wire()
     assert len(wire["extra_content"]) == len(wire["thinking_blocks"]) == MAX_DETAILS
     assert first == {"extra_content": {"a": 1}, "thinking_blocks": [{"signature": "s"}]}
+
+
+def test_the_details_beside_thoughts_are_bounded_as_thoughts_are() -> None:
+    fields, piece = ThoughtFields(), "t" * (MAX_DETAIL_CHARS // 4)
+    entry = {"type": "reasoning.text", "text": piece, "index": 0}
+    for _ in range(4 - 1):
+        assert fields.add({"reasoning": "t", "reasoning_details": [entry]}) == "t"
+    with pytest.raises(ModelFailedError, match="too large"):
+        fields.add({"reasoning": "t", "reasoning_details": [{**entry, "data": "t"}]})

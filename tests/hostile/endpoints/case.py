@@ -7,6 +7,7 @@ from typing import Any
 
 from tests.doubles.raw_endpoint import RawReply, RawRequest
 
+NO_TOOLS = "cannot use tools"  # part of the note on an answer whose model refused them
 DONE = b"data: [DONE]\n\n"
 Requests = Sequence[RawRequest]
 
@@ -22,7 +23,7 @@ class Case:
         status: How the answer is stored.
         finish: The stored finish reason, where one is.
         thinking: The stored thoughts.
-        tools: Names of the tools that were called, with whether they succeeded.
+        tools: Names of the tools that were run, with whether they succeeded.
         requests: Number of requests of the first conversation.
         learns: Number of first replies that no later conversation gets, since the app has learned
             from them how this model is asked.

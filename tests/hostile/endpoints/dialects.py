@@ -7,6 +7,7 @@ from tests.doubles.raw_endpoint import RawReply
 from tests.hostile.endpoints.case import (
     CALL,
     DONE,
+    NO_TOOLS,
     SUM,
     Case,
     Requests,
@@ -83,9 +84,10 @@ def _not_run(requests: Requests) -> None:
     assert ["42" in result for result in tool_results(requests[1])] == [False]
 
 
-def _call(name: str, *pieces: bytes, ok: bool = True, finish: str = "tool_calls") -> Case:
+def _call(name: str, *pieces: bytes, ok: bool = True, finish: str = "tool_calls",
+          failed: str | None = None) -> Case:  # fmt: skip
     replies = [stream(*pieces, ended(finish)), whole(FINE)]
-    tools = [("calculate", True)] if ok else []
+    tools = [("calculate", True)] if ok else [(failed, False)] if failed else []
     return Case(name, replies, FINE, tools=tools, requests=2, check=_results if ok else _not_run)
 
 
@@ -101,10 +103,12 @@ CALLS = [
     _call("call-comma", calling(piece("calculate", '{"expression": "12+30",}', index=0, id="a")),
           ok=False),
     _call("call-two-objects", calling(piece("calculate", SUM + SUM, index=0, id="a")), ok=False),
-    _call("call-null-arguments", calling(piece("calculate", "null", index=0, id="a")), ok=False),
+    _call("call-null-arguments", calling(piece("calculate", "null", index=0, id="a")), ok=False,
+          failed="calculate"),
     _call("call-wrong-field", calling(piece("calculate", '{"formula": "12+30"}', index=0,
-          id="a")), ok=False),
-    _call("call-unknown-tool", calling(piece("compute", SUM, index=0, id="a")), ok=False),
+          id="a")), ok=False, failed="calculate"),
+    _call("call-unknown-tool", calling(piece("compute", SUM, index=0, id="a")), ok=False,
+          failed="compute"),
     Case("call-with-text", [stream(said("Let me see."), calling(CALL), ended("tool_calls")),
          whole("It is 42.")], "Let me see.\n\nIt is 42.", tools=[("calculate", True)], requests=2,
          check=_results),
@@ -144,7 +148,8 @@ def _adapts(name: str, field: str, message: str, status: int = 400) -> Case:
         assert field not in requests[1].body
 
     replies = [refused(status, message), whole(FINE)]
-    return Case(name, replies, FINE, requests=2, learns=1, check=check)
+    notice = NO_TOOLS if field == "tools" else ""
+    return Case(name, replies, FINE, requests=2, learns=1, notice=notice, check=check)
 
 
 ADAPTED = [
@@ -157,7 +162,8 @@ ADAPTED = [
     _adapts("adapt-extra", "safety_identifier", "Extra inputs are not permitted: "
             "safety_identifier", 422),
     Case("adapt-twice", [refused(400, "stream_options is not supported"),
-         refused(400, "registry/m does not support tools"), whole(FINE)], FINE, requests=3, learns=2),
+         refused(400, "registry/m does not support tools"), whole(FINE)], FINE, requests=3, learns=2,
+         notice=NO_TOOLS),
     Case("adapt-in-vain", [refused(400, "registry/m does not support tools")], "", "failed", None,
          requests=2),
 ]  # fmt: skip

@@ -65,7 +65,7 @@ def _both(name: str, *pieces: bytes, source: str = "") -> Case:
     return Case(name, replies, "Both.", tools=TWO, requests=2, check=check, source=source)
 
 
-def _fails(name: str, *pieces: bytes) -> Case:
+def _fails(name: str, *pieces: bytes, failed: str | None = None) -> Case:
     def check(requests: Requests) -> None:
         _sound(requests)
         assert not any(
@@ -73,7 +73,7 @@ def _fails(name: str, *pieces: bytes) -> Case:
         )
 
     return Case(name, [stream(*pieces, ended("tool_calls")), whole("I see.")], "I see.", requests=2,
-                check=check)  # fmt: skip
+                tools=[(failed, False)] if failed else [], check=check)  # fmt: skip
 
 
 def _one(arguments: Any, **fields: Any) -> bytes:
@@ -140,11 +140,12 @@ REFUSED = [
     _fails("call2-fence", _one('```json\n{"expression": "12+30"}\n```')),
     _fails("call2-newline-in-number", _one('{"expression": 12\n+30}')),
     _fails("call2-nan", _one('{"expression": NaN}')),
-    _fails("call2-empty", _one("")),
-    _fails("call2-number-field", _one('{"expression": 43}')),
+    _fails("call2-empty", _one(""), failed="calculate"),
+    _fails("call2-number-field", _one('{"expression": 43}'), failed="calculate"),
     _fails("call2-deep", _one("[" * 5000)),
     _fails("call2-name-empty", calling(piece("", SUM, index=0, id="a"))),
-    _fails("call2-name-odd", calling(piece("calcu late<|channel|>", SUM, index=0, id="a"))),
+    _fails("call2-name-odd", calling(piece("calcu late<|channel|>", SUM, index=0, id="a")),
+           failed="calcu late<|channel|>"),
     _fails("call2-extra-brace", _one(SUM[:-1])),
     _fails("call2-boolean", _one(True)),
 ]  # fmt: skip

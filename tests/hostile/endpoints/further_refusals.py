@@ -8,6 +8,7 @@ from tests.doubles.raw_endpoint import RawReply
 from tests.hostile.endpoints.case import (
     CALL,
     DONE,
+    NO_TOOLS,
     Case,
     Requests,
     assistant_calls,
@@ -45,9 +46,9 @@ def _not_streamed(requests: Requests) -> None:
 
 
 def _adapts(name: str, check: Callable[[Requests], None], body: object, status: int = 400,
-            reply: RawReply | None = None) -> Case:  # fmt: skip
+            reply: RawReply | None = None, notice: str = "") -> Case:  # fmt: skip
     replies = [document(body, status), reply or whole(FINE)]
-    return Case(name, replies, FINE, requests=2, learns=1, check=check)
+    return Case(name, replies, FINE, requests=2, learns=1, notice=notice, check=check)
 
 
 _json = {"choices": [{"index": 0, "message": {"role": "assistant", "content": FINE},
@@ -60,7 +61,7 @@ def _error(message: str, **more: object) -> dict[str, object]:
 
 ADAPTED = [
     _adapts("adapt2-openrouter-raw", _without("tools"), _error("Provider returned error", code=400,
-            metadata={"raw": '{"error": {"message": "This model does not support tools"}}'})),
+            metadata={"raw": '{"error": {"message": "This model does not support tools"}}'}), notice=NO_TOOLS),
     _adapts("adapt2-nested-string", _without("stream_options"), {"error": json.dumps(
             _error("stream_options: Extra inputs are not permitted"))}),
     _adapts("adapt2-message-detail", _without("stream_options"), {"object": "error", "message":
@@ -76,7 +77,7 @@ ADAPTED = [
             "input: Error: oneOf at '/' not met, additional properties 'stream_options' not allowed",
             "code": 5006}], "success": False}),
     _adapts("adapt2-jinja-500", _without("tools"), _error("tools param requires --jinja flag",
-            code=500, type="server_error"), 500),
+            code=500, type="server_error"), 500, notice=NO_TOOLS),
     _adapts("adapt2-system-500", _no_system, _error("Value is not callable: null at row 1: System "
             "role not supported"), 500),
     _adapts("adapt2-developer", _no_system, [_error("Developer instruction is not enabled for "
@@ -88,15 +89,15 @@ ADAPTED = [
     _adapts("adapt2-stream-then-sse", _not_streamed, _error("Streaming is not supported for this "
             "model", param="stream")),
     _adapts("adapt2-tool-tgi", _without("tools"), {"error": "Tool error: tools are not supported",
-            "error_type": "tool_error"}, 422),
+            "error_type": "tool_error"}, 422, notice=NO_TOOLS),
     Case("adapt2-four", [refused(400, "Unrecognized request argument supplied: stream_options"),
          refused(400, "Unknown parameter: 'safety_identifier'."), refused(400, "System role not "
          "supported"), refused(400, "m does not support tools"), whole(FINE)], FINE, requests=5,
-         learns=4),
+         learns=4, notice=NO_TOOLS),
     Case("adapt2-then-retry", [refused(400, "m does not support tools"), refused(503, "Busy"),
-         whole(FINE)], FINE, requests=3, learns=2),
+         whole(FINE)], FINE, requests=3, learns=2, notice=NO_TOOLS),
     Case("adapt2-retry-then", [refused(503, "Busy"), refused(400, "m does not support tools"),
-         whole(FINE)], FINE, requests=3, learns=2),
+         whole(FINE)], FINE, requests=3, learns=2, notice=NO_TOOLS),
 ]  # fmt: skip
 
 

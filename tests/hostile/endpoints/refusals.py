@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 from tests.doubles.raw_endpoint import RawReply
 from tests.hostile.endpoints.case import (
+    NO_TOOLS,
     Case,
     Requests,
     document,
@@ -40,16 +41,19 @@ _json = {"choices": [{"index": 0, "message": {"role": "assistant", "content": FI
 
 
 def _adapts(name: str, message: str, check: Callable[[Requests], None], *, status: int = 400,
-            reply: RawReply | None = None, source: str = "", **details: str) -> Case:  # fmt: skip
+            reply: RawReply | None = None, source: str = "", notice: str = "",
+            **details: str) -> Case:  # fmt: skip
     replies = [refused(status, message, **details), reply or whole(FINE)]
-    return Case(name, replies, FINE, requests=2, learns=1, check=check, source=source)
+    return Case(
+        name, replies, FINE, requests=2, learns=1, notice=notice, check=check, source=source
+    )
 
 
 ADAPTED = [
     _adapts("adapt-tools", "registry/m does not support tools", _without("tools"),
-            source="zed#37221"),
+            source="zed#37221", notice=NO_TOOLS),
     _adapts("adapt-tools-404", "No endpoints found that support tool use.", _without("tools"),
-            status=404),
+            status=404, notice=NO_TOOLS),
     _adapts("adapt-usage", "Unrecognized request argument supplied: stream_options",
             _without("stream_options"), source="opencode#4698"),
     _adapts("adapt-usage-extra", "[{'loc': ('body', 'stream_options'), 'msg': 'extra fields "

@@ -87,8 +87,10 @@ async def _read_whole(house: House, case: Case) -> None:
 async def _read_stream(house: House, case: Case) -> None:
     reply = await _ask(house, case, stream=True)
     finish = _expected(case)
+    assert KEY not in reply.body.decode()
     if reply.status != 200:
         assert finish is None
+        assert case.notice.lower() in reply.json["error"]["message"].lower()
         return
     text, thinking, ends, errors = _read(reply.body)
     retracted = case.thinking or ""
