@@ -91,7 +91,7 @@ async def test_a_running_turn_is_joined_and_stopped_by_its_owner_alone(tmp_path:
             bob = await session_of(runtime, "bob", conversation=conversation)
             assert chat.join(bob) is None
             assert not chat.is_running(bob.owner, conversation)
-            assert await chat.answering(bob.owner, conversation) is None
+            assert await chat.answering(bob, conversation) is None
             await chat.stop(bob.owner, conversation)
             await chat.stop_login(bob.principal)
             assert not bob.readers
