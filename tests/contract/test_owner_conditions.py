@@ -149,6 +149,10 @@ MORE: Final[dict[str, dict[str, Any]]] = {
     "conversations.tree._NEWEST_BELOW": {"seq_": 3},
     "conversations.tree._RUNNING": {"at": BEFORE - timedelta(seconds=1)},
     "conversations.tree._SHOW": {"seq_": 3},
+    # while the lease lasted
+    "conversations.reading._RUNNING_ANSWER": {"at": BEFORE - timedelta(hours=1)},
+    "conversations.turn_statements.REQUEST_STOP": {"at": BEFORE - timedelta(hours=1)},
+    "conversations.turn_statements.WATCH_TURN": {"at": BEFORE - timedelta(hours=1)},
 }
 # a union, whose second part finds the turn by another key
 AGAIN: Final = {"conversations.turn_statements.KNOWN_OR_RUNNING": {"key": "another"}}
