@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from cmw_agent.conversations.importing.service import ImportService
 from cmw_agent.conversations.sessions import LiveSession, SessionRegistry
 from cmw_agent.core.errors import InvalidMessageError, NotFoundError
 from cmw_agent.core.store_errors import mapped_store_errors
@@ -39,6 +40,7 @@ class ConversationService:
         memory_of: Gives the memory that holds a principal's conversations.
         registry: The live sessions, which must not go on with what was deleted.
         files: Everybody's files, which go when everything goes.
+        imports: The running imports, which store nothing more then.
         clock: The time, with its zone.
 
     Raises:
@@ -50,11 +52,13 @@ class ConversationService:
         memory_of: MemoryOf,
         registry: SessionRegistry,
         files: Files,
+        imports: ImportService,
         clock: Callable[[], datetime] = utcnow,
     ) -> None:
         self._memory_of = memory_of
         self._registry = registry
         self._files = files
+        self._imports = imports
         self._clock = clock
 
     @property
@@ -136,6 +140,7 @@ class ConversationService:
     async def forget(self, principal: Principal) -> int:
         """Delete everything of a principal for good; return how many conversations that was."""
         await self._stop_turns(principal, None)
+        await self._imports.stop(principal)
         await self._files.forget(principal)
         with mapped_store_errors():
             return await self._memory_of(principal).forget(principal.id)

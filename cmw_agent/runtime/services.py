@@ -149,7 +149,8 @@ async def open_services(
         )
         retention = Retention(database)
         files = Files(settings, maker.memory, retention.existing_files, budgets)
-        history = ConversationService(maker.memory, registry, files)
+        imports = ImportService(settings, maker.memory, files, budgets)
+        history = ConversationService(maker.memory, registry, files, imports)
         schedules = open_schedules(database, settings)
         dependencies = ChatDependencies(
             settings,
@@ -174,7 +175,7 @@ async def open_services(
             retention=retention,
             files=files,
             history=history,
-            imports=ImportService(settings, maker.memory, files, budgets),
+            imports=imports,
             dependencies=dependencies,
             chat=ChatService(dependencies, commands),
             schedules=schedules,

@@ -91,8 +91,8 @@ class House:
         maker: Any = None
         files = Files(found, lambda _: store, known, budgets)
         registry = SessionRegistry(maker, capacity=1, idle_seconds=1)
-        self.history = ConversationService(lambda _: store, registry, files)
         self.imports = ImportService(found, lambda _: store, files, budgets)
+        self.history = ConversationService(lambda _: store, registry, files, self.imports)
         self.store = store
 
     async def archive(self, principal: Principal) -> bytes:
