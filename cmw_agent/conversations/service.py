@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from cmw_agent.conversations.importing.service import ImportService
 from cmw_agent.conversations.running_turns import RunningTurns
 from cmw_agent.conversations.sessions import SessionRegistry
 from cmw_agent.core.errors import InvalidMessageError, NotFoundError
@@ -55,6 +56,7 @@ class ConversationService:
         registry: The live sessions, which must not go on with what was deleted.
         turns: The running turns, which end with what is deleted.
         files: Everybody's files, which go when everything goes.
+        imports: The running imports, which store nothing more then.
         clock: The time, with its zone.
 
     Raises:
@@ -67,12 +69,14 @@ class ConversationService:
         registry: SessionRegistry,
         turns: RunningTurns,
         files: Files,
+        imports: ImportService,
         clock: Callable[[], datetime] = utcnow,
     ) -> None:
         self._memory_of = memory_of
         self._registry = registry
         self._turns = turns
         self._files = files
+        self._imports = imports
         self._clock = clock
 
     @property
@@ -176,6 +180,7 @@ class ConversationService:
     async def forget(self, principal: Principal) -> int:
         """Delete everything of a principal for good; return how many conversations that was."""
         await self._stop_turns(principal, None)
+        await self._imports.stop(principal)
         await self._files.forget(principal)
         with mapped_store_errors():
             return await self._memory_of(principal).forget(principal.id)

@@ -157,7 +157,8 @@ async def open_services(
         retention = Retention(database)
         files = Files(settings, maker.memory, retention.existing_files, budgets)
         turns = RunningTurns()
-        history = ConversationService(maker.memory, registry, turns, files)
+        imports = ImportService(settings, maker.memory, files, budgets)
+        history = ConversationService(maker.memory, registry, turns, files, imports)
         schedules = open_schedules(database, settings)
         dependencies = ChatDependencies(
             settings,
@@ -183,7 +184,7 @@ async def open_services(
             files=files,
             turns=turns,
             history=history,
-            imports=ImportService(settings, maker.memory, files, budgets),
+            imports=imports,
             shares=ShareService(
                 ShareStore(database), FileCopies(settings, maker.memory, budgets), agents, budgets
             ),

@@ -92,8 +92,10 @@ class House:
         maker: Any = None
         files = Files(found, lambda _: store, known, budgets)
         registry = SessionRegistry(maker, capacity=1, idle_seconds=1)
-        self.history = ConversationService(lambda _: store, registry, RunningTurns(), files)
         self.imports = ImportService(found, lambda _: store, files, budgets)
+        self.history = ConversationService(
+            lambda _: store, registry, RunningTurns(), files, self.imports
+        )
         self.store = store
 
     async def archive(self, principal: Principal) -> bytes:

@@ -91,7 +91,11 @@ def runtime_with(spoil: Callable[[SessionMaker], SessionMaker]) -> type[Runtime]
                     self.services,
                     session_maker=maker,
                     history=ConversationService(
-                        maker.memory, self.registry, self.services.turns, self.files
+                        maker.memory,
+                        self.registry,
+                        self.services.turns,
+                        self.files,
+                        self.imports,
                     ),
                 )
                 yield

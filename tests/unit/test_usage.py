@@ -9,8 +9,6 @@ import pytest
 
 from cmw_agent.conversations.running_turns import RunningTurns
 from cmw_agent.conversations.service import ConversationService, UsageSummary
-from cmw_agent.conversations.sessions import SessionRegistry
-from cmw_agent.files.service import Files
 from cmw_agent.identity.principals import Principal
 from cmw_agent.runtime.runtime import Runtime
 from memory.engine.database import Database, migrate, open_database
@@ -65,13 +63,20 @@ async def runtime(tmp_path: Path) -> AsyncIterator[Runtime]:
 def history(
     memory: ConversationMemoryManager, runtime: Runtime, clock: Clock
 ) -> ConversationService:
-    return history_of(memory, runtime.registry, runtime.files, clock)
+    return history_of(memory, runtime, clock)
 
 
 def history_of(
-    memory: ConversationMemoryManager, registry: SessionRegistry, files: Files, clock: Clock
+    memory: ConversationMemoryManager, runtime: Runtime, clock: Clock
 ) -> ConversationService:
-    return ConversationService(lambda _: memory, registry, RunningTurns(), files, clock=clock)
+    return ConversationService(
+        lambda _: memory,
+        runtime.registry,
+        RunningTurns(),
+        runtime.files,
+        runtime.imports,
+        clock=clock,
+    )
 
 
 async def answered(

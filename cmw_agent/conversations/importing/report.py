@@ -44,6 +44,7 @@ FAILURES: Mapping[str, str] = MappingProxyType(
         "worker": "The file could not be read.",
         "unavailable": "Files cannot be imported on this server.",
         "budget": "No more can be imported right now; please import the rest in an hour.",
+        "stopped": "Everything was deleted meanwhile.",
         "full": "No more can be stored right now; please try again later.",
     }
 )

@@ -1,5 +1,6 @@
 """One import: stores the conversations that the worker reads, part by part."""
 
+import asyncio
 import base64
 import binascii
 import contextlib
@@ -96,9 +97,19 @@ class ImportRun:
     report: ImportReport
     now: datetime
     is_expiring: bool
+    _is_stopped: bool = False
+    _storing: asyncio.Lock = field(default_factory=asyncio.Lock)
     _current: _Current | None = None
     _stored_files: deque[StoredFile | None] = field(default_factory=deque)
-    _bytes: int = 0  # stored, but not counted yet
+    _unpaid: int = (
+        1  # characters that no budget has counted; an import counts for one megabyte at least
+    )
+
+    async def stop(self) -> None:
+        """Let nothing more be stored; return once what is being stored is there."""
+        self._is_stopped = True
+        async with self._storing:
+            pass
 
     async def handle(self, event: Event, events: AsyncIterator[Event]) -> None:
         """Do what an event of the worker says.
@@ -162,9 +173,11 @@ class ImportRun:
         head = current.head = current.head or self._head(current, messages)
         self._spend(messages)
         try:
-            current.seq = await self.memory.import_part(
-                self.principal.id, ImportPart(head, current.seq, messages, is_last)
-            )
+            async with self._storing:
+                if self._is_stopped:
+                    raise UnreadableError("stopped")
+                part = ImportPart(head, current.seq, messages, is_last)
+                current.seq = await self.memory.import_part(self.principal.id, part)
         except DatabaseUnavailableError:
             raise UnreadableError("full") from None
         except (ConversationNotFoundError, InvalidTextError) as error:
@@ -199,10 +212,11 @@ class ImportRun:
         return moment(event.get("created_at") or event.get("updated_at"), self.now, self.now).at
 
     def _spend(self, messages: list[MessageToImport]) -> None:
-        self._bytes += sum(len(item.content) + len(item.thinking or "") for item in messages)
-        megabytes, self._bytes = divmod(self._bytes, MEGABYTE)
+        self._unpaid += sum(len(item.content) + len(item.thinking or "") for item in messages)
+        megabytes = max(0, -(-self._unpaid // MEGABYTE))
         if not megabytes:
             return
+        self._unpaid -= megabytes * MEGABYTE
         try:
             self.budgets.spend("imported_mb", self.principal.id, self.address, megabytes)
         except UserError:

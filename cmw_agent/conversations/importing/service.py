@@ -7,7 +7,7 @@ and its owner is the principal who imports. See ``docs/adr/0040-imports-are-read
 import asyncio
 import contextlib
 import tempfile
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from datetime import datetime
 from typing import IO, Any
 
@@ -61,6 +61,7 @@ class ImportService:
         self._files = files
         self._budgets = budgets
         self._clock = clock
+        self._runs: dict[str, ImportRun] = {}
         self._folder = settings.data_dir / "imports"
         self._room = DiskRoom(settings, budgets)
         self._max_bytes = settings.max_import_mb * MB
@@ -97,22 +98,24 @@ class ImportService:
         if not principal.is_kept:
             raise InvalidMessageError(NOT_KEPT, status=403)
         report = ImportReport(self.limits)
-        with self._budgets.take("imports", principal.id, address):
-            async with self._received(body) as source:
-                run = ImportRun(
-                    principal=principal,
-                    target=target,
-                    memory=self._memory_of(principal),
-                    files=self._files,
-                    budgets=self._budgets,
-                    address=address,
-                    report=report,
-                    now=self._clock(),
-                    is_expiring=self._is_expiring,
-                )
-                async with contextlib.aclosing(self._progress(run, source, report)) as progress:
-                    async for each in progress:
-                        yield each
+        run = ImportRun(
+            principal=principal,
+            target=target,
+            memory=self._memory_of(principal),
+            files=self._files,
+            budgets=self._budgets,
+            address=address,
+            report=report,
+            now=self._clock(),
+            is_expiring=self._is_expiring,
+        )
+        with self._budgets.take("imports", principal.id, address), self._registered(run):
+            async with (
+                self._received(body) as source,
+                contextlib.aclosing(self._progress(run, source, report)) as progress,
+            ):
+                async for each in progress:
+                    yield each
         log.info(
             "import ended",
             principal=principal.log_name,
@@ -122,6 +125,19 @@ class ImportService:
             failure=report.failure or "-",
         )
         yield report.result
+
+    async def stop(self, principal: Principal) -> None:
+        """Let a principal's running import store nothing more."""
+        if (run := self._runs.get(principal.id)) is not None:
+            await run.stop()
+
+    @contextlib.contextmanager
+    def _registered(self, run: ImportRun) -> Iterator[None]:
+        self._runs[run.principal.id] = run  # the budget lets one of each owner run
+        try:
+            yield
+        finally:
+            del self._runs[run.principal.id]
 
     async def _progress(
         self, run: ImportRun, source: IO[bytes], report: ImportReport
