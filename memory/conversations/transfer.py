@@ -14,11 +14,12 @@ import sqlalchemy as sa
 
 from memory.conversations import files
 from memory.errors import HoldingsChangedError
-from memory.schema import UNATTACHED, agent_files, agent_schedules, agent_sessions
+from memory.schema import UNATTACHED, agent_files, agent_schedules, agent_sessions, agent_shares
 
 MAX_LISTED = 100  # conversations that are named; the others are counted
 
 _sessions, _files, _schedules = agent_sessions.c, agent_files.c, agent_schedules.c
+_shares = agent_shares.c
 _OF_OWNER = sa.and_(_sessions.owner_id == sa.bindparam("owner_id_"), _sessions.deleted_at.is_(None))
 _NEWEST: Final = (
     sa.select(_sessions.session_id, _sessions.title, _sessions.last_activity_at)
@@ -44,6 +45,15 @@ _FREE_FILES: Final = sa.select(sa.func.count()).where(
     _files.owner_id == sa.bindparam("owner_id_"), UNATTACHED
 )
 _TASKS: Final = sa.select(sa.func.count()).where(_schedules.owner_id == sa.bindparam("owner_id_"))
+# They follow their conversations by a foreign key.
+_SHARES: Final = sa.select(sa.func.count()).where(
+    _shares.owner_id == sa.bindparam("owner_id_"),
+    sa.exists().where(
+        _sessions.session_id == _shares.session_id,
+        _sessions.owner_id == _shares.owner_id,
+        _sessions.deleted_at.is_(None),
+    ),
+)
 # PostgreSQL: no message and no task comes to a locked conversation. SQLite has one writer.
 _LOCK: Final = sa.select(_sessions.last_seq).where(_OF_OWNER).with_for_update()
 _END_TASKS: Final = sa.delete(agent_schedules).where(
@@ -78,7 +88,8 @@ class Listed:
 class Holdings:
     """What an owner has that can be transferred, and the recurring tasks, which cannot.
 
-    `newest` names up to `MAX_LISTED` of the `conversations`. `messages` and the times change with
+    `shares` counts the links to snapshots of the conversations, with which they move. `newest`
+    names up to `MAX_LISTED` of the `conversations`. `messages` and the times change with
     everything that is added, so that `digest` stands for one state of it all.
     """
 
@@ -89,6 +100,7 @@ class Holdings:
     files: int
     stored_at: datetime | None
     tasks: int
+    shares: int
 
     @property
     def is_empty(self) -> bool:
@@ -99,7 +111,7 @@ class Holdings:
     def digest(self) -> str:
         """SHA-256, in hex, of what is shown to the person who decides, and of all counts."""
         times = [str(at and at.timestamp()) for at in (self.begun_at, self.stored_at)]
-        counts = (self.conversations, self.messages, self.files, self.tasks)
+        counts = (self.conversations, self.messages, self.files, self.tasks, self.shares)
         listed = [(item.conversation_id, item.title) for item in self.newest]
         return sha256(repr((listed, counts, times)).encode("utf-8", "surrogatepass")).hexdigest()
 
@@ -117,6 +129,7 @@ def holdings(connection: sa.Connection, owner: str) -> Holdings:
         files=stored,
         stored_at=stored_at,
         tasks=connection.execute(_TASKS, own).scalar_one(),
+        shares=connection.execute(_SHARES, own).scalar_one(),
     )
 
 

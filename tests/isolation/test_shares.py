@@ -16,7 +16,12 @@ from cmw_agent.identity.channel_principals import SHARE_ID, new_share_id, share
 from tests import papers
 from tests.harness import Browser, canary, served, settings_for
 from tests.isolation import provider as idp
-from tests.isolation.provider import sign_in
+from tests.isolation.provider import (
+    listed_digest,
+    send_consent,
+    sign_in,
+    sign_in_to_consent,
+)
 from tests.isolation.test_files import put
 from tests.isolation.test_history import chatted, get, listed, post
 from tests.isolation.test_login import with_accounts
@@ -341,6 +346,24 @@ async def test_for_accounts_alone_a_link_asks_for_a_sign_in(tmp_path: Path, ther
         assert status == 200
         assert asked.encode() in page
         assert (await post(bob, f"share/{item['id']}/continue", {}))[0] == 200
+
+
+async def test_at_a_sign_in_the_links_are_named_and_move_with_their_chats(
+    tmp_path: Path, there: str
+) -> None:
+    settings = settings_for(tmp_path, shares="link", **with_accounts(there))
+    async with served(settings) as app, Browser(app.url) as alice:
+        _, kept_chat = await chatted(alice, "to be moved")
+        _, deleted_chat = await chatted(alice, "to be deleted")
+        item = await shared(alice, kept_chat)
+        await shared(alice, deleted_chat)
+        assert (await post(alice, "history/delete", {"id": deleted_chat}))[0] == 200
+        page = await sign_in_to_consent(alice, "1")
+        assert "1 link to shared copies of these chats would move too" in page
+        assert (await send_consent(alice, "move", listed_digest(page)))[0] == 200
+        assert await links(alice) == [item["id"]]
+        assert (await ask(app.url, "GET", f"/share/{item['id']}")).status == 200
+        assert (await post(alice, "shares/revoke", {"id": item["id"]}))[0] == 200
 
 
 async def test_a_key_shares_its_own_sessions_alone(tmp_path: Path) -> None:

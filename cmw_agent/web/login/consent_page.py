@@ -110,6 +110,9 @@ def _facts(holdings: Holdings) -> list[str]:
     facts = []
     if holdings.files:
         facts.append(f"{_counted(holdings.files, 'file')} would move too.")
+    if holdings.shares:
+        links = _counted(holdings.shares, "link")
+        facts.append(f"{links} to shared copies of these chats would move too, and stay open.")
     if holdings.tasks:
         tasks = (
             f"{_counted(holdings.tasks, 'recurring task')} will not move: if you move the chats, "

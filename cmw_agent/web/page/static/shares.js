@@ -27,8 +27,8 @@
     const close = make("button", { type: "button" }, "Close");
     const dialog = make("dialog", { className: "cmw-share", "aria-labelledby": "cmw-share-title" },
       make("h2", { id: "cmw-share-title" }, "Share this chat"),
-      make("p", {}, "Whoever has the link reads a copy of the chat as it is now, without your name. "
-        + "What you write later is not in it."),
+      make("p", {}, "Whoever has the link reads a copy of the chat as it is now: questions, answers and sources, "
+        + "without your name. What you write later is not in it."),
       make("label", {}, "The link ends ", ends),
       make("label", {}, files, " With the files of this chat"),
       make("div", { className: "cmw-share-row" }, create, close), status, list);
