@@ -184,6 +184,7 @@ class ChatService:
         model: str | None = None,
         effort: str | None = None,
         request_id: str = "-",
+        is_private: bool = False,
     ) -> Turn:
         """Answer a conversation that the caller has brought along; nothing of it is stored.
 
@@ -196,6 +197,7 @@ class ChatService:
             model: The model that is to answer, where it is not the agent's.
             effort: How much it is to think, where it has a choice.
             request_id: Names the request in the logs.
+            is_private: Whether the logs name nobody either.
 
         Raises:
             InvalidMessageError: The last message is empty, too long or not text.
@@ -207,7 +209,12 @@ class ChatService:
         turn = Turn(secrets.token_hex(16), text, is_new=True, request_id=request_id)
         history = [*earlier, HistoryMessage("user", text)]
         strategy = StatelessTurn(
-            self._dependencies, session, history, instructions, ModelChoice.of(model, effort)
+            self._dependencies,
+            session,
+            history,
+            instructions,
+            ModelChoice.of(model, effort),
+            is_private=is_private,
         )
         return self._start(turn, strategy, self._take_slot(session))
 

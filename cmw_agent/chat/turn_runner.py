@@ -125,7 +125,7 @@ class TurnRunner:
             What may be summarised where a complete answer was stored, None otherwise.
         """
         session, observer = self.session, self._dependencies.observer
-        self._watch = observer.turn(session.channel, session.principal.log_name)
+        self._watch = observer.turn(session.channel, self._strategy.log_name)
         try:
             if not self._strategy.needs_slot:
                 return await self._run()
@@ -301,7 +301,7 @@ class TurnRunner:
             error_id=error_id,
             kind=kind,
             request=self._turn.request_id,
-            principal=self.session.principal.log_name,
+            principal=self._strategy.log_name,
             turn=self._turn_id or "-",
             cause=describe_exception(cause) if cause is not None else "-",
             **log_fields(cause),
@@ -340,7 +340,7 @@ class TurnRunner:
         log_end(
             self._outcome,
             self.session.channel,
-            self.session.principal.log_name,
+            self._strategy.log_name,
             seconds=time.monotonic() - self._started,
             tokens=self._answer.tokens or 0,
             request=self._turn.request_id,

@@ -62,6 +62,9 @@ SCRIPTS = (
     "usage",
     "thinking",
     "effort",
+    "temporary",
+    "switching",
+    "attention",
 )  # beside the first
 
 

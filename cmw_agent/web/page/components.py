@@ -36,6 +36,7 @@ EFFORT_LABELS: Mapping[str, str] = MappingProxyType(
 )
 EVENTS = frozenset(
     {"open_page", "new_chat", "send", "retry", "edit", "stop", "chat", "earlier", "rate"}
+    | {"new_temporary", "switch_page"}
 )
 
 # Run in the browser; visitor.js defines `cmw`.
@@ -47,6 +48,9 @@ JS_IDLE = "(shown) => window.cmw.idle(shown)"
 JS_OPENED = "(id, model, effort) => window.cmw.opened(id, model, effort)"
 JS_MODEL = "(model) => window.cmw.model?.(model)"
 JS_LEAVE = "() => window.cmw.leave()"
+JS_SWITCHED = "(id, model, effort, at) => window.cmw.switched(id, model, effort, at)"
+JS_NOT_SWITCHED = "() => window.cmw.notSwitched()"
+JS_TEMPORARY = "() => window.cmw.temporary()"
 JS_RESTORE = "() => window.cmw.restore()"
 
 # Options of events that no API client may call: their values are in Gradio's form already, and
@@ -75,6 +79,9 @@ class _Components:
     model: gr.Dropdown
     earlier: gr.Button
     new: gr.Button
+    temporary: gr.Button
+    switch: gr.Button
+    at: gr.Textbox
 
 
 def build_page(models: Models, handlers: Handlers, profiles: Sequence[AgentProfile]) -> gr.Blocks:
@@ -101,6 +108,7 @@ def build_page(models: Models, handlers: Handlers, profiles: Sequence[AgentProfi
 def _layout(models: Models, profiles: Sequence[AgentProfile]) -> _Components:
     with gr.Sidebar(width=280, open=False, elem_id="cmw-side"):
         new = gr.Button("New chat", icon=None, variant="primary", elem_id="cmw-new")
+        temporary = gr.Button("Temporary chat", icon=None, elem_id="cmw-temporary")
         gr.HTML('<div id="cmw-history"></div>', elem_id="cmw-recent")
     with gr.Column(elem_id="cmw-main"):
         gr.HTML(heading(models, profiles), elem_id="cmw-head", padding=False)
@@ -143,11 +151,16 @@ def _layout(models: Models, profiles: Sequence[AgentProfile]) -> _Components:
         key = gr.Textbox(visible=False)
         conversation = gr.Textbox(visible=False)
         files = gr.Textbox(visible=False)
+        at = gr.Textbox(visible=False)
+        # Pressed by the page's script alone.
+        switch = gr.Button("Switch", visible="hidden", elem_id="cmw-switch")
         gr.HTML(
             '<div class="cmw-foot">Answers can be wrong. Your conversations are yours alone.</div>',
             elem_id="cmw-foot",
         )
-    return _Components(chat, message_input, key, conversation, files, model, earlier, new)
+    return _Components(
+        chat, message_input, key, conversation, files, model, earlier, new, temporary, switch, at
+    )
 
 
 def heading(models: Models, profiles: Sequence[AgentProfile]) -> str:
@@ -199,9 +212,22 @@ def _on_open(demo: gr.Blocks, components: _Components, handlers: Handlers) -> No
     demo.load(handlers.open_page, None, [components.chat, *shown], **PRIVATE_EVENT).then(
         None, shown, None, js=JS_OPENED, api_visibility="private"
     )
+    switched = [*shown, components.at]
+    switch = components.switch.click(
+        handlers.switch_page,
+        None,
+        [components.chat, *switched],
+        trigger_mode="multiple",  # back and forward may be pressed faster than it answers
+        **PRIVATE_EVENT,
+    )
+    switch.then(None, switched, None, js=JS_SWITCHED, api_visibility="private")
+    switch.failure(None, None, None, js=JS_NOT_SWITCHED, api_visibility="private")
     components.model.change(None, [components.model], None, js=JS_MODEL, api_visibility="private")
     components.new.click(handlers.new_chat, None, opened, **PRIVATE_EVENT).then(
         None, None, None, js=JS_LEAVE, api_visibility="private"
+    )
+    components.temporary.click(handlers.new_temporary, None, opened, **PRIVATE_EVENT).then(
+        None, None, None, js=JS_TEMPORARY, api_visibility="private"
     )
 
 

@@ -17,7 +17,7 @@ from cmw_agent.chat.commands import BeginNew, ControlReply, run_control_command
 from cmw_agent.chat.model_choice import EFFORT, MODEL
 from cmw_agent.chat.turn import SETTLE_SECONDS, Turn
 from cmw_agent.conversations.sessions import LiveSession
-from cmw_agent.core.errors import NotFoundError, UserError
+from cmw_agent.core.errors import InvalidMessageError, NotFoundError, UserError
 from cmw_agent.core.events import TextDelta, TextWasThinking, TurnFinished
 from cmw_agent.core.store_errors import mapped_store_errors
 from cmw_agent.runtime.runtime import Runtime
@@ -26,23 +26,33 @@ from cmw_agent.web.page import rendering
 from cmw_agent.web.page.drawn_message import DrawnMessage, message
 from cmw_agent.web.page.page_request import (
     file_ids,
+    hit_seq,
     idempotency_key,
     identify,
     message_index,
     model_choice,
     request_id,
 )
-from cmw_agent.web.page.page_view import PageView, Shown, load_view
+from cmw_agent.web.page.page_view import PageView, Shown, load_view, load_view_from
+from cmw_agent.web.page.temporary import (
+    NO_FILES,
+    NO_RATING,
+    TemporaryAnswers,
+    TemporaryChat,
+    temporary_chat,
+)
 from cmw_agent.web.page.turn_view import TurnView
 from memory.errors import ConversationNotFoundError, StoreError
 from memory.records import Conversation, StoredFile, new_conversation_id
 
 Opened = tuple[Any, str, Any, Any]  # messages, `PageView.shown_id`, model, effort
+Switched = tuple[Any, Any, Any, Any, str]  # the same, and the index of a drawn message, or none
 
 MAX_SHOWN = 400  # messages that a page shows, however often it asks for earlier ones
 # Drawn messages above a new question: each update of an answer sends and compares all of them.
 MAX_ABOVE = rendering.PAGE_MESSAGES + 10
 SIGN_IN_NOTE = "Nobody answers you here yet; please sign in."
+TOO_FAR_NOTE = "The message that was found is further back than a page can show; a saved file of the chat has it."
 NOT_FOUND_NOTE = "This conversation was not found. Here is a new one."
 
 
@@ -55,6 +65,10 @@ class Handlers:
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
+
+    @property
+    def _temporary(self) -> TemporaryAnswers:
+        return TemporaryAnswers(self._runtime.chat, self._runtime.settings.history_tokens)
 
     async def open_page(self, request: gr.Request) -> AsyncGenerator[Notice | Opened, None]:
         """Open the page: show the conversation that its address names, or a new one.
@@ -84,9 +98,42 @@ class Handlers:
                 async for messages, shown_id in values:
                     yield messages, shown_id, UNCHANGED, UNCHANGED
 
+    async def switch_page(self, request: gr.Request) -> AsyncGenerator[Notice | Switched, None]:
+        """Open the conversation that the page's address names now, or a new one, without a reload.
+
+        Yields what `open_page` does, and the index of the message at the address's `at`, if any.
+        """
+        session = await self._session(request)
+        if request.query_params.get("c") != session.conversation_id:
+            await self._begin_new(session)
+        async with contextlib.aclosing(self.open_page(request)) as values:
+            async for opened in values:
+                yield opened if isinstance(opened, Notice) else (*opened, "")
+        if (seq := hit_seq(request.query_params.get("at"))) is not None:
+            for switched in await self._show_hit(session, seq):
+                yield switched
+
+    async def _show_hit(self, session: LiveSession, seq: int) -> list[Notice | Switched]:
+        page = await self._page(session)
+        if (index := page.index_of(seq)) is not None:
+            return [(UNCHANGED, UNCHANGED, UNCHANGED, UNCHANGED, str(index))]
+        if session.turn is not None or not page.has_earlier:
+            return []
+        found = await load_view_from(session, page.conversation_id, seq, MAX_SHOWN)
+        if found is None:
+            return [Notice(TOO_FAR_NOTE, "Not shown")]
+        if session.conversation_id != page.conversation_id:
+            return []
+        session.view, index = found, found.index_of(seq)
+        shown = rendering.with_ratings(found.messages, found.feedback)
+        at = "" if index is None else str(index)
+        return [(shown, found.shown_id, UNCHANGED, UNCHANGED, at)]
+
     async def earlier(self, request: gr.Request) -> Shown:
         """Show further messages from the beginning of the conversation."""
         session = await self._session(request, adopt=True)
+        if (chat := temporary_chat(session)) is not None:
+            return chat.messages, ""
         page = await self._page(session)
         if session.turn is not None or not page.has_earlier:
             return page.messages, page.shown_id
@@ -109,6 +156,8 @@ class Handlers:
 
     async def _rate(self, request: gr.Request, rating: gr.LikeData) -> None:
         session = await self._session(request, adopt=True)
+        if temporary_chat(session) is not None:
+            raise NotFoundError(NO_RATING)
         page = await self._page(session)
         index = message_index(rating)
         if index is None or not 0 <= index < len(page.seqs):
@@ -126,8 +175,18 @@ class Handlers:
         page = await self._page(session)
         return page.messages, page.shown_id
 
+    async def new_temporary(self, request: gr.Request) -> Shown:
+        """Begin a temporary chat; it has no id, and is in the session alone."""
+        session = await self._session(request)
+        await self._begin_new(session)
+        session.view = TemporaryChat()
+        return [], ""
+
     async def _begin_new(self, session: LiveSession) -> None:
+        chat = session.view if isinstance(session.view, TemporaryChat) else None
         session.conversation_id = session.view = None  # first: the running event reads it
+        if chat is not None:
+            await chat.stop()
         if session.turn is not None:
             session.turn.stop()
             await session.turn.ended()
@@ -146,6 +205,14 @@ class Handlers:
         if (reply := await self._control(session, text, _begin_later)) is not None:
             yield _notice(reply)
             yield await self.new_chat(request)
+            return
+        if (chat := temporary_chat(session, key)) is not None:
+            if file_ids(files):
+                raise InvalidMessageError(NO_FILES)
+            answering = self._temporary.answer(session, chat, text, model_choice(model))
+            async with contextlib.aclosing(self._shown(session, chat, answering)) as values:
+                async for shown in values:
+                    yield shown
             return
         page = await self._page(session)
         ids = file_ids(files)
@@ -188,7 +255,7 @@ class Handlers:
     ) -> AsyncGenerator[Notice | Shown, None]:
         """Replace the last message by its edited text, and answer that."""
         session = await self._session(request, adopt=True)
-        page = await self._page(session)
+        page = temporary_chat(session) or await self._page(session)
         index = _last_question(page.messages)
         value: Any = change.value
         if index is None or message_index(change) != index or not isinstance(value, str):
@@ -211,7 +278,9 @@ class Handlers:
         """Stop the running answer; what has come of it is stored."""
         key, principal = identify(request)
         session = self._runtime.registry.find(key, principal)
-        if session is not None and session.turn is not None:
+        if session is not None and (chat := temporary_chat(session)) is not None:
+            await chat.stop()
+        elif session is not None and session.turn is not None:
             session.turn.stop()
             await session.turn.ended()
 
@@ -313,6 +382,12 @@ class Handlers:
     ) -> AsyncGenerator[Shown, None]:
         """Answer the last message again, with `text` in its place where it was edited."""
         session = await self._session(request, adopt=True)
+        if (chat := temporary_chat(session)) is not None:
+            answering = self._temporary.answer_again(session, chat, text)
+            async with contextlib.aclosing(self._shown(session, chat, answering)) as values:
+                async for shown in values:
+                    yield shown
+            return
         page = await self._page(session)
         index = _last_question(page.messages)
         if index is None:
@@ -331,6 +406,19 @@ class Handlers:
         ) as values:
             async for shown in values:
                 yield shown
+
+    async def _shown(
+        self,
+        session: LiveSession,
+        chat: TemporaryChat,
+        answering: AsyncGenerator[list[DrawnMessage]],
+    ) -> AsyncGenerator[Shown, None]:
+        """Yield the page while an answer of a temporary chat is written, as long as it shows that."""
+        async with contextlib.aclosing(answering) as drawn:
+            async for messages in drawn:
+                if session.view is not chat:
+                    break
+                yield messages, ""
 
     async def _stream(
         self,

@@ -43,7 +43,8 @@
   }
 
   function entry(item) {
-    const link = make("a", { href: `?c=${encodeURIComponent(item.id)}`, title: item.title });
+    const at = item.seq ? `&at=${item.seq}` : ""; // the message that a search has found
+    const link = make("a", { href: `?c=${encodeURIComponent(item.id)}${at}`, title: item.title });
     link.append(make("span", { className: "cmw-title" }, item.title || "Untitled"));
     if (item.snippet) link.append(make("span", { className: "cmw-snippet" }, item.snippet));
     if (item.id === current()) link.setAttribute("aria-current", "page");
@@ -96,7 +97,9 @@
       refreshSoon();
       return;
     }
-    const focused = document.activeElement?.closest?.("#cmw-recent li")?.dataset.id;
+    const active = document.activeElement;
+    const focused = active?.closest?.("#cmw-recent li")?.dataset.id;
+    const kind = active?.tagName === "A" ? "a" : ".cmw-more";
     list.replaceChildren();
     shownFor = null;
     cursor = content.next;
@@ -111,7 +114,7 @@
     }
     more.hidden = !cursor;
     archive.refresh();
-    if (focused) root.querySelector(`li[data-id="${CSS.escape(focused)}"] .cmw-more`)?.focus();
+    if (focused) root.querySelector(`li[data-id="${CSS.escape(focused)}"] ${kind}`)?.focus();
     if (wanted) return;
     showAccount(content.account);
     showAgents(content.agents);
@@ -311,7 +314,7 @@
   tabs.addEventListener("message", refresh);
   function changed() {
     tabs.postMessage(null); // oxlint-disable-line unicorn/require-post-message-target-origin (a channel has none)
-    return refresh();
+    return window.cmw.refresh();
   }
 
   window.cmw.refresh = refresh;

@@ -73,11 +73,13 @@
   let attached = []; // files that left with the message
   let running = false;
 
-  function setConversation(id) {
+  // `change` is how the browser's history takes it: a conversation that is left stays in it.
+  function setConversation(id, change = "replaceState") {
     const url = new URL(location.href);
+    url.searchParams.delete("at");
     if (id) url.searchParams.set("c", id);
     else url.searchParams.delete("c");
-    if (url.href !== location.href) history.replaceState(history.state, "", url);
+    if (url.href !== location.href) history[change](history.state, "", url);
   }
 
   function showEarlier(there) {
@@ -96,6 +98,8 @@
     const bytes = crypto.getRandomValues(new Uint8Array(16));
     return Array.from(bytes, (b) => b.toString(16).padStart(2, "0")).join("");
   }
+
+  const fire = (event) => document.dispatchEvent(new CustomEvent(`cmw:${event}`));
 
   window.cmw = {
     // A turn begins: a message leaves the box, and is kept here until the server has it.
@@ -125,9 +129,10 @@
       // A command may have left for another conversation.
       const id = (shown ?? "").replace(/\+$/, "");
       const address = new URL(location.href).searchParams.get("c");
-      if (address && id && address !== id) setConversation(null);
+      if (address && id && address !== id && !window.cmw.isSwitching?.()) setConversation(null);
       showEarlier((shown ?? "").endsWith("+"));
       window.cmw.changed?.();
+      fire("idle");
       return update({ submit_btn: true, stop_btn: false });
     },
     // The server refused the message: nothing that was written is lost.
@@ -146,12 +151,14 @@
       document.body.classList.add("cmw-opened");
       if (new URL(location.href).searchParams.get("c") !== id) setConversation(null);
       window.cmw.refresh?.();
+      fire("opened");
     },
     leave() {
-      setConversation(null);
+      setConversation(null, "pushState");
       showEarlier(false);
       window.cmw.refresh?.();
       if (!WIDE.matches && sideIsOpen()) toggleSide();
+      fire("opened");
       box()?.focus();
     },
   };
