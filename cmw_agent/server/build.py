@@ -72,6 +72,9 @@ SCRIPTS = (
     "thinking",
     "effort",
     "shares",
+    "temporary",
+    "switching",
+    "attention",
 )  # beside the first
 
 
