@@ -104,7 +104,8 @@ class Handlers:
         Yields what `open_page` does, and the index of the message at the address's `at`, if any.
         """
         session = await self._session(request)
-        if request.query_params.get("c") != session.conversation_id:
+        is_other = request.query_params.get("c") != session.conversation_id
+        if is_other or temporary_chat(session) is not None:
             await self._begin_new(session)
         async with contextlib.aclosing(self.open_page(request)) as values:
             async for opened in values:
