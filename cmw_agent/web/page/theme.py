@@ -79,7 +79,8 @@ footer { display: none !important; }
 #cmw-chat .message-wrap { overflow-anchor: auto; }
 #cmw-chat .message-wrap .prose.chatbot.md { opacity: 1; }
 #cmw-chat .message { overflow-wrap: anywhere; }
-#cmw-chat .cmw-hit { outline: 2px solid var(--color-accent); outline-offset: .3rem; border-radius: .5rem; }
+#cmw-chat .cmw-hit { outline: 2px solid var(--color-accent); outline-offset: -2px; border-radius: .5rem;
+  background: color-mix(in srgb, var(--color-accent) 12%, transparent); }
 ::highlight(cmw-hit) { color: black; background: #ffd43b; }
 /* A message may hold HTML of a model's making: it must not draw over the rest of the page. */
 #cmw-chat .message > [data-testid] { contain: paint; }
