@@ -16,10 +16,10 @@
   let list, status, elsewhere;
   let isReady = false; // the page shows its conversation
   let opened = 0; // how often it has opened or left one
-  let leftAt = Infinity; // when it left the one that the last message was sent from
   let isHeld = false; // a message was refused: those behind it wait for its user
   let sending = null; // the message that is on its way
   let posted = null; // the last that was
+  let next = null; // what the page does once it has arrived, or failed to
   let sentAt = -Infinity;
   let attempts = 0; // of the first message, without success
   let notBefore = 0;
@@ -153,20 +153,31 @@
     if (!first || sending || isHeld || !isReady || window.cmw.running() || window.cmw.isLost()) return;
     if (performance.now() < notBefore) return;
     sending = posted = first;
-    leftAt = Infinity;
     window.cmw.busy();
     setTimeout(show, SHOWN_MS);
     document.querySelector("#cmw-post").click();
   }
 
-  function again(seconds) {
+  function settle() {
     sending = null;
+    if (next) setTimeout(next);
+    next = null;
+  }
+
+  function again(seconds) {
+    settle();
     wait(Math.max(seconds * 1_000, Math.min(LONGEST_MS, FIRST_MS * 2 ** attempts) * (0.5 + Math.random() / 2)));
     attempts += 1;
     show();
   }
 
   Object.assign(window.cmw, {
+    // Calls `work` once no message is on its way to the server: a page that went to another chat
+    // before would have it stored there.
+    whenSent(work) {
+      if (sending) next = work;
+      else work();
+    },
     // The values of the event that sends the first message.
     take: (model) => [
       posted.text, posted.key,
@@ -181,18 +192,17 @@
         if (sending?.key === key) again(seconds);
         return;
       }
-      if (sending?.key === key) sending = null;
+      if (sending?.key === key) settle();
       attempts = notBefore = 0;
       const isLeft = window.cmw.isLeft();
-      const of = isLeft ? posted?.conversation : here();
-      const isOf = (item) => (isLeft ? item.conversation === of && item.at <= leftAt : isMine(item));
+      const of = here();
       // The new conversation has an id now, or a command has left for another: those behind follow.
-      const follows = (item) => isOf(item) && !store.isTemporary(of)
+      const follows = (item) => !isLeft && isMine(item) && !store.isTemporary(of)
         && (id ? !of : item.tab === store.tab());
       write(all().filter((item) => item.key !== key)
         .map((item) => (follows(item) ? { ...item, conversation: id ?? "" } : item)));
+      if (id && !isLeft) window.cmw.setConversation(id);
       if (id && id !== of && !isLeft) {
-        window.cmw.setConversation(id);
         if (!of) drafts.rename(id);
         window.cmw.refresh?.();
       }
@@ -201,7 +211,7 @@
     // The server has refused an event and said why.
     refused() {
       const item = sending;
-      sending = null;
+      settle();
       if (item && all().some(({ key }) => key === item.key)) {
         intoBox(item);
         isHeld = waiting().length > 0;
@@ -227,7 +237,6 @@
     opened += 1;
     isReady = isHeld = false;
     attempts = 0;
-    leftAt = Math.min(leftAt, Date.now());
     show();
   });
   document.addEventListener("cmw:opened", async () => {
@@ -242,6 +251,14 @@
   });
   window.addEventListener("storage", show); // another tab of the same user has sent, or taken back
 
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest?.("#cmw-new, #cmw-temporary");
+    if (!button || !sending) return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    window.cmw.whenSent(() => button.click());
+  }, true);
+
   function build(input) {
     list = make("ul", { className: "cmw-chips cmw-waiting-messages", "aria-label": "Messages that wait", hidden: true });
     status = make("div", { className: "cmw-outbox-status", role: "status", hidden: true });
@@ -254,6 +271,7 @@
     }, true);
     input.addEventListener("click", (event) => {
       if (event.target.closest("[data-testid=submit-button]")) hold(event, add);
+      else if (event.detail > 1 && event.target.closest("[data-testid=stop-button]")) hold(event);
     }, true);
     input.addEventListener("input", () => {
       document.body.classList.toggle("cmw-has-text", Boolean(box()?.value.trim()));

@@ -25,11 +25,18 @@
     document.getElementById("cmw-switch").click();
   }
 
-  function go(address) {
-    if (address) history.pushState(null, "", address);
+  function leave() {
     shown = named();
     cmw.leaving();
-    open();
+    cmw.whenSent(open);
+  }
+
+  function go(address) {
+    cmw.whenSent(() => {
+      if (cmw.isLost()) return; // the page says so
+      history.pushState(null, "", address);
+      leave();
+    });
   }
 
   document.addEventListener("click", (event) => {
@@ -37,12 +44,11 @@
     const isPlain = !event.button && !event.metaKey && !event.ctrlKey && !event.shiftKey && !event.altKey;
     if (!link || !isPlain) return;
     event.preventDefault();
-    if (cmw.isLost()) return; // the page says so
     words = document.getElementById("cmw-search")?.value ?? "";
     go(link.href);
   });
   addEventListener("popstate", () => {
-    if (named() !== shown) go();
+    if (named() !== shown) leave();
   });
 
   cmw.go = go;
@@ -75,7 +81,7 @@
     const isFirst = shown === null;
     shown = named();
     // The conversation has come with the page; the message that its address may name has not.
-    if (isFirst && new URL(location.href).searchParams.has("at")) go();
+    if (isFirst && new URL(location.href).searchParams.has("at")) leave();
   });
 
   /* -- the message that was found -- */

@@ -12,6 +12,7 @@
     + "connected accounts are off.";
   const LOST = "The connection was lost, and the temporary chat with it: this is a new one. ";
   let chat = null; // its name
+  let isLost = false; // the server has lost it
   let note = null;
 
   function show(text) {
@@ -32,7 +33,8 @@
   document.addEventListener("click", (event) => {
     if (!event.target.closest?.("#cmw-temporary")) return;
     chat ??= store.newTemporary();
-    show(event.isTrusted ? NOTE : LOST + NOTE);
+    show(isLost ? LOST + NOTE : NOTE);
+    isLost = false;
     leave();
   }, true);
 
@@ -47,7 +49,11 @@
     if (isOver) cmw.fire("opened");
   };
   cmw.opened = (shown, ...rest) => {
-    if (chat === null || !shown) opened(shown, ...rest);
-    else document.getElementById("cmw-temporary").click();
+    if (chat === null || !shown) {
+      opened(shown, ...rest);
+      return;
+    }
+    isLost = true;
+    document.getElementById("cmw-temporary").click();
   };
 })();
