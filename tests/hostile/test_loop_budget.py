@@ -55,6 +55,7 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
         "cmw_agent.channels.whatsapp.worker.Worker._leave_untouched",
         "cmw_agent.channels.whatsapp.worker.Worker._run",
         "cmw_agent.chat.service.ChatService._keep",
+        "cmw_agent.chat.stored_answer.stored_parts",
         "cmw_agent.files.extraction.end_worker",
         "cmw_agent.conversations.importing.worker_client.read_events",
         "cmw_agent.conversations.importing.run._FileBody.drain",
