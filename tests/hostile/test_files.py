@@ -123,7 +123,7 @@ async def test_a_document_that_needs_too_much_memory_is_refused(tmp_path: Path) 
 
 def test_the_worker_opens_no_connection() -> None:
     code = (
-        "import sys; from cmw_agent.files.extraction_worker import _forbid; sys.addaudithook(_forbid)\n"
+        "import sys; from cmw_agent.files.extraction_worker import forbid; sys.addaudithook(forbid)\n"
         "import socket\n"
         "try: socket.create_connection(('127.0.0.1', 9))\n"
         "except PermissionError: print('forbidden')"
