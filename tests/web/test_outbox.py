@@ -178,7 +178,7 @@ async def test_a_message_written_during_a_restart_is_answered_after_it(
 ) -> None:
     people.watch.tolerates(*NETWORK)
     settings = settings_for(
-        tmp_path, openai_base_url=model.base_url, model="stage", log_level="CRITICAL"
+        tmp_path, openai_base_url=model.base_url, model="stage", log_level="ERROR"
     )
     word = canary()
     async with contextlib.AsyncExitStack() as old:
