@@ -11,6 +11,7 @@ from cmw_agent.channels.rest import openapi
 from cmw_agent.channels.rest.dependencies import ConversationLookup
 from cmw_agent.channels.rest.messages import Rest
 from cmw_agent.channels.rest.sessions import RestSessions
+from cmw_agent.channels.rest.versions import RestVersions
 from cmw_agent.runtime.runtime import Runtime
 
 
@@ -28,6 +29,7 @@ def add_rest(app: FastAPI, services: Runtime, callers: Callers, keys: Keys) -> N
     routers = (
         rest.router(keys),
         RestSessions(lookup).router(keys),
+        RestVersions(lookup, rest).router(keys),
         Completions(lookup, rest).router(keys),
     )
     routes = [route for router in routers for route in router.routes]

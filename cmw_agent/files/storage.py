@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import re
+import shutil
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass
@@ -93,6 +94,14 @@ class FileStore:
         """Move an upload, and its picture if there is one, from the incoming to the final path."""
         await asyncio.to_thread(self._accept, file_id)
 
+    async def copy(self, file_id: str, copy_id: str) -> None:
+        """Copy a stored file, and its picture if there is one, to another id.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+        """
+        await asyncio.to_thread(self._copy, file_id, copy_id)
+
     async def drop(self, ids: Iterable[str]) -> None:
         """Delete the files with these ids, their pictures and their uploads, if they exist."""
         await asyncio.to_thread(self._drop, list(ids))
@@ -110,6 +119,13 @@ class FileStore:
         # Restarts its age: the sweep must not delete it before its row is stored.
         os.utime(incoming)
         incoming.replace(path)
+
+    def _copy(self, file_id: str, copy_id: str) -> None:
+        target = self.path(copy_id)
+        make_folder(target.parent)
+        if self.picture(file_id).exists():
+            _copy_privately(self.picture(file_id), self.picture(copy_id))
+        _copy_privately(self.path(file_id), target)
 
     def _drop(self, ids: list[str]) -> None:
         for file_id in ids:
@@ -129,6 +145,11 @@ def _modified(folder: Path) -> Iterator[tuple[Path, float]]:
     for path in folder.glob("*/*"):
         with contextlib.suppress(FileNotFoundError):
             yield path, path.stat().st_mtime
+
+
+def _copy_privately(source: Path, target: Path) -> None:
+    target.touch(mode=0o600)
+    shutil.copyfile(source, target)
 
 
 def _append(path: Path, content: bytes) -> None:

@@ -37,6 +37,7 @@ from cmw_agent.channels.rest.models import (
 )
 from cmw_agent.conversations.cursors import decode_cursor, encode_cursor
 from cmw_agent.conversations.export import formats, written
+from cmw_agent.conversations.service import Versions
 from cmw_agent.core.finish_reasons import known_reason, sentence_for
 from cmw_agent.core.sanitize import sanitize_json
 from cmw_agent.core.store_errors import mapped_store_errors
@@ -56,6 +57,12 @@ Included = Annotated[
 Wanted = Annotated[
     str | None,
     Query(max_length=64, description="An earlier conversation of this session; else the newest."),
+]
+
+
+Shown = Annotated[
+    Literal["shown", "all"],
+    Query(description="`all` for every version of each message, in the order of their seqs."),
 ]
 
 
@@ -139,6 +146,7 @@ class RestSessions:
         before: Older = None,
         conversation: Wanted = None,
         include: Included = (),
+        versions: Shown = "shown",
     ) -> SessionHistory:
         """Read a session's conversation: its newest messages, oldest of them first."""
         self._callers.profile(agent_id, by_key(holder))
@@ -148,12 +156,21 @@ class RestSessions:
         with mapped_store_errors():
             memory = self._services.memory_of(principal)
             messages = await memory.messages(
-                principal.id, stored.conversation_id, limit=limit, before_seq=before
+                principal.id,
+                stored.conversation_id,
+                limit=limit,
+                before_seq=before,
+                all_versions=versions == "all",
             )
+        seqs: Versions = {}
+        if versions == "shown":
+            history = self._services.history
+            seqs = await history.versions(principal, stored.conversation_id, messages)
         older = messages[0].seq if len(messages) == limit else None
         files, with_thinking = files_url(agent_id, session_id), "thinking" in include
         shown_messages = [
-            _message_response(message, files, with_thinking=with_thinking) for message in messages
+            _message_response(message, seqs, files, with_thinking=with_thinking)
+            for message in messages
         ]
         return SessionHistory(**_item(stored).model_dump(), messages=shown_messages, next=older)
 
@@ -184,12 +201,14 @@ class RestSessions:
         format: Literal["md", "json", "html"] = "md",  # noqa: A002 (the query's name)
         conversation: Wanted = None,
         include: Included = (),
+        versions: Shown = "shown",
     ) -> Response:
         """Save a session's conversation as a file."""
         self._callers.profile(agent_id, by_key(holder))
         principal = session_of(holder, agent_id, session_id)
         wanted = await self._lookup.conversation(principal, conversation)
-        form = formats(with_thinking="thinking" in include)[format]
+        with_versions = versions == "all"
+        form = formats(with_thinking="thinking" in include, with_versions=with_versions)[format]
         history = self._services.history
         stored = await history.conversation(principal, wanted.conversation_id)
         headers = {
@@ -197,7 +216,8 @@ class RestSessions:
             "X-Content-Type-Options": "nosniff",
         }
         hold = self._services.budgets.take("exports", principal.id, counted_at(holder, request))
-        pieces = written(form, stored, history.messages(principal, stored.conversation_id))
+        pages = history.messages(principal, stored.conversation_id, all_versions=with_versions)
+        pieces = written(form, stored, pages)
         return Download(pieces, hold, media_type=form.media_type, headers=headers)
 
     async def file(
@@ -263,7 +283,7 @@ def _item(conversation: Conversation) -> SessionItem:
 
 
 def _message_response(
-    message: StoredMessage, files: str, *, with_thinking: bool
+    message: StoredMessage, versions: Versions, files: str, *, with_thinking: bool
 ) -> MessageResponse:
     """Return a stored message; its files are below the address `files`."""
     details = message.details
@@ -288,4 +308,7 @@ def _message_response(
         ],
         thinking=message.thinking if with_thinking else None,
         thinking_seconds=details.thinking_ms / 1000 if details.thinking_ms else None,
+        parent=message.parent_seq or None,
+        versions=list(versions.get(message.seq, ())),
+        shown=not message.superseded,
     )

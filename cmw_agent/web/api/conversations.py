@@ -126,29 +126,39 @@ class HistoryRoutes:
         )
 
     async def export(self, request: Request, principal: Principal) -> Response:
-        """One conversation as a file; with `thinking=1` the models' thoughts are in it, too."""
+        """One conversation as a file.
+
+        With `thinking=1` the models' thoughts are in it, with `versions=all` all versions.
+        """
         ending = request.query_params.get("format", "md")
         if ending not in FORMATS:
             raise InvalidMessageError("A conversation can be saved as md, json or html.")
         conversation_id = request.query_params.get("id", "")
-        history, form = self._history(), formats(with_thinking=_wants_thinking(request))[ending]
+        history, all_versions = self._history(), _wants_versions(request)
+        form = formats(with_thinking=_wants_thinking(request), with_versions=all_versions)[ending]
         conversation = await history.conversation(principal, conversation_id)
-        pieces = written(form, conversation, history.messages(principal, conversation_id))
+        pages = history.messages(principal, conversation_id, all_versions=all_versions)
+        pieces = written(form, conversation, pages)
         headers = _file(conversation.title, ending)
         return self._download(request, principal, pieces, form.media_type, headers)
 
     async def everything(self, request: Request, principal: Principal) -> Response:
-        """All conversations as one JSON file, written as it is read; `thinking` as for one."""
-        history = self._history()
+        """All conversations as one JSON file, written as it is read; options are as for one."""
+        history, all_versions = self._history(), _wants_versions(request)
 
         async def messages(conversation: Conversation) -> AsyncGenerator[list[StoredMessage]]:
             # One that is deleted while the others are read ends there.
             with contextlib.suppress(NotFoundError):
-                async for page in history.messages(principal, conversation.conversation_id):
+                async for page in history.messages(
+                    principal, conversation.conversation_id, all_versions=all_versions
+                ):
                     yield page
 
         pieces = all_written(
-            history.conversations(principal), messages, with_thinking=_wants_thinking(request)
+            history.conversations(principal),
+            messages,
+            with_thinking=_wants_thinking(request),
+            with_versions=all_versions,
         )
         headers = _file("conversations", "json")
         return self._download(request, principal, pieces, "application/json", headers)
@@ -212,6 +222,10 @@ def _before(text: str | None) -> tuple[datetime, str] | None:
 
 def _wants_thinking(request: Request) -> bool:
     return request.query_params.get("thinking") == "1"
+
+
+def _wants_versions(request: Request) -> bool:
+    return request.query_params.get("versions") == "all"
 
 
 def _file(title: str, ending: str) -> dict[str, str]:
