@@ -175,6 +175,7 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
         "cmw_agent.tools.composio.tool_calls.as_text",
         "cmw_agent.tools.composio.toolset._connect_schema",
         "cmw_agent.web.api.approvals._item",
+        "memory.conversations.tree_store.TreeStore.fork",
         "memory.manager.ConversationMemoryManager.update_context",
         "memory.conversations.import_store.ImportStore.import_part",
     ),
