@@ -42,7 +42,7 @@ LARGE_BODIES = 8  # request bodies in memory
 BODY_BYTES = 67_108_864  # of all other request bodies that are being received
 QUESTIONS = 1_000  # minimum of the total of pending approvals in one process
 TASK_OWNERS = 50  # owners of one network who may each have the maximum of recurring tasks
-SHARE_READS = 16  # pages of shared chats that are being drawn
+SHARE_READS = 4  # pages of shared chats that are being drawn, each in a thread
 COPIES = 1_000  # shares and continued chats in an hour
 EXTRACTIONS = 4  # extraction workers; one per owner
 
