@@ -37,7 +37,7 @@ async def test_a_reload_in_mid_answer_keeps_what_came(
     await page.write("[gated-3] cut off by a reload")
     await model.wait_held("reload")
     await expect(page.answers).to_have_text(["You said: [gated-3]"])
-    conversation = page.conversation()
+    conversation = await page.named()
     await page.page.goto("about:blank")
     await model.wait_aborted(aborted + 1)
     await wait_until_unfollowed(app)  # what came is stored by then
