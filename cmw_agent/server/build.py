@@ -28,6 +28,7 @@ from cmw_agent.web.api.conversations import HistoryRoutes
 from cmw_agent.web.api.files import FileRoutes
 from cmw_agent.web.api.statistics_page import AdminRoutes
 from cmw_agent.web.api.usage import UsageRoutes
+from cmw_agent.web.api.versions import VersionRoutes
 from cmw_agent.web.gradio_transport import environment as _environment  # noqa: F401  (before gradio)
 from cmw_agent.web.gradio_transport.event_server import EventServer
 from cmw_agent.web.gradio_transport.page_cache import Pages
@@ -61,6 +62,7 @@ SCRIPTS = (
     "usage",
     "thinking",
     "effort",
+    "versions",
 )  # beside the first
 
 
@@ -265,6 +267,10 @@ def _own_app(
                 runtime.visited,
                 accounts=runtime.settings.accounts,
                 connections=runtime.settings.connections,
+            ).routes(),
+            *VersionRoutes(
+                lambda: runtime.history,
+                lambda: runtime.chat,
             ).routes(),
             *ConnectionRoutes(lambda: runtime.connecting, identities).routes(),
             *ApprovalRoutes(lambda: runtime.approvals).routes(),

@@ -32,6 +32,8 @@ JUDGED = {
             "/history/delete",
             "/history/restore",
             "/history/forget",
+            "/history/select",
+            "/history/fork",
             "/files/remove",
             "/connections/link",
             "/connections/disconnect",

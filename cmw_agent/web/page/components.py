@@ -35,7 +35,10 @@ EFFORT_LABELS: Mapping[str, str] = MappingProxyType(
     | {name: {"xhigh": "Extra high"}.get(name, name.capitalize()) for name in EFFORTS}
 )
 EVENTS = frozenset(
-    {"open_page", "new_chat", "send", "retry", "edit", "stop", "chat", "earlier", "rate"}
+    {
+        *("open_page", "new_chat", "send", "retry", "edit", "stop", "chat", "earlier", "rate"),
+        *("again", "redraw"),
+    }
 )
 
 # Run in the browser; visitor.js defines `cmw`.
@@ -44,6 +47,8 @@ JS_CONTINUE = f'(text, key, files, model) => window.cmw.say("{CONTINUE}", model)
 JS_BUSY = "(text, id) => window.cmw.busy(text, id)"
 JS_REGENERATE = "() => window.cmw.again()"
 JS_IDLE = "(shown) => window.cmw.idle(shown)"
+JS_UNEDITED = "(shown) => window.cmw.unedited(shown)"
+JS_CHOSEN = "() => window.cmw.chosenMessage()"
 JS_OPENED = "(id, model, effort) => window.cmw.opened(id, model, effort)"
 JS_MODEL = "(model) => window.cmw.model?.(model)"
 JS_LEAVE = "() => window.cmw.leave()"
@@ -74,6 +79,8 @@ class _Components:
     files: gr.Textbox
     model: gr.Dropdown
     earlier: gr.Button
+    again: gr.Button
+    redraw: gr.Button
     new: gr.Button
 
 
@@ -140,6 +147,9 @@ def _layout(models: Models, profiles: Sequence[AgentProfile]) -> _Components:
             submit_btn=True,
             stop_btn=False,
         )
+        # pressed by the script that draws versions
+        again = gr.Button("Answer again", elem_id="cmw-again")
+        redraw = gr.Button("Show the version", elem_id="cmw-redraw")
         key = gr.Textbox(visible=False)
         conversation = gr.Textbox(visible=False)
         files = gr.Textbox(visible=False)
@@ -147,7 +157,9 @@ def _layout(models: Models, profiles: Sequence[AgentProfile]) -> _Components:
             '<div class="cmw-foot">Answers can be wrong. Your conversations are yours alone.</div>',
             elem_id="cmw-foot",
         )
-    return _Components(chat, message_input, key, conversation, files, model, earlier, new)
+    return _Components(
+        *(chat, message_input, key, conversation, files, model, earlier, again, redraw, new)
+    )
 
 
 def heading(models: Models, profiles: Sequence[AgentProfile]) -> str:
@@ -228,24 +240,41 @@ def _on_send(components: _Components, handlers: Handlers) -> None:
 
 def _on_change(components: _Components, handlers: Handlers) -> None:
     components.chat.like(handlers.rate, None, None, **PRIVATE_EVENT)
-    components.earlier.click(
-        handlers.earlier, None, [components.chat, components.conversation], **PRIVATE_EVENT
-    ).then(None, [components.conversation], None, js=JS_OPENED, api_visibility="private")
-    components.message_input.stop(handlers.stop, None, None, **PRIVATE_EVENT)
-    for trigger, handler in (
-        (components.chat.retry, handlers.retry),
-        (components.chat.edit, handlers.edit),
+    shown = [components.chat, components.conversation]
+    for button, handler in (
+        (components.earlier, handlers.earlier),
+        (components.redraw, handlers.redraw),
     ):
-        _before(trigger, components, JS_REGENERATE)
-        event = trigger(handler, None, [components.chat, components.conversation], **PRIVATE_EVENT)
-        _after(event, components)
-        event.failure(
-            None,
-            [components.conversation],
-            [components.message_input],
-            js=JS_IDLE,
-            api_visibility="private",
+        button.click(handler, None, shown, **PRIVATE_EVENT).then(
+            None, [components.conversation], None, js=JS_OPENED, api_visibility="private"
         )
+    components.message_input.stop(handlers.stop, None, None, **PRIVATE_EVENT)
+    _on_regenerate(components.chat.retry, components, handlers.retry)
+    _on_regenerate(components.chat.edit, components, handlers.edit, failed=JS_UNEDITED)
+    _on_regenerate(components.again.click, components, handlers.again, [components.key], JS_CHOSEN)
+
+
+def _on_regenerate(
+    trigger: Callable[..., gr.events.Dependency],
+    components: _Components,
+    handler: Callable[..., Any],
+    inputs: Sequence[gr.Textbox] = (),
+    script: str | None = None,
+    *,
+    failed: str = JS_IDLE,
+) -> None:
+    """Let an event answer a message again; where that fails, `failed` runs in the browser."""
+    _before(trigger, components, JS_REGENERATE)
+    shown = [components.chat, components.conversation]
+    event = trigger(handler, list(inputs) or None, shown, js=script, **PRIVATE_EVENT)
+    _after(event, components)
+    event.failure(
+        None,
+        [components.conversation],
+        [components.message_input],
+        js=failed,
+        api_visibility="private",
+    )
 
 
 def _before(
@@ -280,7 +309,7 @@ def _event_of(name: str) -> type[gr.EventData] | None:
 
 def page_events(demo: gr.Blocks, handlers: Handlers) -> dict[int, PageEvent]:
     """Return the page's events by Gradio's function index, for the event server."""
-    turns = ("send", "retry", "edit", "chat")
+    turns = ("send", "retry", "edit", "again", "chat")
     return {
         index: PageEvent(
             name=block.name,

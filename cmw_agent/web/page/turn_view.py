@@ -9,7 +9,7 @@ from cmw_agent.core.store_errors import mapped_store_errors
 from cmw_agent.web.page import rendering
 from cmw_agent.web.page.drawn_message import DrawnMessage
 from cmw_agent.web.page.live_answer import LiveAnswer
-from cmw_agent.web.page.page_view import PageView, load_messages
+from cmw_agent.web.page.page_view import PageView, first_seq, load_messages
 
 
 class TurnView:
@@ -65,13 +65,16 @@ class TurnView:
         """Set the seqs of the messages above the answer, and read those from the memory if needed."""
         self._session.view = None  # incomplete until the turn has ended
         self._result.question_seq, self._result.next_seq = event.user_seq, event.answer_seq + 1
+        is_first = event.parent_seq == 0
+        self._result.first_seq = event.user_seq if is_first else self._before.first_seq
         seqs = self._before.seqs
         # A new message is below the last messages shown, a regenerated answer below the first ones.
         count = len(self._above or ())
         above = (seqs[-count:] if self._turn.is_new else seqs[:count]) if count else []
         self._result.seqs = [*above, *[event.user_seq] * len(self._question)]
-        # Another tab may have continued the conversation.
-        is_behind = self._turn.is_new and self._before.next_seq not in (None, event.user_seq)
+        # Another tab may have continued the conversation, or have shown another version of it.
+        follows = event.user_seq if event.parent_seq is None else event.parent_seq + 1
+        is_behind = self._turn.is_new and self._before.next_seq not in (None, follows)
         if self._above is None or is_behind:
             await self._read_above(event)
 
@@ -82,6 +85,8 @@ class TurnView:
             limit=rendering.PAGE_MESSAGES,
             before_seq=event.user_seq if self._question else event.answer_seq,
         )
+        if stored:
+            self._result.first_seq = first_seq(stored)
         self._answer = LiveAnswer([*rendering.history(stored, files), *self._question])
         self._result.seqs = [
             *rendering.seqs(stored, files),
