@@ -23,6 +23,7 @@ from memory.records import (
     Arrangement,
     Conversation,
     Feedback,
+    MessageLink,
     SearchHit,
     Section,
     StoredMessage,
@@ -161,6 +162,16 @@ class ConversationService:
         """Return all versions of those of the shown messages that have several, by their seqs."""
         with mapped_store_errors():
             return await self._memory_of(principal).versions(principal.id, conversation, messages)
+
+    async def path(
+        self, principal: Principal, conversation: str, limit: int
+    ) -> list[tuple[MessageLink, tuple[int, ...]]]:
+        """Return the newest shown messages, oldest first, each with all of its versions."""
+        memory = self._memory_of(principal)
+        with mapped_store_errors():
+            links = await memory.path(principal.id, conversation, limit=limit)
+            seqs = await memory.versions(principal.id, conversation, links)
+        return [(link, seqs.get(link.seq, (link.seq,))) for link in links]
 
     async def select_version(self, principal: Principal, conversation: str, seq: int) -> None:
         """Show the version of the conversation that leads through a message; models see that one.

@@ -35,7 +35,7 @@ HEAD_TAGS = ICON + (
     b'<script src="connections.js" defer></script><script src="approvals.js" defer></script>'
     b'<script src="usage.js" defer></script><script src="thinking.js" defer></script>'
     b'<script src="effort.js" defer></script>'
-    b'<script src="shares.js" defer></script>'
+    b'<script src="shares.js" defer></script><script src="versions.js" defer></script>'
 )
 BASE_TAG = re.compile(rb"<base [^>]*>")
 # Pictures by address are refused to the page: its own, and the manifest's, which browsers fetch.

@@ -148,6 +148,10 @@ OPEN_ROUTES: tuple[Route, ...] = (
     Route("POST", "/history/restore"),
     Route("POST", "/history/forget"),
     Route("POST", "/history/import", takes="file"),
+    Route("GET", "/versions.js", caching="no-cache"),
+    Route("GET", "/history/versions"),
+    Route("POST", "/history/select"),
+    Route("POST", "/history/fork"),
     # files, each served to its owner alone
     Route("GET", "/files.js", caching="no-cache"),
     Route("GET", "/pictures.js", caching="no-cache"),
