@@ -5,7 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from hashlib import sha256
 
-from cmw_agent.chat.turn import Turn
+from cmw_agent.chat.turn import TurnReader
 from cmw_agent.config.settings import Settings
 from cmw_agent.conversations.sessions import LiveSession
 from cmw_agent.core.events import TextDelta, TurnEvent, TurnFinished
@@ -67,7 +67,7 @@ def live_sessions(runtime: Runtime) -> dict[SessionKey, LiveSession]:
     return dict(runtime.registry._sessions)
 
 
-async def all_events(turn: Turn) -> list[TurnEvent]:
+async def all_events(turn: TurnReader) -> list[TurnEvent]:
     """Run a turn to its end and return all its events."""
     async with turn:
         return [event async for event in turn]

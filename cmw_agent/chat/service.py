@@ -3,13 +3,15 @@
 A turn takes the lease on its conversation and stores the user's message *before* the
 model is called, streams the agent's events to its caller, and stores the answer as
 complete, interrupted or failed however it ends. It runs (`cmw_agent.chat.turn_runner`) in a task of
-its own, so that it can be stopped at any moment, also while the model is silent.
+its own, so that it can be stopped at any moment, also while the model is silent. It belongs to
+its conversation: pages of its owner join it and leave it (docs/adr/0037-a-turn-outlives-its-page.md).
 """
 
 import asyncio
 import contextlib
 import secrets
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from cmw_agent.chat.approval_registry import ApprovalRegistry
@@ -20,8 +22,9 @@ from cmw_agent.chat.model_choice import ModelChoice
 from cmw_agent.chat.stateless_turn import StatelessTurn
 from cmw_agent.chat.stored_turn import NewMessage, Regeneration, StoredTurn, StoredTurnServices
 from cmw_agent.chat.summarizer import Summarizer
-from cmw_agent.chat.turn import Turn
+from cmw_agent.chat.turn import Turn, TurnReader
 from cmw_agent.chat.turn_runner import KEEP_SECONDS, SettlingTasks, TurnRunner, TurnStrategy
+from cmw_agent.conversations.running_turns import RunningTurns
 from cmw_agent.conversations.sessions import LiveSession
 from cmw_agent.core.errors import (
     ConversationInUseError,
@@ -30,6 +33,7 @@ from cmw_agent.core.errors import (
     ServiceUnavailableError,
     UserError,
 )
+from cmw_agent.core.events import TurnStarted
 from cmw_agent.core.sanitize import validate_message
 from cmw_agent.identity.principals import Principal
 from cmw_agent.limits.budgets import BudgetKind, Hold
@@ -38,6 +42,7 @@ from cmw_agent.observability.observers import refusal_kind
 from memory.errors import StoreError
 
 TURNS: BudgetKind = "turns"
+EPHEMERAL_SECONDS = 60.0  # that a turn runs on for somebody who cannot come back
 
 
 class ChatService:
@@ -45,13 +50,21 @@ class ChatService:
 
     Args:
         dependencies: What turns share.
+        turns: The stored turns that run, by conversation.
         commands: Runs messages that begin with a slash; None leaves them to the model.
+        clock: Returns a time in seconds, monotonic; for how long a turn has no reader.
     """
 
     def __init__(
-        self, dependencies: ChatDependencies, commands: ChatCommands | None = None
+        self,
+        dependencies: ChatDependencies,
+        turns: RunningTurns,
+        commands: ChatCommands | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._dependencies = dependencies
+        self._turns = turns
+        self._clock = clock
         self._settings = dependencies.settings
         self._runners: dict[Turn, TurnRunner] = {}
         self._settling = SettlingTasks()
@@ -116,8 +129,9 @@ class ChatService:
         effort: str | None = None,
         context: Mapping[str, Any] | None = None,
         create: bool = True,
+        outlives_readers: bool = False,
         request_id: str = "-",
-    ) -> Turn:
+    ) -> TurnReader:
         """Begin a turn: `text` is the user's message, `key` makes a repetition harmless.
 
         Args:
@@ -133,11 +147,13 @@ class ChatService:
                 no model sees it.
             create: Whether a conversation that is not there is made; the turn is refused
                 otherwise.
+            outlives_readers: Whether the turn goes on when nobody reads it any more, as far as the
+                settings and its principal let it; it is stopped otherwise.
             request_id: Names the request in the logs.
 
         Raises:
             InvalidMessageError: The text is empty, too long or not text.
-            ConversationInUseError: A turn runs in this session already.
+            ConversationInUseError: A turn runs in this conversation already.
             RateLimitError, BudgetFullError: As many turns as may be run for the address, or for all.
         """
         text = self._checked(text)
@@ -149,7 +165,15 @@ class ChatService:
             context or {},
             create,
         )
-        return self._begin(session, Turn(key, text, is_new=True, request_id=request_id), request)
+        turn = Turn(
+            key,
+            text,
+            is_new=True,
+            request_id=request_id,
+            unread_seconds=self._unread_seconds(session, outlives_readers),
+            clock=self._clock,
+        )
+        return self._begin(session, turn, request)
 
     def regenerate(
         self,
@@ -158,8 +182,9 @@ class ChatService:
         key: str,
         text: str | None = None,
         expected_seq: int | None = None,
+        outlives_readers: bool = False,
         request_id: str = "-",
-    ) -> Turn:
+    ) -> TurnReader:
         """Answer the last message once more, or, with `text`, its edited form.
 
         The turn is refused when `expected_seq` is not the sequence number of the last message.
@@ -170,7 +195,14 @@ class ChatService:
         if text is not None:
             text = self._checked(text)
         request = Regeneration(_conversation_of(session), text, expected_seq)
-        turn = Turn(key, text or "", is_new=False, request_id=request_id)
+        turn = Turn(
+            key,
+            text or "",
+            is_new=False,
+            request_id=request_id,
+            unread_seconds=self._unread_seconds(session, outlives_readers),
+            clock=self._clock,
+        )
         return self._begin(session, turn, request)
 
     def complete(
@@ -182,7 +214,7 @@ class ChatService:
         model: str | None = None,
         effort: str | None = None,
         request_id: str = "-",
-    ) -> Turn:
+    ) -> TurnReader:
         """Answer a conversation that the caller has brought along; nothing of it is stored.
 
         The turn's events begin with the answer's, since nothing is stored before.
@@ -207,19 +239,46 @@ class ChatService:
         strategy = StatelessTurn(
             self._dependencies, session, history, instructions, ModelChoice.of(model, effort)
         )
-        return self._start(turn, strategy, self._take_slot(session))
+        self._start(turn, strategy, self._take_slot(session))
+        return turn.read()
 
-    def resume(self, session: LiveSession) -> Turn | None:
-        """Give the session the turn that its owner's closed page has left waiting, if any.
+    def join(self, session: LiveSession) -> TurnReader | None:
+        """Let a session read the turn that runs in its conversation, whoever has begun it.
 
-        Its iterator begins with what has come so far.
+        The reader begins with what stands for the events that have come. None where no turn runs.
         """
-        for turn, runner in self._runners.items():
-            is_own = runner.session.owner == session.owner
-            if is_own and runner.conversation == session.conversation_id and not turn.is_read:
-                runner.resume(session)
-                return turn
-        return None
+        if session.conversation_id is None:
+            return None
+        turn = self._turns.find(session.owner, session.conversation_id)
+        runner = self._runners.get(turn) if isinstance(turn, Turn) else None
+        return runner.join(session) if runner is not None else None
+
+    async def answering(self, owner: str, conversation: str) -> TurnStarted | None:
+        """Return how the turn began that runs in a conversation of this owner, once it has.
+
+        None where none runs.
+        """
+        turn = self._turns.find(owner, conversation)
+        if not isinstance(turn, Turn):
+            return None
+        await turn.begun()
+        return turn.started if self.is_running(owner, conversation) else None
+
+    def is_running(self, owner: str, conversation: str) -> bool:
+        """Whether a turn runs in a conversation of this owner."""
+        return self._turns.find(owner, conversation) is not None
+
+    async def stop(self, owner: str, conversation: str) -> None:
+        """Stop the turn that runs in a conversation of this owner; return when it is stored."""
+        await self._turns.stop(owner, conversation)
+
+    async def stop_login(self, principal: Principal) -> None:
+        """Stop the turns that a principal began, those of an account's one login."""
+        await self._turns.stop_login(principal)
+
+    async def unread_ended(self, principal: Principal) -> None:
+        """Wait until the turns have ended of a principal who cannot come back."""
+        await self._turns.ended(principal.id)
 
     async def stored(self, owner: str, conversation: str) -> None:
         """Wait until the answers of a conversation that have ended are stored.
@@ -272,30 +331,39 @@ class ChatService:
         except UserError as error:
             raise self._counted(error) from None
 
-    def _begin(self, session: LiveSession, turn: Turn, request: NewMessage | Regeneration) -> Turn:
+    def _unread_seconds(self, session: LiveSession, outlives_readers: bool) -> float | None:
+        """Return for how long a session's turn runs on unread; None for to its end."""
+        if not outlives_readers or self._settings.left_answers == "stop":
+            return 0.0
+        return None if session.principal.is_kept else EPHEMERAL_SECONDS
+
+    def _begin(
+        self, session: LiveSession, turn: Turn, request: NewMessage | Regeneration
+    ) -> TurnReader:
         if not 0 < len(turn.key) <= 100:
             raise InvalidMessageError("The message's key must have 1 to 100 characters.")
         self._require_open()
-        first = session.turn
+        owner, conversation = session.owner, request.conversation
+        first = self._turns.find(owner, conversation)
         if first is not None and first.key != turn.key:
             raise self._counted(ConversationInUseError())
         hold = self._take_slot(session)
         self._summaries.stop(session)
         strategy = StoredTurn(self._stored_turns, session, turn, request, first)
         if first is None:
-            session.turn = turn
-        return self._start(turn, strategy, hold)
+            self._turns.add(session.principal, conversation, turn)
+        self._start(turn, strategy, hold)
+        return turn.read(session)
 
-    def _start(self, turn: Turn, strategy: TurnStrategy, hold: Hold) -> Turn:
+    def _start(self, turn: Turn, strategy: TurnStrategy, hold: Hold) -> None:
         runner = TurnRunner(self._dependencies, self._settling, turn, strategy)
         self._runners[turn] = runner
         self._idle.clear()
         # A task that is cancelled before its first step never comes to the end of `_run`.
         task = turn.start(self._run(turn, runner, hold), hold)
-        task.add_done_callback(lambda _: self._remove(turn, runner, hold))
+        task.add_done_callback(lambda _: self._remove(turn, hold))
         if self._keeper is None:
             self._keeper = asyncio.create_task(self._keep(), name="turn-keeper")
-        return turn
 
     def _checked(self, text: str) -> str:
         try:
@@ -315,15 +383,15 @@ class ChatService:
                 self._summaries.begin(runner.session, summary)
         finally:
             # Here and not after the task's end: a caller that sees it may begin the next turn.
-            self._remove(turn, runner, hold)
+            self._remove(turn, hold)
 
-    def _remove(self, turn: Turn, runner: TurnRunner, hold: Hold) -> None:
+    def _remove(self, turn: Turn, hold: Hold) -> None:
         self._runners.pop(turn, None)
         hold.release()
         if not self._runners:
             self._idle.set()
-        if runner.session.turn is turn:
-            runner.session.turn = None
+        self._turns.remove(turn)
+        turn.release_sessions()
 
     async def _keep(self) -> None:
         # One task stores the partial text of all running answers and renews their
@@ -334,7 +402,8 @@ class ChatService:
             await self._keep_all()  # apart: this frame must not hold the last turn until the next
 
     async def _keep_all(self) -> None:
-        for runner in list(self._runners.values()):
+        for turn, runner in list(self._runners.items()):
+            turn.stop_if_unread()
             with contextlib.suppress(StoreError):
                 await runner.keep()
 

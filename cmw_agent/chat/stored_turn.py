@@ -23,7 +23,8 @@ from cmw_agent.chat.turn import (
     clear_cancellation,
 )
 from cmw_agent.config.agent_profiles import AgentProfile
-from cmw_agent.conversations.sessions import LiveSession, RunningTurn
+from cmw_agent.conversations.running_turns import RunningTurn
+from cmw_agent.conversations.sessions import LiveSession
 from cmw_agent.core.errors import UserError
 from cmw_agent.core.events import PictureStored, TurnEvent, TurnFinished, TurnStarted
 from cmw_agent.core.store_errors import mapped_store_errors, refusal_for

@@ -1,15 +1,17 @@
-"""A turn as its caller sees it: an iterator of events that can be stopped."""
+"""A running turn and its readers, each an iterator of its events."""
 
 import asyncio
+import time
 from collections import deque
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
 from cmw_agent.agent.agent import Ask
+from cmw_agent.conversations.sessions import LiveSession
 from cmw_agent.core.errors import UserError
-from cmw_agent.core.events import TextDelta, ThinkingDelta, TurnEvent, TurnStarted
+from cmw_agent.core.events import TextDelta, ThinkingDelta, TurnEvent, TurnFinished, TurnStarted
 from cmw_agent.limits.budgets import Hold
 from cmw_agent.llm.chat_model import HistoryMessage
 
@@ -75,42 +77,52 @@ class AgentRequest:
 
 
 class Turn:
-    """A turn that was asked for: an async iterator of its events, which can be stopped.
+    """A turn that runs in a task of its own, and those who read its events.
 
-    Use it as an async context manager: leaving the block stops the turn if it still
-    runs, and waits until what came is stored. One that waits for its user's decision goes on
-    alone, until another page follows it.
+    It belongs to its conversation, not to a page: any number of readers come and go.
 
     Args:
         key: Its idempotency key.
         text: The user's message as it is stored; empty when an old message is answered once more.
         is_new: Whether the message is a further one.
         request_id: Names the request in the logs.
-
-    Raises:
-        UserError: From the iteration, when the turn could not begin; nothing was
-            stored then.
+        unread_seconds: For how long it runs on once nobody reads it; None until its end. With 0
+            it still runs on where it waits for its user's decision.
+        clock: Returns a time in seconds.
     """
 
-    def __init__(self, key: str, text: str, *, is_new: bool, request_id: str = "-") -> None:
+    def __init__(
+        self,
+        key: str,
+        text: str,
+        *,
+        is_new: bool,
+        request_id: str = "-",
+        unread_seconds: float | None = 0.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.key = key
         self.text = text
         self.is_new = is_new
         self.request_id = request_id
-        self._events: deque[TurnEvent] = deque()
-        self._ready = asyncio.Event()
-        self._refusal: UserError | None = None
-        self._task: asyncio.Task[None] | None = None
-        self._is_read = True
-        self._hold: Hold | None = None
-        self._is_beginning = False
-        self._is_stop_requested = False
+        self.started: TurnStarted | None = None
+        self.finished: TurnFinished | None = None
+        self.refusal: UserError | None = None
         self.waits = 0  # for how many decisions of its user
+        self.is_stopped = False
+        self._is_beginning = False
+        self._unread_seconds = unread_seconds
+        self._clock = clock
+        self._unread_since: float | None = None
+        self._readers: list[TurnReader] = []
+        self._begun = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._hold: Hold | None = None
 
     @property
-    def is_waiting(self) -> bool:
-        """Whether it waits for its user's decision, and so outlives the page that asked for it."""
-        return self.waits > 0
+    def is_over(self) -> bool:
+        """Whether its task has ended, or never began."""
+        return self._task is None or self._task.done()
 
     def pause(self) -> None:
         """Wait for one more decision of its user: a turn that waits takes nobody's slot."""
@@ -124,26 +136,150 @@ class Turn:
         if not self.waits and self._hold is not None:
             self._hold.resume()
 
-    @property
-    def is_read(self) -> bool:
-        """Whether a page or a client reads its events."""
-        return self._is_read
+    def start(
+        self, work: Coroutine[Any, Any, None], hold: Hold | None = None
+    ) -> asyncio.Task[None]:
+        """Run `work` as this turn's own task, in the slot of `hold`."""
+        self._hold = hold
+        self._task = asyncio.create_task(work, name="turn")
+        self._task.add_done_callback(lambda _: self._wake())
+        return self._task
 
-    def follow(self, events: Sequence[TurnEvent]) -> None:
-        """Let another page read on: first `events`, which stand for what has come, then the rest."""
-        self._events = deque(events)
-        self._is_read = True
-        self._ready.set()
+    def read(
+        self, session: LiveSession | None = None, events: Iterable[TurnEvent] | None = None
+    ) -> "TurnReader":
+        """Return a further reader.
+
+        Args:
+            session: The live session that reads.
+            events: What stands for the events that have come, for a reader that joins the turn;
+                they come first.
+        """
+        reader = TurnReader(self, session, events)
+        self._readers.append(reader)
+        self._unread_since = None
+        return reader
+
+    def leave(self, reader: "TurnReader") -> None:
+        """Let a reader go; the turn stops where it was the last one, and as `unread_seconds` says."""
+        if reader in self._readers:
+            self._readers.remove(reader)
+        if self._readers or self.is_over or self.finished is not None:
+            return
+        self._unread_since = self._clock()
+        if self._unread_seconds == 0 and not self.waits:
+            self.stop()
+
+    def stop_if_unread(self) -> None:
+        """Stop the turn where nobody has read it for as long as it may run on."""
+        since, seconds = self._unread_since, self._unread_seconds
+        if since is not None and seconds and self._clock() - since >= seconds:
+            self.stop()
+
+    def emit(self, event: TurnEvent) -> None:
+        """Hand `event` to all readers."""
+        if isinstance(event, TurnStarted):
+            self.started = event
+            self._begun.set()
+        elif isinstance(event, TurnFinished):
+            self.finished = event
+        for reader in self._readers:
+            reader.put(event)
+
+    def refuse(self, error: UserError) -> None:
+        """Make the readers raise `error`: the turn could not begin."""
+        self.refusal = error
+
+    def stop(self) -> None:
+        """Ask the turn to end now; what has come is kept.
+
+        While the turn begins, it ends once the user's message is stored: no message is lost.
+        """
+        if self._task is not None and not self._task.done():
+            self.is_stopped = True
+            if not self._is_beginning:
+                self._task.cancel()
+
+    def hold_stop(self) -> None:
+        """Postpone stops until `release_stop`: the user's message is being stored."""
+        self._is_beginning = True
+
+    def release_stop(self) -> bool:
+        """Let stops end the turn from here on; return whether one came while it began."""
+        self._is_beginning = False
+        return self.is_stopped
+
+    async def ended(self) -> None:
+        """Wait until the turn is stored, for `SETTLE_SECONDS` at most."""
+        if self._task is not None:
+            await asyncio.wait([self._task], timeout=SETTLE_SECONDS)
+
+    async def begun(self) -> None:
+        """Wait until the turn has begun, or has ended without a beginning."""
+        await self._begun.wait()
+
+    def release_sessions(self) -> None:
+        """Let the readers' sessions go, since the turn has ended; what has come stays readable."""
+        for reader in self._readers:
+            reader.release_session()
+
+    def _wake(self) -> None:
+        self._begun.set()
+        for reader in self._readers:
+            reader.wake()
+
+
+class TurnReader:
+    """Reads a turn: an async iterator of its events.
+
+    Use it as an async context manager: leaving the block leaves the turn, which runs on as its
+    `unread_seconds` says. Text and thoughts that were not fetched yet are merged, so that a slow
+    reader keeps at most one answer.
+
+    Args:
+        turn: The turn.
+        session: The live session that reads; it stays in memory meanwhile.
+        events: What comes first, for a reader that joins the turn.
+
+    Raises:
+        UserError: From the iteration, when the turn could not begin; nothing was stored then.
+    """
+
+    def __init__(
+        self,
+        turn: Turn,
+        session: LiveSession | None = None,
+        events: Iterable[TurnEvent] | None = None,
+    ) -> None:
+        self._turn = turn
+        self._session = session
+        self._events: deque[TurnEvent] = deque(events or ())
+        self._ready = asyncio.Event()
+        self._is_refused = False
+        self.is_joined = events is not None
+        self.has_left = False
+        if session is not None:
+            session.readers.add(self)
+
+    @property
+    def text(self) -> str:
+        """The user's message as it is stored; empty when an old message is answered once more."""
+        return self._turn.text
+
+    @property
+    def is_new(self) -> bool:
+        """Whether the message is a further one, below all that the conversation had."""
+        return self._turn.is_new
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> TurnEvent:
         while not self._events:
-            if self._task is None or self._task.done():
-                if self._refusal is not None:
-                    refusal, self._refusal = self._refusal, None
-                    raise refusal
+            if self.has_left or self._turn.is_over:
+                if self._turn.refusal is not None and not (self.has_left or self._is_refused):
+                    self._is_refused = True
+                    raise self._turn.refusal
                 raise StopAsyncIteration
             self._ready.clear()
             await self._ready.wait()
@@ -158,23 +294,39 @@ class Turn:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self.is_waiting:
-            self._is_read = False
+        await self.close()
+
+    async def close(self) -> None:
+        """Leave the turn; where it ends now, wait until what came is stored."""
+        self.leave()
+        if self._turn.is_stopped or self._turn.finished is not None:
+            await self._turn.ended()
+
+    def leave(self) -> None:
+        """Leave the turn: no event comes any more."""
+        if self.has_left:
             return
-        self.stop()
-        await self.ended()
+        self.has_left = True
+        self._events.clear()
+        self.release_session()
+        self._turn.leave(self)
+        self._ready.set()
 
-    def start(
-        self, work: Coroutine[Any, Any, None], hold: Hold | None = None
-    ) -> asyncio.Task[None]:
-        """Run `work` as this turn's own task, in the slot of `hold`."""
-        self._hold = hold
-        self._task = asyncio.create_task(work, name="turn")
-        self._task.add_done_callback(lambda _: self._ready.set())
-        return self._task
+    def release_session(self) -> None:
+        """Let the session go that reads."""
+        if self._session is not None:
+            self._session.readers.discard(self)
 
-    def emit(self, event: TurnEvent) -> None:
-        """Hand `event` on; text and thoughts that nobody has fetched yet are merged."""
+    def stop(self) -> None:
+        """Stop the turn, for all its readers; what has come is kept."""
+        self._turn.stop()
+
+    async def ended(self) -> None:
+        """Wait until the turn is stored."""
+        await self._turn.ended()
+
+    def put(self, event: TurnEvent) -> None:
+        """Take a further event of the turn."""
         last = self._events[-1] if self._events else None
         if isinstance(event, TextDelta) and isinstance(last, TextDelta):
             self._events[-1] = TextDelta(last.text + event.text)
@@ -184,33 +336,9 @@ class Turn:
             self._events.append(event)
         self._ready.set()
 
-    def refuse(self, error: UserError) -> None:
-        """Make the iteration raise `error`: the turn could not begin."""
-        self._refusal = error
-
-    def stop(self) -> None:
-        """Ask the turn to end now; what has come is kept.
-
-        While the turn begins, it ends once the user's message is stored: no message is lost.
-        """
-        if self._is_beginning:
-            self._is_stop_requested = True
-        elif self._task is not None and not self._task.done():
-            self._task.cancel()
-
-    def hold_stop(self) -> None:
-        """Postpone stops until `release_stop`: the user's message is being stored."""
-        self._is_beginning = True
-
-    def release_stop(self) -> bool:
-        """Let stops end the turn from here on; return whether one came while it began."""
-        self._is_beginning = False
-        return self._is_stop_requested
-
-    async def ended(self) -> None:
-        """Wait until the turn is stored."""
-        if self._task is not None:
-            await asyncio.wait([self._task], timeout=SETTLE_SECONDS)
+    def wake(self) -> None:
+        """Look again whether the turn has ended."""
+        self._ready.set()
 
 
 def clear_cancellation() -> None:

@@ -12,7 +12,14 @@ from cmw_agent.chat.dependencies import ChatDependencies
 from cmw_agent.chat.stateless_turn import StatelessTurn
 from cmw_agent.chat.stored_turn import NOT_KEPT, StoredTurn
 from cmw_agent.chat.summarizer import SummaryRequest
-from cmw_agent.chat.turn import SETTLE_SECONDS, Beginning, CommandReply, Turn, clear_cancellation
+from cmw_agent.chat.turn import (
+    SETTLE_SECONDS,
+    Beginning,
+    CommandReply,
+    Turn,
+    TurnReader,
+    clear_cancellation,
+)
 from cmw_agent.config.agent_profiles import AgentProfile
 from cmw_agent.conversations.sessions import LiveSession
 from cmw_agent.core.errors import (
@@ -27,7 +34,6 @@ from cmw_agent.core.events import (
     PictureReceived,
     PictureStored,
     TextDelta,
-    TurnEvent,
     TurnFinished,
 )
 from cmw_agent.core.finish_reasons import sentence_for
@@ -138,14 +144,11 @@ class TurnRunner:
         finally:
             self._log_end()
 
-    def resume(self, session: LiveSession) -> None:
-        """Let another page of the owner read on: first what has come so far, then the rest."""
-        events: list[TurnEvent] = []
-        if self._beginning is not None and self._beginning.started is not None:
-            events.append(self._beginning.started)
-        self._turn.follow([*events, *self._answer.events()])
-        self._strategy.session = session
-        session.turn = self._turn
+    def join(self, session: LiveSession) -> TurnReader:
+        """Let a further session of the owner read: first what stands for all that has come."""
+        begun, ended = self._turn.started, self._turn.finished
+        events = [begun, *self._answer.events(), ended]
+        return self._turn.read(session, (event for event in events if event is not None))
 
     async def keep(self) -> None:
         """Store the partial answer where it is time to; stop the turn when its lease was lost."""

@@ -56,6 +56,12 @@ class OperationSettings(SettingsBase):
         shown="none; no traces",
         validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT",
     )
+    left_answers: Annotated[Literal["finish", "stop"], checked(values.lower)] = setting(
+        "finish",
+        "What becomes of an answer that no open page shows any more: it is written to its `finish`, "
+        "or it is told to `stop`, which saves tokens.",
+        "finish or stop",
+    )
     drain_seconds: float = seconds(
         20, "Seconds that running answers may go on after SIGTERM before they are cut off.", 600
     )

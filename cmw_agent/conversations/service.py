@@ -4,13 +4,13 @@ For every channel, as `ChatService` is for turns. Each method takes the principa
 what is another's and what does not exist are the same `NotFoundError`.
 """
 
-import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from cmw_agent.conversations.sessions import LiveSession, SessionRegistry
+from cmw_agent.conversations.running_turns import RunningTurns
+from cmw_agent.conversations.sessions import SessionRegistry
 from cmw_agent.core.errors import InvalidMessageError, NotFoundError
 from cmw_agent.core.store_errors import mapped_store_errors
 from cmw_agent.files.service import Files, MemoryOf
@@ -38,6 +38,7 @@ class ConversationService:
     Args:
         memory_of: Gives the memory that holds a principal's conversations.
         registry: The live sessions, which must not go on with what was deleted.
+        turns: The running turns, which end with what is deleted.
         files: Everybody's files, which go when everything goes.
         clock: The time, with its zone.
 
@@ -49,11 +50,13 @@ class ConversationService:
         self,
         memory_of: MemoryOf,
         registry: SessionRegistry,
+        turns: RunningTurns,
         files: Files,
         clock: Callable[[], datetime] = utcnow,
     ) -> None:
         self._memory_of = memory_of
         self._registry = registry
+        self._turns = turns
         self._files = files
         self._clock = clock
 
@@ -165,15 +168,7 @@ class ConversationService:
 
     async def _stop_turns(self, principal: Principal, conversation: str | None) -> None:
         """Stop the running answers of one or all conversations; their pages begin new ones."""
-        sessions = list(self._in(principal, conversation))
-        for session in sessions:
-            session.conversation_id = session.view = session.transcript = None
-            if session.turn is not None:
-                session.turn.stop()
-        turns = [session.turn.ended() for session in sessions if session.turn is not None]
-        await asyncio.gather(*turns)
-
-    def _in(self, principal: Principal, conversation: str | None) -> Iterator[LiveSession]:
         for session in self._registry.of(principal):
             if conversation is None or session.conversation_id == conversation:
-                yield session
+                session.conversation_id = session.view = session.transcript = None
+        await self._turns.stop(principal.id, conversation)

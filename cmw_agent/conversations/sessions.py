@@ -1,8 +1,8 @@
 """SessionRegistry: session key → live session, each owned by one principal.
 
 A live session is what one open page needs in memory: its agent, its entry to the
-memory and the turn that runs now. All of it can be rebuilt from the database, so
-a session may leave the process at any time except while a turn runs.
+memory and the turns that it reads now. All of it can be rebuilt from the database, so
+a session may leave the process at any time except while it reads a turn.
 """
 
 import asyncio
@@ -23,22 +23,11 @@ from memory.manager import ConversationMemoryManager
 PER_PRINCIPAL = 50  # open pages of one visitor; one more takes the place of the oldest
 
 
-class RunningTurn(Protocol):
-    """What the registry needs of a turn."""
+class SessionReader(Protocol):
+    """What the registry needs of whoever reads a turn for a session."""
 
-    @property
-    def key(self) -> str:
-        """The turn's idempotency key."""
-
-    @property
-    def is_waiting(self) -> bool:
-        """Whether it waits for its user's decision, and so outlives the page that began it."""
-
-    def stop(self) -> None:
-        """Ask the turn to end now and keep what has come."""
-
-    async def ended(self) -> None:
-        """Wait until the turn is stored."""
+    async def close(self) -> None:
+        """Leave the turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +51,8 @@ class LiveSession:
     """One live session.
 
     `conversation_id` is the conversation that the page shows; None before the first
-    use. `view` is whatever the page's adapter keeps to draw it, `transcript` what `ChatService`
-    keeps of the conversation for the next turn. `agent_id` names the agent's profile, `origin` is
+    use. `readers` read running turns for it. `view` is whatever the page's adapter keeps to draw
+    it, `transcript` what `ChatService` keeps of the conversation for the next turn. `agent_id` names the agent's profile, `origin` is
     the address under which the caller reaches the app; `can_ask` says whether its user can be asked
     before a tool runs: otherwise what would ask is denied. `address` is the network address of the
     latest request, for budgets alone; None where the channel has none. `visited_at` is when its
@@ -75,7 +64,7 @@ class LiveSession:
     agent: CmwAgent
     memory: ConversationMemoryManager
     conversation_id: str | None = None
-    turn: RunningTurn | None = None
+    readers: set[SessionReader] = field(default_factory=set)
     view: Any = None
     transcript: Any = None
     agent_id: str = "assistant"
@@ -100,6 +89,10 @@ class LiveSession:
         if not self.origin:
             return None
         return ConnectionOrigin(self.origin, _description(self.principal, self.provenance))
+
+    async def leave_turns(self) -> None:
+        """Leave the turns that this session reads; they run on as far as they may without readers."""
+        await asyncio.gather(*(reader.close() for reader in list(self.readers)))
 
 
 def _description(principal: Principal, provenance: SessionOrigin) -> str:
@@ -196,18 +189,13 @@ class SessionRegistry:
     async def release(self, key: SessionKey, principal: Principal) -> bool:
         """Let a session go: its page has closed.
 
-        A running turn is stopped first and what came is stored; one that waits for its user's
-        decision goes on, for the page that resumes it. Another's key, or an unknown one,
-        changes nothing. Returns whether a session was released.
+        It leaves the turns that it reads; they run on as far as they may without readers.
+        Another's key, or an unknown one, changes nothing. Returns whether a session was released.
         """
         session = self.find(key, principal)
         if session is None:
             return False
-        if session.turn is not None and session.turn.is_waiting:
-            session.turn = None
-        elif session.turn is not None:
-            session.turn.stop()
-            await session.turn.ended()
+        await session.leave_turns()
         return await self._drop(session)
 
     async def expire(self) -> int:
@@ -221,12 +209,9 @@ class SessionRegistry:
         return released
 
     async def close(self) -> None:
-        """Stop every running turn, wait until each is stored, and let all sessions go."""
+        """Leave all turns and let all sessions go."""
         sessions = list(self._sessions.values())
-        turns = [session.turn for session in sessions if session.turn is not None]
-        for turn in turns:
-            turn.stop()
-        await asyncio.gather(*(turn.ended() for turn in turns))
+        await asyncio.gather(*(session.leave_turns() for session in sessions))
         for session in sessions:
             await self._drop(session)
 
@@ -243,13 +228,13 @@ class SessionRegistry:
 
     async def _evict(self, candidates: list[LiveSession]) -> None:
         for session in candidates:
-            if session.turn is None:
+            if not session.readers:
                 await self._drop(session)
                 return
         raise OverloadedError
 
     async def _drop(self, session: LiveSession) -> bool:
-        if self._sessions.get(session.key) is not session or session.turn is not None:
+        if self._sessions.get(session.key) is not session or session.readers:
             return False
         del self._sessions[session.key]
         own = self._by_owner[session.owner]

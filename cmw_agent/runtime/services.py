@@ -17,6 +17,7 @@ from cmw_agent.chat.dependencies import ChatDependencies
 from cmw_agent.chat.service import ChatService
 from cmw_agent.config.model_profiles import Models
 from cmw_agent.config.settings import Settings
+from cmw_agent.conversations.running_turns import RunningTurns
 from cmw_agent.conversations.service import ConversationService
 from cmw_agent.conversations.sessions import SessionMaker, SessionRegistry
 from cmw_agent.core.logs import get_logger
@@ -97,6 +98,7 @@ class Services:
 
     Args:
         database: The database of stored conversations.
+        turns: The turns that run in conversations.
         memory: The conversations in it.
         session_maker: Makes the personal parts of sessions.
         dependencies: What all turns share beside the memory.
@@ -112,6 +114,7 @@ class Services:
     registry: SessionRegistry
     retention: Retention
     files: Files
+    turns: RunningTurns
     history: ConversationService
     dependencies: ChatDependencies
     chat: ChatService
@@ -147,7 +150,8 @@ async def open_services(
         )
         retention = Retention(database)
         files = Files(settings, maker.memory, retention.existing_files, budgets)
-        history = ConversationService(maker.memory, registry, files)
+        turns = RunningTurns()
+        history = ConversationService(maker.memory, registry, turns, files)
         schedules = open_schedules(database, settings)
         dependencies = ChatDependencies(
             settings,
@@ -171,9 +175,10 @@ async def open_services(
             registry=registry,
             retention=retention,
             files=files,
+            turns=turns,
             history=history,
             dependencies=dependencies,
-            chat=ChatService(dependencies, commands),
+            chat=ChatService(dependencies, turns, commands),
             schedules=schedules,
             inbox=Inbox(database, WHATSAPP),
             outbox=Outbox(database, WHATSAPP),

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from cmw_agent.agent.access import VISITOR
 from cmw_agent.channels.app import Channels, open_channels
 from cmw_agent.config.settings import Settings
+from cmw_agent.conversations.sessions import LiveSession
 from cmw_agent.core.errors import UserError
 from cmw_agent.identity.principals import Identities, Principal, SessionKey, page_name
 from cmw_agent.identity.secret_key import load_keys
@@ -307,6 +308,19 @@ class _EventSide:
         with contextlib.suppress(UserError):
             registry = self._runtime.registry
             session = registry.find(key, principal)
+            if session is not None and not principal.is_kept and await self._came_back(session):
+                return
             await registry.release(key, principal)
             if session is not None and session.conversation_id is not None:
                 await self._runtime.history.left(principal, session.conversation_id)
+
+    async def _came_back(self, session: LiveSession) -> bool:
+        """Wait until an ephemeral session's turns have ended: their rows go with the session.
+
+        Returns:
+            Whether the session was used meanwhile, and must stay.
+        """
+        used_at = session.used_at
+        await session.leave_turns()
+        await self._runtime.chat.unread_ended(session.principal)
+        return session.used_at != used_at

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from cmw_agent.chat.turn import Turn
+from cmw_agent.chat.turn import TurnReader
 from cmw_agent.config.settings import Settings
 from cmw_agent.core.errors import ConversationInUseError, ServiceUnavailableError
 from cmw_agent.core.events import TextDelta, TurnFinished
@@ -39,7 +39,7 @@ def settings_at(endpoint: OpenAIDouble, folder: Path, model: str, **changes: obj
     return settings_for(folder, openai_base_url=endpoint.base_url, model=model, **changes)
 
 
-async def until_text(turn: Turn) -> None:
+async def until_text(turn: TurnReader) -> None:
     """Read a turn's events until the first text."""
     async with asyncio.timeout(WAIT):
         async for event in turn:
@@ -90,6 +90,11 @@ class House:
                 reader.cancel()
                 await asyncio.gather(reader, return_exceptions=True)
 
+    async def until_unread(self) -> None:
+        """Wait until no page reads a running answer."""
+        chat = self.app.application.runtime.chat
+        await wait_until(lambda: not any(turn._readers for turn in chat._runners))
+
     async def check_let_go(self, page: Page, before: int) -> None:
         """Check that the model was let go and that what came is stored as interrupted."""
         await self.endpoint.wait_aborted(before + 1, within=LET_GO)
@@ -128,27 +133,23 @@ async def test_stop_lets_the_model_go_and_keeps_what_came(house: House) -> None:
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_closing_the_tab_lets_the_model_go_and_keeps_what_came(house: House) -> None:
-    before = house.endpoint.aborted_count
+@pytest.mark.parametrize("way", ["close", "break", "new_chat"])
+async def test_an_answer_that_its_page_leaves_comes_to_its_end(way: str, house: House) -> None:
+    aborted = house.endpoint.aborted_count
     async with house.half_answered() as page:
-        await page.tab.close()
-        await house.check_let_go(page, before)
-
-
-@pytest.mark.asyncio(loop_scope="module")
-async def test_a_reader_that_goes_away_lets_the_model_go_and_keeps_what_came(house: House) -> None:
-    before = house.endpoint.aborted_count
-    async with house.half_answered() as page:
-        page.reader.cancel()
-        await house.check_let_go(page, before)
-
-
-@pytest.mark.asyncio(loop_scope="module")
-async def test_a_new_chat_lets_the_model_go_and_keeps_what_came(house: House) -> None:
-    before = house.endpoint.aborted_count
-    async with house.half_answered() as page:
-        await page.tab.join("new_chat", [])
-        await house.check_let_go(page, before)
+        match way:
+            case "close":
+                await page.tab.close()
+            case "break":
+                page.reader.cancel()
+            case "new_chat":
+                await page.tab.join("new_chat", [])
+        await house.until_unread()
+        house.endpoint.release(page.secret)
+        await wait_until(lambda: turns(house.folder, page.secret)[0]["state"] == "complete")
+    assert messages(house.folder, page.secret)[1]["content"] == f"You said: {page.secret}"
+    assert len(house.endpoint.matching(page.secret)) == 1
+    assert house.endpoint.aborted_count == aborted
 
 
 @pytest.mark.asyncio(loop_scope="module")
@@ -232,7 +233,7 @@ async def test_a_reader_that_is_killed_leaves_an_interrupted_turn(tmp_path: Path
             await reader
         await endpoint.wait_aborted(1, within=LET_GO)
         assert runtime.chat.running == 0
-        assert session.turn is None
+        assert not session.readers
         assert [turn["state"] for turn in turns(tmp_path)] == ["interrupted"]
 
 
@@ -336,7 +337,7 @@ async def test_a_turn_that_is_stopped_at_any_of_its_steps_stores_its_message(
                 assert turn_end(events).outcome in ("interrupted", "complete")
                 assert [m["role"] for m in stored] == ["user", "assistant"]
                 assert stored[1]["content"] == answer_text(events)
-                assert session.turn is None
+                assert not session.readers
             assert "running" not in [turn["state"] for turn in turns(tmp_path)]
             assert runtime.chat.running == 0
             assert book.unhandled == []
@@ -386,7 +387,7 @@ async def test_a_turn_that_is_stopped_while_it_is_stored_is_stored_whole(tmp_pat
         assert [turn["state"] for turn in turns(tmp_path)] == ["complete"] * 3
         answers = {m["content"] for m in messages(tmp_path) if m["role"] == "assistant"}
         assert answers == {"You said: hello"}
-        assert [session.turn for session in sessions] == [None] * 3
+        assert [session.readers for session in sessions] == [set()] * 3
 
 
 async def test_fifty_first_messages_at_once_are_all_answered_and_stored(tmp_path: Path) -> None:

@@ -90,7 +90,9 @@ def runtime_with(spoil: Callable[[SessionMaker], SessionMaker]) -> type[Runtime]
                 self._services = replace(
                     self.services,
                     session_maker=maker,
-                    history=ConversationService(maker.memory, self.registry, self.files),
+                    history=ConversationService(
+                        maker.memory, self.registry, self.services.turns, self.files
+                    ),
                 )
                 yield
 

@@ -130,7 +130,7 @@ async def listening(tab: Tab) -> AsyncIterator[asyncio.Task[None]]:
 
 def live(here: AppWithModel) -> LiveSession:
     """Return A's live session, the only one whose turn runs."""
-    (session,) = [s for s in here.sessions().values() if s.turn is not None]
+    (session,) = [s for s in here.sessions().values() if s.readers]
     return session
 
 
@@ -179,7 +179,7 @@ async def test_a_stranger_with_the_hash_changes_nothing(kind: str, tmp_path: Pat
     async with app_with_model(tmp_path, "gated-3") as here, asking(here) as a:
         await a_gets_all(here, a)
         session = here.only_session()
-        before = (here.rows(), session.conversation_id, session.view, session.turn)
+        before = (here.rows(), session.conversation_id, session.view, set(session.readers))
         async with stranger(here, kind) as b:
             b.hash = a.tab.hash
             for name, data in EVENTS:
@@ -191,7 +191,7 @@ async def test_a_stranger_with_the_hash_changes_nothing(kind: str, tmp_path: Pat
             assert nothing_of(a, b)
             mine = {s.owner for s in here.sessions().values()} - {session.owner}
         after = here.rows(but=mine)
-        assert (after, session.conversation_id, session.view, session.turn) == before
+        assert (after, session.conversation_id, session.view, set(session.readers)) == before
         async with a.tab.http.get(f"{a.tab.url}/history") as answer:
             assert a.secret in await answer.text()
 
@@ -202,12 +202,12 @@ async def test_a_stranger_with_the_hash_stops_nothing(kind: str, tmp_path: Path)
         asking(here) as a,
         stranger(here, kind) as b,
     ):
-        turn = live(here).turn
+        readers = set(live(here).readers)
         b.hash = a.tab.hash
         for name in ("stop", "new_chat", "open_page"):
             await b.run(name, [])
         session = live(here)
-        assert session.turn is turn
+        assert session.readers == readers
         await a_gets_all(here, a)
         assert nothing_of(a, b)
 
@@ -266,10 +266,12 @@ async def test_the_owner_may_do_all_that_the_stranger_may_not(tmp_path: Path) ->
     async with app_with_model(tmp_path, "gated-3") as here, asking(here) as a:
         status, _ = await cancel(a.tab, a.tab.hash, a.event_id, a.tab.function("send"))
         assert status == 200
+        await wait_until(lambda: not here.only_session().readers)
+        await a.tab.run("stop", [])
         await here.endpoint.wait_aborted(1)
     async with app_with_model(tmp_path, "gated-3") as here, asking(here) as a:
         await a.tab.close()
-        await here.endpoint.wait_aborted(1)
+        await live_sessions(here, 0)
 
 
 class UnboundGuard(Guard):

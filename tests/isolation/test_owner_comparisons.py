@@ -26,7 +26,7 @@ from memory.queues.inbox import InboxMessage
 from tests.doubles.openai_server import OpenAIDouble
 from tests.harness import WAIT, settings_for
 from tests.rows import count
-from tests.service import all_events, running_app, session_of, turn_end
+from tests.service import all_events, answer_text, running_app, session_of, turn_end
 
 IDENTITIES = Identities(("s" * 32,))
 ALICE, BOB = Principal("v" + "a" * 32, "visitor"), Principal("v" + "b" * 32, "visitor")
@@ -80,23 +80,29 @@ async def test_a_message_stored_for_another_is_not_answered(tmp_path: Path) -> N
         assert await answerer.answer(own, Progress(), can_ask=False)
 
 
-async def test_a_turn_that_waits_is_taken_up_by_its_owner_alone(tmp_path: Path) -> None:
+async def test_a_running_turn_is_joined_and_stopped_by_its_owner_alone(tmp_path: Path) -> None:
     async with OpenAIDouble() as endpoint:
         settings = settings_for(tmp_path, openai_base_url=endpoint.base_url, model="gated-1")
         async with running_app(settings) as runtime:
-            alice = await session_of(runtime, "alice")
-            conversation = alice.conversation_id
-            async with runtime.chat.turn(alice, "hello", key="k") as turn:
+            chat, alice = runtime.chat, await session_of(runtime, "alice")
+            conversation = str(alice.conversation_id)
+            async with chat.turn(alice, "hello", key="k", outlives_readers=True):
                 await endpoint.wait_held()
-                turn.pause()
             bob = await session_of(runtime, "bob", conversation=conversation)
-            assert runtime.chat.resume(bob) is None
-            assert (bob.turn, turn.is_read) == (None, False)
+            assert chat.join(bob) is None
+            assert not chat.is_running(bob.owner, conversation)
+            assert await chat.answering(bob.owner, conversation) is None
+            await chat.stop(bob.owner, conversation)
+            await chat.stop_login(bob.principal)
+            assert not bob.readers
             again = await session_of(runtime, "alice", conversation=conversation, page="2")
-            assert runtime.chat.resume(again) is turn
-            turn.go_on()
+            joined = chat.join(again)
+            assert joined is not None
             endpoint.release_all()
-            assert turn_end([event async for event in turn]).outcome == "complete"
+            events = [event async for event in joined]
+            assert answer_text(events) == "You said: hello"
+            assert turn_end(events).outcome == "complete"
+            assert endpoint.request_count == 1
 
 
 async def test_nobody_waits_until_another_s_answer_is_stored(tmp_path: Path) -> None:

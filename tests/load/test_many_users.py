@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cmw_agent.chat.turn import Turn
+from cmw_agent.chat.turn import TurnReader
 from cmw_agent.core.events import ApprovalRequested, TurnEvent
 from tests.doubles.openai_models import tokens_answer
 from tests.doubles.openai_server import OpenAIDouble
@@ -131,7 +131,7 @@ async def test_who_waits_for_a_word_takes_nobody_s_place(tmp_path: Path) -> None
             await waiting.ended()
 
 
-async def until_asked(turn: Turn) -> AsyncIterator[TurnEvent]:
+async def until_asked(turn: TurnReader) -> AsyncIterator[TurnEvent]:
     """Return a turn's events up to a question."""
     async with asyncio.timeout(WAIT):
         async for event in turn:

@@ -244,10 +244,11 @@ def test_there_is_nothing_to_say_of_a_good_end_or_an_unknown_one(reason: str | N
 
 async def test_thoughts_that_nobody_has_fetched_are_merged() -> None:
     turn = Turn("k", "hi", is_new=True)
+    reader = turn.read()
     for event in (ThinkingDelta("a"), ThinkingDelta("b"), TextDelta("c"), ThinkingDelta("d")):
         turn.emit(event)
     turn.emit(TurnFinished("complete"))
-    assert [event async for event in turn] == [
+    assert [event async for event in reader] == [
         ThinkingDelta("ab"),
         TextDelta("c"),
         ThinkingDelta("d"),

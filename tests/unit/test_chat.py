@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import sqlite3
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from cmw_agent.chat.answer import AnswerAccumulator
 from cmw_agent.chat.answer_events import replayed, storable
-from cmw_agent.chat.turn import Turn
+from cmw_agent.chat.turn import Turn, TurnReader
 from cmw_agent.core.errors import (
     ConversationChangedError,
     ConversationInUseError,
@@ -120,17 +121,18 @@ def test_what_can_be_stored_stays_as_it_is(text: str) -> None:
 # -- what a turn hands on ---------------------------------------------------------
 
 
-async def drained(turn: Turn) -> list[object]:
+async def drained(turn: TurnReader) -> list[object]:
     return [event async for event in turn]
 
 
 async def test_text_that_nobody_fetched_is_merged_and_nothing_else_is() -> None:
     turn = Turn("k", "hi", is_new=True)
+    reader = turn.read()
     tool = ToolStarted("1", "t", {})
     for event in (TextDelta("a"), TextDelta("b"), tool, TextDelta("c"), TextDelta("d")):
         turn.emit(event)
     turn.emit(TurnFinished("complete"))
-    assert await drained(turn) == [
+    assert await drained(reader) == [
         TextDelta("ab"),
         tool,
         TextDelta("cd"),
@@ -146,27 +148,42 @@ async def test_a_reader_that_waits_gets_each_event_as_it_comes() -> None:
         await gate.wait()
         turn.emit(TextDelta("b"))
 
+    reader = turn.read()
     turn.start(work())
-    assert await anext(turn) == TextDelta("a")
+    assert await anext(reader) == TextDelta("a")
     gate.set()
-    assert await anext(turn) == TextDelta("b")
-    assert await drained(turn) == []
+    assert await anext(reader) == TextDelta("b")
+    assert await drained(reader) == []
 
 
-async def test_a_refusal_comes_once_and_ends_the_turn() -> None:
+async def test_a_refusal_comes_to_each_reader_once_and_ends_the_turn() -> None:
     turn = Turn("k", "hi", is_new=True)
 
     async def work() -> None:
         turn.refuse(ConversationInUseError())
 
+    readers = turn.read(), turn.read()
     turn.start(work())
-    with pytest.raises(ConversationInUseError):
-        await anext(turn)
-    assert await drained(turn) == []
+    for reader in readers:
+        with pytest.raises(ConversationInUseError):
+            await anext(reader)
+        assert await drained(reader) == []
 
 
-async def test_leaving_the_block_stops_the_work_and_waits_for_it() -> None:
-    turn, stored = Turn("k", "hi", is_new=True), []
+@dataclass(slots=True)
+class Seconds:
+    """A clock that moves only when the test moves it."""
+
+    now: float = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def endless(unread_seconds: float | None, clock: Seconds) -> tuple[Turn, list[str]]:
+    """Start a turn that runs until it is stopped; the list gets a word when that is stored."""
+    turn = Turn("k", "hi", is_new=True, unread_seconds=unread_seconds, clock=clock)
+    stored: list[str] = []
 
     async def work() -> None:
         try:
@@ -176,10 +193,70 @@ async def test_leaving_the_block_stops_the_work_and_waits_for_it() -> None:
             stored.append("stored")
 
     turn.start(work())
+    return turn, stored
+
+
+async def test_the_last_reader_of_a_turn_that_ends_with_its_readers_waits_until_it_is_stored() -> (
+    None
+):
+    turn, stored = endless(0.0, Seconds())
+    first, second = turn.read(), turn.read()
     await asyncio.sleep(0)
-    async with turn:
+    async with first:
+        pass
+    assert not stored
+    async with second:
         pass
     assert stored == ["stored"]
+
+
+async def test_a_turn_that_outlives_its_readers_is_ended_by_a_stop_alone() -> None:
+    clock = Seconds()
+    turn, stored = endless(None, clock)
+    await asyncio.sleep(0)
+    async with turn.read():
+        pass
+    clock.now += 1_000_000
+    turn.stop_if_unread()
+    await asyncio.sleep(0)
+    assert not turn.is_stopped
+    async with turn.read() as reader:
+        reader.stop()
+    assert stored == ["stored"]
+
+
+async def test_a_turn_without_readers_ends_when_its_time_is_up_unless_it_is_read_again() -> None:
+    clock = Seconds()
+    turn, stored = endless(60.0, clock)
+    await asyncio.sleep(0)
+    async with turn.read():
+        clock.now += 1_000
+        turn.stop_if_unread()
+    clock.now += 59
+    turn.stop_if_unread()
+    reader = turn.read()
+    clock.now += 59
+    turn.stop_if_unread()
+    await reader.close()
+    clock.now += 59
+    turn.stop_if_unread()
+    assert not turn.is_stopped
+    clock.now += 1
+    turn.stop_if_unread()
+    await turn.ended()
+    assert stored == ["stored"]
+
+
+async def test_a_reader_that_has_left_gets_nothing_and_no_other_reader_misses_anything() -> None:
+    turn = Turn("k", "hi", is_new=True)
+    left, stays = turn.read(), turn.read()
+    turn.emit(TextDelta("a"))
+    left.leave()
+    turn.emit(TextDelta("b"))
+    late = turn.read(events=[TextDelta("ab")])
+    turn.emit(TextDelta("c"))
+    assert await drained(left) == []
+    assert await drained(stays) == await drained(late) == [TextDelta("abc")]
 
 
 # -- what is refused, and how it is told ------------------------------------------
@@ -281,7 +358,7 @@ async def test_anothers_conversation_is_not_there(tmp_path: Path) -> None:
             await all_events(runtime.chat.turn(alice, "hello", key="k"))
             before = messages(tmp_path)
             bob = await session_of(runtime, "bob", conversation=alice.conversation_id)
-            asking: list[Callable[[], Turn]] = [
+            asking: list[Callable[[], TurnReader]] = [
                 lambda: runtime.chat.turn(bob, "hi", key="k"),
                 lambda: runtime.chat.turn(bob, "hi", key="l"),
                 lambda: runtime.chat.regenerate(bob, key="m"),
@@ -306,7 +383,7 @@ async def test_a_repeated_message_whose_answer_cannot_be_read_is_refused(tmp_pat
                 await all_events(runtime.chat.turn(session, "hello", key="k"))
             assert book.naming(refused.value.error_id)
             assert endpoint.request_count == 1
-            assert session.turn is None
+            assert not session.readers
 
 
 async def test_an_edited_message_is_answered_in_the_place_of_the_old_one(tmp_path: Path) -> None:

@@ -99,17 +99,15 @@ async def page(registry: SessionRegistry, principal: Principal, name: object = 0
     return await registry.session(key(principal, name), principal)
 
 
-def running(session: LiveSession) -> Turn:
-    """Let a turn run in `session` until it is stopped."""
-    turn = session.turn = Turn("key", "text", is_new=True)
+def running(session: LiveSession, unread_seconds: float | None = 0.0) -> Turn:
+    """Let a turn run until it is stopped, which `session` reads."""
+    turn = Turn("key", "text", is_new=True, unread_seconds=unread_seconds)
 
     async def work() -> None:
         await asyncio.get_running_loop().create_future()
 
-    def ended(_: asyncio.Task[None]) -> None:
-        session.turn = None
-
-    turn.start(work()).add_done_callback(ended)
+    turn.start(work()).add_done_callback(lambda _: turn.release_sessions())
+    turn.read(session)
     return turn
 
 
@@ -159,10 +157,11 @@ async def test_another_s_key_is_an_unknown_session(registry: SessionRegistry) ->
 
 async def test_another_releases_nothing(registry: SessionRegistry) -> None:
     made = await page(registry, A)
-    turn = running(made)
+    running(made)
+    readers = set(made.readers)
     assert not await registry.release(made.key, B)
     assert not await registry.release(key(B, 0), B)
-    assert made.turn is turn
+    assert made.readers == readers
     assert made.key in registry
     await registry.close()
 
@@ -238,11 +237,11 @@ async def test_a_registry_of_busy_sessions_takes_no_further_one(
 
 async def test_a_running_turn_keeps_its_session_in(registry: SessionRegistry) -> None:
     mine = await page(registry, nobody(0))
-    turn = running(mine)
+    running(mine)
     for number in range(1, 3 * ROOM):
         await page(registry, nobody(number))
     assert mine.key in registry
-    assert mine.turn is turn
+    assert len(mine.readers) == 1
     await registry.close()
 
 
@@ -297,14 +296,25 @@ async def test_a_session_that_is_used_during_the_sweep_stays(
     assert registry.find(mine.key, A) is mine
 
 
-async def test_a_closed_page_stops_its_turn_first(registry: SessionRegistry) -> None:
+async def test_a_closed_page_leaves_its_turn_first(registry: SessionRegistry) -> None:
     mine = await page(registry, A)
     turn = running(mine)
     assert await asyncio.wait_for(registry.release(mine.key, A), WAIT)
-    assert turn._task is not None
-    assert turn._task.done()
+    assert turn.is_over  # this one runs no longer than it is read
+    assert not mine.readers
     assert mine.key not in registry
     assert not await registry.release(mine.key, A)
+
+
+async def test_a_turn_that_outlives_its_readers_keeps_no_session_in(
+    registry: SessionRegistry,
+) -> None:
+    mine = await page(registry, A)
+    turn = running(mine, unread_seconds=None)
+    assert await asyncio.wait_for(registry.release(mine.key, A), WAIT)
+    assert not turn.is_over
+    turn.stop()
+    await turn.ended()
 
 
 async def test_a_page_that_opens_again_gets_a_session_of_its_own(
@@ -317,12 +327,12 @@ async def test_a_page_that_opens_again_gets_a_session_of_its_own(
     assert again.conversation_id is None
 
 
-async def test_the_end_stops_every_turn_and_lets_all_go(registry: SessionRegistry) -> None:
+async def test_the_end_leaves_every_turn_and_lets_all_go(registry: SessionRegistry) -> None:
     turns = [running(await page(registry, IDENTITIES.new_visitor())) for _ in range(4)]
     await page(registry, A)
     await asyncio.wait_for(registry.close(), WAIT)
     assert len(registry) == 0
-    assert all(turn._task is not None and turn._task.done() for turn in turns)
+    assert all(turn.is_over for turn in turns)
 
 
 # -- what stays of them -------------------------------------------------------------------------

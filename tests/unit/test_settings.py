@@ -152,6 +152,7 @@ WRONG = [
     ("CMW_SCHEDULE_SECONDS", "0"),
     ("CMW_TIME_ZONE", "Europe/Atlantis"),
     ("CMW_LOG_FORMAT", "xml"),
+    ("CMW_LEFT_ANSWERS", "never"),
     ("CMW_METRICS_TOKEN", "two words"),
     ("OTEL_EXPORTER_OTLP_ENDPOINT", "localhost:4318"),
     ("CMW_DRAIN_SECONDS", "0"),

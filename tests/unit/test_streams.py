@@ -48,13 +48,14 @@ async def streamed(channel: str, ending: Ending) -> list[bytes]:
         await ending(turn)
 
     begins_to_end = asyncio.Event()
+    reader = turn.read()
     turn.start(work())
-    first = await wait_until_begun(turn)
+    first = await wait_until_begun(reader)
     begins_to_end.set()
     pieces: AsyncIterator[bytes] = (
-        server_sent(turn, first)
+        server_sent(reader, first)
         if channel == "rest"
-        else chunks(turn, first, ChatCompletionBuilder("m"), with_usage=False)
+        else chunks(reader, first, ChatCompletionBuilder("m"), with_usage=False)
     )
     found: list[bytes] = []
     async for piece in pieces:
@@ -138,12 +139,13 @@ async def test_a_repeated_request_that_is_stopped_while_it_begins_is_told_so(
 
 async def test_what_is_stopped_before_it_begins_is_to_be_sent_again() -> None:
     turn = Turn("k", "text", is_new=True)
+    reader = turn.read()
     turn.start(asyncio.sleep(0))
     turn.stop()
     with pytest.raises(
         ServiceUnavailableError, match="stopped before it was stored; please send it again"
     ):
-        await wait_until_begun(turn)
+        await wait_until_begun(reader)
 
 
 async def rounds() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cmw_agent.agent.agent import SUMMARISE
-from cmw_agent.chat.turn import Turn
+from cmw_agent.chat.turn import TurnReader
 from cmw_agent.conversations.sessions import LiveSession
 from cmw_agent.core.events import TextDelta
 from cmw_agent.limits.limiter import RateLimitError, _digest
@@ -59,7 +59,7 @@ async def limited(
             yield runtime, endpoint
 
 
-def begun(runtime: Runtime, session: LiveSession, channel: str) -> Turn:
+def begun(runtime: Runtime, session: LiveSession, channel: str) -> TurnReader:
     if channel == "stateless":
         return runtime.chat.complete(session, [HistoryMessage("user", LONG)])
     return runtime.chat.turn(session, LONG, key=canary())
@@ -78,11 +78,12 @@ async def charged(runtime: Runtime, session: LiveSession) -> int:
     )
 
 
-async def stopped(turn: Turn) -> None:
-    """Read a turn to its first words, then leave."""
+async def stopped(turn: TurnReader) -> None:
+    """Read a turn to its first words, then stop it."""
     async with turn:
         async for event in turn:
             if isinstance(event, TextDelta):
+                turn.stop()
                 return
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import orjson
 import pytest
 
+from cmw_agent.conversations.running_turns import RunningTurns
 from cmw_agent.conversations.service import ConversationService, UsageSummary
 from cmw_agent.conversations.sessions import SessionRegistry
 from cmw_agent.files.service import Files
@@ -70,7 +71,7 @@ def history(
 def history_of(
     memory: ConversationMemoryManager, registry: SessionRegistry, files: Files, clock: Clock
 ) -> ConversationService:
-    return ConversationService(lambda _: memory, registry, files, clock=clock)
+    return ConversationService(lambda _: memory, registry, RunningTurns(), files, clock=clock)
 
 
 async def answered(

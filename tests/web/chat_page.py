@@ -125,7 +125,7 @@ class ChatPage:
         """Wait until the page's first event has brought its contents."""
         await self.frame.locator("body.cmw-opened").wait_for(state="attached")
         await self.frame.locator("#cmw-recent nav :is(ul, p)").first.wait_for(state="attached")
-        await expect(self.send).to_be_visible()
+        await expect(self.send.or_(self.stop)).to_be_visible()
         return self
 
     async def write(self, text: str) -> None:

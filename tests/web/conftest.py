@@ -49,12 +49,9 @@ def by_message(request: Request) -> Sequence[Step]:
 
 
 async def wait_until_unfollowed(app: Served) -> None:
-    """Wait until no page follows a running turn of the app.
-
-    A page that is opened then resumes a turn that waits for approval, and finds all others stored.
-    """
+    """Wait until no page reads a running turn of the app."""
     chat = app.application.runtime.chat
-    await wait_until(lambda: not any(turn.is_read for turn in chat._runners))
+    await wait_until(lambda: not any(turn._readers for turn in chat._runners))
 
 
 class People:

@@ -1,7 +1,5 @@
 """Callers: gives the requests of all channels their agents, conversations and sessions."""
 
-import asyncio
-import contextlib
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -97,8 +95,8 @@ class Callers:
     async def begin_anew(self, principal: Principal) -> None:
         """End the open conversation; the next message begins another.
 
-        An answer that is being written in it is stopped and kept, and the calls that wait there
-        are denied: nobody could answer them any more.
+        An answer that is being written in it is stopped and kept, and so is one that waits for a
+        decision: nobody could give it any more.
 
         Raises:
             UserError: The memory fails.
@@ -108,22 +106,7 @@ class Callers:
             if item.status != "ended":
                 with mapped_store_errors():
                     await memory.close_conversation(principal.id, item.conversation_id)
-                await self._leave(principal, item.conversation_id)
-
-    async def _leave(self, principal: Principal, conversation_id: str) -> None:
-        sessions = self._services.registry.of(principal)
-        present = [session for session in sessions if session.conversation_id == conversation_id]
-        turns = [session.turn for session in present if session.turn is not None]
-        for turn in turns:
-            turn.stop()
-        await asyncio.gather(*(turn.ended() for turn in turns))
-        # Those of turns that no session has any more.
-        approvals = self._services.approvals
-        for approval in approvals.pending(principal.id, conversation_id):
-            with contextlib.suppress(NotFoundError):
-                approvals.answer(
-                    principal.id, conversation_id, approval.approval_id, "denied", None
-                )
+                await self._services.chat.stop(principal.id, item.conversation_id)
 
     async def _newest(self, principal: Principal) -> list[Conversation]:
         with mapped_store_errors():
@@ -150,11 +133,6 @@ class Callers:
         history = self._services.history
         reply = await run_control_command(text, history, principal, begin_new)
         return reply.text if reply is not None else None
-
-    def live(self, principal: Principal, conversation_id: str) -> LiveSession | None:
-        """Return the live session of a principal's conversation, if there is one; none is created."""
-        key = self._identities.session_key(principal, conversation_id)
-        return self._services.registry.find(key, principal)
 
     async def session(self, principal: Principal, caller: Caller) -> LiveSession:
         """Return the live session of a caller's conversation, created on first use.

@@ -32,7 +32,7 @@ from starlette.types import Receive, Scope, Send
 
 from cmw_agent.channels.common.problems import document
 from cmw_agent.chat.answer import AnswerAccumulator
-from cmw_agent.chat.turn import Turn
+from cmw_agent.chat.turn import TurnReader
 from cmw_agent.core.errors import ServiceUnavailableError, UserError
 from cmw_agent.core.events import (
     ApprovalRequested,
@@ -142,7 +142,7 @@ class TurnResult:
         return UserError(finished.sentence, status=502, error_id=finished.error_id)
 
 
-async def read_result(turn: Turn, shape: Shape | None = None) -> TurnResult:
+async def read_result(turn: TurnReader, shape: Shape | None = None) -> TurnResult:
     """Wait until a turn has ended and return its result.
 
     Raises:
@@ -161,7 +161,7 @@ class TurnResponse(StreamingResponse):
     """A streamed response of a turn's events; the turn is left when the response ends.
 
     Args:
-        turn: Stopped when its reader goes, also before the first event was written.
+        turn: Left when the client goes, also before the first event was written.
         events: What is written of it.
         headers: Of the response.
     """
@@ -169,7 +169,10 @@ class TurnResponse(StreamingResponse):
     media_type = EVENTS
 
     def __init__(
-        self, turn: Turn, events: AsyncIterator[bytes], headers: Mapping[str, str] | None = None
+        self,
+        turn: TurnReader,
+        events: AsyncIterator[bytes],
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(events, headers=UNBUFFERED | dict(headers or {}))
         self._turn = turn
@@ -180,7 +183,7 @@ class TurnResponse(StreamingResponse):
 
 
 @contextlib.asynccontextmanager
-async def stop_when_client_leaves(request: Request, turn: Turn) -> AsyncIterator[None]:
+async def stop_when_client_leaves(request: Request, turn: TurnReader) -> AsyncIterator[None]:
     """Stop a turn when the client of `request` goes while the block runs.
 
     What has come of it is kept. The request's body must have been read.
@@ -193,13 +196,13 @@ async def stop_when_client_leaves(request: Request, turn: Turn) -> AsyncIterator
         await asyncio.wait([watch])
 
 
-async def _watch(request: Request, turn: Turn) -> None:
+async def _watch(request: Request, turn: TurnReader) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
     turn.stop()
 
 
-async def wait_until_begun(turn: Turn) -> TurnEvent:
+async def wait_until_begun(turn: TurnReader) -> TurnEvent:
     """Wait until a turn has begun, and return its first event.
 
     Raises:
@@ -212,13 +215,15 @@ async def wait_until_begun(turn: Turn) -> TurnEvent:
         stopped = "Your message was stopped before it was stored; please send it again."
         raise ServiceUnavailableError(stopped) from None
     except BaseException:
-        turn.stop()
-        await turn.ended()
+        await turn.close()
         raise
 
 
 async def server_sent(
-    turn: Turn, first: TurnEvent, extra: Mapping[str, Any] | None = None, shape: Shape | None = None
+    turn: TurnReader,
+    first: TurnEvent,
+    extra: Mapping[str, Any] | None = None,
+    shape: Shape | None = None,
 ) -> AsyncIterator[bytes]:
     """Yield a turn's events as server-sent events (WHATWG HTML, section 9.2).
 
@@ -240,7 +245,7 @@ async def server_sent(
                 yield chunk
 
 
-async def events_until_end(turn: Turn, first: TurnEvent) -> AsyncGenerator[TurnEvent | None]:
+async def events_until_end(turn: TurnReader, first: TurnEvent) -> AsyncGenerator[TurnEvent | None]:
     """Yield a turn's events; None after each silence, and a `TurnFinished` last of all.
 
     Args:
@@ -254,7 +259,7 @@ async def events_until_end(turn: Turn, first: TurnEvent) -> AsyncGenerator[TurnE
         yield event
 
 
-async def next_event(turn: Turn) -> TurnEvent | None:
+async def next_event(turn: TurnReader) -> TurnEvent | None:
     """Return the next event, or None after a silence.
 
     A turn that has none left, and gave no `TurnFinished`, gets one here.

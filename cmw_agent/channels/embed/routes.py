@@ -27,7 +27,7 @@ from cmw_agent.channels.common.turn_streams import (
 )
 from cmw_agent.channels.embed.origins import CrossSiteHeaders, Site, Sites
 from cmw_agent.channels.embed.page import WidgetScript, page
-from cmw_agent.chat.turn import Turn
+from cmw_agent.chat.turn import TurnReader
 from cmw_agent.conversations.sessions import SessionOrigin
 from cmw_agent.core.errors import NotFoundError, UserError
 from cmw_agent.core.finish_reasons import sentence_for
@@ -205,16 +205,15 @@ class EmbedRoutes:
 
     async def _turn(
         self, principal: Principal, caller: Caller, body: EmbedMessageRequest, request_id: str
-    ) -> Turn:
+    ) -> TurnReader:
         chat = self._services.chat
-        if body.follow:
-            # Not admitted, and so nothing is made: what waits has a session.
-            live = self._callers.live(principal, caller.conversation_id)
-            waiting_turn = chat.resume(live) if live is not None else None
-            if waiting_turn is None:
-                raise NotFoundError
-            return waiting_turn
+        if body.follow and not chat.is_running(principal.id, caller.conversation_id):
+            raise NotFoundError  # not admitted, so no session is made
         session = await self._callers.session(principal, caller)
+        if body.follow:
+            if (joined := chat.join(session)) is None:
+                raise NotFoundError
+            return joined
         if body.again:
             return chat.regenerate(session, key=body.key, request_id=request_id)
         return chat.turn(session, body.message, key=body.key, request_id=request_id)

@@ -49,7 +49,7 @@ from cmw_agent.channels.rest.dependencies import (
 )
 from cmw_agent.channels.rest.messages import IdempotencyKey, Rest, files_url
 from cmw_agent.channels.rest.models import SESSION_PATTERN
-from cmw_agent.chat.turn import Turn
+from cmw_agent.chat.turn import TurnReader
 from cmw_agent.config.agent_profiles import BUILT_IN
 from cmw_agent.config.validators import ApiKey
 from cmw_agent.conversations.sessions import LiveSession, SessionOrigin
@@ -218,7 +218,7 @@ class Completions:
 
 
 async def _respond(
-    turn: Turn,
+    turn: TurnReader,
     first: TurnEvent,
     completion: ChatCompletionBuilder,
     body: ChatRequest,

@@ -13,7 +13,7 @@ import orjson
 from cmw_agent.channels.common.problems import error_body
 from cmw_agent.channels.common.turn_streams import ALIVE, events_until_end
 from cmw_agent.chat.answer import AnswerAccumulator
-from cmw_agent.chat.turn import Turn
+from cmw_agent.chat.turn import TurnReader
 from cmw_agent.core.errors import UserError
 from cmw_agent.core.events import (
     Source,
@@ -151,7 +151,7 @@ class ChatCompletionBuilder:
         return {"id": self.id, "object": kind, "created": self.created, "model": self.model}
 
 
-async def collect(turn: Turn, first: TurnEvent, completion: ChatCompletionBuilder) -> None:
+async def collect(turn: TurnReader, first: TurnEvent, completion: ChatCompletionBuilder) -> None:
     """Add all events of a turn, which has begun with `first`, to a completion.
 
     Raises:
@@ -166,7 +166,7 @@ async def collect(turn: Turn, first: TurnEvent, completion: ChatCompletionBuilde
 
 
 async def chunks(
-    turn: Turn, first: TurnEvent, completion: ChatCompletionBuilder, *, with_usage: bool
+    turn: TurnReader, first: TurnEvent, completion: ChatCompletionBuilder, *, with_usage: bool
 ) -> AsyncIterator[bytes]:
     """Yield a turn as server-sent chunks; the `TurnResponse` that writes them leaves it."""
     yield completion.chunk({"role": "assistant", "content": ""})

@@ -27,7 +27,7 @@ from cmw_agent.channels.rest.dependencies import (
     to_user_error,
 )
 from cmw_agent.channels.rest.models import AnswerResponse, MessageRequest, Problem
-from cmw_agent.chat.turn import Turn
+from cmw_agent.chat.turn import TurnReader
 from cmw_agent.config.validators import ApiKey
 from cmw_agent.conversations.sessions import LiveSession, SessionOrigin
 from cmw_agent.core.errors import InvalidMessageError, NotFoundError
@@ -194,7 +194,7 @@ class Rest:
         return await self._callers.session(principal, caller)
 
     async def wait_until_begun(
-        self, session: LiveSession, turn: Turn, *, is_named: bool
+        self, session: LiveSession, turn: TurnReader, *, is_named: bool
     ) -> TurnEvent:
         """Wait until a turn has begun; return its first event.
 
@@ -233,7 +233,7 @@ class Rest:
         return self._callers.named_session(holder.name, agent_id, idempotency_key)
 
     async def _store_metadata(
-        self, session: LiveSession, turn: Turn, first: TurnEvent, metadata: Mapping[str, Any]
+        self, session: LiveSession, turn: TurnReader, first: TurnEvent, metadata: Mapping[str, Any]
     ) -> None:
         """Keep what the caller says of a conversation that has begun before.
 
@@ -274,7 +274,7 @@ async def _question(session: LiveSession, started: TurnStarted) -> str | None:
     return messages[-1].content if messages else None
 
 
-async def _stop(turn: Turn) -> None:
+async def _stop(turn: TurnReader) -> None:
     turn.stop()
     await turn.ended()
 

@@ -13,7 +13,7 @@ from cmw_agent.channels.whatsapp.client import WhatsAppClient
 from cmw_agent.channels.whatsapp.formatting import PARSER_WORK, unlinked, unoffered, whatsapp
 from cmw_agent.channels.whatsapp.inbound import InboundMessage, MessageKind, digest
 from cmw_agent.chat.commands import command_of
-from cmw_agent.chat.turn import Turn
+from cmw_agent.chat.turn import TurnReader
 from cmw_agent.conversations.sessions import LiveSession, SessionOrigin
 from cmw_agent.core.errors import (
     ConversationInUseError,
@@ -62,7 +62,7 @@ class Progress:
 
     was_touched: bool = False
     has_begun: bool = False
-    turn: Turn | None = None
+    turn: TurnReader | None = None
     is_reply: bool = False
 
 
@@ -171,8 +171,8 @@ class WhatsAppAnswerer:
 
     async def _begin(
         self, session: LiveSession, text: str, key: str, files: tuple[str, ...]
-    ) -> tuple[Turn, TurnEvent]:
-        async def begin() -> tuple[Turn, TurnEvent]:
+    ) -> tuple[TurnReader, TurnEvent]:
+        async def begin() -> tuple[TurnReader, TurnEvent]:
             chat = self._services.chat
             if not chat.is_open:
                 raise TurnNotStartedError
@@ -183,7 +183,7 @@ class WhatsAppAnswerer:
 
     async def _run(
         self,
-        turn: Turn,
+        turn: TurnReader,
         first: TurnEvent,
         principal: Principal,
         conversation: str,

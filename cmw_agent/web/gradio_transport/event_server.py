@@ -25,7 +25,7 @@ from cmw_agent.core.errors import UserError, describe_exception
 from cmw_agent.core.logs import get_logger
 from cmw_agent.core.random_ids import RandomIdPool
 from cmw_agent.identity.principals import Principal, SessionKey
-from cmw_agent.limits.budgets import Budgets
+from cmw_agent.limits.budgets import Budgets, Hold
 from cmw_agent.observability.observers import request_id_of
 from cmw_agent.web.gradio_transport import environment as _environment  # noqa: F401  (before gradio)
 from cmw_agent.web.gradio_transport.mailboxes import UNREAD_SECONDS, EventBuffer, EventBuffers
@@ -364,9 +364,10 @@ class EventServer:
             await _refused(error, scope)(scope, receive, send)
             return
         with hold:
-            await self._live(scope, receive, send, principal)
+            await self._live(scope, receive, send, hold)
 
-    async def _live(self, scope: Scope, receive: Receive, send: Send, principal: Principal) -> None:
+    async def _live(self, scope: Scope, receive: Receive, send: Send, hold: Hold) -> None:
+        principal = scope[PRINCIPAL]
         key = SessionKey.parse(scope["path"].rpartition("/")[2])
         await send({"type": "http.response.start", "status": 200, "headers": STREAM_HEADERS})
         over = asyncio.Event()
@@ -386,6 +387,7 @@ class EventServer:
         finally:
             del self._heartbeats[me]
             gone.cancel()
+            hold.release()  # the page has gone, whatever is done about it yet
             if not self._is_leaving:
                 if (buffer := self._buffers.get(key.value)) is not None:
                     buffer.abandon()

@@ -38,6 +38,7 @@ EVENTS = frozenset(
     {
         "open_page",
         "reopen_page",
+        "join",
         "new_chat",
         "send",
         "retry",
@@ -85,6 +86,7 @@ class _Components:
     files: gr.Textbox
     model: gr.Dropdown
     earlier: gr.Button
+    join: gr.Button
     new: gr.Button
     post: gr.Button
     receipt: gr.Textbox
@@ -103,6 +105,7 @@ def build_page(models: Models, handlers: Handlers, profiles: Sequence[AgentProfi
     with demo:
         components = _layout(models, profiles)
         _on_open(demo, components, handlers)
+        _on_join(components, handlers)
         _on_send(components, handlers)
         _on_change(components, handlers)
         # Makes the browser hold a heartbeat open; its end tells the event server of a closed page.
@@ -128,6 +131,8 @@ def _layout(models: Models, profiles: Sequence[AgentProfile]) -> _Components:
             interactive=True,
         )
         earlier = gr.Button("Show earlier messages", size="sm", elem_id="cmw-earlier")
+        # Its script presses it where an answer is being written that the page does not show yet.
+        join = gr.Button("Show the running answer", elem_id="cmw-join")
         chat = gr.Chatbot(
             elem_id="cmw-chat",
             show_label=False,
@@ -166,7 +171,18 @@ def _layout(models: Models, profiles: Sequence[AgentProfile]) -> _Components:
             elem_id="cmw-foot",
         )
     return _Components(
-        chat, message_input, key, conversation, files, model, earlier, new, post, receipt, reopen
+        chat,
+        message_input,
+        key,
+        conversation,
+        files,
+        model,
+        earlier,
+        join,
+        new,
+        post,
+        receipt,
+        reopen,
     )
 
 
@@ -226,6 +242,16 @@ def _on_open(demo: gr.Blocks, components: _Components, handlers: Handlers) -> No
     components.new.click(handlers.new_chat, None, opened, **PRIVATE_EVENT).then(
         None, None, None, js=JS_LEAVE, api_visibility="private"
     )
+
+
+def _on_join(components: _Components, handlers: Handlers) -> None:
+    trigger = components.join.click
+    _before(trigger)
+    event = trigger(
+        handlers.join, None, [components.chat, components.conversation], **PRIVATE_EVENT
+    )
+    _after(event, components)
+    event.failure(None, [components.conversation], None, js=JS_IDLE, api_visibility="private")
 
 
 def _on_send(components: _Components, handlers: Handlers) -> None:

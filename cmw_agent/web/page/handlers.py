@@ -15,10 +15,10 @@ import gradio as gr
 
 from cmw_agent.chat.commands import BeginNew, ControlReply, run_control_command
 from cmw_agent.chat.model_choice import EFFORT, MODEL
-from cmw_agent.chat.turn import SETTLE_SECONDS, Turn
+from cmw_agent.chat.turn import SETTLE_SECONDS, TurnReader
 from cmw_agent.conversations.sessions import LiveSession
 from cmw_agent.core.errors import NotFoundError, UserError
-from cmw_agent.core.events import TextDelta, TextWasThinking, TurnFinished
+from cmw_agent.core.events import TextDelta, TextWasThinking, TurnFinished, TurnStarted
 from cmw_agent.core.store_errors import mapped_store_errors
 from cmw_agent.identity.principals import first_conversation
 from cmw_agent.runtime.runtime import Runtime
@@ -33,7 +33,7 @@ from cmw_agent.web.page.page_request import (
     model_choice,
     request_id,
 )
-from cmw_agent.web.page.page_view import PageView, Shown, load_view
+from cmw_agent.web.page.page_view import RUNNING, PageView, Shown, load_view
 from cmw_agent.web.page.turn_view import TurnView
 from memory.errors import ConversationNotFoundError, StoreError
 from memory.records import Conversation, StoredFile, new_conversation_id
@@ -61,8 +61,8 @@ class Handlers:
     async def open_page(self, request: gr.Request) -> AsyncGenerator[Notice | Opened, None]:
         """Open the page: show the conversation that its address names, or a new one.
 
-        Yields the messages, the conversation's id, its model and its effort; then, where a turn
-        runs, its updates.
+        Yields the messages, the conversation's id, its model and its effort. `RUNNING` after the id
+        says that an answer is being written: the page's script then sends `join`.
         """
         session = await self._session(request)
         named_id, agent = request.query_params.get("c"), request.query_params.get("agent")
@@ -70,21 +70,45 @@ class Handlers:
         if (notice := await self._select_agent(session, agent)) is not None:
             yield notice
         kept: Mapping[str, Any] = {}
+        started: TurnStarted | None = None
         if isinstance(named_id, str) and named_id:
+            await self._runtime.chat.stored(session.owner, named_id)
+            started = await self._runtime.chat.answering(session.owner, named_id)
             conversation = await self._adopt(session, named_id)
             if conversation is None:
                 yield Notice(NOT_FOUND_NOTE, "Not found")
             else:
                 kept = conversation.context_data or {}
-                await self._runtime.chat.stored(session.owner, named_id)
         page = await self._page(session)
         model = await self._runtime.model(session, kept.get(MODEL))
-        shown = rendering.with_ratings(page.messages, page.feedback)
-        yield shown, page.shown_id, model, kept.get(EFFORT)
-        if (turn := self._runtime.chat.resume(session)) is not None:
+        if started is not None and page.conversation_id == started.conversation_id:
+            shown = [
+                *page.above(started.answer_seq).messages,
+                message("assistant", rendering.WAITING),
+            ]
+            yield shown, page.shown_id + RUNNING, model, kept.get(EFFORT)
+        else:
+            shown = rendering.with_ratings(page.messages, page.feedback)
+            yield shown, page.shown_id, model, kept.get(EFFORT)
+
+    async def join(self, request: gr.Request) -> AsyncGenerator[Shown, None]:
+        """Stream the answer that is being written in the page's conversation, if one is."""
+        session = await self._session(request, adopt=True)
+        turn = self._runtime.chat.join(session)
+        if turn is None:
+            session.view = None  # it ended meanwhile
+            page = await self._page(session)
+            yield page.messages, page.shown_id
+            return
+        conversation = session.conversation_id
+        async with turn:
+            page = await self._page(session)
+            if page.conversation_id != conversation:  # the page has switched to another one
+                yield page.messages, page.shown_id
+                return
             async with contextlib.aclosing(self._stream(session, page, turn)) as values:
-                async for messages, shown_id in values:
-                    yield messages, shown_id, UNCHANGED, UNCHANGED
+                async for shown in values:
+                    yield shown
 
     async def reopen_page(self, request: gr.Request) -> AsyncGenerator[Notice | Shown, None]:
         """Show the conversation again after the page's connection was lost, as `open_page` does.
@@ -99,7 +123,7 @@ class Handlers:
         """Show further messages from the beginning of the conversation."""
         session = await self._session(request, adopt=True)
         page = await self._page(session)
-        if session.turn is not None or not page.has_earlier:
+        if session.readers or not page.has_earlier:
             return page.messages, page.shown_id
         limit = min(len(set(page.seqs)) + rendering.PAGE_MESSAGES, MAX_SHOWN)
         page = await load_view(session, page.conversation_id, limit)
@@ -131,7 +155,7 @@ class Handlers:
         )
 
     async def new_chat(self, request: gr.Request) -> Shown:
-        """Begin a new conversation; a running answer is stopped, and what has come of it is stored."""
+        """Begin a new conversation; a running answer goes on in the one that the page leaves."""
         session = await self._session(request)
         await self._begin_new(session)
         page = await self._page(session)
@@ -139,9 +163,7 @@ class Handlers:
 
     async def _begin_new(self, session: LiveSession) -> None:
         session.conversation_id = session.view = None  # first: the running event reads it
-        if session.turn is not None:
-            session.turn.stop()
-            await session.turn.ended()
+        await session.leave_turns()
         await self._select_agent(session, None)
 
     async def _control(
@@ -191,6 +213,7 @@ class Handlers:
             files=files,
             model=chosen,
             effort=effort,
+            outlives_readers=True,
             request_id=request_id(request),
         )
         above = page.messages
@@ -214,7 +237,7 @@ class Handlers:
         its own conversation.
         """
         page = await self._page(session)
-        if page.is_new and session.turn is None:
+        if page.is_new and not session.readers:
             session.conversation_id = first_conversation(session.principal, key)
             page = session.view = PageView(session.conversation_id, [], is_new=True)
         return page
@@ -259,9 +282,10 @@ class Handlers:
         """Stop the running answer; what has come of it is stored."""
         key, principal = identify(request)
         session = self._runtime.registry.find(key, principal)
-        if session is not None and session.turn is not None:
-            session.turn.stop()
-            await session.turn.ended()
+        named_id = request.query_params.get("c")
+        conversation = session.conversation_id if session is not None else named_id
+        if isinstance(conversation, str):
+            await self._runtime.chat.stop(principal.id, conversation)
 
     async def chat(self, message: str, request: gr.Request) -> AsyncIterator[str]:
         """Answer a message on the caller's own session, for programs.
@@ -370,6 +394,7 @@ class Handlers:
             key=idempotency_key(""),
             text=text,
             expected_seq=page.question_seq,
+            outlives_readers=True,
             request_id=request_id(request),
         )
         above = page.messages[:index]
@@ -384,8 +409,8 @@ class Handlers:
         self,
         session: LiveSession,
         view: PageView,
-        turn: Turn,
-        above: Sequence[DrawnMessage] | None = None,
+        turn: TurnReader,
+        above: Sequence[DrawnMessage] = (),
         question: Sequence[DrawnMessage] = (),
     ) -> AsyncGenerator[Shown, None]:
         """Yield the page while a turn runs, and store its last view in the session."""

@@ -1,8 +1,9 @@
 """The view of an open page: the drawn messages of its conversation, read from the memory."""
 
 import contextlib
-from dataclasses import dataclass, field
-from typing import Any
+from bisect import bisect_left
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
 from cmw_agent.conversations.sessions import LiveSession
 from cmw_agent.core.store_errors import mapped_store_errors
@@ -13,7 +14,9 @@ from memory.records import StoredMessage
 
 Shown = tuple[list[DrawnMessage], Any]  # messages, and `PageView.shown_id` or UNCHANGED
 
-EARLIER = "+"  # after a conversation's id: the page does not show its beginning
+# After a conversation's id:
+EARLIER = "+"  # the page does not show its beginning
+RUNNING = "*"  # an answer is being written, which the page is to join
 
 
 @dataclass(slots=True)
@@ -47,6 +50,11 @@ class PageView:
     def has_earlier(self) -> bool:
         """Whether the conversation has messages before the first one shown."""
         return bool(self.seqs) and self.seqs[0] > 1
+
+    def above(self, seq: int) -> Self:
+        """Return the view of the messages above the stored message `seq`."""
+        count = bisect_left(self.seqs, seq)
+        return replace(self, messages=self.messages[:count], seqs=self.seqs[:count])
 
 
 async def load_view(

@@ -203,6 +203,7 @@ footer { display: none !important; }
   background: var(--border-color-primary); color: var(--body-text-color); }
 #cmw-recent .cmw-history .cmw-status button { font-weight: 650; text-decoration: underline; }
 #cmw-earlier { display: none; flex: 0 0 auto; align-self: center; width: auto; min-width: 0; }
+#cmw-join { display: none; }
 .cmw-has-earlier #cmw-earlier { display: inline-flex; }
 .cmw-empty { color: var(--body-text-color-subdued); font-size: .85rem; margin: 0 .6rem; }
 

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Sequence
 
-from cmw_agent.chat.turn import Turn
+from cmw_agent.chat.turn import TurnReader
 from cmw_agent.conversations.sessions import LiveSession
 from cmw_agent.core.events import TurnStarted
 from cmw_agent.core.store_errors import mapped_store_errors
@@ -18,25 +18,25 @@ class TurnView:
     Args:
         session: The session whose page shows the turn.
         view: What the page showed before the turn.
-        turn: The turn; `updates` ends it when it is closed.
-        above: The drawn messages above the question; None reads them from the memory.
-        question: The drawn question, with its files; empty where the page joins a running turn.
+        turn: The turn; `updates` leaves it when it is closed.
+        above: The drawn messages above the question; empty where the page joins the turn.
+        question: The drawn question, with its files; empty where the page joins the turn.
     """
 
     def __init__(
         self,
         session: LiveSession,
         view: PageView,
-        turn: Turn,
-        above: Sequence[DrawnMessage] | None,
-        question: Sequence[DrawnMessage],
+        turn: TurnReader,
+        above: Sequence[DrawnMessage] = (),
+        question: Sequence[DrawnMessage] = (),
     ) -> None:
         self._session = session
         self._before = view
         self._turn = turn
         self._above = above
         self._question = question
-        self._answer = LiveAnswer([*(above or ()), *question])
+        self._answer = LiveAnswer([*above, *question])
         self._result = PageView(view.conversation_id, [])
 
     async def updates(self) -> AsyncGenerator[list[DrawnMessage]]:
@@ -65,15 +65,25 @@ class TurnView:
         """Set the seqs of the messages above the answer, and read those from the memory if needed."""
         self._session.view = None  # incomplete until the turn has ended
         self._result.question_seq, self._result.next_seq = event.user_seq, event.answer_seq + 1
+        if self._turn.is_joined:
+            await self._join(event)
+            return
         seqs = self._before.seqs
         # A new message is below the last messages shown, a regenerated answer below the first ones.
-        count = len(self._above or ())
+        count = len(self._above)
         above = (seqs[-count:] if self._turn.is_new else seqs[:count]) if count else []
         self._result.seqs = [*above, *[event.user_seq] * len(self._question)]
         # Another tab may have continued the conversation.
-        is_behind = self._turn.is_new and self._before.next_seq not in (None, event.user_seq)
-        if self._above is None or is_behind:
+        if self._turn.is_new and self._before.next_seq not in (None, event.user_seq):
             await self._read_above(event)
+
+    async def _join(self, event: TurnStarted) -> None:
+        """Draw the messages above an answer that was begun elsewhere, the question included."""
+        if self._before.next_seq != event.answer_seq + 1:
+            await self._read_above(event)
+            return
+        above = self._before.above(event.answer_seq)
+        self._answer, self._result.seqs = LiveAnswer(above.messages), above.seqs
 
     async def _read_above(self, event: TurnStarted) -> None:
         stored, files = await load_messages(

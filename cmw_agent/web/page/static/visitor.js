@@ -110,7 +110,8 @@
     document.getElementById("cmw-main")?.classList.toggle("cmw-has-earlier", there);
   }
 
-  // What the server writes after a conversation's id: "+" where its beginning is not shown.
+  // What the server writes after a conversation's id: "+" where the page does not show its
+  // beginning, "*" where an answer is being written.
   const bare = (shown) => (shown ?? "").replace(/[+*]+$/, "");
 
   const box = () => document.querySelector("#cmw-input textarea");
@@ -162,7 +163,14 @@
       document.body.classList.add("cmw-opened");
       if (new URL(location.href).searchParams.get("c") !== id) setConversation(null);
       window.cmw.refresh?.();
+      if (shown.endsWith("*")) window.cmw.join();
       fire("opened");
+    },
+    // Shows the answer that is being written in the page's conversation, as it grows.
+    join() {
+      if (running) return;
+      setRunning(true);
+      document.querySelector("#cmw-join").click();
     },
     leave() {
       setConversation(null);

@@ -1,0 +1,304 @@
+"""A turn belongs to its conversation: pages of its owner leave it, join it and stop it."""
+
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.doubles.openai_server import OpenAIDouble
+from tests.doubles.openai_steps import Gate, Request, Step, Text
+from tests.harness import Browser, Served, Tab, canary, served, settings_for, texts
+from tests.isolation.world import Following
+from tests.rows import messages, rows, turns
+from tests.service import wait_until
+
+TENTHS = tuple(f"{number} of ten; " for number in range(1, 11))
+WHOLE = "".join(TENTHS)
+RUNNING = "*"  # after the conversation's id: an answer is being written
+
+
+def in_tenths(request: Request) -> Sequence[Step]:
+    """Stop before each tenth of an answer, and before its end, until the test opens the gate."""
+    steps: list[Step] = []
+    for tenth in TENTHS:
+        steps += [Gate(), Text([tenth], rate=0)]
+    return [*steps, Gate()]
+
+
+@dataclass
+class House:
+    """A served app whose model answers in tenths, and its data folder."""
+
+    app: Served
+    endpoint: OpenAIDouble
+    folder: Path
+
+    async def until_unread(self) -> None:
+        """Wait until no page reads a running turn."""
+        chat = self.app.application.runtime.chat
+        await wait_until(lambda: not any(turn._readers for turn in chat._runners))
+
+    def state(self, said: str) -> str:
+        """Return the state of the one turn of a conversation with `said`."""
+        (turn,) = turns(self.folder, said)
+        return str(turn["state"])
+
+    async def until_stored(self, said: str, state: str) -> str:
+        """Wait until a turn has this state; return its answer as it is stored."""
+        await wait_until(lambda: self.state(said) == state)
+        return str(messages(self.folder, said)[1]["content"])
+
+    @contextlib.asynccontextmanager
+    async def asking(self, browser: Browser, said: str) -> AsyncIterator[tuple[Tab, Following]]:
+        """Ask in a new tab; yield it, and who reads its answer, once the model has been asked."""
+        tab = await browser.open()
+        async with Following(tab, await tab.join("send", [said, "", "", None])) as stream:
+            await self.endpoint.wait_held(said)
+            yield tab, stream
+
+    def conversation(self, said: str) -> str:
+        """Return the id of the conversation with `said`."""
+        return str(messages(self.folder, said)[0]["session_id"])
+
+
+@contextlib.asynccontextmanager
+async def house(folder: Path, **changes: object) -> AsyncIterator[House]:
+    async with OpenAIDouble(scripts={"tenths": in_tenths}) as endpoint:
+        settings = settings_for(
+            folder, openai_base_url=endpoint.base_url, model="tenths", **changes
+        )
+        async with served(settings) as app:
+            yield House(app, endpoint, folder)
+
+
+async def joined(browser: Browser, conversation: str) -> tuple[Tab, Following]:
+    """Open a running conversation in a further tab, and join its answer as the page does."""
+    tab = browser.tab(query=f"?c={conversation}")
+    opened = await tab.open()
+    assert opened.values[-1][1] == conversation + RUNNING
+    return tab, Following(tab, await tab.join("join", []))
+
+
+async def test_who_joins_at_any_tenth_of_an_answer_sees_the_same_text(tmp_path: Path) -> None:
+    said = canary()
+    async with house(tmp_path) as here, Browser(here.app.url) as browser:
+        async with (
+            here.asking(browser, said) as (_, first),
+            contextlib.AsyncExitStack() as stack,
+        ):
+            streams = [first]
+            for count in range(len(TENTHS) + 1):
+                _, stream = await joined(browser, here.conversation(said))
+                streams.append(await stack.enter_async_context(stream))
+                for tenth in TENTHS[:count]:
+                    await streams[-1].seen(tenth.strip())
+                assert here.endpoint.release(said) == 1
+                if count < len(TENTHS):
+                    for stream in streams:
+                        await stream.seen(TENTHS[count].strip())
+            for stream in streams:
+                event = await stream.done()
+                assert event.error is None
+                assert texts(event.value, "user") == [said]
+                assert "".join(texts(event.value, "assistant")) == WHOLE
+                assert event.values[-1][1] == here.conversation(said)
+        assert await here.until_stored(said, "complete") == WHOLE
+        assert here.endpoint.request_count == 1
+        opened = await browser.tab(query=f"?c={here.conversation(said)}").open()
+        assert "".join(texts(opened.value, "assistant")) == WHOLE
+
+
+@pytest.mark.parametrize("way", ["close", "break"])
+@pytest.mark.parametrize("tenths", [0, 1, 5, 10])
+async def test_a_page_that_goes_in_mid_answer_finds_it_again_whole(
+    tenths: int, way: str, tmp_path: Path
+) -> None:
+    said = canary()
+    async with house(tmp_path) as here, Browser(here.app.url) as browser:
+        async with here.asking(browser, said) as (tab, stream):
+            for tenth in TENTHS[:tenths]:
+                here.endpoint.release(said)
+                await stream.seen(tenth.strip())
+            if way == "close":
+                await tab.close()
+        await here.until_unread()
+        _, again = await joined(browser, here.conversation(said))
+        async with again:
+            for _ in TENTHS[tenths:]:
+                await here.endpoint.wait_held(said)
+                here.endpoint.release(said)
+            await here.endpoint.wait_held(said)
+            here.endpoint.release(said)
+            event = await again.done()
+        assert "".join(texts(event.value, "assistant")) == WHOLE
+        assert await here.until_stored(said, "complete") == WHOLE
+        assert (here.endpoint.request_count, here.endpoint.aborted_count) == (1, 0)
+
+
+async def test_a_page_that_goes_before_its_message_is_stored_finds_it_running(
+    tmp_path: Path,
+) -> None:
+    said = canary()
+    async with house(tmp_path) as here, Browser(here.app.url) as browser:
+        tab = await browser.open()
+        (session,) = here.app.application.runtime.registry._sessions.values()
+        conversation = str(session.conversation_id)
+        await tab.join("send", [said, "", "", None])
+        await tab.close()  # nobody has read a byte of it
+        tab, stream = await joined(browser, conversation)
+        async with stream:
+            await here.endpoint.wait_held(said)
+            await tab.join("stop", [])
+            await stream.done()
+        assert await here.until_stored(said, "interrupted") == ""
+
+
+async def test_a_stop_on_any_page_ends_the_answer_on_all(tmp_path: Path) -> None:
+    said = canary()
+    async with house(tmp_path) as here, Browser(here.app.url) as browser:
+        async with here.asking(browser, said) as (_, first):
+            here.endpoint.release(said)
+            await first.seen(TENTHS[0].strip())
+            tab, second = await joined(browser, here.conversation(said))
+            async with second:
+                await second.seen(TENTHS[0].strip())
+                await tab.join("stop", [])
+                for stream in (first, second):
+                    shown = texts((await stream.done()).value, "assistant")
+                    assert shown[0] == TENTHS[0]
+                    assert "stopped before its end" in shown[-1]
+        assert await here.until_stored(said, "interrupted") == TENTHS[0]
+        await here.endpoint.wait_aborted(1)
+
+
+async def test_a_page_that_leaves_for_a_new_chat_streams_no_more_of_the_old_one(
+    tmp_path: Path,
+) -> None:
+    said = canary()
+    async with house(tmp_path) as here, Browser(here.app.url) as browser:
+        async with here.asking(browser, said) as (tab, stream):
+            await tab.join("new_chat", [])
+            event = await stream.done()
+            assert event.value == []
+        for _ in range(len(TENTHS) + 1):
+            await here.endpoint.wait_held(said)
+            here.endpoint.release(said)
+        assert await here.until_stored(said, "complete") == WHOLE
+
+
+async def test_a_join_where_nothing_runs_shows_what_is_stored(tmp_path: Path) -> None:
+    said = canary()
+    async with house(tmp_path) as here, Browser(here.app.url) as browser:
+        async with here.asking(browser, said) as (tab, stream):
+            await tab.join("stop", [])
+            await stream.done()
+        other = await browser.open(query=f"?c={here.conversation(said)}")
+        event = await other.run("join", [])
+        assert texts(event.value, "user") == [said]
+        assert "stopped before its end" in texts(event.value, "assistant")[-1]
+        assert event.values[-1][1] == here.conversation(said)
+
+
+@pytest.mark.parametrize("others", [0, 1])
+async def test_where_left_answers_stop_the_last_page_to_leave_stops_its_own(
+    others: int, tmp_path: Path
+) -> None:
+    said = canary()
+    async with (
+        house(tmp_path, left_answers="stop") as here,
+        Browser(here.app.url) as browser,
+        contextlib.AsyncExitStack() as stack,
+    ):
+        async with here.asking(browser, said):
+            for _ in range(others):
+                _, stream = await joined(browser, here.conversation(said))
+                await stack.enter_async_context(stream)
+                await stream.seen(said)
+        if others:
+            await wait_until(lambda: len(readers(here)) == others)
+            assert here.state(said) == "running"
+            await stack.aclose()
+        await here.endpoint.wait_aborted(1)
+        assert await here.until_stored(said, "interrupted") == ""
+
+
+def readers(here: House) -> list[object]:
+    """Return whoever reads a running turn."""
+    chat = here.app.application.runtime.chat
+    return [reader for turn in chat._runners for reader in turn._readers]
+
+
+@dataclass(slots=True)
+class Seconds:
+    """A clock that moves only when the test moves it."""
+
+    now: float = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def test_who_proves_nothing_loses_a_left_answer_after_a_minute(tmp_path: Path) -> None:
+    said, clock = canary(), Seconds()
+    async with house(tmp_path) as here, Browser(here.app.url, cookies=False) as browser:
+        runtime = here.app.application.runtime
+        runtime.chat._clock = clock
+        async with here.asking(browser, said) as (tab, _):
+            (session,) = runtime.registry._sessions.values()
+            assert not session.principal.is_kept
+            await tab.close()
+        await here.until_unread()
+        clock.now += 59
+        await runtime.chat._keep_all()
+        assert runtime.running_turns == 1
+        assert here.endpoint.aborted_count == 0
+        clock.now += 1
+        await here.endpoint.wait_aborted(1)  # its keeper looks by itself
+        await wait_until(lambda: runtime.running_turns == 0)
+        await wait_until(lambda: len(runtime.registry) == 0)
+        assert await session.memory.conversations(session.owner) == []
+        assert rows(here.folder, "SELECT * FROM agent_messages") == []
+
+
+async def test_who_proves_nothing_and_comes_back_in_time_keeps_the_answer(tmp_path: Path) -> None:
+    said, clock = canary(), Seconds()
+    async with house(tmp_path) as here, Browser(here.app.url, cookies=False) as browser:
+        runtime = here.app.application.runtime
+        runtime.chat._clock = clock
+        async with here.asking(browser, said) as (tab, _):
+            await tab.close()
+        await here.until_unread()
+        (session,) = runtime.registry._sessions.values()
+        again = browser.tab(session_hash=tab.hash, query=f"?c={session.conversation_id}")
+        await again.open()
+        async with Following(again, await again.join("join", [])) as stream:
+            clock.now += 1_000
+            await runtime.chat._keep_all()
+            for _ in range(len(TENTHS) + 1):
+                await here.endpoint.wait_held(said)
+                here.endpoint.release(said)
+            event = await stream.done()
+        assert "".join(texts(event.value, "assistant")) == WHOLE
+        assert len(runtime.registry) == 1
+
+
+async def test_a_slow_page_that_joins_costs_no_more_than_one_answer(tmp_path: Path) -> None:
+    said = canary()
+    async with (
+        house(tmp_path) as here,
+        Browser(here.app.url) as browser,
+        here.asking(browser, said) as (_, stream),
+    ):
+        runtime = here.app.application.runtime
+        (session,) = runtime.registry._sessions.values()
+        reader = runtime.chat.join(session)
+        assert reader is not None
+        for tenth in TENTHS:
+            here.endpoint.release(said)
+            await stream.seen(tenth.strip())
+        assert len(reader._events) == 2  # the beginning, and all text in one
+        reader.leave()
+        here.endpoint.release(said)
+        await stream.done()
