@@ -114,7 +114,7 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
         "cmw_agent.observability.loop_watchdog.trail",
         "cmw_agent.llm.http_client.Upstream._learn",
         "cmw_agent.web.login.accounts._evict_oldest",
-        "cmw_agent.web.page.handlers.Handlers.send",
+        "cmw_agent.web.page.handlers.Handlers._send",
         "cmw_agent.web.gradio_transport.page_cache.Pages.__call__",
         "memory.engine.group_commit.WriteQueue._taken",
     ),

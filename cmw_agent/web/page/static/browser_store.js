@@ -75,10 +75,12 @@
     for (const kind of KINDS) write(kind, []);
   }
 
+  // The locks of open tabs; null where they cannot be asked.
   async function openTabs() {
-    if (!navigator.locks) return null;
-    const { held } = await navigator.locks.query();
-    return new Set(held.map((lock) => lock.name));
+    try {
+      const { held } = await navigator.locks.query();
+      return new Set(held.map((lock) => lock.name));
+    } catch { return null; }
   }
 
   // Returns a function that tells whether the tab that an item is of was closed.

@@ -112,8 +112,10 @@
     if (ticks === IDLE_TICKS) window.cmw.idle(null);
   }, TICK_MS);
 
+  const signalOf = (input, options) => options?.signal ?? (input instanceof Request ? input.signal : null);
+
   // Passes a stream on; where it breaks, `endings` follow instead of an error.
-  async function* passed(reader) {
+  async function* passed(reader, signal) {
     const decoder = new TextDecoder();
     let tail = "";
     let isWhole = false;
@@ -128,7 +130,7 @@
         yield value;
       }
     } catch (error) {
-      if (error.name === "AbortError") throw error;
+      if (signal?.aborted) throw error;
     }
     if (isWhole) return;
     lose();
@@ -149,29 +151,34 @@
   }
 
   async function events(input, options) {
+    const signal = signalOf(input, options);
     let answer = null;
-    try { answer = await request(input, options); } catch (error) { if (error.name === "AbortError") throw error; }
-    if (answer?.ok) return new Response(bodyOf(passed(answer.body.getReader())), SSE);
+    try { answer = await request(input, options); } catch (error) { if (signal?.aborted) throw error; }
+    if (answer?.ok) return new Response(bodyOf(passed(answer.body.getReader(), signal)), SSE);
     if (!answer || answer.status >= 500) lose();
     return new Response(new Blob(endings()).stream(), SSE);
   }
 
   // To Gradio it never ends. Its end at the server is the first sign of a lost connection.
-  function heartbeat(input) {
-    const abort = new AbortController();
-    async function live() {
+  function heartbeat(url, signal) {
+    async function live(controller) {
       for (;;) {
         try {
-          const answer = await request(input, { signal: abort.signal });
+          const answer = await request(url, { signal });
           if (!answer.ok && answer.status < 500) return;
           const reader = answer.body.getReader();
           while (!(await reader.read()).done);
-        } catch { if (abort.signal.aborted) return; }
+        } catch (error) {
+          if (signal?.aborted) {
+            controller.error(error);
+            return;
+          }
+        }
         lose();
         await back;
       }
     }
-    return new Response(new ReadableStream({ start: () => { live(); }, cancel: () => abort.abort() }), SSE);
+    return new Response(new ReadableStream({ start: (controller) => { live(controller); } }), SSE);
   }
 
   window.fetch = (input, options) => {
@@ -179,7 +186,7 @@
     if (url.origin !== base.origin) return request(input, options);
     if (url.pathname.endsWith("/queue/join")) return join(input, options);
     if (url.pathname.endsWith("/queue/data")) return events(input, options);
-    if (/\/heartbeat\/[^/]+$/.test(url.pathname)) return Promise.resolve(heartbeat(url));
+    if (/\/heartbeat\/[^/]+$/.test(url.pathname)) return Promise.resolve(heartbeat(url, signalOf(input, options)));
     return request(input, options);
   };
 
