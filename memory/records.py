@@ -239,6 +239,27 @@ class NewTurn:
 
 
 @dataclass(frozen=True, slots=True)
+class TurnSignals:
+    """What other processes tell the one that runs a turn.
+
+    Args:
+        is_watched: A page elsewhere reads the stored part of the answer.
+        is_stop_requested: The owner wants the turn to stop.
+    """
+
+    is_watched: bool
+    is_stop_requested: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RunningAnswer:
+    """An answer that some process is writing: the seq of its question, and what is stored of it."""
+
+    user_seq: int
+    answer: StoredMessage
+
+
+@dataclass(frozen=True, slots=True)
 class TurnTicket:
     """The right to write one answer.
 

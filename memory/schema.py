@@ -163,6 +163,9 @@ agent_turns = sa.Table(
     sa.Column("started_at", UtcDateTime, nullable=False),
     sa.Column("finished_at", UtcDateTime),
     sa.Column("error_id", sa.Text),
+    # what other processes tell the one that runs the turn
+    sa.Column("watched_until", UtcDateTime),
+    sa.Column("stop_requested_at", UtcDateTime),
     sa.UniqueConstraint("owner_id", "session_id", "idempotency_key"),
     _of_a_conversation(),
     _one_of("state", "running", "complete", "interrupted", "failed"),

@@ -89,6 +89,11 @@ def tool_events(calls: Sequence[ToolRecord]) -> list[TurnEvent]:
 
 def replayed(stored: StoredMessage) -> list[TurnEvent]:
     """Return the events that give a stored answer once more."""
+    return [*stored_events(stored), _replayed_end(stored)]
+
+
+def stored_events(stored: StoredMessage) -> list[TurnEvent]:
+    """Return the events that give what is stored of an answer, without its end."""
     details = stored.details
     events: list[TurnEvent] = []
     if details.switched_from:
@@ -101,7 +106,6 @@ def replayed(stored: StoredMessage) -> list[TurnEvent]:
     if details.sources:
         events.append(SourcesCited(tuple(Source(s.url, s.title) for s in details.sources)))
     events += (PictureStored(picture.file_id, picture.name) for picture in details.pictures)
-    events.append(_replayed_end(stored))
     return events
 
 

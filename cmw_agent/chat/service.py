@@ -33,8 +33,8 @@ from cmw_agent.core.errors import (
     ServiceUnavailableError,
     UserError,
 )
-from cmw_agent.core.events import TurnStarted
 from cmw_agent.core.sanitize import validate_message
+from cmw_agent.core.store_errors import mapped_store_errors
 from cmw_agent.identity.principals import Principal
 from cmw_agent.limits.budgets import BudgetKind, Hold
 from cmw_agent.llm.chat_model import HistoryMessage
@@ -253,16 +253,22 @@ class ChatService:
         runner = self._runners.get(turn) if isinstance(turn, Turn) else None
         return runner.join(session) if runner is not None else None
 
-    async def answering(self, owner: str, conversation: str) -> TurnStarted | None:
-        """Return how the turn began that runs in a conversation of this owner, once it has.
+    async def answering(self, session: LiveSession, conversation: str) -> int | None:
+        """Return the seq of the answer that is being written in a conversation, here or elsewhere.
 
-        None where none runs.
+        None where none is; a turn that begins is waited for.
+
+        Raises:
+            UserError: The memory fails.
         """
-        turn = self._turns.find(owner, conversation)
-        if not isinstance(turn, Turn):
-            return None
-        await turn.begun()
-        return turn.started if self.is_running(owner, conversation) else None
+        turn = self._turns.find(session.owner, conversation)
+        if isinstance(turn, Turn):
+            await turn.begun()
+            is_running = turn.started is not None and self.is_running(session.owner, conversation)
+            return turn.started.answer_seq if turn.started is not None and is_running else None
+        with mapped_store_errors():
+            running = await session.memory.running_answer(session.owner, conversation)
+        return running.answer.seq if running is not None else None
 
     def is_running(self, owner: str, conversation: str) -> bool:
         """Whether a turn runs in a conversation of this owner."""
@@ -398,7 +404,8 @@ class ChatService:
         # leases, so that a killed process loses seconds of an answer, not all of it.
         # Twice as often as each is due, or a new turn's first renewal would come too late.
         while True:
-            await asyncio.sleep(KEEP_SECONDS / 2)
+            periods = (runner.keep_seconds for runner in self._runners.values())
+            await asyncio.sleep(min(periods, default=KEEP_SECONDS) / 2)
             await self._keep_all()  # apart: this frame must not hold the last turn until the next
 
     async def _keep_all(self) -> None:

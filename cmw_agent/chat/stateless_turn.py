@@ -12,6 +12,7 @@ from cmw_agent.config.agent_profiles import AgentProfile
 from cmw_agent.conversations.sessions import LiveSession
 from cmw_agent.core.events import TextDelta, TurnEvent, TurnFinished
 from cmw_agent.llm.chat_model import HistoryMessage
+from memory.records import TurnSignals
 
 NO_PICTURES = "(The model made a picture, which is not given where nothing is stored.)"
 
@@ -71,9 +72,9 @@ class StatelessTurn:
         """Store no picture, and say so in the answer: there is nothing that its owner could open."""
         emit(TextDelta(f"\n\n{NO_PICTURES}" if answer.text else NO_PICTURES))
 
-    async def checkpoint(self, answer: AnswerAccumulator) -> bool:
-        """Store nothing; there is no lease to lose."""
-        return True
+    async def checkpoint(self, answer: AnswerAccumulator) -> TurnSignals:
+        """Store nothing; there is no lease to lose, and nobody else to tell anything."""
+        return TurnSignals(is_watched=False, is_stop_requested=False)
 
     async def finish(
         self, finished: TurnFinished, answer: AnswerAccumulator, latency_ms: int

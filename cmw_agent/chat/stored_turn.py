@@ -32,7 +32,7 @@ from cmw_agent.llm.chat_model import HistoryMessage
 from cmw_agent.llm.fallback import RunModels
 from cmw_agent.llm.pricing import cost_micros
 from memory.errors import StoreError
-from memory.records import ConversationOrigin, NewTurn, TurnTicket
+from memory.records import ConversationOrigin, NewTurn, TurnSignals, TurnTicket
 
 CHARS_PER_TOKEN = 4
 NOT_KEPT = "A picture of this answer was not kept."
@@ -301,8 +301,8 @@ class StoredTurn:
             else:
                 emit(PictureStored(file.file_id, file.name))
 
-    async def checkpoint(self, answer: AnswerAccumulator) -> bool:
-        """Store the partial answer and renew the lease; return False where that was lost."""
+    async def checkpoint(self, answer: AnswerAccumulator) -> TurnSignals | None:
+        """Store the partial answer and renew the lease; return None where that was lost."""
         return await self.session.memory.checkpoint(
             self.session.owner,
             self._ticket.turn_id,

@@ -56,6 +56,7 @@ log = get_logger(__name__)
 
 TurnStrategy = StoredTurn | StatelessTurn
 KEEP_SECONDS = 5.0  # how often a running answer's partial text is stored; a lease lasts for two
+WATCHED_SECONDS = 1.0  # the same, where a page at another process reads it
 PICTURE_SECONDS = 60.0  # for storing the pictures of an answer
 PICTURES_TOO_SLOW = "The answer's pictures could not be stored in time; please ask again."
 NOT_STORED = "The answer could not be stored; please copy it before you go on."
@@ -112,6 +113,7 @@ class TurnRunner:
         self._watch = TurnObserver()
         self._outcome: str = REFUSED
         self._model: str | None = None  # id of the requested model
+        self.keep_seconds = KEEP_SECONDS
         self.is_over = False  # no event comes any more; it may still have to be stored
         turn.hold_stop()
 
@@ -151,16 +153,21 @@ class TurnRunner:
         return self._turn.read(session, (event for event in events if event is not None))
 
     async def keep(self) -> None:
-        """Store the partial answer where it is time to; stop the turn when its lease was lost."""
+        """Store the partial answer where it is time to.
+
+        Stops the turn when its lease was lost, or another process asks for that.
+        """
         now = time.monotonic()
-        if self._beginning is None or now - self._checkpointed < KEEP_SECONDS * 0.8:
+        if self._beginning is None or now - self._checkpointed < self.keep_seconds * 0.8:
             return
         if self._slot is not None:
             await self._slot.renew()
-        has_lease = await self._strategy.checkpoint(self._answer)
+        signals = await self._strategy.checkpoint(self._answer)
         self._checkpointed = now
-        if not has_lease:
+        if signals is None or signals.is_stop_requested:
             self._turn.stop()
+            return
+        self.keep_seconds = WATCHED_SECONDS if signals.is_watched else KEEP_SECONDS
 
     async def _run(self) -> SummaryRequest | None:
         try:

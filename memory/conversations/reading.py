@@ -8,8 +8,15 @@ import sqlalchemy as sa
 
 from memory.conversations import context_window as windows
 from memory.errors import ConversationNotFoundError
-from memory.records import ContextMessage, Conversation, StoredMessage
-from memory.schema import UtcDateTime, agent_messages, agent_sessions, agent_turns, columns_of
+from memory.records import ContextMessage, Conversation, RunningAnswer, StoredMessage
+from memory.schema import (
+    RUNNING,
+    UtcDateTime,
+    agent_messages,
+    agent_sessions,
+    agent_turns,
+    columns_of,
+)
 from memory.validation import unpack_details, unpack_tools
 
 _sessions, _messages, _turns = agent_sessions.c, agent_messages.c, agent_turns.c
@@ -70,6 +77,27 @@ _ANSWER: Final = (
         ),
     )
     .where(_turns.turn_id == sa.bindparam("turn_id_"), _turns.owner_id == sa.bindparam("owner_id_"))
+)
+
+_RUNNING_ANSWER: Final = (
+    sa.select(_turns.user_seq, *_MESSAGE_COLUMNS)
+    .join_from(
+        agent_turns,
+        agent_messages,
+        sa.and_(
+            _messages.session_id == _turns.session_id,
+            _messages.owner_id == _turns.owner_id,
+            _messages.seq == _turns.answer_seq,
+        ),
+    )
+    .where(
+        # not the bare column: see `turn_statements`
+        _turns.session_id == sa.bindparam("conversation_id_"),
+        _turns.owner_id.concat("") == sa.bindparam("owner_id_", type_=sa.Text),
+        RUNNING,
+        _turns.lease_expires_at > sa.bindparam("at", type_=UtcDateTime),
+        sa.exists().where(_sessions.session_id == sa.bindparam("conversation_id_"), _OF_OWNER),
+    )
 )
 
 
@@ -155,6 +183,15 @@ def answer(connection: sa.Connection, owner: str, turn_id: str) -> StoredMessage
     if row is None:
         raise ConversationNotFoundError
     return _message(row)
+
+
+def running_answer(
+    connection: sa.Connection, owner: str, conversation_id: str, at: datetime
+) -> RunningAnswer | None:
+    """Return the stored part of the answer that is being written in a conversation, if one is."""
+    own = {"conversation_id_": conversation_id, "owner_id_": owner, "at": at}
+    row = connection.execute(_RUNNING_ANSWER, own).one_or_none()
+    return RunningAnswer(row[0], _message(row[1:])) if row is not None else None
 
 
 def _page(

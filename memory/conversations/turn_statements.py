@@ -193,8 +193,19 @@ _CHANGE_RUNNING_TURN: Final = (
     .where(_turns.turn_id == sa.bindparam("turn_id_"), _turns.owner_id == _OWNER, RUNNING)
     .returning(_turns.session_id, _turns.answer_seq)
 )
-RENEW_TURN: Final = Prepared(_CHANGE_RUNNING_TURN, ("lease_expires_at",))
+RENEW_TURN: Final = Prepared(
+    _CHANGE_RUNNING_TURN.returning(_turns.watched_until, _turns.stop_requested_at),
+    ("lease_expires_at",),
+)
 END_TURN: Final = Prepared(_CHANGE_RUNNING_TURN, ("state", "finished_at", "error_id"))
+
+_OWN_LEASED: Final = sa.and_(_OWN_RUNNING, _turns.lease_expires_at > _AT)
+WATCH_TURN: Final = (
+    sa.update(agent_turns)
+    .where(_OWN_LEASED)
+    .values(watched_until=sa.bindparam("until", type_=UtcDateTime))
+)
+REQUEST_STOP: Final = sa.update(agent_turns).where(_OWN_LEASED).values(stop_requested_at=_AT)
 
 _CHANGE_ANSWER: Final = sa.update(agent_messages).where(
     _OWN_MESSAGES, _messages.seq == sa.bindparam("seq_")

@@ -18,12 +18,16 @@ from memory.records import (
     ConversationOrigin,
     MessageStatus,
     NewTurn,
+    RunningAnswer,
     StoredMessage,
     ToolRecord,
+    TurnSignals,
     TurnTicket,
     utcnow,
 )
 from memory.validation import check_id, check_owner, check_texts, is_id, pack_details, pack_tools
+
+WATCH_SECONDS = 15.0  # for which one reader elsewhere keeps a turn watched
 
 
 class TurnStore(OwnerStore):
@@ -113,23 +117,28 @@ class TurnStore(OwnerStore):
         tool_calls: Sequence[ToolRecord],
         thinking: str | None = None,
         details: AnswerDetails | None = None,
-    ) -> bool:
+    ) -> TurnSignals | None:
         """Store the part of an answer that exists so far, and renew the lease.
 
         Returns:
-            False when the turn is no longer running: its lease was lost, and the caller must stop.
+            None when the turn is no longer running: its lease was lost, and the caller must stop.
 
         Raises:
             InvalidTextError: A text cannot be stored.
         """
         check_owner(owner)
         answer = _answer_columns(content, tool_calls, thinking, details)
-        lease_expires_at = self._clock() + self._lease
+        now = self._clock()
         if not is_id(turn_id):
-            return False
+            return None
         return await self._database.write(
             lambda connection: turns.checkpoint(
-                connection, owner, turn_id, lease_expires_at=lease_expires_at, answer=answer
+                connection,
+                owner,
+                turn_id,
+                now=now,
+                lease_expires_at=now + self._lease,
+                answer=answer,
             ),
             is_brief=True,
             owner=owner,
@@ -188,6 +197,40 @@ class TurnStore(OwnerStore):
             is_brief=True,
             owner=owner,
         )
+
+    async def running_answer(self, owner: str, conversation_id: str) -> RunningAnswer | None:
+        """Return the stored part of the answer that some process is writing in a conversation.
+
+        None where none is being written, and for a conversation that is another's or not there.
+        """
+        check_owner(owner)
+        if not is_id(conversation_id):
+            return None
+        return await self._read(owner, reading.running_answer, conversation_id, self._clock())
+
+    async def watch_turn(self, owner: str, conversation_id: str) -> bool:
+        """Have the running turn of a conversation stored each second, until `WATCH_SECONDS` from now.
+
+        Returns:
+            Whether one runs in a conversation of this owner.
+        """
+        check_owner(owner)
+        if not is_id(conversation_id):
+            return False
+        now = self._clock()
+        until = now + timedelta(seconds=WATCH_SECONDS)
+        return await self._write(owner, turns.watch, conversation_id, now, until)
+
+    async def request_stop(self, owner: str, conversation_id: str) -> bool:
+        """Ask the process that runs the turn of a conversation to stop it, at its next checkpoint.
+
+        Returns:
+            Whether one runs in a conversation of this owner.
+        """
+        check_owner(owner)
+        if not is_id(conversation_id):
+            return False
+        return await self._write(owner, turns.request_stop, conversation_id, self._clock())
 
     async def answer(self, owner: str, turn_id: str) -> StoredMessage:
         """Return the answer of a turn, as far as it is stored.

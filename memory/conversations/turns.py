@@ -16,7 +16,7 @@ from memory.conversations import files, turn_statements
 from memory.engine.prepared import Prepared
 from memory.errors import ConversationBusyError, ConversationMovedError, ConversationNotFoundError
 from memory.queues import inbox_rows, outbox_rows
-from memory.records import ConversationOrigin, MessageStatus, NewTurn, TurnTicket
+from memory.records import ConversationOrigin, MessageStatus, NewTurn, TurnSignals, TurnTicket
 from memory.validation import title_of
 
 
@@ -138,15 +138,33 @@ def checkpoint(
     owner: str,
     turn_id: str,
     *,
+    now: datetime,
     lease_expires_at: datetime,
     answer: dict[str, Any],
-) -> bool:
-    """Store the answer so far and renew the lease; return False when the turn has ended."""
+) -> TurnSignals | None:
+    """Store the answer so far and renew the lease; return None when the turn has ended."""
     turn = {"lease_expires_at": lease_expires_at}
     row = _change_turn(connection, owner, turn_id, turn_statements.RENEW_TURN, turn)
-    if row is not None:
-        turn_statements.KEEP_ANSWER.run(connection, answer | _of_answer(owner, row))
-    return row is not None
+    if row is None:
+        return None
+    turn_statements.KEEP_ANSWER.run(connection, answer | _of_answer(owner, row))
+    is_watched = row.watched_until is not None and row.watched_until > now
+    return TurnSignals(is_watched, is_stop_requested=row.stop_requested_at is not None)
+
+
+def watch(
+    connection: sa.Connection, owner: str, conversation_id: str, at: datetime, until: datetime
+) -> bool:
+    """Mark the running turn of a conversation as watched; return whether there is one."""
+    own = {"conversation_id_": conversation_id, "owner_id_": owner}
+    parameters = own | {"at": at, "until": until}
+    return connection.execute(turn_statements.WATCH_TURN, parameters).rowcount > 0
+
+
+def request_stop(connection: sa.Connection, owner: str, conversation_id: str, at: datetime) -> bool:
+    """Ask whoever runs the turn of a conversation to stop it; return whether one runs."""
+    own = {"conversation_id_": conversation_id, "owner_id_": owner, "at": at}
+    return connection.execute(turn_statements.REQUEST_STOP, own).rowcount > 0
 
 
 def finish(

@@ -39,6 +39,11 @@ BY_TURN: dict[str, Call] = {
     # False, too, for a conversation of another
     "mark_inactive": lambda s, i: s.mark_inactive(BOB, THEIRS[: len(i)]),
 }
+BY_RUNNING_CONVERSATION: dict[str, Call] = {
+    "running_answer": lambda s, i: s.running_answer(BOB, i),
+    "watch_turn": lambda s, i: s.watch_turn(BOB, i),
+    "request_stop": lambda s, i: s.request_stop(BOB, i),
+}
 VARIANTS: dict[str, Callable[[str], str]] = {
     "another's": lambda other: other,
     "prefix": lambda other: other[:-1],
@@ -91,10 +96,24 @@ async def test_a_foreign_turn_is_an_absent_one(
 ) -> None:
     before = await rows_of(database)
     absent = await outcome(BY_TURN[method](store, "nothing-is-called-so"))
-    assert absent in (False, (ConversationNotFoundError, "no such conversation"))
+    assert absent in (None, False, (ConversationNotFoundError, "no such conversation"))
     for name, variant in VARIANTS.items():
         assert await outcome(BY_TURN[method](store, variant(turn_of_alice))) == absent, name
     assert await rows_of(database) == before
+
+
+@pytest.mark.parametrize("method", BY_RUNNING_CONVERSATION)
+async def test_in_a_foreign_conversation_no_turn_runs(
+    store: Store, database: Database, turn_of_alice: str, method: str
+) -> None:
+    before = await rows_of(database)
+    call = BY_RUNNING_CONVERSATION[method]
+    absent = await outcome(call(store, "nothing-is-called-so"))
+    assert absent in (False, None)
+    for name, variant in VARIANTS.items():
+        assert await outcome(call(store, variant(THEIRS))) == absent, name
+    assert await rows_of(database) == before
+    assert turn_of_alice
 
 
 async def test_a_foreign_conversation_cannot_be_made_again(
@@ -142,6 +161,9 @@ async def test_nobody_owns_anything(store: Store, database: Database, nobody: st
         store.restore(nobody, "s1"),
         store.rate(nobody, "s1", 2, "like"),
         store.mark_inactive(nobody, "s1"),
+        store.running_answer(nobody, "s1"),
+        store.watch_turn(nobody, "s1"),
+        store.request_stop(nobody, "s1"),
         store.search(nobody, "word"),
         store.take_over(nobody, ALICE),
         store.take_over(ALICE, nobody),

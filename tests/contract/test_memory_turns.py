@@ -6,10 +6,11 @@ from datetime import timedelta, timezone
 
 import pytest
 
+from memory.conversations.turn_store import WATCH_SECONDS
 from memory.engine.database import Database
 from memory.errors import ConversationBusyError, ConversationNotFoundError
 from memory.maintenance.recovery import interrupt_abandoned
-from memory.records import ConversationOrigin, NewTurn, TurnTicket
+from memory.records import ConversationOrigin, NewTurn, TurnSignals, TurnTicket
 from tests.contract.conftest import ALICE, BOB, LEASE, TOOL, Clock, Store, rows_of
 
 Outcome = TurnTicket | BaseException
@@ -174,6 +175,51 @@ async def test_a_checkpoint_renews_the_lease(store: Store, clock: Clock) -> None
         assert await store.checkpoint(ALICE, ticket.turn_id, content="…", tool_calls=[])
     with pytest.raises(ConversationBusyError):
         await store.begin(ALICE, "s1", "second")
+
+
+async def test_the_stored_part_of_a_running_answer_is_read_until_it_has_ended(
+    store: Store, clock: Clock
+) -> None:
+    assert await store.running_answer(ALICE, "s1") is None
+    ticket = await store.begin(ALICE, "s1", "Hello")
+    for content in ("", "Half an", "Half an answer"):
+        assert await store.checkpoint(ALICE, ticket.turn_id, content=content, tool_calls=[TOOL])
+        running = await store.running_answer(ALICE, "s1")
+        assert running is not None
+        assert running.user_seq == 1
+        assert running.answer == await store.answer(ALICE, ticket.turn_id)
+        assert running.answer.content == content
+    clock.advance(LEASE)
+    assert await store.running_answer(ALICE, "s1") is None
+    assert await store.checkpoint(ALICE, ticket.turn_id, content="late", tool_calls=[])
+    assert await store.running_answer(ALICE, "s1") is not None
+    await store.delete(ALICE, "s1")
+    assert await store.running_answer(ALICE, "s1") is None
+    await store.restore(ALICE, "s1")
+    assert await store.finish(ALICE, ticket.turn_id, "whole")
+    assert await store.running_answer(ALICE, "s1") is None
+
+
+async def test_a_checkpoint_tells_who_writes_what_others_want(store: Store, clock: Clock) -> None:
+    async def signals() -> TurnSignals | None:
+        return await store.checkpoint(ALICE, ticket.turn_id, content="", tool_calls=[])
+
+    ticket = await store.begin(ALICE, "s1", "Hello")
+    other = await store.begin(ALICE, "s2", "elsewhere")
+    assert await signals() == TurnSignals(is_watched=False, is_stop_requested=False)
+    assert await store.watch_turn(ALICE, "s1")
+    assert await signals() == TurnSignals(is_watched=True, is_stop_requested=False)
+    clock.advance(WATCH_SECONDS)
+    assert await signals() == TurnSignals(is_watched=False, is_stop_requested=False)
+    assert await store.request_stop(ALICE, "s1")
+    assert await signals() == TurnSignals(is_watched=False, is_stop_requested=True)
+    elsewhere = await store.checkpoint(ALICE, other.turn_id, content="", tool_calls=[])
+    assert elsewhere == TurnSignals(is_watched=False, is_stop_requested=False)
+    assert await store.finish(ALICE, ticket.turn_id, "", "interrupted")
+    assert not await store.watch_turn(ALICE, "s1")
+    assert not await store.request_stop(ALICE, "s1")
+    ticket = await store.begin(ALICE, "s1", "again")
+    assert await signals() == TurnSignals(is_watched=False, is_stop_requested=False)
 
 
 async def test_a_late_turn_that_nobody_replaced_still_ends_well(store: Store, clock: Clock) -> None:

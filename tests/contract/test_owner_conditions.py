@@ -111,6 +111,10 @@ MORE: Final[dict[str, dict[str, Any]]] = {
     "conversations.turn_statements.RENEW_TURN": {"lease_expires_at": LATER},
     "conversations.turn_statements._CHANGE_ANSWER": {"content": "mine", "seq_": 2},
     "conversations.turn_statements._CHANGE_RUNNING_TURN": {"state": "complete"},
+    # while the lease lasted
+    "conversations.reading._RUNNING_ANSWER": {"at": BEFORE - timedelta(hours=1)},
+    "conversations.turn_statements.REQUEST_STOP": {"at": BEFORE - timedelta(hours=1)},
+    "conversations.turn_statements.WATCH_TURN": {"at": BEFORE - timedelta(hours=1)},
 }
 # a union, whose second part finds the turn by another key
 AGAIN: Final = {"conversations.turn_statements.KNOWN_OR_RUNNING": {"key": "another"}}

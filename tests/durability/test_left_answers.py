@@ -302,3 +302,90 @@ async def test_a_slow_page_that_joins_costs_no_more_than_one_answer(tmp_path: Pa
         reader.leave()
         here.endpoint.release(said)
         await stream.done()
+
+
+# -- on another replica -----------------------------------------------------------
+
+
+@contextlib.asynccontextmanager
+async def elsewhere(here: House, browser: Browser) -> AsyncIterator[tuple[Served, Browser]]:
+    """Serve the app a second time on the same data; yield it, and the same visitor's browser there."""
+    settings = here.app.application.runtime.settings
+    async with served(settings) as app, Browser(app.url) as there:
+        # cookies know no ports, so the other browser is the same visitor
+        there.http.cookie_jar.update_cookies(
+            {cookie.key: cookie.value for cookie in browser.http.cookie_jar}
+        )
+        yield app, there
+
+
+async def test_another_replica_shows_the_stored_part_as_it_grows_and_then_the_end(
+    tmp_path: Path,
+) -> None:
+    said = canary()
+    async with (
+        house(tmp_path) as here,
+        Browser(here.app.url) as browser,
+        here.asking(browser, said) as (_, first),
+        elsewhere(here, browser) as (app, there),
+    ):
+        _, stream = await joined(there, here.conversation(said))
+        async with stream:
+            for tenth in TENTHS:
+                here.endpoint.release(said)
+                await stream.seen(tenth.strip())
+            here.endpoint.release(said)
+            event = await stream.done()
+        assert event.error is None
+        assert texts(event.value, "user") == [said]
+        assert "".join(texts(event.value, "assistant")) == WHOLE
+        assert event.values[-1][1] == here.conversation(said)
+        assert (await first.done()).value == event.value
+        assert here.endpoint.request_count == 1
+        assert app.application.runtime.running_turns == 0
+
+
+async def test_a_stop_at_another_replica_reaches_who_writes(tmp_path: Path) -> None:
+    said = canary()
+    async with (
+        house(tmp_path) as here,
+        Browser(here.app.url) as browser,
+        here.asking(browser, said) as (_, first),
+        elsewhere(here, browser) as (_, there),
+    ):
+        here.endpoint.release(said)
+        await first.seen(TENTHS[0].strip())
+        tab, stream = await joined(there, here.conversation(said))
+        async with stream:
+            await stream.seen(TENTHS[0].strip())
+            await tab.join("stop", [])
+            event = await stream.done()
+        assert "stopped before its end" in texts(event.value, "assistant")[-1]
+        await here.endpoint.wait_aborted(1)
+        assert await here.until_stored(said, "interrupted") == TENTHS[0]
+
+
+async def test_nobody_else_reads_or_stops_an_answer_at_another_replica(tmp_path: Path) -> None:
+    said = canary()
+    async with (
+        house(tmp_path) as here,
+        Browser(here.app.url) as browser,
+        here.asking(browser, said) as (_, first),
+        elsewhere(here, browser) as (app, _),
+        Browser(app.url) as stranger,
+    ):
+        here.endpoint.release(said)
+        await first.seen(TENTHS[0].strip())
+        tab = stranger.tab(query=f"?c={here.conversation(said)}")
+        for event in (
+            await tab.open(),
+            await tab.run("join", []),
+            await tab.run("stop", []),
+        ):
+            assert not any(texts(shown) for shown, *_ in filter(None, event.values))
+        assert TENTHS[0].encode() not in tab.received
+        for _ in TENTHS:
+            await here.endpoint.wait_held(said)
+            here.endpoint.release(said)
+        await first.done()
+        assert await here.until_stored(said, "complete") == WHOLE

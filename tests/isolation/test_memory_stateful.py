@@ -179,9 +179,10 @@ class Owners(RuleBasedStateMachine):
             (k for (o, _), k in self.model.items() if o == owner and k.running == turn_id), None
         )
         if status is None:
-            call = self.memory.checkpoint(owner, turn_id, content=text, tool_calls=[])
+            keeping = self.memory.checkpoint(owner, turn_id, content=text, tool_calls=[])
+            is_running = self.run(keeping) is not None
         else:
-            call = self.memory.finish_turn(
+            ending = self.memory.finish_turn(
                 owner,
                 turn_id,
                 status=status,
@@ -192,7 +193,8 @@ class Owners(RuleBasedStateMachine):
                 model_used=None,
                 error_id=None,
             )
-        assert self.run(call) is (known is not None)
+            is_running = self.run(ending)
+        assert is_running is (known is not None)
         if known is not None:
             known.messages[-1] = ("assistant", text, status or "interrupted")
             known.lease_ends = self.passed + LEASE

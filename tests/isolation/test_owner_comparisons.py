@@ -17,6 +17,7 @@ from cmw_agent.channels.whatsapp.answering import Progress, WhatsAppAnswerer, ow
 from cmw_agent.channels.whatsapp.approvals import WakeSignal
 from cmw_agent.channels.whatsapp.client import WhatsAppClient
 from cmw_agent.channels.whatsapp.inbound import InboundMessage
+from cmw_agent.conversations.running_turns import RunningTurns
 from cmw_agent.core.errors import UnknownSessionError
 from cmw_agent.identity.principals import Identities, Principal, SessionKey
 from cmw_agent.runtime.runtime import Runtime
@@ -91,7 +92,7 @@ async def test_a_running_turn_is_joined_and_stopped_by_its_owner_alone(tmp_path:
             bob = await session_of(runtime, "bob", conversation=conversation)
             assert chat.join(bob) is None
             assert not chat.is_running(bob.owner, conversation)
-            assert await chat.answering(bob.owner, conversation) is None
+            assert await chat.answering(bob, conversation) is None
             await chat.stop(bob.owner, conversation)
             await chat.stop_login(bob.principal)
             assert not bob.readers
@@ -136,3 +137,62 @@ async def test_signing_out_ends_the_sessions_of_one_login_alone(tmp_path: Path) 
             await runtime.registry.session(SessionKey(letter * 64), principal)
         await accounts_of(runtime).sign_out(here)
         assert [s.principal.login for s in runtime.registry.of(here)] == [elsewhere.login]
+
+
+class EndlessTurn:
+    """A turn that runs until it is stopped."""
+
+    key = "k"
+
+    def __init__(self) -> None:
+        self.is_stopped = False
+        self.over = asyncio.Event()
+
+    def stop(self) -> None:
+        self.is_stopped = True
+        self.over.set()
+
+    async def ended(self) -> None:
+        await self.over.wait()
+
+
+async def test_turns_are_stopped_for_their_owner_their_conversation_and_their_login_alone() -> None:
+    first, second = (Principal("a" * 33, "account", login) for login in ("1" * 32, "2" * 32))
+    running = RunningTurns()
+    turns = {
+        (principal, conversation): EndlessTurn()
+        for principal in (ALICE, BOB, first)
+        for conversation in ("one", "two")
+    } | {(second, "three"): EndlessTurn()}
+    for (principal, conversation), turn in turns.items():
+        running.add(principal, conversation, turn)
+
+    def stopped() -> set[tuple[str, str | None, str]]:
+        return {
+            (principal.id, principal.login, conversation)
+            for (principal, conversation), turn in turns.items()
+            if turn.is_stopped
+        }
+
+    await running.stop(ALICE.id, "one")
+    assert stopped() == {(ALICE.id, None, "one")}
+    await running.stop_login(second)
+    assert stopped() == {(ALICE.id, None, "one"), (second.id, second.login, "three")}
+    await running.stop(BOB.id)
+    assert {owner for owner, _, _ in stopped()} == {ALICE.id, BOB.id, second.id}
+    assert not turns[first, "one"].is_stopped
+    assert not turns[ALICE, "two"].is_stopped
+
+
+async def test_nobody_waits_for_the_end_of_another_s_turns() -> None:
+    running, hers, his = RunningTurns(), EndlessTurn(), EndlessTurn()
+    running.add(ALICE, "one", hers)
+    running.add(BOB, "one", his)
+    waiting = asyncio.create_task(running.ended(ALICE.id))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    hers.stop()
+    running.remove(hers)
+    await asyncio.wait_for(waiting, WAIT)
+    assert running.find(BOB.id, "one") is his
+    assert running.find(ALICE.id, "one") is None

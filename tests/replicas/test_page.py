@@ -61,11 +61,18 @@ async def test_the_page_goes_on_by_itself_at_another_replica(
         await (await its_replica(world, page, [first, second])).kill()
         await world.hold_leases()
         await expect(page.toast).to_contain_text("Connection to the server was lost")
-        # It has loaded itself again.
-        await expect(page.answers.last).to_contain_text(re.compile("stopped before its end"))
+        # It has loaded itself again, and reads what is stored until the lease ends.
         await expect(page.questions).to_have_text(["hello", f"{HELD} until the end"])
+        await expect(page.answers.last).to_have_text(PART.strip())
+        await expect(page.stop).to_be_visible()
+        await world.let_leases_end()
+        await page.settled()
+        await expect(page.answers.last).to_contain_text(re.compile("stopped before its end"))
         await page.button("Retry").click()
-        await expect(page.toast).to_contain_text("please try again in ten seconds")
+        await world.endpoint.wait_held("until the end")
+        world.endpoint.release("until the end")
+        await page.settled()
+        await expect(page.answers.last).to_contain_text("You said: held until the end")
 
 
 async def test_the_page_does_not_notice_a_drained_replica(world: Replicas, people: People) -> None:

@@ -156,7 +156,7 @@ class Person:
         await self.leave()
         self.tab = self.browser.tab(query=f"?c={self.conversation}" if self.conversation else "")
         opened = await self.tab.open()
-        self.conversation = opened.values[-1][1]
+        self.conversation = opened.values[-1][1].rstrip("*")  # an answer is being written
         # the page's script puts the conversation into its address with the first message
         self.tab.query = f"?c={self.conversation}"
         return opened

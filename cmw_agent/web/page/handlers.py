@@ -18,7 +18,7 @@ from cmw_agent.chat.model_choice import EFFORT, MODEL
 from cmw_agent.chat.turn import SETTLE_SECONDS, TurnReader
 from cmw_agent.conversations.sessions import LiveSession
 from cmw_agent.core.errors import NotFoundError, UserError
-from cmw_agent.core.events import TextDelta, TextWasThinking, TurnFinished, TurnStarted
+from cmw_agent.core.events import TextDelta, TextWasThinking, TurnFinished
 from cmw_agent.core.store_errors import mapped_store_errors
 from cmw_agent.identity.principals import first_conversation
 from cmw_agent.runtime.runtime import Runtime
@@ -34,7 +34,7 @@ from cmw_agent.web.page.page_request import (
     request_id,
 )
 from cmw_agent.web.page.page_view import RUNNING, PageView, Shown, load_view
-from cmw_agent.web.page.turn_view import TurnView
+from cmw_agent.web.page.turn_view import TurnView, stored_updates
 from memory.errors import ConversationNotFoundError, StoreError
 from memory.records import Conversation, StoredFile, new_conversation_id
 
@@ -70,10 +70,10 @@ class Handlers:
         if (notice := await self._select_agent(session, agent)) is not None:
             yield notice
         kept: Mapping[str, Any] = {}
-        started: TurnStarted | None = None
+        running_seq: int | None = None
         if isinstance(named_id, str) and named_id:
             await self._runtime.chat.stored(session.owner, named_id)
-            started = await self._runtime.chat.answering(session.owner, named_id)
+            running_seq = await self._runtime.chat.answering(session, named_id)
             conversation = await self._adopt(session, named_id)
             if conversation is None:
                 yield Notice(NOT_FOUND_NOTE, "Not found")
@@ -81,9 +81,9 @@ class Handlers:
                 kept = conversation.context_data or {}
         page = await self._page(session)
         model = await self._runtime.model(session, kept.get(MODEL))
-        if started is not None and page.conversation_id == started.conversation_id:
+        if running_seq is not None and page.conversation_id == named_id:
             shown = [
-                *page.above(started.answer_seq).messages,
+                *page.above(running_seq).messages,
                 message("assistant", rendering.WAITING),
             ]
             yield shown, page.shown_id + RUNNING, model, kept.get(EFFORT)
@@ -94,13 +94,12 @@ class Handlers:
     async def join(self, request: gr.Request) -> AsyncGenerator[Shown, None]:
         """Stream the answer that is being written in the page's conversation, if one is."""
         session = await self._session(request, adopt=True)
-        turn = self._runtime.chat.join(session)
+        conversation, turn = session.conversation_id, self._runtime.chat.join(session)
         if turn is None:
-            session.view = None  # it ended meanwhile
-            page = await self._page(session)
-            yield page.messages, page.shown_id
+            async with contextlib.aclosing(self._stored_parts(session)) as values:
+                async for shown in values:
+                    yield shown
             return
-        conversation = session.conversation_id
         async with turn:
             page = await self._page(session)
             if page.conversation_id != conversation:  # the page has switched to another one
@@ -284,8 +283,14 @@ class Handlers:
         session = self._runtime.registry.find(key, principal)
         named_id = request.query_params.get("c")
         conversation = session.conversation_id if session is not None else named_id
-        if isinstance(conversation, str):
+        if not isinstance(conversation, str):
+            return
+        if self._runtime.chat.is_running(principal.id, conversation):
             await self._runtime.chat.stop(principal.id, conversation)
+            return
+        with mapped_store_errors():  # another process runs it
+            memory = self._runtime.memory_of(principal)
+            await memory.request_stop(principal.id, conversation)
 
     async def chat(self, message: str, request: gr.Request) -> AsyncIterator[str]:
         """Answer a message on the caller's own session, for programs.
@@ -404,6 +409,21 @@ class Handlers:
         ) as values:
             async for shown in values:
                 yield shown
+
+    async def _stored_parts(self, session: LiveSession) -> AsyncGenerator[Shown, None]:
+        """Yield the page while another process writes its answer, and once more when that has ended."""
+        session.view = None
+        page = await self._page(session)
+        seq = await self._runtime.chat.answering(session, page.conversation_id)
+        if seq is not None:
+            async with contextlib.aclosing(stored_updates(session, page.above(seq))) as updates:
+                async for messages in updates:
+                    if session.conversation_id != page.conversation_id:
+                        break
+                    yield messages, UNCHANGED
+        session.view = None
+        page = await self._page(session)
+        yield page.messages, page.shown_id
 
     async def _stream(
         self,

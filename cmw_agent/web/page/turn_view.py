@@ -1,7 +1,9 @@
 """The view of a page while a turn runs."""
 
+import contextlib
 from collections.abc import AsyncGenerator, Sequence
 
+from cmw_agent.chat.stored_answer import stored_parts
 from cmw_agent.chat.turn import TurnReader
 from cmw_agent.conversations.sessions import LiveSession
 from cmw_agent.core.events import TurnStarted
@@ -10,6 +12,22 @@ from cmw_agent.web.page import rendering
 from cmw_agent.web.page.drawn_message import DrawnMessage
 from cmw_agent.web.page.live_answer import LiveAnswer
 from cmw_agent.web.page.page_view import PageView, load_messages
+
+
+async def stored_updates(
+    session: LiveSession, above: PageView
+) -> AsyncGenerator[list[DrawnMessage]]:
+    """Yield the page's messages while another process writes the answer below `above`.
+
+    Raises:
+        UserError: The memory fails.
+    """
+    async with contextlib.aclosing(stored_parts(session, above.conversation_id)) as parts:
+        async for events in parts:
+            answer = LiveAnswer(above.messages)
+            for event in events:
+                answer.add(event)
+            yield answer.drawn()
 
 
 class TurnView:
