@@ -35,7 +35,7 @@ async def test_a_reload_in_mid_answer_joins_the_running_answer(
     await page.write("[gated-3] not cut by a reload")
     await model.wait_held("reload")
     await expect(page.answers).to_have_text(["You said: [gated-3]"])
-    conversation = page.conversation()
+    conversation = await page.named()
     await page.page.goto("about:blank")
     await wait_until_unfollowed(app)
     await page.open(f"?c={conversation}")
