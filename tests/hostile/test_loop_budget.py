@@ -55,6 +55,7 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
         "cmw_agent.channels.whatsapp.worker.Worker._leave_untouched",
         "cmw_agent.channels.whatsapp.worker.Worker._run",
         "cmw_agent.chat.service.ChatService._keep",
+        "cmw_agent.chat.stored_answer.stored_parts",
         "cmw_agent.files.extraction._end",
         "cmw_agent.files.uploads.paced",
         "cmw_agent.runtime.scheduler.Scheduler._work",
