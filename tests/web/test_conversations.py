@@ -59,7 +59,7 @@ async def test_a_second_tab_shows_the_running_answer_and_stops_it_for_both(
     await model.wait_held("in two tabs")
     await expect(page.answers).to_have_text(["You said: [gated-3]"])
     other = await people.tab_in(page.page.context, app)
-    await other.open(f"?c={page.conversation()}")
+    await other.open(f"?c={await page.named()}")
     await expect(other.answers).to_have_text(["You said: [gated-3]"])
     await other.stop.click()
     await model.wait_aborted(aborted + 1)
