@@ -228,6 +228,7 @@ class ChatService:
         model: str | None = None,
         effort: str | None = None,
         request_id: str = "-",
+        is_private: bool = False,
     ) -> TurnReader:
         """Answer a conversation that the caller has brought along; nothing of it is stored.
 
@@ -240,6 +241,7 @@ class ChatService:
             model: The model that is to answer, where it is not the agent's.
             effort: How much it is to think, where it has a choice.
             request_id: Names the request in the logs.
+            is_private: Whether the logs name nobody either.
 
         Raises:
             InvalidMessageError: The last message is empty, too long or not text.
@@ -251,10 +253,15 @@ class ChatService:
         turn = Turn(secrets.token_hex(16), text, is_new=True, request_id=request_id)
         history = [*earlier, HistoryMessage("user", text)]
         strategy = StatelessTurn(
-            self._dependencies, session, history, instructions, ModelChoice.of(model, effort)
+            self._dependencies,
+            session,
+            history,
+            instructions,
+            ModelChoice.of(model, effort),
+            is_private=is_private,
         )
         self._start(turn, strategy, self._take_slot(session))
-        return turn.read()
+        return turn.read(session)
 
     def join(self, session: LiveSession) -> TurnReader | None:
         """Let a session read the turn that runs in its conversation, whoever has begun it.

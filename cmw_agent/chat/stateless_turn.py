@@ -28,6 +28,7 @@ class StatelessTurn:
         messages: The conversation; its last message is the user's.
         instructions: What the model is told beside the agent's prompt, if anything.
         choice: The model that is to answer and its effort, where they are not the agent's.
+        is_private: Whether the logs name nobody.
     """
 
     needs_slot = True
@@ -40,12 +41,15 @@ class StatelessTurn:
         messages: Sequence[HistoryMessage],
         instructions: str | None,
         choice: ModelChoice,
+        *,
+        is_private: bool = False,
     ) -> None:
         self.session = session
         self._dependencies = dependencies
         self._messages = messages
         self._instructions = instructions
         self._choice = choice
+        self.log_name = "-" if is_private else session.principal.log_name
 
     async def begin(self, profile: AgentProfile) -> Beginning:
         """Return at once: nothing is stored."""

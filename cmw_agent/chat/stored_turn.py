@@ -128,6 +128,11 @@ class StoredTurn:
         self._summary_models: RunModels | None = None
 
     @property
+    def log_name(self) -> str:
+        """The name of the turn's principal in the logs."""
+        return self.session.principal.log_name
+
+    @property
     def needs_slot(self) -> bool:
         """Whether the turn takes one of its owner's slots: a repeated request takes none."""
         return self._first is None

@@ -181,7 +181,7 @@ class Turn:
         """Hand `event` to all readers."""
         if isinstance(event, TurnStarted):
             self.started = event
-            self._begun.set()
+            self.set_begun()
         elif isinstance(event, TurnFinished):
             self.finished = event
         for reader in self._readers:
@@ -216,6 +216,10 @@ class Turn:
         if self._task is not None:
             await asyncio.wait([self._task], timeout=SETTLE_SECONDS)
 
+    def set_begun(self) -> None:
+        """Wake those who wait for the beginning; where nothing is stored, no event says it."""
+        self._begun.set()
+
     async def begun(self) -> None:
         """Wait until the turn has begun, or has ended without a beginning."""
         await self._begun.wait()
@@ -226,7 +230,7 @@ class Turn:
             reader.release_session()
 
     def _wake(self) -> None:
-        self._begun.set()
+        self.set_begun()
         for reader in self._readers:
             reader.wake()
 
@@ -322,6 +326,11 @@ class TurnReader:
     def stop(self) -> None:
         """Stop the turn, for all its readers; what has come is kept."""
         self._turn.stop()
+
+    async def begun(self) -> bool:
+        """Wait until the turn has begun; return False where it could not, as the iteration says."""
+        await self._turn.begun()
+        return self._turn.refusal is None
 
     async def ended(self) -> None:
         """Wait until the turn is stored."""

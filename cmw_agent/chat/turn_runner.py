@@ -135,7 +135,7 @@ class TurnRunner:
             What may be summarised where a complete answer was stored, None otherwise.
         """
         session, observer = self.session, self._dependencies.observer
-        self._watch = observer.turn(session.channel, session.principal.log_name)
+        self._watch = observer.turn(session.channel, self._strategy.log_name)
         try:
             if not self._strategy.needs_slot:
                 return await self._run()
@@ -184,6 +184,7 @@ class TurnRunner:
             beginning = replace(beginning, is_stopped=True)
         if beginning.started is not None:
             self._turn.emit(beginning.started)
+        self._turn.set_begun()
         if beginning.is_repeated:
             await self._repeat(beginning)
             return None
@@ -316,7 +317,7 @@ class TurnRunner:
             error_id=error_id,
             kind=kind,
             request=self._turn.request_id,
-            principal=self.session.principal.log_name,
+            principal=self._strategy.log_name,
             turn=self._turn_id or "-",
             cause=describe_exception(cause) if cause is not None else "-",
             **log_fields(cause),
@@ -355,7 +356,7 @@ class TurnRunner:
         log_end(
             self._outcome,
             self.session.channel,
-            self.session.principal.log_name,
+            self._strategy.log_name,
             seconds=time.monotonic() - self._started,
             tokens=self._answer.tokens or 0,
             request=self._turn.request_id,

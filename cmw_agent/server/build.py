@@ -74,6 +74,9 @@ SCRIPTS = (
     "effort",
     "shares",
     "versions",
+    "temporary",
+    "switching",
+    "attention",
 )  # beside the first
 
 

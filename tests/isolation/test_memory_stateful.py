@@ -21,7 +21,14 @@ from hypothesis.stateful import (
 from memory.engine.database import migrate, open_database
 from memory.errors import ConversationBusyError, ConversationNotFoundError
 from memory.manager import ConversationMemoryManager
-from memory.records import ConversationOrigin, MessageStatus, NewTurn, TurnTicket
+from memory.records import (
+    Arrangement,
+    ConversationOrigin,
+    MessageStatus,
+    NewTurn,
+    Section,
+    TurnTicket,
+)
 from tests.contract.conftest import LEASE, Clock, postgres_server
 from tests.databases import take_over
 
@@ -44,7 +51,17 @@ class Known:
     running: str | None = None
     lease_ends: float = 0.0
     title: str = ""
+    is_renamed: bool = False
+    order: Arrangement = dataclasses.field(
+        default_factory=lambda: Arrangement(is_pinned=False, is_archived=False, folder="")
+    )
     deleted: bool = False
+
+    @property
+    def section(self) -> str:
+        if self.order.is_archived:
+            return "archived"
+        return "arranged" if self.order.is_pinned or self.order.folder else "recent"
 
 
 class Owners(RuleBasedStateMachine):
@@ -145,7 +162,7 @@ class Owners(RuleBasedStateMachine):
         known.messages.pop()
         if text is not None:
             known.messages[-1] = ("user", text, "complete")
-            if len(known.messages) == 1:
+            if len(known.messages) == 1 and not known.is_renamed:
                 known.title = " ".join(text.split())
         self.begun(known, ticket, key)
 
@@ -210,7 +227,42 @@ class Owners(RuleBasedStateMachine):
         refusal = None if known else ConversationNotFoundError
         self.attempt(self.memory.rename(owner, conversation_id, title), refusal)
         if known is not None:
-            known.title = " ".join(title.split())
+            known.title, known.is_renamed = " ".join(title.split()), True
+
+    @rule(owner=owners, conversation_id=conversations, title=st.sampled_from(["a", "b"]))
+    def name(self, owner: str, conversation_id: str, title: str) -> None:
+        """A title of a model, which replaces none that the owner has given."""
+        known = self.visible(owner, conversation_id)
+        times = (
+            [ticket.conversation_created_at for ticket in known.tickets.values()] if known else []
+        )
+        created_at = next((time for time in times if time is not None), self.clock())
+        was_stored = self.run(
+            self.memory.store_title(
+                owner, conversation_id, title, conversation_created_at=created_at
+            )
+        )
+        assert was_stored <= (known is not None and not known.is_renamed)
+        if known is not None and was_stored:
+            known.title = title
+
+    @rule(
+        owner=owners,
+        conversation_id=conversations,
+        change=st.builds(
+            Arrangement,
+            st.none() | st.booleans(),
+            st.none() | st.booleans(),
+            st.none() | st.sampled_from(["", "work"]),
+        ),
+    )
+    def arrange(self, owner: str, conversation_id: str, change: Arrangement) -> None:
+        known = self.visible(owner, conversation_id)
+        refusal = None if known else ConversationNotFoundError
+        self.attempt(self.memory.arrange(owner, conversation_id, change), refusal)
+        if known is not None:
+            given = {k: v for k, v in dataclasses.asdict(change).items() if v is not None}
+            known.order = dataclasses.replace(known.order, **given)
 
     @rule(owner=owners, conversation_id=conversations)
     def delete(self, owner: str, conversation_id: str) -> None:
@@ -287,6 +339,11 @@ class Owners(RuleBasedStateMachine):
             assert {c.conversation_id: (c.message_count, c.title) for c in listed} == {
                 name: (len(known.messages), known.title) for name, known in mine.items()
             }
+            sections: tuple[Section, ...] = ("recent", "arranged", "archived")
+            for section in sections:
+                found = self.run(self.memory.listed(owner, section, limit=500))
+                wanted = {name for name, known in mine.items() if known.section == section}
+                assert {c.conversation_id for c in found} == wanted
             for name, known in mine.items():
                 stored = self.run(self.memory.messages(owner, name, limit=500))
                 assert [(m.role, m.content, m.status) for m in stored] == known.messages

@@ -196,9 +196,11 @@ async def test_the_keyboard_reaches_everything(demo: Served, people: People) -> 
     assert [name.partition("\n")[0] for name in reached] == [
         "Toggle Sidebar",
         "New chat",
+        "Temporary chat",
         "Search conversations",
         "What is 2 * 3?",
         "Actions for What is 2 * 3?",
+        "Archive",
         "Download everything",
         "Import conversations…",
         "Delete everything",

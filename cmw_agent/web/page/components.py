@@ -38,8 +38,10 @@ EVENTS = frozenset(
     {
         "open_page",
         "reopen_page",
+        "switch_page",
         "join",
         "new_chat",
+        "new_temporary",
         "send",
         "retry",
         "edit",
@@ -64,6 +66,8 @@ JS_CHOSEN = "() => window.cmw.chosenMessage()"
 JS_OPENED = "(id, model, effort) => window.cmw.opened(id, model, effort)"
 JS_MODEL = "(model) => window.cmw.model?.(model)"
 JS_LEAVE = "() => window.cmw.leave()"
+JS_SWITCHED = "(id, model, effort, at) => window.cmw.switched(id, model, effort, at)"
+JS_NOT_SWITCHED = "() => window.cmw.notSwitched()"
 
 # Options of events that no API client may call: their values are in Gradio's form already, and
 # only the app limits how many run at once.
@@ -97,6 +101,9 @@ class _Components:
     post: gr.Button
     receipt: gr.Textbox
     reopen: gr.Button
+    temporary: gr.Button
+    switch: gr.Button
+    at: gr.Textbox
 
 
 def build_page(models: Models, handlers: Handlers, profiles: Sequence[AgentProfile]) -> gr.Blocks:
@@ -124,6 +131,7 @@ def build_page(models: Models, handlers: Handlers, profiles: Sequence[AgentProfi
 def _layout(models: Models, profiles: Sequence[AgentProfile]) -> _Components:
     with gr.Sidebar(width=280, open=False, elem_id="cmw-side"):
         new = gr.Button("New chat", icon=None, variant="primary", elem_id="cmw-new")
+        temporary = gr.Button("Temporary chat", icon=None, elem_id="cmw-temporary")
         gr.HTML('<div id="cmw-history"></div>', elem_id="cmw-recent")
     with gr.Column(elem_id="cmw-main"):
         gr.HTML(heading(models, profiles), elem_id="cmw-head", padding=False)
@@ -171,10 +179,12 @@ def _layout(models: Models, profiles: Sequence[AgentProfile]) -> _Components:
         key = gr.Textbox(visible=False)
         conversation = gr.Textbox(visible=False)
         files = gr.Textbox(visible=False)
+        at = gr.Textbox(visible=False)
         # Pressed and read by the page's scripts alone.
         post = gr.Button("Post", visible="hidden", elem_id="cmw-post")
         receipt = gr.Textbox(visible="hidden", elem_id="cmw-receipt")
         reopen = gr.Button("Reopen", visible="hidden", elem_id="cmw-reopen")
+        switch = gr.Button("Switch", visible="hidden", elem_id="cmw-switch")
         gr.HTML(
             '<div class="cmw-foot">Answers can be wrong. Your conversations are yours alone.</div>',
             elem_id="cmw-foot",
@@ -194,6 +204,9 @@ def _layout(models: Models, profiles: Sequence[AgentProfile]) -> _Components:
         post,
         receipt,
         reopen,
+        temporary,
+        switch,
+        at,
     )
 
 
@@ -249,10 +262,22 @@ def _on_open(demo: gr.Blocks, components: _Components, handlers: Handlers) -> No
     components.reopen.click(handlers.reopen_page, None, opened, **PRIVATE_EVENT).then(
         None, [components.conversation], None, js=JS_OPENED, api_visibility="private"
     )
+    switched = [*shown, components.at]
+    switch = components.switch.click(
+        handlers.switch_page,
+        None,
+        [components.chat, *switched],
+        trigger_mode="multiple",  # back and forward may be pressed faster than it answers
+        **PRIVATE_EVENT,
+    )
+    switch.then(None, switched, None, js=JS_SWITCHED, api_visibility="private")
+    switch.failure(None, None, None, js=JS_NOT_SWITCHED, api_visibility="private")
     components.model.change(None, [components.model], None, js=JS_MODEL, api_visibility="private")
     components.new.click(handlers.new_chat, None, opened, **PRIVATE_EVENT).then(
         None, None, None, js=JS_LEAVE, api_visibility="private"
     )
+    # Its script marks the page as temporary at the click, before the server has answered.
+    components.temporary.click(handlers.new_temporary, None, opened, **PRIVATE_EVENT)
 
 
 def _on_join(components: _Components, handlers: Handlers) -> None:

@@ -27,25 +27,39 @@ from cmw_agent.web.page import receipts, rendering
 from cmw_agent.web.page.drawn_message import DrawnMessage, message
 from cmw_agent.web.page.page_request import (
     file_ids,
+    hit_seq,
     idempotency_key,
     identify,
     message_index,
     model_choice,
     request_id,
 )
-from cmw_agent.web.page.page_view import RUNNING, PageView, Shown, load_view
+from cmw_agent.web.page.page_view import RUNNING, PageView, Shown, load_view, load_view_from
+from cmw_agent.web.page.temporary import (
+    NO_FILES,
+    NO_RATING,
+    TemporaryAnswers,
+    TemporaryChat,
+    temporary_chat,
+)
 from cmw_agent.web.page.turn_view import TurnView, stored_updates
 from memory.errors import ConversationNotFoundError, StoreError
 from memory.records import Conversation, StoredFile, new_conversation_id
 
 Opened = tuple[Any, str, Any, Any]  # messages, `PageView.shown_id`, model, effort
+Switched = tuple[Any, Any, Any, Any, str]  # the same, and the index of a drawn message, or none
 Sent = tuple[Any, Any, Any]  # messages, `PageView.shown_id`, receipt
 
 MAX_SHOWN = 400  # messages that a page shows, however often it asks for earlier ones
 # Drawn messages above a new question: each update of an answer sends and compares all of them.
 MAX_ABOVE = rendering.PAGE_MESSAGES + 10
 SIGN_IN_NOTE = "Nobody answers you here yet; please sign in."
+TOO_FAR_NOTE = "The message that was found is further back than a page can show; a saved file of the chat has it."
 NOT_FOUND_NOTE = "This conversation was not found. Here is a new one."
+
+NOT_EDITABLE = (
+    "Only your own messages can be edited, and in a temporary chat only the last of them."
+)
 
 
 class Handlers:
@@ -57,6 +71,10 @@ class Handlers:
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
+
+    @property
+    def _temporary(self) -> TemporaryAnswers:
+        return TemporaryAnswers(self._runtime.chat, self._runtime.settings.history_tokens)
 
     async def open_page(self, request: gr.Request) -> AsyncGenerator[Notice | Opened, None]:
         """Open the page: show the conversation that its address names, or a new one.
@@ -94,6 +112,9 @@ class Handlers:
     async def join(self, request: gr.Request) -> AsyncGenerator[Shown, None]:
         """Stream the answer that is being written in the page's conversation, if one is."""
         session = await self._session(request, adopt=True)
+        if temporary_chat(session) is not None:
+            yield await self._present(session)
+            return
         conversation, turn = session.conversation_id, self._runtime.chat.join(session)
         if turn is None:
             async with contextlib.aclosing(self._stored_parts(session)) as values:
@@ -101,10 +122,10 @@ class Handlers:
                     yield shown
             return
         async with turn:
-            page = await self._page(session)
-            if page.conversation_id != conversation:  # the page has switched to another one
-                yield page.messages, page.shown_id
+            if session.conversation_id != conversation:  # the page has switched to another one
+                yield await self._present(session)
                 return
+            page = await self._page(session)
             async with contextlib.aclosing(self._stream(session, page, turn)) as values:
                 async for shown in values:
                     yield shown
@@ -112,15 +133,59 @@ class Handlers:
     async def reopen_page(self, request: gr.Request) -> AsyncGenerator[Notice | Shown, None]:
         """Show the conversation again after the page's connection was lost, as `open_page` does.
 
-        The model that the user has chosen stays.
+        The model that the user has chosen stays. A temporary chat has no id.
         """
+        if temporary_chat(session := await self._session(request)) is not None:
+            yield await self._present(session)
+            return
         async with contextlib.aclosing(self.open_page(request)) as values:
             async for value in values:
                 yield value if isinstance(value, Notice) else value[:2]
 
+    async def switch_page(self, request: gr.Request) -> AsyncGenerator[Notice | Switched, None]:
+        """Open the conversation that the page's address names now, or a new one, without a reload.
+
+        Yields what `open_page` does, and the index of the message at the address's `at`, if any.
+        """
+        session = await self._session(request)
+        await self._begin_new(session)
+        mark = ""
+        try:
+            async with contextlib.aclosing(self.open_page(request)) as values:
+                async for opened in values:
+                    if isinstance(opened, Notice):
+                        yield opened
+                    else:
+                        mark = RUNNING if opened[1].endswith(RUNNING) else ""
+                        yield (*opened, "")
+            if (seq := hit_seq(request.query_params.get("at"))) is not None:
+                for switched in await self._show_hit(session, seq, mark):
+                    yield switched
+        except UserError:
+            yield [], UNCHANGED, UNCHANGED, UNCHANGED, ""  # the page has left what it showed
+            raise
+
+    async def _show_hit(self, session: LiveSession, seq: int, mark: str) -> list[Notice | Switched]:
+        page = await self._page(session)
+        if (index := page.index_of(seq)) is not None:
+            return [(UNCHANGED, UNCHANGED, UNCHANGED, UNCHANGED, str(index))]
+        if not page.has_earlier:
+            return []
+        found = await load_view_from(session, page.conversation_id, seq, MAX_SHOWN)
+        if found is None:
+            return [Notice(TOO_FAR_NOTE, "Not shown")]
+        if session.conversation_id != page.conversation_id:
+            return []
+        session.view, index = found, found.index_of(seq)
+        shown = rendering.with_ratings(found.messages, found.feedback)
+        at = "" if index is None else str(index)
+        return [(shown, found.shown_id + mark, UNCHANGED, UNCHANGED, at)]
+
     async def earlier(self, request: gr.Request) -> Shown:
         """Show further messages from the beginning of the conversation."""
         session = await self._session(request, adopt=True)
+        if temporary_chat(session) is not None:
+            return await self._present(session)
         page = await self._page(session)
         if session.readers or not page.has_earlier:
             return page.messages, page.shown_id
@@ -143,6 +208,8 @@ class Handlers:
 
     async def _rate(self, request: gr.Request, rating: gr.LikeData) -> None:
         session = await self._session(request, adopt=True)
+        if temporary_chat(session) is not None:
+            raise NotFoundError(NO_RATING)
         page = await self._page(session)
         index = message_index(rating)
         if index is None or not 0 <= index < len(page.seqs):
@@ -157,8 +224,14 @@ class Handlers:
         """Begin a new conversation; a running answer goes on in the one that the page leaves."""
         session = await self._session(request)
         await self._begin_new(session)
-        page = await self._page(session)
-        return page.messages, page.shown_id
+        return await self._present(session)
+
+    async def new_temporary(self, request: gr.Request) -> Shown:
+        """Begin a temporary chat; it has no id, and is in the session alone."""
+        session = await self._session(request)
+        await self._begin_new(session)
+        session.conversation_id, session.view = None, TemporaryChat()
+        return [], ""
 
     async def _begin_new(self, session: LiveSession) -> None:
         session.conversation_id = session.view = None  # first: the running event reads it
@@ -185,7 +258,7 @@ class Handlers:
             return
         try:
             async with contextlib.aclosing(
-                self._send(session, text, idempotency_key(key), file_ids(files), model, request)
+                self._sent(session, text, key, files, model, request)
             ) as values:
                 async for value in values:
                     yield value
@@ -193,6 +266,30 @@ class Handlers:
             if not key or not receipts.may_succeed_later(error):
                 raise
             yield UNCHANGED, UNCHANGED, receipts.postponed(key, error)
+
+    def _sent(
+        self,
+        session: LiveSession,
+        text: str,
+        key: str,
+        files: str,
+        model: object,
+        request: gr.Request,
+    ) -> AsyncGenerator[Sent, None]:
+        if (chat := temporary_chat(session, key)) is None:
+            return self._send(session, text, idempotency_key(key), file_ids(files), model, request)
+        if file_ids(files):
+            raise InvalidMessageError(NO_FILES)
+        return self._send_temporary(session, chat, text, key, model)
+
+    async def _send_temporary(
+        self, session: LiveSession, chat: TemporaryChat, text: str, key: str, model: object
+    ) -> AsyncGenerator[Sent, None]:
+        answering = self._temporary.answer(session, chat, text, model_choice(model))
+        receipt = receipts.stored(key, receipts.NO_CONVERSATION)
+        async with contextlib.aclosing(self._shown(session, chat, answering)) as values:
+            async for messages, shown_id in values:
+                yield messages, shown_id, receipt
 
     async def _send(
         self,
@@ -277,12 +374,12 @@ class Handlers:
     ) -> AsyncGenerator[Notice | Shown, None]:
         """Answer the edited text of a message, beside which the former one stays as a version."""
         session = await self._session(request, adopt=True)
-        page = await self._page(session)
+        page = temporary_chat(session) or await self._page(session)
         index = message_index(change)
         value: Any = change.value
         try:
             if page.question_at(index) is None or not isinstance(value, str):
-                raise InvalidMessageError("Only your own messages can be edited.")
+                raise InvalidMessageError(NOT_EDITABLE)
             if (reply := await self._control(session, value, _begin_later)) is not None:
                 yield _notice(reply)
                 yield await self.new_chat(request)
@@ -298,6 +395,9 @@ class Handlers:
         """Stop the running answer; what has come of it is stored."""
         key, principal = identify(request)
         session = self._runtime.registry.find(key, principal)
+        if session is not None and (chat := temporary_chat(session)) is not None:
+            await chat.stop()
+            return
         named_id = request.query_params.get("c")
         conversation = session.conversation_id if session is not None else named_id
         if not isinstance(conversation, str):
@@ -400,6 +500,13 @@ class Handlers:
                 session.view = page
                 return page
 
+    async def _present(self, session: LiveSession) -> Shown:
+        """Return what the session's page shows now: a temporary chat or a conversation."""
+        if (chat := temporary_chat(session)) is not None:
+            return chat.messages, ""
+        page = await self._page(session)
+        return list(page.messages), page.shown_id
+
     # -- a turn on the page -------------------------------------------------------
 
     async def _regenerate(
@@ -413,6 +520,12 @@ class Handlers:
             index: Of the drawn message; None for the last question.
         """
         session = await self._session(request, adopt=True)
+        if (chat := temporary_chat(session)) is not None:
+            answering = self._temporary.answer_again(session, chat, text)
+            async with contextlib.aclosing(self._shown(session, chat, answering)) as values:
+                async for shown in values:
+                    yield shown
+            return
         page = await self._page(session)
         if index is None:
             index = _last_question(page.messages)
@@ -446,9 +559,24 @@ class Handlers:
                     if session.conversation_id != page.conversation_id:
                         break
                     yield messages, UNCHANGED
-        session.view = None
-        page = await self._page(session)
-        yield page.messages, page.shown_id
+        if session.conversation_id == page.conversation_id:
+            session.view = None
+        yield await self._present(session)
+
+    async def _shown(
+        self,
+        session: LiveSession,
+        chat: TemporaryChat,
+        answering: AsyncGenerator[list[DrawnMessage]],
+    ) -> AsyncGenerator[Shown, None]:
+        """Yield the page while an answer of a temporary chat is written, as long as it shows that."""
+        async with contextlib.aclosing(answering) as drawn:
+            async for messages in drawn:
+                if session.view is not chat:
+                    break
+                yield messages, ""
+        if session.view is not chat:
+            yield await self._present(session)
 
     async def _stream(
         self,
@@ -464,8 +592,8 @@ class Handlers:
             async for messages in updates:
                 yield messages, UNCHANGED
         if session.conversation_id != view.conversation_id:
-            # The page has switched to a new chat: the last value must show that.
-            yield list((await self._page(session)).messages), UNCHANGED
+            # The page has switched to another chat: the last value must show that.
+            yield await self._present(session)
             return
         session.view = turn_view.result()
         yield session.view.messages, session.view.shown_id

@@ -70,6 +70,12 @@ def model_choice(value: object) -> tuple[str | None, str | None]:
     )
 
 
+def hit_seq(value: object) -> int | None:
+    """Return the seq of the message that the page's address names; None without one."""
+    is_seq = isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 9
+    return int(str(value)) if is_seq else None
+
+
 def message_index(event: gr.EditData | gr.LikeData) -> int | None:
     """Return the index of an edited or rated message in the Chatbot's value.
 

@@ -15,6 +15,7 @@ from memory.records import StoredMessage
 
 Shown = tuple[list[DrawnMessage], Any]  # messages, and `PageView.shown_id` or UNCHANGED
 
+AROUND = 7  # the message that a search has found is shown with so many before it
 # After a conversation's id:
 EARLIER = "+"  # the page does not show its beginning
 RUNNING = "*"  # an answer is being written, which the page is to join
@@ -48,6 +49,15 @@ class PageView:
     def shown_id(self) -> str:
         """The conversation's id as the page gets it, with `EARLIER` where messages are left out."""
         return self.conversation_id + (EARLIER if self.has_earlier else "")
+
+    def index_of(self, seq: int) -> int | None:
+        """Return the index of the drawn message with the text of a stored one; None without one."""
+        drawn = [
+            (len(item["content"][0].get("text", "")), -index)
+            for index, (item, of) in enumerate(zip(self.messages, self.seqs, strict=False))
+            if of == seq and not item["metadata"]
+        ]
+        return -max(drawn)[1] if drawn else None
 
     @property
     def has_earlier(self) -> bool:
@@ -101,6 +111,25 @@ async def load_view(
 def first_seq(stored: Sequence[StoredMessage]) -> int:
     """Return the seq of the path's first message where it is among the stored ones, else 1."""
     return stored[0].seq if stored and not stored[0].parent_seq else 1
+
+
+async def load_view_from(
+    session: LiveSession, conversation_id: str, seq: int, most: int
+) -> PageView | None:
+    """Return the view of a conversation from a few messages before `seq` on.
+
+    None where that would be more than `most` stored messages.
+
+    Raises:
+        UserError: The memory fails, or the owner has no such conversation.
+    """
+    with mapped_store_errors():
+        found = await session.memory.messages_after(
+            session.owner, conversation_id, after_seq=max(seq - AROUND, 0), limit=most + 1
+        )
+    if len(found) > most:
+        return None
+    return await load_view(session, conversation_id, max(len(found), rendering.PAGE_MESSAGES))
 
 
 async def load_messages(

@@ -63,12 +63,12 @@ footer { display: none !important; }
 #cmw-models { max-width: 16rem; flex: none; margin-inline: 0 auto; }
 .cmw-agents { display: flex; gap: .75rem; font-size: .85rem; }
 .cmw-model.demo::before { background: #d97706; }
-.cmw-demo, #cmw-frame-note, #cmw-visit-note { font-size: .82rem; line-height: 1.45; padding: .45rem .75rem;
+.cmw-demo, #cmw-frame-note, #cmw-visit-note, #cmw-temporary-note { font-size: .82rem; line-height: 1.45; padding: .45rem .75rem;
   border-radius: .6rem; color: var(--body-text-color);
   background: color-mix(in srgb, #e08a00 13%, transparent); }
 .cmw-demo { margin: .4rem 0 0; }
 .cmw-demo code { background: none; border: 0; padding: 0; font-size: .95em; font-weight: 600; }
-#cmw-frame-note, #cmw-visit-note { flex: 0 0 auto; }
+#cmw-frame-note, #cmw-visit-note, #cmw-temporary-note { flex: 0 0 auto; }
 #cmw-frame-note a { text-decoration: underline; }
 .cmw-foot { font-size: .72rem; text-align: center; color: var(--body-text-color-subdued); }
 
@@ -79,6 +79,9 @@ footer { display: none !important; }
 #cmw-chat .message-wrap { overflow-anchor: auto; }
 #cmw-chat .message-wrap .prose.chatbot.md { opacity: 1; }
 #cmw-chat .message { overflow-wrap: anywhere; }
+#cmw-chat .cmw-hit { outline: 2px solid var(--color-accent); outline-offset: -2px; border-radius: .5rem;
+  background: color-mix(in srgb, var(--color-accent) 12%, transparent); }
+::highlight(cmw-hit) { color: black; background: #ffd43b; }
 /* A message may hold HTML of a model's making: it must not draw over the rest of the page. */
 #cmw-chat .message > [data-testid] { contain: paint; }
 #cmw-chat .file-container:has(img) :is(.file-icon, .file-type, .file-name) { display: none; }
@@ -163,6 +166,11 @@ footer { display: none !important; }
 #cmw-side .sidebar-content > .column { gap: .75rem; }
 #cmw-new { width: calc(100% - 2.25rem); font-size: .95rem; padding: .45rem 1rem; box-shadow: none;
   border-radius: .75rem; }
+#cmw-temporary { width: 100%; font-size: .88rem; font-weight: 400; padding: .35rem 1rem; box-shadow: none;
+  border: 1px dashed var(--border-color-primary); border-radius: .75rem; background: none; }
+#cmw-temporary:is(:hover, :focus-visible) { background: var(--border-color-primary); }
+.cmw-temporary #cmw-input { border-style: dashed; }
+.cmw-temporary #cmw-attach, .cmw-temporary #cmw-chat button:is([aria-label=Like], [aria-label=Dislike]) { display: none; }
 #cmw-recent { padding: 0; background: transparent; }
 .cmw-history { display: flex; flex-direction: column; gap: .5rem; }
 .cmw-history .cmw-label { font-size: .75rem; font-weight: 600; margin: .5rem .6rem .15rem;

@@ -1,7 +1,8 @@
 /* What this browser stores for the page's user, and which of its tabs are open.
  *
  * Everything is stored under the user's opaque name, which the server gives: whoever signs in next
- * on this browser has another one. Where storage is refused, it lasts as long as the page.
+ * on this browser has another one. Where storage is refused, it lasts as long as the page. Nothing
+ * of a temporary chat is stored.
  */
 (() => {
   "use strict";
@@ -10,7 +11,9 @@
   const OLD_MS = 30 * 86_400_000;
   const GONE_MS = 10 * 60_000; // a tab that wrote nothing for so long counts as closed where none can be asked
   const KINDS = ["outbox", "drafts"];
+  const TEMPORARY = "temporary:"; // begins the name of a temporary chat
   const memory = new Map(); // what cannot be stored
+  const temporary = new Map(); // what waits in the page's temporary chat
   let user = null;
   let isOver = false;
 
@@ -49,7 +52,7 @@
 
   const keyOf = (kind) => `${PREFIX}${user}.${kind}`;
 
-  function read(kind) {
+  function readStored(kind) {
     const key = keyOf(kind);
     try {
       if (user && !memory.has(key)) return JSON.parse(localStorage.getItem(key)) ?? [];
@@ -57,8 +60,7 @@
     return memory.get(key) ?? [];
   }
 
-  // Stores a list of items, each with the time `at` of its last change; returns whether it lasts.
-  function write(kind, items) {
+  function writeStored(kind, items) {
     if (isOver) return true;
     const key = keyOf(kind);
     memory.set(key, items);
@@ -69,6 +71,17 @@
       memory.delete(key);
       return true;
     } catch { return false; /* storage is refused or full */ }
+  }
+
+  const isTemporary = (chat) => chat.startsWith(TEMPORARY);
+
+  const read = (kind) => [...readStored(kind), ...(temporary.get(kind) ?? [])];
+
+  // Stores a list of items, each with its `conversation` and the time `at` of its last change; returns
+  // whether it lasts as long as it should.
+  function write(kind, items) {
+    temporary.set(kind, items.filter((item) => isTemporary(item.conversation)));
+    return writeStored(kind, items.filter((item) => !isTemporary(item.conversation)));
   }
 
   function clear() {
@@ -91,7 +104,11 @@
   }
 
   window.cmw.store = {
-    ready, read, write, closedTabs,
+    ready, read, write, closedTabs, isTemporary,
+    // The chat that the page shows: a conversation's id, the name of a temporary chat, or "" for a new one.
+    chat: () => window.cmw.temporaryChat() ?? window.cmw.conversation() ?? "",
+    newTemporary: () => TEMPORARY + window.cmw.newKey(),
+    endTemporary() { temporary.clear(); },
     tab: () => tab,
     clear,
     // At sign-out: nobody else may find here what the user has written.

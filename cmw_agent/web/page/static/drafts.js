@@ -1,16 +1,16 @@
 /* What stands in the box and was not sent: stored as it is written, for each conversation and tab.
  *
- * A tab that opens a conversation finds its own draft there, else that of a tab that was closed.
+ * A tab that opens a conversation finds its own draft there, else that of a tab that was closed. In a
+ * temporary chat it stands in the box alone, and goes with the chat.
  */
 (() => {
   "use strict";
-  const { store, box, conversation } = window.cmw;
+  const { store, box } = window.cmw;
   const WRITE_MS = 250;
   const MOST = 100;
   let shown = null; // the conversation whose draft stands in the box; null while none does
   let timer = 0;
 
-  const here = () => conversation() ?? "";
   const isOwn = (item, of) => item.conversation === of && item.tab === store.tab();
 
   function put(of, text) {
@@ -22,7 +22,7 @@
   function save() {
     clearTimeout(timer);
     timer = 0;
-    if (shown !== null) put(shown, box()?.value ?? "");
+    if (shown !== null && !store.isTemporary(shown)) put(shown, box()?.value ?? "");
   }
 
   function fill(text) {
@@ -32,15 +32,20 @@
     input.dispatchEvent(new Event("input", { bubbles: true }));
   }
 
+  function putAway() {
+    if (shown === null || shown === store.chat()) return;
+    save();
+    fill("");
+    shown = null;
+  }
+
   async function open() {
+    putAway();
     await store.ready;
     const isClosed = await store.closedTabs();
-    const of = here();
+    putAway();
+    const of = store.chat();
     if (shown === of) return;
-    if (shown !== null) {
-      save();
-      fill("");
-    }
     const found = store.read("drafts").filter((item) => item.conversation === of);
     const draft = found.find((item) => isOwn(item, of)) ?? found.findLast(isClosed);
     if (draft) {
@@ -70,6 +75,7 @@
     if (target !== box() || timer) return;
     timer = setTimeout(save, WRITE_MS);
   });
+  document.addEventListener("cmw:leaving", open);
   document.addEventListener("cmw:opened", open);
   window.addEventListener("pagehide", save);
   document.addEventListener("visibilitychange", () => { if (document.hidden) save(); });

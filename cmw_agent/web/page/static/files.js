@@ -78,6 +78,10 @@
 
   function take(files) {
     const some = [...files];
+    if (some.length && window.cmw.temporaryChat() !== null) {
+      tell("A temporary chat takes no files, since they would be stored.");
+      return true;
+    }
     if (some.length) tell("");
     for (const file of some) upload(file);
     return some.length > 0;

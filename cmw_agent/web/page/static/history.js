@@ -46,7 +46,8 @@
   }
 
   function entry(item) {
-    const link = make("a", { href: `?c=${encodeURIComponent(item.id)}`, title: item.title });
+    const at = item.seq ? `&at=${item.seq}` : ""; // the message that a search has found
+    const link = make("a", { href: `?c=${encodeURIComponent(item.id)}${at}`, title: item.title });
     link.append(make("span", { className: "cmw-title" }, item.title || "Untitled"));
     if (item.snippet) link.append(make("span", { className: "cmw-snippet" }, item.snippet));
     if (item.id === current()) link.setAttribute("aria-current", "page");
@@ -99,7 +100,9 @@
       refreshSoon();
       return;
     }
-    const focused = document.activeElement?.closest?.("#cmw-recent li")?.dataset.id;
+    const active = document.activeElement;
+    const focused = active?.closest?.("#cmw-recent li")?.dataset.id;
+    const kind = active?.tagName === "A" ? "a" : ".cmw-more";
     list.replaceChildren();
     shownFor = null;
     cursor = content.next;
@@ -114,7 +117,7 @@
     }
     more.hidden = !cursor;
     archive.refresh();
-    if (focused) root.querySelector(`li[data-id="${CSS.escape(focused)}"] .cmw-more`)?.focus();
+    if (focused) root.querySelector(`li[data-id="${CSS.escape(focused)}"] ${kind}`)?.focus();
     if (wanted) return;
     canShare = content.shares;
     showAccount(content.account);
@@ -262,7 +265,7 @@
     const undo = make("button", { type: "button" }, "Undo");
     undo.addEventListener("click", guarded(async () => {
       await ask("history/restore", { id: item.id });
-      if (here) location.search = `?c=${encodeURIComponent(item.id)}`;
+      if (here) window.cmw.go(`?c=${encodeURIComponent(item.id)}`);
       else { status.hidden = true; changed(); }
     }));
     tell(`“${item.title}” was deleted.`, undo);
@@ -324,7 +327,7 @@
   tabs.addEventListener("message", refresh);
   function changed() {
     tabs.postMessage(null); // oxlint-disable-line unicorn/require-post-message-target-origin (a channel has none)
-    return refresh();
+    return window.cmw.refresh();
   }
 
   window.cmw.refresh = refresh;

@@ -6,7 +6,7 @@
  */
 (() => {
   "use strict";
-  const { make, store, drafts, box, conversation } = window.cmw;
+  const { make, store, drafts, box } = window.cmw;
   const MOST = 20; // messages that wait in one conversation
   const DEAF_MS = 500; // after a message was sent, before Stop can be pressed
   const SHOWN_MS = 1_000; // before a message on its way is shown as one that waits
@@ -15,6 +15,8 @@
   const LABEL = 80; // characters of a message in the list
   let list, status, elsewhere;
   let isReady = false; // the page shows its conversation
+  let opened = 0; // how often it has opened or left one
+  let leftAt = Infinity; // when it left the one that the last message was sent from
   let isHeld = false; // a message was refused: those behind it wait for its user
   let sending = null; // the message that is on its way
   let posted = null; // the last that was
@@ -24,7 +26,7 @@
   let timer = 0;
   let isClosed = () => false; // whether an item's tab is closed, once that is known
 
-  const here = () => conversation() ?? "";
+  const here = store.chat;
   const all = () => store.read("outbox");
   const isMine = (item) => item.conversation === here()
     && (item.conversation || item.tab === store.tab() || isClosed(item));
@@ -100,7 +102,7 @@
       return;
     }
     const item = {
-      key: window.cmw.newKey(), conversation: here(), tab: store.tab(), text,
+      key: window.cmw.messageKey(), conversation: here(), tab: store.tab(), text,
       files: window.cmw.attached?.() ?? [], at: Date.now(),
     };
     // One that was refused and corrected goes before those that wait behind it.
@@ -152,6 +154,7 @@
     if (!first || sending || isHeld || !isReady || window.cmw.running() || window.cmw.isLost()) return;
     if (performance.now() < notBefore) return;
     sending = posted = first;
+    leftAt = Infinity;
     window.cmw.busy();
     setTimeout(show, SHOWN_MS);
     document.querySelector("#cmw-post").click();
@@ -181,12 +184,15 @@
       }
       if (sending?.key === key) sending = null;
       attempts = notBefore = 0;
-      const of = here();
+      const isLeft = window.cmw.isLeft();
+      const of = isLeft ? posted?.conversation : here();
+      const isOf = (item) => (isLeft ? item.conversation === of && item.at <= leftAt : isMine(item));
       // The new conversation has an id now, or a command has left for another: those behind follow.
-      const follows = (item) => isMine(item) && (id ? !of : item.tab === store.tab());
+      const follows = (item) => isOf(item) && !store.isTemporary(of)
+        && (id ? !of : item.tab === store.tab());
       write(all().filter((item) => item.key !== key)
         .map((item) => (follows(item) ? { ...item, conversation: id ?? "" } : item)));
-      if (id && id !== of) {
+      if (id && id !== of && !isLeft) {
         window.cmw.setConversation(id);
         if (!of) drafts.rename(id);
         window.cmw.refresh?.();
@@ -218,10 +224,19 @@
     if (isMessage || !isBusy) window.cmw.idle(null); // or another event runs, whose end follows
   });
   document.addEventListener("cmw:lost", () => { isReady = false; show(); });
+  document.addEventListener("cmw:leaving", () => {
+    opened += 1;
+    isReady = isHeld = false;
+    attempts = 0;
+    leftAt = Math.min(leftAt, Date.now());
+    show();
+  });
   document.addEventListener("cmw:opened", async () => {
+    const mine = ++opened;
     await store.ready;
     isClosed = await store.closedTabs();
-    isReady = true;
+    if (mine !== opened) return;
+    isReady = !window.cmw.isLost();
     notBefore = 0;
     show();
     pump();

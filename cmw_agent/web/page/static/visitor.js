@@ -98,12 +98,16 @@
   const SIDE = "cmw.side"; // remembered when a user closes the sidebar
   const WIDE = matchMedia("(min-width: 1100px)");
   let running = false;
+  let isLeft = false; // the page has gone to another chat than the one that its last event was for
+  let isWritten = false; // an answer is being written in the page's conversation, which is not joined yet
 
-  function setConversation(id) {
+  // `change` is how the browser's history takes it: a conversation that is left stays in it.
+  function setConversation(id, change = "replaceState") {
     const url = new URL(location.href);
+    url.searchParams.delete("at");
     if (id) url.searchParams.set("c", id);
     else url.searchParams.delete("c");
-    if (url.href !== location.href) history.replaceState(history.state, "", url);
+    if (url.href !== location.href) history[change](history.state, "", url);
   }
 
   function showEarlier(there) {
@@ -125,7 +129,28 @@
     document.body.classList.toggle("cmw-running", on);
   }
 
+  function begin() {
+    isLeft = false;
+    setRunning(true);
+  }
+
+  // Shows the answer that is being written in the page's conversation, as it grows. That of the
+  // conversation which the page has left ends on the page first.
+  function join() {
+    if (running) return;
+    isWritten = false;
+    begin(); // messages that wait are sent behind it
+    document.querySelector("#cmw-join")?.click();
+  }
+
   const fire = (event, detail) => document.dispatchEvent(new CustomEvent(`cmw:${event}`, { detail }));
+
+  // The page's address names another chat now, or a new one; its messages are still to come.
+  function leaving() {
+    isLeft = true;
+    isWritten = false;
+    fire("leaving");
+  }
 
   window.cmw = {
     // The name of the page's user in this browser, once it is known; null where nothing lasts.
@@ -141,20 +166,22 @@
     fire,
     setConversation,
     running: () => running,
+    isLeft: () => isLeft,
     // An answer begins: to a message, to an old one once more, or to a button's text.
-    busy() { setRunning(true); },
+    busy: begin,
     // A button below an answer was pressed: its text is sent, and what stands in the box stays.
-    say: (text, model) => [text, window.cmw.newKey(), "", choice(model)],
+    say: (text, model) => [text, window.cmw.messageKey(), "", choice(model)],
     idle(shown) {
       setRunning(false);
       // A command may have left for another conversation.
       const id = bare(shown);
       const address = new URL(location.href).searchParams.get("c");
-      const hasLeft = address && id && address !== id;
+      const hasLeft = address && id && address !== id && !isLeft;
       if (hasLeft) setConversation(null);
-      if (shown) showEarlier(shown.includes("+"));
+      if (shown && !isLeft) showEarlier(shown.includes("+"));
       window.cmw.changed?.();
-      fire(hasLeft ? "opened" : "idle");
+      if (isWritten) join();
+      fire(hasLeft ? "opened" : "idle", shown !== null);
     },
     // The page may have asked for a conversation that is not there, or another's.
     opened(shown) {
@@ -163,17 +190,14 @@
       document.body.classList.add("cmw-opened");
       if (new URL(location.href).searchParams.get("c") !== id) setConversation(null);
       window.cmw.refresh?.();
-      if (shown.endsWith("*")) window.cmw.join();
+      isWritten = shown.endsWith("*");
+      if (isWritten) join();
       fire("opened");
     },
-    // Shows the answer that is being written in the page's conversation, as it grows.
-    join() {
-      if (running) return;
-      setRunning(true); // messages that wait are sent behind it
-      document.querySelector("#cmw-join")?.click();
-    },
+    leaving,
     leave() {
-      setConversation(null);
+      setConversation(null, "pushState");
+      leaving();
       showEarlier(false);
       window.cmw.refresh?.();
       if (!WIDE.matches && sideIsOpen()) toggleSide();

@@ -1,0 +1,140 @@
+/* Switches between conversations without loading the page again, and shows what a search has found.
+ *
+ * The browser's history has an entry for each conversation; the server is asked for the one that the
+ * address names. A link that is opened in a new tab is an ordinary one.
+ */
+(() => {
+  "use strict";
+  const { cmw } = window;
+  const NARROW = matchMedia("(max-width: 1099px)");
+  const HELD_MS = 1_500; // for so long Gradio may still scroll to the end
+  const LOOKED_FOR_MS = 5_000;
+  const RETRY_MS = 2_000; // where the server takes nothing now
+  const named = () => {
+    const { searchParams } = new URL(location.href);
+    return `${searchParams.get("c") ?? ""} ${searchParams.get("at") ?? ""}`;
+  };
+  let shown = null; // what the address named when the page last changed
+  let asked = null; // what the server is opening
+  let words = ""; // of the search whose hit is opened
+
+  // One after the other: what is named meanwhile is opened next.
+  function open() {
+    if (asked !== null || cmw.isLost()) return; // once the connection is back, the page is opened again
+    asked = named();
+    document.getElementById("cmw-switch").click();
+  }
+
+  function go(address) {
+    if (address) history.pushState(null, "", address);
+    shown = named();
+    cmw.leaving();
+    open();
+  }
+
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest?.("#cmw-recent a[href^='?c='], #cmw-outbox a");
+    const isPlain = !event.button && !event.metaKey && !event.ctrlKey && !event.shiftKey && !event.altKey;
+    if (!link || !isPlain) return;
+    event.preventDefault();
+    if (cmw.isLost()) return; // the page says so
+    words = document.getElementById("cmw-search")?.value ?? "";
+    go(link.href);
+  });
+  addEventListener("popstate", () => {
+    if (named() !== shown) go();
+  });
+
+  cmw.go = go;
+  cmw.switched = (id, model, effort, at) => {
+    if (asked === null) return; // the connection was lost meanwhile
+    const isLate = asked !== named() && cmw.temporaryChat() === null;
+    asked = null;
+    if (isLate) {
+      open();
+      return;
+    }
+    cmw.opened(id, model, effort);
+    const isOpen = document.querySelector("#cmw-side")?.classList.contains("open");
+    if (NARROW.matches && isOpen) document.querySelector("#cmw-side .toggle-button")?.click();
+    if (at) show(Number(at));
+  };
+  // The server has said why. What is written now goes to the conversation that the address names.
+  cmw.notSwitched = () => {
+    asked = null;
+    cmw.fire("opened");
+  };
+  document.addEventListener("cmw:lost", () => { asked = null; });
+  document.addEventListener("cmw:unsent", ({ detail: { data, seconds } }) => {
+    if (asked === null || data.length) return;
+    asked = null;
+    setTimeout(open, Math.max(seconds * 1_000, RETRY_MS));
+  });
+  document.addEventListener("cmw:idle", () => { shown = named(); });
+  document.addEventListener("cmw:opened", () => {
+    const isFirst = shown === null;
+    shown = named();
+    // The conversation has come with the page; the message that its address may name has not.
+    if (isFirst && new URL(location.href).searchParams.has("at")) go();
+  });
+
+  /* -- the message that was found -- */
+
+  const messages = () => document.querySelectorAll("#cmw-chat .message > [data-testid]");
+
+  function show(index) {
+    const since = performance.now();
+    const look = () => {
+      const found = messages()[index];
+      if (found) mark(found);
+      else if (performance.now() - since < LOOKED_FOR_MS) setTimeout(look, 50);
+    };
+    look();
+  }
+
+  function mark(found) {
+    for (const old of document.querySelectorAll(".cmw-hit")) old.classList.remove("cmw-hit");
+    const place = found.closest(".message");
+    place.classList.add("cmw-hit");
+    place.tabIndex = -1;
+    place.focus({ preventScroll: true });
+    highlight(found);
+    hold(place);
+  }
+
+  // Keeps the message in view until the user moves, or Gradio has done scrolling.
+  function hold(place) {
+    const since = performance.now();
+    let isHeld = true;
+    const free = () => { isHeld = false; };
+    for (const name of ["wheel", "touchmove", "pointerdown", "keydown"]) {
+      addEventListener(name, free, { once: true, passive: true });
+    }
+    const keep = () => {
+      if (!isHeld || !place.isConnected) return;
+      place.scrollIntoView({ block: "center", behavior: "instant" });
+      if (performance.now() - since < HELD_MS) setTimeout(keep, 100);
+    };
+    keep();
+  }
+
+  // Marks the words themselves where the browser can do so without changing the message.
+  function highlight(found) {
+    const parts = words.match(/[\p{L}\p{N}_]+/gu);
+    if (!window.Highlight || !CSS.highlights) return;
+    CSS.highlights.delete("cmw-hit");
+    if (!parts) return;
+    const pattern = new RegExp(`(?<![\\p{L}\\p{N}_])(?:${parts.join("|")})`, "giu");
+    const walker = document.createTreeWalker(found, NodeFilter.SHOW_TEXT);
+    const ranges = [];
+    for (let node = walker.nextNode(); node; node = walker.nextNode()) {
+      for (const match of node.data.matchAll(pattern)) {
+        const range = new Range();
+        range.setStart(node, match.index);
+        range.setEnd(node, match.index + match[0].length);
+        ranges.push(range);
+      }
+    }
+    CSS.highlights.set("cmw-hit", new Highlight(...ranges));
+  }
+})();
