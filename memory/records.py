@@ -106,6 +106,15 @@ class StoredMessage:
 
 
 @dataclass(frozen=True, slots=True)
+class MessageLink:
+    """A message without its content: which one it follows."""
+
+    seq: int
+    role: Role
+    parent_seq: int
+
+
+@dataclass(frozen=True, slots=True)
 class Usage:
     """The tokens and the cost of some answers; `cost_micros` is None where none had a price."""
 

@@ -13,6 +13,7 @@ from cmw_agent.channels.rest.imports import RestImports
 from cmw_agent.channels.rest.messages import Rest
 from cmw_agent.channels.rest.sessions import RestSessions
 from cmw_agent.channels.rest.shares import RestShares
+from cmw_agent.channels.rest.versions import RestVersions
 from cmw_agent.runtime.runtime import Runtime
 
 
@@ -32,6 +33,7 @@ def add_rest(app: FastAPI, services: Runtime, callers: Callers, keys: Keys) -> N
         RestSessions(lookup).router(keys),
         RestImports(lookup).router(keys),
         RestShares(lookup).router(keys),
+        RestVersions(lookup, rest).router(keys),
         Completions(lookup, rest).router(keys),
     )
     routes = [route for router in routers for route in router.routes]

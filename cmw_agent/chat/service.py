@@ -183,20 +183,32 @@ class ChatService:
         *,
         key: str,
         text: str | None = None,
+        seq: int | None = None,
         expected_seq: int | None = None,
         outlives_readers: bool = False,
         request_id: str = "-",
     ) -> TurnReader:
-        """Answer the last message once more, or, with `text`, its edited form.
+        """Answer a message of the user once more, or, with `text`, its edited form.
 
-        The turn is refused when `expected_seq` is not the sequence number of the last message.
+        What was there stays as another version.
+
+        Args:
+            session: Whose turn it is, and in which conversation.
+            key: Names the request, as for `turn`.
+            text: The edited form of the message.
+            seq: Sequence number of the message, or of the answer that is to be given again; the
+                last message without it.
+            expected_seq: Sequence number of the user's last message, where that is checked: the
+                turn is refused when it is another one.
+            outlives_readers: Whether the turn runs on once nobody reads it, as for `turn`.
+            request_id: Names the request in the logs.
 
         Raises:
             InvalidMessageError, ConversationInUseError, RateLimitError, BudgetFullError: As for `turn`.
         """
         if text is not None:
             text = self._checked(text)
-        request = Regeneration(_conversation_of(session), text, expected_seq)
+        request = Regeneration(_conversation_of(session), text, seq, expected_seq)
         turn = Turn(
             key,
             text or "",

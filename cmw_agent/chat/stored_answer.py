@@ -1,6 +1,7 @@
 """Reads an answer that another process writes, from what the memory has of it."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator
 
 from cmw_agent.chat.answer_events import stored_events
@@ -12,9 +13,7 @@ from memory.conversations.turn_store import WATCH_SECONDS
 POLL_SECONDS = 1.0  # between two looks at the stored part
 
 
-async def stored_parts(
-    session: LiveSession, conversation: str, seconds: float = POLL_SECONDS
-) -> AsyncGenerator[list[TurnEvent]]:
+async def stored_parts(session: LiveSession, conversation: str) -> AsyncGenerator[list[TurnEvent]]:
     """Yield what is stored of a running answer each time that it is more, until it has ended.
 
     It looks at the memory once a second, and has the process that writes the answer store it as often.
@@ -22,7 +21,6 @@ async def stored_parts(
     Args:
         session: The session that reads; the conversation must be its owner's.
         conversation: The conversation's id.
-        seconds: Between two looks.
 
     Yields:
         All events that stand for the stored part.
@@ -31,17 +29,18 @@ async def stored_parts(
         UserError: The memory fails.
     """
     memory, owner = session.memory, session.owner
-    looks, per_watch, turn_id = 0, max(round(WATCH_SECONDS / 3 / seconds), 1), None
+    turn_id: str | None = None
+    watched_at = -WATCH_SECONDS
     shown: list[TurnEvent] | None = None
     with mapped_store_errors():
         while (running := await memory.running_answer(owner, conversation)) is not None:
             if turn_id not in (None, running.answer.turn_id):
                 return  # that one has ended, and the next has begun
             turn_id = running.answer.turn_id
-            if looks % per_watch == 0:
+            if time.monotonic() >= watched_at + WATCH_SECONDS / 3:
+                watched_at = time.monotonic()
                 await memory.watch_turn(owner, conversation)
-            looks += 1
             if (events := stored_events(running.answer)) != shown:
                 shown = events
                 yield events
-            await asyncio.sleep(seconds)
+            await asyncio.sleep(POLL_SECONDS)

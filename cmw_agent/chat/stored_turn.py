@@ -63,16 +63,18 @@ class NewMessage:
 
 @dataclass(frozen=True, slots=True)
 class Regeneration:
-    """The last message once more.
+    """A message once more.
 
     Args:
         conversation: Id of the conversation.
         text: Its edited form, if it was edited.
+        seq: Sequence number of the message, or of an answer to it; None for the last message.
         expected_seq: Sequence number of the message that the user saw last, where it is checked.
     """
 
     conversation: str
     text: str | None
+    seq: int | None
     expected_seq: int | None
 
 
@@ -167,7 +169,11 @@ class StoredTurn:
             raise refusal_for(error) from error
         self._begun = ticket
         started = TurnStarted(
-            ticket.turn_id, ticket.conversation_id, ticket.user_seq, ticket.answer_seq
+            ticket.turn_id,
+            ticket.conversation_id,
+            ticket.user_seq,
+            ticket.answer_seq,
+            ticket.parent_seq,
         )
         return Beginning(started, is_repeated=not ticket.fresh, is_stopped=is_stopped)
 
@@ -180,6 +186,7 @@ class StoredTurn:
             request.conversation,
             key=self._turn.key,
             text=request.text,
+            seq=request.seq,
             expected_seq=request.expected_seq,
             budget=self._dependencies.settings.history_tokens,
         )

@@ -111,6 +111,7 @@ class Turn:
         self._is_beginning = False
         self.waits = 0  # for how many decisions of its user
         self.is_stopped = False
+        self._is_beginning = False
         self._unread_seconds = unread_seconds
         self._clock = clock
         self._unread_since: float | None = None

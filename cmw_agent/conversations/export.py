@@ -86,6 +86,7 @@ async def all_written(
     pages_of: Callable[[Conversation], MessagePages],
     *,
     with_thinking: bool = False,
+    with_versions: bool = False,
 ) -> AsyncGenerator[bytes]:
     """Yield conversations as one JSON document, in pieces.
 
@@ -93,10 +94,11 @@ async def all_written(
         conversations: Those to be written.
         pages_of: Returns the messages of one.
         with_thinking: Whether the models' thoughts are written, too.
+        with_versions: Whether each message says which one it follows, and whether it is shown.
     """
     yield b'{"conversations":['
     between = b"\n"
-    message = partial(_compact_message, with_thinking=with_thinking)
+    message = partial(_compact_message, with_thinking=with_thinking, with_versions=with_versions)
     form = Format("application/json", compact_head, message, "]}", between=",")
     async for conversation in conversations:
         yield between
@@ -125,9 +127,9 @@ def _json_head(conversation: Conversation) -> str:
     return text.removesuffix("]\n}")
 
 
-def _json_message(item: StoredMessage, *, with_thinking: bool) -> str:
+def _json_message(item: StoredMessage, *, with_thinking: bool, with_versions: bool) -> str:
     # Line breaks within texts are escaped: these are JSON's own.
-    record = message_record(item, with_thinking=with_thinking)
+    record = message_record(item, with_thinking=with_thinking, with_versions=with_versions)
     text = orjson.dumps(record, option=orjson.OPT_INDENT_2).decode()
     return text.replace("\n", "\n    ")
 
@@ -137,8 +139,9 @@ def compact_head(conversation: Conversation) -> str:
     return orjson.dumps(_record(conversation)).decode().removesuffix("]}")
 
 
-def _compact_message(item: StoredMessage, *, with_thinking: bool) -> str:
-    return orjson.dumps(message_record(item, with_thinking=with_thinking)).decode()
+def _compact_message(item: StoredMessage, *, with_thinking: bool, with_versions: bool) -> str:
+    record = message_record(item, with_thinking=with_thinking, with_versions=with_versions)
+    return orjson.dumps(record).decode()
 
 
 def _record(conversation: Conversation) -> dict[str, Any]:
@@ -157,9 +160,9 @@ def _markdown_head(conversation: Conversation) -> str:
     return f"# {conversation.title}\n\n*{_when(conversation)}*"
 
 
-def _markdown_message(item: StoredMessage, *, with_thinking: bool) -> str:
+def _markdown_message(item: StoredMessage, *, with_thinking: bool, with_versions: bool) -> str:
     # The answers' own Markdown stays as it is.
-    parts = [f"## {NAMES[item.role]}"]
+    parts = [f"## {_heading(item, with_versions=with_versions)}"]
     if with_thinking and item.thinking:
         parts += [f"{_thought(item)}:", _fenced(item.thinking)]
     for call in item.tool_calls:
@@ -187,7 +190,9 @@ def _html_head(conversation: Conversation) -> str:
     )
 
 
-def message_record(item: StoredMessage, *, with_thinking: bool) -> dict[str, Any]:
+def message_record(
+    item: StoredMessage, *, with_thinking: bool, with_versions: bool = False
+) -> dict[str, Any]:
     """Return a message as JSON exports have it."""
     record = {
         "seq": item.seq,
@@ -219,10 +224,15 @@ def message_record(item: StoredMessage, *, with_thinking: bool) -> dict[str, Any
         "thinking": item.thinking if with_thinking else None,
         "thinking_seconds": details.thinking_ms / 1000,
     }
-    return record | {name: value for name, value in further.items() if value}
+    links = {"parent_seq": item.parent_seq or None, "shown": not item.superseded}
+    return (
+        record
+        | (links if with_versions else {})
+        | {name: value for name, value in further.items() if value}
+    )
 
 
-def _section(item: StoredMessage, *, with_thinking: bool) -> str:
+def _section(item: StoredMessage, *, with_thinking: bool, with_versions: bool) -> str:
     thinking = ""
     if with_thinking and item.thinking:
         thinking = (
@@ -241,9 +251,18 @@ def _section(item: StoredMessage, *, with_thinking: bool) -> str:
         below.append(note)
     notes = "".join(f"<p><em>{html.escape(line)}</em></p>" for line in below)
     return (
-        f'<section><h2>{NAMES[item.role]}</h2>{thinking}{calls}<article class="{item.role}">'
+        f"<section><h2>{_heading(item, with_versions=with_versions)}</h2>"
+        f'{thinking}{calls}<article class="{item.role}">'
         f"{html.escape(item.content)}</article>{notes}</section>\n"
     )
+
+
+def _heading(item: StoredMessage, *, with_versions: bool) -> str:
+    if not with_versions:
+        return NAMES[item.role]
+    after = f", after message {item.parent_seq}" if item.parent_seq else ""
+    hidden = ", not shown" if item.superseded else ""
+    return f"{NAMES[item.role]} (message {item.seq}{after}{hidden})"
 
 
 def _note(item: StoredMessage) -> str | None:
@@ -266,15 +285,16 @@ def _fenced(text: str) -> str:
     return f"{fence}\n{text}\n{fence}"
 
 
-def formats(*, with_thinking: bool = False) -> Mapping[str, Format]:
+def formats(*, with_thinking: bool = False, with_versions: bool = False) -> Mapping[str, Format]:
     """Return the forms by the ending of the file.
 
     Args:
         with_thinking: Whether the models' thoughts are written, too.
+        with_versions: Whether each message says which one it follows, and whether it is shown.
     """
-    markdown = partial(_markdown_message, with_thinking=with_thinking)
-    as_json = partial(_json_message, with_thinking=with_thinking)
-    as_html = partial(_section, with_thinking=with_thinking)
+    markdown = partial(_markdown_message, with_thinking=with_thinking, with_versions=with_versions)
+    as_json = partial(_json_message, with_thinking=with_thinking, with_versions=with_versions)
+    as_html = partial(_section, with_thinking=with_thinking, with_versions=with_versions)
     return {
         "md": Format("text/markdown", _markdown_head, markdown, "\n", "\n\n", "\n\n"),
         "json": Format(

@@ -4,23 +4,26 @@ For every channel, as `ChatService` is for turns. Each method takes the principa
 what is another's and what does not exist are the same `NotFoundError`.
 """
 
+import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from cmw_agent.conversations.importing.service import ImportService
 from cmw_agent.conversations.running_turns import RunningTurns
 from cmw_agent.conversations.sessions import SessionRegistry
-from cmw_agent.core.errors import InvalidMessageError, NotFoundError
+from cmw_agent.core.errors import InvalidMessageError, NotFoundError, UserError
 from cmw_agent.core.store_errors import mapped_store_errors
 from cmw_agent.files.service import Files, MemoryOf
 from cmw_agent.identity.principals import Principal
+from memory.conversations.forks import FileCopy
 from memory.errors import InvalidTextError
 from memory.records import (
     Arrangement,
     Conversation,
     Feedback,
+    MessageLink,
     SearchHit,
     Section,
     StoredMessage,
@@ -32,6 +35,10 @@ PAGE = 30  # conversations of one page of the list
 ARRANGED_PAGE = 100  # of those that are pinned or in a folder: folders are shown whole
 MESSAGES_AT_ONCE = 5  # of a conversation that is read whole: each may be large
 QUERY_CHARS = 200
+# What a fork takes along of a conversation's context. The tools that need not ask are not in it: what
+# was allowed in one conversation is not allowed in another.
+FORKED_CONTEXT = ("model", "effort", "metadata")
+Versions = Mapping[int, tuple[int, ...]]  # seqs of all versions, by the seq of the shown one
 
 
 def page_size(section: Section) -> int:
@@ -149,6 +156,64 @@ class ConversationService:
         with mapped_store_errors():
             await self._memory_of(principal).rate(principal.id, conversation, seq, feedback)
 
+    async def versions(
+        self, principal: Principal, conversation: str, messages: Sequence[StoredMessage]
+    ) -> Versions:
+        """Return all versions of those of the shown messages that have several, by their seqs."""
+        with mapped_store_errors():
+            return await self._memory_of(principal).versions(principal.id, conversation, messages)
+
+    async def path(
+        self, principal: Principal, conversation: str, limit: int
+    ) -> list[tuple[MessageLink, tuple[int, ...]]]:
+        """Return the newest shown messages, oldest first, each with all of its versions."""
+        memory = self._memory_of(principal)
+        with mapped_store_errors():
+            links = await memory.path(principal.id, conversation, limit=limit)
+            seqs = await memory.versions(principal.id, conversation, links)
+        return [(link, seqs.get(link.seq, (link.seq,))) for link in links]
+
+    async def select_version(self, principal: Principal, conversation: str, seq: int) -> None:
+        """Show the version of the conversation that leads through a message; models see that one.
+
+        It is refused while an answer is being written.
+        """
+        with mapped_store_errors():
+            await self._memory_of(principal).select_version(principal.id, conversation, seq)
+        for session in self._registry.of(principal):
+            if session.conversation_id == conversation:
+                session.view = None
+
+    async def fork(
+        self, principal: Principal, conversation: str, seq: int, address: str | None = None
+    ) -> str:
+        """Copy a conversation up to a message into another one; return the new one's id.
+
+        Its files are copied, too, and count as uploads from `address`. It is refused while an
+        answer is being written.
+        """
+        memory, copies = self._memory_of(principal), list[FileCopy]()
+        context = (await self.conversation(principal, conversation)).context_data or {}
+        with mapped_store_errors():
+            plan = await memory.plan_fork(principal.id, conversation, seq)
+        try:
+            for file_seq, file_id in plan.files:
+                copy = await self._files.copy(principal, file_id, address)
+                copies.append(FileCopy(file_seq, file_id, copy.file_id))
+            with mapped_store_errors():
+                return await memory.fork(
+                    principal.id,
+                    conversation,
+                    seq,
+                    context={name: context[name] for name in FORKED_CONTEXT if name in context},
+                    copies=copies,
+                )
+        except BaseException:
+            for item in copies:
+                with contextlib.suppress(UserError):
+                    await asyncio.shield(self._files.remove(principal, item.copy_id))
+            raise
+
     async def usage(self, principal: Principal, conversation: str) -> UsageSummary:
         """Return what a conversation's last answer, the conversation and today's answers took.
 
@@ -191,14 +256,21 @@ class ConversationService:
             return await self._memory_of(principal).conversation(principal.id, conversation)
 
     async def messages(
-        self, principal: Principal, conversation: str
+        self, principal: Principal, conversation: str, *, all_versions: bool = False
     ) -> AsyncGenerator[list[StoredMessage]]:
-        """Yield all messages of a conversation, oldest first, in pages that memory holds easily."""
+        """Yield the messages of a conversation, oldest first, in pages that memory holds easily.
+
+        They are those that are shown, or with `all_versions` all that are stored.
+        """
         memory, after = self._memory_of(principal), 0
         while True:
             with mapped_store_errors():
                 page = await memory.messages_after(
-                    principal.id, conversation, after_seq=after, limit=MESSAGES_AT_ONCE
+                    principal.id,
+                    conversation,
+                    after_seq=after,
+                    limit=MESSAGES_AT_ONCE,
+                    all_versions=all_versions,
                 )
             if not page:
                 return

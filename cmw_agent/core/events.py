@@ -21,12 +21,15 @@ class TurnStarted:
     Attributes:
         user_seq: Sequence number of the user's message in the conversation.
         answer_seq: Sequence number of the answer.
+        parent_seq: Sequence number of the message before the user's, 0 for none; None where the
+            same request came before.
     """
 
     turn_id: str
     conversation_id: str
     user_seq: int
     answer_seq: int
+    parent_seq: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,7 +46,7 @@ QUESTIONS = 1_000  # minimum of the total of pending approvals in one process
 TASK_OWNERS = 50  # owners of one network who may each have the maximum of recurring tasks
 IMPORTS = 4  # worker processes that read export files; one per owner
 IMPORTED_SHARES = 10  # of the largest file, that all may import in an hour; two per owner
-SHARE_READS = 16  # pages of shared chats that are being drawn
+SHARE_READS = 4  # pages of shared chats that are being drawn, each in a thread
 COPIES = 1_000  # shares and continued chats in an hour
 EXTRACTIONS = 4  # extraction workers; one per owner
 

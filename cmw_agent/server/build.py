@@ -31,6 +31,7 @@ from cmw_agent.web.api.imports import ImportRoutes
 from cmw_agent.web.api.shares import ShareRoutes
 from cmw_agent.web.api.statistics_page import AdminRoutes
 from cmw_agent.web.api.usage import UsageRoutes
+from cmw_agent.web.api.versions import VersionRoutes
 from cmw_agent.web.gradio_transport import environment as _environment  # noqa: F401  (before gradio)
 from cmw_agent.web.gradio_transport.event_server import EventServer
 from cmw_agent.web.gradio_transport.page_cache import Pages
@@ -72,6 +73,7 @@ SCRIPTS = (
     "thinking",
     "effort",
     "shares",
+    "versions",
     "temporary",
     "switching",
     "attention",
@@ -287,6 +289,10 @@ def _own_app(
                 shares=runtime.settings.shares != "off",
             ).routes(),
             *ImportRoutes(lambda: runtime.imports, runtime.agents).routes(),
+            *VersionRoutes(
+                lambda: runtime.history,
+                lambda: runtime.chat,
+            ).routes(),
             *ConnectionRoutes(lambda: runtime.connecting, identities).routes(),
             *ApprovalRoutes(lambda: runtime.approvals).routes(),
             *UsageRoutes(lambda: runtime.history).routes(),

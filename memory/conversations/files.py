@@ -72,9 +72,10 @@ _OF_OWNER: Final = (
     .limit(sa.bindparam("rows", type_=sa.Integer))
 )
 _OF_PATH: Final = _OF_ALL_MESSAGES.where(_messages.superseded.is_(False))
-_OF_PATH_THROUGH: Final = _OF_PATH.where(
+_IDS_OF_PATH: Final = _OF_PATH.with_only_columns(_messages.seq, _files.file_id)
+_IDS_OF_PATH_THROUGH: Final = _IDS_OF_PATH.where(
     _messages.seq <= sa.bindparam("through_seq", type_=sa.Integer)
-).with_only_columns(_messages.seq, _files.file_id)
+)
 _REMOVE: Final = sa.delete(agent_files).where(_ONE, UNATTACHED)
 _FORGET: Final = sa.delete(agent_files).where(_OWNED).returning(_files.file_id)
 _ATTACH: Final = (
@@ -170,7 +171,7 @@ def of_path(
 ) -> list[tuple[int, str]]:
     """Return seq and file id of each file of the shown path through a message."""
     own = {"owner_id_": owner, "conversation_id_": conversation_id, "through_seq": through_seq}
-    return [(row[0], row[1]) for row in connection.execute(_OF_PATH_THROUGH, own)][::-1]
+    return [(row[0], row[1]) for row in connection.execute(_IDS_OF_PATH_THROUGH, own)][::-1]
 
 
 def remove(connection: sa.Connection, owner: str, file_id: str) -> None:

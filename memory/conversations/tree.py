@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from memory.conversations import turn_statements
 from memory.errors import ConversationBusyError, ConversationNotFoundError
-from memory.records import StoredMessage
+from memory.records import MessageLink, StoredMessage
 from memory.schema import (
     OFF_THE_PATH,
     RUNNING,
@@ -38,7 +38,9 @@ OWN_MESSAGES: Final = sa.and_(_messages.session_id == _SESSION, _messages.owner_
 
 _SUMMARISED: Final = sa.select(_sessions.session_id, _sessions.summarised_seq).where(OWN_SESSION)
 # PostgreSQL: no turn begins and no other version is selected meanwhile. SQLite has one writer.
-_LOCK: Final = _SUMMARISED.with_for_update()
+_LOCK: Final = (
+    sa.select(_sessions.session_id, _sessions.summarised_seq).where(OWN_SESSION).with_for_update()
+)
 _RUNNING: Final = sa.select(sa.literal(1)).where(
     _turns.session_id == _SESSION,
     _turns.owner_id.concat("") == _OWNER,  # as in `turn_statements`
@@ -55,6 +57,14 @@ _SIBLINGS: Final = (
     )
     .order_by(_messages.seq)
     .limit(MAX_VERSIONS)
+)
+
+
+_PATH: Final = (
+    sa.select(_messages.seq, _messages.role, _messages.parent_seq)
+    .where(OWN_MESSAGES, _messages.superseded.is_(False), sa.exists().where(OWN_SESSION))
+    .order_by(_messages.seq.desc())
+    .limit(sa.bindparam("rows"))
 )
 
 
@@ -132,8 +142,22 @@ def select_version(
         connection.execute(turn_statements.CUT, cut | {"added": added})
 
 
+def path(
+    connection: sa.Connection, owner: str, conversation_id: str, limit: int
+) -> list[MessageLink]:
+    """Return the newest messages of the shown path, newest first. Raises ConversationNotFoundError."""
+    own = {"owner_id_": owner, "conversation_id_": conversation_id, "rows": limit}
+    links = [MessageLink(*row) for row in connection.execute(_PATH, own)]
+    if not links:
+        raise ConversationNotFoundError
+    return links
+
+
 def versions(
-    connection: sa.Connection, owner: str, conversation_id: str, shown: Sequence[StoredMessage]
+    connection: sa.Connection,
+    owner: str,
+    conversation_id: str,
+    shown: Sequence[StoredMessage | MessageLink],
 ) -> dict[int, tuple[int, ...]]:
     """Return the seqs of all versions of those messages of the shown path that have several."""
     parents = sorted({message.parent_seq for message in shown})

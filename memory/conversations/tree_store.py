@@ -8,15 +8,20 @@ import sqlalchemy as sa
 
 from memory.conversations import forks, tree
 from memory.conversations.owner_store import OwnerStore
-from memory.records import StoredMessage, new_conversation_id
+from memory.records import MessageLink, StoredMessage, new_conversation_id
 from memory.validation import check_id, check_owner, check_seq, check_texts, is_id
+
+MAX_ROWS = 500
 
 
 class TreeStore(OwnerStore):
     """Selects the version of a message that is shown, and forks conversations at a message."""
 
     async def versions(
-        self, owner: str, conversation_id: str, messages: Sequence[StoredMessage]
+        self,
+        owner: str,
+        conversation_id: str,
+        messages: Sequence[StoredMessage | MessageLink],
     ) -> dict[int, tuple[int, ...]]:
         """Return the seqs of all versions, oldest first, by the seq of the message that is shown.
 
@@ -29,6 +34,17 @@ class TreeStore(OwnerStore):
         if not is_id(conversation_id):
             return {}
         return await self._read(owner, tree.versions, conversation_id, messages)
+
+    async def path(self, owner: str, conversation_id: str, *, limit: int = 40) -> list[MessageLink]:
+        """Return the newest messages of the shown path without their contents, oldest first.
+
+        `limit` is brought into 1 to 500. Raises ConversationNotFoundError.
+        """
+        check_owner(owner)
+        check_id(conversation_id)
+        rows = min(max(limit, 1), MAX_ROWS)
+        newest_first = await self._read(owner, tree.path, conversation_id, rows)
+        return newest_first[::-1]
 
     async def select_version(self, owner: str, conversation_id: str, seq: int) -> None:
         """Let the path that is shown lead through a message, and on to the newest that follows it.

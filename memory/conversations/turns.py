@@ -131,12 +131,10 @@ def begin_again(
     ticket = _ticket(
         lease, user_seq=user_seq, answer_seq=row.last_seq, parent_seq=question.parent_seq
     )
-    rows = [_answer(lease, ticket, None)]
-    if text is not None:
-        # The files stay the older version's, which has them still when it is shown again.
-        files_seq = (question.files_seq or question.seq) if row.has_files else None
-        rows.insert(0, _question(lease, ticket, text) | {"files_seq": files_seq})
-    turn_statements.ADD_MESSAGES.run(connection, *rows)
+    # The files stay the older version's, which has them still when it is shown again.
+    files_seq = (question.files_seq or question.seq) if row.has_files else None
+    edited = [] if text is None else [_question(lease, ticket, text) | {"files_seq": files_seq}]
+    turn_statements.ADD_MESSAGES.run(connection, *edited, _answer(lease, ticket, None))
     _add_turn(connection, lease, ticket)
     begun = _with_conversation(ticket, row)
     return begun if is_summary_kept else replace(begun, summarized_through_seq=0)

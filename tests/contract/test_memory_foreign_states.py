@@ -32,6 +32,7 @@ CALLS: Final[dict[str, Call]] = {
     "mark_inactive": lambda s, o, i: s.mark_inactive(o, i),
     "messages": lambda s, o, i: s.messages(o, i),
     "messages_after": lambda s, o, i: s.messages_after(o, i, after_seq=0),
+    "path": lambda s, o, i: s.path(o, i),
     "plan_fork": lambda s, o, i: s.plan_fork(o, i, 2),
     "rate": lambda s, o, i: s.rate(o, i, 2, "dislike"),
     "rename": lambda s, o, i: s.rename(o, i, "mine"),

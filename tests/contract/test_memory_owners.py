@@ -28,6 +28,7 @@ BY_CONVERSATION: dict[str, Call] = {
     "messages_after": lambda s, i: s.messages_after(BOB, i, after_seq=0),
     "all versions": lambda s, i: s.messages(BOB, i, all_versions=True),
     "fork": lambda s, i: s.fork(BOB, i, 2, context={}),
+    "path": lambda s, i: s.path(BOB, i),
     "plan_fork": lambda s, i: s.plan_fork(BOB, i, 2),
     "select_version": lambda s, i: s.select_version(BOB, i, 2),
     "older messages": lambda s, i: s.messages(BOB, i, before_seq=100),
@@ -166,6 +167,7 @@ async def test_nobody_owns_anything(store: Store, database: Database, nobody: st
         store.restore(nobody, "s1"),
         store.rate(nobody, "s1", 2, "like"),
         store.select_version(nobody, "s1", 2),
+        store.path(nobody, "s1"),
         store.plan_fork(nobody, "s1", 2),
         store.fork(nobody, "s1", 2, context={}),
         store.versions(nobody, "s1", []),
@@ -188,7 +190,7 @@ def test_every_method_asks_for_the_owner_first() -> None:
         for name, method in inspect.getmembers(ConversationMemoryManager, inspect.isfunction)
         if not name.startswith("_")
     }
-    assert len(methods) == 43
+    assert len(methods) == 44
     for name, method in methods.items():
         _self, first, *_ = inspect.signature(method).parameters.values()
         assert first.name == "owner", name

@@ -306,6 +306,10 @@ class Trees(RuleBasedStateMachine):
                 (seq, *dataclasses.astuple(tree.messages[seq])) for seq in path
             ]
             assert not any(m.superseded for m in stored)
+            links = self.run(self.memory.path(ALICE, name, limit=500))
+            assert [(link.seq, link.parent_seq) for link in links] == [
+                (m.seq, m.parent_seq) for m in stored
+            ]
             assert self.run(self.memory.versions(ALICE, name, stored)) == {
                 seq: tree.versions(seq) for seq in path if len(tree.versions(seq)) > 1
             }

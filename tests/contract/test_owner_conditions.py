@@ -129,7 +129,7 @@ MORE: Final[dict[str, dict[str, Any]]] = {
     "conversations.forks._NEXT_ANSWER": {"seq_": 1},
     "conversations.forks._SET_DETAILS": {"new_id": "hers", "seq_": 2},
     "conversations.files._REMOVE": {"file_id_": "free"},
-    "conversations.imports._GROW": {"conversation_id_": "gone", "before_seq": 2},
+    "conversations.imports._GROW": {"conversation_id_": "gone", "before_seq": 3},
     "conversations.editing._RATE": {"seq_": 2},
     "conversations.editing._RESTORE": {"conversation_id_": "gone"},
     "logins._RENAME": {"names": ["mine"]},

@@ -18,7 +18,9 @@ from alembic.operations import Operations
 from alembic.script import ScriptDirectory
 
 from memory.engine.database import Database, migrate, open_database, ping
+from memory.engine.scopes import EVERYONE
 from memory.errors import DatabaseTooNewError, DatabaseUnavailableError
+from memory.maintenance.integrity import faults
 from memory.manager import ConversationMemoryManager
 from memory.migrations import HERE
 from memory.records import ConversationOrigin, NewTurn, Usage
@@ -243,6 +245,71 @@ async def test_a_database_of_the_first_version_keeps_its_rows_and_gains_the_rest
     await database.dispose()
     if server is not None:
         await server.execute("DROP DATABASE first_version WITH (FORCE)")
+        await server.close()
+
+
+# What the versions before the tree stored of three retries and edits of the last exchange.
+REPLACED = (
+    """INSERT INTO agent_sessions (session_id, owner_id, agent_id, title, channel, message_count,
+    last_seq, status, started_at, last_activity_at) VALUES ('s1', 'alice', 'assistant', 'one',
+    'web', 4, 10, 'active', '2026-01-01 00:00:00', '2026-01-01 00:00:00')""",
+    *(
+        f"""INSERT INTO agent_messages (session_id, seq, owner_id, role, content, status, created_at,
+        turn_id, superseded) VALUES ('s1', {seq}, 'alice', '{role}', 'text {seq}', 'complete',
+        '2026-01-01 00:00:00', 't{seq}', {superseded})"""  # noqa: S608 (a test's own values)
+        for seq, role, superseded in (
+            (1, "user", "true"),
+            (2, "assistant", "true"),
+            (3, "user", "false"),
+            (4, "assistant", "true"),
+            (5, "assistant", "false"),
+            (6, "user", "true"),
+            (7, "assistant", "true"),
+            (8, "assistant", "true"),
+            (9, "user", "false"),
+            (10, "assistant", "false"),
+        )
+    ),
+)
+
+
+@pytest.mark.parametrize("backend", ["sqlite", "postgresql"])
+async def test_what_was_replaced_before_becomes_versions(
+    tmp_path: Path, backend: str, request: pytest.FixtureRequest
+) -> None:
+    url, server = f"sqlite:///{tmp_path / 'old.db'}", None
+    if backend == "postgresql":
+        address: str = request.getfixturevalue("postgres_server")
+        server = await asyncpg.connect(address)
+        await server.execute("CREATE DATABASE before_the_tree")
+        url = address.replace("/cmw?", "/before_the_tree?")
+    database = open_database(url)
+    await database.write(as_of("0014", REPLACED), owner=EVERYONE)
+    await migrate(database)
+    assert not any((await faults(database)).values())
+    memory = ConversationMemoryManager(database)
+    stored = await memory.messages("alice", "s1", all_versions=True)
+    assert {m.seq: m.parent_seq for m in stored} == {
+        1: 0,
+        2: 1,
+        3: 0,
+        4: 3,
+        5: 3,
+        6: 5,
+        7: 6,
+        8: 6,
+        9: 5,
+        10: 9,
+    }
+    shown = await memory.messages("alice", "s1")
+    assert [m.seq for m in shown] == [3, 5, 9, 10]
+    versions = await memory.versions("alice", "s1", shown)
+    assert versions == {3: (1, 3), 5: (4, 5), 9: (6, 9)}
+    await memory.select_version("alice", "s1", 6)
+    assert [m.seq for m in await memory.messages("alice", "s1")] == [3, 5, 6, 8]
+    await database.dispose()
+    if server is not None:
+        await server.execute("DROP DATABASE before_the_tree WITH (FORCE)")
         await server.close()
 
 

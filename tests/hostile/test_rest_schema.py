@@ -59,6 +59,7 @@ def ask(url: str, document: dict[str, Any]) -> list[tuple[str, int]]:
 def narrowed(document: dict[str, Any]) -> dict[str, Any]:
     """Let paths name an agent and sessions that there are, or requests would end there."""
     known = {"agent_id": ["assistant"], "session_id": ["one", "two"], "file_id": ["0" * 32]}
+    known["share_id"] = ["0" * 32]
     for item in document["paths"].values():
         for operation in item.values():
             for parameter in operation.get("parameters", []):
@@ -81,7 +82,7 @@ async def test_no_request_that_the_description_allows_or_forbids_breaks_the_app(
     tmp_path: Path,
 ) -> None:
     async with (
-        app_with_model(tmp_path, api_keys=f"shop:{KEY}") as app,
+        app_with_model(tmp_path, api_keys=f"shop:{KEY}", shares="link") as app,
         aiohttp.ClientSession() as http,
     ):
         async with http.get(f"{app.url}/api/openapi.json") as answer:
@@ -89,7 +90,7 @@ async def test_no_request_that_the_description_allows_or_forbids_breaks_the_app(
         await begin(http, app.url)
         found = await asyncio.to_thread(ask, app.url, narrowed(document))
     operations = {(method, path) for path, item in document["paths"].items() for method in item}
-    assert len(operations) == 13
+    assert len(operations) == 21
     assert len({label for label, _ in found}) == len(operations)
     statuses = {status for _, status in found}
     assert {

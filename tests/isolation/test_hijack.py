@@ -30,6 +30,8 @@ EVENTS: tuple[tuple[str, list[Any]], ...] = (
     ("new_chat", []),
     ("retry", []),
     ("edit", []),
+    ("again", ["1"]),
+    ("redraw", []),
     ("chat", ["overwritten"]),
     ("open_page", []),
 )
@@ -185,7 +187,7 @@ async def test_a_stranger_with_the_hash_changes_nothing(kind: str, tmp_path: Pat
             for name, data in EVENTS:
                 event_id = await b.join(name, data, event_data=CHANGE)
                 async with Following(b, event_id) as stream:
-                    if name in ("send", "chat", "edit", "retry"):
+                    if name in ("send", "chat", "edit", "retry", "again"):
                         await release_when_held(here, stream)
                     await stream.done()
             assert nothing_of(a, b)

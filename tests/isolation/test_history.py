@@ -19,7 +19,7 @@ from tests.harness import Browser, Tab, canary, last_text, served, settings_for,
 from tests.rows import rows
 from tests.service import wait_until
 
-POSTS = ("rename", "arrange", "delete", "restore")
+POSTS = ("rename", "arrange", "delete", "restore", "select", "fork")
 NO_REQUEST = ("surrogate", "huge")  # refused before anybody looks at what they name
 NOBODY = "v" + "0" * 32
 SCRIPT = "<script>alert(1)</script>"
@@ -86,8 +86,11 @@ async def test_another_s_conversation_is_one_that_is_not_there(tmp_path: Path) -
         for variant in (v for name, v in VARIANTS.items() if name not in NO_REQUEST):
             wanted = variant(hers)
             answers = {await get(bob, "history/export", id=wanted)}
+            answers.add(await get(bob, "history/versions", id=wanted))
+            answers.add(await get(bob, "history/export", id=wanted, versions="all"))
             for name in POSTS:
-                answers.add(await post(bob, f"history/{name}", {"id": wanted, "title": "mine"}))
+                sent = {"id": wanted, "title": "mine", "seq": 1}
+                answers.add(await post(bob, f"history/{name}", sent))
             assert answers <= {
                 (404, b'{"detail":"This conversation was not found."}'),
                 (422, b""),
@@ -140,10 +143,11 @@ async def test_who_proves_nothing_has_no_history(tmp_path: Path) -> None:
     ):
         _, hers = await chatted(alice, "hello")
         assert await listed(nobody) == []
-        for path in ("history/search", "history/export", "history/everything"):
+        for path in ("history/search", "history/export", "history/everything", "history/versions"):
             assert (await get(nobody, path, id=hers, q="hello"))[0] == 404
         for name in (*POSTS, "forget"):
-            assert (await post(nobody, f"history/{name}", {"id": hers, "sure": True}))[0] == 404
+            sent = {"id": hers, "sure": True, "seq": 1}
+            assert (await post(nobody, f"history/{name}", sent))[0] == 404
 
 
 async def test_a_page_of_another_site_changes_nothing(tmp_path: Path) -> None:

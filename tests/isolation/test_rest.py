@@ -103,7 +103,7 @@ async def test_two_keys_of_one_name_are_one_holder(here: AppWithModel, shop: Cli
         assert history["messages"][0]["content"] == text
 
 
-PATHS = ("", "?limit=1", "/export", "/export?format=json", "/approvals")
+PATHS = ("", "?limit=1", "?versions=all", "/export", "/export?format=json", "/approvals")
 
 
 @shared
@@ -315,6 +315,10 @@ async def test_without_a_known_key_everything_is_refused_alike(here: AppWithMode
         ("GET", "/api/chat/assistant/sessions/mine/export"),
         ("GET", "/api/chat/assistant/sessions/mine/approvals"),
         ("POST", "/api/chat/assistant/sessions/mine/approvals"),
+        ("POST", "/api/chat/assistant/sessions/mine/messages/1/retry"),
+        ("POST", "/api/chat/assistant/sessions/mine/messages/1/edit"),
+        ("POST", "/api/chat/assistant/sessions/mine/messages/1/select"),
+        ("POST", "/api/chat/assistant/sessions/mine/messages/1/fork"),
         ("GET", "/v1/models"),
         ("POST", "/v1/chat/completions"),
     )

@@ -1,5 +1,6 @@
 """Isolation: through a link its snapshot is read, and nothing of the owner is reached."""
 
+import asyncio
 import json
 import re
 import sqlite3
@@ -416,3 +417,13 @@ async def test_a_long_snapshot_is_shown_in_pages(tmp_path: Path) -> None:
         for strange in ("0", "x", "-1", "9" * 40, "1000000"):
             answer = await ask(app.url, "GET", f"/share/{item['id']}?from={strange}")
             assert answer.status == 200
+
+
+async def test_many_readers_at_once_are_all_answered(tmp_path: Path) -> None:
+    async with served(settings_for(tmp_path, shares="link")) as app, Browser(app.url) as alice:
+        _, conversation = await chatted(alice, "read by many")
+        item = await shared(alice, conversation)
+        target = f"/share/{item['id']}"
+        answers = await asyncio.gather(*(ask(app.url, "GET", target) for _ in range(40)))
+        assert {answer.status for answer in answers} == {200}
+        assert app.application.runtime.budgets.used("share_reads") == 0

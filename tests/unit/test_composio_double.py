@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
 
-import composio_client
 import pytest
-from composio_client import AsyncComposio, ProjectAuth
 
 from tests.doubles.composio_server import Composio, Drop, Reply, composio_server
+
+if TYPE_CHECKING:  # its import takes seconds, in each process that collects the tests
+    from composio_client import AsyncComposio
 
 
 @pytest.fixture
@@ -17,12 +19,14 @@ async def composio() -> AsyncIterator[Composio]:
 
 
 @pytest.fixture
-async def client(composio: Composio) -> AsyncIterator[AsyncComposio]:
+async def client(composio: Composio) -> "AsyncIterator[AsyncComposio]":
     async with client_of(composio) as opened:
         yield opened
 
 
-def client_of(composio: Composio, key: str | None = None) -> AsyncComposio:
+def client_of(composio: Composio, key: str | None = None) -> "AsyncComposio":
+    from composio_client import AsyncComposio, ProjectAuth
+
     # Strict: an answer that is not as the client's own models have it fails.
     return AsyncComposio(
         auth=ProjectAuth(key or composio.key),
@@ -34,7 +38,7 @@ def client_of(composio: Composio, key: str | None = None) -> AsyncComposio:
 
 
 async def test_every_answer_is_as_the_clients_models_have_it(
-    composio: Composio, client: AsyncComposio
+    composio: Composio, client: "AsyncComposio"
 ) -> None:
     tools = await client.tools.list(toolkit_slug="asana", limit=100)
     assert next(tool.slug for tool in tools.items) == "ASANA_GET_TASKS"
@@ -54,13 +58,15 @@ async def test_every_answer_is_as_the_clients_models_have_it(
 
 
 async def test_a_wrong_key_is_refused(composio: Composio) -> None:
+    import composio_client
+
     async with client_of(composio, "ck-wrong") as stranger:
         with pytest.raises(composio_client.AuthenticationError):
             await stranger.tools.list(toolkit_slug="asana")
 
 
 async def test_users_have_accounts_and_tasks_of_their_own(
-    composio: Composio, client: AsyncComposio
+    composio: Composio, client: "AsyncComposio"
 ) -> None:
     for user in ("one", "two"):
         composio.add_account(user)
@@ -75,8 +81,10 @@ async def test_users_have_accounts_and_tasks_of_their_own(
 
 
 async def test_a_link_makes_an_account_only_when_it_is_completed(
-    composio: Composio, client: AsyncComposio
+    composio: Composio, client: "AsyncComposio"
 ) -> None:
+    import composio_client
+
     config = await client.auth_configs.create(toolkit={"slug": "asana"})
     links = {
         (await client.link.create(auth_config_id=config.auth_config.id, user_id="one")).redirect_url
@@ -92,8 +100,10 @@ async def test_a_link_makes_an_account_only_when_it_is_completed(
 
 
 async def test_not_connected_is_told_in_each_of_its_ways(
-    composio: Composio, client: AsyncComposio
+    composio: Composio, client: "AsyncComposio"
 ) -> None:
+    import composio_client
+
     composio.refusal = "400"
     with pytest.raises(composio_client.BadRequestError, match="No connected account"):
         await client.tools.execute("ASANA_GET_TASKS", user_id="one", arguments={})
@@ -103,7 +113,7 @@ async def test_not_connected_is_told_in_each_of_its_ways(
     assert "No connected account" in str(said.error)
 
 
-async def test_lists_come_in_pages(composio: Composio, client: AsyncComposio) -> None:
+async def test_lists_come_in_pages(composio: Composio, client: "AsyncComposio") -> None:
     composio.add_toolkit("big", 45)
     composio.page_size = 20
     slugs: list[str] = []
@@ -117,8 +127,10 @@ async def test_lists_come_in_pages(composio: Composio, client: AsyncComposio) ->
 
 
 async def test_the_next_answer_can_be_told_in_advance(
-    composio: Composio, client: AsyncComposio
+    composio: Composio, client: "AsyncComposio"
 ) -> None:
+    import composio_client
+
     composio.answer("GET /tools", Reply(503, {"error": {"message": "busy"}}))
     with pytest.raises(composio_client.InternalServerError, match="busy"):
         await client.tools.list(toolkit_slug="asana")
@@ -129,7 +141,7 @@ async def test_the_next_answer_can_be_told_in_advance(
 
 
 async def test_a_held_call_is_answered_when_it_is_released(
-    composio: Composio, client: AsyncComposio
+    composio: Composio, client: "AsyncComposio"
 ) -> None:
     held = composio.hold("GET /tools")
     asking = asyncio.create_task(client.tools.list(toolkit_slug="asana"))
@@ -141,7 +153,7 @@ async def test_a_held_call_is_answered_when_it_is_released(
 
 
 async def test_a_request_is_recorded_with_those_whom_it_names(
-    composio: Composio, client: AsyncComposio
+    composio: Composio, client: "AsyncComposio"
 ) -> None:
     await client.connected_accounts.list(user_ids=["one", "two"])
     await client.tools.with_raw_response.execute("X", user_id="three", arguments={"user_id": "4"})

@@ -14,6 +14,7 @@ import pytest
 from starlette.types import Message
 
 from cmw_agent.channels.common.downloads import PIECE_BYTES, Download, Rate
+from cmw_agent.conversations.archive_export import path_in_archive
 from cmw_agent.conversations.export import FORMATS, all_written, beginning, formats, written
 from cmw_agent.conversations.service import MESSAGES_AT_ONCE
 from cmw_agent.core.finish_reasons import SENTENCES
@@ -122,6 +123,22 @@ async def test_the_beginning_reads_no_more_than_it_shows() -> None:
     text = await beginning(FORMATS["md"], conversation(), pages(), 250)
     assert len(text) == 250
     assert len(read) <= 3
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("report.pdf", "files/0a-report.pdf"),
+        ("../../etc/passwd", "files/0a-etc_passwd"),
+        ("C:\\x\\..\\y", "files/0a-C_x_.._y"),
+        ("/", "files/0a-file"),
+        ("..", "files/0a-file"),
+        ("-rf \n\0☃.txt", "files/0a-rf_.txt"),
+        ("x" * 300 + ".txt", f"files/0a-{'x' * 76}.txt"),
+    ],
+)
+def test_no_name_of_a_file_leads_out_of_an_unpacked_archive(name: str, path: str) -> None:
+    assert path_in_archive("0a", name) == path
 
 
 # -- as a response -----------------------------------------------------------------------------

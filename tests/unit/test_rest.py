@@ -169,6 +169,7 @@ async def test_history_is_read_a_page_at_a_time(shop: Client) -> None:
     assert set(newest["messages"][0]) == {
         *("seq", "role", "content", "status", "created_at", "model", "tokens", "tools"),
         *("finish_reason", "notice", "sources", "pictures", "thinking", "thinking_seconds"),
+        *("parent", "versions", "shown"),
     }
 
 

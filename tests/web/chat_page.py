@@ -176,6 +176,13 @@ class ChatPage:
         found = parse_qs(urlsplit(self.frame.url).query).get("c")
         return found[0] if found else None
 
+    async def named(self) -> str:
+        """Wait until the URL names a conversation, which it does once a message is stored."""
+        await self.frame.wait_for_url(lambda url: "c=" in url)
+        conversation = self.conversation()
+        assert conversation is not None
+        return conversation
+
     @property
     def session_hash(self) -> str:
         """The raw session hash that Gradio's script made for this page load."""

@@ -7,7 +7,7 @@ from playwright.async_api import expect
 
 from tests.doubles.openai_server import OpenAIDouble
 from tests.harness import Served
-from tests.web.conftest import People
+from tests.web.conftest import MAX_CHARS, People
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -113,17 +113,21 @@ async def test_an_edit_replaces_the_last_message_and_its_answer(
         await page.reload()
 
 
-async def test_an_edit_that_is_refused_changes_nothing(app: Served, people: People) -> None:
+async def test_an_edit_that_is_refused_changes_nothing_and_loses_no_text(
+    app: Served, people: People
+) -> None:
     page = await people.open(app)
     await page.ask("the first")
     await page.ask("the last")
     both = ["the first", "the last"]
-    await page.edit_last("something else", nth=0)
-    await expect(page.toast).to_contain_text("Only your last message can be edited.")
-    await expect(page.questions).to_have_text(both)
-    await page.settled()
     await page.edit_last("   ")
     await expect(page.toast.last).to_contain_text("The message is empty")
+    await expect(page.questions).to_have_text(both)
+    await page.settled()
+    too_long = "long " * (MAX_CHARS // 5 + 1)
+    await page.edit_last(too_long, nth=0)
+    await expect(page.toast.last).to_contain_text("too long")
+    await expect(page.box).to_have_value(too_long)
     await expect(page.questions).to_have_text(both)
     await page.settled()
     await page.reload()

@@ -50,9 +50,8 @@ async def test_anothers_hash_and_conversation_open_nothing(
     await alice.write(f"[gated-3] {secret} is mine")
     await model.wait_held(secret)
     await expect(alice.answers).to_have_text(["You said: [gated-3]"])
-    stolen, conversation = alice.session_hash, alice.conversation()
+    stolen, conversation = alice.session_hash, await alice.named()
     assert stolen != bob.session_hash
-    assert conversation
 
     people.watch.expects("http 404: .*/cancel", "status of 404")
     taken = await _read(bob, f"queue/data?session_hash={stolen}")

@@ -178,7 +178,7 @@ async def test_a_message_written_during_a_restart_is_answered_after_it(
 ) -> None:
     people.watch.tolerates(*NETWORK)
     settings = settings_for(
-        tmp_path, openai_base_url=model.base_url, model="stage", log_level="CRITICAL"
+        tmp_path, openai_base_url=model.base_url, model="stage", log_level="ERROR"
     )
     word = canary()
     async with contextlib.AsyncExitStack() as old:
@@ -305,10 +305,11 @@ async def test_a_double_click_on_send_stores_the_message_once_and_stops_nothing(
     house: House, people: People
 ) -> None:
     page, word = await opened(house, people), canary()
-    written = [f"{word} {number}." for number in range(DOUBLE_CLICKS)]
+    # Each answer still waits when the second click comes.
+    written = [f"[slow-first-400] {word} {number}." for number in range(DOUBLE_CLICKS)]
     for number, text in enumerate(written):
         await page.box.fill(text)
-        await page.send.dblclick(delay=5 * (number % 7))
+        await page.send.dblclick(delay=30 * (number % 6))  # the second ends up to 300 ms later
         await expect(page.answers.last).to_have_text(f"You said: {text}")
         await page.settled()
     assert house.questions(word) == written

@@ -44,7 +44,7 @@ async def asking(
 ) -> AsyncIterator["asyncio.Task[Decision]"]:
     """A call that waits in the page's conversation, and what is decided about it."""
     approvals = app.application.runtime.approvals
-    conversation, owner = page.conversation(), await _owner(page)
+    conversation, owner = await page.named(), await _owner(page)
     assert conversation is not None
     before = len(approvals)
     task = asyncio.create_task(approvals.ask(owner, conversation, call, name, arguments))
@@ -136,7 +136,7 @@ async def test_a_question_that_was_answered_elsewhere_goes_with_a_sentence(
     async with asking(app, page) as asked:
         await page.reload()
         await expect(card(page)).to_be_visible()
-        await other.open(f"?c={page.conversation()}")
+        await other.open(f"?c={await page.named()}")
         await card(other).get_by_role("button", name="Deny").click()
         assert (await decided(asked)).answer == "denied"
         people.watch.expects("404")

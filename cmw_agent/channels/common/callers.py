@@ -1,5 +1,6 @@
 """Callers: gives the requests of all channels their agents, conversations and sessions."""
 
+import contextlib
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -95,8 +96,8 @@ class Callers:
     async def begin_anew(self, principal: Principal) -> None:
         """End the open conversation; the next message begins another.
 
-        An answer that is being written in it is stopped and kept, and so is one that waits for a
-        decision: nobody could give it any more.
+        An answer that is being written in it is stopped and kept, and the calls that wait there
+        are denied: nobody could answer them any more.
 
         Raises:
             UserError: The memory fails.
@@ -107,6 +108,15 @@ class Callers:
                 with mapped_store_errors():
                     await memory.close_conversation(principal.id, item.conversation_id)
                 await self._services.chat.stop(principal.id, item.conversation_id)
+                self._deny(principal, item.conversation_id)
+
+    def _deny(self, principal: Principal, conversation_id: str) -> None:
+        approvals = self._services.approvals
+        for approval in approvals.pending(principal.id, conversation_id):
+            with contextlib.suppress(NotFoundError):
+                approvals.answer(
+                    principal.id, conversation_id, approval.approval_id, "denied", None
+                )
 
     async def _newest(self, principal: Principal) -> list[Conversation]:
         with mapped_store_errors():

@@ -2,7 +2,7 @@
 
 import contextlib
 import secrets
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -128,7 +128,7 @@ class Rest:
         fields = {"session_id": external_id}
         control_reply = await self._callers.run_control_command(principal, body.message)
         if control_reply is not None:
-            return _control_response(control_reply, fields, is_streamed=is_streamed)
+            return control_response(control_reply, fields, is_streamed=is_streamed)
         session = await self.session(
             request, holder, agent_id, external_id, principal, can_ask=is_streamed
         )
@@ -142,23 +142,17 @@ class Rest:
             context=context,
             request_id=request_id_of(request.scope),
         )
-        # Who has named a request and lost its answer asks for that again.
-        outlives = idempotency_key is not None and not is_streamed
-        watch = (
-            contextlib.nullcontext()
-            if outlives
-            else turn_streams.stop_when_client_leaves(request, turn)
-        )
-        async with watch:
-            first = await self.wait_until_begun(session, turn, is_named=idempotency_key is not None)
+        is_named = idempotency_key is not None
+
+        async def begun() -> TurnEvent:
+            first = await self.wait_until_begun(session, turn, is_named=is_named)
             await self._store_metadata(session, turn, first, body.metadata)
-            shape = turn_streams.Shape(
-                files_url(agent_id, external_id), with_thinking="thinking" in body.include
-            )
-            if is_streamed:
-                return TurnResponse(turn, turn_streams.server_sent(turn, first, fields, shape))
-            result = await turn_streams.read_result(turn, shape)
-        return JSONResponse({"response": result.text, **fields, "metadata": result.metadata})
+            return first
+
+        shape = turn_streams.Shape(
+            files_url(agent_id, external_id), with_thinking="thinking" in body.include
+        )
+        return await answered(request, turn, begun, fields, shape, is_named=is_named)
 
     async def session(
         self,
@@ -213,10 +207,10 @@ class Rest:
         try:
             question = await _question(session, first)
         except BaseException:
-            await _stop(turn)
+            await stop(turn)
             raise
         if question != turn.text:
-            await _stop(turn)
+            await stop(turn)
             raise InvalidMessageError(REUSED)
         return first
 
@@ -251,8 +245,46 @@ class Rest:
                     changes = _metadata_context(metadata, first.user_seq)
                     await session.memory.update_context(owner, conversation, changes)
         except BaseException:
-            await _stop(turn)
+            await stop(turn)
             raise
+
+
+async def answered(
+    request: Request,
+    turn: TurnReader,
+    begun: Callable[[], Awaitable[TurnEvent]],
+    fields: Mapping[str, Any],
+    shape: turn_streams.Shape,
+    *,
+    is_named: bool,
+) -> Response:
+    """Answer a request with a turn: whole, or as events where it asks for those.
+
+    Args:
+        request: The request.
+        turn: The turn; it is stopped when the client leaves and nobody can ask for it again.
+        begun: Waits until it has begun, and returns its first event.
+        fields: What the answer has beside its text and metadata.
+        shape: What the client gets of the answer beside its text.
+        is_named: Whether the client has named the request.
+
+    Raises:
+        UserError: The turn could not begin, or ended without an answer.
+    """
+    is_streamed = EVENTS in request.headers.get("accept", "")
+    # Who has named a request and lost its answer asks for that again.
+    outlives = is_named and not is_streamed
+    watch = (
+        contextlib.nullcontext()
+        if outlives
+        else turn_streams.stop_when_client_leaves(request, turn)
+    )
+    async with watch:
+        first = await begun()
+        if is_streamed:
+            return TurnResponse(turn, turn_streams.server_sent(turn, first, fields, shape))
+        result = await turn_streams.read_result(turn, shape)
+    return JSONResponse({"response": result.text, **fields, "metadata": result.metadata})
 
 
 def files_url(agent_id: str, external_id: str) -> str:
@@ -269,12 +301,17 @@ async def _question(session: LiveSession, started: TurnStarted) -> str | None:
     """Return the message that a turn answers, as it is stored."""
     with mapped_store_errors():
         messages = await session.memory.messages(
-            session.owner, started.conversation_id, limit=1, before_seq=started.user_seq + 1
+            session.owner,
+            started.conversation_id,
+            limit=1,
+            before_seq=started.user_seq + 1,
+            all_versions=True,  # a repeated request's message may have another version since
         )
     return messages[-1].content if messages else None
 
 
-async def _stop(turn: TurnReader) -> None:
+async def stop(turn: TurnReader) -> None:
+    """Stop a turn and wait until what came of it is stored."""
     turn.stop()
     await turn.ended()
 
@@ -284,7 +321,8 @@ def _metadata_context(metadata: Mapping[str, Any], seq: int) -> dict[str, Any]:
     return {METADATA: dict(metadata), METADATA_SEQ: seq}
 
 
-def _control_response(sentence: str, fields: Mapping[str, Any], *, is_streamed: bool) -> Response:
+def control_response(sentence: str, fields: Mapping[str, Any], *, is_streamed: bool) -> Response:
+    """Return the answer to a control command."""
     answer = {**fields, "response": sentence, "metadata": dict(NO_TURN)}
     if not is_streamed:
         return JSONResponse(answer)

@@ -67,6 +67,17 @@ class MessageRequest(_Taken):
     )
 
 
+class EditRequest(_Taken):
+    """Another text for a message."""
+
+    message: str = Field(min_length=1, examples=["My name is Alicia"])
+    include: list[Include] = Field(
+        default_factory=list,
+        max_length=8,
+        description="As with a message.",
+    )
+
+
 class ToolDone(BaseModel):
     """A tool that the agent has used for an answer."""
 
@@ -204,6 +215,21 @@ class MessageResponse(BaseModel):
     pictures: list[PictureItem] = Field(default_factory=list)
     thinking: str | None = Field(default=None, description="The model's thoughts, on request.")
     thinking_seconds: float | None = None
+    parent: int | None = Field(default=None, description="The message that it follows, if any.")
+    versions: list[int] = Field(
+        default_factory=list,
+        description="The seqs of all its versions, oldest first, where it has several. Not with "
+        "`versions=all`: versions of a message have its role and its parent.",
+    )
+    shown: bool = Field(
+        default=True, description="Whether it is in the version of the conversation that is shown."
+    )
+
+
+class ForkCreated(SessionCreated):
+    """A copy of a conversation, which goes on in the session."""
+
+    conversation_id: str
 
 
 class SessionHistory(SessionItem):

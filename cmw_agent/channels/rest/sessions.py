@@ -39,6 +39,7 @@ from cmw_agent.channels.rest.models import (
 from cmw_agent.conversations.archive_export import MEDIA_TYPE, ArchiveExport
 from cmw_agent.conversations.cursors import decode_cursor, encode_cursor
 from cmw_agent.conversations.export import formats, written
+from cmw_agent.conversations.service import Versions
 from cmw_agent.core.finish_reasons import known_reason, sentence_for
 from cmw_agent.core.sanitize import sanitize_json
 from cmw_agent.core.store_errors import mapped_store_errors
@@ -64,6 +65,12 @@ Included = Annotated[
 Wanted = Annotated[
     str | None,
     Query(max_length=64, description="An earlier conversation of this session; else the newest."),
+]
+
+
+Shown = Annotated[
+    Literal["shown", "all"],
+    Query(description="`all` for every version of each message, in the order of their seqs."),
 ]
 
 
@@ -148,6 +155,7 @@ class RestSessions:
         before: Older = None,
         conversation: Wanted = None,
         include: Included = (),
+        versions: Shown = "shown",
     ) -> SessionHistory:
         """Read a session's conversation: its newest messages, oldest of them first."""
         self._callers.profile(agent_id, by_key(holder))
@@ -157,12 +165,21 @@ class RestSessions:
         with mapped_store_errors():
             memory = self._services.memory_of(principal)
             messages = await memory.messages(
-                principal.id, stored.conversation_id, limit=limit, before_seq=before
+                principal.id,
+                stored.conversation_id,
+                limit=limit,
+                before_seq=before,
+                all_versions=versions == "all",
             )
+        seqs: Versions = {}
+        if versions == "shown":
+            history = self._services.history
+            seqs = await history.versions(principal, stored.conversation_id, messages)
         older = messages[0].seq if len(messages) == limit else None
         files, with_thinking = files_url(agent_id, session_id), "thinking" in include
         shown_messages = [
-            _message_response(message, files, with_thinking=with_thinking) for message in messages
+            _message_response(message, seqs, files, with_thinking=with_thinking)
+            for message in messages
         ]
         return SessionHistory(**_item(stored).model_dump(), messages=shown_messages, next=older)
 
@@ -212,12 +229,13 @@ class RestSessions:
         format: Literal["md", "json", "html", "zip"] = "md",  # noqa: A002 (the query's name)
         conversation: Wanted = None,
         include: Included = (),
+        versions: Shown = "shown",
     ) -> Response:
         """Save a session's conversation as a file; a ZIP archive holds its files, too."""
         self._callers.profile(agent_id, by_key(holder))
         principal = session_of(holder, agent_id, session_id)
         wanted = await self._lookup.conversation(principal, conversation)
-        with_thinking = "thinking" in include
+        with_thinking, with_versions = "thinking" in include, versions == "all"
         history = self._services.history
         stored = await history.conversation(principal, wanted.conversation_id)
         headers = {
@@ -228,8 +246,9 @@ class RestSessions:
         if format == "zip":
             archive = ArchiveExport(history, principal, utcnow(), with_thinking=with_thinking)
             return Download(archive.one(stored), hold, media_type=MEDIA_TYPE, headers=headers)
-        form = formats(with_thinking=with_thinking)[format]
-        pieces = written(form, stored, history.messages(principal, stored.conversation_id))
+        form = formats(with_thinking=with_thinking, with_versions=with_versions)[format]
+        pages = history.messages(principal, stored.conversation_id, all_versions=with_versions)
+        pieces = written(form, stored, pages)
         return Download(pieces, hold, media_type=form.media_type, headers=headers)
 
     async def file(
@@ -298,7 +317,7 @@ def _item(conversation: Conversation) -> SessionItem:
 
 
 def _message_response(
-    message: StoredMessage, files: str, *, with_thinking: bool
+    message: StoredMessage, versions: Versions, files: str, *, with_thinking: bool
 ) -> MessageResponse:
     """Return a stored message; its files are below the address `files`."""
     details = message.details
@@ -323,4 +342,7 @@ def _message_response(
         ],
         thinking=message.thinking if with_thinking else None,
         thinking_seconds=details.thinking_ms / 1000 if details.thinking_ms else None,
+        parent=message.parent_seq or None,
+        versions=list(versions.get(message.seq, ())),
+        shown=not message.superseded,
     )

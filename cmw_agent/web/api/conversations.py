@@ -151,28 +151,32 @@ class HistoryRoutes:
         )
 
     async def export(self, request: Request, principal: Principal) -> Response:
-        """One conversation as a file; with `thinking=1` the models' thoughts are in it, too."""
+        """One conversation as a file.
+
+        With `thinking=1` the models' thoughts are in it, with `versions=all` all versions.
+        """
         ending = request.query_params.get("format", "md")
         if ending not in (*FORMATS, "zip"):
             raise InvalidMessageError("A conversation can be saved as md, json, html or zip.")
         conversation_id = request.query_params.get("id", "")
-        history = self._history()
+        history, all_versions = self._history(), _wants_versions(request)
         conversation = await history.conversation(principal, conversation_id)
         if ending == "zip":
             pieces = self._archive(request, principal).one(conversation)
             headers = _file(conversation.title, "zip")
             return self._download(request, principal, pieces, MEDIA_TYPE, headers)
-        form = formats(with_thinking=_wants_thinking(request))[ending]
-        pieces = written(form, conversation, history.messages(principal, conversation_id))
+        form = formats(with_thinking=_wants_thinking(request), with_versions=all_versions)[ending]
+        pages = history.messages(principal, conversation_id, all_versions=all_versions)
+        pieces = written(form, conversation, pages)
         headers = _file(conversation.title, ending)
         return self._download(request, principal, pieces, form.media_type, headers)
 
     async def everything(self, request: Request, principal: Principal) -> Response:
         """All conversations, written as they are read: as one JSON file, or with their files.
 
-        `format=zip` asks for the files, `thinking` is as for one conversation.
+        `format=zip` asks for the files; the other options are as for one conversation.
         """
-        history = self._history()
+        history, all_versions = self._history(), _wants_versions(request)
         if request.query_params.get("format") == "zip":
             archive = self._archive(request, principal).everything()
             headers = _file("everything", "zip")
@@ -181,11 +185,16 @@ class HistoryRoutes:
         async def messages(conversation: Conversation) -> AsyncGenerator[list[StoredMessage]]:
             # One that is deleted while the others are read ends there.
             with contextlib.suppress(NotFoundError):
-                async for page in history.messages(principal, conversation.conversation_id):
+                async for page in history.messages(
+                    principal, conversation.conversation_id, all_versions=all_versions
+                ):
                     yield page
 
         pieces = all_written(
-            history.conversations(principal), messages, with_thinking=_wants_thinking(request)
+            history.conversations(principal),
+            messages,
+            with_thinking=_wants_thinking(request),
+            with_versions=all_versions,
         )
         headers = _file("conversations", "json")
         return self._download(request, principal, pieces, "application/json", headers)
@@ -288,6 +297,10 @@ def _before(text: str | None) -> tuple[datetime, str] | None:
 
 def _wants_thinking(request: Request) -> bool:
     return request.query_params.get("thinking") == "1"
+
+
+def _wants_versions(request: Request) -> bool:
+    return request.query_params.get("versions") == "all"
 
 
 def _file(title: str, ending: str) -> dict[str, str]:

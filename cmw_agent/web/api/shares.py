@@ -28,6 +28,7 @@ from memory.share_records import Share
 
 SIGN_IN = "Please sign in to read shared chats."
 MAX_DIGITS = 6
+WAIT_SECONDS = 15.0  # that a page waits at most before it is drawn
 
 
 class ShareRoutes:
@@ -99,7 +100,10 @@ class ShareRoutes:
         if self._must_sign_in(request):
             return RedirectResponse(f"{home(request)}login?next={quote(address, safe='')}", 303)
         reader, from_seq = _reader(share_id), _number(request.query_params.get("from")) or 1
-        with self._budgets.take("share_reads", None, _address(request)):
+        drawing = self._budgets.hold(
+            "share_reads", None, _address(request), wait_seconds=WAIT_SECONDS
+        )
+        async with drawing:
             page = await self._service().page(reader, from_seq)
             # Reading the Markdown of a page would hold the loop.
             return await asyncio.to_thread(shared_page, page, address, home(request), from_seq)

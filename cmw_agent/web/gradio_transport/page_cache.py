@@ -34,7 +34,8 @@ HEAD_TAGS = ICON + (
     b'<script src="files.js" defer></script><script src="pictures.js" defer></script>'
     b'<script src="connections.js" defer></script><script src="approvals.js" defer></script>'
     b'<script src="usage.js" defer></script><script src="thinking.js" defer></script>'
-    b'<script src="effort.js" defer></script><script src="shares.js" defer></script>'
+    b'<script src="effort.js" defer></script>'
+    b'<script src="shares.js" defer></script><script src="versions.js" defer></script>'
     b'<script src="temporary.js" defer></script><script src="switching.js" defer></script>'
     b'<script src="attention.js" defer></script>'
 )

@@ -49,6 +49,8 @@ EVENTS = frozenset(
         "chat",
         "earlier",
         "rate",
+        "again",
+        "redraw",
     }
 )
 
@@ -59,6 +61,8 @@ JS_BUSY = "() => window.cmw.busy()"
 JS_IDLE = "(shown) => window.cmw.idle(shown)"
 JS_RECEIPT = "(receipt) => window.cmw.receipt(receipt)"
 JS_REFUSED = "() => window.cmw.refused()"
+JS_UNEDITED = "(shown) => window.cmw.unedited(shown)"
+JS_CHOSEN = "() => window.cmw.chosenMessage()"
 JS_OPENED = "(id, model, effort) => window.cmw.opened(id, model, effort)"
 JS_MODEL = "(model) => window.cmw.model?.(model)"
 JS_LEAVE = "() => window.cmw.leave()"
@@ -91,6 +95,8 @@ class _Components:
     model: gr.Dropdown
     earlier: gr.Button
     join: gr.Button
+    again: gr.Button
+    redraw: gr.Button
     new: gr.Button
     post: gr.Button
     receipt: gr.Textbox
@@ -167,6 +173,9 @@ def _layout(models: Models, profiles: Sequence[AgentProfile]) -> _Components:
             submit_btn=True,
             stop_btn=True,  # the style sheet shows one of the two
         )
+        # pressed by the script that draws versions
+        again = gr.Button("Answer again", elem_id="cmw-again")
+        redraw = gr.Button("Show the version", elem_id="cmw-redraw")
         key = gr.Textbox(visible=False)
         conversation = gr.Textbox(visible=False)
         files = gr.Textbox(visible=False)
@@ -189,6 +198,8 @@ def _layout(models: Models, profiles: Sequence[AgentProfile]) -> _Components:
         model,
         earlier,
         join,
+        again,
+        redraw,
         new,
         post,
         receipt,
@@ -304,18 +315,35 @@ def _on_send(components: _Components, handlers: Handlers) -> None:
 
 def _on_change(components: _Components, handlers: Handlers) -> None:
     components.chat.like(handlers.rate, None, None, **PRIVATE_EVENT)
-    components.earlier.click(
-        handlers.earlier, None, [components.chat, components.conversation], **PRIVATE_EVENT
-    ).then(None, [components.conversation], None, js=JS_OPENED, api_visibility="private")
-    components.message_input.stop(handlers.stop, None, None, **PRIVATE_EVENT)
-    for trigger, handler in (
-        (components.chat.retry, handlers.retry),
-        (components.chat.edit, handlers.edit),
+    shown = [components.chat, components.conversation]
+    for button, handler in (
+        (components.earlier, handlers.earlier),
+        (components.redraw, handlers.redraw),
     ):
-        _before(trigger)
-        event = trigger(handler, None, [components.chat, components.conversation], **PRIVATE_EVENT)
-        _after(event, components)
-        event.failure(None, [components.conversation], None, js=JS_IDLE, api_visibility="private")
+        button.click(handler, None, shown, **PRIVATE_EVENT).then(
+            None, [components.conversation], None, js=JS_OPENED, api_visibility="private"
+        )
+    components.message_input.stop(handlers.stop, None, None, **PRIVATE_EVENT)
+    _on_regenerate(components.chat.retry, components, handlers.retry)
+    _on_regenerate(components.chat.edit, components, handlers.edit, failed=JS_UNEDITED)
+    _on_regenerate(components.again.click, components, handlers.again, [components.key], JS_CHOSEN)
+
+
+def _on_regenerate(
+    trigger: Callable[..., gr.events.Dependency],
+    components: _Components,
+    handler: Callable[..., Any],
+    inputs: Sequence[gr.Textbox] = (),
+    script: str | None = None,
+    *,
+    failed: str = JS_IDLE,
+) -> None:
+    """Let an event answer a message again; where that fails, `failed` runs in the browser."""
+    _before(trigger)
+    shown = [components.chat, components.conversation]
+    event = trigger(handler, list(inputs) or None, shown, js=script, **PRIVATE_EVENT)
+    _after(event, components)
+    event.failure(None, [components.conversation], None, js=failed, api_visibility="private")
 
 
 def _before(trigger: Callable[..., gr.events.Dependency]) -> None:
@@ -335,7 +363,7 @@ def _event_of(name: str) -> type[gr.EventData] | None:
 
 def page_events(demo: gr.Blocks, handlers: Handlers) -> dict[int, PageEvent]:
     """Return the page's events by Gradio's function index, for the event server."""
-    turns = ("send", "retry", "edit", "chat")
+    turns = ("send", "retry", "edit", "again", "chat")
     return {
         index: PageEvent(
             name=block.name,

@@ -57,6 +57,10 @@ SIGN_IN_NOTE = "Nobody answers you here yet; please sign in."
 TOO_FAR_NOTE = "The message that was found is further back than a page can show; a saved file of the chat has it."
 NOT_FOUND_NOTE = "This conversation was not found. Here is a new one."
 
+NOT_EDITABLE = (
+    "Only your own messages can be edited, and in a temporary chat only the last of them."
+)
+
 
 class Handlers:
     """The page's event handlers; the app's event server calls them.
@@ -341,29 +345,46 @@ class Handlers:
             return []  # the turn reports the missing files
 
     async def retry(self, request: gr.Request) -> AsyncGenerator[Shown, None]:
-        """Regenerate the answer to the last message."""
-        async with contextlib.aclosing(self._regenerate(request, None)) as values:
+        """Answer the last message once more."""
+        async with contextlib.aclosing(self._regenerate(request, None, None)) as values:
             async for shown in values:
                 yield shown
+
+    async def again(self, seq: object, request: gr.Request) -> AsyncGenerator[Shown, None]:
+        """Answer the question at a sequence number once more."""
+        page = await self._page(await self._session(request, adopt=True))
+        seqs = [str(each) for each in page.seqs]
+        questions = [i for i, each in enumerate(seqs) if each == seq and page.question_at(i)]
+        if not questions:
+            raise NotFoundError("This message was not found; please reload the page.")
+        async with contextlib.aclosing(self._regenerate(request, None, questions[-1])) as values:
+            async for shown in values:
+                yield shown
+
+    async def redraw(self, request: gr.Request) -> Shown:
+        """Draw the page anew: another version of its conversation is shown."""
+        session = await self._session(request, adopt=True)
+        page = await self._page(session)
+        if not session.readers:
+            page = session.view = await load_view(session, page.conversation_id)
+        return rendering.with_ratings(page.messages, page.feedback), page.shown_id
 
     async def edit(
         self, request: gr.Request, change: gr.EditData
     ) -> AsyncGenerator[Notice | Shown, None]:
-        """Replace the last message by its edited text, and answer that."""
+        """Answer the edited text of a message, beside which the former one stays as a version."""
         session = await self._session(request, adopt=True)
         page = temporary_chat(session) or await self._page(session)
-        index = _last_question(page.messages)
+        index = message_index(change)
         value: Any = change.value
-        if index is None or message_index(change) != index or not isinstance(value, str):
-            yield Notice("Only your last message can be edited.", "Not changed")
-            yield list(page.messages), UNCHANGED
-            return
         try:
+            if page.question_at(index) is None or not isinstance(value, str):
+                raise InvalidMessageError(NOT_EDITABLE)
             if (reply := await self._control(session, value, _begin_later)) is not None:
                 yield _notice(reply)
                 yield await self.new_chat(request)
                 return
-            async with contextlib.aclosing(self._regenerate(request, value)) as values:
+            async with contextlib.aclosing(self._regenerate(request, value, index)) as values:
                 async for shown in values:
                     yield shown
         except UserError:
@@ -489,9 +510,15 @@ class Handlers:
     # -- a turn on the page -------------------------------------------------------
 
     async def _regenerate(
-        self, request: gr.Request, text: str | None
+        self, request: gr.Request, text: str | None, index: int | None
     ) -> AsyncGenerator[Shown, None]:
-        """Answer the last message again, with `text` in its place where it was edited."""
+        """Answer a message again, with `text` in its place where it was edited.
+
+        Args:
+            request: The page's request.
+            text: The edited text.
+            index: Of the drawn message; None for the last question.
+        """
         session = await self._session(request, adopt=True)
         if (chat := temporary_chat(session)) is not None:
             answering = self._temporary.answer_again(session, chat, text)
@@ -500,13 +527,15 @@ class Handlers:
                     yield shown
             return
         page = await self._page(session)
-        index = _last_question(page.messages)
+        if index is None:
+            index = _last_question(page.messages)
         if index is None:
             raise NotFoundError("There is nothing to answer once more yet.")
         turn = self._runtime.chat.regenerate(
             session,
             key=idempotency_key(""),
             text=text,
+            seq=page.question_at(index),
             expected_seq=page.question_seq,
             outlives_readers=True,
             request_id=request_id(request),

@@ -2,6 +2,7 @@
 
 import contextlib
 from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
@@ -32,6 +33,7 @@ class PageView:
         seqs: For each drawn message, the seq of its stored message.
         feedback: The ratings of the answers when the conversation was opened.
         is_new: Whether nothing of the conversation is stored yet.
+        first_seq: The seq of the first message of the conversation's shown path, where known.
     """
 
     conversation_id: str
@@ -41,6 +43,7 @@ class PageView:
     seqs: list[int] = field(default_factory=list)
     feedback: list[str | None] = field(default_factory=list)
     is_new: bool = False
+    first_seq: int = 1
 
     @property
     def shown_id(self) -> str:
@@ -59,7 +62,16 @@ class PageView:
     @property
     def has_earlier(self) -> bool:
         """Whether the conversation has messages before the first one shown."""
-        return bool(self.seqs) and self.seqs[0] > 1
+        return bool(self.seqs) and self.seqs[0] > self.first_seq
+
+    def question_at(self, index: int | None) -> int | None:
+        """Return the seq of the question that is drawn at an index; None for all else."""
+        if index is None or not 0 <= index < min(len(self.messages), len(self.seqs)):
+            return None
+        # Above a question stand its files, which are drawn as the user's, too.
+        is_last_part = self.seqs[index] not in self.seqs[index + 1 :]
+        is_question = is_last_part and self.messages[index]["role"] == "user"
+        return self.seqs[index] if is_question else None
 
     def above(self, seq: int) -> Self:
         """Return the view of the messages above the stored message `seq`."""
@@ -92,7 +104,13 @@ async def load_view(
         next_seq=stored[-1].seq + 1 if stored else None,
         seqs=rendering.seqs(stored, files),
         feedback=rendering.feedback(stored),
+        first_seq=first_seq(stored),
     )
+
+
+def first_seq(stored: Sequence[StoredMessage]) -> int:
+    """Return the seq of the path's first message where it is among the stored ones, else 1."""
+    return stored[0].seq if stored and not stored[0].parent_seq else 1
 
 
 async def load_view_from(

@@ -52,6 +52,11 @@ class TemporaryChat:
             raise NotFoundError("There is nothing to answer once more yet.")
         return drawn[-1], texts[-1]
 
+    def question_at(self, index: int | None) -> int | None:
+        """Return the index in `history` of the last question where it is drawn at `index`."""
+        drawn, text = self.last_question
+        return text if index == drawn else None
+
     async def stop(self) -> None:
         """Stop the running answer; what has come of it stays on the page."""
         if self.turn is not None:

@@ -215,6 +215,16 @@ footer { display: none !important; }
 .cmw-status { font-size: .84rem; padding: .5rem .7rem; border-radius: .6rem; overflow-wrap: anywhere;
   background: var(--border-color-primary); color: var(--body-text-color); }
 #cmw-recent .cmw-history .cmw-status button { font-weight: 650; text-decoration: underline; }
+#cmw-again, #cmw-redraw { display: none; }
+.cmw-versions { display: flex; align-items: center; gap: .15rem; font-size: .8rem;
+  color: var(--body-text-color-subdued); }
+.cmw-versions.user { justify-content: flex-end; }
+.cmw-versions button { min-width: 1.5rem; min-height: 1.5rem; padding: 0 .4rem; border-radius: .4rem;
+  background: none; color: inherit; cursor: pointer; }
+.cmw-versions button:is(:hover, :focus-visible):enabled { color: var(--body-text-color);
+  background: var(--background-fill-secondary); }
+.cmw-versions button:disabled { opacity: .4; cursor: default; }
+.cmw-versions-error { margin: .3rem 0 0; font-size: .85rem; color: var(--error-text-color); }
 #cmw-earlier { display: none; flex: 0 0 auto; align-self: center; width: auto; min-width: 0; }
 #cmw-join { display: none; }
 .cmw-has-earlier #cmw-earlier { display: inline-flex; }

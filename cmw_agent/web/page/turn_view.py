@@ -11,7 +11,7 @@ from cmw_agent.core.store_errors import mapped_store_errors
 from cmw_agent.web.page import rendering
 from cmw_agent.web.page.drawn_message import DrawnMessage
 from cmw_agent.web.page.live_answer import LiveAnswer
-from cmw_agent.web.page.page_view import PageView, load_messages
+from cmw_agent.web.page.page_view import PageView, first_seq, load_messages
 
 
 async def stored_updates(
@@ -83,6 +83,8 @@ class TurnView:
         """Set the seqs of the messages above the answer, and read those from the memory if needed."""
         self._session.view = None  # incomplete until the turn has ended
         self._result.question_seq, self._result.next_seq = event.user_seq, event.answer_seq + 1
+        is_first = event.parent_seq == 0
+        self._result.first_seq = event.user_seq if is_first else self._before.first_seq
         if self._turn.is_joined:
             await self._join(event)
             return
@@ -91,8 +93,9 @@ class TurnView:
         count = len(self._above)
         above = (seqs[-count:] if self._turn.is_new else seqs[:count]) if count else []
         self._result.seqs = [*above, *[event.user_seq] * len(self._question)]
-        # Another tab may have continued the conversation.
-        if self._turn.is_new and self._before.next_seq not in (None, event.user_seq):
+        # Another tab may have continued the conversation, or have shown another version of it.
+        follows = event.user_seq if event.parent_seq is None else event.parent_seq + 1
+        if self._turn.is_new and self._before.next_seq not in (None, follows):
             await self._read_above(event)
 
     async def _join(self, event: TurnStarted) -> None:
@@ -110,6 +113,8 @@ class TurnView:
             limit=rendering.PAGE_MESSAGES,
             before_seq=event.user_seq if self._question else event.answer_seq,
         )
+        if stored:
+            self._result.first_seq = first_seq(stored)
         self._answer = LiveAnswer([*rendering.history(stored, files), *self._question])
         self._result.seqs = [
             *rendering.seqs(stored, files),

@@ -89,6 +89,15 @@ CHANNEL_ROUTES: tuple[Route, ...] = (
     *_own("GET", "POST", "OPTIONS", template=f"{_CHAT}/sessions/{{session_id}}/approvals"),
     *_own("GET", "POST", "OPTIONS", template=f"{_CHAT}/sessions/{{session_id}}/shares"),
     *_own("DELETE", "OPTIONS", template=f"{_CHAT}/sessions/{{session_id}}/shares/{{share_id}}"),
+    *(
+        route
+        for change in ("retry", "edit", "select", "fork")
+        for route in _own(
+            "POST",
+            "OPTIONS",
+            template=f"{_CHAT}/sessions/{{session_id}}/messages/{{seq}}/{change}",
+        )
+    ),
     *_own("POST", "OPTIONS", template="/v1/chat/completions"),
     *_own("GET", "OPTIONS", template="/v1/models"),
     # other websites, authenticated by their visitors' tokens
@@ -139,6 +148,10 @@ OPEN_ROUTES: tuple[Route, ...] = (
     Route("POST", "/history/restore"),
     Route("POST", "/history/forget"),
     Route("POST", "/history/import", takes="file"),
+    Route("GET", "/versions.js", caching="no-cache"),
+    Route("GET", "/history/versions"),
+    Route("POST", "/history/select"),
+    Route("POST", "/history/fork"),
     # files, each served to its owner alone
     Route("GET", "/files.js", caching="no-cache"),
     Route("GET", "/pictures.js", caching="no-cache"),

@@ -94,7 +94,8 @@
     const input = box();
     const text = input.value;
     if (window.cmw.uploading?.()) return; // files.js says so
-    if (!text.trim() && window.cmw.running()) return;
+    // The second click of a double click finds the box empty.
+    if (!text.trim() && (window.cmw.running() || performance.now() - sentAt < DEAF_MS)) return;
     if (waiting().length >= MOST) {
       show();
       tell(`${MOST} messages wait already; this one stays in the box until one of them was sent.`);

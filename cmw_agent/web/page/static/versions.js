@@ -1,0 +1,147 @@
+/* Versions of messages: below each message which of its versions is shown, and buttons that show
+ * another one; below each answer buttons that answer again and that fork the conversation there.
+ *
+ * The server says which messages the page shows. Gradio draws one row for each, the newest last.
+ */
+(() => {
+  "use strict";
+  const { ask, make } = window.cmw;
+  const ROWS = "#cmw-chat .message-row:is(.user-row, .bot-row)";
+  let chat;
+  let path = []; // the shown messages, oldest first: seq, role, versions
+  let current = null; // the conversation that `path` is of
+  let chosen = ""; // the seq of the message that is to be answered again
+  let written = ""; // in the editor of a message
+  let asked = 0;
+
+  // Gradio asks for it when the hidden button is pressed.
+  window.cmw.chosenMessage = () => chosen;
+
+  // An edit was refused: Gradio has closed its editor, and the text goes into the message box.
+  window.cmw.unedited = (shown) => {
+    const texts = [written, window.cmw.box()?.value ?? ""].filter((text) => text.trim());
+    written = "";
+    window.cmw.idle(shown);
+    if (texts.length) window.cmw.drafts.fill(texts.join("\n\n"));
+  };
+
+  document.addEventListener("input", ({ target }) => {
+    if (target.matches?.("#cmw-chat .edit-textarea")) written = target.value;
+  });
+
+  function say(error) {
+    line.textContent = error.message;
+    line.hidden = false;
+  }
+
+  const line = make("p", { className: "cmw-versions-error", role: "alert", hidden: true });
+
+  function press(id) {
+    document.querySelector(`#${id}`)?.click();
+  }
+
+  // While a request runs, no other one begins.
+  function action(label, text, run) {
+    const button = make("button", { type: "button", ariaLabel: label, title: label }, text);
+    button.addEventListener("click", async () => {
+      if (window.cmw.running()) return;
+      button.disabled = true;
+      line.hidden = true;
+      try {
+        await run();
+      } catch (error) {
+        say(error);
+      } finally {
+        button.disabled = false;
+      }
+    });
+    return button;
+  }
+
+  async function show(seq) {
+    await ask("history/select", { id: current, seq });
+    press("cmw-redraw");
+    await load();
+  }
+
+  async function fork(seq) {
+    const { id } = await ask("history/fork", { id: current, seq });
+    const url = new URL(location.href);
+    url.searchParams.set("c", id);
+    location.assign(url);
+  }
+
+  async function again(seq) {
+    chosen = String(seq);
+    press("cmw-again");
+  }
+
+  function parts({ seq, role, versions }, question) {
+    const index = versions.indexOf(seq);
+    const found = [];
+    if (versions.length > 1) {
+      const name = role === "user" ? "message" : "answer";
+      const before = action(`Previous version of the ${name}`, "‹", () => show(versions[index - 1]));
+      const after = action(`Next version of the ${name}`, "›", () => show(versions[index + 1]));
+      before.disabled = index === 0;
+      after.disabled = index === versions.length - 1;
+      const count = make("span", {}, `${index + 1}/${versions.length}`);
+      count.setAttribute("aria-label", `Version ${index + 1} of ${versions.length}`);
+      found.push(before, count, after);
+    }
+    if (role === "assistant") {
+      const isLast = seq === path.at(-1).seq; // Gradio has a button there
+      if (question && !isLast) found.push(action("Answer again", "Retry", () => again(question.seq)));
+      found.push(action("Go on from here in a new chat", "Fork", () => fork(seq)));
+    }
+    return found;
+  }
+
+  // From the end: the page may not show the beginning, and the roles take turns.
+  function draw() {
+    const isIdle = !window.cmw.running() && current === window.cmw.conversation();
+    if (!isIdle && !chat.querySelector(".cmw-versions")) return; // an answer is being written
+    const rows = [...document.querySelectorAll(ROWS)];
+    rows.reverse().forEach((row, distance) => {
+      const message = isIdle ? path.at(-1 - distance) : undefined;
+      const role = row.classList.contains("user-row") ? "user" : "assistant";
+      const fits = message && message.role === role;
+      const mark = fits ? `${message.seq} ${message.versions} ${distance}` : "";
+      const present = row.nextElementSibling?.matches(".cmw-versions") ? row.nextElementSibling : null;
+      if ((present?.dataset.mark ?? "") === mark) return;
+      present?.remove();
+      if (!fits) return;
+      const found = parts(message, path.at(-2 - distance));
+      if (!found.length) return;
+      const group = make("div", { className: `cmw-versions ${role}`, role: "group" }, ...found);
+      group.setAttribute("aria-label", role === "user" ? "Versions of the message" : "The answer");
+      group.dataset.mark = mark;
+      row.after(group);
+    });
+  }
+
+  async function load() {
+    const id = window.cmw.conversation();
+    const number = ++asked;
+    let messages = [];
+    try {
+      if (id) ({ messages } = await ask(`history/versions?id=${encodeURIComponent(id)}`));
+    } catch { /* a conversation that is not stored, or of nobody, has no versions */ }
+    if (number !== asked) return;
+    [path, current] = [messages, id];
+    if (chat) draw();
+  }
+
+  const { refresh } = window.cmw;
+  window.cmw.refresh = () => {
+    refresh?.();
+    load();
+  };
+
+  window.cmw.when("#cmw-chat", (found) => {
+    chat = found;
+    chat.after(line);
+    new MutationObserver(draw).observe(chat, { childList: true, subtree: true });
+    load();
+  });
+})();

@@ -1,0 +1,79 @@
+"""Forks of conversations with files: copies under an upload's limits, and none left behind."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cmw_agent.chat.approval_gate import ALWAYS
+from cmw_agent.conversations.sessions import LiveSession
+from cmw_agent.core.errors import NotFoundError, UserError
+from cmw_agent.runtime.runtime import Runtime
+from tests.harness import settings_for
+from tests.rows import rows
+from tests.service import all_events, running_app, session_of
+
+CONTENT = b"The ship is the Aurora. " * 20  # kept twice: as bytes and as text
+
+
+async def body() -> AsyncIterator[bytes]:
+    yield CONTENT
+
+
+async def with_file(runtime: Runtime, **changes: Any) -> tuple[LiveSession, str]:
+    """Return a session whose conversation has a message with a file; and the file's id."""
+    session = await session_of(runtime)
+    file = await runtime.files.add(session.principal, "ship.txt", "", body(), "192.0.2.1")
+    await all_events(runtime.chat.turn(session, "look", key="1", files=[file.file_id], **changes))
+    return session, file.file_id
+
+
+def stored_files(folder: Path) -> int:
+    return sum(path.is_file() for path in (folder / "files").glob("??/*"))
+
+
+async def test_a_fork_has_copies_of_its_files(tmp_path: Path) -> None:
+    async with running_app(settings_for(tmp_path)) as runtime:
+        session, given = await with_file(runtime)
+        conversation = session.conversation_id
+        assert conversation is not None
+        fork = await runtime.history.fork(session.principal, conversation, 1, "192.0.2.1")
+        (copy,) = await session.memory.files_of(session.owner, fork)
+        assert copy.file_id != given
+        await runtime.history.delete(session.principal, conversation)
+        _, path = await runtime.files.open(session.principal, copy.file_id)
+        assert await asyncio.to_thread(path.read_bytes) == CONTENT
+        assert (await runtime.files.contents(session.principal, fork, [1], chars=100))[1]
+        stranger = await session_of(runtime, "bob")
+        with pytest.raises(NotFoundError):
+            await runtime.files.open(stranger.principal, copy.file_id)
+        with pytest.raises(NotFoundError):
+            await runtime.files.copy(stranger.principal, copy.file_id)
+
+
+async def test_a_fork_that_does_not_fit_into_the_quota_leaves_nothing(tmp_path: Path) -> None:
+    settings = settings_for(tmp_path, file_quota_bytes=3 * len(CONTENT), disk_spare_bytes=0)
+    async with running_app(settings) as runtime:
+        session, _ = await with_file(runtime)
+        assert session.conversation_id is not None
+        with pytest.raises(UserError):
+            await runtime.history.fork(session.principal, session.conversation_id, 1)
+        assert stored_files(tmp_path) == 1
+        assert len(rows(tmp_path, "SELECT * FROM agent_files")) == 1
+        assert len(rows(tmp_path, "SELECT * FROM agent_sessions")) == 1
+
+
+async def test_what_a_fork_allows_is_asked_again(tmp_path: Path) -> None:
+    async with running_app(settings_for(tmp_path)) as runtime:
+        session, _ = await with_file(runtime)
+        conversation = session.conversation_id
+        assert conversation is not None
+        changes = {"effort": "low", ALWAYS: ["send_mail"]}
+        await session.memory.update_context(session.owner, conversation, changes)
+        fork = await runtime.history.fork(session.principal, conversation, 2)
+        stored = await session.memory.conversation(session.owner, fork)
+        assert stored.context_data is not None
+        assert stored.context_data["effort"] == "low"
+        assert ALWAYS not in stored.context_data
