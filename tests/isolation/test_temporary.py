@@ -126,6 +126,9 @@ async def test_it_takes_no_files_and_no_ratings_and_has_an_end(tmp_path: Path) -
         await say(tab, "hi")
         liked = {"index": 1, "value": "x", "liked": True}
         assert "cannot be rated" in ((await tab.run("rate", [], event_data=liked)).error or "")
+        assert "no versions" in ((await tab.run("again", ["1"])).error or "")
+        assert (await tab.run("redraw", [])).value[0]["role"] == "user"
+        assert len((await tab.run("join", [])).value) == 2
         (session,) = live_sessions(app.application.runtime).values()
         chat = session.view
         assert isinstance(chat, TemporaryChat)

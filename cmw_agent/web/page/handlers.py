@@ -38,6 +38,7 @@ from cmw_agent.web.page.page_view import RUNNING, PageView, Shown, load_view, lo
 from cmw_agent.web.page.temporary import (
     NO_FILES,
     NO_RATING,
+    NO_VERSIONS,
     TemporaryAnswers,
     TemporaryChat,
     temporary_chat,
@@ -324,7 +325,7 @@ class Handlers:
         ) as values:
             async for messages, ended_id in values:
                 shown_id = shown_id if ended_id is UNCHANGED else ended_id
-                yield messages, shown_id, receipt
+                yield messages, shown_id, receipt if await turn.begun() else UNCHANGED
 
     async def _page_of(self, session: LiveSession, key: str) -> PageView:
         """Return the view that a message is sent from; a new conversation is named by its key.
@@ -352,7 +353,10 @@ class Handlers:
 
     async def again(self, seq: object, request: gr.Request) -> AsyncGenerator[Shown, None]:
         """Answer the question at a sequence number once more."""
-        page = await self._page(await self._session(request, adopt=True))
+        session = await self._session(request, adopt=True)
+        if temporary_chat(session) is not None:
+            raise NotFoundError(NO_VERSIONS)
+        page = await self._page(session)
         seqs = [str(each) for each in page.seqs]
         questions = [i for i, each in enumerate(seqs) if each == seq and page.question_at(i)]
         if not questions:
@@ -364,6 +368,8 @@ class Handlers:
     async def redraw(self, request: gr.Request) -> Shown:
         """Draw the page anew: another version of its conversation is shown."""
         session = await self._session(request, adopt=True)
+        if temporary_chat(session) is not None:
+            return await self._present(session)
         page = await self._page(session)
         if not session.readers:
             page = session.view = await load_view(session, page.conversation_id)

@@ -68,7 +68,7 @@
     const { id } = await ask("history/fork", { id: current, seq });
     const url = new URL(location.href);
     url.searchParams.set("c", id);
-    location.assign(url);
+    window.cmw.go(url.href);
   }
 
   async function again(seq) {
