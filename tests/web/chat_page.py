@@ -108,7 +108,7 @@ class ChatPage:
         self.waiting = at.locator(".cmw-waiting")
         self.steps = at.locator(".thought-group")
         self.toggle = at.get_by_role("button", name="Toggle Sidebar")
-        self.new_chat = at.get_by_role("button", name="New chat")
+        self.new_chat = at.get_by_role("button", name="New chat", exact=True)
         self.recent = at.get_by_role("navigation", name="Recent conversations")
 
     async def open(self, query: str = "") -> Self:
