@@ -277,12 +277,12 @@ async def test_a_reload_in_the_middle_of_an_approval_loses_nothing(tmp_path: Pat
             await running
         await wait_until(lambda: len(registry) == 0)
         again = browser.tab(query=f"?c={conversation}")
-        opening = asyncio.create_task(again.open())
-        await wait_until(lambda: len(registry) == 1)
+        await again.open()
+        joining = asyncio.create_task(again.run("join", []))
         await wait_until(lambda: b"needs your approval" in again.received)
         assert [item["call"] for item in await pending_approvals(again, conversation)] == [call]
         assert await settle_approval(again, conversation, call, "approved") == 200
-        event = await opening
+        event = await joining
         assert house.composio.tasks[user] == [name]
         assert "tools said" in last_text(event.value)
         assert len(house.endpoint.requests) == 2
