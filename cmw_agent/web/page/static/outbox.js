@@ -206,6 +206,7 @@
       if (id && id !== of && !isLeft) {
         if (!of) drafts.rename(id);
         window.cmw.refresh?.();
+        window.cmw.fire("named");
       }
       show();
     },

@@ -132,16 +132,15 @@
     if (chat) draw();
   }
 
-  const { refresh } = window.cmw;
-  window.cmw.refresh = () => {
-    refresh?.();
-    load();
-  };
+  document.addEventListener("cmw:opened", load);
+  document.addEventListener("cmw:named", load); // a new conversation has its id
+  // The answer of a conversation that the page has left tells nothing of the one that it goes to.
+  document.addEventListener("cmw:idle", () => { if (!window.cmw.isLeft()) load(); });
 
   window.cmw.when("#cmw-chat", (found) => {
     chat = found;
     chat.after(line);
     new MutationObserver(draw).observe(chat, { childList: true, subtree: true });
-    load();
+    draw(); // what is not there yet is asked for once the page knows that its conversation is there
   });
 })();
