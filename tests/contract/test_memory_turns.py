@@ -203,7 +203,7 @@ async def test_a_key_gives_the_first_ticket_again(store: Store, database: Databa
     first = await store.begin(ALICE, "s1", "Hello", key="k1")
     before = await rows_of(database)
     assert await store.begin(ALICE, "s1", "Hello", key="k1") == dataclasses.replace(
-        first, fresh=False, agent_id="", conversation_created_at=None
+        first, fresh=False, agent_id="", conversation_created_at=None, has_title=True
     )
     assert await rows_of(database) == before
     await store.finish(ALICE, first.turn_id, "answer")
