@@ -30,6 +30,7 @@ async def test_a_turn_is_stored_before_it_is_answered(
         fresh=True,
         agent_id="assistant",
         conversation_created_at=clock(),
+        has_title=False,
     )
     question, answer = await Store(database).messages(ALICE, "s1")
     assert (question.role, question.content, question.status) == ("user", "Hello", "complete")
