@@ -31,6 +31,7 @@ async def test_a_turn_is_stored_before_it_is_answered(
         fresh=True,
         agent_id="assistant",
         conversation_created_at=clock(),
+        has_title=False,
     )
     question, answer = await Store(database).messages(ALICE, "s1")
     assert (question.role, question.content, question.status) == ("user", "Hello", "complete")
@@ -249,7 +250,7 @@ async def test_a_key_gives_the_first_ticket_again(store: Store, database: Databa
     first = await store.begin(ALICE, "s1", "Hello", key="k1")
     before = await rows_of(database)
     assert await store.begin(ALICE, "s1", "Hello", key="k1") == dataclasses.replace(
-        first, fresh=False, agent_id="", conversation_created_at=None
+        first, fresh=False, agent_id="", conversation_created_at=None, has_title=True
     )
     assert await rows_of(database) == before
     await store.finish(ALICE, first.turn_id, "answer")
