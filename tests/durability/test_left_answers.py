@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from cmw_agent.identity.principals import first_conversation
 from tests.doubles.openai_server import OpenAIDouble
 from tests.doubles.openai_steps import Gate, Request, Step, Text
 from tests.harness import Browser, Served, Tab, canary, served, settings_for, texts
@@ -144,8 +145,8 @@ async def test_a_page_that_goes_before_its_message_is_stored_finds_it_running(
     async with house(tmp_path) as here, Browser(here.app.url) as browser:
         tab = await browser.open()
         (session,) = here.app.application.runtime.registry._sessions.values()
-        conversation = str(session.conversation_id)
-        await tab.join("send", [said, "", "", None])
+        conversation = first_conversation(session.principal, said)
+        await tab.join("send", [said, said, "", None])
         await tab.close()  # nobody has read a byte of it
         tab, stream = await joined(browser, conversation)
         async with stream:
