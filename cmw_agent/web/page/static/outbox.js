@@ -94,8 +94,7 @@
     const input = box();
     const text = input.value;
     if (window.cmw.uploading?.()) return; // files.js says so
-    // The second click of a double click finds the box empty.
-    if (!text.trim() && (window.cmw.running() || performance.now() - sentAt < DEAF_MS)) return;
+    if (!text.trim() && window.cmw.running()) return;
     if (waiting().length >= MOST) {
       show();
       tell(`${MOST} messages wait already; this one stays in the box until one of them was sent.`);
@@ -272,8 +271,10 @@
       if (isEnter && event.target === box()) hold(event, add);
     }, true);
     input.addEventListener("click", (event) => {
-      if (event.target.closest("[data-testid=submit-button]")) hold(event, add);
-      else if (event.detail > 1 && event.target.closest("[data-testid=stop-button]")) hold(event);
+      // The second click of a double click finds the box empty, or Stop under it.
+      const isSecond = event.detail > 1;
+      if (event.target.closest("[data-testid=submit-button]")) hold(event, isSecond && !box().value.trim() ? null : add);
+      else if (isSecond && event.target.closest("[data-testid=stop-button]")) hold(event);
     }, true);
     input.addEventListener("input", () => {
       document.body.classList.toggle("cmw-has-text", Boolean(box()?.value.trim()));
