@@ -58,7 +58,12 @@ def ask(url: str, document: dict[str, Any]) -> list[tuple[str, int]]:
 
 def narrowed(document: dict[str, Any]) -> dict[str, Any]:
     """Let paths name an agent and sessions that there are, or requests would end there."""
-    known = {"agent_id": ["assistant"], "session_id": ["one", "two"], "file_id": ["0" * 32]}
+    known: dict[str, list[Any]] = {
+        "agent_id": ["assistant"],
+        "session_id": ["one", "two"],
+        "file_id": ["0" * 32],
+        "seq": [1, 2, 9],
+    }
     for item in document["paths"].values():
         for operation in item.values():
             for parameter in operation.get("parameters", []):

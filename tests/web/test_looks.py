@@ -204,6 +204,7 @@ async def test_the_keyboard_reaches_everything(demo: Served, people: People) -> 
         "Copy message",
         "Edit",
         "🛠️ calculate",
+        "Fork from here",
         "Copy message",
         "Retry",
         "Dislike",
