@@ -94,7 +94,7 @@ async def test_no_request_that_the_description_allows_or_forbids_breaks_the_app(
         await begin(http, app.url)
         found = await asyncio.to_thread(ask, app.url, narrowed(document))
     operations = {(method, path) for path, item in document["paths"].items() for method in item}
-    assert len(operations) == 12
+    assert len(operations) == 16
     assert len({label for label, _ in found}) == len(operations)
     statuses = {status for _, status in found}
     assert {
