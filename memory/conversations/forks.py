@@ -21,8 +21,14 @@ MAX_CHARS = 5_000_000
 TITLE = "Fork: "
 
 _sessions, _messages = agent_sessions.c, agent_messages.c
+_SESSION: Final = sa.bindparam("conversation_id_", type_=sa.Text)
+_OWNER: Final = sa.bindparam("owner_id_", type_=sa.Text)
+_OWN_SESSION: Final = sa.and_(
+    _sessions.session_id == _SESSION, _sessions.owner_id == _OWNER, _sessions.deleted_at.is_(None)
+)
+_OWN_MESSAGES: Final = sa.and_(_messages.session_id == _SESSION, _messages.owner_id == _OWNER)
 _PATH: Final = sa.and_(
-    tree.OWN_MESSAGES,
+    _OWN_MESSAGES,
     _messages.superseded.is_(False),
     _messages.seq <= sa.bindparam("through_seq", type_=sa.Integer),
 )
@@ -58,7 +64,7 @@ _NUMBERS: Final = sa.select(_messages.seq, _NUMBER, _messages.details).where(_PA
 _NEXT_ANSWER: Final = (
     sa.select(_messages.seq)
     .where(
-        tree.OWN_MESSAGES,
+        _OWN_MESSAGES,
         _messages.superseded.is_(False),
         _messages.seq > sa.bindparam("seq_", type_=sa.Integer),
     )
@@ -77,7 +83,7 @@ _SIZE: Final = (
     .select_from(agent_messages)
     .where(_PATH)
 )
-_DELETE: Final = sa.delete(agent_sessions).where(tree.OWN_SESSION)
+_DELETE: Final = sa.delete(agent_sessions).where(_OWN_SESSION)
 _SOURCE: Final = sa.select(
     _sessions.agent_id,
     _sessions.title,
@@ -88,7 +94,7 @@ _SOURCE: Final = sa.select(
     _sessions.external_id,
     _sessions.summary,
     _sessions.summarised_seq,
-).where(tree.OWN_SESSION)
+).where(_OWN_SESSION)
 _SET_DETAILS: Final = (
     sa.update(agent_messages)
     .where(

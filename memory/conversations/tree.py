@@ -29,17 +29,17 @@ MAX_VERSIONS = 2_000  # that are handed out for one page of messages
 _sessions, _messages, _turns = agent_sessions.c, agent_messages.c, agent_turns.c
 _SESSION: Final = sa.bindparam("conversation_id_", type_=sa.Text)
 _OWNER: Final = sa.bindparam("owner_id_", type_=sa.Text)
-OWN_SESSION: Final = sa.and_(
+_OWN_SESSION: Final = sa.and_(
     _sessions.session_id == _SESSION,
     _sessions.owner_id == _OWNER,
     _sessions.deleted_at.is_(None),
 )
-OWN_MESSAGES: Final = sa.and_(_messages.session_id == _SESSION, _messages.owner_id == _OWNER)
+_OWN_MESSAGES: Final = sa.and_(_messages.session_id == _SESSION, _messages.owner_id == _OWNER)
 
-_SUMMARISED: Final = sa.select(_sessions.session_id, _sessions.summarised_seq).where(OWN_SESSION)
+_SUMMARISED: Final = sa.select(_sessions.session_id, _sessions.summarised_seq).where(_OWN_SESSION)
 # PostgreSQL: no turn begins and no other version is selected meanwhile. SQLite has one writer.
 _LOCK: Final = (
-    sa.select(_sessions.session_id, _sessions.summarised_seq).where(OWN_SESSION).with_for_update()
+    sa.select(_sessions.session_id, _sessions.summarised_seq).where(_OWN_SESSION).with_for_update()
 )
 _RUNNING: Final = sa.select(sa.literal(1)).where(
     _turns.session_id == _SESSION,
@@ -50,10 +50,10 @@ _RUNNING: Final = sa.select(sa.literal(1)).where(
 _SIBLINGS: Final = (
     sa.select(_messages.parent_seq, _messages.role, _messages.seq)
     .where(
-        OWN_MESSAGES,
+        _OWN_MESSAGES,
         OFF_THE_PATH,
         _messages.parent_seq.in_(sa.bindparam("parents", expanding=True, type_=sa.Integer)),
-        sa.exists().where(OWN_SESSION),
+        sa.exists().where(_OWN_SESSION),
     )
     .order_by(_messages.seq)
     .limit(MAX_VERSIONS)
@@ -62,7 +62,7 @@ _SIBLINGS: Final = (
 
 _PATH: Final = (
     sa.select(_messages.seq, _messages.role, _messages.parent_seq)
-    .where(OWN_MESSAGES, _messages.superseded.is_(False), sa.exists().where(OWN_SESSION))
+    .where(_OWN_MESSAGES, _messages.superseded.is_(False), sa.exists().where(_OWN_SESSION))
     .order_by(_messages.seq.desc())
     .limit(sa.bindparam("rows"))
 )
@@ -70,7 +70,7 @@ _PATH: Final = (
 
 def _below() -> sa.CTE:
     """Return the message at `seq_`, which is off the path, and all that follow it."""
-    seqs = sa.select(_messages.seq).where(OWN_MESSAGES, OFF_THE_PATH)
+    seqs = sa.select(_messages.seq).where(_OWN_MESSAGES, OFF_THE_PATH)
     first = seqs.where(_messages.seq == sa.bindparam("seq_", type_=sa.Integer))
     below = first.cte("below", recursive=True)
     return below.union_all(seqs.where(_messages.parent_seq == below.c.seq))
@@ -78,7 +78,7 @@ def _below() -> sa.CTE:
 
 def _above() -> sa.CTE:
     """Return the message at `seq_`, and those before it as far as they are off the path."""
-    links = sa.select(_messages.seq, _messages.parent_seq).where(OWN_MESSAGES, OFF_THE_PATH)
+    links = sa.select(_messages.seq, _messages.parent_seq).where(_OWN_MESSAGES, OFF_THE_PATH)
     first = links.where(_messages.seq == sa.bindparam("seq_", type_=sa.Integer))
     above = first.cte("above", recursive=True)
     return above.union_all(links.where(_messages.seq == above.c.parent_seq))
@@ -88,7 +88,7 @@ _NEWEST_BELOW: Final = sa.select(sa.func.max(_below().c.seq))
 _BRANCHES_AT: Final = sa.select(sa.func.min(_above().c.parent_seq))
 _SHOW: Final = (
     sa.update(agent_messages)
-    .where(OWN_MESSAGES, _messages.seq.in_(sa.select(_above().c.seq)))
+    .where(_OWN_MESSAGES, _messages.seq.in_(sa.select(_above().c.seq)))
     .values(superseded=False)
     .returning(_messages.seq)  # SQLite's driver counts no rows of an update with a WITH before it
 )

@@ -132,6 +132,8 @@ class Trees(RuleBasedStateMachine):
         return pick % (len(tree.messages) + 2)
 
     def refusal(self, tree: Tree, seq: int, *, shown: bool = True) -> type[StoreError] | None:
+        if seq == 0:  # no message ever has it
+            return ConversationNotFoundError
         if tree.running is not None:
             return ConversationBusyError
         if seq not in tree.messages:

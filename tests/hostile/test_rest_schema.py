@@ -63,7 +63,7 @@ def narrowed(document: dict[str, Any]) -> dict[str, Any]:
         "session_id": ["one", "two"],
         "file_id": ["0" * 32],
         "share_id": ["0" * 32],
-        "seq": [1, 2],
+        "seq": [1, 2, 9],
     }
     for item in document["paths"].values():
         for operation in item.values():

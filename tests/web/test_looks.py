@@ -207,7 +207,7 @@ async def test_the_keyboard_reaches_everything(demo: Served, people: People) -> 
         "Copy message",
         "Edit",
         "🛠️ calculate",
-        "Go on from here in a new chat",
+        "Fork from here",
         "Copy message",
         "Retry",
         "Dislike",

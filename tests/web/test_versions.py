@@ -51,7 +51,7 @@ async def test_an_earlier_answer_is_given_again(app: Served, people: People) -> 
     page = await people.open(app)
     await page.ask("one")
     await page.ask("two")
-    await pressed(page, "Answer again")
+    await pressed(page, "Retry this answer")
     await expect(page.questions).to_have_text(["one"])
     await page.settled()
     await expect(page.log.get_by_text("2/2", exact=True)).to_have_count(1)
@@ -64,7 +64,7 @@ async def test_a_conversation_is_forked_at_an_answer(app: Served, people: People
     await page.ask("one")
     await page.ask("two")
     first = page.conversation()
-    await pressed(page, "Go on from here in a new chat", nth=0)
+    await pressed(page, "Fork from here", nth=0)
     await page.page.wait_for_url(lambda url: f"c={first}" not in url)
     await page.filled()
     await expect(page.questions).to_have_text(["one"])
@@ -78,13 +78,13 @@ async def test_while_an_answer_is_written_no_version_is_offered(
 ) -> None:
     page = await people.open(app)
     await page.ask("one")
-    await expect(named(page, "Go on from here in a new chat")).to_have_count(1)
+    await expect(named(page, "Fork from here")).to_have_count(1)
     await page.write("[gated-1] two")
     await expect(page.stop).to_be_visible()
-    await expect(named(page, "Go on from here in a new chat")).to_have_count(0)
+    await expect(named(page, "Fork from here")).to_have_count(0)
     await page.stop.click()
     await page.settled()
-    await expect(named(page, "Go on from here in a new chat")).to_have_count(2)
+    await expect(named(page, "Fork from here")).to_have_count(2)
 
 
 async def test_a_version_shown_in_another_tab_is_the_one_that_goes_on(

@@ -46,7 +46,7 @@ from cmw_agent.core.store_errors import mapped_store_errors
 from cmw_agent.identity.principals import Principal
 from cmw_agent.observability.observers import request_id_of
 
-Seq = Annotated[int, Path(ge=1, lt=MAX_SEQ, description="The message's `seq`.")]
+Seq = Annotated[int, Path(ge=1, le=MAX_SEQ - 1, description="The message's `seq`.")]
 
 
 class RestVersions:

@@ -91,8 +91,8 @@
     }
     if (role === "assistant") {
       const isLast = seq === path.at(-1).seq; // Gradio has a button there
-      if (question && !isLast) found.push(action("Answer again", "Retry", () => again(question.seq)));
-      found.push(action("Go on from here in a new chat", "Fork", () => fork(seq)));
+      if (question && !isLast) found.push(action("Retry this answer", "Retry", () => again(question.seq)));
+      found.push(action("Fork from here", "Fork", () => fork(seq)));
     }
     return found;
   }
