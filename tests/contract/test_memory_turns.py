@@ -32,6 +32,7 @@ async def test_a_turn_is_stored_before_it_is_answered(
         agent_id="assistant",
         conversation_created_at=clock(),
         has_title=False,
+        parent_seq=0,
     )
     question, answer = await Store(database).messages(ALICE, "s1")
     assert (question.role, question.content, question.status) == ("user", "Hello", "complete")
@@ -250,7 +251,12 @@ async def test_a_key_gives_the_first_ticket_again(store: Store, database: Databa
     first = await store.begin(ALICE, "s1", "Hello", key="k1")
     before = await rows_of(database)
     assert await store.begin(ALICE, "s1", "Hello", key="k1") == dataclasses.replace(
-        first, fresh=False, agent_id="", conversation_created_at=None, has_title=True
+        first,
+        fresh=False,
+        agent_id="",
+        conversation_created_at=None,
+        has_title=True,
+        parent_seq=None,
     )
     assert await rows_of(database) == before
     await store.finish(ALICE, first.turn_id, "answer")

@@ -100,6 +100,14 @@ KEYED: dict[tuple[str, str], tuple[str, Any]] = {
     ("GET", f"{ONE}/files/{{file_id}}"): ("read", None),
     ("GET", f"{ONE}/approvals"): ("agents", None),
     ("POST", f"{ONE}/approvals"): ("agents", {"call": "call_1", "answer": "denied"}),
+    ("POST", f"{ONE}/import"): ("agents", {}),
+    ("GET", f"{ONE}/shares"): ("read", None),
+    ("POST", f"{ONE}/shares"): ("agents", {}),
+    ("DELETE", f"{ONE}/shares/{{share_id}}"): ("agents", None),
+    ("POST", f"{ONE}/messages/{{seq}}/retry"): ("agents", None),
+    ("POST", f"{ONE}/messages/{{seq}}/edit"): ("agents", {"message": "Hello"}),
+    ("POST", f"{ONE}/messages/{{seq}}/select"): ("agents", None),
+    ("POST", f"{ONE}/messages/{{seq}}/fork"): ("agents", None),
     ("POST", "/v1/chat/completions"): (
         "v1",
         {"model": "open", "messages": [{"role": "user", "content": "Hello"}]},
@@ -134,6 +142,7 @@ async def holding(here: AppWithModel, name: str) -> AsyncIterator[Client]:
 
 async def asked(each: Client, method: str, template: str, agent: str, body: Any) -> Reply:
     path = template.replace("{agent_id}", agent).replace("{session_id}", "mine")
+    path = path.replace("{seq}", "1").replace("{share_id}", "0" * 32)
     return await each.ask(method, path, body)
 
 

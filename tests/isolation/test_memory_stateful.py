@@ -182,7 +182,12 @@ class Owners(RuleBasedStateMachine):
         )
         if known is not None:
             assert again == dataclasses.replace(
-                ticket, fresh=False, agent_id="", conversation_created_at=None, has_title=True
+                ticket,
+                fresh=False,
+                agent_id="",
+                conversation_created_at=None,
+                has_title=True,
+                parent_seq=None,
             )
             if self.passed >= known.lease_ends:
                 known.running = None

@@ -194,6 +194,7 @@ class Person:
         """Send a message and check its answer."""
         event = await self.tab.send(text, key)
         assert event.error is None, event.error
+        self._follow(event)
         assert last_text(event.value).endswith(f"You said: {text}"), last_text(event.value)
 
     async def begin(self, text: str, key: str = "") -> None:
@@ -209,7 +210,13 @@ class Person:
         async with contextlib.aclosing(self.tab.follow(event)) as updates:  # type: ignore[type-var]
             async for update in updates:
                 if last_text(update.value) == PART:
+                    self._follow(event)
                     self.begun.set()
+
+    def _follow(self, event: Event) -> None:
+        """Put the conversation of a message into the address; a first message's key names it."""
+        self.conversation = event.values[-1][1].rstrip("*+")
+        self.tab.query = f"?c={self.conversation}"
 
     async def ended(self) -> bool:
         """Wait for the end of the answer that was begun; return whether it is complete."""

@@ -278,7 +278,7 @@ class Handlers:
         request: gr.Request,
     ) -> AsyncGenerator[Sent, None]:
         if (chat := temporary_chat(session, key)) is None:
-            return self._send(session, text, idempotency_key(key), file_ids(files), model, request)
+            return self._send(session, text, key, file_ids(files), model, request)
         if file_ids(files):
             raise InvalidMessageError(NO_FILES)
         return self._send_temporary(session, chat, text, key, model)
@@ -301,12 +301,14 @@ class Handlers:
         model: object,
         request: gr.Request,
     ) -> AsyncGenerator[Sent, None]:
-        page = await self._page_of(session, key)
+        name = idempotency_key(key)
+        is_named = name == key  # by the page; a program that names nothing repeats nothing
+        page = await (self._page_of(session, name) if is_named else self._page(session))
         chosen, effort = model_choice(model)
         turn = self._runtime.chat.turn(
             session,
             text,
-            key=key,
+            key=name,
             files=files,
             model=chosen,
             effort=effort,
@@ -319,7 +321,7 @@ class Handlers:
         question = [message("user", turn.text)]
         if files:
             question.insert(0, rendering.attachments(await self._attached(session, files)))
-        receipt, shown_id = receipts.stored(key, page.conversation_id), page.shown_id
+        receipt, shown_id = receipts.stored(name, page.conversation_id), page.shown_id
         async with contextlib.aclosing(
             self._stream(session, page, turn, above, question)
         ) as values:
