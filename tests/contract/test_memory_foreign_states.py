@@ -37,16 +37,16 @@ CALLS: Final[dict[str, Call]] = {
     "rate": lambda s, o, i: s.rate(o, i, 2, "dislike"),
     "rename": lambda s, o, i: s.rename(o, i, "mine"),
     "restore": lambda s, o, i: s.restore(o, i),
-    "request_stop": lambda s, o, i: s.request_stop(o, i),
-    "running_answer": lambda s, o, i: s.running_answer(o, i),
     "select_version": lambda s, o, i: s.select_version(o, i, 2),
     "update_context": lambda s, o, i: s.update_context(o, i, {"mine": 1}),
-    "watch_turn": lambda s, o, i: s.watch_turn(o, i),
     "window": lambda s, o, i: s.window(o, i, budget=1000, before_seq=100),
 }
-# what they need is not there here: a claimed part, a conversation's time, files, and messages
-# with versions
+# what they need is not there here: a claimed part, a conversation's time, files, messages with
+# versions, and a running turn
 ELSEWHERE = {
+    "request_stop": "test_memory_turns.py",
+    "running_answer": "test_memory_turns.py",
+    "watch_turn": "test_memory_turns.py",
     "store_summary": "test_memory_summaries.py",
     "store_title": "test_memory_order.py",
     "files_of": "test_memory_files.py",
