@@ -17,6 +17,7 @@ from cmw_agent.core.errors import InvalidMessageError, NotFoundError, UserError
 from cmw_agent.core.store_errors import mapped_store_errors
 from cmw_agent.files.service import Files, MemoryOf
 from cmw_agent.identity.principals import Principal
+from cmw_agent.limits.budgets import Budgets
 from memory.conversations.forks import FileCopy
 from memory.errors import InvalidTextError
 from memory.records import (
@@ -64,6 +65,7 @@ class ConversationService:
         turns: The running turns, which end with what is deleted.
         files: Everybody's files, which go when everything goes.
         imports: The running imports, which store nothing more then.
+        budgets: Limits how many chats are copied in an hour.
         clock: The time, with its zone.
 
     Raises:
@@ -77,6 +79,7 @@ class ConversationService:
         turns: RunningTurns,
         files: Files,
         imports: ImportService,
+        budgets: Budgets,
         clock: Callable[[], datetime] = utcnow,
     ) -> None:
         self._memory_of = memory_of
@@ -84,6 +87,7 @@ class ConversationService:
         self._turns = turns
         self._files = files
         self._imports = imports
+        self._budgets = budgets
         self._clock = clock
 
     @property
@@ -194,6 +198,7 @@ class ConversationService:
         """
         memory, copies = self._memory_of(principal), list[FileCopy]()
         context = (await self.conversation(principal, conversation)).context_data or {}
+        self._budgets.spend("copies", principal.id, address)
         with mapped_store_errors():
             plan = await memory.plan_fork(principal.id, conversation, seq)
         try:

@@ -158,7 +158,7 @@ async def open_services(
         files = Files(settings, maker.memory, retention.existing_files, budgets)
         turns = RunningTurns()
         imports = ImportService(settings, maker.memory, files, budgets)
-        history = ConversationService(maker.memory, registry, turns, files, imports)
+        history = ConversationService(maker.memory, registry, turns, files, imports, budgets)
         schedules = open_schedules(database, settings)
         dependencies = ChatDependencies(
             settings,

@@ -94,7 +94,7 @@ class House:
         registry = SessionRegistry(maker, capacity=1, idle_seconds=1)
         self.imports = ImportService(found, lambda _: store, files, budgets)
         self.history = ConversationService(
-            lambda _: store, registry, RunningTurns(), files, self.imports
+            lambda _: store, registry, RunningTurns(), files, self.imports, budgets
         )
         self.store = store
 

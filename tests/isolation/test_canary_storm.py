@@ -96,6 +96,7 @@ def runtime_with(spoil: Callable[[SessionMaker], SessionMaker]) -> type[Runtime]
                         self.services.turns,
                         self.files,
                         self.imports,
+                        self.budgets,
                     ),
                 )
                 yield

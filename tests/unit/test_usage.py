@@ -75,6 +75,7 @@ def history_of(
         RunningTurns(),
         runtime.files,
         runtime.imports,
+        runtime.budgets,
         clock=clock,
     )
 
