@@ -385,6 +385,13 @@ def test_many_refused_conversations_are_counted_in_few_lines() -> None:
     assert len(refused) < worker.MAX_REFUSED + 10
 
 
+def test_conversations_refused_before_the_source_is_known_are_all_counted() -> None:
+    found = events(f"[{', '.join(['{}'] * 300)}, {GOOD}]".encode())
+    refused = [event for event in found if event["event"] == "refused"]
+    assert sum(event.get("count", 1) for event in refused) == 300
+    assert [event["event"] for event in found if event not in refused] == [*READ, "done"]
+
+
 def test_a_file_that_unpacks_to_more_than_may_be_read_is_not_read_again_and_again() -> None:
     file = {"name": "a.txt", "path": "files/a.txt"}
     message = {"role": "user", "content": "see", "files": [file] * 1_000}

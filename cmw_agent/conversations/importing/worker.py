@@ -86,23 +86,28 @@ def _with_counted_refusals(found: Iterator[Event]) -> Iterator[Event]:
     for event in found:
         is_refused = event["event"] == "refused"
         if is_refused and named[event["reason"]] == MAX_REFUSED:
-            counted[event["reason"]] += 1
+            counted[event["reason"]] += event.get("count", 1)
             if counted.total() < REFUSED_AT_ONCE:
                 continue
         elif is_refused:
             named[event["reason"]] += 1
             yield event
             continue
-        for reason, count in counted.items():
-            yield {"event": "refused", "title": "", "reason": reason, "count": count}
+        yield from _refusals(counted)
         counted.clear()
         if not is_refused:
             yield event
 
 
+def _refusals(counts: Counter[str]) -> Iterator[Event]:
+    for reason, count in counts.items():
+        yield {"event": "refused", "title": "", "reason": reason, "count": count}
+
+
 def _conversations(archive: ExportArchive, limits: ImportLimits) -> Iterator[Event]:
     source: Source | None = None
     refused: list[Event] = []  # before the source is known
+    further: Counter[str] = Counter()  # of those, without titles
     for element in _elements(archive, limits):
         title = ""
         try:
@@ -113,14 +118,17 @@ def _conversations(archive: ExportArchive, limits: ImportLimits) -> Iterator[Eve
                 source = found
                 yield {"event": "source", "source": source}
                 yield from refused
+                yield from _refusals(further)
                 refused.clear()
             conversation = readers.read(found, value, limits)
         except UnreadableError as error:
             event = {"event": "refused", "title": title, "reason": str(error)}
             if source is not None:
                 yield event
-            elif len(refused) < PART_MESSAGES:
+            elif len(refused) < MAX_REFUSED:
                 refused.append(event)
+            else:
+                further[str(error)] += 1
         else:
             del element, value
             yield from _conversation_events(conversation, archive)
