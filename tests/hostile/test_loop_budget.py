@@ -76,7 +76,7 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
         "cmw_agent.web.gradio_transport.event_server.EventServer._fetched",
         "cmw_agent.web.gradio_transport.event_server.EventServer._live",
         "cmw_agent.web.gradio_transport.event_server._disconnected",
-        "cmw_agent.web.page.handlers.Handlers._page",
+        "cmw_agent.web.page.base_handlers.BaseHandlers._page",
         "cmw_agent.web.gradio_transport.mailboxes.EventBuffer.put",
         "memory.engine.sqlite.SqliteDatabase._merged",
         "memory.engine.process_lock.FileLock.share",
@@ -126,7 +126,7 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
         "cmw_agent.observability.loop_watchdog.trail",
         "cmw_agent.llm.http_client.Upstream._learn",
         "cmw_agent.web.login.accounts._evict_oldest",
-        "cmw_agent.web.page.handlers.Handlers._send",
+        "cmw_agent.web.page.sending_handlers.SendingHandlers._send",
         "cmw_agent.web.gradio_transport.page_cache.Pages.__call__",
         "memory.engine.group_commit.WriteQueue._taken",
         "cmw_agent.conversations.shares._fitting",
@@ -146,7 +146,7 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
         "cmw_agent.agent.agent.CmwAgent.summarise",
         "cmw_agent.web.gradio_transport.event_server.EventServer._deliver",
         # the whole answer for each of its windows, as Gradio's clients read it
-        "cmw_agent.web.page.handlers.Handlers.chat",
+        "cmw_agent.web.page.sending_handlers.SendingHandlers.chat",
     ),
     "orjson reads in linear time, and refuses what is nested too deeply": (
         "cmw_agent.channels.whatsapp.routes._json",
