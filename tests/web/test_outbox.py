@@ -25,6 +25,7 @@ DOUBLE_CLICKS = int(os.environ.get("CMW_DOUBLE_CLICKS", "12"))
 MOST_WAITING = 20
 NETWORK = ("net::ERR", "http 503: .*/(readyz|queue/join)", "status of 503")
 STAYS = "window.loadedOnce = true"
+REFUSES = "() => { Storage.prototype.setItem = () => { throw new DOMException('full'); }; }"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,10 @@ async def was_loaded_once(page: ChatPage) -> bool:
 
 def waiting(page: ChatPage) -> Locator:
     return page.frame.get_by_role("list", name="Messages that wait").get_by_role("listitem")
+
+
+def status(page: ChatPage) -> Locator:
+    return page.frame.locator(".cmw-outbox-status[role=status]")
 
 
 def notice(page: ChatPage) -> Locator:
@@ -245,6 +250,23 @@ async def test_messages_written_while_an_answer_runs_wait_and_are_sent_in_order(
     await page.settled()
     await expect(waiting(page)).to_have_count(0)
     assert house.questions(word) == [f"[gated-1] {word}", "second", "fourth"]
+
+
+async def test_a_browser_that_stores_nothing_says_so_while_a_message_waits(
+    house: House, people: People
+) -> None:
+    page, text = await opened(house, people), canary()
+    await page.page.evaluate(REFUSES)
+    house.network.cut()
+    await page.write(text)
+    await expect(waiting(page)).to_have_text([re.compile(text)])
+    await expect(status(page)).to_contain_text("1 message waits")
+    await expect(status(page)).to_contain_text("This browser stores nothing")
+    house.network.restore()
+    await expect(page.answers.last).to_have_text(f"You said: {text}")
+    await page.settled()
+    await expect(status(page)).to_be_hidden()
+    assert house.questions(text) == [text]
 
 
 async def test_a_queue_survives_a_reload(house: House, model: OpenAIDouble, people: People) -> None:
