@@ -59,6 +59,17 @@ class House:
             await self.endpoint.wait_held(said)
             yield tab, stream
 
+    async def write(self, said: str, tenth: str, stream: Following) -> None:
+        """Let the model write a tenth of an answer; wait until the stream has shown it."""
+        self.endpoint.release(said)
+        await stream.seen(tenth.strip())
+
+    async def open_gates(self, said: str, count: int = len(TENTHS) + 1) -> None:
+        """Let the model pass this many gates, whoever reads its answer."""
+        for _ in range(count):
+            await self.endpoint.wait_held(said)
+            self.endpoint.release(said)
+
     def conversation(self, said: str) -> str:
         """Return the id of the conversation with `said`."""
         return str(messages(self.folder, said)[0]["session_id"])
@@ -120,18 +131,13 @@ async def test_a_page_that_goes_in_mid_answer_finds_it_again_whole(
     async with house(tmp_path) as here, Browser(here.app.url) as browser:
         async with here.asking(browser, said) as (tab, stream):
             for tenth in TENTHS[:tenths]:
-                here.endpoint.release(said)
-                await stream.seen(tenth.strip())
+                await here.write(said, tenth, stream)
             if way == "close":
                 await tab.close()
         await here.until_unread()
         _, again = await joined(browser, here.conversation(said))
         async with again:
-            for _ in TENTHS[tenths:]:
-                await here.endpoint.wait_held(said)
-                here.endpoint.release(said)
-            await here.endpoint.wait_held(said)
-            here.endpoint.release(said)
+            await here.open_gates(said, len(TENTHS[tenths:]) + 1)
             event = await again.done()
         assert "".join(texts(event.value, "assistant")) == WHOLE
         assert await here.until_stored(said, "complete") == WHOLE
@@ -160,8 +166,7 @@ async def test_a_stop_on_any_page_ends_the_answer_on_all(tmp_path: Path) -> None
     said = canary()
     async with house(tmp_path) as here, Browser(here.app.url) as browser:
         async with here.asking(browser, said) as (_, first):
-            here.endpoint.release(said)
-            await first.seen(TENTHS[0].strip())
+            await here.write(said, TENTHS[0], first)
             tab, second = await joined(browser, here.conversation(said))
             async with second:
                 await second.seen(TENTHS[0].strip())
@@ -183,9 +188,7 @@ async def test_a_page_that_leaves_for_a_new_chat_streams_no_more_of_the_old_one(
             await tab.join("new_chat", [])
             event = await stream.done()
             assert event.value == []
-        for _ in range(len(TENTHS) + 1):
-            await here.endpoint.wait_held(said)
-            here.endpoint.release(said)
+        await here.open_gates(said)
         assert await here.until_stored(said, "complete") == WHOLE
 
 
@@ -277,9 +280,7 @@ async def test_who_proves_nothing_and_comes_back_in_time_keeps_the_answer(tmp_pa
         async with Following(again, await again.join("join", [])) as stream:
             clock.now += 1_000
             await runtime.chat._keep_all()
-            for _ in range(len(TENTHS) + 1):
-                await here.endpoint.wait_held(said)
-                here.endpoint.release(said)
+            await here.open_gates(said)
             event = await stream.done()
         assert "".join(texts(event.value, "assistant")) == WHOLE
         assert len(runtime.registry) == 1
@@ -297,8 +298,7 @@ async def test_a_slow_page_that_joins_costs_no_more_than_one_answer(tmp_path: Pa
         reader = runtime.chat.join(session)
         assert reader is not None
         for tenth in TENTHS:
-            here.endpoint.release(said)
-            await stream.seen(tenth.strip())
+            await here.write(said, tenth, stream)
         assert len(reader._events) == 2  # the beginning, and all text in one
         reader.leave()
         here.endpoint.release(said)
@@ -333,8 +333,7 @@ async def test_another_replica_shows_the_stored_part_as_it_grows_and_then_the_en
         _, stream = await joined(there, here.conversation(said))
         async with stream:
             for tenth in TENTHS:
-                here.endpoint.release(said)
-                await stream.seen(tenth.strip())
+                await here.write(said, tenth, stream)
             here.endpoint.release(said)
             event = await stream.done()
         assert event.error is None
@@ -354,8 +353,7 @@ async def test_a_stop_at_another_replica_reaches_who_writes(tmp_path: Path) -> N
         here.asking(browser, said) as (_, first),
         elsewhere(here, browser) as (_, there),
     ):
-        here.endpoint.release(said)
-        await first.seen(TENTHS[0].strip())
+        await here.write(said, TENTHS[0], first)
         tab, stream = await joined(there, here.conversation(said))
         async with stream:
             await stream.seen(TENTHS[0].strip())
@@ -375,8 +373,7 @@ async def test_nobody_else_reads_or_stops_an_answer_at_another_replica(tmp_path:
         elsewhere(here, browser) as (app, _),
         Browser(app.url) as stranger,
     ):
-        here.endpoint.release(said)
-        await first.seen(TENTHS[0].strip())
+        await here.write(said, TENTHS[0], first)
         tab = stranger.tab(query=f"?c={here.conversation(said)}")
         for event in (
             await tab.open(),
@@ -385,8 +382,6 @@ async def test_nobody_else_reads_or_stops_an_answer_at_another_replica(tmp_path:
         ):
             assert not any(texts(shown) for shown, *_ in filter(None, event.values))
         assert TENTHS[0].encode() not in tab.received
-        for _ in TENTHS:
-            await here.endpoint.wait_held(said)
-            here.endpoint.release(said)
+        await here.open_gates(said, len(TENTHS))
         await first.done()
         assert await here.until_stored(said, "complete") == WHOLE
