@@ -21,7 +21,7 @@
   let isHeld = false; // a message was refused: those behind it wait for its user
   let sending = null; // the message that is on its way
   let posted = null; // the last that was
-  let next = null; // what the page does once it has arrived, or failed to
+  let next = null; // runs once that message has reached the server, or failed to
   let sentAt = -Infinity;
   let attempts = 0; // of the first message, without success
   let notBefore = 0;
