@@ -361,7 +361,7 @@ class ChatService:
             raise self._counted(error) from None
 
     def _unread_seconds(self, session: LiveSession, outlives_readers: bool) -> float | None:
-        """Return for how long a session's turn runs on unread; None for to its end."""
+        """Return for how many seconds a session's turn runs on unread; None: until its end."""
         if not outlives_readers or self._settings.left_answers == "stop":
             return 0.0
         return None if session.principal.is_kept else EPHEMERAL_SECONDS

@@ -13,7 +13,7 @@ from tests.doubles.openai_steps import Gate, Request, Step, Text
 from tests.harness import Browser, Served, Tab, canary, served, settings_for, texts
 from tests.isolation.world import Following
 from tests.rows import messages, rows, turns
-from tests.service import wait_until
+from tests.service import Seconds, readers_of, until_unread, wait_until
 
 TENTHS = tuple(f"{number} of ten; " for number in range(1, 11))
 WHOLE = "".join(TENTHS)
@@ -38,8 +38,7 @@ class House:
 
     async def until_unread(self) -> None:
         """Wait until no page reads a running turn."""
-        chat = self.app.application.runtime.chat
-        await wait_until(lambda: not any(turn._readers for turn in chat._runners))
+        await until_unread(self.app.application.runtime)
 
     def state(self, said: str) -> str:
         """Return the state of the one turn of a conversation with `said`."""
@@ -221,27 +220,12 @@ async def test_where_left_answers_stop_the_last_page_to_leave_stops_its_own(
                 await stack.enter_async_context(stream)
                 await stream.seen(said)
         if others:
-            await wait_until(lambda: len(readers(here)) == others)
+            runtime = here.app.application.runtime
+            await wait_until(lambda: len(readers_of(runtime)) == others)
             assert here.state(said) == "running"
             await stack.aclose()
         await here.endpoint.wait_aborted(1)
         assert await here.until_stored(said, "interrupted") == ""
-
-
-def readers(here: House) -> list[object]:
-    """Return whoever reads a running turn."""
-    chat = here.app.application.runtime.chat
-    return [reader for turn in chat._runners for reader in turn._readers]
-
-
-@dataclass(slots=True)
-class Seconds:
-    """A clock that moves only when the test moves it."""
-
-    now: float = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 async def test_who_proves_nothing_loses_a_left_answer_after_a_minute(tmp_path: Path) -> None:

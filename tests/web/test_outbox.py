@@ -294,8 +294,9 @@ async def test_a_queue_has_an_end_and_what_comes_then_stays_in_the_box(
     await page.write("one too many")
     await expect(page.box).to_have_value("one too many")
     await expect(waiting(page)).to_have_count(MOST_WAITING)
-    told = page.frame.locator(".cmw-outbox-status")
-    await expect(told.last).to_contain_text("20 messages wait already; this one stays in the box")
+    await expect(status(page)).to_contain_text(
+        "20 messages wait already; this one stays in the box"
+    )
     for button in reversed(await waiting(page).get_by_role("button").all()):
         await button.click()
     await expect(waiting(page)).to_have_count(0)
