@@ -32,7 +32,7 @@ from memory.records import (
 )
 from memory.schema import metadata
 from memory.share_records import NewShare, SharedCopy
-from tests.contract.conftest import ALICE, BOB, Clock, Store, rows_of
+from tests.contract.conftest import ALICE, BOB, LEASE, Clock, Store, rows_of
 from tests.contract.test_memory_survival import Pause, patient_file
 
 __all__ = ["patient_file"]  # a fixture is found by its name here
@@ -226,6 +226,16 @@ async def test_nothing_is_shared_while_an_answer_is_written(
     await store.finish(ALICE, ticket.turn_id, "two")
     await links.create_share(ALICE, new("s1"))
     assert await texts(links, "reader-s1") == ["first", "one", "second", "two"]
+
+
+async def test_an_answer_whose_writer_has_died_is_shared_as_it_is(
+    store: Store, links: ShareStore, clock: Clock
+) -> None:
+    await store.begin(ALICE, "c1", "first")
+    clock.advance(LEASE)
+    await links.create_share(ALICE, new("s1"))
+    _, (_, answer), _ = await links.snapshot_page("reader-s1", from_seq=1, limit=100)
+    assert answer.status == "interrupted"
 
 
 async def test_the_number_of_shares_is_bounded_for_each_owner(
