@@ -281,7 +281,7 @@ async def test_what_is_copied_or_imported_was_sent_and_answered_by_nobody_here(
 ) -> None:
     await exchange(store, "s1", tools=[used("clock")], cost=3)
     before = await statistics(database, clock=clock)
-    await store.fork(ALICE, "s1", 2, context={})
+    await store.fork(ALICE, "s1", 2, context={}, copies={})
     links = ShareStore(database, clock=clock)
     await links.create_share(ALICE, NewShare("s1", "share", "reader", None))
     await links.copy_snapshot(BOB, "reader", SharedCopy("s2", "assistant", {}))
