@@ -209,7 +209,7 @@ agent_turns = sa.Table(
     sa.Column("started_at", UtcDateTime, nullable=False),
     sa.Column("finished_at", UtcDateTime),
     sa.Column("error_id", sa.Text),
-    # what other processes tell the one that runs the turn
+    # signals of other processes to the one that runs the turn
     sa.Column("watched_until", UtcDateTime),
     sa.Column("stop_requested_at", UtcDateTime),
     sa.UniqueConstraint("owner_id", "session_id", "idempotency_key"),

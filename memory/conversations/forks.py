@@ -166,7 +166,7 @@ def fork(
 
 
 def remove(connection: sa.Connection, owner: str, new_id: str) -> bool:
-    """Delete a fork whose caller has gone before it was made; return whether there was one."""
+    """Delete a fork whose caller was cancelled before it was returned; return whether there was one."""
     own = {"owner_id_": owner, "conversation_id_": new_id}
     return connection.execute(_DELETE, own).rowcount > 0
 

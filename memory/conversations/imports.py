@@ -30,7 +30,7 @@ from memory.validation import pack_details, pack_tools, title_of
 MAX_MESSAGES = 500  # of one part
 
 _sessions = agent_sessions.c
-# A conversation that is there already is not this import's, and `_GROW` says so.
+# `_GROW` refuses a conversation that is there already and is not this import's.
 _CREATE: Final = {
     "sqlite": sqlite.insert(agent_sessions).on_conflict_do_nothing(),
     "postgresql": postgresql.insert(agent_sessions).on_conflict_do_nothing(),

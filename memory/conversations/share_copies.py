@@ -44,7 +44,7 @@ def copy(
 
 
 def drop(connection: sa.Connection, owner: str, new: SharedCopy) -> None:
-    """Take back a copy whose maker never learned of it."""
+    """Delete a copy whose caller was cancelled before it was returned."""
     parameters = {"owner_id_": owner, "conversation_id_": new.conversation_id}
     connection.execute(_DROP, parameters)
 

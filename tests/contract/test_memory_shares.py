@@ -78,20 +78,7 @@ async def test_a_snapshot_holds_the_shown_messages_and_nothing_that_came_later(
 ) -> None:
     await store.exchange(ALICE, "c1", "first", "one")
     ticket = await store.begin(ALICE, "c1", "second")
-    await store.finish_turn(
-        ALICE,
-        ticket.turn_id,
-        status="interrupted",
-        content="two",
-        tool_calls=[],
-        tokens_used=7,
-        latency_ms=9,
-        model_used="model-1",
-        error_id=None,
-        details=AnswerDetails(sources=(SourceRecord("https://a.example/", "A"),)),
-        thinking="a secret thought",
-        finish_reason="length",
-    )
+    await store.finish(ALICE, ticket.turn_id, "two", "interrupted")
     again = await store.begin_retry(ALICE, "c1", key="again", text="second, edited")
     await store.finish(ALICE, again.turn_id, "two, again")
     share = await links.create_share(ALICE, new("s1"))
@@ -112,16 +99,11 @@ async def test_sources_and_the_end_of_an_answer_are_part_of_the_snapshot(
 ) -> None:
     ticket = await store.begin(ALICE, "c1", "first")
     source = SourceRecord("https://a.example/", "A")
-    await store.finish_turn(
+    await store.finish(
         ALICE,
         ticket.turn_id,
-        status="interrupted",
-        content="one",
-        tool_calls=[],
-        tokens_used=7,
-        latency_ms=9,
-        model_used="model-1",
-        error_id=None,
+        "one",
+        "interrupted",
         details=AnswerDetails(sources=(source,), note="for the owner"),
         thinking="a secret thought",
         finish_reason="length",
@@ -132,9 +114,9 @@ async def test_sources_and_the_end_of_an_answer_are_part_of_the_snapshot(
     assert (answer.status, answer.model_used) == ("interrupted", "model-1")
     database = links._database
     rows = await rows_of(database)
-    told = repr([rows[table.name] for table in SHARES])
-    assert "secret thought" not in told
-    assert "for the owner" not in told
+    stored = repr([rows[table.name] for table in SHARES])
+    assert "secret thought" not in stored
+    assert "for the owner" not in stored
 
 
 async def test_only_the_owner_shares_lists_and_revokes(store: Store, links: ShareStore) -> None:

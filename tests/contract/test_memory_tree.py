@@ -290,18 +290,8 @@ async def test_a_fork_needs_copies_of_its_files(
     ticket = await store.begin_turn(
         ALICE, NewTurn("s", "look", key="k", origin=ConversationOrigin(), files=[given])
     )
-    await store.finish_turn(
-        ALICE,
-        ticket.turn_id,
-        status="complete",
-        content="see",
-        tool_calls=[],
-        tokens_used=1,
-        latency_ms=1,
-        model_used="m",
-        error_id=None,
-        details=AnswerDetails(pictures=(PictureRecord(picture, "p.png"),)),
-    )
+    details = AnswerDetails(pictures=(PictureRecord(picture, "p.png"),))
+    await store.finish(ALICE, ticket.turn_id, "see", details=details)
     plan = await store.plan_fork(ALICE, "s", 2)
     assert plan.files == ((1, given), (2, picture))
     first, second = await added(store, clock), await added(store, clock)
