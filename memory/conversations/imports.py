@@ -1,8 +1,8 @@
 """Stores conversations that come from elsewhere, in transactions of bounded size.
 
-`add_messages` serves whatever copies messages into a conversation. Functions of one connection; each statement names the owner. A conversation is hidden, like a deleted
-one, until its last part is stored: what an import leaves behind that was cut off goes with the
-deleted ones.
+`add_messages` serves whatever copies messages into a conversation. Functions of one connection;
+each statement names the owner. A conversation is hidden, like a deleted one, until its last part
+is stored: what a broken import leaves behind is deleted with the deleted conversations.
 """
 
 from collections.abc import Sequence
