@@ -56,12 +56,13 @@ def events(source: BinaryIO, limits: ImportLimits) -> Iterator[Event]:
     """Yield what an export file holds.
 
     ``source`` names the source, before the first conversation. For each conversation come
-    ``conversation``, parts of its ``messages``, each behind the files that they refer to (``file``,
-    ``bytes``, ``file_end``), and ``end``; or ``refused`` with a reason. The last one is ``done``,
-    or ``failed`` with a reason where the rest of the file could not be read.
+    ``conversation``, parts of its ``messages``, each after the files that they refer to (``file``,
+    and where the archive has it ``bytes`` and ``file_end``), and ``end``; or ``refused`` with a
+    reason. The last one is ``done``, or ``failed`` with a reason where the rest of the file could
+    not be read.
     """
     try:
-        archive = ExportArchive(source)
+        archive = ExportArchive(source, limits.total_bytes)
         yield from _conversations(archive, limits)
         yield {"event": "done"}
     except UnreadableError as error:
@@ -140,14 +141,19 @@ def _parts(messages: Sequence[ImportedMessage]) -> Iterator[list[ImportedMessage
 
 
 def _file_events(path: str | None, name: str, archive: ExportArchive) -> Iterator[Event]:
-    yield {"event": "file", "name": name}
-    is_whole = path is not None
+    if path is None or not archive.has_file(path):
+        yield {"event": "file", "name": name, "is_there": False}
+        return
+    yield {"event": "file", "name": name, "is_there": True}
+    is_whole = True
     try:
-        for piece in archive.file(path) if path is not None else ():
+        for piece in archive.file(path):
             for start in range(0, len(piece), FILE_BYTES):
                 data = base64.b64encode(piece[start : start + FILE_BYTES]).decode()
                 yield {"event": "bytes", "data": data}
-    except UnreadableError:
+    except UnreadableError as error:
+        if str(error) == "total":
+            raise
         is_whole = False
     yield {"event": "file_end", "is_whole": is_whole}
 
