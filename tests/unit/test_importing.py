@@ -389,6 +389,11 @@ def test_a_file_ends_with_done_or_with_a_reason(data: bytes, wanted: list[str]) 
     assert reasons <= set(FAILURES)
 
 
+def test_all_that_is_refused_before_the_source_is_known_is_counted() -> None:
+    found = list(kinds(events(b"{}" * 150 + GOOD.encode())))
+    assert found == [READ[0], *["refused shape"] * 150, *READ[1:], "done"]
+
+
 @pytest.mark.parametrize("is_zipped", [False, True])
 def test_a_file_that_unpacks_to_more_than_may_be_read_ends_there(*, is_zipped: bool) -> None:
     data = f"[{', '.join([GOOD] * 9_000)}]".encode()

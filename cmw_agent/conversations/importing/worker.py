@@ -9,6 +9,7 @@ import base64
 import json
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
 
@@ -72,6 +73,7 @@ def events(source: BinaryIO, limits: ImportLimits) -> Iterator[Event]:
 def _conversations(archive: ExportArchive, limits: ImportLimits) -> Iterator[Event]:
     source: Source | None = None
     refused: list[Event] = []  # before the source is known
+    unnamed: Counter[str] = Counter()  # the reasons of further ones
     for element in _elements(archive, limits):
         title = ""
         try:
@@ -82,19 +84,24 @@ def _conversations(archive: ExportArchive, limits: ImportLimits) -> Iterator[Eve
                 source = found
                 yield {"event": "source", "source": source}
                 yield from refused
-                refused.clear()
+                yield from (_refused("", reason) for reason in unnamed.elements())
             conversation = readers.read(found, value, limits)
         except UnreadableError as error:
-            event = {"event": "refused", "title": title, "reason": str(error)}
             if source is not None:
-                yield event
+                yield _refused(title, str(error))
             elif len(refused) < PART_MESSAGES:
-                refused.append(event)
+                refused.append(_refused(title, str(error)))
+            else:
+                unnamed[str(error)] += 1
         else:
             del element, value
             yield from _conversation_events(conversation, archive)
     if source is None:
         raise UnreadableError(refused[0]["reason"] if len(refused) == 1 else "shape")
+
+
+def _refused(title: str, reason: str) -> Event:
+    return {"event": "refused", "title": title, "reason": reason}
 
 
 def _elements(archive: ExportArchive, limits: ImportLimits) -> Iterator[bytes | None]:
