@@ -57,7 +57,6 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
         "cmw_agent.chat.service.ChatService._keep",
         "cmw_agent.chat.stored_answer.stored_parts",
         "cmw_agent.files.extraction.end_worker",
-        "cmw_agent.conversations.importing.worker_client.read_events",
         "cmw_agent.conversations.importing.run._FileBody.drain",
         "cmw_agent.conversations.importing.run._FileBody.pieces",
         "cmw_agent.files.uploads.paced",

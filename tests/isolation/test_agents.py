@@ -588,6 +588,10 @@ async def test_where_nothing_is_for_visitors_they_are_told_to_sign_in(tmp_path: 
         opened = await tab.open()
         assert "please sign in" in str(opened.raw)
         assert told_of(await tab.send("Hello")) == GONE
+        url, headers = f"{here.url}/history/import", {"x-file-name": "x"}
+        async with browser.http.post(url, data=b"[]", headers=headers) as answer:
+            assert answer.status == 403
+            assert "please sign in" in (await answer.json())["detail"]
         assert here.world.rows()["agent_messages"] == []
         await here.sign_in(browser, "2")
         await here.talk(browser, "assistant")

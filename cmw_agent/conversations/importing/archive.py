@@ -30,15 +30,18 @@ class ExportArchive:
 
     Args:
         source: The file; it can seek.
+        max_file_bytes: Of all files that are read from it, unpacked.
 
     Raises:
         UnreadableError: It is a ZIP archive that cannot be opened, or holds no conversations.
     """
 
-    def __init__(self, source: BinaryIO) -> None:
+    def __init__(self, source: BinaryIO, max_file_bytes: int) -> None:
         self._source = source
+        self._bytes_left = max_file_bytes
         self._zip: zipfile.ZipFile | None = None
-        self._names: list[str] = []
+        self._names: list[str] = []  # of the JSON documents
+        self._members: frozenset[str] = frozenset()
         magic = source.read(len(ZIP_MAGIC))
         source.seek(0)
         if magic == ZIP_MAGIC:
@@ -57,16 +60,21 @@ class ExportArchive:
             with member:
                 yield _pieces(member)
 
+    def has_file(self, path: str) -> bool:
+        """Return whether there is a file at a path of the archive."""
+        return path in self._members
+
     def file(self, path: str) -> Iterator[bytes]:
         """Yield the bytes of a file in the archive. Raises UnreadableError."""
+        if self._zip is None:
+            raise UnreadableError("archive")
         try:
-            if self._zip is None:
-                raise UnreadableError("missing")
             with self._zip.open(path) as member:
                 while piece := member.read(READ_BYTES):
+                    self._bytes_left -= len(piece)
+                    if self._bytes_left < 0:
+                        raise UnreadableError("total")
                     yield piece
-        except KeyError:
-            raise UnreadableError("missing") from None
         except ARCHIVE_ERRORS:
             raise UnreadableError("archive") from None
 
@@ -78,6 +86,7 @@ class ExportArchive:
             raise UnreadableError("archive") from None
         if len(names) > MAX_ENTRIES:
             raise UnreadableError("entries")
+        self._members = frozenset(names)
         own = [name for name in names if name == OWN_NAME]
         listed = own or sorted(name for name in names if CONVERSATIONS.fullmatch(name))
         self._names = listed or [name for name in names if name.endswith(".json")]

@@ -101,9 +101,8 @@ class ImportRun:
     _storing: asyncio.Lock = field(default_factory=asyncio.Lock)
     _current: _Current | None = None
     _stored_files: deque[StoredFile | None] = field(default_factory=deque)
-    _unpaid: int = (
-        1  # characters that no budget has counted; an import counts for one megabyte at least
-    )
+    # Characters that no budget has counted; an import counts for one megabyte at least.
+    _unpaid: int = 1
 
     async def stop(self) -> None:
         """Let nothing more be stored; return once what is being stored is there."""
@@ -130,7 +129,7 @@ class ImportRun:
                 self._current = _Current(event)
                 self._stored_files.clear()
             case "file":
-                await self._file(str(event.get("name")), events)
+                self._stored_files.append(await self._file(event, events))
             case "messages" if self._current is not None:
                 await self._messages(self._current, event)
             case "end" if self._current is not None:
@@ -222,9 +221,12 @@ class ImportRun:
         except UserError:
             raise UnreadableError("budget") from None
 
-    async def _file(self, name: str, events: AsyncIterator[Event]) -> None:
+    async def _file(self, event: Event, events: AsyncIterator[Event]) -> StoredFile | None:
+        name, stored = str(event.get("name")), None
+        if event.get("is_there") is not True:
+            self.report.lose_file(name, NO_FILE)
+            return None
         body = _FileBody(events)
-        stored: StoredFile | None = None
         try:
             async with contextlib.aclosing(body.pieces()) as pieces:
                 stored = await self.files.add(self.principal, name, "", pieces, self.address)
@@ -235,11 +237,11 @@ class ImportRun:
         else:
             self.report.files += 1
         await body.drain()
-        self._stored_files.append(stored)
+        return stored
 
 
 class _NoFileError(Exception):
-    """The worker has not found the file, or not all of it."""
+    """The worker could not read all of the file."""
 
 
 class _FileBody:

@@ -9,6 +9,7 @@ import base64
 import json
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
 
@@ -56,12 +57,13 @@ def events(source: BinaryIO, limits: ImportLimits) -> Iterator[Event]:
     """Yield what an export file holds.
 
     ``source`` names the source, before the first conversation. For each conversation come
-    ``conversation``, parts of its ``messages``, each behind the files that they refer to (``file``,
-    ``bytes``, ``file_end``), and ``end``; or ``refused`` with a reason. The last one is ``done``,
-    or ``failed`` with a reason where the rest of the file could not be read.
+    ``conversation``, parts of its ``messages``, each after the files that they refer to (``file``,
+    and where the archive has it ``bytes`` and ``file_end``), and ``end``; or ``refused`` with a
+    reason. The last one is ``done``, or ``failed`` with a reason where the rest of the file could
+    not be read.
     """
     try:
-        archive = ExportArchive(source)
+        archive = ExportArchive(source, limits.total_bytes)
         yield from _conversations(archive, limits)
         yield {"event": "done"}
     except UnreadableError as error:
@@ -71,6 +73,7 @@ def events(source: BinaryIO, limits: ImportLimits) -> Iterator[Event]:
 def _conversations(archive: ExportArchive, limits: ImportLimits) -> Iterator[Event]:
     source: Source | None = None
     refused: list[Event] = []  # before the source is known
+    unnamed: Counter[str] = Counter()  # the reasons of further ones
     for element in _elements(archive, limits):
         title = ""
         try:
@@ -81,19 +84,24 @@ def _conversations(archive: ExportArchive, limits: ImportLimits) -> Iterator[Eve
                 source = found
                 yield {"event": "source", "source": source}
                 yield from refused
-                refused.clear()
+                yield from (_refused("", reason) for reason in unnamed.elements())
             conversation = readers.read(found, value, limits)
         except UnreadableError as error:
-            event = {"event": "refused", "title": title, "reason": str(error)}
             if source is not None:
-                yield event
+                yield _refused(title, str(error))
             elif len(refused) < PART_MESSAGES:
-                refused.append(event)
+                refused.append(_refused(title, str(error)))
+            else:
+                unnamed[str(error)] += 1
         else:
             del element, value
             yield from _conversation_events(conversation, archive)
     if source is None:
         raise UnreadableError(refused[0]["reason"] if len(refused) == 1 else "shape")
+
+
+def _refused(title: str, reason: str) -> Event:
+    return {"event": "refused", "title": title, "reason": reason}
 
 
 def _elements(archive: ExportArchive, limits: ImportLimits) -> Iterator[bytes | None]:
@@ -140,14 +148,19 @@ def _parts(messages: Sequence[ImportedMessage]) -> Iterator[list[ImportedMessage
 
 
 def _file_events(path: str | None, name: str, archive: ExportArchive) -> Iterator[Event]:
-    yield {"event": "file", "name": name}
-    is_whole = path is not None
+    if path is None or not archive.has_file(path):
+        yield {"event": "file", "name": name, "is_there": False}
+        return
+    yield {"event": "file", "name": name, "is_there": True}
+    is_whole = True
     try:
-        for piece in archive.file(path) if path is not None else ():
+        for piece in archive.file(path):
             for start in range(0, len(piece), FILE_BYTES):
                 data = base64.b64encode(piece[start : start + FILE_BYTES]).decode()
                 yield {"event": "bytes", "data": data}
-    except UnreadableError:
+    except UnreadableError as error:
+        if str(error) == "total":
+            raise
         is_whole = False
     yield {"event": "file_end", "is_whole": is_whole}
 

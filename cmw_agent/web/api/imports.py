@@ -11,9 +11,11 @@ from cmw_agent.agent.access import Agents
 from cmw_agent.channels.common.import_response import import_response
 from cmw_agent.conversations.importing.run import ImportTarget
 from cmw_agent.conversations.importing.service import NOT_KEPT, ImportService
-from cmw_agent.core.errors import UserError
+from cmw_agent.core.errors import InvalidMessageError, UserError
 from cmw_agent.identity.principals import Principal
 from cmw_agent.web.api.endpoint import error_response, guarded
+
+NO_AGENT = "No agent here is for you yet, so nothing can be imported; please sign in."
 
 
 class ImportRoutes:
@@ -37,6 +39,8 @@ class ImportRoutes:
     async def upload(self, request: Request, principal: Principal) -> Response:
         """Import the body, an export file, as conversations of one's own; `agent` is their agent."""
         usable = [profile.id for profile in await self._agents.usable_for(principal)]
+        if not usable:
+            raise InvalidMessageError(NO_AGENT, status=403)
         agent = request.query_params.get("agent", "")
         target = ImportTarget(agent if agent in usable else usable[0], frozenset(usable))
         address = request.client.host if request.client is not None else None
