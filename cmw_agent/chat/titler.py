@@ -22,11 +22,11 @@ MAX_WAITING = 1_000  # further conversations are named after their next answer
 MAX_SECONDS = 20.0
 MAX_TOKENS = 24  # of a title
 THINKING_TOKENS = 1_000  # of a title of a model that thinks first
-MAX_CHARS = 1_000  # of the question and of the answer that are sent
+MAX_CHARS = 1_000  # of the question and of the answer that are sent, and of what comes back
 MAX_SEQ = 6  # of the question: no title is requested after the third exchange
 
 _TAG = re.compile(r"<[^<>]*>")
-_MARKUP = re.compile(r"[*`~|]+|^\s*(?:#+|>|[-+•]|\d+[.)])\s+|^_+|_+$")
+_MARKUP = re.compile(r"[*`~|]+|^\s*(?:#+|>|[-+•]|\d+[.)])\s+|^_+|(?<!_)_+$")
 _LABEL = re.compile(r"^(?:title|titel|titre|título|название|заголовок)\s*[:：]\s*", re.IGNORECASE)
 _QUOTES = "\"'“”„‟«»‹›‘’「」『』"
 
@@ -121,7 +121,8 @@ class Titler:
 
 def title_in(text: str) -> str | None:
     """Return the title in a model's text: one line without markup and quotes; None without one."""
-    plain = sanitize_json(BIDI.sub("", CONTROLS.sub(" ", _TAG.sub(" ", text))))
+    begun = text[:MAX_CHARS]  # an endpoint may ignore the limit of tokens
+    plain = sanitize_json(BIDI.sub("", CONTROLS.sub(" ", _TAG.sub(" ", begun))))
     for line in plain.splitlines():
         title = " ".join(_MARKUP.sub("", line).split())
         title = _LABEL.sub("", title).strip(_QUOTES + " ").rstrip(".。").strip(_QUOTES + " ")

@@ -17,6 +17,7 @@ from cmw_agent.core.store_errors import mapped_store_errors
 from cmw_agent.files.copies import FileCopies
 from cmw_agent.files.service import Files, MemoryOf
 from cmw_agent.identity.principals import Principal
+from cmw_agent.limits.budgets import Budgets
 from memory.errors import InvalidTextError
 from memory.records import (
     Arrangement,
@@ -64,6 +65,7 @@ class ConversationService:
         files: Everybody's files, which go when everything goes.
         copies: Copies the files of a fork.
         imports: The running imports, which store nothing more then.
+        budgets: Limits how many chats are copied in an hour.
         clock: The time, with its zone.
 
     Raises:
@@ -78,6 +80,7 @@ class ConversationService:
         files: Files,
         copies: FileCopies,
         imports: ImportService,
+        budgets: Budgets,
         clock: Callable[[], datetime] = utcnow,
     ) -> None:
         self._memory_of = memory_of
@@ -86,6 +89,7 @@ class ConversationService:
         self._files = files
         self._copies = copies
         self._imports = imports
+        self._budgets = budgets
         self._clock = clock
 
     @property
@@ -196,6 +200,7 @@ class ConversationService:
         """
         memory = self._memory_of(principal)
         context = (await self.conversation(principal, conversation)).context_data or {}
+        self._budgets.spend("copies", principal.id, address)
         with mapped_store_errors():
             plan = await memory.plan_fork(principal.id, conversation, seq)
             seqs = [file_seq for file_seq, _ in plan.files]

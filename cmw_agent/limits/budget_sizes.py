@@ -47,7 +47,7 @@ TASK_OWNERS = 50  # owners of one network who may each have the maximum of recur
 IMPORTS = 4  # worker processes that read export files; one per owner
 IMPORTED_SHARES = 10  # of the largest file, that all may import in an hour; two per owner
 SHARE_READS = 4  # pages of shared chats that are being drawn, each in a thread
-COPIES = 1_000  # shares and continued chats in an hour
+COPIES = 1_000  # shares, forks and continued chats in an hour
 EXTRACTIONS = 4  # extraction workers; one per owner
 
 

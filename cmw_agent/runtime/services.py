@@ -159,7 +159,9 @@ async def open_services(
         copies = FileCopies(settings, maker.memory, budgets)
         turns = RunningTurns()
         imports = ImportService(settings, maker.memory, files, budgets)
-        history = ConversationService(maker.memory, registry, turns, files, copies, imports)
+        history = ConversationService(
+            maker.memory, registry, turns, files, copies, imports, budgets
+        )
         schedules = open_schedules(database, settings)
         dependencies = ChatDependencies(
             settings,

@@ -96,7 +96,7 @@ class House:
         self.imports = ImportService(found, lambda _: store, files, budgets)
         copies = FileCopies(found, lambda _: store, budgets)
         self.history = ConversationService(
-            lambda _: store, registry, RunningTurns(), files, copies, self.imports
+            lambda _: store, registry, RunningTurns(), files, copies, self.imports, budgets
         )
         self.store = store
 

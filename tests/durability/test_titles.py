@@ -222,6 +222,7 @@ async def test_only_its_owner_learns_that_a_title_is_on_its_way(tmp_path: Path) 
         ("Ships \u202eand\x00 boats", "Ships and boats"),
         ("word " * 40, "word " * 11 + "word…"),
         ("x" * 100, "x" * 59 + "…"),
+        ("\n" * 10_000 + "Ships", None),
         ("***", None),
         ("", None),
         ("\ud800", None),

@@ -106,6 +106,7 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
         "cmw_agent.conversations.importing.run.ImportRun._end",
         "cmw_agent.conversations.importing.run.ImportRun._message",
         "cmw_agent.conversations.importing.run.ImportRun._spend",
+        "cmw_agent.conversations.importing.report.ImportReport.refuse",
         "cmw_agent.observability.tracing.TurnSpans.counted",
         "cmw_agent.conversations.sessions.SessionRegistry.expire",
         "cmw_agent.llm.coalescing.FlushInterval._end",

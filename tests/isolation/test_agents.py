@@ -26,6 +26,7 @@ from tests.isolation.provider import (
     sign_in_at_provider,
     sign_out,
 )
+from tests.isolation.test_imports import imported, tree
 from tests.isolation.test_tools import asked as asked_before
 from tests.isolation.toolhouse import app_with_tools, settle_approval
 from tests.isolation.world import AppWithModel, app_with_model
@@ -588,10 +589,8 @@ async def test_where_nothing_is_for_visitors_they_are_told_to_sign_in(tmp_path: 
         opened = await tab.open()
         assert "please sign in" in str(opened.raw)
         assert told_of(await tab.send("Hello")) == GONE
-        url, headers = f"{here.url}/history/import", {"x-file-name": "x"}
-        async with browser.http.post(url, data=b"[]", headers=headers) as answer:
-            assert answer.status == 403
-            assert "please sign in" in (await answer.json())["detail"]
+        status, (line,) = await imported(browser, [tree()])
+        assert (status, "please sign in" in line["detail"]) == (403, True)
         assert here.world.rows()["agent_messages"] == []
         await here.sign_in(browser, "2")
         await here.talk(browser, "assistant")

@@ -98,6 +98,7 @@ def runtime_with(spoil: Callable[[SessionMaker], SessionMaker]) -> type[Runtime]
                         self.files,
                         FileCopies(self.settings, maker.memory, self.budgets),
                         self.imports,
+                        self.budgets,
                     ),
                 )
                 yield

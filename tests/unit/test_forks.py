@@ -13,6 +13,7 @@ from cmw_agent.chat.approval_gate import ALWAYS
 from cmw_agent.conversations.sessions import LiveSession
 from cmw_agent.core.errors import NotFoundError, ServiceUnavailableError, UserError
 from cmw_agent.files.copies import FileCopies
+from cmw_agent.limits.limiter import RateLimitError
 from cmw_agent.runtime.runtime import Runtime
 from memory.maintenance.retention import UNSENT_KEPT
 from tests.harness import settings_for
@@ -104,6 +105,21 @@ async def test_bytes_that_cannot_be_copied_are_an_error_with_an_id_and_leave_not
                 await copying
         assert stored_files(tmp_path) == 0
         assert len(rows(tmp_path, "SELECT * FROM agent_files")) == 1
+
+
+async def test_forks_count_as_copies_and_what_is_not_there_as_none(tmp_path: Path) -> None:
+    async with running_app(settings_for(tmp_path)) as runtime:
+        session, _ = await with_file(runtime)
+        stranger, conversation = await session_of(runtime, "bob"), session.conversation_id
+        assert conversation is not None
+        with pytest.raises(NotFoundError):
+            await runtime.history.fork(stranger.principal, conversation, 2)
+        assert runtime.budgets.used("copies") == 0
+        for _ in range(30):
+            await runtime.history.fork(session.principal, conversation, 2)
+        with pytest.raises(RateLimitError, match="copies of chats"):
+            await runtime.history.fork(session.principal, conversation, 2)
+        assert len(rows(tmp_path, "SELECT * FROM agent_sessions")) == 31
 
 
 async def test_what_a_fork_allows_is_asked_again(tmp_path: Path) -> None:

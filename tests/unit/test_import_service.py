@@ -95,6 +95,23 @@ async def test_more_text_than_an_hour_s_share_ends_an_import_and_is_said(tmp_pat
         assert (await done(runtime, own(), principal=BOB))["is_complete"]
 
 
+async def test_short_messages_count_for_the_rows_that_they_take(tmp_path: Path) -> None:
+    settings = settings_for(tmp_path, max_import_mb=1)
+    async with running_app(settings) as runtime:
+        messages = [{"role": "user", "content": "y"}] * 5_000
+        last = await done(runtime, *[own("t", *messages)] * 3)
+        assert (last["imported"], last["is_complete"]) == (2, False)
+        assert "please import the rest in an hour" in last["sentence"]
+
+
+async def test_all_refused_conversations_are_counted(tmp_path: Path) -> None:
+    async with running_app(settings_for(tmp_path)) as runtime:
+        last = await done(runtime, own(), *[{}] * 2_500)
+        assert (last["imported"], last["refused"]) == (1, 2_500)
+        assert len(last["problems"]) == 100
+        assert last["sentence"].endswith("2,500 were not: in 2,500 the form is not known.")
+
+
 async def test_who_keeps_nothing_imports_nothing(tmp_path: Path) -> None:
     async with running_app(settings_for(tmp_path)) as runtime:
         nobody = Principal("e" + "a" * 32, "ephemeral")

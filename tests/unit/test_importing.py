@@ -403,6 +403,29 @@ def test_a_file_that_unpacks_to_more_than_may_be_read_ends_there(*, is_zipped: b
     assert found.count("end") > 1_000
 
 
+def test_many_refused_conversations_are_counted_in_few_lines() -> None:
+    data = f"[{GOOD}, {', '.join(['{}'] * 5_000)}, {GOOD}]".encode()
+    found = events(data)
+    assert [event["event"] for event in found[-4:]] == [*READ[1:], "done"]
+    refused = [event for event in found if event["event"] == "refused"]
+    assert sum(event.get("count", 1) for event in refused) == 5_000
+    assert len(refused) < worker.MAX_REFUSED + 10
+
+
+def test_a_file_that_unpacks_to_more_than_may_be_read_is_not_read_again_and_again() -> None:
+    file = {"name": "a.txt", "path": "files/a.txt"}
+    message = {"role": "user", "content": "see", "files": [file] * 1_000}
+    line = json.dumps({"title": "T", "started_at": "2024-01-01", "messages": [message]})
+    members: dict[str, str | bytes] = {
+        "conversations.jsonl": line,
+        "files/a.txt": b"0" * 300_000,
+    }
+    found = events(zipped(**members))
+    assert found[-1] == {"event": "failed", "reason": "total"}
+    sent = sum(len(event["data"]) for event in found if event["event"] == "bytes")
+    assert sent < 2 * LIMITS.total_bytes
+
+
 def test_files_come_before_the_messages_that_have_them() -> None:
     line = {
         "title": "T",
@@ -456,6 +479,15 @@ def test_the_parts_of_a_long_conversation_are_small() -> None:
     messages: list[ImportedMessage] = [message for event in found for message in event["messages"]]
     assert [message.index for message in messages] == list(range(80))
     assert all(len(event["messages"]) <= worker.PART_MESSAGES for event in found)
+
+
+def test_results_of_tools_count_for_the_size_of_a_part() -> None:
+    call = {"name": "t", "arguments": {}, "result": "y" * worker.PART_CHARS, "ok": True}
+    answer = {"role": "assistant", "content": "x", "tool_calls": [call]}
+    line = json.dumps({"title": "T", "started_at": "2024-01-01", "messages": [answer] * 3})
+    limits = ImportLimits(1_000, 1_000, 100, 10**9, 10**9)
+    found = list(kinds(list(worker.events(io.BytesIO(line.encode()), limits))))
+    assert found == ["source", "conversation", *["messages"] * 3, "end", "done"]
 
 
 # -- what is said of it --------------------------------------------------------------

@@ -77,6 +77,7 @@ def history_of(
         runtime.files,
         FileCopies(runtime.settings, lambda _: memory, runtime.budgets),
         runtime.imports,
+        runtime.budgets,
         clock=clock,
     )
 

@@ -103,3 +103,29 @@ async def test_what_is_left_is_shown_to_the_account_nowhere(people: People, tmp_
             await expect(page.recent.get_by_role("link")).to_have_count(0)
             assert secret not in await page.page.content()
             assert page.conversation() is None
+
+
+async def test_after_signing_out_no_tab_of_the_browser_stores_what_was_written(
+    people: People, tmp_path: Path
+) -> None:
+    async with provider() as there:
+        settings = settings_for(
+            tmp_path,
+            openid_provider_url=there,
+            oauth_client_id=CLIENT,
+            oauth_client_secret="not-told-to-anyone",
+        )
+        people.watch.origins |= {there, "https://cdn.jsdelivr.net"}  # the provider's style sheet
+        people.watch.tolerates("cdn.jsdelivr.net", "net::ERR", there)
+        people.watch.tolerates("http 401", "status of 401")  # the tab that is signed out, too
+        async with served(settings) as app:
+            one, text = await people.open(app), canary()
+            await sign_in(one, "1")
+            two = await (await people.tab_in(one.page.context, app)).open()
+            await one.frame.get_by_role("button", name="Sign out").click()
+            await expect(one.frame.locator("a.cmw-sign-in")).to_be_attached()
+            await one.filled()
+            await two.box.fill(text)
+            await two.page.goto("about:blank")  # a page that goes stores its draft
+            stored = await one.page.evaluate("JSON.stringify({...localStorage})")
+            assert text not in stored

@@ -175,7 +175,7 @@ class RestVersions:
         """Copy the conversation up to a message, with its answer, into another one.
 
         The session goes on in the copy; `conversation` reads the other one. A fork counts as a
-        message.
+        message, and as one of the copies of chats that may be made in an hour.
         """
         principal = self._principal(agent_id, session_id, holder)
         address = counted_at(holder, request)

@@ -25,20 +25,24 @@ ARCHIVE_ERRORS = (
 )
 
 
+class MissingFileError(Exception):
+    """A file is not in the archive, or cannot be read."""
+
+
 class ExportArchive:
     """The JSON of an export file, and the files in it.
 
     Args:
         source: The file; it can seek.
-        max_file_bytes: Of all files that are read from it, unpacked.
+        max_bytes: Bytes of all that is read, unpacked.
 
     Raises:
         UnreadableError: It is a ZIP archive that cannot be opened, or holds no conversations.
     """
 
-    def __init__(self, source: BinaryIO, max_file_bytes: int) -> None:
+    def __init__(self, source: BinaryIO, max_bytes: int) -> None:
         self._source = source
-        self._bytes_left = max_file_bytes
+        self._unread_bytes = max_bytes
         self._zip: zipfile.ZipFile | None = None
         self._names: list[str] = []  # of the JSON documents
         self._members: frozenset[str] = frozenset()
@@ -50,7 +54,7 @@ class ExportArchive:
     def documents(self) -> Iterator[Iterator[bytes]]:
         """Yield the JSON documents, each in pieces. Raises UnreadableError while they are read."""
         if self._zip is None:
-            yield _pieces(self._source)
+            yield self._document(self._source)
             return
         for name in self._names:
             try:
@@ -58,25 +62,42 @@ class ExportArchive:
             except ARCHIVE_ERRORS:
                 raise UnreadableError("archive") from None
             with member:
-                yield _pieces(member)
+                yield self._document(member)
 
     def has_file(self, path: str) -> bool:
         """Return whether there is a file at a path of the archive."""
         return path in self._members
 
     def file(self, path: str) -> Iterator[bytes]:
-        """Yield the bytes of a file in the archive. Raises UnreadableError."""
+        """Yield the bytes of a file in the archive.
+
+        Raises:
+            MissingFileError: It is not there, or is damaged.
+            UnreadableError: More was read than may be.
+        """
         if self._zip is None:
-            raise UnreadableError("archive")
+            raise MissingFileError
         try:
             with self._zip.open(path) as member:
-                while piece := member.read(READ_BYTES):
-                    self._bytes_left -= len(piece)
-                    if self._bytes_left < 0:
-                        raise UnreadableError("total")
-                    yield piece
+                yield from self._pieces(member)
+        except (KeyError, *ARCHIVE_ERRORS):
+            raise MissingFileError from None
+
+    def _document(self, document: IO[bytes]) -> Iterator[bytes]:
+        is_first = True
+        try:
+            for piece in self._pieces(document):
+                yield piece.removeprefix(UTF8_MARK) if is_first else piece
+                is_first = False
         except ARCHIVE_ERRORS:
             raise UnreadableError("archive") from None
+
+    def _pieces(self, member: IO[bytes]) -> Iterator[bytes]:
+        while piece := member.read(READ_BYTES):
+            self._unread_bytes -= len(piece)
+            if self._unread_bytes < 0:
+                raise UnreadableError("total")
+            yield piece
 
     def _open_zip(self) -> None:
         try:
@@ -92,13 +113,3 @@ class ExportArchive:
         self._names = listed or [name for name in names if name.endswith(".json")]
         if not self._names:
             raise UnreadableError("shape")
-
-
-def _pieces(document: IO[bytes]) -> Iterator[bytes]:
-    is_first = True
-    try:
-        while piece := document.read(READ_BYTES):
-            yield piece.removeprefix(UTF8_MARK) if is_first else piece
-            is_first = False
-    except ARCHIVE_ERRORS:
-        raise UnreadableError("archive") from None

@@ -104,7 +104,7 @@ class ImportLimits:
         answer_chars: Characters of an answer, and of its thoughts.
         messages: Messages of a conversation, in all versions.
         conversation_bytes: Bytes of a conversation's JSON.
-        total_bytes: Bytes of all JSON of a file, unpacked.
+        total_bytes: Bytes of all that is read of a file, unpacked.
     """
 
     message_chars: int

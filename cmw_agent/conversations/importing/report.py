@@ -101,10 +101,10 @@ class ImportReport:
     notes: Counter[str] = field(default_factory=Counter)
     failure: str | None = None
 
-    def refuse(self, title: str, reason: str) -> None:
-        """Count a conversation that is not imported."""
+    def refuse(self, title: str, reason: str, count: int = 1) -> None:
+        """Count conversations that are not imported, for one reason; `title` is that of a single one."""
         reason = reason if reason in REASONS else "shape"
-        self.refused[reason] += 1
+        self.refused[reason] += count
         title = title[:TITLE_CHARS]
         if len(names := self.titles.setdefault(reason, [])) < MAX_NAMED and title:
             names.append(title)

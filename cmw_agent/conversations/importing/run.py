@@ -101,7 +101,7 @@ class ImportRun:
     _storing: asyncio.Lock = field(default_factory=asyncio.Lock)
     _current: _Current | None = None
     _stored_files: deque[StoredFile | None] = field(default_factory=deque)
-    # Characters that no budget has counted; an import counts for one megabyte at least.
+    # Bytes that no budget has counted; an import counts for one megabyte at least.
     _unpaid: int = 1
 
     async def stop(self) -> None:
@@ -120,11 +120,15 @@ class ImportRun:
         Raises:
             UnreadableError: The rest of the file cannot be imported.
         """
+        if self.report.source is not None:
+            # Not the texts alone: a short message takes a row, and a refused conversation time.
+            self._spend(event["line_bytes"])
         match event.get("event"):
             case "source" if event.get("source") in SOURCE_NAMES:
                 self.report.source = event["source"]
             case "refused":
-                self.report.refuse(str(event.get("title")), str(event.get("reason")))
+                title, count = str(event.get("title")), int(event.get("count", 1))
+                self.report.refuse(title, str(event.get("reason")), count)
             case "conversation":
                 self._current = _Current(event)
                 self._stored_files.clear()
@@ -170,7 +174,6 @@ class ImportRun:
         if current.is_skipped or not (messages or current.head or is_last):
             return
         head = current.head = current.head or self._head(current, messages)
-        self._spend(messages)
         try:
             async with self._storing:
                 if self._is_stopped:
@@ -210,8 +213,8 @@ class ImportRun:
         event = current.event
         return moment(event.get("created_at") or event.get("updated_at"), self.now, self.now).at
 
-    def _spend(self, messages: list[MessageToImport]) -> None:
-        self._unpaid += sum(len(item.content) + len(item.thinking or "") for item in messages)
+    def _spend(self, size: int) -> None:
+        self._unpaid += size
         megabytes = max(0, -(-self._unpaid // MEGABYTE))
         if not megabytes:
             return

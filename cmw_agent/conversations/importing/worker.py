@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 import orjson
 
 from cmw_agent.conversations.importing import readers
-from cmw_agent.conversations.importing.archive import ExportArchive
+from cmw_agent.conversations.importing.archive import ExportArchive, MissingFileError
 from cmw_agent.conversations.importing.json_splitter import JsonSplitter
 from cmw_agent.conversations.importing.records import (
     ImportedConversation,
@@ -30,6 +30,8 @@ from cmw_agent.files import extraction_worker, sandbox
 PART_CHARS = 250_000  # of the messages of one line, beside a longer message's own
 PART_MESSAGES = 100
 FILE_BYTES = 131_072  # of a file in one line
+MAX_REFUSED = 100  # refused conversations that have a line of their own, for each reason
+REFUSED_AT_ONCE = 1_000  # further ones that one line counts
 Event = dict[str, Any]
 
 
@@ -59,15 +61,43 @@ def events(source: BinaryIO, limits: ImportLimits) -> Iterator[Event]:
     ``source`` names the source, before the first conversation. For each conversation come
     ``conversation``, parts of its ``messages``, each after the files that they refer to (``file``,
     and where the archive has it ``bytes`` and ``file_end``), and ``end``; or ``refused`` with a
-    reason. The last one is ``done``, or ``failed`` with a reason where the rest of the file could
-    not be read.
+    reason, of which later ones have a ``count`` instead of a title. The last one is ``done``, or
+    ``failed`` with a reason where the rest of the file could not be read.
     """
+    return _with_counted_refusals(_events(source, limits))
+
+
+def _events(source: BinaryIO, limits: ImportLimits) -> Iterator[Event]:
     try:
         archive = ExportArchive(source, limits.total_bytes)
         yield from _conversations(archive, limits)
         yield {"event": "done"}
     except UnreadableError as error:
         yield {"event": "failed", "reason": str(error)}
+
+
+def _with_counted_refusals(found: Iterator[Event]) -> Iterator[Event]:
+    """Yield events, with refusals counted together once there are many.
+
+    A few bytes are a refused conversation, and each line costs the app time.
+    """
+    named: Counter[str] = Counter()
+    counted: Counter[str] = Counter()
+    for event in found:
+        is_refused = event["event"] == "refused"
+        if is_refused and named[event["reason"]] == MAX_REFUSED:
+            counted[event["reason"]] += 1
+            if counted.total() < REFUSED_AT_ONCE:
+                continue
+        elif is_refused:
+            named[event["reason"]] += 1
+            yield event
+            continue
+        for reason, count in counted.items():
+            yield {"event": "refused", "title": "", "reason": reason, "count": count}
+        counted.clear()
+        if not is_refused:
+            yield event
 
 
 def _conversations(archive: ExportArchive, limits: ImportLimits) -> Iterator[Event]:
@@ -105,13 +135,9 @@ def _refused(title: str, reason: str) -> Event:
 
 
 def _elements(archive: ExportArchive, limits: ImportLimits) -> Iterator[bytes | None]:
-    total = 0
     for document in archive.documents():
         splitter = JsonSplitter(limits.conversation_bytes)
         for piece in document:
-            total += len(piece)
-            if total > limits.total_bytes:
-                raise UnreadableError("total")
             yield from splitter.feed(piece)
         if not splitter.is_complete:
             raise UnreadableError("cut")
@@ -137,7 +163,7 @@ def _parts(messages: Sequence[ImportedMessage]) -> Iterator[list[ImportedMessage
     part: list[ImportedMessage] = []
     chars = 0
     for message in messages:
-        size = len(message.text) + len(message.thinking or "")
+        size = _chars(message)
         if part and (chars + size > PART_CHARS or len(part) == PART_MESSAGES):
             yield part
             part, chars = [], 0
@@ -145,6 +171,13 @@ def _parts(messages: Sequence[ImportedMessage]) -> Iterator[list[ImportedMessage
         chars += size
     if part:
         yield part
+
+
+def _chars(message: ImportedMessage) -> int:
+    tools = message.extras.tool_calls if message.extras is not None else ()
+    sources = message.extras.sources if message.extras is not None else ()
+    further = sum(len(orjson.dumps(item)) for item in (*tools, *sources))
+    return len(message.text) + len(message.thinking or "") + further
 
 
 def _file_events(path: str | None, name: str, archive: ExportArchive) -> Iterator[Event]:
@@ -158,9 +191,7 @@ def _file_events(path: str | None, name: str, archive: ExportArchive) -> Iterato
             for start in range(0, len(piece), FILE_BYTES):
                 data = base64.b64encode(piece[start : start + FILE_BYTES]).decode()
                 yield {"event": "bytes", "data": data}
-    except UnreadableError as error:
-        if str(error) == "total":
-            raise
+    except MissingFileError:
         is_whole = False
     yield {"event": "file_end", "is_whole": is_whole}
 

@@ -28,6 +28,8 @@ async def read_events(
 ) -> AsyncGenerator[dict[str, Any]]:
     """Yield the events of the worker, as `worker.events` describes them, without the last one.
 
+    Each has ``line_bytes``, the size of what the worker has written.
+
     Args:
         source: The export file, at its beginning; it has a descriptor.
         limits: Of what is read.
@@ -80,4 +82,4 @@ async def _next_event(worker: asyncio.subprocess.Process) -> dict[str, Any]:
     if not isinstance(event, dict):
         log.warning("the worker of an import ended early")
         raise UnreadableError("memory" if not line else "worker")
-    return event
+    return event | {"line_bytes": len(line)}

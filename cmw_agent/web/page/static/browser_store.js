@@ -103,6 +103,12 @@
       && (open ? !open.has(`${TAB}.${item.tab}`) : item.at < Date.now() - GONE_MS);
   }
 
+  // In a tab whose user has signed out in another one, what is written lasts as long as the page.
+  const signedOut = new BroadcastChannel("cmw.signed-out");
+  signedOut.addEventListener("message", ({ data }) => {
+    if (data === user) user = null;
+  });
+
   window.cmw.store = {
     ready, read, write, closedTabs, isTemporary,
     // The chat that the page shows: a conversation's id, the name of a temporary chat, or "" for a new one.
@@ -115,6 +121,7 @@
     end() {
       clear();
       isOver = true;
+      signedOut.postMessage(user); // oxlint-disable-line unicorn/require-post-message-target-origin (a channel has none)
     },
     isEmpty: () => KINDS.every((kind) => !read(kind).length),
   };
