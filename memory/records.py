@@ -281,9 +281,9 @@ class NewTurn:
 
 @dataclass(frozen=True, slots=True)
 class TurnSignals:
-    """What other processes tell the one that runs a turn.
+    """Signals of other processes to the one that runs a turn.
 
-    Args:
+    Attributes:
         is_watched: A page elsewhere reads the stored part of the answer.
         is_stop_requested: The owner wants the turn to stop.
     """

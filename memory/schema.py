@@ -154,7 +154,7 @@ agent_messages = sa.Table(
     sa.Column("model_used", sa.Text),
     sa.Column("audio_url", sa.Text),
     sa.Column("created_at", UtcDateTime, nullable=False),
-    # empty in the copy of a message that a fork has
+    # empty where no turn has written it: in a fork, a continued share, an import
     sa.Column("turn_id", sa.Text, nullable=False),
     # whether it is off the path that is shown: another version of it, or of a message before it, is
     sa.Column("superseded", sa.Boolean, nullable=False),
@@ -209,7 +209,7 @@ agent_turns = sa.Table(
     sa.Column("started_at", UtcDateTime, nullable=False),
     sa.Column("finished_at", UtcDateTime),
     sa.Column("error_id", sa.Text),
-    # what other processes tell the one that runs the turn
+    # signals of other processes to the one that runs the turn
     sa.Column("watched_until", UtcDateTime),
     sa.Column("stop_requested_at", UtcDateTime),
     sa.UniqueConstraint("owner_id", "session_id", "idempotency_key"),

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from hashlib import sha256
 
 from cmw_agent.chat.turn import TurnReader
@@ -65,6 +66,26 @@ def live_sessions(runtime: Runtime) -> dict[SessionKey, LiveSession]:
     The registry has no public way to them: it gives a session to its own principal alone.
     """
     return dict(runtime.registry._sessions)
+
+
+def readers_of(runtime: Runtime) -> list[TurnReader]:
+    """Return the readers of all running turns."""
+    return [reader for turn in runtime.chat._runners for reader in turn._readers]
+
+
+async def until_unread(runtime: Runtime) -> None:
+    """Wait until nobody reads a running turn."""
+    await wait_until(lambda: not readers_of(runtime))
+
+
+@dataclass(slots=True)
+class Seconds:
+    """A clock that moves only when the test moves it."""
+
+    now: float = 0.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
 async def all_events(turn: TurnReader) -> list[TurnEvent]:

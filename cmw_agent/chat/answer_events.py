@@ -88,12 +88,12 @@ def tool_events(calls: Sequence[ToolRecord]) -> list[TurnEvent]:
 
 
 def replayed(stored: StoredMessage) -> list[TurnEvent]:
-    """Return the events that give a stored answer once more."""
+    """Return the events that reproduce a stored answer, its end included."""
     return [*stored_events(stored), _replayed_end(stored)]
 
 
 def stored_events(stored: StoredMessage) -> list[TurnEvent]:
-    """Return the events that give what is stored of an answer, without its end."""
+    """Return the events that reproduce a stored answer, without a `TurnFinished`."""
     details = stored.details
     events: list[TurnEvent] = []
     if details.switched_from:

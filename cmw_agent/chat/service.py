@@ -43,7 +43,7 @@ from cmw_agent.observability.observers import refusal_kind
 from memory.errors import StoreError
 
 TURNS: BudgetKind = "turns"
-EPHEMERAL_SECONDS = 60.0  # that a turn runs on for somebody who cannot come back
+EPHEMERAL_SECONDS = 60.0  # for which an ephemeral principal's turn runs on without readers
 
 
 class ChatService:
@@ -241,7 +241,7 @@ class ChatService:
             model: The model that is to answer, where it is not the agent's.
             effort: How much it is to think, where it has a choice.
             request_id: Names the request in the logs.
-            is_private: Whether the logs name nobody either.
+            is_private: Whether the logs leave out the principal too.
 
         Raises:
             InvalidMessageError: The last message is empty, too long or not text.
@@ -266,7 +266,7 @@ class ChatService:
     def join(self, session: LiveSession) -> TurnReader | None:
         """Let a session read the turn that runs in its conversation, whoever has begun it.
 
-        The reader begins with what stands for the events that have come. None where no turn runs.
+        The reader's first events reproduce the partial answer. None where no turn runs.
         """
         if session.conversation_id is None:
             return None
@@ -285,8 +285,9 @@ class ChatService:
         turn = self._turns.find(session.owner, conversation)
         if isinstance(turn, Turn):
             await turn.begun()
-            is_running = turn.started is not None and self.is_running(session.owner, conversation)
-            return turn.started.answer_seq if turn.started is not None and is_running else None
+            if turn.started is None or not self.is_running(session.owner, conversation):
+                return None
+            return turn.started.answer_seq
         with mapped_store_errors():
             running = await session.memory.running_answer(session.owner, conversation)
         return running.answer.seq if running is not None else None
@@ -304,7 +305,7 @@ class ChatService:
         await self._turns.stop_login(principal)
 
     async def unread_ended(self, principal: Principal) -> None:
-        """Wait until the turns have ended of a principal who cannot come back."""
+        """Wait until the turns of a principal have ended by themselves and are stored."""
         await self._turns.ended(principal.id)
 
     async def stored(self, owner: str, conversation: str) -> None:
@@ -360,7 +361,7 @@ class ChatService:
             raise self._counted(error) from None
 
     def _unread_seconds(self, session: LiveSession, outlives_readers: bool) -> float | None:
-        """Return for how long a session's turn runs on unread; None for to its end."""
+        """Return for how many seconds a session's turn runs on unread; None: until its end."""
         if not outlives_readers or self._settings.left_answers == "stop":
             return 0.0
         return None if session.principal.is_kept else EPHEMERAL_SECONDS

@@ -77,7 +77,7 @@ class StatelessTurn:
         emit(TextDelta(f"\n\n{NO_PICTURES}" if answer.text else NO_PICTURES))
 
     async def checkpoint(self, answer: AnswerAccumulator) -> TurnSignals:
-        """Store nothing; there is no lease to lose, and nobody else to tell anything."""
+        """Store nothing: there is no lease, and no other process can read or stop the turn."""
         return TurnSignals(is_watched=False, is_stop_requested=False)
 
     async def finish(

@@ -10,20 +10,21 @@ from cmw_agent.core.events import TurnEvent
 from cmw_agent.core.store_errors import mapped_store_errors
 from memory.conversations.turn_store import WATCH_SECONDS
 
-POLL_SECONDS = 1.0  # between two looks at the stored part
+POLL_SECONDS = 1.0  # between two reads of the stored part
 
 
 async def stored_parts(session: LiveSession, conversation: str) -> AsyncGenerator[list[TurnEvent]]:
-    """Yield what is stored of a running answer each time that it is more, until it has ended.
+    """Yield the stored part of a running answer whenever it has grown, until the answer has ended.
 
-    It looks at the memory once a second, and has the process that writes the answer store it as often.
+    Reads the memory once a second, and marks the turn as watched: the process that writes the
+    answer then stores it as often.
 
     Args:
         session: The session that reads; the conversation must be its owner's.
         conversation: The conversation's id.
 
     Yields:
-        All events that stand for the stored part.
+        All events that reproduce the stored part.
 
     Raises:
         UserError: The memory fails.

@@ -23,7 +23,7 @@ MAX_SECONDS = 20.0
 MAX_TOKENS = 24  # of a title
 THINKING_TOKENS = 1_000  # of a title of a model that thinks first
 MAX_CHARS = 1_000  # of the question and of the answer that are sent, and of what comes back
-MAX_SEQ = 6  # of the question: a model that gives no title is asked three times at most
+MAX_SEQ = 6  # of the question: no title is requested after the third exchange
 
 _TAG = re.compile(r"<[^<>]*>")
 _MARKUP = re.compile(r"[*`~|]+|^\s*(?:#+|>|[-+•]|\d+[.)])\s+|^_+|(?<!_)_+$")
@@ -78,7 +78,7 @@ class Titler:
         task.add_done_callback(self._tasks.pop)
 
     def stop(self, owner: str, conversation_id: str) -> None:
-        """Stop the naming of a conversation: what it is named after is about to change."""
+        """Stop the naming of a conversation: the messages that it is named after are about to change."""
         for task, naming in self._tasks.items():
             if naming == (owner, conversation_id):
                 task.cancel()

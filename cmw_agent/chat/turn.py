@@ -108,7 +108,6 @@ class Turn:
         self.started: TurnStarted | None = None
         self.finished: TurnFinished | None = None
         self.refusal: UserError | None = None
-        self._is_beginning = False
         self.waits = 0  # for how many decisions of its user
         self.is_stopped = False
         self._is_beginning = False
@@ -153,8 +152,8 @@ class Turn:
 
         Args:
             session: The live session that reads.
-            events: What stands for the events that have come, for a reader that joins the turn;
-                they come first.
+            events: For a reader that joins the turn: the events that it gets first, in place of
+                those that were emitted before.
         """
         reader = TurnReader(self, session, events)
         self._readers.append(reader)
@@ -162,7 +161,7 @@ class Turn:
         return reader
 
     def leave(self, reader: "TurnReader") -> None:
-        """Let a reader go; the turn stops where it was the last one, and as `unread_seconds` says."""
+        """Remove a reader; without readers the turn stops as `unread_seconds` says."""
         if reader in self._readers:
             self._readers.remove(reader)
         if self._readers or self.is_over or self.finished is not None:
@@ -172,7 +171,7 @@ class Turn:
             self.stop()
 
     def stop_if_unread(self) -> None:
-        """Stop the turn where nobody has read it for as long as it may run on."""
+        """Stop the turn where nobody has read it for `unread_seconds`."""
         since, seconds = self._unread_since, self._unread_seconds
         if since is not None and seconds and self._clock() - since >= seconds:
             self.stop()
@@ -192,9 +191,9 @@ class Turn:
         self.refusal = error
 
     def stop(self) -> None:
-        """Ask the turn to end now; what has come is kept.
+        """Stop the turn; its partial answer is stored.
 
-        While the turn begins, it ends once the user's message is stored: no message is lost.
+        A turn that still begins ends once the user's message is stored: no message is lost.
         """
         if self._task is None or self._task.done():
             return
@@ -217,7 +216,7 @@ class Turn:
             await asyncio.wait([self._task], timeout=SETTLE_SECONDS)
 
     def set_begun(self) -> None:
-        """Wake those who wait for the beginning; where nothing is stored, no event says it."""
+        """Wake those who wait in `begun`; a turn that stores nothing has no event for it."""
         self._begun.set()
 
     async def begun(self) -> None:
@@ -225,7 +224,7 @@ class Turn:
         await self._begun.wait()
 
     def release_sessions(self) -> None:
-        """Let the readers' sessions go, since the turn has ended; what has come stays readable."""
+        """Remove the readers from their sessions at the turn's end; their events stay readable."""
         for reader in self._readers:
             reader.release_session()
 
@@ -245,7 +244,7 @@ class TurnReader:
     Args:
         turn: The turn.
         session: The live session that reads; it stays in memory meanwhile.
-        events: What comes first, for a reader that joins the turn.
+        events: The events that it gets first, for a reader that joins the turn.
 
     Raises:
         UserError: From the iteration, when the turn could not begin; nothing was stored then.
@@ -319,16 +318,16 @@ class TurnReader:
         self._ready.set()
 
     def release_session(self) -> None:
-        """Let the session go that reads."""
+        """Remove this reader from its session, which may then leave the process."""
         if self._session is not None:
             self._session.readers.discard(self)
 
     def stop(self) -> None:
-        """Stop the turn, for all its readers; what has come is kept."""
+        """Stop the turn for all its readers; its partial answer is stored."""
         self._turn.stop()
 
     async def begun(self) -> bool:
-        """Wait until the turn has begun; return False where it could not, as the iteration says."""
+        """Wait until the turn has begun; return False where it could not: the iteration raises why."""
         await self._turn.begun()
         return self._turn.refusal is None
 

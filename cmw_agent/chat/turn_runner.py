@@ -148,10 +148,10 @@ class TurnRunner:
             self._log_end()
 
     def join(self, session: LiveSession) -> TurnReader:
-        """Let a further session of the owner read: first what stands for all that has come."""
+        """Let a further session of the owner read, first the events that reproduce the partial answer."""
         begun, ended = self._turn.started, self._turn.finished
         events = [begun, *self._answer.events(), ended]
-        return self._turn.read(session, (event for event in events if event is not None))
+        return self._turn.read(session, filter(None, events))
 
     async def keep(self) -> None:
         """Store the partial answer where it is time to.

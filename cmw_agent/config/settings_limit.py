@@ -55,7 +55,7 @@ class LimitSettings(SettingsBase):
         20_000_000_000, "Bytes of all files that all users keep.", 1024, 1_125_899_906_842_624
     )
     max_import_mb: int = count(
-        300, "Megabytes of a file with conversations that is imported, also unpacked.", 1, 10_000
+        300, "Megabytes of an imported file; its text and its files unpacked alike.", 1, 10_000
     )
     disk_spare_bytes: int = count(
         1_000_000_000, "Bytes of the disk that uploads leave free.", 0, 1_125_899_906_842_624

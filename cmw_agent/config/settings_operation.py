@@ -29,8 +29,8 @@ class OperationSettings(SettingsBase):
     )
     shares: Annotated[Literal["off", "accounts", "link"], checked(values.lower)] = setting(
         "off",
-        "Who may read a conversation that its owner shares by a link: nobody, since there are no "
-        "such links; those who have signed in; or everybody who has the link.",
+        "Who may read a conversation that its owner shares by a link: with `off` there are no such "
+        "links, with `accounts` those who have signed in, with `link` everybody who has the link.",
         "off, accounts or link",
     )
     max_sessions: int = count(10_000, "Live sessions in one process.", 1, 1_000_000)
@@ -64,8 +64,8 @@ class OperationSettings(SettingsBase):
     )
     left_answers: Annotated[Literal["finish", "stop"], checked(values.lower)] = setting(
         "finish",
-        "What becomes of an answer that no open page shows any more: it is written to its `finish`, "
-        "or it is told to `stop`, which saves tokens.",
+        "What happens to an answer that no open page shows any more: `finish` lets the model write "
+        "it to the end, `stop` ends it, which saves tokens.",
         "finish or stop",
     )
     drain_seconds: float = seconds(

@@ -41,8 +41,9 @@ class ArchiveExport:
     Args:
         history: The conversations and files.
         principal: Whose archive it is.
-        with_thinking: Whether the models' thoughts are in it.
         now: When it is made.
+        with_thinking: Whether the models' thoughts are in it.
+        with_versions: Whether all versions of messages are in it, or those that are shown.
     """
 
     def __init__(
@@ -52,10 +53,12 @@ class ArchiveExport:
         now: datetime,
         *,
         with_thinking: bool,
+        with_versions: bool = False,
     ) -> None:
         self._history = history
         self._principal = principal
         self._with_thinking = with_thinking
+        self._with_versions = with_versions
         self._now = now
         self._zip = ZipStream()
         self._file_ids: list[str] = []  # of the conversations that were written
@@ -121,7 +124,9 @@ class ArchiveExport:
             # One that is deleted while the others are read ends there.
             with contextlib.suppress(NotFoundError):
                 async for page in self._history.messages(
-                    self._principal, conversation.conversation_id
+                    self._principal,
+                    conversation.conversation_id,
+                    all_versions=self._with_versions,
                 ):
                     files = await self._files_of(conversation, page)
                     yield between + await asyncio.to_thread(self._messages, page, files)
@@ -147,7 +152,9 @@ class ArchiveExport:
         )
 
     def _message(self, message: StoredMessage, files: Iterable[StoredFile]) -> dict[str, object]:
-        record = message_record(message, with_thinking=self._with_thinking)
+        record = message_record(
+            message, with_thinking=self._with_thinking, with_versions=self._with_versions
+        )
         for picture in record.get("pictures", ()):
             picture["path"] = path_in_archive(picture["id"], picture["name"])
         if message.role == "user":

@@ -8,14 +8,14 @@ from cmw_agent.identity.principals import Principal
 
 
 class RunningTurn(Protocol):
-    """What is known of a turn without knowing what it does."""
+    """A turn that runs, as far as `RunningTurns` needs it."""
 
     @property
     def key(self) -> str:
         """The turn's idempotency key."""
 
     def stop(self) -> None:
-        """Ask the turn to end now and keep what has come."""
+        """Stop the turn; its partial answer is stored."""
 
     async def ended(self) -> None:
         """Wait until the turn is stored."""
@@ -24,8 +24,8 @@ class RunningTurn(Protocol):
 class RunningTurns:
     """The turns of one process, at most one in each conversation of an owner.
 
-    A turn belongs to its conversation: it is here as long as it runs, whatever pages show it. How
-    many there are the budget of turns bounds.
+    A turn belongs to its conversation: it is here as long as it runs, whatever pages show it. The
+    budget of turns bounds their number.
     """
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class RunningTurns:
             del self._turns[key]
 
     async def stop(self, owner: str, conversation: str | None = None) -> None:
-        """Stop the owner's turns, of one conversation or all; return when what came is stored."""
+        """Stop the owner's turns, of one conversation or all; return when they are stored."""
         await _stop(
             turn
             for (owner_id, conversation_id), (_, turn) in self._turns.items()

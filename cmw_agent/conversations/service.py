@@ -4,7 +4,6 @@ For every channel, as `ChatService` is for turns. Each method takes the principa
 what is another's and what does not exist are the same `NotFoundError`.
 """
 
-import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,12 +12,12 @@ from datetime import UTC, datetime
 from cmw_agent.conversations.importing.service import ImportService
 from cmw_agent.conversations.running_turns import RunningTurns
 from cmw_agent.conversations.sessions import SessionRegistry
-from cmw_agent.core.errors import InvalidMessageError, NotFoundError, UserError
+from cmw_agent.core.errors import InvalidMessageError, NotFoundError
 from cmw_agent.core.store_errors import mapped_store_errors
+from cmw_agent.files.copies import FileCopies
 from cmw_agent.files.service import Files, MemoryOf
 from cmw_agent.identity.principals import Principal
 from cmw_agent.limits.budgets import Budgets
-from memory.conversations.forks import FileCopy
 from memory.errors import InvalidTextError
 from memory.records import (
     Arrangement,
@@ -64,6 +63,7 @@ class ConversationService:
         registry: The live sessions, which must not go on with what was deleted.
         turns: The running turns, which end with what is deleted.
         files: Everybody's files, which go when everything goes.
+        copies: Copies the files of a fork.
         imports: The running imports, which store nothing more then.
         budgets: Limits how many chats are copied in an hour.
         clock: The time, with its zone.
@@ -78,6 +78,7 @@ class ConversationService:
         registry: SessionRegistry,
         turns: RunningTurns,
         files: Files,
+        copies: FileCopies,
         imports: ImportService,
         budgets: Budgets,
         clock: Callable[[], datetime] = utcnow,
@@ -86,6 +87,7 @@ class ConversationService:
         self._registry = registry
         self._turns = turns
         self._files = files
+        self._copies = copies
         self._imports = imports
         self._budgets = budgets
         self._clock = clock
@@ -196,15 +198,14 @@ class ConversationService:
         Its files are copied, too, and count as uploads from `address`. It is refused while an
         answer is being written.
         """
-        memory, copies = self._memory_of(principal), list[FileCopy]()
+        memory = self._memory_of(principal)
         context = (await self.conversation(principal, conversation)).context_data or {}
         self._budgets.spend("copies", principal.id, address)
         with mapped_store_errors():
             plan = await memory.plan_fork(principal.id, conversation, seq)
-        try:
-            for file_seq, file_id in plan.files:
-                copy = await self._files.copy(principal, file_id, address)
-                copies.append(FileCopy(file_seq, file_id, copy.file_id))
+            seqs = [file_seq for file_seq, _ in plan.files]
+            files = await memory.files_of(principal.id, conversation, seqs) if seqs else []
+        async with self._copies.adopted(principal, files, address) as copies:
             with mapped_store_errors():
                 return await memory.fork(
                     principal.id,
@@ -213,11 +214,6 @@ class ConversationService:
                     context={name: context[name] for name in FORKED_CONTEXT if name in context},
                     copies=copies,
                 )
-        except BaseException:
-            for item in copies:
-                with contextlib.suppress(UserError):
-                    await asyncio.shield(self._files.remove(principal, item.copy_id))
-            raise
 
     async def usage(self, principal: Principal, conversation: str) -> UsageSummary:
         """Return what a conversation's last answer, the conversation and today's answers took.

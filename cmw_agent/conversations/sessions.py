@@ -24,7 +24,7 @@ PER_PRINCIPAL = 50  # open pages of one visitor; one more takes the place of the
 
 
 class SessionReader(Protocol):
-    """What the registry needs of whoever reads a turn for a session."""
+    """Reads a turn for a session, as far as the registry needs it."""
 
     async def close(self) -> None:
         """Leave the turn."""
@@ -52,9 +52,10 @@ class LiveSession:
 
     `conversation_id` is the conversation that the page shows; None before the first
     use. `readers` read running turns for it. `view` is whatever the page's adapter keeps to draw
-    it, `transcript` what `ChatService` keeps of the conversation for the next turn. `agent_id` names the agent's profile, `origin` is
-    the address under which the caller reaches the app; `can_ask` says whether its user can be asked
-    before a tool runs: otherwise what would ask is denied. `address` is the network address of the
+    it, `transcript` what `ChatService` keeps of the conversation for the next turn. `agent_id` names
+    the agent's profile, `origin` is the address under which the caller reaches the app; `can_ask`
+    says whether its user can be asked before a tool runs: otherwise a call that needs approval is
+    denied. `address` is the network address of the
     latest request, for budgets alone; None where the channel has none. `visited_at` is when its
     user's visit was last noted, in seconds, monotonic.
     """

@@ -156,7 +156,9 @@ class ShareService:
             agent_id = await self._agent_for(principal, snapshot.agent_id)
             self._budgets.spend("copies", principal.id, address)
             shared = await self._store.snapshot_files(reader.id)
-            async with self._copies.adopted(principal, shared, address) as file_ids:
+            files = [item.file for item in shared]
+            async with self._copies.adopted(principal, files, address) as copies:
+                file_ids = {item.number: copies[item.file.file_id] for item in shared}
                 new = SharedCopy(new_conversation_id(), agent_id, file_ids)
                 await self._store.copy_snapshot(principal.id, reader.id, new)
         return new.conversation_id

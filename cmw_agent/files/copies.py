@@ -1,4 +1,4 @@
-"""Copies the bytes of files: for a snapshot that outlives them, and for who continues one.
+"""Copies files: for a snapshot that outlives them, and for a conversation that is a copy of another.
 
 A copy shares its bytes with the original where the file system can link them; neither is ever
 changed, and each lives until its own record is deleted.
@@ -14,13 +14,13 @@ from pathlib import Path
 from cmw_agent.config.settings import Settings
 from cmw_agent.core.store_errors import mapped_store_errors
 from cmw_agent.files.disk_room import DiskRoom, network_digest
-from cmw_agent.files.service import FileMissingError, MemoryOf
+from cmw_agent.files.service import FileMissingError, MemoryOf, files_unavailable
 from cmw_agent.files.storage import FileStore
 from cmw_agent.identity.principals import Principal
 from cmw_agent.limits.budgets import Budgets
 from memory.errors import QuotaExceededError, StoreError
 from memory.manager import ConversationMemoryManager
-from memory.records import StoredFile
+from memory.records import StoredFile, utcnow
 from memory.share_records import SharedFile
 
 
@@ -30,12 +30,13 @@ class FileCopies:
     Args:
         settings: Data folder and limits.
         memory_of: Returns the memory that stores a principal's files.
-        budgets: Limits bytes on disk.
+        budgets: Limits uploads, as which copies count, and bytes on disk.
     """
 
     def __init__(self, settings: Settings, memory_of: MemoryOf, budgets: Budgets) -> None:
         self._store = FileStore(settings.data_dir / "files")
         self._memory_of = memory_of
+        self._budgets = budgets
         self._room = DiskRoom(settings, budgets)
 
     @contextlib.asynccontextmanager
@@ -63,31 +64,36 @@ class FileCopies:
 
     @contextlib.asynccontextmanager
     async def adopted(
-        self, principal: Principal, shared: Sequence[SharedFile], address: str | None
-    ) -> AsyncIterator[Mapping[int, str]]:
-        """Make copies of a snapshot's files a principal's own; delete them if the block fails.
+        self, principal: Principal, files: Sequence[StoredFile], address: str | None
+    ) -> AsyncIterator[Mapping[str, str]]:
+        """Make copies of files uploads of a principal; delete them if the block fails.
 
         Args:
-            principal: Who continues the chat.
-            shared: The snapshot's files.
+            principal: Whose the copies become.
+            files: Files that the principal may read, with their texts.
             address: Network address of the request, or None.
 
         Yields:
-            Ids of the principal's new files, by their numbers in the snapshot.
+            Ids of the copies by the ids of the files.
 
         Raises:
             UserError: A quota is exceeded, a file's bytes are gone, or the memory fails.
         """
+        if not files:
+            yield {}
+            return
         memory, network = self._memory_of(principal), network_digest(principal, address)
-        await self._check_room(principal, network, [item.file for item in shared])
-        copies = {item.file.file_id: secrets.token_hex(16) for item in shared}
-        async with self._copied(copies), contextlib.AsyncExitStack() as added:
-            for item in shared:
-                file_id = copies[item.file.file_id]
-                new = replace(item.file, file_id=file_id, seq=None)
-                await self._add(principal, new, network)
-                added.push_async_callback(_remove, memory, principal.id, file_id)
-            yield {item.number: copies[item.file.file_id] for item in shared}
+        copies = {file.file_id: secrets.token_hex(16) for file in files}
+        async with contextlib.AsyncExitStack() as copied:
+            with self._budgets.take("uploads", principal.id, address):
+                await self._check_room(principal, network, files)
+                await copied.enter_async_context(self._copied(copies))
+                added = await copied.enter_async_context(contextlib.AsyncExitStack())
+                for file in files:
+                    copy_id = copies[file.file_id]
+                    await self._add(principal, _upload_of(file, copy_id), network)
+                    added.push_async_callback(_remove, memory, principal.id, copy_id)
+            yield copies
             added.pop_all()
 
     async def path(self, shared: SharedFile) -> Path:
@@ -140,6 +146,13 @@ class FileCopies:
             await self._store.copy(source, copy)
         except FileNotFoundError:
             raise FileMissingError from None
+        except OSError as error:
+            raise files_unavailable(error) from None
+
+
+def _upload_of(file: StoredFile, copy_id: str) -> StoredFile:
+    # It is as old as an upload: the clean-up deletes those that have long belonged to no message.
+    return replace(file, file_id=copy_id, conversation_id=None, seq=None, created_at=utcnow())
 
 
 async def _remove(memory: ConversationMemoryManager, owner: str, file_id: str) -> None:

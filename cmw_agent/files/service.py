@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -148,44 +147,6 @@ class Files:
         name = f"{title}.{media_type.partition('/')[2]}"
         return await self.add(principal, name, media_type, _pieces(data), address)
 
-    async def copy(
-        self, principal: Principal, file_id: str, address: str | None = None
-    ) -> StoredFile:
-        """Copy a file of the principal's into an upload, under the same limits as an upload.
-
-        Args:
-            principal: Whose file it is.
-            file_id: The file.
-            address: Network address of the client, if there is one.
-        """
-        original = await self._find(principal, file_id)
-        copy_id = secrets.token_hex(16)
-        network = network_digest(principal, address)
-        copy = replace(
-            original, file_id=copy_id, conversation_id=None, seq=None, created_at=utcnow()
-        )
-        with self._budgets.take("uploads", principal.id, address):
-            await self._check_quota(principal, network, copy.kept_bytes)
-            await self._room.check_disk(copy.kept_bytes)
-            try:
-                await self._copy_bytes(file_id, copy_id)
-                adding = self._memory(principal).add_file(
-                    principal.id, copy, network=network, bound_of=self._room.bound_of
-                )
-                await self._user_errors(adding)
-            except BaseException:
-                await asyncio.shield(self._store.drop([copy_id]))
-                raise
-        return copy
-
-    async def _copy_bytes(self, file_id: str, copy_id: str) -> None:
-        try:
-            await self._store.copy(file_id, copy_id)
-        except FileNotFoundError:
-            raise FileMissingError from None
-        except OSError as error:
-            raise self._unavailable(error) from None
-
     async def open(self, principal: Principal, file_id: str) -> tuple[StoredFile, Path]:
         """Return the record of a file, and the path of its bytes."""
         file = await self._find(principal, file_id)
@@ -294,7 +255,7 @@ class Files:
                 "The upload took too long; please try again.", status=408
             ) from None
         except OSError as error:
-            raise self._unavailable(error) from None
+            raise files_unavailable(error) from None
         if not received.size:
             raise InvalidMessageError("This file is empty.")
         return received
@@ -335,15 +296,16 @@ class Files:
         except InvalidTextError:
             raise FileRefusedError("damaged") from None
         except StoreError as error:
-            raise self._unavailable(error) from None
+            raise files_unavailable(error) from None
 
-    @staticmethod
-    def _unavailable(cause: Exception) -> UserError:
-        error = ServiceUnavailableError(
-            "Files cannot be stored right now; please try again in a moment."
-        )
-        log.error("files failed", error_id=error.error_id, cause=describe_exception(cause))
-        return error
+
+def files_unavailable(cause: Exception) -> UserError:
+    """Return the error for files that cannot be stored or read now; its cause is logged."""
+    error = ServiceUnavailableError(
+        "Files cannot be stored right now; please try again in a moment."
+    )
+    log.error("files failed", error_id=error.error_id, cause=describe_exception(cause))
+    return error
 
 
 async def _pieces(data: bytes) -> AsyncGenerator[bytes]:

@@ -95,7 +95,7 @@ class FileStore:
         await asyncio.to_thread(self._accept, file_id)
 
     async def copy(self, source: str, copy: str) -> None:
-        """Make the bytes of a stored file, and of its picture, those of the id `copy`, too.
+        """Copy the bytes of a stored file, and its picture if there is one, to the id `copy`.
 
         Raises:
             FileNotFoundError: There are no bytes of that id.

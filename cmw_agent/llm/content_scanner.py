@@ -92,7 +92,7 @@ class ContentScanner:
     def passes(self, text: str) -> bool:
         """Take `text` in if all of it is certain to be text of the answer; return whether it is.
 
-        Nearly all text of most answers passes here; what does not is for `feed`.
+        Nearly all text of most answers passes here; other text must be given to `feed`.
         """
         if (
             not text

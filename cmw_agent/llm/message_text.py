@@ -158,7 +158,7 @@ class MessageText:
     def rest(self) -> str:
         """Return the text that is held back of a message that broke off.
 
-        Thoughts that are held back are emitted; what is left of a call or picture is none of both.
+        Thoughts that are held back are emitted; the beginning of a call or picture is dropped.
         """
         items = self._scanner.finish()
         for item in items:

@@ -9,8 +9,8 @@ class RunEvents:
 
     Args:
         emit: Receives each event immediately; must not block.
-        owner: Id of the principal that the run works for; None where nothing may be remembered
-            of how the model answers.
+        owner: Id of the principal that the run works for; None where nothing is learned from how
+            the model answers.
 
     Attributes:
         budget: Bounds the failed requests of the run.
@@ -53,7 +53,7 @@ class RunEvents:
         self.held = ""
 
     def emit_held(self) -> None:
-        """Emit the text that was held back: no other model goes on."""
+        """Emit the text that was held back, since no other model answers."""
         text, self.held = self.held, ""
         self.emit_text(text)
 

@@ -173,7 +173,7 @@ class ImpliedThinking:
         return seen >= needed
 
     def learn(self, owner: str | None, model: str, *, started_inside: bool) -> None:
-        """Remember how a message of `model` to `owner` started; nothing for nobody."""
+        """Remember how a message of `model` to `owner` started, where there is an owner."""
         if owner is None:
             return
         key = owner, model

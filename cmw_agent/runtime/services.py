@@ -156,9 +156,12 @@ async def open_services(
         )
         retention = Retention(database)
         files = Files(settings, maker.memory, retention.existing_files, budgets)
+        copies = FileCopies(settings, maker.memory, budgets)
         turns = RunningTurns()
         imports = ImportService(settings, maker.memory, files, budgets)
-        history = ConversationService(maker.memory, registry, turns, files, imports, budgets)
+        history = ConversationService(
+            maker.memory, registry, turns, files, copies, imports, budgets
+        )
         schedules = open_schedules(database, settings)
         dependencies = ChatDependencies(
             settings,
@@ -185,9 +188,7 @@ async def open_services(
             turns=turns,
             history=history,
             imports=imports,
-            shares=ShareService(
-                ShareStore(database), FileCopies(settings, maker.memory, budgets), agents, budgets
-            ),
+            shares=ShareService(ShareStore(database), copies, agents, budgets),
             dependencies=dependencies,
             chat=ChatService(dependencies, turns, commands),
             schedules=schedules,

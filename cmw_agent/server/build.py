@@ -297,7 +297,12 @@ def _own_app(
             *ApprovalRoutes(lambda: runtime.approvals).routes(),
             *UsageRoutes(lambda: runtime.history).routes(),
             *FileRoutes(lambda: runtime.files).routes(),
-            *ShareRoutes(lambda: runtime.shares, runtime.budgets, runtime.settings.shares).routes(),
+            *ShareRoutes(
+                lambda: runtime.shares,
+                lambda: runtime.chat,
+                runtime.budgets,
+                runtime.settings.shares,
+            ).routes(),
             Route(f"{API}/startup-events", startup_events),
         ],
         lifespan=lifespan,

@@ -10,9 +10,7 @@ from memory.conversations.owner_store import OwnerStore
 from memory.engine.scopes import EVERYONE
 from memory.errors import UnknownFileError
 from memory.records import StoredFile
-from memory.validation import check_owner, check_texts, is_id
-
-MAX_FILE_ROWS = 500
+from memory.validation import check_owner, check_texts, is_id, row_limit
 
 
 class FileRecordStore(OwnerStore):
@@ -83,8 +81,7 @@ class FileRecordStore(OwnerStore):
         check_owner(owner)
         if after_id and not is_id(after_id):
             return []
-        rows = min(max(limit, 1), MAX_FILE_ROWS)
-        return await self._read(owner, stored_files.of_owner, rows, after_id)
+        return await self._read(owner, stored_files.of_owner, row_limit(limit), after_id)
 
     async def remove_file(self, owner: str, file_id: str) -> None:
         """Delete the record of a file that belongs to no message. Raises UnknownFileError."""

@@ -149,8 +149,8 @@ def of_conversation(
 ) -> list[StoredFile]:
     """Return the files of these messages, or of the shown path, in the order of their messages.
 
-    Each names the message that it was asked for with: an edited one has the files of the version
-    before it.
+    The `seq` of each is that of the message on the path or in `seqs`, also where the message is an
+    edited one, which has the files of the version before it.
     """
     own: dict[str, Any] = {"owner_id_": owner, "conversation_id_": conversation_id}
     if seqs is None:

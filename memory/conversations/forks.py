@@ -3,7 +3,7 @@
 Functions of one connection; each statement names the owner.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -107,15 +107,6 @@ _SET_DETAILS: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class FileCopy:
-    """A file of a message that is copied, and the id of the owner's upload that is its copy."""
-
-    seq: int
-    file_id: str
-    copy_id: str
-
-
-@dataclass(frozen=True, slots=True)
 class ForkPlan:
     """What a fork at a message copies: the path through `through_seq`, and the ids of its files."""
 
@@ -131,6 +122,56 @@ def plan(
     Raises as `fork`.
     """
     tree.require_idle(connection, owner, conversation_id, at, lock=False)
+    return _plan(connection, owner, conversation_id, seq)
+
+
+def fork(
+    connection: sa.Connection,
+    owner: str,
+    conversation_id: str,
+    seq: int,
+    *,
+    new_id: str,
+    context: Mapping[str, Any],
+    copies: Mapping[str, str],
+    at: datetime,
+) -> None:
+    """Make a conversation with a copy of another's path up to a message.
+
+    Args:
+        connection: The transaction.
+        owner: The owner of both.
+        conversation_id: The conversation that is copied.
+        seq: The message; a question is copied with its answer.
+        new_id: The id of the new conversation.
+        context: What the new one stores beside its messages.
+        copies: Ids of copies, which belong to no message yet, by the ids of the path's files.
+        at: The time.
+
+    Raises:
+        ConversationNotFoundError: The owner has no such conversation, or it no such message.
+        ConversationBusyError: An answer is being written in it.
+        MessageNotShownError: The message is not on the path that is shown.
+        ForkTooLongError: The path is longer, or has more files, than is copied.
+        UnknownFileError: A copy is missing, or is not the owner's.
+    """
+    tree.require_idle(connection, owner, conversation_id, at, lock=True)
+    planned = _plan(connection, owner, conversation_id, seq)
+    own = {"owner_id_": owner, "conversation_id_": conversation_id}
+    path = own | {"through_seq": planned.through_seq}
+    numbers = {row[0]: (row[1], row[2]) for row in connection.execute(_NUMBERS, path)}
+    _add_session(connection, own, numbers, new_id, context, at, has_files=bool(planned.files))
+    connection.execute(_ADD_MESSAGES, path | {"new_id": new_id})
+    _attach(connection, owner, planned, numbers, new_id, copies)
+
+
+def remove(connection: sa.Connection, owner: str, new_id: str) -> bool:
+    """Delete a fork whose caller was cancelled before it was returned; return whether there was one."""
+    own = {"owner_id_": owner, "conversation_id_": new_id}
+    return connection.execute(_DELETE, own).rowcount > 0
+
+
+def _plan(connection: sa.Connection, owner: str, conversation_id: str, seq: int) -> ForkPlan:
     chosen = tree.message(connection, owner, conversation_id, seq)
     if chosen.superseded:
         raise MessageNotShownError
@@ -146,52 +187,6 @@ def plan(
     if len(attached) >= files.MAX_FILES_OF_CONVERSATION:
         raise ForkTooLongError
     return ForkPlan(through_seq, tuple(attached))
-
-
-def fork(
-    connection: sa.Connection,
-    owner: str,
-    conversation_id: str,
-    seq: int,
-    *,
-    new_id: str,
-    context: Mapping[str, Any],
-    copies: Sequence[FileCopy],
-    at: datetime,
-) -> None:
-    """Make a conversation with a copy of another's path up to a message.
-
-    Args:
-        connection: The transaction.
-        owner: The owner of both.
-        conversation_id: The conversation that is copied.
-        seq: The message; a question is copied with its answer.
-        new_id: The id of the new conversation.
-        context: What the new one stores beside its messages.
-        copies: The copies of the path's files, which belong to no message yet.
-        at: The time.
-
-    Raises:
-        ConversationNotFoundError: The owner has no such conversation, or it no such message.
-        ConversationBusyError: An answer is being written in it.
-        MessageNotShownError: The message is not on the path that is shown.
-        ForkTooLongError: The path is longer, or has more files, than is copied.
-        UnknownFileError: A copy is missing, or is not the owner's.
-    """
-    tree.require_idle(connection, owner, conversation_id, at, lock=True)
-    planned = plan(connection, owner, conversation_id, seq, at)
-    own = {"owner_id_": owner, "conversation_id_": conversation_id}
-    path = own | {"through_seq": planned.through_seq}
-    numbers = {row[0]: (row[1], row[2]) for row in connection.execute(_NUMBERS, path)}
-    _add_session(connection, own, numbers, new_id, context, at, has_files=bool(planned.files))
-    connection.execute(_ADD_MESSAGES, path | {"new_id": new_id})
-    _attach(connection, owner, planned, numbers, new_id, copies)
-
-
-def remove(connection: sa.Connection, owner: str, new_id: str) -> bool:
-    """Delete a fork whose caller has gone before it was made; return whether there was one."""
-    own = {"owner_id_": owner, "conversation_id_": new_id}
-    return connection.execute(_DELETE, own).rowcount > 0
 
 
 def _add_session(
@@ -232,14 +227,13 @@ def _attach(
     planned: ForkPlan,
     numbers: Mapping[int, tuple[int, Any]],
     new_id: str,
-    copies: Sequence[FileCopy],
+    copies: Mapping[str, str],
 ) -> None:
     """Give the copied messages the copies of their files, and none of the originals."""
-    by_file = {(copy.seq, copy.file_id): copy.copy_id for copy in copies}
     ids: dict[int, dict[str, str]] = {}
     for seq, file_id in planned.files:
         # A file without a copy is refused by `attach`.
-        ids.setdefault(seq, {})[file_id] = by_file.get((seq, file_id), "")
+        ids.setdefault(seq, {})[file_id] = copies.get(file_id, "")
     for seq, new_ids in ids.items():
         number, _ = numbers[seq]
         files.attach(connection, owner, [*new_ids.values()], conversation_id=new_id, seq=number)

@@ -1,11 +1,10 @@
 """Stores conversations that come from elsewhere, in transactions of bounded size.
 
-Functions of one connection; each statement names the owner. A conversation is hidden, like a deleted
-one, until its last part is stored: what an import leaves behind that was cut off goes with the
-deleted ones.
+`add_messages` serves whatever copies messages into a conversation. Functions of one connection;
+each statement names the owner. A conversation is hidden, like a deleted one, until its last part
+is stored: what a broken import leaves behind is deleted with the deleted conversations.
 """
 
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -31,7 +30,7 @@ from memory.validation import pack_details, pack_tools, title_of
 MAX_MESSAGES = 500  # of one part
 
 _sessions = agent_sessions.c
-# A conversation that is there already is not this import's, and `_GROW` says so.
+# `_GROW` refuses a conversation that is there already and is not this import's.
 _CREATE: Final = {
     "sqlite": sqlite.insert(agent_sessions).on_conflict_do_nothing(),
     "postgresql": postgresql.insert(agent_sessions).on_conflict_do_nothing(),
@@ -77,7 +76,7 @@ class ImportedHead:
 
 @dataclass(frozen=True, slots=True)
 class MessageToImport:
-    """A message that is imported; `file_ids` are the owner's files that belong to no message yet."""
+    """A message from elsewhere; `file_ids` are the owner's files that belong to no message yet."""
 
     role: Role
     content: str
@@ -128,8 +127,7 @@ def store(connection: sa.Connection, owner: str, part: ImportPart, now: datetime
     }
     if connection.execute(_GROW, grown).rowcount == 0:
         raise ConversationNotFoundError
-    if part.messages:
-        connection.execute(sa.insert(agent_messages), _message_rows(owner, part))
+    add_messages(connection, owner, part.head.conversation_id, part.after_seq, part.messages)
     for seq, message in enumerate(part.messages, part.after_seq + 1):
         if message.file_ids:
             files.attach_known(
@@ -140,6 +138,22 @@ def store(connection: sa.Connection, owner: str, part: ImportPart, now: datetime
                 seq=seq,
             )
     return part.after_seq + len(part.messages)
+
+
+def add_messages(
+    connection: sa.Connection,
+    owner: str,
+    conversation_id: str,
+    after_seq: int,
+    messages: Sequence[MessageToImport],
+) -> None:
+    """Store messages of a conversation's path that follow the one at `after_seq`, without files."""
+    rows = [
+        _message_row(owner, conversation_id, seq, message)
+        for seq, message in enumerate(messages, after_seq + 1)
+    ]
+    if rows:
+        connection.execute(sa.insert(agent_messages), rows)
 
 
 def _session_row(owner: str, head: ImportedHead, now: datetime) -> dict[str, Any]:
@@ -165,30 +179,24 @@ def _session_row(owner: str, head: ImportedHead, now: datetime) -> dict[str, Any
     }
 
 
-def _message_rows(owner: str, part: ImportPart) -> list[dict[str, Any]]:
-    """Return the rows of messages that follow each other, in the order in which they were shown."""
-    rows, turn_id = [], ""
-    for seq, message in enumerate(part.messages, part.after_seq + 1):
-        if message.role == "user" or not turn_id:
-            turn_id = secrets.token_urlsafe(16)
-        rows.append(
-            {
-                "session_id": part.head.conversation_id,
-                "owner_id": owner,
-                "seq": seq,
-                "parent_seq": seq - 1,
-                "role": message.role,
-                "content": message.content,
-                "tool_calls": pack_tools(message.tool_calls),
-                "status": message.status,
-                "model_used": message.model_used,
-                "created_at": message.created_at,
-                "turn_id": turn_id,
-                "superseded": False,
-                "feedback": message.feedback,
-                "thinking": message.thinking,
-                "finish_reason": message.finish_reason,
-                "details": pack_details(message.details),
-            }
-        )
-    return rows
+def _message_row(
+    owner: str, conversation_id: str, seq: int, message: MessageToImport
+) -> dict[str, Any]:
+    return {
+        "session_id": conversation_id,
+        "owner_id": owner,
+        "seq": seq,
+        "parent_seq": seq - 1,
+        "role": message.role,
+        "content": message.content,
+        "tool_calls": pack_tools(message.tool_calls),
+        "status": message.status,
+        "model_used": message.model_used,
+        "created_at": message.created_at,
+        "turn_id": "",  # no turn of the conversation has written it
+        "superseded": False,
+        "feedback": message.feedback,
+        "thinking": message.thinking,
+        "finish_reason": message.finish_reason,
+        "details": pack_details(message.details),
+    }

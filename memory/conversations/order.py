@@ -18,7 +18,7 @@ _OWN = sa.and_(
     _sessions.owner_id == sa.bindparam("owner_id_"),
     _sessions.deleted_at.is_(None),
 )
-# The same one, too: one that was deleted may have been begun anew under the same id.
+# `started_at` tells it from a conversation of the same id that was deleted.
 _STORE_TITLE: Final = (
     sa.update(agent_sessions)
     .where(

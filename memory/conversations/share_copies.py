@@ -4,18 +4,17 @@ Functions of one connection, whose transaction reaches the rows of the link's pr
 new owner.
 """
 
-import secrets
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 import sqlalchemy as sa
 
-from memory.conversations import files, share_files, shares
+from memory.conversations import files, imports, share_files, shares
+from memory.conversations.imports import MessageToImport
 from memory.records import AnswerDetails, PictureRecord
-from memory.schema import agent_messages, agent_sessions
+from memory.schema import agent_sessions
 from memory.share_records import SharedCopy, SharedFile, SharedMessage, Snapshot
-from memory.validation import pack_details
 
 _DROP: Final = sa.delete(agent_sessions).where(
     agent_sessions.c.session_id == sa.bindparam("conversation_id_", type_=sa.Text),
@@ -35,21 +34,17 @@ def copy(
     snapshot = shares.snapshot(connection, reader, now)
     shared = [file for file in share_files.whole(connection, reader) if file.number in new.file_ids]
     _add_conversation(connection, owner, new, snapshot, now)
-    turn_id, from_seq = "", 1
-    while page := shares.messages(connection, reader, from_seq, shares.PAGE):
-        rows = []
-        for message in page:
-            if message.role == "user" or not turn_id:
-                turn_id = secrets.token_urlsafe(16)
-            rows.append(_row(owner, new, message, turn_id, shared))
-        connection.execute(sa.insert(agent_messages), rows)
-        from_seq = page[-1].seq + 1
+    copied = 0
+    while page := shares.messages(connection, reader, copied + 1, shares.PAGE):
+        messages = [_message(new, message, shared) for message in page]
+        imports.add_messages(connection, owner, new.conversation_id, copied, messages)
+        copied += len(page)
     for seq, ids in _by_message(shared, new.file_ids).items():
         files.attach(connection, owner, ids, conversation_id=new.conversation_id, seq=seq)
 
 
 def drop(connection: sa.Connection, owner: str, new: SharedCopy) -> None:
-    """Take back a copy whose maker never learned of it."""
+    """Delete a copy whose caller was cancelled before it was returned."""
     parameters = {"owner_id_": owner, "conversation_id_": new.conversation_id}
     connection.execute(_DROP, parameters)
 
@@ -75,33 +70,23 @@ def _add_conversation(
     )
 
 
-def _row(
-    owner: str,
-    new: SharedCopy,
-    message: SharedMessage,
-    turn_id: str,
-    shared: Sequence[SharedFile],
-) -> dict[str, Any]:
+def _message(
+    new: SharedCopy, message: SharedMessage, shared: Sequence[SharedFile]
+) -> MessageToImport:
     pictures = tuple(
         PictureRecord(new.file_ids[item.number], item.file.name)
         for item in shared
         if item.file.seq == message.seq and message.role == "assistant"
     )
-    return {
-        "session_id": new.conversation_id,
-        "owner_id": owner,
-        "seq": message.seq,
-        "parent_seq": message.seq - 1,
-        "role": message.role,
-        "content": message.content,
-        "status": message.status,
-        "model_used": message.model_used,
-        "finish_reason": message.finish_reason,
-        "details": pack_details(AnswerDetails(sources=message.sources, pictures=pictures)),
-        "created_at": message.created_at,
-        "turn_id": turn_id,
-        "superseded": False,
-    }
+    return MessageToImport(
+        message.role,
+        message.content,
+        message.created_at,
+        status=message.status,
+        model_used=message.model_used,
+        finish_reason=message.finish_reason,
+        details=AnswerDetails(sources=message.sources, pictures=pictures),
+    )
 
 
 def _by_message(shared: Sequence[SharedFile], file_ids: Mapping[int, str]) -> dict[int, list[str]]:

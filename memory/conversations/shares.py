@@ -11,24 +11,19 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from memory.conversations import files, reading, share_files
+from memory.conversations import files, reading, share_files, tree
 from memory.errors import (
-    ConversationBusyError,
     ConversationMovedError,
-    ConversationNotFoundError,
     ShareNotFoundError,
     ShareTooLargeError,
     TooManySharesError,
 )
 from memory.records import SourceRecord, StoredFile, StoredMessage
 from memory.schema import (
-    RUNNING,
     UtcDateTime,
-    agent_sessions,
     agent_share_messages,
     agent_share_snapshots,
     agent_shares,
-    agent_turns,
 )
 from memory.share_records import NewShare, Share, SharedFile, SharedMessage, Snapshot
 
@@ -38,26 +33,12 @@ MAX_CHARS = 2_000_000  # of one snapshot's messages
 PAGE = 50  # messages that are copied at once
 
 _shares, _snapshots = agent_shares.c, agent_share_snapshots.c
-_messages, _sessions, _turns = agent_share_messages.c, agent_sessions.c, agent_turns.c
+_messages = agent_share_messages.c
 _OWNER = _shares.owner_id == sa.bindparam("owner_id_", type_=sa.Text)
 _NOW = sa.bindparam("now", type_=UtcDateTime)
 _OPEN = sa.and_(
     _snapshots.suspended.is_(False),
     sa.or_(_snapshots.expires_at.is_(None), _snapshots.expires_at > _NOW),
-)
-_LOCK: Final = (
-    sa.select(_sessions.title, _sessions.agent_id)
-    .where(
-        _sessions.session_id == sa.bindparam("conversation_id_", type_=sa.Text),
-        _sessions.owner_id == sa.bindparam("owner_id_", type_=sa.Text),
-        _sessions.deleted_at.is_(None),
-    )
-    .with_for_update()
-)
-_RUNNING: Final = sa.select(_turns.turn_id).where(
-    _turns.session_id == sa.bindparam("conversation_id_", type_=sa.Text),
-    _turns.owner_id == sa.bindparam("owner_id_", type_=sa.Text),
-    RUNNING,
 )
 _COUNT: Final = sa.select(sa.func.count()).select_from(agent_shares).where(_OWNER)
 _LIST: Final = (
@@ -130,12 +111,8 @@ def create(connection: sa.Connection, owner: str, new: NewShare, now: datetime) 
         ConversationMovedError: It has a file of which no copy was made.
         TooManySharesError, ShareTooLargeError: A bound is exceeded.
     """
-    own = {"owner_id_": owner, "conversation_id_": new.conversation_id}
-    conversation = connection.execute(_LOCK, own).one_or_none()
-    if conversation is None:
-        raise ConversationNotFoundError
-    if connection.execute(_RUNNING, own).first() is not None:
-        raise ConversationBusyError
+    tree.require_idle(connection, owner, new.conversation_id, now, lock=True)
+    conversation = reading.conversation(connection, owner, new.conversation_id)
     _check_count(connection, owner)
     shown = list(_shown(connection, owner, new.conversation_id))
     seqs = {message.seq: seq for seq, message in enumerate(shown, start=1)}

@@ -56,6 +56,8 @@ _CLAIM: Final = (
     )
     .values(summarising_until=sa.bindparam("until", type_=UtcDateTime))
 )
+# PostgreSQL: an update that has to wait for the row still sees the messages as they were before.
+_LOCK: Final = sa.select(_sessions.session_id).where(_OWN).with_for_update()
 # Where the last message is on the path that is shown, those before it are too.
 _STILL_SHOWN: Final = sa.exists().where(
     _messages.session_id == sa.bindparam("conversation_id_"),
@@ -148,6 +150,7 @@ def store(
         "summarized_through_seq": part.summarized_through_seq,
         "new_summary": summary,
     }
+    connection.execute(_LOCK, {"owner_id_": owner, "conversation_id_": conversation_id})
     return connection.execute(_STORE, parameters).rowcount > 0
 
 

@@ -9,9 +9,7 @@ import sqlalchemy as sa
 from memory.conversations import forks, tree
 from memory.conversations.owner_store import OwnerStore
 from memory.records import MessageLink, StoredMessage, new_conversation_id
-from memory.validation import check_id, check_owner, check_seq, check_texts, is_id
-
-MAX_ROWS = 500
+from memory.validation import check_id, check_owner, check_seq, check_texts, is_id, row_limit
 
 
 class TreeStore(OwnerStore):
@@ -42,8 +40,7 @@ class TreeStore(OwnerStore):
         """
         check_owner(owner)
         check_id(conversation_id)
-        rows = min(max(limit, 1), MAX_ROWS)
-        newest_first = await self._read(owner, tree.path, conversation_id, rows)
+        newest_first = await self._read(owner, tree.path, conversation_id, row_limit(limit))
         return newest_first[::-1]
 
     async def select_version(self, owner: str, conversation_id: str, seq: int) -> None:
@@ -72,7 +69,7 @@ class TreeStore(OwnerStore):
         seq: int,
         *,
         context: Mapping[str, Any],
-        copies: Sequence[forks.FileCopy] = (),
+        copies: Mapping[str, str],
     ) -> str:
         """Make a conversation with a copy of another's path up to a message; return its id.
 
@@ -81,7 +78,8 @@ class TreeStore(OwnerStore):
             conversation_id: The conversation that is copied.
             seq: The message; a question is copied with its answer.
             context: JSON values that the new one stores beside its messages.
-            copies: A copy, an unattached upload, of each file that `plan_fork` names.
+            copies: Ids of copies, which are unattached uploads, by the ids of the files that
+                `plan_fork` names.
 
         Raises:
             ConversationNotFoundError: The owner has no such conversation, or it no such message.

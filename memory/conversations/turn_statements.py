@@ -20,13 +20,6 @@ _OWN_MESSAGES = sa.and_(_messages.session_id == _SESSION, _messages.owner_id == 
 _OWN_TURNS = sa.and_(_turns.session_id == _SESSION, _turns.owner_id == _OWNER)
 _ACTIVE: Final = {"status": "active", "ended_at": None}
 _AT = sa.bindparam("at", type_=UtcDateTime)
-# As text: SQLAlchemy leaves out the tables' names in what SQLite's RETURNING gives back.
-_LAST_SHOWN: Final = sa.literal_column(
-    """coalesce((SELECT m.seq FROM agent_messages m
-    WHERE m.session_id = agent_sessions.session_id AND m.owner_id = agent_sessions.owner_id
-    AND NOT m.superseded ORDER BY m.seq DESC LIMIT 1), 0)""",
-    sa.Integer,
-)
 _CONTINUED: Final = (
     _sessions.last_seq,
     _sessions.summarised_seq,
@@ -35,7 +28,6 @@ _CONTINUED: Final = (
     _sessions.context_data,
     _sessions.started_at,
     _sessions.title_origin,
-    _LAST_SHOWN.label("parent_seq"),
 )
 _WITH_FILES = sa.bindparam("with_files", type_=sa.Boolean)
 
@@ -130,6 +122,14 @@ _LINKS: Final = (
 LAST_QUESTION: Final = (
     sa.select(*_LINKS)
     .where(_OWN_MESSAGES, _messages.role == "user", _messages.superseded.is_(False))
+    .order_by(_messages.seq.desc())
+    .limit(1)
+)
+# A statement of its own, once the conversation's row is locked: on PostgreSQL the one that locks it,
+# where it has to wait, still sees the messages as they were before.
+LAST_SHOWN: Final = Prepared(
+    sa.select(_messages.seq)
+    .where(_OWN_MESSAGES, _messages.superseded.is_(False))
     .order_by(_messages.seq.desc())
     .limit(1)
 )

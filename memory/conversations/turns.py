@@ -80,9 +80,10 @@ def begin(
     if row is None:
         raise ConversationNotFoundError
     _settle_other_turns(connection, lease)
-    ticket = _ticket(
-        lease, user_seq=row.last_seq - 1, answer_seq=row.last_seq, parent_seq=row.parent_seq
-    )
+    user_seq = row.last_seq - 1
+    last = turn_statements.LAST_SHOWN.one_or_none(connection, _own(lease)) if user_seq > 1 else None
+    parent_seq = last.seq if last is not None else 0
+    ticket = _ticket(lease, user_seq=user_seq, answer_seq=row.last_seq, parent_seq=parent_seq)
     rows = [_question(lease, ticket, new.text), _answer(lease, ticket, new.model)]
     turn_statements.ADD_MESSAGES.run(connection, *rows)
     _add_turn(connection, lease, ticket)

@@ -72,7 +72,7 @@ def _invariants(stored: sa.MetaData) -> Iterator[tuple[str, sa.Select[int]]]:
             pairs = [(part.parent, part.column) for part in key.elements]
             yield f"{table.name} without {target.name}", _without_target(table, pairs)
         if table.name == agent_messages.name and "parent_seq" in table.columns:
-            yield "messages that follow none of the path", _without_parent(table)
+            yield "messages whose parent is missing or not shown", _without_parent(table)
         if "owner_id" in table.columns:
             nobody = sa.select(sa.literal(1)).select_from(table).where(table.c.owner_id == "")
             yield f"{table.name} of nobody", nobody

@@ -77,6 +77,6 @@ def _calls(connection: sa.Connection) -> sa.Select[Any]:
         .where(
             _sessions.deleted_at.is_(None),
             _messages.tool_calls.is_not(None),
-            _messages.turn_id != "",  # the copies of a fork
+            _messages.turn_id != "",  # neither copied nor imported
         )
     )

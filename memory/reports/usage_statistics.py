@@ -23,7 +23,7 @@ MAX_SHARES = 20  # of sites, channels and models: the largest
 
 _sessions, _messages, _turns = agent_sessions.c, agent_messages.c, agent_turns.c
 _THERE = _sessions.deleted_at == sa.null()
-_ORIGINAL = _messages.turn_id != ""  # not a fork's copy, which nobody has sent or answered
+_ORIGINAL = _messages.turn_id != ""  # not copied or imported: nobody has sent or answered it here
 _ANSWERS = sa.join(agent_messages, agent_sessions, _messages.session_id == _sessions.session_id)
 _TURNS = sa.join(agent_turns, agent_sessions, _turns.session_id == _sessions.session_id)
 

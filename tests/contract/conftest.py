@@ -64,6 +64,7 @@ class Store(ConversationMemoryManager):
         content: str,
         status: MessageStatus = "complete",
         error_id: str | None = None,
+        **more: Any,
     ) -> bool:
         return await self.finish_turn(
             owner,
@@ -75,6 +76,7 @@ class Store(ConversationMemoryManager):
             latency_ms=90,
             model_used="model-1",
             error_id=error_id,
+            **more,
         )
 
     async def exchange(

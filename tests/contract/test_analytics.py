@@ -11,6 +11,8 @@ import sqlalchemy as sa
 
 from cmw_agent.observability.statistics_text import report
 from cmw_agent.web.api.statistics_page import statistics_page
+from memory.conversations.imports import ImportedHead, ImportPart, MessageToImport
+from memory.conversations.share_store import ShareStore
 from memory.engine.database import Database
 from memory.engine.scopes import EVERYONE
 from memory.records import ConversationOrigin, MessageStatus, NewTurn, ToolRecord
@@ -18,6 +20,7 @@ from memory.reports.percentiles import by_key
 from memory.reports.statistics import Share, Spread, Statistics, ToolStatistics
 from memory.reports.tool_usage import MAX_TOOLS
 from memory.reports.usage_statistics import DAYS, MAX_SHARES, statistics
+from memory.share_records import NewShare, SharedCopy
 from tests.contract.conftest import ALICE, BOB, LEASE, Clock, Store
 
 DAY = 86_400.0
@@ -271,6 +274,27 @@ async def test_what_was_paid_is_added_up_by_day_and_by_model(
         None: large + 3,
         "shop.example": 5,
     }
+
+
+async def test_what_is_copied_or_imported_was_sent_and_answered_by_nobody_here(
+    store: Store, database: Database, clock: Clock
+) -> None:
+    await exchange(store, "s1", tools=[used("clock")], cost=3)
+    before = await statistics(database, clock=clock)
+    await store.fork(ALICE, "s1", 2, context={}, copies={})
+    links = ShareStore(database, clock=clock)
+    await links.create_share(ALICE, NewShare("s1", "share", "reader", None))
+    await links.copy_snapshot(BOB, "reader", SharedCopy("s2", "assistant", {}))
+    answer = MessageToImport(
+        "assistant", "yes", clock(), model_used="m1", tool_calls=[used("clock")]
+    )
+    head = ImportedHead("s3", "title", clock(), clock(), "active", ConversationOrigin())
+    question = MessageToImport("user", "really?", clock())
+    await store.import_part(ALICE, ImportPart(head, 0, [question, answer], is_last=True))
+    after = await statistics(database, clock=clock)
+    assert after.sessions.total == 4
+    assert after.days[-1].messages == before.days[-1].messages == 2
+    assert (after.models, after.tools) == (before.models, before.tools)
 
 
 def used(name: str, milliseconds: int = 10, *, ok: bool = True) -> ToolRecord:

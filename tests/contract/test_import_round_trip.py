@@ -19,6 +19,7 @@ from cmw_agent.conversations.importing.service import ImportService
 from cmw_agent.conversations.running_turns import RunningTurns
 from cmw_agent.conversations.service import ConversationService
 from cmw_agent.conversations.sessions import SessionRegistry
+from cmw_agent.files.copies import FileCopies
 from cmw_agent.files.service import Files
 from cmw_agent.identity.principals import Principal
 from cmw_agent.limits.budgets import Budgets
@@ -93,8 +94,9 @@ class House:
         files = Files(found, lambda _: store, known, budgets)
         registry = SessionRegistry(maker, capacity=1, idle_seconds=1)
         self.imports = ImportService(found, lambda _: store, files, budgets)
+        copies = FileCopies(found, lambda _: store, budgets)
         self.history = ConversationService(
-            lambda _: store, registry, RunningTurns(), files, self.imports, budgets
+            lambda _: store, registry, RunningTurns(), files, copies, self.imports, budgets
         )
         self.store = store
 

@@ -28,7 +28,7 @@ CALLS: Final[dict[str, Call]] = {
     "conversation": lambda s, o, i: s.conversation(o, i),
     "cost": lambda s, o, i: s.cost(o, i),
     "delete": lambda s, o, i: s.delete(o, i),
-    "fork": lambda s, o, i: s.fork(o, i, 2, context={}),
+    "fork": lambda s, o, i: s.fork(o, i, 2, context={}, copies={}),
     "mark_inactive": lambda s, o, i: s.mark_inactive(o, i),
     "messages": lambda s, o, i: s.messages(o, i),
     "messages_after": lambda s, o, i: s.messages_after(o, i, after_seq=0),

@@ -32,7 +32,7 @@ from memory.records import (
 )
 from memory.schema import metadata
 from memory.share_records import NewShare, SharedCopy
-from tests.contract.conftest import ALICE, BOB, Clock, Store, rows_of
+from tests.contract.conftest import ALICE, BOB, LEASE, Clock, Store, rows_of
 from tests.contract.test_memory_survival import Pause, patient_file
 
 __all__ = ["patient_file"]  # a fixture is found by its name here
@@ -78,20 +78,7 @@ async def test_a_snapshot_holds_the_shown_messages_and_nothing_that_came_later(
 ) -> None:
     await store.exchange(ALICE, "c1", "first", "one")
     ticket = await store.begin(ALICE, "c1", "second")
-    await store.finish_turn(
-        ALICE,
-        ticket.turn_id,
-        status="interrupted",
-        content="two",
-        tool_calls=[],
-        tokens_used=7,
-        latency_ms=9,
-        model_used="model-1",
-        error_id=None,
-        details=AnswerDetails(sources=(SourceRecord("https://a.example/", "A"),)),
-        thinking="a secret thought",
-        finish_reason="length",
-    )
+    await store.finish(ALICE, ticket.turn_id, "two", "interrupted")
     again = await store.begin_retry(ALICE, "c1", key="again", text="second, edited")
     await store.finish(ALICE, again.turn_id, "two, again")
     share = await links.create_share(ALICE, new("s1"))
@@ -112,16 +99,11 @@ async def test_sources_and_the_end_of_an_answer_are_part_of_the_snapshot(
 ) -> None:
     ticket = await store.begin(ALICE, "c1", "first")
     source = SourceRecord("https://a.example/", "A")
-    await store.finish_turn(
+    await store.finish(
         ALICE,
         ticket.turn_id,
-        status="interrupted",
-        content="one",
-        tool_calls=[],
-        tokens_used=7,
-        latency_ms=9,
-        model_used="model-1",
-        error_id=None,
+        "one",
+        "interrupted",
         details=AnswerDetails(sources=(source,), note="for the owner"),
         thinking="a secret thought",
         finish_reason="length",
@@ -132,9 +114,9 @@ async def test_sources_and_the_end_of_an_answer_are_part_of_the_snapshot(
     assert (answer.status, answer.model_used) == ("interrupted", "model-1")
     database = links._database
     rows = await rows_of(database)
-    told = repr([rows[table.name] for table in SHARES])
-    assert "secret thought" not in told
-    assert "for the owner" not in told
+    stored = repr([rows[table.name] for table in SHARES])
+    assert "secret thought" not in stored
+    assert "for the owner" not in stored
 
 
 async def test_only_the_owner_shares_lists_and_revokes(store: Store, links: ShareStore) -> None:
@@ -226,6 +208,16 @@ async def test_nothing_is_shared_while_an_answer_is_written(
     await store.finish(ALICE, ticket.turn_id, "two")
     await links.create_share(ALICE, new("s1"))
     assert await texts(links, "reader-s1") == ["first", "one", "second", "two"]
+
+
+async def test_an_answer_whose_writer_has_died_is_shared_as_it_is(
+    store: Store, links: ShareStore, clock: Clock
+) -> None:
+    await store.begin(ALICE, "c1", "first")
+    clock.advance(LEASE)
+    await links.create_share(ALICE, new("s1"))
+    _, (_, answer), _ = await links.snapshot_page("reader-s1", from_seq=1, limit=100)
+    assert answer.status == "interrupted"
 
 
 async def test_the_number_of_shares_is_bounded_for_each_owner(

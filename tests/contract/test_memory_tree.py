@@ -3,7 +3,6 @@
 import pytest
 
 from memory.conversations import forks
-from memory.conversations.forks import FileCopy
 from memory.engine.database import Database
 from memory.errors import (
     ConversationBusyError,
@@ -124,7 +123,7 @@ async def test_while_an_answer_is_written_nothing_is_selected_or_forked(
     before = await rows_of(database)
     for call in (
         store.select_version(ALICE, "s", 6),
-        store.fork(ALICE, "s", 2, context={}),
+        store.fork(ALICE, "s", 2, context={}, copies={}),
         store.plan_fork(ALICE, "s", 2),
         store.begin_retry(ALICE, "s", key="k", seq=2),
     ):
@@ -251,7 +250,7 @@ async def test_a_fork_is_a_conversation_of_its_own(store: Store) -> None:
     await three_exchanges(store)
     await store.rate(ALICE, "s", 4, "like")
     await again(store, 3, "other")
-    fork = await store.fork(ALICE, "s", 7, context={"model": "m"})
+    fork = await store.fork(ALICE, "s", 7, context={"model": "m"}, copies={})
     copied = await store.messages(ALICE, fork)
     assert [(m.seq, m.parent_seq, m.content) for m in copied] == [
         (1, 0, "question 1"),
@@ -275,12 +274,12 @@ async def test_a_fork_has_a_summary_of_what_it_copies_alone(store: Store) -> Non
     await again(store, 2)  # 7: gaps, which a copy has not
     await store.exchange(ALICE, "s", "question", "answer")  # 8, 9
     await summarised(store, 8)
-    whole = await store.fork(ALICE, "s", 9, context={})
+    whole = await store.fork(ALICE, "s", 9, context={}, copies={})
     assert (await store.conversation(ALICE, whole)).summary == "what was said"
     ticket = await store.begin_turn(ALICE, NewTurn(whole, "next", key="n", budget=30))
     assert ticket.summarized_through_seq == 2
     await summarised(store, 10)
-    part = await store.fork(ALICE, "s", 7, context={})
+    part = await store.fork(ALICE, "s", 7, context={}, copies={})
     assert (await store.conversation(ALICE, part)).summary is None
 
 
@@ -291,33 +290,23 @@ async def test_a_fork_needs_copies_of_its_files(
     ticket = await store.begin_turn(
         ALICE, NewTurn("s", "look", key="k", origin=ConversationOrigin(), files=[given])
     )
-    await store.finish_turn(
-        ALICE,
-        ticket.turn_id,
-        status="complete",
-        content="see",
-        tool_calls=[],
-        tokens_used=1,
-        latency_ms=1,
-        model_used="m",
-        error_id=None,
-        details=AnswerDetails(pictures=(PictureRecord(picture, "p.png"),)),
-    )
+    details = AnswerDetails(pictures=(PictureRecord(picture, "p.png"),))
+    await store.finish(ALICE, ticket.turn_id, "see", details=details)
     plan = await store.plan_fork(ALICE, "s", 2)
     assert plan.files == ((1, given), (2, picture))
     first, second = await added(store, clock), await added(store, clock)
     theirs = await added(store, clock, BOB)
     before = await rows_of(database)
     for copies in (
-        [],
-        [FileCopy(1, given, first)],
-        [FileCopy(1, given, first), FileCopy(2, picture, theirs)],
-        [FileCopy(1, given, given), FileCopy(2, picture, second)],
+        {},
+        {given: first},
+        {given: first, picture: theirs},
+        {given: given, picture: second},
     ):
         with pytest.raises(UnknownFileError):
             await store.fork(ALICE, "s", 2, context={}, copies=copies)
     assert await rows_of(database) == before
-    copies = [FileCopy(1, given, first), FileCopy(2, picture, second)]
+    copies = {given: first, picture: second}
     fork = await store.fork(ALICE, "s", 2, context={}, copies=copies)
     assert [(f.seq, f.file_id) for f in await store.files_of(ALICE, fork)] == [
         (1, first),
@@ -334,7 +323,7 @@ async def test_a_fork_copies_no_more_than_one_transaction_should(store: Store) -
     ticket = await store.begin(ALICE, "s", "question")
     await store.finish(ALICE, ticket.turn_id, "x" * (forks.MAX_CHARS + 1))
     with pytest.raises(ForkTooLongError):
-        await store.fork(ALICE, "s", 2, context={})
+        await store.fork(ALICE, "s", 2, context={}, copies={})
 
 
 async def test_another_s_versions_are_none(store: Store) -> None:

@@ -257,7 +257,7 @@ class Trees(RuleBasedStateMachine):
         name, tree = self.chosen(number)
         seq = self.seq_of(tree, pick)
         refusal = self.refusal(tree, seq)
-        new_name = self.attempt(self.memory.fork(ALICE, name, seq, context={}), refusal)
+        new_name = self.attempt(self.memory.fork(ALICE, name, seq, context={}, copies={}), refusal)
         if new_name is None:
             return
         path = tree.path()
@@ -337,7 +337,7 @@ class Trees(RuleBasedStateMachine):
         seq = self.seq_of(tree, pick)
         for call in (
             self.memory.select_version(BOB, name, seq),
-            self.memory.fork(BOB, name, seq, context={}),
+            self.memory.fork(BOB, name, seq, context={}, copies={}),
             self.memory.begin_retry(BOB, name, key="k", seq=seq),
             self.memory.messages(BOB, name, all_versions=True),
         ):

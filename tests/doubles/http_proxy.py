@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from tests.doubles.forwarding import forward
 from tests.doubles.waiting import WAIT
 
 
@@ -46,17 +47,7 @@ class HttpProxy:
         responses, upstream = await asyncio.open_connection(target.hostname, target.port)
         upstream.write("\r\n".join(head).encode("latin-1"))
         head[0] = f"{method} {address} {version}"
-        await asyncio.gather(_pipe(reader, upstream), _pipe(responses, writer))
-
-
-async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    try:
-        with contextlib.suppress(ConnectionError):
-            while data := await reader.read(65_536):
-                writer.write(data)
-                await writer.drain()
-    finally:
-        writer.close()
+        await asyncio.gather(forward(reader, upstream), forward(responses, writer))
 
 
 @contextlib.asynccontextmanager

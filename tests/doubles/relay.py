@@ -6,12 +6,13 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from tests.doubles.forwarding import forward
 from tests.doubles.waiting import WAIT
 
 
 @dataclass
 class Relay:
-    """Forwards connections to one server, until it is told to cut them.
+    """Forwards connections to one server, and cuts them or loses their replies on request.
 
     Attributes:
         server: The server's URL.
@@ -64,28 +65,12 @@ class Relay:
         both = {writer, upstream}
         self._writers |= both
         try:
-            await asyncio.gather(self._forward(reader, upstream), self._reply(replies, writer))
+            await asyncio.gather(
+                forward(reader, upstream),
+                forward(replies, writer, lambda: not self._loses_replies),
+            )
         finally:
             self._writers -= both
-
-    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            with contextlib.suppress(ConnectionError):
-                while data := await reader.read(65_536):
-                    writer.write(data)
-                    await writer.drain()
-        finally:
-            writer.close()
-
-    async def _reply(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            with contextlib.suppress(ConnectionError):
-                while data := await reader.read(65_536):
-                    if not self._loses_replies:
-                        writer.write(data)
-                        await writer.drain()
-        finally:
-            writer.close()
 
 
 @contextlib.asynccontextmanager

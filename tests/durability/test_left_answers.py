@@ -13,7 +13,7 @@ from tests.doubles.openai_steps import Gate, Request, Step, Text
 from tests.harness import Browser, Served, Tab, canary, served, settings_for, texts
 from tests.isolation.world import Following
 from tests.rows import messages, rows, turns
-from tests.service import wait_until
+from tests.service import Seconds, readers_of, until_unread, wait_until
 
 TENTHS = tuple(f"{number} of ten; " for number in range(1, 11))
 WHOLE = "".join(TENTHS)
@@ -38,8 +38,7 @@ class House:
 
     async def until_unread(self) -> None:
         """Wait until no page reads a running turn."""
-        chat = self.app.application.runtime.chat
-        await wait_until(lambda: not any(turn._readers for turn in chat._runners))
+        await until_unread(self.app.application.runtime)
 
     def state(self, said: str) -> str:
         """Return the state of the one turn of a conversation with `said`."""
@@ -58,6 +57,17 @@ class House:
         async with Following(tab, await tab.join("send", [said, "", "", None])) as stream:
             await self.endpoint.wait_held(said)
             yield tab, stream
+
+    async def write(self, said: str, tenth: str, stream: Following) -> None:
+        """Let the model write a tenth of an answer; wait until the stream has shown it."""
+        self.endpoint.release(said)
+        await stream.seen(tenth.strip())
+
+    async def open_gates(self, said: str, count: int = len(TENTHS) + 1) -> None:
+        """Let the model pass this many gates, whoever reads its answer."""
+        for _ in range(count):
+            await self.endpoint.wait_held(said)
+            self.endpoint.release(said)
 
     def conversation(self, said: str) -> str:
         """Return the id of the conversation with `said`."""
@@ -120,18 +130,13 @@ async def test_a_page_that_goes_in_mid_answer_finds_it_again_whole(
     async with house(tmp_path) as here, Browser(here.app.url) as browser:
         async with here.asking(browser, said) as (tab, stream):
             for tenth in TENTHS[:tenths]:
-                here.endpoint.release(said)
-                await stream.seen(tenth.strip())
+                await here.write(said, tenth, stream)
             if way == "close":
                 await tab.close()
         await here.until_unread()
         _, again = await joined(browser, here.conversation(said))
         async with again:
-            for _ in TENTHS[tenths:]:
-                await here.endpoint.wait_held(said)
-                here.endpoint.release(said)
-            await here.endpoint.wait_held(said)
-            here.endpoint.release(said)
+            await here.open_gates(said, len(TENTHS[tenths:]) + 1)
             event = await again.done()
         assert "".join(texts(event.value, "assistant")) == WHOLE
         assert await here.until_stored(said, "complete") == WHOLE
@@ -160,8 +165,7 @@ async def test_a_stop_on_any_page_ends_the_answer_on_all(tmp_path: Path) -> None
     said = canary()
     async with house(tmp_path) as here, Browser(here.app.url) as browser:
         async with here.asking(browser, said) as (_, first):
-            here.endpoint.release(said)
-            await first.seen(TENTHS[0].strip())
+            await here.write(said, TENTHS[0], first)
             tab, second = await joined(browser, here.conversation(said))
             async with second:
                 await second.seen(TENTHS[0].strip())
@@ -183,9 +187,7 @@ async def test_a_page_that_leaves_for_a_new_chat_streams_no_more_of_the_old_one(
             await tab.join("new_chat", [])
             event = await stream.done()
             assert event.value == []
-        for _ in range(len(TENTHS) + 1):
-            await here.endpoint.wait_held(said)
-            here.endpoint.release(said)
+        await here.open_gates(said)
         assert await here.until_stored(said, "complete") == WHOLE
 
 
@@ -218,27 +220,12 @@ async def test_where_left_answers_stop_the_last_page_to_leave_stops_its_own(
                 await stack.enter_async_context(stream)
                 await stream.seen(said)
         if others:
-            await wait_until(lambda: len(readers(here)) == others)
+            runtime = here.app.application.runtime
+            await wait_until(lambda: len(readers_of(runtime)) == others)
             assert here.state(said) == "running"
             await stack.aclose()
         await here.endpoint.wait_aborted(1)
         assert await here.until_stored(said, "interrupted") == ""
-
-
-def readers(here: House) -> list[object]:
-    """Return whoever reads a running turn."""
-    chat = here.app.application.runtime.chat
-    return [reader for turn in chat._runners for reader in turn._readers]
-
-
-@dataclass(slots=True)
-class Seconds:
-    """A clock that moves only when the test moves it."""
-
-    now: float = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 async def test_who_proves_nothing_loses_a_left_answer_after_a_minute(tmp_path: Path) -> None:
@@ -277,9 +264,7 @@ async def test_who_proves_nothing_and_comes_back_in_time_keeps_the_answer(tmp_pa
         async with Following(again, await again.join("join", [])) as stream:
             clock.now += 1_000
             await runtime.chat._keep_all()
-            for _ in range(len(TENTHS) + 1):
-                await here.endpoint.wait_held(said)
-                here.endpoint.release(said)
+            await here.open_gates(said)
             event = await stream.done()
         assert "".join(texts(event.value, "assistant")) == WHOLE
         assert len(runtime.registry) == 1
@@ -297,8 +282,7 @@ async def test_a_slow_page_that_joins_costs_no_more_than_one_answer(tmp_path: Pa
         reader = runtime.chat.join(session)
         assert reader is not None
         for tenth in TENTHS:
-            here.endpoint.release(said)
-            await stream.seen(tenth.strip())
+            await here.write(said, tenth, stream)
         assert len(reader._events) == 2  # the beginning, and all text in one
         reader.leave()
         here.endpoint.release(said)
@@ -333,8 +317,7 @@ async def test_another_replica_shows_the_stored_part_as_it_grows_and_then_the_en
         _, stream = await joined(there, here.conversation(said))
         async with stream:
             for tenth in TENTHS:
-                here.endpoint.release(said)
-                await stream.seen(tenth.strip())
+                await here.write(said, tenth, stream)
             here.endpoint.release(said)
             event = await stream.done()
         assert event.error is None
@@ -354,8 +337,7 @@ async def test_a_stop_at_another_replica_reaches_who_writes(tmp_path: Path) -> N
         here.asking(browser, said) as (_, first),
         elsewhere(here, browser) as (_, there),
     ):
-        here.endpoint.release(said)
-        await first.seen(TENTHS[0].strip())
+        await here.write(said, TENTHS[0], first)
         tab, stream = await joined(there, here.conversation(said))
         async with stream:
             await stream.seen(TENTHS[0].strip())
@@ -375,8 +357,7 @@ async def test_nobody_else_reads_or_stops_an_answer_at_another_replica(tmp_path:
         elsewhere(here, browser) as (app, _),
         Browser(app.url) as stranger,
     ):
-        here.endpoint.release(said)
-        await first.seen(TENTHS[0].strip())
+        await here.write(said, TENTHS[0], first)
         tab = stranger.tab(query=f"?c={here.conversation(said)}")
         for event in (
             await tab.open(),
@@ -385,8 +366,6 @@ async def test_nobody_else_reads_or_stops_an_answer_at_another_replica(tmp_path:
         ):
             assert not any(texts(shown) for shown, *_ in filter(None, event.values))
         assert TENTHS[0].encode() not in tab.received
-        for _ in TENTHS:
-            await here.endpoint.wait_held(said)
-            here.endpoint.release(said)
+        await here.open_gates(said, len(TENTHS))
         await first.done()
         assert await here.until_stored(said, "complete") == WHOLE

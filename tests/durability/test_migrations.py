@@ -286,6 +286,7 @@ async def test_what_was_replaced_before_becomes_versions(
     database = open_database(url)
     await database.write(as_of("0014", REPLACED), owner=EVERYONE)
     await migrate(database)
+    assert await differences(database) == []
     assert not any((await faults(database)).values())
     memory = ConversationMemoryManager(database)
     stored = await memory.messages("alice", "s1", all_versions=True)

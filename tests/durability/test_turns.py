@@ -30,7 +30,15 @@ from tests.harness import (
 )
 from tests.logbook import logbook
 from tests.rows import count, messages, rows, sound, turns
-from tests.service import all_events, answer_text, running_app, session_of, turn_end, wait_until
+from tests.service import (
+    all_events,
+    answer_text,
+    running_app,
+    session_of,
+    turn_end,
+    until_unread,
+    wait_until,
+)
 
 LET_GO = 2.0  # seconds within which the model must be let go
 
@@ -92,8 +100,7 @@ class House:
 
     async def until_unread(self) -> None:
         """Wait until no page reads a running answer."""
-        chat = self.app.application.runtime.chat
-        await wait_until(lambda: not any(turn._readers for turn in chat._runners))
+        await until_unread(self.app.application.runtime)
 
     async def check_let_go(self, page: Page, before: int) -> None:
         """Check that the model was let go and that what came is stored as interrupted."""

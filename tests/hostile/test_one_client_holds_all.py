@@ -166,8 +166,8 @@ async def test_new_visitors_of_one_address_are_bounded_and_the_page_still_works(
             assert answer.status == 200
             assert "set-cookie" not in answer.headers
         async with crowded.http.get(f"{page}/visitor") as answer:
-            told = await answer.json()
-            assert (told["cookie"], told["token"], told["name"]) == (False, None, None)
+            visitor = await answer.json()
+            assert (visitor["cookie"], visitor["token"], visitor["name"]) == (False, None, None)
         tab = await crowded.open()
         assert (await tab.send("hello")).error is None
     async with browser(page, OTHER) as other, other.http.get(page) as answer:

@@ -14,6 +14,7 @@ from cmw_agent.agent.agent import Ask, CmwAgent
 from cmw_agent.conversations.service import ConversationService
 from cmw_agent.conversations.sessions import LiveSession, SessionMaker
 from cmw_agent.core.events import EventSink, FinishReason
+from cmw_agent.files.copies import FileCopies
 from cmw_agent.identity.principals import Identities, Principal, SessionKey
 from cmw_agent.llm.chat_model import HistoryMessage
 from cmw_agent.runtime.runtime import Runtime
@@ -95,6 +96,7 @@ def runtime_with(spoil: Callable[[SessionMaker], SessionMaker]) -> type[Runtime]
                         self.registry,
                         self.services.turns,
                         self.files,
+                        FileCopies(self.settings, maker.memory, self.budgets),
                         self.imports,
                         self.budgets,
                     ),

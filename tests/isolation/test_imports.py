@@ -6,10 +6,12 @@ import json
 import zipfile
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from tests.harness import Browser, served, settings_for
 from tests.isolation.test_files_in_chat import attach
 from tests.isolation.test_history import SCRIPT, chatted, get, listed, post
+from tests.logbook import logbook
 from tests.rest import BANK, KEYS, SHOP, client
 from tests.rows import count, rows, sound
 from tests.service import wait_until
@@ -281,3 +283,22 @@ async def test_a_key_imports_into_its_own_session_and_the_open_conversation_stay
         other = {**headers, "Authorization": "Bearer " + "z" * 32}
         async with shop.http.post(f"{app.url}{path}", data=data, headers=other) as answer:
             assert answer.status == 401
+
+
+async def test_a_program_that_leaves_in_mid_upload_is_no_error_of_the_app(tmp_path: Path) -> None:
+    with logbook() as book:
+        async with served(settings_for(tmp_path, api_keys=KEYS)) as app:
+            address, budgets = urlsplit(app.url), app.application.runtime.budgets
+            _, writer = await asyncio.open_connection(address.hostname, address.port)
+            head = (
+                "POST /api/chat/assistant/sessions/one/import HTTP/1.1",
+                f"Host: {address.netloc}",
+                f"Authorization: Bearer {SHOP}",
+                "Content-Type: application/json",
+                "Content-Length: 1000",
+            )
+            writer.write("\r\n".join(head).encode() + b"\r\n\r\n[{")
+            await wait_until(lambda: budgets.used("imports") == 1)
+            writer.transport.abort()
+            await wait_until(lambda: budgets.used("imports") == 0)
+        assert "channel failed" not in book.text

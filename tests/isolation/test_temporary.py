@@ -5,10 +5,8 @@ import re
 from pathlib import Path
 
 import orjson
-import pytest
 
 from cmw_agent.web.page.temporary import GONE, KEY_MARK, MAX_MESSAGES, NO_FILES, TemporaryChat
-from tests.doubles.openai_server import OpenAIDouble
 from tests.harness import Browser, Event, Tab, canary, last_text, served, settings_for, texts
 from tests.isolation.world import app_with_model
 from tests.logbook import logbook
@@ -156,18 +154,16 @@ async def test_no_other_page_reaches_it(tmp_path: Path) -> None:
         assert secret in str((await say(hers, "And now?")).value)
 
 
-@pytest.mark.parametrize("model", ["echo"])
-async def test_the_model_sees_what_fits_its_window(tmp_path: Path, model: str) -> None:
-    async with OpenAIDouble() as endpoint:
-        settings = settings_for(
-            tmp_path, openai_base_url=endpoint.base_url, model=model, history_tokens=200
-        )
-        async with served(settings) as app, Browser(app.url) as alice:
-            tab = await begun(alice)
-            for n in range(5):
-                await say(tab, f"{n} " + "lorem ipsum " * 20)
-            event = await say(tab, "5 " + "lorem ipsum " * 20)
-            assert len(texts(event.value, "user")) == 6
-            seen = endpoint.requests[-1].user_texts
-            assert 0 < len(seen) < 6
-            assert seen[-1].startswith("5 ")
+async def test_the_model_sees_what_fits_its_window(tmp_path: Path) -> None:
+    async with (
+        app_with_model(tmp_path, history_tokens=200) as here,
+        Browser(here.url) as alice,
+    ):
+        tab = await begun(alice)
+        for n in range(5):
+            await say(tab, f"{n} " + "lorem ipsum " * 20)
+        event = await say(tab, "5 " + "lorem ipsum " * 20)
+        assert len(texts(event.value, "user")) == 6
+        seen = here.endpoint.requests[-1].user_texts
+        assert 0 < len(seen) < 6
+        assert seen[-1].startswith("5 ")

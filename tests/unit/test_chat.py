@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import sqlite3
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -52,7 +51,7 @@ from tests.doubles.openai_server import OpenAIDouble
 from tests.harness import canary, settings_for
 from tests.logbook import logbook
 from tests.rows import count, messages
-from tests.service import all_events, answer_text, running_app, session_of, turn_end
+from tests.service import Seconds, all_events, answer_text, running_app, session_of, turn_end
 
 SECRET = canary()
 JSON = st.recursive(
@@ -172,16 +171,6 @@ async def test_a_refusal_comes_to_each_reader_once_and_ends_the_turn() -> None:
         with pytest.raises(ConversationInUseError):
             await anext(reader)
         assert await drained(reader) == []
-
-
-@dataclass(slots=True)
-class Seconds:
-    """A clock that moves only when the test moves it."""
-
-    now: float = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def endless(unread_seconds: float | None, clock: Seconds) -> tuple[Turn, list[str]]:

@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +11,11 @@ import pytest
 
 from cmw_agent.chat.approval_gate import ALWAYS
 from cmw_agent.conversations.sessions import LiveSession
-from cmw_agent.core.errors import NotFoundError, UserError
+from cmw_agent.core.errors import NotFoundError, ServiceUnavailableError, UserError
+from cmw_agent.files.copies import FileCopies
 from cmw_agent.limits.limiter import RateLimitError
 from cmw_agent.runtime.runtime import Runtime
+from memory.maintenance.retention import UNSENT_KEPT
 from tests.harness import settings_for
 from tests.rows import rows
 from tests.service import all_events, running_app, session_of
@@ -51,7 +55,7 @@ async def test_a_fork_has_copies_of_its_files(tmp_path: Path) -> None:
         with pytest.raises(NotFoundError):
             await runtime.files.open(stranger.principal, copy.file_id)
         with pytest.raises(NotFoundError):
-            await runtime.files.copy(stranger.principal, copy.file_id)
+            await runtime.history.fork(stranger.principal, fork, 1)
 
 
 async def test_a_fork_that_does_not_fit_into_the_quota_leaves_nothing(tmp_path: Path) -> None:
@@ -64,6 +68,43 @@ async def test_a_fork_that_does_not_fit_into_the_quota_leaves_nothing(tmp_path: 
         assert stored_files(tmp_path) == 1
         assert len(rows(tmp_path, "SELECT * FROM agent_files")) == 1
         assert len(rows(tmp_path, "SELECT * FROM agent_sessions")) == 1
+
+
+async def test_a_copy_of_an_old_file_is_a_new_upload_which_the_clean_up_leaves(
+    tmp_path: Path,
+) -> None:
+    settings = settings_for(tmp_path)
+    async with running_app(settings) as runtime:
+        session, given = await with_file(runtime)
+        file, _ = await runtime.files.open(session.principal, given)
+        old = replace(file, created_at=file.created_at - timedelta(seconds=UNSENT_KEPT + 1))
+        copies = FileCopies(settings, lambda _: session.memory, runtime.budgets)
+        async with copies.adopted(session.principal, [old], None) as ids:
+            await runtime.services.retention.clean(days=0, idle_seconds=1e9)
+            copy, _ = await runtime.files.open(session.principal, ids[given])
+        assert (copy.conversation_id, copy.seq, copy.text) == (None, None, file.text)
+        assert runtime.budgets.used("uploads") == 0
+
+
+async def test_bytes_that_cannot_be_copied_are_an_error_with_an_id_and_leave_nothing(
+    tmp_path: Path,
+) -> None:
+    async with running_app(settings_for(tmp_path)) as runtime:
+        session, given = await with_file(runtime)
+        conversation = session.conversation_id
+        assert conversation is not None
+        path = tmp_path / "files" / given[:2] / given
+        await asyncio.to_thread(path.unlink)
+        await asyncio.to_thread(path.mkdir)
+        shares = runtime.services.shares
+        for copying in (
+            runtime.history.fork(session.principal, conversation, 1),
+            shares.create(session.principal, conversation, days=None, with_files=True),
+        ):
+            with pytest.raises(ServiceUnavailableError):
+                await copying
+        assert stored_files(tmp_path) == 0
+        assert len(rows(tmp_path, "SELECT * FROM agent_files")) == 1
 
 
 async def test_forks_count_as_copies_and_what_is_not_there_as_none(tmp_path: Path) -> None:

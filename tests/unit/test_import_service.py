@@ -119,6 +119,17 @@ async def test_who_keeps_nothing_imports_nothing(tmp_path: Path) -> None:
             await done(runtime, own(), principal=nobody)
 
 
+async def test_a_file_of_more_parts_than_are_read_ends_there(tmp_path: Path) -> None:
+    with (tmp_path / "x").open("w+b") as source:
+        source.write(json.dumps(own()).encode() * 3)
+        source.seek(0)
+        found: list[str] = []
+        with pytest.raises(UnreadableError, match="events"):
+            async for event in read_events(source, LIMITS, max_events=6):
+                found += [event["event"]]
+    assert found == ["source", *("conversation", "messages", "end"), "conversation", "messages"]
+
+
 async def test_a_worker_that_ends_early_is_a_reason(tmp_path: Path) -> None:
     with (tmp_path / "x").open("w+b") as source:
         for module, reason in (("this", "worker"), ("no.such.module", "memory")):

@@ -201,6 +201,28 @@ def test_open_webui_s_old_exports_are_a_list() -> None:
     assert conversation.notes == {"system": 1}
 
 
+# -- this app's own ------------------------------------------------------------------
+
+
+def test_an_export_with_all_versions_is_read_along_the_shown_path() -> None:
+    numbers = [(1, None, True), (2, 1, False), (3, 2, False), (4, 1, True), (5, 4, True)]
+    messages = [
+        {
+            "seq": seq,
+            "role": "assistant" if seq in (2, 4) else "user",
+            "content": f"text {seq}",
+            "parent_seq": parent,
+            "shown": is_shown,
+        }
+        for seq, parent, is_shown in numbers
+    ]
+    value = {"title": "T", "started_at": "2024-01-01", "messages": messages}
+    conversation = read(value)
+    assert [text for _, text in shown(conversation)] == ["text 1", "text 4", "text 5"]
+    assert [message.parent for message in conversation.messages] == [None, 0, 1, 0, 3]
+    assert conversation.notes == {"versions": 2}
+
+
 # -- what is wrong -------------------------------------------------------------------
 
 
@@ -428,14 +450,25 @@ def test_files_come_before_the_messages_that_have_them() -> None:
         archive.writestr("files/a.txt", b"bytes")
     found = events(target.getvalue())
     assert [event["event"] for event in found] == [
-        *("source", "conversation", "file", "bytes", "file_end", "file", "file_end"),
-        *("file", "file_end", "messages", "end", "done"),
+        *("source", "conversation", "file", "bytes", "file_end", "file", "file"),
+        *("messages", "end", "done"),
     ]
-    assert [event["is_whole"] for event in found if event["event"] == "file_end"] == [
-        True,
-        False,
-        False,
-    ]
+    there = [event["is_there"] for event in found if event["event"] == "file"]
+    assert there == [True, False, False]
+    assert [event["is_whole"] for event in found if event["event"] == "file_end"] == [True]
+
+
+def test_files_that_unpack_to_more_than_may_be_read_end_the_import() -> None:
+    files = [{"name": "a.txt", "path": "files/a.txt"}] * 3
+    message = {"role": "user", "content": "see", "files": files}
+    line = {"title": "T", "started_at": "2024-01-01", "messages": [message]}
+    target = io.BytesIO()
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("conversations.jsonl", json.dumps(line) + "\n")
+        archive.writestr("files/a.txt", bytes(400_000))
+    found = events(target.getvalue())
+    assert len([event for event in found if event["event"] == "file_end"]) == 2
+    assert list(kinds(found))[-1] == "failed total"
 
 
 def test_the_parts_of_a_long_conversation_are_small() -> None:

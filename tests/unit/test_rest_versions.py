@@ -1,7 +1,9 @@
 """The REST interface: answers given again, edited messages, versions and forks."""
 
 import asyncio
+import io
 import json
+import zipfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -98,6 +100,10 @@ async def test_all_versions_are_read_and_saved_on_request(shop: Client) -> None:
     assert [(m["seq"], m["parent_seq"], m["shown"]) for m in saved["messages"]] == [
         (m["seq"], m["parent"], m["shown"]) for m in messages
     ]
+    archive = (await shop.at("all", "/export?format=zip&versions=all")).body
+    with zipfile.ZipFile(io.BytesIO(archive)) as opened:
+        in_archive = json.loads(opened.read("conversations.jsonl"))["messages"]
+    assert [m | {"files": []} for m in saved["messages"]] == [m | {"files": []} for m in in_archive]
     for form in ("md", "html"):
         text = (await shop.at("all", f"/export?format={form}&versions=all")).body.decode()
         assert "You (message 3, after message 2, not shown)" in text

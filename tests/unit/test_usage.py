@@ -9,6 +9,7 @@ import pytest
 
 from cmw_agent.conversations.running_turns import RunningTurns
 from cmw_agent.conversations.service import ConversationService, UsageSummary
+from cmw_agent.files.copies import FileCopies
 from cmw_agent.identity.principals import Principal
 from cmw_agent.runtime.runtime import Runtime
 from memory.engine.database import Database, migrate, open_database
@@ -74,6 +75,7 @@ def history_of(
         runtime.registry,
         RunningTurns(),
         runtime.files,
+        FileCopies(runtime.settings, lambda _: memory, runtime.budgets),
         runtime.imports,
         runtime.budgets,
         clock=clock,

@@ -21,7 +21,6 @@ from tests.doubles.openai_server import OpenAIDouble
 from tests.doubles.openai_steps import Request, Step
 from tests.harness import WAIT, Served, served, settings_for
 from tests.programs import chromium
-from tests.service import wait_until
 from tests.web.chat_page import ChatPage, Watch
 
 WAIT_MS = 1000 * WAIT
@@ -46,12 +45,6 @@ def by_message(request: Request) -> Sequence[Step]:
     script = (built_in(match.group(1)) if match else None) or built_in("echo")
     assert script is not None
     return script(request)
-
-
-async def wait_until_unfollowed(app: Served) -> None:
-    """Wait until no page reads a running turn of the app."""
-    chat = app.application.runtime.chat
-    await wait_until(lambda: not any(turn._readers for turn in chat._runners))
 
 
 class People:

@@ -5,7 +5,8 @@ from playwright.async_api import expect
 
 from tests.doubles.openai_server import OpenAIDouble
 from tests.harness import Served, canary
-from tests.web.conftest import People, wait_until_unfollowed
+from tests.service import until_unread
+from tests.web.conftest import People
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -37,7 +38,7 @@ async def test_a_reload_in_mid_answer_joins_the_running_answer(
     await expect(page.answers).to_have_text(["You said: [gated-3]"])
     conversation = await page.named()
     await page.page.goto("about:blank")
-    await wait_until_unfollowed(app)
+    await until_unread(app.application.runtime)
     await page.open(f"?c={conversation}")
     await expect(page.answers).to_have_text(["You said: [gated-3]"])
     await expect(page.stop).to_be_visible()

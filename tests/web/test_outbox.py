@@ -25,6 +25,7 @@ DOUBLE_CLICKS = int(os.environ.get("CMW_DOUBLE_CLICKS", "12"))
 MOST_WAITING = 20
 NETWORK = ("net::ERR", "http 503: .*/(readyz|queue/join)", "status of 503")
 STAYS = "window.loadedOnce = true"
+REFUSES = "() => { Storage.prototype.setItem = () => { throw new DOMException('full'); }; }"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,17 +73,32 @@ def waiting(page: ChatPage) -> Locator:
     return page.frame.get_by_role("list", name="Messages that wait").get_by_role("listitem")
 
 
+def status(page: ChatPage) -> Locator:
+    return page.frame.locator(".cmw-outbox-status[role=status]")
+
+
 def notice(page: ChatPage) -> Locator:
     return page.frame.locator("#cmw-offline")
+
+
+async def write_offline(house: House, page: ChatPage, text: str) -> None:
+    """Cut the network and send a message, which waits then."""
+    house.network.cut()
+    await page.write(text)
+    await expect(waiting(page)).to_have_text([re.compile(text)])
+
+
+async def write_held(page: ChatPage, model: OpenAIDouble, word: str, gates: int = 1) -> None:
+    """Send a message with `word`, whose answer waits at its gates until the word is released."""
+    await page.write(f"[gated-{gates}] {word}")
+    await model.wait_held(word)
 
 
 async def test_a_message_that_is_sent_without_a_network_is_stored_once_when_it_is_back(
     house: House, people: People
 ) -> None:
     page, text = await opened(house, people), canary()
-    house.network.cut()
-    await page.write(text)
-    await expect(waiting(page)).to_have_text([re.compile(text)])
+    await write_offline(house, page, text)
     await expect(notice(page)).to_contain_text("No connection")
     await page.box.fill("written meanwhile")
     assert house.questions(text) == []
@@ -101,9 +117,7 @@ async def test_a_message_that_waits_survives_a_reload_of_its_page(
 ) -> None:
     page, text = await opened(house, people), canary()
     await page.ask("the first one")
-    house.network.cut()
-    await page.write(text)
-    await expect(waiting(page)).to_have_count(1)
+    await write_offline(house, page, text)
     house.network.restore()
     await page.reload()
     await expect(page.answers.last).to_have_text(f"You said: {text}")
@@ -116,8 +130,7 @@ async def test_a_message_whose_receipt_was_lost_is_answered_once(
 ) -> None:
     page, word = await opened(house, people), canary()
     house.network.lose_replies()
-    await page.write(f"[gated-2] {word}")
-    await model.wait_held(word)  # so it is stored, and the page does not know
+    await write_held(page, model, word, gates=2)  # so it is stored, and the page does not know
     house.network.cut()
     model.release(word)
     await expect(notice(page)).to_be_visible()
@@ -135,8 +148,7 @@ async def test_a_connection_lost_in_mid_answer_comes_back_in_place(
     house: House, model: OpenAIDouble, people: People
 ) -> None:
     page, word = await opened(house, people), canary()
-    await page.write(f"[gated-2] {word}")
-    await model.wait_held(word)
+    await write_held(page, model, word, gates=2)
     await expect(page.answers.last).to_have_text("You said:")
     await page.box.fill("a draft")
     house.network.cut()
@@ -209,9 +221,7 @@ async def test_a_message_left_behind_in_another_chat_is_named_and_sent_there(
 ) -> None:
     page, text = await opened(house, people), canary()
     await page.ask("the first one")
-    house.network.cut()
-    await page.write(text)
-    await expect(waiting(page)).to_have_count(1)
+    await write_offline(house, page, text)
     await page.page.goto("about:blank")
     house.network.restore()
     await page.open()
@@ -226,8 +236,7 @@ async def test_messages_written_while_an_answer_runs_wait_and_are_sent_in_order(
     house: House, model: OpenAIDouble, people: People
 ) -> None:
     page, word = await opened(house, people), canary()
-    await page.write(f"[gated-1] {word}")
-    await model.wait_held(word)
+    await write_held(page, model, word)
     for text in ("second", "third", "fourth"):
         await page.write(text)
     await expect(page.box).to_have_value("")
@@ -247,10 +256,24 @@ async def test_messages_written_while_an_answer_runs_wait_and_are_sent_in_order(
     assert house.questions(word) == [f"[gated-1] {word}", "second", "fourth"]
 
 
+async def test_a_browser_that_stores_nothing_says_so_while_a_message_waits(
+    house: House, people: People
+) -> None:
+    page, text = await opened(house, people), canary()
+    await page.page.evaluate(REFUSES)
+    await write_offline(house, page, text)
+    await expect(status(page)).to_contain_text("1 message waits")
+    await expect(status(page)).to_contain_text("This browser stores nothing")
+    house.network.restore()
+    await expect(page.answers.last).to_have_text(f"You said: {text}")
+    await page.settled()
+    await expect(status(page)).to_be_hidden()
+    assert house.questions(text) == [text]
+
+
 async def test_a_queue_survives_a_reload(house: House, model: OpenAIDouble, people: People) -> None:
     page, word = await opened(house, people), canary()
-    await page.write(f"[gated-1] {word}")
-    await model.wait_held(word)
+    await write_held(page, model, word)
     await page.write("second")
     await page.write("third")
     await expect(waiting(page)).to_have_count(2)
@@ -265,15 +288,15 @@ async def test_a_queue_has_an_end_and_what_comes_then_stays_in_the_box(
     house: House, model: OpenAIDouble, people: People
 ) -> None:
     page, word = await opened(house, people), canary()
-    await page.write(f"[gated-1] {word}")
-    await model.wait_held(word)
+    await write_held(page, model, word)
     for number in range(MOST_WAITING):
         await page.write(f"number {number}")
     await page.write("one too many")
     await expect(page.box).to_have_value("one too many")
     await expect(waiting(page)).to_have_count(MOST_WAITING)
-    told = page.frame.locator(".cmw-outbox-status")
-    await expect(told.last).to_contain_text("20 messages wait already; this one stays in the box")
+    await expect(status(page)).to_contain_text(
+        "20 messages wait already; this one stays in the box"
+    )
     for button in reversed(await waiting(page).get_by_role("button").all()):
         await button.click()
     await expect(waiting(page)).to_have_count(0)
@@ -286,8 +309,7 @@ async def test_a_refused_message_comes_back_and_those_behind_it_wait(
     app: Served, model: OpenAIDouble, people: People
 ) -> None:
     page, word = await people.open(app), canary()
-    await page.write(f"[gated-1] {word}")
-    await model.wait_held(word)
+    await write_held(page, model, word)
     too_long = "x" * 3_001
     await page.write(too_long)
     await page.write("behind it")
@@ -362,9 +384,7 @@ async def test_whoever_comes_next_on_a_browser_finds_no_draft_and_no_message_of_
     house: House, people: People
 ) -> None:
     page, text = await opened(house, people), canary()
-    house.network.cut()
-    await page.write(text)
-    await expect(waiting(page)).to_have_count(1)
+    await write_offline(house, page, text)
     await page.box.fill(f"draft {text}")
     await page.page.context.clear_cookies()
     await page.page.goto("about:blank")

@@ -13,8 +13,9 @@ from cmw_agent.tools.composio.accounts import ConnectionUser
 from tests.accounts import connected
 from tests.harness import canary
 from tests.isolation.toolhouse import AppWithTools, app_with_tools
+from tests.service import until_unread
 from tests.web.chat_page import ChatPage
-from tests.web.conftest import People, wait_until_unfollowed
+from tests.web.conftest import People
 from tests.web.connecting import connect
 from tests.web.test_questions import card
 from tests.web.test_xss import _owner
@@ -83,7 +84,7 @@ async def test_a_call_waits_on_the_page_through_a_reload(
     assert house.composio.tasks.get(user, []) == []
     here = page.page.url
     await page.page.goto("about:blank")
-    await wait_until_unfollowed(house.app)
+    await until_unread(house.app.application.runtime)
     await page.page.goto(here)
     await expect(card(page)).to_be_visible()
     await expect(page.log).to_contain_text("needs your approval")

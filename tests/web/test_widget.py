@@ -18,7 +18,8 @@ from tests.doubles.openai_server import OpenAIDouble
 from tests.doubles.openai_steps import Request, Step
 from tests.harness import Served, canary, served, settings_for
 from tests.isolation.toolhouse import ORDER, obedient
-from tests.web.conftest import WIDE, People, by_message, wait_until_unfollowed
+from tests.service import until_unread
+from tests.web.conftest import WIDE, People, by_message
 from tests.web.other_site import OtherSite, other_site
 from tests.web.test_looks import ARTIFACTS
 from tests.web.test_xss import PAYLOADS
@@ -462,7 +463,7 @@ async def test_a_call_waits_for_its_visitor_through_a_reload(web: Web, people: P
     await expect(card).to_contain_text(name)
     await picture(page, "widget-approval")
     await page.goto("about:blank")
-    await wait_until_unfollowed(web.app)
+    await until_unread(web.app.application.runtime)
     chat = await (await chat_at(page, web.first)).open()
     await expect(card).to_contain_text(f'"name": "{name}"')
     assert web.composio.tasks.get(user, []) == []

@@ -1,7 +1,7 @@
 """REST: import of an export file into a session."""
 
 from fastapi import APIRouter
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from cmw_agent.agent.access import by_key
@@ -16,7 +16,7 @@ from cmw_agent.channels.rest.dependencies import (
 )
 from cmw_agent.channels.rest.messages import CHAT, PROBLEMS, problem_of
 from cmw_agent.conversations.importing.run import ImportTarget
-from cmw_agent.core.errors import UserError
+from cmw_agent.core.errors import InvalidMessageError, UserError
 from cmw_agent.identity import channel_principals
 
 BINARY = {"schema": {"type": "string", "format": "binary"}}
@@ -85,6 +85,8 @@ class RestImports:
             )
         except UserError as error:
             response = problem_of(error)
-            # What was not read must not be taken for the next request.
-            response.headers["Connection"] = "close"
-            return response
+        except ClientDisconnect:
+            response = problem_of(InvalidMessageError("The upload ended early.", status=400))
+        # What was not read must not be taken for the next request.
+        response.headers["Connection"] = "close"
+        return response

@@ -172,7 +172,7 @@ class SessionItem(BaseModel):
 
 
 class SessionChange(_Taken):
-    """Changes of a conversation; what is left out stays as it is."""
+    """Changes of a conversation; a field that is absent or null changes nothing."""
 
     title: ShortText | None = Field(default=None, description="Cut to 60 characters.")
     pinned: bool | None = None

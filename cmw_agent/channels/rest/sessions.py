@@ -244,7 +244,13 @@ class RestSessions:
         }
         hold = self._services.budgets.take("exports", principal.id, counted_at(holder, request))
         if format == "zip":
-            archive = ArchiveExport(history, principal, utcnow(), with_thinking=with_thinking)
+            archive = ArchiveExport(
+                history,
+                principal,
+                utcnow(),
+                with_thinking=with_thinking,
+                with_versions=with_versions,
+            )
             return Download(archive.one(stored), hold, media_type=MEDIA_TYPE, headers=headers)
         form = formats(with_thinking=with_thinking, with_versions=with_versions)[format]
         pages = history.messages(principal, stored.conversation_id, all_versions=with_versions)

@@ -131,12 +131,11 @@ class RestVersions:
         The session goes on from the new answer. Files that came with the message belong to the
         new version, too.
         """
-        principal = self._principal(agent_id, session_id, holder)
         fields = {"session_id": session_id}
-        # First: what is not there is not edited, and no command is carried out.
         session = await self._session(agent_id, session_id, request, holder)
+        # Before a command is run: an edit of a message that does not exist is not found.
         await self._question_seq(session, seq)
-        reply = await self._callers.run_control_command(principal, body.message)
+        reply = await self._callers.run_control_command(session.principal, body.message)
         if reply is not None:
             is_streamed = EVENTS in request.headers.get("accept", "")
             return control_response(reply, fields, is_streamed=is_streamed)
@@ -234,11 +233,11 @@ async def _wait_until_begun(turn: TurnReader, question_seq: int | None) -> TurnE
 
     Args:
         turn: The turn.
-        question_seq: The question that it answers, where the caller has named the request and may
-            have named another one so.
+        question_seq: The question that it must answer, where the request has an idempotency key;
+            None where it has none.
 
     Raises:
-        InvalidMessageError: It had the name of another request.
+        InvalidMessageError: The idempotency key is that of another request.
         UserError: It could not begin.
     """
     first = await turn_streams.wait_until_begun(turn)

@@ -44,7 +44,8 @@ class ExportArchive:
         self._source = source
         self._unread_bytes = max_bytes
         self._zip: zipfile.ZipFile | None = None
-        self._names: list[str] = []
+        self._names: list[str] = []  # of the JSON documents
+        self._members: frozenset[str] = frozenset()
         magic = source.read(len(ZIP_MAGIC))
         source.seek(0)
         if magic == ZIP_MAGIC:
@@ -62,6 +63,10 @@ class ExportArchive:
                 raise UnreadableError("archive") from None
             with member:
                 yield self._document(member)
+
+    def has_file(self, path: str) -> bool:
+        """Return whether there is a file at a path of the archive."""
+        return path in self._members
 
     def file(self, path: str) -> Iterator[bytes]:
         """Yield the bytes of a file in the archive.
@@ -102,6 +107,7 @@ class ExportArchive:
             raise UnreadableError("archive") from None
         if len(names) > MAX_ENTRIES:
             raise UnreadableError("entries")
+        self._members = frozenset(names)
         own = [name for name in names if name == OWN_NAME]
         listed = own or sorted(name for name in names if CONVERSATIONS.fullmatch(name))
         self._names = listed or [name for name in names if name.endswith(".json")]

@@ -97,7 +97,8 @@ class JsonSplitter:
         return False
 
     def _is_at_key(self, data: bytes, at: int) -> bool:
-        before = bytes(self._element[-_KEY_BYTES:]) + data[self._start or 0 : at]
+        start = max(self._start or 0, at - _KEY_BYTES)
+        before = bytes(self._element[-_KEY_BYTES:]) + data[start:at]
         return _LIST_KEY.search(before[-_KEY_BYTES:]) is not None
 
     def _keep(self, data: bytes, end: int) -> None:

@@ -1,4 +1,4 @@
-"""Turns what the worker says of messages into records that the memory stores."""
+"""Turns the worker's messages into records that the memory stores."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ def moment(seconds: Any, now: datetime, otherwise: datetime) -> Moment:
     Args:
         seconds: Unix seconds; anything else is no time.
         now: The current time.
-        otherwise: What stands for no time.
+        otherwise: The time where the file has none.
     """
     if isinstance(seconds, bool) or not isinstance(seconds, int | float):
         return Moment(otherwise)

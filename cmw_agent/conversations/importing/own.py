@@ -1,6 +1,6 @@
 """Reads conversations of this app's own exports, as `conversations.export` writes them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, get_args
 
 from cmw_agent.conversations.importing import values
@@ -28,13 +28,16 @@ def read(value: dict[str, Any]) -> ImportedConversation:
     """Return one conversation."""
     notes = Notes()
     messages: list[ImportedMessage] = []
+    indexes: dict[int, int] = {}  # by the numbers of messages in the file
     for item in values.records(value["messages"]):
         role: Any = item.get("role")
         if role not in get_args(Role):
             notes["system"] += 1
             continue
         index = len(messages)
-        messages.append(_message(item, role, index, notes))
+        messages.append(_message(item, role, index, _parent(item, index, indexes), notes))
+        if isinstance(seq := item.get("seq"), int):
+            indexes[seq] = index
     return ImportedConversation(
         title=values.name(value.get("title")) or "",
         created_at=values.seconds(value.get("started_at")),
@@ -45,12 +48,22 @@ def read(value: dict[str, Any]) -> ImportedConversation:
     )
 
 
-def _message(item: dict[str, Any], role: Role, index: int, notes: Notes) -> ImportedMessage:
+def _parent(item: dict[str, Any], index: int, indexes: Mapping[int, int]) -> int | None:
+    """Return the index of the message before one: an export with all versions names it."""
+    if "shown" not in item:
+        return index - 1 if index else None
+    seq = item.get("parent_seq")
+    return indexes.get(seq) if isinstance(seq, int) else None
+
+
+def _message(
+    item: dict[str, Any], role: Role, index: int, parent: int | None, notes: Notes
+) -> ImportedMessage:
     thinking = values.text(item.get("thinking"), "assistant", notes)
     return ImportedMessage(
         index=index,
-        parent=index - 1 if index else None,
-        is_shown=True,
+        parent=parent,
+        is_shown=item.get("shown") is not False,
         role=role,
         text=values.text(item.get("content"), role, notes),
         at=values.seconds(item.get("created_at")),

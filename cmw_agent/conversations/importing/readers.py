@@ -52,7 +52,7 @@ def parse(data: bytes | None) -> dict[str, Any]:
 
 
 def title_of(value: dict[str, Any]) -> str:
-    """Return the title of a conversation of any source, for what is said of one that is refused."""
+    """Return the title of a conversation of any source, by which the result names a refused one."""
     return values.name(value.get("title")) or values.name(value.get("name")) or ""
 
 

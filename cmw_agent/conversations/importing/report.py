@@ -1,4 +1,4 @@
-"""Says in plain sentences what an import did, and what it left out."""
+"""Counts what an import does and leaves out, and describes it in plain sentences."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -40,6 +40,7 @@ FAILURES: Mapping[str, str] = MappingProxyType(
         "entries": "The ZIP archive holds too many files.",
         "total": "The file unpacks to more than {total_megabytes:,} MB.",
         "memory": "The file is too complex to be read.",
+        "events": "The file holds too many conversations, messages and files.",
         "time": "Reading the file took too long.",
         "worker": "The file could not be read.",
         "unavailable": "Files cannot be imported on this server.",
@@ -118,12 +119,12 @@ class ImportReport:
 
     @property
     def progress(self) -> dict[str, Any]:
-        """What a client is told while the import runs."""
+        """What a client gets while the import runs."""
         return {"imported": self.imported, "refused": self.refused.total()}
 
     @property
     def result(self) -> dict[str, Any]:
-        """What a client is told at the end."""
+        """What a client gets at the end."""
         return {
             "done": True,
             "is_complete": self.failure is None,

@@ -133,7 +133,7 @@ class ImportRun:
                 self._current = _Current(event)
                 self._stored_files.clear()
             case "file":
-                await self._file(str(event.get("name")), events)
+                self._stored_files.append(await self._file(event, events))
             case "messages" if self._current is not None:
                 await self._messages(self._current, event)
             case "end" if self._current is not None:
@@ -224,9 +224,12 @@ class ImportRun:
         except UserError:
             raise UnreadableError("budget") from None
 
-    async def _file(self, name: str, events: AsyncIterator[Event]) -> None:
+    async def _file(self, event: Event, events: AsyncIterator[Event]) -> StoredFile | None:
+        name, stored = str(event.get("name")), None
+        if event.get("is_there") is not True:
+            self.report.lose_file(name, NO_FILE)
+            return None
         body = _FileBody(events)
-        stored: StoredFile | None = None
         try:
             async with contextlib.aclosing(body.pieces()) as pieces:
                 stored = await self.files.add(self.principal, name, "", pieces, self.address)
@@ -237,11 +240,11 @@ class ImportRun:
         else:
             self.report.files += 1
         await body.drain()
-        self._stored_files.append(stored)
+        return stored
 
 
 class _NoFileError(Exception):
-    """The worker has not found the file, or not all of it."""
+    """The worker could not read all of the file."""
 
 
 class _FileBody:

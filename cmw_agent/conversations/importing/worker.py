@@ -59,10 +59,10 @@ def events(source: BinaryIO, limits: ImportLimits) -> Iterator[Event]:
     """Yield what an export file holds.
 
     ``source`` names the source, before the first conversation. For each conversation come
-    ``conversation``, parts of its ``messages``, each behind the files that they refer to (``file``,
-    ``bytes``, ``file_end``), and ``end``; or ``refused`` with a reason, of which later ones have a
-    ``count`` instead of a title. The last one is ``done``, or ``failed`` with a reason where the rest
-    of the file could not be read.
+    ``conversation``, parts of its ``messages``, each after the files that they refer to (``file``,
+    and where the archive has it ``bytes`` and ``file_end``), and ``end``; or ``refused`` with a
+    reason, of which later ones have a ``count`` instead of a title. The last one is ``done``, or
+    ``failed`` with a reason where the rest of the file could not be read.
     """
     return _with_counted_refusals(_events(source, limits))
 
@@ -86,28 +86,24 @@ def _with_counted_refusals(found: Iterator[Event]) -> Iterator[Event]:
     for event in found:
         is_refused = event["event"] == "refused"
         if is_refused and named[event["reason"]] == MAX_REFUSED:
-            counted[event["reason"]] += event.get("count", 1)
+            counted[event["reason"]] += 1
             if counted.total() < REFUSED_AT_ONCE:
                 continue
         elif is_refused:
             named[event["reason"]] += 1
             yield event
             continue
-        yield from _refusals(counted)
+        for reason, count in counted.items():
+            yield {"event": "refused", "title": "", "reason": reason, "count": count}
         counted.clear()
         if not is_refused:
             yield event
 
 
-def _refusals(counts: Counter[str]) -> Iterator[Event]:
-    for reason, count in counts.items():
-        yield {"event": "refused", "title": "", "reason": reason, "count": count}
-
-
 def _conversations(archive: ExportArchive, limits: ImportLimits) -> Iterator[Event]:
     source: Source | None = None
     refused: list[Event] = []  # before the source is known
-    further: Counter[str] = Counter()  # of those, without titles
+    unnamed: Counter[str] = Counter()  # the reasons of further ones
     for element in _elements(archive, limits):
         title = ""
         try:
@@ -118,22 +114,24 @@ def _conversations(archive: ExportArchive, limits: ImportLimits) -> Iterator[Eve
                 source = found
                 yield {"event": "source", "source": source}
                 yield from refused
-                yield from _refusals(further)
-                refused.clear()
+                yield from (_refused("", reason) for reason in unnamed.elements())
             conversation = readers.read(found, value, limits)
         except UnreadableError as error:
-            event = {"event": "refused", "title": title, "reason": str(error)}
             if source is not None:
-                yield event
-            elif len(refused) < MAX_REFUSED:
-                refused.append(event)
+                yield _refused(title, str(error))
+            elif len(refused) < PART_MESSAGES:
+                refused.append(_refused(title, str(error)))
             else:
-                further[str(error)] += 1
+                unnamed[str(error)] += 1
         else:
             del element, value
             yield from _conversation_events(conversation, archive)
     if source is None:
         raise UnreadableError(refused[0]["reason"] if len(refused) == 1 else "shape")
+
+
+def _refused(title: str, reason: str) -> Event:
+    return {"event": "refused", "title": title, "reason": reason}
 
 
 def _elements(archive: ExportArchive, limits: ImportLimits) -> Iterator[bytes | None]:
@@ -183,10 +181,13 @@ def _chars(message: ImportedMessage) -> int:
 
 
 def _file_events(path: str | None, name: str, archive: ExportArchive) -> Iterator[Event]:
-    yield {"event": "file", "name": name}
-    is_whole = path is not None
+    if path is None or not archive.has_file(path):
+        yield {"event": "file", "name": name, "is_there": False}
+        return
+    yield {"event": "file", "name": name, "is_there": True}
+    is_whole = True
     try:
-        for piece in archive.file(path) if path is not None else ():
+        for piece in archive.file(path):
             for start in range(0, len(piece), FILE_BYTES):
                 data = base64.b64encode(piece[start : start + FILE_BYTES]).decode()
                 yield {"event": "bytes", "data": data}

@@ -17,13 +17,14 @@ log = get_logger(__name__)
 WORKER = "cmw_agent.conversations.importing.worker"
 MEGABYTES = 1_024  # of the worker's memory
 CPU_SECONDS = 600
+MAX_EVENTS = 1_000_000  # of one file: each takes the app some time, however short it is
 EVENT_SECONDS = 120.0  # until the worker's next line
 LINE_BYTES = 8_000_000  # beside the longest message's
 CHAR_BYTES = 6  # of a character in JSON, at most
 
 
 async def read_events(
-    source: IO[bytes], limits: ImportLimits, *, module: str = WORKER
+    source: IO[bytes], limits: ImportLimits, *, module: str = WORKER, max_events: int = MAX_EVENTS
 ) -> AsyncGenerator[dict[str, Any]]:
     """Yield the events of the worker, as `worker.events` describes them, without the last one.
 
@@ -33,6 +34,7 @@ async def read_events(
         source: The export file, at its beginning; it has a descriptor.
         limits: Of what is read.
         module: The worker's module; tests name another.
+        max_events: Events after which no more is read.
 
     Raises:
         UnreadableError: The rest of the file cannot be read.
@@ -52,10 +54,14 @@ async def read_events(
         log.error("no worker could be started", cause=type(error).__name__)  # noqa: TRY400
         raise UnreadableError("unavailable") from None
     try:
-        while (event := await _next_event(worker)).get("event") != "done":
+        for _ in range(max_events):
+            event = await _next_event(worker)
+            if event.get("event") == "done":
+                return
             if event.get("event") == "failed":
                 raise UnreadableError(str(event.get("reason"))[:20])
             yield event
+        raise UnreadableError("events")
     finally:
         await asyncio.shield(end_worker(worker))
 

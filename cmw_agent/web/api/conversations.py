@@ -200,8 +200,13 @@ class HistoryRoutes:
         return self._download(request, principal, pieces, "application/json", headers)
 
     def _archive(self, request: Request, principal: Principal) -> ArchiveExport:
-        with_thinking = _wants_thinking(request)
-        return ArchiveExport(self._history(), principal, utcnow(), with_thinking=with_thinking)
+        return ArchiveExport(
+            self._history(),
+            principal,
+            utcnow(),
+            with_thinking=_wants_thinking(request),
+            with_versions=_wants_versions(request),
+        )
 
     def _download(
         self,

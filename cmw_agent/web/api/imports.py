@@ -15,7 +15,7 @@ from cmw_agent.core.errors import InvalidMessageError, UserError
 from cmw_agent.identity.principals import Principal
 from cmw_agent.web.api.endpoint import error_response, guarded
 
-NO_AGENT = "Imports need an agent that you may use; please sign in."
+NO_AGENT = "No agent here is for you yet, so nothing can be imported; please sign in."
 
 
 class ImportRoutes:

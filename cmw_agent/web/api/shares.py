@@ -16,6 +16,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from cmw_agent.channels.common.downloads import file_response
+from cmw_agent.chat.service import ChatService
 from cmw_agent.conversations.shares import NO_VISIT, SharedChatNotFoundError, ShareService
 from cmw_agent.core.errors import InvalidMessageError, NotFoundError, UserError
 from cmw_agent.identity.channel_principals import SHARE_ID, share
@@ -37,6 +38,7 @@ class ShareRoutes:
     Args:
         shares: Returns the use cases, None where the settings allow no shares; raises
             `Unavailable` before the start and after the end.
+        chat: Returns the service whose answers may still have to be stored; raises likewise.
         budgets: Limits how many shared chats are read at once.
         mode: Who may read a shared chat, as `CMW_SHARES` says.
     """
@@ -44,10 +46,12 @@ class ShareRoutes:
     def __init__(
         self,
         shares: Callable[[], ShareService | None],
+        chat: Callable[[], ChatService],
         budgets: Budgets,
         mode: Literal["off", "accounts", "link"],
     ) -> None:
         self._shares = shares
+        self._chat = chat
         self._budgets = budgets
         self._mode = mode
 
@@ -79,9 +83,11 @@ class ShareRoutes:
         days = content.get("days")
         if days is not None and type(days) is not int:
             raise InvalidMessageError("The request must name the days as a number.", status=400)
-        created = await self._service().create(
+        service, conversation = self._service(), text(content, "conversation")
+        await self._chat().stored(principal.id, conversation)
+        created = await service.create(
             principal,
-            text(content, "conversation"),
+            conversation,
             days=days,
             with_files=content.get("files") is True,
             address=_address(request),

@@ -15,7 +15,7 @@ from memory.records import StoredMessage
 
 Shown = tuple[list[DrawnMessage], Any]  # messages, and `PageView.shown_id` or UNCHANGED
 
-AROUND = 7  # the message that a search has found is shown with so many before it
+AROUND = 7  # messages shown before the one that a search has found
 # After a conversation's id:
 EARLIER = "+"  # the page does not show its beginning
 RUNNING = "*"  # an answer is being written, which the page is to join
@@ -96,6 +96,12 @@ async def load_view(
     files: rendering.FilesBySeq = rendering.NO_FILES
     with mapped_store_errors(), contextlib.suppress(ConversationNotFoundError):
         stored, files = await load_messages(session, conversation_id, limit=limit)
+    return _view(conversation_id, stored, files)
+
+
+def _view(
+    conversation_id: str, stored: list[StoredMessage], files: rendering.FilesBySeq
+) -> PageView:
     questions = [message.seq for message in stored if message.role == "user"]
     return PageView(
         conversation_id,
@@ -114,22 +120,24 @@ def first_seq(stored: Sequence[StoredMessage]) -> int:
 
 
 async def load_view_from(
-    session: LiveSession, conversation_id: str, seq: int, most: int
+    session: LiveSession, conversation_id: str, seq: int, limit: int
 ) -> PageView | None:
     """Return the view of a conversation from a few messages before `seq` on.
 
-    None where that would be more than `most` stored messages.
+    None where those are more than `limit` stored messages.
 
     Raises:
         UserError: The memory fails, or the owner has no such conversation.
     """
     with mapped_store_errors():
-        found = await session.memory.messages_after(
-            session.owner, conversation_id, after_seq=max(seq - AROUND, 0), limit=most + 1
+        stored = await session.memory.messages_after(
+            session.owner, conversation_id, after_seq=max(seq - AROUND, 0), limit=limit + 1
         )
-    if len(found) > most:
-        return None
-    return await load_view(session, conversation_id, max(len(found), rendering.PAGE_MESSAGES))
+        if len(stored) > limit:
+            return None
+        if len(stored) > rendering.PAGE_MESSAGES:
+            return _view(conversation_id, stored, await _files_of(session, conversation_id, stored))
+    return await load_view(session, conversation_id)
 
 
 async def load_messages(
@@ -140,9 +148,18 @@ async def load_messages(
     Raises:
         StoreError: The memory fails, or the owner has no such conversation.
     """
-    memory, owner = session.memory, session.owner
-    stored = await memory.messages(owner, conversation_id, limit=limit, before_seq=before_seq)
+    stored = await session.memory.messages(
+        session.owner, conversation_id, limit=limit, before_seq=before_seq
+    )
+    return stored, await _files_of(session, conversation_id, stored)
+
+
+async def _files_of(
+    session: LiveSession, conversation_id: str, stored: list[StoredMessage]
+) -> rendering.FilesBySeq:
     if not stored:
-        return stored, rendering.NO_FILES
+        return rendering.NO_FILES
     questions = [message.seq for message in stored if message.role == "user"]
-    return stored, rendering.by_seq(await memory.files_of(owner, conversation_id, questions))
+    return rendering.by_seq(
+        await session.memory.files_of(session.owner, conversation_id, questions)
+    )

@@ -1,8 +1,8 @@
-"""Receipts: what the outbox of the page learns of a message that it has sent.
+"""Receipts: the server's reports to the page's outbox on the messages that it has sent.
 
-A receipt is the value of a component that nobody sees, as JSON. Its script
-(``static/outbox.js``) drops a message once a receipt says that it is stored, and sends it again,
-with the same key, once its time has come where it was postponed.
+A receipt is the value of a hidden component, as JSON. The outbox (``static/outbox.js``) removes a
+message that a receipt reports as stored; it sends a postponed one again after the receipt's
+seconds, with the same key.
 """
 
 import orjson

@@ -23,7 +23,6 @@ TOO_LONG = "This temporary chat is as long as one can be; please begin a new one
 NO_FILES = "A temporary chat takes no files, since they would be stored; please remove them."
 GONE = "This temporary chat has ended and is gone; please begin a new one."
 NO_RATING = "This answer cannot be rated, because nothing of a temporary chat is stored."
-
 NO_VERSIONS = "A temporary chat has no versions, because nothing of it is stored."
 
 

@@ -1,4 +1,4 @@
-"""What other processes tell the one that runs a turn: that its answer is watched, that it is to stop."""
+"""Signals to the process that runs a turn: its answer is being read elsewhere; it is to stop."""
 
 import sqlalchemy as sa
 from alembic.operations import Operations

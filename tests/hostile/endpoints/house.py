@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.doubles.raw_endpoint import RawEndpoint
+from tests.doubles.raw_endpoint import RawEndpoint, RawRequest
 from tests.harness import Served, served, settings_for
 from tests.hostile.endpoints.case import Case
 from tests.logbook import Logbook, logbook
@@ -27,6 +27,12 @@ class House:
     endpoint: RawEndpoint
     book: Logbook
     folder: Path
+
+    def requests_of(self, case: Case, secret: str) -> list[RawRequest]:
+        """Return the requests that hold `secret`: those of the case, to the model of its name."""
+        requests = self.endpoint.naming(secret)
+        assert {request.body["model"] for request in requests} == {case.name}
+        return requests
 
     def check_stored(self, case: Case, secret: str) -> None:
         """Check the stored answer to the message that holds `secret`."""

@@ -53,13 +53,16 @@ async def test_a_program_reads_a_streamed_reply_as_what_it_is(streamed: Player, 
 
 
 async def _ask(house: House, case: Case, *, stream: bool) -> Reply:
+    secret = canary()
     content = {
         "model": case.name,
-        "messages": [{"role": "user", "content": f"Please {canary()}"}],
+        "messages": [{"role": "user", "content": f"Please {secret}"}],
         "stream": stream,
     }
     async with client(house.app.url) as program, asyncio.timeout(30):
-        return await program.ask("POST", "/v1/chat/completions", content)
+        reply = await program.ask("POST", "/v1/chat/completions", content)
+    house.requests_of(case, secret)
+    return reply
 
 
 def _expected(case: Case) -> str | None:

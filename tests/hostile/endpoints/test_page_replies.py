@@ -40,7 +40,7 @@ async def _play(house: House, case: Case) -> None:
         shown = texts(event.value, "assistant")
         for paragraph in filter(None, case.text.split("\n\n")):
             assert any(paragraph in text for text in shown)
-        assert len(house.endpoint.naming(secret)) == case.requests
+        assert len(house.requests_of(case, secret)) == case.requests
         if case.status != "complete" or case.notice:
             assert case.notice.lower() in last_text(event.value).lower()
         if case.status != "complete":

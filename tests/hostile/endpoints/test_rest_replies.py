@@ -54,10 +54,10 @@ async def _play(house: House, case: Case) -> None:
             if case.status != "complete":
                 assert len(house.book.naming(metadata["error_id"])) == 1
         assert case.notice.lower() in sentence.lower()
-        asked = house.endpoint.naming(secret)
-        assert len(asked) == case.requests
+        requests = house.requests_of(case, secret)
+        assert len(requests) == case.requests
         if case.check is not None:
-            case.check(asked)
+            case.check(requests)
         house.check_stored(case, secret)
         await program.say(NEXT, "mine-" + secret)
     following = [r for r in house.endpoint.naming(secret) if NEXT in r.last_user]

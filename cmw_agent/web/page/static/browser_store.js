@@ -37,7 +37,7 @@
     }).catch(resolve);
   });
 
-  // What is old goes, of whomever it is; what waits to be sent stays.
+  // Deletes old drafts, those of this browser's other users too; messages that wait stay.
   function tidy() {
     for (const key of Object.keys(localStorage).filter((one) => one.startsWith(PREFIX) && one.endsWith(".drafts"))) {
       const items = JSON.parse(localStorage.getItem(key));

@@ -73,7 +73,7 @@
 
   /* -- Gradio's requests -- */
 
-  // Gradio takes this for a validation without errors: the event ends, without a word.
+  // Gradio takes this for a validation without errors: the event ends and shows no error.
   const nothing = () => Response.json({ detail: [] }, { status: 422 });
 
   const message = (content) => encoder.encode(`data: ${JSON.stringify(content)}\n\n`);
@@ -195,7 +195,7 @@
   /* -- what the user sees of it -- */
 
   const NOTICE = "No connection. What you write is kept in this browser, and sent once the connection is back.";
-  const QUIET_MS = 1_000; // a short break is not worth a word
+  const QUIET_MS = 1_000; // a shorter break is not shown
   let notice, noticeTimer;
 
   function showNotice() {

@@ -302,7 +302,7 @@
     const none = make("button", { type: "button", className: "cmw-wide" }, "Delete everything");
     account = make("div", { className: "cmw-account", hidden: true });
     archive = window.cmw.archive(entry, guarded);
-    root = make("div", { className: "cmw-history" }, search, status, list, more, archive.place,
+    root = make("div", { className: "cmw-history" }, search, status, list, more, archive.section,
       make("datalist", { id: "cmw-folders" }),
       make("div", { className: "cmw-all" }, everything, ...window.cmw.importing(refresh), none), account);
     place.replaceWith(root);

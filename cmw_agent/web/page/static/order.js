@@ -11,10 +11,10 @@
     ...items.map(entry));
 
   function folder(name, items, entry) {
-    const place = make("details", { className: "cmw-folder", open: !folded.has(name) },
+    const group = make("details", { className: "cmw-folder", open: !folded.has(name) },
       make("summary", {}, name), rows(name, items, entry));
-    place.addEventListener("toggle", () => { folded[place.open ? "delete" : "add"](name); });
-    return place;
+    group.addEventListener("toggle", () => { folded[group.open ? "delete" : "add"](name); });
+    return group;
   }
 
   function drawn(items, entry) {
@@ -44,22 +44,22 @@
   // Returns what stands above the days: `page` is the first one, `entry` makes a row.
   window.cmw.arranged = (page, entry, guarded) => {
     let items = page.conversations;
-    const place = make("div", { className: "cmw-arranged" });
+    const section = make("div", { className: "cmw-arranged" });
     const more = pager("Show more of these", "arranged", guarded, page.next, (further) => {
       items = [...items, ...further];
       draw();
     });
-    const draw = () => place.replaceChildren(...drawn(items, entry), more);
+    const draw = () => section.replaceChildren(...drawn(items, entry), more);
     draw();
-    return place;
+    return section;
   };
 
   // Returns the archive, which is read when it is opened.
   window.cmw.archive = (entry, guarded) => {
     const list = make("nav", { "aria-label": "Archived conversations" });
-    const place = make("details", { className: "cmw-folder cmw-archive" }, make("summary", {}, "Archive"), list);
+    const section = make("details", { className: "cmw-folder cmw-archive" }, make("summary", {}, "Archive"), list);
     const refresh = guarded(async () => {
-      if (!place.open) return;
+      if (!section.open) return;
       const page = await ask("history?section=archived");
       const all = rows("Archive", page.conversations, entry);
       const more = pager("Show more of the archive", "archived", guarded, page.next,
@@ -67,8 +67,8 @@
       const none = make("p", { className: "cmw-empty" }, "Nothing is archived.");
       list.replaceChildren(...(page.conversations.length ? [all, more] : [none]));
     });
-    place.addEventListener("toggle", refresh);
-    return { place, refresh };
+    section.addEventListener("toggle", refresh);
+    return { section, refresh };
   };
 
   // Returns the items of a conversation's menu; `arrange` stores a change, `file` asks for a folder.

@@ -13,13 +13,15 @@
   const FIRST_MS = 1_000;
   const LONGEST_MS = 30_000;
   const LABEL = 80; // characters of a message in the list
+  const UNSTORED = "This browser stores nothing: please keep this page open until your message was sent.";
   let list, status, elsewhere;
+  let isStored = true; // the browser has stored what waits
   let isReady = false; // the page shows its conversation
   let opened = 0; // how often it has opened or left one
   let isHeld = false; // a message was refused: those behind it wait for its user
   let sending = null; // the message that is on its way
   let posted = null; // the last that was
-  let next = null; // what the page does once it has arrived, or failed to
+  let next = null; // runs once that message has reached the server, or failed to
   let sentAt = -Infinity;
   let attempts = 0; // of the first message, without success
   let notBefore = 0;
@@ -32,11 +34,7 @@
     && (item.conversation || item.tab === store.tab() || isClosed(item));
   const waiting = () => all().filter(isMine);
 
-  function write(items) {
-    if (!store.write("outbox", items) && items.length) {
-      tell("This browser stores nothing: please keep this page open until your message was sent.");
-    }
-  }
+  function write(items) { isStored = store.write("outbox", items); }
 
   const remove = (key) => write(all().filter((item) => item.key !== key));
 
@@ -73,7 +71,7 @@
     const items = waiting().filter((item) => !(sending?.key === item.key && isFresh));
     list.replaceChildren(...items.map(entry));
     list.hidden = !items.length;
-    tell(items.length ? summary(items.length) : "");
+    tell(items.length ? `${summary(items.length)}${isStored ? "" : ` ${UNSTORED}`}` : "");
     showElsewhere();
     document.body.classList.toggle("cmw-has-text", Boolean(box()?.value.trim()));
   }

@@ -100,16 +100,16 @@
 
   function mark(found) {
     for (const old of document.querySelectorAll(".cmw-hit")) old.classList.remove("cmw-hit");
-    const place = found.closest(".message");
-    place.classList.add("cmw-hit");
-    place.tabIndex = -1;
-    place.focus({ preventScroll: true });
+    const row = found.closest(".message");
+    row.classList.add("cmw-hit");
+    row.tabIndex = -1;
+    row.focus({ preventScroll: true });
     highlight(found);
-    hold(place);
+    hold(row);
   }
 
   // Keeps the message in view until the user moves, or Gradio has done scrolling.
-  function hold(place) {
+  function hold(row) {
     const since = performance.now();
     let isHeld = true;
     const free = () => { isHeld = false; };
@@ -117,8 +117,8 @@
       addEventListener(name, free, { once: true, passive: true });
     }
     const keep = () => {
-      if (!isHeld || !place.isConnected) return;
-      place.scrollIntoView({ block: "center", behavior: "instant" });
+      if (!isHeld || !row.isConnected) return;
+      row.scrollIntoView({ block: "center", behavior: "instant" });
       if (performance.now() - since < HELD_MS) setTimeout(keep, 100);
     };
     keep();

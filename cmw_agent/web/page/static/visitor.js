@@ -60,7 +60,7 @@
     + "your earlier chats cannot be shown here.";
   const ENDED = "You are not signed in any more, so your chats are not shown; sign in to see them.";
 
-  // Without this, whose cookie has gone would see an empty history and not know why.
+  // Without this, a user whose cookie has gone would see an empty history and not know why.
   function showVisitNote(main, visit) {
     let last = null;
     try {
