@@ -390,8 +390,10 @@ def test_a_file_ends_with_done_or_with_a_reason(data: bytes, wanted: list[str]) 
 
 
 def test_all_that_is_refused_before_the_source_is_known_is_counted() -> None:
-    found = list(kinds(events(b"{}" * 150 + GOOD.encode())))
-    assert found == [READ[0], *["refused shape"] * 150, *READ[1:], "done"]
+    found = list(events(b"{}" * 150 + GOOD.encode()))
+    refused = [event for event in found if event["event"] == "refused"]
+    assert sum(event.get("count", 1) for event in refused) == 150
+    assert list(kinds([e for e in found if e not in refused])) == [*READ, "done"]
 
 
 @pytest.mark.parametrize("is_zipped", [False, True])
