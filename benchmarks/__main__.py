@@ -30,6 +30,7 @@ from benchmarks.scenarios import (
     run,
     slow_readers,
     starts,
+    thoughts,
 )
 
 STEADY_50 = Load("50 users, 40 tokens/s", 50, 200, 40)
@@ -165,6 +166,14 @@ def report_starts(rounds: list[float]) -> None:
     print(f"a turn of 5 tokens: {statistics.mean(rounds):.2f} ms of CPU {_spread(rounds)}")
 
 
+def report_thoughts(costs: dict[str, list[float]]) -> None:
+    """Print the CPU of text and of thoughts."""
+    for kind, rounds in costs.items():
+        print(f"{kind}: {statistics.mean(rounds):.4f} CPU-s per 1,000 {_spread(rounds)}")
+    text, thinking = costs.values()
+    print(f"thoughts / text: {statistics.mean(thinking) / statistics.mean(text):.2f}")
+
+
 def _spread(rounds: list[float]) -> str:
     error = statistics.stdev(rounds) / len(rounds) ** 0.5
     return f"(standard error {error:.2g}, {len(rounds)} measurements)"
@@ -178,6 +187,7 @@ def main() -> int:
     parser.add_argument("--lengths", action="store_true", help="long and short conversations alone")
     parser.add_argument("--window", type=int, help="tokens that the model sees, with --lengths")
     parser.add_argument("--starts", action="store_true", help="what short turns cost alone")
+    parser.add_argument("--thoughts", action="store_true", help="thoughts beside text alone")
     arguments = parser.parse_args()
     names = set((arguments.only or "app,naive,floor").split(","))
     os.sched_setaffinity(0, {CLIENT_CORE})
@@ -187,6 +197,9 @@ def main() -> int:
         return 0
     if arguments.starts:
         report_starts(uvloop.run(starts()))
+        return 0
+    if arguments.thoughts:
+        report_thoughts(uvloop.run(thoughts()))
         return 0
     figures = uvloop.run(measure(names, short=arguments.short))
     report(figures)

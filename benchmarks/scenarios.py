@@ -20,6 +20,7 @@ TURN_SECONDS = 600
 LENGTHS = {4: 16, 400: 1}  # messages of a conversation, and how many such in a round
 PAIRS, PAIRED = 80, 6  # pairs of short and long conversations, and turns of each that are compared
 ROUNDS = 10
+THOUGHT_ROUNDS = 4
 BATCH = 50  # users of the memory scenario that act at once
 
 
@@ -250,6 +251,28 @@ async def starts() -> list[float]:
             found.append((server.cpu_exact() - before) * 1000 / load.users)
             await asyncio.gather(*(user.close() for user in users))
         return found[1:]  # the first one warms up
+
+
+async def thoughts() -> dict[str, list[float]]:
+    """Return the app's CPU seconds per 1,000 tokens of text and of thoughts, by round, in turn."""
+    load = Load("thoughts", 50, 200, 40)
+    found: dict[str, list[float]] = {"tokens": [], "thoughts": []}
+    for _ in range(THOUGHT_ROUNDS):
+        for kind, costs in found.items():
+            model_of = {"CMW_MODEL": f"{kind}-{load.tokens}"}
+            async with (
+                endpoint(load.rate, load.tokens) as model,
+                contender("app", model.url, load.tokens, more=model_of) as server,
+            ):
+                users = await open_users("app", server.url, load.users)
+                await asyncio.gather(*(user.say("warm up") for user in users[:8]))
+                before = server.cpu_exact()
+                turns = await asyncio.gather(*(user.say("Go, canary-1.") for user in users))
+                costs.append((server.cpu_exact() - before) * 1000 / (load.users * load.tokens))
+                await asyncio.gather(*(user.close() for user in users))
+            if wrong := [turn for turn in turns if turn.error or "canary-1" not in turn.text]:
+                raise RuntimeError(f"{len(wrong)} answers of {kind} were wrong: {wrong[0]}")
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,8 +61,8 @@ _ADD_MESSAGES: Final = sa.insert(agent_messages).from_select(
     include_defaults=False,
 )
 _NUMBERS: Final = sa.select(_messages.seq, _NUMBER, _messages.details).where(_PATH)
-_NEXT_ANSWER: Final = (
-    sa.select(_messages.seq)
+_NEXT: Final = (
+    sa.select(_messages.seq, _messages.role)
     .where(
         _OWN_MESSAGES,
         _messages.superseded.is_(False),
@@ -178,7 +178,9 @@ def _plan(connection: sa.Connection, owner: str, conversation_id: str, seq: int)
     own = {"owner_id_": owner, "conversation_id_": conversation_id}
     through_seq = seq
     if chosen.role == "user":
-        through_seq = connection.execute(_NEXT_ANSWER, own | {"seq_": seq}).scalar() or seq
+        following = connection.execute(_NEXT, own | {"seq_": seq}).one_or_none()
+        if following is not None and following.role == "assistant":
+            through_seq = following.seq
     path = own | {"through_seq": through_seq}
     count, chars = connection.execute(_SIZE, path).one()
     if count > MAX_MESSAGES or chars > MAX_CHARS:

@@ -125,6 +125,17 @@ LAST_QUESTION: Final = (
     .order_by(_messages.seq.desc())
     .limit(1)
 )
+QUESTION_BEFORE: Final = (
+    sa.select(*_LINKS)
+    .where(
+        _OWN_MESSAGES,
+        _messages.seq < sa.bindparam("seq_", type_=sa.Integer),
+        _messages.role == "user",
+        _messages.superseded.is_(False),
+    )
+    .order_by(_messages.seq.desc())
+    .limit(1)
+)
 # A statement of its own, once the conversation's row is locked: on PostgreSQL the one that locks it,
 # where it has to wait, still sees the messages as they were before.
 LAST_SHOWN: Final = Prepared(

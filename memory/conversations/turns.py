@@ -162,7 +162,12 @@ def _question_at(
         return chosen
     if is_edit:
         raise NotOwnMessageError
-    return _shown(connection, lease, chosen.parent_seq)
+    # In an imported conversation several answers may follow one question, or none stand before.
+    before = _own(lease) | {"seq_": seq}
+    question = connection.execute(turn_statements.QUESTION_BEFORE, before).one_or_none()
+    if question is None:
+        raise ConversationNotFoundError
+    return question
 
 
 def _shown(connection: sa.Connection, lease: TurnLease, seq: int) -> Any:

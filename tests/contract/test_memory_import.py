@@ -55,6 +55,23 @@ async def test_a_conversation_appears_whole_with_its_times_and_is_found(store: S
     assert (hit.conversation_id, hit.seq) == ("new", 1)
 
 
+async def test_answers_in_a_row_are_answered_again_and_forked_by_their_question(
+    store: Store,
+) -> None:
+    roles = ("assistant", "user", "assistant", "assistant", "user", "user")
+    messages = [message(role, f"{role} {seq}") for seq, role in enumerate(roles, start=1)]
+    await store.import_part(ALICE, part(*messages))
+    lone = await store.fork(ALICE, "new", 5, context={}, copies={})
+    assert [m.content for m in await store.messages(ALICE, lone)][4:] == ["user 5"]
+    with pytest.raises(ConversationNotFoundError):  # no question stands before it
+        await store.begin_retry(ALICE, "new", key="first", seq=1)
+    ticket = await store.begin_retry(ALICE, "new", key="second", seq=4)
+    assert ticket.user_seq == 2
+    assert await store.finish(ALICE, ticket.turn_id, "once more")
+    shown = await store.messages(ALICE, "new")
+    assert [(m.seq, m.parent_seq) for m in shown] == [(1, 0), (2, 1), (7, 2)]
+
+
 async def test_an_imported_conversation_goes_on(store: Store) -> None:
     await store.import_part(ALICE, part(message("user", "a"), message("assistant", "b")))
     await store.exchange(ALICE, "new", "c", "d")

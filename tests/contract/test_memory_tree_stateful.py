@@ -39,6 +39,7 @@ picks = st.integers(0, 60)  # a message by its number, now and then one that is 
 conversations = st.integers(0, 2)
 texts = st.text(alphabet="ab é", max_size=4)
 answers = st.none() | st.just("answer")  # none where the turn goes on
+NAMES = itertools.count()  # of messages, in all conversations
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +61,7 @@ class Tree:
     answers: int = 0  # that this conversation has paid for
     running: TurnTicket | None = None
     cached: ContextState | None = None
+    names: dict[int, int] = dataclasses.field(default_factory=dict)  # a copy has its original's
 
     def path(self, last: int | None = None) -> list[int]:
         """Walk from a message to the first one; return the seqs from the first one on."""
@@ -85,6 +87,7 @@ class Tree:
     def add(self, seq: int, parent: int, role: str, content: str) -> None:
         """Add a message, which then ends the path."""
         assert seq not in self.messages
+        self.names.setdefault(seq, next(NAMES))
         self.messages[seq] = Message(parent, role, content)
         self.last = seq
 
@@ -265,6 +268,7 @@ class Trees(RuleBasedStateMachine):
         copy = self.trees[new_name] = Tree()
         for new_seq, old_seq in enumerate(path[:end], start=1):
             old = tree.messages[old_seq]
+            copy.names[new_seq] = tree.names[old_seq]
             copy.add(new_seq, new_seq - 1, old.role, old.content)
 
     @rule(number=conversations, pick=picks, rating=st.sampled_from(["like", "dislike"]))
@@ -294,9 +298,10 @@ class Trees(RuleBasedStateMachine):
             self.store_summary(0)
 
     def store_summary(self, index: int) -> None:
-        """Store a summary that names the seqs that it covers."""
+        """Store a summary that names the messages that it covers."""
         name, part = self.parts.pop(index)
-        covered = f"{part.summary or ''} {' '.join(str(each.seq) for each in part.messages)}"
+        names = self.trees[name].names
+        covered = f"{part.summary or ''} {' '.join(str(names[m.seq]) for m in part.messages)}"
         self.run(self.memory.store_summary(ALICE, name, part, covered))
 
     @invariant()
@@ -325,8 +330,8 @@ class Trees(RuleBasedStateMachine):
             assert {m.seq: m.feedback for m in everything if m.feedback} == tree.ratings
             conversation = self.run(self.memory.conversation(ALICE, name))
             assert conversation.message_count == len(path)
-            covered = [int(seq) for seq in (conversation.summary or "").split()]
-            assert covered == [s for s in path if s in covered]
+            covered = [int(each) for each in (conversation.summary or "").split()]
+            assert covered == [tree.names[seq] for seq in path if tree.names[seq] in covered]
             assert self.run(self.memory.cost(ALICE, name)).tokens == TOKENS * (
                 tree.answers - (tree.running is not None)
             )

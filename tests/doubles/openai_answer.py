@@ -1,7 +1,7 @@
 """Writes the steps of an answer of the OpenAI double to a connection, streamed or whole."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from tests.doubles.openai_http import Connection
@@ -17,6 +17,7 @@ from tests.doubles.openai_steps import (
     Step,
     Stop,
     Text,
+    Thoughts,
     ToolCalls,
     Wait,
 )
@@ -92,6 +93,8 @@ class Answer:
                 self._open()
             case Text(tokens, rate):
                 await self._write_text(tokens, self._rate if rate is None else rate)
+            case Thoughts(tokens, rate):
+                await self._write_thoughts(tokens, self._rate if rate is None else rate)
             case ToolCalls(calls, call_id):
                 self._call(calls, call_id)
             case Gate():
@@ -143,7 +146,15 @@ class Answer:
             return
         if tokens:
             self._begin_message()
-        frames = map(self._completion.token, tokens)
+        await self._write_frames(map(self._completion.token, tokens), rate)
+
+    async def _write_thoughts(self, tokens: Sequence[str], rate: float) -> None:
+        if self._streamed:  # a whole answer goes without them
+            self._begin_message()
+            delta = self._completion.delta
+            await self._write_frames((delta({"reasoning_content": t}) for t in tokens), rate)
+
+    async def _write_frames(self, frames: Iterator[bytes], rate: float) -> None:
         if rate:
             await self._connection.paced(frames, rate, self._sent)
         else:

@@ -17,6 +17,7 @@ from tests.doubles.openai_steps import (
     Step,
     Stop,
     Text,
+    Thoughts,
     ToolCalls,
     Wait,
 )
@@ -139,6 +140,12 @@ def _count_off(request: Request, model: str) -> Sequence[Step]:
     return [Text(tokens, float(rate) if rate else None)]
 
 
+def _think(request: Request, model: str) -> Sequence[Step]:
+    """Think all tokens but one, and answer with the message's canary."""
+    tokens = tokens_answer(_number(model, 2), request.last_user)
+    return [Thoughts(tokens[1:]), Text(tokens[:1])]
+
+
 def _gated(request: Request, model: str) -> Sequence[Step]:
     tokens, count = _echo(request), _number(model, 1)
     return [Start(), Text(tokens[:count]), Gate(), Text(tokens[count:])]
@@ -169,6 +176,7 @@ _MODELS: Mapping[str, Callable[[Request, str], Sequence[Step]]] = {
     "echo": lambda r, _: [Text(_echo(r))],
     "memory": _memory,
     r"tokens-\d+(@\d+(\.\d+)?)?": _count_off,
+    r"thoughts-\d+": _think,
     r"tools?:.+": _tools,
     "strict": _strict,
     r"gated(-\d+)?": _gated,

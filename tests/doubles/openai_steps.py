@@ -102,6 +102,14 @@ class Text:
 
 
 @dataclass(frozen=True, slots=True)
+class Thoughts:
+    """Stream these tokens as thoughts (`reasoning_content`), at a rate as for `Text`."""
+
+    tokens: Sequence[str]
+    rate: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ToolCalls:
     """Call these tools, (name, arguments as JSON text) each, in one answer.
 
@@ -169,5 +177,5 @@ class Plain:
     content_type: str = "application/json"
 
 
-Step = Start | Text | ToolCalls | Gate | Wait | Hang | Cut | Raw | Fail | Stop | Plain
+Step = Start | Text | Thoughts | ToolCalls | Gate | Wait | Hang | Cut | Raw | Fail | Stop | Plain
 Script = Callable[[Request], Sequence[Step]]

@@ -5,6 +5,7 @@ import re
 import pytest
 from playwright.async_api import Locator, expect
 
+from tests.doubles.openai_server import OpenAIDouble
 from tests.harness import Served, canary
 from tests.rows import messages
 from tests.web.chat_page import ChatPage
@@ -68,13 +69,14 @@ async def test_fast_switches_end_at_the_last_one(app: Served, people: People) ->
 
 
 async def test_an_answer_that_is_being_written_does_not_follow_to_another_conversation(
-    app: Served, people: People
+    app: Served, model: OpenAIDouble, people: People
 ) -> None:
-    page = await with_chats(people, app, "one", "two")
-    await page.write("[tokens-200] a long one")
+    page, word = await with_chats(people, app, "one", "two"), canary()
+    await page.write(f"[gated-3] {word}")
     await expect(page.stop).to_be_visible()
     await choose(page, "one")
     await expect(page.questions).to_have_text(["one"])
+    model.release(word)
     await page.settled()
     await expect(page.questions).to_have_text(["one"])
     await page.ask("and on")
