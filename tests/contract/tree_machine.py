@@ -367,10 +367,10 @@ class Trees(RuleBasedStateMachine):
             if not is_late:
                 self.store_summary(-1)
 
-    @rule()
-    def summarise_late(self) -> None:
+    @rule(pick=picks)
+    def summarise_late(self, pick: int) -> None:
         if self.parts:
-            self.store_summary(0)
+            self.store_summary(pick % len(self.parts))
 
     def store_summary(self, index: int) -> None:
         """Store a summary that names the messages that it covers."""
@@ -381,42 +381,47 @@ class Trees(RuleBasedStateMachine):
 
     @invariant()
     def the_store_is_the_tree(self) -> None:
-        for name, tree in self.trees.items():
-            path = tree.path()
-            shown = {seq: tree.messages[seq] for seq in path}
-            stored = self.run(self.memory.messages(tree.owner, name, limit=500))
-            assert [(m.seq, m.parent_seq, m.role, m.content) for m in stored] == [
-                (seq, m.parent, m.role, m.content) for seq, m in shown.items()
-            ]
-            files = self.run(self.memory.files_of(tree.owner, name))
-            assert [(file.seq, file.name) for file in files] == [
-                (seq, m.file) for seq, m in shown.items() if m.file
-            ]
-            assert not any(m.superseded for m in stored)
-            links = self.run(self.memory.path(tree.owner, name, limit=500))
-            assert [(link.seq, link.parent_seq) for link in links] == [
-                (m.seq, m.parent_seq) for m in stored
-            ]
-            assert self.run(self.memory.versions(tree.owner, name, stored)) == {
-                seq: tree.versions(seq) for seq in path if len(tree.versions(seq)) > 1
-            }
-            everything = self.run(
-                self.memory.messages_after(
-                    tree.owner, name, after_seq=0, limit=500, all_versions=True
-                )
-            )
-            assert {m.seq: (m.parent_seq, m.role, m.content) for m in everything} == {
-                seq: (m.parent, m.role, m.content) for seq, m in tree.messages.items()
-            }
-            assert {m.seq for m in everything if not m.superseded} == set(path)
-            assert {m.seq: m.feedback for m in everything if m.feedback} == tree.ratings
-            conversation = self.run(self.memory.conversation(tree.owner, name))
-            assert conversation.message_count == len(path)
-            covered = [int(each) for each in (conversation.summary or "").split()]
-            assert covered == [tree.names[seq] for seq in path if tree.names[seq] in covered]
-            assert self.run(self.memory.cost(tree.owner, name)).tokens == TOKENS * (
-                tree.answers - (tree.running is not None)
-            )
+        for name in self.looked_at(self.trees):
+            self.check_tree(name, self.trees[name])
+
+    def looked_at(self, names: Iterable[str]) -> list[str]:
+        """Return which of these are compared after each step."""
+        return list(names)
+
+    def check_tree(self, name: str, tree: Tree) -> None:
+        path = tree.path()
+        shown = {seq: tree.messages[seq] for seq in path}
+        stored = self.run(self.memory.messages(tree.owner, name, limit=500))
+        assert [(m.seq, m.parent_seq, m.role, m.content) for m in stored] == [
+            (seq, m.parent, m.role, m.content) for seq, m in shown.items()
+        ]
+        files = self.run(self.memory.files_of(tree.owner, name))
+        assert [(file.seq, file.name) for file in files] == [
+            (seq, m.file) for seq, m in shown.items() if m.file
+        ]
+        assert not any(m.superseded for m in stored)
+        links = self.run(self.memory.path(tree.owner, name, limit=500))
+        assert [(link.seq, link.parent_seq) for link in links] == [
+            (m.seq, m.parent_seq) for m in stored
+        ]
+        assert self.run(self.memory.versions(tree.owner, name, stored)) == {
+            seq: tree.versions(seq) for seq in path if len(tree.versions(seq)) > 1
+        }
+        everything = self.run(
+            self.memory.messages_after(tree.owner, name, after_seq=0, limit=500, all_versions=True)
+        )
+        assert {m.seq: (m.parent_seq, m.role, m.content) for m in everything} == {
+            seq: (m.parent, m.role, m.content) for seq, m in tree.messages.items()
+        }
+        assert {m.seq for m in everything if not m.superseded} == set(path)
+        assert {m.seq: m.feedback for m in everything if m.feedback} == tree.ratings
+        conversation = self.run(self.memory.conversation(tree.owner, name))
+        assert conversation.message_count == len(path)
+        covered = [int(each) for each in (conversation.summary or "").split()]
+        assert covered == [tree.names[seq] for seq in path if tree.names[seq] in covered]
+        assert self.run(self.memory.cost(tree.owner, name)).tokens == TOKENS * (
+            tree.answers - (tree.running is not None)
+        )
 
     @rule(number=conversations, pick=picks)
     def nobody_else_has_it(self, number: int, pick: int) -> None:
@@ -435,14 +440,14 @@ class Trees(RuleBasedStateMachine):
         assert self.run(self.memory.files_of(other, name)) == []
 
 
-def check(machine: type[Trees], url: str, examples: int) -> None:
-    """Run so many random examples of a machine on the database at `url`."""
+def check(machine: type[Trees], url: str, examples: int, steps: int = 40) -> None:
+    """Run so many random examples, each of so many steps, of a machine on the database at `url`."""
     placed = type(machine.__name__, (machine,), {"url": url})
     run_state_machine_as_test(
         placed,
         settings=settings(
             max_examples=examples,
-            stateful_step_count=40,
+            stateful_step_count=steps,
             deadline=None,
             phases=[Phase.generate],  # shrinking takes longer than a test may
             database=None,
