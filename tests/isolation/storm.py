@@ -23,13 +23,30 @@ PROGRAM_HASH = "bbbbbbbbbbb"
 
 @dataclass(slots=True)
 class User:
-    """One user of a storm: its messages, their answers, every byte received."""
+    """One user of a storm: its messages, their answers, every byte received.
+
+    `seen` has the canaries of others that open links have shown, `stored` those of chats that were
+    continued, `too_early` those that came before any link showed them, `faults` what was wrong
+    with the links.
+    """
 
     kind: Kind
     said: list[str]
     answered: list[str] = field(default_factory=list)
     tabs: list[Tab] = field(default_factory=list)
     trouble: Exception | None = None
+    seen: set[str] = field(default_factory=set)
+    stored: set[str] = field(default_factory=set)
+    too_early: set[str] = field(default_factory=set)
+    faults: list[str] = field(default_factory=list)
+
+    def own(self) -> set[str]:
+        """Return the canaries of its messages."""
+        return canaries(" ".join(self.said))
+
+    def may_receive(self) -> set[str]:
+        """Return the canaries that may be delivered."""
+        return self.own() | self.seen
 
     def text_received(self) -> str:
         """Return everything received, as text."""
@@ -47,12 +64,13 @@ class Verdict:
     leaks: list[str]  # another's canary was delivered
     missing: list[str]  # an own canary was not answered
     mixed: list[str]  # the model was sent canaries of several users in one request
-    stored: list[str]  # the rows of one owner hold canaries of several users
+    stored: list[str]  # the rows of one owner hold canaries that no user may store together
+    shares: list[str] = field(default_factory=list)  # a link showed what it must not, or nothing
 
     @property
     def clean(self) -> bool:
         """Whether there are no findings."""
-        return not (self.leaks or self.missing or self.mixed or self.stored)
+        return not (self.leaks or self.missing or self.mixed or self.stored or self.shares)
 
 
 def canaries(text: str) -> set[str]:
@@ -81,8 +99,11 @@ def judge(world: AppWithModel, crowd: Sequence[User]) -> Verdict:
     """Return the oracle's verdict on a storm."""
     owner = {found: n for n, user in enumerate(crowd) for found in canaries(" ".join(user.said))}
 
+    together = [user.own() | user.stored for user in crowd]
+
     def of_several(texts: Iterable[str]) -> bool:
-        return len({owner[found] for text in texts for found in canaries(text)}) > 1
+        found = {each for text in texts for each in canaries(text)}
+        return not any(found <= each for each in together)
 
     rows: dict[str, list[str]] = {}
     for row in (row for table in world.rows().values() for row in table):
@@ -91,8 +112,7 @@ def judge(world: AppWithModel, crowd: Sequence[User]) -> Verdict:
         leaks=[
             f"user {n} got {found} of user {owner[found]}"
             for n, user in enumerate(crowd)
-            for found in sorted(user.received())
-            if owner[found] != n
+            for found in sorted(user.received() - user.may_receive() | user.too_early)
         ],
         missing=[
             f"user {n} got no answer to {said!r} ({user.trouble!r})"
@@ -106,6 +126,7 @@ def judge(world: AppWithModel, crowd: Sequence[User]) -> Verdict:
             if of_several(str(message.get("content")) for message in request.messages)
         ],
         stored=[owner_id for owner_id, texts in rows.items() if of_several(texts)],
+        shares=[fault for user in crowd for fault in user.faults],
     )
 
 
@@ -118,7 +139,7 @@ async def _visit(world: AppWithModel, user: User, patience: float, guessed: bool
             asyncio.timeout(patience),
             Browser(world.url, cookies=user.kind == "cookie") as browser,
         ):
-            headers = await _token(browser) if user.kind == "token" else {}
+            headers = await visitor_token(browser) if user.kind == "token" else {}
             user.tabs = page, program = [
                 browser.tab(session_hash=session_hash, headers=headers) for session_hash in hashes
             ]
@@ -141,7 +162,8 @@ async def _look_back(tab: Tab) -> None:
             tab.received += await answer.read()
 
 
-async def _token(browser: Browser) -> dict[str, str]:
+async def visitor_token(browser: Browser) -> dict[str, str]:
+    """Return the header that proves a visitor whose browser keeps no cookies."""
     async with browser.http.get(f"{browser.url}/visitor") as answer:
         return {"x-cmw-visitor": (await answer.json())["token"]}
 

@@ -1,0 +1,255 @@
+"""The canary storm on trees of messages, links and imports: users who read what others share.
+
+Each user answers again, edits, selects versions, forks, shares, ends a link, imports their own
+export, and reads and continues what others share at the same time. What a link shows is known
+beforehand: the canaries of the path that was shown when it was made. Whoever has read them by an
+open link may see them from then on; whoever has continued that chat may store them, too.
+"""
+
+import asyncio
+import contextlib
+import random
+import sqlite3
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from cmw_agent.identity.channel_principals import new_share_id, share
+from tests.harness import WAIT, Browser, Event, Tab, canary, last_text
+from tests.isolation.storm import PAGE_HASH, User, canaries, visitor_token
+from tests.isolation.world import AppWithModel
+
+NOTES = 5  # of each user
+READS = 4  # links that each user reads, besides the one that they continue
+FORK_HASH, COPY_HASH = "ccccccccccc", "ddddddddddd"
+IMPORTS = 2  # at once: each takes a process
+
+
+@dataclass(eq=False, slots=True)
+class Link:
+    """A share: what it shows, and how far its owner has come in ending it."""
+
+    owner: "Sharer"
+    share_id: str
+    shows: frozenset[str]
+    is_ending: bool = False
+    has_ended: bool = False
+
+
+@dataclass(slots=True)
+class Sharer(User):
+    """A user who shares and reads; `pages` is what came beside the tabs' events."""
+
+    pages: bytearray = field(default_factory=bytearray)
+
+    def text_received(self) -> str:
+        """Return all that was delivered to this user."""
+        return self.pages.decode() + User.text_received(self)
+
+    def may_see(self, shown: frozenset[str]) -> None:
+        """Note that a link has shown something; what came of it before came by another way."""
+        self.too_early |= self.received() - self.may_receive()
+        self.seen |= shown
+
+
+class Board:
+    """All links of a storm, for everybody to read; a link is there from the moment it is made."""
+
+    def __init__(self) -> None:
+        self.links: list[Link] = []
+        self.importing = asyncio.Semaphore(IMPORTS)
+        self._changed = asyncio.Condition()
+
+    async def add(self, link: Link) -> None:
+        """Show a link to everybody."""
+        self.links.append(link)
+        async with self._changed:
+            self._changed.notify_all()
+
+    async def pick(self, user: Sharer, chance: random.Random) -> Link:
+        """Return a link of another user, open or ended, once there is one."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: any(link.owner is not user for link in self.links))
+        return chance.choice([link for link in self.links if link.owner is not user])
+
+
+def sharers(count: int) -> list[Sharer]:
+    """Return so many users, who will say so much."""
+    return [
+        Sharer("token" if n % 3 == 2 else "cookie", [f"note {canary()}" for _ in range(NOTES)])
+        for n in range(count)
+    ]
+
+
+async def sharing_storm(
+    world: AppWithModel, crowd: Sequence[Sharer], patience: float = WAIT
+) -> Board:
+    """Let the users share, read and continue at once; return all of their links."""
+    board = Board()
+
+    async def visit(number: int, user: Sharer) -> None:
+        try:
+            async with (
+                asyncio.timeout(patience),
+                Browser(world.url, cookies=user.kind == "cookie") as browser,
+            ):
+                headers = await visitor_token(browser) if user.kind == "token" else {}
+                await _Visit(browser, headers, user, board, random.Random(number)).run()
+        except Exception as error:  # noqa: BLE001 (a broken build may send anything)
+            user.trouble = error
+
+    await asyncio.gather(*(visit(number, user) for number, user in enumerate(crowd)))
+    return board
+
+
+def share_faults(world: AppWithModel, board: Board) -> Iterator[str]:
+    """Yield what is wrong with the stored snapshots after a storm."""
+    stored: dict[str, set[str]] = {}
+    with contextlib.closing(sqlite3.connect(world.database)) as connection:
+        for reader, content in connection.execute(
+            "SELECT reader_id, title FROM agent_share_snapshots UNION ALL "
+            "SELECT reader_id, content FROM agent_share_messages"
+        ):
+            stored.setdefault(reader, set()).update(canaries(content))
+    shown = {share(link.share_id).id: set(link.shows) for link in board.links if not link.is_ending}
+    for reader in sorted(stored.keys() | shown.keys()):
+        if stored.get(reader) != shown.get(reader):
+            yield f"the snapshot {reader} holds {stored.get(reader)}, not {shown.get(reader)}"
+
+
+@dataclass(slots=True)
+class _Visit:
+    """What one user does."""
+
+    browser: Browser
+    headers: dict[str, str]
+    user: Sharer
+    board: Board
+    chance: random.Random
+    own: list[Link] = field(default_factory=list)
+
+    async def run(self) -> None:
+        first, second, edited, forked, continued = self.user.said
+        tab = await self._tab(PAGE_HASH)
+        for text in (first, second):
+            self._answered(await tab.send(text))
+        change = {"index": 2, "value": edited, "previous_value": second}
+        self._answered(await tab.run("edit", [], event_data=change))
+        self._answered(await tab.run("retry", []))
+        (chat,) = await self._listed()
+        await self._share(chat, first, edited)
+        await self._select_former(chat)
+        await self._share(chat, first, second)
+        await asyncio.gather(self._fork(chat, first, forked), self._continue(continued))
+        for _ in range(READS):
+            await self._read(await self.board.pick(self.user, self.chance))
+        await self._end(self.own[0])
+        await self._import()
+        await tab.run("open_page", [])
+        for path in ("history", "history/search?q=note", "shares"):
+            await self._ask("GET", path)
+
+    async def _tab(self, session_hash: str, query: str = "") -> Tab:
+        tab = self.browser.tab(session_hash=session_hash, headers=self.headers, query=query)
+        self.user.tabs.append(tab)
+        await tab.open()
+        return tab
+
+    def _answered(self, event: Event) -> None:
+        assert event.error is None, event.error
+        self.user.answered.append(last_text(event.value))
+
+    async def _ask(self, method: str, path: str, **options: Any) -> tuple[int, bytes]:
+        url, headers = f"{self.browser.url}/{path}", {**self.headers, "x-file-name": "x"}
+        async with self.browser.http.request(method, url, headers=headers, **options) as answer:
+            body = await answer.read()
+            self.user.pages += body
+            return answer.status, body
+
+    async def _json(self, method: str, path: str, **options: Any) -> Any:
+        status, body = await self._ask(method, path, **options)
+        assert status == 200, (path, body)
+        return orjson.loads(body)
+
+    async def _listed(self) -> list[str]:
+        return [each["id"] for each in (await self._json("GET", "history"))["conversations"]]
+
+    async def _select_former(self, chat: str) -> None:
+        """Show the version of the second question that was shown before the edit."""
+        shown = (await self._json("GET", f"history/versions?id={chat}"))["messages"]
+        former = shown[2]["versions"][0]
+        await self._json("POST", "history/select", json={"id": chat, "seq": former})
+
+    async def _share(self, chat: str, *texts: str, shown: frozenset[str] = frozenset()) -> None:
+        body = {"conversation": chat, "days": self.chance.choice((None, 1)), "files": True}
+        made = await self._json("POST", "shares/create", json=body)
+        link = Link(self.user, made["id"], shown | canaries(" ".join(texts)))
+        self.own.append(link)
+        await self.board.add(link)
+
+    async def _fork(self, chat: str, first: str, text: str) -> None:
+        """Go on from the first answer in another conversation, and share that one."""
+        fork = (await self._json("POST", "history/fork", json={"id": chat, "seq": 2}))["id"]
+        tab = await self._tab(FORK_HASH, f"?c={fork}")
+        self._answered(await tab.send(text))
+        await self._share(fork, first, text)
+
+    async def _continue(self, text: str) -> None:
+        """Continue what another has shared, answer again there, and share that."""
+        while True:
+            link = await self.board.pick(self.user, self.chance)
+            status, body = await self._opened("POST", link, "/continue")
+            if status == 200:
+                break
+        self.user.stored |= link.shows
+        copy = orjson.loads(body)["conversation"]
+        tab = await self._tab(COPY_HASH, f"?c={copy}")
+        self._answered(await tab.send(text))
+        self._answered(await tab.run("retry", []))
+        await self._share(copy, text, shown=link.shows)
+
+    async def _read(self, link: Link) -> None:
+        status, body = await self._opened("GET", link)
+        if status == 200 and canaries(body.decode()) != link.shows:
+            self.user.faults.append(f"{link.share_id} showed {canaries(body.decode())}")
+
+    async def _opened(self, method: str, link: Link, path: str = "") -> tuple[int, bytes]:
+        """Ask for what a link shows, and judge whether it was to be open."""
+        had_ended = link.has_ended
+        url, sent = f"{self.browser.url}/share/{link.share_id}{path}", method == "POST" or None
+        async with self.browser.http.request(
+            method, url, headers=self.headers, json=sent and {}
+        ) as answer:
+            body = await answer.read()
+        if answer.status == 200:
+            self.user.may_see(link.shows)
+        self.user.pages += body
+        if answer.status not in (200, 404):
+            self.user.faults.append(f"{link.share_id} answered {answer.status}: {body!r}")
+        elif (answer.status == 200 and had_ended) or (answer.status == 404 and not link.is_ending):
+            self.user.faults.append(f"{link.share_id} answered {answer.status} ({had_ended=})")
+        return answer.status, body
+
+    async def _end(self, link: Link) -> None:
+        """End a link: from then on it is like one that never was."""
+        link.is_ending = True
+        await self._json("POST", "shares/revoke", json={"id": link.share_id})
+        link.has_ended = True
+        guessed = Link(self.user, new_share_id(), frozenset(), is_ending=True, has_ended=True)
+        for path, method in (("", "GET"), ("/continue", "POST")):
+            answers = [await self._opened(method, each, path) for each in (link, guessed)]
+            if answers[0] != answers[1]:
+                self.user.faults.append(f"an ended link answers {answers}")
+
+    async def _import(self) -> None:
+        """Import all of one's own conversations, which are then there twice."""
+        before = await self._listed()
+        _, export = await self._ask("GET", "history/everything")
+        async with self.board.importing:
+            status, body = await self._ask("POST", "history/import", data=export)
+        imported = orjson.loads(body.splitlines()[-1]).get("imported")
+        after = await self._listed()
+        if (status, imported, len(after)) != (200, len(before), 2 * len(before)):
+            self.user.faults.append(f"of {len(before)}, {imported} were imported: {body!r}")
