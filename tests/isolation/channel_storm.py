@@ -41,10 +41,15 @@ class Guest(User):
         return self.bytes_received.decode()
 
 
+def api_keys() -> str:
+    """Return the setting with all API keys."""
+    return ",".join(f"{name}:{key}" for name, key in KEYS.items())
+
+
 def settings_of_channels(bridge: Bridge) -> dict[str, Any]:
     """Return the settings that open all channels."""
     return {
-        "api_keys": ",".join(f"{name}:{key}" for name, key in KEYS.items()),
+        "api_keys": api_keys(),
         "whatsapp_secret": SECRET,
         "whatsapp_bridge_url": bridge.url,
         "whatsapp_bridge_token": TOKEN,

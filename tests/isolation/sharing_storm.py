@@ -10,7 +10,8 @@ import asyncio
 import contextlib
 import random
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,11 +19,13 @@ import orjson
 
 from cmw_agent.identity.channel_principals import new_share_id, share
 from tests.harness import WAIT, Browser, Event, Tab, canary, last_text
+from tests.isolation.channel_storm import KEYS
 from tests.isolation.storm import PAGE_HASH, User, canaries, visitor_token
 from tests.isolation.world import AppWithModel
 
 NOTES = 5  # of each user
 READS = 4  # links that each user reads, besides the one that they continue
+REST = "api/chat/assistant"
 FORK_HASH, COPY_HASH = "ccccccccccc", "ddddddddddd"
 IMPORTS = 2  # at once: each takes a process
 
@@ -40,9 +43,20 @@ class Link:
 
 @dataclass(slots=True)
 class Sharer(User):
-    """A user who shares and reads; `pages` is what came beside the tabs' events."""
+    """A user who shares and reads.
 
+    `key` and `session` are those of one who uses the REST interface; `pages` is what came beside
+    the tabs' events.
+    """
+
+    key: str = ""
+    session: str = ""
     pages: bytearray = field(default_factory=bytearray)
+
+    @property
+    def link_count(self) -> int:
+        """How many links it makes."""
+        return 3 if self.key else 4
 
     def text_received(self) -> str:
         """Return all that was delivered to this user."""
@@ -59,8 +73,13 @@ class Board:
 
     def __init__(self) -> None:
         self.links: list[Link] = []
+        self.counts = Counter[str]()  # answers of links, by what was asked and their status
         self.importing = asyncio.Semaphore(IMPORTS)
         self._changed = asyncio.Condition()
+
+    def summary(self) -> str:
+        """Return how often links were opened and refused."""
+        return ", ".join(f"{count} {what}" for what, count in sorted(self.counts.items()))
 
     async def add(self, link: Link) -> None:
         """Show a link to everybody."""
@@ -76,9 +95,15 @@ class Board:
 
 
 def sharers(count: int) -> list[Sharer]:
-    """Return so many users, who will say so much."""
+    """Return so many users, who will say so much: every third one by REST, under equal session ids."""
+    keys = list(KEYS.values())
     return [
-        Sharer("token" if n % 3 == 2 else "cookie", [f"note {canary()}" for _ in range(NOTES)])
+        Sharer(
+            "token" if n % 3 == 1 else "cookie",
+            [f"note {canary()}" for _ in range(NOTES)],
+            key=keys[n // 3 % len(keys)] if n % 3 == 2 else "",
+            session=f"session-{n // 3 // len(keys)}",
+        )
         for n in range(count)
     ]
 
@@ -95,8 +120,11 @@ async def sharing_storm(
                 asyncio.timeout(patience),
                 Browser(world.url, cookies=user.kind == "cookie") as browser,
             ):
-                headers = await visitor_token(browser) if user.kind == "token" else {}
-                await _Visit(browser, headers, user, board, random.Random(number)).run()
+                headers = {"Authorization": f"Bearer {user.key}"} if user.key else {}
+                if user.kind == "token":
+                    headers = await visitor_token(browser)
+                way = _RestVisit if user.key else _PageVisit
+                await way(browser, headers, user, board, random.Random(number)).run()
         except Exception as error:  # noqa: BLE001 (a broken build may send anything)
             user.trouble = error
 
@@ -121,7 +149,7 @@ def share_faults(world: AppWithModel, board: Board) -> Iterator[str]:
 
 @dataclass(slots=True)
 class _Visit:
-    """What one user does."""
+    """What one user does, however they reach the app."""
 
     browser: Browser
     headers: dict[str, str]
@@ -129,6 +157,69 @@ class _Visit:
     board: Board
     chance: random.Random
     own: list[Link] = field(default_factory=list)
+
+    async def ask(self, method: str, path: str, **options: Any) -> tuple[int, bytes]:
+        url, headers = f"{self.browser.url}/{path}", {**self.headers, "x-file-name": "x"}
+        async with self.browser.http.request(method, url, headers=headers, **options) as answer:
+            body = await answer.read()
+            self.user.pages += body
+            return answer.status, body
+
+    async def json(self, method: str, path: str, content: Any = None) -> Any:
+        status, body = await self.ask(method, path, json=content)
+        assert status in (200, 201, 204), (path, body)
+        return orjson.loads(body) if body else None
+
+    async def made(self, share_id: str, shows: Set[str]) -> None:
+        link = Link(self.user, share_id, frozenset(shows))
+        self.own.append(link)
+        await self.board.add(link)
+
+    async def read_some(self) -> None:
+        for _ in range(READS):
+            link = await self.board.pick(self.user, self.chance)
+            status, body = await self.opened("GET", link)
+            if status == 200 and canaries(body.decode()) != link.shows:
+                self.user.faults.append(f"{link.share_id} showed {canaries(body.decode())}")
+
+    async def opened(self, method: str, link: Link, path: str = "") -> tuple[int, bytes]:
+        """Ask for what a link shows, and judge whether it was to be open."""
+        had_ended = link.has_ended
+        url, sent = f"{self.browser.url}/share/{link.share_id}{path}", method == "POST" or None
+        async with self.browser.http.request(
+            method, url, headers=self.headers, json=sent and {}
+        ) as answer:
+            body = await answer.read()
+        if answer.status == 200:
+            self.user.may_see(link.shows)
+        self.user.pages += body
+        self.board.counts[f"{path.strip('/') or 'read'} {answer.status}"] += 1
+        if answer.status not in (200, 404):
+            self.user.faults.append(f"{link.share_id} answered {answer.status}: {body!r}")
+        elif (answer.status == 200 and had_ended) or (answer.status == 404 and not link.is_ending):
+            self.user.faults.append(f"{link.share_id} answered {answer.status} ({had_ended=})")
+        return answer.status, body
+
+    async def end(self, link: Link, method: str, path: str, content: Any = None) -> None:
+        """End a link by a request: from then on it is like one that never was."""
+        link.is_ending = True
+        await self.json(method, path, content)
+        link.has_ended = True
+        guessed = Link(self.user, new_share_id(), frozenset(), is_ending=True, has_ended=True)
+        answers = [await self.opened("GET", each) for each in (link, guessed)]
+        if answers[0] != answers[1]:
+            self.user.faults.append(f"an ended link answers {answers}")
+
+    async def import_own(self, export: bytes, path: str, count: int) -> None:
+        """Import one's own export, which has so many conversations."""
+        async with self.board.importing:
+            status, body = await self.ask("POST", path, data=export)
+        if status != 200 or orjson.loads(body.splitlines()[-1])["imported"] != count:
+            self.user.faults.append(f"of {count} not all were imported: {body!r}")
+
+
+class _PageVisit(_Visit):
+    """A user of the page, who continues what another has shared."""
 
     async def run(self) -> None:
         first, second, edited, forked, continued = self.user.said
@@ -139,17 +230,19 @@ class _Visit:
         self._answered(await tab.run("edit", [], event_data=change))
         self._answered(await tab.run("retry", []))
         (chat,) = await self._listed()
-        await self._share(chat, first, edited)
+        await self._share(chat, canaries(first + edited))
         await self._select_former(chat)
-        await self._share(chat, first, second)
+        await self._share(chat, canaries(first + second))
         await asyncio.gather(self._fork(chat, first, forked), self._continue(continued))
-        for _ in range(READS):
-            await self._read(await self.board.pick(self.user, self.chance))
-        await self._end(self.own[0])
-        await self._import()
+        await self.read_some()
+        await self.end(self.own[0], "POST", "shares/revoke", {"id": self.own[0].share_id})
+        _, export = await self.ask("GET", "history/everything")
+        before = await self._listed()
+        await self.import_own(export, "history/import", len(before))
+        assert len(await self._listed()) == 2 * len(before)
         await tab.run("open_page", [])
-        for path in ("history", "history/search?q=note", "shares"):
-            await self._ask("GET", path)
+        for path in ("history/search?q=note", "shares"):
+            await self.json("GET", path)
 
     async def _tab(self, session_hash: str, query: str = "") -> Tab:
         tab = self.browser.tab(session_hash=session_hash, headers=self.headers, query=query)
@@ -161,46 +254,31 @@ class _Visit:
         assert event.error is None, event.error
         self.user.answered.append(last_text(event.value))
 
-    async def _ask(self, method: str, path: str, **options: Any) -> tuple[int, bytes]:
-        url, headers = f"{self.browser.url}/{path}", {**self.headers, "x-file-name": "x"}
-        async with self.browser.http.request(method, url, headers=headers, **options) as answer:
-            body = await answer.read()
-            self.user.pages += body
-            return answer.status, body
-
-    async def _json(self, method: str, path: str, **options: Any) -> Any:
-        status, body = await self._ask(method, path, **options)
-        assert status == 200, (path, body)
-        return orjson.loads(body)
-
     async def _listed(self) -> list[str]:
-        return [each["id"] for each in (await self._json("GET", "history"))["conversations"]]
+        return [each["id"] for each in (await self.json("GET", "history"))["conversations"]]
 
     async def _select_former(self, chat: str) -> None:
         """Show the version of the second question that was shown before the edit."""
-        shown = (await self._json("GET", f"history/versions?id={chat}"))["messages"]
+        shown = (await self.json("GET", f"history/versions?id={chat}"))["messages"]
         former = shown[2]["versions"][0]
-        await self._json("POST", "history/select", json={"id": chat, "seq": former})
+        await self.json("POST", "history/select", {"id": chat, "seq": former})
 
-    async def _share(self, chat: str, *texts: str, shown: frozenset[str] = frozenset()) -> None:
+    async def _share(self, chat: str, shows: Set[str]) -> None:
         body = {"conversation": chat, "days": self.chance.choice((None, 1)), "files": True}
-        made = await self._json("POST", "shares/create", json=body)
-        link = Link(self.user, made["id"], shown | canaries(" ".join(texts)))
-        self.own.append(link)
-        await self.board.add(link)
+        await self.made((await self.json("POST", "shares/create", body))["id"], shows)
 
     async def _fork(self, chat: str, first: str, text: str) -> None:
         """Go on from the first answer in another conversation, and share that one."""
-        fork = (await self._json("POST", "history/fork", json={"id": chat, "seq": 2}))["id"]
+        fork = (await self.json("POST", "history/fork", {"id": chat, "seq": 2}))["id"]
         tab = await self._tab(FORK_HASH, f"?c={fork}")
         self._answered(await tab.send(text))
-        await self._share(fork, first, text)
+        await self._share(fork, canaries(first + text))
 
     async def _continue(self, text: str) -> None:
         """Continue what another has shared, answer again there, and share that."""
         while True:
             link = await self.board.pick(self.user, self.chance)
-            status, body = await self._opened("POST", link, "/continue")
+            status, body = await self.opened("POST", link, "/continue")
             if status == 200:
                 break
         self.user.stored |= link.shows
@@ -208,48 +286,39 @@ class _Visit:
         tab = await self._tab(COPY_HASH, f"?c={copy}")
         self._answered(await tab.send(text))
         self._answered(await tab.run("retry", []))
-        await self._share(copy, text, shown=link.shows)
+        await self._share(copy, link.shows | canaries(text))
 
-    async def _read(self, link: Link) -> None:
-        status, body = await self._opened("GET", link)
-        if status == 200 and canaries(body.decode()) != link.shows:
-            self.user.faults.append(f"{link.share_id} showed {canaries(body.decode())}")
 
-    async def _opened(self, method: str, link: Link, path: str = "") -> tuple[int, bytes]:
-        """Ask for what a link shows, and judge whether it was to be open."""
-        had_ended = link.has_ended
-        url, sent = f"{self.browser.url}/share/{link.share_id}{path}", method == "POST" or None
-        async with self.browser.http.request(
-            method, url, headers=self.headers, json=sent and {}
-        ) as answer:
-            body = await answer.read()
-        if answer.status == 200:
-            self.user.may_see(link.shows)
-        self.user.pages += body
-        if answer.status not in (200, 404):
-            self.user.faults.append(f"{link.share_id} answered {answer.status}: {body!r}")
-        elif (answer.status == 200 and had_ended) or (answer.status == 404 and not link.is_ending):
-            self.user.faults.append(f"{link.share_id} answered {answer.status} ({had_ended=})")
-        return answer.status, body
+class _RestVisit(_Visit):
+    """A user of the REST interface, whose session goes on in its fork."""
 
-    async def _end(self, link: Link) -> None:
-        """End a link: from then on it is like one that never was."""
-        link.is_ending = True
-        await self._json("POST", "shares/revoke", json={"id": link.share_id})
-        link.has_ended = True
-        guessed = Link(self.user, new_share_id(), frozenset(), is_ending=True, has_ended=True)
-        for path, method in (("", "GET"), ("/continue", "POST")):
-            answers = [await self._opened(method, each, path) for each in (link, guessed)]
-            if answers[0] != answers[1]:
-                self.user.faults.append(f"an ended link answers {answers}")
+    async def run(self) -> None:
+        first, second, edited, forked, last = self.user.said
+        session = f"{REST}/sessions/{self.user.session}"
+        for text in (first, second):
+            await self._say(text)
+        for path, body in (("3/edit", {"message": edited}), ("5/retry", {})):
+            again = await self.json("POST", f"{session}/messages/{path}", body)
+            self.user.answered.append(again["response"])
+        await self._share(session, canaries(first + edited))
+        await self.json("POST", f"{session}/messages/3/select")
+        await self._share(session, canaries(first + second))
+        await self.json("POST", f"{session}/messages/2/fork")
+        await self._say(forked)
+        await self._share(session, canaries(first + forked))
+        await self.read_some()
+        await self.end(self.own[0], "DELETE", f"{session}/shares/{self.own[0].share_id}")
+        _, export = await self.ask("GET", f"{session}/export?format=json&versions=all")
+        await self.import_own(export, f"{session}/import", 1)
+        await self._say(last)
+        for path in (session, f"{session}/export", f"{session}/shares"):
+            await self.ask("GET", path)
 
-    async def _import(self) -> None:
-        """Import all of one's own conversations, which are then there twice."""
-        before = await self._listed()
-        _, export = await self._ask("GET", "history/everything")
-        async with self.board.importing:
-            status, body = await self._ask("POST", "history/import", data=export)
-        imported = orjson.loads(body.splitlines()[-1]).get("imported")
-        after = await self._listed()
-        if (status, imported, len(after)) != (200, len(before), 2 * len(before)):
-            self.user.faults.append(f"of {len(before)}, {imported} were imported: {body!r}")
+    async def _say(self, text: str) -> None:
+        body = {"message": text, "session_id": self.user.session}
+        answer = await self.json("POST", f"{REST}/message", body)
+        self.user.answered.append(answer["response"])
+
+    async def _share(self, session: str, shows: Set[str]) -> None:
+        made = await self.json("POST", f"{session}/shares", {"days": 1})
+        await self.made(made["share_id"], shows)

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -29,13 +28,10 @@ from memory.records import ContextMessage, TurnTicket
 from tests.doubles.whatsapp_bridge import whatsapp_bridge
 from tests.harness import WAIT, Browser
 from tests.isolation.channel_storm import AGENTS, channel_storm, guests, settings_of_channels
-from tests.isolation.sharing_storm import share_faults, sharers, sharing_storm
 from tests.isolation.storm import judge, storm
 from tests.isolation.world import app_with_model
 
 USERS, TURNS = 20, 10
-# Users who share with each other: `CMW_SHARERS=60` for a long run.
-SHARERS = int(os.environ.get("CMW_SHARERS", "8"))
 
 
 async def test_twenty_users_at_once_get_their_own_words_and_nobody_elses(tmp_path: Path) -> None:
@@ -68,22 +64,6 @@ async def test_all_channels_at_once_bring_everybody_their_own_words(tmp_path: Pa
         assert not verdict.mixed
         assert not verdict.stored
         assert here.endpoint.request_count == USERS * TURNS + len(elsewhere) * TURNS
-
-
-async def test_who_reads_and_continues_shared_chats_gets_what_their_links_show_alone(
-    tmp_path: Path,
-) -> None:
-    crowd = sharers(SHARERS)
-    async with app_with_model(tmp_path, shares="link") as here:
-        board, on_page = await asyncio.gather(
-            sharing_storm(here, crowd, patience=100 + SHARERS),
-            storm(here, users=3, turns=2, patience=100 + SHARERS),
-        )
-        verdict = judge(here, [*crowd, *on_page])
-        assert not verdict.missing
-        assert verdict.clean, verdict
-        assert not [*share_faults(here, board)]
-        assert len(board.links) == 4 * SHARERS
 
 
 async def test_the_same_words_of_two_users_are_two_questions_to_the_model(tmp_path: Path) -> None:
