@@ -6,7 +6,6 @@
 import asyncio
 import dataclasses
 import itertools
-import os
 from collections.abc import Coroutine, Iterable
 from typing import Any, TypeVar
 
@@ -40,10 +39,10 @@ from memory.records import (
     StoredFile,
     TurnTicket,
 )
+from tests.campaigns import campaign
 from tests.contract.conftest import ALICE, BOB, Clock
 
-# How many times as many examples as by default: `CMW_STATEFUL=10` for a long run.
-TIMES = int(os.environ.get("CMW_STATEFUL", "1"))
+TIMES = campaign("CMW_STATEFUL")
 OWNERS = (ALICE, BOB)
 LEASE = 1e9  # no turn loses its lease, however long a test lets time pass
 T = TypeVar("T")

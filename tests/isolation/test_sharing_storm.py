@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import os
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,13 +16,13 @@ from memory.conversations.share_store import ShareStore
 from memory.engine.database import Database
 from memory.manager import ConversationMemoryManager
 from memory.share_records import NewShare, Share, SharedFile, SharedMessage, Snapshot
+from tests.campaigns import campaign
 from tests.isolation.channel_storm import api_keys
 from tests.isolation.sharing_storm import share_faults, sharers, sharing_storm
 from tests.isolation.storm import judge, storm
 from tests.isolation.world import app_with_model
 
-# Users who share with each other: `CMW_SHARERS=60` for a long run.
-SHARERS = int(os.environ.get("CMW_SHARERS", "8"))
+SHARERS = campaign("CMW_SHARERS")
 Page = tuple[Snapshot, list[SharedMessage], list[SharedFile]]
 
 
@@ -38,6 +37,8 @@ async def test_who_reads_and_continues_shared_chats_gets_what_open_links_show_an
             storm(here, users=3, turns=2, patience=patience),
         )
         verdict = judge(here, [*crowd, *others])
+        assert not verdict.leaks
+        assert not verdict.shares
         assert not verdict.missing
         assert verdict.clean, verdict
         assert not [*share_faults(here, board)]

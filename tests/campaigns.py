@@ -1,0 +1,19 @@
+"""Lengths and seeds of the tests that run longer on request, from the environment."""
+
+import os
+from collections.abc import Mapping
+from types import MappingProxyType
+
+# The variables, each with its value in `make test`. `tests/conftest.py` leaves them in place.
+DEFAULTS: Mapping[str, int] = MappingProxyType(
+    {
+        "CMW_DOUBLE_CLICKS": 12,  # how often Send is clicked twice
+        "CMW_SHARERS": 8,  # users who share chats with each other
+        "CMW_STATEFUL": 1,  # how many times as many random examples of trees, shares and imports
+    }
+)
+
+
+def campaign(name: str) -> int:
+    """Return the length or seed that a variable of `DEFAULTS` sets."""
+    return int(os.environ.get(name, DEFAULTS[name]))
