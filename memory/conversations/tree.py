@@ -23,6 +23,7 @@ from memory.schema import (
     agent_sessions,
     agent_turns,
 )
+from memory.validation import title_of
 
 MAX_VERSIONS = 2_000  # that are handed out for one page of messages
 
@@ -140,6 +141,11 @@ def select_version(
     added = len(connection.execute(_SHOW, last).all()) - hidden
     if added or summarised_seq >= from_seq:
         connection.execute(turn_statements.CUT, cut | {"added": added})
+    if from_seq == 1:
+        first = connection.execute(turn_statements.FIRST_SHOWN, own).one()
+        if first.role == "user":
+            retitled = own | {"new_title": title_of(first.content)}
+            connection.execute(turn_statements.RETITLE, retitled)
 
 
 def path(

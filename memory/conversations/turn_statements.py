@@ -91,25 +91,29 @@ EXTEND: Final = Prepared(
     .returning(*_CONTINUED)
 )
 
-_NEW_TITLE = sa.bindparam("new_title", type_=sa.Text)
-_RETITLED = sa.and_(
-    _sessions.message_count <= 2,
-    _NEW_TITLE.is_not(None),
-    sa.func.coalesce(_sessions.title_origin, "") != "user",
-)
-# `CUT` corrects the count where more is superseded than added. An edited first message takes
-# the title with it, unless the user has given one.
+# `CUT` corrects the count where more is superseded than added.
 REPLACE: Final = (
     sa.update(agent_sessions)
     .where(_OWN_SESSION)
     .values(
         last_seq=_sessions.last_seq + sa.bindparam("added", type_=sa.Integer),
         last_activity_at=_AT,
-        title=sa.case((_RETITLED, _NEW_TITLE), else_=_sessions.title),
-        title_origin=sa.case((_RETITLED, "message"), else_=_sessions.title_origin),
         **_ACTIVE,
     )
     .returning(*_CONTINUED)
+)
+# Another first message is shown. The title follows it, unless the user has given one: it would
+# show readers of a share what the former version said.
+RETITLE: Final = (
+    sa.update(agent_sessions)
+    .where(_OWN_SESSION, sa.func.coalesce(_sessions.title_origin, "") != "user")
+    .values(title=sa.bindparam("new_title", type_=sa.Text), title_origin="message")
+)
+FIRST_SHOWN: Final = (
+    sa.select(_messages.role, _messages.content)
+    .where(_OWN_MESSAGES, _messages.superseded.is_(False))
+    .order_by(_messages.seq)
+    .limit(1)
 )
 
 _LINKS: Final = (

@@ -117,10 +117,8 @@ def begin_again(
         MessageNotShownError, NotOwnMessageError: As `ConversationMemoryManager.begin_retry`.
     """
     added = 1 if text is None else 2
-    new_title = None if text is None else title_of(text)
     row = connection.execute(
-        turn_statements.REPLACE,
-        _own(lease) | {"at": lease.now, "added": added, "new_title": new_title},
+        turn_statements.REPLACE, _own(lease) | {"at": lease.now, "added": added}
     ).one_or_none()
     if row is None:
         raise ConversationNotFoundError
@@ -138,6 +136,8 @@ def begin_again(
     turn_statements.ADD_MESSAGES.run(connection, *edited, _answer(lease, ticket, None))
     _add_turn(connection, lease, ticket)
     begun = _with_conversation(ticket, row)
+    if text is not None and question.parent_seq == 0:
+        begun = replace(begun, has_title=not _retitle(connection, lease, text))
     return begun if is_summary_kept else replace(begun, summarized_through_seq=0)
 
 
@@ -168,6 +168,12 @@ def _question_at(
     if question is None:
         raise ConversationNotFoundError
     return question
+
+
+def _retitle(connection: sa.Connection, lease: TurnLease, text: str) -> bool:
+    """Give a conversation the title of its edited first message; return whether it has it now."""
+    retitled = _own(lease) | {"new_title": title_of(text)}
+    return connection.execute(turn_statements.RETITLE, retitled).rowcount > 0
 
 
 def _shown(connection: sa.Connection, lease: TurnLease, seq: int) -> Any:

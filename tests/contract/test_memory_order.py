@@ -2,8 +2,11 @@
 
 import pytest
 
+from memory.conversations.share_store import ShareStore
+from memory.engine.database import Database
 from memory.errors import ConversationNotFoundError, InvalidTextError
 from memory.records import Arrangement, Section
+from memory.share_records import NewShare
 from tests.contract.conftest import ALICE, BOB, Clock, Store
 
 SECTIONS: tuple[Section, ...] = ("recent", "arranged", "archived")
@@ -53,6 +56,29 @@ async def test_a_title_of_the_owner_stays_whatever_a_model_gives_and_is_edited(
     await store.rename(ALICE, "a", "mine")
     assert not await name(store, ALICE, "a", "a model's")
     ticket = await store.begin_retry(ALICE, "a", key="edit", text="other words")
+    assert ticket.has_title
+    assert await title_of(store) == "mine"
+
+
+async def test_the_title_is_that_of_the_first_message_that_is_shown(
+    store: Store, database: Database
+) -> None:
+    await store.exchange(ALICE, "a", "secret words", "one")
+    await store.exchange(ALICE, "a", "second", "two")
+    assert await name(store, ALICE, "a", "A secret")
+    again = await store.begin_retry(ALICE, "a", key="edit", seq=1, text="other words")
+    assert not again.has_title
+    await store.finish(ALICE, again.turn_id, "three")
+    await store.exchange(ALICE, "a", "fourth", "four")
+    await ShareStore(database).create_share(ALICE, NewShare("a", "s1", "reader-s1", None))
+    assert (await ShareStore(database).snapshot("reader-s1")).title == "other words"
+    fork = await store.fork(ALICE, "a", 5, context={}, copies={})
+    assert await title_of(store, fork) == "Fork: other words"
+    await store.select_version(ALICE, "a", 1)
+    assert await title_of(store) == "secret words"
+    await store.rename(ALICE, "a", "mine")
+    await store.select_version(ALICE, "a", 5)
+    ticket = await store.begin_retry(ALICE, "a", key="once more", seq=5, text="others")
     assert ticket.has_title
     assert await title_of(store) == "mine"
 

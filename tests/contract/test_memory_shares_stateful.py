@@ -96,12 +96,12 @@ class SharesAndImports(Trees):
         self.ids = (f"n{number}" for number in itertools.count())
         self.turn: int | None = 0
 
-    def teardown(self) -> None:
+    def check_at_the_end(self) -> None:
+        super().check_at_the_end()
         self.turn = None
         self.the_store_is_the_tree()
         self.a_link_shows_the_moment_when_it_was_made_or_nothing()
         self.an_import_is_whole_or_not_there()
-        super().teardown()
 
     def looked_at(self, names: Iterable[str]) -> list[str]:
         """Return one of these after each step, by turns, and all of them at the end."""
@@ -150,6 +150,7 @@ class SharesAndImports(Trees):
     def rename(self, number: int, title: str) -> None:
         name, tree = self.chosen(number)
         self.run(self.memory.rename(tree.owner, name, title))
+        tree.title, tree.is_named = title, True
 
     @precondition(lambda self: len(self.trees) > 1)
     @rule(number=conversations)
@@ -223,7 +224,7 @@ class SharesAndImports(Trees):
         self.shares[share_id] = Shared(
             owner,
             name,
-            self.run(self.memory.conversation(owner, name)).title,
+            tree.title,
             [tree.messages[seq] for seq in path],
             [tree.names[seq] for seq in path],
             ends,
@@ -261,7 +262,7 @@ class SharesAndImports(Trees):
         copy = self.links.copy_snapshot(owner, reader, SharedCopy(name, "main", file_ids))
         self.attempt(copy, refusal)
         if refusal is None:
-            tree = self.trees[name] = Tree(owner)
+            tree = self.trees[name] = Tree(owner, share.title)
             tree.names = dict(enumerate(share.names, start=1))
             has_files = share.copies is not None
             tree.extend(
@@ -327,7 +328,7 @@ class SharesAndImports(Trees):
         known.messages += messages
         known.hidden_at = now
         if is_last:
-            self.trees[name] = Tree(owner)
+            self.trees[name] = Tree(owner, "a")
             self.trees[name].extend(self.imports.pop(name).messages)
 
     # -- what holds -----------------------------------------------------------------

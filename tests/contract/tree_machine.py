@@ -69,6 +69,8 @@ class Tree:
     """What the model knows of one conversation: its messages by seq, and the last shown one."""
 
     owner: str
+    title: str = ""
+    is_named: bool = False  # by its owner
     messages: dict[int, Message] = dataclasses.field(default_factory=dict)
     last: int = 0
     ratings: dict[int, str] = dataclasses.field(default_factory=dict)
@@ -119,6 +121,12 @@ class Tree:
         self.messages[seq] = message
         self.last = seq
 
+    def retitle(self) -> None:
+        """Take the title of the first message, unless the owner has given one."""
+        first = self.messages[self.path()[0]]
+        if first.role == "user" and not self.is_named:
+            self.title = " ".join(first.content.split())
+
     def extend(self, messages: Iterable[Message]) -> None:
         """Add messages that follow each other."""
         for message in messages:
@@ -155,9 +163,15 @@ class Trees(RuleBasedStateMachine):
         return self.runner.run(call)
 
     def teardown(self) -> None:
+        try:
+            self.check_at_the_end()
+        finally:
+            self.run(self.database.dispose())
+            self.runner.close()
+
+    def check_at_the_end(self) -> None:
+        """Check what an example leaves behind."""
         assert not any(self.run(faults(self.database)).values())
-        self.run(self.database.dispose())
-        self.runner.close()
 
     def chosen(self, number: int) -> tuple[str, Tree]:
         name = list(self.trees)[number % len(self.trees)]
@@ -212,7 +226,7 @@ class Trees(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        self.trees["s"] = Tree(ALICE)
+        self.trees["s"] = Tree(ALICE, "hello")
         ticket = self.run(
             self.memory.begin_turn(
                 ALICE,
@@ -312,6 +326,8 @@ class Trees(RuleBasedStateMachine):
         if ticket is not None:
             # An edited message has the file of the version before it.
             tree.add(ticket.user_seq, dataclasses.replace(tree.messages[seq], content=text))
+            if tree.path() == [ticket.user_seq]:
+                tree.retitle()
             self.answered(name, ticket, answer)
 
     @rule(number=conversations, pick=picks)
@@ -321,7 +337,10 @@ class Trees(RuleBasedStateMachine):
         refusal = self.refusal(tree, seq, shown=False)
         self.attempt(self.memory.select_version(tree.owner, name, seq), refusal)
         if refusal is None and seq not in tree.path():
+            first = tree.path()[0]
             tree.last = tree.newest_below(seq)
+            if tree.path()[0] != first:
+                tree.retitle()
 
     @rule(number=conversations, pick=picks)
     def fork(self, number: int, pick: int) -> None:
@@ -341,7 +360,8 @@ class Trees(RuleBasedStateMachine):
         )
         if new_name is None:
             return
-        copy = self.trees[new_name] = Tree(tree.owner)
+        copy = self.trees[new_name] = Tree(tree.owner, f"Fork: {tree.title}".strip())
+        copy.title = copy.title.replace("Fork: Fork: ", "Fork: ")
         copy.names = dict(enumerate((tree.names[each] for each in tree.path()), start=1))
         copy.extend(tree.forked_at(seq))
 
@@ -415,7 +435,7 @@ class Trees(RuleBasedStateMachine):
         assert {m.seq for m in everything if not m.superseded} == set(path)
         assert {m.seq: m.feedback for m in everything if m.feedback} == tree.ratings
         conversation = self.run(self.memory.conversation(tree.owner, name))
-        assert conversation.message_count == len(path)
+        assert (conversation.message_count, conversation.title) == (len(path), tree.title)
         covered = [int(each) for each in (conversation.summary or "").split()]
         assert covered == [tree.names[seq] for seq in path if tree.names[seq] in covered]
         assert self.run(self.memory.cost(tree.owner, name)).tokens == TOKENS * (

@@ -297,11 +297,11 @@ class _RestVisit(_Visit):
         session = f"{REST}/sessions/{self.user.session}"
         for text in (first, second):
             await self._say(text)
-        for path, body in (("3/edit", {"message": edited}), ("5/retry", {})):
+        for path, body in (("1/edit", {"message": edited}), ("5/retry", {})):
             again = await self.json("POST", f"{session}/messages/{path}", body)
             self.user.answered.append(again["response"])
-        await self._share(session, canaries(first + edited))
-        await self.json("POST", f"{session}/messages/3/select")
+        await self._share(session, canaries(edited))
+        await self.json("POST", f"{session}/messages/1/select")
         await self._share(session, canaries(first + second))
         await self.json("POST", f"{session}/messages/2/fork")
         await self._say(forked)
