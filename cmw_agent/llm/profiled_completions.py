@@ -88,10 +88,10 @@ def _shaped(payload: Mapping[str, Any], profile: ModelProfile) -> dict[str, Any]
         payload, [part for name, part in ABILITIES.items() if not getattr(profile, name)]
     )
     # LangChain writes the newer name, also for endpoints that know the older one alone.
-    if (name := limit_field(profile.base_url)) != NEW_LIMIT and NEW_LIMIT not in profile.extra_body:
-        if (limit := shaped.get(NEW_LIMIT)) is not None:
-            rest = {field: value for field, value in shaped.items() if field != NEW_LIMIT}
-            shaped = {**rest, name: limit}
+    name = limit_field(profile.base_url)
+    if NEW_LIMIT in shaped and name != NEW_LIMIT and NEW_LIMIT not in profile.extra_body:
+        rest = {field: value for field, value in shaped.items() if field != NEW_LIMIT}
+        shaped = {**rest, name: shaped[NEW_LIMIT]}
     if profile.api == "chat":
         return shaped
     return responses_request({**shaped, "messages": decoded(shaped["messages"])})
