@@ -21,6 +21,7 @@ from cmw_agent.chat.turn import (
     clear_cancellation,
 )
 from cmw_agent.config.agent_profiles import AgentProfile
+from cmw_agent.conversations.changes import Change, ChangeKind
 from cmw_agent.conversations.sessions import LiveSession
 from cmw_agent.core.errors import (
     ServiceUnavailableError,
@@ -113,6 +114,8 @@ class TurnRunner:
         self._started = self._checkpointed = time.monotonic()
         self._watch = TurnObserver()
         self._outcome: str = REFUSED
+        self._tab = strategy.session.tab
+        self._is_announced = False  # the owner's pages know that it has begun
         self._model: str | None = None  # id of the requested model
         self.keep_seconds = KEEP_SECONDS
         self.is_over = False  # no event comes any more; it may still have to be stored
@@ -170,6 +173,18 @@ class TurnRunner:
             return
         self.keep_seconds = WATCHED_SECONDS if signals.is_watched else KEEP_SECONDS
 
+    def removed(self) -> None:
+        """Tell the owner's pages that the turn runs no more."""
+        if self._is_announced:
+            self._announce("ended")
+
+    def _announce(self, kind: ChangeKind) -> None:
+        if (conversation := self.conversation) is None:
+            return
+        self._is_announced = True
+        changes = self._dependencies.changes
+        changes.publish(self.session.owner, Change(kind, conversation, self._tab))
+
     async def _run(self) -> SummaryRequest | None:
         try:
             profile = await self._dependencies.profile(self.session, self.session.agent_id)
@@ -188,6 +203,7 @@ class TurnRunner:
         if beginning.is_repeated:
             await self._repeat(beginning)
             return None
+        self._announce("began")
         return await self._complete(beginning, profile)
 
     async def _repeat(self, beginning: Beginning) -> None:

@@ -56,7 +56,8 @@ class LiveSession:
     the agent's profile, `origin` is the address under which the caller reaches the app; `can_ask`
     says whether its user can be asked before a tool runs: otherwise a call that needs approval is
     denied. `address` is the network address of the
-    latest request, for budgets alone; None where the channel has none. `visited_at` is when its
+    latest request, for budgets alone; None where the channel has none. `tab` is the name that the
+    page gives itself, None without a page. `visited_at` is when its
     user's visit was last noted, in seconds, monotonic.
     """
 
@@ -74,6 +75,7 @@ class LiveSession:
     provenance: SessionOrigin = field(default_factory=SessionOrigin)
     can_ask: bool = True
     address: str | None = None
+    tab: str | None = None
     used_at: float = 0.0
     visited_at: float | None = None
 

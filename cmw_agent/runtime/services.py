@@ -17,6 +17,7 @@ from cmw_agent.chat.dependencies import ChatDependencies
 from cmw_agent.chat.service import ChatService
 from cmw_agent.config.model_profiles import Models
 from cmw_agent.config.settings import Settings
+from cmw_agent.conversations.changes import ConversationChanges
 from cmw_agent.conversations.importing.service import ImportService
 from cmw_agent.conversations.running_turns import RunningTurns
 from cmw_agent.conversations.service import ConversationService
@@ -136,7 +137,12 @@ class Services:
 
 @contextlib.asynccontextmanager
 async def open_services(
-    settings: Settings, agents: Agents, models: Models, budgets: Budgets, observer: Observer
+    settings: Settings,
+    agents: Agents,
+    models: Models,
+    budgets: Budgets,
+    observer: Observer,
+    changes: ConversationChanges,
 ) -> AsyncIterator[Services]:
     """Open the services for the block; close what they hold in reverse order.
 
@@ -160,7 +166,7 @@ async def open_services(
         turns = RunningTurns()
         imports = ImportService(settings, maker.memory, files, budgets)
         history = ConversationService(
-            maker.memory, registry, turns, files, copies, imports, budgets
+            maker.memory, registry, turns, files, copies, imports, budgets, changes
         )
         schedules = open_schedules(database, settings)
         dependencies = ChatDependencies(
@@ -168,6 +174,7 @@ async def open_services(
             limits=await stack.enter_async_context(open_limits(settings)),
             approvals=ApprovalRegistry(settings.approval_seconds, budgets),
             budgets=budgets,
+            changes=changes,
             agents=agents,
             catalog=catalog,
             files=files,

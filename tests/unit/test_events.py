@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.types import Message, Scope
 
+from cmw_agent.conversations.changes import ConversationChanges
 from cmw_agent.identity.principals import Principal, SessionKey
 from cmw_agent.limits.budgets import Budgets
 from cmw_agent.web.gradio_transport.event_server import EventServer, PageEvent
@@ -87,6 +88,7 @@ async def test_a_stream_and_a_heartbeat_show_that_they_live_while_nothing_comes(
         admit=admit,
         page_closed=page_closed,
         budgets=Budgets.of(settings_for(tmp_path, max_sessions=2)),
+        changes=ConversationChanges(),
         heartbeat_seconds=0.01,
     )
     key, closed = "a" * 64, asyncio.Event()
