@@ -84,7 +84,7 @@ def pack_tools(tool_calls: Sequence[ToolRecord]) -> list[dict[str, Any]] | None:
     if not tool_calls:
         return None
     packed = [asdict(call) for call in tool_calls]
-    _check_json("tool_calls", packed)
+    check_values(tool_calls=packed)
     return packed
 
 
@@ -103,7 +103,7 @@ def pack_details(details: AnswerDetails | None) -> dict[str, Any] | None:
     packed = {name: value for name, value in asdict(details).items() if value}
     if not packed:
         return None
-    _check_json("details", packed)
+    check_values(details=packed)
     return packed
 
 
@@ -116,12 +116,13 @@ def unpack_details(packed: dict[str, Any] | None) -> AnswerDetails:
     return AnswerDetails(**packed | {"sources": sources, "pictures": pictures})
 
 
-def _check_json(field: str, value: Any) -> None:
-    """Raise InvalidTextError with the name of the field when it is not JSON that can be stored."""
-    try:
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
-    except (TypeError, ValueError, RecursionError):
-        raise InvalidTextError(field) from None
-    # json writes NUL as \u0000; a backslash before it would make it the six harmless characters
-    if not storable(text) or re.search(r"(?<!\\)(?:\\\\)*\\u0000", text):
-        raise InvalidTextError(field)
+def check_values(**fields: Any) -> None:
+    """Raise InvalidTextError with the name of the first field that is not JSON that can be stored."""
+    for field, value in fields.items():
+        try:
+            text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+        except (TypeError, ValueError, RecursionError):
+            raise InvalidTextError(field) from None
+        # json writes NUL as \u0000; a backslash before it would make it the six harmless characters
+        if not storable(text) or re.search(r"(?<!\\)(?:\\\\)*\\u0000", text):
+            raise InvalidTextError(field)

@@ -1,8 +1,9 @@
 """Runs one turn of either kind: admit, begin, answer under the clock, store, report the end."""
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -24,6 +25,7 @@ from cmw_agent.config.agent_profiles import AgentProfile
 from cmw_agent.conversations.changes import Change, ChangeKind
 from cmw_agent.conversations.sessions import LiveSession
 from cmw_agent.core.errors import (
+    NotFoundError,
     ServiceUnavailableError,
     UserError,
     describe_exception,
@@ -53,6 +55,7 @@ from cmw_agent.observability.observers import (
     refusal_kind,
 )
 from memory.errors import StoreError
+from memory.records import StoredDecision
 
 log = get_logger(__name__)
 
@@ -171,6 +174,7 @@ class TurnRunner:
         if signals is None or signals.is_stop_requested:
             self._turn.stop()
             return
+        self._take_decisions(signals.decisions)
         self.keep_seconds = WATCHED_SECONDS if signals.is_watched else KEEP_SECONDS
 
     def removed(self) -> None:
@@ -184,6 +188,13 @@ class TurnRunner:
         self._is_announced = True
         changes = self._dependencies.changes
         changes.publish(self.session.owner, Change(kind, conversation, self._tab))
+
+    def _take_decisions(self, decisions: Sequence[StoredDecision]) -> None:
+        """Settle the calls about which the owner has decided at another process."""
+        owner, conversation = self.session.owner, self.conversation or ""
+        for decision in decisions:
+            with contextlib.suppress(NotFoundError):  # it was settled at an earlier checkpoint
+                self._dependencies.approvals.take(owner, conversation, decision)
 
     async def _run(self) -> SummaryRequest | None:
         try:

@@ -8,6 +8,7 @@ from functools import partial
 
 from cmw_agent.agent.access import Agents
 from cmw_agent.chat.approval_registry import ApprovalRegistry
+from cmw_agent.chat.approvals import ApprovalService
 from cmw_agent.chat.dependencies import AgentRemovedError
 from cmw_agent.chat.service import ChatService
 from cmw_agent.config.agent_profiles import load_profiles
@@ -129,8 +130,13 @@ class Runtime:
 
     @property
     def approvals(self) -> ApprovalRegistry:
-        """The tool calls that wait for their users."""
+        """The tool calls that wait for their users in the turns of this process."""
         return self.services.dependencies.approvals
+
+    @property
+    def approval_service(self) -> ApprovalService:
+        """The service of tool calls that wait for their users, whatever process runs the turn."""
+        return self.services.approvals
 
     @property
     def connecting(self) -> ConnectionService | None:

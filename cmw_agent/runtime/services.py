@@ -12,6 +12,7 @@ from cmw_agent.agent.access import Agents
 from cmw_agent.agent.agent import CmwAgent
 from cmw_agent.agent.tool_loop import ToolLoop
 from cmw_agent.chat.approval_registry import ApprovalRegistry
+from cmw_agent.chat.approvals import ApprovalService
 from cmw_agent.chat.commands import ChatCommands
 from cmw_agent.chat.dependencies import ChatDependencies
 from cmw_agent.chat.service import ChatService
@@ -107,6 +108,7 @@ class Services:
         memory: The conversations in it.
         session_maker: Makes the personal parts of sessions.
         dependencies: What all turns share beside the memory.
+        approvals: Lists and settles the tool calls that wait for their owners.
         schedules: Everybody's recurring tasks.
         inbox: Messages that came by WhatsApp.
         outbox: Messages that go out by WhatsApp.
@@ -124,6 +126,7 @@ class Services:
     imports: ImportService
     shares: ShareService
     dependencies: ChatDependencies
+    approvals: ApprovalService
     chat: ChatService
     schedules: Schedules
     inbox: Inbox
@@ -197,6 +200,7 @@ async def open_services(
             imports=imports,
             shares=ShareService(ShareStore(database), copies, agents, budgets),
             dependencies=dependencies,
+            approvals=ApprovalService(dependencies.approvals, maker.memory),
             chat=ChatService(dependencies, turns, commands),
             schedules=schedules,
             inbox=Inbox(database, WHATSAPP),

@@ -296,7 +296,7 @@ def _own_app(
                 lambda: runtime.chat,
             ).routes(),
             *ConnectionRoutes(lambda: runtime.connecting, identities).routes(),
-            *ApprovalRoutes(lambda: runtime.approvals).routes(),
+            *ApprovalRoutes(lambda: runtime.approval_service).routes(),
             *UsageRoutes(lambda: runtime.history).routes(),
             *FileRoutes(lambda: runtime.files).routes(),
             *ShareRoutes(

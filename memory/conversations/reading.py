@@ -7,6 +7,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from memory.conversations import context_window as windows
+from memory.conversations import questions
 from memory.errors import ConversationNotFoundError
 from memory.records import ContextMessage, Conversation, RunningAnswer, StoredMessage
 from memory.schema import (
@@ -94,7 +95,7 @@ _ANSWER: Final = (
 )
 
 _RUNNING_ANSWER: Final = (
-    sa.select(_turns.user_seq, *_MESSAGE_COLUMNS)
+    sa.select(_turns.user_seq, _turns.questions, _turns.decisions, *_MESSAGE_COLUMNS)
     .join_from(
         agent_turns,
         agent_messages,
@@ -224,7 +225,10 @@ def running_answer(
     """Return the stored part of the answer that is being written in a conversation, if one is."""
     own = {"conversation_id_": conversation_id, "owner_id_": owner, "at": at}
     row = connection.execute(_RUNNING_ANSWER, own).one_or_none()
-    return RunningAnswer(row[0], _message(row[1:])) if row is not None else None
+    if row is None:
+        return None
+    waiting = questions.open_questions(row.questions, row.decisions)
+    return RunningAnswer(row.user_seq, _message(row[3:]), waiting)
 
 
 def _message(row: Sequence[Any]) -> StoredMessage:

@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from memory import connection_rows
-from memory.conversations import files, turn_statements
+from memory.conversations import files, questions, turn_statements
 from memory.engine.prepared import Prepared
 from memory.errors import (
     ConversationBusyError,
@@ -210,7 +210,8 @@ def checkpoint(
         return None
     turn_statements.KEEP_ANSWER.run(connection, answer | _of_answer(owner, row))
     is_watched = row.watched_until is not None and row.watched_until > now
-    return TurnSignals(is_watched, is_stop_requested=row.stop_requested_at is not None)
+    decisions = questions.unpack_decisions(row.decisions)
+    return TurnSignals(is_watched, row.stop_requested_at is not None, decisions)
 
 
 def watch(
