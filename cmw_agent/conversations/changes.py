@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Literal
 
 # An answer began; it ended; another version is shown; the conversation was deleted; its place or
@@ -67,7 +68,7 @@ class ConversationChanges:
 
     def __init__(self) -> None:
         self._readers: dict[str, set[ChangeReader]] = {}
-        # Gets what has changed here, for the pages at other processes; set before the start.
+        # Gets the owner's name and what has changed here, for the pages at other processes.
         self.forward: Callable[[str, Change], None] | None = None
 
     def __len__(self) -> int:
@@ -76,23 +77,35 @@ class ConversationChanges:
     @contextlib.contextmanager
     def reading(self, owner: str) -> Iterator[ChangeReader]:
         """Collect the changes of an owner for the block."""
-        reader = ChangeReader()
-        self._readers.setdefault(owner, set()).add(reader)
+        reader, name = ChangeReader(), _name(owner)
+        self._readers.setdefault(name, set()).add(reader)
         try:
             yield reader
         finally:
-            readers = self._readers[owner]
+            readers = self._readers[name]
             readers.discard(reader)
             if not readers:
-                del self._readers[owner]
+                del self._readers[name]
 
     def publish(self, owner: str, change: Change) -> None:
         """Tell all pages of an owner, here and at other processes, what has changed."""
-        self.tell(owner, change)
+        name = _name(owner)
+        self.tell(name, change)
         if self.forward is not None:
-            self.forward(owner, change)
+            self.forward(name, change)
 
-    def tell(self, owner: str, change: Change) -> None:
-        """Tell the owner's pages at this process what has changed."""
-        for reader in self._readers.get(owner, ()):
+    def tell(self, owner_name: str, change: Change) -> None:
+        """Tell the pages at this process of the owner with this name what has changed."""
+        for reader in self._readers.get(owner_name, ()):
             reader.put(change)
+
+    def tell_all_missed(self) -> None:
+        """Tell all pages at this process to ask for everything: other processes were not heard."""
+        for readers in self._readers.values():
+            for reader in readers:
+                reader.put(Change("missed"))
+
+
+def _name(owner: str) -> str:
+    """Return what names an owner among the processes, and grants nothing."""
+    return sha256(owner.encode()).hexdigest()

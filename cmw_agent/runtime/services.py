@@ -18,6 +18,7 @@ from cmw_agent.chat.dependencies import ChatDependencies
 from cmw_agent.chat.service import ChatService
 from cmw_agent.config.model_profiles import Models
 from cmw_agent.config.settings import Settings
+from cmw_agent.conversations.change_feed import change_feed
 from cmw_agent.conversations.changes import ConversationChanges
 from cmw_agent.conversations.importing.service import ImportService
 from cmw_agent.conversations.running_turns import RunningTurns
@@ -155,6 +156,7 @@ async def open_services(
         database = await stack.enter_async_context(_stored(settings))
         ephemeral = await stack.enter_async_context(_migrated(EPHEMERAL_DATABASE))
         catalog = await stack.enter_async_context(open_models(settings, models, FlushInterval()))
+        await stack.enter_async_context(change_feed(database, changes))
         memory = ConversationMemoryManager(database)
         loop = ToolLoop(model_calls=settings.max_model_calls, tool_calls=settings.max_tool_calls)
         maker = PersonalSessionMaker(

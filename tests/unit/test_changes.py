@@ -1,5 +1,6 @@
 """What the open pages of an owner are told of the owner's conversations."""
 
+from cmw_agent.conversations.change_feed import _packed, _unpacked
 from cmw_agent.conversations.changes import MAX_UNREAD, Change, ConversationChanges
 from cmw_agent.web.gradio_transport.protocol import alive
 
@@ -41,3 +42,10 @@ def test_a_page_knows_what_it_has_done_itself() -> None:
     assert b'"conversation":"c1","own":false' in body
     assert b'"own":true' not in alive([Change("began", "c1", "tab-1")], "tab-2")
     assert b'"own":true' not in alive([Change("began", "c1")], None)
+
+
+def test_what_another_version_sends_is_passed_over() -> None:
+    change = Change("began", "c1", "tab-1")
+    assert _unpacked(_packed("alice", change)) == ("alice", change)
+    for text in ("", "{", "[]", "{}", "7", "[1, 2, 3, 4]", '["alice", "unheard-of", "c1", null]'):
+        assert _unpacked(text) is None

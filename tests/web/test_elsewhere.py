@@ -18,20 +18,12 @@ LISTEN = """() => { window.changes = [];
 document.addEventListener("cmw:changed", ({ detail }) => window.changes.push(detail)); }"""
 
 
-async def other_device(people: People, page: ChatPage, app: Served, query: str = "") -> ChatPage:
-    """Return a page of the same user in another browser, which shares nothing but the cookie."""
-    other = await people.tab(app)
-    cookies = await page.page.context.cookies()
-    await other.page.context.add_cookies(cookies)  # type: ignore[arg-type]
-    return await other.open(query)
-
-
 async def two_pages(people: People, app: Served, *questions: str) -> tuple[ChatPage, ChatPage]:
     """Return two pages of one user that show the same conversation."""
     page = await people.open(app)
     for question in questions:
         await page.ask(question)
-    other = await other_device(people, page, app, f"?c={await page.named()}")
+    other = await people.same_user(page, app.url, f"?c={await page.named()}")
     await expect(other.questions).to_have_text(questions)
     return page, other
 

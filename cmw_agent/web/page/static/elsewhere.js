@@ -8,6 +8,7 @@
   const { cmw } = window;
   const DELETED = "This chat was deleted in another tab or on another device; here is a new one.";
   const NOTE_MS = 15_000;
+  const MISSED_MS = 5_000;
   let note = null;
   let stale = null; // the conversation of which another version is to be drawn
 
@@ -53,9 +54,13 @@
       cmw.refresh();
     },
     listed: () => cmw.refresh(),
+    // All pages are told at once, and are not to ask at once.
     missed() {
-      cmw.refresh();
-      if (isShown(null)) document.querySelector("#cmw-reopen")?.click();
+      setTimeout(() => {
+        if (cmw.isLost()) return;
+        cmw.refresh();
+        if (isShown(null) && !cmw.running()) document.querySelector("#cmw-reopen")?.click();
+      }, Math.random() * MISSED_MS);
     },
   };
 
