@@ -101,23 +101,28 @@ async def at_both(world: Replicas, people: People, text: str) -> tuple[ChatPage,
     return page, await people.same_user(page, world.direct(1), f"?c={conversation}")
 
 
-async def test_a_call_is_decided_and_a_chat_deleted_at_the_replica_that_does_not_write(
+async def decided(
+    world: Replicas, people: People, answer: str, outcome: str
+) -> tuple[ChatPage, ChatPage]:
+    """Answer a question at the replica that does not write; return the pages of both."""
+    page, other = await at_both(world, people, f"{ASKED} {answer}")
+    for one in (page, other):
+        question = one.frame.get_by_role("heading", name="list_schedules wants")
+        await expect(question).to_be_visible()
+    await other.frame.get_by_role("button", name=answer, exact=True).click()
+    for one in (page, other):
+        await one.settled()
+        await expect(one.answers.last).to_contain_text(f"The tool {outcome}.")
+        await expect(one.frame.get_by_role("heading", name="list_schedules")).to_have_count(0)
+    return page, other
+
+
+async def test_a_page_follows_and_decides_what_happens_at_the_other_replica(
     world: Replicas, people: People
 ) -> None:
     async with world.replica(0), world.replica(1):
-        for answer, outcome in (("Approve", "ran"), ("Deny", "did not run")):
-            page, other = await at_both(world, people, f"{ASKED} {answer}")
-            for one in (page, other):
-                await expect(
-                    one.frame.get_by_role("heading", name="list_schedules wants")
-                ).to_be_visible()
-            await other.frame.get_by_role("button", name=answer, exact=True).click()
-            for one in (page, other):
-                await one.settled()
-                await expect(one.answers.last).to_contain_text(f"The tool {outcome}.")
-                await expect(one.frame.get_by_role("heading", name="list_schedules")).to_have_count(
-                    0
-                )
+        await decided(world, people, "Approve", "ran")
+        page, other = await decided(world, people, "Deny", "did not run")
         await page.ask("hello")
         await expect(other.questions).to_have_text([f"{ASKED} Deny", "hello"])
         await expect(other.answers.last).to_contain_text("You said: hello")

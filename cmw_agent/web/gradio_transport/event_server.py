@@ -31,7 +31,12 @@ from cmw_agent.identity.principals import Principal, SessionKey
 from cmw_agent.limits.budgets import Budgets, Hold
 from cmw_agent.observability.observers import request_id_of
 from cmw_agent.web.gradio_transport import environment as _environment  # noqa: F401  (before gradio)
-from cmw_agent.web.gradio_transport.mailboxes import UNREAD_SECONDS, EventBuffer, EventBuffers
+from cmw_agent.web.gradio_transport.mailboxes import (
+    UNREAD_SECONDS,
+    EventBuffer,
+    EventBuffers,
+    NotReadError,
+)
 from cmw_agent.web.gradio_transport.protocol import (
     UNCHANGED,
     Notice,
@@ -114,6 +119,7 @@ class EventServer:
         budgets: Bounds how many sessions have something to read, and how many heartbeats there are.
         changes: What changes in the conversations of a page's owner, which the heartbeat tells the page.
         heartbeat_seconds: How often a stream shows that it lives.
+        unread_seconds: How long an event waits for somebody to read it.
     """
 
     def __init__(
@@ -126,6 +132,7 @@ class EventServer:
         budgets: Budgets,
         changes: ConversationChanges,
         heartbeat_seconds: float = HEARTBEAT_SECONDS,
+        unread_seconds: float = UNREAD_SECONDS,
     ) -> None:
         self._functions = functions
         self._refusal = refusal
@@ -134,7 +141,7 @@ class EventServer:
         self._beat = heartbeat_seconds
         self._budgets = budgets
         self._changes = changes
-        self._buffers = EventBuffers(budgets)
+        self._buffers = EventBuffers(budgets, unread_seconds)
         self._heartbeats: dict[object, tuple[Principal, asyncio.Event]] = {}
         self._is_leaving = False
         self._ids = RandomIdPool()
@@ -268,6 +275,9 @@ class EventServer:
                     principal=buffer.principal.log_name,
                 )
                 ending = failed(event, error)
+            except NotReadError:
+                log.info("event not read", principal=buffer.principal.log_name)
+                ending = failed(event, UserError())
             except Exception as error:  # noqa: BLE001 (its id is shown, its place is logged)
                 user_error = UserError()
                 log.error(  # noqa: TRY400 (its places are named, its text is not)
@@ -303,7 +313,7 @@ class EventServer:
         return (UNCHANGED,) * len(last) if call.from_page else last
 
     async def _fetched(self, buffer: EventBuffer) -> None:
-        async with asyncio.timeout(UNREAD_SECONDS):
+        async with asyncio.timeout(buffer.unread_seconds):
             while buffer.messages:
                 buffer.fetched.clear()
                 await buffer.fetched.wait()
