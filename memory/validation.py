@@ -14,6 +14,10 @@ MAX_ROWS = 500  # of one list
 MAX_SEQ = 2**31 - 1  # of PostgreSQL's integer
 _BEFORE, _AFTER = 40, 80  # characters of a snippet around the first word that was found
 _NO_DETAILS = AnswerDetails()
+# Control characters, and those that turn the direction of the text around them.
+_UNSEEN = re.compile(
+    "[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]"
+)
 _ID = re.compile(r"[\x21-\x7e]{1,128}")
 
 
@@ -62,8 +66,11 @@ def check_seq(seq: int) -> None:
 
 
 def title_of(text: str) -> str:
-    """Return the first 60 characters of a message, on one line."""
-    return " ".join(text.split())[:TITLE_LENGTH]
+    """Return the first 60 characters of a text, on one line.
+
+    Control characters are left out, and those that turn the direction of the text around them.
+    """
+    return " ".join(_UNSEEN.sub("", text).split())[:TITLE_LENGTH].rstrip()
 
 
 def snippet(text: str, words: list[str]) -> str:

@@ -6,7 +6,14 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from memory.engine.prepared import Prepared
-from memory.schema import RUNNING, UtcDateTime, agent_messages, agent_sessions, agent_turns
+from memory.schema import (
+    OFF_THE_PATH,
+    RUNNING,
+    UtcDateTime,
+    agent_messages,
+    agent_sessions,
+    agent_turns,
+)
 
 _sessions, _messages, _turns = agent_sessions.c, agent_messages.c, agent_turns.c
 _SESSION: Final = sa.bindparam("conversation_id_", type_=sa.Text)
@@ -146,6 +153,20 @@ LAST_SHOWN: Final = Prepared(
 )
 MESSAGE: Final = sa.select(*_LINKS).where(
     _OWN_MESSAGES, _messages.seq == sa.bindparam("seq_", type_=sa.Integer)
+)
+
+# Whether there are more than `skipped`: it reads the index of what is off the path.
+VERSIONS_OFF_THE_PATH: Final = (
+    sa.select(_messages.seq)
+    .where(
+        _OWN_MESSAGES,
+        OFF_THE_PATH,
+        _messages.parent_seq == sa.bindparam("parent", type_=sa.Integer),
+        _messages.role == sa.bindparam("of_role", type_=sa.Text),
+    )
+    .order_by(_messages.seq)
+    .limit(1)
+    .offset(sa.bindparam("skipped", type_=sa.Integer))
 )
 
 SUPERSEDE: Final = (

@@ -125,6 +125,7 @@ class TurnStore(OwnerStore):
                 the first also where there is no such message.
             MessageNotShownError: The message is not on the path that is shown.
             NotOwnMessageError: `text` is to replace an answer.
+            TooManyVersionsError: There are as many versions of it as there may be.
             ConversationMovedError: The last user message is not at `expected_seq`.
         """
         check_texts(text=text, key=key)
