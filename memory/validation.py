@@ -7,7 +7,14 @@ from dataclasses import asdict
 from typing import Any
 
 from memory.errors import ConversationNotFoundError, InvalidTextError
-from memory.records import AnswerDetails, PictureRecord, SourceRecord, ToolRecord
+from memory.records import (
+    AnswerDetails,
+    PictureRecord,
+    SourceRecord,
+    StoredDecision,
+    StoredQuestion,
+    ToolRecord,
+)
 
 TITLE_LENGTH = 60
 MAX_ROWS = 500  # of one list
@@ -121,6 +128,20 @@ def unpack_details(packed: dict[str, Any] | None) -> AnswerDetails:
     sources = tuple(SourceRecord(**source) for source in packed.get("sources", ()))
     pictures = tuple(PictureRecord(**picture) for picture in packed.get("pictures", ()))
     return AnswerDetails(**packed | {"sources": sources, "pictures": pictures})
+
+
+def unpack_open_questions(
+    questions: list[dict[str, Any]] | None, decisions: list[dict[str, Any]] | None
+) -> tuple[StoredQuestion, ...]:
+    """Return the stored questions that are not decided."""
+    decided = {decision.approval_id for decision in unpack_decisions(decisions)}
+    stored = (StoredQuestion(**question) for question in questions or ())
+    return tuple(question for question in stored if question.approval_id not in decided)
+
+
+def unpack_decisions(packed: list[dict[str, Any]] | None) -> tuple[StoredDecision, ...]:
+    """Return the stored decisions."""
+    return tuple(StoredDecision(**decision) for decision in packed or ())
 
 
 def check_values(**fields: Any) -> None:

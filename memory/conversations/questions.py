@@ -9,13 +9,14 @@ import hmac
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 import sqlalchemy as sa
 
 from memory.conversations import turn_statements
 from memory.records import StoredDecision, StoredQuestion
 from memory.schema import RUNNING, agent_turns
+from memory.validation import unpack_open_questions
 
 _turns = agent_turns.c
 _STORE: Final = (
@@ -61,7 +62,7 @@ def decide(
     row = connection.execute(_OPEN, own).one_or_none()
     if row is None:
         return False
-    waiting = open_questions(row.questions, row.decisions)
+    waiting = unpack_open_questions(row.questions, row.decisions)
     wanted = decision.approval_id.encode()
     found = [q for q in waiting if hmac.compare_digest(q.approval_id.encode(), wanted)]
     if not found or found[0].until <= at.timestamp():
@@ -70,17 +71,3 @@ def decide(
     parameters = {"turn_id_": row.turn_id, "owner_id_": owner, "new_decisions": decided}
     connection.execute(_DECIDE, parameters)
     return True
-
-
-def open_questions(
-    questions: list[dict[str, Any]] | None, decisions: list[dict[str, Any]] | None
-) -> tuple[StoredQuestion, ...]:
-    """Return the stored questions that are not decided."""
-    decided = {decision.approval_id for decision in unpack_decisions(decisions)}
-    stored = (StoredQuestion(**question) for question in questions or ())
-    return tuple(question for question in stored if question.approval_id not in decided)
-
-
-def unpack_decisions(packed: list[dict[str, Any]] | None) -> tuple[StoredDecision, ...]:
-    """Return the stored decisions."""
-    return tuple(StoredDecision(**decision) for decision in packed or ())

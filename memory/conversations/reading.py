@@ -7,7 +7,6 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from memory.conversations import context_window as windows
-from memory.conversations import questions
 from memory.errors import ConversationNotFoundError
 from memory.records import ContextMessage, Conversation, RunningAnswer, StoredMessage
 from memory.schema import (
@@ -18,7 +17,7 @@ from memory.schema import (
     agent_turns,
     columns_of,
 )
-from memory.validation import unpack_details, unpack_tools
+from memory.validation import unpack_details, unpack_open_questions, unpack_tools
 
 _sessions, _messages, _turns = agent_sessions.c, agent_messages.c, agent_turns.c
 # an ordinary conversation's share of an ordinary budget; only longer windows read again
@@ -227,7 +226,7 @@ def running_answer(
     row = connection.execute(_RUNNING_ANSWER, own).one_or_none()
     if row is None:
         return None
-    waiting = questions.open_questions(row.questions, row.decisions)
+    waiting = unpack_open_questions(row.questions, row.decisions)
     return RunningAnswer(row.user_seq, _message(row[3:]), waiting)
 
 

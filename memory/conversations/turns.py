@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from memory import connection_rows
-from memory.conversations import files, questions, turn_statements
+from memory.conversations import files, turn_statements
 from memory.engine.prepared import Prepared
 from memory.errors import (
     ConversationBusyError,
@@ -24,7 +24,7 @@ from memory.errors import (
 )
 from memory.queues import inbox_rows, outbox_rows
 from memory.records import ConversationOrigin, MessageStatus, NewTurn, TurnSignals, TurnTicket
-from memory.validation import title_of
+from memory.validation import title_of, unpack_decisions
 
 MAX_VERSIONS = 2_000  # of one message that can be made; an import may bring more
 
@@ -226,7 +226,7 @@ def checkpoint(
         return None
     turn_statements.KEEP_ANSWER.run(connection, answer | _of_answer(owner, row))
     is_watched = row.watched_until is not None and row.watched_until > now
-    decisions = questions.unpack_decisions(row.decisions)
+    decisions = unpack_decisions(row.decisions)
     return TurnSignals(is_watched, row.stop_requested_at is not None, decisions)
 
 
