@@ -47,6 +47,13 @@ class NotOwnMessageError(StoreError):
         super().__init__("the message is an answer")
 
 
+class TooManyVersionsError(StoreError):
+    """The message has as many versions as one may have."""
+
+    def __init__(self) -> None:
+        super().__init__("as many versions as a message may have")
+
+
 class ForkTooLongError(StoreError):
     """The path up to the message is longer, or has more files, than a fork copies."""
 

@@ -280,24 +280,58 @@ class NewTurn:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredQuestion:
+    """A tool call that waits for its owner's decision; `until` is in seconds since the epoch."""
+
+    approval_id: str
+    call_id: str
+    name: str
+    arguments: dict[str, Any]
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDecision:
+    """An owner's decision about a call: "approved" or "denied".
+
+    Without `arguments` the call has those that were shown; with `always` the tool may run in this
+    conversation without being asked for again.
+    """
+
+    approval_id: str
+    answer: str
+    arguments: dict[str, Any] | None = None
+    always: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class TurnSignals:
     """Signals of other processes to the one that runs a turn.
 
     Attributes:
         is_watched: A page elsewhere reads the stored part of the answer.
         is_stop_requested: The owner wants the turn to stop.
+        decisions: What the owner has decided about the calls of this turn.
     """
 
     is_watched: bool
     is_stop_requested: bool
+    decisions: tuple[StoredDecision, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class RunningAnswer:
-    """An answer that some process is writing: the seq of its question, and what is stored of it."""
+    """An answer that some process is writing.
+
+    Attributes:
+        user_seq: The seq of its question.
+        answer: What is stored of it.
+        questions: Its tool calls that wait for their owner's decision.
+    """
 
     user_seq: int
     answer: StoredMessage
+    questions: tuple[StoredQuestion, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

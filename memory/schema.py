@@ -212,6 +212,9 @@ agent_turns = sa.Table(
     # signals of other processes to the one that runs the turn
     sa.Column("watched_until", UtcDateTime),
     sa.Column("stop_requested_at", UtcDateTime),
+    # tool calls that wait for their owner's decision, and decisions that came at another process
+    sa.Column("questions", sa.JSON(none_as_null=True)),
+    sa.Column("decisions", sa.JSON(none_as_null=True)),
     sa.UniqueConstraint("owner_id", "session_id", "idempotency_key"),
     _of_a_conversation(),
     _one_of("state", "running", "complete", "interrupted", "failed"),

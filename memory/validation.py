@@ -7,13 +7,24 @@ from dataclasses import asdict
 from typing import Any
 
 from memory.errors import ConversationNotFoundError, InvalidTextError
-from memory.records import AnswerDetails, PictureRecord, SourceRecord, ToolRecord
+from memory.records import (
+    AnswerDetails,
+    PictureRecord,
+    SourceRecord,
+    StoredDecision,
+    StoredQuestion,
+    ToolRecord,
+)
 
 TITLE_LENGTH = 60
 MAX_ROWS = 500  # of one list
 MAX_SEQ = 2**31 - 1  # of PostgreSQL's integer
 _BEFORE, _AFTER = 40, 80  # characters of a snippet around the first word that was found
 _NO_DETAILS = AnswerDetails()
+# Control characters, and those that turn the direction of the text around them.
+_UNSEEN = re.compile(
+    "[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]"
+)
 _ID = re.compile(r"[\x21-\x7e]{1,128}")
 
 
@@ -62,8 +73,11 @@ def check_seq(seq: int) -> None:
 
 
 def title_of(text: str) -> str:
-    """Return the first 60 characters of a message, on one line."""
-    return " ".join(text.split())[:TITLE_LENGTH]
+    """Return the first 60 characters of a text, on one line.
+
+    Control characters are left out, and those that turn the direction of the text around them.
+    """
+    return " ".join(_UNSEEN.sub("", text).split())[:TITLE_LENGTH].rstrip()
 
 
 def snippet(text: str, words: list[str]) -> str:
@@ -84,7 +98,7 @@ def pack_tools(tool_calls: Sequence[ToolRecord]) -> list[dict[str, Any]] | None:
     if not tool_calls:
         return None
     packed = [asdict(call) for call in tool_calls]
-    _check_json("tool_calls", packed)
+    check_values(tool_calls=packed)
     return packed
 
 
@@ -103,7 +117,7 @@ def pack_details(details: AnswerDetails | None) -> dict[str, Any] | None:
     packed = {name: value for name, value in asdict(details).items() if value}
     if not packed:
         return None
-    _check_json("details", packed)
+    check_values(details=packed)
     return packed
 
 
@@ -116,12 +130,27 @@ def unpack_details(packed: dict[str, Any] | None) -> AnswerDetails:
     return AnswerDetails(**packed | {"sources": sources, "pictures": pictures})
 
 
-def _check_json(field: str, value: Any) -> None:
-    """Raise InvalidTextError with the name of the field when it is not JSON that can be stored."""
-    try:
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
-    except (TypeError, ValueError, RecursionError):
-        raise InvalidTextError(field) from None
-    # json writes NUL as \u0000; a backslash before it would make it the six harmless characters
-    if not storable(text) or re.search(r"(?<!\\)(?:\\\\)*\\u0000", text):
-        raise InvalidTextError(field)
+def unpack_open_questions(
+    questions: list[dict[str, Any]] | None, decisions: list[dict[str, Any]] | None
+) -> tuple[StoredQuestion, ...]:
+    """Return the stored questions that are not decided."""
+    decided = {decision.approval_id for decision in unpack_decisions(decisions)}
+    stored = (StoredQuestion(**question) for question in questions or ())
+    return tuple(question for question in stored if question.approval_id not in decided)
+
+
+def unpack_decisions(packed: list[dict[str, Any]] | None) -> tuple[StoredDecision, ...]:
+    """Return the stored decisions."""
+    return tuple(StoredDecision(**decision) for decision in packed or ())
+
+
+def check_values(**fields: Any) -> None:
+    """Raise InvalidTextError with the name of the first field that is not JSON that can be stored."""
+    for field, value in fields.items():
+        try:
+            text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+        except (TypeError, ValueError, RecursionError):
+            raise InvalidTextError(field) from None
+        # json writes NUL as \u0000; a backslash before it would make it the six harmless characters
+        if not storable(text) or re.search(r"(?<!\\)(?:\\\\)*\\u0000", text):
+            raise InvalidTextError(field)

@@ -13,7 +13,7 @@ from cmw_agent.core.events import ApprovalRequested, ApprovalSettled, EventSink
 from cmw_agent.tools.approvals import Decision, PendingApproval
 from cmw_agent.tools.composio.toolset import CONNECT
 from memory.errors import StoreError
-from memory.records import TurnTicket
+from memory.records import StoredQuestion, TurnTicket
 
 ALWAYS = "always"  # tools that the user lets run in a conversation without being asked
 
@@ -46,6 +46,7 @@ class TurnApprovalGate:
         self._turn = turn
         self._ticket = ticket
         self._clock = clock
+        self._storing = asyncio.Lock()  # one list of questions after the other
         self._seconds_left = 0.0  # of the clock, while it stands
         self._always: set[str] = set(ticket.context.get(ALWAYS) or ())
 
@@ -80,10 +81,11 @@ class TurnApprovalGate:
         owner, conversation = self._session.owner, self._ticket.conversation_id
         approval_id = ""
 
-        def opened(pending: PendingApproval) -> None:
+        async def opened(pending: PendingApproval) -> bool:
             nonlocal approval_id
             approval_id = pending.approval_id
             emit(ApprovalRequested(call_id, name, approval_id))
+            return await self._store_questions()
 
         self._stop_clock()
         try:
@@ -100,7 +102,21 @@ class TurnApprovalGate:
             changes = {ALWAYS: sorted(self._always)}
             with contextlib.suppress(StoreError):
                 await self._session.memory.update_context(owner, conversation, changes)
+        await self._store_questions()
         return decision
+
+    async def _store_questions(self) -> bool:
+        """Store what waits in the turn, for the pages at other processes; return whether it was."""
+        owner, ticket = self._session.owner, self._ticket
+        async with self._storing:
+            waiting = self._dependencies.approvals.pending(owner, ticket.conversation_id)
+            questions = [
+                StoredQuestion(p.approval_id, p.call_id, p.name, dict(p.arguments), p.until)
+                for p in waiting
+            ]
+            with contextlib.suppress(StoreError):  # it can be decided here alone
+                return await self._session.memory.store_questions(owner, ticket.turn_id, questions)
+        return False
 
     async def _may_use(self) -> bool:
         """Whether the owner may use the agent still: the question may have stood for long."""

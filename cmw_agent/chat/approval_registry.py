@@ -5,7 +5,7 @@ import hmac
 import json
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
@@ -13,12 +13,22 @@ from typing import Any
 from cmw_agent.core.errors import NotFoundError
 from cmw_agent.limits.budgets import Budgets
 from cmw_agent.tools.approvals import ApprovalOutcome, Decision, PendingApproval
+from memory.records import StoredDecision
+
+Opened = Callable[[PendingApproval], Awaitable[bool]]
+
+
+class NotWaitingError(NotFoundError):
+    """No such call waits: it is another's, was decided, or its time is up; one answer for all."""
+
+    sentence = "This question is not open any more; please look at the conversation."
 
 
 @dataclass(slots=True)
 class _WaitingCall:
     pending: PendingApproval
     decision: asyncio.Future[Decision] = field(repr=False)
+    is_stored: bool = False
 
 
 class ApprovalRegistry:
@@ -49,7 +59,7 @@ class ApprovalRegistry:
         name: str,
         arguments: Mapping[str, Any],
         address: str | None = None,
-        opened: Callable[[PendingApproval], None] | None = None,
+        opened: Opened | None = None,
     ) -> Decision:
         """Wait for the owner's decision about a call.
 
@@ -60,7 +70,8 @@ class ApprovalRegistry:
             name: Of the tool.
             arguments: Those that the tool is to be called with.
             address: The network address that the turn came from, if there is one.
-            opened: Gets the call as soon as it can be decided.
+            opened: Gets the call as soon as it can be decided; returns whether it is stored, so that
+                other processes can decide it.
 
         Raises:
             RateLimitError, BudgetFullError: Too many calls wait, of the owner, from the address, or of all.
@@ -77,15 +88,15 @@ class ApprovalRegistry:
         owner: str,
         conversation: str,
         pending: PendingApproval,
-        opened: Callable[[PendingApproval], None] | None,
+        opened: Opened | None,
     ) -> Decision:
         call = _WaitingCall(pending, asyncio.get_running_loop().create_future())
         calls = self._waiting.setdefault((owner, conversation), {})
         calls[pending.approval_id] = call
         try:
-            if opened is not None:
-                opened(pending)
             async with asyncio.timeout(self._seconds):
+                if opened is not None:
+                    call.is_stored = await opened(pending)
                 return await call.decision
         except TimeoutError:
             return Decision("expired", pending.arguments)
@@ -97,6 +108,31 @@ class ApprovalRegistry:
     def pending(self, owner: str, conversation: str) -> list[PendingApproval]:
         """Return the calls that wait in a conversation of this owner, oldest first."""
         return [call.pending for call in self._waiting.get((owner, conversation), {}).values()]
+
+    def is_waiting(self, owner: str, conversation: str, approval_id: str) -> bool:
+        """Whether a call waits in a conversation of this owner."""
+        return self._found(owner, conversation, approval_id) is not None
+
+    def is_stored(self, owner: str, conversation: str, approval_id: str) -> bool:
+        """Whether a call that waits is stored, so that other processes can decide it."""
+        call = self._found(owner, conversation, approval_id)
+        return call is not None and call.is_stored
+
+    def take(self, owner: str, conversation: str, decision: StoredDecision) -> None:
+        """Settle a call by a stored decision of its owner's.
+
+        Raises:
+            NotFoundError: As `settle`.
+        """
+        answer: ApprovalOutcome = "approved" if decision.answer == "approved" else "denied"
+        self.answer(
+            owner,
+            conversation,
+            decision.approval_id,
+            answer,
+            decision.arguments,
+            always=decision.always,
+        )
 
     def answer(
         self,
@@ -129,17 +165,19 @@ class ApprovalRegistry:
         self._find(owner, conversation, approval_id).decision.set_result(decision)
 
     def _find(self, owner: str, conversation: str, approval_id: str) -> _WaitingCall:
+        call = self._found(owner, conversation, approval_id)
+        if call is None:
+            raise NotWaitingError
+        return call
+
+    def _found(self, owner: str, conversation: str, approval_id: str) -> _WaitingCall | None:
         wanted = approval_id.encode("utf-8", "surrogatepass")
         call = None
         # All are compared, each in constant time: how long it takes says nothing of an id.
         for known_id, waiting in self._waiting.get((owner, conversation), {}).items():
             if hmac.compare_digest(known_id.encode(), wanted):
                 call = waiting
-        if call is None or call.decision.done():
-            raise NotFoundError(
-                "This question is not open any more; please look at the conversation."
-            )
-        return call
+        return None if call is None or call.decision.done() else call
 
 
 def _digest(owner: str, conversation: str, name: str, arguments: Mapping[str, Any]) -> str:

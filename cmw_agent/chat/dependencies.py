@@ -6,6 +6,7 @@ from cmw_agent.agent.access import Agents
 from cmw_agent.chat.approval_registry import ApprovalRegistry
 from cmw_agent.config.agent_profiles import AgentProfile
 from cmw_agent.config.settings import Settings
+from cmw_agent.conversations.changes import ConversationChanges
 from cmw_agent.conversations.sessions import LiveSession
 from cmw_agent.core.errors import NotFoundError
 from cmw_agent.files.disk_room import network_digest
@@ -49,6 +50,7 @@ class ChatDependencies:
         catalog: The models.
         files: The files of users.
         budgets: Bounds what turns hold at once.
+        changes: Tells the owners' pages that turns begin and end.
         connecting: The accounts that users connect; None where none can be.
         observer: Counts turns.
         schedules: The recurring tasks of users; None where nobody may have any.
@@ -61,6 +63,7 @@ class ChatDependencies:
     catalog: ModelCatalog
     files: Files
     budgets: Budgets
+    changes: ConversationChanges
     connecting: ConnectionService | None = None
     observer: Observer = field(default_factory=Observer)
     schedules: ScheduleService | None = None

@@ -419,12 +419,14 @@ class ChatService:
             self._remove(turn, hold)
 
     def _remove(self, turn: Turn, hold: Hold) -> None:
-        self._runners.pop(turn, None)
+        runner = self._runners.pop(turn, None)
         hold.release()
         if not self._runners:
             self._idle.set()
         self._turns.remove(turn)
         turn.release_sessions()
+        if runner is not None:
+            runner.removed()
 
     async def _keep(self) -> None:
         # One task stores the partial text of all running answers and renews their

@@ -6,9 +6,10 @@ from collections.abc import AsyncGenerator
 
 from cmw_agent.chat.answer_events import stored_events
 from cmw_agent.conversations.sessions import LiveSession
-from cmw_agent.core.events import TurnEvent
+from cmw_agent.core.events import ApprovalRequested, ToolStarted, TurnEvent
 from cmw_agent.core.store_errors import mapped_store_errors
 from memory.conversations.turn_store import WATCH_SECONDS
+from memory.records import RunningAnswer
 
 POLL_SECONDS = 1.0  # between two reads of the stored part
 
@@ -41,7 +42,16 @@ async def stored_parts(session: LiveSession, conversation: str) -> AsyncGenerato
             if time.monotonic() >= watched_at + WATCH_SECONDS / 3:
                 watched_at = time.monotonic()
                 await memory.watch_turn(owner, conversation)
-            if (events := stored_events(running.answer)) != shown:
+            if (events := _events(running)) != shown:
                 shown = events
                 yield events
             await asyncio.sleep(POLL_SECONDS)
+
+
+def _events(running: RunningAnswer) -> list[TurnEvent]:
+    """Return the events of the stored part, and those of the calls that wait for a decision."""
+    events = stored_events(running.answer)
+    for question in running.questions:
+        events.append(ToolStarted(question.call_id, question.name, question.arguments))
+        events.append(ApprovalRequested(question.call_id, question.name, question.approval_id))
+    return events

@@ -1,8 +1,9 @@
 """Runs one turn of either kind: admit, begin, answer under the clock, store, report the end."""
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -21,8 +22,10 @@ from cmw_agent.chat.turn import (
     clear_cancellation,
 )
 from cmw_agent.config.agent_profiles import AgentProfile
+from cmw_agent.conversations.changes import Change, ChangeKind
 from cmw_agent.conversations.sessions import LiveSession
 from cmw_agent.core.errors import (
+    NotFoundError,
     ServiceUnavailableError,
     UserError,
     describe_exception,
@@ -52,6 +55,7 @@ from cmw_agent.observability.observers import (
     refusal_kind,
 )
 from memory.errors import StoreError
+from memory.records import StoredDecision
 
 log = get_logger(__name__)
 
@@ -113,6 +117,8 @@ class TurnRunner:
         self._started = self._checkpointed = time.monotonic()
         self._watch = TurnObserver()
         self._outcome: str = REFUSED
+        self._tab = strategy.session.tab
+        self._is_announced = False  # the owner's pages know that it has begun
         self._model: str | None = None  # id of the requested model
         self.keep_seconds = KEEP_SECONDS
         self.is_over = False  # no event comes any more; it may still have to be stored
@@ -168,7 +174,27 @@ class TurnRunner:
         if signals is None or signals.is_stop_requested:
             self._turn.stop()
             return
+        self._take_decisions(signals.decisions)
         self.keep_seconds = WATCHED_SECONDS if signals.is_watched else KEEP_SECONDS
+
+    def removed(self) -> None:
+        """Tell the owner's pages that the turn runs no more."""
+        if self._is_announced:
+            self._announce("ended")
+
+    def _announce(self, kind: ChangeKind) -> None:
+        if (conversation := self.conversation) is None:
+            return
+        self._is_announced = True
+        changes = self._dependencies.changes
+        changes.publish(self.session.owner, Change(kind, conversation, self._tab))
+
+    def _take_decisions(self, decisions: Sequence[StoredDecision]) -> None:
+        """Settle the calls about which the owner has decided at another process."""
+        owner, conversation = self.session.owner, self.conversation or ""
+        for decision in decisions:
+            with contextlib.suppress(NotFoundError):  # it was settled at an earlier checkpoint
+                self._dependencies.approvals.take(owner, conversation, decision)
 
     async def _run(self) -> SummaryRequest | None:
         try:
@@ -188,6 +214,7 @@ class TurnRunner:
         if beginning.is_repeated:
             await self._repeat(beginning)
             return None
+        self._announce("began")
         return await self._complete(beginning, profile)
 
     async def _repeat(self, beginning: Beginning) -> None:

@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from cmw_agent.conversations.changes import Change, ChangeKind, ConversationChanges
 from cmw_agent.conversations.importing.service import ImportService
 from cmw_agent.conversations.running_turns import RunningTurns
 from cmw_agent.conversations.sessions import SessionRegistry
@@ -66,7 +67,10 @@ class ConversationService:
         copies: Copies the files of a fork.
         imports: The running imports, which store nothing more then.
         budgets: Limits how many chats are copied in an hour.
+        changes: Tells the owners' open pages of what is done here.
         clock: The time, with its zone.
+
+    In methods that change something, `tab` is the name of the page that asks for it, if one does.
 
     Raises:
         UserError: From each method, where the memory fails or refuses.
@@ -81,6 +85,7 @@ class ConversationService:
         copies: FileCopies,
         imports: ImportService,
         budgets: Budgets,
+        changes: ConversationChanges,
         clock: Callable[[], datetime] = utcnow,
     ) -> None:
         self._memory_of = memory_of
@@ -90,6 +95,7 @@ class ConversationService:
         self._copies = copies
         self._imports = imports
         self._budgets = budgets
+        self._changes = changes
         self._clock = clock
 
     @property
@@ -123,7 +129,9 @@ class ConversationService:
         with mapped_store_errors():
             return await self._memory_of(principal).search(principal.id, query[:QUERY_CHARS])
 
-    async def rename(self, principal: Principal, conversation: str, title: str) -> str:
+    async def rename(
+        self, principal: Principal, conversation: str, title: str, *, tab: str | None = None
+    ) -> str:
         """Give a conversation another title; return it as it is stored."""
         memory = self._memory_of(principal)
         with mapped_store_errors():
@@ -131,29 +139,44 @@ class ConversationService:
                 await memory.rename(principal.id, conversation, title)
             except InvalidTextError:
                 raise InvalidMessageError("Please write a title of letters first.") from None
-            return (await memory.conversation(principal.id, conversation)).title
+            stored = await memory.conversation(principal.id, conversation)
+        self._publish(principal, "listed", conversation, tab)
+        return stored.title
 
     async def arrange(
-        self, principal: Principal, conversation: str, change: Arrangement
+        self,
+        principal: Principal,
+        conversation: str,
+        change: Arrangement,
+        *,
+        tab: str | None = None,
     ) -> Conversation:
         """Pin, archive or file a conversation, or take that back; return it as it is stored."""
         memory = self._memory_of(principal)
         with mapped_store_errors():
             await memory.arrange(principal.id, conversation, change)
-            return await memory.conversation(principal.id, conversation)
+            stored = await memory.conversation(principal.id, conversation)
+        self._publish(principal, "listed", conversation, tab)
+        return stored
 
-    async def delete(self, principal: Principal, conversation: str) -> None:
+    async def delete(
+        self, principal: Principal, conversation: str, *, tab: str | None = None
+    ) -> None:
         """Put a conversation out of sight; a running answer in it is stopped first."""
         # First of all: a foreign id must stop nothing.
         await self.conversation(principal, conversation)
         await self._stop_turns(principal, conversation)
         with mapped_store_errors():
             await self._memory_of(principal).delete(principal.id, conversation)
+        self._publish(principal, "deleted", conversation, tab)
 
-    async def restore(self, principal: Principal, conversation: str) -> None:
+    async def restore(
+        self, principal: Principal, conversation: str, *, tab: str | None = None
+    ) -> None:
         """Take a deletion back."""
         with mapped_store_errors():
             await self._memory_of(principal).restore(principal.id, conversation)
+        self._publish(principal, "listed", conversation, tab)
 
     async def rate(
         self, principal: Principal, conversation: str, seq: int, feedback: Feedback | None
@@ -179,7 +202,9 @@ class ConversationService:
             seqs = await memory.versions(principal.id, conversation, links)
         return [(link, seqs.get(link.seq, (link.seq,))) for link in links]
 
-    async def select_version(self, principal: Principal, conversation: str, seq: int) -> None:
+    async def select_version(
+        self, principal: Principal, conversation: str, seq: int, *, tab: str | None = None
+    ) -> None:
         """Show the version of the conversation that leads through a message; models see that one.
 
         It is refused while an answer is being written.
@@ -189,9 +214,16 @@ class ConversationService:
         for session in self._registry.of(principal):
             if session.conversation_id == conversation:
                 session.view = None
+        self._publish(principal, "shown", conversation, tab)
 
     async def fork(
-        self, principal: Principal, conversation: str, seq: int, address: str | None = None
+        self,
+        principal: Principal,
+        conversation: str,
+        seq: int,
+        address: str | None = None,
+        *,
+        tab: str | None = None,
     ) -> str:
         """Copy a conversation up to a message into another one; return the new one's id.
 
@@ -207,13 +239,15 @@ class ConversationService:
             files = await memory.files_of(principal.id, conversation, seqs) if seqs else []
         async with self._copies.adopted(principal, files, address) as copies:
             with mapped_store_errors():
-                return await memory.fork(
+                fork = await memory.fork(
                     principal.id,
                     conversation,
                     seq,
                     context={name: context[name] for name in FORKED_CONTEXT if name in context},
                     copies=copies,
                 )
+        self._publish(principal, "listed", fork, tab)
+        return fork
 
     async def usage(self, principal: Principal, conversation: str) -> UsageSummary:
         """Return what a conversation's last answer, the conversation and today's answers took.
@@ -243,13 +277,15 @@ class ConversationService:
             with mapped_store_errors():
                 await self._memory_of(principal).mark_inactive(principal.id, conversation)
 
-    async def forget(self, principal: Principal) -> int:
+    async def forget(self, principal: Principal, *, tab: str | None = None) -> int:
         """Delete everything of a principal for good; return how many conversations that was."""
         await self._stop_turns(principal, None)
         await self._imports.stop(principal)
         await self._files.forget(principal)
         with mapped_store_errors():
-            return await self._memory_of(principal).forget(principal.id)
+            count = await self._memory_of(principal).forget(principal.id)
+        self._publish(principal, "deleted", None, tab)
+        return count
 
     async def conversation(self, principal: Principal, conversation: str) -> Conversation:
         """Return a conversation without its messages."""
@@ -285,6 +321,11 @@ class ConversationService:
             for item in page:
                 yield item
             before = page[-1].position
+
+    def _publish(
+        self, principal: Principal, kind: ChangeKind, conversation: str | None, tab: str | None
+    ) -> None:
+        self._changes.publish(principal.id, Change(kind, conversation, tab))
 
     async def _stop_turns(self, principal: Principal, conversation: str | None) -> None:
         """Stop the running answers of one or all conversations; their pages begin new ones."""

@@ -51,12 +51,14 @@ class LiveSession:
     """One live session.
 
     `conversation_id` is the conversation that the page shows; None before the first
-    use. `readers` read running turns for it. `view` is whatever the page's adapter keeps to draw
+    use. `readers` read running turns for it; `joining` is the task that shows its page a turn which that
+    has joined. `view` is whatever the page's adapter keeps to draw
     it, `transcript` what `ChatService` keeps of the conversation for the next turn. `agent_id` names
     the agent's profile, `origin` is the address under which the caller reaches the app; `can_ask`
     says whether its user can be asked before a tool runs: otherwise a call that needs approval is
     denied. `address` is the network address of the
-    latest request, for budgets alone; None where the channel has none. `visited_at` is when its
+    latest request, for budgets alone; None where the channel has none. `tab` is the name that the
+    page gives itself, None without a page. `visited_at` is when its
     user's visit was last noted, in seconds, monotonic.
     """
 
@@ -66,6 +68,7 @@ class LiveSession:
     memory: ConversationMemoryManager
     conversation_id: str | None = None
     readers: set[SessionReader] = field(default_factory=set)
+    joining: asyncio.Task[Any] | None = None
     view: Any = None
     transcript: Any = None
     agent_id: str = "assistant"
@@ -74,6 +77,7 @@ class LiveSession:
     provenance: SessionOrigin = field(default_factory=SessionOrigin)
     can_ask: bool = True
     address: str | None = None
+    tab: str | None = None
     used_at: float = 0.0
     visited_at: float | None = None
 

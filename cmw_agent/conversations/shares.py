@@ -104,7 +104,9 @@ class ShareService:
                 return await self._store.create_share(principal.id, new)
             async with self._copies.for_snapshot(principal, conversation) as copies:
                 new = NewShare(conversation, share_id, reader.id, expires_at, copies)
-                return await self._store.create_share(principal.id, new)
+                return await self._store.create_share(
+                    principal.id, new, bound_of=self._copies.bound_of
+                )
 
     async def shares(self, principal: Principal, conversation: str | None = None) -> list[Share]:
         """Return a principal's open shares, or those of one conversation, newest first."""

@@ -8,6 +8,8 @@ server may read different names or secrets from the same header.
 from starlette.datastructures import Headers
 
 WHITE_SPACE = " \t"
+TAB = "x-cmw-tab"  # the name that a page gives itself, another one each time it is loaded
+MAX_TAB_CHARS = 64
 
 
 def bearer_token(headers: Headers) -> str | None:
@@ -19,6 +21,15 @@ def bearer_token(headers: Headers) -> str | None:
     values = headers.getlist("authorization")
     scheme, _, token = values[0].partition(" ") if len(values) == 1 else ("", "", "")
     return token.strip(WHITE_SPACE) or None if scheme.lower() == "bearer" else None
+
+
+def tab_of(headers: Headers) -> str | None:
+    """Return the name that the page which sends the request gives itself; None without one.
+
+    It is no proof of anything: it only keeps a page from being told what it has done itself.
+    """
+    tab = headers.get(TAB, "")
+    return tab if 0 < len(tab) <= MAX_TAB_CHARS else None
 
 
 def media_type(headers: Headers) -> str:

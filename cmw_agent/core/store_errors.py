@@ -23,6 +23,7 @@ from memory.errors import (
     MessageNotShownError,
     NotOwnMessageError,
     StoreError,
+    TooManyVersionsError,
     UnknownFileError,
 )
 
@@ -32,6 +33,9 @@ log = get_logger(__name__)
 ELSEWHERE = (
     "An answer is still being written in this conversation, or has just broken off; "
     "please try again in ten seconds."
+)
+TOO_MANY_VERSIONS = (
+    "This message has as many versions as one may have; please send a new message instead."
 )
 
 
@@ -56,6 +60,8 @@ def refusal_for(error: BaseException) -> UserError:
         return VersionNotShownError()
     if isinstance(error, NotOwnMessageError):
         return InvalidMessageError("Only your own messages can be edited.")
+    if isinstance(error, TooManyVersionsError):
+        return InvalidMessageError(TOO_MANY_VERSIONS, status=409)
     if isinstance(error, ForkTooLongError):
         return InvalidMessageError("This conversation is too long to be copied up to here.")
     if isinstance(error, UnknownFileError):

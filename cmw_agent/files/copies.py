@@ -18,6 +18,7 @@ from cmw_agent.files.service import FileMissingError, MemoryOf, files_unavailabl
 from cmw_agent.files.storage import FileStore
 from cmw_agent.identity.principals import Principal
 from cmw_agent.limits.budgets import Budgets
+from memory.conversations.files import FileBound
 from memory.errors import QuotaExceededError, StoreError
 from memory.manager import ConversationMemoryManager
 from memory.records import StoredFile, utcnow
@@ -38,6 +39,11 @@ class FileCopies:
         self._memory_of = memory_of
         self._budgets = budgets
         self._room = DiskRoom(settings, budgets)
+
+    @property
+    def bound_of(self) -> FileBound:
+        """Says whose quota further files would exceed."""
+        return self._room.bound_of
 
     @contextlib.asynccontextmanager
     async def for_snapshot(
@@ -60,7 +66,10 @@ class FileCopies:
         await self._check_room(principal, None, files)
         copies = {file.file_id: secrets.token_hex(16) for file in files}
         async with self._copied(copies):
-            yield copies
+            try:
+                yield copies
+            except QuotaExceededError as error:  # others were stored meanwhile
+                raise self._room.error(error.bound, error.used) from None
 
     @contextlib.asynccontextmanager
     async def adopted(

@@ -8,11 +8,13 @@ from functools import partial
 
 from cmw_agent.agent.access import Agents
 from cmw_agent.chat.approval_registry import ApprovalRegistry
+from cmw_agent.chat.approvals import ApprovalService
 from cmw_agent.chat.dependencies import AgentRemovedError
 from cmw_agent.chat.service import ChatService
 from cmw_agent.config.agent_profiles import load_profiles
 from cmw_agent.config.model_loader import load_models
 from cmw_agent.config.settings import Settings
+from cmw_agent.conversations.changes import ConversationChanges
 from cmw_agent.conversations.importing.service import ImportService
 from cmw_agent.conversations.service import ConversationService
 from cmw_agent.conversations.sessions import LiveSession, SessionRegistry
@@ -66,6 +68,7 @@ class Runtime:
         self.models = load_models(settings)
         self.agents = Agents(load_profiles(settings, self.models), settings.keys, self._names_of)
         self.budgets = Budgets.of(settings)
+        self.changes = ConversationChanges()
         self._services: Services | None = None
 
     @contextlib.asynccontextmanager
@@ -73,7 +76,7 @@ class Runtime:
         """Open the services and run the periodic jobs for the block; close all in reverse order."""
         settings = self.settings
         async with open_services(
-            settings, self.agents, self.models, self.budgets, self.observer
+            settings, self.agents, self.models, self.budgets, self.observer, self.changes
         ) as services:
             self._services = services
             scheduler = self._scheduler(services)
@@ -127,8 +130,13 @@ class Runtime:
 
     @property
     def approvals(self) -> ApprovalRegistry:
-        """The tool calls that wait for their users."""
+        """The tool calls that wait for their users in the turns of this process."""
         return self.services.dependencies.approvals
+
+    @property
+    def approval_service(self) -> ApprovalService:
+        """The service of tool calls that wait for their users, whatever process runs the turn."""
+        return self.services.approvals
 
     @property
     def connecting(self) -> ConnectionService | None:

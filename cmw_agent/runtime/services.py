@@ -12,11 +12,14 @@ from cmw_agent.agent.access import Agents
 from cmw_agent.agent.agent import CmwAgent
 from cmw_agent.agent.tool_loop import ToolLoop
 from cmw_agent.chat.approval_registry import ApprovalRegistry
+from cmw_agent.chat.approvals import ApprovalService
 from cmw_agent.chat.commands import ChatCommands
 from cmw_agent.chat.dependencies import ChatDependencies
 from cmw_agent.chat.service import ChatService
 from cmw_agent.config.model_profiles import Models
 from cmw_agent.config.settings import Settings
+from cmw_agent.conversations.change_feed import change_feed
+from cmw_agent.conversations.changes import ConversationChanges
 from cmw_agent.conversations.importing.service import ImportService
 from cmw_agent.conversations.running_turns import RunningTurns
 from cmw_agent.conversations.service import ConversationService
@@ -106,6 +109,7 @@ class Services:
         memory: The conversations in it.
         session_maker: Makes the personal parts of sessions.
         dependencies: What all turns share beside the memory.
+        approvals: Lists and settles the tool calls that wait for their owners.
         schedules: Everybody's recurring tasks.
         inbox: Messages that came by WhatsApp.
         outbox: Messages that go out by WhatsApp.
@@ -123,6 +127,7 @@ class Services:
     imports: ImportService
     shares: ShareService
     dependencies: ChatDependencies
+    approvals: ApprovalService
     chat: ChatService
     schedules: Schedules
     inbox: Inbox
@@ -136,7 +141,12 @@ class Services:
 
 @contextlib.asynccontextmanager
 async def open_services(
-    settings: Settings, agents: Agents, models: Models, budgets: Budgets, observer: Observer
+    settings: Settings,
+    agents: Agents,
+    models: Models,
+    budgets: Budgets,
+    observer: Observer,
+    changes: ConversationChanges,
 ) -> AsyncIterator[Services]:
     """Open the services for the block; close what they hold in reverse order.
 
@@ -146,6 +156,7 @@ async def open_services(
         database = await stack.enter_async_context(_stored(settings))
         ephemeral = await stack.enter_async_context(_migrated(EPHEMERAL_DATABASE))
         catalog = await stack.enter_async_context(open_models(settings, models, FlushInterval()))
+        await stack.enter_async_context(change_feed(database, changes))
         memory = ConversationMemoryManager(database)
         loop = ToolLoop(model_calls=settings.max_model_calls, tool_calls=settings.max_tool_calls)
         maker = PersonalSessionMaker(
@@ -160,7 +171,7 @@ async def open_services(
         turns = RunningTurns()
         imports = ImportService(settings, maker.memory, files, budgets)
         history = ConversationService(
-            maker.memory, registry, turns, files, copies, imports, budgets
+            maker.memory, registry, turns, files, copies, imports, budgets, changes
         )
         schedules = open_schedules(database, settings)
         dependencies = ChatDependencies(
@@ -168,6 +179,7 @@ async def open_services(
             limits=await stack.enter_async_context(open_limits(settings)),
             approvals=ApprovalRegistry(settings.approval_seconds, budgets),
             budgets=budgets,
+            changes=changes,
             agents=agents,
             catalog=catalog,
             files=files,
@@ -190,6 +202,7 @@ async def open_services(
             imports=imports,
             shares=ShareService(ShareStore(database), copies, agents, budgets),
             dependencies=dependencies,
+            approvals=ApprovalService(dependencies.approvals, maker.memory),
             chat=ChatService(dependencies, turns, commands),
             schedules=schedules,
             inbox=Inbox(database, WHATSAPP),

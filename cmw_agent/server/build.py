@@ -77,6 +77,7 @@ SCRIPTS = (
     "temporary",
     "switching",
     "attention",
+    "elsewhere",
 )  # beside the first
 
 
@@ -130,6 +131,7 @@ def build_app(settings: Settings, parts: Parts = Parts()) -> Application:
         admit=side.admit,
         page_closed=side.page_closed,
         budgets=runtime.budgets,
+        changes=runtime.changes,
     )
     accounts = Accounts(runtime, events)
     provider = _provider(settings) if settings.accounts else None
@@ -294,7 +296,7 @@ def _own_app(
                 lambda: runtime.chat,
             ).routes(),
             *ConnectionRoutes(lambda: runtime.connecting, identities).routes(),
-            *ApprovalRoutes(lambda: runtime.approvals).routes(),
+            *ApprovalRoutes(lambda: runtime.approval_service).routes(),
             *UsageRoutes(lambda: runtime.history).routes(),
             *FileRoutes(lambda: runtime.files).routes(),
             *ShareRoutes(

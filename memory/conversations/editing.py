@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from memory.conversations import shares
+from memory.conversations import shares, turn_statements
 from memory.errors import ConversationNotFoundError
 from memory.records import Feedback, SearchHit
 from memory.schema import UtcDateTime, agent_messages, agent_sessions
@@ -123,8 +123,13 @@ def update_context(
 
 
 def delete(connection: sa.Connection, owner: str, conversation_id: str, at: datetime) -> None:
-    """Hide a conversation until retention deletes it. Raises ConversationNotFoundError."""
+    """Hide a conversation until retention deletes it, and have whoever runs a turn in it stop that.
+
+    Raises ConversationNotFoundError.
+    """
     _change(connection, _DELETE, owner, conversation_id, at=at)
+    own = {"owner_id_": owner, "conversation_id_": conversation_id, "at": at}
+    connection.execute(turn_statements.REQUEST_STOP, own)
     shares.suspend(connection, owner, conversation_id, is_suspended=True)
 
 

@@ -115,14 +115,25 @@ def add(
     connection: sa.Connection, owner: str, new: StoredFile, network: str | None, bound_of: FileBound
 ) -> None:
     """Keep a file that belongs to no message yet. Raises QuotaExceededError."""
+    require_room(connection, owner, new.kept_bytes, network, bound_of)
+    row = {**row_of(new), "owner_id": owner, "network": network}
+    connection.execute(sa.insert(agent_files), row)
+
+
+def require_room(
+    connection: sa.Connection, owner: str, size: int, network: str | None, bound_of: FileBound
+) -> None:
+    """Check that so many more bytes exceed no quota, until the transaction ends.
+
+    Raises:
+        QuotaExceededError: They exceed one.
+    """
     if connection.dialect.name == "postgresql":
         # Two uploads at once would each see the room that only one of them may take.
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_UPLOADS_LOCK)))
     used = used_bytes(connection, owner, network)
-    if (bound := bound_of(used, new.kept_bytes)) is not None:
+    if (bound := bound_of(used, size)) is not None:
         raise QuotaExceededError(used.owner, bound)
-    row = {**row_of(new), "owner_id": owner, "network": network}
-    connection.execute(sa.insert(agent_files), row)
 
 
 def used_bytes(connection: sa.Connection, owner: str, network: str | None) -> UsedBytes:

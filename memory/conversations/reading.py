@@ -17,7 +17,7 @@ from memory.schema import (
     agent_turns,
     columns_of,
 )
-from memory.validation import unpack_details, unpack_tools
+from memory.validation import unpack_details, unpack_open_questions, unpack_tools
 
 _sessions, _messages, _turns = agent_sessions.c, agent_messages.c, agent_turns.c
 # an ordinary conversation's share of an ordinary budget; only longer windows read again
@@ -94,7 +94,7 @@ _ANSWER: Final = (
 )
 
 _RUNNING_ANSWER: Final = (
-    sa.select(_turns.user_seq, *_MESSAGE_COLUMNS)
+    sa.select(_turns.user_seq, _turns.questions, _turns.decisions, *_MESSAGE_COLUMNS)
     .join_from(
         agent_turns,
         agent_messages,
@@ -224,7 +224,10 @@ def running_answer(
     """Return the stored part of the answer that is being written in a conversation, if one is."""
     own = {"conversation_id_": conversation_id, "owner_id_": owner, "at": at}
     row = connection.execute(_RUNNING_ANSWER, own).one_or_none()
-    return RunningAnswer(row[0], _message(row[1:])) if row is not None else None
+    if row is None:
+        return None
+    waiting = unpack_open_questions(row.questions, row.decisions)
+    return RunningAnswer(row.user_seq, _message(row[3:]), waiting)
 
 
 def _message(row: Sequence[Any]) -> StoredMessage:

@@ -3,6 +3,7 @@
 from sqlalchemy import Connection
 
 from memory.conversations import share_copies, share_files, shares
+from memory.conversations.files import FileBound
 from memory.conversations.owner_store import OwnerStore
 from memory.engine.scopes import Handover
 from memory.errors import ShareNotFoundError
@@ -17,20 +18,28 @@ class ShareStore(OwnerStore):
     snapshot alone: no row of the owner, and nothing of the conversation as it is now.
     """
 
-    async def create_share(self, owner: str, new: NewShare) -> Share:
+    async def create_share(
+        self, owner: str, new: NewShare, *, bound_of: FileBound | None = None
+    ) -> Share:
         """Store a snapshot of a conversation as it is shown now, and its link.
+
+        Args:
+            owner: The owner.
+            new: What is shared.
+            bound_of: Says whether its files would exceed a quota, also where many are shared at once;
+                without it there is no quota.
 
         Raises:
             ConversationNotFoundError: The owner has no such conversation.
             ConversationBusyError: An answer is being written in it.
             ConversationMovedError: It has a file of which no copy was made.
-            TooManySharesError, ShareTooLargeError: A bound is exceeded.
+            TooManySharesError, ShareTooLargeError, QuotaExceededError: A bound is exceeded.
         """
         check_owner(owner)
         check_id(new.conversation_id)
         now = self._clock()
         return await self._database.write(
-            lambda connection: shares.create(connection, owner, new, now),
+            lambda connection: shares.create(connection, owner, new, bound_of, now),
             undo=lambda _: lambda connection: shares.revoke(connection, owner, new.share_id),
             owner=owner,
         )

@@ -102,14 +102,22 @@ _MESSAGES: Final = (
 )
 
 
-def create(connection: sa.Connection, owner: str, new: NewShare, now: datetime) -> Share:
+def create(
+    connection: sa.Connection,
+    owner: str,
+    new: NewShare,
+    bound_of: files.FileBound | None,
+    now: datetime,
+) -> Share:
     """Store a snapshot of a conversation as it is shown now, and its link.
+
+    `bound_of` says whether its files would exceed a quota; without it there is none.
 
     Raises:
         ConversationNotFoundError: The owner has no such conversation.
         ConversationBusyError: An answer is being written in it.
         ConversationMovedError: It has a file of which no copy was made.
-        TooManySharesError, ShareTooLargeError: A bound is exceeded.
+        TooManySharesError, ShareTooLargeError, QuotaExceededError: A bound is exceeded.
     """
     tree.require_idle(connection, owner, new.conversation_id, now, lock=True)
     conversation = reading.conversation(connection, owner, new.conversation_id)
@@ -132,6 +140,9 @@ def create(connection: sa.Connection, owner: str, new: NewShare, now: datetime) 
     if new.file_copies is not None:
         if any(file.file_id not in new.file_copies for file in attached):
             raise ConversationMovedError
+        if attached and bound_of is not None:
+            size = sum(file.kept_bytes for file in attached)
+            files.require_room(connection, owner, size, None, bound_of)
         share_files.add(connection, new.reader_id, attached, new.file_copies, seqs)
     return share
 

@@ -25,7 +25,7 @@ from memory.schema import (
 )
 from memory.validation import title_of
 
-MAX_VERSIONS = 2_000  # that are handed out for one page of messages
+MAX_LISTED = 20_000  # versions that are handed out for one page of messages, the newest ones
 
 _sessions, _messages, _turns = agent_sessions.c, agent_messages.c, agent_turns.c
 _SESSION: Final = sa.bindparam("conversation_id_", type_=sa.Text)
@@ -56,8 +56,8 @@ _SIBLINGS: Final = (
         _messages.parent_seq.in_(sa.bindparam("parents", expanding=True, type_=sa.Integer)),
         sa.exists().where(_OWN_SESSION),
     )
-    .order_by(_messages.seq)
-    .limit(MAX_VERSIONS)
+    .order_by(_messages.seq.desc())
+    .limit(MAX_LISTED)
 )
 
 
@@ -165,7 +165,10 @@ def versions(
     conversation_id: str,
     shown: Sequence[StoredMessage | MessageLink],
 ) -> dict[int, tuple[int, ...]]:
-    """Return the seqs of all versions of those messages of the shown path that have several."""
+    """Return the seqs of all versions of those messages of the shown path that have several.
+
+    Of more than `MAX_LISTED`, which only an import can bring, the oldest are left out.
+    """
     parents = sorted({message.parent_seq for message in shown})
     if not parents:
         return {}

@@ -6,7 +6,14 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from memory.engine.prepared import Prepared
-from memory.schema import RUNNING, UtcDateTime, agent_messages, agent_sessions, agent_turns
+from memory.schema import (
+    OFF_THE_PATH,
+    RUNNING,
+    UtcDateTime,
+    agent_messages,
+    agent_sessions,
+    agent_turns,
+)
 
 _sessions, _messages, _turns = agent_sessions.c, agent_messages.c, agent_turns.c
 _SESSION: Final = sa.bindparam("conversation_id_", type_=sa.Text)
@@ -152,6 +159,20 @@ MESSAGE: Final = sa.select(*_LINKS).where(
     _OWN_MESSAGES, _messages.seq == sa.bindparam("seq_", type_=sa.Integer)
 )
 
+# Whether there are more than `skipped`: it reads the index of what is off the path.
+VERSIONS_OFF_THE_PATH: Final = (
+    sa.select(_messages.seq)
+    .where(
+        _OWN_MESSAGES,
+        OFF_THE_PATH,
+        _messages.parent_seq == sa.bindparam("parent", type_=sa.Integer),
+        _messages.role == sa.bindparam("of_role", type_=sa.Text),
+    )
+    .order_by(_messages.seq)
+    .limit(1)
+    .offset(sa.bindparam("skipped", type_=sa.Integer))
+)
+
 SUPERSEDE: Final = (
     sa.update(agent_messages)
     .where(
@@ -198,10 +219,12 @@ KNOWN_OR_RUNNING: Final = Prepared(
     )
 )
 
+# Of an ended turn nothing waits; what was decided is in its answer, as far as the call was made.
+_SETTLED: Final = {"questions": sa.null(), "decisions": sa.null()}
 INTERRUPT_STALE: Final = (
     sa.update(agent_turns)
     .where(_OWN_RUNNING, _turns.lease_expires_at <= _AT)
-    .values(state="interrupted", finished_at=_AT)
+    .values(state="interrupted", finished_at=_AT, **_SETTLED)
 )
 
 ADD_MESSAGES: Final = Prepared(
@@ -243,18 +266,22 @@ _CHANGE_RUNNING_TURN: Final = (
     .returning(_turns.session_id, _turns.answer_seq)
 )
 RENEW_TURN: Final = Prepared(
-    _CHANGE_RUNNING_TURN.returning(_turns.watched_until, _turns.stop_requested_at),
+    _CHANGE_RUNNING_TURN.returning(
+        _turns.watched_until, _turns.stop_requested_at, _turns.decisions
+    ),
     ("lease_expires_at",),
 )
-END_TURN: Final = Prepared(_CHANGE_RUNNING_TURN, ("state", "finished_at", "error_id"))
+END_TURN: Final = Prepared(
+    _CHANGE_RUNNING_TURN.values(**_SETTLED), ("state", "finished_at", "error_id")
+)
 
-_OWN_LEASED: Final = sa.and_(_OWN_RUNNING, _turns.lease_expires_at > _AT)
+OWN_LEASED: Final = sa.and_(_OWN_RUNNING, _turns.lease_expires_at > _AT)
 WATCH_TURN: Final = (
     sa.update(agent_turns)
-    .where(_OWN_LEASED)
+    .where(OWN_LEASED)
     .values(watched_until=sa.bindparam("until", type_=UtcDateTime))
 )
-REQUEST_STOP: Final = sa.update(agent_turns).where(_OWN_LEASED).values(stop_requested_at=_AT)
+REQUEST_STOP: Final = sa.update(agent_turns).where(OWN_LEASED).values(stop_requested_at=_AT)
 
 _CHANGE_ANSWER: Final = sa.update(agent_messages).where(
     _OWN_MESSAGES, _messages.seq == sa.bindparam("seq_")

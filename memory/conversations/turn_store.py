@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from memory.conversations import files as stored_files
+from memory.conversations import questions as asked
 from memory.conversations import reading, turn_context, turns
 from memory.conversations.owner_store import OwnerStore
 from memory.engine.database import Database
@@ -19,7 +21,9 @@ from memory.records import (
     MessageStatus,
     NewTurn,
     RunningAnswer,
+    StoredDecision,
     StoredMessage,
+    StoredQuestion,
     ToolRecord,
     TurnSignals,
     TurnTicket,
@@ -30,6 +34,7 @@ from memory.validation import (
     check_owner,
     check_seq,
     check_texts,
+    check_values,
     is_id,
     pack_details,
     pack_tools,
@@ -120,6 +125,7 @@ class TurnStore(OwnerStore):
                 the first also where there is no such message.
             MessageNotShownError: The message is not on the path that is shown.
             NotOwnMessageError: `text` is to replace an answer.
+            TooManyVersionsError: There are as many versions of it as there may be.
             ConversationMovedError: The last user message is not at `expected_seq`.
         """
         check_texts(text=text, key=key)
@@ -258,6 +264,38 @@ class TurnStore(OwnerStore):
         if not is_id(conversation_id):
             return False
         return await self._write(owner, turns.request_stop, conversation_id, self._clock())
+
+    async def store_questions(
+        self, owner: str, turn_id: str, questions: Sequence[StoredQuestion]
+    ) -> bool:
+        """Store which tool calls of a turn wait for their owner, in place of those that waited.
+
+        Returns:
+            Whether the turn is running.
+
+        Raises:
+            InvalidTextError: Something in them cannot be stored.
+        """
+        check_owner(owner)
+        check_values(questions=[asdict(question) for question in questions])
+        if not is_id(turn_id):
+            return False
+        return await self._write(owner, asked.store, turn_id, questions)
+
+    async def decide(self, owner: str, conversation_id: str, decision: StoredDecision) -> bool:
+        """Store an owner's decision about a tool call that waits, for the process that runs its turn.
+
+        Returns:
+            False where no such call waits in a conversation of this owner, or one was decided.
+
+        Raises:
+            InvalidTextError: Something in it cannot be stored.
+        """
+        check_owner(owner)
+        check_values(decision=asdict(decision))
+        if not is_id(conversation_id):
+            return False
+        return await self._write(owner, asked.decide, conversation_id, decision, self._clock())
 
     async def answer(self, owner: str, turn_id: str) -> StoredMessage:
         """Return the answer of a turn, as far as it is stored.

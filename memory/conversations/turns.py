@@ -20,10 +20,13 @@ from memory.errors import (
     ConversationNotFoundError,
     MessageNotShownError,
     NotOwnMessageError,
+    TooManyVersionsError,
 )
 from memory.queues import inbox_rows, outbox_rows
 from memory.records import ConversationOrigin, MessageStatus, NewTurn, TurnSignals, TurnTicket
-from memory.validation import title_of
+from memory.validation import title_of, unpack_decisions
+
+MAX_VERSIONS = 2_000  # of one message that can be made; an import may bring more
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +117,8 @@ def begin_again(
     Raises:
         ConversationNotFoundError, ConversationBusyError, DuplicateRequestError: As `begin`.
         ConversationMovedError: The last question is not at `expected_seq`.
-        MessageNotShownError, NotOwnMessageError: As `ConversationMemoryManager.begin_retry`.
+        MessageNotShownError, NotOwnMessageError, TooManyVersionsError: As
+            `ConversationMemoryManager.begin_retry`.
     """
     added = 1 if text is None else 2
     row = connection.execute(
@@ -124,6 +128,7 @@ def begin_again(
         raise ConversationNotFoundError
     _settle_other_turns(connection, lease)
     question = _question_at(connection, lease, seq, expected_seq, is_edit=text is not None)
+    _check_versions(connection, lease, question, is_edit=text is not None)
     from_seq = question.seq + 1 if text is None else question.seq
     is_summary_kept = _cut(connection, lease, row, from_seq, added)
     user_seq = question.seq if text is None else row.last_seq - 1
@@ -139,6 +144,17 @@ def begin_again(
     if text is not None and question.parent_seq == 0:
         begun = replace(begun, has_title=not _retitle(connection, lease, text))
     return begun if is_summary_kept else replace(begun, summarized_through_seq=0)
+
+
+def _check_versions(
+    connection: sa.Connection, lease: TurnLease, question: Any, *, is_edit: bool
+) -> None:
+    """Raise TooManyVersionsError where what is to get a further version has as many as it may."""
+    parent, role = (question.parent_seq, "user") if is_edit else (question.seq, "assistant")
+    # the one that is shown is on the path, and there must be room for another
+    parameters = _own(lease) | {"parent": parent, "of_role": role, "skipped": MAX_VERSIONS - 2}
+    if connection.execute(turn_statements.VERSIONS_OFF_THE_PATH, parameters).first() is not None:
+        raise TooManyVersionsError
 
 
 def _question_at(
@@ -216,7 +232,8 @@ def checkpoint(
         return None
     turn_statements.KEEP_ANSWER.run(connection, answer | _of_answer(owner, row))
     is_watched = row.watched_until is not None and row.watched_until > now
-    return TurnSignals(is_watched, is_stop_requested=row.stop_requested_at is not None)
+    decisions = unpack_decisions(row.decisions)
+    return TurnSignals(is_watched, row.stop_requested_at is not None, decisions)
 
 
 def watch(

@@ -7,13 +7,16 @@ import abc
 import asyncio
 import contextlib
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import sqlalchemy as sa
 
 from memory.engine.driver_errors import DRIVER_ERRORS, translated
 from memory.engine.scopes import RowScope
 from memory.errors import StoreError
+
+if TYPE_CHECKING:
+    from memory.engine.notices import Notices
 
 T = TypeVar("T")
 Transaction = Callable[[sa.Connection], T]
@@ -63,6 +66,16 @@ class Database(abc.ABC):
         """
         del seconds
         return True
+
+    def notices(
+        self, received: Callable[[str], None], lost: Callable[[], None]
+    ) -> "Notices | None":
+        """Return what exchanges short texts with the other processes; None where there are none.
+
+        The arguments are those of `memory.engine.notices.Notices`.
+        """
+        del received, lost
+        return None
 
     @abc.abstractmethod
     async def dispose(self) -> None:

@@ -1,13 +1,17 @@
 """The database on a PostgreSQL server, for any number of machines."""
 
 import asyncio
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from memory.engine.interface import Database, T, Transaction, Undo, result_of, undo_unseen
 from memory.engine.scopes import RowScope, begun_with
+
+if TYPE_CHECKING:
+    from memory.engine.notices import Notices
 
 # A turn holds a connection for milliseconds at its beginning and end, so a few serve hundreds; the
 # overflow is for peaks. PostgreSQL's own default is 100 connections for all processes together.
@@ -25,6 +29,7 @@ class PostgresDatabase(Database):
         from memory.engine.scoped_connection import ScopedConnection  # noqa: PLC0415
 
         seconds = busy_timeout_ms / 1000
+        self._url = url
         self.engine = create_async_engine(
             url,
             connect_args={
@@ -37,6 +42,20 @@ class PostgresDatabase(Database):
             max_overflow=_POSTGRES_OVERFLOW,
             pool_timeout=seconds,
         )
+
+    def notices(self, received: Callable[[str], None], lost: Callable[[], None]) -> "Notices":
+        from memory.engine.notices import Notices  # noqa: PLC0415 (as above)
+
+        return Notices(self._connect, received, lost)
+
+    async def _connect(self) -> Any:
+        """Return a connection outside of the pool, which its caller keeps."""
+        import asyncpg  # noqa: PLC0415 (as above)
+
+        _, options = self.engine.dialect.create_connect_args(self._url)
+        for name in ("prepared_statement_cache_size", "prepared_statement_name_func"):
+            options.pop(name, None)  # SQLAlchemy's own
+        return await asyncpg.connect(**options)
 
     async def dispose(self) -> None:
         await self.engine.dispose()

@@ -28,7 +28,7 @@ async def interrupt_abandoned(
     statement = (
         sa.update(agent_turns)
         .where(agent_turns.c.turn_id.in_(turn_ids), due)
-        .values(state="interrupted", finished_at=now)
+        .values(state="interrupted", finished_at=now, questions=None, decisions=None)
     )
     return await database.write(
         lambda connection: connection.execute(statement).rowcount, owner=EVERYONE

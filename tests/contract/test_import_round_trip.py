@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cmw_agent.conversations.archive_export import ArchiveExport
+from cmw_agent.conversations.changes import ConversationChanges
 from cmw_agent.conversations.importing.run import ImportTarget
 from cmw_agent.conversations.importing.service import ImportService
 from cmw_agent.conversations.running_turns import RunningTurns
@@ -96,7 +97,14 @@ class House:
         self.imports = ImportService(found, lambda _: store, files, budgets)
         copies = FileCopies(found, lambda _: store, budgets)
         self.history = ConversationService(
-            lambda _: store, registry, RunningTurns(), files, copies, self.imports, budgets
+            lambda _: store,
+            registry,
+            RunningTurns(),
+            files,
+            copies,
+            self.imports,
+            budgets,
+            ConversationChanges(),
         )
         self.store = store
 

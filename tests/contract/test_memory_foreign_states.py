@@ -45,6 +45,7 @@ CALLS: Final[dict[str, Call]] = {
 # versions, and a running turn
 ELSEWHERE = {
     "request_stop": "test_memory_turns.py",
+    "decide": "test_memory_questions.py",
     "running_answer": "test_memory_turns.py",
     "watch_turn": "test_memory_turns.py",
     "store_summary": "test_memory_summaries.py",

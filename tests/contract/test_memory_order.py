@@ -159,3 +159,31 @@ async def test_another_s_conversation_is_not_arranged(store: Store) -> None:
     with pytest.raises(InvalidTextError):
         await store.arrange(ALICE, "a", Arrangement(folder="a\0b"))
     assert await sections(store) == {"recent": ["a"], "arranged": [], "archived": []}
+
+
+@pytest.mark.parametrize(
+    ("text", "title"),
+    [
+        ("photo\u202egnp.exe", "photognp.exe"),
+        ("\u2066\u2067a\u2068 b\u2069\u202a\u202b\u202c\u202d\u200e\u200f\u061c", "a b"),
+        ("a\x07\x1b[31mb\x7f\x9fc", "a[31mbc"),
+        ("one\u2028two\tthree", "one two three"),
+        (
+            "\U0001f468\u200d\U0001f469 \u05e9\u05dc\u05d5\u05dd",
+            "\U0001f468\u200d\U0001f469 \u05e9\u05dc\u05d5\u05dd",
+        ),
+    ],
+)
+async def test_nothing_in_a_title_or_folder_turns_or_hides_the_text_around_it(
+    store: Store, text: str, title: str
+) -> None:
+    await store.exchange(ALICE, "a", text, "answer")
+    assert await title_of(store) == title
+    await store.rename(ALICE, "a", "another")
+    await store.rename(ALICE, "a", text)
+    await store.arrange(ALICE, "a", Arrangement(folder=text))
+    stored = await store.conversation(ALICE, "a")
+    assert (stored.title, stored.folder) == (title, title)
+    for hidden in ("\u202e", "\x07", "\u2066 \u2069"):
+        with pytest.raises(InvalidTextError):
+            await store.rename(ALICE, "a", hidden)

@@ -11,7 +11,7 @@ from memory.engine.database import Database
 from memory.engine.scopes import EVERYONE
 from memory.errors import ConversationNotFoundError, StoreError
 from memory.manager import ConversationMemoryManager
-from memory.records import Arrangement, NewTurn
+from memory.records import Arrangement, NewTurn, StoredDecision
 from memory.schema import agent_messages, agent_turns
 from tests.contract.conftest import ALICE, BOB, Store, rows_of
 
@@ -42,6 +42,7 @@ BY_TURN: dict[str, Call] = {
     "checkpoint": lambda s, i: s.checkpoint(BOB, i, content="mine", tool_calls=[]),
     "finish_turn": lambda s, i: s.finish(BOB, i, "mine"),
     "answer": lambda s, i: s.answer(BOB, i),
+    "store_questions": lambda s, i: s.store_questions(BOB, i, []),
     # False, too, for a conversation of another
     "mark_inactive": lambda s, i: s.mark_inactive(BOB, THEIRS[: len(i)]),
 }
@@ -49,6 +50,7 @@ BY_RUNNING_CONVERSATION: dict[str, Call] = {
     "running_answer": lambda s, i: s.running_answer(BOB, i),
     "watch_turn": lambda s, i: s.watch_turn(BOB, i),
     "request_stop": lambda s, i: s.request_stop(BOB, i),
+    "decide": lambda s, i: s.decide(BOB, i, StoredDecision("a", "approved")),
 }
 VARIANTS: dict[str, Callable[[str], str]] = {
     "another's": lambda other: other,
@@ -175,6 +177,8 @@ async def test_nobody_owns_anything(store: Store, database: Database, nobody: st
         store.running_answer(nobody, "s1"),
         store.watch_turn(nobody, "s1"),
         store.request_stop(nobody, "s1"),
+        store.store_questions(nobody, "t1", []),
+        store.decide(nobody, "s1", StoredDecision("a", "approved")),
         store.search(nobody, "word"),
         store.take_over(nobody, ALICE),
         store.take_over(ALICE, nobody),
@@ -190,7 +194,7 @@ def test_every_method_asks_for_the_owner_first() -> None:
         for name, method in inspect.getmembers(ConversationMemoryManager, inspect.isfunction)
         if not name.startswith("_")
     }
-    assert len(methods) == 44
+    assert len(methods) == 46
     for name, method in methods.items():
         _self, first, *_ = inspect.signature(method).parameters.values()
         assert first.name == "owner", name

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from memory.conversations.files import UsedBytes
 from memory.conversations.share_store import ShareStore
 from memory.conversations.shares import MAX_CHARS, MAX_MESSAGES, MAX_SHARES
 from memory.engine.database import Database, SqliteDatabase
@@ -16,6 +17,7 @@ from memory.errors import (
     ConversationBusyError,
     ConversationMovedError,
     ConversationNotFoundError,
+    QuotaExceededError,
     ShareNotFoundError,
     ShareTooLargeError,
     TooManySharesError,
@@ -351,3 +353,25 @@ async def test_what_a_cancelled_caller_made_is_taken_back(patient_file: SqliteDa
             await task
     assert [share.share_id for share in await links.shares(ALICE)] == ["s1"]
     assert await store.conversations(BOB) == []
+
+
+async def test_the_quota_holds_for_links_that_are_made_at_once(
+    store: Store, links: ShareStore
+) -> None:
+    def bound_of(used: UsedBytes, size: int) -> str | None:
+        return "owner" if used.owner + size > 21 else None
+
+    await with_file(store, ALICE, "c1", "a" * 32)  # of 7 bytes
+    made = await asyncio.gather(
+        *(
+            links.create_share(
+                ALICE, new(f"s{n}", copies={"a" * 32: f"{n}" * 32}), bound_of=bound_of
+            )
+            for n in range(5)
+        ),
+        return_exceptions=True,
+    )
+    assert sum(isinstance(one, QuotaExceededError) for one in made) == 3
+    assert len(await links.shares(ALICE)) == 2
+    assert (await store.used_bytes(ALICE)).owner == 21
+    await links.create_share(ALICE, new("bare"), bound_of=bound_of)  # takes no bytes

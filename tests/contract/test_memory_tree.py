@@ -1,8 +1,12 @@
 """The tree of messages: versions of messages, the path that is shown, and forks."""
 
+from typing import Any
+
 import pytest
+import sqlalchemy as sa
 
 from memory.conversations import forks
+from memory.conversations.turns import MAX_VERSIONS
 from memory.engine.database import Database
 from memory.errors import (
     ConversationBusyError,
@@ -10,6 +14,7 @@ from memory.errors import (
     ForkTooLongError,
     MessageNotShownError,
     NotOwnMessageError,
+    TooManyVersionsError,
     UnknownFileError,
 )
 from memory.records import (
@@ -19,6 +24,7 @@ from memory.records import (
     NewTurn,
     PictureRecord,
 )
+from memory.schema import agent_messages, agent_sessions
 from tests.contract.conftest import ALICE, BOB, LEASE, Clock, Store, rows_of
 from tests.contract.test_memory_files import added
 
@@ -335,3 +341,35 @@ async def test_another_s_versions_are_none(store: Store) -> None:
     assert await store.versions(ALICE, "no id\0", shown) == {}
     await store.delete(ALICE, "s")
     assert await store.versions(ALICE, "s", shown) == {}
+
+
+async def test_a_message_gets_no_more_versions_than_are_listed(
+    store: Store, database: Database, clock: Clock
+) -> None:
+    await store.exchange(ALICE, "s", "question", "answer")
+    template: dict[str, Any] = {"session_id": "s", "owner_id": ALICE, "status": "complete"}
+    template |= {"created_at": clock(), "turn_id": "", "superseded": True, "content": "former"}
+    kinds = ({"role": "user", "parent_seq": 0}, {"role": "assistant", "parent_seq": 1})
+    rows = [
+        template | kind | {"seq": 3 + 2 * number + offset}
+        for number in range(MAX_VERSIONS - 2)
+        for offset, kind in enumerate(kinds)
+    ]
+    last = {"last_seq": rows[-1]["seq"]}
+
+    def fill(connection: sa.Connection) -> None:
+        connection.execute(sa.insert(agent_messages), rows)
+        connection.execute(sa.update(agent_sessions).values(last))
+
+    await database.write(fill, owner=ALICE)
+    await again(store, 1)
+    with pytest.raises(TooManyVersionsError):
+        await again(store, None)
+    await again(store, 1, "edited")
+    with pytest.raises(TooManyVersionsError):
+        await again(store, None, "edited once more")
+    shown = await store.messages(ALICE, "s")
+    assert [m.content for m in shown] == ["edited", f"new answer {shown[1].seq}"]
+    listed = await store.versions(ALICE, "s", shown)
+    assert len(listed[shown[0].seq]) == MAX_VERSIONS
+    await again(store, None)  # the edited one has an answer of its own

@@ -369,3 +369,44 @@ async def test_nobody_else_reads_or_stops_an_answer_at_another_replica(tmp_path:
         await here.open_gates(said, len(TENTHS))
         await first.done()
         assert await here.until_stored(said, "complete") == WHOLE
+
+
+async def test_a_deletion_at_another_replica_stops_who_writes(tmp_path: Path) -> None:
+    said = canary()
+    async with (
+        house(tmp_path) as here,
+        Browser(here.app.url) as browser,
+        here.asking(browser, said) as (_, first),
+        elsewhere(here, browser) as (app, there),
+    ):
+        await here.write(said, TENTHS[0], first)
+        body = {"id": here.conversation(said)}
+        async with there.http.post(f"{app.url}/history/delete", json=body) as answer:
+            assert answer.status == 200
+        await here.endpoint.wait_aborted(1)
+        assert await here.until_stored(said, "interrupted") == TENTHS[0]
+
+
+@pytest.mark.parametrize("is_elsewhere", [False, True])
+async def test_a_page_that_joins_again_and_again_reads_once(
+    is_elsewhere: bool, tmp_path: Path
+) -> None:
+    said = canary()
+    async with (
+        house(tmp_path) as here,
+        Browser(here.app.url) as browser,
+        here.asking(browser, said) as (_, first),
+        elsewhere(here, browser) as (app, there),
+    ):
+        await here.write(said, TENTHS[0], first)
+        events = (app if is_elsewhere else here.app).application.events
+        tab = (there if is_elsewhere else browser).tab(query=f"?c={here.conversation(said)}")
+        await tab.open()
+        joins = [await tab.join("join", []) for _ in range(10)]
+        async with Following(tab, joins[-1]) as stream:
+            await stream.seen(TENTHS[0].strip())
+            running = 1 if is_elsewhere else 2  # in the one app the asking page's, too
+            await wait_until(lambda: sum(len(box.running) for _, box in events._buffers) == running)
+            await here.open_gates(said, len(TENTHS))
+            event = await stream.done()
+        assert "".join(texts(event.value, "assistant")) == WHOLE

@@ -488,10 +488,10 @@ CASES = {
         made=lambda size: "`" * size,
     ),
     "stored calls": Case(
-        "memory.validation._check_json", work=packed, made=lambda size: "\\" * size
+        "memory.validation.check_values", work=packed, made=lambda size: "\\" * size
     ),
     "stored calls of NUL": Case(
-        "memory.validation._check_json", work=packed, made=lambda size: "\\u000" * (size // 5)
+        "memory.validation.check_values", work=packed, made=lambda size: "\\u000" * (size // 5)
     ),
     "a window of many messages": Case(
         work=lambda said: fit(said, 10**9),

@@ -78,6 +78,7 @@ ROWLESS = {
     "memory.engine.interface": "runs work that it is given",
     "memory.engine.sqlite": "the same",
     "memory.engine.postgres": "the same",
+    "memory.engine.notices": "passes texts among processes, reads no row",
     "memory.engine.erasure": "removes what nobody owns any more, hands out no row",
     "memory.errors": "classes of errors",
     "memory.engine.driver_errors": "translates drivers' errors",

@@ -99,6 +99,7 @@ def runtime_with(spoil: Callable[[SessionMaker], SessionMaker]) -> type[Runtime]
                         FileCopies(self.settings, maker.memory, self.budgets),
                         self.imports,
                         self.budgets,
+                        self.changes,
                     ),
                 )
                 yield

@@ -45,6 +45,7 @@ def accounts_of(runtime: Runtime) -> Accounts:
         admit=nothing,
         page_closed=nothing,
         budgets=runtime.budgets,
+        changes=runtime.changes,
     )
     return Accounts(runtime, events)
 

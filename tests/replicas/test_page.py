@@ -16,7 +16,7 @@ from tests.contract.conftest import postgres_server
 from tests.harness import API
 from tests.processes import Process
 from tests.redis import redis_url
-from tests.replicas.world import HELD, PART, Replicas, house
+from tests.replicas.world import ASKED, HELD, PART, Replicas, house
 from tests.web.chat_page import ChatPage
 from tests.web.conftest import People, browser, people, playwright
 
@@ -89,4 +89,49 @@ async def test_the_page_does_not_notice_a_drained_replica(world: Replicas, peopl
         await expect(page.questions).to_have_text([f"{HELD} for a while", "and on"])
         await expect(page.toast).to_have_count(0)
         # The page asks for the list and the use after each answer; the replicas outlive it.
+        await people.leave()
+
+
+async def at_both(world: Replicas, people: People, text: str) -> tuple[ChatPage, ChatPage]:
+    """Return a page of the first replica that has sent a message, and a page of the same user and
+    conversation at the second one."""
+    page = await people.at(world.direct(0))
+    await page.write(text)
+    conversation = await page.named()
+    return page, await people.same_user(page, world.direct(1), f"?c={conversation}")
+
+
+async def decided(
+    world: Replicas, people: People, answer: str, outcome: str
+) -> tuple[ChatPage, ChatPage]:
+    """Answer a question at the replica that does not write; return the pages of both."""
+    page, other = await at_both(world, people, f"{ASKED} {answer}")
+    for one in (page, other):
+        question = one.frame.get_by_role("heading", name="list_schedules wants")
+        await expect(question).to_be_visible()
+    await other.frame.get_by_role("button", name=answer, exact=True).click()
+    for one in (page, other):
+        await one.settled()
+        await expect(one.answers.last).to_contain_text(f"The tool {outcome}.")
+        await expect(one.frame.get_by_role("heading", name="list_schedules")).to_have_count(0)
+    return page, other
+
+
+async def test_a_page_follows_and_decides_what_happens_at_the_other_replica(
+    world: Replicas, people: People
+) -> None:
+    async with world.replica(0), world.replica(1):
+        await decided(world, people, "Approve", "ran")
+        page, other = await decided(world, people, "Deny", "did not run")
+        await page.ask("hello")
+        await expect(other.questions).to_have_text([f"{ASKED} Deny", "hello"])
+        await expect(other.answers.last).to_contain_text("You said: hello")
+        page, other = await at_both(world, people, f"{HELD} for ever")
+        await world.endpoint.wait_held("for ever")
+        await expect(other.stop).to_be_visible()
+        await other.open_sidebar()
+        await other.recent.get_by_role("button", name=f"Actions for {HELD}").click()
+        await other.frame.get_by_role("menuitem", name="Delete").click()
+        await world.until("SELECT NOT EXISTS (SELECT FROM agent_turns WHERE state = 'running')")
+        await page.left()
         await people.leave()

@@ -14,7 +14,7 @@ import aiohttp
 import asyncpg
 
 from tests.doubles.openai_server import OpenAIDouble
-from tests.doubles.openai_steps import Gate, Request, Step, Text
+from tests.doubles.openai_steps import Gate, Request, Step, Text, ToolCalls
 from tests.harness import WAIT, Browser, Event, Tab, canary, last_text
 from tests.isolation.storm import canaries
 from tests.ports import free_port
@@ -22,6 +22,7 @@ from tests.processes import HOUSE, Process, started
 from tests.replicas.proxy import nginx
 
 HELD = "held"
+ASKED = "asked"
 PART = "So far: "
 TURNS_PER_MINUTE = 20
 # A test sees the rows of all owners, as nothing else does without saying so.
@@ -30,8 +31,14 @@ PUT_OFF = timedelta(minutes=10)
 
 
 def script(request: Request) -> Sequence[Step]:
-    """Answer at once; where the message says so, stop halfway until the test releases it."""
+    """Answer at once; as the message says, stop halfway until the test releases it, or call a tool."""
     said = request.last_user
+    if said.startswith(ASKED):
+        last = request.messages[-1]
+        if last["role"] != "tool":
+            return [ToolCalls([("list_schedules", "{}")])]
+        outcome = "did not run" if "denied" in str(last["content"]) else "ran"
+        return [Text([f"The tool {outcome}."])]
     if said.startswith(HELD):
         return [Text([PART]), Gate(), Text(["You said: ", said])]
     return [Text(["You said: ", said])]
@@ -65,6 +72,7 @@ class Replicas:
             "OPENAI_BASE_URL": self.endpoint.base_url,
             "CMW_MODEL": "script",
             "CMW_USER_FIELD": "user",
+            "CMW_APPROVAL": "all",
         }
         async with started(HOUSE, settings) as process:
             await process.url()

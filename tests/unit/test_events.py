@@ -1,13 +1,18 @@
 """The event server's edits and event buffers."""
 
 import asyncio
+import itertools
+import logging
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import orjson
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from starlette.types import Message, Scope
 
+from cmw_agent.conversations.changes import ConversationChanges
 from cmw_agent.identity.principals import Principal, SessionKey
 from cmw_agent.limits.budgets import Budgets
 from cmw_agent.web.gradio_transport.event_server import EventServer, PageEvent
@@ -17,6 +22,7 @@ from cmw_agent.web.page.drawn_message import DrawnMessage, message
 from cmw_agent.web.security.guard import PRINCIPAL
 from cmw_agent.web.security.route_allowlist import API
 from tests.harness import UNCHANGED, WAIT, Browser, _patched, served, settings_for
+from tests.service import wait_until
 
 MESSAGES = st.lists(
     st.builds(message, st.sampled_from(["user", "assistant"]), st.text(max_size=6)),
@@ -87,6 +93,7 @@ async def test_a_stream_and_a_heartbeat_show_that_they_live_while_nothing_comes(
         admit=admit,
         page_closed=page_closed,
         budgets=Budgets.of(settings_for(tmp_path, max_sessions=2)),
+        changes=ConversationChanges(),
         heartbeat_seconds=0.01,
     )
     key, closed = "a" * 64, asyncio.Event()
@@ -158,3 +165,31 @@ async def test_a_page_is_not_sent_again_what_it_has_put_together(tmp_path: Path)
         whole = await tab.run("send", ["What is my name?", "", "", None], trigger_id=None)
         (answer,) = whole.raw[-1]["output"]["data"][0][-1]["content"]
         assert answer["text"] == "Your name is Ada!"
+
+
+async def test_what_nobody_reads_is_no_error_of_the_app(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def handler(_request: object) -> AsyncIterator[str]:
+        while True:
+            yield str(next(numbers))
+
+    async def nothing(*_: object) -> None:
+        """No turn begins and no page closes here."""
+
+    numbers = itertools.count()
+    server = EventServer(
+        {1: PageEvent("endless", handler, 0, 1)},
+        refusal=lambda _principal, _address: None,
+        admit=nothing,
+        page_closed=nothing,
+        budgets=Budgets.of(settings_for(tmp_path, max_sessions=2)),
+        changes=ConversationChanges(),
+        unread_seconds=0.01,
+    )
+    joining = Exchange("POST", "/queue/join", {"fn_index": 1, "data": [], "session_hash": "a" * 64})
+    with caplog.at_level(logging.INFO):
+        await server(joining.scope, joining.receive, joining.send)
+        await wait_until(lambda: not len(server))
+    assert [record.levelname for record in caplog.records if "read" in record.message] == ["INFO"]
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]

@@ -78,6 +78,7 @@ def history_of(
         FileCopies(runtime.settings, lambda _: memory, runtime.budgets),
         runtime.imports,
         runtime.budgets,
+        runtime.changes,
         clock=clock,
     )
 

@@ -96,6 +96,16 @@ class People:
         self.watch.over(context)
         return await ChatPage(await context.new_page(), url).open()
 
+    async def same_user(self, page: ChatPage, url: str, query: str = "") -> ChatPage:
+        """Return a page of the same user in another browser, which shares nothing but the cookie."""
+        context = await self._browser.new_context(viewport=WIDE, reduced_motion="reduce")
+        context.set_default_timeout(WAIT_MS)
+        cookies = await page.page.context.cookies()
+        await context.add_cookies(cookies)  # type: ignore[arg-type]
+        self.watch.origins.add(url)
+        self.watch.over(context)
+        return await ChatPage(await context.new_page(), url).open(query)
+
     async def leave(self) -> None:
         """Close all browser contexts."""
         for context in self._browser.contexts:

@@ -154,7 +154,7 @@ class EmbedRoutes:
         ):  # not there: nothing was said yet
             stored = await memory.messages(principal.id, conversation, limit=SHOWN)
         now = time.time()
-        pending = self._services.approvals.pending(principal.id, conversation)
+        pending = await self._services.approval_service.pending(principal, conversation)
         return JSONResponse(
             {
                 "session_id": conversation,
@@ -198,8 +198,8 @@ class EmbedRoutes:
         """Approve or deny a call that waits in the visitor's own conversation."""
         principal, _ = self._visitor(request, agent_id)
         conversation = await self._callers.current(principal)
-        self._services.approvals.answer(
-            principal.id, conversation, body.call, body.answer, body.arguments
+        await self._services.approval_service.answer(
+            principal, conversation, body.call, body.answer, body.arguments
         )
         return JSONResponse({})
 

@@ -273,7 +273,7 @@ class RestSessions:
         principal = session_of(holder, agent_id, session_id)
         stored = await self._lookup.conversation(principal)
         now = time.time()
-        pending = self._services.approvals.pending(principal.id, stored.conversation_id)
+        pending = await self._services.approval_service.pending(principal, stored.conversation_id)
         return PendingApprovalList(
             waiting=[
                 PendingApprovalResponse(
@@ -293,8 +293,8 @@ class RestSessions:
         self._callers.profile(agent_id, by_key(holder))
         principal = session_of(holder, agent_id, session_id)
         stored = await self._lookup.conversation(principal)
-        self._services.approvals.answer(
-            principal.id,
+        await self._services.approval_service.answer(
+            principal,
             stored.conversation_id,
             body.call,
             body.answer,

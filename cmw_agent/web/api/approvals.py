@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from cmw_agent.chat.approval_registry import ApprovalRegistry
+from cmw_agent.chat.approvals import ApprovalService
 from cmw_agent.core.errors import InvalidMessageError
 from cmw_agent.core.sanitize import sanitize_json
 from cmw_agent.identity.principals import Principal
@@ -28,10 +28,10 @@ class ApprovalRoutes:
     """The routes of approvals.
 
     Args:
-        approvals: Returns what waits; raises `Unavailable` before the start and after the end.
+        approvals: Returns the service of what waits; raises `Unavailable` before the start and after the end.
     """
 
-    def __init__(self, approvals: Callable[[], ApprovalRegistry]) -> None:
+    def __init__(self, approvals: Callable[[], ApprovalService]) -> None:
         self._approvals = approvals
 
     def routes(self) -> list[Route]:
@@ -46,7 +46,7 @@ class ApprovalRoutes:
         """What waits in a conversation of the one who asks."""
         conversation = request.query_params.get("c", "")
         now = time.time()
-        pending = self._approvals().pending(principal.id, conversation)
+        pending = await self._approvals().pending(principal, conversation)
         return JSONResponse({"waiting": [_item(approval, now) for approval in pending]})
 
     async def settle(self, request: Request, principal: Principal) -> Response:
@@ -59,7 +59,9 @@ class ApprovalRoutes:
         arguments, always = content.get("arguments"), content.get("always", False)
         if not isinstance(arguments, dict | None) or not isinstance(always, bool):
             raise InvalidMessageError("The arguments must be a JSON object.", status=400)
-        self._approvals().answer(principal.id, conversation, call, answer, arguments, always=always)
+        await self._approvals().answer(
+            principal, conversation, call, answer, arguments, always=always
+        )
         return JSONResponse({})
 
 

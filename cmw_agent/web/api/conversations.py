@@ -23,6 +23,7 @@ from cmw_agent.conversations.cursors import InvalidCursorError, decode_cursor, e
 from cmw_agent.conversations.export import FORMATS, all_written, formats, written
 from cmw_agent.conversations.service import ConversationService, page_size
 from cmw_agent.core.errors import InvalidMessageError, NotFoundError
+from cmw_agent.core.http_headers import tab_of
 from cmw_agent.identity.principals import Principal
 from cmw_agent.limits.budgets import Budgets
 from cmw_agent.web.api.endpoint import body, guarded, text
@@ -223,24 +224,30 @@ class HistoryRoutes:
     async def rename(self, request: Request, principal: Principal) -> Response:
         """Another title for a conversation."""
         content = await body(request)
-        title = await self._history().rename(principal, text(content, "id"), text(content, "title"))
+        title = await self._history().rename(
+            principal, text(content, "id"), text(content, "title"), tab=tab_of(request.headers)
+        )
         return JSONResponse({"title": title})
 
     async def arrange(self, request: Request, principal: Principal) -> Response:
         """Pin, archive or file a conversation, or take that back."""
         content = await body(request)
         change = Arrangement(_flag(content, "pinned"), _flag(content, "archived"), _folder(content))
-        stored = await self._history().arrange(principal, text(content, "id"), change)
+        stored = await self._history().arrange(
+            principal, text(content, "id"), change, tab=tab_of(request.headers)
+        )
         return JSONResponse(_item(stored))
 
     async def delete(self, request: Request, principal: Principal) -> Response:
         """Put a conversation out of sight."""
-        await self._history().delete(principal, text(await body(request), "id"))
+        conversation_id = text(await body(request), "id")
+        await self._history().delete(principal, conversation_id, tab=tab_of(request.headers))
         return JSONResponse({})
 
     async def restore(self, request: Request, principal: Principal) -> Response:
         """Take a deletion back."""
-        await self._history().restore(principal, text(await body(request), "id"))
+        conversation_id = text(await body(request), "id")
+        await self._history().restore(principal, conversation_id, tab=tab_of(request.headers))
         return JSONResponse({})
 
     async def forget(self, request: Request, principal: Principal) -> Response:
@@ -250,7 +257,8 @@ class HistoryRoutes:
             raise InvalidMessageError(
                 "Nothing was deleted: the request does not say that it is sure."
             )
-        return JSONResponse({"deleted": await self._history().forget(principal)})
+        deleted = await self._history().forget(principal, tab=tab_of(request.headers))
+        return JSONResponse({"deleted": deleted})
 
 
 def _page(conversations: list[Conversation], size: int) -> dict[str, Any]:

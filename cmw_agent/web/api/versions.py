@@ -14,6 +14,7 @@ from starlette.routing import Route
 from cmw_agent.chat.service import ChatService
 from cmw_agent.conversations.service import ConversationService
 from cmw_agent.core.errors import InvalidMessageError
+from cmw_agent.core.http_headers import tab_of
 from cmw_agent.identity.principals import Principal
 from cmw_agent.web.api.endpoint import body, guarded, text
 
@@ -55,7 +56,9 @@ class VersionRoutes:
     async def select(self, request: Request, principal: Principal) -> Response:
         """Show the version of a conversation that leads through a message."""
         content = await body(request)
-        await self._history().select_version(principal, text(content, "id"), _seq(content))
+        await self._history().select_version(
+            principal, text(content, "id"), _seq(content), tab=tab_of(request.headers)
+        )
         return JSONResponse({})
 
     async def fork(self, request: Request, principal: Principal) -> Response:
@@ -63,7 +66,9 @@ class VersionRoutes:
         content = await body(request)
         address = request.client.host if request.client is not None else None
         await self._chat().admit(principal, address)
-        fork = await self._history().fork(principal, text(content, "id"), _seq(content), address)
+        fork = await self._history().fork(
+            principal, text(content, "id"), _seq(content), address, tab=tab_of(request.headers)
+        )
         return JSONResponse({"id": fork})
 
 

@@ -18,20 +18,29 @@ from typing import Any
 
 import orjson
 from fastapi import Request
+from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import Message, Receive, Scope, Send
 
+from cmw_agent.conversations.changes import ConversationChanges
 from cmw_agent.core.errors import UserError, describe_exception
+from cmw_agent.core.http_headers import tab_of
 from cmw_agent.core.logs import get_logger
 from cmw_agent.core.random_ids import RandomIdPool
 from cmw_agent.identity.principals import Principal, SessionKey
 from cmw_agent.limits.budgets import Budgets, Hold
 from cmw_agent.observability.observers import request_id_of
 from cmw_agent.web.gradio_transport import environment as _environment  # noqa: F401  (before gradio)
-from cmw_agent.web.gradio_transport.mailboxes import UNREAD_SECONDS, EventBuffer, EventBuffers
+from cmw_agent.web.gradio_transport.mailboxes import (
+    UNREAD_SECONDS,
+    EventBuffer,
+    EventBuffers,
+    NotReadError,
+)
 from cmw_agent.web.gradio_transport.protocol import (
     UNCHANGED,
     Notice,
+    alive,
     closing,
     completed,
     edits,
@@ -108,7 +117,9 @@ class EventServer:
             raises a `UserError` where there were enough for now.
         page_closed: Awaited when the heartbeat of a page has gone.
         budgets: Bounds how many sessions have something to read, and how many heartbeats there are.
+        changes: What changes in the conversations of a page's owner, which the heartbeat tells the page.
         heartbeat_seconds: How often a stream shows that it lives.
+        unread_seconds: How long an event waits for somebody to read it.
     """
 
     def __init__(
@@ -119,7 +130,9 @@ class EventServer:
         admit: Callable[[Principal, str | None], Awaitable[None]],
         page_closed: Callable[[SessionKey, Principal], Awaitable[None]],
         budgets: Budgets,
+        changes: ConversationChanges,
         heartbeat_seconds: float = HEARTBEAT_SECONDS,
+        unread_seconds: float = UNREAD_SECONDS,
     ) -> None:
         self._functions = functions
         self._refusal = refusal
@@ -127,7 +140,8 @@ class EventServer:
         self._page_closed = page_closed
         self._beat = heartbeat_seconds
         self._budgets = budgets
-        self._buffers = EventBuffers(budgets)
+        self._changes = changes
+        self._buffers = EventBuffers(budgets, unread_seconds)
         self._heartbeats: dict[object, tuple[Principal, asyncio.Event]] = {}
         self._is_leaving = False
         self._ids = RandomIdPool()
@@ -261,6 +275,9 @@ class EventServer:
                     principal=buffer.principal.log_name,
                 )
                 ending = failed(event, error)
+            except NotReadError:
+                log.info("event not read", principal=buffer.principal.log_name)
+                ending = failed(event, UserError())
             except Exception as error:  # noqa: BLE001 (its id is shown, its place is logged)
                 user_error = UserError()
                 log.error(  # noqa: TRY400 (its places are named, its text is not)
@@ -296,7 +313,7 @@ class EventServer:
         return (UNCHANGED,) * len(last) if call.from_page else last
 
     async def _fetched(self, buffer: EventBuffer) -> None:
-        async with asyncio.timeout(UNREAD_SECONDS):
+        async with asyncio.timeout(buffer.unread_seconds):
             while buffer.messages:
                 buffer.fetched.clear()
                 await buffer.fetched.wait()
@@ -369,6 +386,7 @@ class EventServer:
     async def _live(self, scope: Scope, receive: Receive, send: Send, hold: Hold) -> None:
         principal = scope[PRINCIPAL]
         key = SessionKey.parse(scope["path"].rpartition("/")[2])
+        tab = tab_of(Headers(scope=scope))
         await send({"type": "http.response.start", "status": 200, "headers": STREAM_HEADERS})
         over = asyncio.Event()
         if self._is_leaving:
@@ -377,11 +395,13 @@ class EventServer:
         me = object()
         self._heartbeats[me] = principal, over
         try:
-            while not gone.done():
-                await send(
-                    {"type": "http.response.body", "body": b"data: ALIVE\n\n", "more_body": True}
-                )
-                await asyncio.wait([gone], timeout=self._beat)
+            with self._changes.reading(principal.id) as reader:
+                gone.add_done_callback(lambda _: reader.arrived.set())
+                with _repeated(self._beat, reader.arrived.set):
+                    while not gone.done():
+                        body = alive(reader.take(), tab)
+                        await send({"type": "http.response.body", "body": body, "more_body": True})
+                        await reader.arrived.wait()
             if over.is_set():
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:

@@ -14,6 +14,10 @@ UNREAD_SECONDS = 30.0  # how long an event waits for somebody to read it
 UNREAD_MESSAGES = 32  # that wait for a slow reader before its events pause
 
 
+class NotReadError(TimeoutError):
+    """Nobody has read an event for too long: there is nobody to tell."""
+
+
 @dataclass(slots=True)
 class EventBuffer:
     """Messages that one session's page has not read yet.
@@ -29,6 +33,7 @@ class EventBuffer:
         open_events: Ids of the events that have not ended.
         reader: Whoever reads now.
         farewell: What goes out last, once the stream is to end.
+        unread_seconds: How long a writer waits for the reader.
     """
 
     principal: Principal
@@ -41,16 +46,20 @@ class EventBuffer:
     open_events: set[str] = field(default_factory=set)
     reader: object | None = None
     farewell: bytes | None = None
+    unread_seconds: float = UNREAD_SECONDS
 
     async def put(self, message: bytes) -> None:
         """Add a message; wait while the reader is far behind.
 
         Raises:
-            TimeoutError: Nobody read for too long.
+            NotReadError: Nobody read for too long.
         """
         while len(self.messages) >= UNREAD_MESSAGES:
             self.fetched.clear()
-            await asyncio.wait_for(self.fetched.wait(), UNREAD_SECONDS)
+            try:
+                await asyncio.wait_for(self.fetched.wait(), self.unread_seconds)
+            except TimeoutError:
+                raise NotReadError from None
         self.messages.append(message)
         self.arrived.set()
 
@@ -86,10 +95,12 @@ class EventBuffers:
 
     Args:
         budgets: Bounds how many there are.
+        unread_seconds: How long an event waits for somebody to read it.
     """
 
-    def __init__(self, budgets: Budgets) -> None:
+    def __init__(self, budgets: Budgets, unread_seconds: float = UNREAD_SECONDS) -> None:
         self._budgets = budgets
+        self._unread_seconds = unread_seconds
         self._buffers: dict[str, EventBuffer] = {}
 
     def __len__(self) -> int:
@@ -116,7 +127,9 @@ class EventBuffers:
         while (bound := self._budgets.bound(MAILBOXES, principal.id, network)) is not None:
             self._make_room(bound, principal, network)
         hold = self._budgets.take(MAILBOXES, principal.id, network)
-        buffer = self._buffers[key] = EventBuffer(principal, hold, network)
+        buffer = self._buffers[key] = EventBuffer(
+            principal, hold, network, unread_seconds=self._unread_seconds
+        )
         return buffer
 
     def drop(self, key: str, buffer: EventBuffer) -> None:

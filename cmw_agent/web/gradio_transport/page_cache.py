@@ -37,7 +37,7 @@ HEAD_TAGS = ICON + (
     b'<script src="effort.js" defer></script>'
     b'<script src="shares.js" defer></script><script src="versions.js" defer></script>'
     b'<script src="temporary.js" defer></script><script src="switching.js" defer></script>'
-    b'<script src="attention.js" defer></script>'
+    b'<script src="attention.js" defer></script><script src="elsewhere.js" defer></script>'
 )
 BASE_TAG = re.compile(rb"<base [^>]*>")
 # Pictures by address are refused to the page: its own, and the manifest's, which browsers fetch.

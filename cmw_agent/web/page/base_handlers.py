@@ -13,6 +13,7 @@ import gradio as gr
 from cmw_agent.chat.commands import BeginNew, ControlReply, run_control_command
 from cmw_agent.chat.turn import TurnReader
 from cmw_agent.conversations.sessions import LiveSession
+from cmw_agent.core.http_headers import tab_of
 from cmw_agent.core.store_errors import mapped_store_errors
 from cmw_agent.runtime.runtime import Runtime
 from cmw_agent.web.gradio_transport.protocol import UNCHANGED, Notice
@@ -52,6 +53,7 @@ class BaseHandlers:
         url = request.request.url if request.request is not None else None
         session.origin = f"{url.scheme}://{url.netloc}" if url is not None else ""
         session.address = request.client.host if request.client is not None else None
+        session.tab = tab_of(request.request.headers) if request.request is not None else None
         await self._runtime.visit(session)
         return session
 

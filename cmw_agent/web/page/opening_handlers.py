@@ -1,5 +1,6 @@
 """Handlers that open a conversation on the page, switch to another one or begin a new one."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any
@@ -63,8 +64,23 @@ class OpeningHandlers(BaseHandlers):
             yield shown, page.shown_id, model, kept.get(EFFORT)
 
     async def join(self, request: gr.Request) -> AsyncGenerator[Shown, None]:
-        """Stream the answer that is being written in the page's conversation, if one is."""
+        """Stream the answer that is being written in the page's conversation, if one is.
+
+        A page reads it once: joining again ends the event that has joined before.
+        """
         session = await self._session(request, adopt=True)
+        former, session.joining = session.joining, asyncio.current_task()
+        if former is not None:
+            former.cancel()
+        try:
+            async with contextlib.aclosing(self._joined(session)) as values:
+                async for shown in values:
+                    yield shown
+        finally:
+            if session.joining is asyncio.current_task():
+                session.joining = None
+
+    async def _joined(self, session: LiveSession) -> AsyncGenerator[Shown, None]:
         if temporary_chat(session) is not None:
             yield await self._present(session)
             return

@@ -171,6 +171,7 @@ OPEN_ROUTES: tuple[Route, ...] = (
     Route("GET", "/temporary.js", caching="no-cache"),
     Route("GET", "/switching.js", caching="no-cache"),
     Route("GET", "/attention.js", caching="no-cache"),
+    Route("GET", "/elsewhere.js", caching="no-cache"),
     Route("GET", "/approvals.js", caching="no-cache"),
     Route("GET", "/approvals"),
     Route("POST", "/approvals"),

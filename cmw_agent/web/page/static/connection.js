@@ -19,6 +19,7 @@
   const AWAY = new Set([502, 503, 504]); // the server, or a proxy in front of it, takes nothing now
   const SSE = { headers: { "content-type": "text/event-stream" } };
   const CLOSED = '"msg":"close_stream"';
+  const CHANGES = "event: changes\ndata: ";
   const encoder = new TextEncoder();
   const joined = new Set(); // events of the stream that is open, or about to be
   let joining = 0; // requests that join one
@@ -159,6 +160,22 @@
     return new Response(new Blob(endings()).stream(), SSE);
   }
 
+  // What the server tells the page between two beats: changes in its user's conversations.
+  async function hear(reader) {
+    const decoder = new TextDecoder();
+    let tail = "";
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) return;
+      const parts = (tail + decoder.decode(value, { stream: true })).split("\n\n");
+      tail = parts.pop();
+      for (const part of parts) {
+        if (!part.startsWith(CHANGES)) continue;
+        for (const change of JSON.parse(part.slice(CHANGES.length))) fire("changed", change);
+      }
+    }
+  }
+
   // To Gradio it never ends. Its end at the server is the first sign of a lost connection.
   function heartbeat(url, signal) {
     async function live(controller) {
@@ -166,8 +183,7 @@
         try {
           const answer = await request(url, { signal });
           if (!answer.ok && answer.status < 500) return;
-          const reader = answer.body.getReader();
-          while (!(await reader.read()).done);
+          await hear(answer.body.getReader());
         } catch (error) {
           if (signal?.aborted) {
             controller.error(error);

@@ -55,6 +55,7 @@
       type: "button", className: "cmw-more", "aria-label": `Actions for ${item.title}`,
       "aria-haspopup": "menu", "aria-expanded": "false",
     }, "⋯");
+    if (window.cmw.isReady?.(item.id)) link.append(make("span", { className: "cmw-snippet" }, "Answer ready"));
     if (item.archived && query()) link.append(make("span", { className: "cmw-snippet" }, "In the archive"));
     const row = make("li", {}, link, open);
     row.dataset.id = item.id;
@@ -230,7 +231,7 @@
       if (isHere) row.querySelector(".cmw-more").focus();
       try {
         if (keep && input.value !== props.value) await save(input.value);
-      } finally { changed(); }
+      } finally { refresh(); }
     });
     input.addEventListener("keydown", (event) => {
       if (event.key !== "Enter" && event.key !== "Escape") return;
@@ -255,7 +256,7 @@
       button.addEventListener("click", () => { status.hidden = true; arrange(item, undo); });
       tell(note, button);
     }
-    changed();
+    refresh();
   });
 
   const remove = guarded(async (item) => {
@@ -266,10 +267,10 @@
     undo.addEventListener("click", guarded(async () => {
       await ask("history/restore", { id: item.id });
       if (here) window.cmw.go(`?c=${encodeURIComponent(item.id)}`);
-      else { status.hidden = true; changed(); }
+      else { status.hidden = true; refresh(); }
     }));
     tell(`“${item.title}” was deleted.`, undo);
-    changed();
+    refresh();
   });
 
   const download = guarded(async (path) => {
@@ -288,7 +289,7 @@
     store.clear();
     document.querySelector("#cmw-new")?.click();
     tell(deleted === 1 ? "1 conversation was deleted." : `${deleted} conversations were deleted.`);
-    changed();
+    refresh();
   });
 
   /* -- building it -- */
@@ -322,16 +323,8 @@
     refresh();
   }
 
-  // What one tab changes, the others of this browser draw too; nothing but the sign is sent.
-  const tabs = new BroadcastChannel("cmw.list");
-  tabs.addEventListener("message", refresh);
-  function changed() {
-    tabs.postMessage(null); // oxlint-disable-line unicorn/require-post-message-target-origin (a channel has none)
-    return window.cmw.refresh();
-  }
-
   window.cmw.refresh = refresh;
-  window.cmw.changed = changed;
+  window.cmw.isListed = (id) => Boolean(root?.querySelector(`li[data-id="${CSS.escape(id)}"]`));
   const look = () => {
     const place = document.getElementById("cmw-history");
     if (place) { watch.disconnect(); build(place); }

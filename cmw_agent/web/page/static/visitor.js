@@ -7,6 +7,7 @@
 (() => {
   "use strict";
   const HEADER = "x-cmw-visitor";
+  const TAB = "x-cmw-tab"; // the server tells this page what others do, and marks what it has done itself
   const PAGE = "x-cmw-page"; // whose page sends a request: the server refuses it for anybody else
   const KEY = "cmw.visitor";
   const base = new URL(".", document.baseURI);
@@ -25,6 +26,12 @@
     watch.observe(document.documentElement, { childList: true, subtree: true });
   });
 
+  function newKey() {
+    const bytes = crypto.getRandomValues(new Uint8Array(16));
+    return Array.from(bytes, (b) => b.toString(16).padStart(2, "0")).join("");
+  }
+
+  const tab = newKey();
   let token = null;
   try { token = sessionStorage.getItem(KEY); } catch { /* storage is refused as well */ }
 
@@ -48,8 +55,8 @@
     const url = new URL(input instanceof Request ? input.url : String(input), document.baseURI);
     if (url.origin !== base.origin) return realFetch(input, options);
     await known;
-    if (!token && !name) return realFetch(input, options);
     const headers = new Headers(options?.headers ?? (input instanceof Request ? input.headers : undefined));
+    headers.set(TAB, tab);
     if (token) headers.set(HEADER, token);
     if (name) headers.set(PAGE, name);
     return realFetch(input, { ...options, headers });
@@ -99,7 +106,8 @@
   const WIDE = matchMedia("(min-width: 1100px)");
   let running = false;
   let isLeft = false; // the page has gone to another chat than the one that its last event was for
-  let isWritten = false; // an answer is being written in the page's conversation, which is not joined yet
+  let isOpening = true; // the conversation that the address names is still to come
+  let written = null; // the conversation in which an answer is being written that the page has not joined yet
 
   // `change` is how the browser's history takes it: a conversation that is left stays in it.
   function setConversation(id, change = "replaceState") {
@@ -138,17 +146,27 @@
   // conversation which the page has left ends on the page first.
   function join() {
     if (running) return;
-    isWritten = false;
+    written = null;
     begin(); // messages that wait are sent behind it
     document.querySelector("#cmw-join")?.click();
+  }
+
+  function joinWritten() {
+    if (written && !isOpening && written === window.cmw.conversation()) join();
+  }
+
+  // Joins the answer that is being written in a conversation once the page shows that one and is idle.
+  function joinIn(id) {
+    written = id;
+    joinWritten();
   }
 
   const fire = (event, detail) => document.dispatchEvent(new CustomEvent(`cmw:${event}`, { detail }));
 
   // The page's address names another chat now, or a new one; its messages are still to come.
   function leaving() {
-    isLeft = true;
-    isWritten = false;
+    isLeft = isOpening = true;
+    written = null;
     fire("leaving");
   }
 
@@ -158,10 +176,7 @@
     // The user has signed out: that is no cookie that has gone.
     signedOut() { try { localStorage.removeItem(LAST); } catch { /* nothing is stored */ } },
     // The key makes it harmless to send the same message twice.
-    newKey() {
-      const bytes = crypto.getRandomValues(new Uint8Array(16));
-      return Array.from(bytes, (b) => b.toString(16).padStart(2, "0")).join("");
-    },
+    newKey,
     box,
     fire,
     setConversation,
@@ -169,6 +184,7 @@
     isLeft: () => isLeft,
     // An answer begins: to a message, to an old one once more, or to a button's text.
     busy: begin,
+    joinIn,
     // A button below an answer was pressed: its text is sent, and what stands in the box stays.
     say: (text, model) => [text, window.cmw.messageKey(), "", choice(model)],
     idle(shown) {
@@ -179,8 +195,8 @@
       const hasLeft = address && id && address !== id && !isLeft;
       if (hasLeft) setConversation(null);
       if (shown && !isLeft) showEarlier(shown.includes("+"));
-      window.cmw.changed?.();
-      if (isWritten) join();
+      window.cmw.refresh?.();
+      joinWritten();
       fire(hasLeft ? "opened" : "idle", shown !== null);
     },
     // The page may have asked for a conversation that is not there, or another's.
@@ -190,14 +206,16 @@
       document.body.classList.add("cmw-opened");
       if (new URL(location.href).searchParams.get("c") !== id) setConversation(null);
       window.cmw.refresh?.();
-      isWritten = shown.endsWith("*");
-      if (isWritten) join();
+      isOpening = false;
+      if (shown.endsWith("*")) written = id;
+      joinWritten();
       fire("opened");
     },
     leaving,
     leave() {
       setConversation(null, "pushState");
       leaving();
+      isOpening = false;
       showEarlier(false);
       window.cmw.refresh?.();
       if (!WIDE.matches && sideIsOpen()) toggleSide();
