@@ -79,9 +79,7 @@ class Tree:
         """Return all versions of a message."""
         one = self.messages[seq]
         return tuple(
-            other
-            for other, each in sorted(self.messages.items())
-            if (each.parent, each.role) == (one.parent, one.role)
+            other for other, each in sorted(self.messages.items()) if each.parent == one.parent
         )
 
     def add(self, seq: int, parent: int, role: str, content: str) -> None:

@@ -39,8 +39,8 @@ async def done(runtime: Runtime, *values: Any, principal: Principal = ALICE) -> 
 
 async def test_what_is_deleted_while_it_is_imported_does_not_come_back(tmp_path: Path) -> None:
     async with running_app(settings_for(tmp_path)) as runtime:
-        run = runtime.imports.run(ALICE, TARGET, pieces(own(), own()))
-        assert await anext(run) == {"imported": 0, "refused": 0}
+        run = runtime.imports.run(ALICE, TARGET, pieces(own("a"), own("b")))
+        assert await anext(run) == {"imported": 0, "skipped": 0, "refused": 0}
         await runtime.history.forget(BOB)
         await runtime.history.forget(ALICE)
         last = [line async for line in run][-1]
@@ -51,7 +51,7 @@ async def test_what_is_deleted_while_it_is_imported_does_not_come_back(tmp_path:
 
 async def test_an_import_that_is_left_keeps_what_came_and_shows_no_half(tmp_path: Path) -> None:
     async with running_app(settings_for(tmp_path)) as runtime:
-        run = runtime.imports.run(ALICE, TARGET, pieces(*[own()] * 50))
+        run = runtime.imports.run(ALICE, TARGET, pieces(*map(own, map(str, range(50)))))
         await anext(run)
         await run.aclose()
         assert runtime.budgets.used("imports") == 0
@@ -89,7 +89,7 @@ async def test_more_text_than_an_hour_s_share_ends_an_import_and_is_said(tmp_pat
     settings = settings_for(tmp_path, max_import_mb=1)
     async with running_app(settings) as runtime:
         answer = {"role": "assistant", "content": "y" * 400_000}
-        found = [await done(runtime, own("t", answer, answer)) for _ in range(3)]
+        found = [await done(runtime, own(str(n), answer, answer)) for n in range(3)]
         assert [line["is_complete"] for line in found] == [True, True, False]
         assert "please import the rest in an hour" in found[-1]["sentence"]
         assert (await done(runtime, own(), principal=BOB))["is_complete"]
@@ -99,7 +99,7 @@ async def test_short_messages_count_for_the_rows_that_they_take(tmp_path: Path) 
     settings = settings_for(tmp_path, max_import_mb=1)
     async with running_app(settings) as runtime:
         messages = [{"role": "user", "content": "y"}] * 5_000
-        last = await done(runtime, *[own("t", *messages)] * 3)
+        last = await done(runtime, *[own(str(n), *messages) for n in range(3)])
         assert (last["imported"], last["is_complete"]) == (2, False)
         assert "please import the rest in an hour" in last["sentence"]
 

@@ -1,7 +1,7 @@
 """Turns the worker's messages into records that the memory stores."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, get_args
 
@@ -47,7 +47,7 @@ def message_record(
     created_at: datetime,
     limits: ImportLimits,
 ) -> MessageToImport:
-    """Return a message that can be stored.
+    """Return a message that can be stored; its seq is its index and 1.
 
     Args:
         item: An `ImportedMessage` as the worker writes it.
@@ -59,7 +59,13 @@ def message_record(
         UnreadableError: The worker has not written what it should.
     """
     try:
-        return _record(item, files, created_at, limits)
+        parent, files_from = item["parent"], item.get("files_from")
+        return replace(
+            _record(item, files, created_at, limits),
+            parent_seq=0 if parent is None else int(parent) + 1,
+            is_shown=bool(item["is_shown"]),
+            files_seq=None if files_from is None else int(files_from) + 1,
+        )
     except (KeyError, TypeError, ValueError):
         raise UnreadableError("worker") from None
 

@@ -11,13 +11,25 @@ from datetime import datetime
 from typing import Any
 
 from cmw_agent.conversations.importing.message_records import message_record, moment
+from cmw_agent.conversations.importing.recognition import (
+    arrangement_of,
+    mark_of,
+    original_of,
+    share_of,
+)
 from cmw_agent.conversations.importing.records import SOURCE_NAMES, UnreadableError
 from cmw_agent.conversations.importing.report import ImportReport
 from cmw_agent.core.errors import UserError
 from cmw_agent.files.service import Files
 from cmw_agent.identity.principals import Principal
 from cmw_agent.limits.budgets import Budgets
-from memory.conversations.imports import ImportedHead, ImportPart, MessageToImport
+from memory.conversations.imports import (
+    ImportedHead,
+    ImportMark,
+    ImportPart,
+    Known,
+    MessageToImport,
+)
 from memory.errors import (
     ConversationNotFoundError,
     DatabaseUnavailableError,
@@ -68,6 +80,8 @@ class _Current:
     seq: int = 0
     written_at: datetime | None = None
     held: list[MessageToImport] = field(default_factory=list)  # until it is known what follows
+    mark: ImportMark | None = None
+    known: Known | None = None
     is_skipped: bool = False
 
 
@@ -130,8 +144,8 @@ class ImportRun:
                 title, count = str(event.get("title")), int(event.get("count", 1))
                 self.report.refuse(title, str(event.get("reason")), count)
             case "conversation":
-                self._current = _Current(event)
                 self._stored_files.clear()
+                self._current = await self._begin(event)
             case "file":
                 self._stored_files.append(await self._file(event, events))
             case "messages" if self._current is not None:
@@ -142,12 +156,29 @@ class ImportRun:
             case _:
                 raise UnreadableError("worker")
 
+    async def _begin(self, event: Event) -> _Current:
+        mark = mark_of(event)
+        try:
+            known = await self._known(mark, event)
+        except DatabaseUnavailableError:
+            raise UnreadableError("full") from None
+        is_same = known == "same"
+        self.report.known += is_same
+        self.report.share_read = share_of(event)
+        return _Current(event, mark=mark, known=known, is_skipped=is_same)
+
+    async def _known(self, mark: ImportMark, event: Event) -> Known | None:
+        """Return what the importer has of a conversation: as an import, or as the original."""
+        known = await self.memory.known_import(self.principal.id, mark)
+        if known == "same" or self.report.source != "own":
+            return known
+        original = await original_of(self.memory, self.principal.id, event)
+        return original if original == "same" else known or original
+
     async def _messages(self, current: _Current, event: Event) -> None:
-        messages = [
-            self._message(current, item)
-            for item in event.get("messages", ())
-            if item.get("is_shown")
-        ]
+        if current.is_skipped:
+            return
+        messages = [self._message(current, item) for item in event.get("messages", ())]
         await self._store(current, is_last=False)
         current.held = messages
 
@@ -155,6 +186,7 @@ class ImportRun:
         await self._store(current, is_last=True)
         if not current.is_skipped:
             self.report.imported += 1
+            self.report.notes["changed"] += current.known == "changed"
             for kind, count in current.event.get("notes", {}).items():
                 self.report.notes[kind] += count
 
@@ -182,6 +214,8 @@ class ImportRun:
                 current.seq = await self.memory.import_part(self.principal.id, part)
         except DatabaseUnavailableError:
             raise UnreadableError("full") from None
+        except ValueError:
+            raise UnreadableError("worker") from None
         except (ConversationNotFoundError, InvalidTextError) as error:
             is_gone = isinstance(error, ConversationNotFoundError)
             self.report.refuse(head.title, "changed" if is_gone else "stored")
@@ -207,6 +241,8 @@ class ImportRun:
                 tenant_id=target.tenant_id,
                 external_id=target.external_id,
             ),
+            mark=current.mark,
+            arrangement=arrangement_of(event),
         )
 
     def _started_at(self, current: _Current) -> datetime:
@@ -226,6 +262,11 @@ class ImportRun:
 
     async def _file(self, event: Event, events: AsyncIterator[Event]) -> StoredFile | None:
         name, stored = str(event.get("name")), None
+        is_skipped = self._current is not None and self._current.is_skipped
+        if is_skipped and event.get("is_there") is True:
+            await _FileBody(events).drain()
+        if is_skipped:
+            return None
         if event.get("is_there") is not True:
             self.report.lose_file(name, NO_FILE)
             return None
