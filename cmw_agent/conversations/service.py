@@ -8,6 +8,7 @@ import contextlib
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from cmw_agent.conversations.importing.service import ImportService
 from cmw_agent.conversations.running_turns import RunningTurns
@@ -250,6 +251,10 @@ class ConversationService:
         await self._files.forget(principal)
         with mapped_store_errors():
             return await self._memory_of(principal).forget(principal.id)
+
+    def import_state(self, principal: Principal) -> dict[str, Any] | None:
+        """Return how far the principal's newest import is; None where there is none."""
+        return self._imports.state(principal)
 
     async def conversation(self, principal: Principal, conversation: str) -> Conversation:
         """Return a conversation without its messages."""

@@ -85,7 +85,7 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
         "cmw_agent.channels.whatsapp.client.WhatsAppClient.media",
         "cmw_agent.files.extraction._communicate",
         "cmw_agent.files.storage.FileStore.receive",
-        "cmw_agent.conversations.importing.service.ImportService._write",
+        "cmw_agent.conversations.importing.upload.ExportUploads._write",
         "cmw_agent.conversations.archive_export._read",
         "cmw_agent.conversations.zip_stream._Sink.write",
         "cmw_agent.llm.endpoint.read_error_body",

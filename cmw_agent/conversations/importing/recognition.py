@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from cmw_agent.conversations.importing.fingerprint import Fingerprint
-from cmw_agent.conversations.importing.records import UnreadableError
+from cmw_agent.conversations.importing.records import Source, UnreadableError
 from cmw_agent.core.long_texts import off_loop
 from memory.conversations.imports import ImportMark, Known
 from memory.errors import ConversationNotFoundError
 from memory.manager import ConversationMemoryManager
-from memory.records import Arrangement, StoredMessage
+from memory.records import StoredMessage
 
 DIGEST = re.compile(r"[0-9a-f]{64}")
 MESSAGES_AT_ONCE = 5  # each may be large
@@ -33,23 +33,30 @@ def share_of(event: Mapping[str, Any]) -> float:
     return min(1.0, max(0.0, share))
 
 
-def arrangement_of(event: Mapping[str, Any]) -> Arrangement:
-    """Return where a conversation stands in its owner's list."""
-    folder = event.get("folder")
-    return Arrangement(
-        is_pinned=event.get("is_pinned") is True,
-        is_archived=event.get("is_archived") is True,
-        folder=folder if isinstance(folder, str) else None,
-    )
+async def known_conversation(
+    memory: ConversationMemoryManager,
+    owner: str,
+    source: Source | None,
+    mark: ImportMark,
+    event: Mapping[str, Any],
+) -> Known | None:
+    """Return what the owner has of a conversation: an earlier import, or the original itself.
+
+    Another owner's conversations are not looked at, whatever the file says.
+    """
+    known = await memory.known_import(owner, mark)
+    if known == "same" or source != "own":
+        return known
+    original = await _original(memory, owner, event)
+    return original if original == "same" else known or original
 
 
-async def original_of(
+async def _original(
     memory: ConversationMemoryManager, owner: str, event: Mapping[str, Any]
 ) -> Known | None:
-    """Return what the owner has of the conversation that was exported: "same" where nothing else.
+    """Return what the owner has of the conversation that was exported; None where it is gone.
 
-    Another owner's conversation of that id is not looked for. A file without other versions is
-    compared with the shown path.
+    A file without other versions is compared with the shown path.
     """
     conversation_id, fingerprint = str(event.get("source_id")), Fingerprint()
     with_versions = event.get("is_whole_tree") is True

@@ -46,6 +46,11 @@ FAILURES: Mapping[str, str] = MappingProxyType(
         "unavailable": "Files cannot be imported on this server.",
         "budget": "No more can be imported right now; please import the rest in an hour.",
         "stopped": "Everything was deleted meanwhile.",
+        "cancelled": "You stopped the import.",
+        "left": "The request was left early.",
+        "login": "You signed in or out meanwhile; please import the file again.",
+        "closing": "The app restarts; please import the file again in a moment. What is here "
+        "already is skipped.",
         "full": "No more can be stored right now; please try again later.",
     }
 )
