@@ -73,6 +73,16 @@ PANELS = """
   background: var(--button-primary-background-fill); }
 .cmw-card-end button:disabled { opacity: .6; cursor: default; }
 
+/* -- an import -- */
+.cmw-import { display: flex; flex-direction: column; align-items: flex-start; gap: .5rem; margin: .25rem 0 .5rem;
+  padding: .6rem .7rem; border-radius: .6rem; font-size: .84rem; line-height: 1.45; overflow-wrap: anywhere;
+  color: var(--body-text-color); background: var(--border-color-primary); }
+.cmw-import[hidden], .cmw-import [hidden], .cmw-import div:empty { display: none !important; }
+.cmw-import progress { width: 100%; height: .5rem; accent-color: var(--color-accent); }
+.cmw-import summary { cursor: pointer; }
+.cmw-import ul { margin: .3rem 0 0 !important; padding-left: 1.1rem !important; max-height: 12rem; overflow-y: auto; }
+#cmw-recent .cmw-import button { font-weight: 650; text-decoration: underline; }
+
 /* -- messages that wait, and the connection -- */
 #cmw-post, #cmw-receipt, #cmw-reopen { display: none !important; }
 body:not(.cmw-running) #cmw-input .stop-button,

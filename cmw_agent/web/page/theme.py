@@ -203,14 +203,6 @@ footer { display: none !important; }
 .cmw-folder > summary:is(:hover, :focus-visible) { background: var(--border-color-primary); }
 .cmw-folder > ul { margin-left: .6rem !important; }
 .cmw-wide { padding: .35rem .6rem; border-radius: .5rem; text-align: left; width: 100%; }
-.cmw-import { display: flex; flex-direction: column; align-items: flex-start; gap: .5rem; margin: .25rem 0 .5rem;
-  padding: .6rem .7rem; border-radius: .6rem; font-size: .84rem; line-height: 1.45; overflow-wrap: anywhere;
-  color: var(--body-text-color); background: var(--border-color-primary); }
-.cmw-import[hidden], .cmw-import [hidden], .cmw-import div:empty { display: none !important; }
-.cmw-import progress { width: 100%; height: .5rem; accent-color: var(--color-accent); }
-.cmw-import summary { cursor: pointer; }
-.cmw-import ul { margin: .3rem 0 0 !important; padding-left: 1.1rem !important; max-height: 12rem; overflow-y: auto; }
-#cmw-recent .cmw-import button { font-weight: 650; text-decoration: underline; }
 .cmw-all { margin-top: .5rem; padding-top: .5rem; border-top: 1px solid var(--border-color-primary); }
 .cmw-account { padding-top: .5rem; border-top: 1px solid var(--border-color-primary); font-size: .84rem; }
 .cmw-account > div { display: flex; align-items: center; justify-content: space-between; gap: .5rem;

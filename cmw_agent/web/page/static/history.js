@@ -192,14 +192,14 @@
       return button;
     };
     // What is data has all versions in it; what is to be read has what is shown.
-    const save = (format, more = "") => () => download(
-      `history/export?id=${encodeURIComponent(item.id)}&format=${format}${more}`);
+    const save = (format, options = "") => () => download(
+      `history/export?id=${encodeURIComponent(item.id)}&format=${format}${options}`);
     const made = make("div", { className: "cmw-menu", role: "menu" },
       act("Rename", () => rename(row, item)),
       ...window.cmw.arranging(item, act, arrange, () => file(row, item)),
       ...(canShare ? [act("Share…", () => window.cmw.share(item))] : []),
       act("Save as Markdown", save("md")),
-      act("Save as JSON", save("json", "&versions=all")),
+      act("Save as JSON", save("json", "&versions=all&thinking=1")),
       act("Save as HTML", save("html")),
       act("Save with files", save("zip", "&versions=all&thinking=1")),
       act("Delete", () => remove(item)));

@@ -92,7 +92,10 @@
     async function dismiss() {
       action.disabled = true;
       try { show(await ask("history/import/dismiss", { id: state.id })); }
-      catch (error) { error.status === 404 ? poll() : note(error.message); }
+      catch (error) {
+        if (error.status === 404) await poll();
+        else note(error.message);
+      }
     }
 
     // Draws the state of the import that the server has; null where it has none.
