@@ -112,7 +112,7 @@
         draw(found.result.sentence, { list: found.result.problems });
       } else {
         act = dismiss;
-        draw(soFar(found), { busy: true, share: found.share_read, label: "Stop" });
+        draw(soFar(found), { busy: true, share: found.share_read, label: "Stop importing" });
         timer = setTimeout(poll, POLL_MS);
       }
       if (wasRunning && (!found || found.result)) changed();
@@ -127,7 +127,7 @@
     async function take(file) {
       sending = new AbortController();
       act = () => sending?.abort();
-      draw(`Sending ${file.name}…`, { busy: true, label: "Stop" });
+      draw(`Sending ${file.name}…`, { busy: true, label: "Stop importing" });
       addEventListener("beforeunload", stay);
       let refusal = null;
       try { await send(file, sending.signal); }
