@@ -209,8 +209,8 @@ async def test_a_part_that_fails_leaves_the_rest_and_says_so(tmp_path: Path) -> 
         done = await result(alice, data + b', {"mapping": ')
         assert (done["imported"], done["refused"], done["is_complete"]) == (2, 2, False)
         assert done["sentence"] == (
-            "2 of 4 conversations from ChatGPT were imported; 2 were not: in 1 a message is longer "
-            "than 1,000 characters (“Long”); in 1 the form is not known. The rest was not read: "
+            "2 of 4 conversations from ChatGPT were imported; 2 were not: 1 has a message longer "
+            "than 1,000 characters (“Long”); 1 has a form that is not known. The rest was not read: "
             "The file ends in the middle of its JSON."
         )
         assert len(await listed(alice)) == 2

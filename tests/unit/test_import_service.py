@@ -252,7 +252,7 @@ async def test_all_refused_conversations_are_counted(tmp_path: Path) -> None:
         last = await done(runtime, own(), *[{}] * 2_500)
         assert (last["imported"], last["refused"]) == (1, 2_500)
         assert len(last["problems"]) == 100
-        assert last["sentence"].endswith("2,500 were not: in 2,500 the form is not known.")
+        assert last["sentence"].endswith("2,500 were not: 2,500 have a form that is not known.")
 
 
 async def test_who_keeps_nothing_imports_nothing(tmp_path: Path) -> None:

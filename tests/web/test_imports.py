@@ -66,7 +66,7 @@ async def test_an_import_goes_on_while_its_page_is_reloaded_and_its_result_waits
     app: Served, people: People, tmp_path: Path
 ) -> None:
     page = await opened(people, app)
-    running = "Importing chats.json: 0 conversations so far. You can close this page meanwhile."
+    running = "Importing “chats.json”: 0 conversations so far. You can close this page meanwhile."
     result = "2 conversations from this app were imported."
     async with held_writes(app):
         await choose(page, export_of(tmp_path, "first", "second"))
@@ -124,6 +124,4 @@ async def test_what_was_not_imported_is_listed_with_reasons(
     (tmp_path / "chats.json").write_text(json.dumps(values))
     await choose(page, tmp_path / "chats.json")
     await panel(page).get_by_text("What was not imported").click()
-    await expect(panel(page).get_by_role("listitem")).to_have_text(
-        [f"{title}: there are no messages"]
-    )
+    await expect(panel(page).get_by_role("listitem")).to_have_text([f"“{title}” has no messages"])

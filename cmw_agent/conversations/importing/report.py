@@ -11,22 +11,23 @@ from cmw_agent.conversations.importing.records import SOURCE_NAMES, ImportLimits
 MAX_NAMED = 3  # titles of conversations, and names of files, in a sentence
 MAX_PROBLEMS = 100  # that the result lists
 TITLE_CHARS = 60
-# Why a conversation is not imported, after "12 of 15 conversations were imported; 3 were not:".
+# Why a conversation is not imported, after "12 of 15 conversations were imported; 3 were not: 1 …".
 REASONS: Mapping[str, str] = MappingProxyType(
     {
-        "long": "a message is longer than {message_chars:,} characters",
-        "long_answer": "an answer is longer than {answer_chars:,} characters",
-        "circle": "the messages form a circle",
-        "empty": "there are no messages",
-        "shape": "the form is not known",
-        "broken": "the JSON is broken",
-        "large": "the conversation is larger than {conversation_megabytes:,} MB",
-        "deep": "the JSON is nested too deeply",
-        "many": "there are more than {messages:,} messages",
-        "changed": "the conversation was deleted meanwhile",
-        "stored": "a text cannot be stored",
+        "long": "has a message longer than {message_chars:,} characters",
+        "long_answer": "has an answer longer than {answer_chars:,} characters",
+        "circle": "has messages that form a circle",
+        "empty": "has no messages",
+        "shape": "has a form that is not known",
+        "broken": "is broken JSON",
+        "large": "is larger than {conversation_megabytes:,} MB",
+        "deep": "is nested too deeply",
+        "many": "has more than {messages:,} messages",
+        "changed": "was deleted meanwhile",
+        "stored": "has a text that cannot be stored",
     }
 )
+PLURALS: Mapping[str, str] = MappingProxyType({"has": "have", "is": "are", "was": "were"})
 # Why the rest of a file is not read.
 FAILURES: Mapping[str, str] = MappingProxyType(
     {
@@ -197,7 +198,8 @@ class ImportReport:
     def _reason(self, reason: str) -> str:
         count, titles = self.refused[reason], self.titles.get(reason, [])
         named = f" ({_named([f'“{title}”' for title in titles], count)})" if titles else ""
-        return f"in {count:,} {self._text(REASONS[reason])}{named}"
+        verb, rest = REASONS[reason].split(" ", 1)
+        return f"{count:,} {verb if count == 1 else PLURALS[verb]} {self._text(rest)}{named}"
 
     def _text(self, sentence: str) -> str:
         limits = self.limits

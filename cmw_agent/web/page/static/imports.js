@@ -9,6 +9,7 @@
   const { make, ask } = window.cmw;
   const base = new URL(".", document.baseURI);
   const POLL_MS = 1_000;
+  const LIST_MS = 5_000; // between two drawings of the list while conversations come
   const BROKEN = "The file was not sent, since the connection broke off; please try again.";
   const LOST = "The import has ended, since the app was restarted. What was imported stays; import the "
     + "file again for the rest, and what is here already is skipped.";
@@ -42,11 +43,11 @@
       refused ? `${refused.toLocaleString("en")} could not be imported` : "",
     ].filter(Boolean);
     const rest = others.length ? ` (${others.join(", ")})` : "";
-    return `Importing ${name}: ${counted(imported)} so far${rest}. You can close this page meanwhile.`;
+    return `Importing “${name}”: ${counted(imported)} so far${rest}. You can close this page meanwhile.`;
   }
 
   function problems(found) {
-    const items = found.map(({ title, reason }) => make("li", {}, `${title || "Untitled"}: ${reason}`));
+    const items = found.map(({ title, reason }) => make("li", {}, `${title ? `“${title}”` : "One without a title"} ${reason}`));
     return make("details", {}, make("summary", {}, "What was not imported"), make("ul", {}, ...items));
   }
 
@@ -66,6 +67,7 @@
     let state = null; // as the server has it
     let timer;
     let act = () => {};
+    let listed = { imported: 0, at: 0 };
 
     function draw(said, { busy = false, share = 0, label = "OK", list = [] } = {}) {
       panel.hidden = false;
@@ -115,7 +117,11 @@
         draw(soFar(found), { busy: true, share: found.share_read, label: "Stop importing" });
         timer = setTimeout(poll, POLL_MS);
       }
-      if (wasRunning && (!found || found.result)) changed();
+      const isMore = (found?.imported ?? 0) > listed.imported && Date.now() - listed.at > LIST_MS;
+      if ((wasRunning && (!found || found.result)) || (!found?.result && isMore)) {
+        listed = { imported: found?.imported ?? 0, at: Date.now() };
+        changed();
+      }
     }
 
     async function poll() {
@@ -126,8 +132,10 @@
 
     async function take(file) {
       sending = new AbortController();
+      listed = { imported: 0, at: Date.now() };
       act = () => sending?.abort();
-      draw(`Sending ${file.name}…`, { busy: true, label: "Stop importing" });
+      draw(`Sending “${file.name}”…`, { busy: true, label: "Stop importing" });
+      panel.scrollIntoView({ block: "nearest" });
       addEventListener("beforeunload", stay);
       let refusal = null;
       try { await send(file, sending.signal); }
