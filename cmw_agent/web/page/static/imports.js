@@ -1,6 +1,6 @@
 /* Imports: an export file of this app or another is sent to the server, which imports it by itself.
  *
- * `window.cmw.importing(changed)` makes the button and the place that says how far the import is.
+ * `window.cmw.importing(changed)` makes the button, and the panel that says how far the import is.
  * Once the file is there, the page may go: whichever page of its owner is open shows the progress
  * and the result. What comes from the file and from the server is put in as text.
  */
@@ -158,6 +158,6 @@
       chooser.value = "";
       if (file) take(file);
     });
-    return { parts: [button, chooser, panel], show };
+    return { panel, parts: [button, chooser], show };
   };
 })();
