@@ -90,6 +90,9 @@ agent_sessions = sa.Table(
     sa.Column("is_pinned", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("is_archived", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("folder", sa.Text),
+    # digests by which one that was imported is recognised: of its id at its source, of what it held
+    sa.Column("import_source", sa.Text),
+    sa.Column("import_digest", sa.Text),
     sa.UniqueConstraint("session_id", "owner_id"),
     _one_of("status", "active", "inactive", "ended"),
     sa.Index("agent_sessions_by_owner", "owner_id", "last_activity_at", "session_id"),
@@ -120,6 +123,15 @@ arranged_sessions, archived_sessions = (
         ("agent_sessions_arranged", ARRANGED),
         ("agent_sessions_archived", ARCHIVED),
     )
+)
+
+IMPORTED = agent_sessions.c.import_source.is_not(None)
+imported_sessions = sa.Index(
+    "agent_sessions_imported",
+    agent_sessions.c.owner_id,
+    agent_sessions.c.import_source,
+    sqlite_where=IMPORTED,
+    postgresql_where=IMPORTED,
 )
 
 OF_A_TENANT = agent_sessions.c.tenant_id.is_not(None)

@@ -152,6 +152,9 @@ def _record(conversation: Conversation) -> dict[str, Any]:
         "channel": conversation.channel,
         "started_at": conversation.started_at.isoformat(),
         "last_activity_at": conversation.last_activity_at.isoformat(),
+        "pinned": conversation.is_pinned,
+        "archived": conversation.is_archived,
+        "folder": conversation.folder,
         "messages": [],
     }
 

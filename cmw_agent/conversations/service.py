@@ -8,6 +8,7 @@ import contextlib
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from cmw_agent.conversations.changes import Change, ChangeKind, ConversationChanges
 from cmw_agent.conversations.importing.service import ImportService
@@ -286,6 +287,10 @@ class ConversationService:
             count = await self._memory_of(principal).forget(principal.id)
         self._publish(principal, "deleted", None, tab)
         return count
+
+    def import_state(self, principal: Principal) -> dict[str, Any] | None:
+        """Return how far the principal's newest import is; None where there is none."""
+        return self._imports.state(principal)
 
     async def conversation(self, principal: Principal, conversation: str) -> Conversation:
         """Return a conversation without its messages."""

@@ -134,8 +134,8 @@ class Services:
     outbox: Outbox
 
     async def close(self) -> None:
-        """Stop running turns and release all sessions."""
-        await self.chat.close()
+        """Stop running turns and imports, and release all sessions."""
+        await asyncio.gather(self.chat.close(), self.imports.drain(0))
         await self.registry.close()
 
 

@@ -74,6 +74,7 @@ class Server(uvicorn.Server):
 
     async def _stop_turns(self, seconds: float) -> None:
         try:
-            await self._runtime.chat.drain(seconds)
+            runtime = self._runtime
+            await asyncio.gather(runtime.chat.drain(seconds), runtime.imports.drain(seconds))
         except ServiceUnavailableError:
             log.info("nothing to drain")

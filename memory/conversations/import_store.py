@@ -22,7 +22,8 @@ class ImportStore(OwnerStore):
         Raises:
             ConversationNotFoundError: The parts before it are gone, or the conversation is complete.
             InvalidTextError: A text cannot be stored.
-            ValueError: The part has more than `imports.MAX_MESSAGES` messages.
+            ValueError: The part has more than `imports.MAX_MESSAGES` messages, or is no part of a
+                tree (see `imports.store`).
         """
         check_owner(owner)
         head, origin = part.head, part.head.origin
@@ -31,6 +32,7 @@ class ImportStore(OwnerStore):
             raise ValueError("a part of an import has too many messages")
         check_texts(
             title=head.title,
+            folder=head.arrangement.folder,
             agent_id=origin.agent_id,
             channel=origin.channel,
             tenant_id=origin.tenant_id,
@@ -45,3 +47,11 @@ class ImportStore(OwnerStore):
                 finish_reason=message.finish_reason,
             )
         return await self._write(owner, imports.store, part, self._clock())
+
+    async def known_import(self, owner: str, mark: imports.ImportMark) -> imports.Known | None:
+        """Return what the owner has of a conversation that is about to be imported; None for nothing.
+
+        What is deleted is not known.
+        """
+        check_owner(owner)
+        return await self._read(owner, imports.known, mark)

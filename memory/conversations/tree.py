@@ -1,7 +1,7 @@
 """The tree of messages: versions of a message, and the path that is shown.
 
-Each message names the one that it follows. Those of one role that follow the same message are its
-versions. `superseded` marks what is off the path, so that whatever reads the path needs no walk:
+Each message names the one that it follows. Those that follow the same message are versions of each
+other, also where a question and an answer do: no message is out of reach. `superseded` marks what is off the path, so that whatever reads the path needs no walk:
 in the order of their seqs, the messages that are not superseded are the path. Functions of one
 connection; each statement names the owner. See ``docs/adr/0038-a-tree-of-messages.md``.
 """
@@ -49,7 +49,7 @@ _RUNNING: Final = sa.select(sa.literal(1)).where(
     _turns.lease_expires_at > sa.bindparam("at", type_=UtcDateTime),
 )
 _SIBLINGS: Final = (
-    sa.select(_messages.parent_seq, _messages.role, _messages.seq)
+    sa.select(_messages.parent_seq, _messages.seq)
     .where(
         _OWN_MESSAGES,
         OFF_THE_PATH,
@@ -173,11 +173,11 @@ def versions(
     if not parents:
         return {}
     own = {"owner_id_": owner, "conversation_id_": conversation_id, "parents": parents}
-    siblings: dict[tuple[int, str], list[int]] = {}
-    for parent_seq, role, seq in connection.execute(_SIBLINGS, own):
-        siblings.setdefault((parent_seq, role), []).append(seq)
+    siblings: dict[int, list[int]] = {}
+    for parent_seq, seq in connection.execute(_SIBLINGS, own):
+        siblings.setdefault(parent_seq, []).append(seq)
     return {
-        item.seq: tuple(sorted({item.seq, *siblings[item.parent_seq, item.role]}))
+        item.seq: tuple(sorted({item.seq, *siblings[item.parent_seq]}))
         for item in shown
-        if (item.parent_seq, item.role) in siblings
+        if item.parent_seq in siblings
     }

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import os
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -29,6 +30,7 @@ from memory.engine.database import Database
 from memory.maintenance.integrity import faults
 from memory.records import (
     AnswerDetails,
+    Arrangement,
     ConversationOrigin,
     SourceRecord,
     StoredMessage,
@@ -39,6 +41,7 @@ from tests.harness import settings_for
 
 ALICE, BOB = Principal("v" + "a" * 32, "visitor"), Principal("v" + "b" * 32, "visitor")
 START = datetime(2021, 1, 1, tzinfo=UTC)
+TRIPS = int(os.environ.get("CMW_IMPORT_TRIPS", "4"))  # for each database
 TARGET = ImportTarget("assistant", frozenset({"assistant"}))
 
 # As the app stores them: users' messages without controls and white space around them.
@@ -78,7 +81,25 @@ messages = st.lists(
     min_size=1,
     max_size=8,
 )
-conversations = st.lists(st.tuples(questions, messages), min_size=1, max_size=3)
+
+
+def tree(drafts: Sequence[MessageToImport], parents: Sequence[int]) -> list[MessageToImport]:
+    """Make a tree of messages: each follows one before it, and the newest ends the shown path."""
+    seqs = [choice % seq for seq, choice in zip(range(1, 99), parents, strict=False)]
+    shown, seq = set(), len(drafts)
+    while seq:
+        shown.add(seq)
+        seq = seqs[seq - 1]
+    return [
+        replace(draft, parent_seq=seqs[at], is_shown=at + 1 in shown)
+        for at, draft in enumerate(drafts)
+    ]
+
+
+parents = st.lists(st.integers(0, 99), min_size=8, max_size=8)
+trees = st.builds(tree, messages, parents)
+arrangements = st.builds(Arrangement, st.booleans(), st.booleans(), st.none() | questions)
+conversations = st.lists(st.tuples(questions, trees, arrangements), min_size=1, max_size=3)
 
 
 class House:
@@ -108,8 +129,10 @@ class House:
         )
         self.store = store
 
-    async def archive(self, principal: Principal) -> bytes:
-        export = ArchiveExport(self.history, principal, START, with_thinking=True)
+    async def archive(self, principal: Principal, *, with_versions: bool = True) -> bytes:
+        export = ArchiveExport(
+            self.history, principal, START, with_thinking=True, with_versions=with_versions
+        )
         return b"".join([piece async for piece in export.everything()])
 
     async def imported(self, principal: Principal, data: bytes) -> dict[str, Any]:
@@ -124,9 +147,10 @@ class House:
         """Return what stands in all conversations, newest first."""
         found = []
         async for item in self.history.conversations(principal):
-            pages = self.history.messages(principal, item.conversation_id)
+            pages = self.history.messages(principal, item.conversation_id, all_versions=True)
             stored = [bare(message) async for page in pages for message in page]
-            found.append((item.title, item.started_at, item.message_count, stored))
+            order = (item.is_pinned, item.is_archived, item.folder)
+            found.append((item.title, item.started_at, item.message_count, order, stored))
         return found
 
 
@@ -135,13 +159,14 @@ def bare(message: StoredMessage) -> StoredMessage:
 
 
 async def fill(store: Store, given_conversations: Any) -> None:
-    for number, (title, given_messages) in enumerate(given_conversations):
+    for number, (title, given_messages, arrangement) in enumerate(given_conversations):
         at = START + timedelta(days=number)
-        head = ImportedHead(f"c{number}", title, at, at, "active", ConversationOrigin())
+        origin = ConversationOrigin()
+        head = ImportedHead(f"c{number}", title, at, at, "active", origin, None, arrangement)
         await store.import_part(ALICE.id, ImportPart(head, 0, given_messages, True))
 
 
-async def test_what_is_exported_is_imported_the_same(
+async def test_what_is_exported_with_all_versions_is_imported_the_same_and_once(
     store: Store, database: Database, tmp_path: Path
 ) -> None:
     house, loop = House(store, tmp_path), asyncio.get_running_loop()
@@ -150,13 +175,22 @@ async def test_what_is_exported_is_imported_the_same(
         for principal in (ALICE, BOB):
             await store.forget(principal.id)
         await fill(store, given_conversations)
-        done = await house.imported(BOB, await house.archive(ALICE))
-        assert (done["is_complete"], done["refused"]) == (True, 0)
-        assert await house.contents(BOB) == await house.contents(ALICE)
+        archive, count = await house.archive(ALICE), len(given_conversations)
+        done = await house.imported(BOB, archive)
+        assert (done["is_complete"], done["imported"], done["refused"]) == (True, count, 0)
+        before = await house.contents(ALICE)
+        assert await house.contents(BOB) == before
         assert not any((await faults(database)).values())
+        # Of what is here already nothing comes a second time: neither to the importer, nor to
+        # the one who has exported it, nor where the file has the shown path alone.
+        shown = await house.archive(ALICE, with_versions=False)
+        for principal, again in ((BOB, archive), (ALICE, archive), (ALICE, shown)):
+            done = await house.imported(principal, again)
+            assert (done["imported"], done["skipped"]) == (0, count)
+        assert await house.contents(BOB) == await house.contents(ALICE) == before
 
     @settings(
-        max_examples=12,
+        max_examples=TRIPS,
         deadline=None,
         database=None,
         suppress_health_check=list(HealthCheck),

@@ -6,7 +6,12 @@ from typing import Any
 
 import pytest
 
-from memory.conversations.imports import ImportedHead, ImportPart, MessageToImport
+from memory.conversations.imports import (
+    ImportedHead,
+    ImportMark,
+    ImportPart,
+    MessageToImport,
+)
 from memory.engine.database import Database
 from memory.errors import ConversationNotFoundError, InvalidTextError
 from memory.maintenance.integrity import faults
@@ -70,6 +75,91 @@ async def test_answers_in_a_row_are_answered_again_and_forked_by_their_question(
     assert await store.finish(ALICE, ticket.turn_id, "once more")
     shown = await store.messages(ALICE, "new")
     assert [(m.seq, m.parent_seq) for m in shown] == [(1, 0), (2, 1), (7, 2)]
+
+
+async def test_a_tree_is_stored_with_its_path_and_other_versions_can_be_shown(
+    store: Store, database: Database
+) -> None:
+    tree = [
+        message("user", "q", parent_seq=0),
+        message("assistant", "a", parent_seq=1, is_shown=False),
+        message("user", "follows a", parent_seq=2, is_shown=False),
+        message("assistant", "b", parent_seq=1),
+    ]
+    assert await store.import_part(ALICE, part(*tree[:3], is_last=False)) == 3
+    assert await store.import_part(ALICE, part(tree[3], after=3)) == 4
+    assert (await store.conversation(ALICE, "new")).message_count == 2
+    shown = await store.messages(ALICE, "new")
+    assert [item.content for item in shown] == ["q", "b"]
+    assert await store.versions(ALICE, "new", shown) == {4: (2, 4)}
+    await store.select_version(ALICE, "new", 2)
+    assert [item.content for item in await store.messages(ALICE, "new")] == ["q", "a", "follows a"]
+    assert (await store.conversation(ALICE, "new")).message_count == 3
+    assert not any((await faults(database)).values())
+
+
+async def test_a_question_beside_an_answer_is_a_version_that_can_be_shown(store: Store) -> None:
+    tree = [
+        message("user", "q"),
+        message("assistant", "a", parent_seq=1, is_shown=False),
+        message("user", "another", parent_seq=1),
+    ]
+    await store.import_part(ALICE, part(*tree))
+    shown = await store.messages(ALICE, "new")
+    assert await store.versions(ALICE, "new", shown) == {3: (2, 3)}
+    await store.select_version(ALICE, "new", 2)
+    assert [item.content for item in await store.messages(ALICE, "new")] == ["q", "a"]
+
+
+@pytest.mark.parametrize(
+    ("parents", "shown"),
+    [
+        ((0, 2), (True, True)),  # its own parent
+        ((0, 3), (True, True)),
+        ((0, -1), (True, True)),
+        ((0, 0), (True, True)),  # two shown beginnings
+        ((0, 1), (False, True)),  # shown behind what is not
+    ],
+)
+@pytest.mark.parametrize("size", [1, 2])
+async def test_messages_that_are_no_tree_with_one_path_are_refused(
+    store: Store, parents: tuple[int, ...], shown: tuple[bool, ...], size: int
+) -> None:
+    tree = [
+        message("user", "x", parent_seq=parent, is_shown=is_shown)
+        for parent, is_shown in zip(parents, shown, strict=True)
+    ]
+    with pytest.raises(ValueError, match=r"shown|before"):
+        for start in range(0, 2, size):
+            await store.import_part(
+                ALICE, part(*tree[start : start + size], after=start, is_last=start + size == 2)
+            )
+    assert await store.conversations(ALICE) == []
+
+
+async def test_what_an_owner_has_imported_is_known_to_that_owner_alone(store: Store) -> None:
+    mark = ImportMark("source", "digest")
+    head = replace(HEAD, mark=mark)
+    await store.import_part(ALICE, ImportPart(head, 0, [message("user", "x")], is_last=False))
+    assert await store.known_import(ALICE, mark) is None
+    await store.import_part(ALICE, ImportPart(head, 1, [], is_last=True))
+    assert await store.known_import(ALICE, mark) == "same"
+    assert await store.known_import(ALICE, replace(mark, digest="other")) == "changed"
+    assert await store.known_import(ALICE, replace(mark, source="other")) is None
+    assert await store.known_import(BOB, mark) is None
+    await store.delete(ALICE, "new")
+    assert await store.known_import(ALICE, mark) is None
+
+
+async def test_a_version_has_the_files_of_the_one_before_it(store: Store) -> None:
+    file = StoredFile("hers", None, None, "f.txt", "text/plain", "document", 1, 1, "t", LONG_AGO)
+    await store.add_file(ALICE, file, bound_of=lambda *_: None)
+    first = message("user", "see", parent_seq=0, is_shown=False, file_ids=["hers"])
+    await store.import_part(
+        ALICE, part(first, message("user", "edited", parent_seq=0, files_seq=1))
+    )
+    files = await store.files_of(ALICE, "new", [1, 2])
+    assert [(each.file_id, each.seq) for each in files] == [("hers", 1), ("hers", 2)]
 
 
 async def test_an_imported_conversation_goes_on(store: Store) -> None:

@@ -95,9 +95,7 @@ class Tree:
         """Return all versions of a message."""
         one = self.messages[seq]
         return tuple(
-            other
-            for other, each in sorted(self.messages.items())
-            if (each.parent, each.role) == (one.parent, one.role)
+            other for other, each in sorted(self.messages.items()) if each.parent == one.parent
         )
 
     def questions(self, before: int | None = None) -> list[int]:

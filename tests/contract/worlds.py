@@ -108,6 +108,8 @@ def fill(connection: sa.Connection, owners: Owners) -> None:
         "started_at": BEFORE,
         "last_activity_at": BEFORE,
         "tenant_id": owners.get(agent_sessions, ALICE),
+        "import_source": "source",
+        "import_digest": "digest",
         "title_origin": "message",
     }
     add(agent_sessions, session_id="hers", **ordinary)

@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import io
+import json
 import os
 import signal
 import sys
@@ -17,7 +19,7 @@ from tests.harness import WAIT, Browser, Event, RefusedError, Tab, canary, last_
 from tests.isolation.test_tools import asked, create
 from tests.isolation.toolhouse import app_with_tools, settle_approval
 from tests.processes import HOUSE, Process, started
-from tests.rows import messages, sound, turns
+from tests.rows import messages, rows, sound, turns
 from tests.service import wait_until
 
 pytestmark = [
@@ -204,3 +206,33 @@ async def test_a_question_to_a_user_waits_as_long_as_the_drain_lasts(
         assert turn["state"] == ("complete" if in_time else "interrupted")
         assert house.composio.tasks.get(user, []) == ([name] if in_time else [])
         assert chat.running == 0
+
+
+async def test_an_import_is_ended_with_whole_conversations_and_says_why(tmp_path: Path) -> None:
+    message = {"role": "user", "content": "x"}
+    values = [
+        {"title": str(n), "started_at": "2020-01-01", "messages": [message] * 110}
+        for n in range(2_000)
+    ]
+    async with (
+        OpenAIDouble(scripts={"script": script}) as endpoint,
+        answering(tmp_path, endpoint, drain="0.1") as running,
+    ):
+        url, data = f"{running.browser.url}/history/import", io.BytesIO(json.dumps(values).encode())
+        headers = {"x-file-name": "x", "Content-Type": "application/octet-stream"}
+        async with running.browser.http.post(url, data=data, headers=headers) as answer:
+            lines = aiter(answer.content)
+            await anext(lines)
+            os.kill(running.process.pid, signal.SIGTERM)
+            result = json.loads([line async for line in lines][-1])
+        assert await running.process.code() == 0
+        assert "ERROR" not in running.process.text
+    assert result["is_complete"] is False
+    assert "The app restarts; please import the file again" in result["sentence"]
+    counts = rows(
+        tmp_path,
+        "SELECT message_count FROM agent_sessions WHERE deleted_at IS NULL AND channel = 'web' "
+        "AND import_source IS NOT NULL",
+    )
+    assert [row["message_count"] for row in counts] == [110] * result["imported"]
+    assert sound(tmp_path)

@@ -33,6 +33,7 @@ JUDGED = {
             "/history/delete",
             "/history/restore",
             "/history/forget",
+            "/history/import/dismiss",
             "/history/select",
             "/history/fork",
             "/files/remove",

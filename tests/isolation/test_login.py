@@ -685,3 +685,26 @@ async def test_the_cookie_of_a_sign_in_is_hidden_from_scripts_and_short_lived(
     assert "HttpOnly" in written
     assert "SameSite=Lax" in written
     assert "Max-Age=600" in written
+
+
+async def test_an_import_ends_with_the_login_that_began_it(tmp_path: Path, there: str) -> None:
+    message = {"role": "user", "content": "x"}
+    values = [
+        {"title": str(n), "started_at": "2020-01-01", "messages": [message]} for n in range(5_000)
+    ]
+    async with (
+        served(settings_of(tmp_path, there)) as app,
+        Browser(app.url) as alice,
+    ):
+        await alice.open()
+        await sign_in(alice, "alice")
+        principal = proven(alice)
+        url, data = f"{alice.url}/history/import", orjson.dumps(values)
+        async with alice.http.post(url, data=data, headers={"x-file-name": "x"}) as answer:
+            assert answer.status == 200
+            await anext(aiter(answer.content))
+            await sign_out(alice)
+        state = app.application.runtime.imports.state(principal)
+        assert state is not None
+        assert "You signed in or out meanwhile" in state["result"]["sentence"]
+        assert app.application.runtime.budgets.used("imports") == 0

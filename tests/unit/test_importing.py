@@ -504,8 +504,8 @@ def test_a_partial_result_says_how_many_and_why() -> None:
     report.notes["system"] = 2
     report.failure = "cut"
     assert report.result["sentence"] == (
-        "12 of 17 conversations from Claude were imported; 5 were not: in 4 a message is longer "
-        "than 1,000 characters (“A”, “B”, “C” and 1 more); in 1 the form is not known. "
+        "12 of 17 conversations from Claude were imported; 5 were not: 4 have a message longer "
+        "than 1,000 characters (“A”, “B”, “C” and 1 more); 1 has a form that is not known. "
         "The rest was not read: The file ends in the middle of its JSON. "
         "1 file was left out (p.png): too large. 2 hidden instructions were left out."
     )

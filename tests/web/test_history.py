@@ -123,7 +123,7 @@ async def test_an_export_is_imported_and_listed_and_what_is_none_is_a_sentence(
     await bob.open_sidebar()
     chooser = bob.frame.locator(".cmw-all input[type=file]")
     await chooser.set_input_files(tmp_path / "all.zip")
-    status = bob.frame.locator(".cmw-all").get_by_role("status")
+    status = bob.frame.locator(".cmw-import").get_by_role("status")
     await expect(status).to_have_text("1 conversation from this app was imported.")
     await bob.recent.get_by_role("link", name="a question to keep").click()
     await bob.filled()

@@ -12,10 +12,10 @@ LINES = "application/x-ndjson"
 
 
 class ImportResponse(StreamingResponse):
-    """Runs an import as it writes one JSON object a line; the import ends with the response.
+    """Writes the progress of an import, one JSON object a line.
 
     Args:
-        first: The first value of the import.
+        first: The first line.
         rest: The further ones; closed when the response ends, however that comes about.
     """
 
@@ -28,16 +28,16 @@ class ImportResponse(StreamingResponse):
             await super().__call__(scope, receive, send)
 
 
-async def import_response(run: AsyncGenerator[dict[str, Any]]) -> ImportResponse:
-    """Begin an import, and return the response that goes on with it.
+async def import_response(lines: AsyncGenerator[dict[str, Any]]) -> ImportResponse:
+    """Return the response that writes an import's lines, once the first is there.
 
     Raises:
         UserError: The import cannot begin, or its file cannot be read.
     """
     try:
-        return ImportResponse(await anext(run), run)
+        return ImportResponse(await anext(lines), lines)
     except BaseException:
-        await run.aclose()
+        await lines.aclose()
         raise
 
 

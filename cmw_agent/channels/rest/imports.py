@@ -22,9 +22,9 @@ from cmw_agent.identity import channel_principals
 BINARY = {"schema": {"type": "string", "format": "binary"}}
 BODY = {"required": True, "content": {"application/json": BINARY, "application/zip": BINARY}}
 PROGRESS = {
-    "description": "One JSON object a line: `imported` and `refused`, conversations so far; the "
-    "last one has `done`, a `sentence`, and up to 100 `problems`, each with a `title` and a "
-    "`reason`.",
+    "description": "One JSON object a line: `imported`, `skipped` (there already) and `refused`, "
+    "conversations so far; the last one has `done`, a `sentence`, and up to 100 `problems`, each "
+    "with a `title` and a `reason`.",
     "content": {LINES: {"schema": {"type": "string"}}},
 }
 
@@ -64,8 +64,8 @@ class RestImports:
 
         The body is the file, as JSON or ZIP. Its conversations become earlier conversations of the
         session: the next message goes where it would have gone before. What is imported stays when
-        the request is left early, and a repetition imports it again. One import of a session runs
-        at a time. Not with a key that pages of websites may use.
+        the request is left early, and a repetition brings the rest: what is there already is
+        skipped. One import of a session runs at a time. Not with a key that pages of websites may use.
         """
         must_be_secret(holder)
         self._callers.profile(agent_id, by_key(holder))

@@ -219,7 +219,7 @@ class MessageResponse(BaseModel):
     versions: list[int] = Field(
         default_factory=list,
         description="The seqs of all its versions, oldest first, where it has several. Not with "
-        "`versions=all`: versions of a message have its role and its parent.",
+        "`versions=all`: versions of a message have its parent.",
     )
     shown: bool = Field(
         default=True, description="Whether it is in the version of the conversation that is shown."

@@ -1,5 +1,6 @@
 """Opens an export file: JSON, JSON Lines, or a ZIP archive that holds such files."""
 
+import io
 import re
 import zipfile
 import zlib
@@ -43,6 +44,7 @@ class ExportArchive:
     def __init__(self, source: BinaryIO, max_bytes: int) -> None:
         self._source = source
         self._unread_bytes = max_bytes
+        self._json_bytes = self._json_read = 0
         self._zip: zipfile.ZipFile | None = None
         self._names: list[str] = []  # of the JSON documents
         self._members: frozenset[str] = frozenset()
@@ -50,6 +52,14 @@ class ExportArchive:
         source.seek(0)
         if magic == ZIP_MAGIC:
             self._open_zip()
+        else:
+            self._json_bytes = source.seek(0, io.SEEK_END)
+            source.seek(0)
+
+    @property
+    def share_read(self) -> float:
+        """How much of the JSON has been read, from 0 to 1."""
+        return min(1.0, self._json_read / self._json_bytes) if self._json_bytes else 1.0
 
     def documents(self) -> Iterator[Iterator[bytes]]:
         """Yield the JSON documents, each in pieces. Raises UnreadableError while they are read."""
@@ -87,6 +97,7 @@ class ExportArchive:
         is_first = True
         try:
             for piece in self._pieces(document):
+                self._json_read += len(piece)
                 yield piece.removeprefix(UTF8_MARK) if is_first else piece
                 is_first = False
         except ARCHIVE_ERRORS:
@@ -113,3 +124,4 @@ class ExportArchive:
         self._names = listed or [name for name in names if name.endswith(".json")]
         if not self._names:
             raise UnreadableError("shape")
+        self._json_bytes = sum(self._zip.getinfo(name).file_size for name in self._names)

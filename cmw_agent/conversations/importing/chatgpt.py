@@ -32,7 +32,9 @@ def read(value: dict[str, Any]) -> ImportedConversation:
         title=values.name(value.get("title")) or "",
         created_at=values.seconds(value.get("create_time")),
         updated_at=values.seconds(value.get("update_time")),
-        messages=messages_of(nodes, values.optional(value.get("current_node"))),
+        messages=messages_of(nodes, values.optional(value.get("current_node")), notes),
+        is_archived=value.get("is_archived") is True,
+        source_id=values.first_id(value, "conversation_id", "id"),
         notes=notes,
     )
 

@@ -13,6 +13,7 @@ from cmw_agent.conversations.importing.records import FileReference, ImportedCon
 from cmw_agent.conversations.importing.values import Notes
 from memory.records import Role
 
+NO_MESSAGE = "00000000-0000-4000-8000-000000000000"  # the parent of a first message
 ROLES: dict[object, Role] = {"human": "user", "user": "user", "assistant": "assistant"}
 
 
@@ -29,13 +30,13 @@ def read(value: dict[str, Any]) -> ImportedConversation:
     keys = [values.optional(message.get("uuid")) for message in messages]
     is_tree = all(keys) and any("parent_message_uuid" in message for message in messages)
     if is_tree:
-        parents = [values.optional(message.get("parent_message_uuid")) for message in messages]
+        parents = [_parent(message) for message in messages]
         nodes = [
             Node(key or "", parent, draft)
             for key, parent, draft in zip(keys, parents, drafts, strict=True)
         ]
         leaf = values.optional(value.get("current_leaf_message_uuid"))
-        tree = messages_of(nodes, leaf)
+        tree = messages_of(nodes, leaf, notes)
     else:
         tree = linear([draft for draft in drafts if draft is not None])
     return ImportedConversation(
@@ -43,8 +44,14 @@ def read(value: dict[str, Any]) -> ImportedConversation:
         created_at=values.seconds(value.get("created_at")),
         updated_at=values.seconds(value.get("updated_at")),
         messages=tree,
+        source_id=values.first_id(value, "uuid"),
         notes=notes,
     )
+
+
+def _parent(message: dict[str, Any]) -> str | None:
+    parent = values.optional(message.get("parent_message_uuid"))
+    return parent if parent != NO_MESSAGE else None
 
 
 def _draft(message: dict[str, Any], notes: Notes) -> Draft | None:

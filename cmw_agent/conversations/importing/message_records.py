@@ -1,21 +1,27 @@
 """Turns the worker's messages into records that the memory stores."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, get_args
 
 from cmw_agent.conversations.importing.records import ImportLimits, UnreadableError
-from memory.conversations.imports import MessageToImport
+from memory.conversations.imports import ImportedHead, ImportMark, MessageToImport
 from memory.records import (
     AnswerDetails,
+    Arrangement,
+    ConversationOrigin,
+    ConversationStatus,
     Feedback,
     MessageStatus,
     PictureRecord,
     SourceRecord,
     StoredFile,
     ToolRecord,
+    new_conversation_id,
 )
+
+UNTITLED = "Imported conversation"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +47,65 @@ def moment(seconds: Any, now: datetime, otherwise: datetime) -> Moment:
     return Moment(datetime.fromtimestamp(max(seconds, 0), UTC))
 
 
+def started_at(event: Mapping[str, Any], now: datetime) -> datetime:
+    """Return when a conversation began, no later than now."""
+    return moment(event.get("created_at") or event.get("updated_at"), now, now).at
+
+
+def head_record(
+    event: Mapping[str, Any],
+    messages: Sequence[MessageToImport],
+    mark: ImportMark | None,
+    origin: ConversationOrigin,
+    now: datetime,
+    *,
+    status: ConversationStatus,
+    is_expiring: bool,
+) -> ImportedHead:
+    """Return what is stored of a conversation beside its messages, under a new id.
+
+    Args:
+        event: What the worker says of it.
+        messages: The first of its messages; the first question is the title of one without any.
+        mark: By what it is recognised.
+        origin: Where it comes from.
+        now: The current time.
+        status: Its status afterwards.
+        is_expiring: Whether conversations are deleted some time after their last use: then this
+            one counts as used now.
+    """
+    questions = (message.content for message in messages if message.role == "user")
+    title = event.get("title") or next(questions, "").strip() or UNTITLED
+    began = started_at(event, now)
+    used_at = moment(event.get("updated_at"), now, began).at
+    return ImportedHead(
+        conversation_id=new_conversation_id(),
+        title=str(title),
+        started_at=began,
+        last_activity_at=now if is_expiring else max(began, used_at),
+        status=status,
+        origin=origin,
+        mark=mark,
+        arrangement=_arrangement(event),
+    )
+
+
+def _arrangement(event: Mapping[str, Any]) -> Arrangement:
+    folder = event.get("folder")
+    return Arrangement(
+        is_pinned=event.get("is_pinned") is True,
+        is_archived=event.get("is_archived") is True,
+        folder=folder if isinstance(folder, str) else None,
+    )
+
+
 def message_record(
     item: dict[str, Any],
     files: Sequence[StoredFile | None],
     created_at: datetime,
     limits: ImportLimits,
 ) -> MessageToImport:
-    """Return a message that can be stored.
+    """Return a message that can be stored; its seq is its index and 1.
 
     Args:
         item: An `ImportedMessage` as the worker writes it.
@@ -59,7 +117,13 @@ def message_record(
         UnreadableError: The worker has not written what it should.
     """
     try:
-        return _record(item, files, created_at, limits)
+        parent, files_from = item["parent"], item.get("files_from")
+        return replace(
+            _record(item, files, created_at, limits),
+            parent_seq=0 if parent is None else int(parent) + 1,
+            is_shown=bool(item["is_shown"]),
+            files_seq=None if files_from is None else int(files_from) + 1,
+        )
     except (KeyError, TypeError, ValueError):
         raise UnreadableError("worker") from None
 

@@ -8,6 +8,7 @@ from cmw_agent.conversations.importing.records import (
     ImportedMessage,
     UnreadableError,
 )
+from cmw_agent.conversations.importing.values import Notes
 from memory.records import Role
 
 
@@ -32,18 +33,25 @@ class Node:
     draft: Draft | None
 
 
-def messages_of(nodes: Sequence[Node], leaf: str | None) -> tuple[ImportedMessage, ...]:
-    """Return the messages of a tree, parents first; parts of one answer become one message.
+def messages_of(
+    nodes: Sequence[Node], leaf: str | None, notes: Notes
+) -> tuple[ImportedMessage, ...]:
+    """Return the messages of a tree, older ones first; parts of one answer become one message.
+
+    A message whose parent is not in the file begins a version of its own, which is noted.
 
     Args:
         nodes: All nodes, in the order of the file.
-        leaf: The key of the last node that was shown; the last of the nodes where there is no such.
+        leaf: The key of the last node that was shown; the newest message where there is no such.
+        notes: Counts what is changed.
 
     Raises:
         UnreadableError: The nodes form a circle.
     """
     by_key = {node.key: node for node in nodes}
-    ordered = _parents_first(nodes, by_key)
+    orphans = (node for node in nodes if node.parent is not None and node.parent not in by_key)
+    notes["parents"] += sum(node.draft is not None for node in orphans)
+    ordered = _oldest_first(nodes, by_key)
     following = _following_messages(ordered, by_key)
     indexes: dict[str, int | None] = {}  # of the message that stands for a node
     messages: list[ImportedMessage] = []
@@ -63,8 +71,7 @@ def messages_of(nodes: Sequence[Node], leaf: str | None) -> tuple[ImportedMessag
             indexes[node.key] = len(messages)
             messages.append(_message(len(messages), parent, node.draft))
             last_keys.append(node.key)
-    last = leaf if leaf in indexes else (nodes[-1].key if nodes else "")
-    return _with_path(messages, indexes.get(last or ""))
+    return with_path(messages, indexes.get(leaf or ""))
 
 
 def linear(drafts: Sequence[Draft]) -> tuple[ImportedMessage, ...]:
@@ -75,21 +82,44 @@ def linear(drafts: Sequence[Draft]) -> tuple[ImportedMessage, ...]:
     )
 
 
-def _parents_first(nodes: Sequence[Node], by_key: Mapping[str, Node]) -> list[Node]:
-    depths: dict[str, int] = {}
+def with_path(messages: Sequence[ImportedMessage], leaf: int | None) -> tuple[ImportedMessage, ...]:
+    """Return messages of which those are shown that lead to one, and on to the newest behind it.
+
+    Args:
+        messages: A tree, parents first.
+        leaf: The index of the message; None for the newest of all.
+    """
+    end = len(messages) - 1 if leaf is None else leaf
+    below = {end}
+    for item in messages[end + 1 :]:
+        if item.parent in below:
+            below.add(item.index)
+            end = item.index
+    shown: set[int] = set()
+    following: int | None = end
+    while messages and following is not None:
+        shown.add(following)
+        following = messages[following].parent
+    return tuple(replace(item, is_shown=item.index in shown) for item in messages)
+
+
+def _oldest_first(nodes: Sequence[Node], by_key: Mapping[str, Node]) -> list[Node]:
+    """Return the nodes in the order of their times, each behind its parent."""
+    places: dict[str, tuple[float, int]] = {}  # the latest time on the way to a node, and its depth
     for node in nodes:
         path: dict[str, None] = {}
         key: str | None = node.key
-        while key is not None and key in by_key and key not in depths:
+        while key is not None and key in by_key and key not in places:
             if key in path:
                 raise UnreadableError("circle")
             path[key] = None
             key = by_key[key].parent
-        depth = depths.get(key or "", -1)
+        latest, depth = places.get(key or "", (0.0, -1))
         for each in reversed(path):
-            depth += 1
-            depths[each] = depth
-    return sorted(by_key.values(), key=lambda node: depths[node.key])
+            draft = by_key[each].draft
+            latest, depth = max(latest, (draft and draft.at) or 0.0), depth + 1
+            places[each] = latest, depth
+    return sorted(by_key.values(), key=lambda node: places[node.key])
 
 
 def _following_messages(ordered: Sequence[Node], by_key: Mapping[str, Node]) -> dict[str, int]:
@@ -123,13 +153,3 @@ def _message(index: int, parent: int | None, draft: Draft) -> ImportedMessage:
         model=draft.model,
         files=draft.files,
     )
-
-
-def _with_path(
-    messages: Sequence[ImportedMessage], leaf: int | None
-) -> tuple[ImportedMessage, ...]:
-    shown: set[int] = set()
-    while leaf is not None:
-        shown.add(leaf)
-        leaf = messages[leaf].parent
-    return tuple(replace(item, is_shown=item.index in shown) for item in messages)

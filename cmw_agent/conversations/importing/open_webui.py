@@ -31,7 +31,7 @@ def read(value: dict[str, Any]) -> ImportedConversation:
         for key, message in values.record(history.get("messages")).items()
     ]
     if nodes:
-        tree = messages_of(nodes, values.optional(history.get("currentId")))
+        tree = messages_of(nodes, values.optional(history.get("currentId")), notes)
     else:
         drafts = [_draft(message, notes) for message in values.records(chat.get("messages"))]
         tree = linear([draft for draft in drafts if draft is not None])
@@ -40,6 +40,9 @@ def read(value: dict[str, Any]) -> ImportedConversation:
         created_at=values.seconds(value.get("created_at") or chat.get("timestamp")),
         updated_at=values.seconds(value.get("updated_at")),
         messages=tree,
+        is_pinned=value.get("pinned") is True,
+        is_archived=value.get("archived") is True,
+        source_id=values.first_id(value, "id") or values.first_id(chat, "id"),
         notes=notes,
     )
 

@@ -1,9 +1,11 @@
 """Reads conversations of this app's own exports, as `conversations.export` writes them."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, get_args
 
 from cmw_agent.conversations.importing import values
+from cmw_agent.conversations.importing.message_tree import with_path
 from cmw_agent.conversations.importing.records import (
     AnswerExtras,
     FileReference,
@@ -28,6 +30,8 @@ def read(value: dict[str, Any]) -> ImportedConversation:
     """Return one conversation."""
     notes = Notes()
     messages: list[ImportedMessage] = []
+    brought: dict[tuple[str, ...], int] = {}  # paths of files, and the message that brought them
+    last_shown: int | None = None
     indexes: dict[int, int] = {}  # by the numbers of messages in the file
     for item in values.records(value["messages"]):
         role: Any = item.get("role")
@@ -35,25 +39,46 @@ def read(value: dict[str, Any]) -> ImportedConversation:
             notes["system"] += 1
             continue
         index = len(messages)
-        messages.append(_message(item, role, index, _parent(item, index, indexes), notes))
+        message = _message(item, role, index, _parent(item, index, indexes, notes), notes)
+        messages.append(_with_earlier_files(message, brought))
+        last_shown = index if item.get("shown") is not False else last_shown
         if isinstance(seq := item.get("seq"), int):
             indexes[seq] = index
     return ImportedConversation(
         title=values.name(value.get("title")) or "",
         created_at=values.seconds(value.get("started_at")),
         updated_at=values.seconds(value.get("last_activity_at")),
-        messages=tuple(messages),
+        messages=with_path(messages, last_shown),
+        source_id=values.first_id(value, "id"),
         agent=values.name(value.get("agent")),
+        is_pinned=value.get("pinned") is True,
+        is_archived=value.get("archived") is True,
+        folder=values.name(value.get("folder")),
         notes=notes,
     )
 
 
-def _parent(item: dict[str, Any], index: int, indexes: Mapping[int, int]) -> int | None:
+def _parent(
+    item: dict[str, Any], index: int, indexes: Mapping[int, int], notes: Notes
+) -> int | None:
     """Return the index of the message before one: an export with all versions names it."""
     if "shown" not in item:
         return index - 1 if index else None
-    seq = item.get("parent_seq")
-    return indexes.get(seq) if isinstance(seq, int) else None
+    if not isinstance(seq := item.get("parent_seq"), int) or not seq:
+        return None
+    notes["parents"] += seq not in indexes
+    return indexes.get(seq)
+
+
+def _with_earlier_files(
+    message: ImportedMessage, brought: dict[tuple[str, ...], int]
+) -> ImportedMessage:
+    """Return a message without the files that it has from the version before it, if it has any."""
+    paths = tuple(filter(None, (file.path for file in message.files)))
+    if message.role != "user" or not paths or len(paths) != len(message.files):
+        return message
+    first = brought.setdefault(paths, message.index)
+    return message if first == message.index else replace(message, files=(), files_from=first)
 
 
 def _message(
@@ -63,7 +88,7 @@ def _message(
     return ImportedMessage(
         index=index,
         parent=parent,
-        is_shown=item.get("shown") is not False,
+        is_shown=False,
         role=role,
         text=values.text(item.get("content"), role, notes),
         at=values.seconds(item.get("created_at")),

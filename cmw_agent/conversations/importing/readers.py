@@ -70,16 +70,14 @@ def read(source: Source, value: dict[str, Any], limits: ImportLimits) -> Importe
         conversation = READERS[source].read(value)
     except RecursionError:
         raise UnreadableError("deep") from None
-    shown = [message for message in conversation.messages if message.is_shown]
-    if not shown:
+    if not conversation.messages:
         raise UnreadableError("empty")
     if len(conversation.messages) > limits.messages:
         raise UnreadableError("many")
     for message in conversation.messages:
         _check(message, limits)
-    versions = len(conversation.messages) - len(shown)
     notes: Counter[Note] = Counter(conversation.notes)
-    notes["versions"] += versions
+    notes["versions"] += sum(not message.is_shown for message in conversation.messages)
     return replace(conversation, notes={kind: count for kind, count in notes.items() if count})
 
 

@@ -1,7 +1,7 @@
 """Neutral records of conversations from export files of any source.
 
-The worker process makes them and the app reads them again from JSON. No id of a file is in them:
-messages refer to each other by their index.
+The worker process makes them and the app reads them again from JSON. Messages refer to each other by
+their index, and no id of a file becomes one here.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ SOURCE_NAMES: Mapping[Source, str] = MappingProxyType(
     {"own": "this app", "chatgpt": "ChatGPT", "claude": "Claude", "open_webui": "Open WebUI"}
 )
 # What the reader left out or changed, as the user reads it, with how many.
-Note = Literal["system", "versions", "characters", "tools"]
+Note = Literal["system", "versions", "characters", "tools", "parents"]
 
 
 class UnreadableError(Exception):
@@ -59,6 +59,7 @@ class ImportedMessage:
         thinking: What the model thought.
         model: The name of the model, as the source has it.
         files: Its files.
+        files_from: The index of the version before it whose files it has; it has none of its own then.
         extras: What else is known of an answer.
     """
 
@@ -71,6 +72,7 @@ class ImportedMessage:
     thinking: str | None = None
     model: str | None = None
     files: tuple[FileReference, ...] = ()
+    files_from: int | None = None
     extras: AnswerExtras | None = None
 
 
@@ -83,7 +85,11 @@ class ImportedConversation:
         created_at: When it began, in Unix seconds.
         updated_at: When it was last used, in Unix seconds.
         messages: The tree of its messages, parents first.
+        source_id: Its id at its source, by which nothing but a repetition of the import is recognised.
         agent: The id of the agent, in this app's own exports.
+        is_pinned: Whether it stands above the others in the list.
+        is_archived: Whether it is in the archive.
+        folder: The name of its folder.
         notes: How many things of each kind the reader left out or changed.
     """
 
@@ -91,7 +97,11 @@ class ImportedConversation:
     created_at: float | None
     updated_at: float | None
     messages: tuple[ImportedMessage, ...]
+    source_id: str | None = None
     agent: str | None = None
+    is_pinned: bool = False
+    is_archived: bool = False
+    folder: str | None = None
     notes: Mapping[Note, int] = field(default_factory=dict)
 
 

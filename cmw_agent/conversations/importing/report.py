@@ -11,22 +11,23 @@ from cmw_agent.conversations.importing.records import SOURCE_NAMES, ImportLimits
 MAX_NAMED = 3  # titles of conversations, and names of files, in a sentence
 MAX_PROBLEMS = 100  # that the result lists
 TITLE_CHARS = 60
-# Why a conversation is not imported, after "12 of 15 conversations were imported; 3 were not:".
+# Why a conversation is not imported, after "12 of 15 conversations were imported; 3 were not: 1 …".
 REASONS: Mapping[str, str] = MappingProxyType(
     {
-        "long": "a message is longer than {message_chars:,} characters",
-        "long_answer": "an answer is longer than {answer_chars:,} characters",
-        "circle": "the messages form a circle",
-        "empty": "there are no messages",
-        "shape": "the form is not known",
-        "broken": "the JSON is broken",
-        "large": "the conversation is larger than {conversation_megabytes:,} MB",
-        "deep": "the JSON is nested too deeply",
-        "many": "there are more than {messages:,} messages",
-        "changed": "the conversation was deleted meanwhile",
-        "stored": "a text cannot be stored",
+        "long": "has a message longer than {message_chars:,} characters",
+        "long_answer": "has an answer longer than {answer_chars:,} characters",
+        "circle": "has messages that form a circle",
+        "empty": "has no messages",
+        "shape": "has a form that is not known",
+        "broken": "is broken JSON",
+        "large": "is larger than {conversation_megabytes:,} MB",
+        "deep": "is nested too deeply",
+        "many": "has more than {messages:,} messages",
+        "changed": "was deleted meanwhile",
+        "stored": "has a text that cannot be stored",
     }
 )
+PLURALS: Mapping[str, str] = MappingProxyType({"has": "have", "is": "are", "was": "were"})
 # Why the rest of a file is not read.
 FAILURES: Mapping[str, str] = MappingProxyType(
     {
@@ -46,6 +47,11 @@ FAILURES: Mapping[str, str] = MappingProxyType(
         "unavailable": "Files cannot be imported on this server.",
         "budget": "No more can be imported right now; please import the rest in an hour.",
         "stopped": "Everything was deleted meanwhile.",
+        "cancelled": "You stopped the import.",
+        "left": "The request was left early.",
+        "login": "You signed in or out meanwhile; please import the file again.",
+        "closing": "The app restarts; please import the file again in a moment. What is here "
+        "already is skipped.",
         "full": "No more can be stored right now; please try again later.",
     }
 )
@@ -57,8 +63,16 @@ NOTES: Mapping[str, tuple[str, str]] = MappingProxyType(
         ),
         "tools": ("1 step of a tool was left out.", "{count:,} steps of tools were left out."),
         "versions": (
-            "1 message of another version of a conversation was left out.",
-            "{count:,} messages of other versions of conversations were left out.",
+            "1 message of another version was imported, too.",
+            "{count:,} messages of other versions were imported, too.",
+        ),
+        "parents": (
+            "1 message follows one that is not in the file, and begins another version.",
+            "{count:,} messages follow ones that are not in the file, and begin other versions.",
+        ),
+        "changed": (
+            "1 conversation differs from the one that is here already; it was imported beside it.",
+            "{count:,} conversations differ from those that are here already; all stay.",
         ),
         "characters": (
             "In 1 text, characters that cannot be stored were replaced by �.",
@@ -80,9 +94,11 @@ class ImportReport:
         limits: For the sentences.
         source: Where the conversations come from; None until it is known.
         imported: Conversations that are stored.
-        refused: Conversations that are not, by reason.
+        known: Conversations that were here already, and are skipped.
+        refused: Conversations that are not stored, by reason.
         titles: The first titles of those, by reason.
         problems: The first of those, each with its reason.
+        share_read: How much of the file has been read, from 0 to 1.
         files: Files that are stored.
         lost_files: The names of files that are not.
         notes: What was left out or changed, by kind.
@@ -92,9 +108,11 @@ class ImportReport:
     limits: ImportLimits
     source: Source | None = None
     imported: int = 0
+    known: int = 0
     refused: Counter[str] = field(default_factory=Counter)
     titles: dict[str, list[str]] = field(default_factory=dict)
     problems: list[dict[str, str]] = field(default_factory=list)
+    share_read: float = 0.0
     files: int = 0
     lost_files: Counter[str] = field(default_factory=Counter)
     lost_names: dict[str, list[str]] = field(default_factory=dict)
@@ -120,7 +138,11 @@ class ImportReport:
     @property
     def progress(self) -> dict[str, Any]:
         """What a client gets while the import runs."""
-        return {"imported": self.imported, "refused": self.refused.total()}
+        return {
+            "imported": self.imported,
+            "skipped": self.known,
+            "refused": self.refused.total(),
+        }
 
     @property
     def result(self) -> dict[str, Any]:
@@ -145,7 +167,9 @@ class ImportReport:
         total = self.imported + refused
         came_from = f" from {SOURCE_NAMES[self.source]}" if self.source is not None else ""
         conversations = "conversation" if total == 1 else "conversations"
-        if refused:
+        if not total and self.known:
+            yield self._all_known(came_from)
+        elif refused:
             verb, others = _was(self.imported), _was(refused)
             reasons = "; ".join(map(self._reason, self.refused))
             yield (
@@ -154,6 +178,9 @@ class ImportReport:
             )
         else:
             yield f"{self.imported:,} {conversations}{came_from} {_was(total)} imported."
+        if total and self.known:
+            was = "1 was" if self.known == 1 else f"{self.known:,} were"
+            yield f"{was} here already and {_was(self.known)} skipped."
         if self.failure is not None:
             yield f"The rest was not read: {self.failure_sentence(self.failure)}"
         for reason, count in self.lost_files.items():
@@ -163,10 +190,16 @@ class ImportReport:
             if count and kind in NOTES:
                 yield NOTES[kind][count > 1].format(count=count)
 
+    def _all_known(self, came_from: str) -> str:
+        if self.known == 1:
+            return f"Nothing new: the conversation{came_from} was here already."
+        return f"Nothing new: all {self.known:,} conversations{came_from} were here already."
+
     def _reason(self, reason: str) -> str:
         count, titles = self.refused[reason], self.titles.get(reason, [])
         named = f" ({_named([f'“{title}”' for title in titles], count)})" if titles else ""
-        return f"in {count:,} {self._text(REASONS[reason])}{named}"
+        verb, rest = REASONS[reason].split(" ", 1)
+        return f"{count:,} {verb if count == 1 else PLURALS[verb]} {self._text(rest)}{named}"
 
     def _text(self, sentence: str) -> str:
         limits = self.limits

@@ -1,23 +1,38 @@
 """One import: stores the conversations that the worker reads, part by part."""
 
 import asyncio
-import base64
-import binascii
 import contextlib
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from cmw_agent.conversations.importing.message_records import message_record, moment
+from cmw_agent.conversations.importing.imported_files import FileBody, PartialFileError
+from cmw_agent.conversations.importing.message_records import (
+    head_record,
+    message_record,
+    moment,
+    started_at,
+)
+from cmw_agent.conversations.importing.recognition import (
+    known_conversation,
+    mark_of,
+    share_of,
+)
 from cmw_agent.conversations.importing.records import SOURCE_NAMES, UnreadableError
 from cmw_agent.conversations.importing.report import ImportReport
 from cmw_agent.core.errors import UserError
 from cmw_agent.files.service import Files
 from cmw_agent.identity.principals import Principal
 from cmw_agent.limits.budgets import Budgets
-from memory.conversations.imports import ImportedHead, ImportPart, MessageToImport
+from memory.conversations.imports import (
+    ImportedHead,
+    ImportMark,
+    ImportPart,
+    Known,
+    MessageToImport,
+)
 from memory.errors import (
     ConversationNotFoundError,
     DatabaseUnavailableError,
@@ -28,14 +43,11 @@ from memory.records import (
     ConversationOrigin,
     ConversationStatus,
     StoredFile,
-    new_conversation_id,
 )
 
 MEGABYTE = 1_000_000
-UNTITLED = "Imported conversation"
 NO_FILE = "files of other apps, and files that are not in the ZIP, are not imported."
 Event = dict[str, Any]
-_NOTHING: Event = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +80,8 @@ class _Current:
     seq: int = 0
     written_at: datetime | None = None
     held: list[MessageToImport] = field(default_factory=list)  # until it is known what follows
+    mark: ImportMark | None = None
+    known: Known | None = None
     is_skipped: bool = False
 
 
@@ -130,10 +144,13 @@ class ImportRun:
                 title, count = str(event.get("title")), int(event.get("count", 1))
                 self.report.refuse(title, str(event.get("reason")), count)
             case "conversation":
-                self._current = _Current(event)
                 self._stored_files.clear()
+                self._current = await self._begin(event)
             case "file":
-                self._stored_files.append(await self._file(event, events))
+                body = FileBody(event, events)
+                is_skipped = self._current is not None and self._current.is_skipped
+                self._stored_files.append(None if is_skipped else await self._file(body))
+                await body.drain()
             case "messages" if self._current is not None:
                 await self._messages(self._current, event)
             case "end" if self._current is not None:
@@ -142,12 +159,23 @@ class ImportRun:
             case _:
                 raise UnreadableError("worker")
 
+    async def _begin(self, event: Event) -> _Current:
+        mark = mark_of(event)
+        try:
+            known = await known_conversation(
+                self.memory, self.principal.id, self.report.source, mark, event
+            )
+        except DatabaseUnavailableError:
+            raise UnreadableError("full") from None
+        is_same = known == "same"
+        self.report.known += is_same
+        self.report.share_read = share_of(event)
+        return _Current(event, mark=mark, known=known, is_skipped=is_same)
+
     async def _messages(self, current: _Current, event: Event) -> None:
-        messages = [
-            self._message(current, item)
-            for item in event.get("messages", ())
-            if item.get("is_shown")
-        ]
+        if current.is_skipped:
+            return
+        messages = [self._message(current, item) for item in event.get("messages", ())]
         await self._store(current, is_last=False)
         current.held = messages
 
@@ -155,6 +183,7 @@ class ImportRun:
         await self._store(current, is_last=True)
         if not current.is_skipped:
             self.report.imported += 1
+            self.report.notes["changed"] += current.known == "changed"
             for kind, count in current.event.get("notes", {}).items():
                 self.report.notes[kind] += count
 
@@ -163,7 +192,7 @@ class ImportRun:
             self._stored_files.popleft() if self._stored_files else None
             for _ in item.get("files", ())
         ]
-        before = current.written_at or self._started_at(current)
+        before = current.written_at or started_at(current.event, self.now)
         written = moment(item.get("at"), self.now, before)
         self.report.notes["times"] += written.is_future
         current.written_at = written.at
@@ -173,7 +202,15 @@ class ImportRun:
         messages, current.held = current.held, []
         if current.is_skipped or not (messages or current.head or is_last):
             return
-        head = current.head = current.head or self._head(current, messages)
+        head = current.head = current.head or head_record(
+            current.event,
+            messages,
+            current.mark,
+            self._origin(current.event),
+            self.now,
+            status=self.target.status,
+            is_expiring=self.is_expiring,
+        )
         try:
             async with self._storing:
                 if self._is_stopped:
@@ -182,36 +219,22 @@ class ImportRun:
                 current.seq = await self.memory.import_part(self.principal.id, part)
         except DatabaseUnavailableError:
             raise UnreadableError("full") from None
+        except ValueError:
+            raise UnreadableError("worker") from None
         except (ConversationNotFoundError, InvalidTextError) as error:
             is_gone = isinstance(error, ConversationNotFoundError)
             self.report.refuse(head.title, "changed" if is_gone else "stored")
             current.is_skipped = True
 
-    def _head(self, current: _Current, messages: list[MessageToImport]) -> ImportedHead:
-        event, target = current.event, self.target
-        questions = (message.content for message in messages if message.role == "user")
-        title = event.get("title") or next(questions, "").strip() or UNTITLED
-        started_at = self._started_at(current)
-        used_at = moment(event.get("updated_at"), self.now, started_at).at
-        agent = event.get("agent")
-        return ImportedHead(
-            conversation_id=new_conversation_id(),
-            title=str(title),
-            started_at=started_at,
-            last_activity_at=self.now if self.is_expiring else max(started_at, used_at),
-            status=target.status,
-            origin=ConversationOrigin(
-                agent_id=agent if agent in target.agent_ids else target.agent_id,
-                channel=target.channel,
-                context={"imported_from": SOURCE_NAMES[self.report.source or "own"]},
-                tenant_id=target.tenant_id,
-                external_id=target.external_id,
-            ),
+    def _origin(self, event: Event) -> ConversationOrigin:
+        target, agent = self.target, event.get("agent")
+        return ConversationOrigin(
+            agent_id=agent if agent in target.agent_ids else target.agent_id,
+            channel=target.channel,
+            context={"imported_from": SOURCE_NAMES[self.report.source or "own"]},
+            tenant_id=target.tenant_id,
+            external_id=target.external_id,
         )
-
-    def _started_at(self, current: _Current) -> datetime:
-        event = current.event
-        return moment(event.get("created_at") or event.get("updated_at"), self.now, self.now).at
 
     def _spend(self, size: int) -> None:
         self._unpaid += size
@@ -224,48 +247,15 @@ class ImportRun:
         except UserError:
             raise UnreadableError("budget") from None
 
-    async def _file(self, event: Event, events: AsyncIterator[Event]) -> StoredFile | None:
-        name, stored = str(event.get("name")), None
-        if event.get("is_there") is not True:
-            self.report.lose_file(name, NO_FILE)
-            return None
-        body = _FileBody(events)
+    async def _file(self, body: FileBody) -> StoredFile | None:
         try:
             async with contextlib.aclosing(body.pieces()) as pieces:
-                stored = await self.files.add(self.principal, name, "", pieces, self.address)
+                stored = await self.files.add(self.principal, body.name, "", pieces, self.address)
         except UserError as error:
-            self.report.lose_file(name, error.sentence)
-        except _NoFileError:
-            self.report.lose_file(name, NO_FILE)
-        else:
-            self.report.files += 1
-        await body.drain()
+            self.report.lose_file(body.name, error.sentence)
+            return None
+        except PartialFileError:
+            self.report.lose_file(body.name, NO_FILE)
+            return None
+        self.report.files += 1
         return stored
-
-
-class _NoFileError(Exception):
-    """The worker could not read all of the file."""
-
-
-class _FileBody:
-    """The bytes of a file, taken from the worker's events."""
-
-    def __init__(self, events: AsyncIterator[Event]) -> None:
-        self._events = events
-        self._has_ended = False
-
-    async def pieces(self) -> AsyncGenerator[bytes]:
-        """Yield the file. Raises _NoFileError where not all of it is there."""
-        while (event := await anext(self._events, _NOTHING)).get("event") == "bytes":
-            try:
-                yield base64.b64decode(str(event.get("data")), validate=True)
-            except binascii.Error:
-                raise UnreadableError("worker") from None
-        self._has_ended = True
-        if event.get("is_whole") is not True:
-            raise _NoFileError
-
-    async def drain(self) -> None:
-        """Read what nobody has taken."""
-        while not self._has_ended:
-            self._has_ended = (await anext(self._events, _NOTHING)).get("event") != "bytes"

@@ -10,6 +10,7 @@ from cmw_agent.core.sanitize import CONTROLS, UNSTORABLE
 from memory.records import Role
 
 NAME_CHARS = 200  # of a title, a model, a file's name
+ID_CHARS = 200  # of an id at the source
 REPLACEMENT = "\ufffd"
 Notes = Counter[Note]
 
@@ -34,6 +35,12 @@ def name(value: Any) -> str | None:
     if not isinstance(value, str):
         return None
     return " ".join(UNSTORABLE.sub(REPLACEMENT, value[: 4 * NAME_CHARS]).split())[:NAME_CHARS]
+
+
+def first_id(value: dict[str, Any], *names: str) -> str | None:
+    """Return the first text at these names, as far as an id goes; None where there is none."""
+    found = next(filter(None, (optional(value.get(name)) for name in names)), None)
+    return found[:ID_CHARS] if found is not None else None
 
 
 def text(value: Any, role: Role, notes: Notes) -> str:

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from cmw_agent.conversations.importing import readers
+from cmw_agent.conversations.importing import fingerprint, readers
 from cmw_agent.conversations.importing.archive import ExportArchive, MissingFileError
 from cmw_agent.conversations.importing.json_splitter import JsonSplitter
 from cmw_agent.conversations.importing.records import (
@@ -32,6 +32,17 @@ PART_MESSAGES = 100
 FILE_BYTES = 131_072  # of a file in one line
 MAX_REFUSED = 100  # refused conversations that have a line of their own, for each reason
 REFUSED_AT_ONCE = 1_000  # further ones that one line counts
+HEAD = (
+    "title",
+    "created_at",
+    "updated_at",
+    "source_id",
+    "agent",
+    "is_pinned",
+    "is_archived",
+    "folder",
+    "notes",
+)
 Event = dict[str, Any]
 
 
@@ -125,7 +136,7 @@ def _conversations(archive: ExportArchive, limits: ImportLimits) -> Iterator[Eve
                 unnamed[str(error)] += 1
         else:
             del element, value
-            yield from _conversation_events(conversation, archive)
+            yield from _conversation_events(found, conversation, archive)
     if source is None:
         raise UnreadableError(refused[0]["reason"] if len(refused) == 1 else "shape")
 
@@ -144,16 +155,20 @@ def _elements(archive: ExportArchive, limits: ImportLimits) -> Iterator[bytes | 
 
 
 def _conversation_events(
-    conversation: ImportedConversation, archive: ExportArchive
+    source: Source, conversation: ImportedConversation, archive: ExportArchive
 ) -> Iterator[Event]:
-    yield {"event": "conversation"} | {
-        name: getattr(conversation, name)
-        for name in ("title", "created_at", "updated_at", "agent", "notes")
+    head = {name: getattr(conversation, name) for name in HEAD}
+    yield {
+        "event": "conversation",
+        **head,
+        "is_whole_tree": not all(message.is_shown for message in conversation.messages),
+        "name": fingerprint.name_of(source, conversation),
+        "fingerprint": fingerprint.fingerprint_of(conversation),
+        "share_read": archive.share_read,
     }
     for part in _parts(conversation.messages):
         for message in part:
-            # Of messages that are not shown nothing is stored yet.
-            for reference in message.files if message.is_shown else ():
+            for reference in message.files:
                 yield from _file_events(reference.path, reference.name, archive)
         yield {"event": "messages", "messages": part}
     yield {"event": "end"}

@@ -84,7 +84,7 @@ class HistoryRoutes:
         ]
 
     async def listed(self, request: Request, principal: Principal) -> Response:
-        """The list's first pages, who is signed in, and their agents; or one page of one section.
+        """The list's first pages, the newest import, who is signed in; or one page of one section.
 
         Each page brings the cursor of the next one.
         """
@@ -104,6 +104,7 @@ class HistoryRoutes:
                 **_page(recent, page_size("recent")),
                 "arranged": _page(arranged, page_size("arranged")),
                 "naming": self._titler().is_naming(principal.id),
+                "importing": history.import_state(principal),
                 "account": _account(principal) if offered else None,
                 "connections": self._connections and principal.is_kept,
                 "shares": self._shares and principal.is_kept,
@@ -117,6 +118,7 @@ class HistoryRoutes:
             **_page([], 1),
             "arranged": _page([], 1),
             "naming": False,
+            "importing": None,
             "account": None,
             "connections": False,
             "shares": False,

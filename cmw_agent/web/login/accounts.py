@@ -123,9 +123,10 @@ class Accounts:
         await self._end_sessions(account)
 
     async def _end_sessions(self, principal: Principal) -> None:
-        """End the principal's event streams, stop its turns (their text is stored), release its sessions."""
+        """End the principal's event streams, stop its turns (their text is stored) and import, release its sessions."""
         self._events.end_of(principal)
         await self._runtime.chat.stop_login(principal)
+        await self._runtime.imports.stop_login(principal)
         registry = self._runtime.registry
         keys = [s.key for s in registry.of(principal) if s.principal.login == principal.login]
         await asyncio.gather(*(registry.release(key, principal) for key in keys))

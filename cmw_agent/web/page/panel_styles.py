@@ -73,6 +73,25 @@ PANELS = """
   background: var(--button-primary-background-fill); }
 .cmw-card-end button:disabled { opacity: .6; cursor: default; }
 
+/* -- an import -- */
+.cmw-import { display: flex; flex-direction: column; align-items: flex-start; gap: .5rem; margin: .25rem 0 .5rem;
+  padding: .6rem .7rem; border-radius: .6rem; font-size: .84rem; line-height: 1.45; overflow-wrap: anywhere;
+  color: var(--body-text-color); background: var(--border-color-primary); }
+.cmw-import[hidden], .cmw-import [hidden], .cmw-import div:empty { display: none !important; }
+.cmw-import progress { appearance: none; display: block; width: 100%; height: .4rem; border: 0; border-radius: 1rem;
+  overflow: hidden; background: var(--body-background-fill); color: var(--color-accent); }
+.cmw-import progress::-webkit-progress-bar { background: none; }
+.cmw-import progress::-webkit-progress-value { background: var(--color-accent); border-radius: 1rem; transition: width .6s; }
+.cmw-import progress::-moz-progress-bar { background: var(--color-accent); border-radius: 1rem; }
+.cmw-import progress:indeterminate { background: linear-gradient(90deg, transparent 25%, var(--color-accent) 50%, transparent 75%)
+  0 0 / 200% 100% var(--body-background-fill); animation: cmw-importing 1.6s linear infinite; }
+.cmw-import progress:indeterminate::-moz-progress-bar { background: none; }
+@keyframes cmw-importing { from { background-position: 150% 0; } to { background-position: -50% 0; } }
+@media (prefers-reduced-motion: reduce) { .cmw-import progress:indeterminate { animation: none; } }
+.cmw-import summary { cursor: pointer; }
+.cmw-import ul { margin: .3rem 0 0 !important; padding-left: 1.1rem !important; max-height: 12rem; overflow-y: auto; }
+#cmw-recent .cmw-import button { padding: 0; font-weight: 650; text-decoration: underline; }
+
 /* -- messages that wait, and the connection -- */
 #cmw-post, #cmw-receipt, #cmw-reopen { display: none !important; }
 body:not(.cmw-running) #cmw-input .stop-button,

@@ -203,7 +203,6 @@ footer { display: none !important; }
 .cmw-folder > summary:is(:hover, :focus-visible) { background: var(--border-color-primary); }
 .cmw-folder > ul { margin-left: .6rem !important; }
 .cmw-wide { padding: .35rem .6rem; border-radius: .5rem; text-align: left; width: 100%; }
-.cmw-all progress { width: 100%; }
 .cmw-all { margin-top: .5rem; padding-top: .5rem; border-top: 1px solid var(--border-color-primary); }
 .cmw-account { padding-top: .5rem; border-top: 1px solid var(--border-color-primary); font-size: .84rem; }
 .cmw-account > div { display: flex; align-items: center; justify-content: space-between; gap: .5rem;

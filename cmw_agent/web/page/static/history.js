@@ -13,7 +13,7 @@
   const LEFT = "Sign in? What you have written and not sent stays with this visit, and is not shown after it.";
   const SOON_MS = 1_000;
   const MAX_NAMING = 25; // seconds that a title may take
-  let root, list, more, status, search, account, archive;
+  let root, list, more, status, search, account, archive, imports;
   let naming = 0;
   let cursor = null;
   let asked = 0; // answers to older questions are dropped
@@ -121,6 +121,7 @@
     if (focused) root.querySelector(`li[data-id="${CSS.escape(focused)}"] ${kind}`)?.focus();
     if (wanted) return;
     canShare = content.shares;
+    imports.show(content.importing);
     showAccount(content.account);
     showAgents(content.agents);
     window.cmw.connections?.(content.connections);
@@ -191,16 +192,17 @@
       button.addEventListener("click", () => { closeMenus(); open.focus(); work(); });
       return button;
     };
-    const save = (format) => () => download(
-      `history/export?id=${encodeURIComponent(item.id)}&format=${format}`);
+    // What is data has all versions in it; what is to be read has what is shown.
+    const save = (format, options = "") => () => download(
+      `history/export?id=${encodeURIComponent(item.id)}&format=${format}${options}`);
     const made = make("div", { className: "cmw-menu", role: "menu" },
       act("Rename", () => rename(row, item)),
       ...window.cmw.arranging(item, act, arrange, () => file(row, item)),
       ...(canShare ? [act("Share…", () => window.cmw.share(item))] : []),
       act("Save as Markdown", save("md")),
-      act("Save as JSON", save("json")),
+      act("Save as JSON", save("json", "&versions=all&thinking=1")),
       act("Save as HTML", save("html")),
-      act("Save with files", save("zip")),
+      act("Save with files", save("zip", "&versions=all&thinking=1")),
       act("Delete", () => remove(item)));
     open.setAttribute("aria-expanded", "true");
     made.addEventListener("keydown", (event) => {
@@ -303,14 +305,15 @@
     const none = make("button", { type: "button", className: "cmw-wide" }, "Delete everything");
     account = make("div", { className: "cmw-account", hidden: true });
     archive = window.cmw.archive(entry, guarded);
-    root = make("div", { className: "cmw-history" }, search, status, list, more, archive.section,
+    imports = window.cmw.importing(() => changed());
+    root = make("div", { className: "cmw-history" }, search, status, imports.panel, list, more, archive.section,
       make("datalist", { id: "cmw-folders" }),
-      make("div", { className: "cmw-all" }, everything, ...window.cmw.importing(refresh), none), account);
+      make("div", { className: "cmw-all" }, everything, ...imports.parts, none), account);
     place.replaceWith(root);
     let timer;
     search.addEventListener("input", () => { clearTimeout(timer); timer = setTimeout(refresh, SEARCH_MS); });
     more.addEventListener("click", showMore);
-    everything.addEventListener("click", () => download("history/everything?format=zip&thinking=1"));
+    everything.addEventListener("click", () => download("history/everything?format=zip&thinking=1&versions=all"));
     none.addEventListener("click", forget);
     root.addEventListener("keydown", (event) => {
       if (event.key !== "Escape") return;
