@@ -9,6 +9,7 @@ import pytest
 
 from cmw_agent.config.settings import Settings, variable
 from cmw_agent.config.settings_base import PREFIX
+from tests.campaigns import DEFAULTS
 from tests.logbook import levels_now
 
 HERE = Path(__file__).parent
@@ -20,7 +21,7 @@ def _clear_environment() -> None:
     # Before any import of the app, and in each process of pytest-xdist: a developer's own
     # key must never reach a test, nor a test their endpoint.
     settings = {variable(field) for field in Settings.model_fields}
-    for name in list(os.environ):
+    for name in set(os.environ) - set(DEFAULTS):
         if name in settings or name.startswith(FOREIGN):
             del os.environ[name]
 

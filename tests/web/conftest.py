@@ -88,9 +88,14 @@ class People:
         """Return a tab of a new user with the page open in it."""
         return await (await self.tab(app, **options)).open(query)  # type: ignore[arg-type]
 
-    async def at(self, url: str) -> ChatPage:
-        """Return a tab of a new user with the app at `url` open in it."""
+    async def at(self, url: str, *, own_clock: bool = False) -> ChatPage:
+        """Return a tab of a new user with the app at `url` open in it.
+
+        With `own_clock` the test may let the page's time pass faster than its own.
+        """
         context = await self._browser.new_context(viewport=WIDE, reduced_motion="reduce")
+        if own_clock:
+            await context.clock.install()
         context.set_default_timeout(WAIT_MS)
         self.watch.origins.add(url)
         self.watch.over(context)

@@ -1,7 +1,6 @@
 """Nothing that was typed is lost: messages wait in the browser until the server has them."""
 
 import contextlib
-import os
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Locator, expect
 
+from tests.campaigns import campaign
 from tests.doubles.openai_server import OpenAIDouble
 from tests.doubles.relay import Relay, relay
 from tests.harness import Served, canary, served, settings_for
@@ -20,8 +20,7 @@ from tests.web.conftest import People
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-# How often Send is clicked twice: `CMW_DOUBLE_CLICKS=500` for the long run.
-DOUBLE_CLICKS = int(os.environ.get("CMW_DOUBLE_CLICKS", "12"))
+DOUBLE_CLICKS = campaign("CMW_DOUBLE_CLICKS")
 MOST_WAITING = 20
 NETWORK = ("net::ERR", "http 503: .*/(readyz|queue/join)", "status of 503")
 STAYS = "window.loadedOnce = true"

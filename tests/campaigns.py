@@ -1,0 +1,19 @@
+"""Lengths and seeds of the tests that run longer on request, from the environment."""
+
+import os
+from collections.abc import Mapping
+from types import MappingProxyType
+
+# The variables, each with its value in `make test`. `tests/conftest.py` leaves them in place.
+DEFAULTS: Mapping[str, int] = MappingProxyType(
+    {
+        "CMW_CONNECTION_CUTS": 12,  # how often a page's connection is cut
+        "CMW_DOUBLE_CLICKS": 12,  # how often Send is clicked twice
+        "CMW_SEED": 1,  # of what such a test chooses
+    }
+)
+
+
+def campaign(name: str) -> int:
+    """Return the length or seed that a variable of `DEFAULTS` sets."""
+    return int(os.environ.get(name, DEFAULTS[name]))
