@@ -108,6 +108,7 @@ class ChatPage:
         self.waiting = at.locator(".cmw-waiting")
         waiting_messages = at.get_by_role("list", name="Messages that wait")
         self.outbox = waiting_messages.get_by_role("listitem")
+        self.outbox_status = at.locator(".cmw-outbox-status[role=status]")
         self.offline = at.locator("#cmw-offline")
         self.steps = at.locator(".thought-group")
         self.toggle = at.get_by_role("button", name="Toggle Sidebar")

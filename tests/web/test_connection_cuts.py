@@ -49,6 +49,7 @@ async def run_lane(
         await page.page.context.close()
 
 
+@pytest.mark.timeout(300 + 20 * ROUNDS)
 async def test_a_page_whose_connection_is_cut_stores_each_message_once_and_shows_each_answer_whole(
     model: OpenAIDouble, people: People, tmp_path: Path
 ) -> None:

@@ -175,6 +175,10 @@ async def test_a_message_that_the_full_app_cannot_take_is_sent_again_by_itself(
         await model.wait_held(word)
         await second.write("after you")
         await expect(waiting(second)).to_have_text([re.compile("after you")])
+        await expect(status(second)).to_have_text(
+            "1 message waits to be sent again by itself. "
+            "The app has too many answers at once right now; please try again in 5 seconds."
+        )
         model.release(word)
         await expect(second.answers.last).to_have_text("You said: after you")
         await second.settled()
