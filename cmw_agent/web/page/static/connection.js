@@ -141,14 +141,14 @@
       joining -= 1;
       clearTimeout(timeout);
     }
-    const { data = [] } = JSON.parse(options?.body ?? "{}");
+    const { data = [], event_data: change } = JSON.parse(options?.body ?? "{}");
     const seconds = Number(answer?.headers.get("retry-after")) || 0;
     const isLimited = answer?.status === 429 && window.cmw.waitsFor(data, seconds);
     if (answer && !AWAY.has(answer.status) && !isLimited) return answer;
     if (answer && answer.status !== 503 && !isLimited) lose();
     const { detail } = await answer?.json().catch(() => ({})) ?? {};
     const sentence = typeof detail === "string" ? detail : "";
-    fire("unsent", { data, seconds, sentence, isBusy: joined.size > 0 });
+    fire("unsent", { data, change, seconds, sentence, isBusy: joined.size > 0 });
     return nothing();
   }
 
