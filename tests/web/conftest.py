@@ -77,12 +77,12 @@ class People:
         )
         return await self.tab_in(context, app)
 
-    async def tab_in(self, context: BrowserContext, app: Served) -> ChatPage:
-        """Return a new tab in `context` that is not open yet."""
+    async def tab_in(self, context: BrowserContext, app: Served, url: str = "") -> ChatPage:
+        """Return a new tab in `context` that is not open yet; `url` is where it finds the app."""
         context.set_default_timeout(WAIT_MS)
-        self.watch.origins.add(app.url)
+        self.watch.origins.add(url or app.url)
         self.watch.over(context)
-        return ChatPage(await context.new_page(), app.url)
+        return ChatPage(await context.new_page(), url or app.url)
 
     async def open(self, app: Served, query: str = "", **options: bool | ViewportSize) -> ChatPage:
         """Return a tab of a new user with the page open in it."""

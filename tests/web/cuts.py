@@ -30,7 +30,7 @@ STEPS = 4  # in which a page's clock runs on
 LATEST_PROBE_MS = 31_000  # by then a page has asked whether the server is back
 SILENCE_MS = 45_000  # by then a page knows that nothing comes any more
 NOTHING_LEFT = """() => Object.keys(localStorage)
-    .filter((key) => key.startsWith("cmw.of.") && key.endsWith(".outbox"))"""
+    .filter((key) => key.startsWith("cmw.of.") && key.includes(".outbox"))"""
 
 
 @dataclass(frozen=True)
