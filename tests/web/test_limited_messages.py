@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.async_api import expect
 
+from cmw_agent.limits.backends import ProcessStorage
 from tests.doubles.openai_server import OpenAIDouble
 from tests.harness import Served, canary, served, settings_for
 from tests.rows import messages
@@ -21,6 +22,7 @@ LIMITED = ("http 429", "status of 429")
 def pass_a_minute(app: Served) -> None:
     """Let a minute pass for the limits."""
     storage = app.application.runtime.chat._dependencies.limits._backend._local.moving.storage
+    assert isinstance(storage, ProcessStorage)
     storage._clock = lambda: time.time() + 60
 
 
