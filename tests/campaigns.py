@@ -7,7 +7,9 @@ from types import MappingProxyType
 # The variables, each with its value in `make test`. `tests/conftest.py` leaves them in place.
 DEFAULTS: Mapping[str, int] = MappingProxyType(
     {
+        "CMW_CONNECTION_CUTS": 12,  # how often a page's connection is cut
         "CMW_DOUBLE_CLICKS": 12,  # how often Send is clicked twice
+        "CMW_SEED": 1,  # of what such a test chooses
         "CMW_SHARERS": 8,  # users who share chats with each other
         "CMW_STATEFUL": 1,  # how many times as many random examples of trees, shares and imports
     }

@@ -74,7 +74,7 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
         "cmw_agent.llm.response_body.ResponseBody._join",
         "cmw_agent.llm.response_body.ResponseBody.read",
         "cmw_agent.web.gradio_transport.event_server.EventServer._fetched",
-        "cmw_agent.web.gradio_transport.event_server.EventServer._live",
+        "cmw_agent.web.gradio_transport.heartbeats.Heartbeats.hold",
         "cmw_agent.web.gradio_transport.event_server._disconnected",
         "cmw_agent.web.page.base_handlers.BaseHandlers._page",
         "cmw_agent.web.gradio_transport.mailboxes.EventBuffer.put",

@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 from typing import Literal
 
 import pytest
@@ -68,9 +69,9 @@ class LivingLink(ShareStore):
         super().__init__(database)
         self._made: dict[str, tuple[str, str]] = {}
 
-    async def create_share(self, owner: str, new: NewShare) -> Share:
+    async def create_share(self, owner: str, new: NewShare, **bounds: Any) -> Share:
         self._made[new.reader_id] = owner, new.conversation_id
-        return await super().create_share(owner, new)
+        return await super().create_share(owner, new, **bounds)
 
     async def snapshot_page(self, reader: str, *, from_seq: int, limit: int) -> Page:
         snapshot, messages, files = await super().snapshot_page(

@@ -106,6 +106,11 @@ class ChatPage:
         self.log = at.get_by_role("log")
         self.toast = at.get_by_test_id("toast-body")
         self.waiting = at.locator(".cmw-waiting")
+        waiting_messages = at.get_by_role("list", name="Messages that wait")
+        self.outbox = waiting_messages.get_by_role("listitem")
+        self.outbox_status = at.locator(".cmw-outbox-status[role=status]")
+        self.offline = at.locator("#cmw-offline")
+        self.versions_error = at.locator(".cmw-versions-error")
         self.steps = at.locator(".thought-group")
         self.toggle = at.get_by_role("button", name="Toggle Sidebar")
         self.new_chat = at.get_by_role("button", name="New chat", exact=True)
@@ -158,6 +163,10 @@ class ChatPage:
     def button(self, name: str) -> Locator:
         """Return the last button of this name below a message."""
         return self.log.get_by_role("button", name=name, exact=True).last
+
+    def attached(self, name: str) -> Locator:
+        """Return the button that removes an attached file."""
+        return self.frame.get_by_role("button", name=f"Remove {name}")
 
     async def edit_last(self, text: str, nth: int = -1) -> None:
         """Edit the user's last message, or the nth one, and submit it."""

@@ -77,20 +77,25 @@ class People:
         )
         return await self.tab_in(context, app)
 
-    async def tab_in(self, context: BrowserContext, app: Served) -> ChatPage:
-        """Return a new tab in `context` that is not open yet."""
+    async def tab_in(self, context: BrowserContext, app: Served, url: str = "") -> ChatPage:
+        """Return a new tab in `context` that is not open yet; `url` is where it finds the app."""
         context.set_default_timeout(WAIT_MS)
-        self.watch.origins.add(app.url)
+        self.watch.origins.add(url or app.url)
         self.watch.over(context)
-        return ChatPage(await context.new_page(), app.url)
+        return ChatPage(await context.new_page(), url or app.url)
 
     async def open(self, app: Served, query: str = "", **options: bool | ViewportSize) -> ChatPage:
         """Return a tab of a new user with the page open in it."""
         return await (await self.tab(app, **options)).open(query)  # type: ignore[arg-type]
 
-    async def at(self, url: str) -> ChatPage:
-        """Return a tab of a new user with the app at `url` open in it."""
+    async def at(self, url: str, *, own_clock: bool = False) -> ChatPage:
+        """Return a tab of a new user with the app at `url` open in it.
+
+        With `own_clock` the test may let the page's time pass faster than its own.
+        """
         context = await self._browser.new_context(viewport=WIDE, reduced_motion="reduce")
+        if own_clock:
+            await context.clock.install()
         context.set_default_timeout(WAIT_MS)
         self.watch.origins.add(url)
         self.watch.over(context)

@@ -12,25 +12,30 @@ import asyncio
 import contextlib
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 from fastapi import Request
-from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from cmw_agent.conversations.changes import ConversationChanges
 from cmw_agent.core.errors import UserError, describe_exception
-from cmw_agent.core.http_headers import tab_of
 from cmw_agent.core.logs import get_logger
 from cmw_agent.core.random_ids import RandomIdPool
 from cmw_agent.identity.principals import Principal, SessionKey
-from cmw_agent.limits.budgets import Budgets, Hold
+from cmw_agent.limits.budgets import Budgets
 from cmw_agent.observability.observers import request_id_of
 from cmw_agent.web.gradio_transport import environment as _environment  # noqa: F401  (before gradio)
+from cmw_agent.web.gradio_transport.heartbeats import (
+    STREAM_HEADERS,
+    Heartbeats,
+    connection_of,
+    disconnected,
+    repeated,
+)
 from cmw_agent.web.gradio_transport.mailboxes import (
     UNREAD_SECONDS,
     EventBuffer,
@@ -40,7 +45,6 @@ from cmw_agent.web.gradio_transport.mailboxes import (
 from cmw_agent.web.gradio_transport.protocol import (
     UNCHANGED,
     Notice,
-    alive,
     closing,
     completed,
     edits,
@@ -61,12 +65,8 @@ HEARTBEAT_SECONDS = 15.0
 EVENTS_AT_ONCE = 16  # of one session
 EVENT_FIELDS = ("index", "value", "previous_value")  # those that Gradio's classes insist on
 ENDED = "You have signed in or out since; please reload the page."
+SUPERSEDED = "The page has connected again since it sent this."
 RESTARTS = "The app restarts; please try again in a moment."
-STREAM_HEADERS = [
-    (b"content-type", b"text/event-stream; charset=utf-8"),
-    (b"cache-control", b"no-store"),
-    (b"x-accel-buffering", b"no"),
-]
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,11 +139,9 @@ class EventServer:
         self._admit = admit
         self._page_closed = page_closed
         self._beat = heartbeat_seconds
+        self._heartbeats = Heartbeats(self._closed, changes, heartbeat_seconds)
         self._budgets = budgets
-        self._changes = changes
         self._buffers = EventBuffers(budgets, unread_seconds)
-        self._heartbeats: dict[object, tuple[Principal, asyncio.Event]] = {}
-        self._is_leaving = False
         self._ids = RandomIdPool()
 
     def __len__(self) -> int:
@@ -176,14 +174,12 @@ class EventServer:
         tasks = [task for _, buffer in self._buffers for task in buffer.running.values()]
         if tasks:
             await asyncio.wait(tasks, timeout=seconds)
-        self._is_leaving = True
         for _, buffer in self._buffers:
             lost = b"".join(failed(event, UserError(RESTARTS)) for event in buffer.open_events)
             ended = closing()
             buffer.farewell = buffer.take() + lost + ended
             buffer.arrived.set()
-        for _, over in list(self._heartbeats.values()):
-            over.set()
+        self._heartbeats.leave()
 
     def end_of(self, principal: Principal) -> None:
         """End every stream and event of a principal, of an account those of its one login."""
@@ -194,9 +190,7 @@ class EventServer:
                 buffer.arrived.set()
                 buffer.abandon()
                 self._buffers.drop(key, buffer)
-        for holder, over in list(self._heartbeats.values()):
-            if _is_same(holder, principal):
-                over.set()
+        self._heartbeats.end_of(lambda holder: _is_same(holder, principal))
 
     # -- joining and cancelling ---------------------------------------------------
 
@@ -218,6 +212,8 @@ class EventServer:
             buffer = self._buffers.open(key, principal, address)
         except UserError as error:
             return _refused(error, scope)
+        if not self._is_current(scope, key, buffer):
+            return _answer(409, SUPERSEDED)
         if len(buffer.running) >= EVENTS_AT_ONCE:
             return _answer(429, "This page asks too much at once.", {"retry-after": "1"})
         gr_request = gr.Request(request=request, session_hash=key)
@@ -228,6 +224,15 @@ class EventServer:
             arguments.append(function.event(None, dict.fromkeys(EVENT_FIELDS) | data))
         call = EventCall(function, arguments, from_page=type(body.get("trigger_id")) is int)
         return JSONResponse({"event_id": self._start(key, buffer, call)})
+
+    def _is_current(self, scope: Scope, key: str, buffer: EventBuffer) -> bool:
+        """Return whether a request is of its page's latest connection; the first of one renews."""
+        connection = connection_of(scope)
+        if connection < max(self._heartbeats.connection(key), buffer.connection):
+            return False
+        if connection > buffer.connection:
+            buffer.renew(connection)
+        return True
 
     def _start(self, key: str, buffer: EventBuffer, call: EventCall) -> str:
         event = self._ids.hex(16)
@@ -329,13 +334,16 @@ class EventServer:
         except UserError as error:
             await _refused(error, scope)(scope, receive, send)
             return
+        if not self._is_current(scope, key, buffer):
+            await _answer(409, SUPERSEDED)(scope, receive, send)
+            return
         reader = buffer.reader = object()
-        gone = asyncio.create_task(_disconnected(receive), name="stream-watch")
+        gone = asyncio.create_task(disconnected(receive), name="stream-watch")
         gone.add_done_callback(lambda _: buffer.arrived.set())
         whole = False
         try:
             await send({"type": "http.response.start", "status": 200, "headers": STREAM_HEADERS})
-            with _repeated(self._beat, buffer.arrived.set):
+            with repeated(self._beat, buffer.arrived.set):
                 whole = await self._deliver(buffer, reader, gone, send)
         finally:
             gone.cancel()
@@ -381,74 +389,12 @@ class EventServer:
             await _refused(error, scope)(scope, receive, send)
             return
         with hold:
-            await self._live(scope, receive, send, hold)
+            await self._heartbeats.hold(scope, receive, send, principal, hold)
 
-    async def _live(self, scope: Scope, receive: Receive, send: Send, hold: Hold) -> None:
-        principal = scope[PRINCIPAL]
-        key = SessionKey.parse(scope["path"].rpartition("/")[2])
-        tab = tab_of(Headers(scope=scope))
-        await send({"type": "http.response.start", "status": 200, "headers": STREAM_HEADERS})
-        over = asyncio.Event()
-        if self._is_leaving:
-            over.set()
-        gone = asyncio.create_task(_gone_or_over(receive, over), name="heartbeat-watch")
-        me = object()
-        self._heartbeats[me] = principal, over
-        try:
-            with self._changes.reading(principal.id) as reader:
-                gone.add_done_callback(lambda _: reader.arrived.set())
-                with _repeated(self._beat, reader.arrived.set):
-                    while not gone.done():
-                        body = alive(reader.take(), tab)
-                        await send({"type": "http.response.body", "body": body, "more_body": True})
-                        await reader.arrived.wait()
-            if over.is_set():
-                await send({"type": "http.response.body", "body": b"", "more_body": False})
-        finally:
-            del self._heartbeats[me]
-            gone.cancel()
-            hold.release()  # the page has gone, whatever is done about it yet
-            if not self._is_leaving:
-                if (buffer := self._buffers.get(key.value)) is not None:
-                    buffer.abandon()
-                await self._page_closed(key, principal)
-
-
-@contextlib.contextmanager
-def _repeated(seconds: float, call: Callable[[], object]) -> Iterator[None]:
-    """Make a call again and again: one timer for a stream costs less than one for each wait."""
-    loop = asyncio.get_running_loop()
-    timer: asyncio.TimerHandle | None = None
-
-    def wait() -> None:
-        nonlocal timer
-        timer = loop.call_later(seconds, run)
-
-    def run() -> None:
-        call()
-        wait()
-
-    wait()
-    try:
-        yield
-    finally:
-        if timer is not None:
-            timer.cancel()
-
-
-async def _disconnected(receive: Receive) -> None:
-    message: Message = {"type": ""}
-    while message["type"] != "http.disconnect":
-        message = await receive()
-
-
-async def _gone_or_over(receive: Receive, over: asyncio.Event) -> None:
-    waits = [asyncio.ensure_future(wait) for wait in (_disconnected(receive), over.wait())]
-    try:
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for wait in waits:
-            wait.cancel()
+    async def _closed(self, key: SessionKey, principal: Principal) -> None:
+        if (buffer := self._buffers.get(key.value)) is not None:
+            buffer.abandon()
+        await self._page_closed(key, principal)
 
 
 def _is_same(one: Principal, other: Principal) -> bool:

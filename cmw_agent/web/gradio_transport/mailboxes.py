@@ -34,6 +34,7 @@ class EventBuffer:
         reader: Whoever reads now.
         farewell: What goes out last, once the stream is to end.
         unread_seconds: How long a writer waits for the reader.
+        connection: Which of its page's connections it is for; see `renew`.
     """
 
     principal: Principal
@@ -47,6 +48,7 @@ class EventBuffer:
     reader: object | None = None
     farewell: bytes | None = None
     unread_seconds: float = UNREAD_SECONDS
+    connection: int = 0
 
     async def put(self, message: bytes) -> None:
         """Add a message; wait while the reader is far behind.
@@ -75,6 +77,17 @@ class EventBuffer:
         self.fetched.set()
         for task in list(self.running.values()):
             task.cancel()
+
+    def renew(self, connection: int) -> None:
+        """Go on with a later connection of the page, which has given up what it asked for before.
+
+        The stream of an earlier connection may look open for minutes where the network has
+        changed; what it were sent would be lost.
+        """
+        self.connection = connection
+        self.reader = None
+        self.abandon()
+        self.arrived.set()
 
     def take(self) -> bytes:
         """Return all messages that wait, as they go over the wire."""

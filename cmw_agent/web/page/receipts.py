@@ -2,7 +2,7 @@
 
 A receipt is the value of a hidden component, as JSON. The outbox (``static/outbox.js``) removes a
 message that a receipt reports as stored; it sends a postponed one again after the receipt's
-seconds, with the same key.
+seconds, with the same key, and shows the receipt's sentence meanwhile.
 """
 
 import orjson
@@ -10,6 +10,7 @@ import orjson
 from cmw_agent.core.errors import ConversationInUseError, UserError
 
 RETRY_SECONDS = 2
+SOON_SECONDS = 120  # for so long the page waits for a limit by itself, as in `outbox.js`
 NO_CONVERSATION = None  # a control command, which is carried out and not stored
 
 
@@ -36,4 +37,6 @@ def postponed(key: str, error: UserError) -> str:
 
 def may_succeed_later(error: UserError) -> bool:
     """Return whether the same message may be taken later, without a change by its user."""
+    if error.status == 429:
+        return error.retry_after is not None and error.retry_after <= SOON_SECONDS
     return error.status == 503 or isinstance(error, ConversationInUseError)

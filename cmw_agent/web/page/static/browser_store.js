@@ -3,16 +3,20 @@
  * Everything is stored under the user's opaque name, which the server gives: whoever signs in next
  * on this browser has another one. Where storage is refused, it lasts as long as the page. Nothing
  * of a temporary chat is stored.
+ *
+ * Each item has an entry of its own: tabs write at the same time, and the browser's storage has no
+ * transactions, so one tab's list would undo what another one has just added.
  */
 (() => {
   "use strict";
   const TAB = "cmw.tab";
-  const PREFIX = "cmw.of."; // then the user's name, and what is stored
+  const PREFIX = "cmw.of."; // then the user's name, what is stored, and the item's own name
+  const LIST = /^cmw\.of\.[^.]+\.(outbox|drafts)$/; // a list of items, as it was stored once
   const OLD_MS = 30 * 86_400_000;
   const GONE_MS = 10 * 60_000; // a tab that wrote nothing for so long counts as closed where none can be asked
   const KINDS = ["outbox", "drafts"];
   const TEMPORARY = "temporary:"; // begins the name of a temporary chat
-  const memory = new Map(); // what cannot be stored
+  const memory = new Map(); // items that cannot be stored
   const temporary = new Map(); // what waits in the page's temporary chat
   let user = null;
   let isOver = false;
@@ -37,11 +41,21 @@
     }).catch(resolve);
   });
 
+  const idOf = (item) => item.key ?? `${item.tab}.${item.conversation}`;
+
+  // Gives each item of an old list an entry of its own.
+  function split(key) {
+    JSON.parse(localStorage.getItem(key)).forEach((item, index) => {
+      localStorage.setItem(`${key}.${idOf(item)}`, JSON.stringify({ rank: index, ...item }));
+    });
+    localStorage.removeItem(key);
+  }
+
   // Deletes old drafts, those of this browser's other users too; messages that wait stay.
   function tidy() {
-    for (const key of Object.keys(localStorage).filter((one) => one.startsWith(PREFIX) && one.endsWith(".drafts"))) {
-      const items = JSON.parse(localStorage.getItem(key));
-      localStorage.setItem(key, JSON.stringify(items.filter((item) => item.at > Date.now() - OLD_MS)));
+    for (const key of Object.keys(localStorage).filter((one) => LIST.test(one))) split(key);
+    for (const key of Object.keys(localStorage).filter((one) => one.startsWith(PREFIX) && one.includes(".drafts."))) {
+      if (JSON.parse(localStorage.getItem(key)).at < Date.now() - OLD_MS) localStorage.removeItem(key);
     }
   }
 
@@ -50,27 +64,63 @@
     try { tidy(); } catch { /* storage is refused, or somebody else has written there */ }
   });
 
-  const keyOf = (kind) => `${PREFIX}${user}.${kind}`;
+  const startOf = (kind) => `${PREFIX}${user}.${kind}.`;
+
+  // The stored texts of items, by their entries' keys.
+  function entries(kind) {
+    const found = new Map();
+    if (!user) return found;
+    try {
+      for (const key of Object.keys(localStorage)) {
+        if (key.startsWith(startOf(kind))) found.set(key, localStorage.getItem(key));
+      }
+    } catch { /* storage is refused */ }
+    return found;
+  }
 
   function readStored(kind) {
-    const key = keyOf(kind);
+    const found = new Map();
+    for (const [key, text] of entries(kind)) {
+      try { found.set(key, JSON.parse(text)); } catch { /* somebody else has written there */ }
+    }
+    for (const [key, item] of memory) if (key.startsWith(startOf(kind))) found.set(key, item);
+    return [...found.values()]
+      .toSorted((one, other) => one.rank - other.rank);
+  }
+
+  function put(key, item, stored) {
+    const text = JSON.stringify(item);
+    if (text === stored) return;
+    memory.set(key, item);
     try {
-      if (user && !memory.has(key)) return JSON.parse(localStorage.getItem(key)) ?? [];
-    } catch { /* storage is refused, or somebody else has written there */ }
-    return memory.get(key) ?? [];
+      if (!user) return;
+      localStorage.setItem(key, text);
+      memory.delete(key);
+    } catch { /* storage is refused or full */ }
+  }
+
+  function remove(key) {
+    memory.delete(key);
+    try { localStorage.removeItem(key); } catch { /* storage is refused */ }
+  }
+
+  // Items keep their order by their ranks.
+  function order(items) {
+    items.forEach((item, index) => {
+      const [before, after] = [items[index - 1], items.slice(index).find((one) => one.rank)];
+      if (item.rank === undefined) item.rank = before || !after ? Math.max(Date.now(), (before?.rank ?? 0) + 1) : after.rank - 1;
+    });
   }
 
   function writeStored(kind, items) {
     if (isOver) return true;
-    const key = keyOf(kind);
-    memory.set(key, items);
-    if (!user) return false;
-    try {
-      if (items.length) localStorage.setItem(key, JSON.stringify(items));
-      else localStorage.removeItem(key);
-      memory.delete(key);
-      return true;
-    } catch { return false; /* storage is refused or full */ }
+    order(items);
+    const wanted = new Map(items.map((item) => [startOf(kind) + idOf(item), item]));
+    const stored = entries(kind);
+    const present = [...stored.keys(), ...[...memory.keys()].filter((key) => key.startsWith(startOf(kind)))];
+    for (const key of present) if (!wanted.has(key)) remove(key);
+    for (const [key, item] of wanted) put(key, item, stored.get(key));
+    return Boolean(user) && ![...wanted.keys()].some((key) => memory.has(key));
   }
 
   const isTemporary = (chat) => chat.startsWith(TEMPORARY);
@@ -96,10 +146,12 @@
     } catch { return null; }
   }
 
-  // Returns a function that tells whether the tab that an item is of was closed.
+  // Returns a function that tells whether the tab that an item is of was closed. What is written later
+  // may be of a tab that is opened later.
   async function closedTabs() {
+    const now = Date.now();
     const open = await openTabs();
-    return (item) => item.tab !== tab
+    return (item) => item.tab !== tab && item.at <= now
       && (open ? !open.has(`${TAB}.${item.tab}`) : item.at < Date.now() - GONE_MS);
   }
 

@@ -5,6 +5,9 @@
  * Gradio's script the events that it cut have ended without a result. Meanwhile this script asks
  * the server, less and less often, whether it is back, and the page then opens its conversation
  * again in place.
+ *
+ * Who goes from one network to another keeps connections through which nothing comes any more, and
+ * no error says so. The server is never silent for long, so one that is counts as lost.
  */
 (() => {
   "use strict";
@@ -14,16 +17,23 @@
   const FIRST_MS = 500;
   const LONGEST_MS = 30_000;
   const PROBE_MS = 10_000; // for an answer to "are you back?"
+  const JOIN_MS = 20_000; // for the answer to an event, which comes before what the event brings
   const TICK_MS = 1_000;
+  const SILENT_TICKS = 40; // the server sends something every 15 seconds
   const IDLE_TICKS = 3; // without an event, before an answer counts as over
   const AWAY = new Set([502, 503, 504]); // the server, or a proxy in front of it, takes nothing now
   const SSE = { headers: { "content-type": "text/event-stream" } };
   const CLOSED = '"msg":"close_stream"';
   const CHANGES = "event: changes\ndata: ";
   const encoder = new TextEncoder();
-  const joined = new Set(); // events of the stream that is open, or about to be
+  const joined = new Map(); // events of the stream that is open, or about to be: id → connection
   let joining = 0; // requests that join one
   let isLost = false;
+  let isBeating = false; // the heartbeat is open, or about to be
+  let silence = 0; // ticks since something came; a page that sleeps counts none
+  let connection = 0; // how often the page has connected again, which tells the server what is given up
+  let life = new AbortController(); // of this connection's requests
+  let streams = new AbortController(); // of its event stream
   let attempts = 0;
   let timer = 0;
   let back = Promise.resolve();
@@ -38,18 +48,30 @@
     if (isLost) return;
     isLost = true;
     attempts = 0;
+    connection += 1;
+    streams.abort();
+    streams = new AbortController();
     back = new Promise((resolve) => { setBack = resolve; });
     fire("lost");
     timer = setTimeout(probe, delay());
   }
 
+  // Nothing comes any more: the requests that wait would take up the browser's few connections.
+  function giveUp() {
+    lose();
+    life.abort(new Error("The connection was lost; please try again."));
+    life = new AbortController();
+  }
+
   async function isThere() {
+    const late = new AbortController();
+    const timeout = setTimeout(() => late.abort(), PROBE_MS);
     try {
-      const answer = await request(new URL("readyz", base), {
-        cache: "no-store", signal: AbortSignal.timeout(PROBE_MS),
-      });
+      const answer = await request(new URL("readyz", base), { cache: "no-store", signal: late.signal });
       return answer.ok;
-    } catch { return false; }
+    } catch {
+      return false;
+    } finally { clearTimeout(timeout); }
   }
 
   async function probe() {
@@ -72,6 +94,16 @@
   // The browser's network may be gone while a server on this machine is there.
   window.addEventListener("offline", async () => { if (!await isThere()) lose(); });
 
+  const signalOf = (input, options) => options?.signal ?? (input instanceof Request ? input.signal : null);
+
+  // A request of this connection, which ends with it; `own` is a further signal that ends it.
+  function send(input, options, own) {
+    const signals = [life.signal, own, signalOf(input, options)].filter(Boolean);
+    const headers = new Headers(options?.headers ?? (input instanceof Request ? input.headers : undefined));
+    headers.set("x-cmw-connection", connection);
+    return request(input, { ...options, headers, signal: AbortSignal.any?.(signals) ?? signals.at(-1) });
+  }
+
   /* -- Gradio's requests -- */
 
   // Gradio takes this for a validation without errors: the event ends and shows no error.
@@ -79,30 +111,45 @@
 
   const message = (content) => encoder.encode(`data: ${JSON.stringify(content)}\n\n`);
 
-  // The end of each event that was cut, and of their stream.
-  function endings() {
-    const ended = [...joined].map((event) => message({
-      msg: "process_completed", event_id: event, success: true,
-      output: { data: [], is_generating: false },
-    }));
-    joined.clear();
-    return [...ended, message({ msg: "close_stream", event_id: null })];
+  // Takes the events of connections up to this one.
+  function taken(last) {
+    const found = [...joined.keys()].filter((event) => joined.get(event) <= last);
+    for (const event of found) joined.delete(event);
+    return found;
   }
+
+  // The end of each event that was cut.
+  const endings = (last) => taken(last).map((event) => message({
+    msg: "process_completed", event_id: event, success: true,
+    output: { data: [], is_generating: false },
+  }));
+  const ending = message({ msg: "close_stream", event_id: null });
 
   async function join(input, options) {
     let answer = null;
+    const mine = connection;
+    const timeout = setTimeout(giveUp, JOIN_MS);
     joining += 1;
     try {
-      if (!isLost) answer = await request(input, options);
-      if (answer?.ok) joined.add((await answer.clone().json()).event_id);
+      if (!isLost) answer = await send(input, options);
+      const event = answer?.ok ? (await answer.clone().json()).event_id : null;
+      if (mine !== connection) answer = null;
+      else if (event) joined.set(event, mine);
     } catch {
       answer = null;
-      lose();
-    } finally { joining -= 1; }
-    if (answer && !AWAY.has(answer.status)) return answer;
-    if (answer && answer.status !== 503) lose();
-    const { data = [] } = JSON.parse(options?.body ?? "{}");
-    fire("unsent", { data, seconds: Number(answer?.headers.get("retry-after")) || 0, isBusy: joined.size > 0 });
+      if (mine === connection) lose();
+    } finally {
+      joining -= 1;
+      clearTimeout(timeout);
+    }
+    const { data = [], event_data: change } = JSON.parse(options?.body ?? "{}");
+    const seconds = Number(answer?.headers.get("retry-after")) || 0;
+    const isLimited = answer?.status === 429 && window.cmw.waitsFor(data, seconds);
+    if (answer && !AWAY.has(answer.status) && !isLimited) return answer;
+    if (answer && answer.status !== 503 && !isLimited) lose();
+    const { detail } = await answer?.json().catch(() => ({})) ?? {};
+    const sentence = typeof detail === "string" ? detail : "";
+    fire("unsent", { data, change, seconds, sentence, isBusy: joined.size > 0 });
     return nothing();
   }
 
@@ -111,31 +158,34 @@
   setInterval(() => {
     ticks = window.cmw.running() && !joined.size && !joining ? ticks + 1 : 0;
     if (ticks === IDLE_TICKS) window.cmw.idle(null);
+    silence = isBeating && !isLost ? silence + 1 : 0;
+    if (silence === SILENT_TICKS) giveUp();
   }, TICK_MS);
 
-  const signalOf = (input, options) => options?.signal ?? (input instanceof Request ? input.signal : null);
-
   // Passes a stream on; where it breaks, `endings` follow instead of an error.
-  async function* passed(reader, signal) {
+  async function* passed(reader, signal, mine) {
     const decoder = new TextDecoder();
     let tail = "";
     let isWhole = false;
+    yield* endings(mine - 1); // the server has given them up
     try {
       for (;;) {
         const { done, value } = await reader.read();
         if (done) break;
+        silence = 0;
         tail += decoder.decode(value, { stream: true });
         isWhole = tail.includes(CLOSED);
         tail = tail.slice(-CLOSED.length);
-        if (isWhole) joined.clear();
+        if (isWhole) taken(mine);
         yield value;
       }
     } catch (error) {
       if (signal?.aborted) throw error;
     }
     if (isWhole) return;
-    lose();
-    yield* endings();
+    if (mine === connection) lose();
+    yield* endings(mine);
+    yield ending;
   }
 
   function bodyOf(generator) {
@@ -153,11 +203,12 @@
 
   async function events(input, options) {
     const signal = signalOf(input, options);
+    const mine = connection;
     let answer = null;
-    try { answer = await request(input, options); } catch (error) { if (signal?.aborted) throw error; }
-    if (answer?.ok) return new Response(bodyOf(passed(answer.body.getReader(), signal)), SSE);
-    if (!answer || answer.status >= 500) lose();
-    return new Response(new Blob(endings()).stream(), SSE);
+    try { answer = await send(input, options, streams.signal); } catch (error) { if (signal?.aborted) throw error; }
+    if (answer?.ok) return new Response(bodyOf(passed(answer.body.getReader(), signal, mine)), SSE);
+    if ((!answer || answer.status >= 500) && mine === connection) lose();
+    return new Response(new Blob([...endings(mine), ending]).stream(), SSE);
   }
 
   // What the server tells the page between two beats: changes in its user's conversations.
@@ -165,6 +216,7 @@
     const decoder = new TextDecoder();
     let tail = "";
     for (;;) {
+      silence = 0;
       const { done, value } = await reader.read();
       if (done) return;
       const parts = (tail + decoder.decode(value, { stream: true })).split("\n\n");
@@ -180,8 +232,9 @@
   function heartbeat(url, signal) {
     async function live(controller) {
       for (;;) {
+        isBeating = true;
         try {
-          const answer = await request(url, { signal });
+          const answer = await send(url, { signal });
           if (!answer.ok && answer.status < 500) return;
           await hear(answer.body.getReader());
         } catch (error) {
@@ -189,7 +242,7 @@
             controller.error(error);
             return;
           }
-        }
+        } finally { isBeating = false; }
         lose();
         await back;
       }
@@ -203,7 +256,7 @@
     if (url.pathname.endsWith("/queue/join")) return join(input, options);
     if (url.pathname.endsWith("/queue/data")) return events(input, options);
     if (/\/heartbeat\/[^/]+$/.test(url.pathname)) return Promise.resolve(heartbeat(url, signalOf(input, options)));
-    return request(input, options);
+    return send(input, options);
   };
 
   window.cmw.isLost = () => isLost;

@@ -1,6 +1,6 @@
 /* What stands in the box and was not sent: stored as it is written, for each conversation and tab.
  *
- * A tab that opens a conversation finds its own draft there, else that of a tab that was closed. In a
+ * The files that were attached belong to it; the server keeps them for a while. A tab that opens a conversation finds its own draft there, else that of a tab that was closed. In a
  * temporary chat it stands in the box alone, and goes with the chat.
  */
 (() => {
@@ -13,16 +13,18 @@
 
   const isOwn = (item, of) => item.conversation === of && item.tab === store.tab();
 
-  function put(of, text) {
+  function put(of, text, files = []) {
     const others = store.read("drafts").filter((item) => !isOwn(item, of));
-    if (text.trim()) others.push({ conversation: of, tab: store.tab(), text, at: Date.now() });
+    if (text.trim() || files.length) {
+      others.push({ conversation: of, tab: store.tab(), text, files, at: Date.now() });
+    }
     store.write("drafts", others.slice(-MOST));
   }
 
   function save() {
     clearTimeout(timer);
     timer = 0;
-    if (shown !== null && !store.isTemporary(shown)) put(shown, box()?.value ?? "");
+    if (shown !== null && !store.isTemporary(shown)) put(shown, box()?.value ?? "", window.cmw.filesHere?.());
   }
 
   function fill(text) {
@@ -36,6 +38,7 @@
     if (shown === null || shown === store.chat()) return;
     save();
     fill("");
+    window.cmw.putAwayFiles?.();
     shown = null;
   }
 
@@ -55,11 +58,13 @@
     shown = of;
     // Whoever was quick has written into the box before.
     fill([draft?.text, box()?.value].filter((text) => text?.trim()).join("\n\n"));
+    window.cmw.detach?.(draft?.files ?? []);
     save();
   }
 
   window.cmw.drafts = {
     fill,
+    save,
     // The box was emptied because its text was sent.
     clear() { fill(""); save(); },
     // The new conversation has an id now.

@@ -17,9 +17,12 @@
     status.hidden = !text;
   }
 
+  const open = () => [...chips].filter(([, entry]) => !entry.taken);
+  const isReady = ([, entry]) => Boolean(entry.id);
+
   function show() {
-    const shown = [...chips.values()].some((chip) => !chip.taken);
-    row.hidden = !shown;
+    row.hidden = !open().length;
+    window.cmw.drafts?.save();
   }
 
   async function remove(id) {
@@ -30,6 +33,7 @@
     const off = make("button", { type: "button", "aria-label": `Remove ${entry.name}` }, "×");
     const chip = make("li", { className: "cmw-chip" }, make("span", {}, entry.name), off);
     const drop = () => { chips.delete(chip); chip.remove(); show(); };
+    entry.drop = drop;
     chips.set(chip, entry);
     row.append(chip);
     show();
@@ -43,7 +47,7 @@
   }
 
   async function upload(file) {
-    if ([...chips.values()].filter((chip) => !chip.taken).length >= MOST) {
+    if (open().length >= MOST) {
       tell(`A message takes at most ${MOST} files.`);
       return;
     }
@@ -68,6 +72,7 @@
       entry.id = content.id;
       progress.remove();
       tell("");
+      show();
     } catch (error) {
       if (abort.signal.aborted) return;
       drop();
@@ -87,18 +92,36 @@
     return some.length > 0;
   }
 
-  // What is ready; its chips go out of sight until the message was taken or refused.
+  const named = ([, { id, name }]) => ({ id, name });
+
+  // What is ready, and is not sent yet.
+  window.cmw.filesHere = () => open().filter(isReady).map(named);
+
+  // The same; its chips go out of sight until the message was taken or refused.
   window.cmw.attached = () => {
-    const files = [];
-    for (const [chip, entry] of chips) {
-      if (entry.taken || !entry.id) continue;
-      entry.taken = true;
-      chip.hidden = true;
-      files.push({ id: entry.id, name: entry.name });
-    }
+    const ready = open().filter(isReady);
+    for (const [chip, entry] of ready) chip.hidden = entry.taken = true;
     show();
-    return files;
+    return ready.map(named);
   };
+
+  // They are in the draft of a chat that the page leaves.
+  window.cmw.putAwayFiles = () => {
+    for (const [chip] of open().filter(isReady)) {
+      chips.delete(chip);
+      chip.remove();
+    }
+    row.hidden = !open().length;
+  };
+
+  // A file that no message has is deleted after some time.
+  async function check({ id, name, drop }) {
+    const answer = await fetch(new URL(`files/${encodeURIComponent(id)}`, base), { method: "HEAD" }).catch(() => null);
+    if (answer?.status !== 404) return;
+    drop();
+    tell(`${name} is not stored any more; please attach it again.`);
+  }
+
   window.cmw.detach = (files) => {
     for (const file of files) {
       const found = [...chips].find(([, entry]) => entry.id === file.id);
@@ -106,7 +129,11 @@
         const [chip, entry] = found;
         entry.taken = false;
         chip.hidden = false;
-      } else draw({ ...file, taken: false, abort: null }); // it was attached before the page was loaded
+      } else { // it was attached before the page was loaded, or left the chat
+        const entry = { ...file, taken: false, abort: null };
+        draw(entry);
+        check(entry);
+      }
     }
     show();
   };

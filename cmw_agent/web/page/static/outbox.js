@@ -12,6 +12,7 @@
   const SHOWN_MS = 1_000; // before a message on its way is shown as one that waits
   const FIRST_MS = 1_000;
   const LONGEST_MS = 30_000;
+  const SOON_SECONDS = 120; // for so long a message waits for a limit by itself; then it goes back into the box
   const LABEL = 80; // characters of a message in the list
   const UNSTORED = "This browser stores nothing: please keep this page open until your message was sent.";
   let list, status, elsewhere;
@@ -24,6 +25,7 @@
   let next = null; // runs once that message has reached the server, or failed to
   let sentAt = -Infinity;
   let attempts = 0; // of the first message, without success
+  let reason = ""; // why it was not taken
   let notBefore = 0;
   let timer = 0;
   let isClosed = () => false; // whether an item's tab is closed, once that is known
@@ -62,7 +64,7 @@
     if (window.cmw.isLost()) return `${messages} for the connection.`;
     if (isHeld) return `${messages} until you send again.`;
     if (window.cmw.running() && !sending) return `${messages} for the end of the answer.`;
-    return `${messages} to be sent again.`;
+    return `${messages} to be sent again by itself. ${reason}`.trim();
   }
 
   function show() {
@@ -162,14 +164,21 @@
     next = null;
   }
 
-  function again(seconds) {
+  function explain(sentence) { reason = sentence.replace(/ \(error \w+\)$/, ""); }
+
+  function again(seconds, sentence = reason) {
     settle();
+    explain(sentence);
     wait(Math.max(seconds * 1_000, Math.min(LONGEST_MS, FIRST_MS * 2 ** attempts) * (0.5 + Math.random() / 2)));
     attempts += 1;
     show();
   }
 
+  const isSending = (data) => sending !== null && data[1] === sending.key;
+
   Object.assign(window.cmw, {
+    // Whether an event's message waits for a limit that ends in so many seconds.
+    waitsFor: (data, seconds) => isSending(data) && seconds <= SOON_SECONDS,
     // Calls `work` once no message is on its way to the server: a page that went to another chat
     // before would have it stored there.
     whenSent(work) {
@@ -185,13 +194,19 @@
     // What has become of a message, as the server writes it in cmw_agent/web/page/receipts.py.
     receipt(json) {
       if (!json) return;
-      const { key, conversation: id, seconds } = JSON.parse(json);
+      const { key, conversation: id, seconds, sentence } = JSON.parse(json);
       if (seconds !== undefined) {
-        if (sending?.key === key) again(seconds);
+        if (sending?.key === key) again(seconds, sentence);
+        else if (waiting()[0]?.key === key) { // the end of its event came first
+          explain(sentence);
+          wait(Math.max(seconds * 1_000, notBefore - performance.now()));
+          show();
+        }
         return;
       }
       if (sending?.key === key) settle();
       attempts = notBefore = 0;
+      reason = "";
       const isLeft = window.cmw.isLeft();
       const of = here();
       // The new conversation has an id now, or a command has left for another: those behind follow.
@@ -226,9 +241,9 @@
     pump();
   });
   // An event did not reach the server.
-  document.addEventListener("cmw:unsent", ({ detail: { data, seconds, isBusy } }) => {
-    const isMessage = sending && data[1] === sending.key;
-    if (isMessage) again(seconds);
+  document.addEventListener("cmw:unsent", ({ detail: { data, seconds, sentence, isBusy } }) => {
+    const isMessage = isSending(data);
+    if (isMessage) again(seconds, sentence);
     if (isMessage || !isBusy) window.cmw.idle(null); // or another event runs, whose end follows
   });
   document.addEventListener("cmw:lost", () => { isReady = false; show(); });
@@ -236,6 +251,7 @@
     opened += 1;
     isReady = isHeld = false;
     attempts = 0;
+    reason = "";
     show();
   });
   document.addEventListener("cmw:opened", async () => {

@@ -17,13 +17,25 @@
   // Gradio asks for it when the hidden button is pressed.
   window.cmw.chosenMessage = () => chosen;
 
-  // An edit was refused: Gradio has closed its editor, and the text goes into the message box.
-  window.cmw.unedited = (shown) => {
-    const texts = [written, window.cmw.box()?.value ?? ""].filter((text) => text.trim());
+  // An edit was not made: Gradio has closed its editor, and the text goes into the message box.
+  function keep(edited) {
+    const texts = [edited, window.cmw.box()?.value ?? ""].filter((text) => text.trim());
     written = "";
-    window.cmw.idle(shown);
     if (texts.length) window.cmw.drafts.fill(texts.join("\n\n"));
+  }
+
+  window.cmw.unedited = (shown) => {
+    const edited = written;
+    window.cmw.idle(shown);
+    keep(edited);
   };
+
+  document.addEventListener("cmw:unsent", ({ detail: { change } }) => {
+    if (change?.previous_value === undefined) return;
+    keep(change.value);
+    say(new Error("The edit could not be sent. Its text is in the message box."));
+    if (!window.cmw.isLost()) press("cmw-redraw"); // Gradio shows it as if it were made
+  });
 
   document.addEventListener("input", ({ target }) => {
     if (target.matches?.("#cmw-chat .edit-textarea")) written = target.value;

@@ -1,0 +1,113 @@
+"""What was begun and not sent survives: an edit of a message, and files that were attached."""
+
+from pathlib import Path
+
+import pytest
+from playwright.async_api import expect
+
+from tests.doubles.openai_server import OpenAIDouble
+from tests.doubles.relay import relay
+from tests.harness import Served, canary, served, settings_for
+from tests.web.chat_page import ChatPage
+from tests.web.conftest import People
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+BROKEN = ("net::ERR", "http 503: .*/(readyz|queue/join)", "status of 503")
+NOT_SENT = "The edit could not be sent. Its text is in the message box."
+
+
+async def attach(page: ChatPage, name: str, content: str) -> None:
+    async with page.page.expect_file_chooser() as choosing:
+        await page.frame.get_by_role("button", name="Attach files").click()
+    await (await choosing.value).set_files(
+        {"name": name, "mimeType": "text/plain", "buffer": content.encode()}
+    )
+    await expect(page.attached(name)).to_be_visible()
+    await expect(page.frame.locator(".cmw-chip progress")).to_have_count(0)
+
+
+async def test_an_edit_that_is_saved_without_a_network_goes_into_the_box(
+    app: Served, people: People
+) -> None:
+    people.watch.tolerates(*BROKEN)
+    async with relay(app.url) as network:
+        page = await people.at(network.url)
+        await page.ask("as it was")
+        network.cut()
+        await expect(page.offline).to_be_visible()
+        await page.box.fill("and a draft")
+        await page.edit_last("as it is to be")
+        await expect(page.box).to_have_value("as it is to be\n\nand a draft")
+        await expect(page.versions_error).to_have_text(NOT_SENT)
+        network.restore()
+        await expect(page.offline).to_be_hidden()
+        await expect(page.questions).to_have_text(["as it was"])
+        await page.settled()
+        await page.reload()
+        await expect(page.box).to_have_value("as it is to be\n\nand a draft")
+        await people.leave()
+
+
+async def test_an_edit_that_the_full_app_cannot_take_goes_into_the_box(
+    model: OpenAIDouble, people: People, tmp_path: Path
+) -> None:
+    people.watch.tolerates(*BROKEN)
+    settings = settings_for(tmp_path, openai_base_url=model.base_url, model="stage", max_turns=1)
+    async with served(settings) as app:
+        page, other, word = await people.open(app), await people.open(app), canary()
+        await page.ask("as it was")
+        await other.write(f"[gated-0] {word}")
+        await model.wait_held(word)
+        await page.edit_last("as it is to be")
+        await expect(page.box).to_have_value("as it is to be")
+        await expect(page.versions_error).to_have_text(NOT_SENT)
+        await expect(page.questions).to_have_text(["as it was"])
+        model.release(word)
+        await other.settled()
+        await people.leave()
+
+
+async def test_attached_files_survive_a_reload_and_stay_with_their_conversation(
+    app: Served, model: OpenAIDouble, people: People
+) -> None:
+    page, secret = await people.open(app), canary()
+    await page.ask("a conversation")
+    first = page.page.url
+    await attach(page, "notes.txt", secret)
+    await page.reload()
+    await expect(page.attached("notes.txt")).to_be_visible()
+    await page.begin_anew()
+    await expect(page.attached("notes.txt")).to_have_count(0)
+    await page.ask("without files")
+    await page.page.goto(first)
+    await page.filled()
+    await expect(page.attached("notes.txt")).to_be_visible()
+    await page.write("read this")
+    await expect(page.answers.last).to_contain_text("You said: read this")
+    await page.settled()
+    await expect(page.attached("notes.txt")).to_be_hidden()
+    assert secret in str(model.matching("read this")[-1].body)
+    assert secret not in str(model.matching("without files")[-1].body)
+    await page.reload()
+    await expect(page.log.get_by_role("link", name="notes.txt")).to_be_visible()
+    await expect(page.attached("notes.txt")).to_have_count(0)
+
+
+async def test_an_attached_file_that_the_server_has_deleted_is_named(
+    app: Served, people: People
+) -> None:
+    people.watch.expects("http 404: .*/files/", "status of 404")
+    page = await people.open(app)
+    await attach(page, "notes.txt", "words")
+    removed = await page.page.evaluate(
+        "window.cmw.ask('files/remove', { id: window.cmw.filesHere()[0].id })"
+    )
+    assert removed == {}
+    await page.reload()
+    await expect(page.frame.locator(".cmw-file-status")).to_have_text(
+        "notes.txt is not stored any more; please attach it again."
+    )
+    await expect(page.attached("notes.txt")).to_have_count(0)
+    await page.reload()
+    await expect(page.attached("notes.txt")).to_have_count(0)
