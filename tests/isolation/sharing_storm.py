@@ -27,7 +27,7 @@ NOTES = 5  # of each user
 READS = 4  # links that each user reads, besides the one that they continue
 REST = "api/chat/assistant"
 FORK_HASH, COPY_HASH = "ccccccccccc", "ddddddddddd"
-IMPORTS = 2  # at once: each takes a process
+IMPORTS = 2  # with their exports, at once: the app refuses more than it has places for
 
 
 @dataclass(eq=False, slots=True)
@@ -210,9 +210,11 @@ class _Visit:
         if answers[0] != answers[1]:
             self.user.faults.append(f"an ended link answers {answers}")
 
-    async def import_own(self, export: bytes, path: str, count: int) -> None:
+    async def import_own(self, export_path: str, path: str, count: int) -> None:
         """Import one's own export, which has so many conversations."""
         async with self.board.importing:
+            status, export = await self.ask("GET", export_path)
+            assert status == 200, export
             status, body = await self.ask("POST", path, data=export)
         if status != 200 or orjson.loads(body.splitlines()[-1])["imported"] != count:
             self.user.faults.append(f"of {count} not all were imported: {body!r}")
@@ -236,9 +238,8 @@ class _PageVisit(_Visit):
         await asyncio.gather(self._fork(chat, first, forked), self._continue(continued))
         await self.read_some()
         await self.end(self.own[0], "POST", "shares/revoke", {"id": self.own[0].share_id})
-        _, export = await self.ask("GET", "history/everything")
         before = await self._listed()
-        await self.import_own(export, "history/import", len(before))
+        await self.import_own("history/everything", "history/import", len(before))
         assert len(await self._listed()) == 2 * len(before)
         await tab.run("open_page", [])
         for path in ("history/search?q=note", "shares"):
@@ -308,7 +309,7 @@ class _RestVisit(_Visit):
         await self._share(session, canaries(first + forked))
         await self.read_some()
         await self.end(self.own[0], "DELETE", f"{session}/shares/{self.own[0].share_id}")
-        _, export = await self.ask("GET", f"{session}/export?format=json&versions=all")
+        export = f"{session}/export?format=json&versions=all"
         await self.import_own(export, f"{session}/import", 1)
         await self._say(last)
         for path in (session, f"{session}/export", f"{session}/shares"):
