@@ -113,14 +113,12 @@ class Lane:
         word = canary()
         text = f"[gated-{2 if planned.phase == 'middle' else 0}] {word}"
         self.said.append(text)
-        async with contextlib.AsyncExitStack() as held:
-            is_written = await self._begin(planned, text, word, held)
-            await self._write_more(planned, word)
-            if planned.ends_away and not is_written and planned.phase != "sending":
-                await self._write_answer(word)
-                is_written = True
-            await self._pass(SECONDS[0])
-        await self._pass(planned.seconds - SECONDS[0])
+        is_written = await self._begin(planned, text, word)
+        await self._write_more(planned, word)
+        if planned.ends_away and not is_written and planned.phase != "sending":
+            await self._write_answer(word)
+            is_written = True
+        await self._pass(planned.seconds)
         await self._come_back(planned)
         if not is_written:
             await self._end_dead(planned, word)
@@ -129,9 +127,7 @@ class Lane:
 
     # -- what happens ---------------------------------------------------------------
 
-    async def _begin(
-        self, planned: Round, text: str, word: str, held: contextlib.AsyncExitStack
-    ) -> bool:
+    async def _begin(self, planned: Round, text: str, word: str) -> bool:
         """Send the message and cut the connection; return whether the model has ended its answer."""
         cut: Callable[[], None] = getattr(self.network, planned.way)
         if planned.phase in ("sending", "joining"):
@@ -146,10 +142,10 @@ class Lane:
         if planned.phase != "storing":
             cut()
             return False
-        await held.enter_async_context(self.storing)
-        held.enter_context(_writes_held(self.folder))
-        await self._write_answer(word, is_stored=False)
-        cut()
+        async with self.storing:
+            with _writes_held(self.folder):  # the app waits ten seconds for it at most
+                await self._write_answer(word, is_stored=False)
+                cut()
         return True
 
     @contextlib.contextmanager
