@@ -305,7 +305,7 @@
     const none = make("button", { type: "button", className: "cmw-wide" }, "Delete everything");
     account = make("div", { className: "cmw-account", hidden: true });
     archive = window.cmw.archive(entry, guarded);
-    imports = window.cmw.importing(() => changed());
+    imports = window.cmw.importing(() => refresh());
     root = make("div", { className: "cmw-history" }, search, status, imports.panel, list, more, archive.section,
       make("datalist", { id: "cmw-folders" }),
       make("div", { className: "cmw-all" }, everything, ...imports.parts, none), account);
