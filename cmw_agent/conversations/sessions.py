@@ -56,7 +56,8 @@ class LiveSession:
     the agent's profile, `origin` is the address under which the caller reaches the app; `can_ask`
     says whether its user can be asked before a tool runs: otherwise a call that needs approval is
     denied. `address` is the network address of the
-    latest request, for budgets alone; None where the channel has none. `visited_at` is when its
+    latest request, for budgets alone; None where the channel has none. `time_zone` is the IANA name of
+    the zone that its user's browser is in; None where nothing says it. `visited_at` is when its
     user's visit was last noted, in seconds, monotonic.
     """
 
@@ -76,6 +77,7 @@ class LiveSession:
     address: str | None = None
     used_at: float = 0.0
     visited_at: float | None = None
+    time_zone: str | None = None
 
     @property
     def owner(self) -> str:

@@ -10,12 +10,7 @@ PANELS = """
   filter: brightness(.9); }
 
 /* -- accounts -- */
-.cmw-connections { padding-top: .5rem; border-top: 1px solid var(--border-color-primary);
-  color: var(--body-text-color); font-size: .84rem; }
 .cmw-connections [hidden] { display: none !important; }
-.cmw-connections summary { padding: .35rem .6rem; border-radius: .5rem; cursor: pointer; }
-.cmw-connections summary:is(:hover, :focus-visible) { background: var(--border-color-primary); }
-.cmw-connections summary:focus-visible { outline: 2px solid var(--color-accent); outline-offset: 1px; }
 .cmw-connections ul { list-style: none !important; margin: .25rem 0 0 !important; padding: 0 .6rem !important; }
 .cmw-connections li { display: grid; grid-template-columns: minmax(0, 1fr) auto; gap: .1rem .5rem;
   align-items: center; margin: 0 !important; padding: .35rem 0 !important; }
@@ -28,9 +23,6 @@ PANELS = """
 [data-state=expired] > .cmw-state::before { background: #dc2626; }
 .cmw-connections li > :is(button, a) { grid-column: 2; grid-row: 1 / span 2; }
 .cmw-connections .cmw-follow { font-size: .82rem; padding: .3rem .6rem; }
-#cmw-recent .cmw-connections li button { padding: .3rem .6rem; border-radius: .5rem;
-  border: 1px solid var(--border-color-primary); }
-#cmw-recent .cmw-connections li button:disabled { opacity: .6; cursor: default; }
 .cmw-sure { grid-column: 1 / -1; display: flex; flex-wrap: wrap; gap: .4rem; align-items: center;
   padding: .3rem 0; }
 .cmw-sure > span { flex: 1 0 100%; }
@@ -74,7 +66,7 @@ PANELS = """
 .cmw-card-end button:disabled { opacity: .6; cursor: default; }
 
 /* -- messages that wait, and the connection -- */
-#cmw-post, #cmw-receipt, #cmw-reopen { display: none !important; }
+#cmw-post, #cmw-receipt, #cmw-reopen, #cmw-switch { display: none !important; }
 body:not(.cmw-running) #cmw-input .stop-button,
 body.cmw-running:not(.cmw-has-text) #cmw-input .submit-button { display: none; }
 #cmw-input .submit-button { margin-right: .3rem; }
@@ -91,10 +83,6 @@ body:not(.cmw-running) #cmw-input .submit-button { margin-right: 0; }
 .cmw-waiting-messages .cmw-chip button:hover { background: var(--body-background-fill); }
 #cmw-visit-note button { font-weight: 600; text-decoration: underline; cursor: pointer; color: inherit;
   background: none; }
-
-/* -- what it took -- */
-.cmw-usage { color: var(--body-text-color-subdued); }
-.cmw-usage[hidden] { display: none; }
 
 /* -- what stands at an answer: its sources, buttons and pictures; and the wait for it -- */
 #cmw-chat .cmw-sources { font-size: .84rem; margin: .25rem 0; padding-left: 1.6rem; }
@@ -115,13 +103,4 @@ body:not(.cmw-running) #cmw-input .submit-button { margin-right: 0; }
 .cmw-silence { flex: 0 0 auto; font-size: .84rem; padding: 0 .25rem; font-variant-numeric: tabular-nums;
   color: var(--body-text-color-subdued); }
 .cmw-silence[hidden] { display: none; }
-#cmw-effort { margin-left: auto; flex: none; font-size: .82rem; color: var(--body-text-color-subdued); }
-#cmw-effort[hidden] { display: none; }
-#cmw-models:has(#cmw-effort) { display: flex; align-items: center; gap: .75rem; width: 100%;
-  max-width: 26rem; padding-right: .4rem; overflow: visible; }
-#cmw-models > :not(#cmw-effort) { flex: 0 1 16rem; min-width: 0; }
-#cmw-effort select { font: inherit; appearance: auto; padding: .2rem .4rem; border-radius: .6rem; cursor: pointer;
-  color: var(--body-text-color); background: var(--input-background-fill);
-  border: 1px solid var(--border-color-primary); }
-#cmw-effort select:focus-visible { outline: 2px solid var(--color-accent); outline-offset: 1px; }
 """
