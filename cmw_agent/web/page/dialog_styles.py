@@ -26,6 +26,7 @@ DIALOGS = """
 .cmw-sections > section:focus { outline: none; }
 #cmw-settings p { margin: 0; line-height: 1.5; color: var(--body-text-color-subdued); }
 #cmw-settings a { color: var(--cmw-accent); text-decoration: underline; }
+#cmw-language-slot:empty { display: none; }
 .cmw-setting { display: flex; flex-wrap: wrap; align-items: center; justify-content: space-between; gap: .3rem 1rem; padding: .5rem 0;
   border-bottom: 1px solid var(--border-color-primary); }
 .cmw-setting > span { flex: 1 1 10rem; }
@@ -70,6 +71,7 @@ kbd { display: inline-block; min-width: 1.3rem; padding: .1rem .4rem; margin-inl
 #cmw-palette ul { list-style: none; margin: 0; padding: .4rem; overflow-y: auto; }
 #cmw-palette [role=option] { display: flex; align-items: baseline; gap: .75rem; padding: .55rem .8rem; border-radius: .6rem; cursor: pointer; }
 #cmw-palette [role=option][aria-selected=true] { background: var(--border-color-primary); }
+#cmw-palette [aria-selected=true] small { color: inherit; }
 #cmw-palette [role=option] > span { flex: 1 1 auto; min-width: 0; white-space: nowrap; overflow: hidden; text-overflow: ellipsis; }
 #cmw-palette small { flex: 0 1 auto; max-width: 45%; font-size: .8rem; color: var(--body-text-color-subdued); white-space: nowrap; overflow: hidden;
   text-overflow: ellipsis; }

@@ -64,7 +64,7 @@ def _answerer(models: Models, profiles: Sequence[AgentProfile]) -> str:
         return f'<span class="cmw-model" title="The model that answers">{shown}</span>'
     return (
         '<button type="button" class="cmw-model" id="cmw-choose" popovertarget="cmw-choices" '
-        f'aria-label="Agent and model"><span>{shown}</span>{ARROW_ICON}</button>'
+        f'aria-label="Agent and model: {shown}"><span>{shown}</span>{ARROW_ICON}</button>'
         f'<div id="cmw-choices" popover role="group" aria-label="Who answers">{choices}</div>'
     )
 

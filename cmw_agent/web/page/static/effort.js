@@ -15,6 +15,7 @@
     const isDemo = model.value === "demo";
     const words = [named, isDemo ? "Demo" : chosen(model)].filter(Boolean).join(" · ");
     button.firstElementChild.textContent = words;
+    button.setAttribute("aria-label", `Agent and model: ${words}`);
     button.disabled = [agent, model, effort].every((select) => !select || labelOf(select).hidden);
     button.classList.toggle("demo", isDemo);
   }
