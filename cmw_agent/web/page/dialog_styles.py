@@ -35,7 +35,7 @@ DIALOGS = """
 .cmw-sections button:not(.cmw-icon), .cmw-sections .cmw-follow { min-height: 2.25rem; padding: .35rem .9rem; border-radius: .6rem;
   border: 1px solid var(--border-color-primary); background: none; color: var(--body-text-color); cursor: pointer; font-size: .9rem; }
 .cmw-sections button:hover { background: var(--border-color-primary); }
-.cmw-sections button:disabled { opacity: .6; cursor: default; }
+.cmw-sections button:disabled { opacity: .75; cursor: default; }
 .cmw-row { display: flex; flex-wrap: wrap; gap: .5rem; }
 .cmw-import { display: flex; flex-direction: column; align-items: flex-start; gap: .5rem; }
 .cmw-import progress[hidden] { display: none; }

@@ -12,6 +12,12 @@ SIDE = """
   #cmw-side #cmw-side-close { display: none; }
 }
 @media (max-width: 1023px) { .cmw-side-open #cmw-side { box-shadow: 0 0 40px rgb(0 0 0 / 30%); } }
+@media (max-height: 520px) {
+  #cmw-side { overflow-y: auto; }
+  #cmw-side > #cmw-recent { flex: none; overflow: visible; }
+  #cmw-side .cmw-history, #cmw-recent .html-container { height: auto !important; }
+  #cmw-side .cmw-history > nav[aria-label="Recent conversations"] { max-height: none; overflow: visible; }
+}
 #cmw-backdrop { position: fixed; inset: 0; z-index: 10; background: rgb(0 0 0 / 40%); }
 #cmw-backdrop[hidden] { display: none; }
 #cmw-side .cmw-brand { display: flex; align-items: center; gap: .6rem; height: 3.25rem; padding-inline: .6rem 0; }

@@ -24,22 +24,23 @@
     if (!isError) setTimeout(() => notice.remove(), SHOWN_MS);
   }
 
-  function take(toast) {
-    const part = (name) => toast.querySelector(`.toast-${name}`)?.textContent.trim() ?? "";
-    // Gradio draws the sentence after its frame.
-    if (seen.has(toast) || !part("text")) return;
-    seen.add(toast);
+  // A toast may hold several sentences, which Gradio draws after its frame.
+  function take(sentence) {
+    const text = sentence.textContent.trim();
+    if (seen.has(sentence) || !text) return;
+    seen.add(sentence);
+    const toast = sentence.closest(".toast-body");
     const isError = toast.classList.contains("error");
+    const title = toast.querySelector(".toast-title")?.textContent.trim() ?? "";
     // "Error" alone says nothing that the sentence does not.
-    const title = part("title");
-    show(part("text"), title === "Error" ? "" : title, isError);
+    show(text, title === "Error" ? "" : title, isError);
     toast.querySelector(".toast-close")?.click();
   }
 
   window.cmw.when("#cmw-input", (input) => {
     list = make("div", { id: "cmw-notices" });
     input.before(list);
-    const look = () => { for (const toast of document.querySelectorAll(".toast-wrap .toast-body")) take(toast); };
+    const look = () => { for (const sentence of document.querySelectorAll(".toast-wrap [data-testid=toast-text]")) take(sentence); };
     window.cmw.when(".toast-wrap", (wrap) => {
       new MutationObserver(look).observe(wrap, { childList: true, subtree: true, characterData: true });
       look();

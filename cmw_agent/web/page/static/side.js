@@ -18,7 +18,7 @@
     side.setAttribute("role", isModal ? "dialog" : "complementary");
     if (isModal) side.setAttribute("aria-modal", "true");
     else side.removeAttribute("aria-modal");
-    document.getElementById("cmw-main").inert = isModal;
+    for (const rest of document.querySelectorAll("#cmw-main, .cmw-skip")) rest.inert = isModal;
     backdrop.hidden = !isModal;
   }
 

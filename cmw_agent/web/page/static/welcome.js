@@ -48,6 +48,8 @@
     window.cmw.fire("look");
   };
 
+  // Gradio draws these as the settings say; the agent of the page may look otherwise.
+  for (const part of [".cmw-brand", ".cmw-foot"]) window.cmw.when(part, brand);
   window.cmw.when("#cmw-chat", (found) => {
     chat = found;
     welcome = make("h2", {});
