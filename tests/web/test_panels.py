@@ -241,7 +241,7 @@ async def test_use_and_costs_stand_in_the_settings_and_not_at_the_chat(
     assert not [url for url in asked if "/usage?" in url]
     usage = await page.open_settings("Use and costs")
     await expect(usage.get_by_role("row")).to_have_text(
-        ["Last answer512 tokens", "This chat2,822 tokens$0.0021", "Today2,822 tokens$0.0021"]
+        ["Last answer512 tokens$0.0004", "This chat2,822 tokens$0.0021", "Today2,822 tokens$0.0021"]
     )
     await _readable(page)
 

@@ -35,7 +35,12 @@ a {{ padding: .6rem 1.4rem; border-radius: .75rem; text-decoration: none; backgr
 <h1>No connection</h1>
 <p>{name} cannot be reached now. What you have written and not sent is kept in this browser.</p>
 <a href="">Try again</a>
-<script>addEventListener("online", () => location.reload());</script>
+<script>
+const back = () => fetch("healthz", {{ cache: "no-store", signal: AbortSignal.timeout(4000) }})
+  .then((answer) => {{ if (answer.ok) location.reload(); }}).catch(() => {{}});
+addEventListener("online", back);
+setInterval(back, 5000);
+</script>
 </body></html>
 """
 

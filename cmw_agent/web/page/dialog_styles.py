@@ -34,6 +34,8 @@ DIALOGS = """
 #cmw-settings small { display: block; font-size: .8rem; color: var(--body-text-color-subdued); overflow-wrap: anywhere; }
 .cmw-sections button:not(.cmw-icon), .cmw-sections .cmw-follow { min-height: 2.25rem; padding: .35rem .9rem; border-radius: .6rem;
   border: 1px solid var(--border-color-primary); background: none; color: var(--body-text-color); cursor: pointer; font-size: .9rem; }
+#cmw-settings .cmw-follow { display: inline-flex; align-items: center; text-decoration: none; color: var(--cmw-on-colour);
+  background: var(--cmw-colour); border-color: transparent; }
 .cmw-sections button:hover { background: var(--border-color-primary); }
 .cmw-sections button:disabled { opacity: .75; cursor: default; }
 .cmw-row { display: flex; flex-wrap: wrap; gap: .5rem; }

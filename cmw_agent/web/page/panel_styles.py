@@ -4,7 +4,7 @@ PANELS = """
 /* -- a link at which an account is connected -- */
 #cmw-chat .thought-group a[href^="connections/connect?ticket="], .cmw-connections .cmw-follow {
   display: inline-block; padding: .35rem .9rem; border-radius: .6rem; font-weight: 600;
-  text-decoration: none; color: white; background: var(--button-primary-background-fill); }
+  text-decoration: none; color: var(--cmw-on-colour); background: var(--button-primary-background-fill); }
 /* Gradio's own colour for this is too faint behind white in the dark. */
 :is(#cmw-chat .thought-group a[href^="connections/connect?ticket="], .cmw-connections .cmw-follow, .cmw-approve):hover {
   filter: brightness(.9); }
@@ -61,7 +61,7 @@ PANELS = """
 .cmw-card-end button { padding: .4rem 1rem; border-radius: .6rem; font-weight: 600; cursor: pointer;
   border: 1px solid var(--border-color-primary); color: var(--body-text-color); background: none; }
 .cmw-card-end button:not(.cmw-approve):hover { background: var(--border-color-primary); }
-.cmw-card-end .cmw-approve { color: white; border-color: transparent;
+.cmw-card-end .cmw-approve { color: var(--cmw-on-colour); border-color: transparent;
   background: var(--button-primary-background-fill); }
 .cmw-card-end button:disabled { opacity: .6; cursor: default; }
 
@@ -90,7 +90,7 @@ body:not(.cmw-running) #cmw-input .submit-button { margin-right: 0; }
 #cmw-chat .options { display: flex; flex-wrap: wrap; justify-content: flex-start; gap: .5rem;
   margin: 0; padding: .25rem 0 .75rem; max-width: 100%; }
 #cmw-chat .option { width: auto; padding: .4rem 1.1rem; border-radius: .6rem; font-weight: 600;
-  color: white; background: var(--button-primary-background-fill); border: 0; }
+  color: var(--cmw-on-colour); background: var(--button-primary-background-fill); border: 0; }
 #cmw-chat .option:hover { filter: brightness(.9); }
 #cmw-chat .option:focus-visible { outline: 2px solid var(--color-accent); outline-offset: 2px; }
 .cmw-picture { margin: auto; padding: .6rem; border: 0; border-radius: .9rem; max-width: 96vw;
