@@ -46,7 +46,7 @@ body:not(.cmw-shown) #cmw-first{animation:cmw-gone 0s 10s forwards}
 @media(min-width:1024px){.cmw-side-open #cmw-first{left:17rem}}
 .cmw-skip{position:fixed;top:-6rem;left:1rem;z-index:100;padding:.6rem 1rem;border-radius:0 0 .6rem .6rem;background:var(--cmw-colour);color:var(--cmw-on-colour)}
 .cmw-skip:focus{top:0}
-""".replace("\n", "")
+"""
 
 
 class PageDocument:
