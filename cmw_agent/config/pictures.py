@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
-from urllib.parse import unquote_to_bytes
+from urllib.parse import quote, unquote_to_bytes
 from xml.etree import ElementTree as ET
 
 MAX_BYTES: Final = 200_000
@@ -74,7 +74,9 @@ class Picture:
 
     @property
     def uri(self) -> str:
-        """The picture as a `data:` address."""
+        """The picture as a `data:` address; the text of an SVG stands in it as text."""
+        if self.media_type == SVG:
+            return f"data:{SVG},{quote(self.content)}"
         return f"data:{self.media_type};base64,{base64.b64encode(self.content).decode('ascii')}"
 
 

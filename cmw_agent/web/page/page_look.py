@@ -8,12 +8,13 @@ from cmw_agent.config.pictures import SVG, Picture
 from cmw_agent.web.page.colours import colour_css
 
 BUBBLE: Final = (
-    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 512 512">'
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32">'
+    '<g transform="scale(.0625)">'
     '<rect width="512" height="512" rx="116" fill="{colour}"/>'
     '<path fill="#fff" d="M150 136h212a54 54 0 0 1 54 54v112a54 54 0 0 1-54 54H266l-86 66a12 12 0 0 1'
     '-19-10v-56h-11a54 54 0 0 1-54-54V190a54 54 0 0 1 54-54z"/>'
     '<g fill="{colour}"><circle cx="178" cy="246" r="26"/><circle cx="256" cy="246" r="26"/>'
-    '<circle cx="334" cy="246" r="26"/></g></svg>'
+    '<circle cx="334" cy="246" r="26"/></g></g></svg>'
 )
 
 

@@ -2,7 +2,7 @@
 (() => {
   "use strict";
   const { make, ask, conversation } = window.cmw;
-  const MARKED = /^(?:● .*? – |\(\d+\) )/; // what other scripts write before the tab's title
+  const MARKED = /^(?:● |\(\d+\) ).*? – /; // what other scripts write before the tab's title
   const titles = new Map(); // of the conversations that the list has shown, by id
   const MOST = 500;
   let heading, button;
