@@ -35,6 +35,7 @@ def place_of(session: LiveSession, conversation: str) -> ScheduleTarget:
         session.provenance.recipient,
         network_digest(session.principal, session.address),
         needs_visits=session.principal.kind == "visitor",
+        time_zone=session.time_zone,
     )
 
 

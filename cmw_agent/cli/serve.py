@@ -136,7 +136,9 @@ def serve(application: Application) -> None:
     fit_connections(application.runtime.budgets, settings)
     host, port = bound.getsockname()[:2]
     shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104
-    print(f"CMW Agent is at http://{f'[{shown}]' if ':' in shown else shown}:{port}", flush=True)
+    print(
+        f"{settings.name} is at http://{f'[{shown}]' if ':' in shown else shown}:{port}", flush=True
+    )
     if application.runtime.models.is_demo:
         print("The demo model answers; set OPENAI_API_KEY or OPENAI_BASE_URL for a real one.")
     config = uvicorn.Config(

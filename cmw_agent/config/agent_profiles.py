@@ -10,11 +10,14 @@ the value of the settings, except origins: an agent without them has none.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
 from cmw_agent.config import network_validators as network
 from cmw_agent.config import validators as values
+from cmw_agent.config.agent_look import LOOK_READERS
+from cmw_agent.config.look import DEFAULT_LOOK, Look
 from cmw_agent.config.model_loader import load_models
 from cmw_agent.config.model_profiles import Effort, Models
 from cmw_agent.config.model_values import (
@@ -67,6 +70,7 @@ class AgentProfile:
             what the model's own profile says.
         fallback: Ids of the models that answer where its model fails; None for those of the
             model's own profile.
+        look: How the page looks where this agent answers.
     """
 
     id: str
@@ -82,6 +86,7 @@ class AgentProfile:
     effort: Effort | None = None
     output_tokens: int | None = None
     fallback: tuple[str, ...] | None = None
+    look: Look = DEFAULT_LOOK
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +95,7 @@ class _Known:
 
     toolkits: tuple[str, ...]
     models: Models
+    folder: Path
 
 
 def load_profiles(settings: Settings, models: Models | None = None) -> Mapping[str, AgentProfile]:
@@ -111,11 +117,12 @@ def load_profiles(settings: Settings, models: Models | None = None) -> Mapping[s
         model=models.default,
         toolkits=settings.toolkits,
         allowed_origins=frozenset(),
+        look=settings.look,
     )
     profiles = {BUILT_IN: built_in}
     ids: set[str] = set()
     path = settings.agents_file
-    known = _Known(settings.toolkits, models)
+    known = _Known(settings.toolkits, models, path.parent)
     for number, table in enumerate(read_tables(path, "agents", MAX_AGENTS), 1):
         subject = subject_of("agent", table, number)
         profile = _profile(table, subject, built_in, settings, known)
@@ -135,7 +142,8 @@ def _profile(
         raise problem(path, subject, f"must have an id: {ID_ALLOWED}")
     if changes["id"] != BUILT_IN:
         changes.setdefault("name", changes["id"])
-    profile = replace(built_in, **changes)
+    look = {name: changes.pop(name) for name in LOOK_READERS if name in changes}
+    profile = replace(built_in, **changes, look=replace(built_in.look, **look))
     if profile.access == SITE and not profile.allowed_origins:
         raise problem(path, subject, 'must have allowed_origins where access is "site"')
     if profile.model in (profile.fallback or ()):
@@ -228,5 +236,6 @@ READERS: Final[Mapping[str, Callable[[Any, _Known], Any]]] = MappingProxyType(
         "effort": effort,
         "output_tokens": output_tokens,
         "fallback": _fallback,
+        **LOOK_READERS,
     }
 )

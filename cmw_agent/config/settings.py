@@ -19,6 +19,7 @@ from cmw_agent.config.declarations import SettingValueError
 from cmw_agent.config.settings_base import PREFIX
 from cmw_agent.config.settings_channel import ChannelSettings
 from cmw_agent.config.settings_limit import LimitSettings
+from cmw_agent.config.settings_look import LookSettings
 from cmw_agent.config.settings_model import ModelSettings
 from cmw_agent.config.settings_operation import OperationSettings
 from cmw_agent.config.settings_server import ServerSettings
@@ -47,7 +48,13 @@ class SettingsError(StartupError):
 
 # pydantic orders the fields from the last base to the first, and the README's table likewise.
 class Settings(
-    OperationSettings, ChannelSettings, ServerSettings, LimitSettings, ToolSettings, ModelSettings
+    OperationSettings,
+    ChannelSettings,
+    LookSettings,
+    ServerSettings,
+    LimitSettings,
+    ToolSettings,
+    ModelSettings,
 ):
     """The settings of one process: frozen, and without secrets in its repr.
 

@@ -58,7 +58,8 @@ class LiveSession:
     says whether its user can be asked before a tool runs: otherwise a call that needs approval is
     denied. `address` is the network address of the
     latest request, for budgets alone; None where the channel has none. `tab` is the name that the
-    page gives itself, None without a page. `visited_at` is when its
+    page gives itself, None without a page. `time_zone` is the IANA name of the zone that its user's
+    browser is in; None where nothing says it. `visited_at` is when its
     user's visit was last noted, in seconds, monotonic.
     """
 
@@ -80,6 +81,7 @@ class LiveSession:
     tab: str | None = None
     used_at: float = 0.0
     visited_at: float | None = None
+    time_zone: str | None = None
 
     @property
     def owner(self) -> str:

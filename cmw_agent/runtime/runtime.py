@@ -30,6 +30,7 @@ from cmw_agent.runtime.periodic import PeriodicTask
 from cmw_agent.runtime.scheduler import Deliver, Scheduler
 from cmw_agent.runtime.scheduler_loop import running_scheduler
 from cmw_agent.runtime.services import Services, open_services
+from cmw_agent.schedules.service import ScheduleService
 from cmw_agent.tools.composio.connecting import ConnectionService
 from memory.engine.database import ping
 from memory.errors import StoreError
@@ -142,6 +143,11 @@ class Runtime:
     def connecting(self) -> ConnectionService | None:
         """The accounts that users connect; None where the settings allow none."""
         return self.services.dependencies.connecting
+
+    @property
+    def schedules(self) -> ScheduleService | None:
+        """The users' recurring tasks; None where nobody may have any."""
+        return self.services.dependencies.schedules
 
     @property
     def logins(self) -> Logins:

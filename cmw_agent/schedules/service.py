@@ -37,12 +37,33 @@ class ScheduleTarget:
         recipient: To whom the channel sends the answer, if to anybody.
         network: Digest of a visitor's network, for which tasks are limited; None for others.
         needs_visits: Whether the task ends if its owner does not visit for a month.
+        time_zone: IANA name of the zone of times that name none; None for the settings'.
     """
 
     conversation: str
     recipient: str | None = None
     network: str | None = None
     needs_visits: bool = False
+    time_zone: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSummary:
+    """A recurring task as its owner sees it.
+
+    Attributes:
+        id: Its id.
+        text: Its message to the agent, cut to a line.
+        when: Its recurrence and time zone in words.
+        next_run: When it runs next, timezone-aware.
+        is_stopped: Whether it runs no more, since it has failed too often.
+    """
+
+    id: str
+    text: str
+    when: str
+    next_run: datetime
+    is_stopped: bool
 
 
 class ScheduleService:
@@ -80,10 +101,11 @@ class ScheduleService:
             target: Where it runs; the conversation must belong to the owner.
             when: As `cmw_agent.schedules.phrases` describes.
             task: The message to the agent at each run.
-            zone: Time zone, used if `when` names none; the default is the settings'.
+            zone: Time zone, used if `when` names none; the default is the target's.
         """
         recurrence, named_zone = parse_recurrence(when)
-        time_zone = named_zone or (find_time_zone(zone) if zone else self._settings.time_zone)
+        of_place = target.time_zone or self._settings.time_zone
+        time_zone = named_zone or (find_time_zone(zone) if zone else of_place)
         self._check(recurrence, task, time_zone)
         try:
             schedule = await self._store.add(
@@ -122,6 +144,19 @@ class ScheduleService:
         tasks = await self._all(owner)
         lines = [f"{number}. {_line(task)}" for number, task in enumerate(tasks, 1)]
         return "\n".join(lines) or NO_SCHEDULES
+
+    async def tasks(self, owner: str) -> list[TaskSummary]:
+        """Return the owner's tasks, oldest first."""
+        return [
+            TaskSummary(
+                task.schedule_id,
+                _short(task.text),
+                f"{parse_crontab(task.cron)} ({task.time_zone})",
+                task.next_run_at,
+                task.is_paused,
+            )
+            for task in await self._all(owner)
+        ]
 
     async def cancel(self, owner: str, reference: str) -> str:
         """Cancel one of the owner's tasks; return a confirmation.

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from cmw_agent.agent.access import VISITOR
 from cmw_agent.channels.app import Channels, open_channels
+from cmw_agent.config.look import Look
 from cmw_agent.config.settings import Settings
 from cmw_agent.conversations.sessions import LiveSession
 from cmw_agent.core.errors import UserError
@@ -28,6 +29,8 @@ from cmw_agent.web.api.connections import ConnectionRoutes
 from cmw_agent.web.api.conversations import HistoryRoutes
 from cmw_agent.web.api.files import FileRoutes
 from cmw_agent.web.api.imports import ImportRoutes
+from cmw_agent.web.api.look import LookRoutes
+from cmw_agent.web.api.schedules import ScheduleRoutes
 from cmw_agent.web.api.shares import ShareRoutes
 from cmw_agent.web.api.statistics_page import AdminRoutes
 from cmw_agent.web.api.usage import UsageRoutes
@@ -38,7 +41,10 @@ from cmw_agent.web.gradio_transport.page_cache import Pages
 from cmw_agent.web.login.accounts import Accounts
 from cmw_agent.web.login.consent import ConsentRoutes
 from cmw_agent.web.login.routes import LoginRoutes
-from cmw_agent.web.page.components import STATIC, build_page, page_events
+from cmw_agent.web.page.app_files import AppFiles
+from cmw_agent.web.page.bundles import STATIC, bundles
+from cmw_agent.web.page.components import build_page, page_events
+from cmw_agent.web.page.document import PageDocument
 from cmw_agent.web.page.handlers import Handlers
 from cmw_agent.web.page.panel_styles import PANELS
 from cmw_agent.web.page.share_styles import SHARES
@@ -53,32 +59,6 @@ import gradio as gr  # isort: skip
 
 if TYPE_CHECKING:
     from cmw_agent.web.login.oidc import Provider
-
-SCRIPTS = (
-    "connection",
-    "browser_store",
-    "drafts",
-    "outbox",
-    "consent",
-    "markup",
-    "parts",
-    "order",
-    "imports",
-    "history",
-    "files",
-    "pictures",
-    "connections",
-    "approvals",
-    "usage",
-    "thinking",
-    "effort",
-    "shares",
-    "versions",
-    "temporary",
-    "switching",
-    "attention",
-    "elsewhere",
-)  # beside the first
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +103,8 @@ def build_app(settings: Settings, parts: Parts = Parts()) -> Application:
         import_model_class()  # now, while no event loop waits for it
     watching.metrics.read_from(lambda: runtime.live_sessions, lambda: runtime.running_turns)
     handlers = parts.handlers(runtime)
-    demo = build_page(runtime.models, handlers, runtime.agents.usable(VISITOR))
+    public = runtime.agents.usable(VISITOR)
+    demo = build_page(runtime.models, handlers, public, settings.look)
     side = _EventSide(runtime)
     events = EventServer(
         page_events(demo, handlers),
@@ -151,7 +132,7 @@ def build_app(settings: Settings, parts: Parts = Parts()) -> Application:
         hosts=AllowedHosts.of(settings),
         max_body=settings.max_body_bytes,
     )
-    site = _Site(own, events, channels.app, Pages(page))
+    site = _Site(own, events, channels.app, Pages(page, PageDocument(public, settings.look)))
     is_live = accounts.is_live if settings.accounts else None
     guard = parts.guard(site, identities, policy, is_live, budgets=runtime.budgets)
     front = ProxyHeaders(guard, TrustedProxies.of(settings.trust_proxy))
@@ -275,8 +256,8 @@ def _own_app(
             Route("/healthz", healthz),
             Route("/readyz", readyz),
             Route("/visitor", visitor),
-            Route("/visitor.js", script),
-            *(Route(f"/{name}.js", script) for name in SCRIPTS),
+            *(bundle.route() for bundle in bundles()),
+            Route("/consent.js", script),
             MetricsRoute(watching.metrics, runtime.settings.metrics_token, _closed).route(),
             *AdminRoutes(runtime.settings, runtime.statistics).routes(),
             *login.routes(),
@@ -298,6 +279,9 @@ def _own_app(
             *ConnectionRoutes(lambda: runtime.connecting, identities).routes(),
             *ApprovalRoutes(lambda: runtime.approval_service).routes(),
             *UsageRoutes(lambda: runtime.history).routes(),
+            *LookRoutes(lambda: runtime.history, runtime.agents, runtime.settings.look).routes(),
+            *ScheduleRoutes(lambda: runtime.schedules).routes(),
+            *AppFiles(_first_look(runtime)).routes(),
             *FileRoutes(lambda: runtime.files).routes(),
             *ShareRoutes(
                 lambda: runtime.shares,
@@ -309,6 +293,12 @@ def _own_app(
         ],
         lifespan=lifespan,
     )
+
+
+def _first_look(runtime: Runtime) -> Look:
+    """Return the look of the page that names no agent."""
+    first = next(iter(runtime.agents.usable(VISITOR)), None)
+    return first.look if first is not None else runtime.settings.look
 
 
 def _closed() -> Response:

@@ -39,6 +39,7 @@ JUDGED = {
             "/files/remove",
             "/shares/create",
             "/shares/revoke",
+            "/schedules/cancel",
             "/share/{share_id}/continue",
             "/connections/link",
             "/connections/disconnect",

@@ -332,7 +332,7 @@ async def test_a_long_conversation_shows_its_end_and_then_more(tmp_path: Path) -
 
 async def test_a_caller_without_the_page_is_asked_for_nothing_of_it(tmp_path: Path) -> None:
     async with served(settings_for(tmp_path)) as app, aiohttp.ClientSession() as plain:
-        async with plain.get(f"{app.url}/history.js") as answer:
+        async with plain.get(f"{app.url}/page.js") as answer:
             assert answer.status == 200
             assert answer.headers["content-type"].startswith("text/javascript")
         async with plain.get(f"{app.url}/history/") as answer:

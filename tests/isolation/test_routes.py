@@ -207,6 +207,7 @@ async def test_the_page_s_files_give_no_other_file(here: AppWithModel) -> None:
 @shared
 async def test_what_is_open_answers(here: AppWithModel) -> None:
     # Without this law, the ones above would also hold for an app that does nothing at all.
-    for path in ("/", "/config", "/healthz", "/readyz", "/visitor", "/visitor.js", "/theme.css"):
+    files = ("/first.js", "/page.js", "/page.css", "/sw.js", "/offline.html", "/manifest.json")
+    for path in ("/", "/config", "/healthz", "/readyz", "/visitor", "/theme.css", *files):
         assert (await ask(here.url, "GET", path)).status == 200, path
         assert (await ask(here.url, "HEAD", path)).status in (200, 405), path

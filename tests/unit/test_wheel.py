@@ -222,7 +222,7 @@ async def test_an_installed_wheel_serves_a_chat_and_its_commands(installed: Inst
         tab = await browser.open()
         await tab.send("My name is Alice")
         assert "Alice" in last_text((await tab.send("What is my name?")).value)
-        for path in ("/visitor.js", "/widget.js", "/healthz"):
+        for path in ("/page.js", "/widget.js", "/healthz"):
             async with browser.http.get(url + path) as answer:
                 assert answer.status == 200
     stats = installed.run("cmw-agent", "stats", "--json")

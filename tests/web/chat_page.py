@@ -104,7 +104,7 @@ class ChatPage:
         self.questions = at.get_by_test_id("user")
         self.answers = at.get_by_test_id("bot")
         self.log = at.get_by_role("log")
-        self.toast = at.get_by_test_id("toast-body")
+        self.toast = at.locator(".cmw-notice")
         self.waiting = at.locator(".cmw-waiting")
         waiting_messages = at.get_by_role("list", name="Messages that wait")
         self.outbox = waiting_messages.get_by_role("listitem")
@@ -112,7 +112,7 @@ class ChatPage:
         self.offline = at.locator("#cmw-offline")
         self.versions_error = at.locator(".cmw-versions-error")
         self.steps = at.locator(".thought-group")
-        self.toggle = at.get_by_role("button", name="Toggle Sidebar")
+        self.toggle = at.locator("#cmw-side-open")
         self.new_chat = at.get_by_role("button", name="New chat", exact=True)
         self.recent = at.get_by_role("navigation", name="Recent conversations")
 
@@ -179,6 +179,24 @@ class ChatPage:
         if await self.toggle.get_attribute("aria-expanded") != "true":
             await self.toggle.click()
         await expect(self.toggle).to_have_attribute("aria-expanded", "true")
+
+    async def open_settings(self, tab: str = "General") -> Locator:
+        """Open a section of the settings, and return it."""
+        dialog = self.frame.get_by_role("dialog", name="Settings")
+        if not await dialog.is_visible():
+            await self.open_sidebar()
+            await self.frame.get_by_role("button", name="Settings", exact=True).click()
+        await dialog.get_by_role("tab", name=tab, exact=True).click()
+        return dialog.get_by_role("tabpanel", name=tab, exact=True)
+
+    async def close_settings(self) -> None:
+        """Close the settings."""
+        await self.frame.get_by_role("button", name="Close settings").click()
+
+    async def open_choices(self) -> None:
+        """Open the choice of agent, model and effort."""
+        if not await self.frame.locator("#cmw-choices").is_visible():
+            await self.frame.get_by_role("button", name="Agent and model").click()
 
     def conversation(self) -> str | None:
         """The conversation's id in the URL."""

@@ -221,22 +221,26 @@ async def test_the_effort_is_chosen_where_the_model_has_one_and_kept(
 ) -> None:
     page = await people.open(house)
     effort = page.frame.get_by_role("combobox", name="Effort")
+    await page.open_choices()
     await expect(effort).to_have_value("auto")
     await effort.select_option("High")
     await page.ask("how hard")
     await page.reload()
+    await page.open_choices()
     await expect(effort).to_have_value("high")
     await _readable(page)
     await effort.select_option("Default")
     await page.ask("and now")
     await page.reload()
+    await page.open_choices()
     await expect(effort).to_have_value("auto")
     asked = [r.body.get("reasoning_effort") for r in endpoint.requests[-2:]]
     assert asked == ["high", "medium"]
-    await page.frame.locator("#cmw-models input").click()
-    await page.frame.get_by_role("option", name="second").click()
+    await page.frame.get_by_role("combobox", name="Model").select_option("second")
     await expect(effort).to_be_hidden()
     await page.ask("how plain")
     assert "reasoning_effort" not in endpoint.requests[-1].body
     await page.reload()
+    await page.open_choices()
+    await expect(page.frame.get_by_role("combobox", name="Model")).to_have_value("second")
     await expect(effort).to_be_hidden()

@@ -56,7 +56,7 @@ CONTRASTS = """() => {
         return (a + 0.05) / (b + 0.05);
     };
     const seen = [];
-    for (const node of document.querySelectorAll("#cmw-main *, #cmw-side *, .toast-wrap *")) {
+    for (const node of document.querySelectorAll("#cmw-main *, #cmw-side *, dialog[open] *")) {
         if (!node.checkVisibility({ visibilityProperty: true, opacityProperty: true })) continue;
         if (node.closest(".sr-only")) continue; // for the ear alone
         const own = [...node.childNodes].filter((n) => n.nodeType === 3);
@@ -188,22 +188,22 @@ async def test_the_keyboard_reaches_everything(demo: Served, people: People) -> 
         page.frame.get_by_role("button", name="Actions for What is 2 * 3?")
     ).to_be_visible()
 
-    await page.toggle.focus()
+    await page.new_chat.focus()
     reached = [await page.frame.evaluate(FOCUSED)]
-    while "Send" not in reached and len(reached) < 30:
+    while "Send" not in reached and len(reached) < 40:
         await keyboard.press("Tab")
         reached.append(await page.frame.evaluate(FOCUSED))
     assert [name.partition("\n")[0] for name in reached] == [
-        "Toggle Sidebar",
         "New chat",
         "Temporary chat",
         "Search conversations",
         "What is 2 * 3?",
         "Actions for What is 2 * 3?",
         "Archive",
-        "Download everything",
-        "Import conversations…",
-        "Delete everything",
+        "Settings",
+        "Sidebar",
+        "What is 2 * 3?",
+        "Begin a new chat",
         "Copy message",
         "Edit",
         "🛠️ calculate",
@@ -225,7 +225,7 @@ async def test_what_a_closed_sidebar_holds_is_out_of_reach(demo: Served, people:
     await expect(page.new_chat).to_have_count(0)  # neither for the eye nor for a screen reader
     await page.toggle.focus()
     await page.page.keyboard.press("Tab")
-    assert await page.frame.evaluate(FOCUSED) == "Select example 1: My name is Alice"
+    assert await page.frame.evaluate(FOCUSED) == "Begin a new chat"
 
 
 async def test_every_control_has_a_name(app: Served, model: OpenAIDouble, people: People) -> None:

@@ -14,7 +14,7 @@ from tests.harness import Served
 from tests.web.chat_page import ChatPage
 from tests.web.conftest import WIDE, People
 from tests.web.connecting import connect, play_composio, text_of
-from tests.web.test_looks import NARROW, _fits, _picture, _readable
+from tests.web.test_looks import NARROW, _picture, _readable
 from tests.web.test_xss import _owner
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.slow]
@@ -27,7 +27,7 @@ SCHEMES = pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 
 
 def panel(page: ChatPage) -> Locator:
-    return page.frame.locator("details.cmw-connections")
+    return page.frame.locator(".cmw-connections")
 
 
 def app_row(page: ChatPage, name: str) -> Locator:
@@ -35,8 +35,7 @@ def app_row(page: ChatPage, name: str) -> Locator:
 
 
 async def open_panel(page: ChatPage) -> None:
-    await page.open_sidebar()
-    await panel(page).get_by_text("Connections").click()
+    await page.open_settings("Connections")
     await expect(app_row(page, "Asana")).to_have_count(1)
 
 
@@ -110,17 +109,16 @@ async def test_nothing_is_asked_before_the_panel_is_opened(
     page = await people.tab(connecting)
     page.page.on("request", lambda request: asked.append(request.url))
     await page.open()
-    await page.open_sidebar()
-    await expect(panel(page)).to_be_visible()
+    await page.open_settings()
     await come_back(page)
     assert not [url for url in asked if url.endswith("/connections")]
     assert len(composio.to("GET /connected_accounts")) == before
     await open_panel(page)
     assert [url for url in asked if url.endswith("/connections")]
-    await page.open_sidebar()
     other = await people.open(app)
-    await other.open_sidebar()
-    await expect(panel(other)).to_have_count(0)
+    await other.open_settings()
+    await expect(other.frame.get_by_role("tab", name="My data")).to_be_visible()
+    await expect(other.frame.get_by_role("tab", name="Connections")).to_have_count(0)
 
 
 async def test_a_failure_is_told_in_the_panel(
@@ -227,51 +225,28 @@ async def stored(
         )
 
 
-async def test_what_an_answer_took_stands_below(
+async def test_use_and_costs_stand_in_the_settings_and_not_at_the_chat(
     demo: Served, people: People, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = utcnow()
     # No midnight comes in between.
     monkeypatch.setattr(demo.application.runtime.history, "_clock", lambda: now)
     page = await people.open(demo)
-    line = page.frame.locator("#cmw-foot .cmw-usage")
-    await expect(line).to_be_hidden()
+    asked: list[str] = []
+    page.page.on("request", lambda request: asked.append(request.url))
     conversation = new_conversation_id()
     await stored(demo, page, conversation, (1_798, 1_700), (512, None), (512, 400))
     await page.open(f"?c={conversation}")
-    await expect(line).to_have_text(
-        "This answer 512 tokens, $0.0004 · this chat 2,822, $0.0021 · today 2,822, $0.0021"
+    await expect(page.questions).to_have_count(3)
+    assert not [url for url in asked if "/usage?" in url]
+    usage = await page.open_settings("Use and costs")
+    await expect(usage.get_by_role("row")).to_have_text(
+        ["Last answer512 tokens$0.0004", "This chat2,822 tokens$0.0021", "Today2,822 tokens$0.0021"]
     )
     await _readable(page)
-    await _fits(page)
-    asked: list[str] = []
-    page.page.on("request", lambda request: asked.append(request.url))
-    await page.ask("My name is Alice")
-    await expect(line).not_to_contain_text("This answer 512 tokens")
-    await expect(line).to_contain_text(re.compile(r"^This answer \d+ tokens · this chat 2,8\d\d"))
-    assert len([url for url in asked if "/usage?" in url]) == 1
-    await page.new_chat.click()
-    await expect(line).to_be_hidden()
-    assert len([url for url in asked if "/usage?" in url]) == 1
 
 
-async def test_the_first_number_says_what_is_counted(demo: Served, people: People) -> None:
+async def test_where_nothing_was_used_no_number_stands(demo: Served, people: People) -> None:
     page = await people.open(demo)
-    conversation = new_conversation_id()
-    await stored(demo, page, conversation, (1_512, 400), (None, None))
-    await page.open(f"?c={conversation}")
-    line = page.frame.locator("#cmw-foot .cmw-usage")
-    await expect(line).to_have_text("This chat 1,512 tokens, $0.0004 · today 1,512, $0.0004")
-
-
-async def test_where_there_is_no_number_there_is_no_line(demo: Served, people: People) -> None:
-    page = await people.open(demo)
-    conversation = new_conversation_id()
-    await stored(demo, page, conversation, (None, None))
-    async with page.page.expect_response(lambda found: "/usage?" in found.url) as answer:
-        await page.open(f"?c={conversation}")
-    assert (await (await answer.value).json())["answer"] == {"tokens": 0, "cost": None}
-    await expect(page.questions).to_have_count(1)
-    line = page.frame.locator("#cmw-foot .cmw-usage")
-    await expect(line).to_be_hidden()
-    await expect(line).to_be_empty()
+    usage = await page.open_settings("Use and costs")
+    await expect(usage.get_by_role("row")).to_have_text(["Today–"])

@@ -143,11 +143,12 @@ async def test_a_question_whose_time_is_up_goes_and_the_call_is_not_made(
 async def test_a_user_picks_the_model_that_answers(hasty: AppWithTools, people: People) -> None:
     page = await people.open(hasty.app)
     models = page.frame.get_by_role("combobox", name="Model")
-    await models.click()
-    await page.frame.get_by_role("option", name="memory").click()
+    await page.open_choices()
+    await models.select_option("memory")
     await page.ask("My name is Alice")
     assert hasty.endpoint.requests[-1].model == "memory"
     await page.reload()
+    await page.open_choices()
     await expect(models).to_have_value("memory")
     await page.ask("What is my name?")
     await expect(page.answers.last).to_contain_text("Alice")

@@ -2,49 +2,23 @@
 
 Gradio renders both anew for every visitor, though nothing in them is personal: they depend on
 the address under which the page is reached. Here each is rendered and compressed once for each
-address.
+address, and the page for each look of a public agent.
 """
 
 import gzip
-import re
 from collections import OrderedDict
 from dataclasses import dataclass
+from typing import Protocol
 
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, QueryParams
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cmw_agent.web.security.route_allowlist import API
 
-# Neither light nor dark, and asked of nobody.
-ICON = (
-    b'<link rel="icon" type="image/svg+xml" href="data:image/svg+xml,'
-    b"%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 32 32'%3E"
-    b"%3Cpath fill='%23648cb4' d='M8 4h16a5 5 0 0 1 5 5v10a5 5 0 0 1-5 5h-9l-7 6v-6a5 5 0 0 1-5-5V9"
-    b"a5 5 0 0 1 5-5z'/%3E%3Cg fill='%23fff'%3E%3Ccircle cx='10' cy='14' r='2'/%3E"
-    b"%3Ccircle cx='16' cy='14' r='2'/%3E%3Ccircle cx='22' cy='14' r='2'/%3E%3C/g%3E%3C/svg%3E\">"
-)
-HEAD_TAGS = ICON + (
-    b'<script src="visitor.js"></script><script src="connection.js"></script>'
-    b'<script src="markup.js"></script><script src="parts.js" defer></script>'
-    b'<script src="browser_store.js" defer></script>'
-    b'<script src="drafts.js" defer></script><script src="outbox.js" defer></script>'
-    b'<script src="order.js" defer></script>'
-    b'<script src="imports.js" defer></script><script src="history.js" defer></script>'
-    b'<script src="files.js" defer></script><script src="pictures.js" defer></script>'
-    b'<script src="connections.js" defer></script><script src="approvals.js" defer></script>'
-    b'<script src="usage.js" defer></script><script src="thinking.js" defer></script>'
-    b'<script src="effort.js" defer></script>'
-    b'<script src="shares.js" defer></script><script src="versions.js" defer></script>'
-    b'<script src="temporary.js" defer></script><script src="switching.js" defer></script>'
-    b'<script src="attention.js" defer></script><script src="elsewhere.js" defer></script>'
-)
-BASE_TAG = re.compile(rb"<base [^>]*>")
-# Pictures by address are refused to the page: its own, and the manifest's, which browsers fetch.
-MANIFEST_TAG = re.compile(rb'<link rel="manifest"[^>]*>')
 INFO = f"{API}/info"
 CACHED_PATHS = ("/", "/config", INFO)
-MAX_ADDRESSES = 32  # in the cache: clients choose the address
+MAX_ADDRESSES = 64  # in the cache: clients choose the address
 HOST = "host"
 # From these Gradio would make addresses. A trusted proxy's have become Host and scheme before.
 FORWARDED = frozenset({b"x-forwarded-host", b"x-forwarded-proto", b"x-gradio-server"})
@@ -67,15 +41,27 @@ class _CachedPage:
         )
 
 
+class Document(Protocol):
+    """Makes the page's document of Gradio's, as `cmw_agent.web.page.document` does."""
+
+    def variant(self, agent_id: str | None) -> str:
+        """Return which document an address with this agent gets."""
+
+    def made_of(self, page: bytes, variant: str) -> bytes:
+        """Return that document."""
+
+
 class Pages:
     """Serves Gradio's files, and page and configuration from memory.
 
     Args:
         app: Gradio's app.
+        document: Makes the page's document of Gradio's.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, document: Document) -> None:
         self._app = app
+        self._document = document
         self._cache: OrderedDict[Address, _CachedPage] = OrderedDict()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -88,7 +74,10 @@ class Pages:
             await self._app(plain, receive, send)
             return
         headers = Headers(scope=scope)
+        agent = QueryParams(scope["query_string"]).get("agent") if scope["path"] == "/" else None
+        variant = self._document.variant(agent)
         address = (
+            variant,
             scope["path"],
             scope.get("scheme"),
             scope.get("root_path"),
@@ -96,7 +85,7 @@ class Pages:
         )
         page = self._cache.get(address)
         if page is None:
-            rendered = await self._render(plain, receive)
+            rendered = await self._render(plain, receive, variant)
             if isinstance(rendered, Response):
                 await rendered(scope, receive, send)
                 return
@@ -106,7 +95,7 @@ class Pages:
         gzipped = "gzip" in headers.get("accept-encoding", "")
         await page.response(gzipped=gzipped)(scope, receive, send)
 
-    async def _render(self, scope: Scope, receive: Receive) -> _CachedPage | Response:
+    async def _render(self, scope: Scope, receive: Receive, variant: str) -> _CachedPage | Response:
         # What is not part of the address must not shape what others get from here.
         wanted = [(k, v) for k, v in scope["headers"] if k == HOST.encode()]
         start: Message = {"status": 500, "headers": []}
@@ -124,9 +113,9 @@ class Pages:
             return Response(
                 bytes(body), start["status"], media_type=response_headers.get("content-type")
             )
-        # Gradio adds a custom head only after its own script has begun to fetch.
-        page = BASE_TAG.sub(lambda match: match.group() + HEAD_TAGS, bytes(body), count=1)
-        page = MANIFEST_TAG.sub(b"", page, count=1)
+        page = bytes(body)
+        if scope["path"] == "/":
+            page = self._document.made_of(page, variant)
         return _CachedPage(
             page, gzip.compress(page, 6), response_headers.get("content-type", "text/html")
         )

@@ -18,7 +18,7 @@ from cmw_agent.core.store_errors import mapped_store_errors
 from cmw_agent.runtime.runtime import Runtime
 from cmw_agent.web.gradio_transport.protocol import UNCHANGED, Notice
 from cmw_agent.web.page.drawn_message import DrawnMessage
-from cmw_agent.web.page.page_request import identify
+from cmw_agent.web.page.page_request import identify, time_zone
 from cmw_agent.web.page.page_view import PageView, Shown, load_view
 from cmw_agent.web.page.temporary import temporary_chat
 from cmw_agent.web.page.turn_view import TurnView
@@ -54,6 +54,7 @@ class BaseHandlers:
         session.origin = f"{url.scheme}://{url.netloc}" if url is not None else ""
         session.address = request.client.host if request.client is not None else None
         session.tab = tab_of(request.request.headers) if request.request is not None else None
+        session.time_zone = time_zone(request)
         await self._runtime.visit(session)
         return session
 

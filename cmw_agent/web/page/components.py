@@ -3,37 +3,23 @@
 There are few of them, because each component costs every new session CPU and memory.
 """
 
-import html
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from cmw_agent.chat.model_choice import AUTO
 from cmw_agent.config.agent_profiles import AgentProfile
+from cmw_agent.config.look import Look
 from cmw_agent.config.model_profiles import Models
-from cmw_agent.config.model_values import EFFORTS
 from cmw_agent.web.gradio_transport import environment as _environment  # noqa: F401  (before gradio)
 from cmw_agent.web.gradio_transport.event_server import PageEvent
+from cmw_agent.web.page import header
 from cmw_agent.web.page.handlers import Handlers
 from cmw_agent.web.page.rendering import CONTINUE
 
 import gradio as gr  # isort: skip
 from gradio.events import api  # isort: skip
 
-TITLE = "CMW Agent"
-EXAMPLES = (
-    "My name is Alice",
-    "What time is it in Tokyo?",
-    "What is 17.5 * (3 + 4)?",
-    "What can you do?",
-)
-EFFORT_LABELS: Mapping[str, str] = MappingProxyType(
-    {AUTO: "Default"}
-    | {name: {"xhigh": "Extra high"}.get(name, name.capitalize()) for name in EFFORTS}
-)
 EVENTS = frozenset(
     {
         "open_page",
@@ -64,7 +50,6 @@ JS_REFUSED = "() => window.cmw.refused()"
 JS_UNEDITED = "(shown) => window.cmw.unedited(shown)"
 JS_CHOSEN = "() => window.cmw.chosenMessage()"
 JS_OPENED = "(id, model, effort) => window.cmw.opened(id, model, effort)"
-JS_MODEL = "(model) => window.cmw.model?.(model)"
 JS_LEAVE = "() => window.cmw.leave()"
 JS_SWITCHED = "(id, model, effort, at) => window.cmw.switched(id, model, effort, at)"
 JS_NOT_SWITCHED = "() => window.cmw.notSwitched()"
@@ -79,8 +64,6 @@ PRIVATE_EVENT: Mapping[str, Any] = MappingProxyType(
         "concurrency_limit": None,
     }
 )
-
-STATIC = Path(__file__).parent / "static"  # scripts of the page
 
 
 @dataclass(slots=True)
@@ -106,17 +89,20 @@ class _Components:
     at: gr.Textbox
 
 
-def build_page(models: Models, handlers: Handlers, profiles: Sequence[AgentProfile]) -> gr.Blocks:
+def build_page(
+    models: Models, handlers: Handlers, profiles: Sequence[AgentProfile], look: Look
+) -> gr.Blocks:
     """Return the page; its events are named after the methods of `handlers`.
 
     Args:
         models: The models to choose from.
         handlers: The handlers of the events.
         profiles: The agents that everybody may use: all users get the same page.
+        look: How the app looks.
     """
-    demo = gr.Blocks(title=TITLE, fill_height=True, analytics_enabled=False)
+    demo = gr.Blocks(title=look.name, fill_height=True, analytics_enabled=False)
     with demo:
-        components = _layout(models, profiles)
+        components = _layout(models, profiles, look)
         _on_open(demo, components, handlers)
         _on_join(components, handlers)
         _on_send(components, handlers)
@@ -128,21 +114,19 @@ def build_page(models: Models, handlers: Handlers, profiles: Sequence[AgentProfi
     return demo
 
 
-def _layout(models: Models, profiles: Sequence[AgentProfile]) -> _Components:
-    with gr.Sidebar(width=280, open=False, elem_id="cmw-side"):
+def _layout(models: Models, profiles: Sequence[AgentProfile], look: Look) -> _Components:
+    with gr.Column(elem_id="cmw-side"):
+        gr.HTML(header.brand(look), elem_id="cmw-brand", padding=False)
         new = gr.Button("New chat", icon=None, variant="primary", elem_id="cmw-new")
         temporary = gr.Button("Temporary chat", icon=None, elem_id="cmw-temporary")
         gr.HTML('<div id="cmw-history"></div>', elem_id="cmw-recent")
     with gr.Column(elem_id="cmw-main"):
-        gr.HTML(heading(models, profiles), elem_id="cmw-head", padding=False)
+        gr.HTML(header.heading(models, profiles, look), elem_id="cmw-head", padding=False)
         model = gr.Dropdown(
             list(models.by_id),
             value=models.default,
             label="Model",
-            container=False,
-            visible=len(models.by_id) > 1,
-            elem_id="cmw-models",
-            interactive=True,
+            visible=False,  # the header has a control of its own
         )
         earlier = gr.Button("Show earlier messages", size="sm", elem_id="cmw-earlier")
         # Its script presses it where an answer is being written that the page does not show yet.
@@ -158,8 +142,6 @@ def _layout(models: Models, profiles: Sequence[AgentProfile]) -> _Components:
             sanitize_html=True,
             allow_tags=False,
             feedback_options=("Like", "Dislike"),
-            placeholder="## What can I do for you?",
-            examples=[{"text": text} for text in EXAMPLES],
         )
         message_input = gr.Textbox(
             elem_id="cmw-input",
@@ -185,10 +167,7 @@ def _layout(models: Models, profiles: Sequence[AgentProfile]) -> _Components:
         receipt = gr.Textbox(visible="hidden", elem_id="cmw-receipt")
         reopen = gr.Button("Reopen", visible="hidden", elem_id="cmw-reopen")
         switch = gr.Button("Switch", visible="hidden", elem_id="cmw-switch")
-        gr.HTML(
-            '<div class="cmw-foot">Answers can be wrong. Your conversations are yours alone.</div>',
-            elem_id="cmw-foot",
-        )
+        gr.HTML(header.footer(look), elem_id="cmw-foot")
     return _Components(
         chat=chat,
         message_input=message_input,
@@ -208,48 +187,6 @@ def _layout(models: Models, profiles: Sequence[AgentProfile]) -> _Components:
         switch=switch,
         at=at,
     )
-
-
-def heading(models: Models, profiles: Sequence[AgentProfile]) -> str:
-    """Return the page's header as HTML: title, agents, model and, for the demo, what to set."""
-    head = f'<div class="cmw-head"><h1>{TITLE}</h1>{_agents(profiles)}'
-    if not models.is_demo:
-        model = html.escape(models.default)
-        badge = f'<span class="cmw-model" title="The model that answers">{model}</span>'
-        # With several models, the dropdown beside it shows the selected one.
-        return f"{head}{'' if len(models.by_id) > 1 else badge}{_efforts(models, profiles)}</div>"
-    return (
-        f'{head}<span class="cmw-model demo">demo model</span></div>'
-        '<div class="cmw-demo" role="note">No model is configured, so a built-in demo answers. '
-        "Set <code>OPENAI_API_KEY</code>, or <code>OPENAI_BASE_URL</code> for a server of your "
-        "own, and start the app again.</div>"
-    )
-
-
-def _efforts(models: Models, profiles: Sequence[AgentProfile]) -> str:
-    """Return the choice of the effort, which the page's script shows where the model has one."""
-    tunable = sorted(
-        {name for profile in profiles for name, has_effort in models.choices(profile) if has_effort}
-    )
-    if not tunable:
-        return ""
-    options = "".join(
-        f'<option value="{value}">{label}</option>' for value, label in EFFORT_LABELS.items()
-    )
-    offered = html.escape(json.dumps(tunable))
-    return (
-        f'<label id="cmw-effort" data-models="{offered}" hidden>Effort <select>{options}</select>'
-        "</label>"
-    )
-
-
-def _agents(profiles: Sequence[AgentProfile]) -> str:
-    if len(profiles) < 2:
-        return ""
-    links = "".join(
-        f'<a href="?agent={profile.id}">{html.escape(profile.name)}</a>' for profile in profiles
-    )
-    return f'<nav class="cmw-agents" aria-label="Agents">{links}</nav>'
 
 
 def _on_open(demo: gr.Blocks, components: _Components, handlers: Handlers) -> None:
@@ -272,7 +209,6 @@ def _on_open(demo: gr.Blocks, components: _Components, handlers: Handlers) -> No
     )
     switch.then(None, switched, None, js=JS_SWITCHED, api_visibility="private")
     switch.failure(None, None, None, js=JS_NOT_SWITCHED, api_visibility="private")
-    components.model.change(None, [components.model], None, js=JS_MODEL, api_visibility="private")
     components.new.click(handlers.new_chat, None, opened, **PRIVATE_EVENT).then(
         None, None, None, js=JS_LEAVE, api_visibility="private"
     )

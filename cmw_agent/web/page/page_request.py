@@ -9,9 +9,11 @@ import orjson
 from cmw_agent.core.errors import InvalidMessageError, MissingSessionError
 from cmw_agent.identity.principals import Principal, SessionKey
 from cmw_agent.observability.observers import request_id_of
+from cmw_agent.tools.builtin.clock import zone_names
 from cmw_agent.web.security.guard import PRINCIPAL
 
 MAX_KEY_CHARS = 100
+ZONE = "x-cmw-zone"  # the header with the time zone of the page's user
 
 
 def identify(request: gr.Request | None) -> tuple[SessionKey, Principal]:
@@ -27,6 +29,12 @@ def identify(request: gr.Request | None) -> tuple[SessionKey, Principal]:
     if not isinstance(principal, Principal):
         raise MissingSessionError
     return SessionKey.parse(request.session_hash), principal
+
+
+def time_zone(request: gr.Request) -> str | None:
+    """Return the IANA name of the time zone that the page says its user is in; None for others."""
+    name = request.request.headers.get(ZONE, "") if request.request is not None else ""
+    return zone_names().get(name.lower())
 
 
 def request_id(request: gr.Request) -> str:

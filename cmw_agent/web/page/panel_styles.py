@@ -4,18 +4,13 @@ PANELS = """
 /* -- a link at which an account is connected -- */
 #cmw-chat .thought-group a[href^="connections/connect?ticket="], .cmw-connections .cmw-follow {
   display: inline-block; padding: .35rem .9rem; border-radius: .6rem; font-weight: 600;
-  text-decoration: none; color: white; background: var(--button-primary-background-fill); }
+  text-decoration: none; color: var(--cmw-on-colour); background: var(--button-primary-background-fill); }
 /* Gradio's own colour for this is too faint behind white in the dark. */
 :is(#cmw-chat .thought-group a[href^="connections/connect?ticket="], .cmw-connections .cmw-follow, .cmw-approve):hover {
   filter: brightness(.9); }
 
 /* -- accounts -- */
-.cmw-connections { padding-top: .5rem; border-top: 1px solid var(--border-color-primary);
-  color: var(--body-text-color); font-size: .84rem; }
 .cmw-connections [hidden] { display: none !important; }
-.cmw-connections summary { padding: .35rem .6rem; border-radius: .5rem; cursor: pointer; }
-.cmw-connections summary:is(:hover, :focus-visible) { background: var(--border-color-primary); }
-.cmw-connections summary:focus-visible { outline: 2px solid var(--color-accent); outline-offset: 1px; }
 .cmw-connections ul { list-style: none !important; margin: .25rem 0 0 !important; padding: 0 .6rem !important; }
 .cmw-connections li { display: grid; grid-template-columns: minmax(0, 1fr) auto; gap: .1rem .5rem;
   align-items: center; margin: 0 !important; padding: .35rem 0 !important; }
@@ -28,9 +23,6 @@ PANELS = """
 [data-state=expired] > .cmw-state::before { background: #dc2626; }
 .cmw-connections li > :is(button, a) { grid-column: 2; grid-row: 1 / span 2; }
 .cmw-connections .cmw-follow { font-size: .82rem; padding: .3rem .6rem; }
-#cmw-recent .cmw-connections li button { padding: .3rem .6rem; border-radius: .5rem;
-  border: 1px solid var(--border-color-primary); }
-#cmw-recent .cmw-connections li button:disabled { opacity: .6; cursor: default; }
 .cmw-sure { grid-column: 1 / -1; display: flex; flex-wrap: wrap; gap: .4rem; align-items: center;
   padding: .3rem 0; }
 .cmw-sure > span { flex: 1 0 100%; }
@@ -69,7 +61,7 @@ PANELS = """
 .cmw-card-end button { padding: .4rem 1rem; border-radius: .6rem; font-weight: 600; cursor: pointer;
   border: 1px solid var(--border-color-primary); color: var(--body-text-color); background: none; }
 .cmw-card-end button:not(.cmw-approve):hover { background: var(--border-color-primary); }
-.cmw-card-end .cmw-approve { color: white; border-color: transparent;
+.cmw-card-end .cmw-approve { color: var(--cmw-on-colour); border-color: transparent;
   background: var(--button-primary-background-fill); }
 .cmw-card-end button:disabled { opacity: .6; cursor: default; }
 
@@ -93,7 +85,7 @@ PANELS = """
 #cmw-recent .cmw-import button { padding: 0; font-weight: 650; text-decoration: underline; }
 
 /* -- messages that wait, and the connection -- */
-#cmw-post, #cmw-receipt, #cmw-reopen { display: none !important; }
+#cmw-post, #cmw-receipt, #cmw-reopen, #cmw-switch { display: none !important; }
 body:not(.cmw-running) #cmw-input .stop-button,
 body.cmw-running:not(.cmw-has-text) #cmw-input .submit-button { display: none; }
 #cmw-input .submit-button { margin-right: .3rem; }
@@ -111,17 +103,13 @@ body:not(.cmw-running) #cmw-input .submit-button { margin-right: 0; }
 #cmw-visit-note button { font-weight: 600; text-decoration: underline; cursor: pointer; color: inherit;
   background: none; }
 
-/* -- what it took -- */
-.cmw-usage { color: var(--body-text-color-subdued); }
-.cmw-usage[hidden] { display: none; }
-
 /* -- what stands at an answer: its sources, buttons and pictures; and the wait for it -- */
 #cmw-chat .cmw-sources { font-size: .84rem; margin: .25rem 0; padding-left: 1.6rem; }
 #cmw-chat .cmw-sources::before { content: "Sources"; display: block; margin-left: -1.6rem; font-weight: 600; }
 #cmw-chat .options { display: flex; flex-wrap: wrap; justify-content: flex-start; gap: .5rem;
   margin: 0; padding: .25rem 0 .75rem; max-width: 100%; }
 #cmw-chat .option { width: auto; padding: .4rem 1.1rem; border-radius: .6rem; font-weight: 600;
-  color: white; background: var(--button-primary-background-fill); border: 0; }
+  color: var(--cmw-on-colour); background: var(--button-primary-background-fill); border: 0; }
 #cmw-chat .option:hover { filter: brightness(.9); }
 #cmw-chat .option:focus-visible { outline: 2px solid var(--color-accent); outline-offset: 2px; }
 .cmw-picture { margin: auto; padding: .6rem; border: 0; border-radius: .9rem; max-width: 96vw;
@@ -134,13 +122,4 @@ body:not(.cmw-running) #cmw-input .submit-button { margin-right: 0; }
 .cmw-silence { flex: 0 0 auto; font-size: .84rem; padding: 0 .25rem; font-variant-numeric: tabular-nums;
   color: var(--body-text-color-subdued); }
 .cmw-silence[hidden] { display: none; }
-#cmw-effort { margin-left: auto; flex: none; font-size: .82rem; color: var(--body-text-color-subdued); }
-#cmw-effort[hidden] { display: none; }
-#cmw-models:has(#cmw-effort) { display: flex; align-items: center; gap: .75rem; width: 100%;
-  max-width: 26rem; padding-right: .4rem; overflow: visible; }
-#cmw-models > :not(#cmw-effort) { flex: 0 1 16rem; min-width: 0; }
-#cmw-effort select { font: inherit; appearance: auto; padding: .2rem .4rem; border-radius: .6rem; cursor: pointer;
-  color: var(--body-text-color); background: var(--input-background-fill);
-  border: 1px solid var(--border-color-primary); }
-#cmw-effort select:focus-visible { outline: 2px solid var(--color-accent); outline-offset: 1px; }
 """

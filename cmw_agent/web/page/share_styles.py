@@ -18,7 +18,7 @@ SHARES = """
 .cmw-share button { width: auto; padding: .4rem .9rem; border-radius: .6rem; font-weight: 600; cursor: pointer;
   color: var(--body-text-color); background: none; border: 1px solid var(--border-color-primary); }
 .cmw-share button:hover { background: var(--border-color-primary); }
-.cmw-share .cmw-main-action { color: white; border-color: transparent;
+.cmw-share .cmw-main-action { color: var(--cmw-on-colour); border-color: transparent;
   background: var(--button-primary-background-fill); }
 .cmw-share .cmw-main-action:hover { filter: brightness(.9); background: var(--button-primary-background-fill); }
 .cmw-share button:disabled { opacity: .6; cursor: default; }

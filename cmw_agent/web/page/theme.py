@@ -32,46 +32,20 @@ def theme() -> gr.themes.Base:
         input_placeholder_color_dark="*neutral_400",
         body_text_color_subdued="*neutral_500",
         body_text_color_subdued_dark="*neutral_400",
-        # White on Soft's own teal is too faint to read.
-        button_primary_background_fill="*primary_700",
-        button_primary_background_fill_hover="*primary_800",
-        button_primary_background_fill_dark="*primary_700",
-        button_primary_background_fill_hover_dark="*primary_600",
-        color_accent_soft="#def5ef",
-        color_accent_soft_dark="*neutral_800",
+        # The operator's colour, and what is derived from it: see `cmw_agent.web.page.colours`.
+        button_primary_background_fill="var(--cmw-colour)",
+        button_primary_background_fill_hover="var(--cmw-hover)",
+        button_primary_background_fill_dark="var(--cmw-colour)",
+        button_primary_background_fill_hover_dark="var(--cmw-hover)",
+        button_primary_text_color="var(--cmw-on-colour)",
+        button_primary_text_color_dark="var(--cmw-on-colour)",
+        color_accent="var(--cmw-accent)",
+        color_accent_soft="var(--cmw-soft)",
+        color_accent_soft_dark="var(--cmw-soft)",
     )
 
 
 CSS = """
-/* -- the frame of the page -- */
-.gradio-container { max-width: 100% !important; padding: 0 !important; }
-.gradio-container > .main, .gradio-container main.contain { padding: 0 !important; }
-footer { display: none !important; }
-#cmw-main { max-width: 52rem; margin: 0 auto; width: 100%; height: 100dvh; box-sizing: border-box;
-  min-width: 0 !important; padding: .75rem 1rem calc(.6rem + env(safe-area-inset-bottom));
-  display: flex; flex-direction: column; flex-wrap: nowrap; gap: .5rem; }
-#cmw-main > .form { display: none; }
-#cmw-head, #cmw-foot { flex: 0 0 auto; min-height: 0; padding: 0; background: transparent; }
-#cmw-head .html-container, #cmw-foot .html-container, #cmw-recent .html-container { padding: 0; }
-.cmw-head { display: flex; align-items: center; gap: .6rem; min-height: 2rem; }
-.cmw-head h1 { font-size: 1.05rem; font-weight: 650; margin: 0; white-space: nowrap; }
-.cmw-model { font-size: .78rem; padding: .1rem .6rem; border-radius: 99px; min-width: 0;
-  border: 1px solid var(--border-color-primary); color: var(--body-text-color-subdued);
-  white-space: nowrap; overflow: hidden; text-overflow: ellipsis; }
-.cmw-model::before { content: ""; display: inline-block; width: .5rem; height: .5rem;
-  border-radius: 50%; background: #0f9d76; margin-right: .4rem; }
-#cmw-models { max-width: 16rem; flex: none; margin-inline: 0 auto; }
-.cmw-agents { display: flex; gap: .75rem; font-size: .85rem; }
-.cmw-model.demo::before { background: #d97706; }
-.cmw-demo, #cmw-frame-note, #cmw-visit-note, #cmw-temporary-note { font-size: .82rem; line-height: 1.45; padding: .45rem .75rem;
-  border-radius: .6rem; color: var(--body-text-color);
-  background: color-mix(in srgb, #e08a00 13%, transparent); }
-.cmw-demo { margin: .4rem 0 0; }
-.cmw-demo code { background: none; border: 0; padding: 0; font-size: .95em; font-weight: 600; }
-#cmw-frame-note, #cmw-visit-note, #cmw-temporary-note { flex: 0 0 auto; }
-#cmw-frame-note a { text-decoration: underline; }
-.cmw-foot { font-size: .72rem; text-align: center; color: var(--body-text-color-subdued); }
-
 /* -- the conversation -- */
 #cmw-chat { flex: 1 1 0; min-height: 8rem; border: 0; background: transparent; }
 #cmw-chat .top-panel, :is(#cmw-main, #cmw-side) [data-testid="status-tracker"] { display: none; }
@@ -120,100 +94,7 @@ footer { display: none !important; }
 #cmw-chat .thought-group > .title[data-seconds]::after { content: attr(data-seconds);
   margin-left: .35rem; color: var(--body-text-color-subdued); font-variant-numeric: tabular-nums; }
 
-/* -- an empty chat -- */
-#cmw-chat .placeholder-content { height: auto; min-height: 100%; justify-content: center; }
-#cmw-chat .placeholder { flex: 0 0 auto; height: auto; padding: 1rem 0 .5rem; }
-#cmw-chat .placeholder h2 { font-size: 1.5rem; font-weight: 600; }
-#cmw-chat .examples { flex: 0 0 auto; margin: 0 auto; padding: .75rem 0; gap: .6rem; width: 100%;
-  max-width: 36rem; grid-template-columns: repeat(2, minmax(0, 1fr)); }
-#cmw-chat .example { border: 1px solid var(--border-color-primary); border-radius: .9rem;
-  padding: .7rem 1rem; }
-#cmw-chat .example-text-content { margin: 0; }
-
-/* -- the box -- */
-#cmw-input { flex: 0 0 auto; border: 1px solid var(--border-color-primary); border-radius: 1.25rem;
-  background: var(--input-background-fill); box-shadow: 0 2px 8px rgb(0 0 0 / 7%);
-  padding: .3rem .35rem .3rem .5rem; }
-#cmw-input:focus-within { border-color: var(--color-accent); }
-#cmw-input textarea { border: 0 !important; box-shadow: none !important; font-size: 1rem;
-  max-height: 40dvh; background: transparent; }
-#cmw-input :is(.submit-button, .stop-button) { width: 34px; min-width: 34px; height: 34px;
-  border-radius: 50%; background: var(--button-primary-background-fill); color: white; }
-#cmw-input :is(.submit-button, .stop-button):hover { background: var(--button-primary-background-fill-hover); }
-#cmw-input .submit-button svg { width: 19px; height: 19px; }
-
-/* -- files beside the box -- */
-.cmw-files { flex: 0 0 auto; display: flex; flex-wrap: wrap; align-items: center; gap: .4rem; }
-.cmw-files [hidden] { display: none !important; }
-.cmw-chips { list-style: none !important; display: flex; flex-wrap: wrap; gap: .4rem; margin: 0 !important;
-  padding: 0 !important; order: 2; }
-.cmw-chip { display: flex; align-items: center; gap: .4rem; max-width: 16rem; font-size: .82rem;
-  padding: .15rem .25rem .15rem .6rem; margin: 0 !important; border-radius: .6rem; color: var(--body-text-color);
-  background: var(--border-color-primary); }
-.cmw-chip > span { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
-.cmw-chip progress { width: 3rem; accent-color: var(--color-accent); }
-.cmw-chip button, #cmw-attach { width: 1.9rem; height: 1.9rem; border-radius: 50%; line-height: 1;
-  cursor: pointer; color: var(--body-text-color); background: none; }
-#cmw-attach { font-size: 1.3rem; border: 1px solid var(--border-color-primary); }
-.cmw-file-status { flex: 1 0 100%; font-size: .84rem; padding: .4rem .7rem; border-radius: .6rem;
-  overflow-wrap: anywhere; background: var(--border-color-primary); color: var(--body-text-color); }
-.cmw-dropping #cmw-input { outline: 2px dashed var(--color-accent); outline-offset: 2px; }
-
-/* -- the sidebar -- */
-#cmw-side:not(.open) .sidebar-content { visibility: hidden; }
-#cmw-side .sidebar-content { padding: .9rem .9rem 1rem; }
-#cmw-side.open { box-shadow: none; border-right: 1px solid var(--border-color-primary); }
-#cmw-side .sidebar-content > .column { gap: .75rem; }
-#cmw-new { width: calc(100% - 2.25rem); font-size: .95rem; padding: .45rem 1rem; box-shadow: none;
-  border-radius: .75rem; }
-#cmw-temporary { width: 100%; font-size: .88rem; font-weight: 400; padding: .35rem 1rem; box-shadow: none;
-  border: 1px dashed var(--border-color-primary); border-radius: .75rem; background: none; }
-#cmw-temporary:is(:hover, :focus-visible) { background: var(--border-color-primary); }
-.cmw-temporary #cmw-input { border-style: dashed; }
-.cmw-temporary #cmw-attach, .cmw-temporary #cmw-chat button:is([aria-label=Like], [aria-label=Dislike]) { display: none; }
-#cmw-recent { padding: 0; background: transparent; }
-.cmw-history { display: flex; flex-direction: column; gap: .5rem; }
-.cmw-history .cmw-label { font-size: .75rem; font-weight: 600; margin: .5rem .6rem .15rem;
-  color: var(--body-text-color-subdued); }
-.cmw-history input { width: 100%; box-sizing: border-box; font-size: .88rem; padding: .4rem .6rem;
-  color: var(--body-text-color); background: var(--input-background-fill); border-radius: .6rem;
-  border: 1px solid var(--border-color-primary); }
-.cmw-history input:focus-visible { outline: 2px solid var(--color-accent); outline-offset: 1px; }
-.cmw-recent { list-style: none !important; margin: 0 !important; padding: 0 !important; }
-.cmw-recent li { margin: 0 !important; padding: 0 !important; position: relative; display: flex;
-  flex-wrap: wrap; align-items: center; }
-.cmw-history .cmw-recent a { flex: 1 1 0; min-width: 0; padding: .4rem .6rem; border-radius: .5rem;
-  color: var(--body-text-color); font-size: .88rem; font-weight: 400; text-align: left;
-  text-decoration: none; }
-.cmw-recent a > span { display: block; white-space: nowrap; overflow: hidden; text-overflow: ellipsis; }
-.cmw-recent .cmw-snippet { font-size: .76rem; color: var(--body-text-color-subdued); }
-.cmw-history .cmw-recent a:is(:hover, :focus-visible) { background: var(--border-color-primary); }
-.cmw-history .cmw-recent a[aria-current] { background: var(--border-color-primary); font-weight: 600; }
-#cmw-recent .cmw-history button { color: var(--body-text-color); font-size: .84rem; cursor: pointer;
-  font-weight: 400; border: 0; box-shadow: none; background: none; margin: 0; }
-.cmw-more { flex: 0 0 auto; width: 1.9rem; height: 1.9rem; border-radius: .5rem; line-height: 1;
-  padding: 0; }
-#cmw-recent .cmw-history button:is(:hover, :focus-visible, [aria-expanded=true]) {
-  background: var(--border-color-primary); }
-.cmw-menu { display: flex; flex-direction: column; flex: 1 0 100%; margin: .2rem 0 .4rem .6rem;
-  padding-left: .4rem; border-left: 2px solid var(--border-color-primary); }
-#cmw-recent .cmw-menu button { text-align: left; padding: .35rem .6rem; border-radius: .45rem; }
-.cmw-folder > summary { cursor: pointer; font-size: .84rem; padding: .35rem .6rem; border-radius: .5rem;
-  color: var(--body-text-color); overflow-wrap: anywhere; }
-.cmw-folder > summary:is(:hover, :focus-visible) { background: var(--border-color-primary); }
-.cmw-folder > ul { margin-left: .6rem !important; }
-.cmw-wide { padding: .35rem .6rem; border-radius: .5rem; text-align: left; width: 100%; }
-.cmw-all { margin-top: .5rem; padding-top: .5rem; border-top: 1px solid var(--border-color-primary); }
-.cmw-account { padding-top: .5rem; border-top: 1px solid var(--border-color-primary); font-size: .84rem; }
-.cmw-account > div { display: flex; align-items: center; justify-content: space-between; gap: .5rem;
-  padding: 0 .6rem; overflow-wrap: anywhere; }
-#cmw-recent .cmw-account button { padding: .3rem .6rem; border-radius: .5rem; flex: 0 0 auto; }
-#cmw-recent .cmw-sign-in { display: block; padding: .35rem .6rem; border-radius: .5rem;
-  color: var(--body-text-color); text-decoration: none; }
-#cmw-recent .cmw-sign-in:is(:hover, :focus-visible) { background: var(--border-color-primary); }
-.cmw-status { font-size: .84rem; padding: .5rem .7rem; border-radius: .6rem; overflow-wrap: anywhere;
-  background: var(--border-color-primary); color: var(--body-text-color); }
-#cmw-recent .cmw-history .cmw-status button { font-weight: 650; text-decoration: underline; }
+/* -- versions -- */
 #cmw-again, #cmw-redraw { display: none; }
 .cmw-versions { display: flex; align-items: center; gap: .15rem; font-size: .8rem;
   color: var(--body-text-color-subdued); }
@@ -224,21 +105,8 @@ footer { display: none !important; }
   background: var(--background-fill-secondary); }
 .cmw-versions button:disabled { opacity: .4; cursor: default; }
 .cmw-versions-error { margin: .3rem 0 0; font-size: .85rem; color: var(--error-text-color); }
-#cmw-earlier { display: none; flex: 0 0 auto; align-self: center; width: auto; min-width: 0; }
-#cmw-join { display: none; }
-.cmw-has-earlier #cmw-earlier { display: inline-flex; }
-.cmw-empty { color: var(--body-text-color-subdued); font-size: .85rem; margin: 0 .6rem; }
 
-.toast-wrap .toast-close { color: var(--body-text-color) !important; opacity: 1; }
 .cmw-waiting { display: inline-block; font-size: 2rem; line-height: 1.2rem; animation: cmw-pulse 1.2s ease-in-out infinite; }
 @keyframes cmw-pulse { 50% { opacity: .25; } }
-:is(button, a, [role=button]):focus-visible { outline: 2px solid var(--color-accent); outline-offset: 1px; }
 @media (prefers-reduced-motion: reduce) { .cmw-waiting { animation: none; } }
-/* Here the sidebar's handle would cover the page's name. */
-@media (max-width: 940px) { .cmw-head { padding-left: 2rem; } }
-@media (max-width: 640px) {
-  #cmw-main { padding: .7rem .6rem calc(.5rem + env(safe-area-inset-bottom)); }
-  #cmw-chat .examples { grid-template-columns: minmax(0, 1fr); max-width: 22rem; }
-  #cmw-chat .placeholder h2 { font-size: 1.3rem; }
-}
 """

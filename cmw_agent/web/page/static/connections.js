@@ -1,4 +1,4 @@
-/* The sidebar's panel of accounts: how each app stands for oneself, to connect and disconnect.
+/* The settings' panel of accounts: how each app stands for oneself, to connect and disconnect.
  *
  * Nothing is asked before the panel is opened. A link opens by a press of its own: a window that
  * a script opens once the server has answered is what pop-up blockers stop.
@@ -56,7 +56,7 @@
           const { disconnected } = await ask("connections/disconnect", { toolkit: item.slug });
           await refresh();
           tell(disconnected ? `${item.name} was disconnected.` : `${item.name} was not connected.`);
-          panel.querySelector("summary").focus();
+          list.focus();
         })),
         button("Keep", item.name, () => { sure.remove(); first.hidden = false; first.focus(); }));
       first.hidden = true;
@@ -85,7 +85,7 @@
     try {
       const found = await ask("connections");
       if (mine !== asked) return;
-      panel.hidden = !found.offered || !found.kept;
+      window.cmw.offers({ connections: found.offered && found.kept });
       list.replaceChildren(...found.toolkits.map(entry));
       tell("");
     } catch (error) {
@@ -95,18 +95,19 @@
     }
   }
 
-  function build(history) {
-    list = make("ul", { "aria-label": "Apps" });
+  window.cmw.addSettings("connections", "Connections", (host) => {
+    panel = host;
+    panel.classList.add("cmw-connections");
+    list = make("ul", { "aria-label": "Apps", tabIndex: -1 });
     status = make("div", { className: "cmw-status", role: "status", hidden: true });
-    panel = make("details", { className: "cmw-connections" }, make("summary", {}, "Connections"), list, status);
-    panel.addEventListener("toggle", () => { if (panel.open) refresh(); });
+    panel.append(make("h3", {}, "Connected accounts"), list, status);
     // One comes back from the tab in which an account was connected. Who is asked whether they
     // are sure is not disturbed.
     window.addEventListener("focus", () => {
-      if (panel.open && !panel.querySelector(".cmw-sure")) refresh();
+      if (panel.checkVisibility() && !panel.querySelector(".cmw-sure")) refresh();
     });
-    history.append(panel);
-  }
+    return refresh;
+  }, false);
 
   /* -- links in texts --
    *
@@ -140,9 +141,4 @@
     new MutationObserver(() => unlink(chat)).observe(chat, { childList: true, subtree: true });
     unlink(chat);
   });
-
-  window.cmw.connections = (offered) => {
-    if (offered && !panel) window.cmw.when(".cmw-history", build);
-    if (panel) panel.hidden = !offered;
-  };
 })();

@@ -145,10 +145,11 @@
     chooser = make("input", { type: "file", multiple: true, hidden: true, tabIndex: -1 });
     const button = make("button", {
       type: "button", id: "cmw-attach", "aria-label": "Attach files", title: "Attach files",
-    }, "+");
+    }, "");
     button.addEventListener("click", () => chooser.click());
     chooser.addEventListener("change", () => { take(chooser.files); chooser.value = ""; });
-    input.before(make("div", { className: "cmw-files" }, status, row, button, chooser));
+    input.before(make("div", { className: "cmw-files" }, status, row, chooser));
+    input.prepend(button);
     // A message would leave without the file that is still on its way.
     const hold = (event) => {
       if (!window.cmw.uploading()) return;
@@ -157,7 +158,7 @@
       tell("A file is still on its way; please send the message when it is there.");
     };
     input.addEventListener("keydown", (event) => {
-      if (event.key === "Enter" && !event.shiftKey) hold(event);
+      if (window.cmw.sends(event)) hold(event);
     }, true);
     input.addEventListener("click", (event) => {
       if (event.target.closest("[data-testid=submit-button]")) hold(event);

@@ -119,26 +119,17 @@
     more.hidden = !cursor;
     archive.refresh();
     if (focused) root.querySelector(`li[data-id="${CSS.escape(focused)}"] ${kind}`)?.focus();
+    window.cmw.fire("listed", [...content.conversations, ...(content.arranged?.conversations ?? [])]);
     if (wanted) return;
     canShare = content.shares;
     imports.show(content.importing);
     showAccount(content.account);
-    showAgents(content.agents);
-    window.cmw.connections?.(content.connections);
+    window.cmw.setAgents?.(content.agents);
+    window.cmw.offers({ connections: content.connections, shares: content.shares });
     // The model is at a title: it comes within seconds, or not at all.
     naming = content.naming ? naming + 1 : 0;
     if (naming && naming < MAX_NAMING) refreshSoon();
   });
-
-  // The page itself names the agents that are for everybody; these are all that one may use.
-  function showAgents(found) {
-    if (!found.length) return;
-    const head = document.querySelector(".cmw-head");
-    head?.querySelector(".cmw-agents")?.remove();
-    if (!head || found.length < 2) return;
-    const links = found.map(({ id, name }) => make("a", { href: `?agent=${encodeURIComponent(id)}` }, name));
-    head.querySelector("h1").after(make("nav", { className: "cmw-agents", "aria-label": "Agents" }, ...links));
-  }
 
   function showAccount(found) {
     account.hidden = !found;
@@ -195,7 +186,7 @@
     // What is data has all versions in it; what is to be read has what is shown.
     const save = (format, options = "") => () => download(
       `history/export?id=${encodeURIComponent(item.id)}&format=${format}${options}`);
-    const made = make("div", { className: "cmw-menu", role: "menu" },
+    const made = make("div", { className: "cmw-menu", role: "menu", "aria-label": `Actions for ${item.title}` },
       act("Rename", () => rename(row, item)),
       ...window.cmw.arranging(item, act, arrange, () => file(row, item)),
       ...(canShare ? [act("Share…", () => window.cmw.share(item))] : []),
@@ -204,16 +195,10 @@
       act("Save as HTML", save("html")),
       act("Save with files", save("zip", "&versions=all&thinking=1")),
       act("Delete", () => remove(item)));
+    made.lastElementChild.className = "cmw-danger";
     open.setAttribute("aria-expanded", "true");
-    made.addEventListener("keydown", (event) => {
-      const items = [...made.children];
-      const to = { ArrowDown: 1, ArrowUp: -1 }[event.key];
-      if (!to) return;
-      event.preventDefault();
-      items.at((items.indexOf(document.activeElement) + to) % items.length).focus();
-    });
     row.append(made);
-    made.firstElementChild.focus();
+    window.cmw.showMenu(made, open, closeMenus);
   }
 
   // Edits a text of a row in its place; `save` is given what was written.
@@ -263,8 +248,13 @@
 
   const remove = guarded(async (item) => {
     const here = item.id === current();
+    const rows = [...root.querySelectorAll("li[data-id]")];
+    const at = rows.findIndex((row) => row.dataset.id === item.id);
     await ask("history/delete", { id: item.id });
     if (here) document.querySelector("#cmw-new")?.click();
+    // The row goes: the focus goes to the one that follows, or to the search.
+    else (rows[at + 1] ?? rows[at - 1])?.querySelector("a").focus();
+    if (!here && rows.length < 2) search.focus();
     const undo = make("button", { type: "button" }, "Undo");
     undo.addEventListener("click", guarded(async () => {
       await ask("history/restore", { id: item.id });
@@ -285,15 +275,6 @@
     setTimeout(() => URL.revokeObjectURL(url), 1_000);
   });
 
-  const forget = guarded(async () => {
-    if (!confirm("Delete all of your conversations for good? This cannot be undone.")) return;
-    const { deleted } = await ask("history/forget", { sure: true });
-    store.clear();
-    document.querySelector("#cmw-new")?.click();
-    tell(deleted === 1 ? "1 conversation was deleted." : `${deleted} conversations were deleted.`);
-    refresh();
-  });
-
   /* -- building it -- */
 
   function build(place) {
@@ -301,31 +282,28 @@
     list = make("nav", { "aria-label": "Recent conversations" });
     more = make("button", { type: "button", className: "cmw-wide", hidden: true }, "Show more");
     status = make("div", { className: "cmw-status", role: "status", hidden: true });
-    const everything = make("button", { type: "button", className: "cmw-wide" }, "Download everything");
-    const none = make("button", { type: "button", className: "cmw-wide" }, "Delete everything");
     account = make("div", { className: "cmw-account", hidden: true });
     archive = window.cmw.archive(entry, guarded);
     imports = window.cmw.importing(() => refresh());
     root = make("div", { className: "cmw-history" }, search, status, imports.panel, list, more, archive.section,
       make("datalist", { id: "cmw-folders" }),
-      make("div", { className: "cmw-all" }, everything, ...imports.parts, none), account);
+      make("div", { className: "cmw-side-end" }, account, window.cmw.settingsButton()));
     place.replaceWith(root);
     let timer;
     search.addEventListener("input", () => { clearTimeout(timer); timer = setTimeout(refresh, SEARCH_MS); });
     more.addEventListener("click", showMore);
-    everything.addEventListener("click", () => download("history/everything?format=zip&thinking=1&versions=all"));
-    none.addEventListener("click", forget);
-    root.addEventListener("keydown", (event) => {
-      if (event.key !== "Escape") return;
-      root.querySelector(".cmw-menu")?.parentElement.querySelector(".cmw-more").focus();
-      closeMenus();
-    });
     document.addEventListener("click", (event) => {
       if (!event.target.closest?.(".cmw-more, .cmw-menu")) closeMenus();
     });
     refresh();
   }
 
+  window.cmw.importParts = () => imports.parts; // the button, for the settings
+  window.cmw.showImportIn = (host) => { // null for its own place in the sidebar
+    if (host) host.append(imports.panel);
+    else status.after(imports.panel);
+  };
+  window.cmw.download = download;
   window.cmw.refresh = refresh;
   window.cmw.isListed = (id) => Boolean(root?.querySelector(`li[data-id="${CSS.escape(id)}"]`));
   const look = () => {

@@ -281,8 +281,7 @@
     input.before(make("div", { id: "cmw-outbox" }, elsewhere, status, list));
     const hold = (event, work) => { event.preventDefault(); event.stopPropagation(); work?.(); };
     input.addEventListener("keydown", (event) => {
-      const isEnter = event.key === "Enter" && !event.shiftKey && !event.isComposing && event.keyCode !== 229;
-      if (isEnter && event.target === box()) hold(event, add);
+      if (event.target === box() && window.cmw.sends(event)) hold(event, add);
     }, true);
     input.addEventListener("click", (event) => {
       // The second click of a double click finds the box empty, or Stop under it.

@@ -6,7 +6,6 @@
 (() => {
   "use strict";
   const { cmw } = window;
-  const NARROW = matchMedia("(max-width: 1099px)");
   const HELD_MS = 1_500; // for so long Gradio may still scroll to the end
   const LOOKED_FOR_MS = 5_000;
   const RETRY_MS = 2_000; // where the server takes nothing now
@@ -61,8 +60,6 @@
       return;
     }
     cmw.opened(id, model, effort);
-    const isOpen = document.querySelector("#cmw-side")?.classList.contains("open");
-    if (NARROW.matches && isOpen) document.querySelector("#cmw-side .toggle-button")?.click();
     if (at) show(Number(at));
   };
   // The server has said why. What is written now goes to the conversation that the address names.

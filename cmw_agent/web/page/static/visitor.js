@@ -9,6 +9,7 @@
   const HEADER = "x-cmw-visitor";
   const TAB = "x-cmw-tab"; // the server tells this page what others do, and marks what it has done itself
   const PAGE = "x-cmw-page"; // whose page sends a request: the server refuses it for anybody else
+  const ZONE = "x-cmw-zone"; // in which time zone the user is
   const KEY = "cmw.visitor";
   const base = new URL(".", document.baseURI);
   const realFetch = window.fetch.bind(window);
@@ -59,6 +60,8 @@
     headers.set(TAB, tab);
     if (token) headers.set(HEADER, token);
     if (name) headers.set(PAGE, name);
+    const zone = window.cmw.preferences?.zone();
+    if (zone) headers.set(ZONE, zone);
     return realFetch(input, { ...options, headers });
   };
 
@@ -102,8 +105,6 @@
   }
 
   /* What the page's events do in the browser alone. */
-  const SIDE = "cmw.side"; // remembered when a user closes the sidebar
-  const WIDE = matchMedia("(min-width: 1100px)");
   let running = false;
   let isLeft = false; // the page has gone to another chat than the one that its last event was for
   let isOpening = true; // the conversation that the address names is still to come
@@ -127,14 +128,13 @@
   const bare = (shown) => (shown ?? "").replace(/[+*]+$/, "");
 
   const box = () => document.querySelector("#cmw-input textarea");
-  const sideIsOpen = () => document.querySelector("#cmw-side")?.classList.contains("open");
-  const toggleSide = () => document.querySelector("#cmw-side .toggle-button")?.click();
 
   const choice = (model) => window.cmw.choice?.(model) ?? model;
 
   function setRunning(on) {
     running = on;
     document.body.classList.toggle("cmw-running", on);
+    fire("running", on);
   }
 
   function begin() {
@@ -218,27 +218,15 @@
       isOpening = false;
       showEarlier(false);
       window.cmw.refresh?.();
-      if (!WIDE.matches && sideIsOpen()) toggleSide();
       fire("opened");
       box()?.focus();
     },
   };
 
-  /* What Gradio's components leave out: names for its icon buttons, the state of the
-   * sidebar, and examples that fill the box (a listener without a Python function is not told
-   * which one was chosen). */
+  /* What Gradio's components leave out: names for its icon buttons. */
   function label(selector, text) {
     document.querySelector(selector)?.setAttribute("aria-label", text);
   }
-
-  document.addEventListener("click", ({ target }) => {
-    const example = target.closest?.("#cmw-chat .example")?.querySelector(".example-text");
-    const input = box();
-    if (!example || !input) return;
-    input.value = example.textContent.trim();
-    input.dispatchEvent(new Event("input", { bubbles: true }));
-    input.focus();
-  });
 
   document.addEventListener("focusin", ({ target }) => {
     if (target.matches(".edit-textarea")) target.setAttribute("aria-label", "Edit message");
@@ -250,29 +238,8 @@
     label("#cmw-input [data-testid=stop-button]", "Stop");
   }
 
-  function tellSide(side) {
-    side.querySelector(".toggle-button")?.setAttribute("aria-expanded", String(sideIsOpen()));
-  }
-
-  function remember(open) {
-    try {
-      if (open) localStorage.removeItem(SIDE);
-      else localStorage.setItem(SIDE, "closed");
-    } catch { /* storage is refused: the sidebar opens anew each time */ }
-  }
-
-  function wasClosed() {
-    try { return localStorage.getItem(SIDE) === "closed"; } catch { return false; }
-  }
-
-  mounted.then(({ input, side }) => {
+  mounted.then(({ input }) => {
     nameParts();
     new MutationObserver(nameParts).observe(input, { childList: true, subtree: true });
-    tellSide(side);
-    new MutationObserver(() => tellSide(side)).observe(side, { attributeFilter: ["class"] });
-    if (WIDE.matches && !wasClosed()) toggleSide();
-    side.querySelector(".toggle-button")?.addEventListener("click", (event) => {
-      if (event.isTrusted && WIDE.matches) remember(!sideIsOpen());
-    }, true);
   });
 })();
