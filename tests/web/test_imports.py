@@ -49,7 +49,7 @@ def export_of(folder: Path, *titles: str) -> Path:
 
 
 def panel(page: ChatPage) -> Locator:
-    return page.frame.locator(".cmw-import")
+    return page.frame.locator("#cmw-recent .cmw-import")
 
 
 async def opened(people: People, app: Served) -> ChatPage:
@@ -59,7 +59,9 @@ async def opened(people: People, app: Served) -> ChatPage:
 
 
 async def choose(page: ChatPage, file: Path) -> None:
-    await page.frame.locator(".cmw-all input[type=file]").set_input_files(file)
+    mine = await page.open_settings("My data")
+    await mine.locator("input[type=file]").set_input_files(file)
+    await page.close_settings()
 
 
 async def test_an_import_goes_on_while_its_page_is_reloaded_and_its_result_waits(
@@ -75,8 +77,11 @@ async def test_an_import_goes_on_while_its_page_is_reloaded_and_its_result_waits
         await page.reload()
         await page.open_sidebar()
         await expect(panel(page).get_by_role("status")).to_have_text(running)
-        button = page.frame.get_by_role("button", name="Import conversations…")
+        mine = await page.open_settings("My data")
+        button = page.frame.locator("#cmw-section-data button", has_text="Import conversations")
         await expect(button).to_be_disabled()
+        await expect(mine.get_by_role("progressbar")).to_be_visible()
+        await page.close_settings()
         stranger = await opened(people, app)
         await expect(panel(stranger)).to_be_hidden()
     await expect(panel(page).get_by_role("status")).to_have_text(result)
