@@ -38,6 +38,7 @@ from cmw_agent.web.gradio_transport.page_cache import Pages
 from cmw_agent.web.login.accounts import Accounts
 from cmw_agent.web.login.consent import ConsentRoutes
 from cmw_agent.web.login.routes import LoginRoutes
+from cmw_agent.web.page.built_files import BuiltFiles
 from cmw_agent.web.page.components import STATIC, build_page, page_events
 from cmw_agent.web.page.handlers import Handlers
 from cmw_agent.web.page.panel_styles import PANELS
@@ -60,20 +61,16 @@ SCRIPTS = (
     "drafts",
     "outbox",
     "consent",
-    "markup",
     "parts",
     "order",
     "imports",
     "history",
     "files",
-    "pictures",
     "connections",
     "approvals",
     "usage",
-    "thinking",
     "effort",
     "shares",
-    "versions",
     "temporary",
     "switching",
     "attention",
@@ -141,7 +138,9 @@ def build_app(settings: Settings, parts: Parts = Parts()) -> Application:
     login = LoginRoutes(provider, identities, visitors, accounts, consent, embedded=embedded)
     channels = open_channels(runtime, identities)
     runtime.deliver = channels.whatsapp.deliver
+    built = BuiltFiles()
     own = _own_app(runtime, identities, events, login, channels, watching)
+    own.router.routes += built.routes()
     page = _page_app(demo)
     policy = GuardPolicy(
         frame_ancestors=settings.frame_ancestors,
@@ -149,7 +148,7 @@ def build_app(settings: Settings, parts: Parts = Parts()) -> Application:
         hosts=AllowedHosts.of(settings),
         max_body=settings.max_body_bytes,
     )
-    site = _Site(own, events, channels.app, Pages(page))
+    site = _Site(own, events, channels.app, Pages(page, built.head_tags()))
     is_live = accounts.is_live if settings.accounts else None
     guard = parts.guard(site, identities, policy, is_live, budgets=runtime.budgets)
     front = ProxyHeaders(guard, TrustedProxies.of(settings.trust_proxy))

@@ -364,7 +364,7 @@ async def live(url: str, endpoint: OpenAIDouble, secret: str) -> list[str]:
                 await one.send(f"{fault} {secret}")
             await one.send(f'tool:calculate:{{"expression":"$message"}} {secret}')
             await one.run("chat", [f"echo {secret}"])
-            await one.run("retry", [])
+            await one.run("retry", [""])
             await one.send(f"\0{secret}")
             await one.send(secret * 3000)
         stopped = Event(await tab.join("send", [f"hang {secret}", "", "", None]))

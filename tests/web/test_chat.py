@@ -121,15 +121,17 @@ async def test_an_edit_that_is_refused_changes_nothing_and_loses_no_text(
     await page.ask("the last")
     both = ["the first", "the last"]
     await page.edit_last("   ")
-    await expect(page.toast.last).to_contain_text("The message is empty")
+    await expect(page.log.get_by_role("alert")).to_contain_text("The message is empty")
+    await page.page.keyboard.press("Escape")
     await expect(page.questions).to_have_text(both)
-    await page.settled()
     too_long = "long " * (MAX_CHARS // 5 + 1)
     await page.edit_last(too_long, nth=0)
     await expect(page.toast.last).to_contain_text("too long")
-    await expect(page.box).to_have_value(too_long)
-    await expect(page.questions).to_have_text(both)
     await page.settled()
+    await expect(page.log.get_by_role("textbox")).to_have_value(too_long)
+    await expect(page.log.get_by_role("button", name="Submit")).to_be_enabled()
+    await page.page.keyboard.press("Escape")
+    await expect(page.questions).to_have_text(both)
     await page.reload()
     await expect(page.questions).to_have_text(both)
 
@@ -147,7 +149,7 @@ async def test_copy_copies_the_message(app: Served, people: People) -> None:
 
 async def test_an_example_fills_the_box_and_enter_sends_it(demo: Served, people: People) -> None:
     page = await people.open(demo)
-    await page.frame.get_by_role("button", name="Select example 1: My name is Alice").click()
+    await page.frame.get_by_role("button", name="My name is Alice").click()
     await expect(page.box).to_have_value("My name is Alice")
     await expect(page.box).to_be_focused()
     await page.page.keyboard.press("Enter")
@@ -174,7 +176,7 @@ async def test_a_tool_call_is_a_step_that_opens(demo: Served, people: People) ->
     await page.ask("What is 17.5 * (3 + 4)?")
     for _ in range(2):
         step = page.steps
-        await expect(step).to_have_text(re.compile(r"calculate\s+\(\d+(\.\d+)?m?s\)"))
+        await expect(step).to_have_text(re.compile(r"^calculate\s*\d+ m?s"))
         await expect(page.answers.last).to_have_text("That makes 122.5.")
         await page.log.get_by_role("button", name=re.compile("calculate")).click()
         await expect(step).to_contain_text('"expression": "17.5 * (3 + 4)"')
@@ -185,6 +187,6 @@ async def test_a_tool_call_is_a_step_that_opens(demo: Served, people: People) ->
 async def test_a_tool_that_fails_says_so(app: Served, people: People) -> None:
     page = await people.open(app)
     await page.ask('[tool:calculate:{"expression": "1/0"}] divide')
-    await expect(page.steps).to_contain_text("⚠️ calculate")
+    await expect(page.steps).to_contain_text("calculate failed")
     await page.log.get_by_role("button", name=re.compile("calculate")).click()
     await expect(page.steps).to_contain_text(re.compile(r"Error\s+This cannot be calculated"))

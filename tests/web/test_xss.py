@@ -129,11 +129,11 @@ async def test_payloads_in_a_history_are_inert(app: Served, people: People) -> N
                     await _store(memory, owner, new_conversation_id(), payload, number)
             await page.open(f"?c={conversation}")
             await expect(page.questions).to_have_count(len(part))
-            titles = page.steps.locator(".title")
+            titles = page.steps.locator(".cmw-step-head")
             await expect(titles).to_have_count(len(part))
             await expect(titles.locator("a, img, svg:not(button svg)")).to_have_count(0)
             await titles.evaluate_all("all => all.forEach((one) => one.click())")
-            await expect(page.steps.locator(".message-content")).to_have_count(len(part))
+            await expect(page.steps.locator(".cmw-step-content")).to_have_count(len(part))
             await _harmless(page)
             await expect(page.recent.get_by_role("link")).to_have_count(start + len(part))
         assert foreign.requests == []

@@ -26,16 +26,16 @@ ICON = (
 )
 HEAD_TAGS = ICON + (
     b'<script src="visitor.js"></script><script src="connection.js"></script>'
-    b'<script src="markup.js"></script><script src="parts.js" defer></script>'
+    b'<script src="parts.js" defer></script>'
     b'<script src="browser_store.js" defer></script>'
     b'<script src="drafts.js" defer></script><script src="outbox.js" defer></script>'
     b'<script src="order.js" defer></script>'
     b'<script src="imports.js" defer></script><script src="history.js" defer></script>'
-    b'<script src="files.js" defer></script><script src="pictures.js" defer></script>'
+    b'<script src="files.js" defer></script>'
     b'<script src="connections.js" defer></script><script src="approvals.js" defer></script>'
-    b'<script src="usage.js" defer></script><script src="thinking.js" defer></script>'
+    b'<script src="usage.js" defer></script>'
     b'<script src="effort.js" defer></script>'
-    b'<script src="shares.js" defer></script><script src="versions.js" defer></script>'
+    b'<script src="shares.js" defer></script>'
     b'<script src="temporary.js" defer></script><script src="switching.js" defer></script>'
     b'<script src="attention.js" defer></script>'
 )
@@ -72,10 +72,12 @@ class Pages:
 
     Args:
         app: Gradio's app.
+        head_tags: Further tags for the page's head, below the app's own.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, head_tags: bytes) -> None:
         self._app = app
+        self._head_tags = HEAD_TAGS + head_tags
         self._cache: OrderedDict[Address, _CachedPage] = OrderedDict()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -125,7 +127,7 @@ class Pages:
                 bytes(body), start["status"], media_type=response_headers.get("content-type")
             )
         # Gradio adds a custom head only after its own script has begun to fetch.
-        page = BASE_TAG.sub(lambda match: match.group() + HEAD_TAGS, bytes(body), count=1)
+        page = BASE_TAG.sub(lambda match: match.group() + self._head_tags, bytes(body), count=1)
         page = MANIFEST_TAG.sub(b"", page, count=1)
         return _CachedPage(
             page, gzip.compress(page, 6), response_headers.get("content-type", "text/html")

@@ -72,63 +72,9 @@ footer { display: none !important; }
 #cmw-frame-note a { text-decoration: underline; }
 .cmw-foot { font-size: .72rem; text-align: center; color: var(--body-text-color-subdued); }
 
-/* -- the conversation -- */
-#cmw-chat { flex: 1 1 0; min-height: 8rem; border: 0; background: transparent; }
-#cmw-chat .top-panel, :is(#cmw-main, #cmw-side) [data-testid="status-tracker"] { display: none; }
-#cmw-chat .bubble-wrap { background: transparent; padding: .25rem .25rem 0; }
-#cmw-chat .message-wrap { overflow-anchor: auto; }
-#cmw-chat .message-wrap .prose.chatbot.md { opacity: 1; }
-#cmw-chat .message { overflow-wrap: anywhere; }
-#cmw-chat .cmw-hit { outline: 2px solid var(--color-accent); outline-offset: -2px; border-radius: .5rem;
-  background: color-mix(in srgb, var(--color-accent) 12%, transparent); }
+/* -- the conversation: see frontend/src/pane -- */
+:is(#cmw-main, #cmw-side) [data-testid="status-tracker"] { display: none; }
 ::highlight(cmw-hit) { color: black; background: #ffd43b; }
-/* A message may hold HTML of a model's making: it must not draw over the rest of the page. */
-#cmw-chat .message > [data-testid] { contain: paint; }
-#cmw-chat .file-container:has(img) :is(.file-icon, .file-type, .file-name) { display: none; }
-#cmw-chat .file-link img { margin: 0; max-width: 100%; max-height: 60dvh; border-radius: .5rem; cursor: zoom-in; }
-#cmw-chat .bot.message .file-container:has(img) { padding-inline: 0; }
-#cmw-chat .message-row.bubble { margin: .5rem 0 .1rem; max-width: 100%; }
-#cmw-chat .message-row.user-row { max-width: min(85%, 40rem); }
-#cmw-chat .bot.message { background: none; border: 0; box-shadow: none; padding: .1rem 0; }
-#cmw-chat .user.message { border: 0; box-shadow: none; padding: .45rem .9rem;
-  border-radius: 1.1rem 1.1rem .25rem 1.1rem; }
-#cmw-chat .prose > :first-child { margin-top: 0; }
-#cmw-chat .prose > :last-child { margin-bottom: 0; }
-#cmw-chat .prose pre { max-width: 100%; overflow-x: auto; }
-#cmw-chat .prose table { display: block; width: fit-content; max-width: 100%; overflow-x: auto;
-  border: 0 !important; }
-#cmw-chat .message-buttons .icon-button-wrapper { margin: 0; border: 0; box-shadow: none;
-  background: none; opacity: .75; }
-#cmw-chat .message-buttons .icon-button-wrapper:is(:hover, :focus-within) { opacity: 1; }
-/* Gradio's button that sends a file to another site. */
-#cmw-chat .message-buttons button:is([aria-label=Share], [title=Share]) { display: none; }
-#cmw-chat .message-buttons button { background: none; color: var(--body-text-color-subdued) !important; }
-#cmw-chat .message-buttons button:hover { color: var(--body-text-color) !important; }
-#cmw-chat .edit-textarea { width: min(34rem, 68vw) !important; min-height: 3.5rem !important;
-  max-height: 40dvh; field-sizing: content; font-size: 1rem; padding: .5rem .75rem; color: inherit;
-  background: var(--input-background-fill); }
-
-/* A tool's step. The arrow stands in a button of its own inside the step's button: only
-   the outer one may take the focus, and it alone has a name. */
-#cmw-chat .thought-group { background: var(--block-background-fill); border-radius: .75rem;
-  border: 1px solid var(--border-color-primary); padding: .1rem .75rem .1rem .25rem;
-  margin: .15rem 0 .5rem; width: fit-content; max-width: 100%; box-sizing: border-box; }
-#cmw-chat .thought-group .arrow button { visibility: hidden; }
-#cmw-chat .thought-group .arrow button svg { visibility: visible; }
-#cmw-chat .thought-group .content { margin: 0 .5rem .5rem 2rem; }
-#cmw-chat .thought-group .message-content { opacity: 1; }
-#cmw-chat .thought-group > .title[data-seconds]::after { content: attr(data-seconds);
-  margin-left: .35rem; color: var(--body-text-color-subdued); font-variant-numeric: tabular-nums; }
-
-/* -- an empty chat -- */
-#cmw-chat .placeholder-content { height: auto; min-height: 100%; justify-content: center; }
-#cmw-chat .placeholder { flex: 0 0 auto; height: auto; padding: 1rem 0 .5rem; }
-#cmw-chat .placeholder h2 { font-size: 1.5rem; font-weight: 600; }
-#cmw-chat .examples { flex: 0 0 auto; margin: 0 auto; padding: .75rem 0; gap: .6rem; width: 100%;
-  max-width: 36rem; grid-template-columns: repeat(2, minmax(0, 1fr)); }
-#cmw-chat .example { border: 1px solid var(--border-color-primary); border-radius: .9rem;
-  padding: .7rem 1rem; }
-#cmw-chat .example-text-content { margin: 0; }
 
 /* -- the box -- */
 #cmw-input { flex: 0 0 auto; border: 1px solid var(--border-color-primary); border-radius: 1.25rem;
@@ -170,7 +116,7 @@ footer { display: none !important; }
   border: 1px dashed var(--border-color-primary); border-radius: .75rem; background: none; }
 #cmw-temporary:is(:hover, :focus-visible) { background: var(--border-color-primary); }
 .cmw-temporary #cmw-input { border-style: dashed; }
-.cmw-temporary #cmw-attach, .cmw-temporary #cmw-chat button:is([aria-label=Like], [aria-label=Dislike]) { display: none; }
+.cmw-temporary #cmw-attach { display: none; }
 #cmw-recent { padding: 0; background: transparent; }
 .cmw-history { display: flex; flex-direction: column; gap: .5rem; }
 .cmw-history .cmw-label { font-size: .75rem; font-weight: 600; margin: .5rem .6rem .15rem;
@@ -215,31 +161,14 @@ footer { display: none !important; }
 .cmw-status { font-size: .84rem; padding: .5rem .7rem; border-radius: .6rem; overflow-wrap: anywhere;
   background: var(--border-color-primary); color: var(--body-text-color); }
 #cmw-recent .cmw-history .cmw-status button { font-weight: 650; text-decoration: underline; }
-#cmw-again, #cmw-redraw { display: none; }
-.cmw-versions { display: flex; align-items: center; gap: .15rem; font-size: .8rem;
-  color: var(--body-text-color-subdued); }
-.cmw-versions.user { justify-content: flex-end; }
-.cmw-versions button { min-width: 1.5rem; min-height: 1.5rem; padding: 0 .4rem; border-radius: .4rem;
-  background: none; color: inherit; cursor: pointer; }
-.cmw-versions button:is(:hover, :focus-visible):enabled { color: var(--body-text-color);
-  background: var(--background-fill-secondary); }
-.cmw-versions button:disabled { opacity: .4; cursor: default; }
-.cmw-versions-error { margin: .3rem 0 0; font-size: .85rem; color: var(--error-text-color); }
-#cmw-earlier { display: none; flex: 0 0 auto; align-self: center; width: auto; min-width: 0; }
-#cmw-join { display: none; }
-.cmw-has-earlier #cmw-earlier { display: inline-flex; }
 .cmw-empty { color: var(--body-text-color-subdued); font-size: .85rem; margin: 0 .6rem; }
 
 .toast-wrap .toast-close { color: var(--body-text-color) !important; opacity: 1; }
-.cmw-waiting { display: inline-block; font-size: 2rem; line-height: 1.2rem; animation: cmw-pulse 1.2s ease-in-out infinite; }
 @keyframes cmw-pulse { 50% { opacity: .25; } }
 :is(button, a, [role=button]):focus-visible { outline: 2px solid var(--color-accent); outline-offset: 1px; }
-@media (prefers-reduced-motion: reduce) { .cmw-waiting { animation: none; } }
 /* Here the sidebar's handle would cover the page's name. */
 @media (max-width: 940px) { .cmw-head { padding-left: 2rem; } }
 @media (max-width: 640px) {
   #cmw-main { padding: .7rem .6rem calc(.5rem + env(safe-area-inset-bottom)); }
-  #cmw-chat .examples { grid-template-columns: minmax(0, 1fr); max-width: 22rem; }
-  #cmw-chat .placeholder h2 { font-size: 1.3rem; }
 }
 """

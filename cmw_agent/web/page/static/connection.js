@@ -18,10 +18,11 @@
   const IDLE_TICKS = 3; // without an event, before an answer counts as over
   const AWAY = new Set([502, 503, 504]); // the server, or a proxy in front of it, takes nothing now
   const SSE = { headers: { "content-type": "text/event-stream" } };
+  const END = "\n\n"; // of a message
   const CLOSED = '"msg":"close_stream"';
   const encoder = new TextEncoder();
   const joined = new Set(); // events of the stream that is open, or about to be
-  let joining = 0; // requests that join one
+  const joining = new Set(); // requests that join one
   let isLost = false;
   let attempts = 0;
   let timer = 0;
@@ -88,16 +89,22 @@
     return [...ended, message({ msg: "close_stream", event_id: null })];
   }
 
+  async function asked(input, options) {
+    const answer = await request(input, options);
+    if (!answer.ok) return answer;
+    const { event_id: event } = await answer.clone().json();
+    joined.add(event);
+    window.cmw.tap?.joined(event, JSON.parse(options.body).fn_index);
+    return answer;
+  }
+
   async function join(input, options) {
     let answer = null;
-    joining += 1;
-    try {
-      if (!isLost) answer = await request(input, options);
-      if (answer?.ok) joined.add((await answer.clone().json()).event_id);
-    } catch {
-      answer = null;
-      lose();
-    } finally { joining -= 1; }
+    if (!isLost) {
+      const asking = asked(input, options);
+      joining.add(asking);
+      try { answer = await asking; } catch { lose(); } finally { joining.delete(asking); }
+    }
     if (answer && !AWAY.has(answer.status)) return answer;
     if (answer && answer.status !== 503) lose();
     const { data = [] } = JSON.parse(options?.body ?? "{}");
@@ -108,31 +115,41 @@
   // An answer runs in an event: without one, what began it has failed elsewhere.
   let ticks = 0;
   setInterval(() => {
-    ticks = window.cmw.running() && !joined.size && !joining ? ticks + 1 : 0;
+    ticks = window.cmw.running() && !joined.size && !joining.size ? ticks + 1 : 0;
     if (ticks === IDLE_TICKS) window.cmw.idle(null);
   }, TICK_MS);
 
   const signalOf = (input, options) => options?.signal ?? (input instanceof Request ? input.signal : null);
 
-  // Passes a stream on; where it breaks, `endings` follow instead of an error.
-  async function* passed(reader, signal) {
+  // The whole messages of a stream, as they come.
+  async function* messages(reader) {
     const decoder = new TextDecoder();
-    let tail = "";
+    let rest = "";
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) return;
+      const found = (rest + decoder.decode(value, { stream: true })).split(END);
+      rest = found.pop();
+      if (found.length) yield found;
+    }
+  }
+
+  // Passes a stream on, without what the pane takes; where it breaks, `endings` follow instead of an error.
+  async function* passed(reader, signal) {
     let isWhole = false;
     try {
-      for (;;) {
-        const { done, value } = await reader.read();
-        if (done) break;
-        tail += decoder.decode(value, { stream: true });
-        isWhole = tail.includes(CLOSED);
-        tail = tail.slice(-CLOSED.length);
+      for await (const found of messages(reader)) {
+        await Promise.allSettled(joining); // the stream may be faster than the answer that names the event
+        const left = found.map((text) => (window.cmw.tap ? window.cmw.tap.passed(text) : text)).filter((text) => text !== null);
+        isWhole ||= found.some((text) => text.includes(CLOSED));
         if (isWhole) joined.clear();
-        yield value;
+        if (left.length) yield encoder.encode(left.join(END) + END);
       }
     } catch (error) {
       if (signal?.aborted) throw error;
     }
     if (isWhole) return;
+    window.cmw.tap?.close();
     lose();
     yield* endings();
   }

@@ -207,24 +207,10 @@
   };
 
   /* What Gradio's components leave out: names for its icon buttons, the state of the
-   * sidebar, and examples that fill the box (a listener without a Python function is not told
-   * which one was chosen). */
+   * sidebar. */
   function label(selector, text) {
     document.querySelector(selector)?.setAttribute("aria-label", text);
   }
-
-  document.addEventListener("click", ({ target }) => {
-    const example = target.closest?.("#cmw-chat .example")?.querySelector(".example-text");
-    const input = box();
-    if (!example || !input) return;
-    input.value = example.textContent.trim();
-    input.dispatchEvent(new Event("input", { bubbles: true }));
-    input.focus();
-  });
-
-  document.addEventListener("focusin", ({ target }) => {
-    if (target.matches(".edit-textarea")) target.setAttribute("aria-label", "Edit message");
-  });
 
   function nameParts() {
     label("#cmw-input textarea", "Message"); // or the label that wraps it adds the buttons' names
