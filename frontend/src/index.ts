@@ -1,3 +1,7 @@
 import { start } from "./pane/page";
 
-start();
+export { TextView, drawPlain } from "./text/index";
+export type { TextOptions } from "./text/index";
+
+// Other pages draw texts alone.
+if ("cmw" in window) start();

@@ -108,7 +108,7 @@ class ChatPage:
         self.waiting = at.locator(".cmw-waiting")
         self.steps = at.locator(".cmw-step")
         self.panels = at.locator(".cmw-panel")
-        self.texts = at.locator(".cmw-text")
+        self.texts = at.locator(".cmw-answer")
         self.toggle = at.get_by_role("button", name="Toggle Sidebar")
         self.new_chat = at.get_by_role("button", name="New chat", exact=True)
         self.recent = at.get_by_role("navigation", name="Recent conversations")

@@ -73,7 +73,7 @@ FOUND = """() => {
         object, embed, script, video, audio, picture, source, svg:not(.cmw-none), math, canvas,
         fieldset, legend, label, meter, progress, template, [style], [id], [name], [popover],
         [form], [formaction], [ping], [srcset], [background], [poster], [autofocus], [tabindex]`;
-    for (const message of document.querySelectorAll("#cmw-chat :is(.cmw-own, .cmw-text)")) {
+    for (const message of document.querySelectorAll("#cmw-chat :is(.cmw-own, .cmw-answer)")) {
         for (const node of message.querySelectorAll("*")) {
             if (node.closest(".katex, .katex-display, .katex-error")) continue; // drawn by KaTeX itself
             if (node.closest("button.copy_code_button[title=copy]")) { // the page's own, see below

@@ -7,7 +7,6 @@ import { textOf } from "./types";
 import type { Part } from "./types";
 
 const TICKET = /^connections\/connect\?ticket=[\w-]{43}$/;
-const FILE = /^files\/[0-9a-f]{32}$/;
 const SIGN = /^[^\p{L}\p{N}_]+/u; // before a title, for programs: an icon stands here
 const STEP_ICONS: Record<string, Icon> = { approval: "approval", failed: "failed" };
 const LONG_LINES = 16; // a user's message with more of them is folded
@@ -21,17 +20,15 @@ export interface PartView {
   destroy(): void;
 }
 
-const fileUrl = (href: string) => (FILE.test(href) ? href : null);
-
 class AnswerText implements PartView {
-  readonly element = make("div", { class: "cmw-text", "data-testid": "bot", dir: "auto" });
+  readonly element = make("div", { class: "cmw-answer", "data-testid": "bot", dir: "auto" });
   private view: TextView | null = null;
   private hasEnded = false;
 
   update(part: Part, isEnded: boolean): void {
     if (this.hasEnded && !isEnded) this.destroy();
     this.hasEnded = isEnded;
-    this.view ??= new TextView(this.element, { kind: "answer", fileUrl });
+    this.view ??= new TextView(this.element, { kind: "answer" });
     this.view.update(textOf(part), isEnded);
   }
 

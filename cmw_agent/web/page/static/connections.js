@@ -118,7 +118,7 @@
   const isOwn = (link) => link.origin === location.origin && link.pathname.endsWith("/connections/connect");
   // The pane makes the app's own panel beside the texts, never within one.
   const isButton = (link) => link.parentElement?.matches(".cmw-connect")
-    && !link.closest(".cmw-text, .cmw-step-content, .cmw-own");
+    && !link.closest(".cmw-answer, .cmw-step-content, .cmw-own");
 
   function unlink(root) {
     for (const link of root.querySelectorAll("a[href], area[href]")) {

@@ -1,0 +1,151 @@
+/** Draws formulas, coloured code and diagrams into a text, where their library is loaded. */
+import { Cache } from "./cache";
+import { writtenText } from "./controls";
+import { libraries, type LibraryName } from "./libraries";
+import { MAX_DIAGRAM_CHARS, MAX_DIAGRAMS, MAX_FORMULAS, MAX_HIGHLIGHTED_CHARS } from "./limits";
+import { sanitize, sanitizeDrawing } from "./sanitize";
+import type { TextLabels } from "./options";
+
+const SLICE_MS = 8; // of the main thread, in one frame
+
+/** What waits for its library, by kind: each element says so in `data-pending`. */
+const PENDING: readonly LibraryName[] = ["code", "math", "mermaid"];
+
+/** Draws what one text needs libraries for. */
+export class Drawing {
+  private readonly formulas = new Cache<DocumentFragment>(500);
+  private readonly code = new Cache<DocumentFragment>(50);
+  private readonly diagrams = new Cache<string>(MAX_DIAGRAMS);
+  private frame = 0;
+  private isGone = false;
+
+  /**
+   * @param host The element of the text.
+   * @param labels Words of controls.
+   */
+  constructor(
+    private readonly host: HTMLElement,
+    private readonly labels: TextLabels,
+  ) {}
+
+  /** Mark what a new piece of the text needs drawn, and draw what can be drawn at once. */
+  prepare(root: DocumentFragment): void {
+    for (const element of [...root.querySelectorAll(".cmw-math")].slice(0, MAX_FORMULAS)) {
+      this.begin(element as HTMLElement, "math");
+    }
+    for (const pre of root.querySelectorAll<HTMLElement>("pre.cmw-code[data-language]")) {
+      if (pre.dataset["open"] !== undefined || !pre.dataset["language"]) continue;
+      this.begin(pre, pre.dataset["language"] === "mermaid" ? "mermaid" : "code");
+    }
+  }
+
+  /** Draw what is pending in the document, as soon as its library is there. */
+  resume(): void {
+    for (const name of PENDING) {
+      if (this.host.querySelector(`[data-pending="${name}"]`) === null) continue;
+      if (libraries.get(name) !== undefined) this.schedule();
+      else void libraries.load(name).then((isThere) => isThere && this.schedule());
+    }
+  }
+
+  destroy(): void {
+    this.isGone = true;
+    cancelAnimationFrame(this.frame);
+  }
+
+  private begin(element: HTMLElement, name: LibraryName): void {
+    element.dataset["pending"] = name;
+    if (name === "mermaid") this.showDiagram(element, this.diagrams.get(writtenText(element)));
+    else if (libraries.get(name) !== undefined) this.draw(element, name);
+  }
+
+  private schedule(): void {
+    if (this.isGone) return;
+    cancelAnimationFrame(this.frame);
+    this.frame = requestAnimationFrame(() => this.slice());
+  }
+
+  private slice(): void {
+    const end = performance.now() + SLICE_MS;
+    for (const element of this.host.querySelectorAll<HTMLElement>("[data-pending]")) {
+      const name = element.dataset["pending"] as LibraryName;
+      if (libraries.get(name) === undefined) continue;
+      if (performance.now() > end) {
+        this.schedule();
+        return;
+      }
+      if (name === "mermaid") void this.drawDiagram(element);
+      else this.draw(element, name);
+    }
+  }
+
+  private draw(element: HTMLElement, name: "math" | "code"): void {
+    delete element.dataset["pending"];
+    if (name === "math") this.drawFormula(element);
+    else this.drawCode(element);
+  }
+
+  private drawFormula(element: HTMLElement): void {
+    const tex = writtenText(element);
+    const isDisplay = element.dataset["display"] !== undefined;
+    const key = `${isDisplay ? "d" : "i"}${tex}`;
+    let drawn = this.formulas.get(key);
+    if (drawn === undefined) {
+      const markup = libraries.get("math")?.(tex, isDisplay) ?? null;
+      if (markup === null) {
+        element.classList.add("cmw-math-source");
+        return;
+      }
+      drawn = sanitize(markup, "math");
+      this.formulas.set(key, drawn);
+    }
+    element.replaceChildren(drawn.cloneNode(true));
+  }
+
+  private drawCode(pre: HTMLElement): void {
+    const code = pre.querySelector("code");
+    const language = (pre.dataset["language"] ?? "").toLowerCase();
+    const source = code === null ? "" : writtenText(code);
+    // What shows unseen characters is not drawn over.
+    if (code === null || source.length > MAX_HIGHLIGHTED_CHARS || code.childElementCount > 0) return;
+    const key = `${language}\n${source}`;
+    let drawn = this.code.get(key);
+    if (drawn === undefined) {
+      const markup = libraries.get("code")?.(source, language) ?? null;
+      if (markup === null) return;
+      drawn = sanitize(markup, "code");
+      this.code.set(key, drawn);
+    }
+    code.replaceChildren(drawn.cloneNode(true));
+  }
+
+  private async drawDiagram(element: HTMLElement): Promise<void> {
+    delete element.dataset["pending"];
+    const source = writtenText(element);
+    const isDark = element.closest(".dark") !== null;
+    if (source.length > MAX_DIAGRAM_CHARS || this.host.querySelectorAll(".cmw-diagram").length >= MAX_DIAGRAMS) return;
+    const svg = (await libraries.get("mermaid")?.(source, isDark)) ?? null;
+    if (svg === null || this.isGone) return;
+    const picture = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(sanitizeDrawing(svg))}`;
+    this.diagrams.set(source, picture);
+    // The text may have been drawn anew meanwhile.
+    for (const pre of this.host.querySelectorAll<HTMLElement>('pre.cmw-code[data-language="mermaid"]')) {
+      if (writtenText(pre) === source) this.showDiagram(pre, picture);
+    }
+  }
+
+  private showDiagram(pre: HTMLElement, picture: string | undefined): void {
+    const box = pre.closest(".cmw-code-box");
+    if (picture === undefined || box === null || box.querySelector(".cmw-diagram") !== null) return;
+    delete pre.dataset["pending"];
+    const image = document.createElement("img");
+    image.className = "cmw-diagram";
+    image.alt = this.labels.diagram;
+    image.src = picture;
+    const size = /viewBox%3D%22[-\d.]+%20[-\d.]+%20([\d.]+)%20([\d.]+)/.exec(picture);
+    image.width = Math.ceil(Number(size?.[1] ?? 600));
+    image.height = Math.ceil(Number(size?.[2] ?? 400));
+    box.classList.add("cmw-drawn");
+    box.append(image);
+  }
+}
