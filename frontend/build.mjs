@@ -33,6 +33,17 @@ function digest(content) {
   return createHash("sha256").update(content).digest("hex").slice(0, 16);
 }
 
+// Gradio's page has rules for elements that are as specific as those of text.css, and come later.
+const stronger = {
+  name: "stronger",
+  setup({ onLoad }) {
+    onLoad({ filter: /text\.css$/ }, ({ path }) => ({
+      contents: readFileSync(path, "utf8").replace(/\.cmw-(text|plain)(?![\w-])/g, ":is(.cmw-$1,#cmw-pane)"),
+      loader: "css",
+    }));
+  },
+};
+
 // The licence of each package of which something was bundled.
 function notices() {
   const packages = new Set();
@@ -67,7 +78,7 @@ files.set("pane.js", await bundle("index.ts", {
   globalName: "cmwPane",
   define: { BUILT_VERSIONS: JSON.stringify(versions) },
 }));
-files.set("pane.css", await bundle("style.css", {}));
+files.set("pane.css", await bundle("style.css", { plugins: [stronger] }));
 files.set("text.css", await bundle("text/text.css", {}));
 files.set("NOTICES.txt", notices());
 
