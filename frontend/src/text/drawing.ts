@@ -6,6 +6,8 @@ import { MAX_DIAGRAM_CHARS, MAX_DIAGRAMS, MAX_FORMULAS, MAX_HIGHLIGHTED_CHARS } 
 import { sanitize, sanitizeDrawing } from "./sanitize";
 import type { TextLabels } from "./options";
 
+// A diagram may name a picture or a style of elsewhere, which mermaid fetches while it measures.
+const FETCHING = /\burl\s*\(|@import|@\{[^}]*\b(?:img|icon)\b/i;
 const SLICE_MS = 8; // of the main thread, in one frame
 
 /** What waits for its library, by kind: each element says so in `data-pending`. */
@@ -123,7 +125,8 @@ export class Drawing {
     delete element.dataset["pending"];
     const source = writtenText(element);
     const isDark = element.closest(".dark") !== null;
-    if (source.length > MAX_DIAGRAM_CHARS || this.host.querySelectorAll(".cmw-diagram").length >= MAX_DIAGRAMS) return;
+    const count = this.host.querySelectorAll(".cmw-diagram").length;
+    if (source.length > MAX_DIAGRAM_CHARS || count >= MAX_DIAGRAMS || FETCHING.test(source)) return;
     const svg = (await libraries.get("mermaid")?.(source, isDark)) ?? null;
     if (svg === null || this.isGone) return;
     const picture = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(sanitizeDrawing(svg))}`;
