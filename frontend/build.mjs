@@ -57,7 +57,7 @@ function notices() {
   }
   const parts = [...packages].sort().map((folder) => {
     const about = JSON.parse(read(folder, "package.json"));
-    return `${about.name} ${about.version} (${about.license})\n\n${licence(folder)}\n`;
+    return `${about.name} ${about.version} (${about.license ?? "see below"})\n\n${licence(folder)}\n`;
   });
   return `The scripts in this folder contain these packages.\n\n${parts.join(`\n${"-".repeat(80)}\n\n`)}`;
 }
