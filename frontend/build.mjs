@@ -44,6 +44,21 @@ const stronger = {
   },
 };
 
+function read(folder, name) {
+  return readFileSync(join(here, folder, name), "utf8").replace(/\r\n?/g, "\n").trim();
+}
+
+// A package's licence: its own files, or what its readme says of it.
+function licence(folder) {
+  const names = readdirSync(join(here, folder)).sort();
+  const files = names.filter((name) => /^(licen[cs]e|copying|notice)/i.test(name));
+  if (files.length > 0) return files.map((name) => read(folder, name)).join("\n\n");
+  const readme = names.find((name) => /^readme/i.test(name));
+  const found = readme && /^#+ *licen[cs]e\b[^]*/im.exec(read(folder, readme));
+  if (!found) throw new Error(`${folder} holds no licence`);
+  return found[0];
+}
+
 // The licence of each package of which something was bundled.
 function notices() {
   const packages = new Set();
@@ -52,14 +67,8 @@ function notices() {
     if (found) packages.add(found[1]);
   }
   const parts = [...packages].sort().map((folder) => {
-    const about = JSON.parse(readFileSync(join(here, folder, "package.json"), "utf8"));
-    const files = readdirSync(join(here, folder)).filter((name) => /^(licen[cs]e|copying|notice)/i.test(name));
-    if (files.length === 0) {
-      const author = about.author?.name ?? about.author ?? "its authors";
-      return `${about.name} ${about.version} (${about.license})\n\nThe package holds no text of its licence. Copyright: ${author}.\n`;
-    }
-    const texts = files.sort().map((name) => readFileSync(join(here, folder, name), "utf8").replace(/\r\n?/g, "\n").trim());
-    return `${about.name} ${about.version} (${about.license})\n\n${texts.join("\n\n")}\n`;
+    const about = JSON.parse(read(folder, "package.json"));
+    return `${about.name} ${about.version} (${about.license ?? "see below"})\n\n${licence(folder)}\n`;
   });
   return `The scripts in this folder contain these packages.\n\n${parts.join(`\n${"-".repeat(80)}\n\n`)}`;
 }

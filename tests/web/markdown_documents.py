@@ -6,7 +6,7 @@ from collections.abc import Callable
 WORDS = (
     "alpha", "beta-gamma", "delta", "**bold**", "*em*", "`code`", "~~gone~~", "~5", "$5", "$x+y$", "\\(a_1\\)", "слово",
     "“重要”", "**“重要”**是", "שלום", "مرحبا", "List<String>", "<b>x</b>", "&amp;", "https://example.com/a_(b)", "[link](https://a.example)",
-    "[ref]", "[other][ref]", "![p](https://a.example/p.png)", "\\*", "snake_case_word", "a*b*c", "__init__", "**open", "`tick", "[half](htt",
+    "[ref]", "[other][ref]", "![p](https://a.example/p.png)", "\\*", "snake_case_word", "a*b*c", "__init__", "2*3*4", "**open", "`tick", "[half](htt",
     "$$z^2$$", "\\[q\\]", "1.", "-", "#", "|", "🏴\U000e0067\U000e0062\U000e007f", "\u202eflip", "👩‍💻", "e\u0301", "tab\there",
 )  # fmt: skip
 LANGUAGES = ("python", "js", "", "nosuch", "text title", "c++")

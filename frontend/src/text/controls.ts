@@ -7,9 +7,9 @@ const NAMES: Readonly<Record<number, string>> = {
 // A flag of a region is written with tags: it is found first, and stays.
 /* oxlint-disable no-control-regex -- these are looked for */
 const IN_TEXT =
-  /\u{1f3f4}[\u{e0020}-\u{e007f}]+|[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202a-\u202e\u{e0000}-\u{e007f}]/u;
+  /\u{1f3f4}[\u{e0020}-\u{e007f}]+|[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202a-\u202e\u{e0000}-\u{e007f}]/gu;
 const IN_CODE =
-  /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff\u{e0000}-\u{e007f}]/u;
+  /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff\u{e0000}-\u{e007f}]/gu;
 /* oxlint-enable no-control-regex */
 
 function nameOf(code: number): string {
@@ -27,19 +27,21 @@ function mark(character: string): HTMLElement {
 }
 
 function showIn(node: Text, pattern: RegExp): void {
-  for (let rest = node; ; ) {
-    const found = pattern.exec(rest.data);
-    if (found === null) return;
-    const after = rest.splitText(found.index);
-    const next = after.splitText(found[0].length);
-    if ([...found[0]].length === 1) after.replaceWith(mark(found[0]));
-    rest = next;
+  const shown = document.createDocumentFragment();
+  let from = 0;
+  for (const found of node.data.matchAll(pattern)) {
+    if ([...found[0]].length > 1) continue; // a flag
+    shown.append(node.data.slice(from, found.index), mark(found[0]));
+    from = found.index + found[0].length;
   }
+  if (from === 0) return;
+  shown.append(node.data.slice(from));
+  node.replaceWith(shown);
 }
 
 /** Put marks in the place of unseen characters below a node. */
 export function showControls(root: DocumentFragment | Element): void {
-  if (!IN_CODE.test(root.textContent ?? "")) return;
+  if ((root.textContent ?? "").search(IN_CODE) < 0) return;
   const walker = document.createTreeWalker(root, NodeFilter.SHOW_TEXT);
   const nodes: Text[] = [];
   while (walker.nextNode()) nodes.push(walker.currentNode as Text);

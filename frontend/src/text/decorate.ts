@@ -1,5 +1,5 @@
 /** Gives a piece of drawn text its controls: of code, tables, pictures and links. */
-import { FILE, REL, SHARED_REL, isLink, isShownFile, link, RASTER } from "./links";
+import { FILE, REL, SHARED_REL, isLink, isShownFile, lead, makeLink, RASTER } from "./links";
 import type { TextLabels, TextOptions } from "./options";
 
 function button(className: string, label: string): HTMLButtonElement {
@@ -54,31 +54,24 @@ function addressOf(href: string, options: TextOptions): string | null {
 function picture(found: HTMLElement, options: TextOptions, rel: string): Node {
   const source = found.dataset["source"] ?? "";
   const text = found.textContent ?? "";
-  const isFile = FILE.test(source);
-  const address = isFile ? (options.fileUrl?.(source) ?? null) : source;
-  if (RASTER.test(source) || (isFile && address !== null && isShownFile(address))) {
+  const address = addressOf(source, options);
+  const isFile = FILE.test(source) && options.fileUrl !== undefined;
+  if (address !== null && (RASTER.test(source) || (isFile && isShownFile(address)))) {
     const image = document.createElement("img");
     image.alt = text;
-    image.src = address ?? source;
+    image.src = address;
     image.loading = "lazy";
     return image;
   }
-  if (!isLink(source)) return document.createTextNode(text);
-  const made = link(source, rel);
-  made.textContent = text || source;
-  return made;
+  if (address === null || !isLink(address)) return document.createTextNode(text);
+  return makeLink(address, text || address, rel);
 }
 
 function links(root: DocumentFragment, options: TextOptions, rel: string): void {
   for (const found of root.querySelectorAll("a")) {
     const address = addressOf(found.getAttribute("href") ?? "", options);
-    if (!address) {
-      found.replaceWith(...found.childNodes);
-      continue;
-    }
-    const made = link(address, rel);
-    made.append(...found.childNodes);
-    found.replaceWith(made);
+    if (address) lead(found, address, rel);
+    else found.replaceWith(...found.childNodes);
   }
 }
 

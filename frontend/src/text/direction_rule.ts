@@ -16,13 +16,24 @@ function directionOf(text: string): "rtl" | "ltr" | null {
 function direct(state: StateCore): void {
   let open: Token[] = []; // containers of which no letter has come
   for (const token of state.tokens) {
-    if (token.nesting === -1) open = open.filter((container) => container.level < token.level);
-    else if (LEAVES.has(token.type)) token.attrSet("dir", "auto");
+    if (token.nesting === -1 && open.length > 0) open = open.filter((container) => container.level < token.level);
+    else if (LEAVES.has(token.type)) token.attrSet("data-auto", "");
     else if (CONTAINERS.has(token.type)) open.push(token);
     else if (token.type === "inline" && open.length > 0) {
       const direction = directionOf(token.content);
       if (direction !== null) for (const container of open.splice(0)) container.attrSet("dir", direction);
     }
+  }
+}
+
+/**
+ * Let the browser find the direction of leaf blocks, once all else is in its place: with each change
+ * below `dir=auto` it reads the text again.
+ */
+export function setDirections(root: DocumentFragment): void {
+  for (const leaf of root.querySelectorAll<HTMLElement>("[data-auto]")) {
+    leaf.removeAttribute("data-auto");
+    leaf.dir = "auto";
   }
 }
 

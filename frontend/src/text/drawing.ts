@@ -6,16 +6,23 @@ import { MAX_DIAGRAM_CHARS, MAX_DIAGRAMS, MAX_FORMULAS, MAX_HIGHLIGHTED_CHARS } 
 import { sanitize, sanitizeDrawing } from "./sanitize";
 import type { TextLabels } from "./options";
 
+// A diagram may name a picture or a style of elsewhere, which mermaid fetches while it measures.
+const FETCHING = /\burl\s*\(|@import|@\{[^}]*\b(?:img|icon)\b/i;
 const SLICE_MS = 8; // of the main thread, in one frame
 
 /** What waits for its library, by kind: each element says so in `data-pending`. */
 const PENDING: readonly LibraryName[] = ["code", "math", "mermaid"];
 
+interface Picture {
+  address: string;
+  isDark: boolean; // drawn for the dark theme
+}
+
 /** Draws what one text needs libraries for. */
 export class Drawing {
   private readonly formulas = new Cache<DocumentFragment>(500);
   private readonly code = new Cache<DocumentFragment>(50);
-  private readonly diagrams = new Cache<string>(MAX_DIAGRAMS);
+  private readonly diagrams = new Cache<Picture>(MAX_DIAGRAMS);
   private frame = 0;
   private isGone = false;
 
@@ -123,10 +130,12 @@ export class Drawing {
     delete element.dataset["pending"];
     const source = writtenText(element);
     const isDark = element.closest(".dark") !== null;
-    if (source.length > MAX_DIAGRAM_CHARS || this.host.querySelectorAll(".cmw-diagram").length >= MAX_DIAGRAMS) return;
+    const count = this.host.querySelectorAll(".cmw-diagram").length;
+    if (source.length > MAX_DIAGRAM_CHARS || count >= MAX_DIAGRAMS || FETCHING.test(source)) return;
     const svg = (await libraries.get("mermaid")?.(source, isDark)) ?? null;
     if (svg === null || this.isGone) return;
-    const picture = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(sanitizeDrawing(svg))}`;
+    const address = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(sanitizeDrawing(svg))}`;
+    const picture = { address, isDark };
     this.diagrams.set(source, picture);
     // The text may have been drawn anew meanwhile.
     for (const pre of this.host.querySelectorAll<HTMLElement>('pre.cmw-code[data-language="mermaid"]')) {
@@ -134,15 +143,16 @@ export class Drawing {
     }
   }
 
-  private showDiagram(pre: HTMLElement, picture: string | undefined): void {
+  private showDiagram(pre: HTMLElement, picture: Picture | undefined): void {
     const box = pre.closest(".cmw-code-box");
     if (picture === undefined || box === null || box.querySelector(".cmw-diagram") !== null) return;
     delete pre.dataset["pending"];
     const image = document.createElement("img");
     image.className = "cmw-diagram";
     image.alt = this.labels.diagram;
-    image.src = picture;
-    const size = /viewBox%3D%22[-\d.]+%20[-\d.]+%20([\d.]+)%20([\d.]+)/.exec(picture);
+    image.src = picture.address;
+    if (picture.isDark) image.dataset["dark"] = "";
+    const size = /viewBox%3D%22[-\d.]+%20[-\d.]+%20([\d.]+)%20([\d.]+)/.exec(picture.address);
     image.width = Math.ceil(Number(size?.[1] ?? 600));
     image.height = Math.ceil(Number(size?.[2] ?? 400));
     box.classList.add("cmw-drawn");

@@ -20,12 +20,18 @@ export function isShownFile(address: string): boolean {
   return SHOWN_FILE.test(address);
 }
 
-/** Make a link element; it opens a new tab and names no referrer. */
-export function link(href: string, rel: string): HTMLAnchorElement {
-  const made = document.createElement("a");
-  made.setAttribute("href", href);
-  made.target = "_blank";
-  made.rel = rel;
+/** Let a link lead somewhere: it opens a new tab and names no referrer. */
+export function lead(link: HTMLAnchorElement, href: string, rel: string): HTMLAnchorElement {
+  link.setAttribute("href", href);
+  link.target = "_blank";
+  link.rel = rel;
+  return link;
+}
+
+/** Make a link of an address and its text. */
+export function makeLink(href: string, text: string, rel: string): HTMLAnchorElement {
+  const made = lead(document.createElement("a"), href, rel);
+  made.textContent = text;
   return made;
 }
 

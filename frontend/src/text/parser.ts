@@ -5,6 +5,7 @@ import { directionRule } from "./direction_rule";
 import { MAX_NESTING } from "./limits";
 import { isAddress } from "./links";
 import { mathRules } from "./math_rules";
+import { productRule } from "./product_rule";
 import { renderRules } from "./renderer";
 import { taskRule } from "./task_rule";
 import { unfinishedRule } from "./unfinished";
@@ -28,7 +29,7 @@ export function makeParser(): MarkdownIt {
   md.linkify.add("ftp:", null).add("//", null).add("mailto:", null);
   md.validateLink = isAddress;
   md.core.ruler.after("block", "open_fence", markOpenFence);
-  md.use(cjkFriendly).use(mathRules).use(taskRule).use(directionRule).use(unfinishedRule);
+  md.use(cjkFriendly).use(mathRules).use(productRule).use(taskRule).use(directionRule).use(unfinishedRule);
   renderRules(md);
   return md;
 }

@@ -1,7 +1,7 @@
 /** Draws a text as it was written. */
 import { showControls } from "./controls";
 import { MAX_FORMATTED_CHARS, PLAIN_PART_CHARS } from "./limits";
-import { REL, link } from "./links";
+import { REL, makeLink } from "./links";
 
 // As the parser finds them: an address ends before the punctuation of its sentence.
 const ADDRESS = /https?:\/\/[^\s<>"'`\u3000-\u303f\uff00-\uffef]+/gi;
@@ -18,9 +18,8 @@ function appendLinked(parent: Node, text: string): void {
   for (const found of text.matchAll(ADDRESS)) {
     const end = found.index + endOf(found[0]);
     parent.appendChild(document.createTextNode(text.slice(from, found.index)));
-    const made = link(text.slice(found.index, end), REL);
-    made.textContent = text.slice(found.index, end);
-    parent.appendChild(made);
+    const address = text.slice(found.index, end);
+    parent.appendChild(makeLink(address, address, REL));
     from = end;
   }
   if (from < text.length) parent.appendChild(document.createTextNode(text.slice(from)));

@@ -1,5 +1,6 @@
 /** Keeps the end of a text that still grows quiet: no sign of Markdown is shown and taken back. */
 import type { MarkdownIt, StateCore } from "markdown-it";
+import { isProduct } from "./product_rule";
 
 // A last line of these alone may become a heading, a rule, a list, a fence or a table.
 const MARKER_LINE = /(^|\n)[ \t>]*(?:[-+*_=~`#|:$\\ \t]+|(?:[-+*>]|\d{1,9}[.)]?)[ \t]*(?:\[[ xX]?\]?)?)$/;
@@ -72,6 +73,7 @@ function scan(text: string): Open {
       open.bracket = { at: text[at - 1] === "!" ? at - 1 : at, isPicture: text[at - 1] === "!" };
       at += 1;
     } else if (text[at] === "]") at = bracketEnd(text, open, at);
+    else if (isProduct(text, at)) at += 1;
     else if (/[*_~]/.test(text.charAt(at))) at = mark(text, open, at);
     else at += 1;
   }

@@ -4,6 +4,7 @@ import { blocksOf, definitionsOf, finalCount, lineStarts, refusalOf, type Block 
 import { CodeControls } from "./code_controls";
 import { showControls } from "./controls";
 import { decorate } from "./decorate";
+import { setDirections } from "./direction_rule";
 import { Drawing } from "./drawing";
 import { MAX_FORMATTED_CHARS } from "./limits";
 import { morph } from "./morph";
@@ -161,6 +162,7 @@ export class TextView {
       decorate(root, this.options, this.labels);
       showControls(root);
       this.drawing.prepare(root);
+      setDirections(root);
       return [...root.children];
     });
   }
