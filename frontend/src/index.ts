@@ -1,5 +1,6 @@
 import { start } from "./pane/page";
 
+export { patched } from "./pane/tap";
 export { TextView, drawPlain } from "./text/index";
 export type { TextOptions } from "./text/index";
 

@@ -184,10 +184,10 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
         "cmw_agent.chat.commands.ChatCommands.run",
     ),
     "escaped once": (
-        "cmw_agent.web.page.rendering._link",
         "cmw_agent.conversations.export._html_head",
         "cmw_agent.web.login.routes._error_response",
         "cmw_agent.web.page.components._agents",
+        "cmw_agent.web.page.components.empty_pane",
         "cmw_agent.web.page.components.heading",
     ),
     "not on the loop of the app: commands, start, a thread of its own": (
