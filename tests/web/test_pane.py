@@ -89,7 +89,7 @@ async def test_earlier_messages_come_in_above_what_is_read(app: Served, people: 
     earlier = page.log.get_by_role("button", name="Show earlier messages")
     await earlier.scroll_into_view_if_needed()
     before = await page.questions.first.bounding_box()
-    name = await page.questions.first.inner_text()
+    name = await page.questions.first.text_content() or ""
     await earlier.click()
     await expect(page.questions).to_have_count(21)
     held = page.questions.filter(has_text=name.splitlines()[0]).first

@@ -95,6 +95,7 @@ export function start(): void {
   };
   const { take } = cmw;
   cmw.take = (model) => { pane?.follow.toEnd(); return take(model); };
+  document.addEventListener("cmw:busy", () => pane?.signs.begun());
   document.addEventListener("cmw:idle", () => {
     pane?.settle();
     if (!cmw.isLeft()) void pane?.versions.load();

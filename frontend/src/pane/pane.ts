@@ -64,7 +64,7 @@ export class Pane {
     if (messages.length) this.empty.remove();
     else this.rows.before(this.empty);
     const last = messages.at(-1);
-    this.signs.came(last, window.cmw.running());
+    this.signs.came();
     this.follow.grew();
     this.ask(last);
   }

@@ -25,9 +25,14 @@ export class Signs {
   }
 
   /** Something of the conversation has changed. */
-  came(last: MessageParts | undefined, isRunning: boolean): void {
+  came(): void {
     this.changed = performance.now();
-    if (!isRunning || this.isAnswering || last?.role !== "assistant") return;
+  }
+
+  /** An answer begins. */
+  begun(): void {
+    this.came();
+    if (this.isAnswering) return;
     this.isAnswering = true;
     this.say("Answering…");
   }
@@ -36,7 +41,11 @@ export class Signs {
   ended(last: MessageParts | undefined): void {
     if (!this.isAnswering) return;
     this.isAnswering = false;
-    const outcome = last?.parts.at(-1)?.metadata?.outcome;
+    if (last?.role !== "assistant") {
+      this.say(""); // a command was carried out
+      return;
+    }
+    const outcome = last.parts.at(-1)?.metadata?.outcome;
     if (outcome === "failed") this.say("No answer came.");
     else this.say(outcome === "interrupted" ? "The answer was stopped." : "The answer is ready.");
   }

@@ -213,7 +213,12 @@
     tries = 0;
     if (marks || cards.size) refresh();
   });
-  for (const event of ["leaving", "opened", "named"]) document.addEventListener(`cmw:${event}`, leave);
+  for (const event of ["leaving", "opened", "named"]) {
+    document.addEventListener(`cmw:${event}`, () => {
+      leave();
+      if (marks && event === "named") refresh(); // a step may be drawn before its conversation has an id
+    });
+  }
 
   window.cmw.when("#cmw-input", (input) => {
     place = input;

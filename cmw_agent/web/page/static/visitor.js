@@ -132,6 +132,7 @@
   function begin() {
     isLeft = false;
     setRunning(true);
+    fire("busy");
   }
 
   // Shows the answer that is being written in the page's conversation, as it grows. That of the
