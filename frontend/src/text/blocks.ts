@@ -1,6 +1,7 @@
 /** Splits a text into its top-level blocks, and finds those that can no longer change. */
-import type { MarkdownIt, Env, Token } from "markdown-it";
+import type { Env, Token } from "markdown-it";
 import { MAX_CELLS, MAX_INLINE_CHARS, MAX_NESTING } from "./limits";
+import { parser } from "./parser";
 
 /** Why a block is shown as it was written. */
 export type Refusal = "tooManyCells" | "tooDeep" | "tooLong";
@@ -60,9 +61,9 @@ export function finalCount(text: string, starts: readonly number[], blocks: read
 }
 
 /** Return the definitions of links in a text that is final, after those before it. */
-export function definitionsOf(md: MarkdownIt, text: string, before: Env["references"]): Env["references"] {
+export function definitionsOf(text: string, before: Env["references"]): Env["references"] {
   if (!text.includes("]:")) return before;
   const env: Env = { references: { ...before } };
-  md.block.parse(text, md, env, []);
+  parser.block.parse(text, parser, env, []);
   return env.references;
 }

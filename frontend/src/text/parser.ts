@@ -22,8 +22,8 @@ function markOpenFence(state: StateCore): void {
   if (!isClosed) last.meta = { isOpen: true };
 }
 
-/** Make a parser. HTML in a text is text; one newline is one line break. */
-export function makeParser(): MarkdownIt {
+// HTML in a text is text; one newline is one line break.
+function makeParser(): MarkdownIt {
   const md = createParser({ html: false, linkify: true, breaks: true, maxNesting: MAX_NESTING });
   md.linkify.set({ fuzzyLink: false, fuzzyEmail: false });
   md.linkify.add("ftp:", null).add("//", null).add("mailto:", null);
@@ -33,3 +33,6 @@ export function makeParser(): MarkdownIt {
   renderRules(md);
   return md;
 }
+
+/** The parser of all texts: what it learns of one stands in that text's own environment. */
+export const parser = makeParser();

@@ -1,5 +1,5 @@
 /** Draws an answer's Markdown while it grows: what is final is drawn once and never touched again. */
-import type { MarkdownIt, Env } from "markdown-it";
+import type { Env } from "markdown-it";
 import { blocksOf, definitionsOf, finalCount, lineStarts, refusalOf, type Block } from "./blocks";
 import { CodeControls } from "./code_controls";
 import { showControls } from "./controls";
@@ -9,7 +9,7 @@ import { Drawing } from "./drawing";
 import { MAX_FORMATTED_CHARS } from "./limits";
 import { morph } from "./morph";
 import { labelsOf, type TextLabels, type TextOptions } from "./options";
-import { makeParser } from "./parser";
+import { parser } from "./parser";
 import { plainParts } from "./plain";
 import { sanitize } from "./sanitize";
 import { withoutMarkerLine } from "./unfinished";
@@ -23,7 +23,6 @@ type Definitions = NonNullable<Env["references"]>;
 /** Draws Markdown into an element, again and again as it grows. */
 export class TextView {
   private readonly labels: TextLabels;
-  private readonly parser: MarkdownIt;
   private readonly controls: CodeControls;
   private readonly drawing: Drawing;
   private html: string[] = []; // of each block that stands in the host
@@ -42,7 +41,6 @@ export class TextView {
     private readonly options: TextOptions,
   ) {
     this.labels = labelsOf(options);
-    this.parser = makeParser();
     this.controls = new CodeControls(host, this.labels);
     this.drawing = new Drawing(host, this.labels);
     host.classList.add("cmw-text");
@@ -112,7 +110,7 @@ export class TextView {
     const rest = text.slice(this.final.text.length);
     const source = isEnded ? rest : withoutMarkerLine(rest);
     const env: Env = { references: { ...this.final.definitions }, isUnfinished: !isEnded };
-    const blocks = blocksOf(this.parser.parse(source, env));
+    const blocks = blocksOf(parser.parse(source, env));
     return { source, env, blocks, used: JSON.stringify(env.references) };
   }
 
@@ -121,13 +119,13 @@ export class TextView {
     const count = finalCount(source, starts, blocks);
     if (count === 0) return;
     const text = source.slice(0, starts[blocks[count]!.start]);
-    const definitions = definitionsOf(this.parser, text, this.final.definitions) ?? {};
+    const definitions = definitionsOf(text, this.final.definitions) ?? {};
     this.final = { text: this.final.text + text, count: this.final.count + count, definitions };
   }
 
   private htmlOf(block: Block, source: string, env: Env): string {
     const refusal = refusalOf(block);
-    const { renderer, options, utils } = this.parser;
+    const { renderer, options, utils } = parser;
     if (refusal === null) return renderer.render(block.tokens, options, env);
     const lines = source.split("\n").slice(block.start, block.end).join("\n");
     return `<div class="cmw-refused"><p class="cmw-note">${utils.escapeHtml(this.labels[refusal])}</p>`
