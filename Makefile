@@ -7,7 +7,7 @@ PY := .venv/bin/python
 LOCK := $(PY) -m uv pip compile pyproject.toml --quiet --universal --python-version 3.11 \
 	--no-annotate --no-emit-index-url --custom-compile-command "make lock"
 
-.PHONY: help run test mutants bench bench-scale lint audit coverage format docs wheel lock clean \
+.PHONY: help run test mutants bench bench-scale bench-page lint audit coverage format docs wheel lock clean \
 	frontend venv venv-dev node-modules programs
 
 help: ## list the targets
@@ -25,6 +25,9 @@ bench: venv-dev ## measure the app beside a naive chat and a raw proxy (10 minut
 
 bench-scale: venv-dev ## measure one and two replicas behind nginx on PostgreSQL (5 minutes)
 	@$(PY) -m benchmarks.scale
+
+bench-page: venv-dev programs ## measure the page's main thread beside Gradio's own chat (2 minutes)
+	@$(PY) -m benchmarks.page
 
 mutants: venv-dev ## take out each owner condition once and see a test fail (long)
 	@$(PY) -m tests.mutants
