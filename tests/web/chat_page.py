@@ -18,6 +18,8 @@ from playwright.async_api import (
     expect,
 )
 
+# An answer of a model that holds after three tokens: what could still become a link has no brackets.
+HELD = re.compile(r"^You said: \[?gated-3\]?$")
 LOCAL = ("data:", "blob:", "about:")
 # Gradio's script complains of the stream that its own page has just left.
 LEAVING = re.compile("signal is aborted|Connection errored out")

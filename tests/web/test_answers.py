@@ -123,7 +123,7 @@ async def test_thoughts_are_a_closed_step_that_counts_and_can_be_read(
     await _picture(page, f"thinking-{size['width']}-{'dark' if dark else 'light'}")
 
     await thinking.press("Enter")  # it can be read while it grows
-    await expect(page.steps).to_contain_text("First I weigh it, well.")
+    await expect(page.steps).to_contain_text("First I weigh it, <b onclick='x'>well</b>.")
     endpoint.release(f"think, {size['width']}")
     await expect(page.steps).to_contain_text("Connect")
     endpoint.release(f"think, {size['width']}")

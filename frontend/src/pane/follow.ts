@@ -2,10 +2,13 @@
 import { make } from "./dom";
 
 const NEAR = 8; // pixels from the end that count as the end
+const HELD_MS = 500; // for so long what came in above may still change its height
 
 export class Follow {
   readonly button: HTMLButtonElement;
   private following = true;
+  private held: { element: Element; top: number } | null = null;
+  private timer = 0;
   private top = 0;
   private furthest = 0; // the largest scroll position when it was looked at last
 
@@ -17,6 +20,9 @@ export class Follow {
     this.button = make("button", { type: "button", class: "cmw-new-text", hidden: true, click: press }, "↓ New text");
     scroller.addEventListener("scroll", () => this.look(), { passive: true });
     scroller.addEventListener("wheel", ({ deltaY }) => { if (deltaY < 0) this.leave(); }, { passive: true });
+    for (const event of ["wheel", "touchmove", "pointerdown", "keydown"]) {
+      scroller.addEventListener(event, () => { if (this.held) this.release(); }, { passive: true });
+    }
     const sizes = new ResizeObserver(() => this.keep());
     sizes.observe(content);
     sizes.observe(scroller);
@@ -43,15 +49,22 @@ export class Follow {
     if (!this.following) this.button.hidden = false;
   }
 
-  /** Change what is above the place that is read, which stays where it is. */
+  /** Change what is above the place that is read, which stays where it is until that has its height. */
   holding(place: () => Element | null, change: () => void): void {
-    const held = this.following ? null : place();
-    const before = held?.getBoundingClientRect().top ?? 0;
-    this.scroller.style.overflowAnchor = "none"; // or the browser would move it as well
+    const element = this.following ? null : place();
+    if (element) {
+      this.held = { element, top: element.getBoundingClientRect().top };
+      this.scroller.style.overflowAnchor = "none"; // or the browser would move it as well
+      clearTimeout(this.timer);
+      this.timer = setTimeout(() => this.release(), HELD_MS);
+    }
     change();
-    if (held?.isConnected) this.scroller.scrollTop += held.getBoundingClientRect().top - before;
-    this.remember();
-    requestAnimationFrame(() => this.set(this.following));
+    this.keep();
+  }
+
+  private release(): void {
+    this.held = null;
+    this.set(this.following);
   }
 
   private end(): number {
@@ -74,6 +87,9 @@ export class Follow {
 
   private keep(): void {
     if (this.following) this.scroller.scrollTop = this.scroller.scrollHeight;
+    else if (this.held?.element.isConnected) {
+      this.scroller.scrollTop += this.held.element.getBoundingClientRect().top - this.held.top;
+    }
     this.remember();
   }
 
