@@ -102,17 +102,19 @@ async def test_no_sign_of_markdown_is_shown_and_taken_back(text: TextPage) -> No
             const shown = [];
             for (let end = 1; end <= whole.length; end += 1) {
                 view.update(whole.slice(0, end), false);
-                shown.push([whole.slice(0, end), host().innerText, host().querySelector("h2")?.innerText ?? ""]);
+                const part = (selector) => host().querySelector(selector)?.innerText ?? "";
+                shown.push([whole.slice(0, end), host().innerText, part("h2"), part(".cmw-code-language")]);
             }
             return shown;
         }""",
         GROWING,
     )
-    for source, seen, heading in shown:
+    for source, seen, heading, language in shown:
         found = [sign for sign in SIGNS if sign in seen]
         assert not found, f"{source[-40:]!r} shows {found}"
+        assert language in ("", "python"), f"{source[-40:]!r} names {language!r}"
         assert heading in "Heading", f"{source[-40:]!r} makes {heading!r} a heading"
-    lengths = [len(seen.replace("\n", "")) for _, seen, _ in shown]
+    lengths = [len(seen.replace("\n", "")) for _, seen, *_ in shown]
     assert max(a - b for a, b in itertools.pairwise(lengths)) <= 1
 
 

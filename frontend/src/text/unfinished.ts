@@ -2,8 +2,9 @@
 import type { MarkdownIt, StateCore } from "markdown-it";
 import { isProduct } from "./product_rule";
 
-// A last line of these alone may become a heading, a rule, a list, a fence or a table.
-const MARKER_LINE = /(^|\n)[ \t>]*(?:[-+*_=~`#|:$\\ \t]+|(?:[-+*>]|\d{1,9}[.)]?)[ \t]*(?:\[[ xX]?\]?)?)$/;
+// A last line of these alone may become a heading, a rule, a list or a table; behind a fence the
+// name of a language is still being written.
+const MARKER_LINE = /^[ \t>]*(?:[-+*_=~`#|:$\\ \t]+|(?:[-+*>]|\d{1,9}[.)]?)[ \t]*(?:\[[ xX]?\]?)?|`{3}[^`]*|~{3}.*)$/;
 const MAX_HELD_CHARS = 2_000; // of an open formula, link or picture
 
 /** Return a growing source without a last line that does not yet say what it is. */
