@@ -30,6 +30,13 @@ interface Open {
 
 const FORMULA: Readonly<Record<string, string>> = { "\\(": "\\)", "\\[": "\\]", $$: "$$" };
 
+// At the end of a text half a sign waits for its other half.
+function isHalf(text: string, at: number): boolean {
+  const rest = text.slice(at, at + 3);
+  if (at + rest.length < text.length) return false;
+  return rest === "\\" || rest === "$" || rest === "$$" || rest === "~" || (rest === "!" && !/\S/.test(text.charAt(at - 1)));
+}
+
 // Skip what is whole from `at` on: code, an escape, a formula. Its end, or -1 where it is open.
 function skip(text: string, at: number): number | null {
   const two = text.slice(at, at + 2);
@@ -67,6 +74,7 @@ function mark(text: string, open: Open, at: number): number {
 function scan(text: string): Open {
   const open: Open = { marks: [], bracket: null, hold: text.length };
   for (let at = 0; at < text.length; ) {
+    if (isHalf(text, at)) return { ...open, hold: at };
     const end = skip(text, at);
     if (end === -1) return { ...open, hold: at };
     if (end !== null) at = end;
