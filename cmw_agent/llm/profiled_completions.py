@@ -25,6 +25,7 @@ ABILITIES = MappingProxyType(
 )
 # Hosts that refuse `max_tokens` for newer models; others often know nothing else.
 NEW_LIMIT_HOSTS = ("api.openai.com", *AZURE)
+NEW_LIMIT = "max_completion_tokens"
 SAMPLING = MappingProxyType(
     {"temperature": "temperature", "top_p": "top_p", "seed": "seed", "effort": "reasoning_effort"}
 )
@@ -78,7 +79,7 @@ def profile_fields(profile: ModelProfile) -> dict[str, Any]:
 def limit_field(base_url: str | None) -> str:
     """Return the name of the field that bounds the tokens of an answer at an endpoint."""
     host = (urlsplit(base_url).hostname or "") if base_url else NEW_LIMIT_HOSTS[0]
-    return "max_completion_tokens" if host.endswith(NEW_LIMIT_HOSTS) else "max_tokens"
+    return NEW_LIMIT if host.endswith(NEW_LIMIT_HOSTS) else "max_tokens"
 
 
 def _shaped(payload: Mapping[str, Any], profile: ModelProfile) -> dict[str, Any]:
@@ -86,6 +87,11 @@ def _shaped(payload: Mapping[str, Any], profile: ModelProfile) -> dict[str, Any]
     shaped = apply(
         payload, [part for name, part in ABILITIES.items() if not getattr(profile, name)]
     )
+    # LangChain writes the newer name, also for endpoints that know the older one alone.
+    name = limit_field(profile.base_url)
+    if NEW_LIMIT in shaped and name != NEW_LIMIT and NEW_LIMIT not in profile.extra_body:
+        rest = {field: value for field, value in shaped.items() if field != NEW_LIMIT}
+        shaped = {**rest, name: shaped[NEW_LIMIT]}
     if profile.api == "chat":
         return shaped
     return responses_request({**shaped, "messages": decoded(shaped["messages"])})

@@ -11,7 +11,10 @@ from typing import Any
 import orjson
 import pytest
 
+from cmw_agent.config.model_loader import load_models
 from cmw_agent.core.events import ModelSwitched, ThinkingDelta, ToolFinished, TurnEvent
+from cmw_agent.llm.catalog import open_models
+from cmw_agent.llm.coalescing import FlushInterval
 from cmw_agent.runtime.runtime import Runtime
 from tests.doubles.openai_server import OpenAIDouble, refused_url
 from tests.doubles.openai_steps import Plain, Raw, Request, Step, Stop, Text, ToolCalls
@@ -407,6 +410,26 @@ async def test_a_model_gets_what_it_knows_and_as_much_as_it_reads(
     assert messages[-1]["content"].startswith("3 ")
     assert len(messages) in (3, 5)
     assert not any(message["content"].startswith(("0 ", "Be kind.\n\n0 ")) for message in messages)
+
+
+@pytest.mark.parametrize(
+    ("more", "limits"),
+    [
+        ("", {"max_tokens": 24}),
+        ("extra_body = {max_completion_tokens = 9}", {"max_completion_tokens": 24}),
+    ],
+)
+async def test_langchain_s_own_path_limits_an_answer_by_the_endpoint_s_name_for_it(
+    tmp_path: Path, more: str, limits: dict[str, int]
+) -> None:
+    (tmp_path / "agents.toml").write_text(f'[[models]]\nid = "echo"\n{more}\n')
+    async with OpenAIDouble() as endpoint:
+        settings = settings_for(tmp_path, openai_base_url=endpoint.base_url, model="echo")
+        async with open_models(settings, load_models(settings), FlushInterval()) as catalog:
+            chunks = [chunk async for chunk in catalog.default.astream("hello", max_tokens=24)]
+    assert "".join(str(chunk.content) for chunk in chunks) == "You said: hello"
+    (request,) = endpoint.requests
+    assert {k: v for k, v in request.body.items() if k.startswith("max_")} == limits
 
 
 # Objects of these modules lead to everything that the process holds.
