@@ -13,6 +13,7 @@ const ID = "cmw-diagram"; // each drawing becomes a picture: ids of two never me
 const queue = { last: Promise.resolve<string | null>(null) };
 
 async function draw(source: string, isDark: boolean): Promise<string | null> {
+  await new Promise((resolve) => setTimeout(resolve)); // the page may draw and answer in between
   mermaid.initialize({
     startOnLoad: false,
     securityLevel: "strict",

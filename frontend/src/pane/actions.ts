@@ -13,6 +13,7 @@ export interface Deeds {
   select(seq: number): Promise<void>;
   rate(message: MessageParts, rating: Rating | null): void;
   say(text: string): void;
+  fail(text: string): void;
 }
 
 /** What of a message its buttons depend on. */
@@ -45,19 +46,21 @@ function copyButton(message: MessageParts, deeds: Deeds): HTMLElement {
       button.replaceChildren(icon("done"));
       deeds.say("Copied.");
       setTimeout(() => button.replaceChildren(icon("copy")), COPIED_MS);
-    }).catch((error: Error) => deeds.say(error.message));
+    }).catch((error: Error) => deeds.fail(error.message));
   });
   return button;
 }
 
-// While its request runs, it cannot be pressed again.
+// While its request runs, it cannot be pressed again; a button that is disabled would lose the focus.
 function guarded(button: HTMLButtonElement, work: () => Promise<void>, deeds: Deeds): HTMLButtonElement {
-  button.dataset["changes"] = "";
+  let isBusy = false;
   button.addEventListener("click", () => {
-    button.disabled = true;
-    work().catch((error: Error) => deeds.say(error.message)).finally(() => { button.disabled = false; });
+    if (isBusy) return;
+    isBusy = true;
+    deeds.fail("");
+    work().catch((error: Error) => deeds.fail(error.message)).finally(() => { isBusy = false; });
   });
-  return button;
+  return changing(button);
 }
 
 function changing(button: HTMLButtonElement): HTMLButtonElement {

@@ -10,10 +10,12 @@ const LOST = "There is no connection. Please submit this once it is back.";
 
 let pane: Pane | null = null;
 let early: readonly Part[] | null = null; // what came before the pane was there
+let rated: (() => void) | null = null; // takes the last rating back, should it not be stored
 let chosen: (string | null)[] = []; // the values of the event that a hidden button begins
 
 function begin(id: string, ...values: (string | null)[]): void {
   chosen = values;
+  rated = null;
   pane?.follow.toEnd();
   pane?.scroller.focus({ preventScroll: true }); // or it would be lost with the button that was pressed
   pressHidden(id);
@@ -35,8 +37,6 @@ function edit(message: MessageParts): void {
   });
 }
 
-let rated: (() => void) | null = null; // takes the last rating back, should it not be stored
-
 function rate(message: MessageParts, rating: Rating | null): void {
   const before = message.parts[0]?.metadata?.rating ?? null;
   const set = (value: Rating | null) => pane?.rate(message.seq, value);
@@ -49,6 +49,7 @@ function rate(message: MessageParts, rating: Rating | null): void {
 const deeds: Deeds = {
   edit, retry, rate,
   say: (text) => pane?.signs.say(text),
+  fail: (text) => pane?.signs.fail(text),
   async select(seq) {
     await pane?.versions.select(seq);
     pressHidden("cmw-redraw");
@@ -93,14 +94,19 @@ export function start(): void {
       return row;
     },
   };
-  const { take } = cmw;
+  const { take, say } = cmw;
   cmw.take = (model) => { pane?.follow.toEnd(); return take(model); };
+  cmw.say = (text, model) => { pane?.follow.toEnd(); return say(text, model); };
   document.addEventListener("cmw:busy", () => pane?.signs.begun());
   document.addEventListener("cmw:idle", () => {
     pane?.settle();
     if (!cmw.isLeft()) void pane?.versions.load();
   });
-  for (const event of ["opened", "named"]) document.addEventListener(`cmw:${event}`, () => void pane?.versions.load());
+  document.addEventListener("cmw:unsent", ({ detail }) => {
+    if (JSON.stringify(detail.data) === JSON.stringify(chosen)) rated?.();
+  });
+  document.addEventListener("cmw:opened", () => pane?.opened());
+  document.addEventListener("cmw:named", () => void pane?.versions.load());
   document.addEventListener("cmw:leaving", () => pane?.leaving());
   cmw.when("#cmw-chat", mount);
 }

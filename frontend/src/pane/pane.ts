@@ -33,7 +33,7 @@ export class Pane {
     this.empty = emptyChat(place);
     this.scroller.append(earlier, this.empty, this.rows);
     this.follow = new Follow(this.scroller, this.rows);
-    this.element = make("div", { class: "cmw-pane" }, this.scroller, this.follow.button, this.signs.status);
+    this.element = make("div", { class: "cmw-pane" }, this.scroller, this.follow.button, this.signs.alert, this.signs.status);
   }
 
   /** The messages, oldest first; one by one in `rows`. */
@@ -83,7 +83,8 @@ export class Pane {
 
   /** An answer has ended. */
   settle(): void {
-    this.draw();
+    if (this.isPlanned) this.draw();
+    this.place(grouped(this.parts)); // what was live has ended
     for (const row of this.shown.values()) row.reopenEditor();
     this.signs.ended(this.messages.at(-1));
     this.offer();
@@ -93,13 +94,20 @@ export class Pane {
   rate(seq: number | null, rating: Rating | null): void {
     this.parts = this.parts.map((part) =>
       (part.metadata?.seq === seq ? { ...part, metadata: { ...part.metadata, rating } } : part));
-    this.draw();
+    this.place(grouped(this.parts));
   }
 
   /** The page goes to another conversation. */
   leaving(): void {
+    this.scroller.setAttribute("aria-busy", "true");
     this.follow.toEnd();
     this.signs.forget();
+  }
+
+  /** The conversation that the page has gone to is there. */
+  opened(): void {
+    this.scroller.removeAttribute("aria-busy");
+    void this.versions.load();
   }
 
   /** The question that an answer answers. */
@@ -111,7 +119,7 @@ export class Pane {
 
   private place(messages: readonly MessageParts[]): void {
     const keys = new Set(messages.map(({ key }) => key));
-    for (const [key, row] of this.shown) if (!keys.has(key)) row.destroy();
+    for (const [key, row] of this.shown) if (!keys.has(key)) this.remove(row);
     const before = new Map(this.shown);
     this.shown.clear();
     let previous: Element | null = null;
@@ -126,6 +134,12 @@ export class Pane {
       if (row.isDrawn || index >= messages.length - AT_ONCE) this.drawRow(row, isLive);
     });
     this.drawRest();
+  }
+
+  private remove(row: Row): void {
+    const hadFocus = row.element.contains(document.activeElement);
+    row.destroy();
+    if (hadFocus) this.scroller.focus({ preventScroll: true }); // or nothing would have it
   }
 
   private drawRow(row: Row, isLive: boolean): void {

@@ -11,10 +11,12 @@ function duration(since: number): string {
 
 export class Signs {
   readonly status = make("div", { class: "sr-only", role: "status" });
+  readonly alert = make("p", { class: "cmw-pane-alert", role: "alert", hidden: true });
   readonly silence = make("div", { class: "cmw-silence", role: "timer", hidden: true });
   private changed = performance.now();
   private thinks: number | null = null;
   private isAnswering = false;
+  private hasCome = false; // something of the answer
 
   constructor(private readonly content: HTMLElement) {
     setInterval(() => this.count(), 1_000);
@@ -24,14 +26,23 @@ export class Signs {
     this.status.textContent = text;
   }
 
+  /** Show why something was not done; an empty text takes that away. */
+  fail(text: string): void {
+    this.alert.textContent = text;
+    this.alert.hidden = !text;
+  }
+
   /** Something of the conversation has changed. */
   came(): void {
     this.changed = performance.now();
+    this.hasCome = true;
   }
 
   /** An answer begins. */
   begun(): void {
-    this.came();
+    this.changed = performance.now();
+    this.hasCome = false;
+    this.fail("");
     if (this.isAnswering) return;
     this.isAnswering = true;
     this.say("Answering…");
@@ -41,8 +52,8 @@ export class Signs {
   ended(last: MessageParts | undefined): void {
     if (!this.isAnswering) return;
     this.isAnswering = false;
-    if (last?.role !== "assistant") {
-      this.say(""); // a command was carried out
+    if (last?.role !== "assistant" || !this.hasCome) {
+      this.say(""); // a command was carried out, or nothing
       return;
     }
     const outcome = last.parts.at(-1)?.metadata?.outcome;
@@ -53,6 +64,7 @@ export class Signs {
   /** The page has gone to another conversation, whose answer nobody was told of. */
   forget(): void {
     this.isAnswering = false;
+    this.fail("");
     this.say("");
   }
 

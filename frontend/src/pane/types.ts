@@ -52,11 +52,15 @@ export interface PageScripts {
   go(address: string): void;
   when(selector: string, found: (place: HTMLElement) => void): void;
   take(model: unknown): unknown[];
+  say(text: string, model: unknown): unknown[];
   pane?: object;
   tap?: object;
 }
 
 declare global {
+  interface DocumentEventMap {
+    "cmw:unsent": CustomEvent<{ data: unknown[] }>;
+  }
   interface Window {
     cmw: PageScripts;
     gradio_config?: GradioConfig;

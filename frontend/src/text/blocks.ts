@@ -1,7 +1,6 @@
 /** Splits a text into its top-level blocks, and finds those that can no longer change. */
-import type { Env, Token } from "markdown-it";
+import type { Token } from "markdown-it";
 import { MAX_CELLS, MAX_INLINE_CHARS, MAX_NESTING } from "./limits";
-import { parser } from "./parser";
 
 /** Why a block is shown as it was written. */
 export type Refusal = "tooManyCells" | "tooDeep" | "tooLong";
@@ -58,12 +57,4 @@ export function finalCount(text: string, starts: readonly number[], blocks: read
     if (isWhole && /^[ \t]*$/.test(above)) return index;
   }
   return 0;
-}
-
-/** Return the definitions of links in a text that is final, after those before it. */
-export function definitionsOf(text: string, before: Env["references"]): Env["references"] {
-  if (!text.includes("]:")) return before;
-  const env: Env = { references: { ...before } };
-  parser.block.parse(text, parser, env, []);
-  return env.references;
 }

@@ -10,6 +10,7 @@ async function copy(text: string): Promise<boolean> {
     await navigator.clipboard.writeText(text);
     return true;
   } catch {
+    const focused = document.activeElement;
     const box = document.createElement("textarea");
     box.value = text;
     box.style.position = "fixed";
@@ -18,6 +19,7 @@ async function copy(text: string): Promise<boolean> {
     box.select();
     const isCopied = document.execCommand("copy");
     box.remove();
+    if (focused instanceof HTMLElement) focused.focus();
     return isCopied;
   }
 }

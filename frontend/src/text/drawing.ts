@@ -10,9 +10,6 @@ import type { TextLabels } from "./options";
 const FETCHING = /\burl\s*\(|@import|@\{[^}]*\b(?:img|icon)\b/i;
 const SLICE_MS = 8; // of the main thread, in one frame
 
-/** What waits for its library, by kind: each element says so in `data-pending`. */
-const PENDING: readonly LibraryName[] = ["code", "math", "mermaid"];
-
 interface Picture {
   address: string;
   isDark: boolean; // drawn for the dark theme
@@ -23,6 +20,9 @@ export class Drawing {
   private readonly formulas = new Cache<DocumentFragment>(500);
   private readonly code = new Cache<DocumentFragment>(50);
   private readonly diagrams = new Cache<Picture>(MAX_DIAGRAMS);
+  private readonly diagramsBegun = new Set<string>(); // their sources
+  /** For which libraries elements wait: each says so in `data-pending`. */
+  private readonly waiting = new Set<LibraryName>();
   private frame = 0;
   private isGone = false;
 
@@ -35,21 +35,21 @@ export class Drawing {
     private readonly labels: TextLabels,
   ) {}
 
-  /** Mark what a new piece of the text needs drawn, and draw what can be drawn at once. */
+  /** Mark what a new piece of the text needs drawn, and draw at once what one slice has time for. */
   prepare(root: DocumentFragment): void {
+    const end = performance.now() + SLICE_MS;
     for (const element of [...root.querySelectorAll(".cmw-math")].slice(0, MAX_FORMULAS)) {
-      this.begin(element as HTMLElement, "math");
+      this.begin(element as HTMLElement, "math", end);
     }
     for (const pre of root.querySelectorAll<HTMLElement>("pre.cmw-code[data-language]")) {
       if (pre.dataset["open"] !== undefined || !pre.dataset["language"]) continue;
-      this.begin(pre, pre.dataset["language"] === "mermaid" ? "mermaid" : "code");
+      this.begin(pre, pre.dataset["language"] === "mermaid" ? "mermaid" : "code", end);
     }
   }
 
   /** Draw what is pending in the document, as soon as its library is there. */
   resume(): void {
-    for (const name of PENDING) {
-      if (this.host.querySelector(`[data-pending="${name}"]`) === null) continue;
+    for (const name of this.waiting) {
       if (libraries.get(name) !== undefined) this.schedule();
       else void libraries.load(name).then((isThere) => isThere && this.schedule());
     }
@@ -60,10 +60,11 @@ export class Drawing {
     cancelAnimationFrame(this.frame);
   }
 
-  private begin(element: HTMLElement, name: LibraryName): void {
+  private begin(element: HTMLElement, name: LibraryName, end: number): void {
     element.dataset["pending"] = name;
     if (name === "mermaid") this.showDiagram(element, this.diagrams.get(writtenText(element)));
-    else if (libraries.get(name) !== undefined) this.draw(element, name);
+    else if (libraries.get(name) !== undefined && performance.now() < end) this.draw(element, name);
+    if (element.dataset["pending"] !== undefined) this.waiting.add(name);
   }
 
   private schedule(): void {
@@ -74,10 +75,12 @@ export class Drawing {
 
   private slice(): void {
     const end = performance.now() + SLICE_MS;
+    for (const name of this.waiting) if (libraries.get(name) !== undefined) this.waiting.delete(name);
     for (const element of this.host.querySelectorAll<HTMLElement>("[data-pending]")) {
       const name = element.dataset["pending"] as LibraryName;
       if (libraries.get(name) === undefined) continue;
       if (performance.now() > end) {
+        this.waiting.add(name);
         this.schedule();
         return;
       }
@@ -130,8 +133,9 @@ export class Drawing {
     delete element.dataset["pending"];
     const source = writtenText(element);
     const isDark = element.closest(".dark") !== null;
-    const count = this.host.querySelectorAll(".cmw-diagram").length;
-    if (source.length > MAX_DIAGRAM_CHARS || count >= MAX_DIAGRAMS || FETCHING.test(source)) return;
+    if (source.length > MAX_DIAGRAM_CHARS || FETCHING.test(source)) return;
+    if (this.diagramsBegun.has(source) || this.diagramsBegun.size >= MAX_DIAGRAMS) return;
+    this.diagramsBegun.add(source);
     const svg = (await libraries.get("mermaid")?.(source, isDark)) ?? null;
     if (svg === null || this.isGone) return;
     const address = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(sanitizeDrawing(svg))}`;

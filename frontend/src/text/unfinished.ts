@@ -2,8 +2,9 @@
 import type { MarkdownIt, StateCore } from "markdown-it";
 import { isProduct } from "./product_rule";
 
-// A last line of these alone may become a heading, a rule, a list, a fence or a table.
-const MARKER_LINE = /(^|\n)[ \t>]*(?:[-+*_=~`#|:$\\ \t]+|(?:[-+*>]|\d{1,9}[.)]?)[ \t]*(?:\[[ xX]?\]?)?)$/;
+// A last line of these alone may become a heading, a rule, a list or a table; behind a fence the
+// name of a language is still being written.
+const MARKER_LINE = /^[ \t>]*(?:[-+*_=~`#|:$\\ \t]+|(?:[-+*>]|\d{1,9}[.)]?)[ \t]*(?:\[[ xX]?\]?)?|`{3}[^`]*|~{3}.*)$/;
 const MAX_HELD_CHARS = 2_000; // of an open formula, link or picture
 
 /** Return a growing source without a last line that does not yet say what it is. */
@@ -28,6 +29,13 @@ interface Open {
 }
 
 const FORMULA: Readonly<Record<string, string>> = { "\\(": "\\)", "\\[": "\\]", $$: "$$" };
+
+// At the end of a text half a sign waits for its other half.
+function isHalf(text: string, at: number): boolean {
+  const rest = text.slice(at, at + 3);
+  if (at + rest.length < text.length) return false;
+  return rest === "\\" || rest === "$" || rest === "$$" || rest === "~" || (rest === "!" && !/\S/.test(text.charAt(at - 1)));
+}
 
 // Skip what is whole from `at` on: code, an escape, a formula. Its end, or -1 where it is open.
 function skip(text: string, at: number): number | null {
@@ -66,6 +74,7 @@ function mark(text: string, open: Open, at: number): number {
 function scan(text: string): Open {
   const open: Open = { marks: [], bracket: null, hold: text.length };
   for (let at = 0; at < text.length; ) {
+    if (isHalf(text, at)) return { ...open, hold: at };
     const end = skip(text, at);
     if (end === -1) return { ...open, hold: at };
     if (end !== null) at = end;

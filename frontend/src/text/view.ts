@@ -1,6 +1,6 @@
 /** Draws an answer's Markdown while it grows: what is final is drawn once and never touched again. */
 import type { Env } from "markdown-it";
-import { blocksOf, definitionsOf, finalCount, lineStarts, refusalOf, type Block } from "./blocks";
+import { blocksOf, finalCount, lineStarts, refusalOf, type Block } from "./blocks";
 import { CodeControls } from "./code_controls";
 import { showControls } from "./controls";
 import { decorate } from "./decorate";
@@ -18,16 +18,13 @@ const REST = 4; // milliseconds without drawing for each millisecond of drawing
 const MAX_REST_MS = 2_000;
 const QUICK_MS = 4; // a drawing that took no longer needs no rest
 
-type Definitions = NonNullable<Env["references"]>;
-
 /** Draws Markdown into an element, again and again as it grows. */
 export class TextView {
   private readonly labels: TextLabels;
   private readonly controls: CodeControls;
   private readonly drawing: Drawing;
   private html: string[] = []; // of each block that stands in the host
-  private final = { text: "", count: 0, definitions: {} as Definitions };
-  private used = ""; // the definitions that all drawn blocks were drawn with
+  private final = { text: "", count: 0 };
   private latest = { markdown: "", isEnded: false };
   private timer = 0;
   private restUntil = 0;
@@ -88,30 +85,29 @@ export class TextView {
   }
 
   private forget(): void {
-    this.final = { text: "", count: 0, definitions: {} };
+    this.final = { text: "", count: 0 };
   }
 
   private drawText(text: string, isEnded: boolean): void {
     if (this.html.length === 0) this.host.replaceChildren();
     if (!text.startsWith(this.final.text)) this.forget();
     let tail = this.parse(text, isEnded);
-    if (tail.used !== this.used && this.final.count > 0) {
-      // A definition may turn brackets anywhere above into a link.
+    if (tail.hasDefinitions && this.final.count > 0) {
+      // A definition may turn brackets anywhere into a link: then all is read at each update.
       this.forget();
       tail = this.parse(text, isEnded);
     }
-    this.used = tail.used;
     this.show(tail.blocks.map((block) => this.htmlOf(block, tail.source, tail.env)));
-    if (!isEnded) this.settle(tail.source, tail.blocks);
+    if (!isEnded && !tail.hasDefinitions) this.settle(tail.source, tail.blocks);
     this.drawing.resume();
   }
 
   private parse(text: string, isEnded: boolean) {
     const rest = text.slice(this.final.text.length);
     const source = isEnded ? rest : withoutMarkerLine(rest);
-    const env: Env = { references: { ...this.final.definitions }, isUnfinished: !isEnded };
+    const env: Env = { references: {}, isUnfinished: !isEnded };
     const blocks = blocksOf(parser.parse(source, env));
-    return { source, env, blocks, used: JSON.stringify(env.references) };
+    return { source, env, blocks, hasDefinitions: Object.keys(env.references ?? {}).length > 0 };
   }
 
   private settle(source: string, blocks: readonly Block[]): void {
@@ -119,8 +115,7 @@ export class TextView {
     const count = finalCount(source, starts, blocks);
     if (count === 0) return;
     const text = source.slice(0, starts[blocks[count]!.start]);
-    const definitions = definitionsOf(text, this.final.definitions) ?? {};
-    this.final = { text: this.final.text + text, count: this.final.count + count, definitions };
+    this.final = { text: this.final.text + text, count: this.final.count + count };
   }
 
   private htmlOf(block: Block, source: string, env: Env): string {
