@@ -140,7 +140,7 @@ def build_app(settings: Settings, parts: Parts = Parts()) -> Application:
     runtime.deliver = channels.whatsapp.deliver
     built = BuiltFiles()
     own = _own_app(runtime, identities, events, login, channels, watching)
-    own.router.routes += built.routes()
+    own.router.routes.extend(built.routes())
     page = _page_app(demo)
     policy = GuardPolicy(
         frame_ancestors=settings.frame_ancestors,

@@ -93,7 +93,7 @@ class LiveAnswer:
                 self._cited = self._marked(rendering.sources(self._sources))
             case PictureStored(file_id, name):
                 self._text = ""
-                self._parts += self._marked([rendering.picture(file_id, name)])
+                self._parts.extend(self._marked([rendering.picture(file_id, name)]))
             case ModelSwitched(failed, model):
                 self._draw_switch(failed, model)
             case TurnFinished(outcome, sentence, error_id, _, reason):
@@ -119,7 +119,7 @@ class LiveAnswer:
             case ToolStarted(call_id, name, arguments):
                 self._end_call()
                 self._steps[call_id] = (len(self._parts), event)
-                self._parts += self._marked([tool_step(name, arguments)])
+                self._parts.extend(self._marked([tool_step(name, arguments)]))
             case ApprovalRequested(call_id, name):
                 self._redraw_step(call_id, name, awaits_approval=True)
             case ApprovalSettled(call_id, _, arguments):
@@ -134,7 +134,7 @@ class LiveAnswer:
                 drawn = tool_step(name, arguments, result, ok=ok, seconds=seconds)
                 self._parts[index : index + 1] = self._marked([drawn])
                 if link and (button := link_button(link)) is not None:
-                    self._parts += self._marked([button])
+                    self._parts.extend(self._marked([button]))
 
     def _redraw_step(self, call_id: str, name: str, *, awaits_approval: bool = False) -> None:
         self._end_call()
