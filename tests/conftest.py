@@ -13,6 +13,8 @@ from tests.logbook import levels_now
 
 HERE = Path(__file__).parent
 LAST = {"durability": 1, "isolation": 2, "hostile": 3, "contract": 4, "unit": 5}
+# How long the long runs last: of the tests, no settings of the app.
+ROUNDS = {"CMW_DOUBLE_CLICKS", "CMW_MARKDOWN_DOCS"}
 FOREIGN = ("GRADIO_", "LANGSMITH_", "LANGCHAIN_", "OPENAI_", PREFIX)
 
 
@@ -21,7 +23,7 @@ def _clear_environment() -> None:
     # key must never reach a test, nor a test their endpoint.
     settings = {variable(field) for field in Settings.model_fields}
     for name in list(os.environ):
-        if name in settings or name.startswith(FOREIGN):
+        if name not in ROUNDS and (name in settings or name.startswith(FOREIGN)):
             del os.environ[name]
 
 

@@ -149,11 +149,11 @@ async def test_code_is_copied_where_the_browser_has_no_clipboard_for_scripts(
 ) -> None:
     async with text_page(browser, origin=PLAIN_ORIGIN) as text:
         assert await text.eval("navigator.clipboard") is None
-        await text.draw(CODE)
+        await text.draw("```\nthe older\tway\n```")
         await text.page.get_by_role("button", name="Copy").click()
         assert await text.eval("document.activeElement.matches('.cmw-code-copy')") is True
-        await text.draw(CODE)
-        assert await text.copied() == "if a:\n\treturn '<b>'  # comment"
+        await text.draw("```\nthe older\tway\n```")
+        assert await text.copied() == "the older\tway"
 
 
 async def test_code_is_wrapped_on_demand_and_scrolls_by_keyboard(text: TextPage) -> None:

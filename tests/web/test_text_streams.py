@@ -35,6 +35,7 @@ SAME = """async ([whole, pieces]) => {
 }"""
 
 
+@pytest.mark.timeout(300 + DOCUMENTS)
 async def test_a_stream_in_any_pieces_draws_what_the_whole_text_draws(text: TextPage) -> None:
     for seed in range(DOCUMENTS):
         rng = random.Random(seed)
