@@ -7,8 +7,8 @@ PY := .venv/bin/python
 LOCK := $(PY) -m uv pip compile pyproject.toml --quiet --universal --python-version 3.11 \
 	--no-annotate --no-emit-index-url --custom-compile-command "make lock"
 
-.PHONY: help run test mutants bench bench-scale lint audit coverage format docs wheel lock clean \
-	venv venv-dev programs
+.PHONY: help run test mutants bench bench-scale bench-page lint audit coverage format docs wheel lock clean \
+	frontend venv venv-dev node-modules programs
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | while IFS='|' read -r name text; do \
@@ -26,15 +26,19 @@ bench: venv-dev ## measure the app beside a naive chat and a raw proxy (10 minut
 bench-scale: venv-dev ## measure one and two replicas behind nginx on PostgreSQL (5 minutes)
 	@$(PY) -m benchmarks.scale
 
+bench-page: venv-dev programs ## measure the page's main thread beside Gradio's own chat (2 minutes)
+	@$(PY) -m benchmarks.page
+
 mutants: venv-dev ## take out each owner condition once and see a test fail (long)
 	@$(PY) -m tests.mutants
 
-lint: venv-dev ## check form, types, the direction of imports and the JavaScript
+lint: venv-dev node-modules ## check form, types, the direction of imports and the scripts
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
 	@.venv/bin/lint-imports --no-cache
-	@.venv/bin/oxlint --quiet --deny-warnings cmw_agent
+	@.venv/bin/oxlint --quiet --deny-warnings cmw_agent frontend/build.mjs frontend/src
+	@cd frontend && node_modules/.bin/tsc --noEmit
 
 coverage: venv-dev ## show which branches the fast tests reach, and fail below the floor
 	@mkdir -p artifacts
@@ -50,6 +54,9 @@ format: venv-dev ## put the code into its form
 	@$(PY) -m ruff check --fix .
 	@$(PY) -m ruff format .
 
+frontend: node-modules ## build the page's scripts and styles of frontend/
+	@node frontend/build.mjs
+
 docs: venv-dev ## rewrite the settings in README.md and .env.example
 	@$(PY) -m cmw_agent.config.docs
 
@@ -63,7 +70,7 @@ lock: venv-dev ## lock the dependencies of pyproject.toml for Python 3.11 to 3.1
 		-o deploy/requirements.txt
 
 clean: ## remove .venv and what tests and tools leave behind; data/ stays
-	@rm -rf .venv artifacts .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf .venv artifacts frontend/node_modules .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 venv:
@@ -71,6 +78,10 @@ venv:
 
 venv-dev:
 	@sh scripts/venv.sh requirements-dev.txt
+
+node-modules: venv-dev
+	@$(PY) -m tests.programs nodejs npm >/dev/null
+	@sh scripts/node_modules.sh
 
 programs: venv-dev
 	@$(PY) -m tests.programs

@@ -1,8 +1,9 @@
 """Finds or installs the programs that the tests need besides Python.
 
-``python -m tests.programs`` installs what is missing: by apt-get as root or where ``sudo -n``
-works without a password, Chromium elsewhere by Playwright's own download (Ubuntu has it as a snap
-alone). It prints where each program is, or one line that says what to type, and exits with 1.
+``python -m tests.programs`` installs what is missing (of the packages that it is given, or of all): by
+apt-get as root or where ``sudo -n`` works without a password, Chromium elsewhere by Playwright's own
+download (Ubuntu has it as a snap alone). It prints where each program is, or one line that says what
+to type, and exits with 1.
 """
 
 import os
@@ -44,7 +45,9 @@ CHROMIUM = Program(
 )
 NGINX = Program(("nginx",), "nginx", SBIN)
 REDIS = Program(("redis-server",), "redis-server")
-ALL = (CHROMIUM, NGINX, REDIS)
+NODE = Program(("node", "nodejs"), "nodejs")
+NPM = Program(("npm",), "npm")
+ALL = (CHROMIUM, NGINX, REDIS, NODE, NPM)
 
 
 class ProgramMissingError(Exception):
@@ -161,7 +164,8 @@ def _run(command: list[str], seconds: float) -> bool:
 if __name__ == "__main__":
     try:
         account = os.geteuid() if hasattr(os, "geteuid") else 1
-        for package, path in provide(uid=account).items():
+        chosen = [each for each in ALL if each.package in sys.argv[1:]] or ALL
+        for package, path in provide(chosen, uid=account).items():
             sys.stdout.write(f"{package}: {path}\n")
     except (ProgramMissingError, InstallTimeoutError) as error:
         sys.exit(str(error))

@@ -42,6 +42,7 @@ from cmw_agent.web.login.accounts import Accounts
 from cmw_agent.web.login.consent import ConsentRoutes
 from cmw_agent.web.login.routes import LoginRoutes
 from cmw_agent.web.page.app_files import AppFiles
+from cmw_agent.web.page.built_files import BuiltFiles
 from cmw_agent.web.page.bundles import STATIC, bundles
 from cmw_agent.web.page.components import build_page, page_events
 from cmw_agent.web.page.document import PageDocument
@@ -124,7 +125,9 @@ def build_app(settings: Settings, parts: Parts = Parts()) -> Application:
     login = LoginRoutes(provider, identities, visitors, accounts, consent, embedded=embedded)
     channels = open_channels(runtime, identities)
     runtime.deliver = channels.whatsapp.deliver
+    built = BuiltFiles()
     own = _own_app(runtime, identities, events, login, channels, watching)
+    own.router.routes.extend(built.routes())
     page = _page_app(demo)
     policy = GuardPolicy(
         frame_ancestors=settings.frame_ancestors,
@@ -132,7 +135,8 @@ def build_app(settings: Settings, parts: Parts = Parts()) -> Application:
         hosts=AllowedHosts.of(settings),
         max_body=settings.max_body_bytes,
     )
-    site = _Site(own, events, channels.app, Pages(page, PageDocument(public, settings.look)))
+    document = PageDocument(public, settings.look, built.head_tags())
+    site = _Site(own, events, channels.app, Pages(page, document))
     is_live = accounts.is_live if settings.accounts else None
     guard = parts.guard(site, identities, policy, is_live, budgets=runtime.budgets)
     front = ProxyHeaders(guard, TrustedProxies.of(settings.trust_proxy))

@@ -3,7 +3,6 @@
 import asyncio
 import io
 import json
-import os
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -36,12 +35,13 @@ from memory.records import (
     StoredMessage,
     ToolRecord,
 )
+from tests.campaigns import campaign
 from tests.contract.conftest import Store
 from tests.harness import settings_for
 
 ALICE, BOB = Principal("v" + "a" * 32, "visitor"), Principal("v" + "b" * 32, "visitor")
 START = datetime(2021, 1, 1, tzinfo=UTC)
-TRIPS = int(os.environ.get("CMW_IMPORT_TRIPS", "4"))  # for each database
+TRIPS = campaign("CMW_IMPORT_TRIPS")  # for each database
 TARGET = ImportTarget("assistant", frozenset({"assistant"}))
 
 # As the app stores them: users' messages without controls and white space around them.

@@ -175,7 +175,7 @@ async def test_a_table_that_is_gone_is_told_by_every_event(table: str, tmp_path:
         with Sabotage(tmp_path) as other:
             other.run(f"DROP TABLE {table}")
         told = []
-        for name, data in (("send", [secret, "", "", None]), ("chat", [secret]), ("retry", [])):
+        for name, data in (("send", [secret, "", "", None]), ("chat", [secret]), ("retry", [""])):
             told.append((await inside.tab.run(name, data)).error)
         async with Browser(inside.browser.url) as stranger:
             opened = await stranger.tab(query="?c=abc").open()
@@ -364,7 +364,7 @@ async def live(url: str, endpoint: OpenAIDouble, secret: str) -> list[str]:
                 await one.send(f"{fault} {secret}")
             await one.send(f'tool:calculate:{{"expression":"$message"}} {secret}')
             await one.run("chat", [f"echo {secret}"])
-            await one.run("retry", [])
+            await one.run("retry", [""])
             await one.send(f"\0{secret}")
             await one.send(secret * 3000)
         stopped = Event(await tab.join("send", [f"hang {secret}", "", "", None]))

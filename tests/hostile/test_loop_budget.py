@@ -189,7 +189,6 @@ JUDGED: Mapping[str, tuple[str, ...]] = {
         "cmw_agent.chat.commands.ChatCommands.run",
     ),
     "escaped once": (
-        "cmw_agent.web.page.rendering._link",
         "cmw_agent.conversations.export._html_head",
         "cmw_agent.web.login.routes._error_response",
         "cmw_agent.web.page.app_files.AppFiles.offline",

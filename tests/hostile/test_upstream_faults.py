@@ -125,7 +125,7 @@ def check_kept(house: House, secret: str, status: str, content: str, told: str) 
 async def check_retry(house: House, tab: Tab, secret: str) -> None:
     """Check that the same conversation goes on once the server is well again."""
     house.healed.add(secret)
-    again = await tab.run("retry", [])
+    again = await tab.run("retry", [""])
     assert again.error is None
     assert texts(again.value, "assistant") == [f"You said: {secret}"]
     assert [turn["state"] for turn in turns(house.folder, secret)][1:] == ["complete"]

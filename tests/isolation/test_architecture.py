@@ -359,9 +359,8 @@ async def test_every_statement_that_runs_names_the_owner(tmp_path: Path) -> None
             ran.clear()  # of the tables' making
             tab = await browser.open()
             await tab.send("one")
-            await tab.run("retry", [])
-            change = {"index": [0, 0], "value": "two", "previous_value": "one"}
-            await tab.run("edit", [], event_data=change)
+            await tab.run("retry", [""])
+            await tab.run("edit", ["1", "two"])
             await tab.run("chat", ["three"])
             (row,) = here.rows()["agent_sessions"]
             await browser.open(query=f"?c={row['session_id']}")

@@ -24,8 +24,8 @@ async def ask(tab: Tab, text: str, *files: str) -> str:
 
 
 def pictures(value: list[DrawnMessage]) -> list[str]:
-    parts = [part for item in value for part in item["content"] if part["type"] == "component"]
-    return [picture["url"] for part in parts for picture in part["value"]]
+    files = [file for item in value for file in (item["metadata"] or {}).get("files", [])]
+    return [f"files/{file['id']}" for file in files if file["picture"]]
 
 
 async def test_a_model_reads_what_the_message_brings_and_the_next_turns_too(

@@ -164,7 +164,7 @@ async def test_a_guessed_conversation_tells_as_much_as_one_that_is_not_there(
 async def test_a_guessed_conversation_is_not_answered_again(
     name: str, variant: str, case: Case
 ) -> None:
-    change = {"index": [0, 0], "value": "overwritten", "previous_value": case.secret}
+    data = {"retry": [""], "edit": ["1", "overwritten"]}[name]
     before = case.here.rows()
     got = []
     for query in (new_conversation_id(), case.spelt(variant)):
@@ -172,7 +172,7 @@ async def test_a_guessed_conversation_is_not_answered_again(
             tab = await browser.open()
             # A session that has left the process takes the conversation from the query.
             tab.hash, tab.query = "fresh", f"?c={query}"
-            got.append(shown(await tab.run(name, [], event_data=change)))
+            got.append(shown(await tab.run(name, data)))
             assert case.secret.encode() not in tab.received
     assert re.sub("[0-9a-f]{8}", "", str(got[0])) == re.sub("[0-9a-f]{8}", "", str(got[1]))
     assert case.here.rows() == before

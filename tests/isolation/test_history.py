@@ -263,23 +263,25 @@ async def test_an_answer_is_rated_by_its_owner_where_the_page_shows_it(tmp_path:
             )
             return [(row["seq"], row["feedback"]) for row in found]
 
-        async def rate(tab: Tab, index: Any, liked: Any) -> str | None:
-            sent = {"index": index, "value": ["x"], "liked": liked}
-            return (await tab.run("rate", [], event_data=sent)).error
+        async def rate(tab: Tab, seq: Any, rating: Any) -> str | None:
+            return (await tab.run("rate", [seq, rating])).error
 
-        assert await rate(tab, 4, True) is None  # the text below the tool's step
+        assert await rate(tab, "4", "like") is None
         assert await given() == [(4, "like")]
-        assert await rate(tab, 3, False) is None  # the step is of the same answer
+        assert await rate(tab, "4", "dislike") is None
         assert await given() == [(4, "dislike")]
-        assert await rate(tab, 4, "") is None
+        assert await rate(tab, "4", "") is None
         assert await given() == []
-        for index in (0, 99, -1, None, "1", [4, 0, 1], {"a": 1}, True):
-            await rate(his, index, True)
-            await rate(tab, index if index != [4, 0, 1] else 99, {"no": "feedback"})
+        for seq in ("1", "4", "99", "-1", None, 4, [4], {"a": 1}, True, "4 ", "²"):
+            await rate(his, seq, "like")
+            await rate(tab, seq if seq != "4" else "3", "like")
+            await rate(tab, "4", {"no": "rating"})
         assert await given() == []
-        assert await rate(tab, 1, "Like") is None
+        assert await rate(tab, "2", "like") is None
         reloaded = await alice.tab(query=f"?c={hers}").open()
-        assert reloaded.value["feedback_value"] == ["Like", None]
+        for shown in (reloaded.value, (await tab.run("redraw", [])).value):
+            rated = {part["metadata"]["seq"]: part["metadata"].get("rating") for part in shown}
+            assert rated == {1: None, 2: "like", 3: None, 4: None}
 
 
 async def test_a_rating_outlives_the_page_that_gave_it(tmp_path: Path) -> None:
@@ -297,8 +299,7 @@ async def test_a_rating_outlives_the_page_that_gave_it(tmp_path: Path) -> None:
             first = asyncio.create_task(runtime.memory.mark_inactive(NOBODY, "none"))
             await asyncio.sleep(0)
             await wait_until(lambda: not waiting)
-            given = {"index": 1, "value": ["x"], "liked": True}
-            await tab.join("rate", [], event_data=given)
+            await tab.join("rate", ["2", "like"])
             await wait_until(lambda: len(waiting) == 1)
             (rating,) = waiting
             await tab.close()
@@ -326,7 +327,7 @@ async def test_a_long_conversation_shows_its_end_and_then_more(tmp_path: Path) -
         event = await tab.send("count to 1, 55")  # what is far above is put away again
         assert len(event.value) == 42
         assert event.values[-1][1] == f"{hers}+"
-        event = await tab.run("edit", [], event_data={"index": 40, "value": "count to 2"})
+        event = await tab.run("edit", ["111", "count to 2"])
         assert texts(event.value)[-2:] == ["count to 2", "1, 2."]
 
 

@@ -157,8 +157,7 @@ async def test_a_tab_that_is_behind_changes_no_message_that_it_does_not_show(
         (conversation_id,) = conversations(here)
         two = await browser.open(query=f"?c={conversation_id}")
         await one.send("second")
-        change = {"index": [0, 0], "value": "changed", "previous_value": "first"}
-        event = await two.run(name, [], event_data=change)
+        event = await two.run(name, {"retry": ["1"], "edit": ["1", "changed"]}[name])
         # Whatever it answers, the message that the other tab wrote must not be lost, and
         # what is shown must be what is stored.
         assert ("user", "second", "complete") in conversations(here)[conversation_id]

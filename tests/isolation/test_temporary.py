@@ -92,14 +92,15 @@ async def test_its_last_message_is_answered_once_more_and_edited(tmp_path: Path)
         tab = await begun(alice)
         await say(tab, "first")
         await say(tab, "second")
-        again = await tab.run("retry", [], event_data={"index": 3, "value": "x"})
+        again = await tab.run("retry", ["3"])
         assert texts(again.value, "user") == ["first", "second"]
         assert len(again.value) == 4
-        edited = await tab.run("edit", [], event_data={"index": 2, "value": "third"})
+        edited = await tab.run("edit", ["3", "third"])
         assert texts(edited.value, "user") == ["first", "third"]
         assert here.endpoint.requests[-1].user_texts == ["first", "third"]
-        old = await tab.run("edit", [], event_data={"index": 0, "value": "other"})
-        assert texts(old.value, "user") == ["first", "third"]
+        for name, data in (("edit", ["1", "other"]), ("retry", ["1"]), ("retry", ["9"])):
+            assert (await tab.run(name, data)).error
+        assert texts((await tab.run("redraw", [])).value, "user") == ["first", "third"]
         assert count(tmp_path) == (0, 0, 0)
 
 
@@ -122,9 +123,8 @@ async def test_it_takes_no_files_and_no_ratings_and_has_an_end(tmp_path: Path) -
         tab = await begun(alice)
         assert NO_FILES in ((await say(tab, "hi", orjson.dumps(["x"]).decode())).error or "")
         await say(tab, "hi")
-        liked = {"index": 1, "value": "x", "liked": True}
-        assert "cannot be rated" in ((await tab.run("rate", [], event_data=liked)).error or "")
-        assert "no versions" in ((await tab.run("again", ["1"])).error or "")
+        assert "cannot be rated" in ((await tab.run("rate", ["2", "like"])).error or "")
+        assert "no versions" in ((await tab.run("retry", ["9"])).error or "")
         assert (await tab.run("redraw", [])).value[0]["role"] == "user"
         assert len((await tab.run("join", [])).value) == 2
         (session,) = live_sessions(app.application.runtime).values()

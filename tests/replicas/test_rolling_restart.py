@@ -68,7 +68,7 @@ async def after_a_death(world: Replicas, first: Process, crowd: list[Person]) ->
     lost = [person for person, complete in zip(crowd, whole, strict=True) if not complete]
     assert 0 < len(lost) < PEOPLE  # both replicas had their people
     await asyncio.gather(*(reloaded(person) for person in lost))
-    refused = await lost[0].tab.run("retry", [])
+    refused = await lost[0].tab.run("retry", [""])
     assert "try again in ten seconds" in str(refused.error)
     await world.let_leases_end()
     return lost
@@ -106,7 +106,7 @@ async def reloaded(person: Person) -> None:
 
 async def once_more(world: Replicas, person: Person) -> None:
     """Press Retry and see the whole answer."""
-    retrying = asyncio.create_task(person.tab.run("retry", []))
+    retrying = asyncio.create_task(person.tab.run("retry", [""]))
     await world.endpoint.wait_held(person.asked)
     world.endpoint.release(person.asked)
     event = await retrying

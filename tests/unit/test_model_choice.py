@@ -42,7 +42,7 @@ async def test_a_conversation_keeps_the_model_that_its_user_chose(tmp_path: Path
         await say(tab, "two", None)
         await say(tab, "three", "not-offered")
         await say(tab, "four", "echo")
-        await tab.run("retry", [])
+        await tab.run("retry", [""])
         assert [r.model for r in endpoint.requests] == [
             "memory",
             "memory",

@@ -20,6 +20,7 @@ from cmw_agent.core.events import (
     ToolStarted,
     TurnEvent,
     TurnFinished,
+    TurnStarted,
 )
 from cmw_agent.core.finish_reasons import sentence_for
 from cmw_agent.web.gradio_transport.protocol import edits
@@ -27,7 +28,6 @@ from cmw_agent.web.page import rendering
 from cmw_agent.web.page.drawn_message import DrawnMessage, message
 from cmw_agent.web.page.live_answer import LiveAnswer
 from cmw_agent.web.page.steps import (
-    END_OF_THOUGHTS,
     LEFT_OUT,
     MAX_THOUGHTS_CHARS,
     THINKING,
@@ -67,14 +67,28 @@ def said(value: list[DrawnMessage]) -> list[str]:
     return [item["content"][0]["text"] for item in value]
 
 
+GRADIOS = ("title", "status", "duration")  # of a part's metadata; the rest is the pane's
+
+
+def normal(value: list[DrawnMessage]) -> list[DrawnMessage]:
+    """Return what Gradio makes of drawn parts."""
+    drawn: list[DrawnMessage] = ChatbotDataMessages(root=value).model_dump()
+    return drawn
+
+
+def without_marks(part: DrawnMessage) -> DrawnMessage:
+    metadata = {name: part["metadata"][name] for name in GRADIOS if name in part["metadata"]}
+    return {**part, "metadata": metadata}
+
+
 def test_what_is_drawn_is_gradio_s_own_normal_form() -> None:
-    live = LiveAnswer([message("user", "hi")])
+    live = LiveAnswer([message("user", "hi", {"seq": 1})])
     live.add(ToolStarted("1", "calculate", {"expression": "1"}))
     live.add(ToolFinished("1", "calculate", "1", True, 0.01))
     live.add(TextDelta("one"))
     live.add(TurnFinished("interrupted"))
     value = live.drawn()
-    assert ChatbotDataMessages(root=value).model_dump() == value
+    assert normal(value) == [without_marks(part) for part in value]
 
 
 def test_a_sign_of_life_stands_where_the_answer_will_be() -> None:
@@ -99,7 +113,7 @@ def test_text_and_tools_keep_their_order() -> None:
         live.add(event)
     value = live.drawn()
     assert [said(value)[0], said(value)[-1]] == ["Let me see.", "Done."]
-    titles = [item["metadata"]["title"] for item in value if item["metadata"]]
+    titles = [item["metadata"]["title"] for item in value if "title" in item["metadata"]]
     assert titles == ["⚠️ calculate", "🛠️ current_time"]
 
 
@@ -124,7 +138,7 @@ def test_a_result_cannot_leave_its_fence(result: str) -> None:
     assert text.endswith(f"\n{fences[-1]}\n")
 
 
-def test_each_drawn_message_knows_its_place_and_each_answer_its_rating() -> None:
+def test_each_part_knows_its_message_and_each_answer_its_rating() -> None:
     call = ToolRecord("1", "calculate", {"expression": "1"}, "1", True, 12)
     given = [
         stored("user", "hi", seq=3),
@@ -132,12 +146,14 @@ def test_each_drawn_message_knows_its_place_and_each_answer_its_rating() -> None
         stored("user", "again", seq=7),
         stored("assistant", "whole", seq=8),
     ]
-    assert rendering.seqs(given) == [3, 4, 4, 4, 7, 8]
-    assert len(rendering.seqs(given)) == len(rendering.history(given))
-    assert rendering.feedback(given) == ["Like", None]
     drawn = rendering.history(given)
-    assert rendering.with_ratings(drawn, ["Like", None])["feedback_value"] == ["Like", None]
-    assert rendering.with_ratings(drawn, [None, None]) is drawn
+    marks = [(part["metadata"]["seq"], part["metadata"].get("rating")) for part in drawn]
+    assert marks == [(3, None), *[(4, "like")] * 3, (7, None), (8, None)]
+    live = LiveAnswer(drawn[:-1])
+    events = (TurnStarted("t", "c", 7, 8), ThinkingDelta("hm"), ToolStarted("1", "calculate", {}))
+    for event in (*events, TextDelta("whole"), TurnFinished("interrupted")):
+        live.add(event)
+        assert {part["metadata"]["seq"] for part in live.drawn()[len(drawn) - 1 :]} == {8}
 
 
 def test_a_stored_answer_shows_what_became_of_it() -> None:
@@ -186,7 +202,7 @@ def parts(drawn: list[DrawnMessage]) -> list[tuple[str | None, str]]:
 
 
 def thought(text: str, title: str) -> tuple[str, str]:
-    return f"💭 Thought for {title}", text + END_OF_THOUGHTS
+    return f"💭 Thought for {title}", text
 
 
 def test_thoughts_are_a_step_for_each_model_call_in_their_place() -> None:
@@ -245,7 +261,7 @@ def test_an_update_of_thoughts_sends_what_was_added_and_a_bounded_rest(sizes: li
     step = live.drawn()[0]
     assert len(step["content"][0]["text"]) <= MAX_THOUGHTS_CHARS + len(LEFT_OUT) + 2
     if came <= MAX_THOUGHTS_CHARS:  # what was sent is not sent again
-        assert [change[0] for change in edits(before, live.drawn())] == ["replace", "append", "add"]
+        assert [change[0] for change in edits(before, live.drawn())] == ["replace", "add"]
 
 
 def test_sources_stand_below_the_answer_and_lead_to_the_web_alone() -> None:
@@ -253,11 +269,12 @@ def test_sources_stand_below_the_answer_and_lead_to_the_web_alone() -> None:
     bad = [Source(url, "t") for url in ("javascript:x", "//a.example", 'https://a"b', "")]
     [*_, text, sources] = shown([TextDelta("o"), cited, SourcesCited(tuple(bad)), TextDelta("ne")])
     assert text == (None, "one")
-    safety = 'target="_blank" rel="noopener noreferrer nofollow"'
-    assert re.findall(r"<li>(.*?)</li>", sources[1]) == [
-        f'<a href="https://a.example/?x=1&amp;y=2" {safety}>&lt;i&gt;A&lt;/i&gt; *b*</a>',
-        *["t"] * 4,
+    assert sources[1].splitlines() == [
+        r"1. [\<i\>A\</i\> \*b\*](<https://a.example/?x=1&y=2>)",
+        *[f"{number}. t" for number in range(2, 6)],
     ]
+    [part] = rendering.sources([Source("https://connect.composio.dev/link/x", "t")])
+    assert part["metadata"]["sources"] == [{"title": "t", "url": None}]
 
 
 def test_a_stored_answer_is_drawn_as_it_was_shown() -> None:
@@ -288,7 +305,7 @@ def test_a_stored_answer_is_drawn_as_it_was_shown() -> None:
     drawn = rendering.history([item])
     assert shown(live) == parts(drawn)
     assert drawn[0]["content"][0]["text"] == r"↪️ *a\_1 did not answer; b answered.*"
-    assert ChatbotDataMessages(root=drawn[:3]).model_dump() == drawn[:3]
+    assert normal(drawn) == [without_marks(part) for part in drawn]
     assert [bool(part["options"]) for part in drawn] == [False] * 5 + [True]
 
 

@@ -18,6 +18,8 @@ from playwright.async_api import (
     expect,
 )
 
+# An answer of a model that holds after three tokens: what could still become a link has no brackets.
+HELD = re.compile(r"^You said: \[?gated-3\]?$")
 LOCAL = ("data:", "blob:", "about:")
 # Gradio's script complains of the stream that its own page has just left.
 LEAVING = re.compile("signal is aborted|Connection errored out")
@@ -110,8 +112,9 @@ class ChatPage:
         self.outbox = waiting_messages.get_by_role("listitem")
         self.outbox_status = at.locator(".cmw-outbox-status[role=status]")
         self.offline = at.locator("#cmw-offline")
-        self.versions_error = at.locator(".cmw-versions-error")
-        self.steps = at.locator(".thought-group")
+        self.steps = at.locator(".cmw-step")
+        self.panels = at.locator(".cmw-panel")
+        self.texts = at.locator(".cmw-answer")
         self.toggle = at.locator("#cmw-side-open")
         self.new_chat = at.get_by_role("button", name="New chat", exact=True)
         self.recent = at.get_by_role("navigation", name="Recent conversations")

@@ -6,6 +6,7 @@ from playwright.async_api import expect
 from tests.doubles.openai_server import OpenAIDouble
 from tests.harness import Served, canary
 from tests.service import until_unread
+from tests.web.chat_page import HELD
 from tests.web.conftest import People
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -35,12 +36,12 @@ async def test_a_reload_in_mid_answer_joins_the_running_answer(
     asked, aborted = model.request_count, model.aborted_count
     await page.write("[gated-3] not cut by a reload")
     await model.wait_held("reload")
-    await expect(page.answers).to_have_text(["You said: [gated-3]"])
+    await expect(page.answers).to_have_text([HELD])
     conversation = await page.named()
     await page.page.goto("about:blank")
     await until_unread(app.application.runtime)
     await page.open(f"?c={conversation}")
-    await expect(page.answers).to_have_text(["You said: [gated-3]"])
+    await expect(page.answers).to_have_text([HELD])
     await expect(page.stop).to_be_visible()
     assert page.conversation() == conversation
     model.release("reload")
@@ -58,15 +59,15 @@ async def test_a_second_tab_shows_the_running_answer_and_stops_it_for_both(
     aborted = model.aborted_count
     await page.write("[gated-3] in two tabs")
     await model.wait_held("in two tabs")
-    await expect(page.answers).to_have_text(["You said: [gated-3]"])
+    await expect(page.answers).to_have_text([HELD])
     other = await people.tab_in(page.page.context, app)
     await other.open(f"?c={await page.named()}")
-    await expect(other.answers).to_have_text(["You said: [gated-3]"])
+    await expect(other.answers).to_have_text([HELD])
     await other.stop.click()
     await model.wait_aborted(aborted + 1)
     for shown in (page, other):
         await shown.settled()
-        await expect(shown.answers.first).to_have_text("You said: [gated-3]")
+        await expect(shown.answers.first).to_have_text(HELD)
         await expect(shown.answers.last).to_contain_text("This answer was stopped before its end")
 
 
@@ -123,7 +124,7 @@ async def test_a_new_chat_leaves_a_running_answer_behind(
     page = await people.open(app)
     await page.write("[gated-3] left behind")
     await model.wait_held("left behind")
-    await expect(page.answers).to_have_text(["You said: [gated-3]"])
+    await expect(page.answers).to_have_text([HELD])
     await page.new_chat.click()
     await page.page.wait_for_url(lambda url: "c=" not in url)
     await page.settled()
@@ -132,7 +133,7 @@ async def test_a_new_chat_leaves_a_running_answer_behind(
     await expect(page.questions).to_have_text(["something new"])
     await page.recent.get_by_role("link", name="left behind").click()
     await page.filled()
-    await expect(page.answers).to_have_text(["You said: [gated-3]"])
+    await expect(page.answers).to_have_text([HELD])
     model.release("left behind")
     await page.settled()
     await expect(page.answers).to_have_text(["You said: [gated-3] left behind"])

@@ -14,7 +14,7 @@ from tests.web.conftest import People
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 BROKEN = ("net::ERR", "http 503: .*/(readyz|queue/join)", "status of 503")
-NOT_SENT = "The edit could not be sent. Its text is in the message box."
+LOST = "There is no connection. Please submit this once it is back."
 
 
 async def attach(page: ChatPage, name: str, content: str) -> None:
@@ -27,7 +27,7 @@ async def attach(page: ChatPage, name: str, content: str) -> None:
     await expect(page.frame.locator(".cmw-chip progress")).to_have_count(0)
 
 
-async def test_an_edit_that_is_saved_without_a_network_goes_into_the_box(
+async def test_an_edit_that_is_submitted_without_a_network_stays_and_outlives_the_page(
     app: Served, people: People
 ) -> None:
     people.watch.tolerates(*BROKEN)
@@ -38,8 +38,8 @@ async def test_an_edit_that_is_saved_without_a_network_goes_into_the_box(
         await expect(page.offline).to_be_visible()
         await page.box.fill("and a draft")
         await page.edit_last("as it is to be")
-        await expect(page.box).to_have_value("as it is to be\n\nand a draft")
-        await expect(page.versions_error).to_have_text(NOT_SENT)
+        await expect(page.log.get_by_role("alert")).to_have_text(LOST)
+        await expect(page.log.get_by_role("textbox")).to_have_value("as it is to be")
         network.restore()
         await expect(page.offline).to_be_hidden()
         await expect(page.questions).to_have_text(["as it was"])
@@ -49,7 +49,7 @@ async def test_an_edit_that_is_saved_without_a_network_goes_into_the_box(
         await people.leave()
 
 
-async def test_an_edit_that_the_full_app_cannot_take_goes_into_the_box(
+async def test_an_edit_that_the_full_app_cannot_take_stays_in_its_editor(
     model: OpenAIDouble, people: People, tmp_path: Path
 ) -> None:
     people.watch.tolerates(*BROKEN)
@@ -60,11 +60,13 @@ async def test_an_edit_that_the_full_app_cannot_take_goes_into_the_box(
         await other.write(f"[gated-0] {word}")
         await model.wait_held(word)
         await page.edit_last("as it is to be")
-        await expect(page.box).to_have_value("as it is to be")
-        await expect(page.versions_error).to_have_text(NOT_SENT)
-        await expect(page.questions).to_have_text(["as it was"])
+        await expect(page.frame.locator(".cmw-pane-alert")).not_to_be_empty()
+        await expect(page.log.get_by_role("textbox")).to_have_value("as it is to be")
         model.release(word)
         await other.settled()
+        await page.log.get_by_role("button", name="Submit", exact=True).click()
+        await expect(page.questions).to_have_text(["as it is to be"])
+        await page.settled()
         await people.leave()
 
 

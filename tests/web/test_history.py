@@ -144,11 +144,15 @@ async def test_an_answer_stays_rated_after_a_reload(app: Served, people: People)
     conversation = page.conversation()
     assert conversation is not None
     await page.button("Like").click()
-    await expect(page.log.get_by_role("button", name="Liked")).to_have_count(1)
+    await expect(
+        page.log.get_by_role("button", name="Like", exact=True, pressed=True)
+    ).to_have_count(1)
     # Gradio draws it before the server has heard of it.
     await wait_until(lambda: "like" in ratings(app, conversation))
     await page.reload()
-    await expect(page.log.get_by_role("button", name="Liked")).to_have_count(1)
+    await expect(
+        page.log.get_by_role("button", name="Like", exact=True, pressed=True)
+    ).to_have_count(1)
 
 
 async def test_earlier_messages_come_when_they_are_asked_for(app: Served, people: People) -> None:

@@ -7,7 +7,7 @@ from playwright.async_api import expect
 
 from tests.doubles.openai_server import OpenAIDouble
 from tests.harness import Served, canary
-from tests.web.chat_page import ChatPage
+from tests.web.chat_page import HELD, ChatPage
 from tests.web.conftest import People
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -49,7 +49,7 @@ async def test_anothers_hash_and_conversation_open_nothing(
     secret = canary()
     await alice.write(f"[gated-3] {secret} is mine")
     await model.wait_held(secret)
-    await expect(alice.answers).to_have_text(["You said: [gated-3]"])
+    await expect(alice.answers).to_have_text([HELD])
     stolen, conversation = alice.session_hash, await alice.named()
     assert stolen != bob.session_hash
 

@@ -204,20 +204,21 @@ async def test_the_keyboard_reaches_everything(demo: Served, people: People) -> 
         "Sidebar",
         "What is 2 * 3?",
         "Begin a new chat",
+        "Conversation",
         "Copy message",
         "Edit",
-        "🛠️ calculate",
-        "Fork from here",
+        "calculate",
         "Copy message",
         "Retry",
-        "Dislike",
+        "Fork from here",
         "Like",
+        "Dislike",
         "Attach files",
         "Message",
         "Send",
     ]
     await page.log.get_by_role("button", name=re.compile("calculate")).press("Enter")
-    await expect(page.steps).to_contain_text(re.compile(r"Result\s+6"))
+    await expect(page.steps.locator("pre").last).to_have_text("6")
 
 
 async def test_what_a_closed_sidebar_holds_is_out_of_reach(demo: Served, people: People) -> None:

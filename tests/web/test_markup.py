@@ -72,19 +72,21 @@ FOUND = """() => {
     const refused = `form, input, textarea, select, option, dialog, style, link, meta, base, iframe,
         object, embed, script, video, audio, picture, source, svg:not(.cmw-none), math, canvas,
         fieldset, legend, label, meter, progress, template, [style], [id], [name], [popover],
-        [form], [formaction], [ping], [srcset], [background], [poster], [autofocus], [tabindex]`;
-    for (const message of document.querySelectorAll("#cmw-chat [data-testid=user] .md, #cmw-chat [data-testid=bot] .md")) {
+        [form], [formaction], [ping], [srcset], [background], [poster], [autofocus]`;
+    for (const message of document.querySelectorAll("#cmw-chat :is(.cmw-own, .cmw-answer)")) {
         for (const node of message.querySelectorAll("*")) {
-            if (node.closest(".katex, .katex-display, .katex-error")) continue; // drawn by KaTeX itself
-            if (node.closest("button.copy_code_button[title=copy]")) { // the page's own, see below
-                const button = node.closest("button");
-                const own = button.matches(".code_wrap > button:first-child") && !button.textContent.trim();
-                if (!own || button.attributes.length !== 3) found.push(button.outerHTML.slice(0, 200));
+            if (node.closest("math")) continue; // drawn by KaTeX itself
+            if (node.localName === "button") { // the page's own, beside code
+                const own = node.matches(".cmw-code-bar > [type=button]:is(.cmw-code-wrap, .cmw-code-copy)");
+                if (!own) found.push(node.outerHTML.slice(0, 200));
                 continue;
             }
-            if (node.matches(refused) || node.matches("button")) found.push(node.outerHTML.slice(0, 200));
-            if (/fixed|absolute|inset|cmw-account/.test(node.className)) found.push(node.className);
-            if (node.localName === "img" && !/^(data:image\\/(png|gif)|blob:)/.test(node.src)) found.push(node.src);
+            const scrolls = node.matches("pre.cmw-code[tabindex='0'], .cmw-table[tabindex='0']");
+            if (node.matches(refused) || (node.hasAttribute("tabindex") && !scrolls)) found.push(node.outerHTML.slice(0, 200));
+            if (/(^| )(?!cmw-|hljs|katex|language-|[a-z]+_( |$))/.test(node.className) && node.className) found.push(node.className);
+            if (/cmw-account/.test(node.className)) found.push(node.className);
+            if (node.localName === "img" && !/^(data:image\\/(png|gif|svg\\+xml)|blob:)/.test(node.src)) found.push(node.src);
+            if (message.matches(".cmw-own") && !node.matches("a, span")) found.push(node.outerHTML.slice(0, 200));
         }
     }
     return found;
@@ -126,7 +128,7 @@ async def test_no_message_holds_a_form_or_asks_for_anything(app: Served, people:
         for start in range(0, len(payloads), 18):  # the page shows the last 40 messages
             part = payloads[start : start + 18]
             await stored(app, page, part)
-            await expect(page.log.locator("[data-testid=bot] .md")).to_have_count(len(part))
+            await expect(page.texts).to_have_count(len(part))
             assert await page.frame.evaluate(FOUND) == []
         assert foreign.requests == []
     assert asked == []
@@ -150,14 +152,14 @@ async def test_what_an_answer_may_look_like_stays(app: Served, people: People) -
         f"```python\nprint('<form>')\n```\n\n$$x^2$$\n\n![dot]({PIXEL}) ![far](https://example.com/y)"
     )
     await stored(app, page, [text])
-    answer = page.log.locator("[data-testid=bot] .md")
-    for selector in ("h1", "strong", "em", "table td", "li", ".katex", f"img[src='{PIXEL}']"):
+    answer = page.texts
+    for selector in ("h1", "strong", "em", "table td", "li", "math", f"img[src='{PIXEL}']"):
         await expect(answer.locator(selector).first).to_be_attached()
     await expect(answer.locator("a[href='https://example.com/x']")).to_have_text("link")
     await expect(answer.locator("a[href='https://example.com/y']")).to_have_text("far")
     await expect(answer.locator("pre code")).to_contain_text("print('<form>')")
-    await expect(answer.locator(".code_wrap > button.copy_code_button")).to_be_attached()
-    await expect(answer).to_contain_text("☑ done")
+    await expect(answer.locator(".cmw-code-bar > .cmw-code-copy")).to_be_attached()
+    await expect(answer.locator("li.cmw-task")).to_contain_text("done")
     assert await page.frame.evaluate(FOUND) == []
 
 
@@ -181,7 +183,7 @@ async def test_a_picture_that_its_user_attached_is_fetched_and_drawn(
     picture = page.log.get_by_alt_text("dot.gif")
     await expect(picture).to_have_attribute("src", re.compile("^blob:"))
     await expect(picture).to_have_js_property("naturalWidth", 1)
-    assert await page.log.locator("[data-testid=user] .md img").count() == 0
+    assert await page.questions.locator("img").count() == 0
 
 
 async def test_a_picture_that_a_text_names_is_fetched_by_no_one_until_it_is_clicked(
@@ -199,7 +201,7 @@ async def test_a_picture_that_a_text_names_is_fetched_by_no_one_until_it_is_clic
     asked: list[str] = []
     page.page.on("request", lambda r: asked.append(r.url) if "/files/" in r.url else None)
     await stored(app, page, [f"![dot](files/{file.file_id})"])
-    answer = page.log.locator("[data-testid=bot] .md")
+    answer = page.texts
     await expect(answer.get_by_role("link", name="dot")).to_have_attribute(
         "href", f"files/{file.file_id}"
     )

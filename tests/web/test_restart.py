@@ -12,6 +12,7 @@ from tests.ports import free_port
 from tests.processes import HOUSE, started
 from tests.rows import messages
 from tests.service import wait_until
+from tests.web.chat_page import HELD
 from tests.web.conftest import People, by_message
 
 pytestmark = [
@@ -39,7 +40,7 @@ async def test_after_a_kill_and_a_restart_the_page_goes_on_where_it_was(
             await page.ask("kept before the end")
             await page.write("[gated-3] lost in the middle")
             await endpoint.wait_held("lost")
-            await expect(page.answers.last).to_have_text("You said: [gated-3]")
+            await expect(page.answers.last).to_have_text(HELD)
             # The partial text is stored every few seconds.
             await wait_until(lambda: "You said: [gated-3]" in stored(tmp_path))
             people.watch.tolerates("net::ERR", "uncaught", "error:")
@@ -50,7 +51,7 @@ async def test_after_a_kill_and_a_restart_the_page_goes_on_where_it_was(
             await expect(page.questions).to_have_text(
                 ["kept before the end", "[gated-3] lost in the middle"]
             )
-            await expect(page.answers.nth(1)).to_have_text("You said: [gated-3]")
+            await expect(page.answers.nth(1)).to_have_text(HELD)
             await expect(page.answers.last).to_contain_text(re.compile("stopped before its end"))
             await page.button("Retry").click()
             await endpoint.wait_held("lost")

@@ -62,7 +62,7 @@ async def test_a_page_that_comes_back_to_a_running_answer_joins_it(
     await expect(page.questions).to_have_text([questions[two]])
     await page.stop.click()
     await page.settled()
-    await expect(page.log).to_contain_text("⏸")
+    await expect(page.log).to_contain_text("This answer was stopped")
     model.release(two)
     assert [len(model.matching(word)) for word in (one, two)] == [1, 1]
     assert await page.page.evaluate("window.isSamePage")

@@ -51,7 +51,7 @@ async def test_an_earlier_answer_is_given_again(app: Served, people: People) -> 
     page = await people.open(app)
     await page.ask("one")
     await page.ask("two")
-    await pressed(page, "Retry this answer")
+    await pressed(page, "Retry", nth=0)
     await expect(page.questions).to_have_text(["one"])
     await page.settled()
     await expect(page.log.get_by_text("2/2", exact=True)).to_have_count(1)

@@ -63,7 +63,6 @@ log = get_logger(__name__)
 
 HEARTBEAT_SECONDS = 15.0
 EVENTS_AT_ONCE = 16  # of one session
-EVENT_FIELDS = ("index", "value", "previous_value")  # those that Gradio's classes insist on
 ENDED = "You have signed in or out since; please reload the page."
 SUPERSEDED = "The page has connected again since it sent this."
 RESTARTS = "The app restarts; please try again in a moment."
@@ -75,11 +74,10 @@ class PageEvent:
 
     Attributes:
         name: The event's `api_name`.
-        handler: Takes the inputs, the request and, where there is an `event`, its own data;
-            returns the outputs (a tuple where there are several) or generates them.
+        handler: Takes the inputs and the request; returns the outputs (a tuple where there are
+            several) or generates them.
         inputs: How many inputs it takes.
         outputs: How many outputs it has.
-        event: Gradio's class of the event's data, if it has any.
         starts_turn: Whether it begins a turn, so that limits count it.
     """
 
@@ -87,7 +85,6 @@ class PageEvent:
     handler: Callable[..., Any]
     inputs: int
     outputs: int
-    event: type[gr.EventData] | None = None
     starts_turn: bool = False
 
 
@@ -218,10 +215,6 @@ class EventServer:
             return _answer(429, "This page asks too much at once.", {"retry-after": "1"})
         gr_request = gr.Request(request=request, session_hash=key)
         arguments = [*data, gr_request]
-        if function.event is not None:
-            sent = body.get("event_data")
-            data = sent if isinstance(sent, dict) else {}
-            arguments.append(function.event(None, dict.fromkeys(EVENT_FIELDS) | data))
         call = EventCall(function, arguments, from_page=type(body.get("trigger_id")) is int)
         return JSONResponse({"event_id": self._start(key, buffer, call)})
 

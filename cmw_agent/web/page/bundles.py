@@ -16,7 +16,7 @@ from cmw_agent.web.page.side_styles import SIDE
 
 STATIC: Final = Path(__file__).parent / "static"
 # Before anything is drawn: who visits, the connection, and how the user wants the page to look.
-FIRST_SCRIPTS: Final = ("visitor", "connection", "preferences", "markup")
+FIRST_SCRIPTS: Final = ("visitor", "connection", "preferences")
 SCRIPTS: Final = (
     "parts",
     "browser_store",
@@ -31,15 +31,12 @@ SCRIPTS: Final = (
     "menus",
     "history",
     "files",
-    "pictures",
     "connections",
     "approvals",
-    "thinking",
     "welcome",
     "effort",
     "header",
     "shares",
-    "versions",
     "temporary",
     "switching",
     "attention",

@@ -35,7 +35,6 @@ EVENTS = frozenset(
         "chat",
         "earlier",
         "rate",
-        "again",
         "redraw",
     }
 )
@@ -47,8 +46,8 @@ JS_BUSY = "() => window.cmw.busy()"
 JS_IDLE = "(shown) => window.cmw.idle(shown)"
 JS_RECEIPT = "(receipt) => window.cmw.receipt(receipt)"
 JS_REFUSED = "() => window.cmw.refused()"
-JS_UNEDITED = "(shown) => window.cmw.unedited(shown)"
-JS_CHOSEN = "() => window.cmw.chosenMessage()"
+JS_CHOSEN = "() => window.cmw.pane.chosen()"
+JS_UNRATED = "() => window.cmw.pane.unrated()"
 JS_OPENED = "(id, model, effort) => window.cmw.opened(id, model, effort)"
 JS_LEAVE = "() => window.cmw.leave()"
 JS_SWITCHED = "(id, model, effort, at) => window.cmw.switched(id, model, effort, at)"
@@ -78,7 +77,10 @@ class _Components:
     model: gr.Dropdown
     earlier: gr.Button
     join: gr.Button
-    again: gr.Button
+    retry: gr.Button
+    edit: gr.Button
+    rate: gr.Button
+    proceed: gr.Button
     redraw: gr.Button
     new: gr.Button
     post: gr.Button
@@ -128,21 +130,12 @@ def _layout(models: Models, profiles: Sequence[AgentProfile], look: Look) -> _Co
             label="Model",
             visible=False,  # the header has a control of its own
         )
-        earlier = gr.Button("Show earlier messages", size="sm", elem_id="cmw-earlier")
+        earlier = gr.Button("Show earlier messages", visible="hidden", elem_id="cmw-earlier")
         # Its script presses it where an answer is being written that the page does not show yet.
-        join = gr.Button("Show the running answer", elem_id="cmw-join")
-        chat = gr.Chatbot(
-            elem_id="cmw-chat",
-            show_label=False,
-            label="Conversation",
-            height="100%",
-            layout="bubble",
-            buttons=["copy"],
-            editable="user",
-            sanitize_html=True,
-            allow_tags=False,
-            feedback_options=("Like", "Dislike"),
-        )
+        join = gr.Button("Show the running answer", visible="hidden", elem_id="cmw-join")
+        gr.HTML('<div id="cmw-pane"></div>', elem_id="cmw-chat", padding=False)
+        # Never drawn: programs read it, and the pane draws the value that is sent for it.
+        chat = gr.Chatbot(label="Conversation", visible=False)
         message_input = gr.Textbox(
             elem_id="cmw-input",
             show_label=False,
@@ -155,14 +148,16 @@ def _layout(models: Models, profiles: Sequence[AgentProfile], look: Look) -> _Co
             submit_btn=True,
             stop_btn=True,  # the style sheet shows one of the two
         )
-        # pressed by the script that draws versions
-        again = gr.Button("Answer again", elem_id="cmw-again")
-        redraw = gr.Button("Show the version", elem_id="cmw-redraw")
         key = gr.Textbox(visible=False)
         conversation = gr.Textbox(visible=False)
         files = gr.Textbox(visible=False)
         at = gr.Textbox(visible=False)
         # Pressed and read by the page's scripts alone.
+        retry = gr.Button("Answer again", visible="hidden", elem_id="cmw-retry")
+        edit = gr.Button("Edit", visible="hidden", elem_id="cmw-edit")
+        rate = gr.Button("Rate", visible="hidden", elem_id="cmw-rate")
+        proceed = gr.Button(CONTINUE, visible="hidden", elem_id="cmw-continue")
+        redraw = gr.Button("Show the version", visible="hidden", elem_id="cmw-redraw")
         post = gr.Button("Post", visible="hidden", elem_id="cmw-post")
         receipt = gr.Textbox(visible="hidden", elem_id="cmw-receipt")
         reopen = gr.Button("Reopen", visible="hidden", elem_id="cmw-reopen")
@@ -177,7 +172,10 @@ def _layout(models: Models, profiles: Sequence[AgentProfile], look: Look) -> _Co
         model=model,
         earlier=earlier,
         join=join,
-        again=again,
+        retry=retry,
+        edit=edit,
+        rate=rate,
+        proceed=proceed,
         redraw=redraw,
         new=new,
         post=post,
@@ -227,7 +225,7 @@ def _on_join(components: _Components, handlers: Handlers) -> None:
 
 
 def _on_send(components: _Components, handlers: Handlers) -> None:
-    posted, pressed = components.post.click, components.chat.option_select
+    posted, pressed = components.post.click, components.proceed.click
     for trigger, take in ((posted, JS_TAKE), (pressed, JS_CONTINUE)):
         _before(trigger)
         send = trigger(
@@ -250,7 +248,9 @@ def _on_send(components: _Components, handlers: Handlers) -> None:
 
 
 def _on_change(components: _Components, handlers: Handlers) -> None:
-    components.chat.like(handlers.rate, None, None, **PRIVATE_EVENT)
+    chosen = [components.key, components.files]
+    rated = components.rate.click(handlers.rate, chosen, None, js=JS_CHOSEN, **PRIVATE_EVENT)
+    rated.failure(None, None, None, js=JS_UNRATED, api_visibility="private")
     shown = [components.chat, components.conversation]
     for button, handler in (
         (components.earlier, handlers.earlier),
@@ -260,26 +260,14 @@ def _on_change(components: _Components, handlers: Handlers) -> None:
             None, [components.conversation], None, js=JS_OPENED, api_visibility="private"
         )
     components.message_input.stop(handlers.stop, None, None, **PRIVATE_EVENT)
-    _on_regenerate(components.chat.retry, components, handlers.retry)
-    _on_regenerate(components.chat.edit, components, handlers.edit, failed=JS_UNEDITED)
-    _on_regenerate(components.again.click, components, handlers.again, [components.key], JS_CHOSEN)
-
-
-def _on_regenerate(
-    trigger: Callable[..., gr.events.Dependency],
-    components: _Components,
-    handler: Callable[..., Any],
-    inputs: Sequence[gr.Textbox] = (),
-    script: str | None = None,
-    *,
-    failed: str = JS_IDLE,
-) -> None:
-    """Let an event answer a message again; where that fails, `failed` runs in the browser."""
-    _before(trigger)
-    shown = [components.chat, components.conversation]
-    event = trigger(handler, list(inputs) or None, shown, js=script, **PRIVATE_EVENT)
-    _after(event, components)
-    event.failure(None, [components.conversation], None, js=failed, api_visibility="private")
+    for button, answer, inputs in (
+        (components.retry, handlers.retry, chosen[:1]),
+        (components.edit, handlers.edit, chosen),
+    ):
+        _before(button.click)
+        event = button.click(answer, inputs, shown, js=JS_CHOSEN, **PRIVATE_EVENT)
+        _after(event, components)
+        event.failure(None, [components.conversation], None, js=JS_IDLE, api_visibility="private")
 
 
 def _before(trigger: Callable[..., gr.events.Dependency]) -> None:
@@ -292,21 +280,15 @@ def _after(event: gr.events.Dependency, components: _Components) -> None:
     event.then(None, [components.conversation], None, js=JS_IDLE, api_visibility="private")
 
 
-def _event_of(name: str) -> type[gr.EventData] | None:
-    """Return the class of the event data that a handler takes; None where it takes none."""
-    return {"edit": gr.EditData, "rate": gr.LikeData}.get(name)
-
-
 def page_events(demo: gr.Blocks, handlers: Handlers) -> dict[int, PageEvent]:
     """Return the page's events by Gradio's function index, for the event server."""
-    turns = ("send", "retry", "edit", "again", "chat")
+    turns = ("send", "retry", "edit", "chat")
     return {
         index: PageEvent(
             name=block.name,
             handler=getattr(handlers, block.name),
             inputs=len(block.inputs),
             outputs=len(block.outputs),
-            event=_event_of(block.name),
             starts_turn=block.name in turns,
         )
         for index, block in demo.fns.items()

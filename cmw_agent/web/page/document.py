@@ -55,9 +55,11 @@ class PageDocument:
     Args:
         profiles: The agents that everybody may use, the first one where none is named.
         look: The look of the page where nobody may use any agent before a sign-in.
+        more_tags: The tags of further scripts and styles of the app's own.
     """
 
-    def __init__(self, profiles: Sequence[AgentProfile], look: Look) -> None:
+    def __init__(self, profiles: Sequence[AgentProfile], look: Look, more_tags: bytes) -> None:
+        self._more_tags = more_tags
         self._parts: Mapping[str, tuple[bytes, bytes]] = {
             item.id: (_head(look_of(item.look, item)), _first_picture(item.look))
             for item in profiles
@@ -80,7 +82,7 @@ class PageDocument:
         page = PREVIEW_TAG.sub(b"", MANIFEST_TAG.sub(b"", page, count=1))
         page = STYLE.sub(b"", VIEWPORT_TAG.sub(VIEWPORT, page, count=1), count=1)
         # Gradio adds a custom head only after its own script has begun to fetch.
-        page = BASE_TAG.sub(lambda match: match.group() + head, page, count=1)
+        page = BASE_TAG.sub(lambda match: match.group() + head + self._more_tags, page, count=1)
         return BODY_TAG.sub(lambda match: match.group() + body, page, count=1)
 
 

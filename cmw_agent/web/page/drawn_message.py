@@ -1,4 +1,9 @@
-"""One message of a Gradio Chatbot, in Gradio's own normal form."""
+"""One part of a message, in the normal form of Gradio's Chatbot.
+
+The page's own pane (``frontend/src/pane``) draws the parts. What it needs beside a part's text
+stands in the part's metadata, under keys of the app's own: the ``kind`` of the part where it is no
+plain text, the ``seq`` of the stored message, and what belongs to the kind.
+"""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -22,7 +27,7 @@ def message(
         role: ``user`` or ``assistant``.
         text: Markdown.
         metadata: With a title, the message is a collapsible step.
-        options: Labels of the buttons below the message; Gradio shows them below the last one only.
+        options: Labels of the buttons below the message.
     """
     return {
         "role": role,
@@ -30,6 +35,16 @@ def message(
         "content": [{"type": "text", "text": text}],
         "options": [{"value": label, "label": label} for label in options] or None,
     }
+
+
+def marked(part: DrawnMessage, **marks: Any) -> DrawnMessage:
+    """Return a part with further marks in its metadata."""
+    return {**part, "metadata": {**(part["metadata"] or {}), **marks}}
+
+
+def seq_of(part: DrawnMessage) -> int | None:
+    """Return the seq of the stored message that a part is of; None without one."""
+    return (part["metadata"] or {}).get("seq")
 
 
 def label(name: str) -> str:

@@ -1,26 +1,36 @@
 """The handlers of the page's events; each works on its own session, and on no other."""
 
 import asyncio
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import gradio as gr
 
 from cmw_agent.chat.turn import SETTLE_SECONDS
 from cmw_agent.core.errors import NotFoundError
 from cmw_agent.core.store_errors import mapped_store_errors
-from cmw_agent.web.page import rendering
 from cmw_agent.web.page.opening_handlers import OpeningHandlers
-from cmw_agent.web.page.page_request import identify, message_index
+from cmw_agent.web.page.page_request import identify, message_seq
 from cmw_agent.web.page.sending_handlers import SendingHandlers
 from cmw_agent.web.page.temporary import NO_RATING, temporary_chat
 from cmw_agent.web.page.version_handlers import VersionHandlers
+from memory.records import Feedback
+
+RATINGS: Mapping[str, Feedback] = MappingProxyType({"like": "like", "dislike": "dislike"})
 
 
 class Handlers(OpeningHandlers, SendingHandlers, VersionHandlers):
     """The page's event handlers, each named as its event; the app's event server calls them."""
 
-    async def rate(self, request: gr.Request, rating: gr.LikeData) -> None:
-        """Store the user's rating of an answer, even if the page closes meanwhile."""
-        storing = asyncio.create_task(self._rate(request, rating), name="rating")
+    async def rate(self, seq: object, rating: object, request: gr.Request) -> None:
+        """Store the user's rating of an answer, even if the page closes meanwhile.
+
+        Args:
+            seq: The answer's seq, as text.
+            rating: ``like`` or ``dislike``; anything else takes the rating back.
+            request: The page's request.
+        """
+        storing = asyncio.create_task(self._rate(seq, rating, request), name="rating")
         try:
             await asyncio.shield(storing)
         except asyncio.CancelledError:
@@ -29,19 +39,17 @@ class Handlers(OpeningHandlers, SendingHandlers, VersionHandlers):
         finally:
             storing.cancel()
 
-    async def _rate(self, request: gr.Request, rating: gr.LikeData) -> None:
+    async def _rate(self, seq: object, rating: object, request: gr.Request) -> None:
         session = await self._session(request, adopt=True)
         if temporary_chat(session) is not None:
             raise NotFoundError(NO_RATING)
         page = await self._page(session)
-        index = message_index(rating)
-        if index is None or not 0 <= index < len(page.seqs):
+        answer = message_seq(seq)
+        if answer is None or answer not in page.seqs:
             raise NotFoundError("This answer was not found; please reload the page.")
-        liked: object = rating.liked
-        feedback = rendering.FEEDBACK.get(liked) if isinstance(liked, bool | str) else None
-        await self._runtime.history.rate(
-            session.principal, page.conversation_id, page.seqs[index], feedback
-        )
+        feedback = RATINGS.get(rating) if isinstance(rating, str) else None
+        await self._runtime.history.rate(session.principal, page.conversation_id, answer, feedback)
+        page.rate(answer, feedback)
 
     async def stop(self, request: gr.Request) -> None:
         """Stop the running answer; what has come of it is stored."""

@@ -19,9 +19,10 @@ from cmw_agent.core.events import (
     ToolStarted,
     TurnEvent,
     TurnFinished,
+    TurnStarted,
 )
 from cmw_agent.web.page import rendering
-from cmw_agent.web.page.drawn_message import DrawnMessage, message
+from cmw_agent.web.page.drawn_message import DrawnMessage, marked, message
 from cmw_agent.web.page.steps import (
     MAX_THOUGHTS_CHARS,
     link_button,
@@ -53,10 +54,14 @@ class LiveAnswer:
     Args:
         before: The drawn messages above the answer, the user's question included.
         clock: Returns a time in seconds.
+        seq: The answer's seq, where it is known before the turn has begun.
     """
 
     def __init__(
-        self, before: Sequence[DrawnMessage], clock: Callable[[], float] = time.monotonic
+        self,
+        before: Sequence[DrawnMessage],
+        clock: Callable[[], float] = time.monotonic,
+        seq: int | None = None,
     ) -> None:
         self._before = list(before)
         self._clock = clock
@@ -70,42 +75,51 @@ class LiveAnswer:
         self._cited: list[DrawnMessage] = []  # drawn below all parts
         self._switched: tuple[int, str] | None = None
         self._end: list[DrawnMessage] = []
+        self._marks = {} if seq is None else {"seq": seq}
 
     def add(self, event: TurnEvent) -> None:
         """Apply one event of the turn."""
         match event:
             case TextDelta(text):
                 self._append_text(text)
+            case TurnStarted():
+                self._marks = {"seq": event.answer_seq}
             case ThinkingDelta(text):
                 self._append_thoughts(text)
             case TextWasThinking(length):
                 self._move_to_thoughts(length)
             case SourcesCited(sources):
                 self._sources += sources
-                self._cited = rendering.sources(self._sources)
+                self._cited = self._marked(rendering.sources(self._sources))
             case PictureStored(file_id, name):
                 self._text = ""
-                self._parts.append(rendering.picture(file_id, name))
+                self._parts.extend(self._marked([rendering.picture(file_id, name)]))
             case ModelSwitched(failed, model):
                 self._draw_switch(failed, model)
             case TurnFinished(outcome, sentence, error_id, _, reason):
                 self._end_call()
-                self._end = rendering.note(outcome, sentence, error_id, reason)
+                self._end = self._marked(rendering.note(outcome, sentence, error_id, reason))
             case _:
                 self._add_tool_event(event)
 
     def drawn(self) -> list[DrawnMessage]:
         """Return the Chatbot's current value."""
         if not self._parts and not self._end:
-            return [*self._before, message("assistant", rendering.WAITING), *self._cited]
+            return [*self._before, *self._marked([rendering.waiting()]), *self._cited]
         return [*self._before, *self._parts, *self._cited, *self._end]
+
+    def _marked(self, parts: Sequence[DrawnMessage]) -> list[DrawnMessage]:
+        return [marked(part, **self._marks) for part in parts]
+
+    def _set(self, index: int, part: DrawnMessage) -> None:
+        [self._parts[index]] = self._marked([part])
 
     def _add_tool_event(self, event: TurnEvent) -> None:
         match event:
             case ToolStarted(call_id, name, arguments):
                 self._end_call()
                 self._steps[call_id] = (len(self._parts), event)
-                self._parts.append(tool_step(name, arguments))
+                self._parts.extend(self._marked([tool_step(name, arguments)]))
             case ApprovalRequested(call_id, name):
                 self._redraw_step(call_id, name, awaits_approval=True)
             case ApprovalSettled(call_id, _, arguments):
@@ -118,15 +132,16 @@ class LiveAnswer:
                 index, call = self._steps.pop(call_id, (len(self._parts), None))
                 arguments = call.arguments if call is not None else {}
                 drawn = tool_step(name, arguments, result, ok=ok, seconds=seconds)
-                self._parts[index : index + 1] = [drawn]
+                self._parts[index : index + 1] = self._marked([drawn])
                 if link and (button := link_button(link)) is not None:
-                    self._parts.append(button)
+                    self._parts.extend(self._marked([button]))
 
     def _redraw_step(self, call_id: str, name: str, *, awaits_approval: bool = False) -> None:
         self._end_call()
         if (step := self._steps.get(call_id)) is not None:
             index, started = step
-            self._parts[index] = tool_step(name, started.arguments, awaits_approval=awaits_approval)
+            step_now = tool_step(name, started.arguments, awaits_approval=awaits_approval)
+            self._set(index, step_now)
 
     def _append_text(self, text: str) -> None:
         if self._thoughts is not None:
@@ -139,7 +154,7 @@ class LiveAnswer:
 
     def _draw_text(self) -> None:
         text = unlink_composio(self._text.lstrip("\n"))
-        self._parts[self._text_index] = message("assistant", text)
+        self._parts[self._text_index] = message("assistant", text, self._marks)
 
     def _append_thoughts(self, text: str) -> None:
         # One step for each model call: some servers send thoughts and text in turn.
@@ -147,13 +162,13 @@ class LiveAnswer:
             self._thoughts = _Thoughts(len(self._parts), self._clock())
             self._parts.append(message("assistant", ""))
         self._thoughts.shown += text
-        self._parts[self._thoughts.index] = self._thoughts.drawn()
+        self._set(self._thoughts.index, self._thoughts.drawn())
 
     def _close_thoughts(self) -> None:
         thoughts = self._thoughts
         if thoughts is not None and thoughts.seconds is None:
             thoughts.seconds = self._clock() - thoughts.since
-            self._parts[thoughts.index] = thoughts.drawn()
+            self._set(thoughts.index, thoughts.drawn())
 
     def _move_to_thoughts(self, length: int) -> None:
         """Move the last `length` characters of the text into the step of the thoughts."""
@@ -172,7 +187,7 @@ class LiveAnswer:
             del self._parts[self._text_index]
             self._thoughts.index -= self._thoughts.index > self._text_index
         self._thoughts.seconds = self._clock() - self._thoughts.since
-        self._parts[self._thoughts.index] = self._thoughts.drawn()
+        self._set(self._thoughts.index, self._thoughts.drawn())
 
     def _end_call(self) -> None:
         """End what has come of the present model call."""
@@ -185,4 +200,4 @@ class LiveAnswer:
             self._switched = (len(self._parts), failed)
             self._parts.append(message("assistant", ""))
         index, first = self._switched
-        self._parts[index] = rendering.model_switch(first, model)
+        self._set(index, rendering.model_switch(first, model))

@@ -13,14 +13,14 @@ from cmw_agent.core.errors import UserError
 from cmw_agent.web.gradio_transport.protocol import UNCHANGED, Notice
 from cmw_agent.web.page import rendering
 from cmw_agent.web.page.base_handlers import BaseHandlers
-from cmw_agent.web.page.drawn_message import message
-from cmw_agent.web.page.page_request import hit_seq
+from cmw_agent.web.page.drawn_message import marked
+from cmw_agent.web.page.page_request import message_seq
 from cmw_agent.web.page.page_view import RUNNING, Shown, load_view, load_view_from
 from cmw_agent.web.page.temporary import temporary_chat
 from cmw_agent.web.page.turn_view import stored_updates
 
 Opened = tuple[Any, str, Any, Any]  # messages, `PageView.shown_id`, model, effort
-Switched = tuple[Any, Any, Any, Any, str]  # the same, and the index of a drawn message, or none
+Switched = tuple[Any, Any, Any, Any, str]  # the same, and the seq of the message to show, or none
 
 MAX_SHOWN = 400  # messages that a page shows, however often it asks for earlier ones
 TOO_FAR_NOTE = "The message that was found is further back than a page can show; a saved file of the chat has it."
@@ -56,12 +56,11 @@ class OpeningHandlers(BaseHandlers):
         if running_seq is not None and page.conversation_id == named_id:
             shown = [
                 *page.above(running_seq).messages,
-                message("assistant", rendering.WAITING),
+                marked(rendering.waiting(), seq=running_seq),
             ]
             yield shown, page.shown_id + RUNNING, model, kept.get(EFFORT)
         else:
-            shown = rendering.with_ratings(page.messages, page.feedback)
-            yield shown, page.shown_id, model, kept.get(EFFORT)
+            yield page.messages, page.shown_id, model, kept.get(EFFORT)
 
     async def join(self, request: gr.Request) -> AsyncGenerator[Shown, None]:
         """Stream the answer that is being written in the page's conversation, if one is.
@@ -105,7 +104,8 @@ class OpeningHandlers(BaseHandlers):
         page = await self._page(session)
         seq = await self._runtime.chat.answering(session, page.conversation_id)
         if seq is not None:
-            async with contextlib.aclosing(stored_updates(session, page.above(seq))) as updates:
+            running = stored_updates(session, page.above(seq), seq)
+            async with contextlib.aclosing(running) as updates:
                 async for messages in updates:
                     if session.conversation_id != page.conversation_id:
                         break
@@ -129,7 +129,7 @@ class OpeningHandlers(BaseHandlers):
     async def switch_page(self, request: gr.Request) -> AsyncGenerator[Notice | Switched, None]:
         """Open the conversation that the page's address names now, or a new one, without a reload.
 
-        Yields what `open_page` does, and the index of the message at the address's `at`, if any.
+        Yields what `open_page` does, and the seq of the message at the address's `at`, if any.
         """
         session = await self._session(request)
         await self._leave(session)
@@ -142,7 +142,7 @@ class OpeningHandlers(BaseHandlers):
                     else:
                         mark = RUNNING if opened[1].endswith(RUNNING) else ""
                         yield (*opened, "")
-            if (seq := hit_seq(request.query_params.get("at"))) is not None:
+            if (seq := message_seq(request.query_params.get("at"))) is not None:
                 for switched in await self._show_hit(session, seq, mark):
                     yield switched
         except UserError:
@@ -151,8 +151,8 @@ class OpeningHandlers(BaseHandlers):
 
     async def _show_hit(self, session: LiveSession, seq: int, mark: str) -> list[Notice | Switched]:
         page = await self._page(session)
-        if (index := page.index_of(seq)) is not None:
-            return [(UNCHANGED, UNCHANGED, UNCHANGED, UNCHANGED, str(index))]
+        if seq in page.seqs:
+            return [(UNCHANGED, UNCHANGED, UNCHANGED, UNCHANGED, str(seq))]
         if not page.has_earlier:
             return []
         found = await load_view_from(session, page.conversation_id, seq, MAX_SHOWN)
@@ -160,10 +160,9 @@ class OpeningHandlers(BaseHandlers):
             return [Notice(TOO_FAR_NOTE, "Not shown")]
         if session.conversation_id != page.conversation_id:
             return []
-        session.view, index = found, found.index_of(seq)
-        shown = rendering.with_ratings(found.messages, found.feedback)
-        at = "" if index is None else str(index)
-        return [(shown, found.shown_id + mark, UNCHANGED, UNCHANGED, at)]
+        session.view = found
+        at = str(seq) if seq in found.seqs else ""
+        return [(found.messages, found.shown_id + mark, UNCHANGED, UNCHANGED, at)]
 
     async def earlier(self, request: gr.Request) -> Shown:
         """Show further messages from the beginning of the conversation."""
@@ -177,7 +176,7 @@ class OpeningHandlers(BaseHandlers):
         page = await load_view(session, page.conversation_id, limit)
         if session.conversation_id == page.conversation_id:
             session.view = page
-        return rendering.with_ratings(page.messages, page.feedback), page.shown_id
+        return page.messages, page.shown_id
 
     async def new_chat(self, request: gr.Request) -> Shown:
         """Begin a new conversation; a running answer goes on in the one that the page leaves."""

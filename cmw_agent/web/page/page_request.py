@@ -1,7 +1,6 @@
 """Reads what a request of the page carries: principal, session key and the values of the event."""
 
 import secrets
-from typing import Any
 
 import gradio as gr
 import orjson
@@ -78,18 +77,7 @@ def model_choice(value: object) -> tuple[str | None, str | None]:
     )
 
 
-def hit_seq(value: object) -> int | None:
-    """Return the seq of the message that the page's address names; None without one."""
+def message_seq(value: object) -> int | None:
+    """Return the seq of a message that the page or its address names; None without one."""
     is_seq = isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 9
     return int(str(value)) if is_seq else None
-
-
-def message_index(event: gr.EditData | gr.LikeData) -> int | None:
-    """Return the index of an edited or rated message in the Chatbot's value.
-
-    Gradio sends a number, or a list that begins with it; None for anything else.
-    """
-    index: Any = event.index
-    if isinstance(index, list | tuple):
-        index = index[0] if index else None
-    return index if type(index) is int else None

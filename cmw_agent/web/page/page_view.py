@@ -3,15 +3,15 @@
 import contextlib
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from cmw_agent.conversations.sessions import LiveSession
 from cmw_agent.core.store_errors import mapped_store_errors
 from cmw_agent.web.page import rendering
-from cmw_agent.web.page.drawn_message import DrawnMessage
+from cmw_agent.web.page.drawn_message import DrawnMessage, marked, seq_of
 from memory.errors import ConversationNotFoundError
-from memory.records import StoredMessage
+from memory.records import Feedback, StoredMessage
 
 Shown = tuple[list[DrawnMessage], Any]  # messages, and `PageView.shown_id` or UNCHANGED
 
@@ -27,11 +27,9 @@ class PageView:
 
     Attributes:
         conversation_id: The conversation.
-        messages: The drawn messages, in Gradio's form.
+        messages: The drawn parts of the messages, each marked with its message's seq.
         question_seq: The seq of the last question shown.
         next_seq: The seq that the next question will get.
-        seqs: For each drawn message, the seq of its stored message.
-        feedback: The ratings of the answers when the conversation was opened.
         is_new: Whether nothing of the conversation is stored yet.
         first_seq: The seq of the first message of the conversation's shown path, where known.
     """
@@ -40,8 +38,6 @@ class PageView:
     messages: list[DrawnMessage]
     question_seq: int | None = None
     next_seq: int | None = None
-    seqs: list[int] = field(default_factory=list)
-    feedback: list[str | None] = field(default_factory=list)
     is_new: bool = False
     first_seq: int = 1
 
@@ -50,33 +46,38 @@ class PageView:
         """The conversation's id as the page gets it, with `EARLIER` where messages are left out."""
         return self.conversation_id + (EARLIER if self.has_earlier else "")
 
-    def index_of(self, seq: int) -> int | None:
-        """Return the index of the drawn message with the text of a stored one; None without one."""
-        drawn = [
-            (len(item["content"][0].get("text", "")), -index)
-            for index, (item, of) in enumerate(zip(self.messages, self.seqs, strict=False))
-            if of == seq and not item["metadata"]
-        ]
-        return -max(drawn)[1] if drawn else None
+    @property
+    def seqs(self) -> list[int]:
+        """For each drawn part, the seq of its stored message."""
+        return [seq_of(part) or 0 for part in self.messages]
 
     @property
     def has_earlier(self) -> bool:
         """Whether the conversation has messages before the first one shown."""
         return bool(self.seqs) and self.seqs[0] > self.first_seq
 
-    def question_at(self, index: int | None) -> int | None:
-        """Return the seq of the question that is drawn at an index; None for all else."""
-        if index is None or not 0 <= index < min(len(self.messages), len(self.seqs)):
+    def question(self, seq: int | None) -> slice | None:
+        """Return where the parts of a question stand: its files, and its text as the last one.
+
+        Args:
+            seq: Of the question; None for the last one.
+        """
+        shown = [seq_of(part) or 0 for part in self.messages if part["role"] == "user"]
+        if not shown or (seq is not None and seq not in shown):
             return None
-        # Above a question stand its files, which are drawn as the user's, too.
-        is_last_part = self.seqs[index] not in self.seqs[index + 1 :]
-        is_question = is_last_part and self.messages[index]["role"] == "user"
-        return self.seqs[index] if is_question else None
+        indexes = [i for i, each in enumerate(self.seqs) if each == (seq or shown[-1])]
+        return slice(indexes[0], indexes[-1] + 1)
+
+    def rate(self, seq: int, rating: Feedback | None) -> None:
+        """Show the user's rating of an answer."""
+        self.messages = [
+            marked(part, rating=rating) if seq_of(part) == seq else part for part in self.messages
+        ]
 
     def above(self, seq: int) -> Self:
         """Return the view of the messages above the stored message `seq`."""
         count = bisect_left(self.seqs, seq)
-        return replace(self, messages=self.messages[:count], seqs=self.seqs[:count])
+        return replace(self, messages=self.messages[:count])
 
 
 async def load_view(
@@ -108,8 +109,6 @@ def _view(
         rendering.history(stored, files),
         question_seq=questions[-1] if questions else None,
         next_seq=stored[-1].seq + 1 if stored else None,
-        seqs=rendering.seqs(stored, files),
-        feedback=rendering.feedback(stored),
         first_seq=first_seq(stored),
     )
 

@@ -2,11 +2,11 @@
 
 PANELS = """
 /* -- a link at which an account is connected -- */
-#cmw-chat .thought-group a[href^="connections/connect?ticket="], .cmw-connections .cmw-follow {
+.cmw-connections .cmw-follow {
   display: inline-block; padding: .35rem .9rem; border-radius: .6rem; font-weight: 600;
   text-decoration: none; color: var(--cmw-on-colour); background: var(--button-primary-background-fill); }
 /* Gradio's own colour for this is too faint behind white in the dark. */
-:is(#cmw-chat .thought-group a[href^="connections/connect?ticket="], .cmw-connections .cmw-follow, .cmw-approve):hover {
+:is(.cmw-follow, .cmw-approve):hover {
   filter: brightness(.9); }
 
 /* -- accounts -- */
@@ -104,14 +104,6 @@ body:not(.cmw-running) #cmw-input .submit-button { margin-right: 0; }
   background: none; }
 
 /* -- what stands at an answer: its sources, buttons and pictures; and the wait for it -- */
-#cmw-chat .cmw-sources { font-size: .84rem; margin: .25rem 0; padding-left: 1.6rem; }
-#cmw-chat .cmw-sources::before { content: "Sources"; display: block; margin-left: -1.6rem; font-weight: 600; }
-#cmw-chat .options { display: flex; flex-wrap: wrap; justify-content: flex-start; gap: .5rem;
-  margin: 0; padding: .25rem 0 .75rem; max-width: 100%; }
-#cmw-chat .option { width: auto; padding: .4rem 1.1rem; border-radius: .6rem; font-weight: 600;
-  color: var(--cmw-on-colour); background: var(--button-primary-background-fill); border: 0; }
-#cmw-chat .option:hover { filter: brightness(.9); }
-#cmw-chat .option:focus-visible { outline: 2px solid var(--color-accent); outline-offset: 2px; }
 .cmw-picture { margin: auto; padding: .6rem; border: 0; border-radius: .9rem; max-width: 96vw;
   max-height: 96dvh; color: var(--body-text-color); background: var(--input-background-fill); }
 .cmw-picture::backdrop { background: rgb(0 0 0 / 60%); }

@@ -1,22 +1,20 @@
-"""Draws a conversation as the value of a Gradio Chatbot.
+"""Draws a conversation as a list of parts, which is the value of a Gradio Chatbot.
 
 The dictionaries are in Gradio's own normal form, so that Gradio need not convert the
 whole history at each update. A dictionary never changes once it has been returned:
 an update is a new list that reuses the old dictionaries.
 """
 
-import html
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
 
-from cmw_agent.core.connect_links import unlink_composio
+from cmw_agent.core.connect_links import HOST, unlink_composio
 from cmw_agent.core.events import Source, TurnOutcome
 from cmw_agent.core.finish_reasons import sentence_for
-from cmw_agent.web.page.drawn_message import DrawnMessage, label, message
+from cmw_agent.web.page.drawn_message import DrawnMessage, label, marked, message
 from cmw_agent.web.page.steps import link_button, shortened, thinking_step, tool_step
-from memory.records import Feedback, SourceRecord, StoredFile, StoredMessage
+from memory.records import SourceRecord, StoredFile, StoredMessage
 
 FilesBySeq = Mapping[int, Sequence[StoredFile]]
 NO_FILES: FilesBySeq = MappingProxyType({})
@@ -27,46 +25,34 @@ CONTINUE = "Continue"  # the button below a cut answer sends this
 FAILED = "No answer came; please retry."
 STOPPED = "This answer was stopped before its end; retry to get a whole one."
 PAGE_MESSAGES = 40  # of a conversation, that the page shows at first
-FEEDBACK: Mapping[object, Feedback] = MappingProxyType(
-    {True: "like", False: "dislike", "Like": "like", "Dislike": "dislike"}
-)
-FEEDBACK_LABELS: Mapping[Feedback, str] = MappingProxyType({"like": "Like", "dislike": "Dislike"})
-WAITING = '<span class="cmw-waiting" aria-label="The answer is on its way">…</span>'
+WAITING = "…"
+
+
+def waiting() -> DrawnMessage:
+    """Return what stands where an answer will be, until something of it has come."""
+    return message("assistant", WAITING, {"kind": "waiting"})
 
 
 def attachments(files: Sequence[StoredFile]) -> DrawnMessage:
     """Return the files of a message: images as previews, other files as links."""
-    pictures = [(file.file_id, file.name) for file in files if file.kind == "image"]
-    others = [
-        f"📎 [{label(file.name)}](files/{file.file_id})" for file in files if file.kind != "image"
-    ]
-    drawn = message("user", "  \n".join(others))
-    if pictures:
-        drawn["content"] = [*(drawn["content"] if others else []), _previews(pictures)]
-    return drawn
+    return _files("user", [(file.file_id, file.name, file.kind == "image") for file in files])
 
 
 def picture(file_id: str, name: str) -> DrawnMessage:
     """Return a picture of an answer."""
-    return message("assistant", "") | {"content": [_previews([(file_id, name)])]}
+    return _files("assistant", [(file_id, name, True)])
 
 
-def _previews(pictures: Sequence[tuple[str, str]]) -> DrawnMessage:
-    """Return images, (file id, name) each, as a part of a message.
+def _files(role: str, files: Sequence[tuple[str, str, bool]]) -> DrawnMessage:
+    """Return files, each as its id, name and whether it is a picture, as one part.
 
-    The page fetches images only from the file component, which no text of a message can make.
+    The page fetches pictures only for this kind of part, which no text of a message can make.
     """
-    value = [
-        {"path": f"files/{file_id}", "url": f"files/{file_id}", "orig_name": name}
-        for file_id, name in pictures
+    text = "  \n".join(f"📎 [{label(name)}](files/{file_id})" for file_id, name, _ in files)
+    listed = [
+        {"id": file_id, "name": name, "picture": is_picture} for file_id, name, is_picture in files
     ]
-    return {
-        "type": "component",
-        "component": "file",
-        "value": value,
-        "constructor_args": {},
-        "props": {},
-    }
+    return message(role, text, {"kind": "files", "files": listed})
 
 
 def sources(cited: Sequence[Source | SourceRecord]) -> list[DrawnMessage]:
@@ -76,23 +62,26 @@ def sources(cited: Sequence[Source | SourceRecord]) -> list[DrawnMessage]:
     """
     if not cited:
         return []
-    items = "".join(f"<li>{_link(source.url, source.title)}</li>" for source in cited[:MAX_SOURCES])
-    # A block of HTML: nothing in it is read as Markdown.
-    text = f'<ol class="cmw-sources" aria-label="Sources">{items}</ol>'
-    return [message("assistant", unlink_composio(text))]
+    listed = [_source(source.url, source.title) for source in cited[:MAX_SOURCES]]
+    text = "\n".join(_numbered(number, source) for number, source in enumerate(listed, 1))
+    return [message("assistant", text, {"kind": "sources", "sources": listed})]
 
 
-def _link(url: str, title: str) -> str:
-    shown = html.escape(" ".join((title or url).split()))
-    if not WEB_ADDRESS.fullmatch(url):
-        return shown
-    safety = 'target="_blank" rel="noopener noreferrer nofollow"'
-    return f'<a href="{html.escape(url)}" {safety}>{shown}</a>'
+def _source(url: str, title: str) -> dict[str, str | None]:
+    is_link = WEB_ADDRESS.fullmatch(url) and HOST not in url.lower()
+    return {"title": " ".join((title or url).split()), "url": url if is_link else None}
+
+
+def _numbered(number: int, source: Mapping[str, str | None]) -> str:
+    title = label(source["title"] or "")
+    return f"{number}. [{title}](<{source['url']}>)" if source["url"] else f"{number}. {title}"
 
 
 def model_switch(failed: str, model: str) -> DrawnMessage:
     """Return the line that says which model answered instead of the one that failed."""
-    return message("assistant", f"↪️ *{label(failed)} did not answer; {label(model)} answered.*")
+    text = f"↪️ *{label(failed)} did not answer; {label(model)} answered.*"
+    sentence = f"{failed} did not answer; {model} answered."
+    return message("assistant", text, {"kind": "switch", "sentence": sentence})
 
 
 def note(
@@ -101,17 +90,20 @@ def note(
     error_id: str | None = None,
     finish_reason: str | None = None,
 ) -> list[DrawnMessage]:
-    """Return the note below an answer: one message, or none where there is nothing to say.
-
-    It is the last message of its answer: Gradio shows the button of no other.
-    """
+    """Return the note below an answer: one message, or none where there is nothing to say."""
     suffix = f" (error `{error_id}`)" if error_id else ""
+    options: tuple[str, ...] = ()
     if outcome == "failed":
-        return [message("assistant", f"⚠️ {sentence or FAILED}{suffix}")]
-    if outcome == "interrupted":
+        said, text = sentence or FAILED, f"⚠️ {sentence or FAILED}{suffix}"
+    elif outcome == "interrupted":
+        said, text = sentence or STOPPED, f"⏸ *{sentence or STOPPED}*{suffix}"
         options = (CONTINUE,) if finish_reason == "length" else ()
-        return [message("assistant", f"⏸ *{sentence or STOPPED}*{suffix}", options=options)]
-    return [message("assistant", f"ℹ️ *{sentence}*{suffix}")] if sentence else []
+    elif sentence:
+        said, text = sentence, f"ℹ️ *{sentence}*{suffix}"
+    else:
+        return []
+    marks = {"kind": "note", "outcome": outcome, "sentence": said, "error": error_id}
+    return [message("assistant", text, marks, options=options)]
 
 
 def history(stored: Iterable[StoredMessage], files: FilesBySeq = NO_FILES) -> list[DrawnMessage]:
@@ -119,11 +111,12 @@ def history(stored: Iterable[StoredMessage], files: FilesBySeq = NO_FILES) -> li
     drawn: list[DrawnMessage] = []
     for item in stored:
         if item.role == "assistant":
-            drawn += _answer(item)
+            marks = {"seq": item.seq} | ({"rating": item.feedback} if item.feedback else {})
+            drawn += [marked(part, **marks) for part in _answer(item)]
             continue
         if item.seq in files:
-            drawn.append(attachments(files[item.seq]))
-        drawn.append(message("user", item.content))
+            drawn.append(marked(attachments(files[item.seq]), seq=item.seq))
+        drawn.append(message("user", item.content, {"seq": item.seq}))
     return drawn
 
 
@@ -145,27 +138,6 @@ def _answer(item: StoredMessage) -> Iterator[DrawnMessage]:
     yield from sources(details.sources)
     sentence = sentence_for(item.finish_reason, details.note)
     yield from note(item.status, sentence, item.error_id, item.finish_reason)
-
-
-def seqs(stored: Iterable[StoredMessage], files: FilesBySeq = NO_FILES) -> list[int]:
-    """Return, for each message that `history` draws, the seq of its stored message."""
-    return [item.seq for item in stored for _ in history([item], files)]
-
-
-def feedback(stored: Iterable[StoredMessage]) -> list[str | None]:
-    """Return the owner's rating of each drawn answer, as Gradio's label; None without a rating."""
-    return [
-        FEEDBACK_LABELS[item.feedback] if item.feedback else None
-        for item in stored
-        if item.role == "assistant" and history([item])
-    ]
-
-
-def with_ratings(messages: list[DrawnMessage], ratings: Sequence[str | None]) -> Any:
-    """Return a Chatbot's value, as an update with the ratings where there are any."""
-    if not any(ratings):
-        return messages
-    return {"__type__": "update", "value": messages, "feedback_value": list(ratings)}
 
 
 def by_seq(files: Iterable[StoredFile]) -> dict[int, list[StoredFile]]:

@@ -1,7 +1,4 @@
-"""Draws the collapsible steps of an answer: tool calls, connections of accounts, thoughts.
-
-The page's script counts the seconds of the step whose title is `THINKING`.
-"""
+"""Draws the collapsible steps of an answer: tool calls, connections of accounts, thoughts."""
 
 import json
 import re
@@ -15,10 +12,9 @@ from cmw_agent.web.page.drawn_message import DrawnMessage, message
 NOT_IN_TOOL_NAME = re.compile(r"[^\w-]+")
 MAX_TOOL_NAME_CHARS = 64
 MAX_THOUGHTS_CHARS = 4_000  # of one step; the last ones are shown
-NEEDS_APPROVAL = "needs your approval"  # the page's script looks for this text
-ACCOUNT_NEEDED = "🔗 An account is needed"  # in this panel the page draws the link as a button
-THINKING = "💭 Thinking…"  # the page's script looks for this text
-END_OF_THOUGHTS = "\u2063"  # invisible; the page's script leaves out of a copy what comes before
+NEEDS_APPROVAL = "needs your approval"
+ACCOUNT_NEEDED = "🔗 An account is needed"
+THINKING = "💭 Thinking…"
 LEFT_OUT = "*The beginning of these thoughts is left out here.*\n\n"
 
 
@@ -45,13 +41,16 @@ def tool_step(
     # The model writes the name, and the page reads it as Markdown.
     safe_name = NOT_IN_TOOL_NAME.sub("_", name)[:MAX_TOOL_NAME_CHARS]
     title = f"✋ {safe_name} {NEEDS_APPROVAL}" if awaits_approval else f"🛠️ {safe_name}"
+    state = "approval" if awaits_approval else "running"
     metadata: dict[str, Any] = {"title": title, "status": "pending"}
     if result is not None:
         text += f"\n**{'Result' if ok else 'Error'}**\n{_fenced(result)}"
         metadata["status"] = "done"
         metadata["title"] = f"{'🛠️' if ok else '⚠️'} {safe_name}"
+        state = "done" if ok else "failed"
     if seconds is not None:
         metadata["duration"] = max(round(seconds, 4), 0.0001)  # Gradio hides a zero
+    metadata |= {"kind": "tool", "name": safe_name, "state": state}
     return message("assistant", text, metadata)
 
 
@@ -63,7 +62,8 @@ def link_button(link: str) -> DrawnMessage | None:
     """
     if not TICKET_LINK.fullmatch(link):
         return None
-    return message("assistant", f"[Connect your account]({link})", {"title": ACCOUNT_NEEDED})
+    metadata = {"title": ACCOUNT_NEEDED, "kind": "connect", "link": link}
+    return message("assistant", f"[Connect your account]({link})", metadata)
 
 
 def thinking_step(thoughts: str, seconds: float | None = None) -> DrawnMessage:
@@ -73,11 +73,10 @@ def thinking_step(thoughts: str, seconds: float | None = None) -> DrawnMessage:
         thoughts: As `shortened` them where there are many.
         seconds: For how long the model thought; None while it thinks.
     """
-    title, text = THINKING, unlink_composio(thoughts)
-    if seconds is not None:
-        title, text = f"💭 Thought for {_duration(seconds)}", text + END_OF_THOUGHTS
-    # Gradio opens a step that is not done.
-    return message("assistant", text, {"title": title, "status": "done"})
+    title = THINKING if seconds is None else f"💭 Thought for {_duration(seconds)}"
+    state = "running" if seconds is None else "done"
+    metadata = {"title": title, "status": "done", "kind": "thoughts", "state": state}
+    return message("assistant", unlink_composio(thoughts), metadata)
 
 
 def shortened(thoughts: str, limit: int = MAX_THOUGHTS_CHARS) -> str:

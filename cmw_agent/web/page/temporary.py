@@ -53,10 +53,9 @@ class TemporaryChat:
             raise NotFoundError("There is nothing to answer once more yet.")
         return drawn[-1], texts[-1]
 
-    def question_at(self, index: int | None) -> int | None:
-        """Return the index in `history` of the last question where it is drawn at `index`."""
-        drawn, text = self.last_question
-        return text if index == drawn else None
+    def is_last(self, seq: int | None) -> bool:
+        """Return whether a question is the last one, as the question of no seq is."""
+        return seq in (None, self.history[self.last_question[1]].seq)
 
     async def stop(self) -> None:
         """Stop the running answer; what has come of it stays on the page."""
@@ -153,7 +152,8 @@ class TemporaryAnswers:
             effort=choice[1],
             is_private=True,
         )
-        live, answer = LiveAnswer([*above, message("user", turn.text)]), AnswerAccumulator()
+        asked = message("user", turn.text, {"seq": question.seq})
+        live, answer = LiveAnswer([*above, asked], seq=question.seq + 1), AnswerAccumulator()
         has_begun = False
         try:
             async with turn:

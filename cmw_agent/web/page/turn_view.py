@@ -9,22 +9,22 @@ from cmw_agent.conversations.sessions import LiveSession
 from cmw_agent.core.events import TurnStarted
 from cmw_agent.core.store_errors import mapped_store_errors
 from cmw_agent.web.page import rendering
-from cmw_agent.web.page.drawn_message import DrawnMessage
+from cmw_agent.web.page.drawn_message import DrawnMessage, marked
 from cmw_agent.web.page.live_answer import LiveAnswer
 from cmw_agent.web.page.page_view import PageView, first_seq, load_messages
 
 
 async def stored_updates(
-    session: LiveSession, above: PageView
+    session: LiveSession, above: PageView, seq: int
 ) -> AsyncGenerator[list[DrawnMessage]]:
-    """Yield the page's messages while another process writes the answer below `above`.
+    """Yield the page's messages while another process writes the answer `seq` below `above`.
 
     Raises:
         UserError: The memory fails.
     """
     async with contextlib.aclosing(stored_parts(session, above.conversation_id)) as parts:
         async for events in parts:
-            answer = LiveAnswer(above.messages)
+            answer = LiveAnswer(above.messages, seq=seq)
             for event in events:
                 answer.add(event)
             yield answer.drawn()
@@ -75,12 +75,10 @@ class TurnView:
         """Return the page's view after the turn has ended."""
         view = self._result
         view.messages = self._answer.drawn()
-        answer_seq = view.next_seq - 1 if view.next_seq is not None else 0
-        view.seqs = [*view.seqs, *[answer_seq] * (len(view.messages) - len(view.seqs))]
         return view
 
     async def _start(self, event: TurnStarted) -> None:
-        """Set the seqs of the messages above the answer, and read those from the memory if needed."""
+        """Mark the question, and read the messages above it from the memory if needed."""
         self._session.view = None  # incomplete until the turn has ended
         self._result.question_seq, self._result.next_seq = event.user_seq, event.answer_seq + 1
         is_first = event.parent_seq == 0
@@ -88,11 +86,8 @@ class TurnView:
         if self._turn.is_joined:
             await self._join(event)
             return
-        seqs = self._before.seqs
-        # A new message is below the last messages shown, a regenerated answer below the first ones.
-        count = len(self._above)
-        above = (seqs[-count:] if self._turn.is_new else seqs[:count]) if count else []
-        self._result.seqs = [*above, *[event.user_seq] * len(self._question)]
+        self._question = [marked(part, seq=event.user_seq) for part in self._question]
+        self._answer = LiveAnswer([*self._above, *self._question])
         # Another tab may have continued the conversation, or have shown another version of it.
         follows = event.user_seq if event.parent_seq is None else event.parent_seq + 1
         if self._turn.is_new and self._before.next_seq not in (None, follows):
@@ -103,8 +98,7 @@ class TurnView:
         if self._before.next_seq != event.answer_seq + 1:
             await self._read_above(event)
             return
-        above = self._before.above(event.answer_seq)
-        self._answer, self._result.seqs = LiveAnswer(above.messages), above.seqs
+        self._answer = LiveAnswer(self._before.above(event.answer_seq).messages)
 
     async def _read_above(self, event: TurnStarted) -> None:
         stored, files = await load_messages(
@@ -116,7 +110,3 @@ class TurnView:
         if stored:
             self._result.first_seq = first_seq(stored)
         self._answer = LiveAnswer([*rendering.history(stored, files), *self._question])
-        self._result.seqs = [
-            *rendering.seqs(stored, files),
-            *[event.user_seq] * len(self._question),
-        ]

@@ -124,6 +124,7 @@ OPEN_ROUTES: tuple[Route, ...] = (
     Route("GET", "/first.js", caching="no-cache"),
     Route("GET", "/page.js", caching="no-cache"),
     Route("GET", "/page.css", caching="no-cache"),
+    Route("GET", "/built/{name}", caching=FOREVER),
     Route("GET", "/login"),
     Route("GET", "/login/callback"),
     Route("GET", "/login/consent"),

@@ -7,15 +7,13 @@
 (() => {
   "use strict";
   const { make, ask, conversation } = window.cmw;
-  const MARK = "needs your approval"; // in the title of a step that waits
-  const CHECK_MS = 500;
   const AGAIN_MS = 1_000; // a step may be drawn before its call waits
   const TRIES = 5;
   const NOTE_MS = 15_000;
   const LONG = 60; // characters of a text that gets more than one line
   const cards = new Map(); // call → { card, until }
   let panel, place, status, note, shownFor;
-  let marks = ""; // the titles that were seen last
+  let marks = ""; // the steps of the answer that wait, as the pane tells them
   let tries = 0;
   let asked = 0; // answers to older questions are dropped
 
@@ -205,23 +203,21 @@
     if (first && !isTyping()) cards.values().next().value.heading.focus();
   }
 
-  function check(chat) {
+  function leave() {
     if (cards.size && shownFor !== conversation()) clear();
-    const titles = [...chat.querySelectorAll(".thought-group .title")].map((title) => title.textContent);
-    const found = titles.map((title, at) => (title.includes(MARK) ? `${at} ${title}` : "")).filter(Boolean).join("\n");
-    if (found === marks) return;
-    marks = found;
-    tries = 0;
-    if (marks || cards.size) refresh();
   }
 
-  function follow(chat) {
-    let planned = false;
-    new MutationObserver(() => {
-      if (planned) return;
-      planned = true;
-      setTimeout(() => { planned = false; check(chat); }, CHECK_MS);
-    }).observe(chat, { childList: true, subtree: true, characterData: true });
+  document.addEventListener("cmw:asked", ({ detail }) => {
+    leave();
+    marks = detail;
+    tries = 0;
+    if (marks || cards.size) refresh();
+  });
+  for (const event of ["leaving", "opened", "named"]) {
+    document.addEventListener(`cmw:${event}`, () => {
+      leave();
+      if (marks && event === "named") refresh(); // a step may be drawn before its conversation has an id
+    });
   }
 
   window.cmw.when("#cmw-input", (input) => {
@@ -231,7 +227,6 @@
     panel = make("section", { id: "cmw-approvals", "aria-label": "Approvals", hidden: true });
     const files = input.previousElementSibling;
     (files?.matches(".cmw-files") ? files : input).before(status, note, panel);
-    window.cmw.when("#cmw-chat", follow);
     setInterval(count, 1_000);
     if (conversation()) refresh();
   });

@@ -23,11 +23,12 @@
   const IDLE_TICKS = 3; // without an event, before an answer counts as over
   const AWAY = new Set([502, 503, 504]); // the server, or a proxy in front of it, takes nothing now
   const SSE = { headers: { "content-type": "text/event-stream" } };
+  const END = "\n\n"; // of a message
   const CLOSED = '"msg":"close_stream"';
   const CHANGES = "event: changes\ndata: ";
   const encoder = new TextEncoder();
   const joined = new Map(); // events of the stream that is open, or about to be: id → connection
-  let joining = 0; // requests that join one
+  const joining = new Set(); // requests that join one
   let isLost = false;
   let isBeating = false; // the heartbeat is open, or about to be
   let silence = 0; // ticks since something came; a page that sleeps counts none
@@ -125,65 +126,82 @@
   }));
   const ending = message({ msg: "close_stream", event_id: null });
 
+  async function asked(input, options) {
+    const mine = connection;
+    const answer = await send(input, options);
+    if (!answer.ok) return answer;
+    const { event_id: event } = await answer.clone().json();
+    if (mine !== connection) return null;
+    joined.set(event, mine);
+    window.cmw.tap?.joined(event, JSON.parse(options.body).fn_index);
+    return answer;
+  }
+
   async function join(input, options) {
     let answer = null;
     const mine = connection;
     const timeout = setTimeout(giveUp, JOIN_MS);
-    joining += 1;
-    try {
-      if (!isLost) answer = await send(input, options);
-      const event = answer?.ok ? (await answer.clone().json()).event_id : null;
-      if (mine !== connection) answer = null;
-      else if (event) joined.set(event, mine);
-    } catch {
-      answer = null;
-      if (mine === connection) lose();
-    } finally {
-      joining -= 1;
-      clearTimeout(timeout);
+    if (!isLost) {
+      const asking = asked(input, options);
+      joining.add(asking);
+      try { answer = await asking; } catch { if (mine === connection) lose(); } finally { joining.delete(asking); }
     }
-    const { data = [], event_data: change } = JSON.parse(options?.body ?? "{}");
+    clearTimeout(timeout);
+    if (mine !== connection) answer = null;
+    const { data = [] } = JSON.parse(options?.body ?? "{}");
     const seconds = Number(answer?.headers.get("retry-after")) || 0;
     const isLimited = answer?.status === 429 && window.cmw.waitsFor(data, seconds);
     if (answer && !AWAY.has(answer.status) && !isLimited) return answer;
     if (answer && answer.status !== 503 && !isLimited) lose();
     const { detail } = await answer?.json().catch(() => ({})) ?? {};
     const sentence = typeof detail === "string" ? detail : "";
-    fire("unsent", { data, change, seconds, sentence, isBusy: joined.size > 0 });
+    fire("unsent", { data, seconds, sentence, isBusy: joined.size > 0 });
     return nothing();
   }
 
   // An answer runs in an event: without one, what began it has failed elsewhere.
   let ticks = 0;
   setInterval(() => {
-    ticks = window.cmw.running() && !joined.size && !joining ? ticks + 1 : 0;
+    ticks = window.cmw.running() && !joined.size && !joining.size ? ticks + 1 : 0;
     if (ticks === IDLE_TICKS) window.cmw.idle(null);
     silence = isBeating && !isLost ? silence + 1 : 0;
     if (silence === SILENT_TICKS) giveUp();
   }, TICK_MS);
 
-  // Passes a stream on; where it breaks, `endings` follow instead of an error.
-  async function* passed(reader, signal, mine) {
+  // The whole messages of a stream, as they come.
+  async function* messages(reader) {
     const decoder = new TextDecoder();
-    let tail = "";
+    let rest = "";
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) return;
+      silence = 0;
+      const found = (rest + decoder.decode(value, { stream: true })).split(END);
+      rest = found.pop();
+      if (found.length) yield found;
+    }
+  }
+
+  // Passes a stream on, without what the pane takes; where it breaks, `endings` follow instead of an error.
+  async function* passed(reader, signal, mine) {
     let isWhole = false;
     yield* endings(mine - 1); // the server has given them up
     try {
-      for (;;) {
-        const { done, value } = await reader.read();
-        if (done) break;
-        silence = 0;
-        tail += decoder.decode(value, { stream: true });
-        isWhole = tail.includes(CLOSED);
-        tail = tail.slice(-CLOSED.length);
+      for await (const found of messages(reader)) {
+        await Promise.allSettled(joining); // the stream may be faster than the answer that names the event
+        const left = found.map((text) => (window.cmw.tap ? window.cmw.tap.passed(text) : text)).filter((text) => text !== null);
+        isWhole ||= found.some((text) => text.includes(CLOSED));
         if (isWhole) taken(mine);
-        yield value;
+        if (left.length) yield encoder.encode(left.join(END) + END);
       }
     } catch (error) {
       if (signal?.aborted) throw error;
     }
     if (isWhole) return;
-    if (mine === connection) lose();
+    if (mine === connection) {
+      window.cmw.tap?.close();
+      lose();
+    }
     yield* endings(mine);
     yield ending;
   }

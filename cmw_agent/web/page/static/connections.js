@@ -117,16 +117,19 @@
   const CONNECT_HOST = "connect.composio.dev";
   const isForeign = (link) => `${link.hostname} ${link.href}`.toLowerCase().includes(CONNECT_HOST);
   const isOwn = (link) => link.origin === location.origin && link.pathname.endsWith("/connections/connect");
-  const PANEL = "An account is needed"; // the title of the app's own panel; models write into others
-  const isButton = (link) => {
-    const step = link.closest(".thought-group");
-    return step?.querySelector(":scope > .title")?.textContent.includes(PANEL)
-      && !step.parentElement.closest(".md, .prose");
-  };
+  // The pane makes the app's own panel beside the texts, never within one.
+  const isButton = (link) => link.parentElement?.matches(".cmw-connect")
+    && !link.closest(".cmw-answer, .cmw-step-content, .cmw-own");
 
-  function unlink(chat) {
-    for (const link of chat.querySelectorAll("a[href], area[href]")) {
+  function unlink(root) {
+    for (const link of root.querySelectorAll("a[href], area[href]")) {
       if (isForeign(link) || (isOwn(link) && !isButton(link))) link.replaceWith(...link.childNodes);
+    }
+  }
+
+  function look(changes) {
+    for (const { target, addedNodes } of changes) {
+      if ([...addedNodes].some((node) => node instanceof Element)) unlink(target);
     }
   }
 
@@ -138,7 +141,7 @@
   window.cmw.when("#cmw-chat", (chat) => {
     // A press that comes before the link is gone goes nowhere.
     for (const kind of ["click", "auxclick"]) chat.addEventListener(kind, stop, true);
-    new MutationObserver(() => unlink(chat)).observe(chat, { childList: true, subtree: true });
+    new MutationObserver(look).observe(chat, { childList: true, subtree: true });
     unlink(chat);
   });
 })();

@@ -6,8 +6,7 @@
 (() => {
   "use strict";
   const { cmw } = window;
-  const HELD_MS = 1_500; // for so long Gradio may still scroll to the end
-  const LOOKED_FOR_MS = 5_000;
+  const HELD_MS = 1_500; // for so long what stands above may still change its height
   const RETRY_MS = 2_000; // where the server takes nothing now
   const named = () => {
     const { searchParams } = new URL(location.href);
@@ -83,29 +82,18 @@
 
   /* -- the message that was found -- */
 
-  const messages = () => document.querySelectorAll("#cmw-chat .message > [data-testid]");
-
-  function show(index) {
-    const since = performance.now();
-    const look = () => {
-      const found = messages()[index];
-      if (found) mark(found);
-      else if (performance.now() - since < LOOKED_FOR_MS) setTimeout(look, 50);
-    };
-    look();
-  }
-
-  function mark(found) {
+  function show(seq) {
+    const row = cmw.pane.rowOf(seq);
+    if (!row) return;
     for (const old of document.querySelectorAll(".cmw-hit")) old.classList.remove("cmw-hit");
-    const row = found.closest(".message");
     row.classList.add("cmw-hit");
     row.tabIndex = -1;
     row.focus({ preventScroll: true });
-    highlight(found);
+    highlight(row);
     hold(row);
   }
 
-  // Keeps the message in view until the user moves, or Gradio has done scrolling.
+  // Keeps the message in view until the user moves, or all is in its place.
   function hold(row) {
     const since = performance.now();
     let isHeld = true;

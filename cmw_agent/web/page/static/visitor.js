@@ -140,6 +140,7 @@
   function begin() {
     isLeft = false;
     setRunning(true);
+    fire("busy");
   }
 
   // Shows the answer that is being written in the page's conversation, as it grows. That of the
@@ -227,10 +228,6 @@
   function label(selector, text) {
     document.querySelector(selector)?.setAttribute("aria-label", text);
   }
-
-  document.addEventListener("focusin", ({ target }) => {
-    if (target.matches(".edit-textarea")) target.setAttribute("aria-label", "Edit message");
-  });
 
   function nameParts() {
     label("#cmw-input textarea", "Message"); // or the label that wraps it adds the buttons' names
