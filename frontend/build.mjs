@@ -33,12 +33,20 @@ function digest(content) {
   return createHash("sha256").update(content).digest("hex").slice(0, 16);
 }
 
-// Gradio's page has rules for elements that are as specific as those of text.css, and come later.
+// Gradio's page has rules for elements that are as specific as those of text.css, and come later:
+// each selector there gets the weight of an id more, which leaves their order among each other.
+function weighty(selectors) {
+  if (/^\s*(?:from|to|[\d.]+%)/.test(selectors)) return selectors; // of keyframes
+  const each = selectors.split(/,(?![^(]*\))/);
+  return each.map((one) => one.trimEnd().replace(/(?=::[\w-]+$)|(?<!::[\w-]+)$/, ":not(#cmw-pane)")).join(", ");
+}
+
 const stronger = {
   name: "stronger",
   setup({ onLoad }) {
     onLoad({ filter: /text\.css$/ }, ({ path }) => ({
-      contents: readFileSync(path, "utf8").replace(/\.cmw-(text|plain)(?![\w-])/g, ":is(.cmw-$1,#cmw-pane)"),
+      contents: readFileSync(path, "utf8").replace(/\/\*[^]*?\*\//g, "")
+        .replace(/(@?)([^{};@]+)\{/g, (rule, at, selectors) => (at ? rule : `${weighty(selectors)} {`)),
       loader: "css",
     }));
   },
