@@ -38,7 +38,7 @@ DIALOGS = """
   background: var(--cmw-colour); border-color: transparent; }
 .cmw-sections button:hover { background: var(--border-color-primary); }
 .cmw-sections button:disabled { opacity: .75; cursor: default; }
-.cmw-row { display: flex; flex-wrap: wrap; gap: .5rem; }
+.cmw-dialog-row { display: flex; flex-wrap: wrap; gap: .5rem; }
 .cmw-import { display: flex; flex-direction: column; align-items: flex-start; gap: .5rem; }
 .cmw-import progress[hidden] { display: none; }
 .cmw-danger-zone { display: flex; flex-direction: column; align-items: flex-start; gap: .6rem; margin-top: .5rem; padding: .9rem 1rem;
@@ -49,11 +49,11 @@ DIALOGS = """
 .cmw-danger-zone input { min-height: 2.25rem; width: 10rem; padding: .2rem .6rem; border-radius: .6rem; font: inherit;
   color: var(--body-text-color); background: var(--body-background-fill); border: 1px solid var(--border-color-primary); }
 .cmw-sections .cmw-danger-zone button:not(:disabled) { color: #fff; background: #b91c1c; border-color: #b91c1c; }
-.cmw-own { list-style: none !important; margin: 0 !important; padding: 0 !important; }
-.cmw-own li { display: flex; align-items: center; gap: .75rem; padding: .55rem 0; margin: 0;
+.cmw-own-list { list-style: none !important; margin: 0 !important; padding: 0 !important; }
+.cmw-own-list li { display: flex; align-items: center; gap: .75rem; padding: .55rem 0; margin: 0;
   border-bottom: 1px solid var(--border-color-primary); }
-.cmw-own li > div { flex: 1; min-width: 0; overflow-wrap: anywhere; }
-.cmw-own li strong { font-weight: 550; }
+.cmw-own-list li > div { flex: 1; min-width: 0; overflow-wrap: anywhere; }
+.cmw-own-list li strong { font-weight: 550; }
 #cmw-settings .cmw-usage { border-collapse: collapse; width: 100%; color: var(--body-text-color); }
 .cmw-usage :is(th, td) { padding: .55rem 0; text-align: end; font-weight: 400; font-variant-numeric: tabular-nums;
   border-bottom: 1px solid var(--border-color-primary); }

@@ -45,7 +45,7 @@
     host.append(
       make("h3", {}, "Your conversations"),
       make("p", {}, "A ZIP archive with all conversations and their files; it can be imported again."),
-      make("div", { className: "cmw-row" }, everything),
+      make("div", { className: "cmw-dialog-row" }, everything),
       make("p", {}, "Conversations of ChatGPT, Claude, Open WebUI or this app can be brought along."),
       importing, status, forgetting(status));
     // While the dialog is open, how far an import is stands in it, and not behind it.
@@ -79,7 +79,7 @@
   }
 
   function listed(host, title, about, path, read) {
-    const list = make("ul", { className: "cmw-own", "aria-label": title, tabIndex: -1 });
+    const list = make("ul", { className: "cmw-own-list", "aria-label": title, tabIndex: -1 });
     const status = statusLine();
     host.append(make("h3", {}, title), make("p", {}, about), status, list);
     return async () => {
