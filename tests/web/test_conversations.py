@@ -84,7 +84,7 @@ async def test_anothers_conversation_and_none_at_all_look_alike(
         await bob.open(f"?c={asked}")
         await expect(bob.toast).to_contain_text(NOT_FOUND)
         await expect(bob.questions).to_have_count(0)
-        await expect(bob.log).to_contain_text("What can I do for you?")
+        await expect(bob.frame.locator("#cmw-welcome")).to_contain_text("What can I do for you?")
         assert bob.conversation() is None
         seen = await bob.page.content()
         assert secret not in seen

@@ -7,7 +7,7 @@ from playwright.async_api import expect
 
 from tests.doubles.openai_server import OpenAIDouble
 from tests.harness import Served, canary
-from tests.web.chat_page import ChatPage
+from tests.web.chat_page import HELD, ChatPage
 from tests.web.conftest import People
 from tests.web.test_history import with_chats
 from tests.web.test_switching import choose
@@ -37,7 +37,7 @@ async def test_a_page_shows_what_another_one_sends_and_the_answer_as_it_is_writt
     await page.write(f"[gated-3] {word}")
     await model.wait_held(word)
     await expect(other.questions).to_have_text(["hello", f"[gated-3] {word}"])
-    await expect(other.answers.last).to_have_text("You said: [gated-3]")
+    await expect(other.answers.last).to_have_text(HELD)
     await expect(other.stop).to_be_visible()
     model.release(word)
     await page.settled()
@@ -132,15 +132,15 @@ async def test_the_tab_counts_the_answers_that_came_in_chats_that_it_has_left(
         await page.named()
     await choose(page, "one")
     await expect(page.questions).to_have_text(["one"])
-    await expect(page.page).to_have_title("CMW Agent")
+    await expect(page.page).to_have_title("one – CMW Agent")
     model.release(words[0])
-    await expect(page.page).to_have_title("(1) Answer ready – CMW Agent")
+    await expect(page.page).to_have_title("(1) Answer ready – one – CMW Agent")
     await expect(page.recent.get_by_role("link", name=words[0])).to_contain_text("Answer ready")
     model.release(words[1])
-    await expect(page.page).to_have_title("(2) Answers ready – CMW Agent")
+    await expect(page.page).to_have_title("(2) Answers ready – one – CMW Agent")
     await choose(page, words[1])
-    await expect(page.page).to_have_title("(1) Answer ready – CMW Agent")
+    await expect(page.page).to_have_title(re.compile(r"^\(1\) Answer ready – .*– CMW Agent$"))
     await choose(page, words[0])
-    await expect(page.page).to_have_title("CMW Agent")
+    await expect(page.page).to_have_title(re.compile(rf"^\[gated-2\] {words[0]} – CMW Agent$"))
     await expect(page.recent.get_by_text("Answer ready")).to_have_count(0)
     await expect(page.questions).to_have_text([re.compile(words[0])])

@@ -72,9 +72,6 @@ footer, .toast-wrap { display: none !important; }
 #cmw-welcome button:hover { border-color: var(--cmw-accent); }
 
 /* -- what stands above the box -- */
-#cmw-earlier { display: none; flex: 0 0 auto; align-self: center; width: auto; min-width: 0; }
-#cmw-join, #cmw-again, #cmw-redraw { display: none; }
-.cmw-has-earlier #cmw-earlier { display: inline-flex; }
 #cmw-notices { flex: 0 0 auto; display: flex; flex-direction: column; gap: .4rem; max-height: 40%; overflow-y: auto; }
 #cmw-notices:empty { display: none; }
 .cmw-notice { display: flex; align-items: center; gap: .5rem; padding: .25rem .25rem .25rem .9rem; border-radius: .75rem;
