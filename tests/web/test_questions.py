@@ -191,6 +191,7 @@ async def test_a_tool_that_a_model_wants_runs_as_its_user_has_edited_it(
     user = await connect(
         page, composio, await panel(page).get_by_role("link").get_attribute("href")
     )
+    await page.close_settings()
     await page.write('[tool:ASANA_CREATE_TASK:{"name": "Buy milk"}] please')
     await expect(card(page).get_by_role("heading")).to_be_focused()
     assert composio.tasks.get(user, []) == []

@@ -27,7 +27,7 @@ CHOOSE = """() => {
     document.querySelector(".cmw-more").click();
     [...document.querySelectorAll("[role=menuitem]")].find((one) => one.textContent === "Share…").click();
 }"""
-CHAT_PARTS = "#cmw-main *, #cmw-side *, .toast-wrap *"
+CHAT_PARTS = "#cmw-main *, #cmw-side *, dialog[open] *"
 # What the page itself consists of, and what a text in it must not have become.
 INERT = """() => {
     const found = [];
