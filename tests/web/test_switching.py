@@ -182,7 +182,9 @@ async def test_the_tab_says_that_an_answer_is_ready_until_it_is_looked_at(
         Object.defineProperty(document, "hidden", { get: () => window.isHidden }); }"""
     )
     await page.ask("hello")
-    await expect(page.page).to_have_title(re.compile(r"^\(1\) Answer ready – (hello – )?CMW Agent$"))
+    await expect(page.page).to_have_title(
+        re.compile(r"^\(1\) Answer ready – (hello – )?CMW Agent$")
+    )
     assert await icon.get_attribute("href") != plain
     await page.page.evaluate(
         "() => { window.isHidden = false; document.dispatchEvent(new Event('visibilitychange')); }"
