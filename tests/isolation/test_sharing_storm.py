@@ -131,11 +131,11 @@ class Broken:
     """A broken build, and where in the oracle's verdict it must show."""
 
     runtime: type[Runtime]
-    sign: Literal["leaks", "stored", "shares"]
+    sign: Literal["stored", "shares"]
 
 
 BROKEN = {
-    "one snapshot for all links": Broken(with_store(OneLink), "leaks"),
+    "one snapshot for all links": Broken(with_store(OneLink), "shares"),
     "links to the living conversation": Broken(with_store(LivingLink), "shares"),
     "links that do not end": Broken(with_store(EndlessLink), "shares"),
     "imports that are another's": Broken(SpoiltImports, "stored"),
