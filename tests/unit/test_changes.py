@@ -2,7 +2,7 @@
 
 from cmw_agent.conversations.change_feed import _packed, _unpacked
 from cmw_agent.conversations.changes import MAX_UNREAD, Change, ConversationChanges
-from cmw_agent.web.gradio_transport.protocol import alive
+from cmw_agent.web.gradio_transport.heartbeats import alive
 
 
 def test_changes_reach_the_pages_of_their_owner_alone() -> None:

@@ -7,17 +7,17 @@ the end of the former says nothing of the page.
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+import orjson
 from starlette.datastructures import Headers
 from starlette.types import Message, Receive, Scope, Send
 
-from cmw_agent.conversations.changes import ConversationChanges
+from cmw_agent.conversations.changes import Change, ConversationChanges
 from cmw_agent.core.http_headers import tab_of
 from cmw_agent.identity.principals import Principal, SessionKey
 from cmw_agent.limits.budgets import Hold
-from cmw_agent.web.gradio_transport.protocol import alive
 
 CONNECTION = b"x-cmw-connection"  # how often the page that sends a request has connected again
 MAX_DIGITS = 9
@@ -123,6 +123,26 @@ def connection_of(scope: Scope) -> int:
     """Return which of its page's connections a request is of; 0 for the first, and for programs."""
     value: bytes = next((value for name, value in scope["headers"] if name == CONNECTION), b"")
     return int(value) if value.isdigit() and len(value) <= MAX_DIGITS else 0
+
+
+def alive(changes: Sequence[Change], tab: str | None) -> bytes:
+    """Return what goes out on a page's heartbeat: what has changed, or that the heartbeat lives.
+
+    Args:
+        changes: What has changed in the conversations of the page's owner.
+        tab: The page's name; a change of its own is marked.
+    """
+    if not changes:
+        return b"data: ALIVE\n\n"
+    items = [
+        {
+            "kind": change.kind,
+            "conversation": change.conversation,
+            "own": change.tab is not None and change.tab == tab,
+        }
+        for change in changes
+    ]
+    return b"event: changes\ndata: " + orjson.dumps(items) + b"\n\n"
 
 
 async def disconnected(receive: Receive) -> None:

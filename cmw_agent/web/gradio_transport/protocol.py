@@ -4,14 +4,12 @@ The types are those of ``gradio/server_messages.py``, the edits those of ``gradi
 ``tests/unit/test_gradio_contract.py`` compares each with the installed Gradio.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal
 
 import orjson
 
-from cmw_agent.conversations.changes import Change
 from cmw_agent.core.errors import UserError
 
 UNCHANGED = MappingProxyType({"__type__": "update"})  # an output that stays as it is
@@ -92,26 +90,6 @@ def toast(event: str, notice: Notice) -> bytes:
 def heartbeat() -> bytes:
     """Return the message that shows that a stream lives."""
     return encoded({"msg": "heartbeat", "event_id": None})
-
-
-def alive(changes: Sequence[Change], tab: str | None) -> bytes:
-    """Return what goes out on a page's heartbeat: what has changed, or that the heartbeat lives.
-
-    Args:
-        changes: What has changed in the conversations of the page's owner.
-        tab: The page's name; a change of its own is marked.
-    """
-    if not changes:
-        return b"data: ALIVE\n\n"
-    items = [
-        {
-            "kind": change.kind,
-            "conversation": change.conversation,
-            "own": change.tab is not None and change.tab == tab,
-        }
-        for change in changes
-    ]
-    return b"event: changes\ndata: " + orjson.dumps(items) + b"\n\n"
 
 
 def closing() -> bytes:
