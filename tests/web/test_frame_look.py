@@ -201,6 +201,18 @@ async def test_the_drawer_keeps_the_focus_and_escape_closes_it(
     await expect(page.toggle).to_have_attribute("aria-expanded", "false")
 
 
+async def test_escape_closes_the_settings_before_the_drawer_behind_them(
+    demo: Served, people: People
+) -> None:
+    page = await people.open(demo, viewport=NARROW)
+    section = await page.open_settings()
+    await page.page.keyboard.press("Escape")
+    await expect(section).to_be_hidden()
+    await expect(page.toggle).to_have_attribute("aria-expanded", "true")
+    await page.page.keyboard.press("Escape")
+    await expect(page.toggle).to_have_attribute("aria-expanded", "false")
+
+
 async def phone(browser: Browser, people: People, app: Served, **options: Any) -> ChatPage:
     context = await browser.new_context(
         viewport=options.pop("viewport", NARROW), has_touch=True, is_mobile=True, **options

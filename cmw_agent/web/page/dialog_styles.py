@@ -39,8 +39,6 @@ DIALOGS = """
 .cmw-sections button:hover { background: var(--border-color-primary); }
 .cmw-sections button:disabled { opacity: .75; cursor: default; }
 .cmw-dialog-row { display: flex; flex-wrap: wrap; gap: .5rem; }
-.cmw-import { display: flex; flex-direction: column; align-items: flex-start; gap: .5rem; }
-.cmw-import progress[hidden] { display: none; }
 .cmw-danger-zone { display: flex; flex-direction: column; align-items: flex-start; gap: .6rem; margin-top: .5rem; padding: .9rem 1rem;
   border: 1px solid #dc2626; border-radius: .9rem; }
 #cmw-settings .cmw-danger-zone h3 { color: #b91c1c; }

@@ -39,7 +39,7 @@
 
   window.cmw.addSettings("data", "My data", (host) => {
     const status = statusLine();
-    const importing = make("div", { className: "cmw-import" }, ...window.cmw.importParts());
+    const importing = make("div", { className: "cmw-dialog-row" }, ...window.cmw.importParts());
     const everything = button("Download everything");
     everything.addEventListener("click", () => window.cmw.download("history/everything?format=zip&thinking=1&versions=all"));
     host.append(

@@ -49,6 +49,7 @@
     document.getElementById("cmw-new-too").addEventListener("click", () => document.getElementById("cmw-new").click());
     document.addEventListener("keydown", (event) => {
       if (event.key !== "Escape" || event.defaultPrevented || !isDrawer() || !isOpen()) return;
+      if (document.querySelector("dialog[open]")) return; // it closes itself, and stands above the drawer
       event.preventDefault();
       set(false);
     });
